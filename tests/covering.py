@@ -1,6 +1,6 @@
 """Cases of tests: `make test-all` runs all of them, `make test` at most eight of a function.
 
-Where each case runs a model or a method, it runs at most four, and where each is marked `slow` two.
+Where each case runs a model or a method, it runs at most four, and where each is marked `slow` one.
 They are drawn by the names of the cases (`thin_out`, which `tests.limits` calls), so that functions
 over the same families or methods get different ones. A product for which `make test` needs fewer
 says so with `covered`: at least one case with each value (`together=1`), or with each pair of
@@ -26,7 +26,7 @@ COSTLY = tuple(
     f"tests/{folder}/"
     for folder in ("compression", "engine", "families", "kernels", "server/local", "verification")
 )
-MOST_COSTLY, MOST_SLOW = 4, 2
+MOST_COSTLY, MOST_SLOW = 4, 1
 """The same where each case runs a model or a method, and where it is marked `slow`."""
 
 

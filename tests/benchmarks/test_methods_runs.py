@@ -84,6 +84,8 @@ def test_absent_things_are_told_by_the_answer() -> None:
     assert {item.answer.partition(",")[0] for item in there} == {"Yes"}
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_what_is_best_on_validation_is_chosen(measured: Path, tmp_path: Path) -> None:
     raw = read_answers(measured / "data" / "shipped" / "choice.jsonl.xz")
     assert chosen(tmp_path, "shipped") == {}
@@ -111,6 +113,8 @@ def test_what_is_best_on_validation_is_chosen(measured: Path, tmp_path: Path) ->
         assert name == "dycoke" or defaults[parameter].default == float(value), name
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_answers_are_written_as_they_were(measured: Path, tmp_path: Path) -> None:
     path = measured / "data" / "shipped" / "whole.jsonl.xz"
     raw = read_answers(path)

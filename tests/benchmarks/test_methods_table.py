@@ -19,9 +19,10 @@ from dycoke_cli.cli.plots.plot_style import HEIGHT_PX, WIDTH_PX
 from dycoke_cli.evaluation.datasets import open_dataset
 from tests.benchmarks.made_up_answers import VIDEOS, table_of
 
+# Making up the answers of all tables takes ten seconds.
+pytestmark = [pytest.mark.extended, pytest.mark.slow]
 
-@pytest.mark.extended
-@pytest.mark.slow
+
 def test_figures_are_those_of_the_answers(measured: Path, models: Mapping[str, Any]) -> None:
     document = models["shipped"]["budgets"]
     items = {item.id: item for item in open_dataset("shapes").items("test", VIDEOS)}
@@ -50,7 +51,6 @@ def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {row["spec"]: row for row in document["rows"]}
 
 
-@pytest.mark.slow
 def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
     parts += ["-windows", "-plus", "-vision", "-whole", "-near", "-validation", "-larger"]

@@ -144,6 +144,8 @@ def test_a_clock_that_jumps(step: float, tmp_path: Path, monkeypatch: pytest.Mon
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", [PLAIN, {"LC_ALL": "xx_YY.koi8"}], ids=["C", "unknown"])
 def test_a_name_with_accents_in_another_locale(locale: dict[str, str], tmp_path: Path) -> None:
     path = shutil.copy(CLIP, tmp_path / "été ★.mp4")
@@ -158,6 +160,7 @@ ENGINES = {"ask": FAKE, "batch": [sys.executable, "-m", "tests.runs.pretended"]}
 CLOSED = {"<&-": 0, "2>&-": 0, ">&-": 6, "<&- >&- 2>&-": 6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "closed"), covered(product(ENGINES, CLOSED), together=1))
 def test_streams_that_are_closed(command: str, closed: str, tmp_path: Path) -> None:
     run = run_process(

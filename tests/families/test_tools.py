@@ -138,6 +138,7 @@ def test_models_whose_calls_nobody_parses(with_tools: Any, monkeypatch: pytest.M
 
 @NEEDS_LIBRARY
 @pytest.mark.parametrize("named", [False, True])
+@pytest.mark.slow
 def test_a_forced_call_of_a_random_model_fits_its_schema(with_tools: Any, named: bool) -> None:
     """It would never call anything by itself; by jsonschema, for several seeds."""
     parameters = {

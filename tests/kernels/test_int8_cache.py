@@ -46,6 +46,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 @pytest.mark.parametrize("kernel", KERNELS.values())
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.slow
 def test_the_second_start_computes_the_same_from_the_cache_alone(
     model: Path, kernel: Any, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,6 +234,8 @@ def test_measured_stages_correct_the_seconds() -> None:
     assert again.report(again.choice()).measured
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.usefixtures("timed")
 def test_the_model_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "is_overloaded", lambda: False)

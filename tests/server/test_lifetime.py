@@ -166,6 +166,7 @@ def serving(folder: Path) -> Iterator[tuple[int, warm.Popen]]:
         process.wait(PATIENCE_S)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="signals, and locks of files")
 def test_a_signal_ends_a_real_server_amid_work(tmp_path: Path) -> None:

@@ -168,6 +168,8 @@ def test_splits_cover_every_bucket_once() -> None:
     assert sorted(b for split in SPLITS.values() for b in split) == list(range(100))
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_splits_never_say_the_same() -> None:
     said = {split: {content(draw_script(i, split)) for i in range(60)} for split in SPLITS}
     names = list(SPLITS)

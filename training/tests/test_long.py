@@ -117,6 +117,7 @@ def test_a_batch_that_was_pickled_is_the_same() -> None:
     assert sent.spread == 120
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_run_learns_long_videos_and_exports_a_longer_context(tmp_path, monkeypatch) -> None:
     going_on = Recipe.going_on

@@ -96,6 +96,7 @@ def test_learning_rate_rises_and_falls_to_nothing() -> None:
     assert recipe.rate(100) == 0
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_run_that_goes_on_leaves_the_model_alone_until_the_probes_have_learned(
     tmp_path, monkeypatch

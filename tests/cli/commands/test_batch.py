@@ -131,6 +131,7 @@ def test_a_table_that_a_spreadsheet_program_saved_resumes(clips: Path, tmp_path:
 
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
 @pytest.mark.parametrize("flags", [(), ("--method", "evs:retain=0.5", "--quantize", "int8")])
+@pytest.mark.slow
 def test_a_finished_run_says_so_without_torch(
     clips: Path, tmp_path: Path, name: str, flags: tuple[str, ...]
 ) -> None:

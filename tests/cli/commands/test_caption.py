@@ -30,7 +30,6 @@ from dycoke_cli.runs import local
 from dycoke_cli.runs.outcome import Outcome as Line
 from tests import warm
 from tests.cli.harness import PATIENCE_S, ROOT, Outcome, run_here
-from tests.covering import EXTENDED
 from tests.pages import commands
 from tests.runs.pretended import Pretended, make_clips, pretended_answer
 
@@ -587,7 +586,7 @@ def test_an_interrupt_keeps_what_is_written(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["jsonl", pytest.param("txt", marks=EXTENDED)])
+@pytest.mark.parametrize("form", ["txt", "jsonl"])
 def test_kills_lose_and_double_nothing(tmp_path: Path, form: str) -> None:
     names = [f"{number}.mp4" for number in range(12)]
     clips = make_clips(tmp_path / "clips", *names)

@@ -142,6 +142,7 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
     assert (tmp_path / "cache" / "evaluation" / "samples-validation-mini" / FILE).exists()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.usefixtures("known_answers")
 def test_new_videos_of_a_seed(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_probabilities_are_those_of_a_typed_question(done: Path) -> None:
     items = [one for one in Shapes().items("validation", 2) if one.letters]

@@ -123,6 +123,7 @@ class Live(TorchDispatchMode):
 
 @pytest.mark.parametrize("method", [DyCoke(), Uncompressed()], ids=lambda method: method.name)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.slow
 def test_an_answer_of_the_bundled_model(dtype: str, method: Method) -> None:
     """Its tensors alone: of so small a process libraries are nearly all."""
     decoded = np.random.default_rng(0).integers(0, 256, (32, 384, 384, 3), np.uint8)
