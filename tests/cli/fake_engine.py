@@ -280,7 +280,7 @@ def modules() -> dict[str, types.ModuleType]:
         ),
         _module("engine.supported", check_decoder=lambda decoder, method: None),
         _module("engine.together", is_asked_alone=lambda session, methods, options: True),
-        _module("guard.asking", ask_guarded=None),
+        _module("engine.observing", CertaintyObserver=None),
         _module("models.load", load=load),
         _module("models.prompts.stock_prompt", fitted=lambda clip, fit: clip),
     )

@@ -16,8 +16,8 @@ from dycoke_cli.engine.ask_together import Question
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.observing import CertaintyObserver
 from dycoke_cli.engine.typed_options import TypedOptions
-from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.guard.ladder import Guard
+from dycoke_cli.loop.answer_batch import ask_guarded
 from dycoke_cli.models.discovery.layout_search import find_layout
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel

@@ -12,9 +12,9 @@ import torch
 from dycoke_cli.answer.answer import Answer, Flops, Seconds, Tokens
 from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.guard import asking
-from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.guard.ladder import Guard
+from dycoke_cli.loop import answer_batch as asking
+from dycoke_cli.loop.answer_batch import ask_guarded
 from tests.documents import example
 
 LADDER = tuple(described(create("evs", retain=share)) for share in (0.1, 0.5))
@@ -117,13 +117,6 @@ def test_without_a_threshold_all_tokens_are_asked_at_once(asked: list[list[str]]
     assert asked == [["hard"]]
     found: Any = only.guard
     assert [(step.method["name"], step.certainty) for step in found.path] == [("none", None)]
-
-
-def test_text_comes_whole_once_it_is_certain(asked: list[list[str]]) -> None:
-    texts: list[str] = []
-    given: Any = ["hard"]
-    ask_guarded(given, guard(), GenerationOptions(), texts.append)
-    assert texts == ["hard at 100 %"]
 
 
 def test_a_guards_name_and_key() -> None:

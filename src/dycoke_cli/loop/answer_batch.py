@@ -5,22 +5,27 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_schema import ABSENT
-from dycoke_cli.ask import Answered, Done, Progress, Text, Warn
+from dycoke_cli.answer.answer import Answer, Flops, Guarded, GuardStep, Seconds
+from dycoke_cli.answer.json_schema import ABSENT, Absent
+from dycoke_cli.ask import Answered, Done, Note, Progress, Text, Warn
 from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.observing import CertaintyObserver
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError
-from dycoke_cli.guard.asking import ask_guarded
+from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.loop.checking import checked
+from dycoke_cli.loop.in_windows import encode_in_windows
 from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Pending
+from dycoke_cli.models.prompts.stock_prompt import fitted
+from dycoke_cli.video.frame_windows import ClosedError
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.caption import CaptionStyle
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from dycoke_cli.loop.pending import Video
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.clip import Clip
+
 
 # Frames and new tokens of the warm-up: one window of TTM, so that its kernels run as well.
 _WARM_UP = 4
@@ -190,12 +196,74 @@ def _is_encoded_for(engine: Host, pending: Pending) -> bool:
     if video.session is None:
         reuse = engine.keeps(video)
         cache = engine.cache_for(video)
-        video.open_in_windows(pending, method, engine.load(), cache, reuse=reuse)
+        _open_in_windows(video, pending, method, engine.load(), cache, reuse=reuse)
     windowed = _session(pending).windowed
     if windowed is not None and windowed.method.method != method.method:
         engine.read_again(pending)
         return False
     return True
+
+
+def open_video(
+    video: Video, loaded: LoadedModel, cache: VisualCache | None, *, reuse: bool
+) -> None:
+    """Make the inputs of the model of frames that were read."""
+    began = time.perf_counter()
+    clip, *others = [fitted(clip, loaded.fit) for clip in video.reading.clips]
+    _open(video, loaded, cache, reuse, clip=clip, others=others)
+    video.prepared_s = time.perf_counter() - began
+    video.send(video.seen)
+
+
+def _open_in_windows(
+    video: Video,
+    pending: Pending,
+    method: BoundMethod,
+    loaded: LoadedModel,
+    cache: VisualCache | None,
+    *,
+    reuse: bool,
+) -> None:
+    """Encode a video while it is decoded."""
+    reading = video.reading
+    assert reading.windows is not None, "else it isn't read in windows"
+
+    def on_frames(done: int, total: int) -> None:
+        if all(one.is_cancelled for one in video.asked):
+            raise CancelledError(FORGOTTEN)
+        video.send(Progress("vision", done, total))
+
+    try:
+        windowed = encode_in_windows(
+            loaded,
+            method,
+            reading.plans[0],
+            reading.windows,
+            pending.ask.request,
+            cache,
+            on_frames,
+            lambda sentence: video.send(Note(sentence)),
+        )
+    except Exception:
+        # A broken video gives the same error however fast the model is.
+        reading.windows.close()
+        with suppress(ClosedError):
+            reading.wait()
+        raise
+    reading.wait()
+    windowed = replace(windowed, warnings=(*reading.warnings, *windowed.warnings))
+    _open(video, loaded, cache, reuse, clip=reading.clips[0], windowed=windowed)
+    video.send(video.seen)
+
+
+def _open(
+    video: Video, loaded: LoadedModel, cache: VisualCache | None, reuse: bool, **given: Any
+) -> None:
+    seconds = video.reading.seconds
+    given |= {"seconds_video_decode": seconds, "reuse": reuse, "cache": cache}
+    video.session = VideoSession(loaded, **given)
+    methods = [method for pending in video.asked for method in pending.methods]
+    video.session.record_attention_for(methods)
 
 
 def _question(engine: Host, session: VideoSession, pending: Pending) -> Question:
@@ -303,3 +371,83 @@ def _seconds_of_each(answers: Sequence[Answer]) -> float:
     taken = [answer.seconds for answer in answers]
     whole = taken[0].total - taken[0].video_decode
     return (whole - sum(one.vision for one in taken)) / len(answers)
+
+
+# Answering under a guard: the budget grows until the answer is certain enough.
+
+
+def ask_guarded(
+    questions: Sequence[Question],
+    guard: Guard,
+    options: GenerationOptions,
+) -> list[Answer]:
+    """Answer questions, each at increasing budgets until it is certain enough; see `ask_together`.
+
+    The certainty of an answer in words is the smallest probability of its tokens; that of a choice
+    is its margin.
+    Times and FLOPs are sums over all budgets that were tried; everything else is of the last one.
+
+    Args: see `ask_together`. The questions have no receivers: the text of an answer is known when
+        its certainty is.
+    """
+    answers: dict[int, Answer] = {}
+    paths: dict[int, list[tuple[Answer, float | None]]] = {n: [] for n in range(len(questions))}
+    pending = list(paths)
+    for number, method in enumerate(guard.steps):
+        last = number == len(guard.steps) - 1
+        # The last step keeps all tokens: nothing would follow, whatever its certainty.
+        in_words = not last and options.typed is None
+        observers = {n: CertaintyObserver() for n in pending} if in_words else {}
+        asked = [questions[n] for n in pending]
+        answered = ask_together(asked, method, options, [*observers.values()])
+        retried = []
+        for n, answer in zip(pending, answered, strict=True):
+            if answer.refused:  # has no certainty
+                answers[n] = answer
+                continue
+            score = None
+            if n in observers:
+                score = observers[n].certainty(0, answer.tokens.generated).least_probability
+            elif not last and not isinstance(answer.margin, Absent):
+                score = answer.margin
+            paths[n].append((answer, score))
+            if score is not None and guard.threshold is not None and score < guard.threshold:
+                retried.append(n)
+            else:
+                answers[n] = _with_path(guard, paths[n])
+        pending = retried
+        if not pending:
+            break
+    return [answers[n] for n in paths]
+
+
+def _with_path(guard: Guard, path: Sequence[tuple[Answer, float | None]]) -> Answer:
+    final, _ = path[-1]
+    attempts = [answer for answer, _ in path]
+    steps = tuple(
+        GuardStep(
+            method=answer.method,
+            visual_kept=answer.tokens.visual_kept,
+            visual_read_per_step=answer.tokens.visual_read_per_step,
+            certainty=score,
+            seconds=answer.seconds.prefill + answer.seconds.decode,
+        )
+        for answer, score in path
+    )
+    spent = [answer.seconds for answer in attempts]
+    seconds = Seconds(
+        load=final.seconds.load,
+        video_decode=sum(each.video_decode for each in spent),
+        vision=sum(each.vision for each in spent),
+        prefill=sum(each.prefill for each in spent),
+        first_token=sum(each.total for each in spent[:-1]) + spent[-1].first_token,
+        decode=sum(each.decode for each in spent),
+        total=sum(each.total for each in spent),
+    )
+    flops = Flops(
+        prefill=sum(answer.flops.prefill for answer in attempts),
+        decode=sum(answer.flops.decode for answer in attempts),
+        uncompressed=final.flops.uncompressed,
+    )
+    guarded = Guarded(guard.alpha, guard.on_average, guard.threshold, guard.videos, steps)
+    return replace(final, seconds=seconds, flops=flops, guard=guarded)

@@ -506,6 +506,8 @@ class Engine(Asker):
 
     def _prepare_videos(self) -> None:
         """Make the inputs of the model of what was read, as far as it is asked about soon."""
+        from dycoke_cli.loop.answer_batch import open_video
+
         with self._changed:
             waiting = [*self._waiting]
         for pending in waiting:
@@ -530,7 +532,7 @@ class Engine(Asker):
                     continue
                 try:
                     cache = self.cache_for(video)
-                    video.open(self.load(), cache, reuse=self.keeps(video))
+                    open_video(video, self.load(), cache, reuse=self.keeps(video))
                 except Exception as error:
                     for other in [*video.asked]:
                         other.fail(error)

@@ -5,22 +5,16 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Note, Progress, Refuse, Seen, Text
+from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Progress, Refuse, Seen, Text
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.loop.in_windows import encode_in_windows
 from dycoke_cli.loop.reading import Reading
-from dycoke_cli.video.frame_windows import ClosedError
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.engine.visual_cache import VisualCache
-    from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.video.clip import Clip
 
 Work = Callable[["VideoSession", Callable[[Event], None]], Any]
 """Something else than an answer that is made of a video; may send events."""
@@ -91,66 +85,6 @@ class Video:
         for pending in [*self.asked]:
             pending.send(event)
 
-    def open(self, loaded: LoadedModel, cache: VisualCache | None, *, reuse: bool) -> None:
-        """Make the inputs of the model of frames that were read."""
-        reading, began = self.reading, time.perf_counter()
-        clip, *others = [_fitted(clip, loaded) for clip in reading.clips]
-        self._open(loaded, cache, reuse, clip=clip, others=others)
-        self.prepared_s = time.perf_counter() - began
-        self.send(self.seen)
-
-    def open_in_windows(
-        self,
-        pending: Pending,
-        method: BoundMethod,
-        loaded: LoadedModel,
-        cache: VisualCache | None,
-        *,
-        reuse: bool,
-    ) -> None:
-        """Encode a video while it is decoded."""
-        reading = self.reading
-        assert reading.windows is not None, "else it isn't read in windows"
-
-        def on_frames(done: int, total: int) -> None:
-            if all(one.is_cancelled for one in self.asked):
-                raise CancelledError(FORGOTTEN)
-            self.send(Progress("vision", done, total))
-
-        try:
-            windowed = encode_in_windows(
-                loaded,
-                method,
-                reading.plans[0],
-                reading.windows,
-                pending.ask.request,
-                cache,
-                on_frames,
-                lambda sentence: self.send(Note(sentence)),
-            )
-        except Exception:
-            # A broken video gives the same error however fast the model is.
-            reading.windows.close()
-            with suppress(ClosedError):
-                reading.wait()
-            raise
-        reading.wait()
-        windowed = replace(windowed, warnings=(*reading.warnings, *windowed.warnings))
-        self._open(loaded, cache, reuse, clip=reading.clips[0], windowed=windowed)
-        self.send(self.seen)
-
-    def _open(
-        self, loaded: LoadedModel, cache: VisualCache | None, reuse: bool, **given: Any
-    ) -> None:
-        from dycoke_cli.engine.session import VideoSession
-
-        seconds = self.reading.seconds
-        self.session = VideoSession(
-            loaded, **given, seconds_video_decode=seconds, reuse=reuse, cache=cache
-        )
-        methods = [method for pending in self.asked for method in pending.methods]
-        self.session.record_attention_for(methods)
-
     @property
     def seen(self) -> Seen:
         """What was read."""
@@ -158,12 +92,6 @@ class Video:
         times = tuple(tuple(clip.timestamps_s) for clip in clips)
         infos = tuple(clip.info for clip in clips)
         return Seen(infos, times, clips[0].part_s, clips[0].dropped, self.prepared_s)
-
-
-def _fitted(clip: Clip, loaded: LoadedModel) -> Clip:
-    from dycoke_cli.models.prompts.stock_prompt import fitted
-
-    return fitted(clip, loaded.fit)
 
 
 class Pending:
