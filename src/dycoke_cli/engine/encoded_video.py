@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,7 +20,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.cost_model import expected_bytes, memory_warning
 from dycoke_cli.engine.prompt_batch import Batch, Prompt
 from dycoke_cli.engine.visual_cache import VisualCache
-from dycoke_cli.engine.windowed_video import WindowedVideo
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import Turns
@@ -33,6 +32,9 @@ from dycoke_cli.models.prompts.stock_prompt import (
     show,
 )
 from dycoke_cli.models.traits import ModelTraits
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.windowed_video import WindowedVideo
 
 Progress = Callable[[str, int, int], None]
 
