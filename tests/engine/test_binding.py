@@ -204,5 +204,5 @@ def test_how_often_one_ask_binds_its_method_and_finds_its_model(
     assert main(["ask", str(CLIP), "What does the blue star do?", "--quiet"]) == 0
     assert capsys.readouterr().out
     # Bound by the stored configuration, before anything is read: a loaded model has the same
-    # traits. The model is found for its audio, and to be loaded; the method is as given, and bound.
-    assert counts == {"find": 2, "with_model_defaults": 1, "DyCoke": 2}
+    # traits. The model is found once, and the method is as given, and bound.
+    assert counts == {"find": 1, "with_model_defaults": 1, "DyCoke": 2}

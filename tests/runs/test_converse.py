@@ -62,10 +62,9 @@ def frames_encoded(
         lambda module, inputs, output: frames.append(len(output.last_hidden_state))
     )
     questions = ["What happens?", "What does the blue star do?"]
-    asks = asks_of([str(CLIPS / "move.mp4")], questions, request, compare=compare)
-    asks = [replace(ask, check=check) for ask in asks]
     with engine_of(request, listener, keep=keep, loaded=loaded) as engine:
-        converse(engine, asks, listener)
+        asks = asks_of(engine, [str(CLIPS / "move.mp4")], questions, request, compare=compare)
+        converse(engine, [replace(ask, check=check) for ask in asks], listener)
     hook.remove()
     return sum(frames), listener.all
 

@@ -344,20 +344,19 @@ class Benchmark:
                 with decoder.open(video, self.request.sampling, fitted=True):
                     pass
 
-    def check_model(self, listener: Listener) -> UnloadedModel:
-        """Find and check the model without importing torch."""
-        known = unloaded_model(self.request, listener.warning)
+    def check_model(self, known: UnloadedModel) -> None:
+        """Check the model without importing torch."""
         if known.traits is not None:
             for spec in self.rows:
                 if not spec.if_possible:
                     bound_spec(spec, known.traits)
-        return known
 
 
 def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     """Measure all configurations on all videos and questions."""
     request = benchmark.request
-    sampling = listening(request.sampling, request.model, request.loading)
+    unloaded = unloaded_model(request, listener.warning)
+    sampling = listening(request.sampling, unloaded.source, request.loading)
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
         # With another seed in each run, answers would change by sampling alone.
@@ -367,7 +366,7 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
     benchmark.check_videos()
     warnings = _Warnings(request, listener)
-    unloaded = benchmark.check_model(listener)
+    benchmark.check_model(unloaded)
     # Imported late: they import torch and transformers.
     with faster_imports():
         from dycoke_cli.models.load import load

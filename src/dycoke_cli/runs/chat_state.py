@@ -70,7 +70,7 @@ class Chat:
             self._in_windows = windowed is not None and windowed.count > 1
             return self._engine.bound(self._given, in_windows=self._in_windows).method
 
-        [ask] = asks_of(videos, [""], request)
+        [ask] = asks_of(self._engine, videos, [""], request)
         method = work_on(self._engine, ask, bind, listener, seen.append)
         self.request, self.videos = replace(request, method=method), tuple(videos)
         self.timestamps_s, self.answers = seen[0].times_s, []
@@ -86,4 +86,4 @@ class Chat:
     def _asks(self, questions: Sequence[str], *, compare: bool = False) -> list[Ask]:
         # By the method as it was given: its positions depend on whether a video has windows.
         request = replace(self.request, method=self._given)
-        return asks_of(self.videos, questions, request, compare=compare)
+        return asks_of(self._engine, self.videos, questions, request, compare=compare)

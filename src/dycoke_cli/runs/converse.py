@@ -50,10 +50,16 @@ def engine_of(
 
 
 def asks_of(
-    videos: Sequence[str], questions: Sequence[str], request: Request, *, compare: bool = False
+    asker: Asker,
+    videos: Sequence[str],
+    questions: Sequence[str],
+    request: Request,
+    *,
+    compare: bool = False,
 ) -> list[Ask]:
     """The questions of a command line about one video, or several together."""
-    sampling = listening(request.sampling, request.model, request.loading)
+    source = request.model if asker.unloaded is None else asker.unloaded.source
+    sampling = listening(request.sampling, source, request.loading)
     request = replace(request, sampling=sampling)
     shown = tuple(footage(source, request) for source in sources(tuple(videos)))
     return [Ask(question, request, shown, compare=compare) for question in questions]

@@ -427,7 +427,7 @@ def tune(
         from dycoke_cli.models.resolve import resolve_model as resolve
 
     request = tuning.request
-    sampling = listening(request.sampling, request.model, request.loading)
+    sampling = listening(request.sampling, unloaded.source, request.loading)
     tuning = replace(tuning, request=replace(request, sampling=sampling))
     listener.stage("load" if unloaded.local else "fetch")
     resolved = resolve(unloaded.source, tuning.request.loading)

@@ -55,8 +55,8 @@ def answered(*, compare: bool = False, follow_up: bool = False) -> tuple[Served,
     model: Any = Served()
     options = GenerationOptions(temperature=1.0)
     request = replace(REQUEST, method=create("evs"), generation=options)
-    asks = asks_of([CLIP], ["One?", "Two?"], request, compare=compare)
     with RemoteAsker(model, request) as asker:
+        asks = asks_of(asker, [CLIP], ["One?", "Two?"], request, compare=compare)
         return model, converse(asker, asks, Listener(), follow_up=follow_up)
 
 

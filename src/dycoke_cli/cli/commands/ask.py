@@ -211,7 +211,6 @@ def ask(
 
                 check_silent(request)  # nothing is heard, whatever the model is
                 request = replace(request, sampling=replace(request.sampling, audio=False))
-            asks = asks_of(videos, questions, request, compare=compare)
             if remote is not None:
                 from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 
@@ -231,6 +230,7 @@ def ask(
                     loaded=loaded,
                 )
             asker = stack.enter_context(found)
+            asks = asks_of(asker, videos, questions, request, compare=compare)
             if parts.given is not None:
                 lines: list[dict[str, Any]] = []
                 if times is not None:

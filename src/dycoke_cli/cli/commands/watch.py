@@ -216,7 +216,7 @@ def watch(
             engine = stack.enter_context(
                 engine_of(request, presenter, keep=int(len(questions) > 1))
             )
-            asks = asks_of([video], questions, request)
+            asks = asks_of(engine, [video], questions, request)
             if address.kind == "folder":
                 watch_folder(engine, asks, windows, source, timeout_s, presenter)
             else:
