@@ -23,7 +23,7 @@ from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, FramePlan
+from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoded_clip import LateVideoError, OpenClip
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.info import VideoInfo
@@ -223,15 +223,12 @@ class Decoder:
         video: Source | Rendered,
         sampling: Sampling,
         *,
-        check: Callable[[FramePlan], None] = lambda plan: None,
         fit: Future[Fit] | None = None,
-        on_progress: Callable[[int, int], None] | None = None,
         **more: Any,
     ) -> Clip:
         """Read the frames of a video.
 
-        `on_progress` and `fit` are those of `OpenClip.read`; other arguments and errors are those
-        of `open`.
+        `fit` is that of `OpenClip.read`; other arguments and errors are those of `open`.
         """
         with self.open(video, sampling, fitted=fit is not None, **more) as opened:
-            return opened.read(on_progress, fit)
+            return opened.read(fit=fit)
