@@ -32,6 +32,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+from dycoke_cli.compression.method_help import MethodClass
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.param import check_all
 
@@ -136,7 +137,7 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(metaclass=MethodClass):
     """A compression method. This base class keeps all tokens: the baseline.
 
     Its parameters are the fields that have a `Param`; one that is None gets the model's default.
@@ -282,10 +283,9 @@ class Method:
         return None
 
     def __call__(self, model: Any) -> AbstractContextManager[Any]:
-        """Attach this method to a stock model: `with method(model): model.generate(**inputs)`.
+        """Attach this method to a stock `transformers` model, as the engine does.
 
-        Args:
-            model: a `transformers` model of a family that has a layout.
+        `with method(model): model.generate(**inputs)`
 
         Raises:
             UsageError: the model or a parameter isn't supported; the sentence says why.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from transformers import LogitsProcessor
 
@@ -14,6 +13,9 @@ from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.token_options import TokenOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.models.prompts.chat_text import Turns
 
 
@@ -28,7 +30,13 @@ class VideoSession(EncodedVideo):
         on_text: Callable[[str], None] | None = None,
         history: Turns = (),
         observer: LogitsProcessor | None = None,
-        **generation: Any,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        trace: int | None = None,
+        typed: TypedOptions | OpenNumber | None = None,
+        structured: StructuredOutput | None = None,
+        tokens: TokenOptions | None = None,
     ) -> Answer:
         """Answer a question.
 
@@ -39,14 +47,16 @@ class VideoSession(EncodedVideo):
             history: earlier questions about the video with their answers, which the model reads
                 before this one.
             observer: sees the logits of each step (`observing`), or None.
-            generation: fields of `GenerationOptions`, such as `max_new_tokens=64`.
+            max_new_tokens: and the others: fields of `GenerationOptions`.
 
         Raises:
             UsageError: a combination that isn't supported, or a prompt longer than the model's
                 context (with the number of frames that fits).
             OutOfMemoryError: with the flag that helps.
         """
-        options = GenerationOptions(**generation)
+        options = GenerationOptions(
+            max_new_tokens, temperature, seed, trace, typed, structured, tokens
+        )
         questions = [Question(self, question, history, Receiver(on_text))]
         observers = [] if observer is None else [observer]
         return ask_together(questions, method, options, observers)[0]

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -393,7 +393,13 @@ def load(
     *,
     on_stage: Callable[[str, int, int], None] | None = None,
     fit: Future[Fit] | None = None,
-    **given: Any,
+    device: str = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    revision: str | None = None,
+    random_weights: bool = False,
+    device_map: Literal["auto"] | None = None,
+    quantize: Literal["int8", "int4"] | None = None,
+    kernels: Literal["fast", "stock"] = "fast",
 ) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
 
@@ -403,7 +409,8 @@ def load(
         on_stage: called with ("pack", layers done, layers in total) while weights are quantized for
             the first time.
         fit: receives `LoadedModel.fit` before the weights are read; not with random weights.
-        given: fields of `LoadOptions`, such as `device="cpu"`.
+        device: and the others: fields of `LoadOptions`, whose text is that of `--help-all`. A model
+            that was resolved has them already.
 
     Raises:
         ModelError: it can't be found or loaded.
@@ -411,9 +418,8 @@ def load(
         UsageError: a device or dtype that isn't there, or options that don't go together.
     """
     started = time.perf_counter()
-    resolved = (
-        name if isinstance(name, ResolvedModel) else resolve_model(name, LoadOptions(**given))
-    )
+    options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize, kernels)
+    resolved = name if isinstance(name, ResolvedModel) else resolve_model(name, options)
     options = resolved.options
     source, family = resolved.source, resolved.family
     own_int8 = options.quantize is not None and not by_bitsandbytes(
@@ -445,7 +451,7 @@ def load(
     # being proven, such as attention masks of its own, may break our kernels as well.
     stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
     fast, one_device = not stock, not has_device_map(model)
-    kernels = (choose_kernels if fast and one_device else unmeasured)(
+    chosen = (choose_kernels if fast and one_device else unmeasured)(
         model if built is None else built, own_int8
     )
     identity = None if options.random_weights else resolved.describe()
@@ -457,16 +463,16 @@ def load(
     if own_int8:
         cache = None
         if identity is not None:
-            cache = _int8_cache(source.name, identity["weights"], model, kernels.int8)
+            cache = _int8_cache(source.name, identity["weights"], model, chosen.int8)
         on_rounded = None if on_stage is None else partial(on_stage, "pack")
         converted = resolved.dtype if wider else None
-        use_int8(model, kernels.int8, cache, on_rounded, converted)
+        use_int8(model, chosen.int8, cache, on_rounded, converted)
         warnings += cache.problems if cache else []
     if fast:
-        use_custom_attention(model, kernels.attention)
+        use_custom_attention(model, chosen.attention)
     if fast and one_device:
-        use_packed(model, kernels.packed)
-    if kernels.int8_is_slower:
+        use_packed(model, chosen.packed)
+    if chosen.int8_is_slower:
         warnings.append(INT8_IS_SLOWER)
     return LoadedModel(
         source.name,

@@ -46,6 +46,10 @@ _SHARE = 20
 class CaptionFiles(Protocol):
     """Where captions are."""
 
+    @property
+    def where(self) -> str:
+        """Where they are, in words: "beside the clips"."""
+
     def place(self, video: Footage) -> tuple[str, str]:
         """Absolute path of the file with the caption of a video, and which of its entries it is."""
 
@@ -65,6 +69,11 @@ class TextFiles:
     """A text file for each video, with its name and the suffix ".txt"."""
 
     folder: Path | None = None  # has the files, in the same subfolders; None: beside each video
+
+    @property
+    def where(self) -> str:
+        """See `CaptionFiles`."""
+        return "beside the clips" if self.folder is None else f"in {short_name(self.folder)}"
 
     def path(self, video: Footage) -> Path:
         """Of the file of a video."""
@@ -149,6 +158,11 @@ class OneFile:
                 f"{' and '.join(keys)}, and stays as it is; give another --out, or its keys with "
                 "--key"
             ) from error
+
+    @property
+    def where(self) -> str:
+        """See `CaptionFiles`."""
+        return f"in {short_name(self.path)}"
 
     def place(self, video: Footage) -> tuple[str, str]:
         """See `CaptionFiles`."""

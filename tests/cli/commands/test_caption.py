@@ -28,6 +28,7 @@ from dycoke_cli.ask import Answered, Ask
 from dycoke_cli.cli.commands.caption_text import PROMPTS
 from dycoke_cli.runs import local
 from dycoke_cli.runs.outcome import Outcome as Line
+from dycoke_cli.shapes.script_questions import UNKNOWN
 from tests import warm
 from tests.cli.harness import PATIENCE_S, ROOT, Outcome, run_here
 from tests.pages import commands
@@ -96,15 +97,17 @@ def test_each_clip_and_picture_has_a_caption_and_the_next_run_goes_on(
         "sub/a.txt": "A.\n",
     }
     assert run.err == (
-        f"5 captions written, longest 1 word ({clips / 'sub' / 'a.webm'}), shortest 1 "
-        f"({clips / '1.mp4'})\n"
+        f"5 captions written beside the clips, longest 1 word ({clips / 'sub' / 'a.webm'}), "
+        f"shortest 1 ({clips / '1.mp4'})\n"
     )
     about = dict(engine.asked)
     assert about.pop("photo.png") == PROMPTS["short"].replace("video", "picture")
     assert {*about.values()} == {PROMPTS["short"]}
     make_clips(clips, "3.mp4")
     before = len(engine.asked)
-    assert caption(clips).err.startswith("1 caption written, 5 skipped (there is a caption)")
+    assert caption(clips).err.startswith(
+        "1 caption written beside the clips, 5 skipped (there is a caption)"
+    )
     assert engine.asked[before:] == [("3.mp4", PROMPTS["short"])]
     # A file that an editor or another program left empty is no caption.
     (clips / "3.txt").write_text("")
@@ -134,7 +137,7 @@ def test_a_broken_clip_ends_nothing_and_is_tried_again(clips: Path, engine: Writ
     assert {*texts(clips)} == {"1.txt", "10.txt", "photo.txt", "sub/a.txt"}
     lines = run.err.splitlines()
     assert f"Failed: {clips / 'bad.mp4'}: it can't be read" in lines
-    assert lines[-1].startswith("4 captions written, 2 failed")
+    assert lines[-1].startswith("4 captions written beside the clips, 2 failed")
     engine.said = {}
     assert caption(clips).code == 1
     assert "2.txt" in texts(clips)
@@ -264,9 +267,11 @@ def test_one_file_keeps_what_else_it_has(clips: Path, engine: Writer, suffix: st
     content = content.replace("MINE", "mine\n" if suffix == "csv" else '"mine", "kept": "yes"')
     path.write_text(content, "utf-8")
     make_clips(clips, "3.mp4")
-    assert caption(clips, "--format", suffix, "--multiline").err.startswith("1 caption written, 5")
+    run = caption(clips, "--format", suffix, "--multiline")
+    assert run.err.startswith("1 caption written in ")
+    assert ", 5 skipped (there is a caption)" in run.err
     run = caption(clips, "--out", path, "--overwrite", "--prompt", "motion", "--multiline")
-    assert "5 captions written, 1 edited and kept" in run.err
+    assert ", 1 edited and kept" in run.err
     by_name = {row["video_path"]: row for row in rows(path)}
     assert by_name["10.mp4"]["caption"] == "mine"
     assert suffix == "csv" or by_name["10.mp4"]["kept"] == "yes"
@@ -375,6 +380,28 @@ SAID = {
     "一只狗在海滩上跑。": "一只狗在海滩上跑。",
     "A \u202edog\x07 \U0001f469\u200d\U0001f4bb.\u200b": "A dog \U0001f469\u200d\U0001f4bb.",
 }
+
+
+def test_what_the_bundled_model_cannot_see_is_no_caption(clips: Path, engine: Writer) -> None:
+    engine.said = {"1.mp4": UNKNOWN}
+    run = caption(clips / "1.mp4", clips / "2.mp4")
+    assert run.code == 1
+    assert [*texts(clips)] == ["2.txt"]
+    assert f"{UNKNOWN!r} says the bundled model" in run.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--prompt", "detaild"), "--prompt detaild: did you mean detailed?"),
+        (("--drop-below", "50"), "a probability from 0 to 1, as 0.5 for 50 %, not 50"),
+    ],
+)
+def test_a_slip_is_told(clips: Path, flags: tuple[str, ...], said: str) -> None:
+    run = caption(clips, *flags)
+    assert run.code == 2
+    assert said in " ".join(run.err.split())
+    assert not texts(clips)
 
 
 def test_sentences_are_checked_and_left_out(clips: Path, engine: Writer) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -192,8 +193,6 @@ class Checking:
         typer.Option(
             metavar="P",
             help="Check, and leave out sentences below P (0.5 = 50 %).",
-            min=0,
-            max=1,
             show_default=False,
         ),
     ] = None
@@ -265,10 +264,17 @@ def caption(
     with speaking_of_flags():
         check_windows(request)
     remote = server.chosen(context, request.method, budget)
+    near = get_close_matches(prompt, PROMPTS, 1, 0.75)
+    if near and prompt not in PROMPTS:
+        raise UsageError(f"--prompt {prompt}: did you mean {near[0]}?")
     if not prompt.strip():
         raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
     style_of = CaptionStyle(**vars(style))
     check, drop_below = (style_of if checking.wanted else None), checking.drop_below or 0.0
+    if not 0 <= drop_below <= 1:
+        raise UsageError(
+            f"--drop-below is a probability from 0 to 1, as 0.5 for 50 %, not {drop_below:g}"
+        )
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, subtitles)
     with ExitStack() as stack:
@@ -324,7 +330,13 @@ def caption(
         except (KeyboardInterrupt, DycokeError):
             view.ended_early(len(results.written))
             raise
-        view.ended(results.written, skipped=skipped, edited=edited, failed=failed)
+        view.ended(
+            results.written,
+            files.where if results.written else "",
+            skipped=skipped,
+            edited=edited,
+            failed=failed,
+        )
     if failed:
         raise typer.Exit(1)
 

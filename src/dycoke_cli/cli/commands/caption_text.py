@@ -10,6 +10,7 @@ from dycoke_cli.answer.caption import CaptionStyle, without
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import ModelError
 from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.shapes.script_questions import UNKNOWN
 from dycoke_cli.video.file_names import is_picture
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Captioned:
                 'the bundled model only knows moving shapes: --prompt "What happens?", or another '
                 "--model",
             )
+        if line["answer"] == UNKNOWN:
+            return self._failed(outcome, f"{line['answer']!r} says the bundled model: add --model")
         text = self.style.text(line["answer"], is_cut=line["finish_reason"] == "length")
         if not text:
             return self._failed(outcome, "the answer is empty; --raw keeps all that the model says")

@@ -18,6 +18,7 @@ from dycoke_cli.unicode import display_name
 
 _BAR = 12
 _MEASURED = 5  # answered questions, below which nothing is said of the time left
+_AT_ONCE_S = 1.0  # within which results are those of one batch
 _NAMED = 3  # of the clips with warnings
 
 
@@ -107,8 +108,10 @@ class _Pace:
 
     def note(self) -> None:
         """Note that there are new results, or none yet."""
-        if self._first is None and self._counts.added:
-            self._first = time.monotonic(), self._counts.added
+        now = time.monotonic()
+        # Those of the first batch come at once, which says nothing of the next.
+        if self._counts.added and (self._first is None or now - self._first[0] < _AT_ONCE_S):
+            self._first = now, self._counts.added
 
     def tokens_per_second(self) -> float:
         return self._counts.tokens / max(1e-9, time.monotonic() - self._started)
@@ -177,7 +180,8 @@ def _line(counts: RunCounts, pace: _Pace, width: int | None = None) -> str:
     questions = f"{count(counts.done)} of {counted(counts.questions, 'question')}"
     files = f"{count(counts.videos_done)} of {counted(counts.videos, 'file')}"
     speed = f"{pace.tokens_per_second():.0f} tokens/s"
-    parts = [files, questions, f"{count(counts.standing)} failed", speed]
+    done = [files] if counts.videos == counts.questions else [files, questions]
+    parts = [*done, f"{count(counts.standing)} failed", speed]
     left = pace.seconds_left()
     if left is not None:
         parts.append(f"{_duration(left)} left")

@@ -49,6 +49,7 @@ class CaptionView(BatchView):
     def ended(
         self,
         written: Sequence[tuple[str, str]],
+        where: str,
         *,
         skipped: int,
         edited: int,
@@ -58,13 +59,16 @@ class CaptionView(BatchView):
 
         Args:
             written: captions, and the names of their videos.
+            where: they are, in words.
             skipped: videos that had a caption.
             edited: captions that were edited, and stay.
             failed: videos without a caption.
         """
         self.stop()
-        parts = [f"{counted(len(written), 'caption')} written"]
-        parts += [f"{count(skipped)} skipped (there is a caption)"] if skipped else []
+        parts = [f"{counted(len(written), 'caption')} written {where}".rstrip()]
+        if skipped:
+            hint = "" if written else "; --overwrite makes new ones"
+            parts.append(f"{count(skipped)} skipped (there is a caption{hint})")
         parts += [f"{count(edited)} edited and kept (--overwrite-edited)"] if edited else []
         parts += [f"{count(failed)} failed"] if failed else []
         if self._left_out:

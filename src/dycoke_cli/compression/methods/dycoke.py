@@ -1,4 +1,16 @@
-"""DyCoke: temporal token merging before the language model, dynamic KV pruning in decode."""
+"""DyCoke: temporal token merging before the language model, dynamic KV pruning in decode.
+
+Differs from the authors' code (github.com/KD-TAO/DyCoke, commit dd74634), to which
+`variant="published"` keeps, in stage 1: there, the last window of a multiple of 4 frames has no
+comparison with its first frame, so that 32 frames of 196 tokens keep 3,098 in place of 2,978 at
+K = .7; an odd last frame is dropped whole; 4 frames or fewer fail; tokens of a compared frame
+stand in the order of their similarity, and positions are renumbered. In stage 2: attention is
+compared with that of the step before, and where it is alike, the step attends to all tokens;
+the last visual token is never pruned. What neither variant has: entries that are gathered in
+each layer at each step and never freed, attention weights of every layer, batches of one alone,
+and state that goes from one video into the next. Before commit 35cc532 that code chose the
+tokens of an odd frame by the similarities of another pair of frames; it isn't reproduced.
+"""
 
 from __future__ import annotations
 
@@ -45,18 +57,10 @@ class DyCoke(Method):
     """DyCoke (arXiv 2411.15024, CVPR 2025): training-free, two stages that work alone as well.
 
     Stage 1 drops visual tokens before the language model, stage 2 evicts visual tokens from the
-    attention of each decoding step.
+    attention of each decoding step. Here both are on; commands run stage 1 alone unless a flag asks
+    for stage 2 (`kv_prune`).
 
-    Differs from the authors' code (github.com/KD-TAO/DyCoke, commit dd74634), to which
-    `variant="published"` keeps, in stage 1: there, the last window of a multiple of 4 frames has no
-    comparison with its first frame, so that 32 frames of 196 tokens keep 3,098 in place of 2,978 at
-    K = .7; an odd last frame is dropped whole; 4 frames or fewer fail; tokens of a compared frame
-    stand in the order of their similarity, and positions are renumbered. In stage 2: attention is
-    compared with that of the step before, and where it is alike, the step attends to all tokens;
-    the last visual token is never pruned. What neither variant has: entries that are gathered in
-    each layer at each step and never freed, attention weights of every layer, batches of one alone,
-    and state that goes from one video into the next. Before commit 35cc532 that code chose the
-    tokens of an odd frame by the similarities of another pair of frames; it isn't reproduced.
+    What differs from the authors' code, which `variant="published"` keeps to, is told in this file.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
