@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from abc import ABCMeta
 from typing import Any, get_args, get_type_hints
 
 from dycoke_cli.param import parameters_of
@@ -16,8 +17,11 @@ _WIDTH = 100
 _SHOWN = ("__call__",)
 
 
-class MethodClass(type):
-    """The class of the classes of methods; it changes nothing but what they show of themselves."""
+class MethodClass(ABCMeta):
+    """The class of the classes of methods; it changes nothing but what they show of themselves.
+
+    An `ABCMeta`, so that a method can have abstract classes among its bases.
+    """
 
     def __dir__(cls) -> list[str]:
         return [*_SHOWN]
