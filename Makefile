@@ -1,8 +1,8 @@
 # make demo     set up .venv with what answering needs, then watch a question being answered (CPU=1: with
 #               PyTorch's CPU build)
 # make test     lint and the tests, in about ten minutes on two cores; sets up what they need as well
-# make test-all    the same and the extended ones (an hour): Ray, the wheel, training, lmms-eval, rehearsals of
-#               the tools, whole runs of commands, all pairs of parameters; PART=2/6: one in six of those
+# make test-all    the same and the extended ones (an hour and a half): Ray, the wheel, training, lmms-eval, rehearsals of
+#               the tools, whole runs of commands, all pairs of parameters; PART=2/10: one in ten of those
 # make test-processors  what depends on the processor, as on one without bfloat16 (a minute on two cores)
 # make test-browser  the pages that are written or served, in Chromium (needs the system's chromium or Chrome;
 #               installs Playwright; a minute on two cores)
@@ -56,7 +56,7 @@ test: $(INSTALLED)
 	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) -m "not extended"; }'
 
 # Whoever runs it (CI) may have a slow machine, or a busy one: there a test may take five times its time.
-# PART=2/6: one in six of the extended ones, as CI does.
+# PART=2/10: one in ten of the extended ones, as CI does.
 PART := 1/1
 test-all: $(INSTALLED)
 	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=10 --part $(PART); }'

@@ -1,7 +1,7 @@
 """A pytest plugin for `make test`: no test may be slow without saying so, and slow ones run first.
 
-Of tests marked `extended` there are more than each push can wait for: `--part 2/6` leaves out all
-but one in six of them, by a hash of their names, so that six pushes that differ run them all.
+Of tests marked `extended` there are more than each push can wait for: `--part 2/10` leaves out all
+but one in ten of them, by a hash of their names, so that ten pushes that differ run them all.
 
 What is imported and collected stays to the end, so Python's search for garbage leaves it out.
 
@@ -38,7 +38,7 @@ _shared = 0.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cpu-limit", type=float, default=2.0, help="seconds for a test not `slow`")
-    parser.addoption("--part", default="1/1", help="of the extended tests, as 2/6")
+    parser.addoption("--part", default="1/1", help="of the extended tests, as 2/10")
 
 
 @pytest.hookimpl(wrapper=True)

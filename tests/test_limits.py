@@ -167,3 +167,15 @@ def test_the_files_of_the_system_may_be_replaced(pytester: pytest.Pytester, monk
     pytester.makepyfile(ELSEWHERE)
     found = pytester.runpytest_subprocess("-p", "tests.limits", "-p", "no:cacheprovider")
     found.assert_outcomes(passed=1)
+
+
+def test_what_needs_an_optional_package_is_skipped_without_it(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest((ROOT / "conftest.py").read_text("utf-8"))
+    pytester.makepyprojecttoml('[project.optional-dependencies]\nall = ["not-here[all]>=1"]')
+    pytester.makepyfile(
+        test_a="import not_here.part\ndef test_a(): pass",
+        test_b="import nowhere\ndef test_b(): pass",
+        test_c="def test_c(): pass",
+    )
+    arguments = ("--continue-on-collection-errors", "-p", "no:cacheprovider")
+    pytester.runpytest(*arguments).assert_outcomes(passed=1, skipped=1, errors=1)

@@ -1,4 +1,4 @@
-"""The tables of methods, from answers that were made up."""
+"""The tables of methods, from answers that were made up. Their plot needs matplotlib."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-
-from benchmarks import method_pages, methods
-from benchmarks.methods import export
-from tests.benchmarks.made_up_answers import arguments, fill
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +24,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _write(out: Path) -> None:
+    from benchmarks import methods
+    from tests.benchmarks.made_up_answers import arguments, fill
+
     several = ["budgets", "positions", "whole"]
     for name, tables in (("shipped", methods.TABLES), ("control", several)):
         for table in tables:
@@ -35,15 +34,19 @@ def _write(out: Path) -> None:
                 # A journal each: all of one is read whenever it is opened.
                 given = arguments(out / table, name)
                 fill(run, given)
-                export(run, given).write(out / "data")
+                methods.export(run, given).write(out / "data")
 
 
 @pytest.fixture(scope="session")
 def models(measured: Path) -> Mapping[str, Mapping[str, Any]]:
     """The figures of all tables, by model and table."""
+    from benchmarks import method_pages
+
     return method_pages.read_documents(measured / "data")
 
 
 @pytest.fixture(scope="session")
 def pages(models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
+    from benchmarks import method_pages
+
     return method_pages.texts_of(models)

@@ -38,14 +38,13 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.processes.isolated import GoneError
 from dycoke_cli.request import Request
-from dycoke_cli.server.media import FRAMES_PER_SECOND
 from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.sampling import Sampling
 from tests.documents import example
 
 PATIENCE_S = 20.0
-DURATION_S = 4.0
+DURATION_S, FRAMES_PER_SECOND = 4.0, 25.0
 FAMILY = FAMILIES["llava_onevision"]
 REQUEST = Request("mini", LoadOptions(), Sampling(frames=2), DyCoke(), GenerationOptions())
 

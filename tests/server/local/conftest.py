@@ -1,4 +1,7 @@
-"""A server in this process that commands find at its socket; its model pretends, or is real."""
+"""A server in this process that commands find at its socket; its model pretends, or is real.
+
+What needs the extra `serve` is imported by the fixtures.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,11 +20,11 @@ from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models import settings
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.server.local import unix_socket
-from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.service import Service
 from dycoke_cli.storage import cache_folder as cache
 from tests.loop.pretended import PATIENCE_S, Pretended
-from tests.server.pretended import DEFAULTS, engine_of, make_service, served
+
+if TYPE_CHECKING:
+    from dycoke_cli.server.service import Service
 
 if sys.platform == "win32":
     collect_ignore_glob = ["test_*.py"]  # no such sockets
@@ -70,6 +73,9 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
 
 @pytest.fixture
 def local(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    from dycoke_cli.server.metrics import Metrics
+    from tests.server.pretended import engine_of, make_service
+
     metrics = Metrics()
     service = make_service(engine_of(pretended, metrics), metrics)
     with _found(service, pretended.load(), monkeypatch) as found:
@@ -87,6 +93,9 @@ def mini() -> LoadedModel:
 @pytest.fixture
 def real(mini: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """A server of the bundled model."""
+    from dycoke_cli.server.metrics import Metrics
+    from tests.server.pretended import DEFAULTS, make_service
+
     metrics = Metrics()
     engine = Engine(DEFAULTS, loaded=mini, keep=4, counts=metrics)
     loading = DEFAULTS.loading.with_dtype(mini.model.dtype)
@@ -97,6 +106,8 @@ def real(mini: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]
 @contextmanager
 def _found(service: Service, loaded: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Within the block commands find a server; those that answer by themselves have its model."""
+    from tests.server.pretended import served
+
     with served(service) as port:
         found = Served(port, service)
 
