@@ -75,6 +75,19 @@ def answer(model, method, inputs):
     return output, attachment.stats
 
 
+def same_rows(model, method, rows, inputs):
+    """The counts of a batch, whose rows are as each is alone."""
+    together, stats = answer(model, method, inputs)
+    for number, row in enumerate(rows):
+        alone, [counts] = answer(model, method, row)
+        ours, theirs = together.sequences[number], alone.sequences[0]
+        assert ours[-NEW_TOKENS:].tolist() == theirs[-NEW_TOKENS:].tolist()
+        for one, other in zip(together.logits, alone.logits, strict=True):
+            assert_same(one[number], other[0])
+        assert stats[number] == counts
+    return stats
+
+
 PROMPTS = (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2, 3, 4))
 
 
@@ -88,17 +101,7 @@ def test_each_row_is_as_it_is_alone(method, frames, texts):
     if frames == 1 and method == PUBLISHED:
         frames = 6  # the published variant wants more than four
     rows = prompts(shape, frames, texts)
-    together, stats = answer(model, method, batch_of(rows))
-    assert len(stats) == len(rows)
-    for number, row in enumerate(rows):
-        alone, [counts] = answer(model, method, row)
-        assert (
-            together.sequences[number, -NEW_TOKENS:].tolist()
-            == alone.sequences[0, -NEW_TOKENS:].tolist()
-        )
-        for ours, theirs in zip(together.logits, alone.logits, strict=True):
-            assert_same(ours[number], theirs[0])
-        assert stats[number] == counts
+    assert len(same_rows(model, method, rows, batch_of(rows))) == len(rows)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 5, 9])
@@ -120,17 +123,11 @@ def test_a_row_without_a_video():
         "attention_mask": torch.ones(1, 4).long(),
     }
     batch = batch_of([*rows, text | {"pixel_values_videos": rows[0]["pixel_values_videos"][:0]}])
-    together, stats = answer(model, method, batch)
+    stats = same_rows(model, method, rows, batch)
+    together, _ = answer(model, method, batch)
     plain = model.generate(**text, max_new_tokens=NEW_TOKENS, do_sample=False)
     assert together.sequences[2, -NEW_TOKENS:].tolist() == plain[0, -NEW_TOKENS:].tolist()
     assert (stats[2].visual, stats[2].active) == (0, [])
-    for number, row in enumerate(rows):
-        alone, [counts] = answer(model, method, row)
-        assert (
-            together.sequences[number, -NEW_TOKENS:].tolist()
-            == alone.sequences[0, -NEW_TOKENS:].tolist()
-        )
-        assert stats[number] == counts
 
 
 def test_a_row_with_too_few_tokens_is_read_whole_at_each_step():

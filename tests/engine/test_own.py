@@ -23,7 +23,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.covering import EXTENDED, covered
 from tests.cuda import needs_cuda
-from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts
+from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.exactness import assert_same
 
@@ -39,18 +39,6 @@ METHODS = [
 ]
 TEXT = 3 + 1 + 5  # tokens of a prompt without more text: before, the newline, behind
 ROW = 2 * 2 * 8 * 8  # bytes: keys and values of 2 heads of 8 float64 in one layer
-
-
-def same_rows(model, method, rows, inputs):
-    together, stats = answer(model, method, inputs)
-    for number, row in enumerate(rows):
-        alone, [counts] = answer(model, method, row)
-        ours, theirs = together.sequences[number], alone.sequences[0]
-        assert ours[-NEW_TOKENS:].tolist() == theirs[-NEW_TOKENS:].tolist()
-        for one, other in zip(together.logits, alone.logits, strict=True):
-            assert_same(one[number], other[0])
-        assert stats[number] == counts
-    return stats
 
 
 PROMPTS = (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2))

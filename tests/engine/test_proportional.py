@@ -21,8 +21,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 from tests.covering import covered
 from tests.engine.own_reference import Choices, own_attention
-from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts
-from tests.engine.test_own import same_rows
+from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
 
