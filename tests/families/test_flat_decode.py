@@ -23,6 +23,7 @@ from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import attention_implementation
@@ -129,6 +130,19 @@ def test_each_number_is_that_of_the_modules(family, name) -> None:
     model, processor = stock(family, torch.bfloat16)
     # The published variant compares more than four of what the model takes for frames.
     assert_equal(model, stock_inputs(family, processor, clip(10)), METHODS[name])
+
+
+def test_several_tokens_are_read_by_the_modules() -> None:
+    """The options of a typed answer are a tree of tokens, and a flat step reads one."""
+    model, processor = stock("qwen2_5_vl", torch.float32)
+    loaded = LoadedModel("qwen2_5_vl", None, None, model, processor, family_of(model.config), 0.0)
+    typed, found = TypedOptions(("a dog", "a dog that runs", "cat")), []
+    for kernels in ("fast", "stock"):
+        session = VideoSession(replace(loaded, kernels=kernels), clip(5))
+        with counted() as steps:
+            found.append(session.ask("What?", METHODS["merging alone"], typed=typed))
+        assert not steps
+    assert found[0].scoring == found[1].scoring
 
 
 @pytest.mark.parametrize(
