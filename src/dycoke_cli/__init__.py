@@ -22,12 +22,22 @@ from dycoke_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer as Answer
+    from dycoke_cli.ask import Answered as Answered
+    from dycoke_cli.ask import Ask as Ask
+    from dycoke_cli.ask import Failed as Failed
+    from dycoke_cli.ask import Footage as Footage
+    from dycoke_cli.ask import Note as Note
+    from dycoke_cli.ask import Progress as Progress
+    from dycoke_cli.ask import Seen as Seen
+    from dycoke_cli.ask import Text as Text
+    from dycoke_cli.ask import Warn as Warn
     from dycoke_cli.compression.budget import Budgeted as Budgeted
     from dycoke_cli.compression.methods import *  # noqa: F403
     from dycoke_cli.compression.proportional import MergingTokens as MergingTokens
     from dycoke_cli.compression.selection import Given as Given
     from dycoke_cli.compression.selection import Selection as Selection
     from dycoke_cli.compression.selection import SelectionInputs as SelectionInputs
+    from dycoke_cli.engine.generation_options import GenerationOptions as GenerationOptions
     from dycoke_cli.engine.session import VideoSession as VideoSession
     from dycoke_cli.engine.structured_output import StructuredOutput as StructuredOutput
     from dycoke_cli.engine.typed_options import OpenNumber as OpenNumber
@@ -38,36 +48,52 @@ if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Score as Score
     from dycoke_cli.evaluation.folder import FolderDataset as FolderDataset
     from dycoke_cli.evaluation.scoring.judge import judge_answers as judge_answers
+    from dycoke_cli.loop.engine import Engine as Engine
     from dycoke_cli.models.families.family import Family as Family
     from dycoke_cli.models.families.table import FAMILIES as FAMILIES
     from dycoke_cli.models.load import load as load
+    from dycoke_cli.models.load_options import LoadOptions as LoadOptions
     from dycoke_cli.param import Param as Param
+    from dycoke_cli.request import Request as Request
     from dycoke_cli.video import Sampling as Sampling
     from dycoke_cli.video import read as read
 
 _HOMES = {
     "About": "dycoke_cli.evaluation.dataset",
     "Answer": "dycoke_cli.answer.answer",
+    "Answered": "dycoke_cli.ask",
+    "Ask": "dycoke_cli.ask",
     "Budgeted": "dycoke_cli.compression.budget",
     "Dataset": "dycoke_cli.evaluation.dataset",
+    "Engine": "dycoke_cli.loop.engine",
+    "Failed": "dycoke_cli.ask",
     "FAMILIES": "dycoke_cli.models.families.table",
     "Family": "dycoke_cli.models.families.family",
     "FolderDataset": "dycoke_cli.evaluation.folder",
+    "Footage": "dycoke_cli.ask",
+    "GenerationOptions": "dycoke_cli.engine.generation_options",
     "Given": "dycoke_cli.compression.selection",
     "Item": "dycoke_cli.evaluation.dataset",
+    "judge_answers": "dycoke_cli.evaluation.scoring.judge",
+    "load": "dycoke_cli.models.load",
+    "LoadOptions": "dycoke_cli.models.load_options",
     "MergingTokens": "dycoke_cli.compression.proportional",
+    "Note": "dycoke_cli.ask",
     "OpenNumber": "dycoke_cli.engine.typed_options",
     "Param": "dycoke_cli.param",
+    "Progress": "dycoke_cli.ask",
+    "read": "dycoke_cli.video",
+    "Request": "dycoke_cli.request",
     "Sampling": "dycoke_cli.video",
     "Score": "dycoke_cli.evaluation.dataset",
+    "Seen": "dycoke_cli.ask",
     "Selection": "dycoke_cli.compression.selection",
     "SelectionInputs": "dycoke_cli.compression.selection",
     "StructuredOutput": "dycoke_cli.engine.structured_output",
+    "Text": "dycoke_cli.ask",
     "TypedOptions": "dycoke_cli.engine.typed_options",
     "VideoSession": "dycoke_cli.engine.session",
-    "judge_answers": "dycoke_cli.evaluation.scoring.judge",
-    "load": "dycoke_cli.models.load",
-    "read": "dycoke_cli.video",
+    "Warn": "dycoke_cli.ask",
 }
 
 
@@ -88,7 +114,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__getattr__("__all__")})
+    return sorted(__getattr__("__all__"))
 
 
 def _attach(model: Any, method: Method) -> AbstractContextManager[Any]:

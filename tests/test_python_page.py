@@ -1,0 +1,45 @@
+"""docs/python.md: its pieces run, and the names that stay are exported."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from types import ModuleType
+
+import pytest
+
+import dycoke_cli
+from tests.cli.harness import ROOT
+
+PAGE = (ROOT / "docs" / "python.md").read_text("utf-8")
+PIECES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_pieces_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    page = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page)  # where a dataclass looks its module up
+    names, said = vars(page), []
+    for piece in PIECES:
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(compile(piece, "docs/python.md", "exec"), names)
+        said.append(out.getvalue())
+    own, asked, many, forms, method = said
+    same = names["session"].ask("What happens?", names["DyCoke"](merge_ratio=0.7, prune_layer=9))
+    assert own.strip().endswith(same.answer)
+    assert re.fullmatch(r"The blue star [a-z ]+\. 128 56\n", asked)
+    assert [line.partition(" ")[0] for line in many.splitlines()] == [*names["names"]]
+    assert forms.startswith("yes {'yes': 0.")
+    assert method.strip()
+
+
+def test_names_that_stay_are_exported() -> None:
+    _, _, stay = PAGE.partition("## Names that stay")
+    exported = set(dir(dycoke_cli))
+    found = re.findall(r"`(\w+)`", stay)
+    assert len(found) > 20
+    assert set(found) <= exported
+    assert not [name for name in exported if name.startswith("_") and name != "__version__"]
