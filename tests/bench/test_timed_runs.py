@@ -11,9 +11,9 @@ import pytest
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.bench.bench_run import TimedAnswer, Timer, interleave, measure_all
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine import session as session_module
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -99,7 +99,7 @@ def test_every_run_begins_with_the_file_and_reuses_nothing(
         opened.append(options["reuse"])
         return session(loaded, clip, **options)
 
-    monkeypatch.setattr(session_module, "VideoSession", opening)
+    monkeypatch.setattr(answer_batch, "VideoSession", opening)
     video = tmp_path / "v.mp4"
     video.touch()
     with asking.engine(keep=0) as engine:

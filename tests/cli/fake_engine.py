@@ -282,7 +282,14 @@ def modules() -> dict[str, types.ModuleType]:
         _module("engine.together", is_asked_alone=lambda session, methods, options: True),
         _module("engine.observing", CertaintyObserver=None),
         _module("models.load", load=load),
-        _module("models.prompts.stock_prompt", fitted=lambda clip, fit: clip),
+        # The cache of encoded videos, which is real, names the others.
+        _module(
+            "models.prompts.stock_prompt",
+            fitted=lambda clip, fit: clip,
+            **dict.fromkeys(
+                ("VideoPrompt", "StockPrompt", "show", "window_prompt", "extra_inputs")
+            ),
+        ),
     )
     return {module.__name__: module for module in made}
 

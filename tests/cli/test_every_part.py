@@ -6,6 +6,7 @@ import gc
 import sys
 import weakref
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def test_the_model_is_loaded_once_and_parts_are_freed(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads, clips = [], []
-    load, opened = fake_engine.load, Video.open
+    answer_batch = import_module("dycoke_cli.loop.answer_batch")  # anew, with the pretending engine
+    load, opened = fake_engine.load, answer_batch.open_video
 
     def counted(*given: Any, **more: Any) -> Any:
         loads.append(given)
@@ -76,7 +78,7 @@ def test_the_model_is_loaded_once_and_parts_are_freed(
         clips.append(weakref.ref(video.reading.clips[0]))
 
     monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", counted)
-    monkeypatch.setattr(Video, "open", noted)
+    monkeypatch.setattr(answer_batch, "open_video", noted)
     assert run_here("ask", CLIP, "What?", "--every", "0.5", "--frames", "2").code == 0
     assert (len(loads), len(clips)) == (1, 8)
 

@@ -205,7 +205,7 @@ class Checking:
 
 BRIEF = """
     --prompt --trigger --max-words --check --drop-below --format --out --out-dir --overwrite
-    --dry-run --model --quiet
+    --dry-run --model
 """
 
 

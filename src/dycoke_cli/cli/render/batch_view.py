@@ -109,9 +109,10 @@ class _Pace:
     def note(self) -> None:
         """Note that there are new results, or none yet."""
         now = time.monotonic()
+        since = now if self._first is None else self._first[0]
         # Those of the first batch come at once, which says nothing of the next.
-        if self._counts.added and (self._first is None or now - self._first[0] < _AT_ONCE_S):
-            self._first = now, self._counts.added
+        if self._counts.added and now - since < _AT_ONCE_S:
+            self._first = since, self._counts.added
 
     def tokens_per_second(self) -> float:
         return self._counts.tokens / max(1e-9, time.monotonic() - self._started)
