@@ -32,7 +32,6 @@ from training.world.statements import KINDS, Statement, statements
 NAME = "checked-sentences"
 DATA = ROOT / "docs" / "data"
 KEPT = DATA / f"{NAME}.jsonl.xz"
-ADAPTER = DATA / f"{NAME}-adapter.safetensors"
 METHODS = ("none", "dycoke")
 FRAMES, SEED = 32, 7
 NAMES = {
@@ -57,7 +56,7 @@ def ask(out: Path, split: Split, videos: int) -> None:
     from dycoke_cli import Sampling, VideoSession, load, read
     from dycoke_cli.answer.caption import checking_question
     from dycoke_cli.loop.checking import OPTIONS, probability_of_yes
-    from training.statements import export_statements
+    from training.statements import ADAPTER, export_statements
 
     folder = out.with_name("model")
     if not folder.exists():

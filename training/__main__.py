@@ -19,6 +19,7 @@ from rich.progress import Progress as Bar
 from dycoke_cli.errors import DycokeError, UsageError
 from training.architectures import ARCHITECTURES
 from training.curriculum import Recipe, Stage
+from training.statements import ADAPTER
 
 if TYPE_CHECKING:
     from training.trainer import Progress
@@ -35,8 +36,6 @@ KEPT = {
     "tokens-64": "9166f296:training/tokens-64",
     "long": "32b1b105:training/long",
 }
-# The adapter by which the bundled model judges sentences (`training/statements.py`).
-ADAPTER = ROOT / "docs" / "data" / "checked-sentences-adapter.safetensors"
 # Steps between two lines of the log.
 LOG_EVERY = 10
 # A side of a token's square: four patches are pooled to a token.

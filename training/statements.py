@@ -29,6 +29,8 @@ from training.lora import LoraLinear, freeze
 from training.objective import embed, exact_matches, loss_of, run_layers
 from training.world.statements import statements
 
+ADAPTER = Path(__file__).parents[1] / "docs" / "data" / "checked-sentences-adapter.safetensors"
+"""The weights that are kept of it."""
 RANK, SCALE = 8, 2.0
 RATE, WARMUP = 2e-3, 20
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

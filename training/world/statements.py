@@ -9,7 +9,6 @@ import numpy as np
 
 from dycoke_cli.shapes.script import COLOURS, SHAPES, Script
 from dycoke_cli.shapes.script_questions import (
-    NUMBERS,
     PLACES,
     PREDICATES,
     QuestionMaker,
@@ -19,6 +18,7 @@ from dycoke_cli.shapes.script_questions import (
     named,
     predicate,
     sentence,
+    there_are,
 )
 
 KINDS = ("event", "thing", "place", "order", "count")
@@ -76,7 +76,7 @@ def _pairs(script: Script, rng: np.random.Generator) -> list[tuple[str, str, str
         pairs.append(("order", _first(clauses, first, second), _first(clauses, second, first)))
     number = len(script.things)
     wrong = number + (1 if number == 1 or rng.random() < 0.5 else -1)
-    pairs.append(("count", _shapes(number), _shapes(wrong)))
+    pairs.append(("count", there_are(number, "shape"), there_are(wrong, "shape")))
     return pairs
 
 
@@ -100,9 +100,3 @@ def _other_event(script: Script, index: int, happens: set[str], rng: np.random.G
 
 def _first(clauses: Sequence[str], first: int, second: int) -> str:
     return capital(f"first {clauses[first]}, then {clauses[second]}.")
-
-
-def _shapes(number: int) -> str:
-    if number == 1:
-        return "There is one shape."
-    return f"There are {NUMBERS[number]} shapes."

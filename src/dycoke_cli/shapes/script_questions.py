@@ -412,10 +412,10 @@ class QuestionMaker:
         scenes = len(self.script.scenes)
         number = NUMBERS[events].capitalize()
         happen = f"{number} thing happens." if events == 1 else f"{number} things happen."
-        found = [self._made("count", "things", _there_are(things, "shape"))]
+        found = [self._made("count", "things", there_are(things, "shape"))]
         if events:
             found.append(self._made("count", "events", happen))
-            found.append(self._made("count", "scenes", _there_are(scenes, "scene")))
+            found.append(self._made("count", "scenes", there_are(scenes, "scene")))
         return found
 
     def existence(self) -> list[ScriptQuestion]:
@@ -578,5 +578,6 @@ class QuestionMaker:
         return ScriptQuestion(kind, capital(text), answer, claims)
 
 
-def _there_are(number: int, noun: str) -> str:
+def there_are(number: int, noun: str) -> str:
+    """How many of something there are, as a sentence."""
     return f"There is one {noun}." if number == 1 else f"There are {NUMBERS[number]} {noun}s."

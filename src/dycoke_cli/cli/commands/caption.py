@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,7 +19,7 @@ from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
-from dycoke_cli.errors import DycokeError, OutputError, UsageError
+from dycoke_cli.errors import DycokeError, OutputError, UsageError, closest
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -264,9 +263,8 @@ def caption(
     with speaking_of_flags():
         check_windows(request)
     remote = server.chosen(context, request.method, budget)
-    near = get_close_matches(prompt, PROMPTS, 1, 0.75)
-    if near and prompt not in PROMPTS:
-        raise UsageError(f"--prompt {prompt}: did you mean {near[0]}?")
+    if prompt not in PROMPTS and (near := closest(prompt, PROMPTS)):
+        raise UsageError(f"--prompt {prompt}: did you mean {near}?")
     if not prompt.strip():
         raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
     style_of = CaptionStyle(**vars(style))
