@@ -1,4 +1,4 @@
-"""Test modules that need an optional package are skipped if it isn't installed."""
+"""Tests run alike whatever they inherit; those of optional packages are skipped without them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import tomllib
 from collections.abc import Generator
 
 import pytest
+
+from tests import surroundings
+
+surroundings.reset()
 
 
 @pytest.hookimpl(wrapper=True)

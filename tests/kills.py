@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.storage.output_file import temporary_folder
-from tests import warm
+from tests import surroundings, warm
 from tests.hub import Hub
 from tests.soaking.commands import Command, commands, files_in, repositories
 from tests.soaking.sessions import WAYS, names_of, running, wait_until_none_runs
@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--place", type=Path, metavar="DIR", help="an empty folder, which is kept")
     given = parser.parse_args()
+    surroundings.reset()
     print(f"seed {given.seed}")
     place = given.place or Path(tempfile.mkdtemp(prefix="dycoke-kills-"))
     place.mkdir(parents=True, exist_ok=True)

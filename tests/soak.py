@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests import surroundings
 from tests.soaking import questions
 from tests.soaking.killing import FAILURES_STAND, QUESTION, Command, kill_again_and_again, lines_in
 from tests.soaking.memory import Sample, draw, growth, is_flat, sampler
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--write", type=Path, metavar="PNG", help="a picture of the memory")
     given = parser.parse_args()
+    surroundings.reset()
     print(f"seed {given.seed}")
     place = given.place or Path(tempfile.mkdtemp(prefix="dycoke-soak-"))
     place.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -191,6 +193,30 @@ def test_a_class_name_stands_for_one_thing() -> None:
                 files.setdefault(node.name, []).append(path.relative_to(SRC / PACKAGE).as_posix())
     assert len(files) > 500
     assert {name: homes for name, homes in files.items() if len(homes) > 1} == NAMED_TWICE
+
+
+LISTING = ("stock/private_api.py", "runs/ray/cluster.py")
+FOLDERS = ("src", "tests", "training", "plugins", "benchmarks")
+
+
+def test_what_is_private_of_a_library_is_listed() -> None:
+    """A new release may be without it: whoever changes the releases looks there."""
+    paths = [path for folder in FOLDERS for path in (SRC.parent / folder).rglob("*.py")]
+    texts = {path: path.read_text("utf-8") for path in paths}
+    imports = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
+    names = {name for text in texts.values() for name in imports.findall(text)}
+    libraries = "|".join(names - {PACKAGE, *PLUGINS, *FOLDERS} - sys.stdlib_module_names)
+    of_a_library = re.compile(
+        rf"\b(?:{libraries})(?:\.\w+)*\.(_[A-Za-z]\w*)"
+        rf"|from (?:{libraries})[\w.]* import (_[A-Za-z]\w*)"
+    )
+    docstrings = [ast.get_docstring(ast.parse(texts[SRC / PACKAGE / name])) for name in LISTING]
+    listed = {*re.findall(r"\w+", "".join(map(str, docstrings)))}
+    used = {
+        ("".join(name), path) for path, text in texts.items() for name in of_a_library.findall(text)
+    }
+    assert len(used) > 20
+    assert {one for one in used if one[0] not in listed} == set()
 
 
 # The defaults that a model has, and keys of `dycoke.models/1` and `dycoke.probe/1`.

@@ -17,20 +17,11 @@ from tests.cli import fake_engine
 
 @pytest.fixture(autouse=True)
 def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep every test away from the settings and cache of whoever runs it, and their terminal's."""
+    """Keep every test away from the settings and cache of whoever runs it."""
     path = tmp_path / "settings" / "settings.json"
     monkeypatch.setenv(settings.ENVIRONMENT, str(path))
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     monkeypatch.setenv(unix_socket.ENVIRONMENT, str(tmp_path / "runtime"))
-    for name in (
-        "NO_COLOR",
-        "FORCE_COLOR",
-        "COLUMNS",
-        "PYTHONUNBUFFERED",
-        "DYCOKE_DEBUG",
-        "DYCOKE_PLUGINS",
-    ):
-        monkeypatch.delenv(name, raising=False)
     return path
 
 

@@ -6,6 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from tests import surroundings
 from tests.frozen.kept import FILES
 from tests.frozen.place import place
 
@@ -13,6 +14,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.frozen")
     parser.add_argument("--write", action="store_true", required=True, help="write the kept files")
     parser.parse_args()
+    surroundings.reset()
     for file in FILES:
         with tempfile.TemporaryDirectory() as folder, place(Path(folder)):
             file.write()

@@ -100,8 +100,6 @@ def place(folder: Path) -> Iterator[None]:
         patch.setenv(unix_socket.ENVIRONMENT, str(folder / "own" / "runtime"))
         patch.setenv("COLUMNS", "100")
         patch.setenv("HF_HUB_OFFLINE", "1")
-        for name in ("NO_COLOR", "FORCE_COLOR", "DYCOKE_DEBUG", "DYCOKE_PLUGINS"):
-            patch.delenv(name, raising=False)
         patch.chdir(folder)
         store(tuning_with(SURE, sampling=key_part(Sampling(frames=8))))
         yield

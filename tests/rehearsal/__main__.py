@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests import surroundings
 from tests.cli.harness import CLIP, ROOT, Outcome
 from tests.hub import Hub, Repo
 from tests.rehearsal.checkpoints import RECIPES, STORED, files, repository
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="of each download")
     parser.add_argument("--again", action="store_true", help="also what has passed")
     options = parser.parse_args()
+    surroundings.reset()
     options.folder.mkdir(parents=True, exist_ok=True)
     faults = 0
     for name in options.names or RECIPES:

@@ -18,6 +18,7 @@ import mini_engine as engine
 import tiny_qwen
 from transformers.video_utils import VideoMetadata
 
+from dycoke_cli.engine.attach import attach
 from dycoke_vllm.admission import admitted
 
 SPECS = (
@@ -75,7 +76,7 @@ class Served:
             videos_kwargs={"do_sample_frames": False, "video_metadata": [VideoMetadata(**about)]},
             return_tensors="pt",
         )
-        with admitted(spec, "kept")(self.model):
+        with attach(self.model, admitted(spec, "kept")):
             expected = self.model.generate(
                 **inputs, max_new_tokens=TOKENS, do_sample=False, output_logits=True,
                 return_dict_in_generate=True,

@@ -30,6 +30,17 @@
   hooks.
 - `get_response_template` and `response_events_to_chunks` of `transformers.cli.serving.utils`, by
   which `transformers serve` finds calls of tools: 5.24.0. Without them no calls are parsed.
+- `coerce` of `typer._coercion.RuntimeParam` (in `cli/pages.py`, which implements it).
+- The logger `torch.utils._pytree` (in `stock/quiet.py`), by its name.
+
+Of Ray: `runs/ray/cluster.py`. Only tests use these:
+
+- `torch.utils._python_dispatch.TorchDispatchMode` and `torch.Tensor._make_wrapper_subclass`, to see
+  or replace every operation; `tree_leaves`, `tree_map_only` of `torch.utils._pytree`: torch 2.15.
+- `torch._C._cuda_isInBadFork`: torch 2.15, of builds with CUDA.
+- `huggingface_hub.utils._cache_manager.HF_HUB_CACHE`, the default of `scan_cache_dir`.
+
+Only training uses `torch.ops.aten._softmax_backward_data`, which autograd calls.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Undocumented parts of Ray that are used here, checked on 2.60.0:
 - `ray._private.ray_constants.ENABLE_RAY_CLUSTER`, read from the environment when Ray is imported,
   is whether other machines can join a cluster, which then listens on all interfaces.
 - `ray.init(_temp_dir=…, _plasma_directory=…)`.
+- Only in tests: `ray._private.utils.get_shared_memory_bytes`, `ray._private.worker._global_node`.
 """
 
 from __future__ import annotations
