@@ -7,18 +7,31 @@ checkout. `mutations.txt` says what is broken, and the output which test caught 
 
 from __future__ import annotations
 
+import functools
+import importlib
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "dycoke_cli"
 TABLE = Path(__file__).with_suffix(".txt")
+PRELOADED = (
+    "av",
+    "numpy",
+    "PIL.Image",
+    "rich.console",
+    "torch",
+    "transformers.modeling_utils",
+    "typer",
+)
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
 
 
@@ -42,13 +55,13 @@ class Mutation:
 
     def applied(self, package: Path = PACKAGE) -> tuple[Path, str]:
         """The file, relative to `package`, and its text with the place broken."""
-        files = sorted(package.rglob(self.file))
+        files = [file for file in _files(package) if f"/{file}".endswith(f"/{self.file}")]
         if len(files) != 1:
             raise NotOnePlaceError(f"{len(files)} files instead of one: {self}")
-        text = files[0].read_text(encoding="utf-8")
+        text = (package / files[0]).read_text(encoding="utf-8")
         if (count := text.count(self.pattern)) != 1:
             raise NotOnePlaceError(f"{count} places instead of one: {self}")
-        return files[0].relative_to(package), text.replace(self.pattern, self.replacement)
+        return files[0], text.replace(self.pattern, self.replacement)
 
 
 def read(table: str) -> list[Mutation]:
@@ -67,6 +80,11 @@ def read(table: str) -> list[Mutation]:
     return found
 
 
+@functools.cache
+def _files(package: Path) -> list[Path]:
+    return [Path(*file.parts[len(package.parts) :]) for file in package.rglob("*.py")]
+
+
 def main(wanted: list[str]) -> int:
     """Try every mutation, or those whose line, or line of tests, contains one of the arguments."""
     mutations = [
@@ -74,6 +92,8 @@ def main(wanted: list[str]) -> int:
         for mutation in read(TABLE.read_text(encoding="utf-8"))
         if not wanted or any(text in f"{' '.join(mutation.tests)} {mutation}" for text in wanted)
     ]
+    for library in PRELOADED:
+        importlib.import_module(library)
     for tests in dict.fromkeys(mutation.tests for mutation in mutations):
         if (red := _red(tests, None)) is not None:
             raise SystemExit(f"a test is red before anything was broken: {red}")
@@ -95,16 +115,25 @@ def _red(tests: tuple[str, ...], mutation: Mutation | None) -> str | None:
         if mutation is not None:
             file, text = mutation.applied()
             (copy / file).write_text(text, encoding="utf-8")
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": folder},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
+        output = Path(folder, "output")
+        # A fork has torch and transformers already: most runs are shorter than their import.
+        run = multiprocessing.get_context("fork").Process(target=_run, args=(folder, tests, output))
+        run.start()
+        run.join()
+        printed = output.read_text(encoding="utf-8", errors="replace")
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE)
     return failed.group(1) if failed else None
+
+
+def _run(folder: str, tests: tuple[str, ...], output: Path) -> None:
+    """In a process of its own: run the tests on the package in `folder`."""
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(ROOT)
+    os.environ["PYTHONPATH"] = folder  # for the processes that tests start
+    sys.path.insert(0, folder)
+    pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -90,12 +89,13 @@ def test_what_survives_is_said(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     slots = Path("engine", "kv_cache", "slots.py")
     whole = (mutations.PACKAGE / slots).read_text(encoding="utf-8")
 
-    def run(command: list[str], env: dict[str, str], **_: object) -> SimpleNamespace:
-        copy = Path(env["PYTHONPATH"], "dycoke_cli", slots).read_text(encoding="utf-8")
-        red = copy != whole and "tests/engine/test_kv_store.py" in command
-        return SimpleNamespace(stdout="FAILED tests/a.py::b - no" if red else "")
+    def run(arguments: list[str]) -> None:
+        copy = Path(os.environ["PYTHONPATH"], "dycoke_cli", slots).read_text(encoding="utf-8")
+        if copy != whole and "tests/engine/test_kv_store.py" in arguments:
+            os.write(1, b"FAILED tests/a.py::b - no")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(pytest, "main", run)
+    monkeypatch.setattr(mutations, "PRELOADED", ())
     assert mutations.main(["slots.py"]) == 1
     *lines, summary = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["SURVIVED", "SURVIVED", "caught"]
