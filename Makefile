@@ -1,8 +1,9 @@
 # make demo     set up .venv with what answering needs, then watch a question being answered (CPU=1: with
 #               PyTorch's CPU build)
 # make test     lint and the tests, in about ten minutes on two cores; sets up what they need as well
-# make test-all    the same and the extended ones (an hour and a half): Ray, the wheel, training, lmms-eval, rehearsals of
-#               the tools, whole runs of commands, all pairs of parameters; PART=2/10: one in ten of those
+# make test-extended  the others (an hour and a half): Ray, the wheel, training, lmms-eval, rehearsals of the tools, whole
+#               runs of commands, all pairs of parameters; PART=2/10: one in ten of them
+# make test-all    both
 # make test-processors  what depends on the processor, as on one without bfloat16 (a minute on two cores)
 # make test-browser  the pages that are written or served, in Chromium (needs the system's chromium or Chrome;
 #               installs Playwright; a minute on two cores)
@@ -20,7 +21,8 @@
 #               own, runs/site: 140 MB)
 # make mutants  break the engine on purpose and see which test goes red
 # make release  source distribution and wheel in dist, checked, and installed on each Python that is
-#               here with the newest and the oldest release of everything (minutes); nothing is uploaded
+#               here with the newest and the oldest release of everything (minutes), with the recipes of Homebrew and
+#               conda-forge; nothing is uploaded. DRY_RUN=1: before its date is set and each turn was green
 # make clean    remove what builds and tests left behind (not .venv)
 # Longer checks: CONTRIBUTING.md; trainings: training/README.md; measurements: docs/data/README.md.
 
@@ -47,7 +49,7 @@ WORKERS := $(shell expr $$(nproc) + 1)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-processors test-browser test-quick lint bench peers gpu tables docs site mutants release clean
+.PHONY: demo test test-extended test-all test-processors test-browser test-quick lint bench peers gpu tables docs site mutants release clean
 
 demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -56,10 +58,12 @@ test: $(INSTALLED)
 	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) -m "not extended"; }'
 
 # Whoever runs it (CI) may have a slow machine, or a busy one: there a test may take five times its time.
-# PART=2/10: one in ten of the extended ones, as CI does.
+# PART=2/10: one in ten of them, as CI does.
 PART := 1/1
-test-all: $(INSTALLED)
-	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=10 --part $(PART); }'
+test-extended: $(INSTALLED)
+	$(PYTEST) --cpu-limit=10 -m extended --part $(PART)
+
+test-all: test test-extended
 
 # Where weights can't be packed, and where bfloat16 is emulated: `tests/processors.py`.
 test-processors: $(INSTALLED)
@@ -116,7 +120,7 @@ mutants: $(INSTALLED)
 	$(BIN)/python -m tests.mutations
 
 release: $(INSTALLED)
-	$(BIN)/python -m tests.release $(foreach python,$(PYTHONS),--python $(python))
+	$(BIN)/python -m tests.release $(if $(DRY_RUN),--dry-run) $(foreach python,$(PYTHONS),--python $(python))
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info plugins/*/*.egg-info captions crosses.csv results.jsonl .results.jsonl.lock

@@ -1,4 +1,4 @@
-"""Cases of tests: `make test-all` runs all of them, `make test` at most eight of a function.
+"""Cases of tests: `make test` runs at most eight of a function, `make test-extended` the others.
 
 Where each case runs a model or a method, it runs at most four, and where each is marked `slow` one.
 They are drawn by the names of the cases (`thin_out`, which `tests.limits` calls), so that functions
@@ -19,7 +19,7 @@ import pytest
 
 Case = tuple[Hashable, ...]
 EXTENDED = (pytest.mark.extended, pytest.mark.slow)
-"""The marks of what only `make test-all` runs."""
+"""The marks of what only `make test-extended` runs."""
 MOST = 8
 """Cases of a function that `make test` runs."""
 COSTLY = tuple(

@@ -27,7 +27,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-ROOT = Path(__file__).parents[1]
+from tests.turns import ROOT, SKIPPED
+
 PLACE = ROOT / "runs" / "installs"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 _CLASSIFIER = "Programming Language :: Python :: "
@@ -43,8 +44,8 @@ VIDEO = ROOT / "sample_videos" / "move.mp4"
 LEFT_OUT = (
     "bench", "benchmarks", "compression", "guard", "shapes", "tuning", "test_architecture.py",
     "test_contributing.py", "test_fuzz.py", "test_homebrew_formula.py", "test_limits.py",
-    "test_mutations.py", "test_page_commands.py", "test_quick.py", "test_soak.py",
-    "test_tour.py", "test_vlmevalkit.py", "test_warm.py",
+    "test_mutations.py", "test_page_commands.py", "test_quick.py", "test_release.py",
+    "test_soak.py", "test_tour.py", "test_turns.py", "test_vlmevalkit.py", "test_warm.py",
 )  # fmt: skip
 FAST = [
     *("-p", "tests.quick", "--seconds-per-file", "0.1", "--dist", "loadfile", "-m", "not slow"),
@@ -86,7 +87,11 @@ def main() -> None:
     options, tests = parser.parse_known_args()
     which = options.which
     wheel = build(PLACE / "wheel")
-    for version in options.python or (PYTHONS if which == "newest" else PYTHONS[:1]):
+    versions = options.python or (PYTHONS if which == "newest" else PYTHONS[:1])
+    if not any(map(find_python, versions)):
+        print(f"NOT TESTED: none of Python {', '.join(versions)} is on this machine")
+        sys.exit(SKIPPED)
+    for version in versions:
         python = find_python(version)
         if python is None:
             print(f"NOT TESTED: Python {version}, which isn't on this machine", flush=True)
@@ -115,11 +120,11 @@ class Environment:
     folder: Path
     made_of: Path
 
-    def install_newest(self, wheel: Path) -> None:
-        """Install the wheel and what it needs."""
+    def install_newest(self, *what: str | Path) -> None:
+        """Install a wheel, or what else pip would, and what it needs."""
         with timed("install"):
             self._make()
-            self._install(wheel)
+            self._install(*what)
 
     def install_extras(self, wheel: Path) -> None:
         """Install the newest release of all that is optional, beside what is installed."""
@@ -151,10 +156,13 @@ class Environment:
             print(f"{requirement}: {found} is the oldest with a wheel here", flush=True)
 
     def answer(self) -> None:
-        """Do what a user does first."""
+        """Do what a user does first, in the environment of nobody."""
+        empty = self.folder / "empty"
+        path = os.pathsep.join((str(self.program("python").parent), os.defpath))
+        nobody = {"HOME": str(empty), "PATH": path, "LANG": "C.UTF-8"}
         for command in (["demo"], ["ask", VIDEO, "What does the blue star do?"], ["doctor"]):
             with timed(command[0]):
-                run(self.program("dycoke"), *command, cwd=self.folder / "empty")
+                run("dycoke", *command, cwd=empty, environment=nobody)
 
     def test(self, wheel: Path, tests: Sequence[str]) -> None:
         """Run tests of the checkout against the package that is installed here."""

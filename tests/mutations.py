@@ -7,6 +7,7 @@ checkout. `mutations.txt` says what is broken, and the output which test caught 
 
 from __future__ import annotations
 
+import argparse
 import functools
 import importlib
 import multiprocessing
@@ -15,6 +16,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,12 +87,19 @@ def _files(package: Path) -> list[Path]:
     return [Path(*file.parts[len(package.parts) :]) for file in package.rglob("*.py")]
 
 
-def main(wanted: list[str]) -> int:
-    """Try every mutation, or those whose line, or line of tests, contains one of the arguments."""
+def main(arguments: Sequence[str]) -> int:
+    """Try every mutation, or those that are chosen; the exit code is 1 if one survives."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("wanted", nargs="*", help="texts of a line, or of its line of tests")
+    parser.add_argument("--part", default="1/1", help="of the table, as 2/4")
+    options = parser.parse_args(arguments)
+    part, parts = map(int, options.part.split("/"))
+    table = read(TABLE.read_text(encoding="utf-8"))
     mutations = [
         mutation
-        for mutation in read(TABLE.read_text(encoding="utf-8"))
-        if not wanted or any(text in f"{' '.join(mutation.tests)} {mutation}" for text in wanted)
+        for mutation in table[len(table) * (part - 1) // parts : len(table) * part // parts]
+        if not options.wanted
+        or any(text in f"{' '.join(mutation.tests)} {mutation}" for text in options.wanted)
     ]
     for library in PRELOADED:
         importlib.import_module(library)

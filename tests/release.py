@@ -4,8 +4,10 @@
 that is wrong: a file too many or too few, a wheel that isn't, byte for byte, the one that is built
 again from the tree, metadata that an index would refuse, a size over the limit. Then each answers
 in empty environments (`tests/installs.py`), on each Python that is here, with the newest release of
-everything and with the oldest that is allowed. Beside them lie a bill of materials (what the wheel
-brought with it on the newest Python) and the formula of Homebrew. Nothing is uploaded.
+everything, as README.md says, and with the oldest that is allowed. Beside them lie a bill of
+materials (what the wheel brought with it on the newest Python) and the recipes of Homebrew and
+conda-forge. Nothing is uploaded. What has to be done by hand before is checked first; with
+`--dry-run` (`make release DRY_RUN=1`) it is only printed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+from dycoke_cli.version import __version__
+from tests import turns
 from tests.installs import (
     PLACE,
     PYTHONS,
@@ -37,6 +41,11 @@ from tests.installs import (
 
 DIST = ROOT / "dist"
 FORMULA = ROOT / "packaging" / "homebrew" / "dycoke-cli.rb"
+RECIPE = ROOT / "packaging" / "conda-forge" / "recipe.yaml"
+INDEX = "https://files.pythonhosted.org/packages/source/d/dycoke-cli"
+# Of README.md; in a comment until the first release is on the index.
+_INSTALL = re.compile(r"(?:^|(<!-- ).*)\$ pip install (dycoke-cli\S*)", re.MULTILINE)
+_RENDER = "import sys, rattler_build as r; r.Stage0Recipe.from_file(sys.argv[1]).render()"
 LARGEST_BYTES = 20_000_000
 # What setuptools writes beside the files that it is given.
 _WRITTEN = re.compile(r"PKG-INFO|setup\.cfg|src/dycoke_cli\.egg-info/.*")
@@ -49,11 +58,18 @@ def main() -> None:
     """Build, check and install; the first thing that is wrong ends it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", action="append", help="such as 3.12; repeat it for several")
+    parser.add_argument("--dry-run", action="store_true", help="whatever has to be done before")
     options = parser.parse_args()
+    if missing := not_ready():
+        print("Before the release:", *missing, sep="\n", file=sys.stderr)
+        if not options.dry_run:
+            sys.exit(1)
     with timed("build"):
         sdist, wheel = build_both()
         check(sdist, wheel)
-        write_formula(sdist)
+        write_recipes(sdist)
+        render = ("--with", "py-rattler-build", "python", "-c", _RENDER, DIST / RECIPE.name)
+        uv("tool", "run", "--quiet", *render)
     for version in options.python or PYTHONS:
         python = find_python(version)
         if python is None:
@@ -63,12 +79,37 @@ def main() -> None:
             for oldest in (False, True):
                 print(f"{file.name} on {version}, {'oldest' if oldest else 'newest'}", flush=True)
                 here = Environment(PLACE / f"release-{version}", python)
-                (here.install_oldest if oldest else here.install_newest)(file)
-                here.answer()
-                if file is wheel and not oldest:
+                if oldest:
+                    here.install_oldest(file)
+                elif file is sdist:
+                    here.install_newest(file)
+                else:
+                    here.install_newest("--find-links", DIST, to_install()[1])
+                    check_shared(here)
                     list_materials(here, wheel)
+                here.answer()
                 shutil.rmtree(here.folder)
     print(f"In {DIST}: {sdist.name}, {wheel.name}")
+
+
+def not_ready(root: Path = ROOT) -> list[str]:
+    """What somebody has to do before this version can be released, a sentence each."""
+    table = (root / turns.TABLE.relative_to(ROOT)).read_text("utf-8")
+    found = turns.stale(turns.read(table), root)
+    changes = (root / "CHANGELOG.md").read_text("utf-8")
+    if not re.search(
+        rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE
+    ):
+        found.append(f"CHANGELOG.md has no date for {__version__}: write the day of the upload")
+    if to_install(root)[0]:
+        found.append("README.md has the command that installs a release in a comment: uncomment it")
+    return found
+
+
+def to_install(root: Path = ROOT) -> tuple[bool, str]:
+    """What README.md has pip install from the index, and whether it stands in a comment."""
+    ((comment, requirement),) = _INSTALL.findall((root / "README.md").read_text("utf-8"))
+    return bool(comment), requirement
 
 
 def build_both() -> tuple[Path, Path]:
@@ -100,10 +141,8 @@ def check(sdist: Path, wheel: Path) -> None:
     ours = {name for name in files if not _WRITTEN.fullmatch(name)}
     if different := ours ^ {*_BESIDE, *tracked("src")}:
         raise SystemExit(f"{sdist.name} has too much or too little: {sorted(different)}")
-    shared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-    places = (f"{at}/{Path(file).name}" for at, of in shared["data-files"].items() for file in of)
     data = f"{'-'.join(wheel.name.split('-')[:2])}.data/data"
-    if missing := {f"{data}/{place}" for place in places} - {*_content(wheel)}:
+    if missing := {f"{data}/{place}" for place in shared()} - {*_content(wheel)}:
         raise SystemExit(f"{wheel.name} lacks {sorted(missing)}")
     other = build(PLACE / "wheel")
     if other.read_bytes() != wheel.read_bytes():
@@ -128,11 +167,37 @@ def list_materials(here: Environment, wheel: Path) -> None:
     uv("tool", "run", "--quiet", "--from", "cyclonedx-bom", *command, here.program("python"))
 
 
-def write_formula(sdist: Path) -> None:
-    """Write Homebrew's formula beside the source distribution, with its name and hash."""
-    text = FORMULA.read_text("utf-8").replace("@SDIST@", sdist.name)
+def write_recipes(sdist: Path) -> None:
+    """Write the recipes of Homebrew and conda-forge beside the source distribution."""
     digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
-    sdist.with_name(FORMULA.name).write_text(text.replace("@SHA256@", digest), "utf-8")
+    source = f"  url: {INDEX}/{sdist.name}\n  sha256: {digest}\n"
+    for file, values in (
+        (FORMULA, {"@SDIST@": sdist.name, "@SHA256@": digest}),
+        (RECIPE, {"  path: ../..\n": source}),
+    ):
+        text = file.read_text("utf-8")
+        for place, value in values.items():
+            assert text.count(place) == 1, (file, place)
+            text = text.replace(place, value)
+        sdist.with_name(file.name).write_text(text, "utf-8")
+
+
+def check_shared(here: Environment) -> None:
+    """Check that what is installed is this release, with its man page and completions."""
+    python, root = here.program("python"), here.folder / "venv"
+    asked = "import importlib.metadata as m, sys; sys.exit(m.version('dycoke-cli') != sys.argv[1])"
+    run(python, "-c", asked, __version__, cwd=here.folder)
+    for place in shared():
+        if not (root / place).stat().st_size:
+            raise SystemExit(f"{place} is empty")
+    completion = next(place for place in shared() if "bash" in place)
+    run("bash", "-n", root / completion, cwd=here.folder)
+
+
+def shared() -> list[str]:
+    """Where an installer puts what shells and `man` look for."""
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    return [f"{at}/{Path(file).name}" for at, of in found["data-files"].items() for file in of]
 
 
 def _content(wheel: Path) -> dict[str, bytes]:

@@ -10,8 +10,8 @@ import time
 # Settings of a user, of their terminal, of their session and of their network.
 _REMOVED = (
     "CLICOLOR", "COLORTERM", "COLUMNS", "DYCOKE_", "FORCE_COLOR", "HF_", "HUGGINGFACE_", "LANGUAGE",
-    "LC_", "LINES", "NO_COLOR", "OPENAI_", "PYTHONUNBUFFERED", "PYTHONWARNINGS", "TRANSFORMERS_",
-    "XDG_",
+    "LC_", "LINES", "NO_COLOR", "OPENAI_", "PYTEST_ADDOPTS", "PYTHONUNBUFFERED", "PYTHONWARNINGS",
+    "TRANSFORMERS_", "XDG_",
 )  # fmt: skip
 _SET = {"LANG": "C.UTF-8", "TERM": "xterm-256color", "TZ": "UTC"}
 _LIMITS = ("AS", "CPU", "DATA", "FSIZE", "NOFILE")

@@ -64,8 +64,9 @@ def test_no_code_of_strangers_and_no_more_rights_than_needed(workflow: Path) -> 
 def test_every_python_that_is_supported_is_tested() -> None:
     jobs = read(GITHUB / "workflows" / "ci.yml")["jobs"]
     assert jobs["tests"]["strategy"]["matrix"]["python-version"] == PYTHONS
-    setup = steps(GITHUB / "workflows" / "release.yml")[1]
-    assert setup["with"]["python-version"].split() == PYTHONS
+    for name in "release.yml", "weekly.yml":
+        setup = steps(GITHUB / "workflows" / name)[1]
+        assert setup["with"]["python-version"].split() == PYTHONS
 
 
 def test_only_the_job_that_publishes_may_ask_for_an_identity() -> None:

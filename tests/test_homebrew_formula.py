@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages import ROOT
-from tests.release import FORMULA, write_formula
+from tests.release import FORMULA, write_recipes
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 def test_the_hash_and_the_name_of_the_source(tmp_path: Path) -> None:
     sdist = tmp_path / "dycoke_cli-1.2.3.tar.gz"
     sdist.write_bytes(b"sources")
-    write_formula(sdist)
+    write_recipes(sdist)
     written = (tmp_path / FORMULA.name).read_text("utf-8")
     assert f'sha256 "{hashlib.sha256(b"sources").hexdigest()}"' in written
     assert 'd/dycoke-cli/dycoke_cli-1.2.3.tar.gz"' in written

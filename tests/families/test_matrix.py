@@ -1,8 +1,9 @@
 """Each family × method × number of frames: tokens and logits are those of stock transformers.
 
-`make test-all` has every two of the three together, and `make test` each of them, spread over the
-others: what a method does to a prompt doesn't depend on the family that made it. Prompts, and the
-masked reference, are compared for each family; plain `generate()` and sessions for one of a kind.
+`make test-extended` has every two of the three together, and `make test` each of them, spread over
+the others: what a method does to a prompt doesn't depend on the family that made it. Prompts, and
+the masked reference, are compared for each family; plain `generate()` and sessions for one of a
+kind.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Kept:
 
     name: str  # of the file
     outcome: Callable[[str], Any]  # what is kept of a command
-    is_slower: bool = False  # whether only `make test-all` compares it
+    is_slower: bool = False  # whether only `make test-extended` compares it
 
     def read(self) -> dict[str, Any]:
         """What is kept, by command."""

