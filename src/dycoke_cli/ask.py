@@ -7,7 +7,7 @@ them. Whatever carries them between processes carries these classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
@@ -79,6 +79,7 @@ class Ask:
         check: makes the text of the answer whose sentences are asked back; None asks about none.
         key: of its answer in a journal; None outside of one.
         id: of the question in a journal, as the user gave it.
+        line: its line in a file of questions; 0 where there is none.
         when_s: length in seconds of the windows by which the times are searched at which the answer
             is yes, 0 for the usual length; None asks the question once.
         part_s: start and end in seconds that the answer is labelled with; None for no label.
@@ -96,6 +97,7 @@ class Ask:
     check: CaptionStyle | None = None
     key: str | None = None
     id: str | None = None
+    line: int = field(default=0, compare=False)
     when_s: float | None = None
     part_s: tuple[float | None, float | None] | None = None
     stamped: bool = False

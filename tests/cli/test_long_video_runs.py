@@ -96,12 +96,12 @@ def test_a_run_resumes_with_the_same_budget_alone(folder: Path, tmp_path: Path) 
         said = batch(folder, *flags, "--out", str(out), "--max-frames", "4").err.splitlines()[0]
         return said.partition(",")[0]  # behind it are the clips with warnings
 
-    assert said(*BUDGET) == "2 of 2 questions answered"
-    assert said(*BUDGET) == "2 of 2 done already"
-    assert said("--max-tokens", "40") == "2 of 2 questions answered"
-    assert said() == "2 of 2 questions answered"
-    assert said(*BUDGET, "--positions", "kept") == "2 of 2 questions answered"
-    assert said("--max-tokens", "40") == "2 of 2 done already"
+    assert said(*BUDGET) == "2 clips answered"
+    assert said(*BUDGET) == "2 clips done already"
+    assert said("--max-tokens", "40") == "2 clips answered"
+    assert said() == "2 clips answered"
+    assert said(*BUDGET, "--positions", "kept") == "2 clips answered"
+    assert said("--max-tokens", "40") == "2 clips done already"
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,13 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
     command = ("batch", CLIP, "-q", BEYOND, "-q", "What happens?", *SMALL, "--batch-size", "2")
     run = run_here(*command, "--out", out)
     assert run.code == 0
-    summary = "1 of 2 questions answered, 1 refused (outside what the model knows)"
+    summary = "2 questions about 1 clip, 1 refused (outside what the model knows)"
     assert f"{summary}, 1 clip with warnings ({CLIP})" in run.err.splitlines()
     lines = [valid(json.loads(line), "batch") for line in out.read_text().splitlines()]
     reasons = {line["question"]: line["finish_reason"] for line in lines}
     assert reasons == {BEYOND: "refused", "What happens?": "stop"}
     again = run_here(*command, "--out", out)
-    assert "2 of 2 done already" in again.err
+    assert "2 questions about 1 clip done already" in again.err
     fields = ("--fields", "question,finish_reason,tokens.generated,bytes.kv_cache", "--quiet")
     table = run_here(*command, "--csv", *fields).out
     cells = {row[0]: row[1:] for row in csv.reader(io.StringIO(table))}

@@ -90,9 +90,9 @@ def test_other_fields_are_other_questions(tmp_path: Path, monkeypatch: pytest.Mo
     make_clips(tmp_path / "clips", "1.mp4")
     out = tmp_path / "out.jsonl"
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
-    assert run_here(*first, "--fields", "a:str").err.startswith("1 of 1 question answered")
-    assert run_here(*first, "--fields", "a:str").err.startswith("1 of 1 done already")
-    assert run_here(*first, "--fields", "a:int").err.startswith("1 of 1 question answered")
+    assert run_here(*first, "--fields", "a:str").err.startswith("1 clip answered")
+    assert run_here(*first, "--fields", "a:str").err.startswith("1 clip done already")
+    assert run_here(*first, "--fields", "a:int").err.startswith("1 clip answered")
 
 
 def test_the_document_is_as_its_schema_says() -> None:

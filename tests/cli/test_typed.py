@@ -114,10 +114,10 @@ def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.M
     make_clips(tmp_path / "clips", "1.mp4")
     out = tmp_path / "out.jsonl"
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
-    assert run_here(*first, "--yes-no").err.startswith("1 of 1 question answered")
-    assert run_here(*first, "--yes-no").err.startswith("1 of 1 done already")
+    assert run_here(*first, "--yes-no").err.startswith("1 clip answered")
+    assert run_here(*first, "--yes-no").err.startswith("1 clip done already")
     for other in (["--choices", "no,yes"], ["--yes-no", "--calibrate"], ["--number"], []):
-        assert run_here(*first, *other).err.startswith("1 of 1 question answered")
+        assert run_here(*first, *other).err.startswith("1 clip answered")
 
 
 def test_the_document_is_as_its_schema_says() -> None:

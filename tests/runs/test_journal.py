@@ -19,11 +19,12 @@ from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts, open_verdicts
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import ResultsFile, open_results
-from dycoke_cli.runs.results_table import table_of
+from dycoke_cli.runs.results_table import ERRORS, table_of
 from tests.runs.parts import settled_in
 from tests.runs.pretended import make_clips, outcome_of
 
-TABLE = table_of([("id",), ("question",), ("answer",)])
+# The columns of errors are there from the first line on.
+TABLE = table_of([("id",), ("question",), ("answer",), *ERRORS])
 SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,6 +14,7 @@ from dycoke_cli.errors import OutputError, VideoError
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.results_table import row, table_of
+from dycoke_cli.storage import output_file
 from tests.runs.parts import settled_in
 from tests.runs.pretended import make_clips, outcome_of, pretended_answer
 
@@ -21,6 +24,7 @@ COLUMN_KEYS = [
     *(("video",), ("error", "code"), ("error", "message"), ("key",)),
 ]
 COLUMNS = "id,question,answer,tokens.visual,video,error.code,error.message,key"
+WITHOUT_ERRORS = "id,question,answer,tokens.visual,video,key"
 
 
 @pytest.fixture
@@ -70,9 +74,78 @@ def test_what_is_answered_at_last_takes_the_failures_place(tmp_path, outcomes) -
     write(path, outcomes)
     later = Outcome(outcomes[2].key, outcomes[1].line | {"key": outcomes[2].key})
     lines = write(path, [later]).decode().splitlines()
-    assert lines[0] == COLUMNS
+    assert lines[0] == WITHOUT_ERRORS
     assert [line[-32:] for line in lines[1:]] == [outcome.key for outcome in outcomes]
     assert "torn" not in path.read_text()
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+def test_columns_of_errors_come_with_the_first_error(tmp_path, outcomes) -> None:
+    path = tmp_path / "results.csv"
+    assert write(path, outcomes[:2]).decode().splitlines()[0] == WITHOUT_ERRORS
+    before = rows_of(path)
+    assert write(path, outcomes[2:]).decode().splitlines()[0] == COLUMNS
+    none = {"error.code": "", "error.message": ""}
+    assert rows_of(path)[:2] == [row | none for row in before]
+    # Named ones are there from the first row on.
+    named = table_of([("answer",), ("error", "code"), ("id",)])
+    with open_results(tmp_path / "named.csv", named):
+        pass
+    assert (tmp_path / "named.csv").read_text() == "answer,error.code,video,id,key\n"
+
+
+def test_rows_are_in_the_order_of_the_questions_once_it_is_closed(tmp_path, outcomes) -> None:
+    path = tmp_path / "results.csv"
+    others = [
+        replace(one, key=key * 32, line=one.line | {"key": key * 32})
+        for one, key in zip(outcomes, "012", strict=True)
+    ]
+    write(path, [others[0], outcomes[2], others[1], outcomes[0]])
+    with open_results(path, TABLE) as results:
+        results.add(outcomes[1])
+        assert rows_of(path)[-1]["key"] == outcomes[1].key
+        results.asked = [one.key for one in outcomes]
+    # Rows of other questions stay where they are.
+    expected = [others[0], outcomes[0], others[1], outcomes[1], outcomes[2]]
+    assert [row["key"] for row in rows_of(path)] == [one.key for one in expected]
+    assert rows_of(path)[1]["answer"] == r'a, "b"\nand\r\nc'
+    before = path.stat()
+    with open_results(path, TABLE) as results:
+        results.asked = [one.key for one in outcomes]
+    assert path.stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("when", ["the first error", "the order"])
+def test_what_is_killed_while_the_table_is_replaced_has_lost_nothing(
+    tmp_path, outcomes, when, monkeypatch
+) -> None:
+    path = tmp_path / "results.csv"
+    write(path, outcomes[:2] if when == "the first error" else outcomes[::-1])
+    before = path.read_bytes()
+
+    def add_all() -> None:
+        with open_results(path, TABLE) as results:
+            for one in outcomes:
+                if results.state(one.key) is None:
+                    results.add(one)
+            results.asked = [one.key for one in outcomes]
+
+    monkeypatch.setattr(output_file.os, "replace", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        add_all()
+    assert path.read_bytes() == before
+    # A full disk is named, and is no harm either.
+    monkeypatch.setattr(output_file.os, "replace", Mock(side_effect=OSError(28, "No space left")))
+    with pytest.raises(OutputError, match=r"\(No space left\); free some space"):
+        add_all()
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    add_all()
+    assert [row["key"] for row in rows_of(path)] == [one.key for one in outcomes]
 
 
 @pytest.mark.parametrize("left", [1, 20, len(COLUMNS), len(COLUMNS) + 3, -1, -33])

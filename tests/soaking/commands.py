@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -78,6 +79,7 @@ def commands(made: Path, hub: Hub) -> dict[str, Command]:
     few = sorted(str(path) for path in clips.glob("clip*.mp4"))[:4]
     methods = ("--methods", "uniform-frames", "--retain", "0.25,0.5", "--minutes", "60")
     batch = ("batch", str(clips), QUESTION, "--out", "batch.jsonl", "--batch-size", "4")
+    table = (*batch[:-4], "--out", "table.csv", "--batch-size", "4")
     caption = ("caption", str(clips), "--prompt", QUESTION, "--out-dir", "captions")
     evaluation = ("eval", "shapes", "--limit", "2", "--methods", "none,dycoke", "--out", "eval")
     tune = ("tune", *few, "--questions", str(questions), *methods, "--out", "tune", "--save")
@@ -88,6 +90,7 @@ def commands(made: Path, hub: Hub) -> dict[str, Command]:
             _answers,
             journal="batch.jsonl",
         ),
+        Command("table", (*table, *_WORKERS, *_SMALL), _rows, journal="table.csv"),
         Command("caption", (*caption, *_SMALL), _captions),
         Command("eval", (*evaluation, *_WORKERS, *_SMALL), _scored, journal="eval/answers.jsonl"),
         Command("tune", (*tune, *_SMALL), _tuned, journal="tune/observations.jsonl"),
@@ -120,6 +123,13 @@ def _answers(folder: Path) -> Any:
     lines = _objects(folder / "batch.jsonl")
     said = [(line["key"], line.get("answer") or line["error"]["message"]) for line in lines]
     return _once(said)
+
+
+def _rows(folder: Path) -> Any:
+    """Rows of a table of `batch`, in their order."""
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
+        rows = [*csv.DictReader(file, strict=True)]
+    return [*_once([(row["key"], (row["video"], row["answer"])) for row in rows]).items()]
 
 
 def _captions(folder: Path) -> Any:

@@ -45,7 +45,7 @@ _COMMANDS = {
     ),
     "convert": (
         "dycoke_cli.cli.commands.convert:convert",
-        "Convert answers to a table, or times to subtitles, markers or chapters.",
+        "Convert answers to a table or back, or times to subtitles, markers or chapters.",
     ),
     "inspect": (
         "dycoke_cli.cli.commands.inspect:inspect",

@@ -1,4 +1,6 @@
-"""Results of a batch as another file: a CSV table, from which a run resumes, or Parquet."""
+"""Results of a batch as another file: a CSV table or JSON Lines, from which a run resumes, or
+Parquet.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.results_table import Field, columns_of, header, row, text_of, value_of
 from dycoke_cli.runs.spreadsheet import NotCsvError, decode, rows, separator_of
 from dycoke_cli.storage.output_file import replacing
-from dycoke_cli.unicode import display_name
+from dycoke_cli.unicode import display_name, to_json
 
 Lines = list[dict[str, Any]]
 """Answers and failures."""
@@ -155,10 +157,20 @@ def _no_answer(name: str, line: int) -> UsageError:
 
 def write_csv(path: Path, lines: Sequence[dict[str, Any]], fields: Sequence[Field]) -> None:
     """Write the table that `dycoke batch --out` would have written."""
-    columns = columns_of(fields)
+    columns = _columns(lines, fields)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(header(columns))
         file.writelines(row(line, columns, one_line=True) for line in lines)
+
+
+def write_lines(path: Path, lines: Sequence[dict[str, Any]], fields: Sequence[Field]) -> None:
+    """Write JSON Lines, with what is known of each answer: of a table, its columns.
+
+    Args:
+        fields: of a table; not used here.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="ascii", newline="") as file:
+        file.writelines(f"{to_json({'schema': SCHEMA} | line)}\n" for line in lines)
 
 
 def write_parquet(path: Path, lines: Sequence[dict[str, Any]], fields: Sequence[Field]) -> None:
@@ -170,7 +182,12 @@ def write_parquet(path: Path, lines: Sequence[dict[str, Any]], fields: Sequence[
     from pyarrow import parquet
 
     columns = {
-        ".".join(field): [value_of(line, field) for line in lines] for field in columns_of(fields)
+        ".".join(field): [value_of(line, field) for line in lines]
+        for field in _columns(lines, fields)
     }
     with replacing(path) as temporary:
         parquet.write_table(pyarrow.table(columns), temporary)
+
+
+def _columns(lines: Sequence[dict[str, Any]], fields: Sequence[Field]) -> list[Field]:
+    return columns_of(fields, errors=any("error" in line for line in lines))

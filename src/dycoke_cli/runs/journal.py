@@ -56,6 +56,19 @@ class Journal:
         """Open the file for appending, and drop its damaged lines. Only under its lock."""
         if self._damages:
             self._repair()
+        self._append()
+
+    def replace(self, content: bytes) -> None:
+        """Replace the content of the open file; after a crash it is the earlier or the new one."""
+        Journal.close(self)  # first, because Windows can't replace an open file
+        try:
+            replace_content(self.path, content)
+        except OSError as error:
+            raise self._unwritten(error) from error
+        finally:
+            self._append()
+
+    def _append(self) -> None:
         # A descriptor without a buffer: what `write` returned from is with the operating system.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows
         self._file = os.open(self.path, flags, 0o666)
@@ -70,11 +83,14 @@ class Journal:
                 left = left[os.write(self._file, left) :]
         except OSError as error:
             os.ftruncate(self._file, self._size)
-            raise OutputError(
-                f"{self.path} can't be written ({error.strerror}); free some space and run it "
-                "again: it resumes from there"
-            ) from error
+            raise self._unwritten(error) from error
         self._size += len(lines)
+
+    def _unwritten(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"{self.path} can't be written ({error.strerror}); free some space and run it again: "
+            "it resumes from there"
+        )
 
     def close(self) -> None:
         """Close the file, if it is open."""

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class RunCounts:
     """Progress of a run, in videos and questions."""
 
-    videos: int  # all videos
+    videos: int  # all videos; each part of one counts
     questions: int  # all questions
+    clips: int = 0  # all videos, whose parts don't count
     videos_skipped: int = 0  # videos whose questions were all answered by an earlier run
     videos_answered: int = 0  # videos whose remaining questions all have a result now
     skipped: int = 0  # questions that an earlier run answered
@@ -28,7 +29,13 @@ class RunCounts:
     earlier: list[str] = field(default_factory=list)  # reasons of the first few of those failures
     # videos whose answers have warnings, of this run or an earlier one
     warned: dict[str, None] = field(default_factory=dict)
-    keys: dict[str, None] = field(default_factory=dict)  # of all questions, in their order
+    # of all questions, in the order in which they are asked, each with its line (`Ask.line`)
+    keys: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def given(self) -> list[str]:
+        """Keys of all questions, in the order in which the user gave them."""
+        return sorted(self.keys, key=self.keys.__getitem__)
 
     @property
     def videos_done(self) -> int:

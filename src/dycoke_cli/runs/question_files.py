@@ -96,7 +96,7 @@ def _groups(
         video = named(path, folder)
         video = videos.setdefault(video.place, video)
         part = _part(row, name, request.sampling)
-        ask = Ask(question, request, (video,), id=id_)
+        ask = Ask(question, request, (video,), id=id_, line=row.line)
         if part is not None:
             own = replace(request, sampling=part)
             ask = replace(ask, request=own, part_s=(part.start_s, part.end_s))

@@ -43,6 +43,8 @@ class ResultsFile(Journal):
 
     Attributes:
         reasons: why questions failed, by key.
+        asked: keys of the run's questions in their order, in which a table has its rows once it is
+            closed; empty leaves it as it is.
     """
 
     what = "a line of results of dycoke batch"
@@ -51,6 +53,7 @@ class ResultsFile(Journal):
 
     def __init__(self, path: Path) -> None:
         self.reasons: dict[str, str] = {}
+        self.asked: Sequence[str] = ()
         self._respelled: bytes | None = None
         self._dtypes: set[tuple[str, str]] = set()
         self._states: dict[str, str] = {}
@@ -114,24 +117,28 @@ class ResultsFile(Journal):
         """Close the file, and drop the lines that later ones replace."""
         super().close()  # first, because Windows can't replace an open file
         try:
-            if self._replaced:
-                self._keep_last_lines()
+            self._tidy()
         except OSError as error:
             raise OutputError(
-                f"{self.path} has failures that were answered since, and can't be written without "
-                f"them ({error.strerror})"
+                f"{self.path} has all answers, but can't be put in order ({error.strerror}); free "
+                "some space and run the same command again"
             ) from error
 
-    def _keep_last_lines(self) -> None:
-        """Replace the file by one with the last line of each key."""
+    def _tidy(self) -> None:
+        """Replace the file by one with the last line of each key, if a key has several."""
+        if self._replaced:
+            replace_content(self.path, b"".join(self._last_lines().values()))
+
+    def _last_lines(self) -> dict[str | None, bytes]:
+        """The last line of each key, in their order; that of a header, if there is one, as None."""
         last: dict[str | None, bytes] = {}
         with self.path.open("rb") as file:
             for line in file:  # not `splitlines`, which also splits at carriage returns
                 found = self.decode(line)
                 key = None if found is None else found["key"]
-                last.pop(key, None)  # so that the order is that of the last lines
+                last.pop(key, None)
                 last[key] = line
-        replace_content(self.path, b"".join(last.values()))
+        return last
 
     def _note(self, line: dict[str, Any]) -> None:
         key = line["key"]

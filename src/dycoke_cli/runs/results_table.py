@@ -1,4 +1,8 @@
-"""Results of a batch as a CSV table, from which a run is resumed like from JSON Lines."""
+"""Results of a batch as a CSV table, from which a run is resumed like from JSON Lines.
+
+Rows are appended as answers finish. The columns of errors are added at the first failure, and rows
+are put in the order of the questions when the file is closed. Both replace the file atomically.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO
 
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import ResultsFile
 from dycoke_cli.runs.spreadsheet import decode, rows, separator_of
 from dycoke_cli.storage.output_file import replace_content
@@ -17,8 +22,9 @@ from dycoke_cli.unicode import shown
 Field = tuple[str, ...]
 """Path of a key: `("tokens", "visual")`."""
 
-NEEDED: tuple[Field, ...] = (("video",), ("error", "code"), ("error", "message"), ("key",))
-"""Columns by which a run is resumed; each table has them."""
+ERRORS: tuple[Field, ...] = (("error", "code"), ("error", "message"))
+"""Columns that a table has once there is an error."""
+_IDS = (("id",), ("key",))
 
 # Characters at which a spreadsheet starts to parse a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -27,14 +33,15 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 
 def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
     """A class of results files that are tables."""
-    columns = columns_of(fields)
-    named = header(columns)
+    plain, failing = columns_of(fields), columns_of(fields, errors=True)
+    named = header(plain)
 
     class ResultsTable(ResultsFile):
         """A table with these columns; a row is one line, since line breaks in cells are escaped."""
 
         what = f"a row of a table of dycoke batch with the columns {named.strip()}"
         begin = named.encode()
+        _columns = plain
 
         def open(self) -> None:
             """Open the table for appending, and write the names of columns if it is empty."""
@@ -44,36 +51,66 @@ def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
             if not self._size:
                 self.write(self.begin)
 
+        def add(self, outcome: Outcome) -> None:
+            """Write a row, and add the columns of errors before the first one that needs them."""
+            if outcome.failed and self._columns != failing:
+                with self.path.open("rb") as file:
+                    content = _with_columns(file, self._columns, failing)
+                self.replace(content)
+                self._columns = failing
+            super().add(outcome)
+
         def encode(self, line: dict[str, Any]) -> bytes:
-            return row(line, columns, one_line=True).encode()
+            return row(line, self._columns, one_line=True).encode()
 
         def decode(self, line: bytes) -> dict[str, Any] | None:
-            if line == self.begin:
+            if line == header(self._columns).encode():
                 return None
             try:
                 (cells,) = csv.reader([line.decode()], strict=True)
             except csv.Error as error:
                 raise ValueError(str(error)) from error
-            values = dict(zip(columns, cells, strict=True))
+            values = dict(zip(self._columns, cells, strict=True))
             if not _KEY.fullmatch(values["key",]):
                 raise ValueError("no key")
             found: dict[str, Any] = {name: values[name,] for name in ("key", "video")}
-            if values["error", "code"]:
-                found["error"] = {"message": values["error", "message"]}
+            if values.get(ERRORS[0]):
+                found["error"] = {"message": values.get(ERRORS[1], "")}
             if cell := values.get(("warnings",)):
                 found["warnings"] = cell
             return found
 
+        def _tidy(self) -> None:
+            if not (self._replaced or self.asked):
+                return
+            lines = self._last_lines()
+            asked = [key for key in self.asked if key in lines]
+            # Rows of other questions stay where they are.
+            places, own = {*asked}, iter(asked)
+            ordered = (lines[next(own) if key in places else key] for key in lines)
+            failed = "failed" in self._states.values()
+            content = _with_columns(ordered, self._columns, failing if failed else plain)
+            if content != self.path.read_bytes():
+                replace_content(self.path, content)
+
         def _opened(self) -> BinaryIO:
             file = super()._opened()
-            if not self.begin.startswith(file.readline()):
+            first = file.readline()
+            if first == header(failing).encode():
+                self._columns = failing
+            elif not self.begin.startswith(first):
                 file.seek(0)
-                self._respelled = _respelled(file.read(), columns)
+                self._respell(file.read())
             if self._respelled is not None:
                 file.close()
                 return io.BytesIO(self._respelled)
             file.seek(0)
             return file
+
+        def _respell(self, content: bytes) -> None:
+            for columns in (plain, failing):
+                if (found := _respelled(content, columns)) is not None:
+                    self._respelled, self._columns = found, columns
 
         def _is_begun(self, line: bytes) -> bool:
             # A row may begin with anything. Behind the names of the columns, what has no end is a
@@ -82,6 +119,16 @@ def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
             return (torn and self._size > len(line)) or super()._is_begun(line)
 
     return ResultsTable
+
+
+def _with_columns(lines: Iterable[bytes], old: list[Field], new: list[Field]) -> bytes:
+    """The lines of a table, header first, with other columns; new ones are empty."""
+    if old == new:
+        return b"".join(lines)
+    table = csv.reader((line.decode() for line in lines), strict=True)
+    next(table)
+    found = (dict(zip(old, cells, strict=True)) for cells in table)
+    return "".join([header(new), *(_row([row.get(f) for f in new]) for row in found)]).encode()
 
 
 def _respelled(content: bytes, columns: Sequence[Field]) -> bytes | None:
@@ -103,9 +150,22 @@ def _respelled(content: bytes, columns: Sequence[Field]) -> bytes | None:
     return "".join([header(columns), *lines]).encode()
 
 
-def columns_of(fields: Sequence[Field]) -> list[Field]:
-    """The columns of a table with these fields: those that are `NEEDED` are added at the end."""
-    return [*fields, *(field for field in NEEDED if field not in fields)]
+def columns_of(fields: Sequence[Field], *, errors: bool = False) -> list[Field]:
+    """The columns of a table with these fields: those by which a run is resumed are added.
+
+    Args:
+        errors: whether a question failed.
+    """
+    columns = with_more(fields, [("video",), *(ERRORS if errors else ())])
+    return columns if ("key",) in columns else [*columns, ("key",)]
+
+
+def with_more(fields: Sequence[Field], more: Sequence[Field]) -> list[Field]:
+    """Fields with those that they don't have yet, in front of the ids at their end."""
+    end = len(fields)
+    while end and fields[end - 1] in _IDS:
+        end -= 1
+    return [*fields[:end], *(field for field in more if field not in fields), *fields[end:]]
 
 
 def header(fields: Sequence[Field]) -> str:

@@ -138,7 +138,8 @@ class _Progress:
         answered_before: int,
     ) -> None:
         questions = answered_before + sum(map(len, groups))
-        self.counts = RunCounts(len(groups), questions, skipped=answered_before)
+        clips = len({group[0].videos[0].place for group in groups})
+        self.counts = RunCounts(len(groups), questions, clips, skipped=answered_before)
         self._groups, self._plan, self._results = groups, plan, results
         self._retry_failed = retry_failed
         self.unread = deque[Outcome]()
@@ -180,7 +181,7 @@ class _Progress:
                 late = error
             for ask in map(self._plan.with_defaults, group):
                 assert ask.key is not None
-                counts.keys[ask.key] = None
+                counts.keys[ask.key] = ask.line
                 state = self._results.state(ask.key)
                 if self._results.warned(ask.key):
                     counts.warned[ask.videos[0].name] = None

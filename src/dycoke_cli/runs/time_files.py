@@ -10,7 +10,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +67,7 @@ def timed_fields(line: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def timed_lines(journal: Path, keys: Mapping[str, None]) -> list[dict[str, Any]]:
+def timed_lines(journal: Path, keys: Collection[str]) -> list[dict[str, Any]]:
     """What the results of a batch say about some questions, in the order of their keys."""
     found: dict[str, dict[str, Any]] = {}
     with journal.open("rb") as file:

@@ -51,7 +51,7 @@ def test_lines_on_stdout_and_the_rest_on_stderr(clips: Path) -> None:
     ]
     assert run.err.splitlines() == [
         "Skipped 1 file without a video extension: notes.txt",
-        "6 of 6 questions answered",
+        "6 questions about 3 clips answered",
     ]
     assert batch(clips, "What?", "--quiet").err == ""
 
@@ -70,12 +70,12 @@ def test_a_file_that_the_next_run_goes_on_from(
     assert len(out.read_text().splitlines()) == 3
     make_clips(clips, "3.mp4")
     run = batch(clips, "What?", "--out", out)
-    assert run.err == f"1 of 4 questions answered, 3 done already\nResults: {out}\n"
+    assert run.err == f"4 clips, 3 done already\nResults: {out}\n"
     assert len(engine.asked) == 4
     # Another parameter is another answer.
     run = batch(clips, "What?", "--out", out, "--frames", "8")
-    assert run.err.splitlines()[0] == "4 of 4 questions answered"
-    assert batch(clips, "What?", "--out", out).err.splitlines()[0] == "4 of 4 done already"
+    assert run.err.splitlines()[0] == "4 clips answered"
+    assert batch(clips, "What?", "--out", out).err.splitlines()[0] == "4 clips done already"
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
@@ -86,9 +86,9 @@ def test_a_clip_with_warnings_is_named_at_the_end_and_in_the_table(
     out, torn = tmp_path / name, clips / "torn.mp4"
     run = batch(clips, "What?", "-q", "Why?", "--out", out)
     named = f"1 clip with warnings ({torn})"
-    assert run.err.splitlines()[0] == f"8 of 8 questions answered, {named}"
+    assert run.err.splitlines()[0] == f"8 questions about 4 clips answered, {named}"
     assert batch(clips, "What?", "-q", "Why?", "--out", out).err.splitlines()[0] == (
-        f"8 of 8 done already, {named}"
+        f"8 questions about 4 clips done already, {named}"
     )
     if out.suffix == ".csv":
         with out.open(newline="") as file:
@@ -97,7 +97,7 @@ def test_a_clip_with_warnings_is_named_at_the_end_and_in_the_table(
         assert {video for video, warnings in rows if not warnings} == {*clips.iterdir()} - {torn}
         assert all(json.loads(cell) == [*WARNINGS] for _, cell in rows if cell)
     make_clips(clips, "torn2.mp4", "torn3.mp4", "torn4.mp4")
-    several = f"4 clips with warnings ({torn}, {clips / 'torn2.mp4'}, {clips / 'torn3.mp4'}, …)"
+    several = f"4 with warnings ({torn}, {clips / 'torn2.mp4'}, {clips / 'torn3.mp4'}, …)"
     assert batch(clips, "What?", "--out", out).err.splitlines()[0].endswith(several)
 
 
@@ -123,7 +123,7 @@ def test_a_table_that_a_spreadsheet_program_saved_resumes(clips: Path, tmp_path:
     run = batch(clips, "What?", "--out", out)
     assert run.err.splitlines() == [
         f"{out} was saved by another program: it has commas and UTF-8 again",
-        "3 of 3 done already",
+        "3 clips done already",
         f"Results: {out}",
     ]
     assert out.read_bytes() == before
@@ -148,12 +148,12 @@ def test_a_finished_run_says_so_without_torch(
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True
     )
-    assert "3 of 4 done already, 1 failed earlier" in done.stderr
+    assert "4 clips, 3 done already, 1 failed earlier" in done.stderr
     assert done.returncode == 1
     # What isn't finished is asked: a new video, and a failure that is to be retried.
     assert "1 failed; retry" in run_here(*words, "--retry-failed").err
     make_clips(clips, "3.mp4")
-    assert run_here(*words).err.startswith("1 of 5 questions answered, 3 done already")
+    assert run_here(*words).err.startswith("5 clips, 3 done already")
 
 
 def test_a_run_in_another_dtype_says_how_to_continue_the_earlier_one(
@@ -165,17 +165,17 @@ def test_a_run_in_another_dtype_says_how_to_continue_the_earlier_one(
         monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
         return batch(clips, "What?", "--out", out, *flags).err.splitlines()
 
-    assert run_on("avx2", "avx512_bf16")[0] == "3 of 3 questions answered"
+    assert run_on("avx2", "avx512_bf16")[0] == "3 clips answered"
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     model = {"name": "mini", "dtype": "bfloat16"}  # not that of an engine which pretends
     text = "".join(json.dumps(line | {"model": line["model"] | model}) + "\n" for line in lines)
     out.write_text(text)
     # The same file on another processor, or an earlier version's.
-    assert run_on("avx2", flags=("--dtype", "bfloat16"))[0] == "3 of 3 done already"
+    assert run_on("avx2", flags=("--dtype", "bfloat16"))[0] == "3 clips done already"
     assert run_on("avx2")[:2] == [
         f"Warning: the answers in {out} are in bfloat16, and this run is in float32, so that it "
         "asks again; --dtype bfloat16 continues the earlier run",
-        "3 of 3 questions answered",
+        "3 clips answered",
     ]
     assert out.read_text().startswith(text)
 
@@ -188,7 +188,7 @@ def test_a_torn_line_is_made_anew_and_said(clips: Path, tmp_path: Path) -> None:
     run = batch(clips, "What?", "--out", out)
     assert run.err.splitlines() == [
         f"Warning: the last line of {out} was half written; its question is asked again",
-        "1 of 3 questions answered, 2 done already",
+        "3 clips, 2 done already",
         f"Results: {out}",
     ]
     assert out.read_bytes() == whole
@@ -204,7 +204,7 @@ def test_failures_stand_until_they_are_asked_again(
         1,
         [
             f"Failed: {clips / 'bad.mp4'}: it can't be read",
-            "3 of 4 questions answered, 1 failed; retry with --retry-failed",
+            "4 clips, 1 failed; retry with --retry-failed",
             f"Results: {out}",
         ],
     )
@@ -212,7 +212,7 @@ def test_failures_stand_until_they_are_asked_again(
     assert (run.code, run.err.splitlines()) == (
         1,
         [
-            f"3 of 4 done already, 1 failed earlier ({clips / 'bad.mp4'}: it can't be read); "
+            f"4 clips, 3 done already, 1 failed earlier ({clips / 'bad.mp4'}: it can't be read); "
             "retry with --retry-failed",
             f"Results: {out}",
         ],
@@ -228,7 +228,7 @@ def test_the_first_failure_ends_it(clips: Path) -> None:
     assert (run.code, len(lines(run))) == (1, 4)
     assert run.err.splitlines() == [
         f"Failed: {clips / 'bad.mp4'}: it can't be read",
-        "3 of 5 questions answered, 1 failed, 1 not asked",
+        "5 clips, 1 failed, 1 not asked",
     ]
 
 
@@ -265,7 +265,7 @@ def test_many_failures_of_earlier_are_named_in_part(clips: Path, tmp_path: Path)
     arguments = (clips, "What?", "--out", tmp_path / "o.jsonl", "--model", "mini")
     batch(*arguments)
     said = batch(*arguments).err.splitlines()[0]
-    assert said.startswith("3 of 8 done already, 5 failed earlier (")
+    assert said.startswith("8 clips, 3 done already, 5 failed earlier (")
     assert said.count("can't be read") == 3
     assert said.endswith("; …); retry with --retry-failed")
 
@@ -281,7 +281,7 @@ def test_several_paths_as_a_shell_makes_them(
     assert run.code == 0
     assert run.err.splitlines() == [
         "Skipped 1 file without a video extension: notes.txt",
-        "3 of 3 questions answered",
+        "3 clips answered",
         "Results: o.jsonl",
     ]
     assert [name for name, _ in engine.asked] == ["1.mp4", "10.mp4", "2.mp4"]
@@ -336,15 +336,17 @@ def test_rows_of_a_table(clips: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run.out)))
     assert len(rows) == 4
     assert rows[0] == {
-        "id": "",
         "video": str(clips / "1.mp4"),
         "question": 'Why "so",\nthen?',
         "answer": 'Why "so",\nthen? indeed',
-        "finish_reason": "stop",
         "warnings": "",
+        "finish_reason": "stop",
         "error.code": "",
         "error.message": "",
+        "id": "",
     }
+    columns = "video,question,answer,warnings,finish_reason,error.code,error.message,id"
+    assert run.out.splitlines()[0] == columns
     assert rows[-1]["error.message"] == "it can't be read"
     run = batch(clips, "What?", "--csv", "--fields", "answer,frames.timestamps_s,method.name")
     assert run.out.splitlines()[:2] == [
@@ -380,11 +382,16 @@ def test_a_table_that_the_next_run_goes_on_from(
     run = batch(clips, "What,\nnow?", "--out", out, "--csv")
     assert (run.code, len(engine.asked)) == (1, 4)
     assert "3 done already, 1 failed" in run.err
+    assert out.read_text().startswith("video,question,answer,warnings,finish_reason,error.code,")
     run = batch(clips, "What,\nnow?", "--out", out)
     assert (run.code, len(engine.asked)) == (1, 4)
     assert "1 failed earlier" in run.err
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert [Path(row["video"]).name for row in rows] == ["1.mp4", "2.mp4", "10.mp4", "bad.mp4"]
+    assert [*rows[0]] == [
+        *("video", "question", "answer", "warnings", "finish_reason"),
+        *("error.code", "error.message", "id", "key"),
+    ]
     assert {row["question"] for row in rows} == {"What,\\nnow?"}
     # Of other columns another table is made.
     run = batch(clips, "What,\nnow?", "--out", out, "--fields", "answer")
@@ -392,6 +399,16 @@ def test_a_table_that_the_next_run_goes_on_from(
     narrow = tmp_path / "narrow.csv"
     assert batch(clips, "What?", "--out", narrow, "--fields", "answer").code == 1
     assert narrow.read_text().splitlines()[0] == "answer,video,error.code,error.message,key"
+
+
+def test_a_table_has_the_order_of_the_file_of_questions(clips: Path, tmp_path: Path) -> None:
+    """A video is read once for all of its questions, wherever they are in the file."""
+    questions, out = tmp_path / "questions.csv", tmp_path / "results.csv"
+    asked = [("10.mp4", "Why?"), ("1.mp4", "Who?"), ("10.mp4", "What?"), ("1.mp4", "Where?")]
+    questions.write_text("video,question\n" + "".join(f"{v},{q}\n" for v, q in asked))
+    batch(clips, "--questions", questions, "--out", out)
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [(row["video"].split("/")[-1], row["question"]) for row in rows] == asked
 
 
 def test_text_that_begins_with_a_tab_is_no_formula() -> None:

@@ -42,20 +42,20 @@ def test_a_line_has_the_times_of_its_part(questions: Path) -> None:
 def test_a_table_has_their_columns(questions: Path) -> None:
     run = run_here("batch", "--questions", questions, "--model", "mini", "--csv")
     rows = {row["id"]: row for row in csv.DictReader(io.StringIO(run.out))}
-    assert [*rows["half"]][:5] == ["id", "video", "question", "start", "end"]
+    assert [*rows["half"]][:6] == ["video", "start", "end", "question", "answer", "warnings"]
     assert (rows["half"]["start"], rows["half"]["end"], rows["all"]["end"]) == ("30.0", "60.0", "")
 
 
 def test_a_part_is_answered_once(questions: Path, tmp_path: Path) -> None:
     command = ("batch", "--questions", questions, "--model", "mini", "--out", tmp_path / "o.jsonl")
-    assert run_here(*command).err.startswith("3 of 3 questions answered")
-    assert run_here(*command).err.startswith("3 of 3 done already")
+    assert run_here(*command).err.startswith("3 questions about 1 clip answered")
+    assert run_here(*command).err.startswith("3 questions about 1 clip done already")
     # Another end is another question; the other two are done.
     questions.write_text(FILE.replace("1:00", "0:59"))
-    assert run_here(*command).err.startswith("1 of 3 questions answered, 2 done")
+    assert run_here(*command).err.startswith("3 questions about 1 clip, 2 done")
     # The same part by the flags is the same question.
     questions.write_text("id,video,question\nhalf,clips/1.mp4,Why?\n")
-    assert run_here(*command, "--start", "30", "--end", "60").err.startswith("1 of 1 done already")
+    assert run_here(*command, "--start", "30", "--end", "60").err.startswith("1 clip done already")
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_parts_and_searches_are_those_of_ask(
     assert len({line["key"] for line in lines}) == len(lines)
     # Resumed by the same command, and by no other.
     assert "done already" in run_here(*command).err
-    assert "1 of 1 question answered" in run_here("batch", CLIP, flags[0], *EXACT, "--out", out).err
+    assert "1 clip answered" in run_here("batch", CLIP, flags[0], *EXACT, "--out", out).err
 
 
 def test_a_video_that_cannot_be_opened_fails_once(tmp_path: Path) -> None:

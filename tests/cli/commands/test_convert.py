@@ -51,9 +51,20 @@ def test_the_table_is_that_of_batch_which_resumes_from_it(
     run_here(*command, "--out", expected, *MINI)
     assert table.read_bytes() == expected.read_bytes()
     before = len(engine.asked)
-    again = run_here(*command, "--model", "mini", "--out", table)
-    assert again.err.startswith("4 of 6 done already, 2 failed earlier")
+    back = answers.with_name("back.jsonl")
+    assert convert(table, back).err == f"6 answers in {back}\n"
+    for out in (table, back):
+        again = run_here(*command, "--model", "mini", "--out", out)
+        assert again.err.startswith("6 questions about 3 clips, 4 done already, 2 failed earlier")
+        # `--fields` is for tables.
+        command = [word for word in command if word not in fields]
     assert len(engine.asked) == before
+    answered = [json.loads(line) for line in answers.read_text().splitlines()]
+    known = [json.loads(line) for line in back.read_text().splitlines()]
+    for one, line in zip(known, answered, strict=True):
+        assert [one.get(key) for key in ("key", "video", "answer", "error")] == [
+            line.get(key) for key in ("key", "video", "answer", "error")
+        ]
 
 
 def test_the_columns_of_parts(tmp_path: Path, engine: Pretended) -> None:
@@ -171,8 +182,11 @@ def test_typed_answers_have_a_column_for_each_option(tmp_path: Path) -> None:
     assert convert(lines, table, "--quiet").err == ""
     head, row = table.read_text().splitlines()
     assert head.count("probabilities.") == 2
-    assert 'choice,margin,"probabilities.day, bright",probabilities.night,scoring.mass' in head
-    assert '"day, bright",0.5,0.75,0.25,1.0' in row
+    assert (
+        'choice,warnings,margin,"probabilities.day, bright",probabilities.night,scoring.mass'
+        in head
+    )
+    assert '"day, bright",,0.5,0.75,0.25,1.0' in row
 
 
 def test_numbers_have_no_column_for_each(tmp_path: Path) -> None:
@@ -190,7 +204,7 @@ def test_numbers_have_no_column_for_each(tmp_path: Path) -> None:
     )
     assert convert(lines, table, "--quiet").err == ""
     head, *rows = table.read_text().splitlines()
-    assert "choice,margin,mean,scoring.mass" in head
+    assert "choice,warnings,margin,mean,scoring.mass" in head
     assert len(rows) == 2
 
 
@@ -207,7 +221,7 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
         (
             (answers, tmp_path / "a.xlsx"),
             2,
-            "name a file that ends in .csv, .parquet, .srt, .vtt, .edl",
+            "name a file that ends in .csv, .jsonl, .ndjson, .parquet, .srt, .vtt, .edl",
         ),
         ((answers, table), 6, "there.csv exists, and stays as it is"),
         ((foreign, new), 2, "f.jsonl, line 1: that isn't an answer of dycoke"),
@@ -217,6 +231,7 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ((tmp_path / "none.jsonl", new), 2, "none.jsonl can't be read (No such file"),
         ((answers, tmp_path / "no" / "a.csv"), 6, "there is no folder"),
         ((answers, new, "--fields", "nothing"), 2, "no key 'nothing'"),
+        ((answers, tmp_path / "b.jsonl", "--fields", "id"), 2, "leave them out, or .jsonl"),
     ):
         run = convert(*words)
         assert (run.code, run.out) == (code, "")

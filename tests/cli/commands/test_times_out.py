@@ -100,7 +100,7 @@ def test_batch_resumes_and_has_the_times_of_all(clips: Path, engine: Pretended) 
     ]
     assert "|M:Why? Why? indeed |D:48" in whole
     content, asked = journal.read_bytes(), len(engine.asked)
-    assert batch(clips, "--out", out)[1].startswith("8 of 12 done already")
+    assert batch(clips, "--out", out)[1].startswith("12 questions about 3 clips, 8 done already")
     assert len(engine.asked) == asked
     # Killed at any moment: nothing is lost, and nothing is there twice.
     for cut in range(0, len(content), len(content) // 9):

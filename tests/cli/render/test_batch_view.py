@@ -87,16 +87,25 @@ def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [
-        (RunCounts(1, 1, answered=1), "1 of 1 question answered"),
-        (RunCounts(9, 1234, answered=1234), "1,234 of 1,234 questions answered"),
+        (RunCounts(1, 1, 1, answered=1), "1 clip answered"),
+        (RunCounts(9, 1234, 4, answered=1234), "1,234 questions about 4 clips answered"),
         (
-            RunCounts(2, 9, answered=2, skipped=3, skipped_failed=1, failed=1),
-            "2 of 9 questions answered, 3 done already, 1 failed, 1 failed earlier (…), "
+            RunCounts(2, 9, 2, answered=2, skipped=3, skipped_failed=1, failed=1),
+            "9 questions about 2 clips, 3 done already, 1 failed, 1 failed earlier (…), "
             "2 not asked",
         ),
         (
-            RunCounts(15, 15, skipped=14, skipped_failed=1, earlier=["0.webm: the file is empty"]),
-            "14 of 15 done already, 1 failed earlier (0.webm: the file is empty)",
+            RunCounts(15, 15, 15, skipped=14, skipped_failed=1, earlier=["0.webm: it is empty"]),
+            "15 clips, 14 done already, 1 failed earlier (0.webm: it is empty)",
+        ),
+        (
+            RunCounts(33, 33, 33, answered=32, failed=1, warned={"a.mp4": None}),
+            "33 clips, 1 failed, 1 with warnings (a.mp4)",
+        ),
+        (RunCounts(2, 2, 2, skipped=1, answered=1), "2 clips, 1 done already"),
+        (
+            RunCounts(2, 3, 1, answered=3, warned={"a.mp4": None}),
+            "3 questions about 1 clip answered, 1 clip with warnings (a.mp4)",
         ),
     ],
 )

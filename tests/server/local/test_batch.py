@@ -90,10 +90,10 @@ def test_what_is_answered_is_not_asked_again(local: Served, tmp_path: Path) -> N
     assert batch(FOUR[0], "What?", "--out", out).code == 0
     run = batch(*FOUR[:2], "What?", "--out", out)
     assert run.code == 0
-    assert "1 of 2 questions answered, 1 done already" in run.err
+    assert "2 clips, 1 done already" in run.err
     assert len(out.read_text().splitlines()) == 2
     assert [len(asked) for asked in local.pretended.batches] == [1, 1]
-    assert "2 done already" in batch(*FOUR[:2], "What?", "--out", out, "--no-server").err
+    assert "2 clips done already" in batch(*FOUR[:2], "What?", "--out", out, "--no-server").err
 
 
 def found(local: Served, **more: Any) -> ServerAsker:

@@ -277,6 +277,7 @@ def batch(
             if stored is not None and (
                 done := finished(groups, stored, file, retry_failed=retry_failed)
             ):
+                file.asked = done.given
                 view.finished(done, out)
                 if times is not None:
                     found = timed_lines(file.path, done.keys)
@@ -316,6 +317,8 @@ def batch(
         except (KeyboardInterrupt, DycokeError):
             view.interrupted(out)
             raise
+        if file is not None:
+            file.asked = counts.given
         view.finished(counts, out)
         if times is not None and out is not None:
             found = timed_lines(out, counts.keys)

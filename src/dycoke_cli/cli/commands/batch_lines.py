@@ -13,9 +13,9 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import OpenNumber
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.results_table import Field, header, row, value_of
+from dycoke_cli.runs.results_table import ERRORS, Field, header, row, value_of, with_more
 
-CSV_FIELDS = "id,video,question,answer,finish_reason,warnings,error.code,error.message"
+CSV_FIELDS = "video,question,answer,warnings,finish_reason,id"
 _FREE = GenerationOptions()
 
 
@@ -45,6 +45,8 @@ class Lines:
             if parts:
                 self.fields = with_parts(self.fields)
         self._as_csv = as_csv
+        # On stdout the names of the columns come before the first error.
+        self._columns = with_more(self.fields, ERRORS) if fields is None else self.fields
         self._begun = False
         self.reasons: dict[str, str] = {}
 
@@ -65,9 +67,9 @@ class Lines:
             output.write_json(chosen(outcome.line, self.fields))
             return
         if not self._begun:
-            output.write(header(self.fields))
+            output.write(header(self._columns))
             self._begun = True
-        output.write(row(outcome.line, self.fields))
+        output.write(row(outcome.line, self._columns))
 
 
 def parse_fields(given: str) -> list[Field]:
@@ -109,8 +111,8 @@ def table_fields(generation: GenerationOptions) -> list[Field]:
 
 def typed_fields(options: Iterable[str], is_score: bool) -> list[Field]:
     """Key paths of the columns of typed answers; those of scores have a mean."""
-    before, _, after = CSV_FIELDS.partition("answer,")
-    own = parse_fields(f"{before}choice,margin{',mean' if is_score else ''}")
+    before, _, after = CSV_FIELDS.partition("answer,warnings,")
+    own = parse_fields(f"{before}choice,warnings,margin{',mean' if is_score else ''}")
     each = [("probabilities", text) for text in options]
     return [*own, *each, *parse_fields(f"scoring.mass,{after}")]
 
@@ -124,7 +126,7 @@ def object_fields(names: Iterable[str]) -> list[Field]:
 
 def with_parts(fields: Sequence[Field]) -> list[Field]:
     """Key paths of the columns, and those of answers about parts of videos."""
-    behind = fields.index(("question",)) + 1
+    behind = fields.index(("video",)) + 1
     return [*fields[:behind], ("start",), ("end",), *fields[behind:]]
 
 

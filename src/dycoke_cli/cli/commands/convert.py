@@ -1,4 +1,4 @@
-"""`dycoke convert`: answers of a batch as a CSV table or a Parquet file."""
+"""`dycoke convert`: answers of a batch as a CSV table, JSON Lines or a Parquet file."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Table = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="New file: a table (.csv, or .parquet, which needs the package pyarrow), or times "
-        "(.srt, .vtt, .edl, .markers.csv, .ffmeta, .chapters.txt). The suffix alone is a file for "
-        "each clip.",
+        help="New file: a table (.csv, or .parquet, which needs the package pyarrow), JSON Lines "
+        "(.jsonl), or times (.srt, .vtt, .edl, .markers.csv, .ffmeta, .chapters.txt). The suffix "
+        "alone is a file for each clip.",
         show_default=False,
     ),
 ]
@@ -53,6 +53,8 @@ Fields = Annotated[
     ),
 ]
 
+_NO_TABLE = "--fields are columns of a table: leave them out, or {}"
+
 
 def convert(
     lines: Lines,
@@ -61,20 +63,21 @@ def convert(
     out_dir: OutDir = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Convert answers to a table, or times to subtitles, markers or chapters.
+    """Convert answers to a table or back, or times to subtitles, markers or chapters.
 
     Examples:
         dycoke convert answers.jsonl answers.csv
+        dycoke convert answers.csv answers.jsonl
         dycoke convert answers.jsonl answers.parquet --fields id,answer,seconds.total
         dycoke convert answers.jsonl dogs.edl
 
-    ANSWERS is what `dycoke batch` and `dycoke ask --json` write. From a CSV table, `dycoke batch`
-    resumes: with the same --fields and --out FILE.
+    ANSWERS is what `dycoke batch` and `dycoke ask --json` write. `dycoke batch --out FILE` resumes
+    from a CSV table, with the same --fields, and from JSON Lines.
     """
     # Imported late: help and completion need the flags alone.
     from dycoke_cli.cli.commands.batch_lines import parse_fields, schema_of_key
     from dycoke_cli.extras import need
-    from dycoke_cli.runs.converting import read_answers, write_csv, write_parquet
+    from dycoke_cli.runs.converting import read_answers, write_csv, write_lines, write_parquet
     from dycoke_cli.runs.time_files import FORMATS, TimeFiles
     from dycoke_cli.storage.output_file import check_output_file, check_suffix, unwritable
     from dycoke_cli.unicode import display_name
@@ -82,14 +85,19 @@ def convert(
     times = TimeFiles.at(table, out_dir, "FILE")
     if times is not None:
         if fields is not None:
-            raise UsageError(f"--fields are columns of a table: leave them out, or {table.suffix}")
+            raise UsageError(_NO_TABLE.format(table.suffix))
         answers, _ = read_answers(lines, schema_of_key)
         sentence = _write_times(times, answers)
         if not quiet:
             render.note(sentence)
         return
-    check_suffix(table, (".csv", ".parquet", *FORMATS), "FILE")
+    writers = {
+        ".csv": write_csv, ".jsonl": write_lines, ".ndjson": write_lines, ".parquet": write_parquet
+    }  # fmt: skip
+    check_suffix(table, (*writers, *FORMATS), "FILE")
     name, suffix = display_name(table), table.suffix.lower()
+    if fields is not None and writers[suffix] is write_lines:
+        raise UsageError(_NO_TABLE.format(suffix))
     if suffix == ".parquet":
         need("pyarrow", "eval", f"{name}, a Parquet file,")
     check_output_file(table, "FILE", "name a file", folder=OutputError)
@@ -100,9 +108,8 @@ def convert(
     answers, own = read_answers(lines, schema_of_key)
     if own is not None and (missing := [one for one in columns or () if one not in own]):
         raise UsageError(f"{display_name(lines)} has no column {'.'.join(missing[0])}")
-    write = write_csv if suffix == ".csv" else write_parquet
     try:
-        write(table, answers, columns or own or _columns(answers))
+        writers[suffix](table, answers, columns or own or _columns(answers))
     except OSError as error:
         raise OutputError(unwritable(table, error, "file")) from error
     if not quiet:

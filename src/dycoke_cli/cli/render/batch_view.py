@@ -147,15 +147,17 @@ class _Live(rich_progress.ProgressColumn):
 
 def batch_summary(counts: RunCounts, resumable: bool) -> str:
     """Summary of a run, as a sentence."""
-    parts = []
-    if counts.skipped and not counts.added:
-        parts.append(f"{count(counts.skipped)} of {count(counts.questions)} done already")
-    else:
-        parts.append(
-            f"{count(counts.answered)} of {counted(counts.questions, 'question')} answered"
-        )
-        if counts.skipped:
-            parts.append(f"{count(counts.skipped)} done already")
+    each = counts.clips == counts.questions
+    whole = counted(counts.clips, "clip")
+    if not each:
+        whole = f"{counted(counts.questions, 'question')} about {whole}"
+    if counts.skipped == counts.questions:
+        whole += " done already"
+    elif counts.answered == counts.questions:
+        whole += " answered"
+    parts = [whole]
+    if 0 < counts.skipped < counts.questions:
+        parts.append(f"{count(counts.skipped)} done already")
     if counts.refused:
         parts.append(f"{count(counts.refused)} refused (outside what the model knows)")
     if counts.failed:
@@ -167,9 +169,9 @@ def batch_summary(counts: RunCounts, resumable: bool) -> str:
     if counts.warned:
         names = [display_name(name) for name in [*counts.warned][:_NAMED]]
         more = ["…"] if len(counts.warned) > _NAMED else []
-        parts.append(
-            f"{counted(len(counts.warned), 'clip')} with warnings ({', '.join(names + more)})"
-        )
+        number = len(counts.warned)
+        warned = count(number) if each else counted(number, "clip")
+        parts.append(f"{warned} with warnings ({', '.join(names + more)})")
     if left := counts.questions - counts.done:
         parts.append(f"{count(left)} not asked")
     retry = "; retry with --retry-failed" if resumable and counts.standing else ""
