@@ -79,7 +79,9 @@ def test_the_numbers_are_those_of_json(browser: Any, data: dict[str, Any], tmp_p
     shown = opened(browser, page(data), tmp_path)
     numbers_are_of(shown, data["inspection"])
     assert shown.locator(".warnings li").all_text_contents() == [
-        warning for method in data["inspection"]["methods"] for warning in method["warnings"]
+        warning.replace("\u2028", r"\u2028")
+        for method in data["inspection"]["methods"]
+        for warning in method["warnings"]
     ]
 
 
