@@ -6,12 +6,14 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError, did_you_mean
 from dycoke_cli.models.files.small_files import NOT_GGUF, check_folder
+from dycoke_cli.models.free_memory import FreeMemory, this_machine
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens, FittedShape, KeptShape
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
@@ -128,6 +130,29 @@ CATALOG: dict[str, Entry] = _read_catalog()
 """By name: the bundled model, then family by family, the smallest of each first."""
 
 
+_FIRST = "llava_onevision"
+"""Family that the paper of DyCoke measured."""
+
+
+def recommended(entries: Iterable[Entry], machine: FreeMemory) -> Entry | None:
+    """The model to begin with: the largest that fits a GPU, or else the smallest that fits.
+
+    The paper's family comes first, then models whose layout was tested. None if none fits.
+    """
+    by_place: dict[str | None, list[Entry]] = {}
+    for entry in entries:
+        if entry.repo is not None:  # the bundled one is for a demonstration
+            by_place.setdefault(machine.holds(entry), []).append(entry)
+    sign = 1 if "gpu" in by_place else -1
+    return max(
+        by_place.get("gpu") or by_place.get("ram") or (),
+        key=lambda one: (
+            one.family == _FIRST, one.state != "config-tested", sign * (one.parameters or 0)
+        ),
+        default=None,
+    )  # fmt: skip
+
+
 # Finds a model by catalog name, folder or hub id; needs no torch, and downloads nothing.
 
 
@@ -172,5 +197,11 @@ def find(name: str) -> ModelRef:
             f"{name!r} isn't a hub id; give its revision by a flag: --model {repo} --revision "
             f"{revision or 'main'}"
         )
-    hint = did_you_mean(name, CATALOG, "`dycoke models` lists all names")
+    alike = [entry for entry in CATALOG.values() if name.lower() in entry.name]
+    if len(alike) > 1:
+        chosen = recommended(alike, this_machine()) or alike[0]
+        hint = f"did you mean {chosen.name}? `dycoke models {name}` lists them"
+    else:
+        name_alike = alike[0].name if alike else name
+        hint = did_you_mean(name_alike, CATALOG, "`dycoke models` lists all names")
     raise ModelError(f"there is no model {name!r} and no such folder; {hint}")

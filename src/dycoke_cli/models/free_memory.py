@@ -8,11 +8,12 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dycoke_cli.models.catalog import Entry
 from dycoke_cli.resources import free_main_memory
 
 if TYPE_CHECKING:
     import torch
+
+    from dycoke_cli.models.catalog import Entry
 
 HEADROOM = 1.2
 """Factor over the weights: with 32 frames, LLaVA-OneVision-7B needs 19 GB for 16 GB of weights."""
@@ -37,6 +38,13 @@ class FreeMemory:
             return None
         weights = entry.download_bytes or BYTES_PER_PARAMETER * entry.parameters
         return self.fits(int(HEADROOM * weights))
+
+    def given(self, memory: int | None) -> FreeMemory:
+        """The same, with so many bytes on the device that is used here; None changes nothing."""
+        if memory is None:
+            return self
+        on_gpu = Target.of("auto", memory, self).device == "cuda"
+        return FreeMemory(0, (memory,)) if on_gpu else FreeMemory(memory, ())
 
     def fits(self, needed: int) -> str | None:
         """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""

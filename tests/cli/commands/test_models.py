@@ -20,17 +20,19 @@ from dycoke_cli.cli.commands.model_documents import all_models
 from dycoke_cli.cli.commands.model_tables import WITH_REPOSITORIES, models_table
 from dycoke_cli.cli.commands.models import _rank
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import settings, weight_dtype
+from dycoke_cli.models import catalog, settings, weight_dtype
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.free_memory import FreeMemory
+from dycoke_cli.resources import parse_size
 from tests import documents
-from tests.cli.harness import REAL, run_here, run_in_terminal
+from tests.cli.harness import CLIP, REAL, run_here, run_in_terminal
 
 
-def table(width: int) -> str:
+def table(width: int, memory: str | None = None) -> str:
     """The list as a terminal of so many columns has it."""
     stream = io.StringIO()
-    Console(width=width, file=stream).print(models_table(all_models(), width))
+    document = all_models(None if memory is None else parse_size(memory))
+    Console(width=width, file=stream).print(models_table(document, width, memory=memory))
     return stream.getvalue()
 
 
@@ -69,12 +71,80 @@ def test_the_list_fits_a_terminal_and_begins_with_what_can_be_used() -> None:
 def test_what_is_bundled_default_downloaded_or_fits_comes_first() -> None:
     document = all_models()
     mini, *others = document.models
-    held = [replace(other, fits=None, on_disk=None) for other in others[:4]]
+    held = [replace(other, fits=None, on_disk=None) for other in others[:5]]
     held[3] = replace(held[3], on_disk=mini.on_disk)
     held[2] = replace(held[2], fits="ram")
-    document = replace(document, default=held[1].name, models=(*held, mini))
+    document = replace(
+        document, default=held[1].name, recommended=held[4].name, models=(*held, mini)
+    )
     ranked = sorted(document.models, key=lambda model: _rank(model, document))
-    assert ranked == [mini, held[1], held[3], held[2], held[0]]
+    assert ranked == [mini, held[1], held[4], held[3], held[2], held[0]]
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("machine", "memory", "first", "without"),
+    [
+        (FreeMemory(64 * GB, ()), "8GB", "llava-onevision-0.5b", "qwen2.5-vl-3b"),
+        (FreeMemory(64 * GB, ()), "12 GB", "llava-onevision-0.5b", "qwen2.5-vl-7b"),
+        (FreeMemory(64 * GB, (2 * GB,)), "24GB", "llava-onevision-7b", "llava-onevision-72b"),
+        (FreeMemory(64 * GB, (80 * GB,)), "3GB", "llava-onevision-0.5b", "llava-onevision-7b"),
+        (FreeMemory(64 * GB, (80 * GB,)), "1GB", "smolvlm2-256m", "llava-onevision-0.5b"),
+        (FreeMemory(64 * GB, ()), "100MB", None, "smolvlm2-256m"),
+    ],
+)
+def test_what_fits_a_given_memory_and_what_is_recommended(
+    machine: FreeMemory,
+    memory: str,
+    first: str | None,
+    without: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_documents, "this_machine", lambda: machine)
+    document = run_here("models", "--fits", "--memory", memory, "--json").object
+    documents.valid(document, "models")
+    names = [model["name"] for model in document["models"]]
+    assert document["recommended"] == first
+    assert first is None or first in names
+    assert without not in names
+    fits = "gpu" if machine.gpu_bytes else "ram"
+    assert {model["fits"] for model in document["models"]} == {fits}
+    text = table(80, memory)
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("> ")][:1] == (
+        [first] if first else []
+    )
+    assert ("> recommended" in text) == (first is not None)
+    assert f"Fits: weights plus 20 % in {memory}." in text
+
+
+@pytest.mark.parametrize("width", [40, 52, 64, 78, 125])
+def test_names_and_what_fits_are_whole_at_every_width(width: int) -> None:
+    lines = table(width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "Fits" in lines[0]
+    assert {*names_in(lines)} == {*CATALOG}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("llava", "llava-onevision-0.5b"),
+        ("Qwen", "qwen3-vl-2b"),
+        ("onevision", "llava-onevision-0.5b"),
+        ("internvl", "internvl3-1b"),
+        ("72b", "llava-onevision-72b"),  # none fits
+    ],
+)
+def test_a_short_name_of_several_is_answered_with_what_is_recommended(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "this_machine", lambda: FreeMemory(8 * GB, ()))
+    run = run_here("ask", CLIP, "What?", "--model", name)
+    assert run.code == 4
+    assert f"did you mean {meant}? `dycoke models {name}` lists them" in run.err
+    assert meant in names_in([f"  {row['name']}" for row in rows_of(name)])
 
 
 def test_a_search_by_words() -> None:

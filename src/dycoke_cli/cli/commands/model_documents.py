@@ -18,6 +18,7 @@ from dycoke_cli.models.catalog import (
     Entry,
     ModelRef,
     find,
+    recommended,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.files.hub_client import OnDisk, StoredRevision, cached_models
@@ -112,14 +113,19 @@ class ModelList:
     schema: str = SCHEMA
     version: Version = __version__
     default: Annotated[str, Doc("The model used where none is named.")]
-    machine: Annotated[MemoryDocument, Doc("Memory that is free.")]
+    recommended: Annotated[str | None, Doc("To begin with; null where none fits.")]
+    machine: Annotated[MemoryDocument, Doc("Memory that is free, or as given.")]
     states: Annotated[dict[str, str], Doc("Test states, and what each means.")]
     models: tuple[ListedModel, ...]
 
 
-def all_models() -> ModelList:
-    """Document of all models of the catalog, with their state on this machine."""
-    machine, cached = this_machine(), cached_models()
+def all_models(memory: int | None = None) -> ModelList:
+    """Document of all models of the catalog, with their state on this machine.
+
+    Args:
+        memory: bytes of the device; None for the free memory.
+    """
+    machine, cached = this_machine().given(memory), cached_models()
     models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
     return _document(machine, models)
 
@@ -165,7 +171,9 @@ def one_model(source: ModelRef) -> ModelList:
 
 
 def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
+    first = recommended(CATALOG.values(), machine)
     return ModelList(
+        recommended=None if first is None else first.name,
         default=settings.default_model() or settings.BUNDLED,
         machine=MemoryDocument(machine.ram_bytes, machine.gpu_bytes),
         states=STATES,

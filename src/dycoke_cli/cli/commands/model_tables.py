@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -18,6 +20,7 @@ from dycoke_cli.cli.commands.model_documents import (
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
+from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import METHOD_DEFAULTS
 from dycoke_cli.models.files.hub_client import OnDisk
 from dycoke_cli.unicode import one_line
@@ -27,6 +30,12 @@ WITH_REPOSITORIES = 125
 """Terminal width from which the list has a column of repositories."""
 WITH_NOTES = 160
 """Terminal width from which the list has a column of notes; otherwise they are below it."""
+_FROM = {
+    **{"Name": 0, "Size": 44, "Download": 54, "On disk": 66, "Fits": 0, "State": 77},
+    **{"Repository": WITH_REPOSITORIES, "Note": WITH_NOTES},
+}
+"""Columns of the list, and the terminal widths from which it has them."""
+_RIGHT = ("Size", "Download", "On disk")
 
 BILLION = 1e9
 """Unit of the list: billions of parameters, and GB."""
@@ -41,42 +50,44 @@ _LAYOUTS = {
 }
 
 
-def models_table(document: ModelList, width: int, hidden: int = 0) -> Group:
-    """List of models, with the default marked.
+def models_table(
+    document: ModelList, width: int, hidden: int = 0, *, memory: str | None = None
+) -> Group:
+    """List of models, with the default and the recommended one marked.
 
     Args:
         hidden: number of models that aren't listed. If there are any, notes are omitted unless they
             fit in a column.
+        memory: that was given to fit into; None for what is free.
     """
-    wide, notes = width >= WITH_REPOSITORIES, width >= WITH_NOTES
+    shown = [name for name, least in _FROM.items() if width >= least]
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("Name", no_wrap=True)
-    for heading in ("Size", "Download", "On disk"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Fits", no_wrap=True)
-    table.add_column("State", no_wrap=True)
-    if wide:
-        table.add_column("Repository", no_wrap=True)
-    if notes:
-        table.add_column("Note")
-    for model in document.models:
-        mark = "* " if model.name == document.default else "  "
-        row: list[str | Text] = [
-            Text(mark + model.name),
-            _parameters(model.parameters, BILLION),
-            _download(model, BILLION),
-            _held(model),
-            _FITS[model.fits],
-            model.state or UNKNOWN,
-        ]
-        more = [Text(model.repo or "–")] if wide else []
-        more += [Text(model.note or "")] if notes else []
-        table.add_row(*row, *more)
+    for name in shown:
+        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
+        table.add_column(name, justify=justify, no_wrap=name != "Note")
+    for row in (_row(model, document) for model in document.models):
+        table.add_row(*(row[name] for name in shown))
     if hidden:
-        lines = _short_legend(document, hidden)
+        lines = [f"{hidden} more: `dycoke models --all`. Search: `dycoke models WORD`; --fits."]
+        lines += [*_marks(document), f"Fits: {_free(document.machine, memory)}."]
     else:
-        lines = [*([] if notes else _notes(document)), *_legend(document)]
+        lines = [] if "Note" in shown else _notes(document)
+        lines += [*_marks(document), *_legend(document, memory)]
     return Group(table, *(Text(line, style="dim") for line in lines))
+
+
+def _row(model: ListedModel, document: ModelList) -> dict[str, str | Text]:
+    marks = {document.recommended: "> ", document.default: "* "}
+    return {
+        "Name": Text(marks.get(model.name, "  ") + model.name),
+        "Size": _parameters(model.parameters, BILLION),
+        "Fits": _FITS[model.fits],
+        "Download": _download(model, BILLION),
+        "On disk": _held(model),
+        "State": model.state or UNKNOWN,
+        "Repository": Text(model.repo or "–"),
+        "Note": Text(model.note or ""),
+    }
 
 
 def model_table(document: ModelList) -> Table:
@@ -93,31 +104,26 @@ def _notes(document: ModelList) -> list[str]:
     return [f"{', '.join(models)}: {note}." for note, models in names.items()] + [""]
 
 
-def _short_legend(document: ModelList, hidden: int) -> list[str]:
-    return [
-        f"{hidden} more: `dycoke models --all`. Search: `dycoke models WORD`; --fits.",
-        _default(document),
-        f"Fits: {_free(document.machine)}.",
-    ]
+def _marks(document: ModelList) -> list[str]:
+    default, first = document.default, document.recommended
+    chosen = "* the default" if default in CATALOG else f"Default: {one_line(default)}"
+    lines = [f"{chosen}: `dycoke models default NAME` sets another; `info NAME` shows one."]
+    if first is not None and first != default:
+        lines.append(f"> recommended for real videos: `dycoke models default {first}`.")
+    return lines
 
 
-def _default(document: ModelList) -> str:
-    names = {model.name for model in document.models}
-    default = document.default
-    chosen = "* the default" if default in names else f"Default: {one_line(default)}"
-    return f"{chosen}: `dycoke models default NAME` sets another; `info NAME` shows one."
-
-
-def _legend(document: ModelList) -> list[str]:
+def _legend(document: ModelList, memory: str | None) -> list[str]:
     states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
     return [
-        _default(document),
-        f"Size in parameters. Fits: {_free(document.machine)}.",
+        f"Size in parameters. Fits: {_free(document.machine, memory)}.",
         f"State: {states}.",
     ]
 
 
-def _free(machine: MemoryDocument) -> str:
+def _free(machine: MemoryDocument, memory: str | None = None) -> str:
+    if memory is not None:
+        return f"weights plus 20 % in {one_line(memory)}"
     ram = "unknown" if machine.ram_bytes is None else size(machine.ram_bytes)
     gpus = [f"{size(free)} on a GPU" for free in machine.gpu_bytes]
     free = " and ".join([f"{ram} of RAM", *gpus])

@@ -16,6 +16,7 @@ from dycoke_cli.cli.flags.estimate_flags import Memory
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean
 from dycoke_cli.models import settings
+from dycoke_cli.resources import parse_size
 from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
@@ -53,7 +54,17 @@ All = Annotated[
 ]
 
 Fits = Annotated[
-    bool, typer.Option("--fits", help="Only those whose weights fit into the memory that is free.")
+    bool,
+    typer.Option("--fits", help="Only those whose weights fit into the free memory, or --memory."),
+]
+FitsInto = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory that models have to fit into, such as 8GB. Default: what is free here.",
+        show_default=False,
+    ),
 ]
 Downloaded = Annotated[
     bool, typer.Option("--downloaded", help="Only those that are on this machine.")
@@ -92,6 +103,7 @@ def models() -> None:
 def list_models(
     words: Words = None,
     fits: Fits = False,
+    memory: FitsInto = None,
     downloaded: Downloaded = False,
     family: Family = None,
     everything: All = False,
@@ -100,7 +112,7 @@ def list_models(
     """List models: test status, whether they fit in memory, and whether they are downloaded.
 
     Examples:
-        dycoke models list --fits
+        dycoke models list --fits --memory 8GB
         dycoke models list qwen --downloaded --json
         dycoke models list --family qwen2_5_vl | cut -f 1,2
 
@@ -112,7 +124,7 @@ def list_models(
     from dycoke_cli.cli.commands.model_documents import all_models, table_of
     from dycoke_cli.cli.commands.model_tables import models_table
 
-    document = all_models()
+    document = all_models(None if memory is None else parse_size(memory))
     families = {model.family for model in document.models if model.family is not None}
     if family is not None and family not in families:
         hint = did_you_mean(family, sorted(families), "`dycoke models --json` has that of each")
@@ -134,7 +146,8 @@ def list_models(
         shown = ranked if everything else ranked[:SHOWN]
         document = replace(document, models=tuple(shown))
         width = render.stdout_console().width
-        render.to_stdout(models_table(document, width, len(ranked) - len(shown)))
+        hidden = len(ranked) - len(shown)
+        render.to_stdout(models_table(document, width, hidden, memory=memory))
     else:
         for row in table_of(replace(document, models=tuple(chosen))):
             output.write("\t".join(map(one_line, row)) + "\n")
@@ -154,10 +167,11 @@ def _nothing_found(words: Sequence[str]) -> str:
 
 
 def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
-    """Sort key of the list: bundled, default, downloaded and fitting models come first."""
+    """Sort key: bundled, default, recommended, downloaded and fitting models come first."""
     return (
         model.repo is not None,
         model.name != document.default,
+        model.name != document.recommended,
         model.on_disk is None or not model.on_disk.complete,
         model.fits not in ("gpu", "ram"),
     )
