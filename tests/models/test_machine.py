@@ -91,11 +91,11 @@ SEVEN = replace(CATALOG["llava-onevision-7b"], download_bytes=16 * GB)
     ],
 )
 def test_where_a_model_fits(ram, gpus, place):
-    assert FreeMemory(ram, gpus).holds(SEVEN) == place
+    assert SEVEN.fits(FreeMemory(ram, gpus)) == place
 
 
 def test_sixteen_bits_a_parameter_where_the_download_is_unknown():
     unknown = replace(SEVEN, download_bytes=None, parameters=8 * GB)
-    assert FreeMemory(19 * GB, ()).holds(unknown) == "no"
-    assert FreeMemory(20 * GB, ()).holds(unknown) == "ram"
-    assert FreeMemory(20 * GB, ()).holds(replace(unknown, parameters=None)) is None
+    assert unknown.fits(FreeMemory(19 * GB, ())) == "no"
+    assert unknown.fits(FreeMemory(20 * GB, ())) == "ram"
+    assert replace(unknown, parameters=None).fits(FreeMemory(20 * GB, ())) is None

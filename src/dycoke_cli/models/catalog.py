@@ -13,7 +13,12 @@ from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError, did_you_mean
 from dycoke_cli.models.files.small_files import NOT_GGUF, check_folder
-from dycoke_cli.models.free_memory import FreeMemory, this_machine
+from dycoke_cli.models.free_memory import (
+    BYTES_PER_PARAMETER,
+    HEADROOM,
+    FreeMemory,
+    this_machine,
+)
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens, FittedShape, KeptShape
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
@@ -58,6 +63,16 @@ class Entry:
         else:
             return None
         return replace(clip, text=self.clip_text + clip.frames * self.frame_text)
+
+    def fits(self, machine: FreeMemory) -> str | None:
+        """Where it fits in its stored dtype: "gpu", "ram" or "no"; None if unknown.
+
+        Only size counts: a large model in main memory fits, but is slow.
+        """
+        if self.parameters is None:
+            return None
+        weights = self.download_bytes or BYTES_PER_PARAMETER * self.parameters
+        return machine.fits(int(HEADROOM * weights))
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,7 @@ def recommended(entries: Iterable[Entry], machine: FreeMemory) -> Entry | None:
     by_place: dict[str | None, list[Entry]] = {}
     for entry in entries:
         if entry.repo is not None:  # the bundled one is for a demonstration
-            by_place.setdefault(machine.holds(entry), []).append(entry)
+            by_place.setdefault(entry.fits(machine), []).append(entry)
     sign = 1 if "gpu" in by_place else -1
     return max(
         by_place.get("gpu") or by_place.get("ram") or (),

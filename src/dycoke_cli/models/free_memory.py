@@ -13,8 +13,6 @@ from dycoke_cli.resources import free_main_memory
 if TYPE_CHECKING:
     import torch
 
-    from dycoke_cli.models.catalog import Entry
-
 HEADROOM = 1.2
 """Factor over the weights: with 32 frames, LLaVA-OneVision-7B needs 19 GB for 16 GB of weights."""
 
@@ -28,16 +26,6 @@ class FreeMemory:
     ram_bytes: int | None  # of main memory; None if unknown
     # of each CUDA device; empty if there is none, or one can't be queried
     gpu_bytes: tuple[int, ...]
-
-    def holds(self, entry: Entry) -> str | None:
-        """Where a model fits in its stored dtype: "gpu", "ram" or "no"; None if unknown.
-
-        Only size counts: a large model in main memory fits, but is slow.
-        """
-        if entry.parameters is None:
-            return None
-        weights = entry.download_bytes or BYTES_PER_PARAMETER * entry.parameters
-        return self.fits(int(HEADROOM * weights))
 
     def given(self, memory: int | None) -> FreeMemory:
         """The same, with so many bytes on the device that is used here; None changes nothing."""

@@ -184,7 +184,7 @@ def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
 def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, OnDisk]) -> ListedModel:
     on_disk = _folder(BUNDLED_CHECKPOINT) if entry.repo is None else cached.get(entry.repo)
     shown = {key: value for key, value in vars(entry).items() if key not in _OF_ESTIMATES}
-    fits, stored = machine.holds(entry), _stored(on_disk)
+    fits, stored = entry.fits(machine), _stored(on_disk)
     return ListedModel(
         **shown,
         layout="listed" if entry.family in FAMILIES else "found",
