@@ -55,9 +55,11 @@ class Mutation:
     def __str__(self) -> str:
         return f"{self.file}: {self.pattern} => {self.replacement}"
 
-    def applied(self, package: Path = PACKAGE) -> tuple[Path, str]:
+    def applied(self, package: Path) -> tuple[Path, str]:
         """The file, relative to `package`, and its text with the place broken."""
-        files = [file for file in _files(package) if f"/{file}".endswith(f"/{self.file}")]
+        wanted = Path(self.file).parts
+        named = _files(package).get(wanted[-1], [])
+        files = [file for file in named if file.parts[-len(wanted) :] == wanted]
         if len(files) != 1:
             raise NotOnePlaceError(f"{len(files)} files instead of one: {self}")
         text = (package / files[0]).read_text(encoding="utf-8")
@@ -83,8 +85,12 @@ def read(table: str) -> list[Mutation]:
 
 
 @functools.cache
-def _files(package: Path) -> list[Path]:
-    return [Path(*file.parts[len(package.parts) :]) for file in package.rglob("*.py")]
+def _files(package: Path) -> dict[str, list[Path]]:
+    """Of each name the files that have it, relative to the package."""
+    found: dict[str, list[Path]] = {}
+    for file in package.rglob("*.py"):
+        found.setdefault(file.name, []).append(file.relative_to(package))
+    return found
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -122,7 +128,7 @@ def _red(tests: tuple[str, ...], mutation: Mutation | None) -> str | None:
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns(WEIGHTS.name))
         (copy / WEIGHTS).symlink_to(PACKAGE / WEIGHTS)
         if mutation is not None:
-            file, text = mutation.applied()
+            file, text = mutation.applied(PACKAGE)
             (copy / file).write_text(text, encoding="utf-8")
         output = Path(folder, "output")
         # A fork has torch and transformers already: most runs are shorter than their import.

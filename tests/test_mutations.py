@@ -18,7 +18,7 @@ def test_every_mutation_breaks_exactly_one_place() -> None:
     faults = []
     for mutation in MUTATIONS:
         try:
-            file, text = mutation.applied()
+            file, text = mutation.applied(mutations.PACKAGE)
             compile(text, str(file), "exec")
         except (NotOnePlaceError, SyntaxError) as error:
             faults.append(f"{error}: {mutation}" if isinstance(error, SyntaxError) else str(error))
@@ -84,10 +84,14 @@ def test_no_place_and_several_are_refused(
         Mutation(("tests",), file, pattern, "0").applied(package)
 
 
-def test_what_survives_is_said(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_what_survives_is_said(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path) -> None:
     """With a pytest that finds whatever breaks one file, if it is given the tests for that."""
     slots = Path("engine", "kv_cache", "slots.py")
     whole = (mutations.PACKAGE / slots).read_text(encoding="utf-8")
+    package = tmp_path / mutations.PACKAGE.name
+    for folder in (mutations.WEIGHTS, slots.parent):
+        (package / folder).mkdir(parents=True)
+    (package / slots).write_text(whole, encoding="utf-8")
 
     def run(arguments: list[str]) -> None:
         copy = Path(os.environ["PYTHONPATH"], "dycoke_cli", slots).read_text(encoding="utf-8")
@@ -96,6 +100,7 @@ def test_what_survives_is_said(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
 
     monkeypatch.setattr(pytest, "main", run)
     monkeypatch.setattr(mutations, "PRELOADED", ())
+    monkeypatch.setattr(mutations, "PACKAGE", package)
     assert mutations.main(["slots.py"]) == 1
     *lines, summary = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["SURVIVED", "SURVIVED", "caught"]
