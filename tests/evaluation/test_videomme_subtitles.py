@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import pytest
 
 from dycoke_cli.errors import UsageError
@@ -54,8 +55,12 @@ def test_only_the_first_text_inside_that_font_tag_counts() -> None:
     assert lines_at(content, 10.0, 100) == ["one", "over two lines", "by the same times"]
 
 
-def test_of_a_real_video(tmp_path: Path) -> None:
-    """Whatever the model is shown: 32 frames of 4 s are closer than 0.13 s."""
+def test_of_a_real_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the model is shown: 32 frames of 4 s are closer than 0.13 s.
+
+    The video is opened in the decoder's process alone.
+    """
+    monkeypatch.setattr(av, "open", None)
     path = tmp_path / "v.srt"
     assert videomme_subtitles(path, CLIP) == "No subtitles available"
     path.write_text("")

@@ -15,6 +15,7 @@ import numpy as np
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
+from dycoke_cli.video import Decoder, Sampling
 
 NONE = "No subtitles available"
 """Text in the prompt of a video without a subtitle file."""
@@ -72,15 +73,12 @@ def lines_at(content: str, fps: float, count: int, frames: int = FRAMES) -> list
 
 
 def _rate_and_count(video: str | os.PathLike[str]) -> tuple[float, int]:
-    """Frame rate and number of frames, computed like OpenCV, which lmms-eval uses."""
-    import av
+    """Frame rate and number of frames, computed like OpenCV, which lmms-eval uses.
 
-    from dycoke_cli.video.source import open_video
-
-    with open_video(video) as source:
-        stream, duration = source.stream, source.container.duration
-        rate = stream.guessed_rate or stream.average_rate
-        if not rate or not (stream.frames or duration):
-            raise VideoError(f"{source.name} doesn't say how many frames it has: convert it to MP4")
-        count = stream.frames or int(float(rate) * (duration or 0) / av.time_base + 0.5)
-        return float(rate), count
+    Read by a sandboxed process: a benchmark's files are downloaded, too.
+    """
+    with Decoder() as decoder, decoder.open(os.fspath(video), Sampling(frames=1)) as opened:
+        info = opened.plan.info
+    if info.fps is None or (info.frame_count is None and info.duration_s is None):
+        raise VideoError(f"{info.path} doesn't say how many frames it has: convert it to MP4")
+    return info.fps, info.frame_count or int(info.fps * (info.duration_s or 0) + 0.5)
