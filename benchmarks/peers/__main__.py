@@ -81,7 +81,8 @@ def measure(
     _, height, width, _ = clip.frames.shape
     said = [
         f"{shape}; {frames} frames of {width} × {height}, {tokens} new tokens, greedy, {threads} "
-        f"thread{'s' * (threads > 1)}, float32 throughout (weights, arithmetic, KV caches); "
+        f"thread{'s' * (threads > 1)}; rows that name no weights are float32 throughout (weights, "
+        "arithmetic, KV caches), the others as each program computes by default; "
         f"{f'medians of {runs} runs' if runs > 1 else '1 run'}, in turns, each in a process of its "
         f"own, warmed up with {WARM_UP_FRAMES} frames and {WARM_UP_TOKENS} tokens.",
         remark,

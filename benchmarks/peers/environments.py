@@ -27,6 +27,10 @@ LLAMA_CPP_RELEASE = "llama-cpp-python==0.3.36"
 Run = Callable[[Sequence[str]], None]
 
 
+FLOAT32, BFLOAT16, INT8, INT4 = "float32", "bfloat16", "int8", "int4"
+"""Weights of a row. What each program makes of fewer bits is its own: see `turns.ROWS`."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """A program beside ours."""
@@ -37,9 +41,9 @@ class Peer:
     # and what runs a command or raises `CalledProcessError`
     install: Callable[[Path, Path, Run], None]
 
-    def model(self, environments: Path) -> Path:
-        """The folder of the checkpoint in its form."""
-        return environments / self.name / MODEL
+    def model(self, environments: Path, weights: str) -> Path:
+        """The folder of the checkpoint in its form, with such weights."""
+        return environments / self.name / MODEL / weights
 
     def is_ready(self, environments: Path) -> bool:
         """Whether its set-up came to an end."""
@@ -62,9 +66,10 @@ class Peer:
 
 def _openvino(folder: Path, checkpoint: Path, run: Run) -> None:
     run([*_pip(folder), "install", *OPENVINO_RELEASES])
-    export = [str(folder / "bin" / "optimum-cli"), "export", "openvino", "--weight-format", "fp32"]
+    export = [str(folder / "bin" / "optimum-cli"), "export", "openvino"]
     task = ["--task", "image-text-to-text", "--model", str(checkpoint)]
-    run([*export, *task, str(folder / MODEL)])
+    for weights, name in ((FLOAT32, "fp32"), (INT8, "int8"), (INT4, "int4")):
+        run([*export, *task, "--weight-format", name, str(folder / MODEL / weights)])
 
 
 def _llama_cpp(folder: Path, checkpoint: Path, run: Run) -> None:
@@ -77,11 +82,17 @@ def _llama_cpp(folder: Path, checkpoint: Path, run: Run) -> None:
     with tarfile.open(packed) as archive:
         archive.extractall(sources, filter="data")
     (converter,) = sources.glob("*/vendor/llama.cpp")
-    (folder / MODEL).mkdir()
-    for file, further in (("model.gguf", ()), ("mmproj.gguf", ("--mmproj",))):
-        module = "benchmarks.peers.runners.convert_gguf"
-        given = [str(converter), str(checkpoint), str(folder / MODEL / file), *further]
-        run([str(folder / "bin" / "python"), "-m", module, *given])
+    python, made = [str(folder / "bin" / "python"), "-m"], folder / MODEL
+    for weights, name in ((FLOAT32, "f32"), (INT8, "q8_0")):
+        (made / weights).mkdir(parents=True)
+        for file, further in (("model.gguf", ()), ("mmproj.gguf", ("--mmproj",))):
+            given = [str(converter), str(checkpoint), str(made / weights / file), name, *further]
+            run([*python, "benchmarks.peers.runners.convert_gguf", *given])
+    # The converter has no 4 bits. The vision tower of published files of 4 bits has 8 or 16.
+    (made / INT4).mkdir()
+    quantized = [str(made / weights / "model.gguf") for weights in (FLOAT32, INT4)]
+    run([*python, "benchmarks.peers.runners.quantize_gguf", *quantized])
+    (made / INT4 / "mmproj.gguf").hardlink_to(made / INT8 / "mmproj.gguf")
 
 
 def _pip(folder: Path) -> list[str]:

@@ -7,12 +7,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.page import ROOT
-from benchmarks.peers.environments import CHECKPOINT, LLAMA_CPP, OPENVINO_GENAI, SET_UP, Peer
+from benchmarks.peers.environments import (
+    BFLOAT16,
+    CHECKPOINT,
+    FLOAT32,
+    INT4,
+    INT8,
+    LLAMA_CPP,
+    OPENVINO_GENAI,
+    SET_UP,
+    Peer,
+)
 from benchmarks.peers.kept import Kept
 from benchmarks.peers.runners.line import START, Answer, Task
 
@@ -23,19 +33,30 @@ class Row:
 
     name: str  # in the table
     peer: Peer | None = None  # None for what runs in this environment
+    weights: str = FLOAT32
     # what the runner makes of them is said there
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
+_DYCOKE = {"method": "dycoke"}
+_BEFORE_VISION = {"method": "dycoke", "merge_stage": "vision"}
+# In float32 all compute the same. With fewer bits each program has what its users would run: KV
+# caches and activations in its own defaults.
 ROWS = (
     Row("transformers (SDPA)"),
+    Row("transformers (SDPA), bfloat16", weights=BFLOAT16),
     Row("dycoke, nothing dropped", settings={"method": "none"}),
-    Row("dycoke, DyCoke", settings={"method": "dycoke"}),
-    Row("dycoke, DyCoke before vision", settings={"method": "dycoke", "merge_stage": "vision"}),
-    Row("dycoke, DyCoke-plus", settings={"method": "dycoke-plus"}),
+    Row("dycoke, DyCoke before vision", settings=_BEFORE_VISION),
+    Row("dycoke, nothing dropped, int8", weights=INT8, settings={"method": "none"}),
+    Row("dycoke, DyCoke, int8", weights=INT8, settings=_DYCOKE),
+    Row("dycoke, DyCoke before vision, int8", weights=INT8, settings=_BEFORE_VISION),
     Row("OpenVINO GenAI", OPENVINO_GENAI),
-    Row("OpenVINO GenAI, CDPruner at 50%", OPENVINO_GENAI, {"pruned": 50}),
+    Row("OpenVINO GenAI, int8", OPENVINO_GENAI, INT8),
+    Row("OpenVINO GenAI, CDPruner at 50%, int8", OPENVINO_GENAI, INT8, {"pruned": 50}),
+    Row("OpenVINO GenAI, int4", OPENVINO_GENAI, INT4),
     Row("llama.cpp", LLAMA_CPP),
+    Row("llama.cpp, Q8_0", LLAMA_CPP, INT8),
+    Row("llama.cpp, Q4_K_M", LLAMA_CPP, INT4),
 )
 
 
@@ -82,8 +103,10 @@ def ask(row: Row, environments: Path, task: Task) -> Answer:
         python, runner, model = sys.executable, "ours", environments / CHECKPOINT
     else:
         python, runner = str(peer.python(environments)), peer.runner
-        model = peer.model(environments)
-    given = asdict(task) | {"model": str(model), "settings": dict(row.settings)}
+        model = peer.model(environments, row.weights)
+    given = asdict(
+        replace(task, model=str(model), weights=row.weights, settings=dict(row.settings))
+    )
     try:
         done = subprocess.run(
             [python, "-m", f"benchmarks.peers.runners.{runner}", json.dumps(given)],

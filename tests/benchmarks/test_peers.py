@@ -100,12 +100,13 @@ def test_a_runner_gets_the_task_and_its_answer_comes_back(
 ) -> None:
     text = line(ANSWER, capsys).strip()
     ready(tmp_path, "openvino", f"echo \"$@\" $OMP_NUM_THREADS > '{tmp_path}/given'\necho '{text}'")
-    assert ask(Row("OpenVINO", OPENVINO_GENAI, {"pruned": 50}), tmp_path, TASK) == ANSWER
+    row = Row("OpenVINO", OPENVINO_GENAI, "int8", {"pruned": 50})
+    assert ask(row, tmp_path, TASK) == ANSWER
     option, module, given = (tmp_path / "given").read_text().split(maxsplit=2)
     assert (option, module) == ("-m", "benchmarks.peers.runners.genai")
     task, threads = json.loads(given.rpartition(" ")[0]), given.rpartition(" ")[2]
-    model = str(tmp_path / "openvino" / "model")
-    assert task == asdict(TASK) | {"model": model, "settings": {"pruned": 50}}
+    model = str(tmp_path / "openvino" / "model" / "int8")
+    assert task == asdict(TASK) | {"model": model, "weights": "int8", "settings": {"pruned": 50}}
     assert threads.strip() == "2"
 
 
@@ -131,13 +132,14 @@ def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert done.exit_code == 0, done.output
     text = kept["peers"]
     assert text.startswith("| 4 frames | vision, s |")
-    assert [text.count(f"| {row.name} |") for row in ROWS] == [1] * (len(ROWS) - 1) + [0]
+    assert all(text.count(f"| {row.name} |") == (row.peer is not LLAMA_CPP) for row in ROWS)
     assert "llama.cpp isn't set up here." in text
     assert "random weights: 2 layers of 1,024, a vision tower of 2 of 1,024; 4 frames of" in text
-    assert "33 new tokens, greedy, 1 thread, float32" in text
+    assert "33 new tokens, greedy, 1 thread; rows that name no weights are float32" in text
     assert "A busy machine. Commit " in text
+    missing = sum(row.peer is LLAMA_CPP for row in ROWS)
     assert (len(tasks), tasks[0].times, tasks[0].tokens) == (
-        2 * len(ROWS) - 1,
+        2 * len(ROWS) - missing,
         [0, 1 / 3, 2 / 3, 1],
         33,
     )
@@ -152,6 +154,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         ran.append([*command])
         if "venv" in command:
             (Path(command[-1]) / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+        if "q8_0" in command:
+            Path(command[5]).write_text(f"{command[-1]} of int8")
         if "download" in command:
             folder = Path(command[-1])
             folder.mkdir()
@@ -173,14 +177,28 @@ def test_the_set_up_makes_each_environment_once(tmp_path: Path, commands: list[l
     assert commands[0] == ["checkpoint", "2"]
     assert all(peer.is_ready(tmp_path / "all") for peer in PEERS)
     ran = [" ".join(command) for command in commands]
-    exporter = next(command for command in ran if "optimum-cli" in command)
-    assert exporter.endswith(f"--model {tmp_path}/all/checkpoint {tmp_path}/all/openvino/model")
-    converted = [command for command in ran if "convert_gguf" in command]
-    assert [command.split()[-1] for command in converted] == [
-        f"{tmp_path}/all/llama.cpp/model/model.gguf",
-        "--mmproj",
+    exported = [command.split() for command in ran if "optimum-cli" in command]
+    kinds = {"float32": "fp32", "int8": "int8", "int4": "int4"}
+    assert [command[-4:] for command in exported] == [
+        [
+            f"{tmp_path}/all/checkpoint",
+            "--weight-format",
+            kind,
+            f"{tmp_path}/all/openvino/model/{w}",
+        ]
+        for w, kind in kinds.items()
     ]
-    assert all("/llama_cpp_python-1/vendor/llama.cpp " in command for command in converted)
+    made = tmp_path / "all" / "llama.cpp" / "model"
+    converted = [command.split() for command in ran if "convert_gguf" in command]
+    assert [command[-2:] for command in converted] == [
+        [f"{made}/float32/model.gguf", "f32"],
+        ["f32", "--mmproj"],
+        [f"{made}/int8/model.gguf", "q8_0"],
+        ["q8_0", "--mmproj"],
+    ]
+    assert all(command[3].endswith("/llama_cpp_python-1/vendor/llama.cpp") for command in converted)
+    assert ran[-1].endswith(f"{made}/float32/model.gguf {made}/int4/model.gguf")
+    assert (made / "int4" / "mmproj.gguf").read_text() == "--mmproj of int8"
     commands.clear()
     assert set_up(tmp_path / "all") == []
     assert commands == []
@@ -194,12 +212,18 @@ def test_the_checkpoint_has_a_billion_parameters() -> None:
     assert (small.text_config.num_hidden_layers, small.vision_config.depth) == (2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "visual"),
-    [({}, 8 * 16), ({"method": "none"}, 8 * 16), ({"method": "dycoke-plus", "retain": 0.5}, 64)],
+    ("weights", "settings", "visual"),
+    [
+        ("float32", {}, 8 * 16),
+        ("int8", {"method": "none"}, 8 * 16),
+        ("float32", {"method": "dycoke-plus", "retain": 0.5}, 64),
+    ],
 )
-def test_our_runner_answers(settings: dict[str, object], visual: int) -> None:
-    task = Task("mini", "", [0.0] * 8, "What happens?", 3, torch.get_num_threads(), settings)
+def test_our_runner_answers(weights: str, settings: dict[str, object], visual: int) -> None:
+    threads = torch.get_num_threads()
+    task = Task("mini", "", [0.0] * 8, "What happens?", 3, threads, weights, settings)
     found = ours.answer(task)
     assert (found.visual, found.written) == (visual, 3)
     assert found.text > 5

@@ -1,6 +1,6 @@
 """Converts the checkpoint for llama.cpp, by llama.cpp's own converter; runs in its environment.
 
-`python -m benchmarks.peers.runners.convert_gguf SOURCES MODEL OUT [--mmproj]`
+`python -m benchmarks.peers.runners.convert_gguf SOURCES MODEL OUT TYPE [--mmproj]`
 """
 
 from __future__ import annotations
@@ -33,5 +33,5 @@ def convert(sources: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    model, out, *rest = sys.argv[2:]
-    convert(sys.argv[1], [model, "--outtype", "f32", "--outfile", out, *rest])
+    model, out, kind, *rest = sys.argv[2:]
+    convert(sys.argv[1], [model, "--outtype", kind, "--outfile", out, *rest])

@@ -33,13 +33,13 @@ def answer(task: Task) -> Answer:
     # Otherwise the prompt of the warm-up would be read from its cache.
     scheduling.enable_prefix_caching = False
     scheduling.max_num_batched_tokens = LONGEST
+    whole = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
     pipeline = openvino_genai.VLMPipeline(
         task.model,
         "CPU",
         INFERENCE_NUM_THREADS=task.threads,
-        INFERENCE_PRECISION_HINT="f32",
-        KV_CACHE_PRECISION="f32",
         scheduler_config=scheduling,
+        **(whole if task.weights == "float32" else {}),
     )
     frames = np.load(task.clip)
     # It tells how many tokens a prompt has, not which: the rest of the prompt has as many whatever

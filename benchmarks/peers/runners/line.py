@@ -26,6 +26,7 @@ class Task:
     question: str  # asked
     tokens: int  # that the answer has
     threads: int  # that compute
+    weights: str = "float32"  # or "bfloat16", "int8", "int4": what the program makes of them
     settings: dict[str, Any] = field(default_factory=dict)  # those of the row
 
 

@@ -27,9 +27,9 @@ ROOM = 1024
 
 
 class LlamaCpp:
-    """The model in memory; weights and the KV cache are float32."""
+    """The model in memory; with float32 weights the KV cache is float32, too."""
 
-    def __init__(self, folder: Path, threads: int, room: int) -> None:
+    def __init__(self, folder: Path, threads: int, room: int, weights: str) -> None:
         llama_cpp.llama_backend_init()
         self.model = llama_cpp.llama_model_load_from_file(
             str(folder / LANGUAGE).encode(), llama_cpp.llama_model_default_params()
@@ -37,7 +37,8 @@ class LlamaCpp:
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = room
         settings.n_threads = settings.n_threads_batch = threads
-        settings.type_k = settings.type_v = llama_cpp.GGML_TYPE_F32
+        if weights == "float32":
+            settings.type_k = settings.type_v = llama_cpp.GGML_TYPE_F32
         self.context = llama_cpp.llama_init_from_model(self.model, settings)
         self.batch = llama_cpp.llama_n_batch(self.context)
         vocabulary = llama_cpp.llama_model_get_vocab(self.model)
@@ -159,7 +160,7 @@ def answer(task: Task) -> Answer:
     frames = np.load(task.clip)
     count, height, width, _ = frames.shape
     room = count * height * width // 32**2 + ROOM
-    program = LlamaCpp(Path(task.model), task.threads, room)
+    program = LlamaCpp(Path(task.model), task.threads, room, task.weights)
     program.answer(task, frames[:WARM_UP_FRAMES], WARM_UP_TOKENS)
     forget_peak()
     return program.answer(task, frames, task.tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import transformers
 
@@ -29,7 +31,10 @@ def answer(task: Task) -> Answer:
     name = parameters.pop("method", None)
     method = None if name is None else create(name, **parameters)
     kernels = "stock" if method is None else "fast"
-    loaded = load(task.model, device="cpu", dtype="float32", kernels=kernels)
+    stored: dict[str, Any] = {"dtype": task.weights}
+    if task.weights == "int8":
+        stored = {"quantize": "int8"}
+    loaded = load(task.model, device="cpu", kernels=kernels, **stored)
     contestant, frames = Contestant("", kernels, method), len(task.times)
     whole(loaded, WARM_UP_FRAMES, contestant, WARM_UP_TOKENS)
     forget_peak()
