@@ -30,9 +30,9 @@ _KINDS = {
 _FAIR = """### Methods with the same merging
 
 Every method with a budget, on the model `{name}`: alone and, if it doesn't merge by itself, with \
-its dropped tokens merged as in `dycoke-plus`. If validation selected another setting than the \
-default, the row has that setting. The columns *dycoke-plus minus it* are paired, against the row \
-with merging if there is one."""
+its dropped tokens merged as in `dycoke-plus`. Settings that differ from the default were chosen \
+on validation and are named in the row. The columns *dycoke-plus minus it* are paired, against the \
+row with merging if there is one."""
 _BY_KIND = """### By kind of question
 
 The first two columns split the questions that the model `{name}` answers correctly without \

@@ -15,8 +15,8 @@ from typer.completion import get_completion_script
 from benchmarks.cli_page import exit_codes
 from benchmarks.page import ROOT
 from dycoke_cli.cli.app import app
-from dycoke_cli.cli.page import HelpRow
-from dycoke_cli.cli.pages import page_of
+from dycoke_cli.cli.page import HelpRow, Panel
+from dycoke_cli.cli.pages import command_panels, page_of
 from dycoke_cli.version import __version__
 
 SHARE = ROOT / "src" / "dycoke_cli" / "share"
@@ -37,8 +37,8 @@ def texts() -> dict[str, str]:
 def manual() -> str:
     """The manual page, in roff: all commands; `dycoke COMMAND --help` has the flags of each."""
     root: Any = typer.main.get_command(app)
-    page = page_of(root, root.make_context("dycoke", []))
-    commands = [HelpRow(f"dycoke {name}", one.help) for name, one in root.commands.items()]
+    context = root.make_context("dycoke", [])
+    page = page_of(root, context)
     lines = [
         f'.TH DYCOKE 1 "" "dycoke {__version__}" "User Commands"',
         ".SH NAME",
@@ -46,7 +46,7 @@ def manual() -> str:
         ".SH SYNOPSIS",
         *(f".PP\n{_roff(usage)}" for usage in (page.usage, "dycoke VIDEO QUESTION")),
         ".SH COMMANDS",
-        *map(_entry, commands),
+        *(line for panel in command_panels(root, context) for line in _commands(panel)),
         *(line for panel in page.panels if panel.rows for line in _panel(panel.title, panel.rows)),
         ".SH EXAMPLES",
         *(f".PP\n.EX\n{_roff(example)}\n.EE" for example in page.examples),
@@ -54,6 +54,11 @@ def manual() -> str:
         *(_entry(HelpRow(str(code), meaning)) for code, meaning in exit_codes()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _commands(panel: Panel) -> list[str]:
+    rows = (HelpRow(f"dycoke {row.name}", row.help) for row in panel.rows)
+    return [f".SS {panel.title}", *map(_entry, rows)]
 
 
 def _panel(title: str, rows: tuple[HelpRow, ...]) -> list[str]:

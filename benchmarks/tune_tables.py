@@ -306,9 +306,9 @@ def _guard_table(videos: Videos, test: Videos, guards: Sequence[Guarded]) -> str
     lines += [
         "",
         f"{GUARD_DRAWS} draws a row from {len(videos)} validation videos, checked on those not "
-        f"drawn, and on {len(test)} videos of the test split; a draw without a threshold keeps all "
-        "tokens, so it holds. Both sets are samples, so they sometimes exceed the bound although "
-        f"the true risk doesn't. Full model: {100 * _right(videos, BASELINE):.1f} % correct. "
+        f"drawn, and on {len(test)} videos of the test split; if no threshold is found, all "
+        "tokens are kept and nothing changes. Measured rates vary, so some draws exceed the bound "
+        f"by chance. Full model: {100 * _right(videos, BASELINE):.1f} % correct. "
         f"{MODELS}",
     ]
     return "\n".join(lines)

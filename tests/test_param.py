@@ -132,6 +132,13 @@ def test_parse(name: str, text: str, value: object) -> None:
         ("retain", "half%", "retain must be a number, not 'half%'"),
         ("retain", "%", "retain must be a number, not '%'"),
         ("threshold", "70%", "threshold must be a number, not '70%'"),
+        ("retain", "0,7", "retain must be a number, not '0,7': did you mean 0.7?"),
+        (
+            "frames",
+            "8frames",
+            "frames must be a whole number or few, not '8frames': did you mean 8?",
+        ),
+        ("frames", "8s", "frames must be a whole number or few, not '8s'"),
         ("frames", "2.5", "frames must be a whole number or few, not '2.5'"),
     ],
 )

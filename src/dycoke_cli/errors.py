@@ -52,8 +52,8 @@ class OutputError(DycokeError):
     exit_code = 6
 
 
-# Of difflib: "mimi" is "mini", and "mine" isn't "maxmin".
-_ALIKE = 0.75
+# Letters per typing error: "mimi" is "mini", and "samples" isn't "shapes".
+_PER_ERROR = 4
 _KINDS = (UsageError, VideoError, ModelError, OutOfMemoryError, OutputError)
 _BY_CODE = {kind.code: kind for kind in _KINDS}
 
@@ -70,15 +70,31 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one must be, or the first that it begins; None without one."""
-    import difflib  # imported late: for errors alone
-
+    """The known name that a mistyped one must be, or the first that it begins; None without one."""
     # Dashes in front of flags aren't letters that two of them have in common.
-    by_letters = {one.lstrip("-").lower(): one for one in reversed([*known])}
-    word = name.lstrip("-").lower()
-    near = difflib.get_close_matches(word, by_letters, 1, _ALIKE)
-    near += [one for one in reversed(by_letters) if word and one.startswith(word)]
-    return by_letters[near[0]] if near else None
+    by_letters = {_letters(one): one for one in reversed([*known])}
+    word = _letters(name)
+    near = min(reversed(by_letters), key=lambda one: _typing_errors(word, one), default="")
+    if near and _typing_errors(word, near) <= (len(word) + 1) // _PER_ERROR:
+        return by_letters[near]
+    begun = (one for one in reversed(by_letters) if word and one.startswith(word))
+    return by_letters.get(next(begun, ""))
+
+
+def _letters(name: str) -> str:
+    return name.lstrip("-").lower().replace("_", "-")
+
+
+def _typing_errors(one: str, other: str) -> int:
+    """Letters added, missing, wrong or swapped with the next (optimal string alignment)."""
+    older, before, row = [0], [0], [*range(len(other) + 1)]
+    for i, a in enumerate(one, 1):
+        older, before, row = before, row, [i]
+        for j, b in enumerate(other, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (a != b)))
+            if i > 1 and j > 1 and (a, b) == (other[j - 2], one[i - 2]):
+                row[j] = min(row[j], older[j - 2] + 1)
+    return row[-1]
 
 
 def debugging() -> bool:

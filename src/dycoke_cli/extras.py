@@ -64,10 +64,11 @@ def need(package: str, extra: str, what: str) -> None:
 
 def installed_extras() -> dict[str, bool]:
     """Extras for users (not `dev`), and whether all packages of each are installed."""
+    # Of an older checkout, the metadata has extras that are gone.
     return {
         extra: all(_is_installed(re.split(r"[^\w.-]", text, maxsplit=1)[0]) for text in packages)
         for extra, packages in _requirements_by_extra().items()
-        if extra != "dev"
+        if extra in PURPOSES
     }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
 """By type: the accepted class (numpy numbers included), the JSON type, the noun in an error."""
 
 _SHOWN = 60  # characters of a text
+_NUMBER = re.compile(r"-?\d+([.,]\d+)?")
 _BOOLEANS = {"true": True, "false": False}
 
 # Not None, which is the value `before` of some parameters.
@@ -163,7 +165,16 @@ class Parameter:
             return _BOOLEANS[text] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
             wanted = " or ".join([_KINDS[self.kind][2], *self.spec.words])
-            raise UsageError(f"{self.name} must be {wanted}, not {_shown(given)}") from None
+            meant = self._number_in(given)
+            hint = f": did you mean {meant}?" if meant else ""
+            raise UsageError(f"{self.name} must be {wanted}, not {_shown(given)}{hint}") from None
+
+    def _number_in(self, text: str) -> str | None:
+        """Number of a text with a decimal comma, or with the parameter as its unit ("30fps")."""
+        found = _NUMBER.fullmatch(text.strip().removesuffix(self.name))
+        if found is None or self.kind not in ((float,) if found[1] else (float, int)):
+            return None
+        return found[0].replace(",", ".")
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the value in an answer, where dependent defaults are settled."""

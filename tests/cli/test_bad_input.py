@@ -44,6 +44,11 @@ def test_directory(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     run, error = both_ways(tmp_path)
     assert (run.code, error["code"]) == (2, "usage")
+    # Not the command that would find none either.
+    assert run.err.startswith(f"Error: there is no video in the folder {tmp_path}: no file has")
+    (tmp_path / "below" / "a.mp4").write_bytes(b"")
+    run, error = both_ways(tmp_path)
+    assert (run.code, error["code"]) == (2, "usage")
     command = f'dycoke batch {tmp_path} "What?"'
     assert run.err == f"Error: {tmp_path} is a folder: `{command}` asks about each video in it\n"
 

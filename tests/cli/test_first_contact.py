@@ -40,7 +40,7 @@ WRONG = [
     (["ask", "What", str(CLIP), "is", "it"], 2, "put it in quotes"),
     (["https://example.org/clip.mp4", "What?"], 3, "download it first"),
     (["ask", __file__, "What?"], 3, "is a text file, not a video"),
-    (["akk", str(CLIP), "What?"], 2, "Did you mean 'ask'?"),
+    (["akk", str(CLIP), "What?"], 2, "did you mean `dycoke ask`?"),
     (["ask", str(CLIP), "What?", "--temperature", "-1"], 2, "--temperature must be 0 or more"),
     (["ask", str(CLIP), "What?", "--model", "minni"], 4, "did you mean mini?"),
     (["ask", str(CLIP), "What?", "--method", "dycok"], 2, "did you mean dycoke?"),

@@ -146,11 +146,16 @@ def panels(*words: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "lines"), [("ask", 90), ("watch", 90), ("batch", 90), ("eval", 90), ("caption", 40)]
+    ("command", "lines"), [("ask", 70), ("watch", 70), ("batch", 78), ("eval", 78), ("caption", 40)]
 )
 def test_a_short_page_is_short(command: str, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert len(run_here(command, "--help").out.splitlines()) <= lines
+
+
+@pytest.mark.parametrize("command", SHORTENED)
+def test_a_short_page_has_at_most_twenty_flags(command: str) -> None:
+    assert len(re.findall(r"^│ (?:-\w, )?--", shown(command, "--help").out, re.MULTILINE)) <= 20
 
 
 @pytest.mark.parametrize("command", SHORTENED)
@@ -170,15 +175,15 @@ def test_a_short_page_has_flags_that_exist_and_says_where_the_others_are(command
 
 def test_a_short_page_has_what_most_people_need() -> None:
     short = shown("ask", "--help").out
-    for name in ("method", "retain", "merge-ratio", "prune-ratio", "prune-layer", "compare"):
+    for name in ("method", "retain", "merge-ratio", "compare", "choices", "yes-no", "when"):
         assert f"│ --{name} " in short
     for name in ("estimate", "frames", "fps", "start", "end", "model", "json", "quiet"):
         assert f"│ --{name} " in short
     # The first sentence and the default of the method where none is named.
     assert "merge-ratio K          Fraction of a compared frame's tokens that TTM" in short
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", short).split())
-    assert "that TTM drops. Default: 0.7. --prune-ratio P Fraction" in text
-    assert "tokens that is pruned (not the fraction kept). Default: 0.7. --prune-layer" in text
+    assert "that TTM drops. Default: 0.7. --retain R Share of the video's tokens to keep" in text
+    assert "lists them. Default: dycoke without cache pruning. --merge-ratio" in text
 
 
 def test_what_most_people_need_comes_first() -> None:
@@ -307,6 +312,16 @@ def test_no_command_shows_the_commands() -> None:
     assert (run.code, run.err) == (0, "")
     for name in ("ask", "batch", "probe", "models", "methods", "eval", "schema", "demo"):
         assert re.search(rf"│ {name} ", run.out)
+
+
+def test_the_commands_are_in_four_groups() -> None:
+    found = {title: re.findall(r"^│ (\w[\w ]*?)  ", text, re.M) for title, text in panels().items()}
+    assert [*found] == ["Ask", "Compare", "Serve", "Set up", "Options"]
+    assert found["Ask"][:3] == ["ask", "chat", "batch"]
+    assert found["Serve"] == ["serve", "mcp"]
+    named = [name for title in ("Ask", "Compare", "Serve", "Set up") for name in found[title]]
+    root: Any = typer.main.get_command(app)
+    assert sorted(named) == sorted(root.commands)
 
 
 def test_version() -> None:

@@ -23,7 +23,7 @@ CASES = [
     (["--prune-layer", "0"], r"--prune-layer must be 1 or more, not 0"),
     (["--window", "1"], r"--window must be 2 or more, not 1"),
     (["--recall-threshold", "-1"], r"--recall-threshold must be 0 or more, not -1"),
-    (["--variant", "mine"], r"'mine' is not one of 'paper', 'published'"),
+    (["--variant", "mine"], r"--variant: 'mine' is not one of 'paper', 'published'"),
     (["--positions", "lost"], r"'lost' is not one of 'kept', 'renumbered'"),
     (["--dp-cache", "cloud"], r"'cloud' is not one of 'device', 'host', 'discard'"),
     (["--dp-cache", "host", "--no-recall"], r"--dp-cache host keeps pruned tokens for a recall"),
@@ -42,13 +42,13 @@ CASES = [
     (["--method", "fastv", "--recall"], r"--method fastv has no --recall"),
     (
         ["--draw-seed", "1"],
-        r"--draw-seed; give it with the method, as in --method random:draw_seed=0",
+        r"--draw-seed; give it with the method: --method random:draw_seed=0",
     ),
     (
         ["--no-per-head"],
-        r"No such option: --no-per-head; .* --method dycoke-plus:per_head=false \(",
+        r"there is no flag --no-per-head; .* --method dycoke-plus:per_head=false \(",
     ),
-    (["--tower-layers", "1"], r"as in --method earlytom:tower_layers=N\+N\+… \(see"),
+    (["--tower-layers", "1"], r"the method: --method earlytom:tower_layers=N\+N\+… \(see"),
     (["--method", "dicoke"], r"no method 'dicoke'; did you mean dycoke\?"),
     (["--method", "zzz"], r"no method 'zzz'; `dycoke methods` lists them"),
     (["--retain", "0.5"], r"--retain isn't a flag of dycoke: add --method dycoke-plus"),
@@ -101,9 +101,9 @@ CASES = [
     (["-q", " "], r"a question is empty"),
     (["-q", "-", "-q", "-"], r"stdin can be read for one thing only"),
     (["-q", "-"], r"no question came from stdin"),
-    (["--no-such-flag"], r"No such option: --no-such-flag.*dycoke ask --help"),
-    (["--prefix"], r"No such option: --prefix \(see `dycoke ask --help`\)$"),
-    (["--framez", "3"], r"No such option: --framez; did you mean --frames\? \(see `dycoke ask"),
+    (["--no-such-flag"], r"there is no flag --no-such-flag.*dycoke ask --help"),
+    (["--prefix"], r"there is no flag --prefix \(see `dycoke ask --help`\)$"),
+    (["--framez", "3"], r"there is no flag --framez; did you mean --frames\? \(see `dycoke ask"),
 ]
 
 
@@ -166,7 +166,9 @@ def test_questions_that_are_not_text(fake: list[FakeSession]) -> None:
 def test_nothing_at_all() -> None:
     run = run_here("ask")
     assert (run.code, run.out) == (2, "")
-    assert run.err == "Error: Missing argument 'VIDEO…' (see `dycoke ask --help`)\n"
+    assert run.err == (
+        'Error: VIDEO… is missing; an example: `dycoke ask holiday.mp4 "What happens?"`\n'
+    )
 
 
 def test_what_was_meant_is_asked(
@@ -341,16 +343,17 @@ def test_a_video_in_place_of_a_command_is_asked_about(
         (tmp_path / name).write_bytes(CLIP.read_bytes())
     monkeypatch.chdir(tmp_path)
     assert run_here("clip", "What?", "--quiet").code == 0
-    assert "Got unexpected extra argument" in run_here("demo", "What?").err
+    assert "there is no place for 'What?'" in run_here("demo", "What?").err
 
 
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("askk", "Did you mean 'ask'?"),
-        ("model", "Did you mean 'models'?"),
-        ("metods", "Did you mean 'methods'?"),
-        ("xyz", "'xyz'"),
+        ("askk", "there is no command and no file 'askk': did you mean `dycoke ask`?"),
+        ("model", "did you mean `dycoke models`?"),
+        ("metods", "did you mean `dycoke methods`?"),
+        ("xyz", "'xyz': `dycoke --help` lists the commands"),
+        ("samples", "'samples': `dycoke --help` lists the commands"),
         ("list", "there is no command list: `dycoke models` lists models"),
         ("pull", "there is no command pull: `dycoke models pull NAME` downloads a model"),
         ("run", "there is no command run: `dycoke ask VIDEO QUESTION` asks"),

@@ -153,6 +153,27 @@ def test_it_fits_a_phone(browser: Any, data: dict[str, Any], tmp_path: Path, sch
     assert drawn.evaluate("canvas => canvas.toDataURL()") != before
 
 
+def test_what_is_said_fits_the_hand_and_what_is_shown(
+    browser: Any, data: dict[str, Any], tmp_path: Path
+) -> None:
+    """A finger taps, and nothing explains what isn't drawn."""
+    whole = data["inspection"]
+    baseline = {**data, "inspection": {**whole, "methods": whole["methods"][1:]}}
+    for touch, word in ((False, "Point at a word"), (True, "Tap a word")):
+        settings: dict[str, Any] = {"has_touch": True, "is_mobile": True} if touch else {}
+        shown = opened(browser, page(baseline), tmp_path, **settings)
+        hints = [one.text_content() for one in shown.locator("nav .hint").all() if one.is_visible()]
+        assert len(hints) == 1
+        assert hints[0].startswith(word)
+        assert not shown.locator("#legend").is_visible()
+        assert not shown.locator(".moved").is_visible()
+        shown.locator(".answer button").first.click()
+        assert shown.locator("#legend").text_content().startswith("attention of layer")
+    shown = opened(browser, page(data), tmp_path)
+    assert shown.locator("#legend").text_content().startswith("faded")
+    assert [one.is_visible() for one in shown.locator(".moved").all()] == [True, False]
+
+
 def test_changed_answers_are_chosen_and_stepped_through(browser: Any, tmp_path: Path) -> None:
     outcomes = ("fixed", "broken", "still wrong")
     changes = tuple(
@@ -191,5 +212,12 @@ def test_changed_answers_are_readable_on_a_phone(browser: Any, tmp_path: Path) -
     assert shown.evaluate("document.documentElement.scrollWidth") <= 390
     # A column of words, not of letters: of the row's name, and of each answer.
     assert shown.locator("#numbers th").nth(6).bounding_box()["width"] >= 120
+    # All columns are within the page, the last one too.
+    for cell in shown.locator("#numbers td, #numbers thead th:not(:first-child)").all():
+        box = cell.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    last = shown.locator("#numbers thead th").last.text_content()
+    assert last.replace("\u200b", "") == "right→wrong"
     for answer in shown.locator(".change dd").all():
         assert answer.bounding_box()["width"] >= 250

@@ -99,8 +99,15 @@ def test_it_says_what_the_bundled_model_knows_and_names_its_fields(
     assert about.endswith(
         "This model only knows moving shapes: it can't answer about other videos."
     )
-    for label in ("Question", "Method", "Compare with", "Frames"):
+    for label in ("Question", "Answer by", "Compare with", "Frames"):
         assert shown.get_by_label(label, exact=True).count() == 1
+    # What the names stand for is beside them, and follows what is typed.
+    assert shown.locator("#of-method-chosen").text_content().startswith("DyCoke: merges tokens")
+    assert shown.locator("#of-against").text_content() == "baseline: keeps everything"
+    shown.locator("#against").fill("uniform_frames:retain=0.5")
+    assert "evenly spaced whole frames" in shown.locator("#of-against").text_content()
+    shown.locator("#against").fill("nonesuch")
+    assert shown.locator("#of-against").text_content() == ""
 
 
 def test_a_file_is_dropped(browser: Any, address: str) -> None:

@@ -157,6 +157,11 @@ def test_extreme_numbers_that_are_in_range_end_in_times_or_a_sentence() -> None:
         ("00:01:30.500", 90.5),
         ("10:00:00", 36000.0),
         (" 7 ", 7.0),
+        ("90s", 90.0),
+        ("90m", 5400.0),
+        ("5min", 300.0),
+        ("1h", 3600.0),
+        ("1h1m1.5s", 3661.5),
     ],
 )
 def test_times_as_people_write_them(text: str, seconds: float) -> None:
@@ -177,6 +182,9 @@ def test_times_as_people_write_them(text: str, seconds: float) -> None:
         "inf",
         "1,5",
         "1:-2",
+        "5frames",
+        "1m1h",
+        "s",
         "٣",
         "\x1b",
         "9" * 400,  # too large for a float

@@ -13,106 +13,117 @@ from typer.core import TyperCommand
 from dycoke_cli import plugins
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags.words import has_suffix
-from dycoke_cli.errors import UsageError
 from dycoke_cli.version import __version__
 from dycoke_cli.video.file_names import STDIN
 
-_COMMANDS = {
-    "ask": (
-        "dycoke_cli.cli.commands.ask:ask",
-        "Answer questions about a video, or about several together.",
-    ),
-    "chat": (
-        "dycoke_cli.cli.commands.chat:chat",
-        "Talk about a video: the model stays loaded, and each question sees the earlier ones.",
-    ),
-    "watch": (
-        "dycoke_cli.cli.commands.watch:watch",
-        "Answer questions about a video while it comes, window by window.",
-    ),
-    "serve": (
-        "dycoke_cli.cli.commands.serve:serve",
-        "Answer OpenAI-compatible requests about videos, with compression chosen per request.",
-    ),
-    "mcp": (
-        "dycoke_cli.cli.commands.mcp:mcp",
-        "Let agents ask about videos: tools of the Model Context Protocol, on stdin and stdout.",
-    ),
-    "batch": ("dycoke_cli.cli.commands.batch:batch", "Answer questions about many videos."),
-    "caption": (
-        "dycoke_cli.cli.commands.caption:caption",
-        "Write a caption for each clip and picture of a folder.",
-    ),
-    "convert": (
-        "dycoke_cli.cli.commands.convert:convert",
-        "Convert answers to a table or back, or times to subtitles, markers or chapters.",
-    ),
-    "inspect": (
-        "dycoke_cli.cli.commands.inspect:inspect",
-        "Show which visual tokens a method keeps, and what each word of the answer attends to.",
-    ),
-    "probe": (
-        "dycoke_cli.cli.commands.probe:probe",
-        "Show which frames of a video are sampled, their visual tokens, and what audio it has.",
-    ),
-    "models": ("dycoke_cli.cli.commands.models:app", "List, download and select models."),
-    "methods": (
-        "dycoke_cli.cli.commands.methods:methods",
-        "List compression methods, or show the parameters of one.",
-    ),
-    "methods check": (
-        "dycoke_cli.cli.commands.methods_check:check",
-        "Check the methods of a plug-in file: what they promise, and answers of the bundled model.",
-    ),
-    "eval": ("dycoke_cli.cli.commands.eval:evaluate", "Compare methods on a benchmark."),
-    "eval report": (
-        "dycoke_cli.cli.commands.eval_report:report",
-        "Print the tables of finished runs again, without a model.",
-    ),
-    "bench": (
-        "dycoke_cli.cli.commands.bench:bench",
-        "Time methods on your own videos, and compare their answers.",
-    ),
-    "tune": (
-        "dycoke_cli.cli.commands.tune:tune",
-        "Choose a method and its parameters for a model, from videos without labels.",
-    ),
-    "cache": (
-        "dycoke_cli.cli.commands.cache:app",
-        "Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, answers.",
-    ),
-    "verify": (
-        "dycoke_cli.cli.commands.verify:verify",
-        "Verify compression on a model's real weights, and write a report.",
-    ),
-    "schema": ("dycoke_cli.cli.commands.schema:schema", "Print the JSON Schema of an output."),
-    "demo": (
-        "dycoke_cli.cli.commands.demo:demo",
-        "Answer two questions about a bundled clip with the bundled model.",
-    ),
-    "doctor": (
-        "dycoke_cli.cli.commands.doctor:doctor",
-        "Show versions, devices, processor, extras, and the CPU kernels that were measured here.",
-    ),
+_GROUPS = {
+    "Ask": {
+        "ask": (
+            "dycoke_cli.cli.commands.ask:ask",
+            "Answer questions about a video, or about several together.",
+        ),
+        "chat": (
+            "dycoke_cli.cli.commands.chat:chat",
+            "Talk about a video: the model stays loaded, and each question sees the earlier ones.",
+        ),
+        "batch": (
+            "dycoke_cli.cli.commands.batch:batch",
+            "Answer questions about many videos.",
+        ),
+        "caption": (
+            "dycoke_cli.cli.commands.caption:caption",
+            "Write a caption for each clip and picture of a folder.",
+        ),
+        "watch": (
+            "dycoke_cli.cli.commands.watch:watch",
+            "Answer questions about a video while it comes, window by window.",
+        ),
+        "probe": (
+            "dycoke_cli.cli.commands.probe:probe",
+            "Show which frames of a video are sampled, their visual tokens, and what audio it has.",
+        ),
+        "convert": (
+            "dycoke_cli.cli.commands.convert:convert",
+            "Convert answers to a table or back, or times to subtitles, markers or chapters.",
+        ),
+    },
+    "Compare": {
+        "inspect": (
+            "dycoke_cli.cli.commands.inspect:inspect",
+            "Show which visual tokens a method keeps, and what each word of the answer attends to.",
+        ),
+        "methods": (
+            "dycoke_cli.cli.commands.methods:methods",
+            "List compression methods, or show the parameters of one.",
+        ),
+        "methods check": (
+            "dycoke_cli.cli.commands.methods_check:check",
+            "Check the methods of a plug-in file: what they promise, and answers of the bundled "
+            "model.",
+        ),
+        "eval": (
+            "dycoke_cli.cli.commands.eval:evaluate",
+            "Compare methods on a benchmark.",
+        ),
+        "eval report": (
+            "dycoke_cli.cli.commands.eval_report:report",
+            "Print the tables of finished runs again, without a model.",
+        ),
+        "bench": (
+            "dycoke_cli.cli.commands.bench:bench",
+            "Time methods on your own videos, and compare their answers.",
+        ),
+        "tune": (
+            "dycoke_cli.cli.commands.tune:tune",
+            "Choose a method and its parameters for a model, from videos without labels.",
+        ),
+        "verify": (
+            "dycoke_cli.cli.commands.verify:verify",
+            "Verify compression on a model's real weights, and write a report.",
+        ),
+    },
+    "Serve": {
+        "serve": (
+            "dycoke_cli.cli.commands.serve:serve",
+            "Answer OpenAI-compatible requests about videos, with compression chosen per request.",
+        ),
+        "mcp": (
+            "dycoke_cli.cli.commands.mcp:mcp",
+            "Let agents ask about videos: tools of the Model Context Protocol, on stdin and "
+            "stdout.",
+        ),
+    },
+    "Set up": {
+        "demo": (
+            "dycoke_cli.cli.commands.demo:demo",
+            "Answer two questions about a bundled clip with the bundled model.",
+        ),
+        "models": (
+            "dycoke_cli.cli.commands.models:app",
+            "List, download and select models.",
+        ),
+        "doctor": (
+            "dycoke_cli.cli.commands.doctor:doctor",
+            "Show whether this machine is ready: versions, devices, processor, extras and "
+            "CPU kernels.",
+        ),
+        "cache": (
+            "dycoke_cli.cli.commands.cache:app",
+            "Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, "
+            "answers.",
+        ),
+        "schema": (
+            "dycoke_cli.cli.commands.schema:schema",
+            "Print the JSON Schema of an output.",
+        ),
+    },
 }
-"""Function or Typer app of each command, and the first sentence of its help.
+"""Function or Typer app of each command, and the first sentence of its help, by title of the list.
 
 The list of commands prints the sentences, and imports no command. The module of a command may have
 `BRIEF`: flags of the short help.
 """
-
-
-_ELSEWHERE = {
-    "list": "`dycoke models` lists models",
-    "ls": "`dycoke models` lists models",
-    "pull": "`dycoke models pull NAME` downloads a model",
-    "show": "`dycoke models info NAME` shows a model",
-    "rm": "`dycoke models rm NAME` deletes a model",
-    "run": "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded",
-    "ps": "a model is loaded while a command runs; `dycoke serve` keeps one loaded",
-    "version": "`dycoke --version` prints it",
-}
-"""Commands of other programs, and the one that does the same here."""
+_COMMANDS = {name: command for group in _GROUPS.values() for name, command in group.items()}
 
 
 class _Root(pages.Group):
@@ -121,7 +132,9 @@ class _Root(pages.Group):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = {
-            name: TyperCommand(name, help=sentence) for name, (_, sentence) in _COMMANDS.items()
+            name: TyperCommand(name, help=sentence, rich_help_panel=title)
+            for title, group in _GROUPS.items()
+            for name, (_, sentence) in group.items()
         }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -130,8 +143,10 @@ class _Root(pages.Group):
         if args[:2] in (["eval", "report"], ["methods", "check"]):
             args = [" ".join(args[:2]), *args[2:]]
         word = command_of(args[0])
-        if (ours := _ELSEWHERE.get(word)) is not None:
-            raise UsageError(f"there is no command {word}: {ours}")
+        if word not in _COMMANDS:
+            from dycoke_cli.cli.unknown_words import unknown_command  # no usual command needs it
+
+            raise unknown_command(word, _COMMANDS)
         args = args if word == args[0] else [word, *args]
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and _load(word), rest

@@ -6,7 +6,6 @@ Top-level imports must not import a registry, which reads the plug-ins: `--plugi
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import stat
@@ -18,7 +17,7 @@ import typer
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import failure, output
-from dycoke_cli.errors import DycokeError, OutputError, UsageError, closest
+from dycoke_cli.errors import DycokeError, OutputError, UsageError
 
 _COMPLETE = "_DYCOKE_COMPLETE"
 
@@ -59,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         failure.say(error.reason)
         return error.reason.exit_code
     except typer.TyperException as error:
-        return _report(_usage(error), arguments)
+        from dycoke_cli.cli import unknown_words  # no usual command line needs it
+
+        return _report(unknown_words.explain(error), arguments)
     except (Exception, KeyboardInterrupt) as error:
         failure.show_traceback()
         return _report(failure.explain(error), arguments)
@@ -120,41 +121,6 @@ def _report(error: DycokeError, arguments: list[str]) -> int:
             output.write_json(output.error_document(schema_of(arguments), error))
     failure.say(error)
     return error.exit_code
-
-
-def _usage(error: typer.TyperException) -> UsageError:
-    """Convert Typer's usage error to one sentence that names the help page."""
-    from dycoke_cli.loop.features import refusal_of_flag  # no usual answer needs it
-
-    context = getattr(error, "ctx", None)
-    hint = f" (see `{context.command_path} --help`)" if context else ""
-    option = getattr(error, "option_name", "")
-    if parameter := _of_a_method(option):
-        sentence = f"{error.message.rstrip('.')}; give it with the method"
-        return UsageError(f"{sentence}, as in --method {parameter}{hint}")
-    if context is not None and (refused := refusal_of_flag(context.info_name, option)):
-        return refused
-    if possible := getattr(error, "possibilities", None):  # of a flag that is unknown
-        near = closest(option, possible)
-        meant = f"; did you mean {near}?" if near else ""
-        return UsageError(f"{error.message.rstrip('.')}{meant}{hint}")
-    # Of several commands that are close, the closest is named first.
-    message = re.sub(r"(Did you mean '[^']*').*\?$", r"\1?", error.format_message())
-    return UsageError(f"{message.rstrip('.')}{hint}")
-
-
-def _of_a_method(option: str) -> str | None:
-    """What `--method` takes in place of an option such as --per-head; None of any other option."""
-    from dycoke_cli.compression.registry import owners  # slow to import, and no usual answer
-
-    turned_off = option.startswith("--no-")
-    name = option.removeprefix("--no-" if turned_off else "--").replace("-", "_")
-    for method, parameter in owners().get(name, {}).items():
-        value = parameter.spec.metavar if parameter.default is None else parameter.default
-        if parameter.kind is bool:
-            value = str(not turned_off).lower()
-        return f"{method}:{name}={value}"
-    return None
 
 
 def _prepare_streams() -> None:

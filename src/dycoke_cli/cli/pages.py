@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
@@ -35,11 +36,23 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments; see `_unconverted`."""
         _unconverted(self, ctx)
-        return super().parse_args(ctx, args)
+        with _in_context(ctx):
+            return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the short page."""
         _print(page_of(self, ctx, {*self._brief, *_HELP} if self._brief else None))
+
+
+@contextmanager
+def _in_context(context: typer.Context) -> Iterator[None]:
+    """Name the command in errors of the block, such as that of a flag without its value."""
+    try:
+        yield
+    except typer.TyperException as error:
+        if getattr(error, "ctx", context) is None:
+            error.ctx = context  # type: ignore[attr-defined]
+        raise
 
 
 def _whole_page(context: typer.Context, wanted: bool) -> None:
@@ -104,17 +117,13 @@ class Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments; see `_unconverted`."""
         _unconverted(self, ctx)
-        return super().parse_args(ctx, args)
+        with _in_context(ctx):
+            return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the page."""
-        commands = [
-            HelpRow(name, _paragraphs(command)[0])
-            for name in self.list_commands(ctx)
-            if (command := self.get_command(ctx, name)) is not None and not command.hidden
-        ]
+        """Print the page: commands in their panels, then the flags."""
         page = page_of(self, ctx)
-        _print(replace(page, panels=(*page.panels, Panel("Commands", tuple(commands)))))
+        _print(replace(page, panels=(*command_panels(self, ctx), *page.panels)))
 
 
 class App(typer.Typer):
@@ -173,6 +182,17 @@ def page_of(
         if brief is None
         else f"{len(options) - len(shown)} more flags: {context.command_path} --help-all",
     )
+
+
+def command_panels(group: TyperGroup, context: Any) -> list[Panel]:
+    """Panels of a group's commands."""
+    panels: dict[str, list[HelpRow]] = {}
+    for name in group.list_commands(context):
+        command: Any = group.get_command(context, name)
+        if command is not None and not command.hidden:
+            row = HelpRow(name, _paragraphs(command)[0])
+            panels.setdefault(command.rich_help_panel or "Commands", []).append(row)
+    return [Panel(title, tuple(rows)) for title, rows in panels.items()]
 
 
 def _shortened(text: str) -> str:

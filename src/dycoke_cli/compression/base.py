@@ -161,7 +161,7 @@ class Method(metaclass=MethodClass):
 
     name: ClassVar[str] = "none"
     title: ClassVar[str] = "baseline"
-    summary: ClassVar[str] = "baseline"
+    summary: ClassVar[str] = "keeps everything"
     paper: ClassVar[str | None] = None
     ablations: ClassVar[Mapping[str, Ablation]] = {}
     needs: ClassVar[tuple[Need, ...]] = ()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 RETAIN = Param(
-    "Of methods with a budget: fraction of the visual tokens kept before the language model. The "
-    "number of tokens is exact.",
+    "Share of the video's tokens to keep (0.25 is a quarter). Of methods with a budget; the number "
+    "of tokens is exact.",
     symbol="R",
     above=0,
     to=1,

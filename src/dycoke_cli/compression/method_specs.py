@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli import plugins
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.registry import DEFAULT, LIST, METHODS, create, owner_near
+from dycoke_cli.compression.registry import DEFAULT, METHODS, create, meant, owner_near
 from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.param import parameters_of
 
@@ -183,7 +182,7 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
     if name == ALL:
         raise UsageError(f"{flag} {text}: {ALL} takes no parameters; name a method")
     if name not in _NAMES:
-        hint = plugins.hint(name, _NAMES, LIST)
+        hint = meant(typed_name, _NAMES)
         raise UsageError(f"{flag}: there is no method {typed_name!r}; {hint}")
     named_spec = _NAMES[name]
     parameters = parameters_of(METHODS[named_spec.method])

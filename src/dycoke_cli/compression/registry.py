@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dycoke_cli import plugins
@@ -33,11 +33,25 @@ PLACES = {
 """Where a method may select tokens, and the functions of `Method` that do."""
 
 
+_MEANT = dict.fromkeys(("baseline", "full", "no", "off", "stock", "uncompressed"), "none")
+"""Names of a method elsewhere, and here."""
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """End of an error about an unknown method."""
+    if (ours := _MEANT.get(name)) is not None:
+        return f"did you mean {ours}?"
+    method, separator, parameter = re.split("([ ,:=]|$)", name, maxsplit=1)
+    if separator and method in METHODS:
+        return f"write its parameters as in {method}:{parameter.strip() or 'name=value'}"
+    return plugins.hint(name, known, LIST)
+
+
 def find(name: str) -> type[Method]:
     """A method by its name, with hyphens or underscores."""
     hyphenated = name.replace("_", "-")
     if hyphenated not in METHODS:
-        raise UsageError(f"there is no method {name[:60]!r}; {plugins.hint(name, METHODS, LIST)}")
+        raise UsageError(f"there is no method {name[:60]!r}; {meant(name, METHODS)}")
     return METHODS[hyphenated]
 
 
@@ -156,7 +170,9 @@ def _check(name: str, method: Any) -> None:
         raise plugins.Unfit("a name has lower-case letters and digits, with hyphens between words")
     if "__dataclass_fields__" not in vars(method):
         raise plugins.Unfit("it isn't a dataclass: put @dataclass(frozen=True) above the class")
-    inherited = [what for what in ("title", "summary") if getattr(method, what) == "baseline"]
+    inherited = [
+        what for what in ("title", "summary") if getattr(method, what) == getattr(Method, what)
+    ]
     if inherited:
         raise plugins.Unfit(f"it has no {' and no '.join(inherited)}")
     if not places(method):

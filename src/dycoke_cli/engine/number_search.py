@@ -1,9 +1,10 @@
 """Finds the numbers that an answer would begin with, and how likely they are, by one prefill.
 
-The probability of a number is that of a free answer that begins with it: of its tokens, and of a
-token behind them with which it is over. So "3", "3 stars" and "3." count for 3, and not for 30 or
-3.5. That is a distribution over all numbers, which a decoded number isn't: digit by digit, the
-likeliest one needn't be found, and a constrained digit's probability says nothing of the others.
+P(3) is the probability that a free answer starts with 3 and the number ends there: of its tokens,
+and of a token behind them with which it is over. So "3", "3 stars" and "3." count for 3, and not
+for 30 or 3.5. That is a distribution over all numbers, which a decoded number isn't: digit by
+digit, the likeliest one needn't be found, and a constrained digit's probability says nothing of the
+others.
 
 The numbers are leaves of a tree of tokens. Each round reads those beginnings of numbers in one
 forward (`prefilled`) that may still matter: a number isn't likelier than what it begins with, so

@@ -61,9 +61,22 @@ function showServer({ model, domain, methods, method, frames, most_frames, most_
   let under = null; // what is under way
   let shown = null; // what is shown
 
+  // A method by what is typed, which may have parameters.
+  const known = (spec) => methods.find(({ name }) => name === spec.trim().split(":")[0].replace("_", "-"));
+  const title = (spec) => (known(spec) ? `${known(spec).title} (${spec.trim()})` : spec.trim());
+  for (const [field, meaning] of [["method", "of-method-chosen"], ["against", "of-against"]]) {
+    at(field).addEventListener("input", () => mean(field, meaning));
+  }
+  function mean(field, meaning) {
+    const one = known(at(field).value);
+    at(meaning).textContent = one ? `${one.title}: ${one.summary}` : "";
+  }
+
   at("methods-known").append(...methods.map(({ name, summary }) => new Option(summary, name)));
   at("method").value = method;
   at("against").value = "none";
+  mean("method", "of-method-chosen");
+  mean("against", "of-against");
   at("frames").value = frames;
   at("frames").max = most_frames;
   at("with-key").hidden = !needs_key;
@@ -144,7 +157,7 @@ function showServer({ model, domain, methods, method, frames, most_frames, most_
       const card = made("article");
       const answer = made("p", "", "answer");
       answer.dir = "auto";
-      card.append(made("h2", name), answer);
+      card.append(made("h2", title(name)), answer);
       return { card, answer };
     });
     const host = made("div", "", names.length > 1 ? "several methods" : "methods");

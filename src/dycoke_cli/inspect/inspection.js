@@ -40,7 +40,8 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
       most: largest(one.attention, 1e-9),
       frames: byFrame(trace.kept, one.attention),
     }));
-    return { title, method, trace, at, steps, place, kept: byFrame(trace.kept), pointed: null };
+    const moves = steps.some((one) => one.evicted.length || one.recalled.length);
+    return { title, method, trace, at, steps, place, moves, kept: byFrame(trace.kept), pointed: null };
   });
 
   const shown = document.getElementById("methods");
@@ -105,9 +106,10 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
       return { figure, canvas, caption, picture, frame };
     });
     panel.course = part.querySelector(".course canvas");
+    part.querySelector(".moved").hidden = !panel.moves;
     panel.course.addEventListener("click", (event) => {
       const box = panel.course.getBoundingClientRect();
-      const { left, width } = courseBox(box.width, box.height);
+      const { left, width } = courseBox(panel, box.width, box.height);
       const index = Math.floor(((event.clientX - box.left - left) / width) * panel.steps.length);
       if (index >= 0 && index < panel.steps.length) go(index);
     });
@@ -214,13 +216,14 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
     }
   }
 
-  const courseBox = (width, height) => ({ left: 34, width: width - 38, heat: height * 0.68 });
+  const courseBox = (panel, width, height) =>
+    ({ left: 34, width: width - 38, heat: panel.moves ? height * 0.68 : height - 1 });
 
   function drawCourse(panel) {
     const width = panel.course.clientWidth;
     const height = panel.course.clientHeight;
     const drawing = context(panel.course, width, height);
-    const box = courseBox(width, height);
+    const box = courseBox(panel, width, height);
     const one = box.width / panel.steps.length;
     const high = box.heat / grid.frames;
     const most = largest(panel.steps.flatMap((each) => each.frames), 1e-9);
@@ -257,8 +260,10 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
     });
     drawing.strokeStyle = colour("--line");
     drawing.strokeRect(box.left, 0.5, box.width - 1, box.heat - 1);
-    drawing.fillStyle = colour("--faint");
-    drawing.fillRect(box.left, middle, box.width, 0.7);
+    if (panel.moves) {
+      drawing.fillStyle = colour("--faint");
+      drawing.fillRect(box.left, middle, box.width, 0.7);
+    }
     if (step >= 0) {
       drawing.strokeStyle = colour("--accent");
       drawing.lineWidth = 2;
@@ -307,7 +312,7 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
     }
   }
 
-  time.addEventListener("pointermove", (event) => {
+  const near = (event) => {
     const box = time.getBoundingClientRect();
     const inside = timeBox(box.width);
     const at = ((event.clientX - box.left - inside.left) / (inside.width - 26)) * last;
@@ -319,7 +324,9 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
       chosen = nearest;
       draw();
     }
-  });
+  };
+  time.addEventListener("pointermove", near);
+  time.addEventListener("pointerdown", near);
   time.addEventListener("pointerleave", () => {
     chosen = null;
     draw();
@@ -332,16 +339,18 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
       part.append(made("i", "", kind), text);
       return part;
     };
-    const entries = [entry("gone", "faded: dropped before the language model")];
+    const entries = panels.some((panel) => panel.trace.kept.length < whole)
+      ? [entry("gone", "faded: dropped before the language model")] : [];
     if (step >= 0 && view === "attention") {
       const { layer } = panels[0].trace;
       entries.push(entry("heat", `attention of layer ${layer}, relative to the largest`));
     }
-    if (step >= 0 && view === "active") {
+    if (step >= 0 && view === "active" && panels.some((panel) => panel.moves)) {
       entries.push(entry("inactive", "not active at this token"));
       entries.push(entry("recalled", "recalled"), entry("evicted", "evicted now"));
     }
     shown.replaceChildren(...entries);
+    shown.hidden = !entries.length;
   }
 
   function draw() {

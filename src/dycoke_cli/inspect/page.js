@@ -44,7 +44,7 @@ function context(canvas, width, height) {
 function table(element, head, rows) {
   const top = element.createTHead().insertRow();
   for (const title of head) {
-    const cell = made("th", title);
+    const cell = made("th", title.replace("→", "→\u200b")); // may break behind the arrow
     cell.scope = "col";
     top.append(cell);
   }

@@ -29,7 +29,10 @@ def named_device(name: str) -> torch.device:
     device = torch.device(name)
     devices = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= devices:
-        raise UsageError(f"--device {name}: CUDA devices on this machine: {devices}")
+        usable = "cuda" if devices else "cpu"
+        raise UsageError(
+            f"--device {name}: CUDA devices on this machine: {devices}; use --device {usable}"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: there is no such device on this machine")
     return device

@@ -14,10 +14,11 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import matches, walk
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import HEAD_BYTES, begins_video, is_picture, is_video
-from dycoke_cli.video.open_file import advice_on_address
+from dycoke_cli.video.open_file import advice_on_address, nearest
 from dycoke_cli.video.pictures import in_order, pictures_of
 
 _NAMED = 3
+_SHOWN = 60  # characters of a line
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,13 @@ def listed(content: bytes, folder: str, name: str) -> list[Footage]:
     paths = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(b"\n") if line.strip()]
     if not paths:
         raise UsageError(f"{name} lists no video; it needs one path per line")
-    return once(named(path, folder) for path in paths)
+    videos = [named(path, folder) for path in paths]
+    if not any(os.path.lexists(video.path) for video in videos):
+        raise UsageError(
+            f"{name} isn't a list of videos, one path per line: no line names a file, and the "
+            f"first is {display_name(paths[0][:_SHOWN])!r}"
+        )
+    return once(videos)
 
 
 def named(path: str, folder: str) -> Footage:
@@ -117,9 +124,8 @@ def _found(where: str, stills: bool) -> VideoList:
         return found if found.videos else _of_pictures(paths, root)
     if (advice := advice_on_address(where)) is not None:
         raise UsageError(f"{display_name(where)} {advice}")
-    raise UsageError(
-        f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
-    )
+    hint = nearest(where) or "give a folder, a pattern, or a list of videos"
+    raise UsageError(f"{display_name(where)} doesn't exist; {hint}")
 
 
 def _begins_video(path: str) -> bool:

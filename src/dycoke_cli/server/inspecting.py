@@ -50,7 +50,10 @@ def shown_page(defaults: Request, most_frames: int, most_bytes: int, needs_key: 
     form = {
         "model": None if needs_key else defaults.model,
         "domain": None if needs_key else _domain(defaults),
-        "methods": [{"name": name, "summary": one.summary} for name, one in METHODS.items()],
+        "methods": [
+            {"name": name, "title": one.title, "summary": one.summary}
+            for name, one in METHODS.items()
+        ],
         "method": defaults.method.name,
         "frames": min(defaults.sampling.frames, most),
         "most_frames": most,

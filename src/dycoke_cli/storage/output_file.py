@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 import tempfile
@@ -212,12 +213,13 @@ def check_output_file(
     except OSError as error:
         raise OutputError(unwritable(path, error, flag)) from error
     if stat.S_ISDIR(mode):
-        raise folder(f"{flag} {name} is a folder; give a file")
+        raise folder(f"{flag} {name} is a folder; give a file in it")
     if not stat.S_ISREG(mode):
         raise OutputError(f"{flag} {name} isn't a file; {why}")
     if not path.parent.is_dir():
         raise OutputError(
-            f"{flag} {name}: there is no folder {short_name(path.parent)}; make it first"
+            f"{flag} {name}: there is no folder {short_name(path.parent)}; make it first: `mkdir "
+            f"-p {shlex.quote(short_name(path.parent))}`"
         )
     if not os.access(path.parent, os.W_OK):
         raise OutputError(
@@ -259,7 +261,12 @@ def check_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
     if path.suffix.lower() not in suffixes:
         *others, last = suffixes
         either = f"{', '.join(others)} or {last}" if others else last
-        raise UsageError(f"{flag} {short_name(path)}: name a file that ends in {either}")
+        # For a spreadsheet, the table.
+        ours = ".csv" if ".csv" in suffixes and "json" not in path.suffix else suffixes[0]
+        meant = short_name(path.with_suffix(ours)) if path.name else f"NAME{ours}"
+        raise UsageError(
+            f"{flag} {short_name(path)}: name a file that ends in {either}, as in {flag} {meant}"
+        )
 
 
 def check_folder_name(path: Path, flag: str) -> None:

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, NamedTuple
 
-from dycoke_cli.errors import VideoError
+from dycoke_cli.errors import VideoError, closest
 from dycoke_cli.unicode import display_name
+from dycoke_cli.video.file_names import is_folder, is_picture, is_video
 
 # At least two letters, because C:/ is a drive. One slash, because pathlib turns http:// to http:/.
 _ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]+:/|www\.|(m\.)?youtube\.com/|youtu\.be/|vimeo\.com/", re.IGNORECASE
 )
+_DIGITS = re.compile(r"\d+")
+_MOST_NAMES = 2_000  # of a folder, among which a mistyped one is looked for
 _STREAM = re.compile(
     r"(rtsps?|rtmp\w*|rtp|srt|udp|mmsh?|rist):/|https?:/.*\.(m3u8|mpd)\b", re.IGNORECASE
 )
@@ -66,6 +69,28 @@ def open_file(
         file.close()
         raise
     return file
+
+
+def nearest(path: str) -> str | None:
+    """Question after the video, picture or folder that a mistyped path must mean; None without."""
+    folder, name = os.path.split(path)
+    numbers = _DIGITS.findall(os.path.splitext(name)[0])
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            # Another number is another clip, and no typing error.
+            names = [
+                entry.name
+                for entry in islice(entries, _MOST_NAMES)
+                if _DIGITS.findall(os.path.splitext(entry.name)[0]) == numbers
+                and not entry.name.startswith(".")
+                and (is_video(entry.name) or is_picture(entry.name) or is_folder(entry))
+            ]
+    except (OSError, ValueError):
+        return None
+    near = closest(name, sorted(names))
+    if near is None or near == name:
+        return None
+    return f"did you mean {display_name(os.path.join(folder, near))}?"
 
 
 def advice_on_address(path: str) -> str | None:
@@ -119,7 +144,9 @@ def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception)
             return f"{shown} {advice}"
         if os.path.islink(path):
             return f"{shown} is a link to a file that isn't there: name the file itself"
-        return f"{shown} doesn't exist: check the spelling and the folder"
+        # Of a file that a server names otherwise, nothing else in the folder is told.
+        near = nearest(os.fsdecode(path)) if shown == display_name(path) else None
+        return f"{shown} doesn't exist: {near or 'check the spelling and the folder'}"
     return f"{shown} can't be read ({display_name(str(error))}): check the disk it lies on"
 
 

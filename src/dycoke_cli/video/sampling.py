@@ -25,16 +25,20 @@ Seconds = Fraction | float
 
 MAX_WANTED = 100_000
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+_IN_UNITS = re.compile(
+    r"(?=.)(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII
+)
 _SHOWN = 60
 
 
 def parse_time(text: str) -> float:
-    """Parse `90`, `1:30` or `00:01:30.500` to seconds.
+    """Parse `90`, `90s`, `1m30s`, `1:30` or `00:01:30.500` to seconds.
 
-    The first part has no upper limit (`90:00` is an hour and a half); parts after a colon must be
-    below 60.
+    The first part has no upper limit (`90:00` and `90m` are an hour and a half); parts after a
+    colon must be below 60.
     """
-    match = _TIME.fullmatch(text.strip())
+    in_units = _IN_UNITS.fullmatch(text.strip())
+    match = in_units or _TIME.fullmatch(text.strip())
     if match is None:
         raise _not_a_time(text)
     try:
@@ -42,6 +46,8 @@ def parse_time(text: str) -> float:
         time_s = float(hours * 3600 + minutes * 60 + seconds)
     except (ValueError, OverflowError) as error:  # too many digits for an integer or a float
         raise _not_a_time(text) from error
+    if in_units is not None:
+        return time_s
     if (match[2] is not None and seconds >= 60) or (match[1] is not None and minutes >= 60):
         raise _not_a_time(text)
     return time_s
@@ -70,8 +76,8 @@ def exact(number: float) -> Fraction:
 def _not_a_time(text: str) -> UsageError:
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return UsageError(
-        f'"{display_name(shown)}" isn\'t a time: write seconds (90 or 90.5) '
-        "or HH:MM:SS.mmm (1:30 or 00:01:30.500)"
+        f'"{display_name(shown)}" isn\'t a time: write seconds (90 or 90.5), '
+        "1m30s or HH:MM:SS.mmm (1:30 or 00:01:30.500)"
     )
 
 

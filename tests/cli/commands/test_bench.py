@@ -147,7 +147,7 @@ REFUSED = [
     ([str(CLIP.parent)], 3, "video_unreadable", "is a folder"),
     ([str(CLIP), "nofile.mp4"], 3, "video_unreadable", "nofile.mp4 doesn't exist"),
     (["-"], 2, "usage", "bench decodes a video several times: name a file in place of -"),
-    ([], 2, "usage", "Missing argument 'VIDEO…'"),
+    ([], 2, "usage", "VIDEO… is missing"),
     ([str(CLIP), "--methods", "dycok"], 2, "usage", "did you mean dycoke?"),
     ([str(CLIP), "--retain", "0.5"], 2, "usage", "--retain is for methods that take a budget"),
     ([str(CLIP), "--methods", "evs", "--retain", "2"], 2, "usage", "--retain must be above 0"),

@@ -80,6 +80,31 @@ def test_without_proc_the_memory_of_a_decoder_isnt_limited(
     assert row.endswith("its memory isn't limited, as on Linux by /proc")
 
 
+def test_the_last_line_says_whether_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings_file: Path
+) -> None:
+    run = run_here("doctor")
+    assert (run.out.splitlines()[-1], run_here("doctor", "--json").object["to_do"]) == (
+        "ready: yes",
+        [],
+    )
+    run_here("models", "default", "llava-onevision-0.5b")
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setattr("dycoke_cli.cli.commands.doctor._PACKAGES", ("torch", "nonesuch"))
+    *_, ready, package, model = run_here("doctor").out.splitlines()
+    assert ready == "ready: no"
+    assert package.startswith("- nonesuch isn't installed: ")
+    assert package.endswith("install --upgrade nonesuch")
+    assert model == (
+        "- llava-onevision-0.5b, the default model, isn't on this machine: "
+        "dycoke models pull llava-onevision-0.5b"
+    )
+    monkeypatch.setenv(cache.ENVIRONMENT, str(file / "cache"))
+    (_, to_do) = run_here("doctor", "--json").object["to_do"]
+    assert to_do == f"the folder {file} can't be written; set DYCOKE_CACHE to a folder that can"
+
+
 def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
     rows = {line[:13].strip(): line[13:].strip() for line in run_here("doctor").out.splitlines()}
     assert rows["torch"] == torch.__version__.partition("+")[0]

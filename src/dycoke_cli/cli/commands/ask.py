@@ -47,8 +47,8 @@ Out = Annotated[
     ),
 ]
 BRIEF = (
-    f"{request_flags.BRIEF} --temperature --choices --yes-no --score --every --when "
-    "--follow-up --compare --stats --json"
+    f"{request_flags.BRIEF} --question --start --end --every --when --choices --yes-no --compare "
+    "--estimate --json"
 )
 
 
@@ -108,6 +108,9 @@ def ask(
             stack.enter_context(output.failures_as_json(SCHEMA, unanswered))
         names, question = apart([video, *(words or [])])
         videos = as_named(names)
+        if question and more and _is_unquoted([*more, *(words or [])]):
+            whole = quoted(" ".join([*more, question]))
+            raise UsageError(f"put the whole question in quotes: -q {whole}")
         asked = [*([question] if question else []), *(more or [])]
         batch_hint = _check(videos, asked)
         bound = budget_of(fit)
@@ -251,8 +254,16 @@ def _footage(source: Source) -> Footage:
     return Footage(source, source if isinstance(source, str) else source[0])
 
 
+def _is_unquoted(words: Sequence[str]) -> bool:
+    """Whether a question after -q, and the words behind it, are one: of `-q What happens?`."""
+    first, *others = words
+    is_question = first == STDIN or first.endswith("?")
+    return not is_question and bool(others) and not any(" " in word for word in words)
+
+
 def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
     """Check that the arguments are videos, not patterns or folders (except folders of pictures)."""
+    from dycoke_cli.runs.discovery import find
     from dycoke_cli.video.open_file import open_file
     from dycoke_cli.video.pictures import pictures_of
 
@@ -280,5 +291,6 @@ def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
             raise UsageError(
                 f"{quoted(video)} is an empty folder: name a video, or a folder of pictures"
             )
+        find(video)  # raises where there is none in it
         raise UsageError(f"{quoted(video)} is a folder: {batch_hint} video in it")
     return batch_hint

@@ -111,7 +111,8 @@ Csv = Annotated[
     ),
 ]
 BRIEF = (
-    f"{request_flags.BRIEF} --questions --out --retry-failed --workers --batch-size --fields --csv"
+    f"{request_flags.BRIEF} --question --questions --out --choices --yes-no --fields --estimate "
+    "--device --workers --retry-failed"
 )
 
 

@@ -22,7 +22,7 @@ from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
-from dycoke_cli.cli.flags.words import quoted
+from dycoke_cli.cli.flags.words import has_suffix, quoted
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import is_valid
@@ -42,9 +42,7 @@ Videos = Annotated[
         show_default=False,
     ),
 ]
-BRIEF = f"{request_flags.BRIEF} --temperature --seed --cache".replace("--question", "").replace(
-    "--estimate", ""
-)
+BRIEF = f"{request_flags.BRIEF} --start --end --subtitles --device --temperature --seed --cache"
 
 
 @spread
@@ -91,6 +89,10 @@ def chat(
 
         with speaking_of_flags():
             names = as_named(videos)
+            for word in names[1:]:
+                if " " in word and not has_suffix(word) and not os.path.lexists(word):
+                    ask = f"`dycoke ask {quoted(names[0])} {quoted(word)}`"
+                    raise UsageError(f"a chat asks for questions once it runs: {ask} asks one")
             count = len(sources(names))
             engine = engine_of(request, view, videos=count, keep=1, cache=cache)
             stack.enter_context(engine)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version as Release
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -22,7 +23,8 @@ from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.extras import PURPOSES, how_to_install, installed_extras
+from dycoke_cli.errors import DycokeError
+from dycoke_cli.extras import PURPOSES, how_to_install, how_to_upgrade, installed_extras
 from dycoke_cli.resources import affinity, free_main_memory, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
@@ -41,13 +43,14 @@ _UNMEASURED = "not measured yet (the first load of a model of 100 M parameters o
 
 
 def doctor(as_json: options.Json = False) -> None:
-    """Show versions, devices, processor, extras, and the CPU kernels that were measured here.
+    """Show whether this machine is ready: versions, devices, processor, extras and CPU kernels.
 
     Examples:
         dycoke doctor
         dycoke doctor --json
 
-    No model is loaded, and nothing is measured: the first load of a model does that.
+    The last line is "ready: yes", or what to do first. No model is loaded, and nothing is measured:
+    the first load of a model does that.
     """
     with contextlib.ExitStack() as stack:
         if as_json:
@@ -120,6 +123,10 @@ class Diagnosis:
         Doc("Measured when models were loaded here, with this torch and as many threads."),
     ]
     kernels_file: Annotated[str | None, Doc("Where they are kept; null without a home folder.")]
+    to_do: Annotated[
+        tuple[str, ...],
+        Doc("What to do before the default model can answer; empty where all is ready."),
+    ]
 
 
 def diagnose() -> Diagnosis:
@@ -163,6 +170,7 @@ def diagnose() -> Diagnosis:
             for shape, times in sorted(machine.read().items())
         ),
         kernels_file=file,
+        to_do=tuple(to_do()),
     )
 
 
@@ -174,10 +182,11 @@ def _release(package: str) -> str | None:
 
 
 def tables(diagnosis: Diagnosis) -> RenderableType:
-    """Tables of a diagnosis: facts, and kernel timings if there are any."""
+    """Tables of a diagnosis, with kernel timings if there are any; last, whether all is ready."""
     table = named((name, one_line(value)) for name, value in _rows(diagnosis))
-    kernels = diagnosis.kernels
-    return Group(table, Text(), _kernels(kernels)) if kernels else table
+    kernels = [Text(), _kernels(diagnosis.kernels)] if diagnosis.kernels else []
+    ready = "\n- ".join(["no", *map(one_line, diagnosis.to_do)]) if diagnosis.to_do else "yes"
+    return Group(table, *kernels, Text(), Text(f"ready: {ready}", style="bold"))
 
 
 def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
@@ -223,26 +232,56 @@ def _kernels(timed: tuple[TimedKernels, ...]) -> Table:
     return table
 
 
+def to_do() -> Iterator[str]:
+    """Sentences about what keeps the default model from answering, with the command that helps."""
+    from dycoke_cli.models.catalog import find
+    from dycoke_cli.models.files.on_disk import is_here
+    from dycoke_cli.models.settings import default_model
+    from dycoke_cli.storage.cache_folder import ENVIRONMENT, cache_folder
+    from dycoke_cli.storage.output_file import check_writable
+
+    for name in _PACKAGES:
+        if _release(name) is None:
+            yield f"{name} isn't installed: {how_to_upgrade(name)}"
+    for name, installed, allowed, _ in _releases():
+        if not allowed.contains(installed, prereleases=True):
+            yield f"{name} {installed} isn't supported ({allowed}): {how_to_upgrade(name)}"
+    try:
+        check_writable(cache_folder(), f"set {ENVIRONMENT} to a folder that can")
+        model = default_model()
+        if model is not None and not is_here(find(model)):
+            yield f"{model}, the default model, isn't on this machine: dycoke models pull {model}"
+    except (DycokeError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        yield str(error)
+
+
 def untested() -> Iterator[str]:
     """Warnings about installed releases, Python's included, outside the tested range."""
-    pythons, requirements = [], {}
+    pythons = []
     with contextlib.suppress(PackageNotFoundError):  # sources on PYTHONPATH have no metadata
-        about = metadata("dycoke-cli")
-        classifiers = about.get_all("Classifier", [])
+        classifiers = metadata("dycoke-cli").get_all("Classifier", [])
         pythons = [c.removeprefix(_PYTHON) for c in classifiers if c.startswith(_PYTHON)]
-        requirements = {r.name: r for r in map(Requirement, about.get_all("Requires-Dist", []))}
     here = platform.python_version()
     if pythons and Release(here).release[:2] > Release(pythons[-1]).release:
         yield f"Python {here} is newer than {pythons[-1]}, the newest that was tested"
+    for name, installed, allowed, newest in _releases():
+        if not allowed.contains(installed, prereleases=True):
+            yield f"{name} {installed} isn't supported: {allowed}"
+        # A patch release changes no behaviour that is depended on.
+        elif (installed.major, installed.minor) > (newest.major, newest.minor):
+            yield f"{name} {installed} is newer than {newest}, the newest that was tested"
+
+
+def _releases() -> Iterator[tuple[str, Release, SpecifierSet, Release]]:
+    """Of each tested package that is installed: its release, those allowed, the newest tested."""
+    allowed: dict[str, SpecifierSet] = {}
+    with contextlib.suppress(PackageNotFoundError):  # as above
+        required = metadata("dycoke-cli").get_all("Requires-Dist", [])
+        allowed = {each.name: each.specifier for each in map(Requirement, required)}
     for name, newest in _newest_tested().items():
         with contextlib.suppress(PackageNotFoundError):
             installed = Release(Release(version(name)).public)  # 2.15.0+cpu is a build of 2.15.0
-            allowed = requirements.get(name)
-            if allowed and not allowed.specifier.contains(installed, prereleases=True):
-                yield f"{name} {installed} isn't supported: {allowed.specifier}"
-            # A patch release changes no behaviour that is depended on.
-            elif (installed.major, installed.minor) > (newest.major, newest.minor):
-                yield f"{name} {installed} is newer than {newest}, the newest that was tested"
+            yield name, installed, allowed.get(name, SpecifierSet()), newest
 
 
 def _newest_tested() -> dict[str, Release]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.flags.param_flags import naming, speaking_of_flags
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.errors import UsageError
@@ -88,7 +88,8 @@ def cost_of_frames(
     from dycoke_cli.models.free_memory import Target, this_machine
 
     source, loading = find(request.model), request.loading
-    device_memory = None if memory is None else parse_size(memory)
+    with naming("--memory"):
+        device_memory = None if memory is None else parse_size(memory)
     target = Target.of(loading.device, device_memory, this_machine())
     with speaking_of_flags():
         check_windows(request)

@@ -40,9 +40,8 @@ Benchmark = Annotated[
     ),
 ]
 BRIEF = """
-    --list --data --check --preset --methods --retain --guard --model --frames --split --limit
-    --seed --shard --batch-size --workers --device --quantize --max-new-tokens --judge-model --out
-    --show-changed --json --quiet
+    --list --data --check --preset --methods --retain --model --frames --split --limit --batch-size
+    --workers --device --max-new-tokens --judge-model --out --json --quiet
 """
 
 

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 BRIEF = """
     --question --every --until --changes --only --webhook --timeout --allow-network --model --frames
-    --fps --device --quantize --method --retain --max-new-tokens --choices --yes-no --score --json
-    --quiet
+    --fps --method --merge-ratio --max-new-tokens --choices --yes-no --json --quiet
 """
 _SOURCE = "Source"
 _WEBHOOK = "Webhook"
@@ -170,6 +169,7 @@ def watch(
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
     from dycoke_cli.video.live.live_stream import parse_address
+    from dycoke_cli.video.open_file import nearest
 
     question = " ".join(words or []) or None
     address = parse_address(source)
@@ -182,7 +182,8 @@ def watch(
     if os.name == "nt" and address.kind != "folder":
         raise UsageError("on Windows only a folder can be watched: record clips into one")
     if address.kind == "file" and not os.path.lexists(source):
-        raise VideoError(f"{address.name} doesn't exist: check the spelling and the folder")
+        hint = nearest(source) or "check the spelling and the folder"
+        raise VideoError(f"{address.name} doesn't exist: {hint}")
     parts = PartFlags(every=watching.every, until=watching.until)
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     request = typed.applied(request, fields)

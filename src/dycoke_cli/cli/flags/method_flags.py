@@ -37,7 +37,8 @@ MethodName = Annotated[
         autocompletion=completion.methods,
         help="Compression method and its parameters, as in dycoke:merge_ratio=0.5,window=8; "
         f"`dycoke methods` lists them. There are {', '.join(METHODS)}, and {AUTO}: what `dycoke "
-        f"tune` chose. Default: {AUTO} after `dycoke tune --save`, else stage 1 of {DEFAULT}.",
+        f"tune` chose. Default: {DEFAULT} without cache pruning; {AUTO} after `dycoke tune "
+        "--save`.",
         rich_help_panel=PANEL,
         show_default=False,
     ),

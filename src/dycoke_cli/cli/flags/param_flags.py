@@ -94,6 +94,15 @@ def speaking_of_flags() -> Iterator[None]:
         raise UsageError(in_flags(str(error))) from error
 
 
+@contextmanager
+def naming(flag: str) -> Iterator[None]:
+    """Begin usage errors of the block with a flag."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{flag}: {error}") from error
+
+
 _METAVARS: dict[type, str | None] = {bool: None, int: "N", float: "X", str: "TEXT"}
 
 
@@ -143,7 +152,8 @@ def help_text(parameters: Mapping[str, Parameter]) -> str:
 def value_of(parameter: Parameter, given: Any) -> Any:
     """Parse a flag's value: a text, or a boolean."""
     if parameter.spec.read is not None:
-        return parameter.spec.read(given)
+        with naming(flag(parameter.name)):
+            return parameter.spec.read(given)
     return parameter.parse(given) if isinstance(given, str) else given
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dycoke_cli.cli.flags.param_flags import naming
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
@@ -166,7 +167,8 @@ def duration_s(flag: str, text: str | None) -> float | None:
     """
     if text is None:
         return None
-    seconds = parse_time(text.strip().removesuffix("s"))
+    with naming(flag):
+        seconds = parse_time(text)
     if seconds <= 0:
         raise UsageError(f"{flag} must be longer than 0 s, not {text}")
     return seconds

@@ -25,12 +25,8 @@ Loading = Annotated[LoadOptions, FromParams("Model")]
 Generation = Annotated[GenerationOptions, FromParams("Generation")]
 
 
-BRIEF = """
-    --question --model --frames --fps --start --end --subtitles --device --quantize --method
-    --merge-ratio --prune-ratio --prune-layer --retain --merge-stage --max-new-tokens --estimate
-    --quiet
-"""
-"""Flags on the short help pages of ask and batch."""
+BRIEF = "--model --frames --fps --method --merge-ratio --retain --max-new-tokens --quiet"
+"""Flags on the short help pages of ask, batch and chat; each adds its own, up to 20 in all."""
 
 
 @dataclass(frozen=True)

@@ -204,8 +204,7 @@ FAMILIES: dict[str, Family] = {
     "gemma4": _GEMMA,
     "gemma4_unified": replace(
         _GEMMA,
-        only_none="its stock class masks a prompt in another way than the function it offers for "
-        "making masks, so a shortened prompt can't be given the right one",
+        only_none="its attention mask can't be reproduced for a shortened prompt",
     ),
     # Attention is bidirectional between all frames.
     "molmo2": Family(

@@ -326,7 +326,10 @@ def _no_model(shown: str, folder: Path) -> str:
     if snapshots := sorted(folder.glob(f"snapshots/*/{CONFIG}")):
         place = snapshots[-1].parent
         return f"{shown} is a model of the hub's cache; its files are in the folder {str(place)!r}"
-    return f"{shown} has no {CONFIG}, so it isn't a model"
+    return (
+        f"{shown} has no {CONFIG}, so it isn't a model: name the folder that config.json is in, or "
+        "one of `dycoke models`"
+    )
 
 
 def _no_weights(shown: str, folder: Path) -> str:

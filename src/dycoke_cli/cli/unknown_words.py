@@ -1,0 +1,168 @@
+"""Errors of a command line: what is unknown, missing or too much, and what to type instead.
+
+A suggestion has the same meaning, by tables of other programs' words, or is a typing error away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import typer
+
+from dycoke_cli.cli import pages
+from dycoke_cli.errors import UsageError, closest
+
+_ASKS = '`dycoke ask VIDEO "What happens?"` asks about a video'
+_LISTS = "`dycoke models` lists models"
+_CAPTIONS = f"`dycoke caption FOLDER` writes captions, and {_ASKS}"
+_DOWNLOADS = "`dycoke models pull NAME` downloads a model"
+_MEASURES = (
+    "`dycoke eval shapes` compares methods on a benchmark, and `dycoke bench VIDEO` times them"
+)
+_SERVES = "`dycoke serve` answers requests, and has a page"
+_SETS = "`dycoke models default NAME` sets the model, and `dycoke doctor` shows what is installed"
+_COMMANDS = {
+    "dycoke": "leave the second dycoke out",
+    **dict.fromkeys(("list", "ls", "list-models"), _LISTS),
+    **dict.fromkeys(("pull", "download", "install", "get"), _DOWNLOADS),
+    **dict.fromkeys(("show", "info"), "`dycoke models info NAME` shows a model"),
+    "rm": "`dycoke models rm NAME` deletes a model",
+    "run": "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded",
+    "ps": "a model is loaded while a command runs; `dycoke serve` keeps one loaded",
+    "version": "`dycoke --version` prints it",
+    **dict.fromkeys(("answer", "generate", "infer", "predict", "query", "question", "vqa"), _ASKS),
+    **dict.fromkeys(("annotate", "describe", "summarise", "summarize", "tag"), _CAPTIONS),
+    "compare": f"`dycoke ask VIDEO QUESTION --compare` compares two answers, and {_MEASURES}",
+    "compress": "a video's tokens are compressed while it is asked about, and no file is written: "
+    f"{_ASKS}",
+    **dict.fromkeys(("benchmark", "evaluate", "measure", "test", "time"), _MEASURES),
+    "benchmarks": "`dycoke eval --list` lists benchmarks",
+    **dict.fromkeys(("find", "search"), "`dycoke ask VIDEO QUESTION --when` finds when it is true"),
+    **dict.fromkeys(("api", "gui", "server", "start", "ui", "web"), _SERVES),
+    **dict.fromkeys(("config", "configure", "settings", "setup"), _SETS),
+    **dict.fromkeys(
+        ("finetune", "fit", "train"), "nothing is trained; `dycoke tune` chooses a method"
+    ),
+    **dict.fromkeys(("check", "env", "status"), "`dycoke doctor` shows what is installed"),
+    **dict.fromkeys(("clean", "clear"), "`dycoke cache clear` empties the cache"),
+    "export": "`dycoke convert ANSWERS FILE.csv` makes a table",
+}
+"""Commands of other programs, and what does the same here."""
+
+_FLAGS = {
+    "--fps": "frame-rate framerate rate sample-rate sampling-rate",
+    "--frames": "frame-count n-frames nframes num-frames number-of-frames",
+    "--start": "begin from ss",
+    "--end": "to until",
+    "--every": "interval segment window-length",
+    "--question": "ask prompt query text",
+    "--questions": "prompts queries",
+    "--choices": "answers labels options",
+    "--out": "o output output-file save save-to",
+    "--json": "format j output-format",
+    "--quiet": "s silent",
+    "--stats": "debug v verbose",
+    "--max-new-tokens": "length max-length max-output-tokens tokens",
+    "--temperature": "t temp",
+    "--retain": "budget keep keep-ratio ratio retain-ratio retention",
+    "--prune-ratio": "prune pruning-ratio",
+    "--merge-ratio": "merge merging-ratio",
+    "--method": "algorithm compression compressor",
+    "--methods": "method",
+    "--method none": "baseline no-compress no-compression uncompressed",
+    "--model": "checkpoint m model-id model-name model-path weights",
+    "--device": "accelerator",
+    "--device cuda": "cuda gpu",
+    "--device cpu": "cpu no-cuda no-gpu",
+    "--dtype": "precision torch-dtype",
+    "--dtype float16": "float16 fp16 half",
+    "--dtype bfloat16": "bf16 bfloat16",
+    "--quantize int4": "4bit 4-bit int4 load-in-4bit",
+    "--quantize int8": "8bit 8-bit int8 load-in-8bit",
+    "--workers": "jobs num-workers parallel processes",
+    "--batch-size": "batch bs",
+    "--retry-failed": "resume retry",
+    "--subtitles": "srt subs",
+    "--limit": "max-samples n num-samples samples",
+    "--data": "data-dir dataset-path",
+    "--port": "p",
+}
+_MEANT = {word: flag for flag, words in _FLAGS.items() for word in words.split()}
+"""Flags of other programs, and that of the same meaning here."""
+_POSITIONAL = ("i", "file", "input", "video", "video-path", "videos")
+_SUBCOMMAND = re.compile(r"No such command '(.*?)'")
+_EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)")
+
+
+def unknown_command(word: str, known: Iterable[str]) -> UsageError:
+    """Error about a command that doesn't exist."""
+    if (ours := _COMMANDS.get(word)) is not None:
+        return UsageError(f"there is no command {word}: {ours}")
+    near = closest(word, known)
+    hint = f"did you mean `dycoke {near}`?" if near else "`dycoke --help` lists the commands"
+    return UsageError(f"there is no command and no file {word!r}: {hint}")
+
+
+def explain(error: typer.TyperException) -> UsageError:
+    """Convert Typer's usage error to one sentence, with what to type instead."""
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return UsageError(error.format_message().rstrip("."))
+    page = f"(see `{context.command_path} --help`)"
+    flag, parameter = getattr(error, "option_name", None), getattr(error, "param", None)
+    flags = {name: one for one in context.command.get_params(context) for name in one.opts}
+    if flag in flags:
+        return UsageError(f"{flag} needs a value: {flag} {flags[flag].metavar} {page}")
+    if flag is not None:
+        return _unknown_flag(flag, flags, context.info_name, page)
+    examples = pages.page_of(context.command, context).examples
+    example = f"an example: `{examples[0]}`" if examples else page
+    if parameter is not None and hasattr(error, "param_type"):
+        return UsageError(f"{parameter.metavar or parameter.name} is missing; {example}")
+    if parameter is not None:
+        # Pydantic's sentences begin with the kind of error, and name no value.
+        message = error.message.removeprefix("Value error, ").rstrip(".")
+        for noun, number in (("integer", "a whole number"), ("number", "a number")):
+            message = f"it takes {number}" if f"valid {noun}" in message else message
+        return UsageError(f"{max(parameter.opts, key=len)}: {message} {page}")
+    if (unknown := _SUBCOMMAND.search(error.message)) is not None:
+        near = closest(unknown[1], context.command.commands)
+        meant = f": did you mean `{context.command_path} {near}`?" if near else f" {page}"
+        return UsageError(f"{context.command_path} has no command {unknown[1]!r}{meant}")
+    if (extra := _EXTRA.search(error.message)) is not None:
+        return UsageError(
+            f"there is no place for {extra[1]!r}: put what has spaces in quotes, and commas "
+            f"between the parts of a list; {example}"
+        )
+    return UsageError(f"{error.format_message().rstrip('.')} {page}")
+
+
+def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> UsageError:
+    from dycoke_cli.loop.features import refusal_of_flag  # no usual answer needs it
+
+    if refused := refusal_of_flag(command, flag):
+        return refused
+    sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
+    if flag.lstrip("-") in _POSITIONAL:
+        return UsageError(f"{sentence}: name a video without a flag {page}")
+    meant = _MEANT.get(spelled.lstrip("-").lower(), "")
+    exact = [one for one in (spelled, meant) if one.partition(" ")[0] in flags]
+    if not exact and (parameter := _of_a_method(flag)):
+        return UsageError(f"{sentence}; give it with the method: --method {parameter} {page}")
+    near = exact[0] if exact else closest(spelled, flags)
+    return UsageError(f"{sentence}; did you mean {near}? {page}" if near else f"{sentence} {page}")
+
+
+def _of_a_method(option: str) -> str | None:
+    """What `--method` takes in place of an option such as --per-head; None of any other option."""
+    from dycoke_cli.compression.registry import owners  # slow to import, and no usual answer
+
+    turned_off = option.startswith("--no-")
+    name = option.removeprefix("--no-" if turned_off else "--").replace("-", "_")
+    for method, parameter in owners().get(name, {}).items():
+        value = parameter.spec.metavar if parameter.default is None else parameter.default
+        if parameter.kind is bool:
+            value = str(not turned_off).lower()
+        return f"{method}:{name}={value}"
+    return None

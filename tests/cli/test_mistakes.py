@@ -1,0 +1,141 @@
+"""Typical mistakes of a new user: a sentence names what is wrong, and its advice works as typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here, understood
+
+ASK = ("ask", "holiday.mp4", "What is it?")
+# What is typed, and what the sentence says beside the advice.
+MISTAKES = {
+    ("akk", *ASK[1:]): "there is no command and no file 'akk'",
+    ("holliday.mp4", "What is it?"): "holliday.mp4 doesn't exist",
+    ("ask", "holiday", "What is it?"): "holiday doesn't exist",
+    ("batch", "footaeg", "What is it?", "--frames", "2"): "footaeg doesn't exist",
+    ("ask", "footage", "What is it?"): "footage is a folder",
+    ("chat", "holiday.mp4", "What is it?"): "a chat asks for questions once it runs",
+    (*ASK, "--framse", "2"): "there is no flag --framse",
+    (*ASK, "--num-frames", "2"): "there is no flag --num-frames",
+    (*ASK, "--merge_ratio", "0.5"): "there is no flag --merge_ratio",
+    (*ASK, "--baseline"): "there is no flag --baseline",
+    (*ASK, "--cpu"): "there is no flag --cpu",
+    ("ask", "holiday.mp4", "--prompt", "What is it?"): "there is no flag --prompt",
+    (*ASK, "--merge-ratio", "70"): "--merge-ratio must be at least 0 and below 1, not 70",
+    (*ASK, "--merge-ratio", "0,7"): "--merge-ratio must be a number, not '0,7'",
+    (*ASK, "--frames", "8frames"): "--frames must be a whole number, not '8frames'",
+    (*ASK, "--method", "dyckoe"): "there is no method 'dyckoe'",
+    (*ASK, "--method", "baseline"): "there is no method 'baseline'",
+    (*ASK, "--model", "minni"): "there is no model 'minni'",
+    ("eval", "shapse", "--limit", "1"): "there is no benchmark 'shapse'",
+    ("cache", "clean"): "dycoke cache has no command 'clean'",
+    ("summarize", "holiday.mp4"): "there is no command summarize",
+    (
+        "batch",
+        "footage",
+        "What is it?",
+        "--out",
+        "a.xlsx",
+    ): "--out a.xlsx: name a file that ends in",
+    (
+        "batch",
+        "footage",
+        "What is it?",
+        "--out",
+        "no/a.csv",
+    ): "there is no folder no; make it first",
+    (*ASK, "--method", "dycoke merge_ratio=0.5"): "write its parameters as in",
+    ("ask", "holiday.mp4", "-q", "What", "is", "it?"): "put the whole question in quotes",
+    (*ASK, "Where is it?"): "ask several questions with -q",
+    (*ASK, "--retain", "0.5"): "--retain isn't a flag of dycoke",
+}
+# Without one command that would be right for everybody.
+OTHERS = {
+    ("ask", "--video", *ASK[1:]): "there is no flag --video: name a video without a flag",
+    ("dycoke", *ASK): "there is no command dycoke: leave the second dycoke out",
+    ("ask", "footaeg", "What is it?"): "footaeg doesn't exist: did you mean footage?",
+    ("samples",): "there is no command and no file 'samples': `dycoke --help` lists",
+    (*ASK, "--question"): "--question needs a value: --question TEXT",
+    (*ASK, "--merge-ratio"): "--merge-ratio needs a value: --merge-ratio K",
+    (*ASK, "--quantize", "8bit"): "--quantize: '8bit' is not one of 'int8', 'int4'",
+    (*ASK, "--start", "1:xx"): '--start: "1:xx" isn\'t a time: write seconds',
+    (*ASK, "--every", "5frames"): '--every: "5frames" isn\'t a time: write seconds',
+    (*ASK, "--estimate", "--memory", "8"): "--memory: '8' isn't a size of memory: write 8GB",
+    (
+        *ASK,
+        "--model",
+        "footage",
+    ): "name the folder that config.json is in, or one of `dycoke models`",
+    ("inspect", "holiday.mp4"): "QUESTION is missing; an example: `dycoke inspect holiday.mp4",
+    ("batch", "notes.json", "What is it?"): "notes.json isn't a list of videos, one path per line",
+    ("batch", "texts", "What is it?"): "there is no video in the folder texts",
+    ("ask", "texts", "What is it?"): "there is no video in the folder texts",
+    ("eval", "shapes", "--methods", "none", "dycoke"): "commas between the parts of a list",
+    ("serve", "--port", "http"): "--port: it takes a whole number",
+    ("batch", "footage", "What?", "--workers", "two"): "--workers: it takes a whole number",
+    (*ASK, "--method", "zzz"): "there is no method 'zzz'; `dycoke methods` lists them",
+}
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("holiday.mp4", "footage/a.mp4", "footage/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(CLIP.read_bytes())
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    (tmp_path / "notes.json").write_text("[\n1\n]\n")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("typed", [*MISTAKES, *OTHERS], ids=" ".join)
+def test_a_mistake_is_named_in_one_sentence(
+    fake: list[FakeSession], typed: tuple[str, ...]
+) -> None:
+    run = run_here(*typed)
+    assert (run.code > 0, run.out, fake) == (True, "", [])
+    assert run.err.startswith("Error: ")
+    assert run.err.count("\n") == 1
+    assert {**MISTAKES, **OTHERS}[typed] in run.err
+
+
+@pytest.mark.parametrize("typed", [*MISTAKES], ids=" ".join)
+def test_the_advice_works_as_it_is_typed(fake: list[FakeSession], typed: tuple[str, ...]) -> None:
+    words = followed(typed, run_here(*typed).err)
+    if words[0] == "mkdir":
+        Path(words[-1]).mkdir(parents=True)
+        words = [*typed]
+    if words[0] in ("eval", "cache", "caption"):  # with a model or the user's files
+        understood(words)
+        return
+    run = run_here(*words)
+    assert run.code == 0, run.err
+
+
+def followed(typed: tuple[str, ...], said: str) -> list[str]:
+    """The words of a command line that follows the advice of a sentence, and nothing else."""
+    if command := re.search(
+        r"`(?:dycoke )?([^`]*)`", said.replace("(see `dycoke ask --help`)", "")
+    ):
+        words = shlex.split(command[1].replace("FOLDER", "footage").replace("VIDEO", "holiday.mp4"))
+        return words if len(words) > 1 else [*words, *typed[1:]]
+    if added := re.search(r": add (--.*)", said):
+        return [*typed, *shlex.split(added[1])]
+    if questions := re.search(r': (-q ".*)', said):
+        return [*typed[:2], *shlex.split(questions[1])]
+    meant = re.search(r"(?:did you mean |as in )(?:--out )?(\S+(?: [a-z]+)?)\??", said)
+    assert meant is not None, said
+    # The last word that the sentence quotes is the wrong one.
+    wrong = max(place for place, word in enumerate(typed) if word in said)
+    return [*typed[:wrong], *shlex.split(meant[1].rstrip("?")), *typed[wrong + 1 :]]
+
+
+def test_another_number_is_another_clip() -> None:
+    Path("clip_0012.mp4").write_bytes(b"")
+    assert "check the spelling" in run_here("ask", "clip_0013.mp4", "What is it?").err
+    assert "did you mean clip_0012.mp4?" in run_here("ask", "clp_0012.mp4", "What is it?").err
