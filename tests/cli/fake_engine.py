@@ -278,7 +278,11 @@ def modules() -> dict[str, types.ModuleType]:
             ask_together=ask_together,
             ask_without_video=None,
         ),
-        _module("engine.supported", check_decoder=lambda decoder, method: None),
+        _module(
+            "engine.supported",
+            check_decoder=lambda decoder, method: None,
+            other_caches=lambda config: "",
+        ),
         _module("engine.together", is_asked_alone=lambda session, methods, options: True),
         _module("engine.observing", CertaintyObserver=None),
         _module("models.load", load=load),

@@ -67,7 +67,6 @@ def convert(
 
     Examples:
         dycoke convert answers.jsonl answers.csv
-        dycoke convert answers.csv answers.jsonl
         dycoke convert answers.jsonl answers.parquet --fields id,answer,seconds.total
         dycoke convert answers.jsonl dogs.edl
 
