@@ -109,8 +109,8 @@ def ask(
         names, question = apart([video, *(words or [])])
         videos = as_named(names)
         if question and more and _is_unquoted([*more, *(words or [])]):
-            whole = quoted(" ".join([*more, question]))
-            raise UsageError(f"put the whole question in quotes: -q {whole}")
+            meant = quoted(" ".join([*more, question]))
+            raise UsageError(f"put the whole question in quotes: -q {meant}")
         asked = [*([question] if question else []), *(more or [])]
         batch_hint = _check(videos, asked)
         bound = budget_of(fit)

@@ -184,9 +184,11 @@ def _release(package: str) -> str | None:
 def tables(diagnosis: Diagnosis) -> RenderableType:
     """Tables of a diagnosis, with kernel timings if there are any; last, whether all is ready."""
     table = named((name, one_line(value)) for name, value in _rows(diagnosis))
-    kernels = [Text(), _kernels(diagnosis.kernels)] if diagnosis.kernels else []
+    parts: list[RenderableType] = [table]
+    if diagnosis.kernels:
+        parts += [Text(), _kernels(diagnosis.kernels)]
     ready = "\n- ".join(["no", *map(one_line, diagnosis.to_do)]) if diagnosis.to_do else "yes"
-    return Group(table, *kernels, Text(), Text(f"ready: {ready}", style="bold"))
+    return Group(*parts, Text(), Text(f"ready: {ready}", style="bold"))
 
 
 def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
