@@ -14,40 +14,38 @@ from dycoke_cli.cli import pages
 from dycoke_cli.errors import UsageError, closest
 
 _ASKS = '`dycoke ask VIDEO "What happens?"` asks about a video'
-_LISTS = "`dycoke models` lists models"
-_CAPTIONS = f"`dycoke caption FOLDER` writes captions, and {_ASKS}"
-_DOWNLOADS = "`dycoke models pull NAME` downloads a model"
 _MEASURES = (
     "`dycoke eval shapes` compares methods on a benchmark, and `dycoke bench VIDEO` times them"
 )
-_SERVES = "`dycoke serve` answers requests, and has a page"
-_SETS = "`dycoke models default NAME` sets the model, and `dycoke doctor` shows what is installed"
-_COMMANDS = {
-    "dycoke": "leave the second dycoke out",
-    **dict.fromkeys(("list", "ls", "list-models"), _LISTS),
-    **dict.fromkeys(("pull", "download", "install", "get"), _DOWNLOADS),
-    **dict.fromkeys(("show", "info"), "`dycoke models info NAME` shows a model"),
-    "rm": "`dycoke models rm NAME` deletes a model",
-    "run": "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded",
-    "ps": "a model is loaded while a command runs; `dycoke serve` keeps one loaded",
-    "version": "`dycoke --version` prints it",
-    **dict.fromkeys(("answer", "generate", "infer", "predict", "query", "question", "vqa"), _ASKS),
-    **dict.fromkeys(("annotate", "describe", "summarise", "summarize", "tag"), _CAPTIONS),
-    "compare": f"`dycoke ask VIDEO QUESTION --compare` compares two answers, and {_MEASURES}",
-    "compress": "a video's tokens are compressed while it is asked about, and no file is written: "
-    f"{_ASKS}",
-    **dict.fromkeys(("benchmark", "evaluate", "measure", "test", "time"), _MEASURES),
-    "benchmarks": "`dycoke eval --list` lists benchmarks",
-    **dict.fromkeys(("find", "search"), "`dycoke ask VIDEO QUESTION --when` finds when it is true"),
-    **dict.fromkeys(("api", "gui", "server", "start", "ui", "web"), _SERVES),
-    **dict.fromkeys(("config", "configure", "settings", "setup"), _SETS),
-    **dict.fromkeys(
-        ("finetune", "fit", "train"), "nothing is trained; `dycoke tune` chooses a method"
+_ADVICE = {
+    "leave the second dycoke out": "dycoke",
+    "`dycoke models` lists models": "list list-models ls",
+    "`dycoke models pull NAME` downloads a model": "download get install pull",
+    "`dycoke models info NAME` shows a model": "info show",
+    "`dycoke models rm NAME` deletes a model": "rm",
+    "`dycoke models default NAME` sets the model, and `dycoke doctor` shows what is installed": (
+        "config configure settings setup"
     ),
-    **dict.fromkeys(("check", "env", "status"), "`dycoke doctor` shows what is installed"),
-    **dict.fromkeys(("clean", "clear"), "`dycoke cache clear` empties the cache"),
-    "export": "`dycoke convert ANSWERS FILE.csv` makes a table",
+    "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded": "run",
+    "a model is loaded while a command runs; `dycoke serve` keeps one loaded": "ps",
+    "`dycoke --version` prints it": "version",
+    _ASKS: "answer generate infer predict query question vqa",
+    f"`dycoke caption FOLDER` writes captions, and {_ASKS}": (
+        "annotate describe summarise summarize tag"
+    ),
+    f"`dycoke ask VIDEO QUESTION --compare` compares two answers, and {_MEASURES}": "compare",
+    "a video's tokens are compressed while it is asked about, and no file is written: "
+    f"{_ASKS}": "compress",
+    _MEASURES: "benchmark evaluate measure test time",
+    "`dycoke eval --list` lists benchmarks": "benchmarks datasets presets",
+    "`dycoke ask VIDEO QUESTION --when` finds when it is true": "find search",
+    "`dycoke serve` answers requests, and has a page": "api gui server start ui web",
+    "nothing is trained; `dycoke tune` chooses a method": "finetune fit train",
+    "`dycoke doctor` shows what is installed": "check env status",
+    "`dycoke cache clear --all` empties the cache": "clean clear",
+    "`dycoke convert ANSWERS FILE.csv` makes a table": "export",
 }
+_COMMANDS = {word: advice for advice, words in _ADVICE.items() for word in words.split()}
 """Commands of other programs, and what does the same here."""
 
 _FLAGS = {
