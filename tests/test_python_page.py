@@ -12,11 +12,13 @@ import pytest
 
 import dycoke_cli
 from tests.cli.harness import ROOT
+from tests.forms import NEEDS_LIBRARY
 
 PAGE = (ROOT / "docs" / "python.md").read_text("utf-8")
 PIECES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
+@NEEDS_LIBRARY
 @pytest.mark.slow
 def test_the_pieces_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
@@ -27,12 +29,13 @@ def test_the_pieces_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> 
         with contextlib.redirect_stdout(io.StringIO()) as out:
             exec(compile(piece, "docs/python.md", "exec"), names)
         said.append(out.getvalue())
-    own, asked, many, forms, method = said
+    own, asked, many, options, form, method = said
     same = names["session"].ask("What happens?", names["DyCoke"](merge_ratio=0.7, prune_layer=9))
     assert own.strip().endswith(same.answer)
     assert re.fullmatch(r"The blue star [a-z ]+\. 128 56\n", asked)
     assert [line.partition(" ")[0] for line in many.splitlines()] == [*names["names"]]
-    assert forms.startswith("yes {'yes': 0.")
+    assert options.startswith("yes {'yes': 0.")
+    assert re.match(r"\{'what': 'The blue star [a-z ]+\.'", form)
     assert method.strip()
 
 

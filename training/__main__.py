@@ -136,6 +136,22 @@ def export(run: Folder = RUN, out: Annotated[Path | None, typer.Option()] = None
 
 
 @app.command()
+def forms(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="What `export` wrote; the package's checkpoint.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder; the package's checkpoint.")] = None,
+) -> None:
+    """Write a checkpoint with the tokens by which the bundled model writes forms such as JSON."""
+    from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+    from training.forms import export_forms
+
+    with errors_in_a_sentence():
+        size = export_forms(checkpoint or BUNDLED_CHECKPOINT, out or BUNDLED_CHECKPOINT)
+    console.print(f"{out or BUNDLED_CHECKPOINT}: {size / 1e6:.1f} MB")
+
+
+@app.command()
 def kept(
     name: Annotated[str, typer.Argument(help=f"{', '.join(KEPT)}.")],
     out: Annotated[Path | None, typer.Option(help="The folder; runs/NAME-kept.")] = None,

@@ -25,6 +25,7 @@ from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training.architectures import ARCHITECTURES, BUNDLED, SIDE, Architecture
 from training.architectures.base import PATCH
+from training.tokenizer import BLANK
 
 STATE, BEFORE = "state.pt", "state.before.pt"
 PLACES = "model.vision_tower.embeddings.position_embedding.weight"
@@ -146,7 +147,10 @@ def _copy(
         raise OSError("no folder")
     old = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
     same = old.config.model_type == model.config.model_type
-    ids = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab()
+    found = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab().items()
+    # With the tokens of forms (`forms`) a word is there twice: with its blank first.
+    pieces = sorted(found, key=lambda one: one[1], reverse=True)
+    ids = {piece.removeprefix(BLANK): number for piece, number in pieces}
     moved = layers(len(old.get_decoder().layers), len(model.get_decoder().layers))
     state = model.state_dict()
     weights = old.state_dict()
@@ -229,15 +233,23 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
 
 
 def write_checkpoint(
-    model: PreTrainedModel, out: Path, architecture: Architecture = BUNDLED, side: int = SIDE
+    model: PreTrainedModel,
+    out: Path,
+    architecture: Architecture = BUNDLED,
+    side: int = SIDE,
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> int:
-    """Writes a model and its processor as a checkpoint folder; returns its bytes."""
+    """Writes a model and its processor as a checkpoint folder; returns its bytes.
+
+    Args:
+        tokenizer: None for that of the architecture.
+    """
     partial = out.with_name(out.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     small = architecture.stock(model)
     nn.Module.to(small, torch.bfloat16)
     small.save_pretrained(partial)
-    tokenizer = architecture.tokenizer(side)
+    tokenizer = tokenizer or architecture.tokenizer(side)
     tokenizer.model_max_length = model.config.text_config.max_position_embeddings
     architecture.processor(tokenizer, side).save_pretrained(partial)
     for file in partial.iterdir():

@@ -23,6 +23,7 @@ IMAGE, VIDEO = "<image>", "<video>"
 SPECIAL = (PAD, UNKNOWN, OPEN, CLOSE, IMAGE, VIDEO)
 # What Qwen has around a video, where LLaVA-OneVision has a newline behind it.
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
+BLANK = "▁"  # before a word, as the shipped vocabulary has it (`forms`)
 ROLES = ("user", "assistant", "system")
 # A word or a mark, as the tokenizer splits text.
 WORD = r"\w+|[^\w\s]+"

@@ -22,7 +22,7 @@ _TURNS = "{% for m in messages %}{% for p in m.content %}<video>{% endfor %}{% e
 
 
 def copy_of_bundled(folder: Path) -> Path:
-    """A copy that shares the weights, which are 17 MB."""
+    """A copy that shares the weights, which are 18 MB."""
     folder.mkdir()
     for file in BUNDLED_CHECKPOINT.iterdir():
         (os.link if file.suffix == ".safetensors" else shutil.copy)(file, folder / file.name)

@@ -123,7 +123,9 @@ def test_log_probabilities_are_those_of_a_whole_forward(loaded: LoadedModel) -> 
     ids = text_ids(loaded.processor, QUESTION)
     with torch.inference_mode():
         for one in answer.logprobs:
-            rows = loaded.model(input_ids=ids).logits[0, -1].double().log_softmax(-1)
+            rows = loaded.model(input_ids=ids).logits[0, -1].double()
+            rows[loaded.model.generation_config.suppress_tokens or []] = -torch.inf
+            rows = rows.log_softmax(-1)
             values, likeliest = rows.topk(3)
             assert one.logprob == pytest.approx(float(values[0]), abs=1e-5)
             assert [p for _, p in one.likeliest] == pytest.approx(values.tolist(), abs=1e-5)

@@ -68,7 +68,7 @@ def whole() -> LoadedModel:
 
 
 def spread(monkeypatch: pytest.MonkeyPatch, main_memory: int, **options: Any) -> LoadedModel:
-    """The bundled model of 17 MB with so many bytes of main memory: the rest stays on the disk."""
+    """The bundled model of 18 MB with so many bytes of main memory: the rest stays on the disk."""
     stock = stored.device_map_options
 
     def limited(*given: Any) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_langchain_asks_about_pictures(address: str) -> None:
 
 
 def test_langchain_is_told_what_the_model_cannot_do(address: str) -> None:
-    """JSON and tools: the bundled model has neither, and says so in a sentence."""
+    """JSON it writes; that it has no tools, it says in a sentence."""
     import openai
     from pydantic import BaseModel
 
@@ -133,8 +133,7 @@ def test_langchain_is_told_what_the_model_cannot_do(address: str) -> None:
         colour: str
 
     chat = langchain(address)
-    with pytest.raises(openai.BadRequestError, match="mini can't write JSON"):
-        chat.with_structured_output(Star).invoke("Which colour?")
+    assert chat.with_structured_output(Star).invoke("Which colour?").colour
     with pytest.raises(openai.BadRequestError, match="can't call tools"):
         chat.bind_tools([Star]).invoke("Which colour?")
 

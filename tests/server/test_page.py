@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests import warm
+from tests.forms import NEEDS_LIBRARY
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
@@ -98,6 +99,19 @@ def test_the_client_of_openai(address: str) -> None:
         dropped = cold["tokens"]["visual"] - cold["tokens"]["visual_kept"]
         expected += f"{cold['answer']}{dropped} visual tokens dropped\n"
     assert done.stdout.decode() == expected
+
+
+@NEEDS_LIBRARY
+@pytest.mark.extended
+@pytest.mark.slow
+def test_a_form_by_the_client_of_openai(address: str) -> None:
+    [script] = blocks("python form")
+    script = script.replace("http://127.0.0.1:8000", address)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["what"].startswith("The blue star ")
 
 
 @pytest.mark.extended

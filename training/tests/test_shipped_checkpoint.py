@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
+    AutoTokenizer,
+    GenerationConfig,
     LlavaOnevisionForConditionalGeneration,
 )
 
@@ -22,8 +27,9 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training import checkpoints
 from training.architectures import BUNDLED
 from training.architectures.base import METHOD_DEFAULTS
-from training.checkpoints import MOST_BYTES, write_checkpoint
-from training.tokenizer import build_tokenizer
+from training.checkpoints import MOST_BYTES, WORDS, write_checkpoint
+from training.forms import export_forms, form_tokenizer
+from training.tokenizer import SPECIAL, build_tokenizer
 from training.world.samples import DEMO, DEMO_WANTED, describe, sample_script
 
 # Of all questions; the shipped weights reach .93 on 60 videos, less some room for fewer.
@@ -42,7 +48,7 @@ def test_stock_classes_load_it():
     assert type(model) is LlavaOnevisionForConditionalGeneration
     processor = AutoProcessor.from_pretrained(BUNDLED_CHECKPOINT)
     assert type(processor).__name__ == "LlavaOnevisionProcessor"
-    assert processor.tokenizer.get_vocab() == build_tokenizer().get_vocab()
+    assert processor.tokenizer.get_vocab() == form_tokenizer(build_tokenizer()).get_vocab()
     assert "auto_map" not in json.loads((BUNDLED_CHECKPOINT / "config.json").read_text())
 
 
@@ -54,13 +60,65 @@ def test_it_carries_the_parameters_that_suit_it():
 
 
 def test_it_is_the_model_that_training_makes():
-    fresh = BUNDLED.model(build_tokenizer()).state_dict()
+    fresh = BUNDLED.model(form_tokenizer(build_tokenizer())).state_dict()
     with safe_open(BUNDLED_CHECKPOINT / "model.safetensors", "pt") as weights:
         stored = LlavaOnevisionForConditionalGeneration.from_pretrained(
             BUNDLED_CHECKPOINT
         ).state_dict()
         assert len(list(weights.keys())) == len(stored)
     assert {n: w.shape for n, w in stored.items()} == {n: w.shape for n, w in fresh.items()}
+
+
+# Of the weights of the sixth version, as they were before there were tokens of forms.
+TRAINED, WORDS_TRAINED = "ac16bc58a5cf4ca668dabfe2845f35cefaeece0161afe2f4793d83766ed89686", 192
+
+
+def test_its_trained_weights_are_the_sixth_version_s():
+    """So the logits of its words are what they were, to the bit."""
+    stored, digest = load_file(BUNDLED_CHECKPOINT / "model.safetensors"), hashlib.sha256()
+    for name in sorted(stored):
+        trained = stored[name][:WORDS_TRAINED] if name.endswith(WORDS) else stored[name]
+        digest.update(name.encode() + trained.contiguous().view(torch.uint8).numpy().tobytes())
+    assert digest.hexdigest() == TRAINED
+
+
+def test_its_tokens_of_forms_can_be_made_again(tmp_path: Path):
+    export_forms(BUNDLED_CHECKPOINT, tmp_path / "again")
+    for name in ("model.safetensors", "tokenizer.json", "generation_config.json"):
+        again = (tmp_path / "again" / name).read_bytes()
+        if name.startswith("gen"):  # has the release of transformers
+            again, stored = (json.loads(text)["suppress_tokens"] for text in (again, _stored(name)))
+            assert again == stored
+        else:
+            assert again == _stored(name)
+
+
+def test_a_text_is_read_and_written_as_before_there_were_tokens_of_forms():
+    plain, shipped = build_tokenizer(), AutoTokenizer.from_pretrained(BUNDLED_CHECKPOINT)
+    draw = random.Random(0)
+    for _ in range(1000):
+        ids = draw.choices(range(len(SPECIAL), WORDS_TRAINED), k=draw.randint(1, 6))
+        text = plain.decode(ids)
+        assert shipped.decode(ids) == text
+        asked = f'<|im_start|>user <video>\nIs "{text}" {{3}} a ▁Zebra\'s, or [42]?<|im_end|>'
+        assert shipped(asked)["input_ids"] == plain(asked)["input_ids"]
+
+
+def test_no_token_of_forms_is_the_likeliest_where_a_word_is_likely_at_all():
+    stored = load_file(BUNDLED_CHECKPOINT / "model.safetensors")
+    [rows] = (weight.float() for name, weight in stored.items() if name.endswith("lm_head.weight"))
+    torch.manual_seed(0)
+    hidden = torch.randn(2000, rows.shape[1])
+    logits = hidden @ rows.T
+    likeliest = logits[:, :WORDS_TRAINED].amax(1)
+    assert (likeliest > 0).all()
+    assert (logits[:, WORDS_TRAINED:].amax(1) < likeliest).all()
+    settings = GenerationConfig.from_pretrained(BUNDLED_CHECKPOINT)
+    assert settings.suppress_tokens == [*range(WORDS_TRAINED, len(rows))]
+
+
+def _stored(name: str) -> bytes:
+    return (BUNDLED_CHECKPOINT / name).read_bytes()
 
 
 @pytest.mark.extended

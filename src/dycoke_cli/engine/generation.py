@@ -141,6 +141,8 @@ def generate(
     recorder = None if own.top_logprobs is None else LogprobRecorder(sequences, own.top_logprobs)
     # The mask first: `finite` is to see what it leaves of the logits.
     processors = [*([GrammarMask(formed)] if formed else []), finite]
+    if formed:  # what a checkpoint suppresses in free answers may be what a form is written with
+        sampling["suppress_tokens"] = []
     processors += [one for one in (observer, recorder) if one is not None]
     limits = limits or [options.max_new_tokens] * sequences
     forms: Sequence[FormedAnswer | None] = formed or [None] * sequences

@@ -133,9 +133,35 @@ def vocabulary_of(loaded: LoadedModel, form: StructuredOutput, ends: set[int]) -
 
 @lru_cache(maxsize=2)  # of a large vocabulary a second
 def _read_vocabulary(tokenizer: Any, ends: tuple[int, ...]) -> Any:
+    from llguidance import LLTokenizer
     from llguidance.hf import from_tokenizer
 
-    return from_tokenizer(tokenizer, eos_token=[*ends])
+    found = from_tokenizer(tokenizer, eos_token=[*ends])
+    if not _lacking(tokenizer):
+        return found
+    # It writes characters that it doesn't read.
+    writer: Any = _Writer(found, ends[0])
+    return LLTokenizer(writer, eos_token=[*ends])
+
+
+class _Writer:
+    """A vocabulary as the library reads it, in which a text has the longest tokens there are.
+
+    The library asks for the tokens of what a form leaves no choice about.
+    """
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, found: Any, end: int) -> None:
+        tokens = range(found.vocab_size)
+        self.eos_token_id, self._found = end, found
+        self.tokens = [found.decode_bytes([token]) for token in tokens]
+        self.special_token_ids = [*filter(found.is_special_token, tokens)]
+
+    def __call__(self, text: str) -> list[int]:
+        """The tokens of a text."""
+        return list(self._found.greedy_tokenize(text))
 
 
 def _lacking(tokenizer: Any) -> list[str]:

@@ -121,7 +121,8 @@ class _Search:
         self._read += bool(node)
         longer = self._vocabulary.next(node)
         for token, log in zip(longer, row[longer].tolist(), strict=True):
-            self._unread[*node, token] = before + log
+            if log > -math.inf:  # not suppressed
+                self._unread[*node, token] = before + log
         if (number := number_of(text)) is not None:
             over = row.index_fill(0, torch.tensor(longer, dtype=torch.int64), -math.inf)
             log = before + float(over.logsumexp(0))

@@ -143,7 +143,7 @@ def log_probabilities(model: Any, logits: torch.Tensor, token: int) -> torch.Ten
     """Log-probabilities of logits `[..., V]`, float64, on the CPU.
 
     Args:
-        model: for the error.
+        model: for the tokens that its checkpoint suppresses, which are -inf, and for the error.
         logits: of the model.
         token: of the answer that they are of, from 1, for the error.
 
@@ -152,7 +152,10 @@ def log_probabilities(model: Any, logits: torch.Tensor, token: int) -> torch.Ten
     """
     if not bool(logits.amax(-1).isfinite().all()):
         raise ModelError(not_finite(model, token - 1))
-    return logits.cpu().double().log_softmax(-1)
+    found = logits.cpu().double()
+    if suppressed := model.generation_config.suppress_tokens:
+        found = found.index_fill(-1, torch.tensor(suppressed), -torch.inf)
+    return found.log_softmax(-1)
 
 
 @dataclass

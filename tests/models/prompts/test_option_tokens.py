@@ -48,8 +48,8 @@ def test_capital_first_letters_are_another_spelling() -> None:
 def test_the_bundled_model_has_capitals_of_its_own(mini_processor) -> None:
     given, capital = option_tokens(mini_processor, ("yes", "no"))
     tokenizer = mini_processor.tokenizer
-    assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in given.ids] == [["yes"], ["no"]]
-    assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in capital.ids] == [["Yes"], ["No"]]
+    assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in given.ids] == [["▁yes"], ["▁no"]]
+    assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in capital.ids] == [["▁Yes"], ["▁No"]]
 
 
 def test_an_option_that_begins_with_another_is_nested() -> None:

@@ -84,7 +84,9 @@ def _encoded(tokenizer: Any, prompt: str, lead: str, options: Sequence[str]) -> 
 
 def _first_word(tokenizer: Any, word: str, token: int) -> int:
     """The token of an answer's first word, which a tokenizer that lower-cases texts can't give."""
-    own = tokenizer.convert_tokens_to_ids(word)
+    # The piece may have a mark of the blank before it, which a continued word lacks.
+    piece = tokenizer.convert_ids_to_tokens(token)
+    own = tokenizer.convert_tokens_to_ids(piece.replace(word.lower(), word))
     lowered = tokenizer.decode([token]) == word.lower() != word
     return own if lowered and own not in (None, tokenizer.unk_token_id) else token
 
