@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -37,6 +39,22 @@ def test_the_pieces_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> 
     assert options.startswith("yes {'yes': 0.")
     assert re.match(r"\{'what': 'The blue star [a-z ]+\.'", form)
     assert method.strip()
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_the_types_of_the_pieces_are_known(tmp_path: Path) -> None:
+    """By pyright's strict mode. What transformers exports has types that are partly unknown."""
+    pytest.importorskip("pyright", reason="the extra dev has pyright")
+    stock = "from transformers import AutoModelForImageTextToText, AutoProcessor\n"
+    page = "\n".join(PIECES)
+    assert page.count(stock) == 1
+    opaque = "from typing import Any\n\n\ndef stock() -> Any: ...\n\n\n"
+    opaque += "AutoModelForImageTextToText = AutoProcessor = stock()\n"
+    (tmp_path / "page.py").write_text("# pyright: strict\n" + page.replace(stock, opaque), "utf-8")
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "page.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("0 errors"), done.stdout + done.stderr
 
 
 def test_names_that_stay_are_exported() -> None:
