@@ -139,3 +139,6 @@ def test_another_number_is_another_clip() -> None:
     Path("clip_0012.mp4").write_bytes(b"")
     assert "check the spelling" in run_here("ask", "clip_0013.mp4", "What is it?").err
     assert "did you mean clip_0012.mp4?" in run_here("ask", "clp_0012.mp4", "What is it?").err
+    assert "did you mean holiday.mp4?" in run_here("ask", "holiday.mov", "What is it?").err
+    # The names of a letter are all alike.
+    assert "check the spelling" in run_here("ask", "footage/c.mp4", "What is it?").err

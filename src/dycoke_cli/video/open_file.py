@@ -21,6 +21,7 @@ _ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]+:/|www\.|(m\.)?youtube\.com/|youtu\.be/|vimeo\.com/", re.IGNORECASE
 )
 _DIGITS = re.compile(r"\d+")
+_SHORTEST = 3  # letters of a name that can be mistyped and still be known
 _MOST_NAMES = 2_000  # of a folder, among which a mistyped one is looked for
 _STREAM = re.compile(
     r"(rtsps?|rtmp\w*|rtp|srt|udp|mmsh?|rist):/|https?:/.*\.(m3u8|mpd)\b", re.IGNORECASE
@@ -74,23 +75,27 @@ def open_file(
 def nearest(path: str) -> str | None:
     """Question after the video, picture or folder that a mistyped path must mean; None without."""
     folder, name = os.path.split(path)
-    numbers = _DIGITS.findall(os.path.splitext(name)[0])
+    stem, suffix = os.path.splitext(name)
+    if len(stem) < _SHORTEST:
+        return None
     try:
         with os.scandir(folder or os.curdir) as entries:
-            # Another number is another clip, and no typing error.
-            names = [
+            files = [
                 entry.name
                 for entry in islice(entries, _MOST_NAMES)
-                if _DIGITS.findall(os.path.splitext(entry.name)[0]) == numbers
-                and not entry.name.startswith(".")
+                if not entry.name.startswith(".")
                 and (is_video(entry.name) or is_picture(entry.name) or is_folder(entry))
             ]
     except (OSError, ValueError):
         return None
-    near = closest(name, sorted(names))
-    if near is None or near == name:
-        return None
-    return f"did you mean {display_name(os.path.join(folder, near))}?"
+    # Of one name, that with the same suffix comes last, and stays.
+    by_stem = {
+        os.path.splitext(one)[0]: one for one in sorted(files, key=lambda one: one.endswith(suffix))
+    }
+    # Another number is another clip, and no typing error.
+    numbers = _DIGITS.findall(stem)
+    near = closest(stem, sorted(one for one in by_stem if _DIGITS.findall(one) == numbers))
+    return near and f"did you mean {display_name(os.path.join(folder, by_stem[near]))}?"
 
 
 def advice_on_address(path: str) -> str | None:
