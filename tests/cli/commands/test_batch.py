@@ -109,9 +109,8 @@ def test_a_suffix_that_is_not_written_is_refused_before_anything_is_read(
 ) -> None:
     run = batch(tmp_path / "no such folder", "What?", "--out", f"{tmp_path}/{name}")
     assert (run.code, run.out) == (2, "")
-    assert run.err.endswith(
-        ".jsonl, .ndjson, .csv, .srt, .vtt, .edl, .markers.csv, .ffmeta or .chapters.txt\n"
-    )
+    suffixes = ".jsonl, .ndjson, .csv, .srt, .vtt, .edl, .markers.csv, .ffmeta or .chapters.txt"
+    assert f"name a file that ends in {suffixes}, as in --out {tmp_path}" in run.err
     assert [*tmp_path.iterdir()] == []
 
 
