@@ -174,7 +174,9 @@ def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
     return [LinearShape(inputs, outputs, number, dtype) for number in tokens]
 
 
-def measured(shapes: Iterable[Shape], quantized: bool, limit_s: float | None = None) -> Times:
+def measured(
+    shapes: Iterable[Shape], quantized: bool, limit_s: float | None = None, *, rough: bool = False
+) -> Times:
     """Milliseconds of each kernel by shape: cached times, and new ones within the time limit.
 
     An overloaded machine isn't measured, because wrong times would stay in the cache. Processes
@@ -183,10 +185,12 @@ def measured(shapes: Iterable[Shape], quantized: bool, limit_s: float | None = N
     Args:
         quantized: whether to time 8-bit linear layers, too.
         limit_s: time limit in seconds; None is `LIMIT_S`.
+        rough: whether an overloaded machine is measured, too; its times aren't stored.
     """
     machine, wanted = Processor.here(), list(shapes)
     times = machine.read()
-    if not _missing(wanted, times, quantized) or is_overloaded():
+    overloaded = is_overloaded()
+    if not _missing(wanted, times, quantized) or (overloaded and not rough):
         return times
     with _exclusively(machine):
         times = machine.read()  # another process may have added some meanwhile
@@ -194,8 +198,9 @@ def measured(shapes: Iterable[Shape], quantized: bool, limit_s: float | None = N
         for shape in _missing(wanted, times, quantized):
             if time.perf_counter() < until and (found := time_kernels(shape, quantized, until)):
                 times[str(shape)] = found
-        with contextlib.suppress(OSError, RuntimeError):  # the next run measures again
-            machine.write(times)
+        if not overloaded:
+            with contextlib.suppress(OSError, RuntimeError):  # the next run measures again
+                machine.write(times)
     return times
 
 

@@ -21,7 +21,7 @@ from dycoke_cli.compression.registry import described, symbols
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory.cost import clip_tokens, config_of
 from dycoke_cli.engine.memory.cost_model import NO_VISION, CostModel, smaller_model, smaller_weights
-from dycoke_cli.engine.memory.expected_time import UNFINISHED
+from dycoke_cli.engine.memory.expected_time import BUSY, UNFINISHED
 from dycoke_cli.engine.memory.fit import (
     SECONDS_RESERVE,
     Budget,
@@ -188,7 +188,9 @@ class Fitting:
         asked, ideal = self.asked.count, min(self.settings, key=lambda one: one.loss)
         chosen = f"--fit {self.given}: {self._named(choice)} ({self._taken(choice.costs)})"
         if self.given.seconds is not None and not self._is_timed(choice):
-            chosen += ", estimated: the model wasn't timed here yet"
+            rates = self.models[choice.setting.loading].facts.rates
+            why = BUSY if rates and rates.rough else "the model wasn't timed here yet"
+            chosen += f", estimated: {why}"
         if (choice.setting, choice.frames) == (ideal, asked):
             return f"{chosen}; nothing has to be reduced"
         costs = self.costs(ideal, asked)

@@ -337,7 +337,7 @@ def test_a_step_takes_no_less_than_reading_its_weights(monkeypatch: pytest.Monke
     [
         ({}, Target("cuda", 10**12), "for this machine's CPU alone"),
         ({"quantize": "int4"}, HERE, "bitsandbytes"),
-        ({}, HERE, "more processes want to run"),
+        ({}, HERE, "the machine is busy, and not all kernels were timed"),
     ],
 )
 def test_why_there_are_no_seconds(
@@ -348,6 +348,30 @@ def test_why_there_are_no_seconds(
     found = cost("mini", target=target, **options)
     assert found.seconds is None is found.seconds_uncompressed
     assert why in str(found.no_seconds)
+
+
+def test_a_busy_machine_is_measured_roughly_until_it_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel_rates, "MEASURING_S", 20.0)
+    taken = {"stock": 2.0, "own": 2.0, "packed": 2.0}
+    monkeypatch.setattr(choice, "time_kernels", lambda *_: taken)
+    for module in (choice, kernel_rates, model_facts):
+        monkeypatch.setattr(module, "is_overloaded", lambda: True)
+    rough = cost("mini")
+    assert rough.seconds is not None
+    assert rough.no_seconds is None
+    assert "the machine is busy, so the time is rough" in rough.warnings
+    assert processor.Processor.here().read() == {}  # wrong times don't stay
+    assert cost("mini") == rough
+    for module in (choice, kernel_rates, model_facts):
+        monkeypatch.setattr(module, "is_overloaded", lambda: False)
+    taken = {"stock": 1.0, "own": 1.0, "packed": 1.0}
+    found = cost("mini")
+    assert found.seconds is not None
+    assert found.seconds.prefill == pytest.approx(rough.seconds.prefill / 2)
+    assert not {"the machine is busy, so the time is rough"} & {*found.warnings}
+    assert len(processor.Processor.here().read()) > 0
 
 
 @pytest.mark.slow

@@ -178,7 +178,8 @@ def ask(
                 request = planned.applied(choice)
                 if not quiet:
                     render.note(planned.report(choice).reason)
-            show_cost(cost_of_video(files[0], request, memory, longest), as_json)
+            _, cost = cost_of_video(files[0], request, memory, longest)
+            show_cost(cost, as_json)
             return
         questions = question_input.collect(question, more, *videos)
         if follow_up and len(questions) < 2:

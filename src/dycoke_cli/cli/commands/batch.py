@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dycoke_cli.cli import output, pages
+from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
@@ -23,7 +23,7 @@ from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, Serv
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import quoted
-from dycoke_cli.errors import DycokeError, UsageError, VideoError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.unicode import display_name
@@ -229,7 +229,12 @@ def batch(
         )
         group_size = 1
     if estimate:
-        _estimate(inputs.groups, request, memory)
+        if compare:
+            raise UsageError("--estimate is for one answer: leave out --compare")
+        from dycoke_cli.cli.commands.estimate import show_costs
+
+        with BatchView(quiet) as view:
+            show_costs(inputs.groups, request, memory, view)
         return
     of_parts = parts.every is not None and not parts.when
     of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)
@@ -431,28 +436,3 @@ def check_subtitles(videos: Sequence[Footage], wanted: str | None) -> None:
             f"--subtitles {display_name(wanted)} belongs to one video, and there are "
             f"{len(videos)}: --subtitles auto finds the file of each"
         )
-
-
-def _estimate(groups: Iterable[Sequence[Ask]], request: Request, memory: str | None) -> None:
-    """Print an object per video: the estimated cost of an answer, or an error."""
-    from dycoke_cli.answer.json_schema import to_dict
-    from dycoke_cli.cli.commands.estimate import cost_of_video
-    from dycoke_cli.engine.memory.cost import SCHEMA
-
-    failed = False
-    # Several groups may be about one video, of whose questions the longest counts.
-    longest: dict[Footage, str] = {}
-    for group in groups:
-        video = group[0].videos[0]
-        texts = (ask.question for ask in group)
-        longest[video] = max(longest.get(video, ""), *texts, key=len)
-    for video, question in longest.items():
-        try:
-            cost = cost_of_video(video.path, request, memory, question)
-            document = to_dict(replace(cost, video=video.name))
-        except VideoError as error:
-            failed = True
-            document = output.error_document(SCHEMA, error, video=video.name)
-        output.write_json(document)
-    if failed:
-        raise typer.Exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +15,7 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
+from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
@@ -204,7 +205,7 @@ class Checking:
 
 BRIEF = """
     --prompt --trigger --max-words --check --drop-below --format --out --out-dir --overwrite
-    --dry-run --model
+    --dry-run --estimate --model
 """
 
 
@@ -233,6 +234,8 @@ def caption(
     no_server: NoServer = False,
     server: ServerFlags,
     requests: Requests = REQUESTS,
+    estimate: Estimate = False,
+    memory: Memory = None,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
@@ -275,6 +278,11 @@ def caption(
         )
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, subtitles)
+    check_memory(memory, estimate)
+    if estimate and check is not None:
+        raise UsageError("--estimate can't count the questions of --check; leave out --check")
+    if estimate:
+        where = replace(where, dry_run=True)  # nothing is written
     with ExitStack() as stack:
         view = stack.enter_context(CaptionView(quiet))
         files = _files(stack, places, videos, where, context)
@@ -292,6 +300,16 @@ def caption(
             elif overwrite:
                 wanted.append(video)
         skipped = len(videos) - len(wanted) - edited
+        if estimate:
+            from dycoke_cli.cli.commands.estimate import show_costs
+
+            show_costs(
+                [[Ask(question_about(one, prompt), request, (one,))] for one in wanted],
+                request,
+                memory,
+                view,
+            )
+            return
         if where.dry_run:
             for video in wanted:
                 path, entry = files.place(video)

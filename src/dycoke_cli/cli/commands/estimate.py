@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -14,28 +18,46 @@ from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import naming, speaking_of_flags
-from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
+from dycoke_cli.cli.render.units import (
+    Quantity,
+    column,
+    count,
+    counted,
+    flops,
+    seconds,
+    share,
+    size,
+)
 from dycoke_cli.compression.registry import restore, symbols
-from dycoke_cli.errors import UsageError
+from dycoke_cli.engine.memory.expected_time import BUSY
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.models.catalog import find
 from dycoke_cli.request import Request
 from dycoke_cli.resources import parse_size
-from dycoke_cli.unicode import one_line
+from dycoke_cli.unicode import display_name, one_line
 
 if TYPE_CHECKING:
+    from dycoke_cli.ask import Ask, Footage
+    from dycoke_cli.cli.render.view import View
     from dycoke_cli.engine.memory.cost import Cost
     from dycoke_cli.video.clip import FramePlan
     from dycoke_cli.video.pictures import Source
 
 _SIZE, _FLOPS, _SECONDS = (partial(Quantity, shown=unit) for unit in (size, flops, seconds))
 _USUAL_SIZE = (224, 224)
+_WHOLE = 62  # columns of a terminal from which a table of costs has all of its own
+_ROWS = 20  # videos that it lists
+_MOST_OF_UNIT = 90
+# Shortest and longest time over the predicted one. Of an idle machine as measured (docs/speed.md:
+# predictions are 0.85 to 1.21 times the measured time of a stage); of a busy one as supposed.
+_ERROR, _ROUGH = (1 / 1.21, 1 / 0.85), (0.5, 2.0)
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 
 
 def cost_of_video(
     video: Source, request: Request, memory: str | None = None, question: str | None = None
-) -> Cost:
-    """Estimate the cost of an answer about a video, without decoding frames.
+) -> tuple[FramePlan, Cost]:
+    """Plan the frames of a video, and estimate the cost of an answer, without decoding them.
 
     Args:
         memory: memory of the device, as `--memory` takes it; None for the free memory.
@@ -47,7 +69,7 @@ def cost_of_video(
         raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
     plan = plan_of_video(video, request)
     name = video if isinstance(video, str) else video[0]
-    return cost_of_frames(
+    return plan, cost_of_frames(
         request, len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s, question
     )
 
@@ -174,6 +196,130 @@ def _table(estimated: Cost) -> Group:
         Text(_verdict(estimated)),
         Text(notes, style="dim"),
     )
+
+
+@dataclass(frozen=True)
+class VideoCost:
+    """Cost of the answers about one video."""
+
+    name: str
+    questions: int
+    length_s: float  # of the video
+    cost: Cost  # of the longest question's answer
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens at prefill, of all answers."""
+        return self.questions * self.cost.tokens.visual_kept
+
+    @property
+    def seconds(self) -> tuple[float, float] | None:
+        """At least (answers of one token) and at most (of max_new_tokens); None if unknown."""
+        predicted = self.cost.seconds
+        if predicted is None or predicted.vision is None:
+            return None
+        least = predicted.vision + self.questions * predicted.prefill
+        most = least + self.questions * predicted.decode
+        fast, slow = _ROUGH if BUSY in self.cost.warnings else _ERROR
+        return fast * least, slow * most
+
+
+def show_costs(
+    groups: Iterable[Sequence[Ask]], request: Request, memory: str | None, view: View
+) -> None:
+    """Show what a run would take: on a terminal a table, in a pipe a JSON object per video."""
+    longest: dict[Footage, list[str]] = {}  # several groups may be about one video
+    for group in groups:
+        longest.setdefault(group[0].videos[0], []).extend(ask.question for ask in group)
+    from dycoke_cli.engine.memory.cost import SCHEMA
+
+    shown, found, failures = sys.stdout.isatty(), list[VideoCost](), list[str]()
+    for number, (video, questions) in enumerate(longest.items(), 1):
+        if shown:
+            view.stage("check", number, len(longest))
+        try:
+            plan, cost = cost_of_video(video.path, request, memory, max(questions, key=len))
+        except VideoError as error:
+            failures.append(str(error))
+            if not shown:
+                output.write_json(output.error_document(SCHEMA, error, video=video.name))
+            continue
+        cost = replace(cost, video=video.name)
+        found.append(VideoCost(video.name, len(questions), plan.info.duration_s or 0.0, cost))
+        if not shown:
+            output.write_json(to_dict(cost))
+    view.stop()
+    for sentence in failures if shown else ():
+        view.failed(sentence)
+    if shown and found:
+        render.to_stdout(costs_table(found, render.stdout_console().width))
+    if failures:
+        raise typer.Exit(1)
+
+
+def costs_table(found: Sequence[VideoCost], width: int) -> Group:
+    """Table of what the answers about videos would take, with a total.
+
+    Args:
+        width: columns of the terminal; a narrow one has fewer columns.
+    """
+    narrow = width < _WHOLE
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, show_footer=True)
+    worst = max((one.cost for one in found), key=lambda cost: cost.bytes.peak)
+    length, tokens = sum(one.length_s for one in found), sum(one.tokens for one in found)
+    files = counted(len(found), "file")
+    table.add_column("File", files, no_wrap=True, overflow="ellipsis", max_width=width - 26)
+    rows = [[Text(display_name(one.name)) for one in found]]
+
+    def add(heading: str, footer: str, cells: Iterable[str]) -> None:
+        table.add_column(heading, footer, justify="right", no_wrap=True)
+        rows.append([Text(cell) for cell in cells])
+
+    add("Length", spelled(length), (spelled(one.length_s) for one in found))
+    if not narrow:
+        add("Tokens", count(tokens), (count(one.tokens) for one in found))
+    add("Time", _range(found), (_range([one]) for one in found))
+    if not narrow:
+        peaks = (size(one.cost.bytes.peak) for one in found)
+        add("Memory", size(worst.bytes.peak), peaks)
+    for row in list(zip(*rows, strict=True))[:_ROWS]:
+        table.add_row(*row)
+    if len(found) > _ROWS:
+        table.add_row(f"… {count(len(found) - _ROWS)} more")
+    sentences = [
+        f"{files}, {spelled(length)} of video, {count(tokens)} visual tokens: "
+        f"{_range(found)}, {size(worst.bytes.peak)} of memory. {_verdict(worst)}",
+    ]
+    if any(BUSY in one.cost.warnings for one in found):
+        sentences.append(f"{BUSY[0].upper()}{BUSY[1:]}.")
+    if worst.no_seconds is not None:
+        sentences.append(f"The time isn't known: {worst.no_seconds}.")
+    notes = (
+        f"{one_line(worst.model)}, {worst.dtype}, {_DEVICES[worst.device]}, "
+        f"{restore(worst.method).title}. Time from this machine's measured kernels, for answers of "
+        f"1 to {count(worst.max_new_tokens)} tokens, without loading the model and reading files."
+    )
+    return Group(table, *map(Text, sentences), Text(notes, style="dim"))
+
+
+def _range(found: Sequence[VideoCost]) -> str:
+    """The time that answers take together."""
+    seconds = [one.seconds for one in found]
+    if None in seconds:
+        return "–"
+    least, most = (sum(times) for times in zip(*filter(None, seconds), strict=True))
+    low, high = spelled(least), spelled(most)
+    (first, unit), other = low.split(" "), high.split(" ")
+    return high if low == high else f"{first if unit == other[1] else low} to {high}"
+
+
+def spelled(seconds: float) -> str:
+    """A duration as people say it: "45 s", "12 min", "2.4 h"."""
+    for unit, of_unit in (("s", 1), ("min", 60)):
+        if round(seconds / of_unit) < _MOST_OF_UNIT:
+            value = seconds / of_unit
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds / 3600:,.1f} h"
 
 
 def _windows(windows: ReportedWindows) -> str:

@@ -14,7 +14,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.pool import HELD, PART
 from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
-from dycoke_cli.engine.memory.expected_time import StageTimes, read_stage_times
+from dycoke_cli.engine.memory.expected_time import BUSY, StageTimes, read_stage_times
 from dycoke_cli.engine.memory.fit import Budget, EstimatedSeconds, Setting, StageCosts, least_loss
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts, stage_times_file
 from dycoke_cli.errors import UsageError
@@ -416,7 +416,7 @@ class CostModel:
         return EstimatedContext(length, needed, length is None or needed <= length)
 
     def warnings(self, clip: ClipTokens, kept: int, times_s: Sequence[float]) -> tuple[str, ...]:
-        """Sentences about what is seen of the video, how it is kept, and untrained positions."""
+        """Sentences about what is seen of the video, how it is kept, positions, and rough times."""
         length, beyond = self.context(clip, kept).length, None
         if self._family.counts_tokens and length is not None:
             renumbers = self.method.renumbers
@@ -424,7 +424,8 @@ class CostModel:
             beyond = positions_warning(last, length, self.source.name, renumbers)
         emulated = self._emulated and self._emulated.warning()
         kept_whole = None if self._resizes or not self._frame_bytes else _KEPT_WHOLE
-        sentences = (frames_warning(times_s), beyond, emulated, kept_whole)
+        rough = BUSY if self.facts.rates is not None and self.facts.rates.rough else None
+        sentences = (frames_warning(times_s), beyond, emulated, kept_whole, rough)
         return tuple(sentence for sentence in sentences if sentence)
 
     def read(self, method: BoundMethod, kept: int) -> float:

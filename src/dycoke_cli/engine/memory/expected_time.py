@@ -18,12 +18,11 @@ from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.storage.cache_folder import write_whole
 from dycoke_cli.storage.output_file import read_own
 
-MEASURING_S = 1.0
+MEASURING_S = 5.0
 """After so long an estimate times no further kernel."""
-BUSY = (
-    "more processes want to run than there are CPUs, so times that are measured now would mislead; "
-    "ask again later"
-)
+BUSY = "the machine is busy, so the time is rough"
+"""Warning of an estimate whose times were measured meanwhile, and aren't stored."""
+TOO_BUSY = f"the machine is busy, and not all kernels were timed within {MEASURING_S:g} s"
 UNFINISHED = (
     f"not all kernels were timed within {MEASURING_S:g} s; the next estimate times the rest"
 )
@@ -49,6 +48,7 @@ class Rates:
     logits: float  # of one token
     step: float  # linear layers of a decoding step
     attended: float  # its attention, for each token attended to
+    rough: bool = False  # whether the machine was busy while they were measured
 
     def vision(self, frames: int, patches: int, together: int) -> float | None:
         """Seconds of the vision tower."""

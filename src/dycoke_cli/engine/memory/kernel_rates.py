@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from dycoke_cli.engine.memory.expected_time import (
-    BUSY,
     MEASURING_S,
+    TOO_BUSY,
     UNFINISHED,
     Rates,
     causal_scores,
@@ -52,7 +52,7 @@ BY_OTHERS = "layers that bitsandbytes or the checkpoint itself quantizes aren't 
 def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
     """Times of a model's parts, or a sentence that says why they aren't known.
 
-    Kernels that weren't timed yet are, within `MEASURING_S`.
+    Kernels that weren't timed yet are, within `MEASURING_S`; on an overloaded machine roughly.
 
     Args:
         model: on the meta device, in the dtype that it would have.
@@ -71,13 +71,19 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
     wanted = [*dict.fromkeys(every)]
     times = measured(wanted, rounded, MEASURING_S)
 
-    choice = _choice(model, options)
+    choice = _choice(model, options)  # by the times that are stored, as loading does
     kernels = _kernels_of(layers, choice)
     needed = [(s, kernels[layer.name]) for layer in layers for s in (*layer.shapes, streamed)]
-    if not all(kernel in times.get(str(shape), {}) for shape, kernel in needed) or not all(
-        str(shape) in times for shape in wanted
-    ):
-        return BUSY if is_overloaded() else UNFINISHED
+
+    def whole(times: Times) -> bool:
+        timed = all(kernel in times.get(str(shape), {}) for shape, kernel in needed)
+        return timed and all(str(shape) in times for shape in wanted)
+
+    rough = not whole(times) and is_overloaded()
+    if rough:
+        times = measured(wanted, rounded, MEASURING_S, rough=True)
+    if not whole(times):
+        return TOO_BUSY if rough else UNFINISHED
 
     def token_s(part: str) -> float:
         """Of a token among many, in the linear layers of a part of the model."""
@@ -118,6 +124,7 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
         step=step_s("decoder") + logits,
         # Keys and values are read once per step, so reading memory is a lower bound.
         attended=max(sizes.layers * score_s(DECODE, ATTENDED[DECODE]), sizes.kv * number_s),
+        rough=rough,
     )
 
 

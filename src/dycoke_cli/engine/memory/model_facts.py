@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.json_schema import from_dict, to_dict
-from dycoke_cli.engine.memory.expected_time import BUSY, UNFINISHED, Rates
+from dycoke_cli.engine.memory.expected_time import TOO_BUSY, UNFINISHED, Rates
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.on_disk import StoredConfig
@@ -54,8 +54,9 @@ def model_facts(
     with contextlib.suppress(OSError, ValueError, RecursionError):
         text = read_own(_file(stored, loading, device))
         kept: ModelFacts = from_dict(ModelFacts, json.loads(text))
-        # A file without times because of a moment's load is made anew, once the machine is free.
-        if kept.untimed not in (BUSY, UNFINISHED) or is_overloaded():
+        # Rough times are measured again once the machine is free, missing ones at once.
+        rough = kept.rates is not None and kept.rates.rough
+        if kept.untimed not in (TOO_BUSY, UNFINISHED) and not (rough and not is_overloaded()):
             return kept
     made = _made(source, stored, loading, device)
     with contextlib.suppress(OSError, RuntimeError):  # the next one makes it again

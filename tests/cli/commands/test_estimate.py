@@ -1,0 +1,100 @@
+"""The table of `batch --estimate` and `caption --estimate`: sums, range, widths."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dycoke_cli.cli.commands.estimate import VideoCost, cost_of_frames, costs_table, spelled
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory.expected_time import BUSY
+from dycoke_cli.engine.memory.fit import EstimatedSeconds
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.video.sampling import Sampling
+from tests.cli.harness import CLIP, REAL, run_here, run_in_terminal
+
+
+@pytest.fixture(scope="module")
+def costs() -> list[VideoCost]:
+    """Of 25 files: a question about each, two about the last, in seconds that are set."""
+    request = Request("mini", LoadOptions("cpu"), Sampling(), DyCoke(), GenerationOptions())
+    cost = replace(
+        cost_of_frames(request, 32, 64, 64, memory="8GB"),
+        seconds=EstimatedSeconds(vision=10.0, prefill=5.0, decode=20.0),
+        no_seconds=None,
+        warnings=(),
+    )
+    names = [f"a rather long folder/clip {number}.mp4" for number in range(25)]
+    return [VideoCost(name, 2 if name == names[-1] else 1, 600.0, cost) for name in names]
+
+
+def shown(costs: list[VideoCost], width: int) -> list[str]:
+    stream = io.StringIO()
+    Console(width=width, file=stream).print(costs_table(costs, width))
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_one_table_with_a_total(costs: list[VideoCost], width: int) -> None:
+    lines = shown(costs, width)
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    kept = costs[0].cost.tokens.visual_kept
+    # 25 · 10 s of vision, 26 · 5 s of prefill, and up to 26 · 20 s of decoding.
+    least, most = 380 / 1.21, 900 / 0.85
+    whole = f"{least / 60:.1f} to {most / 60:.0f} min"
+    assert f"25 files, 4.2 h of video, {26 * kept:,} visual tokens: {whole}, " in text
+    assert "Fits main memory (8 GB)." in text
+    assert "… 5 more" in text
+    assert sum("10 min" in line for line in lines) == 20
+    assert ("Tokens" in text) == (width >= 80)
+
+
+def test_a_busy_machine_and_times_that_are_not_known(costs: list[VideoCost]) -> None:
+    busy = [replace(costs[0], cost=replace(costs[0].cost, warnings=(BUSY,)))]
+    text = " ".join(shown(busy, 120))
+    assert "The machine is busy, so the time is rough." in text
+    assert "7.5 to 70 s" in text
+    why = "they are predicted for this machine's CPU alone"
+    unknown = [replace(costs[0], cost=replace(costs[0].cost, seconds=None, no_seconds=why))]
+    text = " ".join(shown(unknown, 120))
+    assert f"The time isn't known: {why}." in text
+    assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (45, "45 s"), (89.4, "89 s"), (720, "12 min"), (8640, "2.4 h")],
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert spelled(seconds) == words
+
+
+@pytest.mark.slow
+def test_captions_that_are_missing_are_estimated_and_nothing_is_written(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(CLIP, tmp_path / name)
+    (tmp_path / "a.txt").write_text("A caption.\n")
+    (tmp_path / "torn.mp4").write_bytes(b"")
+    command = ("caption", tmp_path, "--frames", "4", "--estimate")
+    run = run_here(*command)
+    assert run.code == 1
+    assert [Path(one["video"]).name for one in run.objects] == ["b.mp4", "torn.mp4"]
+    assert run.objects[0]["tokens"]["visual"] == 4 * 16
+    environment = {"COLUMNS": "80", "NO_COLOR": "1"}
+    code, seen, _ = run_in_terminal(REAL, *command, environment=environment)
+    text = " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode()).split())
+    assert (code, text.count("(0 bytes)"), text.count("1 file,")) == (1, 1, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.mp4", "a.txt", "b.mp4", "torn.mp4",
+    ]  # fmt: skip
+    run = run_here(*command, "--check")
+    assert (run.code, "leave out --check" in run.err) == (2, True)
