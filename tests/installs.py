@@ -130,7 +130,8 @@ class Environment:
         """Install the newest release of all that is optional, beside what is installed."""
         with timed("install extras"):
             self._install(f"dycoke-cli[{','.join(EXTRAS)}] @ {wheel.as_uri()}", PLUGIN, "llm")
-            self._install("--no-deps", "lmms-eval")  # which asks for an av that is too old
+            # It asks for too old an av, and imports a private part of filelock that 4.3 hasn't.
+            self._install("--no-deps", "lmms-eval", "filelock<4.3")
 
     def install_oldest(self, wheel: Path, transformers: str | None = None) -> None:
         """Install the oldest releases that the package and its extras allow, then the wheel."""

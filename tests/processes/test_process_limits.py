@@ -132,7 +132,7 @@ def test_without_proc_memory_isnt_limited_and_time_is(
     assert limits_memory()
     monkeypatch.setattr(process_limits, "_SIZE", str(tmp_path / "{}"))
     assert not limits_memory()
-    with started("input()\nprint(len(bytes(50 * 10**6)))\nwhile True: pass") as child:
+    with started("input()\nprint(len(bytes(50 * 10**6)), flush=True)\nwhile True: pass") as child:
         limit_memory(child.pid, MB)
         limit_cpu(child.pid, 0.1)
         assert child.communicate("\n", timeout=60)[0] == "50000000\n"
