@@ -80,11 +80,13 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 @pytest.mark.slow
 def test_captions_that_are_missing_are_estimated_and_nothing_is_written(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
     for name in ("a.mp4", "b.mp4"):
-        shutil.copy(CLIP, tmp_path / name)
-    (tmp_path / "a.txt").write_text("A caption.\n")
-    (tmp_path / "torn.mp4").write_bytes(b"")
-    command = ("caption", tmp_path, "--frames", "4", "--estimate")
+        shutil.copy(CLIP, clips / name)
+    (clips / "a.txt").write_text("A caption.\n")
+    (clips / "torn.mp4").write_bytes(b"")
+    command = ("caption", clips, "--frames", "4", "--estimate")
     run = run_here(*command)
     assert run.code == 1
     assert [Path(one["video"]).name for one in run.objects] == ["b.mp4", "torn.mp4"]
@@ -93,7 +95,7 @@ def test_captions_that_are_missing_are_estimated_and_nothing_is_written(tmp_path
     code, seen, _ = run_in_terminal(REAL, *command, environment=environment)
     text = " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode()).split())
     assert (code, text.count("(0 bytes)"), text.count("1 file,")) == (1, 1, 1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in clips.iterdir()) == [
         "a.mp4", "a.txt", "b.mp4", "torn.mp4",
     ]  # fmt: skip
     run = run_here(*command, "--check")

@@ -205,7 +205,7 @@ class Checking:
 
 BRIEF = """
     --prompt --trigger --max-words --check --drop-below --format --out --out-dir --overwrite
-    --dry-run --estimate --model
+    --dry-run --model
 """
 
 
