@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import tempfile
 import time
 
 # Settings of a user, of their terminal, of their session and of their network.
@@ -13,7 +14,15 @@ _REMOVED = (
     "LC_", "LINES", "NO_COLOR", "OPENAI_", "PYTEST_ADDOPTS", "PYTHONUNBUFFERED", "PYTHONWARNINGS",
     "TRANSFORMERS_", "XDG_",
 )  # fmt: skip
-_SET = {"LANG": "C.UTF-8", "TERM": "xterm-256color", "TZ": "UTC"}
+# Settings and a hub's cache that nobody has: a user's default model isn't that of tests.
+_NOWHERE = os.path.join(tempfile.gettempdir(), "dycoke-tests-have-none")
+_SET = {
+    "DYCOKE_SETTINGS": os.path.join(_NOWHERE, "settings.json"),
+    "HF_HOME": _NOWHERE,
+    "LANG": "C.UTF-8",
+    "TERM": "xterm-256color",
+    "TZ": "UTC",
+}
 _LIMITS = ("AS", "CPU", "DATA", "FSIZE", "NOFILE")
 # Python itself ignores them.
 _STAY_IGNORED = {signal.SIGPIPE, signal.SIGXFSZ}

@@ -29,7 +29,8 @@ print(json.dumps([
 HOSTILE = {
     "LANG": "C", "LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Kolkata", "TERM": "dumb", "COLUMNS": "20",
     "NO_COLOR": "1", "FORCE_COLOR": "1", "DYCOKE_PLUGINS": "mine.py", "HF_ENDPOINT": "http://x",
-    "http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9", "XDG_CACHE_HOME": "/x",
+    "HF_HOME": "/x", "http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9",
+    "XDG_CACHE_HOME": "/x",
 }  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def test_a_parent_changes_nothing() -> None:
         capture_output=True,
         text=True,
     )
+    variables = ["DYCOKE_SETTINGS", "HF_HOME", "LANG", "TERM", "TZ"]
     assert json.loads(done.stdout or done.stderr) == [
-        dict.fromkeys(IGNORED, True), [], 0o022, 1, "00 UTC", ["LANG", "TERM", "TZ"], "C.UTF-8"
+        dict.fromkeys(IGNORED, True), [], 0o022, 1, "00 UTC", variables, "C.UTF-8"
     ]  # fmt: skip
