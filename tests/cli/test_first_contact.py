@@ -137,6 +137,7 @@ def test_what_is_told_without_a_model_needs_no_torch(arguments: list[str], left:
     assert (needed, exit_code) == (False, 0), said
 
 
+@pytest.mark.slow  # it times the kernels of a 7B
 def test_an_estimate_is_a_table_or_an_object() -> None:
     run = run_here("ask", CLIP, "--estimate", "--json", "--model", "llava-onevision-7b")
     document = valid(run.object, "estimate")
