@@ -119,7 +119,8 @@ class ForcingObserver(CertaintyObserver):
 
 def _divergence(base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """KL divergence of log-probabilities `[K]` of the same tokens; all others count as one."""
-    kept = (base.exp() * (base - other)).sum()
+    # A token that is ruled out has a probability of 0 in both: 0 · (-inf + inf) isn't a number.
+    kept = torch.where(base.isneginf(), 0.0, base.exp() * (base - other)).sum()
     rest, other_rest = 1 - base.exp().sum(), 1 - other.exp().sum()
     if rest < 1e-6:  # rounding
         return kept.clamp(min=0)

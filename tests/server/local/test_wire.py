@@ -100,10 +100,11 @@ def test_a_question_is_read_as_it_was_sent(ask: Ask, monkeypatch: pytest.MonkeyP
 
 
 def test_everything_of_a_question_is_sent() -> None:
-    """But what other ways of asking need: of an eval, of `/v1`, of bench, of a search of times."""
+    """But what other ways of asking need: of an eval, of `/v1`, of bench, of a search of times, and
+    the place of an answer in a table, which the command writes."""
     document = ask_to_json(ASK, no_stdin)
     [video, _] = document["videos"]
-    assert {*vars(ASK)} - {*document} == {"blind", "when_s", "measured"}
+    assert {*vars(ASK)} - {*document} == {"blind", "when_s", "measured", "line"}
     assert {*vars(SHOWN)} - {*video} == {"edit", "identity", "pixels", "count"}
     assert {*vars(ASKED)} - {*document["request"]} == {"model", "loading"}
 

@@ -259,7 +259,9 @@ def _is_unquoted(words: Sequence[str]) -> bool:
     """Whether a question after -q, and the words behind it, are one: of `-q What happens?`."""
     first, *others = words
     is_question = first == STDIN or first.endswith("?")
-    return not is_question and bool(others) and not any(" " in word for word in words)
+    # A question of its own would begin with a capital, or with something else than a letter.
+    goes_on = bool(others) and others[0][:1].islower()
+    return not is_question and goes_on and not any(" " in word for word in words)
 
 
 def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
