@@ -7,7 +7,7 @@ What is imported and collected stays to the end, so Python's search for garbage 
 
 A test that isn't marked `slow` fails if it takes more than two seconds of processor time, its own
 and that of the processes that it waited for. Fixtures of a module or a session are for all who use
-them, and not counted. On a machine so slow that this fails: PYTEST_ADDOPTS=--cpu-limit=4.
+them, and not counted. On a machine so slow that this fails: make test CPU_LIMIT=4.
 """
 
 from __future__ import annotations

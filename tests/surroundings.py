@@ -14,8 +14,8 @@ _REMOVED = (
     "LC_", "LINES", "NO_COLOR", "OPENAI_", "PYTEST_ADDOPTS", "PYTHONUNBUFFERED", "PYTHONWARNINGS",
     "TRANSFORMERS_", "XDG_",
 )  # fmt: skip
-# Settings and a hub's cache that nobody has: a user's default model isn't that of tests.
-_NOWHERE = os.path.join(tempfile.gettempdir(), "dycoke-tests-have-none")
+# Settings and a hub's cache of this process: a user's default model isn't that of tests.
+_NOWHERE = os.path.join(tempfile.gettempdir(), f"dycoke-tests-{os.getpid()}")
 _SET = {
     "DYCOKE_SETTINGS": os.path.join(_NOWHERE, "settings.json"),
     "HF_HOME": _NOWHERE,

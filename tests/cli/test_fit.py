@@ -55,6 +55,7 @@ def test_what_is_no_budget(given: list[str], sentence: str) -> None:
         budget_of(given)
 
 
+@pytest.mark.slow  # it times kernels
 def test_probe_says_the_choice_without_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_memory, "free_main_memory", lambda: 10**11)
     monkeypatch.setattr(free_memory, "_gpus", lambda: ())

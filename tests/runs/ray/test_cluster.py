@@ -100,7 +100,7 @@ def test_a_cluster_that_doesnt_start_in_time(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_full_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster.shutil, "disk_usage", lambda path: SimpleNamespace(free=2_000_000))
     with (
-        pytest.raises(OutputError, match=r"needs 18 MB for its files, and \S+ has 2 MB free; make"),
+        pytest.raises(OutputError, match=r"needs 17 MB for its files, and \S+ has 2 MB free; make"),
         connected(None),
     ):
         pass
