@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 DEBUG = "DYCOKE_DEBUG"
@@ -61,6 +62,15 @@ _BY_CODE = {kind.code: kind for kind in _KINDS}
 def error_of(code: str, message: str) -> DycokeError:
     """Rebuild the exception from an `error` object of `--json`; other codes give the base."""
     return _BY_CODE.get(code, DycokeError)(message)
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Begin usage errors of the block with what they are about, such as a flag."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from error
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

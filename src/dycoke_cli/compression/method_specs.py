@@ -8,14 +8,13 @@ may have hyphens or underscores. `--retain` adds a row per budget for each metho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, meant, owner_near
-from dycoke_cli.errors import UsageError, did_you_mean
+from dycoke_cli.errors import UsageError, did_you_mean, naming
 from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class Spec:
 
     def create(self) -> Method:
         """The method; parameters that depend on the model are None."""
-        with naming(self.text):
+        with naming(f"--methods {self.text}"):
             return create(self.method, **self.given)
 
 
@@ -197,17 +196,8 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
             raise UsageError(f"{flag} {text}: {name} has no {typed_parameter!r}; {hint}")
         if parameter in given:
             raise UsageError(f"{flag} {text}: {parameter} is already set by {name}, or twice")
-        with naming(text, flag):
+        with naming(f"{flag} {text}"):
             given[parameter] = parameters[parameter].parse(value)
             parameters[parameter].check(given[parameter])
         parts.append(f"{parameter}={value}")
     return Spec(":".join(parts), name, named_spec.method, given, named_spec.frames)
-
-
-@contextmanager
-def naming(row: str, flag: str = "--methods") -> Iterator[None]:
-    """Begin errors of the block with the flag and the entry."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{flag} {row}: {error}") from error

@@ -133,6 +133,8 @@ def generate(
         # A checkpoint's own sampling settings mean nothing to greedy decoding.
         sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     sampling |= own.arguments(sampled=options.temperature > 0)
+    if formed:  # what a checkpoint suppresses in free answers may be what a form is written with
+        sampling["suppress_tokens"] = []
     started = watch.read()
     device = input_device(model)
     devices = [device] if device.type == "cuda" else []
@@ -141,8 +143,6 @@ def generate(
     recorder = None if own.top_logprobs is None else LogprobRecorder(sequences, own.top_logprobs)
     # The mask first: `finite` is to see what it leaves of the logits.
     processors = [*([GrammarMask(formed)] if formed else []), finite]
-    if formed:  # what a checkpoint suppresses in free answers may be what a form is written with
-        sampling["suppress_tokens"] = []
     processors += [one for one in (observer, recorder) if one is not None]
     limits = limits or [options.max_new_tokens] * sequences
     forms: Sequence[FormedAnswer | None] = formed or [None] * sequences

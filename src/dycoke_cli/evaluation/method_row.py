@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.method_specs import Spec, naming
+from dycoke_cli.compression.method_specs import Spec
 from dycoke_cli.compression.registry import create, identity
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.evaluation.datasets import plugin_of
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.prediction import Setup
@@ -75,7 +75,7 @@ def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
     if not isinstance(model, ServedModel):
         return bound_spec(spec, model.traits) if model.traits.listed else spec.create()
     method = spec.create()
-    with naming(spec.text):
+    with naming(f"--methods {spec.text}"):
         model.check(method)
     return method
 
@@ -83,7 +83,7 @@ def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
 def bound_spec(spec: Spec, model: ModelTraits) -> Method:
     """The method of an entry with a model's defaults; see `bind`."""
     method = spec.create()
-    with naming(spec.text):
+    with naming(f"--methods {spec.text}"):
         return bind(method, model).method
 
 

@@ -17,7 +17,8 @@ from rich.text import Text
 from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.flags.param_flags import naming, speaking_of_flags
+from dycoke_cli.cli.flags.estimate_flags import memory_of
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.units import (
     Quantity,
     column,
@@ -33,7 +34,6 @@ from dycoke_cli.engine.memory.expected_time import BUSY
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.models.catalog import find
 from dycoke_cli.request import Request
-from dycoke_cli.resources import parse_size
 from dycoke_cli.unicode import display_name, one_line
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def cost_of_frames(
     from dycoke_cli.models.free_memory import Target, this_machine
 
     source, loading = find(request.model), request.loading
-    with naming("--memory"):
-        device_memory = None if memory is None else parse_size(memory)
-    target = Target.of(loading.device, device_memory, this_machine())
+    target = Target.of(loading.device, memory_of(memory), this_machine())
     with speaking_of_flags():
         check_windows(request)
         # `frame_bytes`: a decoded frame is RGB, one byte per channel.

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dycoke_cli.cli.commands.estimate import plan_of_video
-from dycoke_cli.cli.flags.param_flags import naming, speaking_of_flags
+from dycoke_cli.cli.flags.estimate_flags import memory_of
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.request import Request
-from dycoke_cli.resources import parse_size
 from dycoke_cli.video.file_names import STDIN
 
 if TYPE_CHECKING:
@@ -54,7 +54,5 @@ def fitting_of(
     largest = max(plans, key=lambda one: one.height * one.width)
     longest = max(questions, key=len, default=None)
     asked = AskedFrames(max(counts), largest.height, largest.width, longest)
-    with naming("--memory"):
-        device_memory = None if memory is None else parse_size(memory)
     with speaking_of_flags():
-        return fitting(request, budget, asked, free_method=free_method, memory=device_memory)
+        return fitting(request, budget, asked, free_method=free_method, memory=memory_of(memory))

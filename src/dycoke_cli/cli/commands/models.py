@@ -12,11 +12,10 @@ import typer
 
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.estimate_flags import Memory
+from dycoke_cli.cli.flags.estimate_flags import Memory, memory_of
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean
 from dycoke_cli.models import settings
-from dycoke_cli.resources import parse_size
 from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def list_models(
     from dycoke_cli.cli.commands.model_documents import all_models, table_of
     from dycoke_cli.cli.commands.model_tables import models_table
 
-    document = all_models(None if memory is None else parse_size(memory))
+    document = all_models(memory_of(memory))
     families = {model.family for model in document.models if model.family is not None}
     if family is not None and family not in families:
         hint = did_you_mean(family, sorted(families), "`dycoke models --json` has that of each")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, naming
+from dycoke_cli.resources import parse_size
 
 Estimate = Annotated[
     bool,
@@ -27,6 +28,12 @@ Memory = Annotated[
         rich_help_panel="Output",
     ),
 ]
+
+
+def memory_of(memory: str | None) -> int | None:
+    """Bytes of --memory; None where it isn't given."""
+    with naming("--memory"):
+        return None if memory is None else parse_size(memory)
 
 
 def check_memory(memory: str | None, estimate: bool) -> None:

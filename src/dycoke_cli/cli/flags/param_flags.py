@@ -15,7 +15,7 @@ import typer
 from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.compression.registry import DEFAULT, owners
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.video.limits import Limits
@@ -92,15 +92,6 @@ def speaking_of_flags() -> Iterator[None]:
         yield
     except UsageError as error:
         raise UsageError(in_flags(str(error))) from error
-
-
-@contextmanager
-def naming(flag: str) -> Iterator[None]:
-    """Begin usage errors of the block with a flag."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{flag}: {error}") from error
 
 
 _METAVARS: dict[type, str | None] = {bool: None, int: "N", float: "X", str: "TEXT"}

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dycoke_cli.cli.flags.param_flags import naming
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.engine.typed_options import TypedOptions
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import STDIN, is_picture
