@@ -54,18 +54,18 @@ from dataclasses import replace
 from pathlib import Path
 import psutil, torch
 from dycoke_cli.models import load as load_module
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.load import random_model
 from dycoke_cli.models.load_memory import needed_bytes
 options = json.loads(sys.argv[1])
 load_module.load("mini", device="cpu", quantize=options["quantize"])  # libraries
 name, options = "llava-onevision-0.5b", {"device": "cpu", "random_weights": True, **options}
-chosen = choose(name, LoadOptions(**options))
+chosen = resolve_model(name, LoadOptions(**options))
 chosen.config.text_config.num_hidden_layers = chosen.config.vision_config.num_hidden_layers = 3
 chosen.config.text_config.layer_types = chosen.config.text_config.layer_types[:3]
 needed = needed_bytes(chosen)
-load_module.choose = lambda *_: chosen
+load_module.resolve_model = lambda *_: chosen
 # A measured choice may leave a layer as it is, which takes less.
 load_module.choose_kernels = load_module.unmeasured
 built = chosen.config, chosen.device, chosen.dtype
