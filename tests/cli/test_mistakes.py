@@ -35,6 +35,7 @@ MISTAKES = {
     ("eval", "shapse", "--limit", "1"): "there is no benchmark 'shapse'",
     ("cache", "clean"): "dycoke cache has no command 'clean'",
     ("summarize", "holiday.mp4"): "there is no command summarize",
+    ("batch", "footage", "What is it?", "--ouput", "a.csv"): "there is no flag --ouput",
     (
         "batch",
         "footage",
@@ -56,6 +57,9 @@ MISTAKES = {
 }
 # Without one command that would be right for everybody.
 OTHERS = {
+    ("completion",): "there is no command completion: `dycoke --install-completion` has",
+    ("serve", "stpo"): "dycoke serve: 'stpo' is not one of 'stop'",
+    ("serve", "--port", "99999"): "--port: it must be less than or equal to 65535",
     ("ask", "--video", *ASK[1:]): "there is no flag --video: name a video without a flag",
     ("dycoke", *ASK): "there is no command dycoke: leave the second dycoke out",
     ("ask", "footaeg", "What is it?"): "footaeg doesn't exist: did you mean footage?",

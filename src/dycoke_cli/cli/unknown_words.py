@@ -42,6 +42,9 @@ _ADVICE = {
     "`dycoke serve` answers requests, and has a page": "api gui server start ui web",
     "nothing is trained; `dycoke tune` chooses a method": "finetune fit train",
     "`dycoke doctor` shows what is installed": "check env status",
+    "`dycoke --install-completion` has the shell complete commands and flags": (
+        "completion completions"
+    ),
     "`dycoke cache clear --all` empties the cache": "clean clear",
     "`dycoke convert ANSWERS FILE.csv` makes a table": "export",
 }
@@ -121,9 +124,12 @@ def explain(error: typer.TyperException) -> UsageError:
     if parameter is not None:
         # Pydantic's sentences begin with the kind of error, and name no value.
         message = error.message.removeprefix("Value error, ").rstrip(".")
+        message = message.replace("Input should be", "it must be")
         for noun, number in (("integer", "a whole number"), ("number", "a number")):
             message = f"it takes {number}" if f"valid {noun}" in message else message
-        return UsageError(f"{max(parameter.opts, key=len)}: {message} {page}")
+        name = max(parameter.opts, key=len)  # of an argument, no word that a user knows
+        name = name if name.startswith("-") else context.command_path
+        return UsageError(f"{name}: {message} {page}")
     if (unknown := _SUBCOMMAND.search(error.message)) is not None:
         near = closest(unknown[1], context.command.commands)
         meant = f": did you mean `{context.command_path} {near}`?" if near else f" {page}"
@@ -148,7 +154,9 @@ def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> U
     exact = [one for one in (spelled, meant) if one.partition(" ")[0] in flags]
     if not exact and (parameter := _of_a_method(flag)):
         return UsageError(f"{sentence}; give it with the method: --method {parameter} {page}")
-    near = exact[0] if exact else closest(spelled, flags)
+    words = {f"--{word}": one for word, one in _MEANT.items() if one.partition(" ")[0] in flags}
+    near = exact[0] if exact else closest(spelled, [*flags, *words]) or ""
+    near = words.get(near, near)
     return UsageError(f"{sentence}; did you mean {near}? {page}" if near else f"{sentence} {page}")
 
 

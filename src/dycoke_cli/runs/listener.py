@@ -71,6 +71,10 @@ class Listener:
         self.stopping = False
         self.ready = False
 
+    def interrupt(self) -> None:
+        """End the run after the answers under way: the user pressed Ctrl-C once."""
+        self.stopping = True
+
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
         """Progress of a stage such as "load"; a total of 0 is unknown."""
 

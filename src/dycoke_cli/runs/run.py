@@ -85,7 +85,8 @@ def _interruptible(listener: Listener) -> Iterator[None]:
         nonlocal came
         if came or not listener.ready:
             raise KeyboardInterrupt
-        came = listener.stopping = True
+        came = True
+        listener.interrupt()
 
     before = signal.signal(signal.SIGINT, note)
     try:

@@ -43,6 +43,7 @@ def lines(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def test_lines_on_stdout_and_the_rest_on_stderr(clips: Path) -> None:
+    assert batch(clips, "What?", "--out", "-").out == batch(clips, "What?").out
     (clips / "notes.txt").touch()
     run = batch(clips, "What?", "-q", "Why?")
     assert run.code == 0

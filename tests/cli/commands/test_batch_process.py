@@ -55,6 +55,7 @@ def test_an_interrupt_finishes_what_is_under_way(clips: Path, tmp_path: Path) ->
     assert process.returncode == 130
     assert 4 <= (done := len(videos(out))) < 20
     assert err.decode().splitlines() == [
+        "Ending after the answers under way; Ctrl-C again ends at once",
         f"{done} of 20 questions done (in {out}); the same command resumes",
         "Interrupted",
     ]
@@ -93,9 +94,10 @@ def test_termination_leaves_whole_lines(clips: Path, tmp_path: Path, number: int
     process = start(clips, "What?", "--out", out)
     wait_for_lines(out, 1)
     process.send_signal(number)
-    process.communicate(timeout=PATIENCE_S)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
     assert 0 < len(videos(out)) < 20
+    assert err.decode().endswith(f" of 20 questions done (in {out}); the same command resumes\n")
 
 
 def children(pid: int) -> set[int]:

@@ -607,6 +607,7 @@ def test_an_interrupt_keeps_what_is_written(tmp_path: Path, form: str) -> None:
     assert process.returncode == 130
     assert 2 <= len(there) < 12
     assert err.decode().splitlines() == [
+        "Ending after the answers under way; Ctrl-C again ends at once",
         f"{len(there)} captions written; the same command resumes",
         "Interrupted",
     ]

@@ -193,6 +193,7 @@ def batch(
     remote = server.chosen(context, request.method, budget)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
+    out = None if out == Path("-") else out
     times = TimeFiles.at(out, out_dir)
     if times is not None:
         out = times.journal
@@ -320,7 +321,7 @@ def batch(
                 retry_failed=retry_failed,
                 fail_fast=fail_fast,
             )
-        except (KeyboardInterrupt, DycokeError):
+        except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             view.interrupted(out)
             raise
         if file is not None:

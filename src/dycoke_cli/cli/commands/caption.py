@@ -343,7 +343,7 @@ def caption(
                     fail_fast=fail_fast,
                 )
                 failed, skipped = counts.failed, skipped + counts.skipped
-        except (KeyboardInterrupt, DycokeError):
+        except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             view.ended_early(len(results.written))
             raise
         view.ended(

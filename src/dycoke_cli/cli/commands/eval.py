@@ -179,7 +179,7 @@ def evaluate(
         silence_libraries()
         try:
             report = run(evaluation, view)
-        except (KeyboardInterrupt, DycokeError):
+        except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             if view.ready:
                 view.note("Answers so far are kept; the same command resumes.")
             raise

@@ -182,7 +182,7 @@ def tune(
         view.stage("start")
         try:
             report, tuning = run(chosen, view)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # by SIGTERM, too
             view.note("What was measured is kept; the same command resumes.")
             raise
         # Stored before anything is printed, so that a closed pipe doesn't lose the result.

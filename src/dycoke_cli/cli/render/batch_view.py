@@ -12,7 +12,7 @@ from rich.text import Text
 from dycoke_cli.cli.render.console import animates, stderr_console
 from dycoke_cli.cli.render.progress import LINE_EVERY_S
 from dycoke_cli.cli.render.units import count, counted
-from dycoke_cli.cli.render.view import View
+from dycoke_cli.cli.render.view import ENDING, View
 from dycoke_cli.runs.listener import RunCounts
 from dycoke_cli.unicode import display_name
 
@@ -139,7 +139,7 @@ class _Live(rich_progress.ProgressColumn):
     def render(self, task: rich_progress.Task) -> Text:
         """Text after the bar."""
         if self._stopping():
-            return Text("Ending after the answers under way; Ctrl-C again ends at once")
+            return Text(ENDING)
         # The 4 columns are the spinner and the spaces.
         width = stderr_console().width - _BAR - 4
         return Text(_line(self._counts, self._pace, width))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +15,9 @@ from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
+
+
+ENDING = "Ending after the answers under way; Ctrl-C again ends at once"
 
 
 class View(Listener):
@@ -40,6 +45,14 @@ class View(Listener):
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def interrupt(self) -> None:
+        """Say what goes on; a bar on a terminal says it by itself."""
+        super().interrupt()
+        if not (self._quiet or console.animates()):
+            # By the system: this is a signal's handler, whose caller may be within `sys.stderr`.
+            with suppress(OSError):
+                os.write(2, f"{ENDING}\n".encode())
 
     def stop(self) -> None:
         """Remove the progress display."""
