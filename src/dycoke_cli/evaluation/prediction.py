@@ -66,7 +66,7 @@ class Prediction:
     # visual tokens attended per decoding step in the pruned layers (mean over steps)
     visual_active: float | None
     generated: int | None  # generated tokens, including the end token
-    seconds: float  # time to answer, without encoding the video
+    seconds: float | None  # time to answer, without encoding the video; None if a log has none
     bytes: int | None  # size of the KV cache at the end
     # visual tokens attended per decoding step, mean over steps and layers; None if not counted;
     # with a guard, summed like `visual_kept`

@@ -6,9 +6,11 @@ The first line of the file has all but the questions, which follow, one per line
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import platform
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from dycoke_cli.evaluation.scoring.judge import PROMPTS
 from dycoke_cli.evaluation.scoring.verdicts import FILE as VERDICTS
 from dycoke_cli.evaluation.scoring.verdicts import Verdicts
 from dycoke_cli.param import key_part
+from dycoke_cli.resources import processor_name
 from dycoke_cli.runs.journal import check_own
 from dycoke_cli.storage.output_file import check_folder_name, replace_content, unwritable
 from dycoke_cli.unicode import display_name
@@ -56,6 +59,9 @@ class RunRecord:
     date: str = ""  # start of the run in UTC
     rule: str = OWN_RULE  # scoring rule, see `datasets.rule_of`
     by_probability: bool = False  # see `Evaluation`
+    # whether scores stay as they are, for there is nothing to score again; see `StoredRun.sealed`
+    final: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)  # what asked the questions
 
     @property
     def asked_rows(self) -> list[KeptRow]:
@@ -91,6 +97,11 @@ def record_of(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         rule=evaluation.rule,
         by_probability=evaluation.by_probability,
+        versions={
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("torch", "transformers", "av")},
+            "processor": processor_name(),
+        },
     )
 
 
@@ -130,17 +141,28 @@ def read_record(folder: Path) -> RunRecord | None:
         raise UsageError(_unread(path)) from error
     try:
         values, *items = map(json.loads, content.splitlines())
-        if values.pop("schema") != SCHEMA or len(items) != len(values["places"]):
+        if values.pop("schema") != SCHEMA:
             raise ValueError
-        record: RunRecord = from_dict(RunRecord, {**values, "items": items})
-        # `Setup.model` is a plain dictionary, so `from_dict` hasn't checked its content.
-        for row in record.rows:
-            from_dict(EvaluatedModel, row.setup.model)
-        if not record.rows or (record.judge is not None and record.prompt not in PROMPTS):
-            raise ValueError
-        return record
+        return parse_record(values, items)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(_unread(path)) from error
+
+
+def parse_record(values: dict[str, Any], items: Sequence[Any]) -> RunRecord:
+    """Read a record from its JSON values and those of its questions.
+
+    Raises:
+        ValueError: or KeyError, TypeError, AttributeError: it isn't one.
+    """
+    if len(items) != len(values["places"]):
+        raise ValueError
+    record: RunRecord = from_dict(RunRecord, {**values, "items": items})
+    # `Setup.model` is a plain dictionary, so `from_dict` hasn't checked its content.
+    for row in record.rows:
+        from_dict(EvaluatedModel, row.setup.model)
+    if not record.rows or (record.judge is not None and record.prompt not in PROMPTS):
+        raise ValueError
+    return record
 
 
 def _unread(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`dycoke eval report`: tables of finished runs, from their folders."""
+"""`dycoke eval report`: tables of finished runs, from their folders, files and logs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Runs = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN…",
-        help="Folders that `dycoke eval --out` wrote: of one run, of several, or of its shards.",
+        help="Folders that `dycoke eval --out` wrote, of one run, of several, or of its shards; "
+        "files of its --report-file; or sample logs of lmms-eval, the baseline's first.",
         show_default=False,
     ),
 ]
@@ -84,6 +85,7 @@ def report(
         dycoke eval report first --show-changed --html changes.html
         dycoke eval report shard1 shard2 --format markdown
         dycoke eval report small large --plot accuracy.svg
+        dycoke eval report none/*_samples_videomme.jsonl dycoke/*_samples_videomme.jsonl
 
     Several runs of one benchmark under the same conditions are combined, of one model or several.
     If two of them answer the same question, the newer answer counts.

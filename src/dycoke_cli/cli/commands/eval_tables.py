@@ -30,8 +30,7 @@ def evaluation(report: EvalReport) -> Group:
         *(part for table in _published(rows) for part in (table, Text())),
         _by_group(rows),
         Text(),
-        _costs(report),
-        Text(),
+        *(() if _is_of_logs(report) else (_costs(report), Text())),
         *(part for table in guard_tables(rows) for part in (table, Text())),
         *(part for table in _by_probability(rows) for part in (table, Text())),
         Text(_origin(report), style="dim"),
@@ -88,6 +87,8 @@ def _overall(report: EvalReport) -> Table:
         if any(row.judge_failed for row in rows):
             columns.append(("Judge failed", lambda row: _number(row.judge_failed)))
     columns += _COMPARED
+    if _is_of_logs(report):
+        columns.append(("McNemar χ²", _mcnemar))
     # Columns of zeros are omitted.
     if any(row.unparsable for row in rows):
         columns.append(("Unparsable", lambda row: count(row.unparsable)))
@@ -109,7 +110,7 @@ def _power(report: EvalReport) -> str:
     """Sentence about the differences that so few questions can detect; empty for many."""
     compared = [row for row in report.rows if row.difference is not None]
     questions = report.rows[0].questions
-    if not compared or questions >= _MANY:
+    if not compared or (questions >= _MANY and not _is_of_logs(report)):
         return ""
     of = f" {count(questions)} questions about {count(report.videos)} videos"
     shown = [row.detectable for row in compared if row.detectable is not None]
@@ -155,6 +156,17 @@ def _mean(mean: Accuracy | PartMean | None) -> str:
     if mean is None:
         return "–"
     return points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
+
+
+def _is_of_logs(report: EvalReport) -> bool:
+    """Whether these are logs of lmms-eval, which don't say what answered."""
+    return not report.edition
+
+
+def _mcnemar(row: ScoredRow) -> str:
+    if row.mcnemar is None or row.mcnemar_p is None:
+        return "–"
+    return f"{row.mcnemar:.2f} (p {row.mcnemar_p:.2g})"
 
 
 def _model_column(report: EvalReport) -> Sequence[_Column]:
@@ -211,6 +223,11 @@ def _by_probability(rows: Sequence[ScoredRow]) -> list[Table]:
 def _title(report: EvalReport) -> str:
     questions, names = report.rows[0].questions, [model.name for model in report.models]
     asked = "new videos" if report.split == "new" else f"{report.split} split"
+    if _is_of_logs(report):
+        return one_line(
+            f"{report.benchmark}, logged by lmms-eval: {count(questions)} questions about "
+            f"{count(report.videos)} videos"
+        )
     return one_line(
         f"{report.benchmark}, {asked}: {count(questions)} questions about "
         f"{count(report.videos)} videos, {_frames(report.frames)}, "
@@ -226,6 +243,8 @@ def _parameters(row: ScoredRow) -> str:
 
 
 def _origin(report: EvalReport) -> str:
+    if _is_of_logs(report):
+        return one_line(f"Scores of lmms-eval in {report.journal}; the first is the baseline")
     several, commits = report.model is None, report.commits
     models = "; ".join(
         f"{f'{model.name}: ' if several else ''}"

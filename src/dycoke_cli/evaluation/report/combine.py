@@ -1,4 +1,4 @@
-"""Report from the folders of finished runs: of one run, of several, or of the shards of one.
+"""Report of finished runs: of one run, of several, or of the shards of one.
 
 Runs may have different models. A row is then identified by model and method, and compared with the
 baseline of its model.
@@ -7,49 +7,35 @@ baseline of its model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, make_report
-from dycoke_cli.evaluation.run_record import FILE as RECORD
-from dycoke_cli.evaluation.run_record import RunRecord, read_record
-from dycoke_cli.evaluation.scoring.verdicts import read_verdicts
-from dycoke_cli.unicode import display_name
+from dycoke_cli.evaluation.report.lmms_logs import is_log, read_logs
+from dycoke_cli.evaluation.report.stored_run import StoredRun, read_folder, read_report_file
+from dycoke_cli.evaluation.run_record import RunRecord
 
 
-@dataclass(frozen=True)
-class _StoredRun:
-    """Record and answers in a folder."""
-
-    folder: Path
-    record: RunRecord
-    answers: Answers
-
-    @property
-    def shown(self) -> str:
-        return display_name(self.folder)
-
-
-def report_of(folders: Sequence[Path], rule: str | None = None) -> EvalReport:
+def report_of(sources: Sequence[Path], rule: str | None = None) -> EvalReport:
     """Build the report of one or several runs from their folders.
 
     Args:
-        folders: output folders of `dycoke eval`, at least one.
+        sources: folders of `dycoke eval --out`, files of its `--report-file`, and sample logs of
+            lmms-eval; at least one.
         rule: scoring rule; None for that of the runs.
     """
-    runs = [_read(folder) for folder in dict.fromkeys(folders)]
+    runs = _read(list(dict.fromkeys(sources)))
     for number, run in enumerate(runs):
         for earlier in runs[:number]:
             _check_alike(earlier, run)
     rows = _rows(runs)
     record, left_out = _record(runs, rows)
-    record = replace(record, rule=rule or _rule(runs))
+    record = replace(record, rule=_rule(runs, rule))
     answers, differing = _answers(runs, record.asked_rows)
     warnings = dict.fromkeys(sentence for run in runs for sentence in run.record.warnings)
     return make_report(
@@ -58,33 +44,43 @@ def report_of(folders: Sequence[Path], rule: str | None = None) -> EvalReport:
         {
             one
             for run in runs
-            for one in run.answers.commits([row.setup for row in record.asked_rows])
+            for row in record.asked_rows
+            for one in run.commits.get(row.setup.id, ())
         },
-        ", ".join(str(run.answers.path) for run in runs),
-        [*warnings, *_damages(runs), *left_out, *differing],
-        {k: v for run in runs for k, v in read_verdicts(run.folder).items() if record.judge},
+        ", ".join(str(run.journal) for run in runs),
+        [*warnings, *_damages(runs), *left_out, *differing, *_versions(runs)],
+        {k: v for run in runs for k, v in run.verdicts.items() if record.judge},
     )
 
 
-def _rule(runs: list[_StoredRun]) -> str:
+def _rule(runs: list[StoredRun], chosen: str | None) -> str:
     rules = dict.fromkeys(run.record.rule for run in runs)
+    if final := [run for run in runs if run.record.final and chosen not in (None, *rules)]:
+        raise UsageError(f"{final[0].shown} can't be scored again: leave out --rule")
+    if chosen is not None:
+        return chosen
     if len(rules) > 1:
         raise UsageError(f"the runs were scored by {' and '.join(rules)}: choose one with --rule")
     return next(iter(rules))
 
 
-def _read(folder: Path) -> _StoredRun:
-    path, record = folder / FILE, read_record(folder)
-    try:
-        if record is None or not path.is_file():
-            missing = RECORD if record is None else FILE
-            raise UsageError(
-                f"{display_name(folder)} has no {missing}: name a folder that `dycoke eval --out` "
-                "wrote"
-            )
-        return _StoredRun(folder, record, Answers(path))
-    except OSError as error:
-        raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
+def _versions(runs: list[StoredRun]) -> Iterator[str]:
+    """Warnings about packages whose versions differ between the runs."""
+    for name in dict.fromkeys(name for run in runs for name in run.record.versions):
+        used = dict.fromkeys(run.record.versions.get(name, "unknown") for run in runs)
+        if len(used) > 1 and name != "processor":
+            yield f"the runs had several versions of {name}: {', '.join(used)}"
+
+
+def _read(sources: Sequence[Path]) -> list[StoredRun]:
+    """Read each source as what it is; with a file without texts, those of the others go, too."""
+    logs = [path for path in sources if is_log(path)]
+    read = dict(zip(logs, read_logs(logs), strict=True))
+    runs = [
+        read.get(path) or (read_report_file(path) if path.is_file() else read_folder(path))
+        for path in sources
+    ]
+    return [run.sealed for run in runs] if any(run.record.final for run in runs) else runs
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:
@@ -99,7 +95,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _check_alike(first: _StoredRun, other: _StoredRun) -> None:
+def _check_alike(first: StoredRun, other: StoredRun) -> None:
     """Check that two runs can be in one report."""
     ours, theirs = _facts(first.record), _facts(other.record)
     models = [run.record.rows[0].setup.model for run in (first, other)]
@@ -114,9 +110,9 @@ def _check_alike(first: _StoredRun, other: _StoredRun) -> None:
             )
 
 
-def _rows(runs: list[_StoredRun]) -> list[KeptRow]:
+def _rows(runs: list[StoredRun]) -> list[KeptRow]:
     """Rows of all runs without duplicates, grouped by model, in order of first appearance."""
-    rows: dict[tuple[str, str], tuple[_StoredRun, KeptRow]] = {}
+    rows: dict[tuple[str, str], tuple[StoredRun, KeptRow]] = {}
     for run in runs:
         for row in run.record.rows:
             first_run, first = rows.setdefault((row.model, row.spec.text), (run, row))
@@ -145,7 +141,7 @@ def _different(one: KeptRow, other: KeptRow) -> str:
     return ""
 
 
-def _record(runs: list[_StoredRun], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
+def _record(runs: list[StoredRun], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
     """Merge the records, restricted to questions that all rows have; warn if some don't."""
     items: dict[str, tuple[int, Item]] = {}
     asked: dict[str, set[str]] = {row.setup.id: set() for row in rows}
@@ -188,11 +184,11 @@ def _record(runs: list[_StoredRun], rows: list[KeptRow]) -> tuple[RunRecord, lis
 
 
 def _answers(
-    runs: list[_StoredRun], rows: list[KeptRow]
+    runs: list[StoredRun], rows: list[KeptRow]
 ) -> tuple[Mapping[str, Mapping[str, Prediction]], list[str]]:
     """Answers by setup and question, the newest of each; and warnings about differing ones."""
     answers: dict[str, dict[str, Prediction]] = {}
-    source: dict[tuple[str, str], _StoredRun] = {}
+    source: dict[tuple[str, str], StoredRun] = {}
     differing: dict[tuple[str, str], int] = {}
     for run in sorted(runs, key=lambda run: run.record.date):
         for setup in {row.setup.id: row.setup for row in rows}.values():
@@ -200,7 +196,7 @@ def _answers(
             # A failure never replaces an answer of an earlier run.
             for name, failure in run.record.failures.get(setup.id, {}).items():
                 of_setup.setdefault(name, failure)
-            for name, answer in run.answers.predictions(setup).items():
+            for name, answer in run.predictions(setup).items():
                 before = source.get((setup.id, name))
                 if before is not None and of_setup[name].said != answer.said:
                     pair = (before.shown, run.shown)
@@ -213,10 +209,10 @@ def _answers(
     ]
 
 
-def _damages(runs: list[_StoredRun]) -> Iterator[str]:
+def _damages(runs: list[StoredRun]) -> Iterator[str]:
     for run in runs:
-        if run.answers.damaged:
+        if run.damaged:
             yield (
-                f"{run.answers.path} has {run.answers.damaged} damaged line(s), which are left "
+                f"{run.journal} has {run.damaged} damaged line(s), which are left "
                 "out: run the same `dycoke eval` again, which asks those questions"
             )

@@ -93,7 +93,8 @@ def make_report(
     verdicts: Mapping[str, Verdict],
 ) -> EvalReport:
     """Score and aggregate all answers; a missing answer is incorrect."""
-    items, rule = list(record.items), rule_of(record.rows[0].setup.benchmark, record.rule)
+    items = list(record.items)
+    rule = None if record.final else rule_of(record.rows[0].setup.benchmark, record.rule)
     if rule is not None:
         answers = {setup: rescored(rule, items, one) for setup, one in answers.items()}
     predictions = {
@@ -266,10 +267,9 @@ def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
 
 
 def _dropped(row: ScoredRow) -> float:
-    """Share of visual tokens that a row dropped, as far as known; 1 without a video."""
+    """Share of visual tokens that a row dropped; 1 without a video, or if it isn't known."""
     kept = (row.kept_before_llm, row.kept_in_decode)
-    default = 0.0 if row.frames == 0 else 1.0
-    return 1 - min((share for share in kept if share is not None), default=default)
+    return 1 - min((share for share in kept if share is not None), default=0.0)
 
 
 def _of_answers(record: RunRecord, predictions: Mapping[str, Predictions]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from statistics import fmean
 from typing import Annotated, Any
 
-from dycoke_cli.answer.json_schema import Amount, Doc
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
@@ -20,6 +20,7 @@ from dycoke_cli.evaluation.scoring.statistics import (
     Predictions,
     detectable,
     grouped,
+    mcnemar,
     mean_of,
     mean_or_none,
     retention,
@@ -127,7 +128,18 @@ class ScoredRow:
     changed: Annotated[CountOrNull, Doc("Answers with another text than the baseline's.")]
     fixed: Annotated[CountOrNull, Doc("Wrong to right.")]
     broken: Annotated[CountOrNull, Doc("Right to wrong.")]
-    seconds: Annotated[Amount, Doc("Mean time per answer, once the video is encoded.")]
+    mcnemar: Annotated[
+        AmountOrNull,
+        Doc(
+            "McNemar's chi-square of fixed and broken, with continuity correction: of questions "
+            "that have nothing in common. Null without either."
+        ),
+    ]
+    mcnemar_p: Annotated[ShareOrNull, Doc("Its p-value.")]
+    seconds: Annotated[
+        AmountOrNull,
+        Doc("Mean time per answer, once the video is encoded; null of logs of lmms-eval."),
+    ]
     seconds_prefill: Annotated[
         AmountOrNull,
         Doc(
@@ -192,6 +204,9 @@ def make_row(
     kept, kinds = retention(answers), by(lambda item: item.kind)
     moved = None if uncompressed is None else count_changes(items, predictions, uncompressed)
     graded = metric != ACCURACY
+    chi_square, p_value = (
+        mcnemar(moved.fixed, moved.broken) if moved and not graded else 2 * (None,)
+    )
     overall = accuracy(items)
     error = overall.difference_error
     # The degrees of freedom are those of the paired difference: questions that count in both.
@@ -221,7 +236,9 @@ def make_row(
         changed=moved.changed if moved else None,
         fixed=moved.fixed if moved and not graded else None,
         broken=moved.broken if moved and not graded else None,
-        seconds=fmean(answer.seconds for answer in answers) if answers else 0.0,
+        mcnemar=chi_square,
+        mcnemar_p=p_value,
+        seconds=mean_or_none([answer.seconds for answer in answers]) if answers else 0.0,
         seconds_prefill=mean_or_none([answer.seconds_prefill for answer in answers]),
         seconds_decode=mean_or_none([answer.seconds_decode for answer in answers]),
         bytes=mean_or_none([answer.bytes for answer in answers]) if answers else 0.0,

@@ -93,6 +93,18 @@ def _t_below(angle: float, freedom: int) -> float:
     return 0.5 + ((angle + inside) / math.pi if odd else inside / 2)
 
 
+def mcnemar(won: int, lost: int) -> tuple[float | None, float | None]:
+    """McNemar's test of pairs that differ, with continuity correction (Edwards, 1948).
+
+    Returns:
+        Chi-square and p-value, with one degree of freedom; None without such a pair.
+    """
+    if not won + lost:
+        return None, None
+    chi_square = max(abs(won - lost) - 1, 0) ** 2 / (won + lost)
+    return chi_square, math.erfc(math.sqrt(chi_square / 2))
+
+
 def mean_of(
     value: Value, items: Sequence[Item], predictions: Predictions, uncompressed: Predictions | None
 ) -> Mean:
