@@ -98,8 +98,9 @@ def test_an_answer_ends_at_a_stop_text(session: VideoSession) -> None:
         tokens=TokenOptions(stop=("nowhere", word[:2])),
         on_text=shown.append,
     )
-    assert ended.answer == whole.answer[: whole.answer.index(word[:2])].strip()
-    assert "".join(shown).strip() == ended.answer
+    assert ended.answer == whole.answer[: whole.answer.index(word[:2])]
+    assert ended.answer.endswith(" ")
+    assert "".join(shown) == ended.answer
     assert ended.finish_reason == "stop"
     assert ended.tokens.generated == 3  # the token that completes it is the last one
     assert not [warning for warning in ended.warnings if "was cut" in warning]
@@ -142,7 +143,7 @@ def test_log_probabilities_end_before_a_stop_text(session: VideoSession) -> None
     tokens = TokenOptions(stop=(stop,), top_logprobs=0)
     ended = session.ask(QUESTION, PRUNED, max_new_tokens=20, tokens=tokens)
     assert ended.logprobs is not None
-    assert "".join(one.text for one in ended.logprobs).strip() == ended.answer
+    assert "".join(one.text for one in ended.logprobs).strip() == ended.answer.strip()
     assert len(ended.logprobs) == 2
     assert whole.logprobs is None
 

@@ -33,6 +33,16 @@ def test_a_name_that_was_made_to_mean_this_machine(host: str) -> None:
     assert status(host=host) == 403
 
 
+def test_a_refusal_names_the_header() -> None:
+    local, other = (b"localhost", b"https://evil.example")
+    for headers, says in (
+        ([("host", b"evil.example")], "the header Host is evil.example: start .* DYCOKE_API_KEY"),
+        ([("host", local), ("origin", other)], "the header Origin is https://evil.example: "),
+    ):
+        with pytest.raises(Refused, match=says):
+            check(headers, ())
+
+
 def test_no_host_and_another_origin() -> None:
     assert status() == 400
     assert status(host="localhost", origin="https://evil.example") == 403

@@ -84,9 +84,14 @@ class AnswerStream:
 
     @property
     def text(self) -> str:
-        """The answer without special tokens, up to a stop text; free text has no space around."""
+        """The answer without special tokens; free text has no space around.
+
+        Space before a stop text is part of the answer, as a stream has sent it by then.
+        """
         text = self._decoded()
-        return text if self._whole is not None else text[: end_at(text, self._stops)].strip()
+        end = end_at(text, self._stops)
+        free = text.strip() if end is None else text[:end].lstrip()
+        return text if self._whole is not None else free
 
     def stopped(self, ends: Collection[int]) -> bool:
         """Whether it ended by itself: by an end token, a stop text, or as its form is complete."""

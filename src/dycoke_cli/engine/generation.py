@@ -177,7 +177,9 @@ def generate(
         text, logprobs = answers[number].text, None
         if recorder is not None:
             written = tokens[:-1] if tokens[-1] in ends else tokens
-            logprobs = tuple(recorder.of(number, written, text, tokenizer))
+            # A token that begins with the space before a stop text belongs to the stop text.
+            shown = text.rstrip() if forms[number] is None else text
+            logprobs = tuple(recorder.of(number, written, shown, tokenizer))
         outputs[number] = Generated(
             tokens=torch.tensor(tokens),
             text=text,

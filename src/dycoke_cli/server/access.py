@@ -123,7 +123,12 @@ def check(
             if name == "origin" and given.get(name) in origins:
                 continue
             if name in given and _host(given[name]) not in LOOPBACK:
-                raise Refused(403, f"without a key ({KEY}) only this machine may ask", "forbidden")
+                raise Refused(
+                    403,
+                    f"without a key only this machine may ask, and the header {name.title()} is "
+                    f"{display_name(given[name])[:100]}: start the server with {KEY}",
+                    "forbidden",
+                )
         if "host" not in given:
             raise Refused(400, "the request has no Host")
         return None

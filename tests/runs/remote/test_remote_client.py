@@ -144,8 +144,19 @@ def test_each_kind_of_response_is_limited(
             failing()
     if kind != "text/event-stream":
         with pytest.raises(DycokeError, match=f"isn't read, because it .*{says}"):
-            client.models()
+            client.models(required=False)
     headers["content-encoding"] = "gzip"
     body = gzip.compress(b"{}")
     with pytest.raises(DycokeError, match="isn't read, because it has the encoding 'gzip'"):
         client.ask(request, print)
+
+
+def test_a_path_without_models_is_told_from_a_server_without_a_list() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(404, json={"error": {"message": "the base URL is http://here/v1"}})
+
+    client = RemoteClient(URL, "MY_KEY")
+    client._client._client._transport = httpx2.MockTransport(answer)
+    assert client.models(required=False) == []
+    with pytest.raises(ModelError, match=r"path: the base URL is http://here/v1; check --server"):
+        client.models(required=True)

@@ -69,8 +69,8 @@ class RemoteClient:
         )
         self._models: list[str] = []
 
-    def models(self) -> list[str]:
-        """Names of the served models; empty if the server has no such list."""
+    def models(self, *, required: bool) -> list[str]:
+        """Names of the served models; empty if the server has no such list and none is required."""
         client = self._client.with_options(max_retries=_FIRST_RETRIES)
         try:
             self._models = [str(model.id) for model in client.models.list()]
@@ -81,7 +81,10 @@ class RemoteClient:
             LimitError,
         ) as error:
             raise self._explained(error) from None
-        except (openai.APIError, AttributeError, TypeError, ValueError):
+        except (openai.APIError, AttributeError, TypeError, ValueError) as error:
+            if required and isinstance(error, openai.NotFoundError):
+                advice = "check --server, or name a model with --model"
+                raise ModelError(f"{self._explained(error)}; {advice}") from None
             return []
         return self._models
 

@@ -94,7 +94,7 @@ class Server:
         from dycoke_cli.runs.remote.remote_client import RemoteClient
 
         client = RemoteClient(self.url, self.key_variable)
-        models = client.models()
+        models = client.models(required=named is None)
         if named is None and len(models) != 1:
             listed = f" ({', '.join(models)[:200]})" if models else ""
             raise ModelError(
