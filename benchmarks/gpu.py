@@ -43,6 +43,7 @@ CUDA_TESTS = (
     "tests/engine/test_own.py",
     "tests/families/test_cuda.py",
     "tests/families/test_elsewhere.py",
+    "tests/families/test_graph_step.py",
 )
 TESTS = "tests.json"
 SERVING, TRAINING, DONE = "vllm", "smollm2", "done"

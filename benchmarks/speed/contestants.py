@@ -25,6 +25,7 @@ class Contestant:
     published: bool = False  # the scheme of the published code in place of our engine
     again: bool = False  # another question about the video was answered before
     linear_alone: bool = False  # only the products of the linear layers, and nothing else
+    graphs: bool = True  # whether decoding steps are CUDA graphs, where they can be
     once: bool = False  # in the first round only: something to compare with, and slow for that
 
 
@@ -55,7 +56,9 @@ MERGING_ALONE = Contestant("custom CPU kernels, TTM alone", "fast", TTM_ONLY)
 ON_GPU = (
     Contestant("transformers, SDPA"),
     Contestant("nothing dropped", "stock", NONE),
+    Contestant("nothing dropped, without CUDA graphs", "stock", NONE, graphs=False),
     Contestant("DyCoke", "stock", DYCOKE),
+    Contestant("DyCoke, without CUDA graphs", "stock", DYCOKE, graphs=False),
     Contestant("DyCoke, merging before vision", "stock", MERGED),
     Contestant("DyCoke, evicted tokens in main memory", "stock", HOSTED),
 )

@@ -10,6 +10,8 @@ from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.generation_state import ShortenedSequence
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.kv_cache.pruned import PrunedLayer
+from dycoke_cli.engine.kv_cache.slots import Swaps
 from dycoke_cli.stock.private_api import cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 
@@ -90,6 +92,23 @@ def test_the_published_variant_falls_back_to_the_full_cache():
     assert set(keys) == set(range(12))
     keys, _ = step(store, sequence, [0, 0, 7.0, 9, 0, 0], 12)
     assert set(keys) == {0, 1, 8, 9} | {4, 5, 7, 10, 11, 12}
+
+
+def test_entries_swap_in_memory_by_head_too():
+    """Where graphs of decoding steps have them, with room behind."""
+    order, found = torch.arange(PROMPT).expand(2, -1), []
+    states = torch.arange(2 * 3 * PROMPT * 4.0).view(2, 3, PROMPT, 4)
+    located = [torch.tensor(pairs) for pairs in ([[0, 2], [1, 4]], [[0, 7], [1, 5]])]
+    for is_moved in (False, True):
+        layer = PrunedLayer(order)
+        layer.update(states, -states)
+        if is_moved:
+            layer.move_to(torch.zeros(2, 3, 2, 16, 4))
+        layer.begin_step(Swaps(torch.tensor([0, 6]), *located), 5)
+        found.append(layer.attended())
+    assert torch.equal(found[0][0][0, :, 2], states[0, :, 2])  # slot 7 has what slot 2 had
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_layers_below_the_prune_layer_read_everything_in_order():

@@ -56,6 +56,7 @@ class VisualSelector:
 
     Attributes:
         reselections: selections after the first.
+        one_shot: whether the first selection is the only one.
 
     Args:
         prune_ratio: P, the share of the visual tokens that is pruned, in [0, 1).
@@ -71,7 +72,7 @@ class VisualSelector:
     ) -> None:
         self.prune_ratio = prune_ratio
         self.recall_threshold = recall_threshold
-        self._one_shot = not recall
+        self.one_shot = not recall
         self.variant = variant
         self.reselections = 0
         self._reference: torch.Tensor | None = None
@@ -99,7 +100,7 @@ class VisualSelector:
     def _published_step(self, attention: torch.Tensor) -> torch.Tensor:
         import torch
 
-        if self._one_shot and self._active is not None:
+        if self.one_shot and self._active is not None:
             return self._active
         last = len(attention) - 1
         # The published code excludes the last visual token from scores and selection.
@@ -119,13 +120,46 @@ class VisualSelector:
         return active
 
     def _moved(self, attention: torch.Tensor) -> bool:
-        if self._one_shot:
+        if self.one_shot:
             return False
-        if self.recall_threshold >= 1:  # equal vectors can have a similarity of 1 + rounding
+        if self.recall_threshold >= 1:
             return True
         assert self._reference is not None
+        # This waits for the device: whether the step swaps anything depends on it.
+        return bool(self._has_moved(attention, self._reference))
+
+    def _has_moved(self, attention: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         import torch.nn.functional as F
 
-        similarity = F.cosine_similarity(attention.float(), self._reference.float(), dim=0)
-        # This waits for the device: whether the step swaps anything depends on it.
-        return bool(similarity < self.recall_threshold)
+        similarity = F.cosine_similarity(attention.float(), reference.float(), dim=0)
+        # Equal vectors can have a similarity of 1 + rounding.
+        least = self.recall_threshold if self.recall_threshold < 1 else float("inf")
+        return similarity < least
+
+    def held(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The active tokens `[A]` and the attention `[V]` that they were selected by.
+
+        From then on the tensors are the selector's own, and `step_in_place` changes them. None
+        before the first selection, and with the published variant, whose steps attend to different
+        numbers of tokens.
+        """
+        if self.variant == "published" or self._active is None or self._reference is None:
+            return None
+        self._active, self._reference = self._active.clone(), self._reference.clone()
+        return self._active, self._reference
+
+    def step_in_place(self, attention: torch.Tensor) -> torch.Tensor:
+        """A step of the paper's variant that never waits for the device, behind `held`.
+
+        Returns:
+            `[]`, bool: whether it reselected; `reselections` doesn't count it.
+        """
+        import torch
+
+        assert self._active is not None
+        assert self._reference is not None
+        moved = self._has_moved(attention, self._reference)
+        chosen = top(attention, len(self._active))
+        torch.where(moved, chosen, self._active, out=self._active)
+        torch.where(moved, attention, self._reference, out=self._reference)
+        return moved

@@ -27,6 +27,7 @@ from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat, flat_or_stock, without_method
 from dycoke_cli.engine.generation_cache import InStockCache, InStore
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
+from dycoke_cli.engine.graph_step import GraphedDecoder
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.own_masks import OwnMasks, makes_own_masks
 from dycoke_cli.engine.prefill import shorten
@@ -137,7 +138,7 @@ class Attachment:
     def __init__(
         self, model: Any, method: BoundMethod, videos: Videos, stages: Sequence[Stage]
     ) -> None:
-        self.stats: list[DecodeStats] = []
+        self._stats: list[DecodeStats] = []
         self.kept: list[torch.Tensor] = []
         self.states: WeakKeyDictionary[Any, GenerationState] = WeakKeyDictionary()
         self._model, self._decoder = model, model.get_decoder()
@@ -167,12 +168,19 @@ class Attachment:
         self._open.close()
         # Else a call in another thread, or with a video that the prompt doesn't show, would look
         # like a method that changes nothing.
-        if not self.stats and error is None:
+        if not self._stats and error is None:
             warnings.warn(
                 f"the method {self._method.name!r} was attached, but no generate() with a video "
                 "ran in this thread before it was detached",
                 stacklevel=2,
             )
+
+    @property
+    def stats(self) -> list[DecodeStats]:
+        """Counts of the newest call."""
+        for one in self._stats:
+            one.settle()
+        return self._stats
 
     @property
     def recorder(self) -> Recorder | None:
@@ -219,7 +227,7 @@ class Attachment:
         for stage in self._stages:
             stage.after_selection(prefill)
         self.states[cache_of(prefill.kwargs)] = prefill.state
-        self.stats = [sequence.stats for sequence in prefill.state.sequences]
+        self._stats = [sequence.stats for sequence in prefill.state.sequences]
         self.kept = prefill.kept
         return args, prefill.kwargs
 
@@ -256,4 +264,4 @@ def _before_layer(
 
 
 # One for all attachments: those of several threads on one model count as users of one switch.
-_switch = AttentionSwitch(scoring_attention, flat_or_stock)
+_switch = AttentionSwitch(scoring_attention, partial(flat_or_stock, GraphedDecoder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,6 +26,7 @@ class DecodeStats:
     # reselections by then (the first selection isn't counted)
     reselections: list[int] = field(default_factory=list)
     _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
+    _add_pending: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def visual_last(self) -> int:
@@ -59,8 +61,6 @@ class DecodeStats:
                 as at the step before where the selection stayed.
             reselections: reselections so far, the first selection not counted.
         """
-        self.active.append(len(active))
-        self.reselections.append(reselections)
         left, back = 0, 0
         # By identity: comparing values would wait for the device at every step.
         if active is not self._before:
@@ -68,19 +68,41 @@ class DecodeStats:
             before = everything if self._before is None else self._before
             stayed = int(torch.isin(active, before).sum())
             left, back = len(before) - stayed, len(active) - stayed
-        self.evicted.append(left)
-        self.recalled.append(back)
         self._before = active
+        self.count(len(active), left, back, reselections)
+
+    def count(self, active: int, evicted: int, recalled: int, reselections: int) -> None:
+        """Count one step at which so many tokens were active, evicted and recalled.
+
+        Args:
+            reselections: so far, the first selection not counted.
+        """
+        self.active.append(active)
+        self.evicted.append(evicted)
+        self.recalled.append(recalled)
+        self.reselections.append(reselections)
+
+    def follow(self, active: torch.Tensor, add_pending: Callable[[], None]) -> None:
+        """Let the next steps be counted on their device.
+
+        Args:
+            active: `[A]`, int64: the tokens that they attend to; they change it in place.
+            add_pending: adds the counts of those that were made, and weren't added, to the lists.
+        """
+        self.settle()
+        self._before, self._add_pending = active, add_pending
+
+    def settle(self) -> None:
+        """Add what was counted on a device, which this waits for; then the lists are complete."""
+        if self._add_pending is not None:
+            self._add_pending()
 
     def step_by_layer(self, active: int) -> None:
         """Count one step at which each layer selected so many tokens for itself.
 
         Nothing is moved for that: no token is evicted, and none recalled.
         """
-        self.reselections.append(len(self.active))
-        self.active.append(active)
-        self.evicted.append(0)
-        self.recalled.append(0)
+        self.count(active, 0, 0, len(self.active))
 
     def until(self, steps: int) -> DecodeStats:
         """The counts of the first steps alone: a batch goes on until its longest answer ends."""
@@ -90,4 +112,5 @@ class DecodeStats:
             evicted=self.evicted[:steps],
             recalled=self.recalled[:steps],
             reselections=self.reselections[:steps],
+            _add_pending=None,
         )

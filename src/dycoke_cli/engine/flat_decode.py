@@ -87,6 +87,12 @@ class _Norm:
         # In fewer bits than 32 it computes in float32 by itself, and rounds at the end.
         return self.weight * F.rms_norm(x, width, None, self.eps)
 
+    def at_once(self, x: torch.Tensor) -> torch.Tensor:
+        """The same as one operation, which multiplies the weight before it rounds."""
+        if x.dtype == torch.float64:
+            return self(x)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
 
 @dataclass(frozen=True)
 class _Layer:
@@ -127,6 +133,12 @@ class _Layer:
             width=attention.head_dim,
             scaling=attention.scaling,
         )
+
+    @property
+    def products(self) -> tuple[nn.Module, ...]:
+        """All linear layers."""
+        attention = (self.query, self.key, self.value, self.output)
+        return (*attention, self.gate, self.up, self.down)
 
     def step(
         self,
@@ -215,6 +227,11 @@ class FlatDecoder:
         self, arguments: dict[str, Any]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """The new tokens' embeddings `[B, 1, D]`, and cosine and sine of their positions."""
+        hidden, positions = self._read(arguments)
+        return hidden, self._decoder.rotary_emb(hidden, positions)
+
+    def _read(self, arguments: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The new tokens' embeddings `[B, 1, D]`, and their positions `[B, 1]` or `[3, B, 1]`."""
         hidden, positions = arguments.get("inputs_embeds"), arguments["position_ids"]
         if hidden is None:
             hidden = self._decoder.embed_tokens(arguments["input_ids"])
@@ -224,7 +241,7 @@ class FlatDecoder:
         elif positions.dim() == 2 and hasattr(rotary, "mrope_section"):
             # Text alone: the same number in time, height and width.
             positions = positions.expand(3, *positions.shape)
-        return hidden, rotary(hidden, positions)
+        return hidden, positions
 
 
 class FlatSteps(Stage):
@@ -235,10 +252,13 @@ class FlatSteps(Stage):
         prefill.state.flat = True
 
 
-def flat_or_stock(decoder: Any) -> Callable[..., Any]:
+def flat_or_stock(kind: type[FlatDecoder], decoder: Any) -> Callable[..., Any]:
     """The forward of a text decoder that makes decoding steps flat, if it can.
 
     They are those of a `GenerationState`, and those without a method within `without_method`.
+
+    Args:
+        kind: makes the steps of a call.
     """
     stock = decoder.forward
     of_calls: WeakKeyDictionary[Any, FlatDecoder | None] = WeakKeyDictionary()
@@ -254,7 +274,7 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
         cache = cache_of(kwargs)
         # Once for each cache, so once for each call: a model may be changed between two.
         if cache not in of_calls:
-            flat = FlatDecoder(decoder) if can_be_flat(decoder) else None
+            flat = kind(decoder) if can_be_flat(decoder) else None
             of_calls[cache] = flat if flat is not None and flat.agrees(kwargs) else None
         flat = of_calls[cache]
         return stock(**kwargs) if flat is None else flat.step(kwargs)

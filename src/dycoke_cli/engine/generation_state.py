@@ -63,6 +63,7 @@ class ShortenedSequence:
             attention: `[V]`, float32: of the step's query to each visual token.
         """
         assert self.selector is not None
+        self.stats.settle()
         active = self.selector.step(attention)
         self.stats.step(active, self.selector.reselections)
         return active

@@ -37,6 +37,8 @@ Of Ray: `runs/ray/cluster.py`. Only tests use these:
 
 - `torch.utils._python_dispatch.TorchDispatchMode` and `torch.Tensor._make_wrapper_subclass`, to see
   or replace every operation; `tree_leaves`, `tree_map_only` of `torch.utils._pytree`: torch 2.15.
+- `torch._subclasses.fake_tensor.FakeTensorMode`, which torch's documentation names, to have tensors
+  of a GPU without one: torch 2.15.
 - `torch._C._cuda_isInBadFork`: torch 2.15, of builds with CUDA.
 - `huggingface_hub.utils._cache_manager.HF_HUB_CACHE`, the default of `scan_cache_dir`.
 

@@ -26,6 +26,10 @@ class KVStore(Cache):
     The sequences of a batch end at the same slot. Where they begin at different ones, for they
     have padding in front or different numbers of active tokens, `mask` says which attends to what.
 
+    Attributes:
+        paddings: how many tokens of padding each sequence has in front.
+        slots: of the visual tokens of each sequence, in pruned layers.
+
     Args:
         visual: for each sequence `[V]`, int64: where its visual tokens are, padding counted.
         first_pruned: the first layer that hands out active tokens only; None where none does.
@@ -48,25 +52,25 @@ class KVStore(Cache):
         dp_cache: str = "device",
         bias: torch.Tensor | None = None,
     ) -> None:
-        self._first_pruned = layers if first_pruned is None else first_pruned
+        self.first_pruned = layers if first_pruned is None else first_pruned
         self._length, self._uncompressed_length = length, uncompressed_length
         self._offloaded = dp_cache == "host"
-        self._paddings = list(paddings)
-        self._slots = []
+        self.paddings = list(paddings)
+        self.slots = []
         before = 0
         for number, (padding, places) in enumerate(zip(paddings, visual, strict=True)):
             filled = not self._offloaded
-            self._slots.append(Slots(number, padding, len(places), before, filled=filled))
+            self.slots.append(Slots(number, padding, len(places), before, filled=filled))
             before += len(places)
-        self._active: list[torch.Tensor | None] = [None] * len(self._paddings)
+        self._active: list[torch.Tensor | None] = [None] * len(self.paddings)
         self._swaps: Swaps | None = None
         self._bias = bias
         # Layers can't tell a prompt's last chunk from a step of one token, so `begin_step` says it.
         self._in_prefill = True
-        pruned = layers - self._first_pruned
+        pruned = layers - self.first_pruned
         super().__init__(
             layers=[
-                *(KVLayer() for _ in range(self._first_pruned)),
+                *(KVLayer() for _ in range(self.first_pruned)),
                 *(self._pruned_layers(visual, dp_cache, pruned) if pruned else ()),
             ]
         )
@@ -77,13 +81,13 @@ class KVStore(Cache):
         order = torch.stack(
             [
                 visual_first(padding, places, self._length)
-                for padding, places in zip(self._paddings, visual, strict=True)
+                for padding, places in zip(self.paddings, visual, strict=True)
             ]
         )
         if dp_cache == "host":
             located = torch.cat([with_sequence(i, places) for i, places in enumerate(visual)])
             # The device has all slots from the first one that is text in any sequence.
-            text = min(slots.behind for slots in self._slots)
+            text = min(slots.behind for slots in self.slots)
             return [OffloadedLayer(order, located, text) for _ in range(layers)]
         kind = DiscardingLayer if dp_cache == "discard" else PrunedLayer
         return [kind(order) for _ in range(layers)]
@@ -132,7 +136,7 @@ class KVStore(Cache):
         """
         swaps = [
             slots.arrange(chosen)
-            for slots, chosen, before in zip(self._slots, active, self._active, strict=True)
+            for slots, chosen, before in zip(self.slots, active, self._active, strict=True)
             # By identity: comparing values would wait for the device at every step.
             if chosen is not None and chosen is not before
         ]
@@ -208,8 +212,8 @@ class KVStore(Cache):
         Returns:
             `[B, K]`, bool, or None where all sequences attend to all keys.
         """
-        pruned = layer_idx >= self._first_pruned
-        firsts = [slots.first for slots in self._slots] if pruned else self._paddings
+        pruned = layer_idx >= self.first_pruned
+        firsts = [slots.first for slots in self.slots] if pruned else self.paddings
         start = self._start if pruned else 0
         if all(first == start for first in firsts):
             return None
@@ -221,7 +225,7 @@ class KVStore(Cache):
     @property
     def _start(self) -> int:
         """The first slot that any sequence reads in a pruned layer."""
-        return min(slots.first for slots in self._slots)
+        return min(slots.first for slots in self.slots)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens seen, behind the prompt with the dropped ones: what `generate()` counts by."""
@@ -236,6 +240,16 @@ class KVStore(Cache):
     def get_max_length(self, layer_idx: int | None = None) -> int:
         """No maximum."""
         return -1
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether each layer has an entry of every token on its device, and nothing is added."""
+        return (
+            type(self) is KVStore
+            and self._bias is None
+            and all(type(layer) in (KVLayer, PrunedLayer) for layer in self.layers)
+            and len({layer.entries for layer in self.layers}) == 1
+        )
 
     @property
     def nbytes(self) -> int:

@@ -73,7 +73,7 @@ class IndexedStore(KVStore):
     def _pruned_layers(
         self, visual: Sequence[torch.Tensor], dp_cache: str, layers: int
     ) -> list[KVLayer]:
-        batch = BatchLayout.of(self._paddings, visual, self._counts, self._length, self._bias)
+        batch = BatchLayout.of(self.paddings, visual, self._counts, self._length, self._bias)
         shared, offloaded = SharedBuffers(), dp_cache == "host"
         self._shared = shared
         return [IndexedLayer(batch, self._selector, shared, offloaded) for _ in range(layers)]
@@ -126,7 +126,7 @@ class IndexedStore(KVStore):
         if not isinstance(layer, IndexedLayer):
             return visual
         # Visual tokens stand behind the padding, and text behind them.
-        return self._paddings[0] + torch.arange(len(visual), device=visual.device)
+        return self.paddings[0] + torch.arange(len(visual), device=visual.device)
 
     @override
     def selected(self, layer_idx: int) -> torch.Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dycoke_cli.engine.kv_cache.pruned import PrunedLayer
+from dycoke_cli.engine.kv_cache.pruned import PrunedLayer, rows_of
 from dycoke_cli.engine.kv_cache.slots import Swaps
 
 
@@ -42,7 +42,7 @@ class OffloadedLayer(PrunedLayer):
             self.base = start
         target = self._flat(swaps.target)
         for stored, host in zip((self.keys, self.values), self._host, strict=True):
-            stored.flatten(0, 1).index_copy_(0, target, host.fetch(swaps.tokens))
+            rows_of(stored).index_copy_(0, target, host.fetch(swaps.tokens))
 
     def _with_room(self, stored: torch.Tensor, start: int) -> torch.Tensor:
         """Entries `[B, capacity, H, D]` from slot `start` on."""

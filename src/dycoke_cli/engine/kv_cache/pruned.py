@@ -74,14 +74,14 @@ class PrunedLayer(KVLayer):
     def _swap(self, swaps: Swaps, start: int) -> None:
         # Of a model spread over several devices, the selection may come from another one.
         one, other = self._flat(swaps.source), self._flat(swaps.target)
-        for stored in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):
+        for stored in (rows_of(self.keys), rows_of(self.values)):
             # Only one side has to be copied away: the other is read before it is written.
             recalled = stored.index_select(0, one)
             stored.index_copy_(0, one, stored.index_select(0, other))
             stored.index_copy_(0, other, recalled)
 
     def _flat(self, slots: torch.Tensor) -> torch.Tensor:
-        # (sequence, slot) as a row of `keys.flatten(0, 1)`, where a sequence has `capacity` rows.
+        # (sequence, slot) as one of `rows_of(keys)`, where a sequence has `capacity` rows.
         # Example: capacity 200 and base 40; (1, 45) is row 205.
         slots = slots.to(self.keys.device)
         return slots[:, 0] * self.keys.shape[1] + slots[:, 1] - self.base
@@ -98,6 +98,12 @@ class DiscardingLayer(PrunedLayer):
         self.values = self.values[:, freed:].clone()
         self.entries -= freed
         self.base = start
+
+
+def rows_of(stored: torch.Tensor) -> torch.Tensor:
+    """Of `[B, capacity, H, D]` all entries `[B · capacity, H, D]`, as a view to write into."""
+    # Not `flatten`, which would copy where that is no view, so that what is written is lost.
+    return stored.view(-1, *stored.shape[2:])
 
 
 def in_order(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

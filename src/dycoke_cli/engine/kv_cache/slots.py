@@ -33,6 +33,7 @@ class Slots:
 
     Attributes:
         first: the first slot that a step attends to.
+        slot_of: `[V]`, int64: the slot of each visual token.
     """
 
     def __init__(
@@ -41,12 +42,12 @@ class Slots:
         self.first = padding
         self._sequence, self._padding = sequence, padding
         self._tokens_before, self._filled = tokens_before, filled
-        self._slot_of = torch.arange(padding, padding + tokens)
+        self.slot_of = torch.arange(padding, padding + tokens)
 
     @property
     def behind(self) -> int:
         """The first slot behind the visual tokens."""
-        return self._padding + len(self._slot_of)
+        return self._padding + len(self.slot_of)
 
     def arrange(self, active: torch.Tensor) -> Swaps:
         """Plan the swaps that bring the active tokens into the slots before the text.
@@ -54,7 +55,7 @@ class Slots:
         Args:
             active: `[A]`, int64, ascending.
         """
-        slot_of = self._slot_of = self._slot_of.to(active.device)
+        slot_of = self.slot_of = self.slot_of.to(active.device)
         # The last A slots before the text are read. An active token in front of them swaps with an
         # inactive one among them; there are equally many of both, for A slots are to hold A tokens.
         # Example: V = 5, and slots 0 … 4 hold tokens 0 … 4. Active [0, 3] reads slots 3 and 4, so
