@@ -16,6 +16,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,20 +110,26 @@ def main(arguments: Sequence[str]) -> int:
     ]
     for library in PRELOADED:
         importlib.import_module(library)
+    limits: dict[tuple[str, ...], float] = {}
     for tests in dict.fromkeys(mutation.tests for mutation in mutations):
-        if (red := _red(tests, None)) is not None:
+        begun = time.monotonic()
+        if (red := _red(tests, None, None)) is not None:
             raise SystemExit(f"a test is red before anything was broken: {red}")
+        limits[tests] = 60 + 5 * (time.monotonic() - begun)
     survivors = 0
     for mutation in mutations:
-        caught = _red(mutation.tests, mutation)
+        caught = _red(mutation.tests, mutation, limits[mutation.tests])
         survivors += caught is None
         print(f"{'SURVIVED' if caught is None else 'caught':9}{mutation} ({caught})", flush=True)
     print(f"{len(mutations) - survivors} of {len(mutations)} mutations caught")
     return int(survivors > 0)
 
 
-def _red(tests: tuple[str, ...], mutation: Mutation | None) -> str | None:
-    """The test that goes red, or None; without a mutation, on a copy that is whole."""
+def _red(tests: tuple[str, ...], mutation: Mutation | None, limit_s: float | None) -> str | None:
+    """The test that goes red, or None; without a mutation, on a copy that is whole.
+
+    A test that waits for what never comes, such as a pipe that is opened, is red too.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, PACKAGE.name)
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns(WEIGHTS.name))
@@ -134,7 +141,11 @@ def _red(tests: tuple[str, ...], mutation: Mutation | None) -> str | None:
         # A fork has torch and transformers already: most runs are shorter than their import.
         run = multiprocessing.get_context("fork").Process(target=_run, args=(folder, tests, output))
         run.start()
-        run.join()
+        run.join(limit_s)
+        if run.is_alive():
+            run.kill()
+            run.join()
+            return f"no end within {limit_s:.0f} s"
         printed = output.read_text(encoding="utf-8", errors="replace")
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE)
     return failed.group(1) if failed else None
