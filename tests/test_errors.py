@@ -20,6 +20,7 @@ FLAGS = ("--frames", "--max-frames", "--fps", "--positions", "--choices", "--mer
         ("mimi", ("mini", "maxmin"), "mini"),
         # The first that it begins.
         ("llava", ("qwen2-vl-2b", "llava-next", "llava-onevision-7b"), "llava-next"),
+        ("table-1", ("table-2", "table-1-7b"), "table-1-7b"),
         # Alike in letters, and another thing.
         ("--num-frames", FLAGS, None),
         ("--options", FLAGS, None),

@@ -80,15 +80,16 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a mistyped one must be, or the first that it begins; None without one."""
+    """The first known name that a word begins, or that it must be mistyped; None without one."""
     # Dashes in front of flags aren't letters that two of them have in common.
     by_letters = {_letters(one): one for one in reversed([*known])}
     word = _letters(name)
-    near = min(reversed(by_letters), key=lambda one: _typing_errors(word, one), default="")
-    if near and _typing_errors(word, near) <= (len(word) + 1) // _PER_ERROR:
-        return by_letters[near]
     begun = (one for one in reversed(by_letters) if word and one.startswith(word))
-    return by_letters.get(next(begun, ""))
+    if near := next(begun, ""):  # nothing in it is wrong
+        return by_letters[near]
+    near = min(reversed(by_letters), key=lambda one: _typing_errors(word, one), default="")
+    is_near = near and _typing_errors(word, near) <= (len(word) + 1) // _PER_ERROR
+    return by_letters[near] if is_near else None
 
 
 def _letters(name: str) -> str:

@@ -35,6 +35,7 @@ MISTAKES = {
     ("eval", "shapse", "--limit", "1"): "there is no benchmark 'shapse'",
     ("cache", "clean"): "dycoke cache has no command 'clean'",
     ("summarize", "holiday.mp4"): "there is no command summarize",
+    ("when", "holiday.mp4", "What is it?"): "there is no command when",
     ("batch", "footage", "What is it?", "--ouput", "a.csv"): "there is no flag --ouput",
     (
         "batch",
@@ -57,6 +58,15 @@ MISTAKES = {
 }
 # Without one command that would be right for everybody.
 OTHERS = {
+    ("methods", "tmm"): "there is no method 'tmm'",
+    ("probe", "footage"): "footage is a folder without pictures: name one video file",
+    (
+        "probe",
+        "holiday.mp4",
+        "b.mp4",
+    ): "there is no place for 'b.mp4': put what has spaces in quotes; an",
+    ("eval", "shapes", "--check", "--methods", "none,ttmx"): "there is no method 'ttmx'",
+    ("caption", "footage"): 'the bundled model only knows moving shapes: --prompt "What happens?"',
     ("completion",): "there is no command completion: `dycoke --install-completion` has",
     ("serve", "stpo"): "dycoke serve: 'stpo' is not one of 'stop'",
     ("serve", "--port", "99999"): "--port: it must be less than or equal to 65535",

@@ -23,6 +23,7 @@ from dycoke_cli.compression.methods import (
 )
 from dycoke_cli.engine import binding
 from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models import catalog as reference
 from dycoke_cli.models import resolve
@@ -83,7 +84,7 @@ def test_a_loaded_model_has_those_of_its_file_and_binds_the_same() -> None:
     with DyCoke()(loaded.model) as attachment:
         torch.manual_seed(0)
         assert attachment._method.parameters() == expected
-        attachment.stats = [None]  # else it warns that nothing ran
+        attachment._stats = [DecodeStats()]  # else it warns that nothing ran
 
 
 def test_what_is_bound_stays_as_it_is() -> None:

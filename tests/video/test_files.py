@@ -36,10 +36,7 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_folder(tmp_path: Path) -> None:
-    assert (
-        refused(tmp_path)
-        == f"{tmp_path} is a folder that no pictures are in: name a video file in it"
-    )
+    assert refused(tmp_path) == f"{tmp_path} is a folder without pictures: name one video file"
 
 
 def test_file_used_as_a_folder(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_a_picture_that_cant_be_read_is_named(
 
 def test_what_isnt_a_folder_of_pictures(tmp_path: Path) -> None:
     assert pictures_of(str(tmp_path)) is None
-    with pytest.raises(VideoError, match="is a folder that no pictures are in"):
+    with pytest.raises(VideoError, match="is a folder without pictures"):
         read(tmp_path)
     put(tmp_path, "1.png")
     for wanted in (SubtitleSource("x.srt"), SubtitleSource(None)):
@@ -181,7 +181,7 @@ def test_too_many_of_them(frames: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_digest_is_that_of_names_and_contents(tmp_path: Path, decoder: Decoder) -> None:
-    with pytest.raises(VideoError, match="is a folder that no pictures are in"):
+    with pytest.raises(VideoError, match="is a folder without pictures"):
         decoder.digest(str(tmp_path))
     first, second = put(tmp_path, "1.png", 1), put(tmp_path, "2.png", 2)
     (tmp_path / "3.png").symlink_to("nowhere.png")

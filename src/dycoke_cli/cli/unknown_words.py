@@ -38,7 +38,7 @@ _ADVICE = {
     f"{_ASKS}": "compress",
     _MEASURES: "benchmark evaluate measure test time",
     "`dycoke eval --list` lists benchmarks": "benchmarks datasets presets",
-    "`dycoke ask VIDEO QUESTION --when` finds when it is true": "find search",
+    "`dycoke ask VIDEO QUESTION --when` finds when it is true": "find search when",
     "`dycoke serve` answers requests, and has a page": "api gui server start ui web",
     "nothing is trained; `dycoke tune` chooses a method": "finetune fit train",
     "`dycoke doctor` shows what is installed": "check env status",
@@ -135,9 +135,11 @@ def explain(error: typer.TyperException) -> UsageError:
         meant = f": did you mean `{context.command_path} {near}`?" if near else f" {page}"
         return UsageError(f"{context.command_path} has no command {unknown[1]!r}{meant}")
     if (extra := _EXTRA.search(error.message)) is not None:
+        lists = [one for one in flags.values() if "…" in (one.metavar or "")]
         return UsageError(
-            f"there is no place for {extra[1]!r}: put what has spaces in quotes, and commas "
-            f"between the parts of a list; {example}"
+            f"there is no place for {extra[1]!r}: put what has spaces in quotes"
+            + (", and commas between the parts of a list" if lists else "")
+            + f"; {example}"
         )
     return UsageError(f"{error.format_message().rstrip('.')} {page}")
 

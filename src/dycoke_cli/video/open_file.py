@@ -125,7 +125,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _check_kind(status: os.stat_result, shown: str, may_be_empty: bool) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise VideoError(f"{shown} is a folder that no pictures are in: name a video file in it")
+        raise VideoError(f"{shown} is a folder without pictures: name one video file")
     if stat.S_ISFIFO(status.st_mode):
         raise VideoError(f"{shown} is a pipe: give its content on stdin, with - as the video")
     if not stat.S_ISREG(status.st_mode):

@@ -151,7 +151,7 @@ def test_a_finished_run_says_so_without_torch(
     assert "4 clips, 3 done already, 1 failed earlier" in done.stderr
     assert done.returncode == 1
     # What isn't finished is asked: a new video, and a failure that is to be retried.
-    assert "1 failed; retry" in run_here(*words, "--retry-failed").err
+    assert "1 failed\nResults: " in run_here(*words, "--retry-failed").err
     make_clips(clips, "3.mp4")
     assert run_here(*words).err.startswith("5 clips, 3 done already")
 
@@ -257,7 +257,8 @@ def test_a_failure_is_named_once_for_all_questions(clips: Path) -> None:
     assert [line for line in run.err.splitlines() if line.startswith("Failed")] == [
         f"Failed: {clips / name}: it can't be read" for name in ("bad2.mp4", "bad.mp4")
     ]
-    assert "Failed" not in batch(clips, "What?", "--quiet").err
+    quiet = batch(clips, "What?", "-q", "Why?", "--quiet").err.splitlines()
+    assert quiet == [line for line in run.err.splitlines() if line.startswith("Failed")]
 
 
 def test_many_failures_of_earlier_are_named_in_part(clips: Path, tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ def test_parts_and_searches_are_those_of_ask(
         [one[key] for key in keys] for one in alone
     ]
     assert len({line["key"] for line in lines}) == len(lines)
+    # A table has what was found, of --when the times.
+    assert run_here("convert", out, tmp_path / "o.csv").code == 0
+    for table in ((tmp_path / "o.csv").read_text(), run_here(*command[:-2], "--csv").out):
+        rows = csv.DictReader(io.StringIO(table))
+        assert [row["answer"] for row in rows] == [line["answer"] for line in lines]
     # Resumed by the same command, and by no other.
     assert "done already" in run_here(*command).err
     assert "1 clip answered" in run_here("batch", CLIP, flags[0], *EXACT, "--out", out).err

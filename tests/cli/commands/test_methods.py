@@ -116,6 +116,10 @@ def test_all_that_is_known_of_a_method() -> None:
     assert told("dycoke_plus") == told("dycoke-plus")
 
 
+def test_an_ablation_is_on_the_page_of_its_method() -> None:
+    assert run_here("methods", "ttm").out == run_here("methods", "dycoke").out
+
+
 def test_no_such_method() -> None:
     run = run_here("methods", "fastw")
     assert (run.code, run.out) == (2, "")

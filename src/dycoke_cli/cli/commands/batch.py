@@ -244,7 +244,7 @@ def batch(
             raise times.refusal()
         times.check(videos, request.sampling, request.limits, resumes=True)
         times.make_folder()
-    lines = Lines(fields, as_csv or is_table, request.generation, parts=of_parts)
+    lines = Lines(fields, as_csv or is_table, request.generation, parts=of_parts, times=parts.when)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if model.named is None and remote is None:
@@ -326,7 +326,7 @@ def batch(
             raise
         if file is not None:
             file.asked = counts.given
-        view.finished(counts, out)
+        view.finished(counts, out, retried=retry_failed)
         if times is not None and out is not None:
             found = timed_lines(out, counts.keys)
             view.note(times.write(videos, found, request.sampling, request.limits))

@@ -29,6 +29,7 @@ class Lines:
         fields: value of `--fields`, or None.
         generation: options or fields of the answers, which by default are columns.
         parts: whether parts of videos are asked about: start and end are columns by default.
+        times: whether their times are searched: the answer, which they are, is a column too.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class Lines:
         generation: GenerationOptions = _FREE,
         *,
         parts: bool = False,
+        times: bool = False,
     ) -> None:
         self.fields = [] if fields is None else parse_fields(fields)
         if as_csv and fields is None:
-            self.fields = table_fields(generation)
+            self.fields = table_fields(generation, times=times)
             if parts:
                 self.fields = with_parts(self.fields)
         self._as_csv = as_csv
@@ -90,7 +92,7 @@ def schema_of_key(field: Field) -> dict[str, Any] | None:
     return next((schema for schema in found if schema is not None), None)
 
 
-def table_fields(generation: GenerationOptions) -> list[Field]:
+def table_fields(generation: GenerationOptions, *, times: bool = False) -> list[Field]:
     """Key paths of the CSV columns of answers.
 
     Of typed ones the choice, and a column for each option; of objects one for each field. Of
@@ -100,7 +102,7 @@ def table_fields(generation: GenerationOptions) -> list[Field]:
     if typed is not None:
         if isinstance(typed, OpenNumber):
             return typed_fields((), True)
-        return typed_fields(typed.texts, typed.is_score)
+        return typed_fields(typed.texts, typed.is_score, times=times)
     if structured is not None and structured.properties:
         return object_fields(structured.properties)
     return parse_fields(CSV_FIELDS)
@@ -109,9 +111,10 @@ def table_fields(generation: GenerationOptions) -> list[Field]:
 # Names are added as they are: an option or a field may have a dot or a comma in it.
 
 
-def typed_fields(options: Iterable[str], is_score: bool) -> list[Field]:
+def typed_fields(options: Iterable[str], is_score: bool, *, times: bool = False) -> list[Field]:
     """Key paths of the columns of typed answers; those of scores have a mean."""
     before, _, after = CSV_FIELDS.partition("answer,warnings,")
+    before += "answer," if times else ""
     own = parse_fields(f"{before}choice,warnings,margin{',mean' if is_score else ''}")
     each = [("probabilities", text) for text in options]
     return [*own, *each, *parse_fields(f"scoring.mass,{after}")]

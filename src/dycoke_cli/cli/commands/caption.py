@@ -328,6 +328,11 @@ def caption(
         try:
             if asks:
                 if model.named is None and remote is None:
+                    if prompt in PROMPTS:
+                        raise UsageError(
+                            "the bundled model only knows moving shapes: --prompt "
+                            '"What happens?", or another --model'
+                        )
                     view.note(BUNDLED_NOTE)
                 view.stage("start")
                 plan, backend = backend_of(

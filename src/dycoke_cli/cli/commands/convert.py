@@ -150,7 +150,8 @@ def _answer_columns(lines: Sequence[dict[str, Any]]) -> list[Field]:
         # Options of a score are the same in all lines; open numbers differ, and get no columns.
         if is_score and any(line["probabilities"].keys() != options.keys() for line in answered):
             options = {}
-        return batch_lines.typed_fields(options, is_score)
+        times = any("when" in line for line in answered)
+        return batch_lines.typed_fields(options, is_score, times=times)
     if answered and all(isinstance(line.get("parsed"), dict) for line in answered):
         names = dict.fromkeys(name for line in answered for name in line["parsed"])
         return batch_lines.object_fields(names)

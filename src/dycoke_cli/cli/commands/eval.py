@@ -27,6 +27,7 @@ from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.datasets import DATASETS, NEW_VIDEOS, open_dataset, rule_of
+from dycoke_cli.models import settings
 from dycoke_cli.stock.importing import faster_imports
 
 Benchmark = Annotated[
@@ -115,6 +116,7 @@ def evaluate(
         if check:
             from dycoke_cli.cli.commands.benchmarks import check_benchmark
 
+            row_flags.rows_of(methods, retain, model.named or settings.BUNDLED)
             dataset = _opened(name, data, split, seed)
             check_benchmark(dataset, split, limit, limits, as_json, quiet)
             return

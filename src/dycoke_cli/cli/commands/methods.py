@@ -20,6 +20,7 @@ from dycoke_cli.cli import completion, output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import FLAGGED, flag, flags, in_flags
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method_specs import ABLATIONS
 from dycoke_cli.compression.registry import DEFAULT, METHODS, PLACES, find, identity, places
 from dycoke_cli.compression.selection import Need
 from dycoke_cli.models.families import FAMILIES
@@ -59,7 +60,9 @@ def methods(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
-        listed = [*METHODS.values()] if name is None else [find(name)]
+        # An ablation is on the page of its method.
+        owner = ABLATIONS[name].method if name in ABLATIONS else name
+        listed = [*METHODS.values()] if owner is None else [find(owner)]
         document = list_methods(listed)
         if as_json:
             output.write_json(to_dict(document))

@@ -60,14 +60,15 @@ class BatchView(View):
             self._said_at = time.monotonic()
             self.note(_line(counts, self._pace))
 
-    def finished(self, counts: RunCounts, out: Path | None) -> None:
+    def finished(self, counts: RunCounts, out: Path | None, *, retried: bool = False) -> None:
         """Show the summary.
 
         Args:
             out: file of the results; None for stdout.
+            retried: whether this run asked again what failed before.
         """
         self.stop()
-        self.note(batch_summary(counts, resumable=out is not None))
+        self.note(batch_summary(counts, resumable=out is not None and not retried))
         if out is not None:
             self.note(f"Results: {display_name(str(out))}")
 
