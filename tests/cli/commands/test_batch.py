@@ -257,8 +257,7 @@ def test_a_failure_is_named_once_for_all_questions(clips: Path) -> None:
     assert [line for line in run.err.splitlines() if line.startswith("Failed")] == [
         f"Failed: {clips / name}: it can't be read" for name in ("bad2.mp4", "bad.mp4")
     ]
-    quiet = batch(clips, "What?", "-q", "Why?", "--quiet").err.splitlines()
-    assert quiet == [line for line in run.err.splitlines() if line.startswith("Failed")]
+    assert "Failed" not in batch(clips, "What?", "--quiet").err
 
 
 def test_many_failures_of_earlier_are_named_in_part(clips: Path, tmp_path: Path) -> None:

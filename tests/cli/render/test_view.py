@@ -41,12 +41,12 @@ def test_a_line_now_and_then_for_answers_and_for_verdicts(
     )
 
 
-def test_quiet_says_what_failed_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with View(quiet=True, note="a note") as view:
         view.stage("answers", 0, 9)
         view.warning("a warning")
         view.failed("why")
-    assert capsys.readouterr().err == "Failed: why\n"
+    assert capsys.readouterr().err == ""
 
 
 def test_a_stage_with_its_own_time_left_shows_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

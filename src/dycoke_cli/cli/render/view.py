@@ -93,7 +93,7 @@ class View(Listener):
 
     def failed(self, reason: str) -> None:
         """Show why a question failed; a repeated reason, as for one video, is shown once."""
-        if reason != self._last_failure:
+        if not self._quiet and reason != self._last_failure:
             self.stop()
             console.failed(reason)
         self._last_failure = reason
