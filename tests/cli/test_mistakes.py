@@ -67,6 +67,7 @@ OTHERS = {
     ): "there is no place for 'b.mp4': put what has spaces in quotes; an",
     ("eval", "shapes", "--check", "--methods", "none,ttmx"): "there is no method 'ttmx'",
     ("caption", "footage"): 'the bundled model only knows moving shapes: --prompt "What happens?"',
+    ("eval", "report", "run", "--fromat", "csv"): "--fromat; did you mean --format?",
     ("completion",): "there is no command completion: `dycoke --install-completion` has",
     ("serve", "stpo"): "dycoke serve: 'stpo' is not one of 'stop'",
     ("serve", "--port", "99999"): "--port: it must be less than or equal to 65535",

@@ -152,13 +152,13 @@ def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> U
     sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
     if flag.lstrip("-") in _POSITIONAL:
         return UsageError(f"{sentence}: name a video without a flag {page}")
-    meant = _MEANT.get(spelled.lstrip("-").lower(), "")
-    exact = [one for one in (spelled, meant) if one.partition(" ")[0] in flags]
-    if not exact and (parameter := _of_a_method(flag)):
-        return UsageError(f"{sentence}; give it with the method: --method {parameter} {page}")
+    # A command's own flag means itself, whatever it is called elsewhere.
     words = {f"--{word}": one for word, one in _MEANT.items() if one.partition(" ")[0] in flags}
-    near = exact[0] if exact else closest(spelled, [*flags, *words]) or ""
-    near = words.get(near, near)
+    words |= {one: one for one in flags}
+    exact = words.get(spelled) or words.get(f"--{spelled.lstrip('-').lower()}")
+    if exact is None and (parameter := _of_a_method(flag)):
+        return UsageError(f"{sentence}; give it with the method: --method {parameter} {page}")
+    near = exact or words.get(closest(spelled, [*flags, *words]) or "")
     return UsageError(f"{sentence}; did you mean {near}? {page}" if near else f"{sentence} {page}")
 
 

@@ -450,6 +450,7 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["clips", "What?", "--batch-size", "big"], 2, r"--batch-size must be auto.*'big'"),
         (["clips", "What?", "--engine", "steam"], 2, r"'steam' is not one of 'local', 'ray'"),
         (["clips", "What?", "--retry-failed"], 2, r"--retry-failed needs --out"),
+        (["clips", "What?", "--out", "-", "--retry-failed"], 2, r"--retry-failed needs --out"),
         (["clips", "What?", "--out", "o", "--csv"], 2, r"are for stdout.*--out o.csv is a table"),
         (["clips", "What?", "--out", "o.jsonl", "--fields", "id"], 2, r"--out o.csv is a table"),
         (["clips", "What?", "--fields", "answr"], 2, r"no key 'answr'; `dycoke schema answer`"),

@@ -191,9 +191,9 @@ def batch(
         check_comparable(request)
     fields = None if types is not None else fields
     remote = server.chosen(context, request.method, budget)
+    out = None if out == Path("-") else out
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
-    out = None if out == Path("-") else out
     times = TimeFiles.at(out, out_dir)
     if times is not None:
         out = times.journal
