@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from dycoke_cli.compression.kv_pruning import VisualSelector
@@ -149,12 +148,9 @@ class GraphedDecoder(FlatDecoder):
             # Others compare positions on the host.
             and getattr(rotary, "rope_type", "dynamic") not in ("dynamic", "longrope")
             and (computes_sdpa(name) or "flash" in name)
-            and (_is_plain(cache) if state is None else _selects_in_place(cache, state))
+            # Without a method it is a plain step (`flat_decode`), whose cache is a stock one.
+            and (state is None or _selects_in_place(cache, state))
         )
-
-
-def _is_plain(cache: Any) -> bool:
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 def _selects_in_place(cache: Any, state: GenerationState) -> bool:

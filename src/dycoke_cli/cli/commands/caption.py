@@ -252,7 +252,12 @@ def caption(
     from dycoke_cli.answer.caption import CaptionStyle
     from dycoke_cli.ask import Ask
     from dycoke_cli.cli.commands.batch_input import videos_at
-    from dycoke_cli.cli.commands.caption_text import PROMPTS, Captioned, question_about
+    from dycoke_cli.cli.commands.caption_text import (
+        PROMPTS,
+        SHAPES_ONLY,
+        Captioned,
+        question_about,
+    )
     from dycoke_cli.cli.render.caption_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.runs.caption_files import CaptionResults, WrittenCaptions
@@ -329,10 +334,7 @@ def caption(
             if asks:
                 if model.named is None and remote is None:
                     if prompt in PROMPTS:
-                        raise UsageError(
-                            "the bundled model only knows moving shapes: --prompt "
-                            '"What happens?", or another --model'
-                        )
+                        raise UsageError(SHAPES_ONLY)
                     view.note(BUNDLED_NOTE)
                 view.stage("start")
                 plan, backend = backend_of(

@@ -36,6 +36,10 @@ PROMPTS = {
 }
 """Presets of `--prompt`."""
 
+SHAPES_ONLY = (
+    'the bundled model only knows moving shapes: --prompt "What happens?", or another --model'
+)
+
 
 @dataclass(frozen=True)
 class Captioned:
@@ -59,8 +63,7 @@ class Captioned:
         if outcome.refused:
             return self._failed(
                 outcome,
-                'the bundled model only knows moving shapes: --prompt "What happens?", or another '
-                "--model",
+                SHAPES_ONLY,
             )
         if line["answer"] == UNKNOWN:
             return self._failed(outcome, f"{line['answer']!r} says the bundled model: add --model")

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 from dycoke_cli.answer.json_schema import from_dict, to_dict
@@ -54,7 +53,7 @@ class StoredRun:
         """Answers of a setup, by question."""
         return self.answers.get(setup.id, {})
 
-    @cached_property
+    @property
     def sealed(self) -> StoredRun:
         """The run without texts; what a judge said of them, and choices by probability, go too."""
         if self.record.final:
