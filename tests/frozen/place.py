@@ -162,7 +162,10 @@ def setups(command: str) -> list[str]:
 def _lines(text: str, in_any_order: bool) -> list[Any]:
     # What is faster depends on the processor, and a busy machine isn't timed.
     timed = ("Faster: ", "Vision, prefill and decode ", "Seconds: ")
-    given = [line for line in text.splitlines() if not line.startswith(timed)]
+    # A batch tells its progress each half minute, which only a busy machine needs.
+    progress = re.compile(r"\d+ of \d+ files · ")
+    lines = text.splitlines()
+    given = [line for line in lines if not line.startswith(timed) and not progress.match(line)]
     found = [json.loads(line) if line[:1] == "{" else line for line in given]
     without = [_without_figures(line) for line in found]
     return sorted(without, key=json.dumps) if in_any_order else without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,8 @@ from dycoke_cli.request import Request
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.inspecting import checked
 from dycoke_cli.server.messages import VideoPart
-from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.refused import Refused, refused
+from dycoke_cli.server.request_keys import BODY
 from dycoke_cli.video.sampling import Sampling
 from tests.forms import NEEDS_LIBRARY
 
@@ -244,7 +246,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ("messages", {}, "messages must be a list"),
     ([], {}, "messages must be from 1 to 1000"),
     ([USER] * 1001, {}, "messages must be from 1 to 1000"),
-    ([7], {}, "a message must be an object"),
+    ([7], {}, r"messages\[0\] must be an object"),
     ([{"role": "function", "content": "x"}], {}, "must be system, user, assistant or tool"),
     ([{"role": "assistant", "content": "x"}], {}, "must follow one of the user"),
     ([USER, {"role": "assistant", "content": "x"}], {}, "the last message must be of the user"),
@@ -371,6 +373,30 @@ def test_no_body(body: bytes) -> None:
     with pytest.raises(Refused) as caught:
         parse(body, DEFAULTS, MOST)
     assert caught.value.status == 400
+
+
+def test_it_says_where_a_body_is_no_json() -> None:
+    with pytest.raises(Refused, match=r"isn't JSON: Expecting .* at line 2, column 14"):
+        parse(b'{"model": "mini",\n "messages": ]}', DEFAULTS, MOST)
+
+
+def test_a_wrong_value_is_named_by_its_key() -> None:
+    """As clients of OpenAI's API read it, of every key."""
+    named: dict[str, list[str | None]] = {}
+    for key in BODY.read:
+        for wrong in ("nonsense", [1], {"a": 1}, -5):
+            try:
+                parse(json.dumps({"messages": [USER], key: wrong}).encode(), DEFAULTS, MOST)
+            except Exception as error:
+                named.setdefault(key, []).append(refused(error).parameter)
+    assert {*named} == BODY.read
+    flat = {key: {re.split(r"[.\[]", str(one))[0] for one in found} for key, found in named.items()}
+    assert flat == {key: {key} for key in named}
+    own = {"method": "nonsense", "against": "nonsense", "max_tokens": 0}
+    for key, wrong in own.items():
+        with pytest.raises((Refused, UsageError)) as caught:
+            read([USER], dycoke={key: wrong})
+        assert refused(caught.value).parameter == f"dycoke.{key}"
 
 
 def test_another_model() -> None:

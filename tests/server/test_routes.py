@@ -131,16 +131,19 @@ def test_models_health_and_what_is_not_there(server: Running) -> None:
     listed = json.loads(server.request("GET", "/v1/models")[2])
     assert [one["id"] for one in listed["data"]] == ["mini"]
     assert server.request("GET", "/health")[0] == 200
-    for method, path, status in (
-        ("GET", "/docs", 404),
-        ("GET", "/openapi.json", 404),
-        ("GET", "/v1/../../etc/passwd", 404),
-        ("GET", CHAT, 405),
-        ("OPTIONS", CHAT, 405),
+    for method, path, status, code in (
+        ("GET", "/docs", 404, "not_found"),
+        ("GET", "/openapi.json", 404, "not_found"),
+        ("GET", "/v1/../../etc/passwd", 404, "not_found"),
+        ("GET", CHAT, 405, "method_not_allowed"),
+        ("OPTIONS", CHAT, 405, "method_not_allowed"),
     ):
         got, headers, body = server.request(method, path)
-        assert got == status, path
-        assert json.loads(body)["error"]["message"]
+        error = json.loads(body)["error"]
+        assert (got, error["code"]) == (status, code), path
+        if status == 405:
+            assert headers["allow"] == "POST"
+            assert error["message"] == f"{path} takes POST, not {method}"
         assert headers["x-content-type-options"] == "nosniff"
 
 

@@ -58,6 +58,9 @@ def parse_json(body: bytes | bytearray) -> Any:
         return json.loads(body, object_pairs_hook=_object)
     except BoundsError as error:
         raise Refused(400, f"the body can't be read: {error}") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Refused(400, f"the body isn't JSON: {error.msg} at {where}") from error
     except ValueError as error:
         raise Refused(400, "the body isn't JSON") from error
 

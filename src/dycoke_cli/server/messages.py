@@ -227,7 +227,7 @@ def picture(given: Any, path: str) -> VideoPart:
 
 def part_of(given: Any, path: str) -> VideoPart | str:
     """A part of a message of /v1/chat/completions."""
-    kind = object_of(given, "a part of a message").get("type")
+    kind = object_of(given, path).get("type")
     if not isinstance(kind, str) or kind not in PARTS:
         raise Refused(
             400,
@@ -246,7 +246,7 @@ def part_of(given: Any, path: str) -> VideoPart | str:
 
 def _message(given: Any, path: str) -> tuple[str, Parts]:
     """The role of a message, and its parts."""
-    role = object_of(given, "a message").get("role")
+    role = object_of(given, path).get("role")
     if not isinstance(role, str) or role not in MESSAGES:
         raise Refused(400, "the role of a message must be system, user, assistant or tool")
     message = MESSAGES[role].object(given, path)

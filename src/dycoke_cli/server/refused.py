@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -26,15 +27,19 @@ _STATUS: dict[type[DycokeError], int] = {
 }
 _LONGEST = 2000
 _FLAG = re.compile(r"--[a-z][a-z-]*")
-_KEYS = {
+_NAME = re.compile(r"--[a-z][a-z-]*|^frames\b|\bmax_new_tokens\b|\b(?:start|end)_s\b")
+_ABOUT = re.compile(r"([a-z][\w.]*)(?=:| must )")
+KEYS = {
     "--frames": "num_frames",
     "--max-frames": "num_frames",
+    "frames": "num_frames",
     "--fps": "fps",
     "--method": "dycoke.method",
     "--max-tokens": "dycoke.max_tokens",
     "--max-new-tokens": "max_tokens",
+    "max_new_tokens": "max_tokens",  # as OpenAI calls it
 }
-"""Keys of a request in place of flags of the commands."""
+"""Keys of a request in place of flags of the commands, and of names of the options."""
 _COMMAND = "`dycoke "
 
 
@@ -71,8 +76,12 @@ class Refused(Exception):
         return {"error": error}
 
 
-def refused(error: BaseException) -> Refused:
-    """The response to an error. An unexpected error's details go to the log, not to the client."""
+def refused(error: BaseException, keys: Mapping[str, str] = KEYS) -> Refused:
+    """The response to an error. An unexpected error's details go to the log, not to the client.
+
+    Args:
+        keys: what a request calls the flags and options that a sentence names.
+    """
     if isinstance(error, Refused):
         return error
     if isinstance(error, ClientDisconnect):
@@ -83,15 +92,16 @@ def refused(error: BaseException) -> Refused:
         logging.getLogger(__name__).error("a request failed: %s", reason)
         return Refused(503, "the server has no room for the video; come back later", "no_room")
     if (status := _STATUS.get(type(reason))) is not None:
-        return Refused(status, _in_keys(str(reason)), reason.code)
+        sentence = _in_keys(str(reason), keys)
+        about = _ABOUT.match(sentence)
+        return Refused(status, sentence, reason.code, parameter=about[1] if about else None)
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Refused(500, "something went wrong; the server's log has it", "failed")
 
 
-def _in_keys(sentence: str) -> str:
+def _in_keys(sentence: str, keys: Mapping[str, str]) -> str:
     """A sentence with keys of a request, and without advice about a command."""
-    sentence = sentence.replace("max_new_tokens", "max_tokens")  # as OpenAI calls it
-    first, *advice = _FLAG.sub(lambda flag: _KEYS.get(flag[0], flag[0]), sentence).split("; ")
+    first, *advice = _NAME.sub(lambda name: keys.get(name[0], name[0]), sentence).split("; ")
     kept = [one for one in advice if _COMMAND not in one and not _FLAG.search(one)]
     return "; ".join([first, *kept])
 

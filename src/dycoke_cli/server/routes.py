@@ -109,12 +109,16 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_route(http: Request, error: HTTPException) -> Response:
-        sentence = str(error.detail).lower()
+        path, headers = display_name(http.url.path)[:100], dict(error.headers or {})
+        sentence, code = str(error.detail).lower(), "usage"
         if error.status_code == HTTPStatus.NOT_FOUND:
-            path = display_name(http.url.path)[:100]
+            code = "not_found"
             sentence = f"there is no {path}; the base URL of this server is {http.base_url}v1"
-        reason = Refused(error.status_code, sentence, "not_found")
-        return json_reply(reason.document, reason.status)
+        elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            code = "method_not_allowed"
+            sentence = f"{path} takes {headers['Allow']}, not {http.method}"
+        reason = Refused(error.status_code, sentence, code, headers)
+        return json_reply(reason.document, reason.status, reason.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def left(_: Request, error: ClientDisconnect) -> Response:

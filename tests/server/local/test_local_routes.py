@@ -97,7 +97,7 @@ def test_no_web_page_reaches_it(local: Served, path: str) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
-        (b"nonsense", 400, "the body isn't JSON"),
+        (b"nonsense", 400, "the body isn't JSON: Expecting value at line 1, column 1"),
         (b"[" * 99999, 400, "the body can't be read: it is nested more than 80 deep"),
         (b"[]", 409, "it runs another version of dycoke, or other plug-ins"),
         (b'{"code": 7}', 409, "it runs another version of dycoke, or other plug-ins"),

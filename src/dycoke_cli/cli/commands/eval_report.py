@@ -83,9 +83,8 @@ def report(
 
     Examples:
         dycoke eval report first --show-changed --html changes.html
-        dycoke eval report shard1 shard2 --format markdown
         dycoke eval report small large --plot accuracy.svg
-        dycoke eval report none/*_samples_videomme.jsonl dycoke/*_samples_videomme.jsonl
+        dycoke eval report none/*_videomme.jsonl dycoke/*_videomme.jsonl
 
     Several runs of one benchmark under the same conditions are combined, of one model or several.
     If two of them answer the same question, the newer answer counts.

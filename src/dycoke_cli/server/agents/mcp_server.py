@@ -12,11 +12,13 @@ import anyio
 from anyio import from_thread
 from anyio.to_thread import run_sync
 from mcp.server.mcpserver import Context, Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp.types import CallToolResult, ContentBlock, JSONRPCError, TextContent, ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from dycoke_cli.errors import closest
 from dycoke_cli.server.agents.message_lines import MessageLines
 from dycoke_cli.server.agents.video_tools import (
     MOST_PICTURES,
@@ -26,7 +28,7 @@ from dycoke_cli.server.agents.video_tools import (
     progress_of,
 )
 from dycoke_cli.server.refused import refused
-from dycoke_cli.unicode import to_json
+from dycoke_cli.unicode import display_name, to_json
 from dycoke_cli.version import __version__
 
 T = TypeVar("T")
@@ -56,6 +58,17 @@ Frames = Annotated[
 ]
 
 
+_ARGUMENTS = {
+    "--frames": "frames",
+    "--method": "method",
+    "--start": "start",
+    "start_s": "start",
+    "--end": "end",
+    "end_s": "end",
+}
+"""What the tools call flags and options that a sentence may name."""
+
+
 class _LimitedServer(MCPServer[Any]):
     """A server that limits the messages on stdin, and replies to each that can't be read."""
 
@@ -69,6 +82,20 @@ class _LimitedServer(MCPServer[Any]):
         async with stdio_server(anyio.wrap_file(cast("IO[str]", lines))) as (messages, replies):
             server = self._lowlevel_server
             await server.run(messages, replies, server.create_initialization_options())
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        """Call a tool; arguments that are wrong, or that it doesn't have, are told by sentences."""
+        known = {tool.name: tool.input_schema["properties"] for tool in await self.list_tools()}
+        for given in {*arguments} - {*known.get(name, arguments)}:
+            meant = closest(given, known[name])
+            advice = f"did you mean {meant}?" if meant else f"it takes {', '.join(known[name])}"
+            raise ToolError(f"{name} has no argument {display_name(given)[:100]}; {advice}")
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if not isinstance(wrong := error.__cause__, ValidationError):
+                raise
+            raise ToolError("; ".join(_sentence(name, one) for one in wrong.errors())) from error
 
 
 def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
@@ -153,6 +180,15 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
     return server
 
 
+def _sentence(tool: str, error: Any) -> str:
+    """What is wrong with an argument, by pydantic."""
+    path, message = ".".join(map(str, error["loc"])), error["msg"]
+    if error["type"] == "missing":
+        return f"{tool} needs the argument {path}"
+    given = display_name(to_json(error["input"]))[:100]
+    return f"{path}: {message[:1].lower()}{message[1:]}, not {given}"
+
+
 async def _run(
     work: Callable[[], T],
     shown: Callable[[T], CallToolResult],
@@ -166,7 +202,7 @@ async def _run(
             cancelled.set()
         raise
     except Exception as error:
-        return CallToolResult(content=[_text(str(refused(error)))], is_error=True)
+        return CallToolResult(content=[_text(str(refused(error, _ARGUMENTS)))], is_error=True)
 
 
 def _answer(found: dict[str, Any]) -> CallToolResult:
