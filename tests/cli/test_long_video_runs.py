@@ -177,6 +177,21 @@ def test_an_estimate_has_the_windows_and_tokens_of_the_answer(method: str) -> No
     )
 
 
+def test_an_estimate_of_what_does_not_fit_is_of_the_windows_that_ask_reads() -> None:
+    too_many = ("--max-new-tokens", "1800", "--method", "none")
+    asked = ask(*too_many)["windows"]
+    estimated = run_here("ask", CLIP, QUESTION, *LONG, *too_many, "--estimate", "--json").object
+    assert estimated["context"]["fits"]
+    assert asked["count"] == 2
+    assert estimated["windows"] | {"max_tokens": 0} == asked | {"max_tokens": 0}
+    # The text of an estimate is assumed.
+    assert estimated["windows"]["max_tokens"] == pytest.approx(asked["max_tokens"], abs=40)
+    flags = (*LONG, *too_many[:2], "--estimate", "--compare", "--json")
+    whole = run_here("ask", CLIP, QUESTION, *flags)
+    assert "windows" not in whole.object
+    assert not whole.object["context"]["fits"]
+
+
 def test_the_estimated_peak_hardly_grows_with_the_length() -> None:
     """An hour takes what two windows take, where all frames at once take far more."""
 

@@ -40,7 +40,7 @@ def windows_for(
             model's context.
     """
     check_windows(request, len(plans), whole=whole)
-    why_not = _why_not(request, len(plans), whole=whole)
+    why_not = why_not_in_windows(request, len(plans), whole=whole)
     if request.max_tokens is None:
         try:
             for plan in plans:
@@ -55,13 +55,13 @@ def windows_for(
 
 def check_windows(request: Request, videos: int = 1, *, whole: bool = False) -> None:
     """Check that a request with `max_tokens` can be answered from windows."""
-    why_not = _why_not(request, videos, whole=whole)
+    why_not = why_not_in_windows(request, videos, whole=whole)
     if request.max_tokens is not None and why_not is not None:
         raise UsageError(why_not)
 
 
-def _why_not(request: Request, videos: int, *, whole: bool) -> str | None:
-    """A sentence where a request can't be answered from windows."""
+def why_not_in_windows(request: Request, videos: int = 1, *, whole: bool = False) -> str | None:
+    """A sentence where a request can't be answered from windows; None where it can."""
     method = request.method
     if not is_windowed(type(method)):
         return (

@@ -178,7 +178,7 @@ def ask(
                 request = planned.applied(choice)
                 if not quiet:
                     render.note(planned.report(choice).reason)
-            _, cost = cost_of_video(files[0], request, memory, longest)
+            _, cost = cost_of_video(files[0], request, memory, longest, in_windows=not compare)
             show_cost(cost, as_json)
             return
         questions = question_input.collect(question, more, *videos)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from dycoke_cli.cli.render.units import (
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.engine.memory.expected_time import BUSY
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.loop.in_windows import check_windows, why_not_in_windows
 from dycoke_cli.models.catalog import find
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name, one_line
@@ -55,11 +57,17 @@ _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 
 
 def cost_of_video(
-    video: Source, request: Request, memory: str | None = None, question: str | None = None
+    video: Source,
+    request: Request,
+    memory: str | None = None,
+    question: str | None = None,
+    *,
+    in_windows: bool = False,
 ) -> tuple[FramePlan, Cost]:
     """Plan the frames of a video, and estimate the cost of an answer, without decoding them.
 
     Args:
+        in_windows: whether frames that don't fit the context are read in windows, as by `ask`.
         memory: memory of the device, as `--memory` takes it; None for the free memory.
         question: the question; None for one of usual length.
     """
@@ -69,9 +77,13 @@ def cost_of_video(
         raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
     plan = plan_of_video(video, request)
     name = video if isinstance(video, str) else video[0]
-    return plan, cost_of_frames(
-        request, len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s, question
-    )
+    frames = (len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s, question)
+    cost = cost_of_frames(request, *frames)
+    if in_windows and not cost.context.fits and why_not_in_windows(request) is None:
+        # The model's context limits what is read to what fits.
+        with suppress(UsageError):  # of a model that can't be shown windows
+            cost = cost_of_frames(replace(request, max_tokens=cost.context.length), *frames)
+    return plan, cost
 
 
 def plan_of_video(video: Source, request: Request) -> FramePlan:
@@ -106,7 +118,6 @@ def cost_of_frames(
         question: the question; None for one of usual length.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
-    from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.models.free_memory import Target, this_machine
 
     source, loading = find(request.model), request.loading
