@@ -130,6 +130,8 @@ def test_start_in_the_last_frame_is_inside() -> None:
 def test_start_beyond_the_end_is_refused() -> None:
     with pytest.raises(UsageError, match="--start 10 s lies beyond the end of the video, which is"):
         window(Sampling(start_s=10), 9.96, 10.0, 0.04)
+    with pytest.raises(UsageError, match=r"--start 3900 s \(1:05:00\) lies beyond"):
+        window(Sampling(start_s=3900), 9.96, 10.0, 0.04)
 
 
 def test_extreme_numbers_that_are_in_range_end_in_times_or_a_sentence() -> None:

@@ -211,8 +211,9 @@ def window(sampling: Sampling, last_s: Seconds, end_s: Seconds, interval_s: Seco
     first = exact(sampling.start_s or 0.0)
     end = None if sampling.end_s is None else exact(sampling.end_s)
     if first > last_s and first >= end_s:
+        clock = f" ({format_time(float(first))})" if first >= 60 else ""
         raise UsageError(
-            f"--start {float(first):g} s lies beyond the end of the video, which is "
+            f"--start {float(first):g} s{clock} lies beyond the end of the video, which is "
             f"{float(end_s):.1f} s long"
         )
     if end is None or end >= end_s:

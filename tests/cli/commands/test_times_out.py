@@ -179,7 +179,10 @@ def test_answers_about_whole_videos_have_no_times(clips: Path, engine: Pretended
     lines = clips.parent / "lines.jsonl"
     run_here("batch", clips, "What?", "--model", "mini", "--out", lines)
     run = run_here("convert", lines, clips.parent / "x.edl")
-    assert (run.code, run.err.count("is for times")) == (2, 1)
+    assert (run.code, run.err.count("x.edl is for times, and these answers have none")) == (
+        2,
+        1,
+    )
     asked = len(engine.asked)
     run = run_here("batch", clips, "What?", "--model", "mini", "--out", clips.parent / "x.edl")
     assert (run.code, run.err.count("is for times")) == (2, 1)

@@ -49,6 +49,12 @@ def test_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -
     )
 
 
+def test_a_run_that_generated_no_token_yet_has_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor has one that searches for times, whose answers come at its end."""
+    counts = RunCounts(videos=2, questions=2)
+    assert batch_view._line(counts, batch_view._Pace(counts)) == "0 of 2 files · 0 failed"
+
+
 @pytest.mark.parametrize(("together", "shown"), [(1, 5), (4, 8)])
 def test_the_time_left_is_not_that_of_a_cold_start(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, together: int, shown: int

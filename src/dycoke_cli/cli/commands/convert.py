@@ -78,7 +78,11 @@ def convert(
     from dycoke_cli.extras import need
     from dycoke_cli.runs.converting import read_answers, write_csv, write_lines, write_parquet
     from dycoke_cli.runs.time_files import FORMATS, TimeFiles
-    from dycoke_cli.storage.output_file import check_output_file, check_suffix, unwritable
+    from dycoke_cli.storage.output_file import (
+        check_output_file,
+        check_suffix,
+        unwritable,
+    )
     from dycoke_cli.unicode import display_name
 
     times = TimeFiles.at(table, out_dir, "FILE")
@@ -119,12 +123,16 @@ def _write_times(times: TimeFiles, answers: Sequence[dict[str, Any]]) -> str:
     """Write the times of answers, by the names of their videos; says how many there are."""
     from dycoke_cli.ask import Footage
     from dycoke_cli.runs.time_files import timed_fields
+    from dycoke_cli.storage.output_file import short_name
     from dycoke_cli.video.limits import Limits
     from dycoke_cli.video.sampling import Sampling
 
     found = [timed_fields(line) for line in answers]
     if not any({"when", "start"} & {*line} for line in found):
-        raise times.refusal()
+        raise UsageError(
+            f"{short_name(times.out)} is for times, and these answers have none: ask with --when, "
+            "or with --every 30s"
+        )
     names = dict.fromkeys(str(line["video"]) for line in found if "video" in line)
     videos = [Footage(name, name, name) for name in names]
     times.check(videos, Sampling(), Limits())
