@@ -95,7 +95,7 @@ def test_what_survives_is_said(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path
 
     def run(arguments: list[str]) -> None:
         copy = Path(os.environ["PYTHONPATH"], "dycoke_cli", slots).read_text(encoding="utf-8")
-        if copy != whole and "tests/engine/test_kv_store.py" in arguments:
+        if copy != whole and "tests/engine/test_host.py" not in arguments:
             os.write(1, b"FAILED tests/a.py::b - no")
 
     monkeypatch.setattr(pytest, "main", run)
