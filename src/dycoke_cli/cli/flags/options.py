@@ -136,7 +136,7 @@ Quiet = Annotated[
     bool,
     typer.Option(
         "--quiet",
-        help="Print only errors on stderr. Warnings are in --json.",
+        help="Print only what ends the run. All else is in --json.",
     ),
 ]
 
