@@ -103,8 +103,8 @@ def table(answers: Kept) -> str:
     columns: dict[str, Callable[[Row], str]] = {
         "method": lambda row: f"`{row.spec}`",
         "kept at prefill": kept_share,
-        "letters, %": lambda row: _points(row.of.generated_accuracy, row.of.generated_error),
-        "by probability, %": lambda row: _points(row.of.accuracy, row.of.standard_error),
+        "letters, %": lambda row: _points(row.of.generated_accuracy, row.of.generated_plus_minus),
+        "by probability, %": lambda row: _points(row.of.accuracy, row.of.plus_minus),
         "agree, %": lambda row: _points(row.of.agree),
         "mean probability, %": lambda row: _points(row.of.confidence),
         "ECE, points": lambda row: _points(row.of.calibration_error, row.error),
@@ -121,8 +121,9 @@ def table(answers: Kept) -> str:
     notes = (
         f"{len(items)} multiple-choice questions about {videos} {header['split']} videos of "
         f"`shapes`, bundled model in {header['model']['dtype']}, 32 frames. {MODELS} "
-        f"±: one standard error; of the ECE by {_RESAMPLED} resamples of the videos, of its "
-        f"difference in pairs. Commit {', '.join(header['commits'])}, {header['machine']}."
+        f"±: one standard error, one training; of the ECE by {_RESAMPLED} resamples of the "
+        f"videos, of its difference in pairs. Commit {', '.join(header['commits'])}, "
+        f"{header['machine']}."
     )
     return "\n".join([*table_lines(columns, rows), "", notes])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+PLUS_MINUS = "one standard error, widened by Student's t where there are fewer than 30"
+"""What ± is in every table; the noun behind it says of what there are so many."""
 R = TypeVar("R")
 Row = Mapping[str, Any]
 """Of a report of `dycoke eval`."""
@@ -32,7 +34,7 @@ def difference(one: Mapping[str, Any] | None) -> str:
     """In points, of a row, a group or a pair; empty where it isn't compared, or isn't there."""
     if one is None or one["difference"] is None:
         return ""
-    return f"{points(one['difference'])} ± {_error(one['difference_error'])}"
+    return f"{points(one['difference'])} ± {_error(one['difference_plus_minus'])}"
 
 
 def points(share: float) -> str:
@@ -41,8 +43,8 @@ def points(share: float) -> str:
 
 
 def correct(row: Row) -> str:
-    """Correct answers in percent, ± a standard error."""
-    return f"{100 * row['accuracy']:.1f} ± {_error(row['standard_error'])}"
+    """Correct answers in percent, ± as in `PLUS_MINUS`."""
+    return f"{100 * row['accuracy']:.1f} ± {_error(row['plus_minus'])}"
 
 
 def _error(share: float | None) -> str:

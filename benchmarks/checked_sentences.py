@@ -25,7 +25,7 @@ from benchmarks.page import ROOT, machine
 from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-from dycoke_cli.evaluation.scoring.statistics import clustered_mean
+from dycoke_cli.evaluation.scoring.statistics import shown_mean
 from dycoke_cli.version import running_commit
 from training.world.statements import KINDS, Statement, statements
 
@@ -114,7 +114,7 @@ def table(kept: Path = KEPT) -> str:
         f"{sentences:,} sentences, half of them false, about {len(own)} {header['split']} clips of "
         f"`shapes`, {header['frames']} frames; bundled model with an adapter that learned to judge "
         f"sentences, without compression and with `dycoke`. To {neither:,} it says neither yes nor "
-        "no: they stay. ±: one standard error, clustered by clip, for one training of the adapter. "
+        "no: they stay. ±: one standard error, clustered by clip; one training of the adapter. "
         "Control: the same sentences, another clip shown, no compression. Commit "
         f"{header['commit']}, {header['machine']}."
     )
@@ -136,7 +136,7 @@ def _share(
         found = [p for one, p in pairs if one.true == true and one.kind in kinds]
         below += [float(p is not None and p < bound) for p in found]
         clips += [line["video"]] * len(found)
-    mean, error = clustered_mean(below, clips)
+    mean, error = shown_mean(below, clips)
     return "–" if mean is None or error is None else f"{100 * mean:.1f} ± {100 * error:.1f}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.cells import Row, correct, difference, head, line, percent
+from dycoke_cli.evaluation.scoring.statistics import holm
 
 OWN = "dycoke-plus"
 PROPORTIONAL = "proportional=true"
@@ -25,6 +26,10 @@ _KINDS = {
     "absent": "absent things",
     "present": "present things",
 }
+
+
+BY_HOLM = "p < 0.05 by Student's t with Holm's step-down procedure"
+HOLM = f"*: {BY_HOLM}, over all rows that are compared at this budget on this model."
 
 
 _FAIR = """### Methods with the same merging
@@ -68,6 +73,22 @@ def layer_of(row: Row) -> str:
     return f", L = {row['parameters']['prune_layer']} of {LAYERS}"
 
 
+def with_holm(pairs: Mapping[str, dict[str, Any]]) -> None:
+    """Add to each pair its p-value by Holm's procedure, among all of these."""
+    adjusted = holm([pair["difference_p"] for pair in pairs.values()])
+    for pair, p in zip(pairs.values(), adjusted, strict=True):
+        pair["difference_p_holm"] = p
+
+
+def compared(pair: Mapping[str, Any] | None) -> str:
+    """A paired difference, marked as `HOLM` says."""
+    return difference(pair) + (" *" if pair is not None and _apart(pair) else "")
+
+
+def _apart(pair: Mapping[str, Any]) -> bool:
+    return pair["difference_p_holm"] is not None and pair["difference_p_holm"] < 0.05
+
+
 def fair_table(document: Mapping[str, Any]) -> str:
     """Each method at each budget alone, with dropped tokens merged, and against the project's own.
 
@@ -92,7 +113,7 @@ def fair_table(document: Mapping[str, Any]) -> str:
             alone, merged = of.get((budget, False)), of.get((budget, True))
             last = merged or alone
             ahead = document["ahead"].get(last["spec"]) if last else None
-            cells += [difference(alone), difference(merged), difference(ahead)]
+            cells += [difference(alone), difference(merged), compared(ahead)]
         lines.append(line(name, *cells))
     base = rows["none"]
     return "\n".join(
@@ -146,13 +167,13 @@ def ahead_section(
         level = [
             f"{name} ({difference(pair)})"
             for name, pair in pairs.items()
-            if pair["difference"] < 2 * (pair["difference_error"] or 0)
+            if pair["difference"] < 0 or not _apart(pair)
         ]
         clear = len(pairs) - len(level)
-        but = f" Its lead is smaller over {', '.join(level)}." if level else ""
+        but = f" It doesn't lead {', '.join(level)}." if level else ""
         told.append(
-            f"At {percent(budget)} kept, `{OWN}` leads {clear} of {len(pairs)} by two standard "
-            f"errors or more.{but}"
+            f"At {percent(budget)} kept, `{OWN}` leads {clear} of {len(pairs)} ({BY_HOLM} "
+            f"over these {len(pairs)}).{but}"
         )
     return " ".join(told)
 

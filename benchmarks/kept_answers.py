@@ -6,7 +6,7 @@ import lzma
 from collections.abc import Callable, Sequence
 
 from benchmarks.kept_tables import DATA
-from dycoke_cli.evaluation.scoring.statistics import clustered_mean
+from dycoke_cli.evaluation.scoring.statistics import shown_mean
 
 SUFFIX = ".jsonl.xz"
 
@@ -20,6 +20,6 @@ def tables_of(kind: str, table: Callable[[bytes], str]) -> dict[str, str]:
 
 
 def shown(values: Sequence[float], digits: int, clusters: Sequence[str] = ()) -> str:
-    """A mean ± its standard error over clusters; by default each value is one."""
-    mean, error = clustered_mean(values, clusters or [*map(str, range(len(values)))])
+    """A mean with its ± over clusters (`cells.PLUS_MINUS`); by default each value is one."""
+    mean, error = shown_mean(values, clusters or [*map(str, range(len(values)))])
     return "–" if mean is None else f"{mean:.{digits}f} ± {error or 0:.{digits}f}".replace("-", "−")

@@ -9,7 +9,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.comparison_tables import DOWNSAMPLED, OWN, PROPORTIONAL
+from benchmarks.comparison_tables import DOWNSAMPLED, OWN, PROPORTIONAL, with_holm
 from benchmarks.event_lengths import by_length, lengths_of
 from benchmarks.method_choice import CANDIDATES
 from benchmarks.raw_answers import BASELINE, RawAnswers
@@ -20,7 +20,12 @@ from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.report.scored_row import make_row
-from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped, mean_of, mean_or_none
+from dycoke_cli.evaluation.scoring.statistics import (
+    Predictions,
+    grouped,
+    mean_of,
+    mean_or_none,
+)
 
 _PAIRED = {
     "positions=kept": "positions=renumbered",
@@ -124,7 +129,7 @@ def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
             continue
         if (first := _own_of(text, rows)) is not None:
             ahead[text] = asdict(mean_of(right, items, rows[first], said))
-    return ahead
+    return _with_holm(ahead)
 
 
 def ahead_proportional_of(
@@ -136,12 +141,23 @@ def ahead_proportional_of(
     """
     found = {}
     for first, said in rows.items():
-        name, *given = first.split(":")
+        name = first.partition(":")[0]
         if name == OWN and PROPORTIONAL in first:
-            (budget,) = (one for one in given if one.startswith("retain="))
+            budget = _budget(first)
             others = (text for text in rows if text != first and budget in text.split(":"))
             found |= {text: asdict(mean_of(right, items, said, rows[text])) for text in others}
-    return found
+    return _with_holm(found)
+
+
+def _with_holm(pairs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Add to each pair its p-value among all that are compared at its budget."""
+    for budget in {_budget(text) for text in pairs}:
+        with_holm({text: pair for text, pair in pairs.items() if _budget(text) == budget})
+    return pairs
+
+
+def _budget(text: str) -> str:
+    return next(one for one in text.split(":") if one.startswith("retain="))
 
 
 def _own_of(text: str, rows: Mapping[str, Predictions]) -> str | None:
@@ -149,7 +165,7 @@ def _own_of(text: str, rows: Mapping[str, Predictions]) -> str | None:
     _, *given = text.split(":")
     if (same := ":".join([OWN, *given])) in rows:
         return same
-    (budget,) = (one for one in given if one.startswith("retain="))
+    budget = _budget(text)
     own = (row for row in rows if row.startswith(f"{OWN}:") and budget in row.split(":"))
     others = "merge_dropped=false", PROPORTIONAL
     return next((row for row in own if not any(one in row for one in others)), None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from benchmarks.comparison_tables import LAYERS, ahead_section, by_kind_section, fair_section
+from benchmarks.cells import PLUS_MINUS
+from benchmarks.comparison_tables import HOLM, LAYERS, ahead_section, by_kind_section, fair_section
 from benchmarks.equal_cost_tables import (
     equal_cost_by_kind,
     equal_cost_by_length,
@@ -50,6 +51,10 @@ from benchmarks.seed_tables import seeds_table
 from benchmarks.shapes import kinds_table
 from dycoke_cli.cli.plots.plot_style import write_figure
 
+_PLUS_MINUS = (
+    f"± is {PLUS_MINUS} videos, paired and clustered by video. It covers the questions alone: each "
+    "model was trained once."
+)
 PICTURE = ROOT / "docs" / "methods.png"
 SHIPPED = "shipped"
 SEEDS, KEPT_SEED = (2, 3, 4), 2
@@ -137,7 +142,7 @@ def under(documents: Collection[Document]) -> str:
         + f"{told} {', '.join(sorted(commits)) or 'unknown'}."
         for told, (names, commits) in measured.items()
     ]
-    return " ".join(["± is one standard error, paired and clustered by video.", *lines, *seen])
+    return " ".join([_PLUS_MINUS, *lines, *seen])
 
 
 def of_budgets(documents: Collection[Document]) -> str:
@@ -161,7 +166,7 @@ def texts_of(models: Mapping[str, Documents]) -> dict[str, str]:
             for name, document in measured.items()
         )
         texts["methods-ahead"] = (
-            f"{ahead_table(measured)}\n\n{uncompressed(measured.values())} "
+            f"{ahead_table(measured)}\n\n{HOLM} {uncompressed(measured.values())} "
             f"{of_budgets(measured.values())}"
         )
         if len(measured) > 1:
@@ -245,7 +250,7 @@ def _comparisons(
     found = {}
     if fair:
         document = next(iter(fair.values()))
-        found["methods-fair"] = f"{fair_section(document)}\n\n{under([document])}"
+        found["methods-fair"] = f"{fair_section(document)} {HOLM}\n\n{under([document])}"
         table = f"{equal_cost_caption(document)}\n\n{equal_cost_table(document)}"
         details = f"{equal_cost_by_length(document)}\n\n{equal_cost_by_kind(document)}"
         found["methods-equal-cost-kinds"] = f"{table}\n\n{details}\n\n{under([document])}"

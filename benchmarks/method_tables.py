@@ -20,7 +20,15 @@ from benchmarks.cells import (
     moved,
     percent,
 )
-from benchmarks.comparison_tables import LAYERS, PROPORTIONAL, label, layer_of, named
+from benchmarks.comparison_tables import (
+    HOLM,
+    LAYERS,
+    PROPORTIONAL,
+    compared,
+    label,
+    layer_of,
+    named,
+)
 
 CONTROLS = {"none": "baseline", "no-video": "blind (text only)", "one-frame": "single frame"}
 """Rows that aren't of a method, by their name."""
@@ -141,7 +149,7 @@ def ahead_table(documents: Mapping[str, Document], proportional: bool = False) -
     minus = label(f"dycoke-plus:{PROPORTIONAL}") if proportional else "dycoke-plus"
     lines = head(f"{minus} minus", *headings)
     for method, pairs in found.items():
-        cells = [difference(pairs.get((name, one))) for name in documents for one in budgets]
+        cells = [compared(pairs.get((name, one))) for name in documents for one in budgets]
         lines.append(line(method, *cells))
     return "\n".join(lines)
 
@@ -235,7 +243,7 @@ def whole_table(documents: Mapping[str, Document]) -> str:
     weighed = {name: one for name, one in documents.items() if one["ahead_proportional"]}
     if weighed:
         tables.append(ahead_table(weighed, proportional=True))
-    return "\n\n".join(tables)
+    return "\n\n".join([*tables, HOLM])
 
 
 def int8_table(pairs: Mapping[str, tuple[Document, Document]]) -> str:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.cells import table_lines
+from benchmarks.cells import PLUS_MINUS, table_lines
 from benchmarks.kept_answers import shown, tables_of
 from benchmarks.kept_tables import report
 
@@ -111,8 +111,9 @@ def _below(header: Line) -> str:
     sources, films = {one["source"] for one in clips}, [c for c in clips if c["kind"] == "filmed"]
     return (
         f"{len(clips)} clips of {header['frames']} frames of {header['tokens_per_frame']} tokens: "
-        f"{len(films)} films, and {len(sources) - len(films)} photographs twice each. ± is one "
-        f"standard error over the {len(sources)} films and photographs. `{header['model']}` "
+        f"{len(films)} films, and {len(sources) - len(films)} photographs twice each. ± is "
+        f"{PLUS_MINUS} films and photographs (here {len(sources)}), of one "
+        f"tower. `{header['model']}` "
         f"(SHA-256 {header['sha256'][:12]}…). {header['machine']}, commit {header['commit']}."
     )
 

@@ -14,11 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cells import head, line, points
+from benchmarks.cells import PLUS_MINUS, head, line
+from benchmarks.comparison_tables import BY_HOLM, compared, with_holm
 from benchmarks.kept_tables import DATA, report
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, ShapesLong, depth_of
-from dycoke_cli.evaluation.scoring.statistics import clustered_mean
+from dycoke_cli.evaluation.scoring.statistics import (
+    clustered_mean,
+    p_value,
+    plus_minus,
+    shown_mean,
+)
 from dycoke_cli.video.frame_windows import WINDOW
 
 SUFFIX = ".jsonl.xz"
@@ -117,11 +123,11 @@ def answers_by_length(one: Measured) -> list[str]:
     """Rows by rule: tokens read, correct answers by length and in all, difference from the base."""
     groups = _by(one.items, lambda item: _minutes(item.video))
     made = head("rule", "tokens", *groups, "all", f"difference from {one.base}")
+    gaps = _gaps(one)
     for row in one.right:
         tokens = sum(one.tokens[row].values()) / len(one.tokens[row])
         cells = [_correct(one, row, items) for items in [*groups.values(), one.items]]
-        gap = "" if row == one.base else _points(*_paired(one, row, one.items))
-        made.append(line(row, f"{tokens:.0f}", *cells, gap))
+        made.append(line(row, f"{tokens:.0f}", *cells, gaps.get(row, "")))
     return made
 
 
@@ -148,7 +154,9 @@ def footer(one: Measured) -> str:
     header, lengths = one.header, _by(one.videos, _minutes)
     of_each = ", ".join(f"{len(videos)} of {name}" for name, videos in lengths.items())
     return (
-        f"± is one standard error, clustered by video. {len(one.videos)} videos ({of_each}), "
+        f"± is {PLUS_MINUS} videos, clustered by video; the model was trained once. "
+        f"*: {BY_HOLM}, over all rows of the table. "
+        f"{len(one.videos)} videos ({of_each}), "
         f"{len(one.items)} questions each row, test split of `shapes-long`, edition "
         f"{header['edition']}; budget {header['budget']} visual tokens, 16 tokens per frame, "
         "float32. No row reads all tokens of the video. "
@@ -185,21 +193,28 @@ def _correct(one: Measured, row: str, items: Sequence[Item]) -> str:
 
 def _share(values: Sequence[float], videos: Sequence[str] | None = None) -> str:
     """A mean in percent with its error; each value is a video's own unless they are named."""
-    mean, error = clustered_mean(values, videos or [str(i) for i in range(len(values))])
+    mean, error = shown_mean(values, videos or [str(i) for i in range(len(values))])
     if mean is None:
         return ""
     return f"{100 * mean:.0f}" + ("" if error is None else f" ± {100 * error:.0f}")
 
 
-def _paired(one: Measured, row: str, items: Sequence[Item]) -> tuple[float, float]:
-    """The mean difference of a row from the base, and its error."""
-    gaps = [float(one.right[row][i.id]) - float(one.right[one.base][i.id]) for i in items]
-    mean, error = clustered_mean(gaps, [item.video for item in items])
-    return mean or 0.0, error or 0.0
-
-
-def _points(gap: float, error: float) -> str:
-    return f"{points(gap)} ± {100 * error:.1f}"
+def _gaps(one: Measured) -> dict[str, str]:
+    """Of each row but the base, its difference from it in points, marked as `footer` says."""
+    videos = [item.video for item in one.items]
+    count = len({*videos})
+    pairs = {}
+    for row in one.right:
+        gaps = [float(one.right[row][i.id]) - one.right[one.base][i.id] for i in one.items]
+        gap, error = clustered_mean(gaps, videos)
+        if row != one.base:
+            pairs[row] = {
+                "difference": gap,
+                "difference_plus_minus": plus_minus(error, count) or 0.0,
+                "difference_p": p_value(gap, error, count),
+            }
+    with_holm(pairs)
+    return {row: compared(pair) for row, pair in pairs.items()}
 
 
 if __name__ == "__main__":

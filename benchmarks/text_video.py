@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.cells import table_lines
+from benchmarks.cells import PLUS_MINUS, table_lines
 from benchmarks.kept_answers import shown, tables_of
 from benchmarks.kept_tables import report
 
@@ -61,9 +61,9 @@ def table(answers: bytes) -> str:
     commits = {str(one["commit"]) for one in (header, *videos) if "commit" in one}
     per_frame = fmean(one["tokens"] / one["frames"] for one in videos)
     below = (
-        f"{len(videos) // len(FRAMES)} passages of {per_frame:.0f} tokens on average. ± is one "
-        f"standard error over passages. `{header['model']}` ({header['layers']} layers) in "
-        f"float32. {header['machine']}, commit {', '.join(sorted(commits))}."
+        f"{len(videos) // len(FRAMES)} passages of {per_frame:.0f} tokens on average. ± is "
+        f"{PLUS_MINUS} passages, of one model. `{header['model']}` ({header['layers']} layers) "
+        f"in float32. {header['machine']}, commit {', '.join(sorted(commits))}."
     )
     return "\n".join([*table_lines(_COLUMNS, _rows(videos)), "", below])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.decode_rules.ask_rules import RuleAnswer
 from benchmarks.decode_rules.rules import Rule
-from dycoke_cli.evaluation.scoring.statistics import clustered_mean
+from dycoke_cli.evaluation.scoring.statistics import shown_mean
 
 
 @dataclass(frozen=True)
@@ -15,19 +15,19 @@ class Estimate:
     """A mean over contexts."""
 
     mean: float
-    standard_error: float | None
+    plus_minus: float | None
     """None for a single context."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
-        """Mean of independent values, at least one, and its standard error."""
-        mean, error = clustered_mean(values, [*map(str, range(len(values)))])
+        """Mean of independent values, at least one, and its ± (`cells.PLUS_MINUS`)."""
+        mean, error = shown_mean(values, [*map(str, range(len(values)))])
         assert mean is not None
         return cls(mean, error)
 
     @classmethod
     def of_difference(cls, values: Sequence[float], others: Sequence[float]) -> Estimate:
-        """Mean of the differences of pairs, and its standard error."""
+        """Mean of the differences of pairs, and its ±."""
         return cls.of([value - other for value, other in zip(values, others, strict=True)])
 
 

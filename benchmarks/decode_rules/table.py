@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
-from benchmarks.cells import line, table_lines
+from benchmarks.cells import PLUS_MINUS, line, table_lines
 from benchmarks.decode_rules.ask_rules import PAPERS_LAYER, RuleAnswer
 from benchmarks.decode_rules.figures import (
     Estimate,
@@ -65,8 +65,8 @@ def table(answers: bytes) -> str:
     made += [
         "",
         f"{len(contexts)} contexts of {tokens:,.0f} prunable tokens on average, "
-        f"{fmean(one.steps for one in by_rule[Rule('full')]):.1f} decoding steps each. ± is one "
-        "standard error over contexts; differences are paired by context, in points. "
+        f"{fmean(one.steps for one in by_rule[Rule('full')]):.1f} decoding steps each. ± is "
+        f"{PLUS_MINUS} contexts, of one model; differences are paired by context, in points. "
         "The first token is the prefill's, the same by construction. "
         f"`{header['model']}` ({_layers(header)}) in float32. {header['machine']}, commit "
         f"{header['commit']}.",
@@ -87,10 +87,10 @@ def _layers(header: dict[str, Any]) -> str:
 
 def _percent(one: Estimate | None, plus: str = "") -> str:
     assert one is not None  # only the full cache has no difference
-    scaled = None if one.standard_error is None else 100 * one.standard_error
+    scaled = None if one.plus_minus is None else 100 * one.plus_minus
     return _shown(Estimate(100 * one.mean, scaled), 1, plus)
 
 
 def _shown(one: Estimate, digits: int, plus: str = "") -> str:
-    text = f"{one.mean:{plus}.{digits}f} ± {one.standard_error or 0:.{digits}f}"
+    text = f"{one.mean:{plus}.{digits}f} ± {one.plus_minus or 0:.{digits}f}"
     return text.replace("-", "−")

@@ -19,9 +19,9 @@ def row(spec: str, accuracy: float, difference: float | None) -> dict[str, Any]:
     return {
         "spec": spec,
         "accuracy": accuracy,
-        "standard_error": 0.02,
+        "plus_minus": 0.02,
         "difference": difference,
-        "difference_error": None if difference is None else 0.01,
+        "difference_plus_minus": None if difference is None else 0.01,
         "by_type": kinds,
     }
 
@@ -34,7 +34,7 @@ def document() -> Document:
             lost = -0.01 * place * times
             rows.append(row(f"{spec}retain={budget}", 0.8 + lost, lost))
     ahead = {
-        f"uniform-frames:retain={budget}": {"difference": value, "difference_error": 0.02}
+        f"uniform-frames:retain={budget}": {"difference": value, "difference_plus_minus": 0.02}
         for budget, value in ((0.25, 0.11), (0.1, 0.25))
     }
     short, longest = (name for place, name in enumerate(EVENTS) if place != 1)
@@ -53,8 +53,8 @@ def document() -> Document:
 
 def _apart(difference: float | None, times: int) -> dict[str, Any]:
     if difference is None:
-        return {"difference": None, "difference_error": None}
-    return {"difference": times * difference, "difference_error": 0.02}
+        return {"difference": None, "difference_plus_minus": None}
+    return {"difference": times * difference, "difference_plus_minus": 0.02}
 
 
 def test_the_caption_has_the_baseline() -> None:

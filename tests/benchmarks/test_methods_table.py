@@ -44,7 +44,7 @@ def test_figures_are_those_of_the_answers(measured: Path, models: Mapping[str, A
 
 
 def told(pair: Mapping[str, Any]) -> str:
-    return f"{points(pair['difference'])} ± {100 * pair['difference_error']:.1f}"
+    return f"{points(pair['difference'])} ± {100 * pair['difference_plus_minus']:.1f}"
 
 
 def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,15 +14,15 @@ from benchmarks.seed_tables import seeds_table
 
 def document(accuracy: float, lost: float, videos: int = 10) -> Document:
     """Of a model that loses so much with a quarter of its tokens drawn at random."""
-    base = {"spec": "none", "accuracy": accuracy, "standard_error": 0.01, "difference": None}
+    base = {"spec": "none", "accuracy": accuracy, "plus_minus": 0.01, "difference": None}
     row = {
         "spec": "random:retain=0.25",
         "method": "random",
         "parameters": {"retain": 0.25},
         "accuracy": accuracy + lost,
-        "standard_error": 0.01,
+        "plus_minus": 0.01,
         "difference": lost,
-        "difference_error": 0.005,
+        "difference_plus_minus": 0.005,
     }
     return {"videos": videos, "rows": [base, row]}
 

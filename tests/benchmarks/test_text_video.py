@@ -31,7 +31,7 @@ def test_the_table() -> None:
     videos.append({**videos[0], "passage": 2, "rows": [*wrong]})
     made = table("\n".join(map(json.dumps, [header, *videos])).encode())
     assert "| 2 | 100 % | the whole video |  | 100 | 100 | 0 | 100.0 ± 0.0 |" in made
-    half = "50.0 ± 50.0 | 50.0 ± 50.0 | 0.500 ± 0.500 | 50.0 ± 50.0 |"
+    half = "50.0 ± 91.9 | 50.0 ± 91.9 | 0.500 ± 0.919 | 50.0 ± 91.9 |"
     assert f"| 4 | 30 % | the same, proportional attention | contiguous | {half}" in made
     assert "\n\n2 passages of 50 tokens on average" in made
     assert made.endswith("here, commit abc, def.")

@@ -164,7 +164,7 @@ def test_markdown_has_the_cells_of_the_tables(done: Path) -> None:
     assert "| # | Method | Accuracy, % | Difference | Changed |" in text.out
     for number, row in enumerate(rows, 1):
         spec = row["spec"].replace("_", r"\_")
-        accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['standard_error']:.1f}"
+        accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['plus_minus']:.1f}"
         assert f"\n| {number} | {spec} | {accuracy} | " in text.out
     tables = re.findall(r"(?:^\|.*\|\n)+", text.out, re.MULTILINE)
     assert [len(table.splitlines()) for table in tables] == [5, 5, 5]

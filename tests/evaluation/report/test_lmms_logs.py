@@ -56,7 +56,7 @@ def test_the_published_counts_of_a_study(tmp_path: Path) -> None:
     outcome = run_here("eval", "report", before, after)
     assert outcome.code == 0
     for text in ("170", "142", "+0.7 ± 0.4", "2.34 (p 0.13)", "about 1.2 points on"):
-        assert text in outcome.out
+        assert text in " ".join(outcome.out.split())
     assert "4018 of 4018 questions don't name their video" in outcome.err
 
 
@@ -74,6 +74,35 @@ def test_videos_are_clusters(tmp_path: Path) -> None:
     assert evs.difference == -1 / 4
     assert evs.difference_error == pytest.approx(math.sqrt(2 * 2 * (3 / 2) ** 2) / 4)
     assert (evs.changed, evs.fixed, evs.broken) == (4, 1, 2)
+
+
+def test_several_logs_are_compared_by_holm(tmp_path: Path) -> None:
+    """Twelve videos; one log loses on six of them, one on four, one on none."""
+    paths = [
+        log(tmp_path / name / TASK, (videomme(n, "AB"[n < lost], "A", f"v{n}") for n in range(12)))
+        for name, lost in (("none", 0), ("six", 6), ("four", 4), ("same", 0))
+    ]
+    none, six, four, same = report_of(paths).rows
+    # sqrt(12 / 11 x 12 x 1/4) / 12 = 0.1508, so t = 3.317 with 11 degrees of freedom.
+    assert six.difference_error == pytest.approx(0.1508, abs=1e-4)
+    assert six.difference_p == pytest.approx(0.0069, abs=1e-4)
+    # sqrt(12 / 11 x 12 x 2/9) / 12 = 0.1421, t = 2.345: above 2.201, the quantile at 97.5 %.
+    assert four.difference_p == pytest.approx(0.0388, abs=1e-4)
+    assert (none.difference_p, same.difference_p) == (None, None)
+    adjusted = [row.difference_p_holm for row in (none, six, four, same)]
+    assert adjusted == [None, 2 * six.difference_p, four.difference_p, None]
+    told = " ".join(run_here("eval", "report", *paths).out.split())
+    assert "at the 5 % level by Holm's procedure over 2 comparisons (Student's t): #2, #3. " in told
+    alone = " ".join(run_here("eval", "report", paths[0], paths[2]).out.split())
+    assert "Different from it at the 5 % level (Student's t): #2. " in alone
+    assert "Student's t)" not in run_here("eval", "report", paths[0], paths[3]).out
+    # Half as many videos: t = 2 with five degrees of freedom, below 2.571.
+    fewer = [
+        log(tmp_path / "few" / name / TASK, (videomme(n, "AB"[n < lost], "A", f"v{n}")
+                                              for n in range(6)))
+        for name, lost in (("none", 0), ("three", 3))
+    ]  # fmt: skip
+    assert "(Student's t): none. " in " ".join(run_here("eval", "report", *fewer).out.split())
 
 
 def test_a_method_that_changed_nothing_is_named(tmp_path: Path) -> None:

@@ -16,9 +16,13 @@ from dycoke_cli.evaluation.scoring.statistics import (
     clustered_mean,
     detectable,
     grouped,
+    holm,
     mean_of,
     mean_or_none,
+    p_value,
+    plus_minus,
     retention,
+    shown_mean,
     t_quantile,
 )
 
@@ -81,6 +85,7 @@ def test_one_video_has_no_error() -> None:
     base = {str(n): said(n, "x", True) for n in range(2)}
     mean = mean_of(right, items, base, base)
     assert (mean.standard_error, mean.difference, mean.difference_error) == (None, 0, None)
+    assert (mean.plus_minus, mean.difference_plus_minus, mean.difference_p) == (None,) * 3
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 19, 59, 600])
@@ -88,6 +93,50 @@ def test_one_video_has_no_error() -> None:
 def test_quantiles_are_those_of_scipy(share: float, freedom: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     assert t_quantile(share, freedom) == pytest.approx(stats.t.ppf(share, freedom), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "factor"),
+    # Of tables of t with clusters - 1 degrees of freedom, at 84.13 %; from 30 on it is left out.
+    [(2, 1.8373), (3, 1.3213), (8, 1.0767), (29, 1.0182), (30, 1), (600, 1)],
+)
+def test_few_videos_widen_what_a_table_shows(clusters: int, factor: float) -> None:
+    assert plus_minus(0.02, clusters) == pytest.approx(0.02 * factor, rel=1e-4)
+    values, videos = [1.0, 0.0] * clusters, [str(n) for n in range(clusters) for _ in range(2)]
+    values[0] = 0.0
+    mean, error = clustered_mean(values, videos)
+    assert error is not None
+    assert shown_mean(values, videos) == (mean, pytest.approx(error * factor, rel=1e-4))
+
+
+def test_one_video_has_nothing_to_widen() -> None:
+    assert plus_minus(None, 1) is None
+    assert shown_mean([1, 0], ["a", "a"]) == (0.5, None)
+
+
+def test_a_p_value_has_as_many_degrees_of_freedom_as_videos_but_one() -> None:
+    # As of a t-test of seven values, p = 0.0228; a normal distribution would say 0.0024.
+    values = [1.0, 0.0, 0.0, 1.0, 1.0, 0.5, 0.25]
+    mean, error = clustered_mean(values, list("abcdefg"))
+    p = p_value(mean, error, 7)
+    assert p == pytest.approx(0.0228, abs=5e-5)
+    stats = pytest.importorskip("scipy.stats")
+    assert p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=1e-12)
+    assert p_value(-0.5, 0.1, 12) == pytest.approx(2 * stats.t.sf(5, 11), abs=1e-12)
+    # A group of questions that all moved alike shows nothing of others.
+    assert p_value(0.5, 0.0, 2) is None
+    assert p_value(0.5, None, 1) is None
+    assert p_value(0.0, 0.1, 4) == pytest.approx(1)
+
+
+def test_holm_by_hand() -> None:
+    # 4 x 0.005, 3 x 0.01, 2 x 0.03, and 0.04, which can't be below the one before it.
+    found = holm([0.01, 0.04, None, 0.03, 0.005])
+    assert found == [pytest.approx(0.03), pytest.approx(0.06), None, pytest.approx(0.06),
+                     pytest.approx(0.02)]  # fmt: skip
+    assert holm([0.7, 0.6]) == [1, 1]
+    assert holm([0.04]) == [0.04]
+    assert holm([None]) == [None]
 
 
 def drawn_differences(videos: int, rng: np.random.Generator) -> tuple[list[float], list[str]]:
@@ -101,14 +150,16 @@ def drawn_differences(videos: int, rng: np.random.Generator) -> tuple[list[float
 def test_intervals_of_few_videos_hold_what_they_say(videos: int) -> None:
     """Of 95 % intervals as many hold the truth; without factor and quantile, far fewer of 5."""
     rng = np.random.default_rng(videos)
-    draws, held, held_before = 4000, 0, 0
+    draws, held, held_before, shown = 4000, 0, 0, 0
     for _ in range(draws):
         mean, error = clustered_mean(*drawn_differences(videos, rng))
         assert mean is not None
         assert error is not None
         held += abs(mean) < t_quantile(0.975, videos - 1) * error
+        shown += abs(mean) < (plus_minus(error, videos) or 0)
         held_before += abs(mean) < 1.96 * error * ((videos - 1) / videos) ** 0.5
     assert held / draws == pytest.approx(0.95, abs=0.012)
+    assert shown / draws == pytest.approx(0.6827, abs=0.02)
     assert held_before < held
     if videos == 5:
         assert held_before / draws < 0.87
@@ -152,6 +203,9 @@ def test_differences_are_paired() -> None:
     # Differences 0 1 | -1 0: mean 0, sums by video 1 and -1.
     assert mean.difference == 0
     assert mean.difference_error == pytest.approx((2 * 2) ** 0.5 / 4)
+    assert mean.difference_plus_minus == pytest.approx(1.8373 * 0.5, abs=1e-4)  # two videos
+    assert mean.plus_minus == pytest.approx(1.8373 * (mean.standard_error or 0), abs=1e-4)
+    assert mean.difference_p == pytest.approx(1)
     same = mean_of(right, items, base, base)
     assert (same.difference, same.difference_error) == (0, 0)
     alone = mean_of(right, items, new, None)

@@ -57,6 +57,7 @@ _COSTS: tuple[_Column, ...] = (
 )
 _MANY = 100
 """Number of questions from which the caption omits the detectable difference."""
+_LEVEL = 0.05
 _MODEL: _Column = ("Model", lambda row: one_line(row.model))
 _TEXTS = ("Model", "Method", "Parameters")
 _MEASURES = {
@@ -72,7 +73,7 @@ def _overall(report: EvalReport) -> Table:
     columns: list[_Column] = [
         *_model_column(report),
         _METHOD,
-        (heading, lambda row: f"{points(row.accuracy)} ± {points(row.standard_error)}"),
+        (heading, lambda row: f"{points(row.accuracy)} ± {points(row.plus_minus)}"),
     ]
     macro = ""
     if any(row.macro_accuracy is not None for row in rows):
@@ -100,10 +101,22 @@ def _overall(report: EvalReport) -> Table:
         columns.append(("Refused", lambda row: count(row.refused)))
     return explained(
         _of_columns(rows, columns),
-        "± one standard error, clustered by video. Difference: points from the baseline (none"
+        "± one standard error, clustered by video, widened by Student's t below 30 videos; it "
+        "covers the questions, not the model's training. Difference: points from the baseline (none"
         f"{' of the same model' if report.model is None else ''}), on the same questions."
-        f"{macro}{judge}{_power(report)}",
+        f"{_apart(rows)}{macro}{judge}{_power(report)}",
     )
+
+
+def _apart(rows: Sequence[ScoredRow]) -> str:
+    """Sentence about the rows that differ from the baseline; empty without p-values."""
+    compared = {n: row.difference_p_holm for n, row in enumerate(rows, 1)}
+    known = {number: p for number, p in compared.items() if p is not None}
+    if not known:
+        return ""
+    apart = ", ".join(f"#{number}" for number, p in known.items() if p < _LEVEL) or "none"
+    several = f" by Holm's procedure over {len(known)} comparisons" if len(known) > 1 else ""
+    return f" Different from it at the 5 % level{several} (Student's t): {apart}."
 
 
 def _power(report: EvalReport) -> str:
@@ -203,8 +216,8 @@ def _by_probability(rows: Sequence[ScoredRow]) -> list[Table]:
         table.add_row(
             str(number),
             Text(one_line(row.spec)),
-            f"{points(one.generated_accuracy)} ± {points(one.generated_error)}",
-            f"{points(one.accuracy)} ± {points(one.standard_error)}",
+            f"{points(one.generated_accuracy)} ± {points(one.generated_plus_minus)}",
+            f"{points(one.accuracy)} ± {points(one.plus_minus)}",
             points(one.agree),
             points(one.confidence),
             points(one.calibration_error),
@@ -282,7 +295,7 @@ def _judge(judge: Judge) -> str:
 def _difference(row: ScoredRow) -> str:
     if row.difference is None:
         return "–"
-    return f"{100 * row.difference:+.1f} ± {points(row.difference_error)}"
+    return f"{100 * row.difference:+.1f} ± {points(row.difference_plus_minus)}"
 
 
 def _share(value: float | None) -> str:

@@ -77,7 +77,7 @@ def accuracy_figure(report: EvalReport) -> Figure:
     style = {"fontsize": 9, "color": TEXT_COLOUR}
     figure.supxlabel(f"visual tokens {where}", **style)
     metric = "ROUGE-L F1" if report.metric == "rouge_l_f1" else report.metric
-    figure.supylabel(f"{metric}, % (± standard error, clustered by video)", **style)
+    figure.supylabel(f"{metric}, % (± standard error, clustered by video; by t for few)", **style)
     questions, videos = report.rows[0].questions, report.videos
     title = f"{report.benchmark}, {report.split} split: {questions:,} questions, {videos:,} videos"
     if alone:
@@ -187,8 +187,8 @@ def _retention(row: ScoredRow, decode: bool) -> float | None:
 
 
 def _percent(row: ScoredRow) -> tuple[float, float]:
-    """Accuracy and standard error in percent; 0 if there is no error (one video)."""
-    return 100 * (row.accuracy or 0.0), 100 * (row.standard_error or 0.0)
+    """Accuracy and its ± in percent; 0 if there is no error (one video)."""
+    return 100 * (row.accuracy or 0.0), 100 * (row.plus_minus or 0.0)
 
 
 def _short(model: str) -> str:

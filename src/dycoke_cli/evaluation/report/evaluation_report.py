@@ -17,7 +17,7 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import EvaluatedModel, no_answer, rescored
 from dycoke_cli.evaluation.report.changes import Change, list_changes
 from dycoke_cli.evaluation.report.published import preset_warnings, published_beside
-from dycoke_cli.evaluation.report.scored_row import ScoredRow, make_row
+from dycoke_cli.evaluation.report.scored_row import ScoredRow, compared_by_holm, make_row
 from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.evaluation.scoring.judging import Judge, grades_of, judge_of
 from dycoke_cli.evaluation.scoring.statistics import Predictions
@@ -156,7 +156,7 @@ def make_report(
         commits=made_by,
         judge=judge_of(record, judged),
         journal=journal,
-        rows=tuple(rows),
+        rows=compared_by_holm(rows),
         unscored=tuple(unscored),
         changed=tuple(changed),
         warnings=(

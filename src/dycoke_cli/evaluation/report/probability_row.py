@@ -12,9 +12,12 @@ from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.scoring.calibration import Bin, Share, bins_of, calibration_error
 from dycoke_cli.evaluation.scoring.choices import chosen
-from dycoke_cli.evaluation.scoring.statistics import Predictions, clustered_mean
+from dycoke_cli.evaluation.scoring.statistics import Predictions, clustered_mean, plus_minus
 
 _Error = Annotated[float | None, Doc("Clustered by video; null of fewer than two.", minimum=0)]
+_PlusMinus = Annotated[
+    float | None, Doc("What tables show behind ±, as plus_minus of a row.", minimum=0)
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class ProbabilityRow:
     generated_error: _Error
     accuracy: Annotated[Share, Doc("Of the likeliest letters.")]
     standard_error: _Error
+    generated_plus_minus: _PlusMinus
+    plus_minus: _PlusMinus
     agree: Annotated[Share, Doc("Share of questions that get the same letter both ways.")]
     confidence: Annotated[Share, Doc("Mean probability of the likeliest letter.")]
     calibration_error: Annotated[
@@ -61,6 +66,8 @@ def probability_row(
         generated_error=letters[1],
         accuracy=likeliest[0],
         standard_error=likeliest[1],
+        generated_plus_minus=plus_minus(letters[1], len({*videos})),
+        plus_minus=plus_minus(likeliest[1], len({*videos})),
         agree=fmean(chosen(answer.said, item.options) == c.said for item, answer, c in both),
         confidence=fmean(confidences),
         calibration_error=calibration_error(bins),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from statistics import fmean
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from dycoke_cli.evaluation.scoring.statistics import (
     Predictions,
     detectable,
     grouped,
+    holm,
     mcnemar,
     mean_of,
     mean_or_none,
@@ -43,6 +44,21 @@ DifferenceError = Annotated[
     float | None,
     Doc("Standard error of difference, paired and clustered; null of one video.", minimum=0),
 ]
+PlusMinus = Annotated[
+    AmountOrNull,
+    Doc(
+        "What tables show behind ±: standard_error, of fewer than 30 videos widened by Student's t "
+        "so that it covers 68.27 %, as one standard error of many does."
+    ),
+]
+DifferencePlusMinus = Annotated[AmountOrNull, Doc("Likewise of difference_error.")]
+DifferenceP = Annotated[
+    ShareOrNull,
+    Doc(
+        "Two-sided p-value of difference: Student's t, with one degree of freedom fewer than "
+        "videos. Null without an error above 0."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,9 @@ class Accuracy:
     standard_error: StandardError
     difference: Difference
     difference_error: DifferenceError
+    plus_minus: PlusMinus
+    difference_plus_minus: DifferencePlusMinus
+    difference_p: DifferenceP
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,9 @@ class PartMean:
     standard_error: StandardError
     difference: Difference
     difference_error: DifferenceError
+    plus_minus: PlusMinus
+    difference_plus_minus: DifferencePlusMinus
+    difference_p: DifferenceP
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,13 @@ class ScoredRow:
     standard_error: StandardError
     difference: Difference
     difference_error: DifferenceError
+    plus_minus: PlusMinus
+    difference_plus_minus: DifferencePlusMinus
+    difference_p: DifferenceP
+    difference_p_holm: Annotated[
+        ShareOrNull,
+        Doc("The same by Holm's step-down procedure, over all rows with a difference_p."),
+    ]
     detectable: Annotated[
         AmountOrNull,
         Doc(
@@ -218,6 +247,7 @@ def make_row(
         parameters=dict(row.parameters),
         frames=row.setup.frames,
         **vars(overall),
+        difference_p_holm=None,  # known when all rows are: `compared_by_holm`
         detectable=detectable(error, clusters) if error else None,
         uncounted=len(items) - overall.questions,
         macro_accuracy=_mean_of_kinds(kinds) if macro else None,
@@ -247,6 +277,12 @@ def make_row(
         guard=None if row.guard is None else guarded_row(row.guard, answers),
         probability=probability_row(items, predictions, by_probability or {}),
     )
+
+
+def compared_by_holm(rows: Sequence[ScoredRow]) -> tuple[ScoredRow, ...]:
+    """The rows of a report with the p-values of all their comparisons."""
+    adjusted = holm([row.difference_p for row in rows])
+    return tuple(replace(row, difference_p_holm=p) for row, p in zip(rows, adjusted, strict=True))
 
 
 def _counts(item: Item, *answers: Predictions | None) -> bool:

@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
@@ -20,6 +21,9 @@ Predictions = Mapping[str, Prediction]
 """Predictions by question id."""
 
 Value = Callable[[Prediction], float]
+
+_FEW = 30
+"""Number of clusters from which the normal distribution is close enough to Student's t."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class Mean:
     difference: float | None  # from the baseline on the same questions; None without a baseline
     # paired and clustered standard error of the difference; None for fewer than two videos
     difference_error: float | None
+    plus_minus: float | None  # what tables show of the mean, see `plus_minus`
+    difference_plus_minus: float | None  # likewise of the difference
+    difference_p: float | None  # two-sided p-value of the difference, see `p_value`
 
 
 def clustered_mean(
@@ -53,6 +60,47 @@ def clustered_mean(
         return mean, None
     squares = math.fsum(sum_**2 for sum_ in residuals.values())
     return mean, math.sqrt(squares * len(residuals) / (len(residuals) - 1)) / len(values)
+
+
+def plus_minus(error: float | None, clusters: int) -> float | None:
+    """What tables show behind ±: one standard error, which covers 68.27 % of many clusters.
+
+    For few clusters Student's t widens it, so that it covers as much.
+    """
+    if error is None or clusters >= _FEW:
+        return error
+    return error * t_quantile(NormalDist().cdf(1), clusters - 1)
+
+
+def shown_mean(
+    values: Sequence[float], clusters: Sequence[str]
+) -> tuple[float | None, float | None]:
+    """Mean of values, and what tables show behind ±; see `clustered_mean`."""
+    mean, error = clustered_mean(values, clusters)
+    return mean, plus_minus(error, len({*clusters}))
+
+
+def p_value(difference: float | None, error: float | None, clusters: int) -> float | None:
+    """Two-sided p-value of a paired difference, by Student's t; None without an error above 0."""
+    if difference is None or not error:
+        return None
+    freedom = clusters - 1
+    below = _t_below(math.atan(abs(difference / error) / math.sqrt(freedom)), freedom)
+    return max(2 * (1 - below), 0.0)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjusted p-values of several comparisons (Holm's step-down procedure, 1979).
+
+    None stays None, and isn't counted as a comparison.
+    """
+    ascending = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, (p, place) in enumerate(ascending):
+        least = max(least, min((len(ascending) - rank) * p, 1.0))
+        adjusted[place] = least
+    return adjusted
 
 
 def detectable(error: float, clusters: int) -> float:
@@ -117,12 +165,26 @@ def mean_of(
     mean, error = clustered_mean(
         [value(predictions[item.id]) for item in counted], [item.video for item in counted]
     )
+    around = plus_minus(error, _videos(counted))
     if uncompressed is None:
-        return Mean(len(counted), mean, error, None, None)
+        return Mean(len(counted), mean, error, None, None, around, None, None)
     both = [item for item in counted if uncompressed[item.id].counted]
     differences = [value(predictions[item.id]) - value(uncompressed[item.id]) for item in both]
-    paired = clustered_mean(differences, [item.video for item in both])
-    return Mean(len(counted), mean, error, *paired)
+    difference, paired = clustered_mean(differences, [item.video for item in both])
+    return Mean(
+        questions=len(counted),
+        value=mean,
+        standard_error=error,
+        difference=difference,
+        difference_error=paired,
+        plus_minus=around,
+        difference_plus_minus=plus_minus(paired, _videos(both)),
+        difference_p=p_value(difference, paired, _videos(both)),
+    )
+
+
+def _videos(items: Sequence[Item]) -> int:
+    return len({item.video for item in items})
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
