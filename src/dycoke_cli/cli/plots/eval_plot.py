@@ -77,7 +77,7 @@ def accuracy_figure(report: EvalReport) -> Figure:
     style = {"fontsize": 9, "color": TEXT_COLOUR}
     figure.supxlabel(f"visual tokens {where}", **style)
     metric = "ROUGE-L F1" if report.metric == "rouge_l_f1" else report.metric
-    figure.supylabel(f"{metric}, % (± standard error, clustered by video; by t for few)", **style)
+    figure.supylabel(f"{metric}, % (± standard error, clustered by video)", **style)
     questions, videos = report.rows[0].questions, report.videos
     title = f"{report.benchmark}, {report.split} split: {questions:,} questions, {videos:,} videos"
     if alone:
