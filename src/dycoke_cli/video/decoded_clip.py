@@ -15,7 +15,7 @@ from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError, error_of
 from dycoke_cli.processes.isolated import Isolated, LateError, NonsenseError
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.unicode import shown
+from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, FramePlan
 from dycoke_cli.video.kept_frames import Fit, KeptFrames, Windows
@@ -370,9 +370,12 @@ class OpenClip:
         except GoneError as gone:
             raise CrashedError(self._name, gone) from gone
         except LateError as error:
+            given = self._subtitle_source
+            path = None if given is None else given.path  # the process reads that file, too
+            beside = "" if path is None else f" with the subtitles {display_name(path)}"
             raise LateVideoError(
-                f"{self._name} isn't {doing} after {self._limits.time_limit:g} s: convert it, or "
-                "raise --time-limit"
+                f"{self._name}{beside} isn't {doing} after {self._limits.time_limit:g} s: convert "
+                "it, or raise --time-limit"
             ) from error
         except (NonsenseError, MismatchError, TypeError) as error:
             raise VideoError(

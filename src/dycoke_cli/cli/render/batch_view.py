@@ -168,7 +168,7 @@ def batch_summary(counts: RunCounts, resumable: bool) -> str:
         reasons = "; ".join([*counts.earlier, *more])
         parts.append(f"{count(counts.skipped_failed)} failed earlier ({reasons})")
     if counts.warned:
-        names = [display_name(name) for name in [*counts.warned][:_NAMED]]
+        names = [display_name(name) for name in sorted(counts.warned)[:_NAMED]]
         more = ["…"] if len(counts.warned) > _NAMED else []
         number = len(counts.warned)
         warned = count(number) if each else counted(number, "clip")
