@@ -49,6 +49,10 @@ def test_by_hand() -> None:
     by_hand = (abs(0.6 - 1) + abs(0.7 - 1) + abs(0.8 - 0) + abs(0.9 - 1)) / 4
     assert row.calibration_error == pytest.approx(by_hand)
     assert row.standard_error is not None
+    assert row.generated_error is not None
+    # Of two videos.
+    assert row.plus_minus == pytest.approx(1.837337 * row.standard_error)
+    assert row.generated_plus_minus == pytest.approx(1.837337 * row.generated_error)
 
 
 def test_only_questions_answered_both_ways_count() -> None:
