@@ -322,7 +322,7 @@ def test_help_may_be_a_file(
 def test_start_beyond_the_end(fake: list[FakeSession]) -> None:
     run = run_here("ask", CLIP, "What?", "--start", "100")
     assert run.code == 2
-    assert "--start 100 s lies beyond the end of the video" in run.err
+    assert "--start 100 s (1:40) lies beyond the end of the video" in run.err
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "./missing", "videos/holiday"])

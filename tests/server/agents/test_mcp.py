@@ -268,7 +268,7 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> No
         ("probe_video", {"video": "../pyproject.toml"}, "there is no file ../pyproject.toml"),
         ("frames", {"video": "move.mp4", "count": 99}, "count: input should be less than or"),
         ("frames", {"video": "move.mp4", "start": "x"}, "start: input should be a valid number"),
-        ("frames", {"video": "move.mp4", "start": 1000}, "start 1000 s lies beyond the end"),
+        ("frames", {"video": "move.mp4", "start": 1000}, "start 1000 s (16:40) lies beyond"),
     ],
 )
 def test_an_error_is_a_sentence(
