@@ -15,7 +15,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.chat_request import ChatRequest, parse
@@ -392,6 +392,8 @@ def test_a_wrong_value_is_named_by_its_key() -> None:
     assert {*named} == BODY.read
     flat = {key: {re.split(r"[.\[]", str(one))[0] for one in found} for key, found in named.items()}
     assert flat == {key: {key} for key in named}
+    for error in (VideoError("clip: it is damaged"), UsageError("clip.mp4: it has no such part")):
+        assert refused(error).parameter is None
     own = {"method": "nonsense", "against": "nonsense", "max_tokens": 0}
     for key, wrong in own.items():
         with pytest.raises((Refused, UsageError)) as caught:

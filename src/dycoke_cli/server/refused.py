@@ -28,7 +28,7 @@ _STATUS: dict[type[DycokeError], int] = {
 _LONGEST = 2000
 _FLAG = re.compile(r"--[a-z][a-z-]*")
 _NAME = re.compile(r"--[a-z][a-z-]*|^frames\b|\bmax_new_tokens\b|\b(?:start|end)_s\b")
-_ABOUT = re.compile(r"([a-z][\w.]*)(?=:| must )")
+_ABOUT = re.compile(r"((?:dycoke\.|mm_processor_kwargs\.)?[a-z_]+)(?=:| must )")
 KEYS = {
     "--frames": "num_frames",
     "--max-frames": "num_frames",
@@ -93,7 +93,7 @@ def refused(error: BaseException, keys: Mapping[str, str] = KEYS) -> Refused:
         return Refused(503, "the server has no room for the video; come back later", "no_room")
     if (status := _STATUS.get(type(reason))) is not None:
         sentence = _in_keys(str(reason), keys)
-        about = _ABOUT.match(sentence)
+        about = _ABOUT.match(sentence) if isinstance(reason, UsageError) else None
         return Refused(status, sentence, reason.code, parameter=about[1] if about else None)
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Refused(500, "something went wrong; the server's log has it", "failed")
