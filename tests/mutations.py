@@ -111,14 +111,14 @@ def main(arguments: Sequence[str]) -> int:
     for library in PRELOADED:
         importlib.import_module(library)
     limits: dict[tuple[str, ...], float] = {}
-    for tests in dict.fromkeys(mutation.tests for mutation in mutations):
-        begun = time.monotonic()
-        if (red := _red(tests, None, None)) is not None:
-            raise SystemExit(f"a test is red before anything was broken: {red}")
-        limits[tests] = 60 + 5 * (time.monotonic() - begun)
     survivors = 0
     for mutation in mutations:
-        caught = _red(mutation.tests, mutation, limits[mutation.tests])
+        if (tests := mutation.tests) not in limits:
+            begun = time.monotonic()
+            if (red := _red(tests, None, None)) is not None:
+                raise SystemExit(f"a test is red before anything was broken: {red}")
+            limits[tests] = 60 + 5 * (time.monotonic() - begun)
+        caught = _red(tests, mutation, limits[tests])
         survivors += caught is None
         print(f"{'SURVIVED' if caught is None else 'caught':9}{mutation} ({caught})", flush=True)
     print(f"{len(mutations) - survivors} of {len(mutations)} mutations caught")
