@@ -27,7 +27,7 @@ _STATUS: dict[type[DycokeError], int] = {
 }
 _LONGEST = 2000
 _FLAG = re.compile(r"--[a-z][a-z-]*")
-_NAME = re.compile(r"--[a-z][a-z-]*|^frames\b|\bmax_new_tokens\b|\b(?:start|end)_s\b")
+_NAME = re.compile(rf"{_FLAG.pattern}|^frames\b|\bmax_new_tokens\b|\b(?:start|end)_s\b")
 _ABOUT = re.compile(r"((?:dycoke\.|mm_processor_kwargs\.)?[a-z_]+)(?=:| must )")
 KEYS = {
     "--frames": "num_frames",

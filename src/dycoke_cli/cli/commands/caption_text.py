@@ -61,10 +61,7 @@ class Captioned:
     def _captioned(self, outcome: Outcome) -> Outcome:
         line = outcome.line
         if outcome.refused:
-            return self._failed(
-                outcome,
-                SHAPES_ONLY,
-            )
+            return self._failed(outcome, SHAPES_ONLY)
         if line["answer"] == UNKNOWN:
             return self._failed(outcome, f"{line['answer']!r} says the bundled model: add --model")
         text = self.style.text(line["answer"], is_cut=line["finish_reason"] == "length")

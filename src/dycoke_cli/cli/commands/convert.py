@@ -78,11 +78,7 @@ def convert(
     from dycoke_cli.extras import need
     from dycoke_cli.runs.converting import read_answers, write_csv, write_lines, write_parquet
     from dycoke_cli.runs.time_files import FORMATS, TimeFiles
-    from dycoke_cli.storage.output_file import (
-        check_output_file,
-        check_suffix,
-        unwritable,
-    )
+    from dycoke_cli.storage.output_file import check_output_file, check_suffix, unwritable
     from dycoke_cli.unicode import display_name
 
     times = TimeFiles.at(table, out_dir, "FILE")

@@ -184,14 +184,14 @@ def _line(counts: RunCounts, pace: _Pace, width: int | None = None) -> str:
     questions = f"{count(counts.done)} of {counted(counts.questions, 'question')}"
     files = f"{count(counts.videos_done)} of {counted(counts.videos, 'file')}"
     rate = round(pace.tokens_per_second())
-    speed = f"{rate} tokens/s" if rate else ""  # none before the first answer, and of times
+    speed = [f"{rate} tokens/s"] if rate else []  # none before the first answer, and of times
     done = [files] if counts.videos == counts.questions else [files, questions]
-    parts = [*done, f"{count(counts.standing)} failed", *filter(None, [speed])]
+    parts = [*done, f"{count(counts.standing)} failed", *speed]
     left = pace.seconds_left()
     if left is not None:
         parts.append(f"{_duration(left)} left")
-    for unneeded in (files, speed):
-        if width is not None and unneeded in parts and len(" · ".join(parts)) > width:
+    for unneeded in (files, *speed):
+        if width is not None and len(" · ".join(parts)) > width:
             parts.remove(unneeded)
     return " · ".join(parts)
 

@@ -18,7 +18,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import CallToolResult, ContentBlock, JSONRPCError, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
 
-from dycoke_cli.errors import closest
+from dycoke_cli.errors import did_you_mean
 from dycoke_cli.server.agents.message_lines import MessageLines
 from dycoke_cli.server.agents.video_tools import (
     MOST_PICTURES,
@@ -87,8 +87,7 @@ class _LimitedServer(MCPServer[Any]):
         """Call a tool; arguments that are wrong, or that it doesn't have, are told by sentences."""
         known = {tool.name: tool.input_schema["properties"] for tool in await self.list_tools()}
         for given in {*arguments} - {*known.get(name, arguments)}:
-            meant = closest(given, known[name])
-            advice = f"did you mean {meant}?" if meant else f"it takes {', '.join(known[name])}"
+            advice = did_you_mean(given, known[name], f"it takes {', '.join(known[name])}")
             raise ToolError(f"{name} has no argument {display_name(given)[:100]}; {advice}")
         try:
             return await super().call_tool(name, arguments, context)
