@@ -117,6 +117,23 @@ def test_what_a_killed_worker_had_is_asked_again(run: Run) -> None:
     assert len(again) <= 2  # what was in one batch with it
 
 
+def test_outcomes_that_a_dead_worker_had_sent_are_received(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its pipe is written to when it is dead, and what it had sent before isn't read yet.
+    def send(worker: pool.Worker, message: object) -> None:
+        send_it(worker, message)
+        if isinstance(message, list) and Path(message[0].videos[0].path).name == "once.mp4":
+            worker._process.join(30)
+            raise pool.GoneError(-signal.SIGKILL)
+
+    send_it = pool.Worker.send
+    monkeypatch.setattr(pool.Worker, "send", send)
+    found, warnings = run(*CLIPS, "once.mp4")
+    assert warnings == [KILLED]
+    assert {one.line["video"] for one in found if one.line["alone"]} == {"once.mp4"}
+
+
 def test_a_question_that_kills_twice_fails_and_no_other(run: Run) -> None:
     found, warnings = run(*CLIPS[:4], "deadly.mp4", *CLIPS[4:], "once.mp4")
     (failed,) = [one for one in found if one.failed]

@@ -11,6 +11,7 @@ import queue
 import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
@@ -138,10 +139,8 @@ class _Pool:
                 one.asks |= {ask.key: ask for ask in message if ask.key is not None}
             else:
                 continue
-            try:
+            with suppress(GoneError):  # `_receive` finds that, behind the outcomes that it has sent
                 one.worker.send(message)
-            except GoneError as gone:
-                self._lose(one, gone)
 
     def _receive(self) -> Iterator[Outcome]:
         by_worker = {one.worker: one for one in self._at_work}
