@@ -110,6 +110,12 @@ def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     return whole, load("mini", device="cpu", dtype=request.param, quantize="int8")
 
 
+QUESTIONS = (
+    "What happens?", "Is there a star?", "What color is the circle?", "Where is it?",
+    "How many are there?", "What does the square do?", "Describe the video.",
+)  # fmt: skip
+
+
 def test_the_bundled_model_says_nearly_the_same(pair: tuple[Any, Any]) -> None:
     video = Pictures.of(pan(4))
     logits = []
@@ -118,14 +124,17 @@ def test_the_bundled_model_says_nearly_the_same(pair: tuple[Any, Any]) -> None:
         hook = loaded.model.register_forward_hook(
             lambda module, args, output, heard=heard: heard.append(output.logits[0, -1].float())
         )
-        VideoSession(loaded, video).ask("What happens?", Uncompressed(), max_new_tokens=1)
+        for question in QUESTIONS:
+            VideoSession(loaded, video).ask(question, Uncompressed(), max_new_tokens=1)
         hook.remove()
-        logits.append(heard[0])
+        logits.append(torch.stack(heard))
     whole, found = logits
     # Where a processor has no VNNI, 7 of the 8 bits are used for tokens.
     coarser = 2.5 if USUAL is FbgemmInt8Linear and saturates() else 1
-    assert (found - whole).norm() / whole.norm() < 0.05 * coarser
-    assert whole.argmax() == found.argmax()
+    # The median, since that of one question is .02 to .1, differently on each processor.
+    error = (found - whole).norm(dim=1) / whole.norm(dim=1)
+    assert error.median() < 0.06 * coarser
+    assert torch.equal(whole.argmax(1), found.argmax(1))
 
 
 def test_the_bundled_model_holds_half(pair: tuple[Any, Any]) -> None:
