@@ -14,9 +14,11 @@ from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.kernels import int8_linear as kernels
 from dycoke_cli.kernels.int8_linear import (
     FBGEMM_TOKENS,
+    FEW_TOKENS,
     TOKENS,
     FbgemmInt8Linear,
     Int8Linear,
+    PairedInt8Linear,
     int8_kernels,
     onednn_works,
 )
@@ -27,10 +29,10 @@ OP = "linear_dynamic"
 Kernel = type[PackedLinear]
 
 
-@pytest.fixture(params=[Int8Linear, FbgemmInt8Linear])
+@pytest.fixture(params=[Int8Linear, FbgemmInt8Linear, PairedInt8Linear])
 def kernel(request: pytest.FixtureRequest) -> Kernel:
-    """Each of the two."""
-    if request.param is Int8Linear and not onednn_works():
+    """Each of the two, and both."""
+    if issubclass(request.param, Int8Linear) and not onednn_works():
         pytest.skip("this build of torch, or this processor, has no such product of oneDNN")
     return request.param
 
@@ -127,8 +129,8 @@ def test_what_others_ask_of_a_layer(kernel: Kernel) -> None:
     assert [name for name, _ in made.named_parameters()] == ["bias"]
     assert repr(made) == f"{kernel.__name__}(in_features=96, out_features=48, bias=True)"
     # With their tail of 8 bytes 96 inputs are two blocks of 64; beside them a scale and a sum.
-    row = 2 * 64 + 8 if kernel is Int8Linear else INPUTS + 12
-    assert made.packed_bytes == OUTPUTS * row
+    rows = {Int8Linear: 2 * 64 + 8, FbgemmInt8Linear: INPUTS + 12}
+    assert made.packed_bytes == OUTPUTS * rows.get(kernel, sum(rows.values()))
 
 
 @torch.no_grad()
@@ -225,6 +227,17 @@ def test_each_token_of_onednn_is_rounded_by_itself() -> None:
     made, x = Int8Linear(layer()), torch.randn(TOKENS + 3, INPUTS)
     x[0] *= 1000
     torch.testing.assert_close(made(x)[1:], made(x[1:]), rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, FEW_TOKENS, FEW_TOKENS + 1, TOKENS + 3])
+def test_with_both_kernels_each_computes_what_it_is_faster_at(rows: int) -> None:
+    if not onednn_works():
+        pytest.skip("this build of torch, or this processor, has no such product of oneDNN")
+    linear, x = layer(dtype=torch.bfloat16), torch.randn(rows, INPUTS).bfloat16()
+    one, other = FbgemmInt8Linear(linear)(x), Int8Linear(linear)(x)
+    assert not torch.equal(one, other)
+    assert torch.equal(PairedInt8Linear(linear)(x), one if rows <= FEW_TOKENS else other)
 
 
 @pytest.mark.parametrize("inputs", [97, 98, 99])

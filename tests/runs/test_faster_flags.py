@@ -109,9 +109,9 @@ def test_what_was_timed_here_decides(machine: Processor) -> None:
     machine.write(
         {
             "linear 896x896, 128 tokens, bfloat16": timed(8.0, 4.0),
-            "linear 896x896, 1 tokens, bfloat16": timed(3.0, 1.0),
+            "linear 896x896, 1 token from memory, bfloat16": timed(3.0, 1.0),
             "linear 896x896, 128 tokens, float32": timed(1.0, 9.0),
-            "linear 896x896, 1 tokens, float32": timed(1.0, 9.0),
+            "linear 896x896, 1 token from memory, float32": timed(1.0, 9.0),
         }
     )
     share = encoded_early(REQUEST.method, loaded().model.config)

@@ -20,7 +20,14 @@ from torch import nn
 
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.attention import BIDIRECTIONAL, CAUSAL, DECODE, REGISTER, SHAPES
-from dycoke_cli.kernels.int8_linear import FBGEMM, RoundedLinear, int8_kernels
+from dycoke_cli.kernels.int8_linear import (
+    FBGEMM,
+    ONEDNN,
+    PAIRED,
+    PairedInt8Linear,
+    RoundedLinear,
+    int8_kernels,
+)
 from dycoke_cli.kernels.processor import STOCK_KERNEL, Processor, Times
 from dycoke_cli.kernels.replacing import (
     CUSTOM,
@@ -36,6 +43,7 @@ from dycoke_cli.kernels.replacing import (
     time_kernels,
     to_pack,
     to_round,
+    tokens_timed,
 )
 from dycoke_cli.resources import is_overloaded
 from dycoke_cli.stock.sizes import Sizes
@@ -121,7 +129,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ke
     wanted: list[Shape] = [*attention, *(shape for name in largest for shape in linear[name])]
     # Most layers share a few shapes. A dict removes duplicates and keeps the order.
     shapes = dict.fromkeys(wanted)
-    times = measured(shapes, quantized) if measuring else Processor.here().read()
+    times = with_pairs(measured(shapes, quantized) if measuring else Processor.here().read())
 
     custom = set(default.attention)
     for shape in attention:
@@ -131,9 +139,9 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ke
     # Example: a layer of 0.1 ms per token and 2 ms per 128 tokens takes 64 · 0.1 + 8 · 2 = 22.4 ms
     # of a typical answer. A kernel may be slower at prefill and still win by decoding.
     totals = {name: _totals(shapes, times) for name, shapes in linear.items()}
-    int8_names = [*int8_kernels()]
-    int8_fastest = {name: fastest(_with_start(totals[name]), int8_names) for name in default.int8}
-    timed = [totals[name] for name, kernel in int8_fastest.items() if kernel is not None]
+    kinds = int8_classes()
+    int8_fastest = {name: fastest(_with_start(totals[name]), kinds) for name in default.int8}
+    timed = {name: kernel for name, kernel in int8_fastest.items() if kernel is not None}
     return KernelChoice(
         attention=frozenset(custom),
         packed=[
@@ -142,11 +150,11 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ke
             if (fastest(taken, (STOCK_KERNEL, PACKED)) or _default_kernel(name, default)) == PACKED
         ],
         int8={
-            name: default.int8[name] if kernel is None else int8_kernels()[kernel]
+            name: default.int8[name] if kernel is None else kinds[kernel]
             for name, kernel in int8_fastest.items()
         },
-        int8_is_slower=sum(min(t[k] for k in int8_names) for t in timed)
-        > sum(min(t[k] for k in (STOCK_KERNEL, PACKED) if k in t) for t in timed)
+        int8_is_slower=sum(totals[name][kernel] for name, kernel in timed.items())
+        > sum(min(totals[n][k] for k in (STOCK_KERNEL, PACKED) if k in totals[n]) for n in timed)
         if timed
         else default.int8_is_slower,
     )
@@ -219,7 +227,7 @@ def int8_shares(dtype: str) -> tuple[float, float] | None:
         timed = [
             times
             for shape, times in cached.items()
-            if shape.endswith(f", {tokens} tokens, {dtype}") and {*int8_names} <= {*times}
+            if shape.endswith(f", {tokens_timed(tokens)}, {dtype}") and {*int8_names} <= {*times}
         ]
         if not timed:
             return None
@@ -228,10 +236,28 @@ def int8_shares(dtype: str) -> tuple[float, float] | None:
     return shares[0], shares[1]
 
 
+def int8_classes() -> dict[str, type[RoundedLinear]]:
+    """Classes of int8 layers on this machine, by the name of their kernel or kernels."""
+    kernels = int8_kernels()
+    return {**kernels, PAIRED: PairedInt8Linear} if {ONEDNN, FBGEMM} <= {*kernels} else kernels
+
+
 def fastest(times: Mapping[str, float], kernels: Iterable[str]) -> str | None:
     """Name of the fastest kernel; None if one of them wasn't timed."""
     names = [*kernels]
     return min(names, key=lambda name: times[name]) if {*names} <= {*times} else None
+
+
+def with_pairs(times: Times) -> Times:
+    """Times with those of layers that have both int8 kernels: each where it is used."""
+    pair = {ONEDNN, FBGEMM}
+    single = tokens_timed(1)
+    return {
+        shape: {**each, PAIRED: each[FBGEMM if single in shape else ONEDNN]}
+        if pair <= {*each}
+        else each
+        for shape, each in times.items()
+    }
 
 
 def _totals(shapes: Sequence[LinearShape], times: Times) -> dict[str, float]:
@@ -246,7 +272,7 @@ def _totals(shapes: Sequence[LinearShape], times: Times) -> dict[str, float]:
 
 
 def _with_start(times: Mapping[str, float]) -> dict[str, float]:
-    return {k: t * (_FBGEMM_LEAD if k == FBGEMM else 1) for k, t in times.items()}
+    return {k: t * (_FBGEMM_LEAD if k in (FBGEMM, PAIRED) else 1) for k, t in times.items()}
 
 
 def _default_kernel(name: str, default: KernelChoice) -> str:

@@ -3,8 +3,8 @@
 Weights are quantized per output channel, activations per token.
 
 There are two kernels: oneDNN's, and FBGEMM's for torch builds or processors without the first. Both
-use integer instructions (VNNI; oneDNN also AMX). `kernels/choice.py` selects the one that was
-measured to be faster.
+use integer instructions (VNNI; oneDNN also AMX). `kernels/choice.py` selects for each layer the one
+that was measured to be faster, or both: one for prompts and the other for single tokens.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ _FBGEMM_OUTPUTS = 8192
 # Smallest divisor. It replaces 0 for a token of zeros, whose outputs are the bias.
 _TINY = torch.finfo(torch.float32).tiny
 _FILTERS = threading.Lock()
-FBGEMM = "int8 (FBGEMM)"
-"""Name of FBGEMM's kernel."""
+ONEDNN, FBGEMM, PAIRED = "int8 (oneDNN)", "int8 (FBGEMM)", "int8 (oneDNN, FBGEMM)"
+"""Names of the kernels, and of a layer with both."""
+FEW_TOKENS = 4
+"""Most tokens that a layer with both kernels multiplies by FBGEMM's (measured with AMX)."""
 
 Tensors = dict[str, torch.Tensor]
 Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...] | None]]
@@ -192,18 +194,18 @@ class FbgemmInt8Linear(RoundedLinear):
     """
 
     def _round(self, weight: torch.Tensor) -> None:
-        self._restore(self.rounded(weight))
+        FbgemmInt8Linear._restore(self, self.rounded(weight))
 
     def _restore(self, kept: Tensors) -> None:
         parts = [kept[name].split(_FBGEMM_OUTPUTS) for name in ("weight", "scales")]
         # Packing runs on one thread, and an output layer can have a fifth of a model's weights.
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            self._packed = list(threads.map(_pack_for_fbgemm, *parts))
+            self._parts = list(threads.map(_pack_for_fbgemm, *parts))
 
     def kept(self) -> Tensors:
         """See `RoundedLinear`: weights and scales; packed ones can't be had as bytes."""
         with _undeprecated():
-            parts = [torch.ops.quantized.linear_unpack(packed)[0] for packed in self._packed]
+            parts = [torch.ops.quantized.linear_unpack(packed)[0] for packed in self._parts]
         return {
             "weight": torch.cat([part.int_repr() for part in parts]),
             "scales": torch.cat([part.q_per_channel_scales().float() for part in parts]),
@@ -259,9 +261,51 @@ class FbgemmInt8Linear(RoundedLinear):
     def _product(self, tokens: torch.Tensor) -> torch.Tensor:
         # With `reduce_range` activations have 7 bits, so that 16-bit sums can't overflow.
         products = [
-            torch.ops.quantized.linear_dynamic(tokens, part, saturates()) for part in self._packed
+            torch.ops.quantized.linear_dynamic(tokens, part, saturates()) for part in self._parts
         ]
         return products[0] if len(products) == 1 else torch.cat(products, 1)
+
+
+class PairedInt8Linear(Int8Linear, FbgemmInt8Linear):
+    """Linear layer with both kernels, and with two copies of its weights.
+
+    oneDNN's layout for AMX makes prompts fast. A single token reads it at half the speed of
+    FBGEMM's: its product fills one row of sixteen in a tile.
+
+    Args: see `RoundedLinear`.
+    """
+
+    def _round(self, weight: torch.Tensor) -> None:
+        Int8Linear._round(self, weight)
+        FbgemmInt8Linear._round(self, weight)
+
+    def _restore(self, kept: Tensors) -> None:
+        Int8Linear._restore(self, kept)
+        FbgemmInt8Linear._restore(self, kept)
+
+    def kept(self) -> Tensors:
+        """See `RoundedLinear`: those of both kernels, which have the same scales."""
+        return {**FbgemmInt8Linear.kept(self), **Int8Linear.kept(self)}
+
+    @staticmethod
+    def layout(linear: nn.Linear) -> Layout:
+        """See `RoundedLinear`."""
+        return {**FbgemmInt8Linear.layout(linear), **Int8Linear.layout(linear)}
+
+    @staticmethod
+    def nbytes_of(linear: nn.Linear) -> int:
+        """Those of both copies."""
+        return Int8Linear.nbytes_of(linear) + FbgemmInt8Linear.nbytes_of(linear)
+
+    @staticmethod
+    def packing_nbytes_of(linear: nn.Linear) -> int:
+        """FBGEMM's, which is packed last, and needs more."""
+        return FbgemmInt8Linear.packing_nbytes_of(linear)
+
+    def product(self, tokens: torch.Tensor) -> torch.Tensor:
+        """tokens · weightᵀ + bias: `[N, in]` -> `[N, out]`."""
+        kernel = FbgemmInt8Linear if len(tokens) <= FEW_TOKENS else Int8Linear
+        return kernel.product(self, tokens)
 
 
 def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -284,7 +328,7 @@ def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def int8_kernels() -> dict[str, type[RoundedLinear]]:
     """Int8 kernels that work on this machine, by name; the default comes first."""
     kernels: dict[str, type[RoundedLinear]] = {FBGEMM: FbgemmInt8Linear}
-    return {"int8 (oneDNN)": Int8Linear, **kernels} if onednn_works() else kernels
+    return {ONEDNN: Int8Linear, **kernels} if onednn_works() else kernels
 
 
 @cache

@@ -25,11 +25,12 @@ from dycoke_cli.kernels.choice import (
     attention_shapes,
     choose_kernels,
     dtype_name,
+    int8_classes,
     linear_shapes,
     measured,
     unmeasured,
+    with_pairs,
 )
-from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.processor import STOCK_KERNEL, Times
 from dycoke_cli.kernels.replacing import (
     ATTENDED,
@@ -69,7 +70,7 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
     linear = [shape for layer in largest for shape in layer.shapes]
     every: list[Shape] = [*attention.values(), tiny, streamed, *linear]
     wanted = [*dict.fromkeys(every)]
-    times = measured(wanted, rounded, MEASURING_S)
+    times = with_pairs(measured(wanted, rounded, MEASURING_S))
 
     choice = _choice(model, options)  # by the times that are stored, as loading does
     kernels = _kernels_of(layers, choice)
@@ -81,7 +82,7 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
 
     rough = not whole(times) and is_overloaded()
     if rough:
-        times = measured(wanted, rounded, MEASURING_S, rough=True)
+        times = with_pairs(measured(wanted, rounded, MEASURING_S, rough=True))
     if not whole(times):
         return TOO_BUSY if rough else UNFINISHED
 
@@ -167,7 +168,7 @@ def _choice(model: Any, options: LoadOptions) -> KernelChoice:
 
 
 def _kernels_of(layers: list[_LinearLayer], choice: KernelChoice) -> dict[str, str]:
-    names = {kind: name for name, kind in int8_kernels().items()}
+    names = {kind: name for name, kind in int8_classes().items()}
     kernels = dict.fromkeys((layer.name for layer in layers), STOCK_KERNEL)
     kernels |= dict.fromkeys(choice.packed, PACKED)
     return kernels | {layer: names[kind] for layer, kind in choice.int8.items()}
