@@ -78,8 +78,8 @@ CLIPS = {"move.mp4": "move.mp4", "turn.mp4": "turn.mp4", "clips/move.mp4": "move
 CLIPS |= {"clips/appear.mp4": "appear.mp4"}
 
 # What a processor, a clock or a release decides: numbers, and all that has one of these names.
-MEASURED = ("bytes", "inside", "margin", "mean", "outside", "probabilities", "score", "scoring")
-MEASURED += ("tokens_per_second",)
+MEASURED = ("bytes", "certainty", "inside", "margin", "mean", "outside", "probabilities", "score")
+MEASURED += ("scoring", "tokens_per_second")
 OF_RELEASE = ("commits", "date", "version")
 _FIGURE = re.compile(r"\d+(?:\.\d+)?(?:(?= %)| m?s(?= ·))")
 

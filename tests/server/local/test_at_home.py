@@ -6,6 +6,7 @@ The bundled model answers, loaded once for the server and for the commands that 
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -32,10 +33,21 @@ MEASURED = ("seconds", "tokens_per_second", "bytes", "fit")
 LINES = "1\n00:00:00,000 --> 00:00:09,000\nThe star is late.\n"
 
 
+class Near(float):
+    """Equal to any number close to it: sums of a prompt in two pieces are rounded otherwise."""
+
+    __hash__ = float.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float) and math.isclose(self, other, rel_tol=1e-4, abs_tol=1e-6)
+
+
 def unmeasured(value: Any) -> Any:
     """An object without what differs from run to run."""
     if isinstance(value, dict):
         return {key: unmeasured(one) for key, one in value.items() if key not in MEASURED}
+    if isinstance(value, float):
+        return Near(value)
     return [*map(unmeasured, value)] if isinstance(value, list) else value
 
 
