@@ -31,6 +31,7 @@ from dycoke_cli.kernels.int8_linear import (
 from dycoke_cli.kernels.processor import STOCK_KERNEL, Processor, Times
 from dycoke_cli.kernels.replacing import (
     CUSTOM,
+    MOST_FROM_MEMORY,
     MOST_INPUTS,
     MOST_OUTPUTS,
     PACKED,
@@ -138,7 +139,9 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ke
             (custom.add if is_faster else custom.discard)(shape.shape)
     # Example: a layer of 0.1 ms per token and 2 ms per 128 tokens takes 64 · 0.1 + 8 · 2 = 22.4 ms
     # of a typical answer. A kernel may be slower at prefill and still win by decoding.
-    totals = {name: _totals(shapes, times) for name, shapes in linear.items()}
+    totals = {
+        name: _totals(layers[name].weight.numel(), shapes, times) for name, shapes in linear.items()
+    }
     kinds = int8_classes()
     int8_fastest = {name: fastest(_with_start(totals[name]), kinds) for name in default.int8}
     timed = {name: kernel for name, kernel in int8_fastest.items() if kernel is not None}
@@ -176,10 +179,14 @@ def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionS
 
 def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
     """Shapes to time for a layer: a prompt, and a single token if it is used in decoding."""
-    inputs, outputs = min(layer.in_features, MOST_INPUTS), min(layer.out_features, MOST_OUTPUTS)
-    dtype = dtype_name(layer.weight.dtype)
-    tokens = (PROMPT_TOKENS, 1) if generating else (PROMPT_TOKENS,)
-    return [LinearShape(inputs, outputs, number, dtype) for number in tokens]
+    limits = [(PROMPT_TOKENS, MOST_INPUTS, MOST_OUTPUTS)]
+    if generating:
+        limits.append((1, MOST_FROM_MEMORY, MOST_FROM_MEMORY))
+    inputs, outputs, dtype = layer.in_features, layer.out_features, dtype_name(layer.weight.dtype)
+    return [
+        LinearShape(min(inputs, most), min(outputs, most_outputs), tokens, dtype)
+        for tokens, most, most_outputs in limits
+    ]
 
 
 def measured(
@@ -260,10 +267,14 @@ def with_pairs(times: Times) -> Times:
     }
 
 
-def _totals(shapes: Sequence[LinearShape], times: Times) -> dict[str, float]:
+def _totals(weights: int, shapes: Sequence[LinearShape], times: Times) -> dict[str, float]:
     """Milliseconds of a layer in a typical answer, by kernel; empty if a shape wasn't timed."""
     found = [times.get(str(shape), {}) for shape in shapes]
-    calls = [_GENERATED if s.tokens == 1 else _PROMPT / PROMPT_TOKENS for s in shapes]
+    # Of calls, each as much longer than the timed one as the layer has more weights.
+    calls = [
+        (_GENERATED if s.tokens == 1 else _PROMPT / PROMPT_TOKENS) * weights / s.weights
+        for s in shapes
+    ]
     return {
         kernel: sum(count * each[kernel] for count, each in zip(calls, found, strict=True))
         for kernel in (found[0] if found else ())

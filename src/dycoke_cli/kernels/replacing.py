@@ -289,6 +289,8 @@ PROMPT_TOKENS = 128
 """Tokens in the timed product for prompts and frames."""
 MOST_INPUTS, MOST_OUTPUTS = 2048, 1024
 """Size limit of timed layers; the time per weight of larger ones is about the same."""
+MOST_FROM_MEMORY = 4096
+"""The same for a single token, of inputs and of outputs."""
 ATTENDED = {CAUSAL: 512, DECODE: 2048, BIDIRECTIONAL: 512}
 """Keys per attention shape; as many queries, except in `DECODE`."""
 STREAMED = 8192, 4096
@@ -315,6 +317,11 @@ class LinearShape:
     outputs: int  # of the layer
     tokens: int  # `PROMPT_TOKENS` or 1
     dtype: str  # of its weights, such as "bfloat16"
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return self.inputs * self.outputs
 
     def __str__(self) -> str:
         return f"linear {self.inputs}x{self.outputs}, {tokens_timed(self.tokens)}, {self.dtype}"
@@ -394,24 +401,27 @@ def time_kernels(shape: Shape, quantized: bool, until: float = math.inf) -> dict
     Each round runs all kernels and starts with another one, so that changes of the clock frequency
     and the contents of the caches affect all alike. A step of decoding reads all weights once, so
     those of a layer never wait in a cache: for a single token, caches are filled with other bytes
-    before each run. From a cache of 32 MB int8 weights look no faster than bfloat16, and from
-    memory they are up to 2.3 times as fast.
+    before each run, and then with the kernel's code by a run on other weights. From a cache of 32
+    MB int8 weights look no faster than bfloat16, and from memory they are up to 2.3 times as fast.
 
     Args:
         quantized: whether to include int8 linear layers.
     """
     started = time.perf_counter()
+    from_memory = isinstance(shape, LinearShape) and shape.tokens == 1
     with torch.random.fork_rng(devices=[]):  # sampling must not depend on whether this ran
         kernels = shape.kernels(quantized)
+        on_others = shape.kernels(quantized) if from_memory else {}
     names = [*kernels]
     taken: dict[str, list[float]] = {name: [] for name in names}
-    from_memory = isinstance(shape, LinearShape) and shape.tokens == 1
-    other = torch.zeros(EVICTING_BYTES // 8 if from_memory else 0, dtype=torch.int64)
+    evicting = torch.zeros(EVICTING_BYTES // 8 if from_memory else 0, dtype=torch.int64)
     for number in range(-1, ROUNDS):  # round -1 is a warm-up
         if number >= FEWEST_ROUNDS and time.perf_counter() > min(until, started + LONGEST_S):
             break
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            other.sum()
+            if from_memory:
+                evicting.sum()
+                on_others[name]()
             begun = time.perf_counter()
             # Medians of fewer rounds would be noise, and stay in the cache.
             if begun > until and number < FEWEST_ROUNDS:

@@ -293,15 +293,19 @@ def test_time_is_that_of_the_measured_kernels(monkeypatch: pytest.MonkeyPatch) -
         """Of a product, in seconds: layers are timed as one of 2,048 x 1,024 at most."""
         return 1e-3 * inputs * outputs / (min(inputs, 2048) * min(outputs, 1024))
 
-    layer = 2 * each(d, d) + 2 * each(d, kv) + 2 * each(d, m) + each(m, d)
-    logits = each(d, vocabulary)
+    def one(inputs: int, outputs: int) -> float:
+        """Of a single token: of 4,096 x 4,096 at most."""
+        return 1e-3 * inputs * outputs / (min(inputs, 4096) * min(outputs, 4096))
+
+    layer, token = (2 * of(d, d) + 2 * of(d, kv) + 2 * of(d, m) + of(m, d) for of in (each, one))
+    logits = one(d, vocabulary)
     tokens = 6272 + 64
     scores = tokens * (tokens + 256) / (512 * (512 + 256))
     prefill = 24 * (layer * tokens / 128 + 1e-3 * scores) + logits
     prefill += (1200 + 7 * 24 * 60) * 1e-6  # seven chunks of 1,024
     assert found.seconds is not None
     assert found.seconds.prefill == pytest.approx(prefill)
-    step = 24 * (layer + 1e-3 * (tokens + 64) / 2048) + logits + (250 + 24 * 30) * 1e-6
+    step = 24 * (token + 1e-3 * (tokens + 64) / 2048) + logits + (250 + 24 * 30) * 1e-6
     assert found.seconds.decode == pytest.approx(127 * step)
     wide = 4 * each(1152, 1152) + each(1152, 4304) + each(4304, 1152)
     patches = (384 // 14) ** 2

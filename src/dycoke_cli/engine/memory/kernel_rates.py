@@ -140,7 +140,7 @@ class _LinearLayer:
 
     def token_s(self, shape: LinearShape, kernels: dict[str, str], times: Times) -> float:
         """Seconds of a token, timed in one of its shapes or another, as its weights are more."""
-        scale = self.weights / (shape.inputs * shape.outputs)
+        scale = self.weights / shape.weights
         return times[str(shape)][kernels[self.name]] / 1000 / shape.tokens * scale
 
 
