@@ -141,7 +141,7 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     [
         ("2.png", b"", "2.png is empty"),
         ("2.png", b"Dear diary,\n", "2.png is a text file"),
-        ("2.webp", b"\0\1\2\3" * 99, "2.webp isn't a video that can be read"),
+        ("2.webp", b"\0\1\2\3" * 99, "2.webp isn't a picture that can be read"),
     ],
 )
 def test_a_picture_that_cant_be_read_is_named(

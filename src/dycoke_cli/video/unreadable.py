@@ -8,6 +8,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
+from dycoke_cli.video.file_names import is_picture
 from dycoke_cli.video.open_file import boxes
 
 _SNIFFED_BYTES = 4096
@@ -21,17 +22,18 @@ _INDEX, _MOST_BOXES = b"moov", 10_000
 
 
 def why_unreadable(file: BinaryIO, name: str) -> str:
-    """Sentence with the cause why a file isn't a video that can be opened."""
+    """Sentence with the cause why a file isn't a video, or by its name a picture, to be opened."""
+    wanted = "picture" if is_picture(name) else "video"
     file.seek(0)
     head = file.read(_SNIFFED_BYTES)
     if starts_lfs_pointer(head):
         return f"{name} {LFS_POINTER}"
     if _WEB_PAGE.match(head):
-        return f"{name} is a web page, not a video: download the video that the page shows"
+        return f"{name} is a web page, not a {wanted}: download the {wanted} that the page shows"
     if _is_text(head):
-        return f"{name} is a text file, not a video: name a video file"
+        return f"{name} is a text file, not a {wanted}: name a {wanted} file"
     return without_index(file, name) or (
-        f"{name} isn't a video that can be read: it is another kind of file, "
+        f"{name} isn't a {wanted} that can be read: it is another kind of file, "
         "or it is damaged at its start"
     )
 

@@ -88,7 +88,7 @@ def test_own_questions_are_checked_with_them(frames: Path, tmp_path: Path) -> No
         ([], 2, "is an empty folder: name a video, or a folder of pictures"),
         (["a.mp4", "b.mp4"], 2, "is a folder: `dycoke batch"),
         (["a.png", "a.mp4"], 2, "has pictures and videos (a.png, a.mp4, …): put the pictures"),
-        (["a.png"], 3, "a.png is a text file, not a video"),
+        (["a.png"], 3, "a.png is a text file, not a picture"),
     ],
 )
 def test_what_cant_be_asked_about(tmp_path: Path, files: list[str], code: int, says: str) -> None:
