@@ -30,9 +30,16 @@ def free_main_memory() -> int | None:
 
     None if the system doesn't report them.
     """
-    free = [_available()]
+    free = [_of_machine("available")]
     free += [_free_in_group(group, *_FILES[version]) for group, version in _groups("memory")]
     return min((each for each in free if each is not None), default=None)
+
+
+def main_memory() -> int | None:
+    """Bytes of main memory, within the limits of the container; None if unknown."""
+    sizes = [_of_machine("total")]
+    sizes += [_limit(group / _FILES[version][0]) for group, version in _groups("memory")]
+    return min((each for each in sizes if each is not None), default=None)
 
 
 def usable_cpus() -> int:
@@ -93,11 +100,11 @@ def affinity() -> list[int]:
     return [*process.cpu_affinity()] if hasattr(process, "cpu_affinity") else []
 
 
-def _available() -> int | None:
+def _of_machine(name: str) -> int | None:
     try:
         import psutil
 
-        return int(psutil.virtual_memory().available)
+        return int(getattr(psutil.virtual_memory(), name))
     except (ImportError, OSError, RuntimeError, NotImplementedError):  # or without /proc
         return None
 
@@ -139,18 +146,27 @@ def _quota(folder: Path, version: int) -> float | None:
     return None if most in ("max", "-1") else int(most) / int(period)
 
 
-def _free_in_group(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
+def _limit(file: Path) -> int | None:
+    """Bytes that a group may use; None if unlimited."""
     try:
-        most = (folder / limit).read_text().strip()
+        most = file.read_text().strip()
+    except OSError:
+        return None
+    return None if most == "max" else int(most)
+
+
+def _free_in_group(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
+    most = _limit(folder / limit)
+    try:
         usage = int((folder / used).read_text())
         stat = (folder / "memory.stat").read_text()
     except OSError:
         return None
-    if most == "max":
+    if most is None:
         return None
     lines = (line.split() for line in stat.splitlines())
     cached = next((int(words[1]) for words in lines if words[0] == reclaimable), 0)
-    return max(0, int(most) - usage + cached)
+    return max(0, most - usage + cached)
 
 
 def _gigabytes(value: int) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from dycoke_cli import resources
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
-from dycoke_cli.resources import in_words
+from dycoke_cli.resources import in_words, main_memory
 
 CPU = torch.device("cpu")
 GB = 10**9
@@ -39,13 +39,14 @@ def group(folder: Path, most: str, used: int, cached: int) -> None:
 
 def test_what_is_available(system: Path) -> None:
     assert free_memory(CPU) == 8_000_000 * 1024
+    assert main_memory() == 16_000_000 * 1024
 
 
 def test_the_limit_of_a_container(system: Path) -> None:
     group(system / "fs" / "user" / "job", "max", 3 * GB, 0)
     assert free_memory(CPU) == 8_000_000 * 1024
     group(system / "fs" / "user", str(6 * GB), 3 * GB, 1 * GB)  # of a group above it
-    assert free_memory(CPU) == 4 * GB
+    assert (free_memory(CPU), main_memory()) == (4 * GB, 6 * GB)
     group(system / "fs" / "user" / "job", str(2 * GB), 3 * GB, 0)
     assert free_memory(CPU) == 0
 
@@ -62,13 +63,14 @@ def test_limits_of_the_older_kind(system: Path) -> None:
     (folder / "memory.limit_in_bytes").write_text(f"{5 * GB}\n")
     (folder / "memory.usage_in_bytes").write_text(f"{4 * GB}\n")
     (folder / "memory.stat").write_text(f"total_inactive_file {GB}\n")
-    assert free_memory(CPU) == 2 * GB
+    assert (free_memory(CPU), main_memory()) == (2 * GB, 5 * GB)
 
 
 def test_where_nobody_says(system: Path) -> None:
     (system / "meminfo").unlink()
     (system / "cgroup").unlink()
     assert free_memory(CPU) is None
+    assert main_memory() is None
 
 
 def test_a_spread_model_has_all_devices(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:

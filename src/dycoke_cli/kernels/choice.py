@@ -24,6 +24,7 @@ from dycoke_cli.kernels.int8_linear import (
     FBGEMM,
     ONEDNN,
     PAIRED,
+    FbgemmInt8Linear,
     PairedInt8Linear,
     RoundedLinear,
     int8_kernels,
@@ -46,7 +47,7 @@ from dycoke_cli.kernels.replacing import (
     to_round,
     tokens_timed,
 )
-from dycoke_cli.resources import is_overloaded
+from dycoke_cli.resources import is_overloaded, main_memory
 from dycoke_cli.stock.sizes import Sizes
 
 MIN_TIMED_WEIGHTS = 100_000_000
@@ -60,6 +61,8 @@ _PROMPT, _GENERATED = 1024, 64
 # How many times as fast FBGEMM has to be in such an answer. It packs at each start, a third of a
 # GB/s, which takes as long as it saves in one answer with this lead (measured with a 0.5B).
 _FBGEMM_LEAD = 1.25
+# Largest share of main memory for the second copies of weights of a model with both int8 kernels.
+_MOST_SECOND_COPIES = 1 / 16
 
 INT8_IS_SLOWER = (
     "--quantize int8 is slower than weights as stored on this processor and saves only memory; "
@@ -144,6 +147,12 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ke
     }
     kinds = int8_classes()
     int8_fastest = {name: fastest(_with_start(totals[name]), kinds) for name in default.int8}
+    paired = [layers[name] for name, kernel in int8_fastest.items() if kernel == PAIRED]
+    second = sum(map(FbgemmInt8Linear.nbytes_of, paired))
+    # Of all memory, not of the free one: answers don't depend on what else runs on a machine.
+    if second > _MOST_SECOND_COPIES * (main_memory() or 0):
+        kinds = int8_kernels()
+        int8_fastest = {name: fastest(_with_start(totals[name]), kinds) for name in default.int8}
     timed = {name: kernel for name, kernel in int8_fastest.items() if kernel is not None}
     return KernelChoice(
         attention=frozenset(custom),
