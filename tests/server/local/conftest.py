@@ -84,22 +84,26 @@ def local(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
         pretended.gate.set()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _in_float32() -> Iterator[None]:
-    """`--dtype auto` is float32 on every processor.
+def _in_float32(patch: pytest.MonkeyPatch) -> None:
+    """Make `--dtype auto` float32 on every processor.
 
     In bfloat16 a prompt that is read in two pieces gives probabilities that are a hundredth off
     those of one piece.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dycoke_cli.models.weight_dtype.emulates_bfloat16", lambda _: True)
-        yield
+    patch.setattr("dycoke_cli.models.weight_dtype.emulates_bfloat16", lambda _: True)
+
+
+@pytest.fixture(autouse=True)
+def _commands_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    _in_float32(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def mini() -> LoadedModel:
     """The bundled model, loaded once for all commands and servers."""
-    return load("mini")
+    with pytest.MonkeyPatch.context() as patch:
+        _in_float32(patch)
+        return load("mini")
 
 
 @pytest.fixture
