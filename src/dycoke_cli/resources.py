@@ -156,13 +156,12 @@ def _limit(file: Path) -> int | None:
 
 
 def _free_in_group(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
-    most = _limit(folder / limit)
+    if (most := _limit(folder / limit)) is None:
+        return None
     try:
         usage = int((folder / used).read_text())
         stat = (folder / "memory.stat").read_text()
     except OSError:
-        return None
-    if most is None:
         return None
     lines = (line.split() for line in stat.splitlines())
     cached = next((int(words[1]) for words in lines if words[0] == reclaimable), 0)

@@ -145,14 +145,13 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ke
     totals = {
         name: _totals(layers[name].weight.numel(), shapes, times) for name, shapes in linear.items()
     }
-    kinds = int8_classes()
-    int8_fastest = {name: fastest(_with_start(totals[name]), kinds) for name in default.int8}
-    paired = [layers[name] for name, kernel in int8_fastest.items() if kernel == PAIRED]
-    second = sum(map(FbgemmInt8Linear.nbytes_of, paired))
-    # Of all memory, not of the free one: answers don't depend on what else runs on a machine.
-    if second > _MOST_SECOND_COPIES * (main_memory() or 0):
-        kinds = int8_kernels()
+    for kinds in (int8_classes(), int8_kernels()):
         int8_fastest = {name: fastest(_with_start(totals[name]), kinds) for name in default.int8}
+        paired = [layers[name] for name, kernel in int8_fastest.items() if kernel == PAIRED]
+        second = sum(map(FbgemmInt8Linear.nbytes_of, paired))
+        # Of all memory, not of the free one: answers don't depend on what else runs on a machine.
+        if second <= _MOST_SECOND_COPIES * (main_memory() or 0):
+            break
     timed = {name: kernel for name, kernel in int8_fastest.items() if kernel is not None}
     return KernelChoice(
         attention=frozenset(custom),
