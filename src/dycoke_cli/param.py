@@ -52,6 +52,8 @@ class Param:
         below: exclusive upper bound.
         layer: the value is a layer index of the language model (0-based; 1 or more unless
             `at_least` is set), checked against the number of layers.
+        of_depth: the default of a layer parameter that is None: this share of the layers that the
+            language model has.
         words: words accepted in place of a number, and what they mean; None is a default to be
             settled.
         default: the default in words, where the value isn't enough; "" omits it.
@@ -74,6 +76,7 @@ class Param:
     to: float | None = None
     below: float | None = None
     layer: bool = False
+    of_depth: float | None = None
     words: Mapping[str, int | None] = field(default_factory=dict)
     default: str | None = None
     switch: str | None = None
@@ -248,6 +251,16 @@ def _parameters_of(kind: type) -> dict[str, Parameter]:
             kind_of_value = get_args(annotation)[0]
             parameters[each.name] = _parameter(each.name, kind_of_value, each.default, spec)
     return parameters
+
+
+PUBLISHED_DEPTH = 32
+"""Layers of the language models on which most methods were published."""
+
+
+def layer_at(share: float, layers: int | None) -> int:
+    """The layer at a share of a model's depth; None is a model of which only that isn't known."""
+    depth = PUBLISHED_DEPTH if layers is None else layers
+    return max(1, min(round(share * depth), depth - 1))
 
 
 def check_layer(

@@ -62,7 +62,8 @@ def test_what_is_kept_is_what_was_said(name: str) -> None:
         if seed == 0:  # all alike
             features = torch.ones(frames, per_frame, 4)
         try:
-            method = with_model_defaults(create(name, **chosen), DEFAULTS, LAYERS).method
+            bound = with_model_defaults(create(name, **chosen), DEFAULTS, LAYERS)
+            method = bound.method
             selection = method.choose(random_given(features))
         except UsageError:  # some don't go together, or with so few frames, and say so
             assume(False)
@@ -80,14 +81,17 @@ def test_what_is_kept_is_what_was_said(name: str) -> None:
             assert len(into) == frames * per_frame
             assert all(into[token] == token for token in kept)
             assert set(into) <= {*kept, -1}
-        assert 0 <= method.attended_tokens(len(kept)) <= len(kept)
+        assert 0 <= bound.attended_tokens(len(kept)) <= len(kept)
         again = method.choose(random_given(features))
         assert torch.equal(again.kept, selection.kept)
-        inside = method.inside()
-        if inside is not None:
-            left = inside.keep(torch.rand(len(kept), generator=generator)).tolist()
-            assert left == sorted(set(left))
-            assert len(left) == method.attended_tokens(len(kept))
+        left = len(kept)
+        for inside, count in zip(bound.inside, bound.left_inside(len(kept)), strict=True):
+            attention = torch.rand(left, generator=generator)
+            stays = inside.select(attention, torch.rand(left, 4, generator=generator)).kept.tolist()
+            assert stays == sorted(set(stays))
+            assert len(stays) == count
+            left = count
+        assert left == bound.attended_tokens(len(kept)) or not bound.inside
 
     holds()
 

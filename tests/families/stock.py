@@ -8,7 +8,7 @@ no code with `dycoke_cli`: their choices are those of `tests.engine.reference`.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -241,9 +241,8 @@ class Masked(Shorter):
         for step in range(new_tokens):
             if step:
                 # What the scoring layer sees doesn't depend on the choice of this step.
-                _, weights = self._forward(
-                    seen, places, columns, stacked, len(rows), actives, prune_layer
-                )
+                masks = self._masks(len(seen), columns, len(rows), actives, prune_layer)
+                _, weights = self._forward(seen, places, columns, stacked, masks)
                 attention = [float(weights[prune_layer - 1][0, :, -1].mean(0)[c]) for c in columns]
                 if not actives or cosine(attention, reference) < 0.9:
                     active = top(attention, int(len(attention) * (1 - prune_ratio)))
@@ -251,9 +250,8 @@ class Masked(Shorter):
                 else:
                     active = actives[-1]
                 actives.append(active)
-            hidden, _ = self._forward(
-                seen, places, columns, stacked, len(rows), actives, prune_layer
-            )
+            masks = self._masks(len(seen), columns, len(rows), actives, prune_layer)
+            hidden, _ = self._forward(seen, places, columns, stacked, masks)
             logits.append(self.model.lm_head(hidden[0, -1]))
             tokens.append(int(logits[-1].argmax()))
             new = self.model.get_input_embeddings()(torch.tensor([tokens[-1]]))
@@ -261,17 +259,54 @@ class Masked(Shorter):
             places = torch.cat([places, upcoming + step], dim=-1)
         return tokens, logits, actives
 
-    def _forward(
+    @torch.no_grad()
+    def generate_in_stages(
+        self, new_tokens: int, layers: Sequence[int]
+    ) -> tuple[list[torch.Tensor], list[int]]:
+        """Logits where each of some layers reads half of the visual tokens of the one before.
+
+        Which, the layer's own attention to all of them decides. And how many each of these reads.
+        """
+        kept = self.merged(0.0)
+        rows, columns = self._read(kept)
+        self._rows, stacked = rows, [values[kept] for values in self.deepstack]
+        seen, places, left = self.embeds[rows], self.positions[..., rows], columns
+        upcoming = self.positions[..., -1:] + 1
+        gone: dict[int, list[int]] = {}  # columns, by the first layer without them
+        counts, logits = [], []
+
+        def masks(size: int) -> list[torch.Tensor]:
+            causal = torch.full((size, size), -math.inf).triu(1)
+            each = []
+            for number in range(len(self.decoder.layers)):
+                causal[:, gone.get(number, [])] = -math.inf
+                each.append(causal.clone().fill_diagonal_(0))  # no row sees nothing at all
+            return each
+
+        for layer in layers:
+            _, weights = self._forward(seen, places, columns, stacked, masks(len(seen)))
+            attention = [float(weights[layer][0, :, -1].mean(0)[column]) for column in left]
+            stay = [left[i] for i in top(attention, len(left) // 2)]
+            gone[layer] = [column for column in left if column not in stay]
+            left = stay
+            counts.append(len(left))
+        for step in range(new_tokens):
+            hidden, _ = self._forward(seen, places, columns, stacked, masks(len(seen)))
+            logits.append(self.model.lm_head(hidden[0, -1]))
+            new = self.model.get_input_embeddings()(logits[-1].argmax()[None])
+            seen = torch.cat([seen, new])
+            places = torch.cat([places, upcoming + step], dim=-1)
+        return logits, counts
+
+    def _masks(
         self,
-        seen: torch.Tensor,
-        places: torch.Tensor,
+        size: int,
         columns: list[int],
-        stacked: list[torch.Tensor],
         prompt: int,
         actives: list[list[int]],
         prune_layer: int,
-    ) -> tuple[torch.Tensor, Any]:
-        size = len(seen)
+    ) -> list[torch.Tensor]:
+        """The mask of each layer: from the prune layer on, rows of steps see what is active."""
         causal = torch.full((size, size), -math.inf).triu(1)
         typed = torch.nn.functional.pad(self._types, (0, size - len(self._types)))
         causal[typed[:, None] & typed[None]] = 0
@@ -279,17 +314,28 @@ class Masked(Shorter):
         for step, active in enumerate(actives):
             waiting = [c for i, c in enumerate(columns) if i not in set(active)]
             pruned[prompt + step, waiting] = -math.inf
+        layers = range(len(self.decoder.layers))
+        return [pruned if number >= prune_layer else causal for number in layers]
 
-        def mask(number: int) -> Any:
+    def _forward(
+        self,
+        seen: torch.Tensor,
+        places: torch.Tensor,
+        columns: list[int],
+        stacked: list[torch.Tensor],
+        masks: Sequence[torch.Tensor],
+    ) -> tuple[torch.Tensor, Any]:
+        size = len(seen)
+
+        def mask(chosen: torch.Tensor) -> Any:
             def hook(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-                chosen = pruned if number >= prune_layer else causal
                 return args, kwargs | {"attention_mask": chosen[None, None]}
 
             return hook
 
         hooks = [
-            layer.register_forward_pre_hook(mask(n), with_kwargs=True)
-            for n, layer in enumerate(self.decoder.layers)
+            layer.register_forward_pre_hook(mask(chosen), with_kwargs=True)
+            for layer, chosen in zip(self.decoder.layers, masks, strict=True)
         ]
         more: dict[str, Any] = {}
         if EXPERTS in self.inputs:  # what is generated is text

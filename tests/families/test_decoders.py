@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession
+from dycoke_cli import DyCoke, DyCokePlus, FastV, PyramidDrop, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks
@@ -39,6 +39,7 @@ KEEPING: dict[str, Method] = {
     "host": DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2, dp_cache="host"),
     "own": DyCokePlus(retain=1.0, prune_ratio=0.0, prune_from=0),
     "inside": FastV(prune_layer=1, prune_ratio=0.0),
+    "in stages": PyramidDrop(stage_layers=1, prune_ratio=0.0),
 }
 MODELS = [*((kind, False) for kind in DECODERS), *((kind, True) for kind in WHOLE)]
 
@@ -203,11 +204,20 @@ def test_kernels_replace_nothing_but_plain_sdpa(kind: str, stock: str) -> None:
     ("kind", "name", "sentence"),
     [
         ("diffllama", "kv", "attends more than once"),
+        ("diffllama", "in stages", "attends more than once"),
         ("diffllama", "own", "changes keys or values behind its cache"),
         ("dory", "before", "runs its layers in a loop"),
+        ("dory", "in stages", "attends more than once"),
     ],
 )
 def test_layers_that_attend_otherwise_are_refused(kind: str, name: str, sentence: str) -> None:
     model, processor = make_around(kind, whole=True, dtype=torch.float32)
     with pytest.raises(UsageError, match=sentence), attach(model, KEEPING[name]):
+        generated(model, processor)
+
+
+@pytest.mark.parametrize("method", [FastV(prune_layer=1), PyramidDrop(stage_layers=1)])
+def test_a_loop_is_refused_where_tokens_were_dropped(method: Method) -> None:
+    model, processor = make_around("dory", whole=True, dtype=torch.float32)
+    with pytest.raises(UsageError, match="runs its layers in a loop"), attach(model, method):
         generated(model, processor)

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import DyCokePlus, FastV, Uncompressed, VideoSession
+from dycoke_cli import DyCokePlus, FastV, PyramidDrop, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.families import FAMILIES
@@ -53,6 +54,7 @@ def methods_of(family: str) -> dict[str, Method]:
     found["own"] = own
     if family not in BOTH_WAYS:
         found["fastv"] = FastV(prune_ratio=0.5, prune_layer=1)
+        found["pyramiddrop"] = PyramidDrop(stage_layers=1)
     if family in FAMILIES and FAMILIES[family].encodes_parts:
         found["vision"] = replace(restless, merge_stage="vision")
     if family == "llava_onevision":
@@ -106,7 +108,7 @@ def told(loaded: LoadedModel, method: Method) -> Told:
     note = loaded.model.get_output_embeddings().register_forward_hook(
         lambda module, args, logits: told.rounded.append(logits[:, -1].cpu())
     )
-    if method.inside() is None:
+    if not bind(method, loaded.traits).inside:
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
         answers += ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
     pruning = method.pruning()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli import DyCoke, FastV, PyramidDrop, SparseVLM, Uncompressed, VideoSession
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
@@ -155,6 +155,8 @@ def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames)
     for layer in (1, 2) if "kv" in runs(family) and family not in BOTH_WAYS else ():
         with FastV(prune_ratio=0.0, prune_layer=layer)(model):
             assert plain(model, inputs) == expected
+        with PyramidDrop(prune_ratio=0.0, stage_layers=layer)(model):
+            assert plain(model, inputs) == expected
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,34 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
         assert attachment.stats[0].active == [len(active) for active in actives]
 
 
+@pytest.mark.parametrize(
+    "family",
+    covered(
+        ((family,) for family in MAKERS if "kv" in runs(family) and family not in BOTH_WAYS),
+        together=1,
+        first=KINDS,
+    ),
+)
+def test_halved_layer_by_layer_it_is_the_masked_reference(family) -> None:
+    model, processor = make(family)
+    inputs = stock_inputs(family, processor, clip(5))
+    frames = make_prompt(processor, family_of(model.config), model.config, clip(5)).frames
+    layers = range(1, len(model.get_decoder().layers))
+    logits, counts = Masked(model, inputs, frames).generate_in_stages(NEW_TOKENS, layers)
+    with PyramidDrop(stage_layers=1, stages=len(layers) + 1)(model) as attachment:
+        output = model.generate(
+            **inputs,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    assert len(counts) >= 2
+    assert attachment.stats[0].left == dict(zip(layers, counts, strict=True))
+    for ours, theirs in zip(output.logits, logits, strict=True):
+        assert_same(ours[0], theirs)
+
+
 @pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
 def test_a_session_answers_as_the_attached_model_does(family) -> None:
     check_session(family, *make(family))
@@ -218,7 +248,7 @@ def check_session(family: str, model: Any, processor: Any) -> None:
     inputs = stock_inputs(family, processor, shown)
     methods = [Uncompressed(), *(method_of(name, "kept") for name in runs(family))]
     if "kv" in runs(family) and family not in BOTH_WAYS:
-        methods.append(FastV(prune_ratio=0.5, prune_layer=1))
+        methods += [FastV(prune_ratio=0.5, prune_layer=1), PyramidDrop(), SparseVLM()]
     for method in methods:
         answer = session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS)
         if method.name == "none":

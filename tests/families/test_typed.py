@@ -15,6 +15,7 @@ from transformers import LogitsProcessor
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import attach, chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
@@ -198,7 +199,7 @@ def admitted(family: str, name: str) -> bool:
     method, known = create(name), FAMILIES[family]
     if method.shrink() is not None and not known.has_pictures:
         return False
-    if method.inside() is not None and not known.causal:
+    if with_model_defaults(method, {}).inside and not known.causal:
         return False
     return known.tower is not None or "attention" not in method.needs
 

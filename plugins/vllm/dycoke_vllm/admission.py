@@ -55,7 +55,7 @@ def kept_tokens(spec: str, positions: Positions, frames: int, per_frame: int) ->
 
 def _reason(method: BoundMethod, positions: Positions) -> str | None:
     """Why a method can't run there; None where it can."""
-    if method.inside is not None:
+    if method.inside:
         return "it drops tokens between the layers of the language model, which are vLLM's own"
     if method.adds_bias:
         return "vLLM's attention takes no weights of tokens; drop proportional"

@@ -16,6 +16,8 @@ REFUSED = {
     "dycoke": "prunes the KV cache in decode, which paged attention can't; add kv_prune=false",
     "random": "prunes the KV cache in decode",
     "fastv": "drops tokens between the layers of the language model",
+    "pyramiddrop": "drops tokens between the layers of the language model",
+    "sparsevlm": "drops tokens between the layers of the language model",
     "downsample": "scales frames down before the vision tower",
     "prumerge": "needs the attention of the vision tower",
     "prumerge+": "needs the attention of the vision tower",

@@ -27,7 +27,7 @@ calls any of these: it calls them through a `BoundMethod` (`compression/bound.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -79,18 +79,39 @@ class Pruning:
 
 @dataclass(frozen=True)
 class LayerPruning:
-    """In-LLM token pruning: a selection between two layers, made once, during prefill."""
+    """In-LLM token pruning: a selection between two layers, made once, during prefill.
 
-    # the first layer (0-based, 1 or more) that gets the kept tokens only; the layer before it
-    # provides the attention
+    V are the visual tokens that the layer before it reads.
+    """
+
+    # the first layer (0-based, 1 or more) that gets the kept tokens only
     layer: int
-    # selects. From the attention `[V]`, float32, of the prompt's last token to each visual token it
-    # returns `[A]`, int64, ascending: the tokens that are kept.
+    # selects. From the attention `[V]`, float32, to each visual token it returns `[A]`, int64,
+    # ascending: the tokens that are kept.
     keep: Callable[[torch.Tensor], torch.Tensor]
-    # merges the others into them. From the hidden states `[V, D]`, float, that the visual tokens
-    # have before that layer, and the tokens kept it returns `[A, D]`, float: what the layer gets in
-    # their places. None where kept tokens are unchanged.
-    merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    # merges the others. From the hidden states `[V, D]`, float, that the visual tokens have before
+    # that layer, their attention `[V]` and the tokens kept it returns the selection that the layer
+    # gets, with features. None where kept tokens are unchanged, and the others dropped.
+    merge: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Selection] | None = None
+    # how many of V visual tokens it leaves; None for what `attended_tokens` says
+    left: Callable[[int], int] | None = None
+    # whether that layer's own attention decides, computed once more before it runs; else the
+    # attention of the layer before it
+    own_attention: bool = False
+    # of the prompt's text behind its last visual token, the tokens whose mean attention decides:
+    # from the embeddings of the visual tokens `[V, D]` and of that text `[T, D]`, float, it returns
+    # `[Q]`, int64, ascending, at least one. None for the last token alone.
+    queries: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+
+    def select(self, attention: torch.Tensor, hidden: torch.Tensor) -> Selection:
+        """The selection that the layer gets.
+
+        Args:
+            attention: `[V]`, float32: to each visual token.
+            hidden: `[V, D]`, float: what these are before that layer.
+        """
+        kept = self.keep(attention)
+        return Selection(kept) if self.merge is None else self.merge(hidden, attention, kept)
 
 
 Inside = LayerPruning
@@ -274,8 +295,12 @@ class Method(metaclass=MethodClass):
         """The name of the selection in reports; None where it has none, or keeps all."""
         return None
 
-    def inside(self) -> LayerPruning | None:
-        """The selection inside the language model; None where all layers have the same tokens."""
+    def inside(self) -> LayerPruning | Sequence[LayerPruning] | None:
+        """The selections inside the language model, in the order of their layers.
+
+        None where all layers have the same tokens. Those of layers that a model lacks aren't made,
+        and of several before the same layer the last alone is.
+        """
         return None
 
     def pruning(self) -> Pruning | None:

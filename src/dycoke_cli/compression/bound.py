@@ -7,9 +7,10 @@ prompt is an attribute, computed at its first use; what depends on a prompt is a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dycoke_cli import plugins
 from dycoke_cli.compression.base import (
@@ -21,12 +22,13 @@ from dycoke_cli.compression.base import (
 )
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.param import check_layer, parameters_of
+from dycoke_cli.param import check_layer, layer_at, parameters_of
 
 if TYPE_CHECKING:
     import torch
 
 _HOME = __name__.rpartition(".")[0]
+T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ class BoundMethod:
     """A method with every parameter set for one model, which supports it."""
 
     method: Method  # none of its parameters is None where the default is the model's
+    # of the model's language model; None where that isn't known
+    layers: int | None = field(default=None, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Attributes have functions defined within others, which can't be pickled: a worker
         # computes them again.
-        return type(self), (self.method,)
+        return type(self), (self.method, self.layers)
 
     @cached_property
     def name(self) -> str:
@@ -86,9 +90,16 @@ class BoundMethod:
         return self.method.renumbers()
 
     @cached_property
-    def inside(self) -> LayerPruning | None:
-        """The selection inside the language model; None where all layers have the same tokens."""
-        return self.method.inside()
+    def inside(self) -> tuple[LayerPruning, ...]:
+        """The selections inside the language model; () where all layers have the same tokens."""
+        found = self.method.inside()
+        each = [found] if isinstance(found, LayerPruning) else found or ()
+        by_layer = {pruning.layer: pruning for pruning in each}
+        return tuple(
+            pruning
+            for layer, pruning in sorted(by_layer.items())
+            if self.layers is None or layer < self.layers
+        )
 
     @cached_property
     def decode_pruning(self) -> Pruning | None:
@@ -143,7 +154,35 @@ class BoundMethod:
 
     def attended_tokens(self, kept: int) -> int:
         """How many of the kept visual tokens layers behind the method's selection attend to."""
+        return self.left_inside(kept)[-1] if self.inside else self._attended(kept)
+
+    def left_inside(self, kept: int) -> list[int]:
+        """How many of the kept visual tokens are left behind each selection of `inside`."""
+        counts = [self._attended if each.left is None else each.left for each in self.inside]
+        return [*accumulate(counts, lambda left, count: count(left), initial=kept)][1:]
+
+    def read_by_layer(self, kept: int, layers: int) -> list[int]:
+        """Visual tokens of the prompt that each layer reads, if so many are read at all."""
+        numbers = [each.layer for each in self.inside]
+        return by_layer(kept, dict(zip(numbers, self.left_inside(kept), strict=True)), layers)
+
+    def attended_by_layer(self, kept: int, layers: int) -> list[int]:
+        """Visual tokens that each layer attends to in a decoding step, if so many are read."""
+        if self.decode_pruning is None:
+            return self.read_by_layer(kept, layers)
+        return by_layer(kept, {self.decode_pruning.layer: self._attended(kept)}, layers)
+
+    def _attended(self, kept: int) -> int:
         return self.method.attended_tokens(kept)
+
+
+def by_layer(kept: T, behind: Mapping[int, T], layers: int) -> list[T]:
+    """A number for each layer: what it is for the first ones, and from some layers on."""
+    counts = []
+    for layer in range(layers):
+        kept = behind.get(layer, kept)
+        counts.append(kept)
+    return counts
 
 
 def is_windowed(method: type[Method]) -> bool:
@@ -181,15 +220,22 @@ def with_model_defaults(
         layers: of the model's language model; None leaves layers unchecked.
     """
     parameters = method.parameters()
+    specs = parameters_of(type(method))
+    by_depth = {
+        name: layer_at(parameter.spec.of_depth, layers)
+        for name, parameter in specs.items()
+        if parameter.spec.of_depth is not None
+    }
+    defaults = {**by_depth, **defaults}
     unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}
     settled = replace(method, **unset) if unset else method
-    for name, parameter in parameters_of(type(method)).items():
+    for name, parameter in specs.items():
         spec, layer = parameter.spec, getattr(settled, name)
         if not spec.layer or layers is None or layer is None:
             continue
         if spec.switch is None or getattr(settled, spec.switch):  # off, it means nothing
             check_layer(name, layer, layers, model, spec.least_layer)
-    return BoundMethod(settled)
+    return BoundMethod(settled, layers)
 
 
 # What a method of a plug-in promises of its selection, checked as it is made. Tests check bundled

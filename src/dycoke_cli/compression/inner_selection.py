@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import LayerPruning, top
 from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.selection import Selection
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
 
@@ -76,7 +77,11 @@ class MergingInside(SelectingInside):
     def inside(self) -> LayerPruning | None:
         """The layer, the choice that is made before it, and the merging; None without a layer."""
         inside = super().inside()
-        return None if inside is None else replace(inside, merge=merged_into_similar)
+        return None if inside is None else replace(inside, merge=_merge)
+
+
+def _merge(hidden: torch.Tensor, attention: torch.Tensor, kept: torch.Tensor) -> Selection:
+    return Selection(kept, merged_into_similar(hidden, kept))
 
 
 def merged_into_similar(hidden: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:

@@ -97,7 +97,7 @@ def ask_together(
     with faults_of(loaded):
         method = bind(method, loaded.traits)
         if typed is not None:
-            method = PrefillOnly(method.method)
+            method = PrefillOnly(method.method, method.layers)
             what = scorable(loaded, typed)
             most = max(options.max_new_tokens, longest(what))
             options = replace(options, max_new_tokens=most)

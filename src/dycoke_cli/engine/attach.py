@@ -109,8 +109,8 @@ def attach(
         InStockCache() if other_caches(config) else InStore(),
         AddedByLayer(model),
     ]
-    if method.inside is not None:
-        stages.append(InLLMPruning(method.inside, config.num_hidden_layers))
+    if method.inside:
+        stages.append(InLLMPruning(method.inside, model.get_decoder().layers))
     if makes_own_masks(model):
         stages.append(OwnMasks(model))
     if flat:
@@ -119,7 +119,7 @@ def attach(
         stages.append(Tracing(trace))
     # Last, for it runs the decoder. In-LLM pruning needs the attention of the last token before
     # layer L drops any: one pass.
-    if method.inside is None:
+    if not method.inside:
         stages.append(ChunkedPrefill(prefix))
     return Attachment(model, method, shown, stages)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from dycoke_cli.compression.base import Pruning
+from dycoke_cli.compression.bound import by_layer
+
 
 @dataclass
 class DecodeStats:
@@ -15,8 +18,8 @@ class DecodeStats:
     visual: int = 0  # visual tokens before the method's selection
     visual_kept: int = 0  # visual tokens that the language model read
     kept_by_video: tuple[int, ...] = ()  # the same of each video of the prompt
-    # visual tokens that in-LLM token pruning kept, or None without any
-    visual_after_pruning: int | None = None
+    # visual tokens that were left before each layer where in-LLM token pruning dropped some
+    left: dict[int, int] = field(default_factory=dict)
     # of the first generated token behind the prompt; the largest, where it has several
     next_position: int = 0
     # visual tokens that each step attended to from the prune layer on
@@ -31,7 +34,17 @@ class DecodeStats:
     @property
     def visual_last(self) -> int:
         """Visual tokens that the last layer read of the prompt."""
-        return self.visual_kept if self.visual_after_pruning is None else self.visual_after_pruning
+        return list(self.left.values())[-1] if self.left else self.visual_kept
+
+    def read_by_layer(self, layers: int) -> list[int]:
+        """Visual tokens that each layer read of the prompt."""
+        return by_layer(self.visual_kept, self.left, layers)
+
+    def attended_by_layer(self, pruning: Pruning | None, layers: int) -> list[float]:
+        """Visual tokens that each layer attended to, on average over steps."""
+        if pruning is None:
+            return [*self.read_by_layer(layers)]
+        return by_layer(float(self.visual_kept), {pruning.layer: self.mean_active}, layers)
 
     @property
     def mean_active(self) -> float:

@@ -39,7 +39,7 @@ class DeepStack:
 
     def _added(self, hidden: torch.Tensor, layer: int, left: torch.Tensor | None) -> torch.Tensor:
         """Hidden states `[B, R, D]` or, behind in-LLM token pruning, of the tokens `left`."""
-        if layer > len(self._stacked):
+        if not 1 <= layer <= len(self._stacked):
             return hidden
         places, values = self._places, self._stacked[layer - 1]
         # The prune layer itself still gets all tokens, and drops them on its way in. Behind it

@@ -87,13 +87,20 @@ class InStockCache(Stage):
 class _StepSelection:
     """The selection of a decoding step; the layers behind follow it."""
 
-    scoring_layer: int
+    scoring_layer: int  # the last that attends to every token
 
-    def select(self, state: GenerationState, attention: list[torch.Tensor]) -> None:
+    def scores_at(self, layer: int) -> bool:
+        """See `LayerSelection`."""
+        return layer == self.scoring_layer
+
+    def queries(self, layer: int) -> None:
+        """See `LayerSelection`: the one token of a step."""
+
+    def select(self, state: GenerationState, layer: int, attention: list[torch.Tensor]) -> None:
         """See `LayerSelection.select`."""
         assert state.store is not None
         active = [
-            None if sequence.selector is None else sequence.select(weights)
+            None if sequence.selector is None else sequence.select(sequence.to_visual(weights))
             for sequence, weights in zip(state.sequences, attention, strict=True)
         ]
         if active[0] is not None:

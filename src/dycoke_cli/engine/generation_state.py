@@ -41,6 +41,10 @@ class ShortenedSequence:
         """Whether its decoding steps attend to a selection."""
         return self.selector is not None or self.selected is not None
 
+    def to_visual(self, attention: torch.Tensor) -> torch.Tensor:
+        """Of attention `[R - padding]` to all tokens that to the visual ones, `[V]`."""
+        return attention[self.visual.to(attention.device) - self.padding]
+
     def bias_at(self, places: torch.Tensor, keys: int) -> torch.Tensor | None:
         """`bias` where the visual tokens are among keys: `[K]`, zero elsewhere; or None.
 
@@ -140,13 +144,15 @@ class LayerInputs(Protocol):
 
 
 class LayerSelection(Protocol):
-    """A selection that later layers get of an earlier one's attention."""
+    """Selections that layers get of the attention of others."""
 
-    @property
-    def scoring_layer(self) -> int:
-        """The layer whose attention it is made from: the last that attends to every token."""
+    def scores_at(self, layer: int) -> bool:
+        """Whether one is made from the attention of this layer."""
 
-    def select(self, state: GenerationState, attention: list[torch.Tensor]) -> None:
+    def queries(self, layer: int) -> torch.Tensor | None:
+        """Which tokens of the forward attend there for it, `[Q]`, int64; None for the last one."""
+
+    def select(self, state: GenerationState, layer: int, attention: list[torch.Tensor]) -> None:
         """Make it; the layers behind follow.
 
         Args:
@@ -174,7 +180,7 @@ class GenerationState:
     records: Records = field(default_factory=Records)
     # `[R']`, int64: the tokens that layers behind an in-LLM selection read; None before one
     left: torch.Tensor | None = None
-    _selected: bool = field(default=False, init=False)
+    _selected: set[int] = field(default_factory=set, init=False)  # by the attention of what layers
 
     @property
     def store(self) -> KVStore | None:
@@ -183,7 +189,8 @@ class GenerationState:
 
     def begin_step(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the text decoder for a forward behind the shortened sequences."""
-        self.in_prefill = self._selected = False
+        self.in_prefill = False
+        self._selected.clear()
         self.selection = self.step_selection
         # generate() counts on from the uncompressed prompt. Here a step has the position behind the
         # last one that was read.
@@ -214,30 +221,25 @@ class GenerationState:
         """
         return None if self.store is None else self.store.bias(layer_idx, keys)
 
-    def scores_at(self, layer_idx: int) -> bool:
-        """Whether this forward's selection is made from the attention of this layer."""
-        return self.selection is not None and layer_idx == self.selection.scoring_layer
-
-    def select(self, attention: list[torch.Tensor]) -> None:
-        """Make the selection of this forward.
+    def select(self, layer_idx: int, attention: list[torch.Tensor]) -> None:
+        """Make a selection of this forward.
 
         Args:
-            attention: for each sequence `[R - padding]`, float32: of its last query to all its
-                keys.
+            layer_idx: the layer whose attention it is.
+            attention: for each sequence `[R - padding]`, float32: of `queries` to all its keys.
 
         Raises:
             UsageError: a layer attends more than once, so what its attention is isn't known.
         """
-        if self._selected:
+        if layer_idx in self._selected:
             raise UsageError(
                 "each layer of the language model attends more than once, so its attention selects "
                 "no tokens; use a method without such a selection, such as --method evs"
             )
-        self._selected = True
+        self._selected.add(layer_idx)
         assert self.selection is not None
-        # Attention has no padding, `visual` counts it.
-        to_visual = [
-            weights[sequence.visual.to(weights.device) - sequence.padding]
-            for sequence, weights in zip(self.sequences, attention, strict=True)
-        ]
-        self.selection.select(self, to_visual)
+        self.selection.select(self, layer_idx, attention)
+
+    def forget_selection(self, layer_idx: int) -> None:
+        """Let a layer's attention be computed once more, as if for the first time."""
+        self._selected.discard(layer_idx)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from dycoke_cli.answer.answer import (
@@ -19,7 +20,7 @@ from dycoke_cli.answer.answer import (
 )
 from dycoke_cli.answer.answer import ReportedFrames as ReadFrames
 from dycoke_cli.answer.json_schema import ABSENT, Absent
-from dycoke_cli.compression.base import LayerPruning, Pruning
+from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
@@ -67,8 +68,6 @@ def make_answer(
     # The first token comes out of the prefill; a typed question generates none.
     steps = max(len(generated.tokens) - 1, 0)
     pruning = method.decode_pruning
-    # A method has one of the two at most (`check_decoder`); both say from which layer on.
-    in_layers = method.inside or pruning
     text_config = loaded.model.get_decoder().config
     sizes = Sizes.of(loaded.model.config)
     decode = generated.seconds["decode"]
@@ -114,7 +113,7 @@ def make_answer(
             visual=shown,
             visual_kept=stats.visual_kept,
             visual_active_in_decode=stats.mean_active,
-            visual_read_per_step=_read_per_step(text_config, stats, in_layers),
+            visual_read_per_step=_read_per_step(text_config, stats, pruning),
             text=prompt_tokens - shown,
             generated=len(generated.tokens),
         ),
@@ -125,15 +124,12 @@ def make_answer(
             tokens_recalled=stats.tokens_recalled,
         ),
         flops=paper_flops(
-            layers=sizes.layers,
             hidden=sizes.hidden,
             mlp=sizes.mlp,
             text=prompt_tokens - shown,
             visual=shown,
-            visual_kept=stats.visual_kept,
-            visual_last=stats.visual_last,
-            visual_active=stats.mean_active,
-            prune_layer=in_layers.layer if in_layers else text_config.num_hidden_layers,
+            read=stats.read_by_layer(sizes.layers),
+            attended=stats.attended_by_layer(pruning, sizes.layers),
             generated=len(generated.tokens) + generated.scored,
         ),
         seconds=Seconds(
@@ -250,9 +246,7 @@ def _unheard(loaded: LoadedModel, seconds: float) -> str | None:
     )
 
 
-def _read_per_step(
-    config: Any, stats: DecodeStats, pruning: LayerPruning | Pruning | None
-) -> float | None:
+def _read_per_step(config: Any, stats: DecodeStats, pruning: Pruning | None) -> float | None:
     """Visual tokens that a step attends to, mean over steps and layers.
 
     None of a model with layers that don't attend to every token (sliding windows, linear
@@ -260,6 +254,4 @@ def _read_per_step(
     """
     if other_caches(config):
         return None
-    layers = config.num_hidden_layers
-    below = pruning.layer if pruning else layers
-    return (below * stats.visual_kept + (layers - below) * stats.mean_active) / layers
+    return fmean(stats.attended_by_layer(pruning, config.num_hidden_layers))

@@ -115,14 +115,19 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
         bias = state.bias_of(module.layer_idx, key.shape[2])
         if bias is not None or attend is own_eager or name == EAGER:
             attention_mask = _added(attention_mask, bias, query, key.shape[2])
-        if state.scores_at(module.layer_idx):
-            # The last query of a prompt sees every key, too.
-            last = query[:, :, -1:]
+        if state.selection is not None and state.selection.scores_at(module.layer_idx):
+            queries = state.selection.queries(module.layer_idx)
             state.select(
+                module.layer_idx,
                 [
-                    weights(last[i : i + 1], key[i : i + 1, :, sequence.padding :])
+                    mean_attention(
+                        weights,
+                        query[i : i + 1],
+                        key[i : i + 1, :, sequence.padding :],
+                        queries,
+                    )
                     for i, sequence in enumerate(state.sequences)
-                ]
+                ],
             )
         return attend(module, query, key, value, attention_mask, **kwargs)
 
@@ -155,6 +160,34 @@ def _added(
         return mask + added
     # Padding attends to nothing, and must be a number all the same.
     return torch.where(mask, added, torch.finfo(query.dtype).min)
+
+
+def mean_attention(
+    weights: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    queries: torch.Tensor | None,
+) -> torch.Tensor:
+    """The mean attention of some queries to all keys, `[K]`, float32; each sees those up to itself.
+
+    Args:
+        weights: such as `attention_to_keys`.
+        query: `[1, Hq, N, D]`: of N tokens, the last of which sees every key.
+        key: `[1, Hk, K, D]`.
+        queries: `[Q]`, int64: which of the N tokens, where N is K; None for the last one.
+    """
+    if queries is None:
+        return weights(query[:, :, -1:], key)
+    keys = key.shape[2]
+    return torch.stack(
+        [
+            torch.nn.functional.pad(
+                weights(query[:, :, number : number + 1], key[:, :, : number + 1]),
+                (0, keys - number - 1),
+            )
+            for number in queries.tolist()
+        ]
+    ).mean(0)
 
 
 def attention_to_keys(

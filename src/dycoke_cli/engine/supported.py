@@ -29,22 +29,21 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
     """Check a method against a text decoder, before anything runs."""
     config = decoder.config
     inside, pruning = method.inside, method.decode_pruning
-    if inside is not None and pruning is not None:
+    if inside and pruning is not None:
         raise UsageError(
             f"the method {method.name} chooses both inside the language model and in decode, which "
             "isn't supported yet"
         )
     # Its mask is compiled for one length, and without a mask it isn't causal.
-    if inside is not None and attention_implementation(decoder) == "flex_attention":
+    if inside and attention_implementation(decoder) == "flex_attention":
         raise UsageError(
             f"flex_attention isn't supported with the method {method.name}; load the model with "
             "sdpa or flash_attention_2"
         )
     _check_bias(decoder, method)
-    in_layers = inside or pruning
     each_layer_selects = pruning is not None and pruning.own is not None
-    if in_layers is not None and (others := other_caches(config)):
-        way_out = "--no-kv-prune works" if each_layer_selects else _WAY_OUT[inside is None]
+    if (inside or pruning is not None) and (others := other_caches(config)):
+        way_out = "--no-kv-prune works" if each_layer_selects else _WAY_OUT[not inside]
         raise UsageError(
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
             f"there is little to choose from inside it; {way_out}"
@@ -56,7 +55,7 @@ def _check_bias(decoder: Any, method: BoundMethod) -> None:
     if not method.adds_bias:
         return
     pruning = method.decode_pruning
-    if method.inside is not None or (pruning is not None and pruning.selector is not None):
+    if method.inside or (pruning is not None and pruning.selector is not None):
         raise UsageError(
             f"the method {method.name} adds to attention logits, which isn't supported with a "
             "selection that later layers get of an earlier one"
@@ -102,7 +101,7 @@ def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> 
     if kwargs.get("inputs_embeds") is None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")
     if kwargs["inputs_embeds"].shape[0] != 1:
-        if method.inside is not None:
+        if method.inside:
             raise UsageError(f"the method {method.name} takes one sequence at a time, not a batch")
         # Each of its decoding steps would need a mask compiled anew.
         if "flex" in attention_implementation(decoder):
@@ -110,7 +109,7 @@ def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> 
     if kwargs.get("use_cache") is False:
         raise UsageError(f"generate() without a cache (use_cache=False) {_ATTACHED}")
     mask = kwargs.get("attention_mask")
-    if method.inside is not None and torch.is_tensor(mask) and mask.dim() == 4:
+    if method.inside and torch.is_tensor(mask) and mask.dim() == 4:
         raise UsageError(
             f"the method {method.name} doesn't work with a model whose frames see each other both "
             "ways; --method dycoke does"

@@ -172,8 +172,8 @@ def traced_layer(config: Any, default: int, *methods: BoundMethod) -> int:
             )
         if pruning is not None and pruning.selector is not None:
             before = min(before, pruning.layer)
-        if inside is not None:
-            before = min(before, inside.layer)
+        if inside:
+            before = min(before, inside[0].layer)
     types = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     whole = [layer for layer in range(before) if types[layer] == "full_attention"]
     if not whole:

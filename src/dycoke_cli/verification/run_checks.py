@@ -13,7 +13,7 @@ import transformers
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import check_indices, check_selection
+from dycoke_cli.compression.bound import BoundMethod, check_indices, check_selection
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.binding import bind
@@ -232,14 +232,17 @@ def _prunings(settings: list[tuple[str, Method]]) -> Iterator[str]:
     for (setting, method), kept in product(settings, (1, 5, 64)):
         yield f"{setting}, {kept} tokens"
         attention = torch.rand(kept, generator=generator)
-        chosen = []
-        if (inside := method.inside()) is not None:
-            chosen.append((inside.keep(attention), f"attended_tokens({kept})"))
+        chosen, left = [], kept
+        bound = BoundMethod(method)
+        for inside, count in zip(bound.inside, bound.left_inside(kept), strict=True):
+            indices = inside.select(attention[:left], torch.ones(left, WIDTH)).kept
+            chosen.append((indices, left, count, f"attended_tokens({kept})"))
+            left = count
         if (pruning := method.pruning()) is not None and pruning.selector is not None:
-            chosen.append((pruning.selector.step(attention), "pruning"))
-        for indices, by in chosen:
-            count = len(indices) if by == "pruning" else method.attended_tokens(kept)
-            if (broken := check_indices(indices, kept, count, by)) is not None:
+            indices = pruning.selector.step(attention)
+            chosen.append((indices, kept, len(indices), "pruning"))
+        for indices, tokens, count, by in chosen:
+            if (broken := check_indices(indices, tokens, count, by)) is not None:
                 raise DycokeError(f"it returned {broken[0]}; promised: {broken[1]}")
 
 
@@ -258,7 +261,7 @@ def _has_reference(method: Method) -> bool:
     return (
         not method.needs
         and _selects(method)
-        and method.inside() is None
+        and not BoundMethod(method).inside
         and method.shrink() is None
         and (pruning is None or pruning.selector is not None)
         and chosen.features is None

@@ -19,7 +19,7 @@ def test_decode_by_hand():
     assert decode_flops(2, [7], hidden=3, mlp=5) == 2 * (66 + 2 * (21 + 4.5))
 
 
-SIZES = {"layers": 3, "hidden": 3, "mlp": 5}
+SIZES = {"hidden": 3, "mlp": 5}
 
 UNCOMPRESSED = prefill_flops([12] * 3, hidden=3, mlp=5) + decode_flops(2, [12] * 3, hidden=3, mlp=5)
 
@@ -29,10 +29,8 @@ def test_a_choice_in_decode():
         **SIZES,
         text=2,
         visual=10,
-        visual_kept=5,
-        visual_last=5,
-        visual_active=1.5,
-        prune_layer=1,
+        read=[5, 5, 5],
+        attended=[5, 1.5, 1.5],
         generated=2,
     )
     assert flops.prefill == prefill_flops([7, 7, 7], hidden=3, mlp=5)
@@ -45,10 +43,8 @@ def test_a_choice_inside():
         **SIZES,
         text=2,
         visual=10,
-        visual_kept=10,
-        visual_last=4,
-        visual_active=4,
-        prune_layer=2,
+        read=[10, 10, 4],
+        attended=[10, 10, 4],
         generated=2,
     )
     # A layer of n tokens: 4n·9 + 2n²·3 + 2n·3·5.

@@ -18,7 +18,9 @@ from dycoke_cli.compression.methods.llava_scissor import LLaVAScissor
 from dycoke_cli.compression.methods.maxmin import MaxMin
 from dycoke_cli.compression.methods.prumerge import PruMerge, PruMergePlus
 from dycoke_cli.compression.methods.prunevid import PruneVid
+from dycoke_cli.compression.methods.pyramiddrop import PyramidDrop
 from dycoke_cli.compression.methods.random_merge import RandomMerge
+from dycoke_cli.compression.methods.sparsevlm import SparseVLM
 from dycoke_cli.compression.methods.sttm import STTM
 from dycoke_cli.compression.methods.tome import ToMe
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
@@ -32,6 +34,8 @@ __all__ = [  # noqa: RUF022 (in this order they are listed)
     "DyCoke",
     "DyCokePlus",
     "FastV",
+    "PyramidDrop",
+    "SparseVLM",
     "RandomMerge",
     "UniformFrames",
     "UniformSpatial",

@@ -19,6 +19,10 @@ from dycoke_cli.engine.kv_cache.pruned import DiscardingLayer, PrunedLayer
 from dycoke_cli.engine.kv_cache.slots import Slots, Swaps
 from dycoke_cli.errors import UsageError
 
+LAYERS_IN_A_LOOP = (
+    "the language model runs its layers in a loop, which methods don't support; --method none works"
+)
+
 
 class KVStore(Cache):
     """A cache whose layers from the prune layer on return active visual tokens only.
@@ -119,10 +123,7 @@ class KVStore(Cache):
         and all of them are behind it. So none is left from the step before.
         """
         if self._in_prefill and self.layers[0].get_seq_length() != self._length:
-            raise UsageError(
-                "the language model runs its layers in a loop, which methods don't support; "
-                "--method none works"
-            )
+            raise UsageError(LAYERS_IN_A_LOOP)
         self._in_prefill = False
         self._swaps = None
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from dycoke_cli.answer.json_schema import Count, Doc
@@ -92,7 +93,7 @@ class Work:
             whole: whether the model reads each prompt in one piece, whatever the method.
         """
         length, merging = kept + text, method.in_tower
-        chunked = method.inside is None and not whole
+        chunked = not method.inside and not whole
         patches = chunk_numbers(on_cpu) // sizes.vision.patch
         if merging is not None:
             # A window isn't split: its frames are compared with each other inside the tower.
@@ -430,10 +431,7 @@ class CostModel:
 
     def read(self, method: BoundMethod, kept: int) -> float:
         """Visual tokens that a decoding step reads, mean over layers."""
-        pruning, layers = method.inside or method.decode_pruning, self.sizes.layers
-        # Layers in front of the selection attend to all that is kept, those behind to its tokens.
-        below = pruning.layer if pruning else layers
-        return (below * kept + (layers - below) * method.attended_tokens(kept)) / layers
+        return fmean(method.attended_by_layer(kept, self.sizes.layers))
 
     def seconds(self, method: BoundMethod, clip: ClipTokens, kept: int) -> EstimatedSeconds | None:
         """How long an answer takes that reads so many visual tokens; None without timed kernels.

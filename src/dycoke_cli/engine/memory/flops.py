@@ -46,44 +46,41 @@ def expected_flops(
         kept: visual tokens that are read; None for those that the method keeps.
     """
     kept = method.kept_tokens(clip.frames, clip.per_frame) if kept is None else kept
-    attended = method.attended_tokens(kept)
-    pruning = method.inside or method.decode_pruning
     return paper_flops(
-        layers=layers,
         hidden=hidden,
         mlp=mlp,
         text=text,
         visual=clip.visual,
-        visual_kept=kept,
-        visual_last=attended if method.inside else kept,
-        visual_active=attended,
-        prune_layer=pruning.layer if pruning else layers,
+        read=method.read_by_layer(kept, layers),
+        attended=method.attended_by_layer(kept, layers),
         generated=generated,
     )
 
 
 def paper_flops(
     *,
-    layers: int,
     hidden: int,
     mlp: int,
     text: int,
     visual: int,
-    visual_kept: int,
-    visual_last: int,
-    visual_active: float,
-    prune_layer: int,
+    read: Sequence[int],
+    attended: Sequence[float],
     generated: int,
 ) -> Flops:
-    """The three figures that are reported."""
-    whole = [text + visual] * layers
-    below = [text + visual_kept] * prune_layer
-    behind = layers - prune_layer
-    read = [*below, *[text + visual_last] * behind]
-    attended = [*below, *[text + visual_active] * behind]
+    """The three figures that are reported.
+
+    Args:
+        text: tokens of the prompt that aren't visual.
+        visual: tokens of the video before anything is dropped.
+        read: visual tokens of the prompt that each layer reads.
+        attended: visual tokens that each layer attends to in a decoding step.
+    """
+    whole = [text + visual] * len(read)
     return Flops(
-        prefill=prefill_flops(read, hidden=hidden, mlp=mlp),
-        decode=decode_flops(generated, attended, hidden=hidden, mlp=mlp),
+        prefill=prefill_flops([text + count for count in read], hidden=hidden, mlp=mlp),
+        decode=decode_flops(
+            generated, [text + count for count in attended], hidden=hidden, mlp=mlp
+        ),
         uncompressed=prefill_flops(whole, hidden=hidden, mlp=mlp)
         + decode_flops(generated, whole, hidden=hidden, mlp=mlp),
     )

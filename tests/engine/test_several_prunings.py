@@ -1,0 +1,240 @@
+"""PyramidDrop and SparseVLM on a stock model give the logits of one whose tokens are masked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import PyramidDrop, SparseVLM
+from dycoke_cli.compression.base import LayerPruning, Method
+from dycoke_cli.compression.bound import with_model_defaults
+from dycoke_cli.stock.private_api import cache_of
+from tests.compression.clips import peaks
+from tests.engine.reference import top
+from tests.engine.test_fastv import generate, masked
+from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
+from tests.exactness import assert_same
+from tests.natural import CLIPS
+
+NEW_TOKENS = 8
+
+
+@dataclass
+class Cut:
+    """What a method does before a layer, in plain numbers.
+
+    Attributes:
+        layer: the first that gets fewer tokens.
+        scoring: the layer whose attention decides.
+        stay: from attention and hidden states of the visual rows that are left to those that stay,
+            by their place among them, each with its hidden state or None for its own.
+    """
+
+    layer: int
+    scoring: int
+    stay: Callable[[list[float], list[list[float]]], dict[int, list[float] | None]]
+
+
+@torch.no_grad()
+def by_masks(
+    model: Any, embeds: torch.Tensor, visual: Sequence[int], cuts: list[Cut], queries: list[int]
+) -> tuple[torch.Tensor, list[int]]:
+    """Logits `[steps, vocabulary]` of the stock decoder without a cache, and counts behind cuts.
+
+    Args:
+        queries: rows of the prompt whose attention decides.
+    """
+    decoder, prompt = model.get_decoder(), len(embeds)
+    model.set_attn_implementation("eager")
+    left, counts = [*visual], []
+    gone: dict[int, list[int]] = {}  # by the first layer without them
+    states: dict[int, dict[int, list[float]]] = {}  # by layer: rows with other hidden states
+
+    def run(seen: torch.Tensor) -> Any:
+        def change(number: int, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+            hidden = args[0].clone()
+            for row, state in states.get(number, {}).items():
+                hidden[0, row] = torch.tensor(state, dtype=hidden.dtype)
+            dropped = [row for layer, rows in gone.items() if layer <= number for row in rows]
+            mask = masked(len(seen), dropped, range(len(seen)))
+            mask.fill_diagonal_(0)  # rows that see nothing at all would be no numbers
+            return (hidden, *args[1:]), kwargs | {"attention_mask": mask[None, None]}
+
+        hooks = [
+            layer.register_forward_pre_hook(partial(change, number), with_kwargs=True)
+            for number, layer in enumerate(decoder.layers)
+        ]
+        found = decoder(
+            inputs_embeds=seen[None],
+            use_cache=False,
+            output_attentions=True,
+            output_hidden_states=True,
+        )
+        for hook in hooks:
+            hook.remove()
+        return found
+
+    for cut in cuts:
+        found = run(embeds)
+        rows = found.attentions[cut.scoring][0].mean(0)[queries].mean(0)
+        hidden = found.hidden_states[cut.layer][0]
+        stay = cut.stay([float(rows[row]) for row in left], hidden[left].tolist())
+        gone[cut.layer] = [row for place, row in enumerate(left) if place not in stay]
+        states[cut.layer] = {left[p]: state for p, state in stay.items() if state is not None}
+        left = [row for place, row in enumerate(left) if place in stay]
+        counts.append(len(left))
+    seen, logits = embeds, []
+    for _ in range(NEW_TOKENS):
+        last = run(seen).last_hidden_state[0, -1]
+        logits.append(model.get_output_embeddings()(last))
+        seen = torch.cat([seen, model.get_input_embeddings().weight[logits[-1].argmax()][None]])
+    model.set_attn_implementation("sdpa")
+    assert len(seen) == prompt + NEW_TOKENS
+    return torch.stack(logits), counts
+
+
+def check(
+    shape: int, inputs: Any, model: Any, method: Method, cuts: list[Cut], queries: list[int]
+) -> list[int]:
+    """That the method is what masks give; the counts of visual tokens behind its selections."""
+    embeds, visual = prompt_rows(model, SHAPES[shape], inputs)
+    expected, counts = by_masks(model, embeds, visual, cuts, queries)
+    output, stats = generate(model, inputs, method, NEW_TOKENS)
+    assert_same(torch.cat(output.logits), expected)
+    assert stats.left == {cut.layer: count for cut, count in zip(cuts, counts, strict=True)}
+    assert stats.visual_last == stats.mean_active == counts[-1]
+    # What is in the cache of each layer, counted from what was dropped before it.
+    text, behind = len(embeds) - len(visual) + NEW_TOKENS - 1, stats.left
+    layers = len(model.get_decoder().layers)
+    read = [([len(visual)] + [behind[k] for k in behind if k <= n])[-1] for n in range(layers)]
+    assert [held.entries for held in cache_of(output).layers] == [text + count for count in read]
+    assert stats.read_by_layer(layers) == read
+    bound = with_model_defaults(method, {}, layers)
+    assert bound.read_by_layer(len(visual), layers) == read
+    return counts
+
+
+def halves(ratio: float) -> Callable[[list[float], Any], dict[int, list[float] | None]]:
+    """The best of them, by loops."""
+    return lambda attention, hidden: dict.fromkeys(
+        top(attention, int(len(attention) * (1 - ratio)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "frames", "ratio", "stages", "stage_layers"),
+    [
+        (0, 9, 0.5, 4, None),  # layers 1, 2 and 3 of 5
+        (2, 12, 0.5, 4, 1),
+        (2, 7, 0.3, 3, 2),
+        (1, 5, 0.75, 9, 1),  # more stages than the model has layers
+        (0, 1, 0.9, 2, 4),  # nothing is left of a frame
+        (1, 6, 0.0, 4, None),
+    ],
+)
+def test_pyramiddrop(shape, frames, ratio, stages, stage_layers) -> None:
+    model, inputs = make_model(SHAPES[shape], seed=frames), make_inputs(SHAPES[shape], frames)
+    method = PyramidDrop(prune_ratio=ratio, stages=stages, stage_layers=stage_layers)
+    layers = len(model.get_decoder().layers)
+    each = stage_layers or max(1, round(layers / 4))
+    firsts = [each * stage for stage in range(1, stages) if each * stage < layers]
+    cuts = [Cut(layer, layer, halves(ratio)) for layer in firsts]
+    check(shape, inputs, model, method, cuts, [-1])
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_pyramiddrop_on_natural_pictures(clip) -> None:
+    model, inputs = make_model(SHAPES[2]), make_inputs(SHAPES[2], 6, clip=CLIPS[clip](6))
+    cuts = [Cut(layer, layer, halves(0.5)) for layer in (2, 4)]
+    check(2, inputs, model, PyramidDrop(), cuts, [-1])
+
+
+def rated(
+    share: float, attention: list[float], hidden: list[list[float]]
+) -> dict[int, list[float] | None]:
+    """SparseVLM's selection by loops: the best, and the means of clusters of the next best."""
+    kept = top(attention, max(1, int(len(attention) * share)))
+    others = [place for place in range(len(attention)) if place not in kept]
+    stay: dict[int, list[float] | None] = dict.fromkeys(kept)
+    if not others:
+        return stay
+    pool = [others[i] for i in top([attention[p] for p in others], int(len(others) * 0.3) + 1)]
+    states = [hidden[place] for place in pool]
+    count = int(len(pool) / 10) + 1
+    centers = peaks(states, count, count)
+    members: dict[int, list[list[float]]] = {center: [] for center in centers}
+    for number, state in enumerate(states):
+        nearest = min(centers, key=lambda c: (math.dist(states[c], state), c))
+        members[number if number in centers else nearest].append(state)
+    for center, inside in members.items():
+        stay[pool[center]] = [math.fsum(x) / len(inside) for x in zip(*inside, strict=True)]
+    return stay
+
+
+def raters(embeds: torch.Tensor, visual: Sequence[int]) -> list[int]:
+    """Rows of the text behind the video that stand out, by loops."""
+    text = range(max(visual) + 1, len(embeds))
+    sums = dict.fromkeys(text, 0.0)
+    for row in visual:
+        products = {t: math.exp(float(embeds[row].double() @ embeds[t].double())) for t in text}
+        for t in text:
+            sums[t] += products[t] / math.fsum(products.values())
+    mean = math.fsum(sums.values()) / len(sums)
+    return [t for t in text if sums[t] > mean]
+
+
+@pytest.mark.parametrize(
+    ("shape", "frames", "layers", "mean_retain"),
+    [
+        (0, 33, (1, 2, 4), 0.35),
+        (2, 30, (1, 3, 5), 0.5),
+        (1, 5, (1, 2, 3), 0.12),
+        (2, 1, (2, 3, 4), 0.35),
+    ],
+)
+def test_sparsevlm(shape, frames, layers, mean_retain) -> None:
+    model, inputs = make_model(SHAPES[shape], seed=frames), make_inputs(SHAPES[shape], frames)
+    embeds, visual = prompt_rows(model, SHAPES[shape], inputs)
+    # By hand, of 32 layers: 3 with all, 4 with the first share, 9 with 2/3 of it, 16 with 11/30.
+    first = (mean_retain - 3 / 32) * 32 / (4 + 9 * 2 / 3 + 16 * 11 / 30)
+    cuts = [
+        Cut(layer, layer - 1, partial(rated, share))
+        for layer, share in zip(layers, (first, 2 / 3, 0.55), strict=True)
+    ]
+    names = ("first_layer", "second_layer", "third_layer")
+    method = SparseVLM(mean_retain=mean_retain, **dict(zip(names, layers, strict=True)))
+    queries = raters(embeds, visual)
+    assert 0 < len(queries) < len(embeds) - max(visual) - 1
+    check(shape, inputs, model, method, cuts, queries)
+
+
+def test_the_published_layers_and_counts() -> None:
+    pyramid = with_model_defaults(PyramidDrop(), {}, 32)
+    assert [pruning.layer for pruning in pyramid.inside] == [8, 16, 24]
+    assert pyramid.left_inside(576) == [288, 144, 72]
+    assert [p.layer for p in with_model_defaults(PyramidDrop(), {}, 28).inside] == [7, 14, 21]
+    sparse = with_model_defaults(SparseVLM(), {}, 32)
+    assert [pruning.layer for pruning in sparse.inside] == [3, 7, 16]
+    # About 300, 200 and 110, and the recycled ones: of 279, 101 and 95 that are dropped.
+    assert [len(p.keep(torch.rand(576))) for p in sparse.inside] == [297, 384, 316]
+    assert sparse.left_inside(576) == [306, 208, 117]
+    whole = [*[576] * 3, *[297] * 4, *[int(306 * 2 / 3)] * 9, *[int(208 * 0.55)] * 16]
+    assert sum(whole) / 32 / 576 == pytest.approx(0.35, abs=0.01)
+
+
+def test_of_selections_before_one_layer_the_last_is_made() -> None:
+    class Twice(Method):
+        def inside(self) -> tuple[LayerPruning, ...]:
+            first = LayerPruning(2, lambda attention: attention[:1].long(), left=lambda _: 1)
+            last = LayerPruning(2, lambda attention: torch.arange(3), left=lambda _: 3)
+            return (first, last, LayerPruning(9, lambda attention: attention.long()))
+
+    bound = with_model_defaults(Twice(), {}, 5)
+    assert bound.left_inside(7) == [3]
+    assert bound.read_by_layer(7, 5) == [7, 7, 3, 3, 3]
