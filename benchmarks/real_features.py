@@ -2,14 +2,17 @@
 
 `python -m benchmarks.real_features` prints the tables of the answers in docs/data, `--write` puts
 them into docs/data/tables. The answers were measured by the command of this name at commit
-8e867062. Of a clip, `neighbours` has the similarities of its tokens; of a row, each clip has the
-tokens kept per frame, the error of dropped tokens, and whether each question of a probe was right.
+8e867062, and those of films with cuts by `benchmarks.films` at the commit in them. Of a clip,
+`neighbours` has the similarities of its tokens; of a row, each clip has the tokens kept per frame,
+the error of dropped tokens, and whether each question of a probe was right. Films have `held` as
+well: how far frames between those that methods get are from the kept tokens nearest to them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks.cells import PLUS_MINUS, table_lines
@@ -23,6 +26,8 @@ _KINDS = {
     "pan": "{} photographs, panned over",
     "zoom": "{} photographs, zoomed into",
     "drawn": "{} drawn clips of `shapes`, features of the bundled model",
+    "with cuts": "{} films with cuts",
+    "one shot": "{} films of one shot",
 }
 _SIMILARITIES = {
     "beside each other": "beside",
@@ -42,26 +47,34 @@ def table(answers: bytes) -> str:
     found = [(kind, each) for kind, each in of_kind.items() if each]
     rows = (one for one in lines if "row" in one)
     by_budget = sorted(rows, key=lambda one: -(one["retain"] or 1))  # also those added later
+    of_films = any(clip["kind"] == "with cuts" for clip in header["clips"])
+    columns = _of_films(header) if of_films else _of_methods(header)
     return "\n".join(
         [
-            *table_lines(_alike(), found),
+            *table_lines(_alike(found[0][1][0]), found),
             "",
-            *table_lines(_of_methods(header), by_budget),
+            *table_lines(columns, by_budget),
             "",
-            _below(header),
+            _below_films(header) if of_films else _below(header),
         ]
     )
 
 
-def _alike() -> dict[str, Callable[[tuple[str, Sequence[Line]]], str]]:
-    """The columns of a kind of clips and the similarities of each."""
+def _alike(measured: Line) -> dict[str, Callable[[tuple[str, Sequence[Line]]], str]]:
+    """The columns of a kind of clips and the similarities of each, of those that were measured."""
     columns: dict[str, Callable[[tuple[str, Sequence[Line]]], str]] = {
         "clips": lambda row: _KINDS[row[0]].format(len(row[1]))
     }
     for heading, name in _SIMILARITIES.items():
-        columns[heading] = lambda row, name=name: shown([one[name] for one in row[1]], 2)
+        if name not in measured:
+            continue
+        columns[heading] = partial(_mean_of, name)
     columns["same place above 0.9, %"] = lambda row: shown([100 * x["static"] for x in row[1]], 0)
     return columns
+
+
+def _mean_of(name: str, row: tuple[str, Sequence[Line]]) -> str:
+    return shown([one[name] for one in row[1]], 2)
 
 
 def _of_methods(header: Line) -> dict[str, Callable[[Line], str]]:
@@ -104,6 +117,45 @@ def _of_methods(header: Line) -> dict[str, Callable[[Line], str]]:
         heading: lambda line, probe=probe: over_clips(line, probe, 1, 100)
         for heading, probe in _PROBES.items()
     }
+
+
+def _of_films(header: Line) -> dict[str, Callable[[Line], str]]:
+    """The columns of a row of the measurement of films with cuts."""
+    clips = header["clips"]
+
+    def of(kind: str, name: str, digits: int, scale: int = 1) -> Callable[[Line], str]:
+        def cell(line: Line) -> str:
+            values, sources = [], []
+            for clip, one in zip(clips, line["clips"], strict=True):
+                each = one[name] if isinstance(one[name], list) else [one[name]]
+                if clip["kind"] == kind:
+                    values += [scale * value for value in each]
+                    sources += [clip["source"]] * len(each)
+            return shown(values, digits, sources)
+
+        return cell
+
+    return {
+        "kept": lambda line: f"{100 * line['retain']:.0f} %" if line["retain"] else "–",
+        "rule": lambda line: line["row"],
+        "error of dropped tokens, films with cuts": of("with cuts", "error", 4),
+        "films of one shot": of("one shot", "error", 4),
+        "worst twentieth, with cuts": of("with cuts", "worst", 3),
+        "frames between, with cuts": of("with cuts", "held", 4),
+        "their shot, %": of("with cuts", "shot", 1, 100),
+    }
+
+
+def _below_films(header: Line) -> str:
+    clips = header["clips"]
+    with_cuts = [clip for clip in clips if clip["kind"] == "with cuts"]
+    films = len({clip["source"] for clip in with_cuts})
+    return (
+        f"{header['frames']} frames of {header['tokens_per_frame']} tokens, evenly spaced over "
+        f"each file. ± is {PLUS_MINUS} films (here {films} with cuts, of which one has two files, "
+        f"and {len(clips) - len(with_cuts)} of one shot), of one tower. `{header['model']}` "
+        f"(SHA-256 {header['sha256'][:12]}…). {header['machine']}, commit {header['commit']}."
+    )
 
 
 def _below(header: Line) -> str:
