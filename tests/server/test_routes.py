@@ -1,12 +1,10 @@
-"""The server over its socket, its model pretended: replies, limits, and clients that misbehave."""
+"""The server over its socket, its model pretended: replies, and its limits."""
 
 from __future__ import annotations
 
 import errno
 import gzip
 import json
-import logging
-import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -23,14 +21,11 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.prompts.chat_template import variables_of
 from dycoke_cli.server.exchange import for_model
-from dycoke_cli.server.incoming import BodyLimits
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import usage
 from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import (
-    BODY_LIMIT,
-    PATIENCE_S,
     VIDEO,
     Running,
     body_of,
@@ -322,18 +317,6 @@ def test_what_a_key_made_no_other_key_can_name(monkeypatch: pytest.MonkeyPatch) 
         assert (respond("ben", first)[0], respond("anna", first)[0]) == (404, 200)
 
 
-def test_a_request_of_two_lengths_ends_its_connection(server: Running) -> None:
-    """What a proxy takes for the rest of its body isn't answered as a request of its own."""
-    smuggled = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    for path, kind in ((CHAT, "application/json"), ("/health", "text/plain")):
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
-        lengths = f"Content-Length: {5 + len(smuggled)}\r\nTransfer-Encoding: chunked\r\n\r\n"
-        reply = raw(server, f"{head}{lengths}".encode() + b"0\r\n\r\n" + smuggled)
-        assert reply.split()[1] == b"400"
-        assert reply.count(b"HTTP/1.1") == 1
-        assert b"connection: close" in reply.lower()
-
-
 def test_a_handle_of_jpegs_is_of_these_times(server: Running) -> None:
     jpeg = b64encode(b"\xff\xd8\xff").decode()
     url = f"data:video/jpeg;base64,{jpeg},{jpeg}"
@@ -356,61 +339,6 @@ def test_frames_have_a_ceiling_whatever_is_asked(server: Running) -> None:
     jpeg = b64encode(b"\xff\xd8\xff").decode()
     assert server.ask("What?", f"data:video/jpeg;base64,{','.join([jpeg] * 5000)}")[0] == 200
     assert server.pretended.read == [32, 32]
-
-
-def test_bodies_that_are_too_large(server: Running) -> None:
-    status, _, body = server.request("POST", CHAT, b"x" * (BODY_LIMIT + 1))
-    assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
-    for length in ("9" * 30, str(10**15)):
-        sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        reply = raw(server, f"{sent}Content-Length: {length}\r\n\r\n".encode())
-        assert reply.split()[1] in (b"400", b"413")
-    # Without a length, it is counted as it comes.
-    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    head = f"{sent}Transfer-Encoding: chunked\r\n\r\n".encode()
-    assert b" 413 " in raw(server, head + chunk * 20)
-    assert server.metric("requests_active") == 0
-
-
-@pytest.mark.parametrize(
-    ("kind", "status"), [("text/plain", 415), ("", 415), ("application/json; charset=utf-8", 200)]
-)
-def test_what_a_page_in_a_browser_may_send_is_not_taken(
-    server: Running, kind: str, status: int
-) -> None:
-    headers = {"Content-Type": kind}
-    assert server.request("POST", CHAT, body_of("What?"), **headers)[0] == status
-
-
-def test_headers_without_end(server: Running) -> None:
-    reply = raw(server, b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000)
-    assert b" 400 " in reply.splitlines()[0]
-
-
-def test_no_traceback_for_what_is_no_http(server: Running) -> None:
-    for sent in (b"\0\1\2\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n"):
-        assert b"Traceback" not in raw(server, sent)
-    assert server.request("GET", "/health")[0] == 200
-
-
-def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(monkeypatch, bodies=BodyLimits(BODY_LIMIT, timeout_s=0.3)) as server:
-        sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        assert b" 408 " in raw(server, f"{sent}Content-Length: 100\r\n\r\n{{".encode())
-        assert server.metric("requests_active") == 0
-
-
-def test_a_client_that_leaves_during_its_body(
-    server: Running, caplog: pytest.LogCaptureFixture
-) -> None:
-    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
-        connection.sendall(f"{sent}Content-Length: 100\r\n\r\n{{".encode())
-        server.request("GET", "/health")  # by now, the header has been read
-    deadline = time.monotonic() + PATIENCE_S
-    while 'requests_total{status="499"} 1' not in server.request("GET", "/metrics")[2].decode():
-        assert time.monotonic() < deadline
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 def test_no_room_for_a_video(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -504,69 +432,6 @@ def test_one_that_fails_does_not_spoil_the_others(server: Running) -> None:
         assert [one.result()[0] for one in asked] == [200, 500, 200, 200]
 
 
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> None:
-    server.pretended.pause_s = 0.1
-    body = body_of(" ".join(["word"] * 600), stream=stream)
-    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
-    connection.sendall(f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    server.wait_for("requests_active", 1)
-    if stream:
-        assert b"word" in connection.recv(4096) + connection.recv(4096) + connection.recv(4096)
-    connection.close()
-    server.wait_for("cancelled_total", 1)
-    server.wait_for("requests_active", 0)
-    began = time.monotonic()
-    assert server.ask("What?")[0] == 200
-    assert time.monotonic() - began < 10  # the other would have taken a minute
-
-
-def test_a_reader_that_does_not_read_holds_nobody_up(server: Running) -> None:
-    body = body_of(" ".join(["word" * 50] * 400), stream=True)
-    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    server.pretended.gate.clear()
-    with socket.socket() as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        slow.connect(("127.0.0.1", server.port))
-        slow.sendall(f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        server.wait_for("requests_active", 1)
-        server.pretended.gate.set()
-        for _ in range(3):
-            assert server.ask("What?")[0] == 200
-    server.wait_for("requests_active", 0)
-
-
-def test_streams_that_are_cut_at_any_point_leave_nothing(server: Running) -> None:
-    server.pretended.pause_s = 0.005
-    body = body_of("one two three four five six", stream=True)
-    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    message = f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-    def cut(number: int) -> None:
-        with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
-            connection.sendall(message[: len(message) if number % 3 else 50 * number])
-            time.sleep(0.004 * number)
-
-    with ThreadPoolExecutor(8) as pool:
-        [*pool.map(cut, range(24))]
-    server.wait_for("requests_active", 0)
-    assert server.ask("What?")[0] == 200
-
-
-def test_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(monkeypatch, key="secret") as server:
-        for path in ("/v1/models", "/metrics", "/nothing"):
-            assert server.request("GET", path)[0] == 401
-        assert server.request("POST", CHAT, b"x" * (BODY_LIMIT + 1))[0] == 401
-        assert server.request("GET", "/health", Host="any.example")[0] == 200
-        assert server.request("GET", "/v1/models", Authorization="Bearer secret")[0] == 200
-
-
-def test_dns_rebinding(server: Running) -> None:
-    assert server.request("POST", CHAT, body_of("What?"), Host="evil.example")[0] == 403
-
-
 def test_an_idle_model_is_unloaded_and_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(monkeypatch, idle_s=0.3) as server:
         assert server.ask("What?")[0] == 200
@@ -575,19 +440,6 @@ def test_an_idle_model_is_unloaded_and_loaded_again(monkeypatch: pytest.MonkeyPa
         assert server.ask("Why?")[0] == 200
         assert server.pretended.loads == 2
         assert server.metric("model_loaded") == 1
-
-
-def raw(server: Running, sent: bytes) -> bytes:
-    """What comes back for bytes that no client would send."""
-    got = b""
-    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
-        try:
-            connection.sendall(sent)
-            while piece := connection.recv(65536):
-                got += piece
-        except OSError:
-            pass
-    return got
 
 
 def test_the_one_model(server: Running) -> None:
