@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -123,6 +124,9 @@ def test_events_are_limited_one_by_one_and_together() -> None:
         read(b"data: [", *[b"[],"] * 100)
     with pytest.raises(LimitError, match="more than 100 values"):
         read(event, b"data: [" + b"[]," * 100, b"\n\n")
+    # Of an event in two pieces, each of which has few enough.
+    with pytest.raises(LimitError, match="more than 100 values"):
+        read(b"data: [" + b"[]," * 40, b"[]," * 40 + b"[]]\n\n")
     with pytest.raises(LimitError, match="larger than"):
         read(*[event] * 2000)
 
@@ -161,12 +165,13 @@ def test_the_whole_time_is_limited() -> None:
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         if request.url.path == "/head":
-            over.wait(5)
+            over.wait(20)
         return httpx2.Response(200, stream=Slow())
 
     asking = limited(httpx2.Client, LIMITS)(
         transport=httpx2.MockTransport(answer), base_url="http://server"
     )
+    begun = time.monotonic()
     try:
         for path in ("/head", "/body"):
             with pytest.raises((httpx2.ReadTimeout, LimitError), match=WITHIN):
@@ -176,6 +181,7 @@ def test_the_whole_time_is_limited() -> None:
                 it.read()
     finally:
         over.set()
+    assert time.monotonic() - begun < 15  # "/head" isn't waited for
 
 
 def test_an_error_of_the_library_stays_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import resource
 import sys
 import time
@@ -54,12 +55,14 @@ def test_the_process_is_sealed_before_it_has_a_form() -> None:
     try:
         process.await_ready()
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
     finally:
         process.stop()
     status = {name: value.strip() for name, _, value in (one.partition(":") for one in lines)}
     if "Seccomp" not in status or platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("no filter for this kernel, or for this architecture")
     assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+    assert not re.search(r"Max address space +unlimited", limits)
 
 
 def test_a_process_that_cannot_start_blames_no_form(monkeypatch: pytest.MonkeyPatch) -> None:

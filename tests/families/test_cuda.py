@@ -41,7 +41,7 @@ VARIANTS: dict[str, Method] = {
 def of_registry(name: str) -> Method:
     """A method with parameters that leave out something, and choose at layer 0."""
     wanted = {"retain": 0.5, "prune_layer": 1, "prune_ratio": 0.5, "recall_threshold": 1.0}
-    wanted |= {"stage_layers": 1, "first_layer": 1, "second_layer": 2, "third_layer": 3}
+    wanted |= {"stage_layers": 1, "first_layer": 1, "second_layer": 1, "third_layer": 2}
     known = parameters_of(registry.METHODS[name])
     given = {parameter: value for parameter, value in wanted.items() if parameter in known}
     return registry.create(name, **given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import LogitsProcessor
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.base import LayerPruning, Method
 from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import attach, chunks
@@ -133,8 +134,22 @@ class Shortened:
             stock(prefill)
             self.arguments, self.state = prefill.kwargs, prefill.state
             self.embeds = self.arguments["inputs_embeds"][0].clone()
+            self.cuts.clear()
+
+        # By the first layer without the others: rows that are left, and merged ones as they are.
+        self.cuts: dict[int, tuple[set[int], dict[int, torch.Tensor]]] = {}
+        prune = TokenPruning._prune
+
+        def pruned(of: Any, state: Any, pruning: LayerPruning, hidden: torch.Tensor) -> Any:
+            before = dict(zip(of._tokens.tolist(), hidden[0], strict=True))
+            found = prune(of, state, pruning, hidden)
+            after = dict(zip(state.left.tolist(), found[0], strict=True))
+            merged = {row: after[row] for row in after if not torch.equal(after[row], before[row])}
+            self.cuts[pruning.layer] = {*after}, merged
+            return found
 
         monkeypatch.setattr(attach, "shorten", noted)
+        monkeypatch.setattr(TokenPruning, "_prune", pruned)
 
     @torch.no_grad()
     def scores(
@@ -161,20 +176,14 @@ class Shortened:
         [sequence] = self.state.sequences
         if sequence.bias is not None:
             mask[:, sequence.visual] += sequence.bias.double()
-        pruned = mask.clone()
         parts = {type(part): part for part in self.state.layer_inputs}
-        pruning: Any = parts.get(TokenPruning)
-        if pruning is not None:
-            dropped = [i for i in range(prompt) if i not in set(self.state.left.tolist())]
-            pruned[:, dropped] = -math.inf
-            pruned[dropped, dropped] = 0.0  # a number for each, which nothing attends to
         hooks = []
         for number, layer in enumerate(decoder.layers):
-            behind = pruning is not None and number >= pruning.layer
-
-            def give(_: Any, args: Any, kwargs: Any, used: Any = pruned if behind else mask) -> Any:
-                return args, kwargs | {"attention_mask": used[None, None]}
-
+            left, merged = self.cuts.get(number, ({*range(prompt)}, {}))
+            dropped = [row for row in range(prompt) if row not in left]
+            mask[:, dropped] = -math.inf
+            mask[dropped, dropped] = 0.0  # a number for each, which nothing attends to
+            give = partial(_masked, mask.clone(), merged)
             hooks.append(layer.register_forward_pre_hook(give, with_kwargs=True))
         stacked: dict[str, Any] = {}
         deepstack: Any = parts.get(DeepStack)
@@ -192,6 +201,15 @@ class Shortened:
             for hook in hooks:
                 hook.remove()
         return model.lm_head(hidden[:, prompt - 1 :])[0]
+
+
+def _masked(
+    mask: torch.Tensor, merged: dict[int, torch.Tensor], _: Any, args: Any, kwargs: Any
+) -> Any:
+    hidden = args[0].clone()
+    for row, state in merged.items():
+        hidden[0, row] = state
+    return (hidden, *args[1:]), kwargs | {"attention_mask": mask[None, None]}
 
 
 def admitted(family: str, name: str) -> bool:

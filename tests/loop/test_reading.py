@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +77,25 @@ def error_of(read: Reading) -> str:
 
 def is_read(reading: Reading) -> bool:
     return reading.error is None and len(reading.clips) == 1
+
+
+def test_a_thread_that_waits_for_a_video_holds_none(tmp_path: Path) -> None:
+    readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None)
+    ((ask, *_),) = folder_of(tmp_path, "a.mp4")
+    one = Reading(ask, decoded=True, urgent=False)
+    readers.read(one)
+    try:
+        assert one._ended.wait(90)
+        readers.release(one)
+        held = weakref.ref(one)
+        del one
+        until = time.monotonic() + 60
+        while held() is not None and time.monotonic() < until:
+            gc.collect()
+            time.sleep(0.01)
+        assert held() is None
+    finally:
+        readers.close()
 
 
 def test_frames_are_those_that_are_read_here() -> None:

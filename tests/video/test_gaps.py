@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import pairwise
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video import Clip, Decoder, Sampling, plan, read
+from dycoke_cli.video import Clip, Decoder, Sampling, gaps, plan, read
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 
@@ -68,6 +70,12 @@ def test_as_many_frames_as_asked_for(coded: CodedClip, frames: int) -> None:
     assert nearest <= {*numbers}
     assert len(said(clip)) == int(len(nearest) < frames)
     assert len(clip.warnings) == len(said(clip))
+
+
+def test_times_of_as_many_frames_as_may_be_are_all_of_them(monkeypatch) -> None:
+    monkeypatch.setattr(gaps, "_times_in", lambda source, part: iter([Fraction(2), Fraction(1)]))
+    assert gaps.frame_times(Mock(), Mock(), 2) == (1, 2)
+    assert gaps.frame_times(Mock(), Mock(), 1) is None
 
 
 def stretches(coded: CodedClip, numbers: Sequence[int], longest_s: float) -> list[float]:

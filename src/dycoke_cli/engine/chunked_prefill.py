@@ -39,8 +39,7 @@ Entries = list[tuple[torch.Tensor, torch.Tensor]]
 
 def has_own_attention(decoder: Any) -> bool:
     """Whether a text decoder computes attention in `dycoke_cli.kernels`."""
-    # By itself, or with the prefix of an attention function that wraps it.
-    return attention_implementation(decoder).endswith(OURS)
+    return attention_implementation(decoder) == OURS
 
 
 class PrefixCache:

@@ -18,7 +18,7 @@ import torch
 
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.kernels.attention import causal_mask, computes_sdpa
-from dycoke_cli.stock.attention import EAGER, Attention, WrappedAttention, Wrapper, own_eager
+from dycoke_cli.stock.attention import Attention, WrappedAttention, Wrapper, own_eager
 from dycoke_cli.stock.private_api import has_stock_forward
 
 
@@ -113,7 +113,7 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
             state.records.select_in_layer(state, module.layer_idx)
         # Behind `attended`: what is added belongs to the keys that the layer attends to.
         bias = state.bias_of(module.layer_idx, key.shape[2])
-        if bias is not None or attend is own_eager or name == EAGER:
+        if bias is not None or attend is own_eager:
             attention_mask = _added(attention_mask, bias, query, key.shape[2])
         if state.selection is not None and state.selection.scores_at(module.layer_idx):
             queries = state.selection.queries(module.layer_idx)

@@ -154,6 +154,7 @@ def test_a_question_that_was_asked_again_has_one_row(answers: Path) -> None:
     rows = [line for line in table.read_text().splitlines() if first["key"] in line]
     assert len(rows) == 1
     assert "at last" in rows[0]
+    assert table.read_text().splitlines()[-1] == rows[0]  # where the answer is, not the failure
 
 
 def test_parquet_keeps_types(answers: Path) -> None:

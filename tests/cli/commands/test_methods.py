@@ -83,6 +83,7 @@ def test_a_line_for_each_method(monkeypatch: pytest.MonkeyPatch) -> None:
     # What is kept, or dropped, unless somebody says otherwise.
     assert told["dycoke"].endswith(" --merge-ratio 0.7")
     assert told["fastv"].endswith(" --prune-ratio 0.5")
+    assert told["sparsevlm"].endswith("  mean_retain 0.35")  # which has no flag
     assert told["evs"].endswith(" --retain 0.25")
     assert told["random"].endswith(" --merge-ratio 0.7")
     assert told["none"].endswith(" –")

@@ -510,3 +510,14 @@ def test_memory_of_two_hundred_windows(
     assert (run.code, len(sizes)) == (0, 200), run.err
     for early, late in zip(sizes[50], sizes[-1], strict=True):
         assert late < 1.05 * early
+
+
+def test_a_clip_that_grows_from_look_to_look_waits(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(watching, "LOOK_S", 0)
+    arrivals = watching._Arrivals(str(tmp_path))
+    for size in (1, 2):
+        (tmp_path / "new.mp4").write_bytes(b"x" * size)
+        arrivals.look()
+        assert arrivals.waiting == []
+    arrivals.look()
+    assert arrivals.waiting == ["new.mp4"]

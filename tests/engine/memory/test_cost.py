@@ -172,6 +172,9 @@ def test_a_choice_inside_holds_for_the_prompt() -> None:
     by_layer = [6272 + 64] * 2 + [3136 + 64] * 26
     assert found.flops.prefill == pytest.approx(prefill_flops(by_layer, hidden=3584, mlp=18944))
     assert found.tokens.visual_kept == 6272
+    # By hand: 57,344 bytes of keys and values for a token in all 28 layers, in each a 28th of it.
+    spare = found.bytes.kv_cache_uncompressed // 57_344 - (6272 + 64)
+    assert found.bytes.kv_cache == 57_344 // 28 * (sum(by_layer) + 28 * spare)
 
 
 @pytest.mark.parametrize("packs", [True, False])

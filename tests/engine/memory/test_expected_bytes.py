@@ -52,7 +52,7 @@ def bytes_of(work, sizes=LLAVA_7B):
 
 def work(frames, kept, **changes):
     read = kept + 21
-    return Work(**{"visual": frames * 196, "kept": kept, "text": 21, "chunk_len": read, "spare": 0,
+    return Work(**{"visual": frames * 196, "held": kept, "text": 21, "chunk_len": read, "spare": 0,
                    "patches": 6019, **changes})  # fmt: skip
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from dycoke_cli import load
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.prompts.option_tokens import MOST_TOKENS, OptionTokens, option_tokens
+from dycoke_cli.models.prompts.option_tokens import (
+    MOST_TOKENS,
+    OptionTokens,
+    _encoded,
+    option_tokens,
+)
 from tests.families.tiny import make
 
 
@@ -29,6 +35,30 @@ def test_they_are_those_of_the_template_s_own_answer(family: str) -> None:
         before = processor.tokenizer(prompt)["input_ids"]
         text = whole[: whole.index(option, len(prompt)) + len(option)]
         assert [*before, *given.ids[0]] == processor.tokenizer(text)["input_ids"]
+
+
+def test_tokens_are_those_behind_the_prompt_and_not_those_of_the_option_alone() -> None:
+    class Marking:
+        """A tokenizer that marks the blank before a word, and puts a token before each text."""
+
+        pieces = ("<s>", "Q:", "yes", "▁yes", "no", "▁no", "Yes", "▁Yes", "No", "▁No")
+        unk_token_id = None
+
+        def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+            found = re.findall(r" ?[^ ]+", text)
+            ids = [self.pieces.index(piece.replace(" ", "▁")) for piece in found]
+            return {"input_ids": [0] * add_special_tokens + ids}
+
+        def convert_ids_to_tokens(self, token: int) -> str:
+            return self.pieces[token]
+
+        def convert_tokens_to_ids(self, piece: str) -> int:
+            return self.pieces.index(piece)
+
+        def decode(self, ids: list[int]) -> str:
+            return "".join(self.pieces[token] for token in ids).replace("▁", " ")
+
+    assert _encoded(Marking(), "Q:", " ", ("yes", "No")).ids == ((3,), (9,))
 
 
 def test_capital_first_letters_are_another_spelling() -> None:

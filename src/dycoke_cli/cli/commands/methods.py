@@ -18,7 +18,7 @@ from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc, to_dict
 from dycoke_cli.cli import completion, output, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.param_flags import FLAGGED, flag, flags, in_flags
+from dycoke_cli.cli.flags.param_flags import FLAGGED, flags, in_flags
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.method_specs import ABLATIONS
 from dycoke_cli.compression.registry import DEFAULT, METHODS, PLACES, find, identity, places
@@ -212,7 +212,10 @@ def table(document: MethodList) -> Group:
 
 def _budget(method: ListedMethod) -> str:
     budget = _first_budget(method)
-    return "–" if budget is None else f"{flag(budget.name)} {budget.default_in_words}"
+    if budget is None:
+        return "–"
+    listed = next(each for each in method.parameters if each.name == budget.name)
+    return f"{(listed.flags or (listed.name,))[0]} {listed.default_in_words}"
 
 
 def _first_budget(method: ListedMethod) -> Parameter | None:

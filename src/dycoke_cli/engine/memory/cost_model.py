@@ -66,7 +66,7 @@ class Work:
     """Sizes of a prompt."""
 
     visual: int  # visual tokens before anything is dropped
-    kept: int  # visual tokens that the language model reads
+    held: float  # visual tokens in the KV cache, in the mean over layers
     text: int  # other tokens of the prompt
     chunk_len: int  # tokens of the prompt that go through a layer together
     spare: int  # entries that the KV cache has in store for generated tokens
@@ -100,7 +100,8 @@ class Work:
             window = min(clip.frames, merging.window)
             patches = max(patches, window * sizes.vision.patches_of_frame(clip.per_frame))
         chunk_len = chunk_length(length, own_attention) if chunked else length
-        return cls(clip.visual, kept, text, chunk_len, spare, patches)
+        held = fmean(method.read_by_layer(kept, sizes.layers))
+        return cls(clip.visual, held, text, chunk_len, spare, patches)
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,13 @@ class ExpectedBytes:
             weights: bytes of the model's.
             dtype_bytes: bytes of one number of its dtype.
         """
-        read, token, vision = work.kept + work.text, sizes.hidden * dtype_bytes, sizes.vision
+        token, vision = sizes.hidden * dtype_bytes, sizes.vision
         features = (1 + vision.stacked) * work.visual * token
         attention = VISION_ATTENTION_STATES * vision.hidden
         mlp = VISION_HIDDEN_STATES * vision.hidden + VISION_MLP_STATES * vision.mlp
         # Attention and MLP of a layer run one after the other, so the larger one is the peak.
         patch = vision.patch + max(attention, mlp)
-        kv = sizes.kv * dtype_bytes * (read + work.spare)
+        kv = round(sizes.kv * dtype_bytes * (work.held + work.text + work.spare))
         layer = (
             work.chunk_len * (MLP_STATES * sizes.mlp + HIDDEN_STATES * sizes.hidden) * dtype_bytes
         )
