@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +211,18 @@ def test_time_to_wait_for_memory_is_not_that_to_read(
     patient = Limits(time_limit=5 * decoders.SLOW_S, memory_limit=10**10)
     taken = read_all(groups, 7, patient)
     assert all(map(is_read, taken.values()))
+
+
+def test_seconds_that_were_waited_for_memory_are_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(readers: Readers, one: Reading, decoder: object, waited: Any, needed: int) -> None:
+        waited.seconds += 1000
+
+    monkeypatch.setattr(Readers, "_wait_for_memory", wait)
+    (one,) = read_all(folder_of(tmp_path, "a.mp4"), 1).values()
+    assert is_read(one)
+    assert one.seconds < -500
 
 
 def test_one_that_dies_while_it_waits_for_memory_is_read_by_another(

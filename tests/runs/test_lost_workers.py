@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -167,6 +168,18 @@ def test_one_that_dies_while_it_loads_is_done_without(run: Run, tmp_path: Path) 
     assert not any(one.failed for one in found)
     assert warnings == [KILLED]
     assert (tmp_path / "started").read_text() == "xx"
+
+
+def test_one_that_loads_gets_no_question_yet(tmp_path: Path) -> None:
+    workers = pool._Pool(PLAN, Listener(), [])
+    loading, ready = pool._AtWork(Mock()), pool._AtWork(Mock(), is_loaded=True)
+    workers._at_work = [loading, ready]
+    drawn = Mock(is_over=False)
+    drawn.take.return_value = groups_named(tmp_path, "clip.mp4")[0]
+    workers._hand_out(drawn)
+    assert len(ready.asks) == len(QUESTIONS)
+    assert not loading.asks
+    loading.worker.send.assert_not_called()
 
 
 def test_one_that_dies_while_it_loads_and_others_have_answered_all(

@@ -98,7 +98,7 @@ def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
             first = file.readline()
             if first == header(failing).encode():
                 self._columns = failing
-            elif not self.begin.startswith(first):
+            elif first != self.begin:
                 file.seek(0)
                 self._respell(file.read())
             if self._respelled is not None:
