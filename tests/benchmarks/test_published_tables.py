@@ -25,7 +25,7 @@ from dycoke_cli.param import parameters_of
 from tests.covering import EXTENDED
 
 RESULTS = ROOT / "docs" / "results.md"
-PAGES = [ROOT / "README.md", RESULTS, ROOT / "docs" / "methods.md"]
+PAGES = [RESULTS, ROOT / "docs" / "methods.md"]
 FILES = sorted(DATA.glob(f"*/*{SUFFIX}"))
 FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
 # Reading all answers takes 16 s of a processor; `make test` reads the small files.
@@ -178,14 +178,27 @@ def test_a_row_may_change_less_than_a_tenth_of_what_it_drops(
     assert f"dropped {100 * dropped:.0f} % of the tokens and changed {100 * changed:.1f} %" in page
 
 
+def test_readme_has_the_costs_of_the_three_models() -> None:
+    cost = {tuple(row[:2]): row[5].lstrip("−") for row in read_table("methods-seeds")}
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    stride = cost["uniform-spatial + merging", "25 %"]
+    assert (
+        f"costs three small models {cost['ttm', '']} points. A quarter of the tokens costs them "
+        f"{stride} points if it is every n-th one, with the others merged into it, "
+        f"{cost['random', '25 %']} if drawn at random, and "
+        f"{cost['uniform-frames', '25 %']} as fewer frames"
+    ) in readme
+
+
 def test_readme_has_the_seconds_of_the_table() -> None:
     name = "speed-2-cores-of-amd-epyc-avx2"
     seconds = {row[0]: row[7].split()[0] for row in read_table(name)}
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    all_three = seconds["custom CPU kernels, DyCoke before vision, int8"]
     assert (
         f"{seconds['transformers baseline (SDPA)']} s with stock `transformers`, "
-        f"{seconds['stock kernels, DyCoke']} s with DyCoke, "
-        f"{seconds['custom CPU kernels, DyCoke before vision, int8']} s with `--merge-stage vision`"
+        f"{seconds['stock kernels, DyCoke']} s with DyCoke, {all_three} s if tokens are merged "
+        "before the vision tower and weights are int8, too"
     ) in readme
     (commit,) = re.findall(r"one run at commit (\w+)", readme)
     (text,) = kept_files(name).values()

@@ -233,8 +233,9 @@ def test_of_selections_before_one_layer_the_last_is_made() -> None:
         def inside(self) -> tuple[LayerPruning, ...]:
             first = LayerPruning(2, lambda attention: attention[:1].long(), left=lambda _: 1)
             last = LayerPruning(2, lambda attention: torch.arange(3), left=lambda _: 3)
-            return (first, last, LayerPruning(9, lambda attention: attention.long()))
+            late = LayerPruning(9, lambda attention: attention.long())
+            return (late, first, last, LayerPruning(1, lambda _: torch.arange(5), left=lambda _: 5))
 
     bound = with_model_defaults(Twice(), {}, 5)
-    assert bound.left_inside(7) == [3]
-    assert bound.read_by_layer(7, 5) == [7, 7, 3, 3, 3]
+    assert bound.left_inside(7) == [5, 3]
+    assert bound.read_by_layer(7, 5) == [7, 5, 3, 3, 3]
