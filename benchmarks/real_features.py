@@ -77,6 +77,19 @@ def _mean_of(name: str, row: tuple[str, Sequence[Line]]) -> str:
     return shown([one[name] for one in row[1]], 2)
 
 
+def _over_clips(
+    clips: Sequence[Line], line: Line, name: str, digits: int, scale: int = 1, kind: str = ""
+) -> str:
+    """The mean over clips, of one kind or all, with its error over what they are made of."""
+    values, sources = [], []
+    for clip, one in zip(clips, line["clips"], strict=True):
+        if kind in ("", clip["kind"]):
+            each = one[name] if isinstance(one[name], list) else [one[name]]
+            values += [scale * value for value in each]
+            sources += [clip["source"]] * len(each)
+    return shown(values, digits, sources)
+
+
 def _of_methods(header: Line) -> dict[str, Callable[[Line], str]]:
     """The columns of a row of the measurement."""
     clips = header["clips"]
@@ -88,17 +101,8 @@ def _of_methods(header: Line) -> dict[str, Callable[[Line], str]]:
         every = counts(line)
         return f"{100 * sum(every) / (len(every) * header['tokens_per_frame']):.1f}"
 
-    def over_clips(line: Line, name: str, digits: int, scale: int = 1) -> str:
-        """The mean with its error over films and photographs, which may have two clips."""
-        values, sources = [], []
-        for clip, one in zip(clips, line["clips"], strict=True):
-            each = one[name] if isinstance(one[name], list) else [one[name]]
-            values += [scale * value for value in each]
-            sources += [clip["source"]] * len(each)
-        return shown(values, digits, sources)
-
     def error(line: Line, name: str) -> str:
-        return "0" if line["row"] == "none" else over_clips(line, name, 3)
+        return "0" if line["row"] == "none" else _over_clips(clips, line, name, 3)
 
     def error_of_films(line: Line) -> str:
         pairs = zip(clips, line["clips"], strict=True)
@@ -114,7 +118,7 @@ def _of_methods(header: Line) -> dict[str, Callable[[Line], str]]:
         "of films alone": error_of_films,
         "worst twentieth": lambda line: error(line, "worst"),
     } | {
-        heading: lambda line, probe=probe: over_clips(line, probe, 1, 100)
+        heading: lambda line, probe=probe: _over_clips(clips, line, probe, 1, 100)
         for heading, probe in _PROBES.items()
     }
 
@@ -124,16 +128,7 @@ def _of_films(header: Line) -> dict[str, Callable[[Line], str]]:
     clips = header["clips"]
 
     def of(kind: str, name: str, digits: int, scale: int = 1) -> Callable[[Line], str]:
-        def cell(line: Line) -> str:
-            values, sources = [], []
-            for clip, one in zip(clips, line["clips"], strict=True):
-                each = one[name] if isinstance(one[name], list) else [one[name]]
-                if clip["kind"] == kind:
-                    values += [scale * value for value in each]
-                    sources += [clip["source"]] * len(each)
-            return shown(values, digits, sources)
-
-        return cell
+        return lambda line: _over_clips(clips, line, name, digits, scale, kind)
 
     return {
         "kept": lambda line: f"{100 * line['retain']:.0f} %" if line["retain"] else "–",
