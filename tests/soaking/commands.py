@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from tests.hub import Hub, Repo
-from tests.soaking.killing import QUESTION
+from tests.soaking.killing import DTYPE, QUESTION
 from tests.soaking.rendered import make_clips
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "src" / "dycoke_cli" / "models" / "mini" / "checkpoint"
 REPO = "me/mine"
 # Small, and the same arithmetic in each run.
-_SMALL = ("--frames", "2", "--max-new-tokens", "3", "--kernels", "stock", "--quiet")
+_SMALL = (
+    *("--frames", "2", "--max-new-tokens", "3"),
+    *("--kernels", "stock", "--dtype", DTYPE, "--quiet"),
+)
 _WORKERS = ("--workers", "2")
 _CLIPS, _BROKEN = 24, 0
 # The hub client's notes of what it has asked, a folder that torch makes when it is imported, and a

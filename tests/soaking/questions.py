@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from tests.soaking.killing import QUESTION, lines_of
+from tests.soaking.killing import DTYPE, QUESTION, lines_of
 
 QUESTIONS = (QUESTION, "What colour is the first object?", "Describe what happens.")
 METHODS = ("dycoke", "none", "dycoke-plus", "fastv", "visionzip", "holitom", "random")
@@ -30,7 +30,7 @@ def ask_all(clips: list[Path], count: int, out: Path) -> None:
     from dycoke_cli.compression.registry import create
     from dycoke_cli.video import Sampling, read
 
-    loaded = load("mini", device="cpu")
+    loaded = load("mini", device="cpu", dtype=DTYPE)
     begin = len(lines_of(out)) if out.exists() else 0
     with out.open("a") as file:
         for number in range(begin, count):
@@ -71,6 +71,7 @@ def differing(answers: Sequence[Answered], sample: int) -> list[str]:
     found = []
     for path, question, method, said in Random(sample).sample(answers, min(sample, len(answers))):
         more = ["--method", method, "--frames", str(FRAMES), "--max-new-tokens", str(NEW_TOKENS)]
+        more += ["--dtype", DTYPE]
         told = subprocess.run(
             [sys.executable, "-m", "dycoke_cli", "ask", str(path), question, "--json", *more],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
