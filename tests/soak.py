@@ -64,7 +64,9 @@ def soak(
     if killed is not None and answers_in(whole) != answers_in(killed):
         found.append("answers differ from those of an undisturbed run")
     said = answers_in(whole).items()
-    answers = [(clips.folder / name, QUESTION, "dycoke", text) for name, text in said]
+    answers: list[questions.Answered] = [
+        (clips.folder / name, QUESTION, None, text) for name, text in said
+    ]
     found += questions.differing(answers, fresh)
     if memory:
         found += _grown(engine, samples, len(clips.good) + len(clips.bad))

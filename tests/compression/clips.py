@@ -83,10 +83,14 @@ def given(clip: str) -> SelectionInputs:
 
 
 def random_given(features: torch.Tensor) -> SelectionInputs:
-    """Features `[F, N, D]` with random attention, keys and question."""
+    """Features `[F, N, D]` with random attention, keys, question and attention to frames."""
     shape = features.shape[:2]
     return SelectionInputs(
-        features, _noise(*shape, seed=1).exp(), _noise(*shape, 3), _noise(2, features.shape[-1])
+        features,
+        _noise(*shape, seed=1).exp(),
+        _noise(*shape, 3),
+        _noise(2, features.shape[-1]),
+        _noise(shape[0], seed=2).exp(),
     )
 
 

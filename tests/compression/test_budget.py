@@ -14,6 +14,7 @@ from dycoke_cli.compression.budget import budget, evenly, shares
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial, spread
 from dycoke_cli.compression.registry import METHODS, create, symbols
+from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 from tests.compression.clips import random_given
@@ -142,11 +143,13 @@ def test_uniform_frames() -> None:
 
 def test_uniform_spatial() -> None:
     features = torch.zeros(3, 16, 1)
-    each = UniformSpatial(retain=0.25).select(features).view(3, 4) - 16 * torch.arange(3)[:, None]
+    given = SelectionInputs(features)
+    each = UniformSpatial(retain=0.25).choose(given).kept.view(3, 4)
+    each -= 16 * torch.arange(3)[:, None]
     # One of each block of four, and in the next frame the next.
     assert each.tolist() == [[0, 2, 8, 10], [1, 3, 9, 11], [4, 6, 12, 14]]
-    counts = UniformSpatial(retain=14 / 48).select(features).floor_divide(16).bincount().tolist()
-    assert counts == [4, 5, 5]
+    more = UniformSpatial(retain=14 / 48).choose(given).kept
+    assert more.floor_divide(16).bincount().tolist() == [4, 5, 5]
 
 
 @pytest.mark.parametrize(("side", "count"), [(8, 16), (8, 4), (14, 49), (16, 64), (6, 9)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dycoke_cli import EVS, CDPruner, DyCoke, Uncompressed, VideoSession
+from dycoke_cli import EVS, CDPruner, DyCoke, Uncompressed, UniformSpatial, VideoSession
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine import make_answer as answer_module
 from dycoke_cli.engine.context import check_context, frames_warning, positions_warning
@@ -38,6 +38,13 @@ def test_the_most_frames_and_the_largest_share_that_fit(method, context, pairs):
         shares = [n / 1000 for n in range(1, 101) if int(3600 * 196 * n / 1000) <= room]
         told = f", or --retain {shares[-1]:g} or lower" if shares else ""
         assert str(error.value).endswith(f"or fewer{told}")
+
+
+def test_a_method_that_reads_all_first_has_to_have_room_for_all():
+    method = BoundMethod(UniformSpatial(retain=0.1, frames_by="question"))
+    check_context(4096, ClipTokens(20, 196), 20, method, 20, 128)
+    with pytest.raises(UsageError, match=r"use --frames 20 or fewer$"):
+        check_context(4096, ClipTokens(21, 196), 21, method, 20, 128)
 
 
 def test_where_no_frame_fits():

@@ -35,6 +35,7 @@ class Chosen:
     """A method that chooses what it is given, by the size of the video."""
 
     name, needs, merge_frames = "chosen", (), None
+    is_for_question = reads_before = False
 
     def __init__(self, first: Selection, second: Selection) -> None:
         self.of = {4: first, 6: second}

@@ -14,6 +14,7 @@ import pytest
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.fastv import FastV
+from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.engine import cached_encoding, encoded_video
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -214,6 +215,8 @@ def test_draws_and_choices_inside_are_made_one_by_one(
     assert _largest(loaded, plan_with(plan, generation=options), monkeypatch) == 1
     inside = plan_with(plan, method=FastV(prune_layer=2))
     assert _largest(loaded, inside, monkeypatch) == 1
+    before = plan_with(plan, method=UniformSpatial(frames_by="question"))
+    assert _largest(loaded, before, monkeypatch) == 1
     found = replace(loaded, family=replace(loaded.family, discovered=Discovered()))
     assert _largest(found, plan, monkeypatch) == 1  # its stock processor makes one prompt at a time
     assert _largest(loaded, plan, monkeypatch) == 4

@@ -20,8 +20,8 @@ QUESTIONS = (QUESTION, "What colour is the first object?", "Describe what happen
 METHODS = ("dycoke", "none", "dycoke-plus", "fastv", "visionzip", "holitom", "random")
 FRAMES, NEW_TOKENS = 4, 16
 
-Answered = tuple[Path, str, str, str]
-"""A video, a question, a method, and the answer."""
+Answered = tuple[Path, str, str | None, str]
+"""A video, a question, a method or None for the default of the command line, and the answer."""
 
 
 def ask_all(clips: list[Path], count: int, out: Path) -> None:
@@ -70,8 +70,9 @@ def differing(answers: Sequence[Answered], sample: int) -> list[str]:
     """Those of a sample that `dycoke ask` answers otherwise, in a process for each."""
     found = []
     for path, question, method, said in Random(sample).sample(answers, min(sample, len(answers))):
-        more = ["--method", method, "--frames", str(FRAMES), "--max-new-tokens", str(NEW_TOKENS)]
-        more += ["--dtype", DTYPE]
+        more = ["--frames", str(FRAMES), "--max-new-tokens", str(NEW_TOKENS), "--dtype", DTYPE]
+        # A method that is named runs all of its stages; the default is stage 1 of dycoke alone.
+        more += [] if method is None else ["--method", method]
         told = subprocess.run(
             [sys.executable, "-m", "dycoke_cli", "ask", str(path), question, "--json", *more],
             env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -70,6 +70,8 @@ def _reason(method: BoundMethod, positions: Positions) -> str | None:
         return "it scales frames down before the vision tower, which vLLM does itself"
     if "attention" in method.needs:
         return "it needs the attention of the vision tower, which vLLM's doesn't return"
+    if method.reads_before:
+        return "it needs the language model's attention to each frame; drop frames_by"
     if "question" in method.needs:
         return "it needs the question, and vLLM encodes a video once for all questions about it"
     asked = "renumbered" if method.renumbers else "kept"

@@ -60,9 +60,14 @@ class BoundMethod:
         return self.method.needs
 
     @cached_property
-    def windowed(self) -> bool:
-        """Whether it may select from each window of frames; see `Method.windowed`."""
-        return is_windowed(type(self.method))
+    def reads_before(self) -> bool:
+        """Whether the language model reads the uncompressed prompt before the method selects."""
+        return "frame_attention" in self.needs
+
+    @cached_property
+    def is_for_question(self) -> bool:
+        """Whether another question about the same video has another selection."""
+        return "question" in self.needs or self.reads_before
 
     @cached_property
     def before_vision(self) -> BeforeVision | None:
@@ -151,6 +156,10 @@ class BoundMethod:
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """How many tokens `select` keeps; known before anything is encoded."""
         return self.method.kept_tokens(frames, per_frame)
+
+    def most_read(self, frames: int, per_frame: int) -> int:
+        """How many visual tokens the language model reads at once: all, where it reads before."""
+        return frames * per_frame if self.reads_before else self.kept_tokens(frames, per_frame)
 
     def attended_tokens(self, kept: int) -> int:
         """How many of the kept visual tokens layers behind the method's selection attend to."""

@@ -1,4 +1,4 @@
-"""The budget of methods that keep a fraction of the visual tokens before the language model."""
+"""The budget of methods that keep a fraction of the visual tokens, and its shares of frames."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
     import torch
+
+    from dycoke_cli.compression.selection import SelectionInputs
 
 RETAIN = Param(
     "Share of the video's tokens to keep (0.25 is a quarter). Of methods with a budget; the number "
@@ -31,6 +33,13 @@ Positions = Annotated[
         "windows",
     ),
 ]
+
+
+FRAMES_BY = Param(
+    "How the budget is shared among frames: each the same (equal), or by the attention that the "
+    "prompt's last token pays to each, in a first pass that reads all tokens (question; DyToK).",
+    before="equal",
+)
 
 
 def budget(frames: int, per_frame: int, retain: float) -> int:
@@ -74,6 +83,33 @@ def in_proportion(total: int, sizes: Sequence[int]) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
+def shares_by(weights: torch.Tensor, total: int, most: int) -> list[int]:
+    """A number in parts that are in proportion to weights, none larger than a limit.
+
+    Whole numbers of each share, then one more for the largest remainders. What is above the limit
+    goes to the parts below it, one to each in turn, the largest weight first. Ties go to the lower
+    index.
+
+    Args:
+        weights: `[F]`, float, not negative; all zero counts as equal.
+        total: what the parts add up to, at most F * most.
+        most: the limit.
+    """
+    import torch
+
+    exact = weights.double().cpu()
+    exact = torch.ones_like(exact) if not float(exact.sum()) else exact
+    exact = exact / exact.sum() * total
+    parts = exact.floor()
+    largest = (exact - parts).argsort(descending=True, stable=True)
+    parts[largest[: total - int(parts.sum())]] += 1
+    parts.clamp_(max=most)
+    in_turn = weights.cpu().argsort(descending=True, stable=True)
+    while left := total - int(parts.sum()):
+        parts[in_turn[parts[in_turn] < most][:left]] += 1
+    return [int(part) for part in parts]
+
+
 @dataclass(frozen=True)
 class Budgeted(Method):
     """Methods that keep a given fraction of the visual tokens before the language model."""
@@ -88,3 +124,35 @@ class Budgeted(Method):
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
         return bound_value(self.positions) == "renumbered"
+
+
+@dataclass(frozen=True)
+class FrameBudgeted(Budgeted):
+    """Methods that select in each frame alone, as many tokens as the frame's share of the budget.
+
+    With `frames_by="question"` that is DyToK's (arXiv 2512.06866, NeurIPS 2025): the language model
+    reads the prompt with all visual tokens first, and in the last third of its layers the attention
+    of the prompt's last token, after softmax over the visual tokens alone and averaged over heads,
+    tokens of a frame and layers, is the weight of that frame.
+
+    Differs from the authors' code (commit b12d4c6) in what reads first. There it is a smaller model
+    of the same kind in the published runs (layers 16 to 23 of 24), which makes that pass cheap;
+    here it is the model that answers. So it takes longer than answering without a method, and may
+    answer better than an equal share.
+    """
+
+    frames_by: Annotated[Literal["equal", "question"], FRAMES_BY] = "equal"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames_by == "question":
+            object.__setattr__(self, "needs", (*type(self).needs, "frame_attention"))
+
+    def tokens_of_frames(self, inputs: SelectionInputs) -> list[int]:
+        """How many tokens each frame keeps; together they are the budget."""
+        frames, per_frame = inputs.features.shape[:2]
+        total = self.kept_tokens(frames, per_frame)
+        if self.frames_by == "equal":
+            return shares(total, frames)
+        assert inputs.frame_attention is not None, "named in needs"
+        return shares_by(inputs.frame_attention, total, per_frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.budget import FrameBudgeted
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import (
     Need,
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FrameByFrame(MergingTokens):
-    """Each frame keeps as many tokens, give or take one, for the total to be the budget."""
+class FrameByFrame(FrameBudgeted, MergingTokens):
+    """Each frame keeps its share of the budget."""
 
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
@@ -32,10 +32,9 @@ class FrameByFrame(MergingTokens):
 
         assert inputs.attention is not None, "named in needs"
         assert inputs.keys is not None, "named in needs"
-        frames, per_frame = inputs.features.shape[:2]
-        counts = shares(self.kept_tokens(frames, per_frame), frames)
+        per_frame = inputs.features.shape[1]
         kept, merged, into = [], [], []
-        for frame, count in enumerate(counts):
+        for frame, count in enumerate(self.tokens_of_frames(inputs)):
             tokens = wide(inputs.features[frame])
             of_frame = self.reduced(tokens, inputs.attention[frame], inputs.keys[frame], count)
             first = frame * per_frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.budget import FrameBudgeted
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs, counted_on
 from dycoke_cli.compression.similarity import cosine_similarity, wide
@@ -38,8 +38,8 @@ def segments_at_cuts(features: torch.Tensor, threshold: float, least: int) -> li
 
 
 @dataclass(frozen=True)
-class SegmentBySegment(MergingTokens):
-    """Each frame has the same share of the budget, and each segment chooses from its frames."""
+class SegmentBySegment(FrameBudgeted, MergingTokens):
+    """Each frame has a share of the budget, and each segment chooses from its frames."""
 
     title: ClassVar[str] = "Segments"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
@@ -54,8 +54,7 @@ class SegmentBySegment(MergingTokens):
         import torch
 
         assert inputs.attention is not None, "named in needs"
-        frames, per_frame = inputs.features.shape[:2]
-        counts = shares(self.kept_tokens(frames, per_frame), frames)
+        per_frame, counts = inputs.features.shape[1], self.tokens_of_frames(inputs)
         kept, merged, into = [], [], []
         for start, stop in segments_at_cuts(
             inputs.features, self.segment_threshold, self.min_segments

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-Need = Literal["attention", "question"]
+Need = Literal["attention", "question", "frame_attention"]
 """Inputs that a method may request beside the features."""
 
 
@@ -35,6 +35,9 @@ class SelectionInputs:
             the patches that a token is pooled from.
         keys: `[F, N, K]`, float32: the keys of that layer, in the mean over heads and patches.
         question: `[Q, D]`, float: the embeddings of the text behind the video.
+        frame_attention: `[F]`, float32: how much the language model attends to each frame, if it
+            reads all tokens: that of the prompt's last token, after softmax over the video's
+            tokens, in the mean over heads, the tokens of a frame and the last third of the layers.
         encoded: `[E]`, int64, ascending: flat indices of the tokens that the vision encoder put
             out, where some were dropped inside it (`Method.before_vision`): each other one has the
             features of the token that it was merged into. None where there are none.
@@ -48,6 +51,7 @@ class SelectionInputs:
     attention: torch.Tensor | None = None
     keys: torch.Tensor | None = None
     question: torch.Tensor | None = None
+    frame_attention: torch.Tensor | None = None
     encoded: torch.Tensor | None = None
     merged: MergedFrames | None = None
     so_far: tuple[torch.Tensor, ...] = ()

@@ -25,6 +25,7 @@ from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.deepstack import AddedByLayer
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat, flat_or_stock, without_method
+from dycoke_cli.engine.frame_attention import AttentionToFrames
 from dycoke_cli.engine.generation_cache import InStockCache, InStore
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.graph_step import GraphedDecoder
@@ -109,6 +110,8 @@ def attach(
         InStockCache() if other_caches(config) else InStore(),
         AddedByLayer(model),
     ]
+    if method.reads_before:
+        stages.append(AttentionToFrames())
     if method.inside:
         stages.append(InLLMPruning(method.inside, model.get_decoder().layers))
     if makes_own_masks(model):
@@ -222,7 +225,7 @@ class Attachment:
             stage.before_prefill(prefill)
         # The method selects before anything is computed from the dropped tokens: of S embeddings
         # the decoder reads the R that are kept.
-        prefill.selections = self._videos.select(self._method, prompts)
+        prefill.selections = self._videos.select(self._method, prefill.prompts)
         shorten(prefill)
         for stage in self._stages:
             stage.after_selection(prefill)

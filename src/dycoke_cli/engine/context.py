@@ -35,7 +35,7 @@ def check_context(
 ) -> None:
     """Check that what the language model reads and generates fits into its context."""
     room = context - max_new_tokens - text - others
-    if method.kept_tokens(clip.frames, clip.per_frame) <= room:
+    if method.most_read(clip.frames, clip.per_frame) <= room:
         return
     flags = ways_to_fit(clip, frames, method, lambda kept, shown: kept <= room)
     ways = [f"use {', or '.join(flags)}"] if flags else []
@@ -89,11 +89,11 @@ def ways_to_fit(
 
     def of_frames(count: int) -> bool:
         # Some methods need several frames, and are no fewer tokens then.
-        return count < least or fits(method.kept_tokens(count, clip.per_frame), count)
+        return count < least or fits(method.most_read(count, clip.per_frame), count)
 
     def of_share(count: int) -> bool:
         lower = method.changed(retain=count / unit)
-        return fits(lower.kept_tokens(clip.frames, clip.per_frame), clip.frames)
+        return fits(lower.most_read(clip.frames, clip.per_frame), clip.frames)
 
     ways = []
     least = next(count for count in range(1, clip.frames + 1) if _works(method, count, clip))

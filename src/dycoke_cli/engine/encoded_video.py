@@ -102,7 +102,7 @@ class EncodedVideo:
             return self.windowed.prompt(self.loaded, self.video, ids, options.max_new_tokens)
         text = ids.shape[1] - self.visual
         kept_of_others = sum(
-            method.kept_tokens(video.frames, video.tokens_per_frame) for video in self.videos[1:]
+            method.most_read(video.frames, video.tokens_per_frame) for video in self.videos[1:]
         )
         check_context(
             self.loaded.context_length,

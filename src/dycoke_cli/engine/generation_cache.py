@@ -93,6 +93,9 @@ class _StepSelection:
         """See `LayerSelection`."""
         return layer == self.scoring_layer
 
+    def keys(self, layer: int) -> None:
+        """See `LayerSelection`: all."""
+
     def queries(self, layer: int) -> None:
         """See `LayerSelection`: the one token of a step."""
 

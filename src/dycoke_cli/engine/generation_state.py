@@ -152,6 +152,9 @@ class LayerSelection(Protocol):
     def queries(self, layer: int) -> torch.Tensor | None:
         """Which tokens of the forward attend there for it, `[Q]`, int64; None for the last one."""
 
+    def keys(self, layer: int) -> torch.Tensor | None:
+        """Among which tokens attention adds up to 1, `[K]`, int64; None for all."""
+
     def select(self, state: GenerationState, layer: int, attention: list[torch.Tensor]) -> None:
         """Make it; the layers behind follow.
 

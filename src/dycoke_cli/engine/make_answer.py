@@ -131,6 +131,7 @@ def make_answer(
             read=stats.read_by_layer(sizes.layers),
             attended=stats.attended_by_layer(pruning, sizes.layers),
             generated=len(generated.tokens) + generated.scored,
+            reads_before=method.reads_before,
         ),
         seconds=Seconds(
             **seconds

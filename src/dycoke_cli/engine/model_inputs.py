@@ -94,6 +94,9 @@ class EmbeddedPrompts:
     layouts: Sequence[Sequence[Layout]]
     stays: torch.Tensor  # `[B, S]`, bool: false in the padding
     tail: int  # rows between the last visual token and the text behind the video
+    # `[F]`, float32: of all frames of the only prompt, see `SelectionInputs`; None where no method
+    # needs it
+    frame_attention: torch.Tensor | None = None
 
     @property
     def joined(self) -> list[Layout | None]:

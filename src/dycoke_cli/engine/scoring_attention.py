@@ -117,16 +117,18 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
             attention_mask = _added(attention_mask, bias, query, key.shape[2])
         if state.selection is not None and state.selection.scores_at(module.layer_idx):
             queries = state.selection.queries(module.layer_idx)
+            among = state.selection.keys(module.layer_idx)
+            keys = [
+                key[i : i + 1, :, sequence.padding :]
+                if among is None
+                else key[i : i + 1, :, among.to(key.device)]
+                for i, sequence in enumerate(state.sequences)
+            ]
             state.select(
                 module.layer_idx,
                 [
-                    mean_attention(
-                        weights,
-                        query[i : i + 1],
-                        key[i : i + 1, :, sequence.padding :],
-                        queries,
-                    )
-                    for i, sequence in enumerate(state.sequences)
+                    mean_attention(weights, query[i : i + 1], own, queries)
+                    for i, own in enumerate(keys)
                 ],
             )
         return attend(module, query, key, value, attention_mask, **kwargs)

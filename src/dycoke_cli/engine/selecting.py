@@ -61,16 +61,19 @@ class EncodedVideos(Videos):
         found = []
         for number, layouts in enumerate(prompts.layouts):
             of_videos = []
+            first_frame = 0
             for layout, video in zip(layouts, self._videos[number] if layouts else (), strict=True):
                 selection = video.selections.get(method)
                 if selection is None:
                     encoded = video.tower, video.kept, video.merged
-                    selection = method.select(_inputs(method, prompts, number, layout, *encoded))
+                    inputs = _inputs(method, prompts, number, layout, *encoded, first_frame)
+                    selection = method.select(inputs)
                     # Without the question the selection follows from the video alone: the next
                     # question about it, and other sequences of this batch, take the same one.
-                    if "question" not in method.needs:
+                    if not method.is_for_question:
                         video.selections[method] = selection
                 of_videos.append(selection)
+                first_frame += layout.frames
             found.append(_joined(of_videos, layouts, prompts.embeddings[number]))
         return found
 
@@ -194,6 +197,7 @@ def _inputs(
     tower: TowerAttention | None,
     encoded: torch.Tensor | None = None,
     merged: MergedFrames | None = None,
+    first_frame: int = 0,
 ) -> SelectionInputs:
     rows = prompts.embeddings[number]
     inputs = SelectionInputs(layout.grid(rows), encoded=encoded, merged=merged)
@@ -208,4 +212,8 @@ def _inputs(
         behind = int(prompts.layouts[number][-1].index[-1]) + 1 + prompts.tail
         is_text = prompts.stays[number, behind:].to(rows.device)
         inputs = replace(inputs, question=rows[behind:][is_text])
+    if method.reads_before:
+        assert prompts.frame_attention is not None, "read before, for the method needs it"
+        of_video = prompts.frame_attention[first_frame : first_frame + layout.frames]
+        inputs = replace(inputs, frame_attention=of_video)
     return inputs

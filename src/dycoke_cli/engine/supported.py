@@ -42,8 +42,9 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
         )
     _check_bias(decoder, method)
     each_layer_selects = pruning is not None and pruning.own is not None
-    if (inside or pruning is not None) and (others := other_caches(config)):
-        way_out = "--no-kv-prune works" if each_layer_selects else _WAY_OUT[not inside]
+    by_attention = inside or pruning is not None or method.reads_before
+    if by_attention and (others := other_caches(config)):
+        way_out = "--no-kv-prune works" if each_layer_selects else _WAY_OUT[pruning is not None]
         raise UsageError(
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
             f"there is little to choose from inside it; {way_out}"
@@ -101,7 +102,7 @@ def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> 
     if kwargs.get("inputs_embeds") is None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")
     if kwargs["inputs_embeds"].shape[0] != 1:
-        if method.inside:
+        if method.inside or method.reads_before:
             raise UsageError(f"the method {method.name} takes one sequence at a time, not a batch")
         # Each of its decoding steps would need a mask compiled anew.
         if "flex" in attention_implementation(decoder):

@@ -19,8 +19,8 @@ def is_asked_alone(
         # Sampling depends on the rest of a batch, and a seed is to repeat an answer.
         options.temperature > 0
         or _is_penalized(loaded.model.generation_config, options)
-        # Pruning inside the language model selects tokens for a single sequence.
-        or any(method.inside for method in methods)
+        # Attention inside the language model selects tokens for a single sequence.
+        or any(method.inside or method.reads_before for method in methods)
         or (options.typed is not None and asked_alone(loaded))
         or options.trace is not None
         # Which rows of a stock processor's inputs belong to which prompt is known to that model

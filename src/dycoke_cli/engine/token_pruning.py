@@ -57,6 +57,9 @@ class TokenPruning:
         """See `LayerSelection`."""
         return layer in self._scoring
 
+    def keys(self, layer: int) -> None:
+        """See `LayerSelection`: all."""
+
     def queries(self, layer: int) -> torch.Tensor | None:
         """See `LayerSelection`."""
         tokens = self._queries.get(self._scoring[layer].layer)

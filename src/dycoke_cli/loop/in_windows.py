@@ -68,6 +68,11 @@ def why_not_in_windows(request: Request, videos: int = 1, *, whole: bool = False
             f"the method {method.name} needs the whole video at once, and max_tokens reads it in "
             f"windows; use one of --method {', '.join(windowed_methods())}"
         )
+    if "frame_attention" in method.needs:
+        return (
+            "with frames_by question the whole video is read first, and max_tokens reads it in "
+            "windows; drop one of them"
+        )
     if videos > 1:
         return "max_tokens takes one video: leave it out, or name one"
     if whole:

@@ -22,6 +22,7 @@ from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
+from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory import cost_model, kernel_rates, model_facts
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate_cost
@@ -141,6 +142,34 @@ def test_flops_of_the_paper() -> None:
     papers = prefill_flops([2979.2] * 28, hidden=3584, mlp=18944)  # type: ignore[list-item]
     assert papers / 1e12 == pytest.approx(17.39, abs=0.01)
     assert found.prefill / papers == pytest.approx(2960 / 2979.2, abs=0.002)
+
+
+def test_a_prompt_that_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First all of it, in one piece; then what the method keeps."""
+    clip, name = ClipTokens(150, 196), "llava-onevision-0.5b"
+    taken = dict.fromkeys(("stock", "own", "packed"), 1.0)
+    monkeypatch.setattr(choice, "time_kernels", lambda *_: taken)
+    monkeypatch.setattr(kernel_rates, "MEASURING_S", 20.0)
+    equal, asked, more, whole = (
+        cost(name, method, clip=clip, dtype="float32")
+        for method in (
+            UniformSpatial(retain=0.1),
+            UniformSpatial(retain=0.1, frames_by="question"),
+            UniformSpatial(retain=0.5, frames_by="question"),
+            Method(),
+        )
+    )
+    assert asked.tokens == equal.tokens
+    assert asked.bytes.kv_cache == equal.bytes.kv_cache
+    assert asked.context.needed == whole.context.needed > equal.context.needed
+    assert asked.flops.prefill == equal.flops.prefill + whole.flops.prefill
+    # Other prompts are read in pieces; what this one takes doesn't depend on what is kept.
+    assert asked.bytes.peak - asked.bytes.kv_cache > whole.bytes.peak - whole.bytes.kv_cache
+    assert more.bytes.peak - more.bytes.kv_cache == asked.bytes.peak - asked.bytes.kv_cache
+    seconds = [each.seconds for each in (equal, asked, whole)]
+    few, both, every = (each.prefill for each in seconds if each is not None)
+    # Not their sum, for less is called in one piece; a call takes as long as all else here.
+    assert few + every / 2 < both < few + every
 
 
 @pytest.mark.parametrize("name", QWEN2)

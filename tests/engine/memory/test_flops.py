@@ -38,6 +38,13 @@ def test_a_choice_in_decode():
     assert flops.uncompressed == UNCOMPRESSED
 
 
+def test_a_prompt_that_is_read_before():
+    counts = {"text": 2, "visual": 10, "read": [5, 5], "attended": [5, 5], "generated": 2}
+    once, twice = (paper_flops(**SIZES, **counts, reads_before=each) for each in (False, True))
+    assert twice.prefill == once.prefill + prefill_flops([12, 12], hidden=3, mlp=5)
+    assert (twice.decode, twice.uncompressed) == (once.decode, once.uncompressed)
+
+
 def test_a_choice_inside():
     flops = paper_flops(
         **SIZES,

@@ -33,6 +33,7 @@ _NARROW = 60  # columns of a terminal
 _NEEDS: dict[Need, str] = {
     "attention": "the vision encoder's attention",
     "question": "the question",
+    "frame_attention": "the language model's attention to each frame",
 }
 
 

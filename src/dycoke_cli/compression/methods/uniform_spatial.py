@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.budget import FrameBudgeted
 from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class UniformSpatial(MergingEarly):
+class UniformSpatial(FrameBudgeted, MergingEarly):
     """The same fraction of each frame, evenly spaced on its grid, whatever its content.
 
     The spread moves on from frame to frame, so that every position is seen in turn: at a quarter,
@@ -27,17 +28,16 @@ class UniformSpatial(MergingEarly):
     summary: ClassVar[str] = "an even stride over each frame (a control)"
     windowed: ClassVar[bool] = True
 
-    def select(self, features: torch.Tensor) -> torch.Tensor:
-        """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
+    def choose(self, inputs: SelectionInputs) -> Selection:
+        """The spread of each frame."""
         import torch
 
-        frames, per_frame = features.shape[:2]
-        counts = shares(self.kept_tokens(frames, per_frame), frames)
+        per_frame = inputs.features.shape[1]
         chosen = [
             frame * per_frame + spread(count, per_frame, frame)
-            for frame, count in enumerate(counts)
+            for frame, count in enumerate(self.tokens_of_frames(inputs))
         ]
-        return torch.cat(chosen).to(features.device)
+        return Selection(torch.cat(chosen).to(inputs.features.device))
 
 
 def spread(count: int, per_frame: int, turn: int = 0) -> torch.Tensor:

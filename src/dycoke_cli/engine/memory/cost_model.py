@@ -93,12 +93,14 @@ class Work:
             whole: whether the model reads each prompt in one piece, whatever the method.
         """
         length, merging = kept + text, method.in_tower
-        chunked = not method.inside and not whole
+        chunked = not method.inside and not method.reads_before and not whole
         patches = chunk_numbers(on_cpu) // sizes.vision.patch
         if merging is not None:
             # A window isn't split: its frames are compared with each other inside the tower.
             window = min(clip.frames, merging.window)
             patches = max(patches, window * sizes.vision.patches_of_frame(clip.per_frame))
+        if method.reads_before:
+            length = clip.visual + text
         chunk_len = chunk_length(length, own_attention) if chunked else length
         held = fmean(method.read_by_layer(kept, sizes.layers))
         return cls(clip.visual, held, text, chunk_len, spare, patches)
@@ -414,7 +416,8 @@ class CostModel:
     def context(self, clip: ClipTokens, kept: int) -> EstimatedContext:
         """What the language model reads, and whether it fits."""
         length = self.sizes.context
-        needed = kept + self.text(clip) + self.max_new_tokens
+        read = clip.visual if self.method.reads_before else kept
+        needed = read + self.text(clip) + self.max_new_tokens
         return EstimatedContext(length, needed, length is None or needed <= length)
 
     def warnings(self, clip: ClipTokens, kept: int, times_s: Sequence[float]) -> tuple[str, ...]:
@@ -448,6 +451,8 @@ class CostModel:
         early = method.in_tower
         vision = None if early else rates.vision(clip.frames, patches, work.patches)
         prefill = rates.prefill((read if method.inside else kept) + work.text, work.chunk_len)
+        if method.reads_before:
+            prefill += rates.prefill(clip.visual + work.text, work.chunk_len)
         decode = rates.decode(self.max_new_tokens - 1, read + work.text + self.max_new_tokens / 2)
         of_vision, of_prefill, of_decode = self._corrections
         times = self.stage_times

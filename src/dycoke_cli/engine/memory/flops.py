@@ -54,6 +54,7 @@ def expected_flops(
         read=method.read_by_layer(kept, layers),
         attended=method.attended_by_layer(kept, layers),
         generated=generated,
+        reads_before=method.reads_before,
     )
 
 
@@ -66,6 +67,7 @@ def paper_flops(
     read: Sequence[int],
     attended: Sequence[float],
     generated: int,
+    reads_before: bool = False,
 ) -> Flops:
     """The three figures that are reported.
 
@@ -74,10 +76,12 @@ def paper_flops(
         visual: tokens of the video before anything is dropped.
         read: visual tokens of the prompt that each layer reads.
         attended: visual tokens that each layer attends to in a decoding step.
+        reads_before: whether the whole prompt is read once more, before the selection.
     """
     whole = [text + visual] * len(read)
+    before = whole if reads_before else []
     return Flops(
-        prefill=prefill_flops([text + count for count in read], hidden=hidden, mlp=mlp),
+        prefill=prefill_flops([*before, *(text + count for count in read)], hidden=hidden, mlp=mlp),
         decode=decode_flops(
             generated, [text + count for count in attended], hidden=hidden, mlp=mlp
         ),
