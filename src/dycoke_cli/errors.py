@@ -53,6 +53,22 @@ class OutputError(DycokeError):
     exit_code = 6
 
 
+def check_kind(value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Check the class of what somebody gave in Python, where a wrong one would fail far from here.
+
+    Args:
+        wanted: the sentence up to "not …": what was to be given.
+    """
+    if isinstance(value, kinds):
+        return
+    shown = f"a {type(value).__name__}"
+    if isinstance(value, type):
+        shown = f"the class {value.__name__}"
+    elif isinstance(value, str | int | float):
+        shown = repr(value)[:60]
+    raise UsageError(f"{wanted}, not {shown}")
+
+
 # Letters per typing error: "mimi" is "mini", and "samples" isn't "shapes".
 _PER_ERROR = 4
 _KINDS = (UsageError, VideoError, ModelError, OutOfMemoryError, OutputError)

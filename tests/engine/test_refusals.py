@@ -1,16 +1,20 @@
 """What a method would get silently wrong is refused with a sentence."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import transformers
 from packaging.version import Version
 from transformers import StaticCache
 
-from dycoke_cli import DyCoke
+from dycoke_cli import EVS, DyCoke, FastV, VideoSession, load, read
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
+from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
+from tests.families.stock import clip
 from tests.families.test_together import loaded_of
 
 SHAPE = SHAPES[0]
@@ -126,3 +130,76 @@ def test_nothing_is_left_behind_by_a_refusal(model):
     plain = model.generate(**inputs, max_new_tokens=6, do_sample=False)
     refused(model, "beam search", num_beams=2)
     assert torch.equal(plain, model.generate(**inputs, max_new_tokens=6, do_sample=False))
+
+
+@pytest.mark.parametrize("method", [METHOD, DyCoke(kv_prune=False), EVS(retain=0.5), FastV()])
+def test_its_cache_outside_the_block(model, method):
+    inputs = make_inputs(SHAPE, 5)
+    options = {"max_new_tokens": 3, "do_sample": False, "return_dict_in_generate": True}
+    with method(model):
+        output = model.generate(**inputs, **options)
+    ids = torch.cat([output.sequences, output.sequences[:, -2:]], 1)
+    with pytest.raises(UsageError, match="isn't attached any more; give the whole conversation"):
+        model.generate(input_ids=ids, past_key_values=output.past_key_values, **options)
+
+
+def test_two_methods_on_one_model(model):
+    with METHOD(model), pytest.raises(UsageError, match="attached to this model already"):
+        EVS()(model).__enter__()
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(5))
+    with METHOD(loaded.model), pytest.raises(UsageError, match="attached to this"):
+        session.ask("What is it?", EVS(), max_new_tokens=1)
+    # Another thread, another model, and the next block.
+    with METHOD(model), EVS()(make_model(SHAPE)) as other:
+        with ThreadPoolExecutor() as pool:
+            pool.submit(lambda: EVS()(model).__enter__().__exit__(None, None, None)).result()
+        other._stats = [None]
+    session.ask("What is it?", EVS(), max_new_tokens=1)
+
+
+def test_labels(model):
+    inputs = make_inputs(SHAPE, 5)
+    with pytest.raises(UsageError, match="fewer logits than labels"), METHOD(model):
+        model(**inputs, labels=inputs["input_ids"])
+
+
+def test_frames_that_positions_do_not_tell_apart():
+    """Without its token types Qwen-VL gives each token a time of its own: one frame of all."""
+    loaded = loaded_of("qwen2_5_vl")
+    processor = loaded.processor
+    frames = torch.from_numpy(clip(6).frames).permute(0, 3, 1, 2)
+    content = [{"type": "video"}, {"type": "text", "text": "What is it?"}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}])
+    inputs = processor(text=[text], videos=[frames], return_tensors="pt")
+    kept = {**inputs}
+    kept.pop(TYPES, None)
+    with (
+        EVS(retain=0.5)(loaded.model),
+        pytest.raises(UsageError, match="the positions of text"),
+    ):
+        loaded.model.generate(**kept, max_new_tokens=1)
+    told = processor(text=[text], videos=[frames], return_tensors="pt", **{f"return_{TYPES}": True})
+    with EVS(retain=0.5)(loaded.model) as attached:
+        loaded.model.generate(**told, max_new_tokens=1)
+    assert attached.stats[0].visual_kept == attached.stats[0].visual // 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (lambda s, m: s.ask("What?", "dycoke"), "a method is an object .*, not 'dycoke'"),
+        (lambda s, m: s.ask("What?", DyCoke), "a method is an object .*, not the class DyCoke"),
+        (lambda s, m: VideoSession(m, s.clip), "load.. returned, not a LlavaOnevision"),
+        (lambda s, m: VideoSession(s.loaded, "x.mp4"), r"read\('x.mp4'\) reads them"),
+        (lambda s, m: load(m), "load.. takes a name .*, not a LlavaOnevision"),
+        (lambda s, m: read("x.mp4", 8), "such as Sampling.frames=8., not 8"),
+        (lambda s, m: s.ask("What?", DyCoke(), typed=["yes"]), "typed takes .*, not a list"),
+        (lambda s, m: s.ask("What?", DyCoke(), structured={}), "structured takes .*, not a dict"),
+        (lambda s, m: DyCoke(m), r"what it returns takes the model: DyCoke\(\)\(model\)"),
+    ],
+)
+def test_what_is_given_in_the_place_of_something_else(model, wrong, sentence):
+    session = VideoSession(loaded_of("llava_onevision"), clip(3))
+    with pytest.raises(UsageError, match=sentence):
+        wrong(session, model)

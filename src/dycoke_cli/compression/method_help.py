@@ -10,6 +10,7 @@ import textwrap
 from abc import ABCMeta
 from typing import Any, get_args, get_type_hints
 
+from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
 _WIDTH = 100
@@ -22,6 +23,15 @@ class MethodClass(ABCMeta):
 
     An `ABCMeta`, so that a method can have abstract classes among its bases.
     """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make a method; a model in the place of its first parameter is a slip."""
+        if args and hasattr(args[0], "get_decoder"):
+            raise UsageError(
+                f"{cls.__name__}(…) takes parameters, and what it returns takes the model: "
+                f"{cls.__name__}()(model)"
+            )
+        return super().__call__(*args, **kwargs)
 
     def __dir__(cls) -> list[str]:
         return [*_SHOWN]
@@ -60,7 +70,8 @@ def _arguments(cls: type[Any]) -> str:
     for name, parameter in parameters_of(cls).items():
         allowed = f" {parameter.range}." if parameter.range else ""
         default = parameter.default_in_words
-        about = f"{name}: {parameter.spec.help}{allowed}" + (
+        words = "".join(f" In Python {k} is {v}." for k, v in parameter.spec.words.items())
+        about = f"{name}: {parameter.spec.help}{allowed}{words}" + (
             f" Default: {default}." if default else ""
         )
         lines += textwrap.wrap(about, _WIDTH, initial_indent="    ", subsequent_indent="        ")

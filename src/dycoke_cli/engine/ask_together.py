@@ -16,7 +16,7 @@ from dycoke_cli.answer.json_schema import BoundsError
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod, PrefillOnly
 from dycoke_cli.engine.answer_stream import NOBODY, Receiver
-from dycoke_cli.engine.attach import Attachment, attach, flat_without_method
+from dycoke_cli.engine.attach import Attachment, attach, check_unattached, flat_without_method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.encoded_video import EncodedVideo
@@ -93,6 +93,7 @@ def ask_together(
             ask_together([one], method, options, observers[number : number + 1])[0]
             for number, one in enumerate(questions)
         ]
+    check_unattached(loaded.model)
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
         method = bind(method, loaded.traits)

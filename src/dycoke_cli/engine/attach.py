@@ -8,6 +8,7 @@ attachment holds for the thread that entered it.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,7 @@ from dycoke_cli.engine.frame_attention import AttentionToFrames
 from dycoke_cli.engine.generation_cache import InStockCache, InStore
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.graph_step import GraphedDecoder
+from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.own_masks import OwnMasks, makes_own_masks
 from dycoke_cli.engine.prefill import shorten
@@ -150,7 +152,11 @@ class Attachment:
         self._open = ExitStack()
 
     def __enter__(self) -> Attachment:
+        check_unattached(self._model)
+        here = _here(self._model)
         with ExitStack() as stack:  # undone if a stage can't be entered
+            _attached.add(here)
+            stack.callback(_attached.discard, here)
             _switch.enter(self._decoder)
             stack.callback(_switch.leave, self._decoder)
             for stage in self._stages:
@@ -169,6 +175,9 @@ class Attachment:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._open.close()
+        for cache in self.states:
+            if isinstance(cache, KVStore):
+                cache.close()
         # Else a call in another thread, or with a video that the prompt doesn't show, would look
         # like a method that changes nothing.
         if not self._stats and error is None:
@@ -194,6 +203,11 @@ class Attachment:
     def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # The decoder gets embeddings only. Which of them are visual follows from the token ids,
         # which are seen here and nowhere later.
+        if kwargs.get("labels") is not None:
+            raise UsageError(
+                f"labels with the method {self._method.name}: it drops tokens of the prompt, so "
+                "there are fewer logits than labels; compute the loss without a method"
+            )
         self._inputs = ModelInputs.of(args, kwargs)
 
     def _before_decoder(
@@ -235,6 +249,19 @@ class Attachment:
         return args, prefill.kwargs
 
 
+def check_unattached(model: Any) -> None:
+    """Refuse a second method on a model, in one thread: the first would have dropped its tokens."""
+    if _here(model) in _attached:
+        raise UsageError(
+            "a method is attached to this model already; leave its with block before another one "
+            "is attached, or a VideoSession asks"
+        )
+
+
+def _here(model: Any) -> tuple[int, int]:
+    return threading.get_ident(), id(model.get_decoder())
+
+
 @contextmanager
 def flat_without_method(model: Any) -> Iterator[None]:
     """Within the block, this thread's `generate()` without a method decodes as it would with one.
@@ -267,4 +294,6 @@ def _before_layer(
 
 
 # One for all attachments: those of several threads on one model count as users of one switch.
+_attached: set[tuple[int, int]] = set()
+"""By thread and text decoder: where a method is attached."""
 _switch = AttentionSwitch(scoring_attention, partial(flat_or_stock, GraphedDecoder))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod, with_model_defaults
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.traits import ModelTraits
 
 
@@ -20,6 +20,7 @@ def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
     """
     if isinstance(method, BoundMethod):
         return method
+    check_kind(method, Method, "a method is an object such as DyCoke() or EVS(retain=0.25)")
     if model.listed:
         _check_vision_tower(method, model)
     return with_model_defaults(method, model.defaults, model.layers, model.name)

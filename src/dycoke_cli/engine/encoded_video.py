@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.cost_model import expected_bytes, memory_warning
 from dycoke_cli.engine.prompt_batch import Batch, Prompt
 from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import Turns
@@ -68,8 +70,12 @@ class EncodedVideo:
         cache: VisualCache | None = None,
         windowed: WindowedVideo | None = None,
     ) -> None:
+        check_kind(loaded, LoadedModel, "VideoSession takes a model that load() returned")
         self.loaded = loaded
         self.clip, self.clips = clip, (clip, *others)
+        for one in self.clips:
+            if isinstance(one, str | os.PathLike):
+                raise UsageError(f"VideoSession takes frames: read({str(one)[:60]!r}) reads them")
         self.seconds_load = loaded.seconds_load if seconds_load is None else seconds_load
         self._seconds_video_decode = seconds_video_decode
         self.windowed = windowed

@@ -8,7 +8,7 @@ from typing import Annotated
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.param import Param, check_all
 
 LARGEST_SEED = 2**63 - 1
@@ -43,6 +43,13 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         check_all(self)
+        # A form and options are made by functions that check them.
+        for value, kinds, wanted in (
+            (self.typed, (TypedOptions, OpenNumber), "typed takes TypedOptions.of(…) or .yes_no()"),
+            (self.structured, StructuredOutput, "structured takes StructuredOutput.from_schema(…)"),
+        ):
+            if value is not None:
+                check_kind(value, kinds, wanted)
         # Stock code takes no int, which JSON may have for 2.0.
         object.__setattr__(self, "temperature", float(self.temperature))
         if 0 < self.temperature < LEAST_TEMPERATURE:

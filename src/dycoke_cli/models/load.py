@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -14,7 +15,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.errors import ModelError, UsageError, check_kind
 from dycoke_cli.kernels.choice import INT8_IS_SLOWER, choose_kernels, unmeasured
 from dycoke_cli.kernels.int8_linear import MIN_CACHED_WEIGHTS, Int8Cache
 from dycoke_cli.kernels.quantize import (
@@ -389,7 +390,7 @@ class LoadedModel:
 
 
 def load(
-    name: str | ModelRef | ResolvedModel,
+    name: str | os.PathLike[str] | ModelRef | ResolvedModel,
     *,
     on_stage: Callable[[str, int, int], None] | None = None,
     fit: Future[Fit] | None = None,
@@ -419,6 +420,9 @@ def load(
     """
     started = time.perf_counter()
     options = LoadOptions(device, dtype, revision, random_weights, device_map, quantize, kernels)
+    wanted = "load() takes a name of `dycoke models`, a folder or a hub id"
+    check_kind(name, (str, os.PathLike, ModelRef, ResolvedModel), wanted)
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
     resolved = name if isinstance(name, ResolvedModel) else resolve_model(name, options)
     options = resolved.options
     source, family = resolved.source, resolved.family

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.errors import UsageError, VideoError, check_kind
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.audio import read_audio
@@ -209,6 +209,7 @@ def read(
             the subtitles can't be read.
         OutOfMemoryError: there isn't enough memory for the frames.
     """
+    check_kind(sampling, Sampling, "sampling is an object such as Sampling(frames=8)")
     with open_clip(path, sampling, shown_as=shown_as, subtitles=subtitles) as reader:
         return reader.read(on_progress)
 

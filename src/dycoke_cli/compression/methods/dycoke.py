@@ -60,7 +60,7 @@ class DyCoke(Method):
     attention of each decoding step. Here both are on; commands run stage 1 alone unless a flag asks
     for stage 2 (`kv_prune`).
 
-    What differs from the authors' code, which `variant="published"` keeps to, is told in this file.
+    docs/methods.md says what differs from the authors' code; `variant="published"` keeps to that.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.

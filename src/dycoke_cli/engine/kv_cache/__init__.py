@@ -22,6 +22,10 @@ from dycoke_cli.errors import UsageError
 LAYERS_IN_A_LOOP = (
     "the language model runs its layers in a loop, which methods don't support; --method none works"
 )
+CLOSED = (
+    "this cache is of a prompt that a method shortened, and the method isn't attached any more; "
+    "give the whole conversation as one prompt"
+)
 
 
 class KVStore(Cache):
@@ -71,6 +75,7 @@ class KVStore(Cache):
         self._bias = bias
         # Layers can't tell a prompt's last chunk from a step of one token, so `begin_step` says it.
         self._in_prefill = True
+        self._is_closed = False
         pruned = layers - self.first_pruned
         super().__init__(
             layers=[
@@ -110,11 +115,17 @@ class KVStore(Cache):
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append entries `[B, H, S, D]` to a layer; return what they attend to there."""
+        if self._is_closed:
+            raise UsageError(CLOSED)
         layer = self.layers[layer_idx]
         # Here, since a layer's update is the only call that stock code makes for each layer.
         if isinstance(layer, PrunedLayer) and not self._in_prefill:
             layer.begin_step(self._swaps, self._start)
         return layer.update(key_states, value_states)
+
+    def close(self) -> None:
+        """Take no more: stock code would count positions on from the uncompressed prompt."""
+        self._is_closed = True
 
     def begin_step(self) -> None:
         """Begin a decoding step.

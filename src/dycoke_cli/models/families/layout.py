@@ -97,9 +97,18 @@ def frames_by_grid(index: torch.Tensor, places: torch.Tensor, audio: torch.Tenso
         audio: `[A]`, int64: positions of audio tokens, which may separate frames.
 
     Raises:
-        UsageError: more than one run: more than one video.
+        UsageError: more than one run: more than one video. Or positions as of text: what a model
+            makes that isn't told which tokens are visual.
     """
     _check_one_run(index, audio)
+    row, column = places - places[:, :1]
+    # In a grid of more than one token, the second isn't on the diagonal.
+    if len(index) > 1 and bool((row == column).all() and row[1]):
+        raise UsageError(
+            "the video's tokens have the positions of text, so its frames can't be told apart; "
+            "call the processor with return_mm_token_type_ids=True, and give generate() all that "
+            "it returns"
+        )
     starts = (places == places[:, :1]).all(0).nonzero().flatten()
     return _equal(index, starts)
 
