@@ -47,6 +47,16 @@ def test_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.notes == ("Skipped 1 file without a video extension: 3.txt",)
 
 
+def test_a_place_without_a_video_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.mp4").touch()
+    places = [str(tmp_path / name) for name in ("a.mp4", "empty", "b*.mp4")]
+    found = find_several([*places, "What happens?"])
+    assert [video.place for video in found.videos] == ["a.mp4"]
+    told = (*places[1:], "What happens?")
+    assert found.notes == tuple(f"No video is in {place}, or matches it" for place in told)
+
+
 def test_a_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path: Path) -> None:
     folder = make_clips(tmp_path / "x", "b.mp4", "a.dat")
     listed = tmp_path / "list.txt"

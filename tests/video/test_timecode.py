@@ -83,6 +83,20 @@ def test_the_start_time_code_of_a_file_is_read(tmp_path: Path, suffix: str) -> N
     assert probe(path).timecode == "01:02:03:04"
 
 
+def test_the_time_code_of_matroska_has_a_tag_in_capitals(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["timecode"] = "01:02:03:04"
+        container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        tags = {**container.metadata, **container.streams[0].metadata}
+        assert "TIMECODE" in tags
+    assert probe(path).timecode == "01:02:03:04"
+
+
 def test_a_file_without_one_has_none() -> None:
     found = probe(CLIP)
     assert (found.timecode, found.lead_s) == (None, 0)

@@ -165,7 +165,12 @@ def with_choice(
             mass=scores.mass,
             likeliest=likeliest,
         ),
-        warnings=(*answer.warnings, *_unlikely(scores.mass, likeliest, _OPTIONS)),
+        warnings=(
+            *answer.warnings,
+            *_unlikely(
+                scores.mass, likeliest, _YES_NO if typed == TypedOptions.yes_no() else _OPTIONS
+            ),
+        ),
     )
 
 
@@ -217,6 +222,10 @@ def probabilities(scores: OptionScores, prior: OptionScores | None) -> list[floa
 _OPTIONS = (
     "its first token's probability is on the options",
     "name the options in the question, as in 'Answer with yes or no.'",
+)
+_YES_NO = (
+    "its first token's probability is on yes and no",
+    "ask what yes or no answers, as in 'Is there a dog? Answer with yes or no.'",
 )
 _NUMBERS = "the probability is on numbers", "ask for one, as in 'Answer with a number.'"
 

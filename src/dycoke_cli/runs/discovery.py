@@ -60,7 +60,8 @@ def find_several(places: Sequence[str], *, stills: bool = False) -> VideoList:
     """
     files = [place for place in places if os.path.isfile(place) and not is_video(place)]
     others = [one for one in files if (not stills if is_picture(one) else not _begins_video(one))]
-    found = [_found(place, stills) for place in places if place not in others]
+    by_place = {place: _found(place, stills) for place in places if place not in others}
+    found = by_place.values()
     videos = [video for each in found for video in each.videos]
     if not videos:
         raise UsageError(
@@ -74,6 +75,9 @@ def find_several(places: Sequence[str], *, stills: bool = False) -> VideoList:
         for video in videos
     )
     notes = [note for each in found for note in each.notes] + _skipped(others)
+    # Also a question in the wrong place: its "?" makes it a pattern.
+    empty = [display_name(place) for place, each in by_place.items() if not each.videos]
+    notes += [f"No video is in {place}, or matches it" for place in empty]
     return VideoList(once(apart), tuple(notes))
 
 

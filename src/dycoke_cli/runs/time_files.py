@@ -345,7 +345,8 @@ class TimeFiles:
             if self.per_video and other is not video:
                 raise UsageError(
                     f"{display_name(other.name)} and {display_name(video.name)} have one file, "
-                    f"{short_name(self.path(video))}: rename one of them"
+                    f"{short_name(self.path(video))}: rename one of them, or write one file of "
+                    f"all, as in {self.flag} all.markers.csv"
                 )
         if not self.per_video and self.suffix not in LISTS and len(videos) > 1:
             raise UsageError(
@@ -413,8 +414,15 @@ class TimeFiles:
         if not texts:
             return "Nothing was found: no times are written"
         one, *more = texts
-        where = f"{len(texts):,} files" if more else short_name(one)
-        return f"{total:,} time range{'s' if total != 1 else ''} in {where}"
+        folders = {short_name(path.parent) for path in texts}
+        where = f"{len(texts):,} files in {', '.join(sorted(folders))}" if more else short_name(one)
+        ranges = f"{total:,} time range{'s' if total != 1 else ''}"
+        if not more and self.suffix == ".chapters.txt" and (few := texts[one].count("\n")) != total:
+            return (
+                f"{few:,} of {ranges} in {where}: a chapter is {_SHORTEST_CHAPTER_S} s or longer, "
+                "and the first begins at 0:00"
+            )
+        return f"{ranges} in {where}"
 
 
 def _single(videos: Sequence[MarkedVideo]) -> MarkedVideo:

@@ -116,7 +116,9 @@ def _timecode(source: VideoSource) -> str | None:
     of_codes = (one for one in source.container.streams if one.type == "data")
     tagged: Any
     for tagged in (source.stream, source.container, *of_codes):
-        if code := tagged.metadata.get("timecode"):
+        # Matroska's tags are in capitals.
+        tags = {name.lower(): value for name, value in tagged.metadata.items()}
+        if code := tags.get("timecode"):
             return code
     return None
 

@@ -77,6 +77,15 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_chapters_that_are_left_out_are_counted(fake: list[FakeSession], tmp_path: Path) -> None:
+    clip, out = shutil.copy(CLIP, tmp_path / "clip.mp4"), tmp_path / "clip.chapters.txt"
+    # Two questions about each half of four seconds: what they find begins in the first ten.
+    found = run_here("ask", clip, "What?", "-q", "Why?", "--every", "2s", "--out", out)
+    assert found.code == 0
+    told = f"1 of 2 time ranges in {out}: a chapter is 10 s or longer, and the first begins at 0:00"
+    assert found.err.splitlines()[-1] == told
+
+
 def batch(clips: Path, *flags: str | Path) -> tuple[int, str]:
     where = ("--model", "mini", "--device", "cpu")
     run = run_here("batch", clips, "What?", "-q", "Why?", "--every", "2s", *where, *flags)

@@ -93,7 +93,7 @@ class PartFlags:
         if (flag := self.given) is None:
             return
         if len(videos) > 1:
-            raise UsageError(f"{flag} takes one video")
+            raise UsageError(f"{flag} takes one video; `dycoke batch` has it for several")
         if STDIN in videos:
             raise UsageError(
                 f"{flag} opens the video again for each part, and stdin can be read once: save it "
