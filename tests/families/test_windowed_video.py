@@ -94,7 +94,7 @@ def session_in_windows(
     size: int = SIZE,
     **more: Any,
 ) -> VideoSession:
-    """As `dycoke ask` makes it, from frames that are decoded already."""
+    """As `dycoke ask` makes it, from frames that are decoded already; all that is kept is read."""
     parts = [video.frames[i : i + size] for i in range(0, len(video.frames), size)]
     nothing = shape_alone(len(video.frames), video.frames.shape[1:3])
     blank = replace(video, frames=nothing, window=size)
@@ -104,7 +104,7 @@ def session_in_windows(
         blank,
         [FrameWindow(part, video.resize) for part in parts],
         size,
-        **more,
+        **{"max_tokens": 10**6} | more,
     )
     return VideoSession(loaded, blank, windowed=windowed, reuse=False)
 

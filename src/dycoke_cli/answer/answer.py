@@ -328,7 +328,7 @@ class ReportedWindows:
         Doc("Visual tokens that the windows kept; of these, the pool keeps `tokens.visual_kept`."),
     ]
     max_tokens: Annotated[
-        Count, Doc("Cap of the pool: --max-tokens, or what fits the model's context.")
+        Count, Doc("Cap of the pool: --max-tokens, or what one window has; no more than fits.")
     ]
     positions: Annotated[
         Literal["kept", "renumbered"],

@@ -37,7 +37,8 @@ class TokenBudget:
             "Maximum visual tokens that the language model reads. The video is read in windows, so "
             "memory hardly grows with its length; the tokens of all windows are thinned to this.",
             at_least=1,
-            default="no limit; what fits the model's context, if all that is kept doesn't",
+            default="no limit; what 32 frames have, if all that is kept doesn't fit the model's "
+            "context",
         ),
     ] = None
 

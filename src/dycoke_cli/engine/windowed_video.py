@@ -44,7 +44,7 @@ class WindowedVideo:
     count: int  # windows
     size: int  # frames per window
     kept: int  # visual tokens that all windows kept, before the pool
-    max_tokens: int | None  # visual tokens that a prompt may have at most; None for as many as fit
+    max_tokens: int  # visual tokens that a prompt may have at most, if so many fit
     contiguous: bool  # whether the positions of the tokens that are read close the gaps
     seconds: dict[str, float]  # reading and encoding, by keys of `result.Seconds`
     warnings: tuple[str, ...] = ()  # one sentence each
@@ -75,7 +75,7 @@ class WindowedVideo:
             UsageError: the text alone is longer than the model's context.
         """
         room = room_for_video(loaded.context_length, ids.shape[1] - video.visual, max_new_tokens)
-        cap = min(room, self.max_tokens or room)
+        cap = min(room, self.max_tokens)
 
         def make() -> Prompt:
             if cap not in self._at_most:
@@ -123,7 +123,9 @@ def read_windows(
 
     Args:
         planned: the frames that are about to come: their times, and their shape alone.
-        max_tokens: visual tokens that are kept at most; None for as many as the model's context.
+        max_tokens: visual tokens that are kept at most; None for those of one window (of 32 frames,
+            as many as `--frames` reads by default), for a context that is filled answers worse
+            (docs/results.md, "Long videos").
         cache: of encoded windows on disk, or None.
         file: identity of the video's file, as JSON values; None where no run can go on.
     """
@@ -139,7 +141,9 @@ def read_windows(
         # Any question is longer, so that no video is read for which there is no room.
         text = whole.input_ids("").shape[1] - whole.visual
         room_for_video(loaded.context_length, text, max_new_tokens)
-        cap = min(loaded.context_length, max_tokens or loaded.context_length)
+        if max_tokens is None:
+            max_tokens = whole.tokens.in_window(len(planned.timestamps_s), size)
+        cap = min(loaded.context_length, max_tokens)
         pool = Pool(cap, per_frame)
         unfinished = read = None
         if file is not None and loaded.identity:

@@ -149,6 +149,6 @@ def encode_in_windows(
 def reads_in_windows(count: int, windows: WindowQueue) -> str:
     """A sentence where a video is read in windows although nobody asked for it."""
     return (
-        f"{count} frames are read in windows of {windows.size}, and thinned to what fits the "
-        "model's context; --max-tokens sets how many visual tokens are kept"
+        f"{count} frames are read in windows of {windows.size}, and thinned to as many visual "
+        "tokens as one window has; --max-tokens sets how many are kept"
     )

@@ -35,8 +35,10 @@ from dycoke_cli.engine.memory.expected_time import BUSY
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop.in_windows import check_windows, why_not_in_windows
 from dycoke_cli.models.catalog import find
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name, one_line
+from dycoke_cli.video.frame_windows import WINDOW
 
 if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
@@ -80,9 +82,10 @@ def cost_of_video(
     frames = (len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s, question)
     cost = cost_of_frames(request, *frames)
     if in_windows and not cost.context.fits and why_not_in_windows(request) is None:
-        # The model's context limits what is read to what fits.
+        found = ClipTokens(cost.tokens.frames, cost.tokens.per_frame)
+        cap = found.in_window(len(plan.times_s), WINDOW)
         with suppress(UsageError):  # of a model that can't be shown windows
-            cost = cost_of_frames(replace(request, max_tokens=cost.context.length), *frames)
+            cost = cost_of_frames(replace(request, max_tokens=cap), *frames)
     return plan, cost
 
 

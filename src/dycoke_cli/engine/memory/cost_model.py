@@ -385,7 +385,7 @@ class CostModel:
         length = self.sizes.context
         room = max_tokens if length is None else length - self.text(clip) - self.max_new_tokens
         count = math.ceil(frames / WINDOW)
-        encoded = min(clip.frames, WINDOW * clip.frames // frames)
+        encoded = clip.in_window(frames, WINDOW) // clip.per_frame
         last = clip.frames - (count - 1) * encoded
         kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
         kept += method.kept_tokens(last, clip.per_frame)
