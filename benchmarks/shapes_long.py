@@ -2,7 +2,8 @@
 
 `python -m benchmarks.shapes_long` prints them, `--write` puts them into docs/data/tables. The
 answers about videos of 2 to 60 minutes at 512 tokens were measured by the command of this name, and
-those in windows of 16, 32 and 64 frames by `benchmarks.window_sizes`, at commit afec0c02.
+those in windows of 16, 32 and 64 frames by `benchmarks.window_sizes`, at commit afec0c02; those of
+all rules with contiguous positions by `benchmarks.long_controls` at commit f49bb2af.
 """
 
 from __future__ import annotations
@@ -84,13 +85,15 @@ def tables(data: Path) -> dict[str, str]:
             *answers_by_kind(one),
             "\nQuestions about the needle (what, where, before or after what), by its depth.\n",
             *answers_by_depth(one),
+        ]
+        needles = [
             "\nShare of the needles (cards of 3 to 8 s) of which at least one token is kept, and "
             "at least four, in percent.\n",
             *recall_by_length(one),
             "\nAt least one, by depth (tenth of the video) and by camera.\n",
             *recall_by_depth(one),
-            f"\n{footer(one)}",
         ]
+        lines += [*(needles if one.card else []), f"\n{footer(one)}"]
         made[f"long-{one.header['name']}"] = "\n".join(lines)
     return made
 
