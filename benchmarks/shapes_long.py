@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import lzma
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from dycoke_cli.evaluation.scoring.statistics import (
 from dycoke_cli.video.frame_windows import WINDOW
 
 SUFFIX = ".jsonl.xz"
+IN_WINDOWS = "dycoke-plus in windows"
 AT_LEAST = (1, 4)
 """Of recall: so many of the tokens that show the card are kept."""
 
@@ -93,7 +94,11 @@ def tables(data: Path) -> dict[str, str]:
             "\nAt least one, by depth (tenth of the video) and by camera.\n",
             *recall_by_depth(one),
         ]
-        lines += [*(needles if one.card else []), f"\n{footer(one)}"]
+        lines += needles if one.card else []
+        if IN_WINDOWS in one.right:
+            lines.append("\nThe same, beside what `--max-tokens` reads.\n")
+            lines += answers_by_length(replace(one, base=IN_WINDOWS))
+        lines.append(f"\n{footer(one)}")
         made[f"long-{one.header['name']}"] = "\n".join(lines)
     return made
 

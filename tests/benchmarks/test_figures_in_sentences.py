@@ -12,9 +12,7 @@ import pytest
 from benchmarks.kept_tables import kept_files, read_table
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA
-from benchmarks.shapes_long import SUFFIX, read_measured
 from dycoke_cli.engine.memory.fit import HALVED_FRAMES
-from dycoke_cli.evaluation.scoring.statistics import clustered_mean, p_value, plus_minus
 from dycoke_cli.runs.fitting import METHODS, RESOLUTIONS
 
 Table = Sequence[Sequence[str]]
@@ -117,20 +115,6 @@ def test_what_an_hour_takes_and_answers() -> None:
     chosen, few, drawn = (cells(answers, row)[6].split()[0] for row in rows)
     told = f"all frames answer {chosen} % of the questions about 50 rendered videos of 2 to 60 min"
     assert f"{told}, 32 whole frames {few} %, random tokens {drawn} %" in " ".join(readme.split())
-
-
-def test_what_long_videos_show() -> None:
-    """Paired differences of rows, of which the tables have only those from uniform frames."""
-    results = text_of("docs/results.md")
-    answers = read_measured(DATA / f"long-controls{SUFFIX}", base="dycoke-plus in windows")
-    videos = [item.video for item in answers.items]
-    for row, sign in (("evs", 1), ("random", -1), ("dycoke-plus in windows, 1911", -1)):
-        right, base = answers.right[row], answers.right[answers.base]
-        gaps = [float(right[item.id]) - base[item.id] for item in answers.items]
-        gap, error = clustered_mean(gaps, videos)
-        shown = f"{sign * 100 * gap:.1f} ± {100 * (plus_minus(error, 50) or 0):.1f}"
-        assert shown.replace("-", "−") in results
-        assert (p_value(gap, error, 50) > 0.05) == (row == "evs")
 
 
 PRUNING = "pruning-llava-onevision-0-5b-2-cores-of-amd-epyc-avx512-bf16"

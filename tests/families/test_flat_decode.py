@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -391,8 +393,13 @@ def test_no_trace_is_left_on_the_model() -> None:
     decoder = model.get_decoder()
     with METHODS["own"](model):
         assert "forward" in vars(decoder)
-        with METHODS["own"](model):
-            pass
+
+        def attach_and_detach() -> None:
+            with METHODS["own"](model), warnings.catch_warnings(action="ignore"):
+                pass
+
+        with ThreadPoolExecutor() as pool:
+            pool.submit(attach_and_detach).result()
         assert "forward" in vars(decoder)
     assert "forward" not in vars(decoder)
 
