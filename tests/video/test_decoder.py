@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,6 +93,33 @@ def test_a_file_whose_read_never_returns_ends_at_the_time_limit(
                 f"{stall} isn't read after 0.5 s: convert it, or raise --time-limit"
             )
             assert child.digest(CLIP) == hashlib.sha256(Path(CLIP).read_bytes()).hexdigest()
+
+
+def test_a_process_that_is_killed_while_it_hashes_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its digest a file would have another key in a run's results, and be asked again."""
+    monkeypatch.setattr(decoder, "PROCESS", "tests.video.taken_over:killed_once")
+    first = Path(shutil.copy(CLIP, tmp_path / "first.mp4"))
+    content = hashlib.sha256(first.read_bytes()).hexdigest()
+    with Decoder() as child:
+        assert child.digest(str(first)) == content
+        always = Path(shutil.copy(CLIP, tmp_path / "always.mp4"))
+        with pytest.raises(CrashedError, match="signal 9"):
+            child.digest(str(always))
+        assert len([*tmp_path.glob("always.try*")]) == 3
+        assert child.digest(str(first)) == content
+
+
+def test_a_decoder_that_is_stopped_while_it_hashes_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stall = Path(shutil.copy(CLIP, tmp_path / "stall.mp4"))
+    monkeypatch.setattr(decoder, "PROCESS", "tests.video.taken_over:stall")
+    with Decoder(Limits(time_limit=60)) as child:
+        Timer(0.5, child.stop).start()
+        with pytest.raises(CrashedError):
+            child.digest(str(stall))
 
 
 def test_a_digest_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

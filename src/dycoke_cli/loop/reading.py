@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.ask import Ask, Event, Footage, Progress
 from dycoke_cli.resources import free_main_memory, usable_cpus
-from dycoke_cli.video.decoded_clip import CrashedError
+from dycoke_cli.video.decoded_clip import MAX_ATTEMPTS, CrashedError
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.frame_windows import ClosedError, WindowQueue
 from dycoke_cli.video.limits import Limits, check_size
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip, FramePlan
     from dycoke_cli.video.kept_frames import Fit
 
-MAX_ATTEMPTS = 3
 _MOST_VIDEOS = 64
 _MOST_BYTES = 512 * 1024**2
 _MOST_DECODERS = 8

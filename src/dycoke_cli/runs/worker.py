@@ -18,7 +18,6 @@ from ray.exceptions import RayError
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import DycokeError, ModelError, VideoError
 from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.loop.reading import MAX_ATTEMPTS
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -28,6 +27,7 @@ from dycoke_cli.runs.run import Group
 from dycoke_cli.runs.when import answers_of
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
+from dycoke_cli.video.decoded_clip import MAX_ATTEMPTS
 
 AnswerSlice = Callable[[Sequence[Group]], list[Outcome]]
 MakeAnswerSlice = Callable[[RunPlan, int], AnswerSlice]

@@ -24,7 +24,12 @@ from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip
-from dycoke_cli.video.decoded_clip import LateVideoError, OpenClip
+from dycoke_cli.video.decoded_clip import (
+    MAX_ATTEMPTS,
+    CrashedError,
+    LateVideoError,
+    OpenClip,
+)
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.kept_frames import Fit
@@ -206,17 +211,22 @@ class Decoder:
             each.append((os.path.basename(picture), digest))
         return hashlib.sha256(repr(each).encode("utf-8", "surrogateescape")).hexdigest()
 
-    def _digest(self, path: str, left_s: float) -> tuple[str, float]:
-        """Digest of a file, and what is left of the time."""
-        name = display_name(path)
+    def _digest(self, path: str, left_s: float, attempt: int = 1) -> tuple[str, float]:
+        """Digest of a file, and what is left of the time.
+
+        Without a digest the file would have another key, so a process that is killed is replaced.
+        """
+        name, process = display_name(path), self.start()
         with open_file(path, name, may_be_empty=True) as file:
-            opened = OpenClip(
-                self.start(), self.stop, name, self._limits, lambda needed: None, left_s
-            )
+            opened = OpenClip(process, self.stop, name, self._limits, lambda needed: None, left_s)
             try:
                 return opened.digest(file), opened.left_s
+            except CrashedError:
+                if attempt == MAX_ATTEMPTS or self._process is not process:  # it was stopped
+                    raise
             finally:
                 opened.end()
+        return self._digest(path, left_s, attempt + 1)
 
     def read(
         self,
