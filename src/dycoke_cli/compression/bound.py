@@ -158,8 +158,12 @@ class BoundMethod:
         return self.method.kept_tokens(frames, per_frame)
 
     def most_read(self, frames: int, per_frame: int) -> int:
-        """How many visual tokens the language model reads at once: all, where it reads before."""
-        return frames * per_frame if self.reads_before else self.kept_tokens(frames, per_frame)
+        """How many visual tokens the language model reads at once."""
+        return self.read_at_once(frames * per_frame, self.kept_tokens(frames, per_frame))
+
+    def read_at_once(self, visual: int, kept: int) -> int:
+        """The same of a prompt of which so many are kept: all, where it is read before."""
+        return visual if self.reads_before else kept
 
     def attended_tokens(self, kept: int) -> int:
         """How many of the kept visual tokens layers behind the method's selection attend to."""

@@ -142,7 +142,7 @@ def read_windows(
         text = whole.input_ids("").shape[1] - whole.visual
         room_for_video(loaded.context_length, text, max_new_tokens)
         if max_tokens is None:
-            max_tokens = whole.tokens.in_window(len(planned.timestamps_s), size)
+            max_tokens = whole.tokens.frames_in_window(len(planned.timestamps_s), size) * per_frame
         cap = min(loaded.context_length, max_tokens)
         pool = Pool(cap, per_frame)
         unfinished = read = None

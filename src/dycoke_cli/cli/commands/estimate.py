@@ -83,7 +83,7 @@ def cost_of_video(
     cost = cost_of_frames(request, *frames)
     if in_windows and not cost.context.fits and why_not_in_windows(request) is None:
         found = ClipTokens(cost.tokens.frames, cost.tokens.per_frame)
-        cap = found.in_window(len(plan.times_s), WINDOW)
+        cap = found.frames_in_window(len(plan.times_s), WINDOW) * found.per_frame
         with suppress(UsageError):  # of a model that can't be shown windows
             cost = cost_of_frames(replace(request, max_tokens=cap), *frames)
     return plan, cost

@@ -92,15 +92,13 @@ class Work:
             own_attention: whether attention is computed in `kernels/`.
             whole: whether the model reads each prompt in one piece, whatever the method.
         """
-        length, merging = kept + text, method.in_tower
+        length, merging = method.read_at_once(clip.visual, kept) + text, method.in_tower
         chunked = not method.inside and not method.reads_before and not whole
         patches = chunk_numbers(on_cpu) // sizes.vision.patch
         if merging is not None:
             # A window isn't split: its frames are compared with each other inside the tower.
             window = min(clip.frames, merging.window)
             patches = max(patches, window * sizes.vision.patches_of_frame(clip.per_frame))
-        if method.reads_before:
-            length = clip.visual + text
         chunk_len = chunk_length(length, own_attention) if chunked else length
         held = fmean(method.read_by_layer(kept, sizes.layers))
         return cls(clip.visual, held, text, chunk_len, spare, patches)
@@ -385,7 +383,7 @@ class CostModel:
         length = self.sizes.context
         room = max_tokens if length is None else length - self.text(clip) - self.max_new_tokens
         count = math.ceil(frames / WINDOW)
-        encoded = clip.in_window(frames, WINDOW) // clip.per_frame
+        encoded = clip.frames_in_window(frames, WINDOW)
         last = clip.frames - (count - 1) * encoded
         kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
         kept += method.kept_tokens(last, clip.per_frame)
@@ -416,7 +414,7 @@ class CostModel:
     def context(self, clip: ClipTokens, kept: int) -> EstimatedContext:
         """What the language model reads, and whether it fits."""
         length = self.sizes.context
-        read = clip.visual if self.method.reads_before else kept
+        read = self.method.read_at_once(clip.visual, kept)
         needed = read + self.text(clip) + self.max_new_tokens
         return EstimatedContext(length, needed, length is None or needed <= length)
 

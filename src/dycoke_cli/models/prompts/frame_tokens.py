@@ -29,9 +29,9 @@ class ClipTokens:
         """Number of visual tokens of the clip."""
         return self.frames * self.per_frame
 
-    def in_window(self, shown: int, size: int) -> int:
-        """Visual tokens that `size` of the `shown` images have: those of a window, for example."""
-        return max(1, min(self.frames, size * self.frames // shown)) * self.per_frame
+    def frames_in_window(self, shown: int, size: int) -> int:
+        """Encoded frames of a window of `size` images, of `shown` that the clip has."""
+        return max(1, min(self.frames, size * self.frames // shown))
 
     def of_frames(self, frames: int) -> ClipTokens:
         """The same clip with so many encoded frames, and as much of its text."""
