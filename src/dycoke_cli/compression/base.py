@@ -344,3 +344,8 @@ def top(attention: torch.Tensor, count: int) -> torch.Tensor:
         `[count]`, int64, ascending.
     """
     return attention.argsort(descending=True, stable=True)[:count].sort().values
+
+
+def without_lowest(attention: torch.Tensor, ratio: float) -> torch.Tensor:
+    """The `top` tokens that are left if that fraction, of lowest attention, is dropped."""
+    return top(attention, tokens_left(len(attention), ratio))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dycoke_cli.compression.base import tokens_left, top
+from dycoke_cli.compression.base import tokens_left, top, without_lowest
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class VisualSelector:
         # Compared with the last selection's attention, not the last step's: small changes add up.
         if self._active is None or self._moved(attention):
             self._reference = attention
-            self._reselect(top(attention, tokens_left(len(attention), self.prune_ratio)))
+            self._reselect(without_lowest(attention, self.prune_ratio))
         assert self._active is not None
         return self._active
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from dycoke_cli.compression.base import BeforeVision, tokens_left, top
+from dycoke_cli.compression.base import BeforeVision, without_lowest
 from dycoke_cli.compression.coverage import frame_of_each, merge_into
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
@@ -57,7 +57,7 @@ def keep_changed(features: torch.Tensor) -> torch.Tensor:
     for begin, window in zip(range(0, len(features), WINDOW), features.split(WINDOW), strict=True):
         similarity = similarity_to_frame_before(window).flatten()
         first = torch.arange(per_frame, device=features.device)
-        changed = per_frame + top(-similarity, tokens_left(len(similarity), MERGE_RATIO))
+        changed = per_frame + without_lowest(-similarity, MERGE_RATIO)
         kept.append(begin * per_frame + torch.cat([first, changed]))
     return torch.cat(kept)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from functools import partial
+from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.base import LayerPruning, Method, tokens_left, top
+from dycoke_cli.compression.base import LayerPruning, Method, tokens_left, without_lowest
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,8 @@ class FastV(Method):
 
     def inside(self) -> LayerPruning:
         """The layer, and the selection before it."""
-        return LayerPruning(self.prune_layer, self._keep)
+        return LayerPruning(self.prune_layer, partial(without_lowest, ratio=self.prune_ratio))
 
     def attended_tokens(self, kept: int) -> int:
         """What is left from that layer on."""
         return tokens_left(kept, self.prune_ratio)
-
-    def _keep(self, attention: torch.Tensor) -> torch.Tensor:
-        return top(attention, tokens_left(len(attention), self.prune_ratio))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from functools import partial
+from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.base import LayerPruning, Method, bound_value, tokens_left, top
+from dycoke_cli.compression.base import (
+    LayerPruning,
+    Method,
+    bound_value,
+    tokens_left,
+    without_lowest,
+)
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ class PyramidDrop(Method):
     def inside(self) -> tuple[LayerPruning, ...]:
         """The first layer of each stage but the first, and the selection before it."""
         layers = bound_value(self.stage_layers)
+        keep = partial(without_lowest, ratio=self.prune_ratio)
         return tuple(
-            LayerPruning(stage * layers, self._keep, left=self._left, own_attention=True)
+            LayerPruning(stage * layers, keep, left=self._left, own_attention=True)
             for stage in range(1, self.stages)
         )
 
@@ -71,9 +76,6 @@ class PyramidDrop(Method):
         for _ in range(1, self.stages):
             kept = self._left(kept)
         return kept
-
-    def _keep(self, attention: torch.Tensor) -> torch.Tensor:
-        return top(attention, self._left(len(attention)))
 
     def _left(self, tokens: int) -> int:
         return tokens_left(tokens, self.prune_ratio)
