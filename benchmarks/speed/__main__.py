@@ -19,7 +19,7 @@ from benchmarks.page import ROOT, cores, where
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.plots import write_plot
-from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_WHOLE
+from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_RULES, OF_WHOLE
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 
 PICTURE = ROOT / "docs" / "speed.png"
@@ -38,6 +38,10 @@ def main(
     pruning_frames: Annotated[
         list[str] | None,
         typer.Option("--pruning", help="Decode pruning or not, after TTM; repeat it."),
+    ] = None,
+    rules_frames: Annotated[
+        list[str] | None,
+        typer.Option("--rules", help="Rules that read about as many tokens; repeat it."),
     ] = None,
     tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 32,
     dtype: Annotated[
@@ -61,12 +65,13 @@ def main(
             ("whole", frames),
             ("language", language_frames),
             ("pruning", pruning_frames),
+            ("rules", rules_frames),
         )
     }
     if dtype is None:
         dtype = "float32" if emulates_bfloat16(instructions()) else "bfloat16"
     course = Course(model, Journal(journal), tokens, where(), dtype)
-    of_whole, of_language, of_pruning = (
+    of_whole, of_language, of_pruning, of_rules = (
         {count: course.run(part, count, rounds, int8=int8) for count, rounds in heats}
         for part, heats in wanted.items()
     )
@@ -74,6 +79,7 @@ def main(
         ("speed", "{} frames", OF_WHOLE, of_whole),
         ("language", "{} frames, language model alone", OF_LANGUAGE, of_language),
         (f"pruning-{model}", "{} frames", OF_PRUNING, of_pruning),
+        ("rules", "{} frames", OF_RULES, of_rules),
     ):
         if heats:
             text = course.page(title, stages, heats)

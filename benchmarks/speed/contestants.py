@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dycoke_cli import DyCoke, DyCokePlus
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.methods import EVS, RandomMerge, UniformFrames, UniformSpatial
 
 NONE, TTM_ONLY, DYCOKE = Method(), DyCoke(kv_prune=False), DyCoke()
 MERGED, HOSTED = DyCoke(merge_stage="vision"), DyCoke(dp_cache="host")
@@ -52,6 +53,21 @@ SECOND_QUESTION = Contestant(
     "custom CPU kernels, DyCoke, a second question", "fast", DYCOKE, again=True
 )
 MERGING_ALONE = Contestant("custom CPU kernels, TTM alone", "fast", TTM_ONLY)
+# The default beside the simplest rules, which read about as many tokens: equal tokens aren't equal
+# seconds.
+RULES = (
+    PLAIN,
+    Contestant("all tokens", "fast", NONE),
+    Contestant("fewer frames", "fast", UniformFrames(retain=0.25, merge_stage="vision")),
+    Contestant("random", "fast", RandomMerge(retain=0.25)),
+    Contestant("stride, merged", "fast", UniformSpatial(retain=0.25, merge_dropped=True)),
+    Contestant("evs", "fast", EVS(retain=0.25)),
+    Contestant("dycoke-plus", "fast", DyCokePlus(retain=0.25)),
+    Contestant("dycoke-plus before vision", "fast", A_QUARTER),
+    Contestant("ttm (the default)", "fast", TTM_ONLY),
+    Contestant("ttm before vision", "fast", DyCoke(kv_prune=False, merge_stage="vision")),
+    Contestant("dycoke, both stages", "fast", DYCOKE),
+)
 # An accelerator runs stock SDPA in any case.
 ON_GPU = (
     Contestant("transformers, SDPA"),

@@ -35,6 +35,8 @@ def takes_part(part: str, frames: int, *, int8: bool) -> tuple[Contestant, ...]:
         return who.MERGING_ALONE, who.TWO_BY_TWO[-1]
     if part == "language":
         return who.TWO_BY_TWO
+    if part == "rules":
+        return who.RULES
     found = (*who.TWO_BY_TWO, who.LINEAR_ALONE, who.BEFORE_VISION, *(who.IN_INT8 if int8 else ()))
     if frames > MOST_FOR_ALL:
         return found

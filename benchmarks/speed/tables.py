@@ -50,6 +50,7 @@ OF_GPU_SPEED = (
     "visual tokens at prefill",
 )
 OF_GPU_MEMORY = (PEAK, "peak with weights", "visual tokens at prefill")
+OF_RULES = ("vision", "prefill", "TPOT", "end to end", "visual tokens at prefill")
 OF_PRUNING = ("loading", "TPOT", "bandwidth", "visual tokens at prefill")
 # More is better, or nothing is: no ratio.
 BARE = ("processor", "bandwidth", "visual tokens at prefill")

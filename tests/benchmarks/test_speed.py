@@ -123,11 +123,15 @@ def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(main)
     journal = tmp_path / "journal.jsonl"
-    flags = ["--model", "mini", "--frames", "8x1", "--language", "8x1", "--no-int8"]
+    flags = ["--model", "mini", "--no-int8"]
+    flags += ["--frames", "8x1", "--language", "8x1", "--rules", "8x1"]
     done = CliRunner().invoke(app, [*flags, "--tokens", "3", "--journal", str(journal)])
     assert done.exit_code == 0, done.output
     assert "| 8 frames, language model alone, 1 run | loading, s | prefill, s |" in done.output
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert {line["part"] for line in lines} == {"whole", "language"}
-    assert len(lines) == 13
+    assert {line["part"] for line in lines} == {"whole", "language", "rules"}
+    assert len(lines) == 13 + len(contestants.RULES)
+    kept = {line["contestant"]: line["measured"]["visual"] for line in lines}
+    a_quarter = ("fewer frames", "random", "stride, merged", "evs", "dycoke-plus")
+    assert {kept[name] for name in a_quarter} == {kept["all tokens"] // 4}
     assert all(line["measured"]["token"] > 0 for line in lines)
