@@ -49,7 +49,7 @@ def specs() -> Iterator[str]:
 class Rounded(BoundMethod):
     """A method whose features are rounded in another way."""
 
-    seed: int
+    seed: int = 0
 
     def select(self, inputs: SelectionInputs) -> Selection:
         draw = torch.Generator().manual_seed(self.seed)
@@ -92,7 +92,7 @@ class OwnAnswers:
             return others
         rounded = {
             one: {
-                self._answer(one, Rounded(admitted(one.method, "renumbered").method, seed))
+                self._answer(one, Rounded(admitted(one.method, "renumbered").method, seed=seed))
                 for seed in range(4)
             }
             for one in others
