@@ -258,7 +258,8 @@ def _placed(
     placed = {**given, **({} if device is None else {"device": device})}
     if accelerator.num_processes == 1:
         return placed
-    own = str(accelerator.device)
+    # Some versions of accelerate number the processor, too.
+    own = str(accelerator.device).replace("cpu:0", "cpu")
     if placed.get("device", own) not in ("auto", own) or "device_map" in placed:
         raise UsageError(
             "accelerate gives each of several processes a device of its own; leave out device and "
