@@ -25,6 +25,10 @@ class UsageError(DycokeError, ValueError):
     exit_code = 2
 
 
+class ContextError(UsageError):
+    """A prompt and its answer don't fit the model's context."""
+
+
 class VideoError(DycokeError):
     """The video can't be read."""
 
@@ -98,12 +102,13 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The first known name that a word begins, or that it must be mistyped; None without one."""
     # Dashes in front of flags aren't letters that two of them have in common.
-    by_letters = {_letters(one): one for one in reversed([*known])}
-    word = _letters(name)
-    begun = (one for one in reversed(by_letters) if word and one.startswith(word))
+    word, by_letters = _letters(name), dict[str, str]()
+    for one in known:
+        by_letters.setdefault(_letters(one), one)
+    begun = (one for one in by_letters if word and one.startswith(word))
     if near := next(begun, ""):  # nothing in it is wrong
         return by_letters[near]
-    near = min(reversed(by_letters), key=lambda one: _typing_errors(word, one), default="")
+    near = min(by_letters, key=lambda one: _typing_errors(word, one), default="")
     is_near = near and _typing_errors(word, near) <= (len(word) + 1) // _PER_ERROR
     return by_letters[near] if is_near else None
 

@@ -45,6 +45,22 @@ def test_what_was_streamed_before_a_failure_stays(monkeypatch: pytest.MonkeyPatc
     assert (run.code, run.out) == (5, "a red\n")
 
 
+@pytest.mark.parametrize("columns", [30, 40, 200])
+def test_a_terminal_breaks_the_line_between_words(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = VideoError("/a/long/name-of-a-clip.mp4 can't be read: did you mean /a/clip.mp4?")
+    failure.say(said)
+    assert capsys.readouterr().err == f"Error: {said}\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    failure.say(said)
+    lines = capsys.readouterr().err.splitlines()
+    assert " ".join(lines) == f"Error: {said}"
+    assert max(map(len, lines)) <= columns
+    assert (len(lines) > 1) == (columns < 90)
+
+
 def test_debugging_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_FAILURE", "bug")
     assert "DYCOKE_DEBUG=1" in run_here("ask", CLIP, "What?").err

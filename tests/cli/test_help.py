@@ -97,7 +97,7 @@ def test_the_list_of_commands_has_the_first_sentence_of_each() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-@pytest.mark.parametrize("columns", [80, pytest.param(160, marks=EXTENDED)])
+@pytest.mark.parametrize("columns", [40, 80, pytest.param(160, marks=EXTENDED)])
 def test_a_page_fits_its_terminal_and_has_english_words_for_values(
     command: tuple[str, ...], columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

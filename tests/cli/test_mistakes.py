@@ -22,6 +22,9 @@ MISTAKES = {
     ("chat", "holiday.mp4", "What is it?"): "a chat asks for questions once it runs",
     (*ASK, "--framse", "2"): "there is no flag --framse",
     (*ASK, "--num-frames", "2"): "there is no flag --num-frames",
+    (*ASK, "--frame", "2"): "there is no flag --frame; did you mean --frames?",
+    (*ASK, "--max-token", "8"): "did you mean --max-new-tokens?",
+    (*ASK, "--method", "retain=0.25"): "name the method first, as in dycoke-plus:retain=0.25",
     (*ASK, "--merge_ratio", "0.5"): "there is no flag --merge_ratio",
     (*ASK, "--baseline"): "there is no flag --baseline",
     (*ASK, "--cpu"): "there is no flag --cpu",
@@ -94,6 +97,15 @@ OTHERS = {
     ("eval", "shapes", "--methods", "none", "dycoke"): "commas between the parts of a list",
     ("serve", "--port", "http"): "--port: it takes a whole number",
     ("batch", "footage", "What?", "--workers", "two"): "--workers: it takes a whole number",
+    (*ASK, "--method", "dycoke:K=0.5"): "dycoke has no 'K'; did you mean merge_ratio?",
+    (*ASK, "--frames-by", "question"): "--method uniform-spatial:frames_by=question",
+    ("eval", "shapes", "--merge-dropped"): "--methods uniform-frames:merge_dropped=true",
+    ("eval", "shapes", "--methods", "none dycoke"): "between methods, as in none,dycoke",
+    ("eval", "shapes", "--methods", "none,dycoke", "--retain", "0.25"): "of --methods none does",
+    ("eval", "shapes", "--out", "old.txt"): "--out old.txt: name a folder, as in --out old",
+    ("models", "download", "mini"): "did you mean `dycoke models pull`?",
+    ("convert", "nope.jsonl", "x.csv"): "nope.jsonl doesn't exist: check the spelling",
+    (*ASK, "--out", "a.srt"): "`dycoke batch VIDEO QUESTION --out FILE.csv` a table",
     (*ASK, "--method", "zzz"): "there is no method 'zzz'; `dycoke methods` lists them",
 }
 
@@ -150,6 +162,14 @@ def followed(typed: tuple[str, ...], said: str) -> list[str]:
     # The last word that the sentence quotes is the wrong one.
     wrong = max(place for place, word in enumerate(typed) if word in said)
     return [*typed[:wrong], *shlex.split(meant[1].rstrip("?")), *typed[wrong + 1 :]]
+
+
+@pytest.mark.parametrize("asked", ["What is it?", "What"])
+def test_a_name_with_spaces_that_isnt_in_quotes(asked: str) -> None:
+    Path("my red car.mp4").write_bytes(b"")
+    said = 'Error: my red car.mp4 has spaces in its name: put it in quotes, as in "my red car.mp4"'
+    assert run_here("ask", "my", "red", "car.mp4", asked).err.rstrip() == said
+    assert run_here("ask", "holiday.mp4", "my", "red", "car.mp4", asked).err.rstrip() == said
 
 
 def test_another_number_is_another_clip() -> None:

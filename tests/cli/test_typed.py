@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def test_a_csv_has_a_column_for_each_option(capsys: pytest.CaptureFixture[str]) 
         "finish_reason": "stop", "error.code": "",
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected
+
+
+def test_progress_is_removed_from_a_terminal_before_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = list[str]()
+    lines = Lines("answer", False, clear=lambda: written.append(capsys.readouterr().out))
+    lines.add(Outcome("key", answered().to_dict()))
+    assert written == []
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines.add(Outcome("key", answered().to_dict()))
+    assert written == ['{"answer": "9"}\n']
+    assert capsys.readouterr().out == '{"answer": "9"}\n'
 
 
 def test_a_csv_of_numbers_has_no_column_for_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def test_a_method_that_reads_all_first_has_to_have_room_for_all():
 
 
 def test_where_no_frame_fits():
-    with pytest.raises(UsageError, match=r"tokens; lower --max-new-tokens \(500\) or shorten the"):
+    with pytest.raises(UsageError, match=r"tokens; lower --max-new-tokens \(500\), or shorten the"):
         check_context(600, ClipTokens(4, 196), 4, BASELINE, 20, 500)
     with pytest.raises(
         UsageError, match=r"4 frames and 1 line of subtitles make .* or leave out --subtitles$"

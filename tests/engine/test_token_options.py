@@ -13,7 +13,7 @@ from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_v
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.stop_text import UntilStop
 from dycoke_cli.engine.token_options import TokenOptions
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import ContextError, UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import text_ids
 from tests.exactness import in_float64
@@ -33,6 +33,23 @@ def loaded() -> LoadedModel:
 @pytest.fixture(scope="module")
 def session(loaded: LoadedModel) -> VideoSession:
     return VideoSession(loaded, Pictures.of(pan(8, 64)))
+
+
+def test_a_question_without_a_video_fits_the_context(loaded: LoadedModel) -> None:
+    context, steps = loaded.context_length, list[int]()
+    text = text_ids(loaded.processor, QUESTION).shape[1]
+    with pytest.raises(ContextError) as refused:
+        ask_without_video(loaded, QUESTION, options=GenerationOptions(context - text + 1))
+    assert f"lower --max-new-tokens ({context - text + 1}) to {context - text}" in str(
+        refused.value
+    )
+    with pytest.raises(ContextError, match="shorten it") as refused:
+        ask_without_video(loaded, f"{QUESTION} " * context, options=GenerationOptions(1))
+    assert "--max-new-tokens" not in str(refused.value)
+    options = GenerationOptions(4)
+    ask_without_video(loaded, QUESTION, options=options, on_token=steps.append)
+    assert steps == [*range(1, 1 + len(steps))]
+    assert steps
 
 
 def test_a_text_up_to_a_stop_is_the_same_in_any_pieces() -> None:

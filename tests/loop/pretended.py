@@ -173,10 +173,12 @@ class Pretended:
         return [answers[number] for number in range(len(questions))]
 
     def _ask_without_video(
-        self, loaded: Any, question: str, history: Any, options: Any, on_text: Any
+        self, loaded: Any, question: str, history: Any, options: Any, on_text: Any, on_token: Any
     ) -> Answer:
-        if on_text is not None:
-            on_text(f"{question} ")
+        for number, word in enumerate(question.split(), 1):
+            on_token(number)
+            if on_text is not None:
+                on_text(f"{word} ")
         return self.answer(question, BASELINE, ())
 
     @staticmethod

@@ -179,3 +179,20 @@ def test_a_question_that_is_cancelled_while_its_video_is_read_ends_the_reading(
         assert pending.video is not None
         pending.video.reading.wait_end()  # without the shutter
     assert not asking.pretended.read
+
+
+def test_a_question_without_a_video_that_is_cancelled_ends_at_the_next_token(
+    asking: Asking,
+) -> None:
+    """Else its client's leaving would keep all others waiting until the last token."""
+    texts: list[str] = []
+
+    def take(pending: Pending, event: Any) -> None:
+        if isinstance(event, Text):
+            texts.append(event.text)
+            pending.cancel()
+
+    with asking.engine() as engine:
+        pendings = engine.submit(asking.ask("one two three", videos=0), on_event=take, streams=True)
+        asking.finish(engine, pendings)
+    assert texts == ["one "]

@@ -244,8 +244,8 @@ def called(arguments: str) -> list[dict[str, Any]]:
 
 WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ("messages", {}, "messages must be a list"),
-    ([], {}, "messages must be from 1 to 1000"),
-    ([USER] * 1001, {}, "messages must be from 1 to 1000"),
+    ([], {}, "there must be 1 to 1000 messages"),
+    ([USER] * 1001, {}, "there must be 1 to 1000 messages"),
     ([7], {}, r"messages\[0\] must be an object"),
     ([{"role": "function", "content": "x"}], {}, "must be system, user, assistant or tool"),
     ([{"role": "assistant", "content": "x"}], {}, "must follow one of the user"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import traceback
 
 from dycoke_cli.errors import DycokeError, debugging
@@ -36,6 +38,9 @@ def say(error: DycokeError) -> None:
     """Print one line on stderr; if that fails too, only the exit code remains."""
     message = "Interrupted" if isinstance(error, Interrupted) else f"Error: {one_line(str(error))}"
     try:
+        if sys.stderr.isatty():
+            width = max(20, shutil.get_terminal_size().columns)
+            message = textwrap.fill(message, width, break_long_words=False, break_on_hyphens=False)
         # Plain print, which works whatever else failed.
         print(message, file=sys.stderr, flush=True)
     except OSError:

@@ -64,7 +64,7 @@ _FLAGS = {
     "--json": "format j output-format",
     "--quiet": "s silent",
     "--stats": "debug v verbose",
-    "--max-new-tokens": "length max-length max-output-tokens tokens",
+    "--max-new-tokens": "length max-length max-output-tokens max-token tokens",
     "--temperature": "t temp",
     "--retain": "budget keep keep-ratio ratio retain-ratio retention",
     "--prune-ratio": "prune pruning-ratio",
@@ -157,7 +157,8 @@ def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> U
     words |= {one: one for one in flags}
     exact = words.get(spelled) or words.get(f"--{spelled.lstrip('-').lower()}")
     if exact is None and (parameter := _of_a_method(flag)):
-        return UsageError(f"{sentence}; give it with the method: --method {parameter} {page}")
+        method = "--method" if "--method" in flags else "--methods"
+        return UsageError(f"{sentence}; give it with the method: {method} {parameter} {page}")
     near = exact or words.get(closest(spelled, [*flags, *words]) or "")
     return UsageError(f"{sentence}; did you mean {near}? {page}" if near else f"{sentence} {page}")
 
@@ -168,9 +169,15 @@ def _of_a_method(option: str) -> str | None:
 
     turned_off = option.startswith("--no-")
     name = option.removeprefix("--no-" if turned_off else "--").replace("-", "_")
+    found = []
     for method, parameter in owners().get(name, {}).items():
-        value = parameter.spec.metavar if parameter.default is None else parameter.default
+        default = parameter.default
+        value = parameter.spec.metavar if default is None else default
         if parameter.kind is bool:
-            value = str(not turned_off).lower()
-        return f"{method}:{name}={value}"
-    return None
+            value = not turned_off
+        elif parameter.choices:
+            value = next(one for one in parameter.choices if one != default)
+        text = str(value).lower() if isinstance(value, bool) else value
+        found.append((value == default, f"{method}:{name}={text}"))
+    # One that changes something, if there is one.
+    return min(found, key=lambda one: one[0])[1] if found else None

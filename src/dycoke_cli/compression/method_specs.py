@@ -166,8 +166,8 @@ def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
             rows.append(spec)
     if rows == specs:
         raise UsageError(
-            "--retain is for methods that take a budget, and --methods names none without one; "
-            f"add {owner_near('retain', DEFAULT)} to --methods"
+            "--retain is for methods that take a budget: of --methods none does, or each has its "
+            f"own; add {owner_near('retain', DEFAULT)}"
         )
     return rows
 
@@ -177,7 +177,8 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
     # "dycoke_plus" is accepted, since parameters are written with underscores.
     name = typed_name.replace("_", "-")
     if _PARAMETER.match(typed_name):
-        raise UsageError(f"{flag} {text}: name the method first, as in {DEFAULT}:{text}")
+        method = owner_near(typed_name.partition("=")[0].strip(), DEFAULT) or DEFAULT
+        raise UsageError(f"{flag} {text}: name the method first, as in {method}:{text}")
     if name == ALL:
         raise UsageError(f"{flag} {text}: {ALL} takes no parameters; name a method")
     if name not in _NAMES:
@@ -192,7 +193,9 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
         if not equals:
             raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
         if parameter not in parameters:
-            hint = did_you_mean(parameter, parameters, f"`dycoke methods {name}` lists what it has")
+            otherwise = f"`dycoke methods {name}` lists what it has"
+            by_symbol = {one.spec.symbol: own for own, one in parameters.items()}
+            hint = did_you_mean(by_symbol.get(typed_parameter, parameter), parameters, otherwise)
             raise UsageError(f"{flag} {text}: {name} has no {typed_parameter!r}; {hint}")
         if parameter in given:
             raise UsageError(f"{flag} {text}: {parameter} is already set by {name}, or twice")

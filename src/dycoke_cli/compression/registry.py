@@ -43,6 +43,8 @@ def meant(name: str, known: Iterable[str]) -> str:
         return f"did you mean {ours}?"
     method, separator, parameter = re.split("([ ,:=]|$)", name, maxsplit=1)
     if separator and method in METHODS:
+        if parameter in known:
+            return f"put commas between methods, as in {method},{parameter}"
         return f"write its parameters as in {method}:{parameter.strip() or 'name=value'}"
     return plugins.hint(name, known, LIST)
 

@@ -19,6 +19,7 @@ from dycoke_cli.engine.answer_stream import NOBODY, Receiver
 from dycoke_cli.engine.attach import Attachment, attach, check_unattached, flat_without_method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
+from dycoke_cli.engine.context import check_text_alone
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
 from dycoke_cli.engine.generation import (
@@ -225,10 +226,12 @@ def ask_without_video(
     history: Turns = (),
     options: GenerationOptions | None = None,
     on_text: Callable[[str], None] | None = None,
+    on_token: Callable[[int], None] | None = None,
 ) -> Answer:
     """Answer a question that no video is shown with.
 
-    Args: as of `Question` and `GenerationOptions`; `on_text` as of `Receiver`.
+    Args: as of `Question` and `GenerationOptions`; `on_text` as of `Receiver`; `on_token` is called
+        with the number of tokens at each.
     """
     receiver = Receiver(on_text)
     if (refused := refusal(loaded, question, BASELINE, _NoFrames())) is not None:
@@ -240,6 +243,7 @@ def ask_without_video(
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     with faults_of(loaded):
         ids = text_ids(loaded.processor, question, history)
+        check_text_alone(loaded.context_length, ids.shape[1], options.max_new_tokens)
         batch = without_video(ids)
         if typed is not None:
             what = scorable(loaded, typed)
@@ -247,7 +251,14 @@ def ask_without_video(
         else:
             formed = _formed(loaded, options, [options.max_new_tokens])
             [generated] = generate(
-                loaded.model, tokenizer, batch, options, watch, receivers=[receiver], formed=formed
+                loaded.model,
+                tokenizer,
+                batch,
+                options,
+                watch,
+                receivers=[receiver],
+                on_token=on_token,
+                formed=formed,
             )
     answer = make_answer(
         question,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import ContextError, UsageError
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 
@@ -35,12 +35,16 @@ def check_context(
 ) -> None:
     """Check that what the language model reads and generates fits into its context."""
     room = context - max_new_tokens - text - others
-    if method.most_read(clip.frames, clip.per_frame) <= room:
+    read = method.most_read(clip.frames, clip.per_frame)
+    if read <= room:
         return
     flags = ways_to_fit(clip, frames, method, lambda kept, shown: kept <= room)
     ways = [f"use {', or '.join(flags)}"] if flags else []
+    if (left := room + max_new_tokens - read) > 0:
+        ways.append(f"lower --max-new-tokens ({max_new_tokens}) to {left}")
     if not flags:
-        ways = [f"lower --max-new-tokens ({max_new_tokens}) or shorten the question"]
+        lower = [] if left > 0 else [f"lower --max-new-tokens ({max_new_tokens})"]
+        ways += [*lower, "shorten the question"]
     what = f"{frames} frames"
     if others:
         what += f" and {others} tokens of other videos"
@@ -49,7 +53,7 @@ def check_context(
         lines = "line" if subtitle_lines == 1 else "lines"
         what += f" and {subtitle_lines} {lines} of subtitles"
         ways.append("leave out --subtitles")
-    raise UsageError(
+    raise ContextError(
         f"{what} make a prompt longer than the model's context of {context} tokens; "
         + ", or ".join(ways)
     )
@@ -62,9 +66,21 @@ def room_for_video(context: int, text: int, max_new_tokens: int) -> int:
         return room
     half = (context - text) // 2
     way = f"use --max-new-tokens {half} or lower" if half > 0 else "use fewer --frames"
-    raise UsageError(
+    raise ContextError(
         f"--max-new-tokens {max_new_tokens} leaves no room for the video in the model's context of "
         f"{context} tokens; {way}"
+    )
+
+
+def check_text_alone(context: int, text: int, max_new_tokens: int) -> None:
+    """Check that a question without a video and its answer fit into the context."""
+    left = context - text
+    if left >= max_new_tokens:
+        return
+    ways = [f"lower --max-new-tokens ({max_new_tokens}) to {left}"] if left > 0 else []
+    raise ContextError(
+        f"the question has {text} tokens, which with its answer is longer than the model's context "
+        f"of {context} tokens; {', or '.join([*ways, 'shorten it'])}"
     )
 
 

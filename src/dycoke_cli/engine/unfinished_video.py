@@ -91,7 +91,7 @@ class UnfinishedVideo:
             self._files.path(self._key).unlink()
 
     def _give_up(self, error: OutputError) -> None:
-        self.problem = f"an interrupted run would read this video from its beginning: {error}"
+        self.problem = f"an interrupted run would read this video from its beginning; {error}"
 
 
 def _named(read: ReadSoFar) -> Tensors:

@@ -116,15 +116,6 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
     engine.count("add", "batches_total")
     first, loaded = batch[0], engine.load()
     ask, generation = first.ask, first.ask.request.generation
-    if first.video is None:
-        on_text = partial(_send_text, first) if first.streams else None
-        answer = ask_without_video(loaded, ask.question, ask.history, generation, on_text)
-        _finish(engine, first, answer, 0.0 if answer.refused else _seconds_of_each([answer]))
-        return
-    if not _is_encoded_for(engine, first):
-        return
-    sessions = [_session(one) for one in batch]
-    session = sessions[0]
 
     def on_progress(stage: str, done: int, total: int) -> None:  # called at every token
         if all(one.is_cancelled for one in batch):
@@ -132,6 +123,22 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
         for one in batch:
             one.send(Progress(stage, done, total))
 
+    if first.video is None:
+        on_text = partial(_send_text, first) if first.streams else None
+        answer = ask_without_video(
+            loaded,
+            ask.question,
+            ask.history,
+            generation,
+            on_text,
+            on_token=lambda done: on_progress("decode", done, generation.max_new_tokens),
+        )
+        _finish(engine, first, answer, 0.0 if answer.refused else _seconds_of_each([answer]))
+        return
+    if not _is_encoded_for(engine, first):
+        return
+    sessions = [_session(one) for one in batch]
+    session = sessions[0]
     for one in sessions:
         one.on_progress = on_progress
     if first.work is not None:

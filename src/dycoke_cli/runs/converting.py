@@ -38,6 +38,8 @@ def read_answers(path: Path, schema_of: SchemaOf) -> tuple[Lines, list[Field] | 
     name = display_name(path)
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(f"{name} doesn't exist: check the spelling and the folder") from error
     except OSError as error:
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
     columns: list[Field] | None = None

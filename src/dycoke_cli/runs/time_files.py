@@ -315,7 +315,8 @@ class TimeFiles:
     def refusal(self) -> UsageError:
         """Why answers about whole videos can't be written."""
         return UsageError(
-            f"{self.flag} {short_name(self.out)} is for times: add --when, or --every 30s"
+            f"{self.flag} {short_name(self.out)} is for times: add --when, or --every 30s; "
+            "`> FILE` keeps an answer, and `dycoke batch VIDEO QUESTION --out FILE.csv` a table"
         )
 
     def path(self, video: Footage) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.ask import Answered, Ask, Failed, Seen
+from dycoke_cli.engine.context import ONE_FRAME
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.loop.checking import probability_of_yes
@@ -222,7 +223,8 @@ def _warnings(answers: Sequence[Answer]) -> tuple[str, ...]:
     """Those of all parts, of which some may be damaged; one of those that differ by numbers."""
     found: dict[str, str] = {}
     for warning in (warning for answer in answers for warning in answer.warnings):
-        found.setdefault(re.sub(r"\d+", "", warning), warning)
+        if warning != ONE_FRAME:  # that is how long a window is, and no motion is asked for
+            found.setdefault(re.sub(r"\d+", "", warning), warning)
     return tuple(found.values())
 
 

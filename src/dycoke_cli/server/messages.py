@@ -87,7 +87,7 @@ def turns_of(
     """
     messages = [*messages]
     if not 1 <= len(messages) <= _MOST_MESSAGES:
-        raise Refused(400, f"messages must be from 1 to {_MOST_MESSAGES}")
+        raise Refused(400, f"there must be 1 to {_MOST_MESSAGES} messages")
     videos: list[VideoPart] = []
     turns: Turns = [*held]
     before, between = "", "\n"

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 
 from dycoke_cli.errors import (
+    ContextError,
     DycokeError,
     ModelError,
     OutOfMemoryError,
@@ -20,6 +21,7 @@ from dycoke_cli.errors import (
 from dycoke_cli.models.explaining import explain
 
 _STATUS: dict[type[DycokeError], int] = {
+    ContextError: 400,
     UsageError: 400,
     VideoError: 400,
     ModelError: 503,
@@ -40,7 +42,7 @@ KEYS = {
     "max_new_tokens": "max_tokens",  # as OpenAI calls it
 }
 """Keys of a request in place of flags of the commands, and of names of the options."""
-_COMMAND = "`dycoke "
+_OF_SERVER = re.compile(rf"`dycoke |DYCOKE_|(?:^|\s)/\w|{_FLAG.pattern}")
 
 
 class Refused(Exception):
@@ -92,18 +94,21 @@ def refused(error: BaseException, keys: Mapping[str, str] = KEYS) -> Refused:
         logging.getLogger(__name__).error("a request failed: %s", reason)
         return Refused(503, "the server has no room for the video; come back later", "no_room")
     if (status := _STATUS.get(type(reason))) is not None:
-        sentence = _in_keys(str(reason), keys)
+        sentence = in_keys(str(reason), keys)
         about = _ABOUT.match(sentence) if isinstance(reason, UsageError) else None
-        return Refused(status, sentence, reason.code, parameter=about[1] if about else None)
+        code = "context_length_exceeded" if isinstance(reason, ContextError) else reason.code
+        return Refused(status, sentence, code, parameter=about[1] if about else None)
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Refused(500, "something went wrong; the server's log has it", "failed")
 
 
-def _in_keys(sentence: str, keys: Mapping[str, str]) -> str:
-    """A sentence with keys of a request, and without advice about a command."""
+def in_keys(sentence: str, keys: Mapping[str, str] = KEYS) -> str:
+    """A sentence with keys of a request, and without what only concerns who runs the server.
+
+    That is advice about commands and the environment, and paths of files.
+    """
     first, *advice = _NAME.sub(lambda name: keys.get(name[0], name[0]), sentence).split("; ")
-    kept = [one for one in advice if _COMMAND not in one and not _FLAG.search(one)]
-    return "; ".join([first, *kept])
+    return "; ".join([first, *(one for one in advice if not _OF_SERVER.search(one))])
 
 
 def gone() -> Refused:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from dycoke_cli.answer.answer import Answer, TokenLogprob
 from dycoke_cli.answer.json_schema import ABSENT, Absent, to_dict
 from dycoke_cli.server.parsed_answer import NumberedCall, ParsedAnswer
+from dycoke_cli.server.refused import in_keys
 from dycoke_cli.unicode import to_json
 
 DONE = b"data: [DONE]\n\n"
@@ -86,7 +87,8 @@ def usage(answers: Sequence[Answer]) -> dict[str, Any]:
         answers: to one prompt, at least one.
     """
     first = answers[0]
-    warnings = [*dict.fromkeys(warning for answer in answers for warning in answer.warnings)]
+    sentences = (warning for answer in answers for warning in answer.warnings)
+    warnings = [*dict.fromkeys(map(in_keys, sentences))]
     if first.refused:
         own: dict[str, Any] = {"method": first.method, "warnings": warnings}
         return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "dycoke": own}

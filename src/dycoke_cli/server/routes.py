@@ -113,7 +113,10 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
         sentence, code = str(error.detail).lower(), "usage"
         if error.status_code == HTTPStatus.NOT_FOUND:
             code = "not_found"
-            sentence = f"there is no {path}; the base URL of this server is {http.base_url}v1"
+            sentence = (
+                f"there is no {path}; the base URL of this server is {http.base_url}v1, with "
+                "/chat/completions, /responses and /models"
+            )
         elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             code = "method_not_allowed"
             sentence = f"{path} takes {headers['Allow']}, not {http.method}"

@@ -273,7 +273,7 @@ def check_folder_name(path: Path, flag: str) -> None:
     """Check that a name isn't that of a file, where a folder is made."""
     if path.suffix.lower() in _FILES and not path.is_dir():
         raise UsageError(
-            f"{flag} {short_name(path)}: it is a folder; name one, as in {flag} "
+            f"{flag} {short_name(path)}: name a folder, as in {flag} "
             f"{short_name(path.with_suffix(''))}"
         )
 

@@ -317,7 +317,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
         (("--format", "csv", "--key", "x,x"), "give one key or two"),
         (("--format", "csv", "--key", "x,"), "give one key or two"),
         (("--prompt", " "), "--prompt is empty"),
-        (("--out-dir", "b.json"), "it is a folder"),
+        (("--out-dir", "b.json"), "name a folder"),
         (("--max-words", "0"), "--max-words"),
         (("--method", "v-cast", "--max-tokens", "9"), "and --max-tokens reads it in windows"),
     ],

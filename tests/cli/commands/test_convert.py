@@ -229,7 +229,7 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ((empty, new), 2, "e.jsonl has no answers yet"),
         ((notes, new), 2, "n.csv, line 1: that isn't an answer of dycoke"),
         ((wrong, new), 2, "w.csv, line 3: that isn't a value of margin"),
-        ((tmp_path / "none.jsonl", new), 2, "none.jsonl can't be read (No such file"),
+        ((tmp_path / "none.jsonl", new), 2, "none.jsonl doesn't exist"),
         ((answers, tmp_path / "no" / "a.csv"), 6, "there is no folder"),
         ((answers, new, "--fields", "nothing"), 2, "no key 'nothing'"),
         ((answers, tmp_path / "b.jsonl", "--fields", "id"), 2, "leave them out, or .jsonl"),

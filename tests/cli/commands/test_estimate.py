@@ -55,6 +55,8 @@ def test_one_table_with_a_total(costs: list[VideoCost], width: int) -> None:
     assert "Fits main memory (8 GB)." in text
     assert "… 5 more" in text
     assert sum("10 min" in line for line in lines) == 20
+    # Names differ at their ends.
+    assert all(any(f"clip {number}.mp4" in line for line in lines) for number in range(20))
     assert ("Tokens" in text) == (width >= 80)
 
 

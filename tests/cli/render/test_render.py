@@ -248,6 +248,10 @@ def test_panel_speaks_of_ttm_only_where_it_was(method: dict[str, Any]) -> None:
             {"tokens": UNPRUNED},
             "53 % of visual tokens dropped; LLM FLOPs −58 % (paper's formula).",
         ),
+        (  # the prompt was read twice, to choose by its attention
+            {"tokens": UNPRUNED, "flops": {"prefill": 42e12, "decode": 1.35e12}},
+            "53 % of visual tokens dropped; LLM FLOPs +5 % (paper's formula).",
+        ),
         (
             {"tokens": {"visual_kept": 6272}, "method": {"name": "random"}},
             "Decode attends to 18 % of them (14 % in pruned layers); LLM FLOPs −58 % (paper's "

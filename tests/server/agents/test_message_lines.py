@@ -34,6 +34,7 @@ def read(*lines: str | bytes) -> tuple[list[str], list[JSONRPCError]]:
         (CALL % r'"\ud800"', 7, "isn't one of JSON-RPC 2.0: Invalid JSON"),
         (CALL % "", 7, "isn't one of JSON-RPC 2.0: Invalid JSON"),
         (CALL % LARGE, 7, "can't be read: it is larger than"),
+        ("{bad json", None, "isn't one of JSON-RPC 2.0: Invalid JSON"),
         (CALL % ("[" + "1," * 20_000 + "1]"), 7, "can't be read: it has more than 20,000 values"),
         (CALL % ("[" * 81 + "]" * 81), 7, "can't be read: it is nested more than 80 deep"),
         ('{"method":"a","id":"b c","params":{"a":"\\ud800","id":3}}', "b c", "isn't one"),
@@ -50,7 +51,8 @@ def test_what_is_no_message_has_a_reply(
     sound = CALL % '"é"'
     messages, [reply] = read(sound, line, "", sound)
     assert [message.strip() for message in messages] == [sound, sound]
-    assert (reply.id, reply.error.code) == (number, -32600)
+    code = -32700 if "Invalid JSON" in reply.error.message else -32600
+    assert (reply.id, reply.error.code) == (number, code)
     assert f"the message {sentence}" in reply.error.message
     json.loads(reply.model_dump_json())
 
@@ -90,5 +92,5 @@ def test_the_server_goes_on_behind_a_line_that_is_none(monkeypatch: pytest.Monke
     anyio.run(make_mcp_server(tools, "a folder").run_stdio_async)
     replies = {reply["id"]: reply for reply in map(json.loads, taken.getvalue().splitlines())}
     assert replies.keys() == {0, 7, 8}
-    assert replies[7]["error"]["code"] == -32600
+    assert replies[7]["error"]["code"] == -32700
     assert "result" in replies[8]

@@ -244,9 +244,16 @@ def batch(
             raise times.refusal()
         times.check(videos, request.sampling, request.limits, resumes=True)
         times.make_folder()
-    lines = Lines(fields, as_csv or is_table, request.generation, parts=of_parts, times=parts.when)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
+        lines = Lines(
+            fields,
+            as_csv or is_table,
+            request.generation,
+            parts=of_parts,
+            times=parts.when,
+            clear=view.stop,
+        )
         if model.named is None and remote is None:
             view.note(BUNDLED_NOTE)
         for sentence in inputs.notes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -30,6 +31,7 @@ class Lines:
         generation: options or fields of the answers, which by default are columns.
         parts: whether parts of videos are asked about: start and end are columns by default.
         times: whether their times are searched: the answer, which they are, is a column too.
+        clear: removes the progress display from the terminal that a line is written to.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Lines:
         *,
         parts: bool = False,
         times: bool = False,
+        clear: Callable[[], None] = lambda: None,
     ) -> None:
+        self._clear = clear
         self.fields = [] if fields is None else parse_fields(fields)
         if as_csv and fields is None:
             self.fields = table_fields(generation, times=times)
@@ -62,6 +66,8 @@ class Lines:
 
     def add(self, outcome: Outcome) -> None:
         """Write a line."""
+        if sys.stdout.isatty():
+            self._clear()
         if not self.fields:
             output.write_json(outcome.line)
             return

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -20,6 +19,7 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import eval_flags, options, request_flags, row_flags
 from dycoke_cli.cli.flags.question_input import collect
 from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.render.figures import headed, with_texts
 from dycoke_cli.cli.render.units import Quantity, column, count, counted, seconds, share, size
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
@@ -200,10 +200,7 @@ def tables(report: BenchReport) -> Group:
 
 
 def _table(rows: Sequence[TimedRow], columns: Sequence[_Column]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("Method", overflow="fold")
-    for heading, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = with_texts(headed("Method", *(heading for heading, _ in columns)), ("Method",))
     base = next(row for row in rows if row.changed is None)  # only the baseline has no changes
     texts = zip(*(column([cell(row, base) for row in rows]) for _, cell in columns), strict=True)
     for row, cells in zip(rows, texts, strict=True):

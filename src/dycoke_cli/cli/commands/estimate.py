@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,7 @@ from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.estimate_flags import memory_of
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.render.figures import headed
 from dycoke_cli.cli.render.units import (
     Quantity,
     column,
@@ -157,12 +159,9 @@ def _table(estimated: Cost) -> Group:
     """Table of the cost with and without compression."""
     tokens, memory, compute = estimated.tokens, estimated.bytes, estimated.flops
     method = restore(estimated.method)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    for _ in range(3):
-        table.add_column(justify="right", no_wrap=True)
+    table = headed("", "baseline", method.title, "ratio")
+    table.columns[0].justify = "left"
     parameters = " ".join(symbols(method, tokens.visual_kept))
-    table.add_row("", "baseline", method.title, "ratio")
     rows: list[tuple[str, float, float, Callable[[float], str | Quantity]]] = [
         ("Visual tokens at prefill", tokens.visual, tokens.visual_kept, count),
         ("Visual tokens attended per step", tokens.visual, tokens.visual_read_per_step, count),
@@ -280,8 +279,8 @@ def costs_table(found: Sequence[VideoCost], width: int) -> Group:
     worst = max((one.cost for one in found), key=lambda cost: cost.bytes.peak)
     length, tokens = sum(one.length_s for one in found), sum(one.tokens for one in found)
     files = counted(len(found), "file")
-    table.add_column("File", files, no_wrap=True, overflow="ellipsis", max_width=width - 26)
-    rows = [[Text(display_name(one.name)) for one in found]]
+    table.add_column("File", files, no_wrap=True)
+    rows = [[Text(_end_of(display_name(one.name), width - 26)) for one in found]]
 
     def add(heading: str, footer: str, cells: Iterable[str]) -> None:
         table.add_column(heading, footer, justify="right", no_wrap=True)
@@ -312,6 +311,15 @@ def costs_table(found: Sequence[VideoCost], width: int) -> Group:
         f"1 to {count(worst.max_new_tokens)} tokens, without loading the model and reading files."
     )
     return Group(table, *map(Text, sentences), Text(notes, style="dim"))
+
+
+def _end_of(name: str, width: int) -> str:
+    """The end of a name, by which the files of a camera differ, in so many columns."""
+    shown = name
+    while cell_len(shown) > width:
+        name = name[1:]
+        shown = f"…{name}"
+    return shown
 
 
 def _range(found: Sequence[VideoCost]) -> str:

@@ -160,7 +160,8 @@ def _has(model: ListedModel, words: Sequence[str]) -> bool:
 
 
 def _nothing_found(words: Sequence[str]) -> str:
-    near = closest(words[0], [str(each.name) for each in app.registered_commands])
+    commands = [str(each.name) for each in app.registered_commands]
+    near = "pull" if words[0] in ("download", "get", "install") else closest(words[0], commands)
     hint = f"did you mean `dycoke models {near}`?" if near else "`dycoke models --all` lists all"
     return f"no model that fits what was given has {' '.join(words)!r} in its name or note; {hint}"
 

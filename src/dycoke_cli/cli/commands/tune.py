@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
@@ -20,6 +18,7 @@ from dycoke_cli.cli.flags import options, request_flags, row_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import OptionFlags
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.cli.render.figures import headed, with_texts
 from dycoke_cli.cli.render.units import seconds
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
@@ -235,10 +234,8 @@ def _questions(path: Path) -> tuple[str, ...]:
 
 def table(report: TuneReport) -> Group:
     """Table of the remaining settings, cheapest first, with the choice and the guards."""
-    rows = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    rows.add_column("Setting", overflow="fold")
-    for heading in ("Tokens", "Time", "Divergence", "Agreement", "Tested", "95 %"):
-        rows.add_column(heading, justify="right", no_wrap=True)
+    figures = ("Tokens", "Time", "Divergence", "Agreement", "Tested", "95 %")
+    rows = with_texts(headed("Setting", *figures), ("Setting",))
     rows.add_row("none", "100 %", seconds(report.baseline_seconds), "", "", "", "")
     for row in report.rows:
         mark = " ←" if row.chosen else ("" if row.on_frontier else " ·")

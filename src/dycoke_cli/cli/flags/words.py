@@ -15,6 +15,7 @@ from dycoke_cli.video.file_names import STDIN, is_picture, is_video
 
 _BARE = re.compile(r"[\w@%+=:,./-]+")
 _NUMBER = re.compile(r"(^|\s)\d+\.\d+$")
+_MOST_WORDS = 12  # of a file name that is split
 _EXPANDED = re.compile(r'["$`\\!]')
 
 
@@ -24,6 +25,8 @@ def apart(words: Sequence[str]) -> tuple[list[str], str | None]:
     A quoted question may be anywhere. An unquoted one is all words after the videos, or all words
     before a single video. A file name is never a question.
     """
+    if (name := _split_name(words)) is not None:
+        raise UsageError(f"{name} has spaces in its name: put it in quotes, as in {quoted(name)}")
     texts = _in_quotes(words)
     if len(texts) > 1:
         raise UsageError(
@@ -44,6 +47,16 @@ def apart(words: Sequence[str]) -> tuple[list[str], str | None]:
             f"the question can't be told from the videos in {' '.join(words)}: put it in quotes"
         )
     return videos, " ".join(question) if question else None
+
+
+def _split_name(words: Sequence[str]) -> str | None:
+    """An existing file whose name a shell has split at its spaces; None without one."""
+    for start, word in enumerate(words):
+        for stop in range(start + 2, min(len(words), start + _MOST_WORDS) + 1):
+            name = " ".join(words[start:stop])
+            if not _exists(word) and os.path.lexists(name):
+                return name
+    return None
 
 
 def _in_quotes(words: Sequence[str]) -> list[str]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.cli.render.figures import FigureTable
 from dycoke_cli.cli.render.typed_choice import likelihood
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
 from dycoke_cli.unicode import one_line
@@ -56,13 +56,13 @@ _FIGURES: tuple[
 )
 
 
-def comparison(compressed: Answer, uncompressed: Answer) -> Table:
+def comparison(compressed: Answer, uncompressed: Answer) -> FigureTable:
     """Table of both answers and their costs, with ratios."""
     # The second answer reused the encoded video; its costs are compared as if it hadn't.
     shared = not uncompressed.seconds.vision
     if shared:
         uncompressed = _with_video(uncompressed, compressed)
-    table = Table(title=Text("With and without compression"), title_justify="left")
+    table = FigureTable(title=Text("With and without compression"), title_justify="left")
     table.add_column("")
     table.add_column(Text(one_line(compressed.method["name"])), ratio=1)
     table.add_column("baseline", ratio=1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel as Frame
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +16,9 @@ from dycoke_cli.cli.page import Page, Panel
 
 # Longer lines are hard to read; longer names are wrapped, so that one name doesn't widen a column.
 _WIDEST_PAGE, _WIDEST_NAME = 110, 28
+# Below it, texts stand under the names.
+_NARROW = 60
+_WORDS = re.compile(r'"[^"]*"|\S+')
 
 
 def help_page(page: Page) -> None:
@@ -27,8 +32,8 @@ def help_page(page: Page) -> None:
     if page.examples:
         console.print(Text("\nExamples:", style="bold"))
         for line in page.examples:
-            # Wrapped by the terminal, not by Rich, so that a long command line can be copied.
-            console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
+            # Not wrapped by Rich, so that a long command line can be copied.
+            console.print(Text(_command(line, width), style="cyan"), soft_wrap=True)
     for paragraph in page.details:
         console.print()
         console.print(paragraph)
@@ -37,15 +42,31 @@ def help_page(page: Page) -> None:
     names = (len(row.name) for panel in panels for row in panel.rows)
     widest = max((length for length in names if length <= _WIDEST_NAME), default=0)
     for panel in panels:
-        console.print(_frame(panel, widest))
+        console.print(_frame(panel, widest, width))
     if page.more:
         console.print(Text(page.more, style="dim"))
 
 
-def _frame(panel: Panel, widest: int) -> Frame:
+def _command(line: str, width: int) -> str:
+    """A command line, on a narrow terminal continued after words as a shell reads it."""
+    rows = [" "]
+    for word in _WORDS.findall(line):
+        if width < _NARROW and len(rows[-1]) + len(word) + 3 > width:  # a blank, and the mark
+            rows.append("   ")
+        rows[-1] += f" {word}"
+    return " \\\n".join(rows)
+
+
+def _frame(panel: Panel, widest: int, width: int) -> Frame:
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    table.add_column(style="cyan", width=widest, overflow="fold")
-    table.add_column(ratio=1)
-    for row in panel.rows:
-        table.add_row(Text(row.name), Text(row.help))
+    if width < _NARROW:
+        table.add_column(overflow="fold")
+        for row in panel.rows:
+            table.add_row(Text(row.name, style="cyan"))
+            table.add_row(Padding(Text(row.help), (0, 0, 0, 2)))
+    else:
+        table.add_column(style="cyan", width=widest, overflow="fold")
+        table.add_column(ratio=1)
+        for row in panel.rows:
+            table.add_row(Text(row.name), Text(row.help))
     return Frame(table, title=panel.title, title_align="left", border_style="dim")

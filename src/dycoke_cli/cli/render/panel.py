@@ -64,8 +64,9 @@ def saving(answer: Answer) -> str:
     if not effect:
         return "No visual tokens dropped."
     # `uncompressed` is the same formula for the same tokens without a method.
-    saved = 1 - (used.prefill + used.decode) / used.uncompressed
-    sentence = "; ".join([*effect, f"LLM FLOPs −{share(saved, 1)} (paper's formula)."])
+    change = (used.prefill + used.decode) / used.uncompressed - 1
+    flops = f"LLM FLOPs {'+' if change > 0 else '−'}{share(abs(change), 1)} (paper's formula)."
+    sentence = "; ".join([*effect, flops])
     return sentence[0].upper() + sentence[1:]
 
 

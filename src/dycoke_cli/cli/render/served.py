@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.cli.render.figures import FigureTable
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share
 from dycoke_cli.unicode import one_line
 
@@ -41,14 +41,14 @@ def served_line(answer: Answer, waited_s: float, more: str) -> str:
     return one_line(" · ".join([*parts, answer.model.name, f"{more} shows more"]))
 
 
-def figures(answer: Answer, waited_s: float) -> Table:
+def figures(answer: Answer, waited_s: float) -> FigureTable:
     """Table of all figures of an answer; a dash where the server doesn't report one.
 
     Args:
         waited_s: seconds until its end.
     """
     base = None if answer.compared_to is ABSENT else answer.compared_to
-    table = Table(title=Text(one_line(f"{answer.model.name} at {answer.model.server}")))
+    table = FigureTable(title=Text(one_line(f"{answer.model.name} at {answer.model.server}")))
     table.title_justify = "left"
     table.add_column("")
     table.add_column(Text(one_line(_method(answer))), ratio=1)

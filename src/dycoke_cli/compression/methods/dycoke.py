@@ -2,7 +2,7 @@
 
 Differs from the authors' code (github.com/KD-TAO/DyCoke, commit dd74634), to which
 `variant="published"` keeps, in stage 1: there, the last window of a multiple of 4 frames has no
-comparison with its first frame, so that 32 frames of 196 tokens keep 3,098 in place of 2,978 at
+comparison with its first frame, so that 32 frames of 196 tokens keep 3,098 in place of 2,960 at
 K = .7; an odd last frame is dropped whole; 4 frames or fewer fail; tokens of a compared frame
 stand in the order of their similarity, and positions are renumbered. In stage 2: attention is
 compared with that of the step before, and where it is alike, the step attends to all tokens;

@@ -14,6 +14,7 @@ from typing import IO
 
 from mcp.types import (
     INVALID_REQUEST,
+    PARSE_ERROR,
     ErrorData,
     JSONRPCError,
     RequestId,
@@ -25,6 +26,7 @@ from dycoke_cli.answer.json_schema import Bounds, BoundsError
 
 # A schema may have 1 MiB and 64 levels.
 _BOUNDS = Bounds(nbytes=(1 << 20) + (1 << 16), values=20_000, depth=80)
+_NO_JSON = "Invalid JSON"  # in pydantic's sentence
 # Of a line that isn't parsed: at both ends its id is sought, which is behind texts alone, or last.
 _ENDS_BYTES = 1024
 _TEXT = r'\s*"[^"\\\x00-\x1f]{0,200}"\s*'
@@ -51,7 +53,8 @@ class MessageLines(io.TextIOBase):
             while len(end) > _BOUNDS.nbytes and not end.endswith(b"\n"):
                 end = end[-_ENDS_BYTES:] + self._wire.readline(_BOUNDS.nbytes + 1)
             if fault := _fault(line):
-                error = ErrorData(code=INVALID_REQUEST, message=f"the message {fault}")
+                code = PARSE_ERROR if _NO_JSON in fault else INVALID_REQUEST
+                error = ErrorData(code=code, message=f"the message {fault}")
                 self._reply(JSONRPCError(jsonrpc="2.0", id=_id(line, end), error=error))
             elif line.strip():
                 return line.decode("utf-8", "replace")
