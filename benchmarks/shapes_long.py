@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +101,49 @@ def tables(data: Path) -> dict[str, str]:
             lines += answers_by_length(replace(one, base=IN_WINDOWS))
         lines.append(f"\n{footer(one)}")
         made[f"long-{one.header['name']}"] = "\n".join(lines)
+    if (file := data / f"seconds-long{SUFFIX}").is_file():
+        made["seconds-long"] = seconds_by_rule(file)
     return made
+
+
+def seconds_by_rule(file: Path) -> str:
+    """How long the first answer about a video takes by each rule: medians over videos, in seconds.
+
+    Lines have `seconds` by stage, of all frames and of those that `uniform` reads.
+    """
+    with lzma.open(file, "rt", encoding="utf-8") as lines:
+        header, *videos = map(json.loads, lines)
+    by_minutes = _by(videos, lambda one: _minutes(one["video"]))
+    *others, longest = by_minutes
+    stages = ("drawing", "vision", "selection", "answer")
+    rows = head("rule", *(f"{longest}: {stage}" for stage in stages), *(longest, *others[::-1]))
+    for rule in dict.fromkeys(one["row"] for one in videos[0]["lines"]):
+        cells = [_stages(video, rule) for video in by_minutes[longest]]
+        parts = [statistics.median(stage) for stage in zip(*cells, strict=True)]
+        sums = (
+            statistics.median(sum(_stages(video, rule)) for video in by_minutes[length])
+            for length in (longest, *others[::-1])
+        )
+        rows.append(line(rule, *(f"{value:.2f}" for value in (*parts, *sums))))
+    few = ", ".join(f"{len(of)} of {length}" for length, of in by_minutes.items())
+    return "\n".join(
+        [
+            f"Seconds of the first answer, medians over videos ({few}); a frame per second.\n",
+            *rows,
+            f"\n{header['name']}, {header['budget']} visual tokens, {header['model']['dtype']}. "
+            f"{header['machine']}, commit {header['commit']}.",
+        ]
+    )
+
+
+def _stages(video: Mapping[str, Any], rule: str) -> tuple[float, float, float, float]:
+    """Seconds of drawing the frames, of the tower, of the choice, and of the first answer."""
+    first = next(one for one in video["lines"] if one["row"] == rule)
+    taken = video["seconds"]
+    answer = first["prefill"] + first["decode"]
+    if rule == "uniform":
+        return taken["uniform, decode"], first["vision"], 0.0, answer
+    return taken["decode"], taken["vision"], taken[f"{rule}, selection"], answer
 
 
 def recall_by_length(one: Measured) -> list[str]:
