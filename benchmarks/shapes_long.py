@@ -3,7 +3,8 @@
 `python -m benchmarks.shapes_long` prints them, `--write` puts them into docs/data/tables. The
 answers about videos of 2 to 60 minutes at 512 tokens were measured by the command of this name, and
 those in windows of 16, 32 and 64 frames by `benchmarks.window_sizes`, at commit afec0c02; those of
-all rules with contiguous positions by `benchmarks.long_controls` at commit f49bb2af.
+all rules with contiguous positions by `benchmarks.long_controls` at commit f49bb2af, their seconds
+by `benchmarks.long_seconds` at commit 9a2a600b.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def tables(data: Path) -> dict[str, str]:
 
 
 def seconds_by_rule(file: Path) -> str:
-    """How long the first answer about a video takes by each rule: medians over videos, in seconds.
+    """How long the first answer about a video takes by each rule: means over videos, in seconds.
 
     Lines have `seconds` by stage, of all frames and of those that `uniform` reads.
     """
@@ -119,16 +120,18 @@ def seconds_by_rule(file: Path) -> str:
     rows = head("rule", *(f"{longest}: {stage}" for stage in stages), *(longest, *others[::-1]))
     for rule in dict.fromkeys(one["row"] for one in videos[0]["lines"]):
         cells = [_stages(video, rule) for video in by_minutes[longest]]
-        parts = [statistics.median(stage) for stage in zip(*cells, strict=True)]
+        parts = [statistics.fmean(stage) for stage in zip(*cells, strict=True)]
         sums = (
-            statistics.median(sum(_stages(video, rule)) for video in by_minutes[length])
+            statistics.fmean(sum(_stages(video, rule)) for video in by_minutes[length])
             for length in (longest, *others[::-1])
         )
         rows.append(line(rule, *(f"{value:.2f}" for value in (*parts, *sums))))
     few = ", ".join(f"{len(of)} of {length}" for length, of in by_minutes.items())
     return "\n".join(
         [
-            f"Seconds of the first answer, medians over videos ({few}); a frame per second.\n",
+            f"Seconds of the first answer, means over videos ({few}); a frame per second, drawn "
+            "while it is read. Frames that are alike are encoded once: few differ where the camera "
+            "is fixed.\n",
             *rows,
             f"\n{header['name']}, {header['budget']} visual tokens, {header['model']['dtype']}. "
             f"{header['machine']}, commit {header['commit']}.",

@@ -43,6 +43,28 @@ def test_tables_by_length_and_depth(tmp_path: Path) -> None:
     assert "24 videos (6 of 2 min, 6 of 10 min, 6 of 30 min, 6 of 60 min), 192 questions" in text
 
 
+def test_seconds_are_means_of_the_first_answer(tmp_path: Path) -> None:
+    """By hand: a stage of a rule, and the sum of all; `uniform` reads frames of its own."""
+    header = {"name": "shipped", "budget": 512, "model": {"dtype": "float32"}}
+    found: list[dict] = [{**header, "machine": "a machine", "commit": "abc1234"}]
+    by_length: dict[int, list[str]] = {}
+    for item in ShapesLong().items("test"):
+        minutes = round(ShapesLong().script(item.video).seconds / 60)
+        by_length.setdefault(minutes, []).append(item.video)
+    for first, videos in by_length.items():
+        for number, video in enumerate([*dict.fromkeys(videos)][:2]):
+            seconds = {"decode": 4.0, "vision": 2.0 + 2 * number, "uniform, decode": 0.5}
+            answer = {"prefill": 0.25, "decode": 0.25, "vision": 0.5}
+            said = [{"row": row, **answer} for row in ("uniform", "evs", "evs")]
+            taken = {**seconds, "evs, selection": float(first)}
+            found.append({"video": video, "seconds": taken, "lines": said})
+    text = "".join(f"{json.dumps(line)}\n" for line in found)
+    (tmp_path / "seconds-long.jsonl.xz").write_bytes(lzma.compress(text.encode()))
+    table = tables(tmp_path)["seconds-long"]
+    assert "| uniform | 0.50 | 0.50 | 0.00 | 0.50 | 1.50 | 1.50 | 1.50 | 1.50 |" in table
+    assert "| evs | 4.00 | 3.00 | 60.00 | 0.50 | 67.50 | 37.50 | 17.50 | 9.50 |" in table
+
+
 def test_the_kept_tables_are_those_of_the_data() -> None:
     for name, text in tables(DATA).items():
         assert csv_files(text, name) == kept_files(name)

@@ -178,3 +178,9 @@ def test_what_is_discarded_is_not_recalled():
 def test_an_unknown_method_gets_the_nearest_name():
     with pytest.raises(UsageError, match="did you mean dycoke"):
         create("dycok")
+
+
+def test_selections_of_sparsevlm_must_not_descend() -> None:
+    create("sparsevlm", first_layer=3, second_layer=3, third_layer=5)
+    with pytest.raises(UsageError, match="must not descend, not 5, 3"):
+        create("sparsevlm", first_layer=5, third_layer=3)

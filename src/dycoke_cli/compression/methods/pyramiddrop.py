@@ -51,7 +51,9 @@ class PyramidDrop(Method):
             budget=True,
         ),
     ] = 0.5
-    stages: Annotated[int, Param("Number of stages.", at_least=2)] = 4
+    stages: Annotated[
+        int, Param("Number of stages; one behind the last layer has no effect.", at_least=2)
+    ] = 4
     stage_layers: Annotated[
         int | None,
         Param(

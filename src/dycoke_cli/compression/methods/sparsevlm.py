@@ -10,6 +10,7 @@ from dycoke_cli.compression.base import LayerPruning, Method, bound_value, top
 from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.errors import UsageError
 from dycoke_cli.param import PUBLISHED_DEPTH, Param
 
 if TYPE_CHECKING:
@@ -80,9 +81,20 @@ class SparseVLM(Method):
     second_layer: Annotated[int | None, _first_layer(1)] = None
     third_layer: Annotated[int | None, _first_layer(2)] = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [one for one in self._layers() if one is not None]
+        if given != sorted(given):
+            raise UsageError(
+                "first_layer, second_layer and third_layer must not descend, not "
+                + ", ".join(map(str, given))
+            )
+
+    def _layers(self) -> tuple[int | None, int | None, int | None]:
+        return self.first_layer, self.second_layer, self.third_layer
+
     def inside(self) -> tuple[LayerPruning, ...]:
         """The three layers, and the selections before them."""
-        layers = (self.first_layer, self.second_layer, self.third_layer)
         return tuple(
             LayerPruning(
                 bound_value(layer),
@@ -91,7 +103,7 @@ class SparseVLM(Method):
                 left=partial(self._left, number),
                 queries=raters,
             )
-            for number, layer in enumerate(layers)
+            for number, layer in enumerate(self._layers())
         )
 
     def attended_tokens(self, kept: int) -> int:
