@@ -45,7 +45,7 @@ def test_what_was_streamed_before_a_failure_stays(monkeypatch: pytest.MonkeyPatc
     assert (run.code, run.out) == (5, "a red\n")
 
 
-@pytest.mark.parametrize("columns", [30, 40, 200])
+@pytest.mark.parametrize("columns", [22, 40, 200])
 def test_a_terminal_breaks_the_line_between_words(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,7 +57,7 @@ def test_a_terminal_breaks_the_line_between_words(
     failure.say(said)
     lines = capsys.readouterr().err.splitlines()
     assert " ".join(lines) == f"Error: {said}"
-    assert max(map(len, lines)) <= columns
+    assert max(map(len, lines)) <= max(columns, len("/a/long/name-of-a-clip.mp4"))
     assert (len(lines) > 1) == (columns < 90)
 
 

@@ -55,6 +55,7 @@ class Pretended:
 
     pause_s: float = 0.0  # before each word
     batches: list[list[str]] = field(default_factory=list)  # the questions of each call
+    words: list[str] = field(default_factory=list)  # of answers without a video
     histories: list[Any] = field(default_factory=list)  # of the first question of each call
     options: list[GenerationOptions] = field(default_factory=list)  # how each call was to generate
     read: list[int] = field(default_factory=list)  # frames of each video that was read
@@ -177,6 +178,7 @@ class Pretended:
     ) -> Answer:
         for number, word in enumerate(question.split(), 1):
             on_token(number)
+            self.words.append(word)
             if on_text is not None:
                 on_text(f"{word} ")
         return self.answer(question, BASELINE, ())

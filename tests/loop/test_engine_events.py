@@ -196,3 +196,4 @@ def test_a_question_without_a_video_that_is_cancelled_ends_at_the_next_token(
         pendings = engine.submit(asking.ask("one two three", videos=0), on_event=take, streams=True)
         asking.finish(engine, pendings)
     assert texts == ["one "]
+    assert asking.pretended.words == ["one"]
