@@ -265,7 +265,7 @@ def test_auto_counts_as_the_dtype_that_is_loaded(has, given, warned, monkeypatch
         ([*CLIPS, "--target", "2"], "--target must be above 0 and at most 1"),
         ([*CLIPS, "--minutes", "0"], "--minutes must be above 0"),
         ([*CLIPS, "--retain", "0.1"], "--retain is for --methods"),
-        ([*CLIPS, "--out", "a.jsonl"], "it is a folder; name one, as in --out a"),
+        ([*CLIPS, "--out", "a.jsonl"], "name a folder, as in --out a"),
         ([*CLIPS, "--questions", "nowhere.txt"], "--questions nowhere.txt can't be read"),
         ([*CLIPS, "--export", "--json"], "give one of them"),
         ([*CLIPS, "--random-weights"], "nothing to tune"),

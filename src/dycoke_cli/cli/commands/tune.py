@@ -19,7 +19,7 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import OptionFlags
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.figures import headed, with_texts
-from dycoke_cli.cli.render.units import seconds
+from dycoke_cli.cli.render.units import counted, seconds
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import one_line
@@ -257,8 +257,8 @@ def table(report: TuneReport) -> Group:
         rows,
         Text(),
         Text(
-            f"Chosen: {report.choice}, of {of} settings, on {on.videos} videos and "
-            f"{on.questions} questions; target {100 * report.target:g} %.",
+            f"Chosen: {report.choice}, of {of} settings, on {counted(on.videos, 'video')} "
+            f"and {counted(on.questions, 'question')}; target {100 * report.target:g} %.",
             style="bold",
         ),
         Text(
@@ -274,11 +274,13 @@ def _promise(promise: Any, ladder: tuple[str, ...]) -> str:
     if promise.threshold is not None:
         return (
             f"--guard {promise.alpha:g}: by {' → '.join(ladder)} → none, kept from a certainty of "
-            f"{promise.threshold:.4g} ({promise.videos} videos)."
+            f"{promise.threshold:.4g} ({counted(promise.videos, 'video')})."
         )
     why = (
-        f"{promise.missing} more videos are needed at least"
+        f"{counted(promise.missing, 'video')} more needed at least"
         if promise.missing
         else "too many answers changed"
     )
-    return f"--guard {promise.alpha:g} keeps all tokens: {why} ({promise.videos} videos)."
+    return (
+        f"--guard {promise.alpha:g} keeps all tokens: {why} ({counted(promise.videos, 'video')})."
+    )
