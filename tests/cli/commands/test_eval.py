@@ -202,7 +202,7 @@ def test_new_videos_of_a_seed(tmp_path: Path) -> None:
             ["samples", "--out", "a.csv"],
             2,
             "usage",
-            r"--out a.csv: it is a folder; name one, as in",
+            r"--out a.csv: name a folder, as in",
         ),
         (["samples", "--out", "/dev/null/x"], 6, "output_failed", r"can't be written.*--out"),
     ],
