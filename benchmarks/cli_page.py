@@ -84,7 +84,7 @@ def _table(panel: Panel) -> str:
 def exit_codes() -> list[tuple[int, str]]:
     """Every exit code with its meaning, ascending."""
     kinds = (kind for kind in vars(errors).values() if isinstance(kind, type))
-    codes = {kind.exit_code: _first_line(kind) for kind in kinds if issubclass(kind, DycokeError)}
+    codes = {kind.exit_code: _first_line(kind) for kind in kinds if "exit_code" in vars(kind)}
     codes |= {0: "Done; of a batch, all questions are answered.", **dict(_SIGNALS)}
     codes |= {DycokeError.exit_code: "Anything else; of a batch, some questions failed."}
     codes[Interrupted.exit_code] = _first_line(Interrupted)

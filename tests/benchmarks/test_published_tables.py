@@ -191,18 +191,21 @@ def test_readme_has_the_costs_of_the_three_models() -> None:
 
 
 def test_readme_has_the_seconds_of_the_table() -> None:
-    name = "speed-2-cores-of-amd-epyc-avx2"
-    seconds = {row[0]: row[7].split()[0] for row in read_table(name)}
+    name = "rules-2-cores-of-intel-xeon-amx-int8"
+    _, *rows = read_table(name)
+    seconds = {row[0]: row[4].split()[0] for row in rows}
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    all_three = seconds["custom CPU kernels, DyCoke before vision, int8"]
     assert (
-        f"{seconds['transformers baseline (SDPA)']} s with stock `transformers`, "
-        f"{seconds['stock kernels, DyCoke']} s with DyCoke, {all_three} s if tokens are merged "
-        "before the vision tower and weights are int8, too"
+        f"takes {seconds['transformers baseline (SDPA)']} s stock, "
+        f"{seconds['ttm (the default)']} s by default, {seconds['ttm before vision']} s merging "
+        f"before the vision tower, {seconds['fewer frames']} s with 8 whole frames"
     ) in readme
-    (commit,) = re.findall(r"one run at commit (\w+)", readme)
+    (commit,) = re.findall(r"three-training-seeds\), commit (\w+)\)", readme)
     (text,) = kept_files(name).values()
     assert f"Commit {commit}, " in text
+    hour = {row[0]: row[5] for row in read_table("seconds-long")[1:]}
+    few, pool = (round(float(hour[one]), 1) for one in ("uniform", "dycoke-plus in windows"))
+    assert f"An hour takes it {pool} s, 32 frames {few} s." in readme
 
 
 @pytest.mark.extended

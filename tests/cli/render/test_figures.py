@@ -49,3 +49,15 @@ def test_a_wide_one_has_a_table() -> None:
     head, _, first, *_ = shown(100).splitlines()
     assert head.split() == ["#", "Method", "Prefill", "Difference"]
     assert first.split() == ["1", "none", "2,345", "ms", "–"]
+
+
+def test_the_table_of_an_evaluation_fits_80_columns() -> None:
+    headings = ("#", "Method", "Accuracy, %", "Difference", "Changed", "Wrong→right", "Right→wrong")
+    table = with_texts(headed(*headings), ("Method",))
+    spec = "visionzip:retain=0.25:frames_by=question"
+    table.add_row("1", spec, "66.7 ± 15.3", "-24.2 ± 12.6", "11", "0", "8")
+    file = io.StringIO()
+    Console(file=file, width=80).print(table)
+    first, *_ = file.getvalue().splitlines()
+    assert all(heading in first for heading in headings)
+    assert "…" not in file.getvalue()

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dycoke_cli.unicode import shown
 
-_TEXT_WIDTH = 16
+_TEXT_WIDTH = 12
 """Least width of a column of texts, which wrap."""
 
 
