@@ -40,11 +40,13 @@ def check_context(
         return
     flags = ways_to_fit(clip, frames, method, lambda kept, shown: kept <= room)
     ways = [f"use {', or '.join(flags)}"] if flags else []
-    if (left := room + max_new_tokens - read) > 0:
-        ways.append(f"lower --max-new-tokens ({max_new_tokens}) to {left}")
+    left, lower = room + max_new_tokens - read, f"lower --max-new-tokens ({max_new_tokens})"
+    if left > 0:
+        ways.append(f"{lower} to {left}")
+    elif not flags:
+        ways.append(lower)
     if not flags:
-        lower = [] if left > 0 else [f"lower --max-new-tokens ({max_new_tokens})"]
-        ways += [*lower, "shorten the question"]
+        ways.append("shorten the question")
     what = f"{frames} frames"
     if others:
         what += f" and {others} tokens of other videos"

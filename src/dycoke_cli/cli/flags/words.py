@@ -52,9 +52,11 @@ def apart(words: Sequence[str]) -> tuple[list[str], str | None]:
 def _split_name(words: Sequence[str]) -> str | None:
     """An existing file whose name a shell has split at its spaces; None without one."""
     for start, word in enumerate(words):
+        if _exists(word):  # as most do where a shell has listed a folder
+            continue
         for stop in range(start + 2, min(len(words), start + _MOST_WORDS) + 1):
             name = " ".join(words[start:stop])
-            if not _exists(word) and os.path.lexists(name):
+            if os.path.lexists(name):
                 return name
     return None
 

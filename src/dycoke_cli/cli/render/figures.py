@@ -26,8 +26,8 @@ class FigureTable(Table):
         cells = [[*map(_text, column.cells)] for column in self.columns]
         # Columns have blanks beside them, and lines or blanks of the box between.
         needed = (sum(self.padding[1::2]) + 1) * len(cells) + (1 if self.show_edge else -1)
-        for column, texts in zip(self.columns, zip(headings, cells, strict=True), strict=True):
-            widest = max(text.cell_len for text in (texts[0], *texts[1]))
+        for column, heading, texts in zip(self.columns, headings, cells, strict=True):
+            widest = max(text.cell_len for text in (heading, *texts))
             needed += widest if column.no_wrap else min(widest, _TEXT_WIDTH)
         if needed <= options.max_width:
             yield from super().__rich_console__(console, options)
