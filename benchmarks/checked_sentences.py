@@ -8,8 +8,6 @@ themselves is left. `--ask` resumes; `--write` makes the table of the kept proba
 from __future__ import annotations
 
 import argparse
-import json
-import lzma
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -19,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cells import table_lines
-from benchmarks.json_lines import append_line, read_lines
+from benchmarks.json_lines import append_line, read_lines, write_compressed
 from benchmarks.kept_tables import keep
 from benchmarks.page import ROOT, machine
 from dycoke_cli.compression.method_specs import parse_spec
@@ -85,15 +83,12 @@ def ask(out: Path, split: Split, videos: int) -> None:
 def pack(lines: Path, split: Split, kept: Path = KEPT) -> None:
     """Keep the probabilities of a run, with what was asked and where."""
     header = {"split": split, "frames": FRAMES, "commit": running_commit(), "machine": machine()}
-    rows = [header, *read_lines(lines)]
-    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    kept.write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
+    write_compressed(kept, [header, *read_lines(lines)])
 
 
 def table(kept: Path = KEPT) -> str:
     """Markdown tables: by bound, and by what the sentences tell."""
-    with lzma.open(kept, "rt") as file:
-        header, *lines = map(json.loads, file)
+    header, *lines = read_lines(kept)
     asked_alone = [one for one in lines if one["method"] == METHODS[0]]
     ways = {
         "none": [one for one in asked_alone if one["shown"] == one["video"]],

@@ -35,7 +35,7 @@ import transformers
 from benchmarks.page import ROOT, put
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
-from benchmarks.speed.tables import OF_GPU_MEMORY, OF_GPU_SPEED
+from benchmarks.speed.tables import OF_GPU_MEMORY, OF_GPU_SPEED, page
 from dycoke_cli.version import running_commit
 
 CUDA_TESTS = (
@@ -71,7 +71,9 @@ class Plan:
     tokens: int = 64  # of an answer
     tests: tuple[str, ...] = ("-m", "cuda", "-rfs", *CUDA_TESTS)  # arguments of pytest
     # arguments of `benchmarks.serving`; its folder comes behind them
-    serving: tuple[str, ...] = ("--gpu", "--model", "llava-onevision-7b", "--write", "--out")
+    serving: tuple[str, ...] = (
+        "--server", "vllm", "--gpu", "--model", "llava-onevision-7b", "--write", "--out",
+    )  # fmt: skip
     # the same of `training.tests.first_steps`
     training: tuple[str, ...] = ("--device", "cuda", "--run")
     # the language model that it takes
@@ -141,12 +143,12 @@ def write(plan: Plan) -> None:
         return
     tests = _tests(plan)
     said = "The CUDA tests weren't run." if tests is None else f"CUDA tests: {tests['summary']}."
-    for name, stages, page in (
+    for name, stages, file in (
         ("gpu speed", OF_GPU_SPEED, "speed.md"),
         ("gpu memory", OF_GPU_MEMORY, "models.md"),
     ):
-        text = f"{course.page('{} frames', stages, heats)} {said}"
-        put(text, name, plan.pages / page)
+        text = f"{page(course.heat('gpu', 0), stages, heats)} {said}"
+        put(text, name, plan.pages / file)
         print(text, end="\n\n")
 
 

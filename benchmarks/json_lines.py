@@ -1,10 +1,14 @@
-"""Files of what was measured, one JSON object per line; a killed run may leave half a line."""
+"""Files of what was measured, one JSON object per line; a killed run may leave half a line.
+
+Those of docs/data are compressed with xz.
+"""
 
 from __future__ import annotations
 
 import json
+import lzma
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,18 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file, which need not be there; a line that was left half done is skipped."""
     if not file.exists():
         return
-    for line in file.read_text(encoding="utf-8").splitlines():
+    content = file.read_bytes()
+    for line in (lzma.decompress(content) if file.suffix == ".xz" else content).splitlines():
         try:
             yield json.loads(line)
         except json.JSONDecodeError:  # the end of a run that was killed
             continue
+
+
+def write_compressed(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write the objects in place of what the file has; the same ones make the same bytes."""
+    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+    file.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def append_line(file: Path, content: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.json_lines import write_compressed
 from benchmarks.page import ROOT
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.dataset import Item, Split
@@ -100,8 +101,7 @@ class RawAnswers:
         """Write the file of this table into the folder of its model, and return its path."""
         path = folder / self.header.name / f"{self.header.table}{SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self._lines())
-        path.write_bytes(lzma.compress(lines.encode(), preset=9 | lzma.PRESET_EXTREME))
+        write_compressed(path, self._lines())
         return path
 
     def _lines(self) -> Iterator[dict[str, Any]]:

@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from benchmarks.drawn import drawn
-from benchmarks.kept_tables import keep
+from benchmarks.drawn import SIDE, drawn
+from benchmarks.kept_tables import keep, name_here
 from benchmarks.page import where
 from benchmarks.peers.checkpoint import described
 from benchmarks.peers.environments import CHECKPOINT, READY, SET_UP, set_up
-from benchmarks.peers.kept import Kept
-from benchmarks.peers.runners.line import WARM_UP_FRAMES, WARM_UP_TOKENS, Task
+from benchmarks.peers.kept import Journal, keep_answers
+from benchmarks.peers.runners.line import WARM_UP_FRAMES, Answer, Task
 from benchmarks.peers.table import page
-from benchmarks.peers.turns import ROWS, ask, in_turns
+from benchmarks.peers.turns import ROWS, Row, ask, in_turns
 from benchmarks.speed.measuring import QUESTION
 from dycoke_cli.resources import usable_cpus
 
@@ -54,41 +55,48 @@ def main(
         _say(sentence)
     if environments is None:
         raise typer.Exit(bool(failed))
-    found = measure(environments.resolve(), frames, tokens, threads or usable_cpus(), runs, remark)
+    folder = environments.resolve()
+    if not (folder / CHECKPOINT / READY).exists():
+        raise SystemExit(f"{folder} has no checkpoint; `{SET_UP}` makes it")
+    under = {
+        "model": described(folder / CHECKPOINT),
+        "frames": frames,
+        "side": SIDE,
+        "tokens": tokens,
+        "threads": threads or usable_cpus(),
+        "where": where(),
+        "remark": remark,
+    }
+    answers, failures = measure(folder, under, runs)
+    if not answers:
+        raise SystemExit("nobody answered")
+    found = page(under, answers, failures)
+    print(found)
     if write:
-        keep(found, "peers")
-    else:
-        print(found)
+        name = name_here("peers")
+        keep(found, name)
+        keep_answers(name, under, answers, failures)
 
 
 def measure(
-    environments: Path, frames: int, tokens: int, threads: int, runs: int, remark: str
-) -> str:
-    """All rounds, as a table with its note."""
-    if not (environments / CHECKPOINT / READY).exists():
-        raise SystemExit(f"{environments} has no checkpoint; `{SET_UP}` makes it")
-    clip, shape, here = drawn(frames), described(environments / CHECKPOINT), where()
-    under = {"model": shape, "frames": frames, "tokens": tokens, "threads": threads}
-    kept = Kept(environments / "answers.jsonl", under | {"where": here})
+    environments: Path, under: Mapping[str, Any], runs: int
+) -> tuple[dict[str, list[Answer]], dict[str, str]]:
+    """All rounds: answers by row, and why a row has none."""
+    journal, clip = Journal(environments / "answers.jsonl", under), drawn(under["frames"])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.npy"
         np.save(file, clip.frames)
-        times = [*clip.timestamps_s]
-        task = Task("", str(file), times, QUESTION, tokens, threads)
-        answers, failed = in_turns(ROWS, runs, lambda row: ask(row, environments, task), kept, _say)
-    if not answers:
-        raise SystemExit("nobody answered")
-    _, height, width, _ = clip.frames.shape
-    said = [
-        f"{shape}; {frames} frames of {width} × {height}, {tokens} new tokens, greedy, {threads} "
-        f"thread{'s' * (threads > 1)}; rows that name no weights are float32 throughout (weights, "
-        "arithmetic, KV caches), the others as each program computes by default; "
-        f"{f'medians of {runs} runs' if runs > 1 else '1 run'}, in turns, each in a process of its "
-        f"own, warmed up with {WARM_UP_FRAMES} frames and {WARM_UP_TOKENS} tokens.",
-        remark,
-        here,
-    ]
-    return page(f"{frames} frames", answers, failed, " ".join(part for part in said if part))
+        given = str(file), [*clip.timestamps_s], QUESTION, under["tokens"], under["threads"]
+        task = Task("", *given)
+
+        def answer(row: Row) -> Answer:
+            return ask(row, environments, task)
+
+        answers, failed = in_turns(ROWS, runs, answer, journal, _say)
+    return (
+        {row.name: found for row, found in answers.items()},
+        {row.name: why for row, why in failed.items()},
+    )
 
 
 def _say(sentence: str) -> None:

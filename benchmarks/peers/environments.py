@@ -11,12 +11,13 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.page import ROOT
 from benchmarks.peers.checkpoint import write_checkpoint
+from dycoke_cli.instruction_sets import instructions
 
 CHECKPOINT, MODEL, READY = "checkpoint", "model", "ready"
 """What is in the folder, and in that of a peer; the last file says that nothing is missing."""
@@ -75,7 +76,8 @@ def _openvino(folder: Path, checkpoint: Path, run: Run) -> None:
 def _llama_cpp(folder: Path, checkpoint: Path, run: Run) -> None:
     # From source: for this processor, and llama.cpp's converter is nowhere else on the index.
     from_source = ["--no-binary", "llama-cpp-python", LLAMA_CPP_RELEASE]
-    run([*_pip(folder), "install", *from_source, "sentencepiece"])
+    built = ["--config-settings", f"cmake.args={';'.join(_cmake_arguments(instructions()))}"]
+    run([*_pip(folder), "install", *from_source, *built, "sentencepiece"])
     sources = folder / "sources"
     run([*_pip(folder), "download", "--no-deps", *from_source, "--dest", str(sources)])
     (packed,) = sources.glob("*.tar.gz")
@@ -93,6 +95,23 @@ def _llama_cpp(folder: Path, checkpoint: Path, run: Run) -> None:
     quantized = [str(made / weights / "model.gguf") for weights in (FLOAT32, INT4)]
     run([*python, "benchmarks.peers.runners.quantize_gguf", *quantized])
     (made / INT4 / "mmproj.gguf").hardlink_to(made / INT8 / "mmproj.gguf")
+
+
+def _cmake_arguments(has: Collection[str]) -> list[str]:
+    """Of llama.cpp's build: what this processor has, as `ONEDNN_MAX_CPU_ISA` limits all programs.
+
+    Without AMX: with it this release ends in an illegal instruction (a Xeon, Linux 6.18).
+    """
+    if "avx2" not in has:  # nothing of x86
+        return ["-DGGML_NATIVE=ON"]
+    wanted = {
+        "AVX512": "avx512_f", "AVX512_VBMI": "avx512_vnni", "AVX512_VNNI": "avx512_vnni",
+        "AVX512_BF16": "avx512_bf16",
+    }  # fmt: skip
+    return [
+        "-DGGML_NATIVE=OFF",
+        *(f"-DGGML_{name}={'ON' if needed in has else 'OFF'}" for name, needed in wanted.items()),
+    ]
 
 
 def _pip(folder: Path) -> list[str]:

@@ -1,17 +1,24 @@
-"""Answers that were measured, one JSON object per line: an interrupted run resumes with them."""
+"""Answers that were measured, one JSON object per line, and the tables that are made of them.
+
+An interrupted run resumes with them. Those behind the tables of docs/data are kept there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.json_lines import append_line, read_lines
+from benchmarks.json_lines import append_line, read_lines, write_compressed
 from benchmarks.peers.runners.line import Answer
+from benchmarks.peers.table import page
+from benchmarks.raw_answers import DATA, SUFFIX
+
+KEPT = DATA / f"peers{SUFFIX}"
 
 
-class Kept:
+class Journal:
     """A file that grows."""
 
     def __init__(self, file: Path, under: Mapping[str, Any]) -> None:
@@ -26,3 +33,46 @@ class Kept:
         """Write a line."""
         line = {"key": self._under | {"row": row}, "answer": asdict(answer)}
         append_line(self._file, line)
+
+
+def keep_answers(
+    name: str,
+    under: Mapping[str, Any],
+    answers: Mapping[str, Sequence[Answer]],
+    failed: Mapping[str, str],
+    file: Path = KEPT,
+) -> None:
+    """Put the answers of a table into the file, in place of what it had of that table.
+
+    Args:
+        under: what holds for all of them, as `page` takes it.
+        failed: why a row has none.
+    """
+    head = {"table": name, "under": dict(under), "failed": dict(failed)}
+    rows = [
+        {"table": name, "row": row, "answer": asdict(answer)}
+        for row, found in answers.items()
+        for answer in found
+    ]
+    others = [line for line in read_lines(file) if line["table"] != name]
+    write_compressed(file, sorted([*others, head, *rows], key=lambda line: line["table"]))
+
+
+def made_again(file: Path = KEPT) -> dict[str, str]:
+    """The text of each table, by its name."""
+    return {name: _made(lines) for name, lines in _by_table(read_lines(file)).items()}
+
+
+def _made(lines: Sequence[Mapping[str, Any]]) -> str:
+    head, *rows = lines
+    answers: dict[str, list[Answer]] = {}
+    for line in rows:
+        answers.setdefault(line["row"], []).append(Answer(**line["answer"]))
+    return page(head["under"], answers, head["failed"])
+
+
+def _by_table(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        tables.setdefault(line["table"], []).append(line)
+    return tables

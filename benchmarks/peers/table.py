@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from benchmarks.peers.runners.line import Answer
-from benchmarks.peers.turns import Row
+from benchmarks.peers.runners.line import WARM_UP_FRAMES, WARM_UP_TOKENS, Answer
 from benchmarks.speed.measured import Measured
 from benchmarks.speed.tables import table
 
@@ -14,34 +14,44 @@ VISUAL = "visual tokens at prefill"
 
 
 def page(
-    title: str,
-    answers: Mapping[Row, Sequence[Answer]],
-    failed: Mapping[Row, str],
-    said: str,
+    under: Mapping[str, Any], answers: Mapping[str, Sequence[Answer]], failed: Mapping[str, str]
 ) -> str:
     """The medians as Markdown, and the note below them.
 
     Args:
+        under: what holds for all: `model`, `frames`, `side`, `tokens`, `threads`, `where`, and
+            `remark`, which may be empty.
+        answers: by row.
         failed: why a row has none.
     """
     every = [answer for found in answers.values() for answer in found]
     known = all(answer.peak is not None for answer in every)
     stages = [stage for stage in (*STAGES, VISUAL) if known or not stage.startswith("peak")]
-    rounds = {row.name: [measured(answer) for answer in found] for row, found in answers.items()}
+    rounds = {row: [measured(answer) for answer in found] for row, found in answers.items()}
+    runs, threads = max(map(len, answers.values())), under["threads"]
     versions = dict.fromkeys(answer.version for answer in every)
     parts = [
-        f"{said} Other tokens of the prompt: {text_tokens(answers)}.",
+        f"{under['model']}; {under['frames']} frames of {under['side']} × {under['side']}, "
+        f"{under['tokens']} new tokens, greedy, {threads} thread{'s' * (threads > 1)}; rows that "
+        "name no weights are float32 throughout (weights, arithmetic, KV caches), the others as "
+        f"each program computes by default; {f'medians of {runs} runs' if runs > 1 else '1 run'}, "
+        f"in turns, each in a process of its own, warmed up with {WARM_UP_FRAMES} frames and "
+        f"{WARM_UP_TOKENS} tokens.",
+        under["remark"],
+        under["where"],
+        f"Other tokens of the prompt: {text_tokens(answers)}.",
         f"{'; '.join(versions)}.",
-        *(f"{row.name} {why.rstrip('.')}." for row, why in failed.items()),
+        *(f"{row} {why.rstrip('.')}." for row, why in failed.items()),
     ]
-    return f"{table(title, rounds, stages)}\n\n{' '.join(parts)}"
+    title = f"{under['frames']} frames"
+    return f"{table(title, rounds, stages)}\n\n{' '.join(part for part in parts if part)}"
 
 
-def text_tokens(answers: Mapping[Row, Sequence[Answer]]) -> str:
+def text_tokens(answers: Mapping[str, Sequence[Answer]]) -> str:
     """How many tokens of the prompt aren't the video's: one number, or one for each program."""
     counted: dict[int, dict[str, None]] = {}
     for row, found in answers.items():
-        program = row.name.partition(",")[0]
+        program = row.partition(",")[0]
         for answer in found:
             counted.setdefault(answer.text, {})[program] = None
     if len(counted) == 1:

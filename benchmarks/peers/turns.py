@@ -23,7 +23,7 @@ from benchmarks.peers.environments import (
     SET_UP,
     Peer,
 )
-from benchmarks.peers.kept import Kept
+from benchmarks.peers.kept import Journal
 from benchmarks.peers.runners.line import START, Answer, Task
 
 
@@ -68,14 +68,14 @@ def in_turns(
     rows: Sequence[Row],
     runs: int,
     ask: Callable[[Row], Answer],
-    kept: Kept,
+    journal: Journal,
     say: Callable[[str], None],
 ) -> tuple[dict[Row, list[Answer]], dict[Row, str]]:
     """The answers of each row that gave all of them, and why the others didn't.
 
     Each round begins with another row, so that none has always the same one before it.
     """
-    answers: dict[Row, list[Answer]] = {row: kept.of(row.name)[:runs] for row in rows}
+    answers: dict[Row, list[Answer]] = {row: journal.of(row.name)[:runs] for row in rows}
     failed: dict[Row, str] = {}
     for number in range(runs):
         begin = number % len(rows)
@@ -88,7 +88,7 @@ def in_turns(
                 failed[row] = str(error)
                 say(f"round {number + 1}, {row.name}: {error}")
                 continue
-            kept.add(row.name, answer)
+            journal.add(row.name, answer)
             answers[row].append(answer)
             say(f"round {number + 1}, {row.name}: {answer.total:.1f} s")
     return {row: found for row, found in answers.items() if row not in failed}, failed

@@ -9,6 +9,7 @@ measured doesn't count.
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,13 @@ from benchmarks.kept_tables import keep, name_here
 from benchmarks.page import ROOT, cores, where
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
+from benchmarks.speed.kept import keep_lines
 from benchmarks.speed.plots import write_plot
-from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_RULES, OF_WHOLE
+from benchmarks.speed.tables import OF_PART, page
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 
+TABLES = {"whole": "speed", "language": "language", "pruning": "pruning-{}", "rules": "rules"}
+"""Names of the kept tables of a part, without the machine; the model's is in one of them."""
 PICTURE = ROOT / "docs" / "speed.png"
 
 
@@ -71,23 +75,22 @@ def main(
     if dtype is None:
         dtype = "float32" if emulates_bfloat16(instructions()) else "bfloat16"
     course = Course(model, Journal(journal), tokens, where(), dtype)
-    of_whole, of_language, of_pruning, of_rules = (
-        {count: course.run(part, count, rounds, int8=int8) for count, rounds in heats}
+    of_part = {
+        part: {count: course.run(part, count, rounds, int8=int8) for count, rounds in heats}
         for part, heats in wanted.items()
-    )
-    for name, title, stages, heats in (
-        ("speed", "{} frames", OF_WHOLE, of_whole),
-        ("language", "{} frames, language model alone", OF_LANGUAGE, of_language),
-        (f"pruning-{model}", "{} frames", OF_PRUNING, of_pruning),
-        ("rules", "{} frames", OF_RULES, of_rules),
-    ):
-        if heats:
-            text = course.page(title, stages, heats)
-            print(text)
-            if write:
-                keep(text, name_here(name))
-    if write and len(of_whole) > 1:
-        write_plot(of_whole, cores(), PICTURE)
+    }
+    for part, heats in of_part.items():
+        if not heats:
+            continue
+        text = page(course.heat(part, 0), OF_PART[part], heats)
+        print(text)
+        if write:
+            name = name_here(TABLES[part].format(model))
+            keep(text, name)
+            lines = (course.lines(part, *heat, int8=int8) for heat in wanted[part])
+            keep_lines(name, chain.from_iterable(lines))
+    if write and len(of_part["whole"]) > 1:
+        write_plot(of_part["whole"], cores(), PICTURE)
 
 
 def _heat(text: str) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.drawn import drawn
@@ -11,7 +10,7 @@ from benchmarks.speed import contestants as who
 from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measuring import language, whole
-from benchmarks.speed.tables import Rounds, table
+from benchmarks.speed.tables import Rounds
 from dycoke_cli import VideoSession, load
 from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.generation import Stopwatch
@@ -66,7 +65,7 @@ class Course:
 
     def run(self, part: str, frames: int, rounds: int, *, int8: bool) -> Rounds:
         """All rounds of a heat, in turn; those that were measured before are taken as they are."""
-        heat, given = self._heat(part, frames), takes_part(part, frames, int8=int8)
+        heat, given = self.heat(part, frames), takes_part(part, frames, int8=int8)
         sessions: dict[int, VideoSession] = {}
         for number in range(rounds):
             for contestant in given:
@@ -94,28 +93,19 @@ class Course:
 
     def done(self, part: str, frames: int, rounds: int, *, int8: bool) -> Rounds | None:
         """All rounds of a heat, where all were measured before; None where one is missing."""
-        heat, given = self._heat(part, frames), takes_part(part, frames, int8=int8)
+        heat, given = self.heat(part, frames), takes_part(part, frames, int8=int8)
         found = {one.name: self._journal.rounds(heat, one)[:rounds] for one in given}
         enough = (len(found[one.name]) >= (1 if one.once else rounds) for one in given)
         return found if all(enough) else None
 
-    def page(self, title: str, stages: Sequence[str], heats: Mapping[int, Rounds]) -> str:
-        """The tables of some heats, and how they were measured."""
-        tables, few = [], {}
-        for count, heat in heats.items():
-            rounds = max(map(len, heat.values()))
-            counted = f"{rounds} runs" if rounds > 1 else "1 run"
-            tables.append(table(f"{title.format(count)}, {counted}", heat, stages))
-            few |= {name: None for name, found in heat.items() if len(found) < rounds}
-        once = f" (1 run of {'; '.join(few)})" if few else ""
-        weights = "random" if self._name in published_names() else "its own"
-        said = (
-            f"`{self._name}`, {weights} weights in {self._dtype}, {self._tokens} new tokens, "
-            f"medians, configurations interleaved in one process{once}. {self._where}"
-        )
-        return "\n\n".join([*tables, said])
+    def lines(self, part: str, frames: int, rounds: int, *, int8: bool) -> list[dict[str, Any]]:
+        """Those of the journal that `run` returns."""
+        heat = self.heat(part, frames)
+        given = takes_part(part, frames, int8=int8)
+        return [line for one in given for line in self._journal.lines(heat, one)[:rounds]]
 
-    def _heat(self, part: str, frames: int) -> Heat:
+    def heat(self, part: str, frames: int) -> Heat:
+        """What is measured of so many frames, and where."""
         return Heat(self._name, part, frames, self._tokens, self._where, self._dtype)
 
     def _model(self, contestant: Contestant, frames: int, tokens: int) -> LoadedModel:

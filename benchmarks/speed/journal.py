@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.speed.contestants import Contestant
@@ -31,9 +32,13 @@ class Journal:
 
     def rounds(self, heat: Heat, contestant: Contestant) -> list[Measured]:
         """What was measured of a contestant, in order."""
+        return [Measured(**line["measured"]) for line in self.lines(heat, contestant)]
+
+    def lines(self, heat: Heat, contestant: Contestant) -> list[dict[str, Any]]:
+        """The same as it is in the file."""
         name = {**asdict(heat), "contestant": contestant.name}
         return [
-            Measured(**line["measured"])
+            line
             for line in self._lines
             if all(line.get(key) == value for key, value in name.items())
         ]

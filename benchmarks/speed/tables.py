@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.cells import head, line
+from benchmarks.speed.journal import Heat
 from benchmarks.speed.measured import Measured
+from dycoke_cli.models.catalog import published_names
 
 Rounds = Mapping[str, Sequence[Measured]]
 Figure = Callable[[Measured], float]
@@ -52,8 +54,32 @@ OF_GPU_SPEED = (
 OF_GPU_MEMORY = (PEAK, "peak with weights", "visual tokens at prefill")
 OF_RULES = ("vision", "prefill", "TPOT", "end to end", "visual tokens at prefill")
 OF_PRUNING = ("loading", "TPOT", "bandwidth", "visual tokens at prefill")
+OF_PART = {"whole": OF_WHOLE, "language": OF_LANGUAGE, "pruning": OF_PRUNING, "rules": OF_RULES}
+"""Columns of the tables of a part, as heats name it."""
 # More is better, or nothing is: no ratio.
 BARE = ("processor", "bandwidth", "visual tokens at prefill")
+
+
+def page(about: Heat, stages: Sequence[str], heats: Mapping[int, Rounds]) -> str:
+    """A table for each number of frames, and how they were measured.
+
+    Args:
+        about: one of the heats.
+    """
+    tables, few = [], {}
+    alone = ", language model alone" if about.part == "language" else ""
+    for count, heat in heats.items():
+        rounds = max(map(len, heat.values()))
+        counted = f"{rounds} runs" if rounds > 1 else "1 run"
+        tables.append(table(f"{count} frames{alone}, {counted}", heat, stages))
+        few |= {name: None for name, found in heat.items() if len(found) < rounds}
+    once = f" (1 run of {'; '.join(few)})" if few else ""
+    weights = "random" if about.model in published_names() else "its own"
+    said = (
+        f"`{about.model}`, {weights} weights in {about.dtype}, {about.tokens} new tokens, "
+        f"medians, configurations interleaved in one process{once}. {about.where}"
+    )
+    return "\n\n".join([*tables, said])
 
 
 def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:

@@ -137,7 +137,7 @@ def test_tests_that_fail_or_that_dont_run_arent_done(
 @pytest.mark.parametrize(
     ("stage", "given"),
     [
-        ("vllm", "benchmarks.serving --gpu --model llava-onevision-7b --write --out"),
+        ("vllm", "benchmarks.serving --server vllm --gpu --model llava-onevision-7b --write --out"),
         ("smollm2", "training.tests.first_steps --device cuda --run"),
     ],
 )

@@ -12,6 +12,7 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from transformers import AutoModelForImageTextToText
 from typer import Typer
 from typer.testing import CliRunner
 
+from benchmarks.kept_tables import csv_files, kept_files, name_here
 from benchmarks.peers import __main__ as program
 from benchmarks.peers import environments
 from benchmarks.peers.checkpoint import configuration
 from benchmarks.peers.environments import LLAMA_CPP, OPENVINO_GENAI, PEERS, set_up
-from benchmarks.peers.kept import Kept
+from benchmarks.peers.kept import Journal, keep_answers, made_again
 from benchmarks.peers.runners import ours
 from benchmarks.peers.runners.line import Answer, Task, say
 from benchmarks.peers.turns import ROWS, FailedError, Row, ask, in_turns, parsed
@@ -44,25 +46,25 @@ def nothing(_: str) -> None:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path / "answers.jsonl", {"frames": 8})
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "answers.jsonl", {"frames": 8})
 
 
-def test_each_round_begins_with_another_row(kept: Kept) -> None:
+def test_each_round_begins_with_another_row(journal: Journal) -> None:
     asked = []
 
     def answer(row: Row) -> Answer:
         asked.append(row.name)
         return replace(ANSWER, total=len(asked))
 
-    answers, failed = in_turns((A, B, C), 4, answer, kept, nothing)
+    answers, failed = in_turns((A, B, C), 4, answer, journal, nothing)
     assert "".join(asked) == "abcbcacababc"
     assert [one.total for one in answers[B]] == [2, 4, 9, 11]
     assert [*answers] == [A, B, C]
     assert failed == {}
 
 
-def test_a_run_that_was_broken_off_goes_on(kept: Kept, tmp_path: Path) -> None:
+def test_a_run_that_was_broken_off_goes_on(journal: Journal, tmp_path: Path) -> None:
     asked = []
 
     def answer(row: Row) -> Answer:
@@ -72,14 +74,14 @@ def test_a_run_that_was_broken_off_goes_on(kept: Kept, tmp_path: Path) -> None:
         return replace(ANSWER, total=len(asked))
 
     with pytest.raises(KeyboardInterrupt):
-        in_turns((A, B, C), 2, answer, kept, nothing)
+        in_turns((A, B, C), 2, answer, journal, nothing)
     with (tmp_path / "answers.jsonl").open("a") as file:
         file.write('\n{"key": {"row"')
-    answers, _ = in_turns((A, B, C), 2, answer, kept, nothing)
+    answers, _ = in_turns((A, B, C), 2, answer, journal, nothing)
     assert "".join(asked) == "abcbcca"
     assert [[one.total for one in answers[row]] for row in (A, B, C)] == [[1, 7], [2, 4], [3, 6]]
-    assert kept.of("c") == answers[C]
-    assert Kept(tmp_path / "answers.jsonl", {"frames": 16}).of("a") == []
+    assert journal.of("c") == answers[C]
+    assert Journal(tmp_path / "answers.jsonl", {"frames": 16}).of("a") == []
 
 
 def test_the_line_is_found_among_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,12 +128,16 @@ def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(program, "ask", answer)
     monkeypatch.setattr(program, "keep", lambda text, name: kept.update({name: text}))
+    raw = tmp_path / "peers.jsonl.xz"
+    monkeypatch.setattr(program, "keep_answers", partial(keep_answers, file=raw))
     app = Typer()
     app.command()(program.main)
     options = ["--environments", str(tmp_path), "--frames", "4", "--threads", "1", "--runs", "2"]
     done = CliRunner().invoke(app, [*options, "--write", "--remark", "A busy machine."])
     assert done.exit_code == 0, done.output
-    text = kept["peers"]
+    [(name, text)] = kept.items()
+    assert name == name_here("peers")
+    assert made_again(raw) == kept, "the answers are kept, and make the same table"
     assert text.startswith("| 4 frames | vision, s |")
     assert all(text.count(f"| {row.name} |") == (row.peer is not LLAMA_CPP) for row in ROWS)
     assert "llama.cpp isn't set up here." in text
@@ -205,6 +211,34 @@ def test_the_set_up_makes_each_environment_once(tmp_path: Path, commands: list[l
     assert commands == []
 
 
+@pytest.mark.parametrize(
+    ("has", "given"),
+    [
+        ([], "-DGGML_NATIVE=ON"),
+        (
+            ["avx2"],
+            "-DGGML_NATIVE=OFF -DGGML_AVX512=OFF -DGGML_AVX512_VBMI=OFF -DGGML_AVX512_VNNI=OFF "
+            "-DGGML_AVX512_BF16=OFF",
+        ),
+        (
+            ["avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8"],
+            "-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON "
+            "-DGGML_AVX512_BF16=ON",
+        ),
+    ],
+)
+def test_llama_cpp_is_built_for_the_instruction_set_of_the_table(
+    has: list[str], given: str, tmp_path: Path, commands: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(environments, "instructions", lambda: has)
+    set_up(tmp_path / "all", 2)
+    [installed] = [c for c in commands if "install" in c and "sentencepiece" in c]
+    assert installed[installed.index("--config-settings") + 1] == (
+        f"cmake.args={given.replace(' ', ';')}"
+    )
+
+
 def test_the_checkpoint_has_a_billion_parameters() -> None:
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(configuration())
@@ -251,3 +285,8 @@ print(peak() - before)
         )
     )
     assert 80_000_000 < grown < 150_000_000
+
+
+def test_the_kept_tables_are_those_of_the_answers() -> None:
+    for name, text in made_again().items():
+        assert csv_files(text, name) == kept_files(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.drawn import drawn
+from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.speed import contestants, published
 from benchmarks.speed.__main__ import main
 from benchmarks.speed.alone import TEXT
 from benchmarks.speed.course import Course
-from benchmarks.speed.journal import Journal
+from benchmarks.speed.journal import Heat, Journal
+from benchmarks.speed.kept import keep_lines, made_again
 from benchmarks.speed.measured import Measured
 from benchmarks.speed.measuring import language, whole
 from dycoke_cli import DyCoke, VideoSession, load
@@ -135,3 +138,23 @@ def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
     a_quarter = ("fewer frames", "random", "stride, merged", "evs", "dycoke-plus")
     assert {kept[name] for name in a_quarter} == {kept["all tokens"] // 4}
     assert all(line["measured"]["token"] > 0 for line in lines)
+
+
+def test_the_kept_tables_are_those_of_the_measurements() -> None:
+    tables = made_again()
+    assert tables
+    for name, text in tables.items():
+        assert csv_files(text, name) == kept_files(name)
+
+
+def test_what_is_kept_takes_the_place_of_the_same_table(tmp_path: Path) -> None:
+    file, journal = tmp_path / "speed.jsonl.xz", Journal(tmp_path / "journal.jsonl")
+    heat = Heat("mini", "rules", 8, 4, "Here.", "float32")
+    for total in (3.0, 5.0):
+        journal.add(heat, contestants.PLAIN, replace(MEASURED, total=total))
+    keep_lines("rules-there", [], file)
+    keep_lines("rules-here", journal.lines(heat, contestants.PLAIN), file)
+    keep_lines("rules-here", journal.lines(heat, contestants.PLAIN)[:1], file)
+    assert [*made_again(file)] == ["rules-here"]
+    assert "| 8 frames, 1 run |" in made_again(file)["rules-here"]
+    assert "| 3 |" in made_again(file)["rules-here"]

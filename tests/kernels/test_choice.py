@@ -121,6 +121,8 @@ def seconds(
             (8, 64), ("128 tokens", "1 token from memory"), kernels, strict=True
         )
     )
+    if layer is given.get_output_embeddings():  # of a prompt it gets the last token
+        return one
     return total + (one if generates else 0)
 
 
@@ -141,11 +143,11 @@ def test_nothing_is_chosen_that_was_slower(
             # FBGEMM packs at each start.
             taken = {
                 Int8Linear: seconds(given, name, (one, one), timed),
-                FbgemmInt8Linear: 1.25 * seconds(given, name, (other, other), timed),
-                PairedInt8Linear: 1.25 * seconds(given, name, (one, other), timed),
+                FbgemmInt8Linear: 1.1 * seconds(given, name, (other, other), timed),
+                PairedInt8Linear: 1.1 * seconds(given, name, (one, other), timed),
             }
             assert kind is min(taken, key=taken.__getitem__)
-            least += taken[kind] / (1 if kind is Int8Linear else 1.25)
+            least += taken[kind] / (1 if kind is Int8Linear else 1.1)
     for shape in attention_shapes(given):
         taken = timed[str(shape)]
         assert (shape.shape in choice.attention) is (taken["own"] < taken["stock"])
@@ -156,7 +158,7 @@ def test_nothing_is_chosen_that_was_slower(
 
 
 @pytest.mark.parametrize(
-    ("token_ms", "memory"), [(0.5, 10**9), (0.9, 10**9), (0.5, 10**5), (0.5, None)]
+    ("token_ms", "memory"), [(0.5, 10**9), (0.95, 10**9), (0.5, 10**5), (0.5, None)]
 )
 def test_both_kernels_where_one_is_faster_at_prompts_and_the_other_at_tokens(
     token_ms: float, memory: int | None, monkeypatch: pytest.MonkeyPatch
@@ -171,13 +173,16 @@ def test_both_kernels_where_one_is_faster_at_prompts_and_the_other_at_tokens(
     monkeypatch.setattr(kernel_choice, "main_memory", lambda: memory)
     given = model()
     generating = {id(part) for part in given.get_decoder().modules()}
-    generating.add(id(given.get_output_embeddings()))
     choice = choose_kernels(given, quantized=True).int8
     assert {*choice} == {*to_round(given)}
     for name, kind in choice.items():
-        # 8 + 64 ms, or 1.25 times 8 + 32: a second copy of the weights that saves less isn't made.
+        # 8 + 64 ms, or 1.1 times 8 + 32: a second copy of the weights that saves less isn't made.
         # Nor are copies that together take more than a sixteenth of the memory, if it is known.
-        both = token_ms == 0.5 and memory == 10**9 and id(given.get_submodule(name)) in generating
+        layer = given.get_submodule(name)
+        if layer is given.get_output_embeddings():  # it gets single tokens only, so one is enough
+            assert kind is (FbgemmInt8Linear if token_ms == 0.5 else Int8Linear)
+            continue
+        both = token_ms == 0.5 and memory == 10**9 and id(layer) in generating
         assert kind is (PairedInt8Linear if both else Int8Linear)
 
 
@@ -406,9 +411,15 @@ def test_shapes_of_a_model_are_its_own() -> None:
     width = vision.embed_dim // vision.num_heads
     assert (BIDIRECTIONAL in shapes) is (width % 32 != 0)
     layer = nn.Linear(5000, 3000, dtype=torch.bfloat16)
-    assert kernel_choice.linear_shapes(layer, True) == [
-        LinearShape(2048, 1024, 128, "bfloat16"), LinearShape(4096, 3000, 1, "bfloat16")
-    ]  # fmt: skip
+    prompt = LinearShape(2048, 1024, 128, "bfloat16")
+    token = LinearShape(4096, 3000, 1, "bfloat16")
+    assert kernel_choice.linear_shapes(layer, "decoder") == [prompt, token]
+    assert kernel_choice.linear_shapes(layer, "vision") == [prompt]
+    assert kernel_choice.linear_shapes(layer, "output") == [token]
+    parts = kernel_choice.parts_of(given)
+    assert [name for name, part in parts.items() if part == "output"] == ["lm_head"]
+    assert {part for name, part in parts.items() if "visual" in name} == {"vision"}
+    assert {part for name, part in parts.items() if "layers" in name} == {"decoder"}
 
 
 @pytest.mark.parametrize("own", [{CAUSAL}, {DECODE}, {CAUSAL, DECODE}, {DECODE, BIDIRECTIONAL}])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
@@ -18,7 +22,14 @@ from dycoke_cli.kernels.int8_linear import (
     saturates,
 )
 from dycoke_cli.kernels.linear import Bfloat16Linear, PackedLinear, can_pack
-from dycoke_cli.kernels.replacing import to_pack, to_round, use_int8, use_packed
+from dycoke_cli.kernels.replacing import (
+    forget,
+    mapped_files,
+    to_pack,
+    to_round,
+    use_int8,
+    use_packed,
+)
 from tests.families.stock import clip, one_of_each_kind, stock_inputs
 from tests.families.tiny import MAKERS
 from tests.natural import Pictures, pan
@@ -224,3 +235,44 @@ def test_loading_packs_unless_told_otherwise(kernels: str, also_small: None, pac
     assert len(packed) == (len(to_pack(load("mini", kernels="stock").model)) if packed else 0)
     answer = VideoSession(loaded, Pictures.of(pan(8))).ask("What happens?", DyCoke(prune_layer=4))
     assert answer.answer == "I only know moving shapes."
+
+
+@pytest.mark.skipif(not mapped_files(), reason="needs Linux's list of mappings")
+def test_what_was_read_from_a_file_is_given_back(tmp_path: Path) -> None:
+    """Of one tensor in a file of two: the other stays, and so does what isn't of a file."""
+
+    def resident() -> int:
+        [kb] = re.findall(r"RssFile:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(kb) * 1024
+
+    both = {"a": torch.randn(2_000, 1_000), "b": torch.randn(3_000, 1_000)}
+    save_file(both, tmp_path / "weights.safetensors")
+    # As files of a hub's cache, whose names don't say what they are.
+    (tmp_path / "weights.safetensors").rename(tmp_path / "blob")
+    with safe_open(tmp_path / "blob", framework="pt") as file:
+        stored = {name: file.get_tensor(name) for name in both}
+    assert all(torch.equal(stored[name], both[name]) for name in both)
+    before = resident()
+    forget(stored["b"], mapped_files())
+    assert before - resident() == pytest.approx(both["b"].nbytes, abs=1_000_000)
+    forget(both["b"], mapped_files())
+    forget(both["b"][:, :7], mapped_files())
+    assert all(torch.equal(stored[name], both[name]) for name in both)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32])
+def test_what_is_not_replaced_is_copied(dtype: torch.dtype | None) -> None:
+    model = nn.Module()
+    numbers = torch.randn(5, 3, 2, dtype=torch.bfloat16)
+    for name, given in (
+        ("whole", numbers), ("turned", numbers.transpose(0, 2)), ("one", numbers[0, 0, 0]),
+        ("none", numbers[:0]),
+    ):  # fmt: skip
+        model.register_parameter(name, nn.Parameter(given))
+    expected = {name: each.clone() for name, each in model.named_parameters()}
+    with mock.patch.object(replacing, "_BLOCK_BYTES", 2 * 3 * 2 * 2):  # two of five rows
+        replacing._copy_others(model, dtype)
+    numbers.zero_()
+    for name, each in model.named_parameters():
+        assert each.dtype == (dtype or torch.bfloat16)
+        assert torch.equal(each.to(torch.bfloat16), expected[name])

@@ -31,6 +31,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
+from dycoke_cli.engine.kv_cache.roomy import RoomyLayer, make_room
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.stock.private_api import (
@@ -276,6 +277,9 @@ def flat_or_stock(kind: type[FlatDecoder], decoder: Any) -> Callable[..., Any]:
         if cache not in of_calls:
             flat = kind(decoder) if can_be_flat(decoder) else None
             of_calls[cache] = flat if flat is not None and flat.agrees(kwargs) else None
+            # A method has its own store. On an accelerator a graph has its own memory.
+            if state is None and of_calls[cache] is not None and decoder.device.type == "cpu":
+                make_room(cache)
         flat = of_calls[cache]
         return stock(**kwargs) if flat is None else flat.step(kwargs)
 
@@ -304,7 +308,7 @@ def _is_plain_step(kwargs: dict[str, Any]) -> bool:
         # In a batch there may be padding, which the mask hides; here it hides nothing.
         and tokens.shape[:2] == (1, 1)
         and cache.get_seq_length() > 0
-        and all(type(layer) is DynamicLayer for layer in cache.layers)
+        and all(type(layer) in (DynamicLayer, RoomyLayer) for layer in cache.layers)
     )
 
 

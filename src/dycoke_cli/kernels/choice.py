@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
@@ -59,8 +59,8 @@ WAIT_S = 10.0
 # Typical answer, by which the times of prefill and decoding are weighted: prompt and new tokens.
 _PROMPT, _GENERATED = 1024, 64
 # How many times as fast FBGEMM has to be in such an answer. It packs at each start, a third of a
-# GB/s, which takes as long as it saves in one answer with this lead (measured with a 0.5B).
-_FBGEMM_LEAD = 1.25
+# GB/s, which takes as long as it saves in three answers with this lead (measured with a 0.5B).
+_FBGEMM_LEAD = 1.1
 # Largest share of main memory for the second copies of weights of a model with both int8 kernels.
 _MOST_SECOND_COPIES = 1 / 16
 
@@ -68,6 +68,9 @@ INT8_IS_SLOWER = (
     "--quantize int8 is slower than weights as stored on this processor and saves only memory; "
     "drop it where the model fits without"
 )
+
+Part = Literal["vision", "decoder", "output"]
+"""Of a model: the tower with its projector, the language model's layers, the output layer."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,9 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ke
     if sum(layer.weight.numel() for layer in layers.values()) < MIN_TIMED_WEIGHTS:
         return default
     attention = attention_shapes(model)
-    # Layers of the vision tower never run on a single token, so that shape isn't timed for them.
-    generating = {id(part) for part in model.get_decoder().modules()}
-    generating.add(id(model.get_output_embeddings()))
+    parts = parts_of(model)
     linear = {
-        name: linear_shapes(layer, id(layer) in generating)
+        name: linear_shapes(layer, parts[name])
         for name, layer in layers.items()
         if may_pack(layer) or (quantized and name in default.int8)
     }
@@ -185,10 +186,25 @@ def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionS
     return found
 
 
-def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
-    """Shapes to time for a layer: a prompt, and a single token if it is used in decoding."""
-    limits = [(PROMPT_TOKENS, MOST_INPUTS, MOST_OUTPUTS)]
-    if generating:
+def parts_of(model: Any) -> dict[str, Part]:
+    """The part of a model that each of its eligible linear layers belongs to, by name."""
+    inside = {id(part) for part in model.get_decoder().modules()}
+    output = model.get_output_embeddings()
+    return {
+        name: "output" if layer is output else "decoder" if id(layer) in inside else "vision"
+        for name, layer in eligible(model).items()
+    }
+
+
+def linear_shapes(layer: nn.Linear, part: Part) -> list[LinearShape]:
+    """Shapes to time for a layer: a prompt, a single token, or both.
+
+    A vision tower never runs on a single token, and of a prompt the output layer gets the last one.
+    """
+    limits = []
+    if part != "output":
+        limits.append((PROMPT_TOKENS, MOST_INPUTS, MOST_OUTPUTS))
+    if part != "vision":
         limits.append((1, MOST_FROM_MEMORY, MOST_FROM_MEMORY))
     inputs, outputs, dtype = layer.in_features, layer.out_features, dtype_name(layer.weight.dtype)
     return [

@@ -9,11 +9,13 @@ import contextlib
 import ctypes
 import itertools
 import math
+import mmap
 import time
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -47,6 +49,8 @@ MIN_PACKED_WEIGHTS = 512 * 512
 """Minimum weights of a layer that is packed by default; smaller ones only if measured faster."""
 _RESTORED_AT_ONCE = 4
 """Maximum layers that are restored at the same time: their copies have to fit beside the model."""
+_BLOCK_BYTES = 32 * 1024**2
+"""Bytes of a tensor that are copied at once."""
 _TRIM_BYTES = 64 * 1024**2
 """Bytes of freed weights after which the C library returns free memory to the system."""
 # Activations for which oneDNN has the formula of transformers.
@@ -216,7 +220,7 @@ def _replace(
         replacements: of each layer, by layer name; one that returns None leaves it.
         at_once: number of layers that are replaced at the same time, in threads.
     """
-    freed, replaced = 0, []
+    freed, replaced, mapped = 0, [], mapped_files()
     names = sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel())
     with ThreadPoolExecutor(at_once) as threads:
         for first in range(0, len(names), at_once):
@@ -224,7 +228,9 @@ def _replace(
             made = threads.map(lambda name: replacements[name](model.get_submodule(name)), some)
             for name, layer in zip(some, made, strict=True):
                 if layer is not None:
-                    freed += model.get_submodule(name).weight.nbytes
+                    weight = model.get_submodule(name).weight
+                    freed += weight.nbytes
+                    forget(weight, mapped)
                     model.set_submodule(name, layer)
                     replaced.append(name)
             if freed >= _TRIM_BYTES:
@@ -239,8 +245,9 @@ def _copy_others(model: Any, dtype: torch.dtype | None = None) -> None:
     They may be mapped from the model's file: a single view would keep the whole mapping, with the
     stock weights, in memory.
     """
+    mapped = mapped_files()
     for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype or parameter.dtype, copy=True)
+        parameter.data = _copied(parameter.data, dtype, mapped)
     for buffer in model.buffers():
         buffer.data = buffer.data.clone()
     _trim()
@@ -251,6 +258,51 @@ def _copy_others(model: Any, dtype: torch.dtype | None = None) -> None:
             part.set_dtype(dtype)
         if hasattr(part, "config"):
             part.config.dtype = dtype
+
+
+def _copied(
+    stored: torch.Tensor, dtype: torch.dtype | None, mapped: Sequence[range]
+) -> torch.Tensor:
+    """A tensor's copy, made in blocks: an embedding table may be a third of the weights."""
+    copied = torch.empty_like(stored, dtype=dtype)
+    sources, targets = torch.atleast_1d(stored, copied)
+    rows = max(len(sources) * _BLOCK_BYTES // max(stored.nbytes, 1), 1)
+    for source, target in zip(sources.split(rows), targets.split(rows), strict=True):
+        target.copy_(source)
+        forget(source, mapped)
+    return copied
+
+
+def mapped_files() -> list[range]:
+    """Addresses of this process's private mappings of files; none where the system isn't Linux."""
+    try:
+        lines = Path("/proc/self/maps").read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:  # address range, permissions, offset, device, inode and, of files, the path
+        addresses, permissions, _, _, _, *path = line.split(maxsplit=5)
+        if path and path[0].startswith(b"/") and permissions.endswith(b"p"):
+            first, last = addresses.split(b"-")
+            found.append(range(int(first, 16), int(last, 16)))
+    return found
+
+
+def forget(tensor: torch.Tensor, mapped: Sequence[range]) -> None:
+    """Let the system take back memory of a tensor that was read from a mapped file.
+
+    As long as one tensor of a file is in use, all that were read stay in memory, beside their
+    copies. Read once more, it is read from the file again.
+
+    Args:
+        mapped: result of `mapped_files`.
+    """
+    first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    inside = any(first in addresses and last - 1 in addresses for addresses in mapped)
+    if first < last and inside and tensor.is_contiguous():
+        place, length = ctypes.c_void_p(first), ctypes.c_size_t(last - first)
+        ctypes.CDLL(None).madvise(place, length, mmap.MADV_DONTNEED)
 
 
 def _trim() -> None:

@@ -32,7 +32,7 @@ from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
 from dycoke_cli.engine.memory.kernel_rates import rates
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import choice, linear, processor
-from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
+from dycoke_cli.kernels.choice import attention_shapes, linear_shapes, parts_of
 from dycoke_cli.kernels.replacing import STREAMED, TINY, LinearShape, Shape, eligible
 from dycoke_cli.models import resolve, weight_dtype
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find, published
@@ -314,8 +314,9 @@ def test_time_is_that_of_the_measured_kernels(monkeypatch: pytest.MonkeyPatch) -
         shapes[str(LinearShape(*size, 1, "float32"))] = {"stock": taken}
     for shape in attention_shapes(model):
         shapes[str(shape)] = {"stock": 2.0, "own": 1.0}
-    for layer in eligible(model).values():
-        for timed in linear_shapes(layer, generating=True):
+    layers = eligible(model)
+    for part_name, part in parts_of(model).items():
+        for timed in linear_shapes(layers[part_name], part):
             shapes[str(timed)] = {"stock": 1.0}
     monkeypatch.setattr(processor.Processor, "read", lambda self: shapes)
     found = cost(name, Method(), **options)

@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from dycoke_cli.engine.memory.expected_time import (
     MEASURING_S,
     TOO_BUSY,
@@ -22,12 +20,14 @@ from dycoke_cli.engine.memory.expected_time import (
 from dycoke_cli.kernels.attention import BIDIRECTIONAL, CAUSAL, DECODE, MAX_QUERIES
 from dycoke_cli.kernels.choice import (
     KernelChoice,
+    Part,
     attention_shapes,
     choose_kernels,
     dtype_name,
     int8_classes,
     linear_shapes,
     measured,
+    parts_of,
     unmeasured,
     with_pairs,
 )
@@ -134,7 +134,7 @@ class _LinearLayer:
     """A linear layer of a model, the part that it belongs to, and the shapes it is timed as."""
 
     name: str
-    part: str
+    part: Part
     weights: int
     shapes: list[LinearShape]
 
@@ -145,18 +145,10 @@ class _LinearLayer:
 
 
 def _linear_layers(model: Any) -> list[_LinearLayer]:
-    output = model.get_output_embeddings()
-    inside = {id(part) for part in model.get_decoder().modules()}
-
-    def part_of(layer: nn.Linear) -> str:
-        if layer is output:
-            return "output"
-        return "decoder" if id(layer) in inside else "vision"
-
+    layers = eligible(model)
     return [
-        _LinearLayer(name, part, layer.weight.numel(), linear_shapes(layer, part != "vision"))
-        for name, layer in eligible(model).items()
-        for part in [part_of(layer)]
+        _LinearLayer(name, part, layers[name].weight.numel(), linear_shapes(layers[name], part))
+        for name, part in parts_of(model).items()
     ]
 
 

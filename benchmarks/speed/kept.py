@@ -1,0 +1,35 @@
+"""The measurements behind the tables of docs/data, which are made from them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from benchmarks.json_lines import read_lines, write_compressed
+from benchmarks.raw_answers import DATA, SUFFIX
+from benchmarks.speed.journal import Heat
+from benchmarks.speed.measured import Measured
+from benchmarks.speed.tables import OF_PART, page
+
+KEPT = DATA / f"speed{SUFFIX}"
+
+
+def keep_lines(name: str, lines: Iterable[Mapping[str, Any]], file: Path = KEPT) -> None:
+    """Put lines of a journal into the file, in place of what it had of that table."""
+    others = [line for line in read_lines(file) if line["table"] != name]
+    rows = sorted([*others, *({"table": name, **line} for line in lines)], key=lambda r: r["table"])
+    write_compressed(file, rows)
+
+
+def made_again(file: Path = KEPT) -> dict[str, str]:
+    """The text of each table, by its name."""
+    measured: dict[str, dict[int, dict[str, list[Measured]]]] = {}
+    about: dict[str, Heat] = {}
+    for line in read_lines(file):
+        heats = measured.setdefault(line["table"], {})
+        rounds = heats.setdefault(line["frames"], {}).setdefault(line["contestant"], [])
+        rounds.append(Measured(**line["measured"]))
+        about[line["table"]] = Heat(**{each.name: line[each.name] for each in fields(Heat)})
+    return {name: page(heat, OF_PART[heat.part], measured[name]) for name, heat in about.items()}
