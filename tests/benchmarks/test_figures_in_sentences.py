@@ -104,6 +104,19 @@ def test_what_a_gpu_saves() -> None:
     assert f"takes {min(longer):.2f} to {max(longer):.2f} times as long as stock's" in speed
 
 
+def test_a_token_beside_other_programs() -> None:
+    rows = read_table("peers-2-cores-of-intel-xeon-amx-int8")
+    ours, llama, openvino = (
+        number(cells(rows, row)[4])
+        for row in ("dycoke, nothing dropped, int8", "llama.cpp, Q8_0", "OpenVINO GenAI, int8")
+    )
+    said = (
+        f"a token takes {ours / llama:.2f} times as long as llama.cpp's in Q8_0 and "
+        f"{ours / openvino:.2f} times as long as OpenVINO's in int8"
+    )
+    assert said in text_of("docs/speed.md")
+
+
 def test_what_an_hour_takes_and_answers() -> None:
     readme = text_of("README.md")
     peaks = table("docs/long-video.md", "<!-- long-video: ")

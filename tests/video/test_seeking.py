@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from dycoke_cli.video import Sampling, read, source
+from dycoke_cli.video.decode import Seeker
+from dycoke_cli.video.source import open_video
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
 
@@ -96,3 +101,68 @@ def test_progress_counts_up_to_the_plan(make_clip: MakeClip) -> None:
     steps: list[tuple[int, int]] = []
     read(make_clip(Recipe()).path, Sampling(frames=4), on_progress=lambda *step: steps.append(step))
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def with_b_frames(path: Path, times: list[int], options: dict[str, str]) -> None:
+    """A clip of moving noise with frames at these milliseconds; of four, three are B-frames."""
+    rng = np.random.default_rng(0)
+    field = rng.integers(0, 256, (96, 96 + len(times), 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width = stream.height = 96
+        stream.pix_fmt, stream.time_base = "yuv420p", Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(field[:, number : number + 96].copy(), "rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+EVENLY = [40 * number for number in range(200)]
+# A second before the P-frame 44: what is displayed in front of it, nothing refers to.
+WITH_A_GAP = [time + (1000 if time >= 44 * 40 else 0) for time in EVENLY]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("pyramid", ["none", "normal"])
+@pytest.mark.parametrize("times", [EVENLY, WITH_A_GAP], ids=["evenly", "with a gap"])
+def test_frames_that_are_skipped_change_none(
+    times: list[int], pyramid: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every frame against one that was decoded with all before it."""
+    structure = {"bf": "3", "b_strategy": "0", "g": "120", "sc_threshold": "0"}
+    path = tmp_path / f"clip{suffix}"
+    with_b_frames(path, times, structure | {"x264-params": f"b-pyramid={pyramid}:scenecut=0"})
+    with av.open(str(path)) as container:
+        every = {f.pts * f.time_base: f.to_ndarray() for f in container.decode(video=0)}
+    assert len(every) == len(times)
+    decoded: list[Fraction] = []
+    original = source.VideoSource._decode
+
+    def note(self: source.VideoSource, packet: av.Packet | None) -> Iterator[source.Picture]:
+        for picture in original(self, packet):
+            decoded.append(picture.time_s)
+            yield picture
+
+    monkeypatch.setattr(source.VideoSource, "_decode", note)
+    for wanted in ((3, 7.9), (1.78, 2.7, 2.75, 4.5, 9), (0.5, 2, 5.5)):
+        with open_video(path) as opened:
+            opened.first_picture()
+            opened.rewind()
+            decoded.clear()
+            seeker = Seeker(opened)
+            for time in wanted:
+                for found, expected in zip(
+                    seeker.around(time),
+                    (
+                        max((t for t in every if t < time), default=None),
+                        min((t for t in every if t >= time), default=None),
+                    ),
+                    strict=True,
+                ):
+                    assert (found and found.time_s) == expected
+                    if found is not None:
+                        assert np.array_equal(found.frame.to_ndarray(), every[found.time_s])
+        if times is EVENLY:
+            assert len({*decoded}) < 0.75 * sum(t <= max(wanted) for t in every)

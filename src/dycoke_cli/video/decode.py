@@ -43,6 +43,8 @@ from dycoke_cli.video.viewing import Remarks, viewable
 _SAMPLING = Sampling()
 # Gaps up to this are decoded through, which is as fast as a seek.
 _SHORT_GAP_S = 0.5
+# Before a wanted time every frame is decoded for so long.
+_RUN_UP_S, _RUN_UP_FRAMES = Fraction(1, 4), 4
 # Matroska rounds time stamps to 1 ms, so the frame at 1.000 s may have 0.9995.
 _ROUNDING_S = Fraction(1, 1000)
 
@@ -259,12 +261,27 @@ class Seeker:
         self._after: Picture | None = None
         self.ended = False
         self._decode_through_s = _SHORT_GAP_S
+        self._skips = True
+        self._run_up = max(_RUN_UP_S, _RUN_UP_FRAMES * source.interval)
 
     def around(self, time_s: Seconds) -> tuple[Picture | None, Picture | None]:
         """The frames at or before and after a time, which must not decrease between calls."""
         if self._after is not None and self._after.time_s >= time_s:
             return self._before, self._after
         keyframe = self._seek(float(time_s))
+        self._reach(time_s, keyframe)
+        if self._may_have_skipped(time_s):
+            self._skips = False
+            keyframe = self._source.seek(float(time_s)) if self._source.seekable else None
+            if keyframe is None:
+                self._restart()
+            else:
+                self._decode_from_here()
+            self._reach(time_s, keyframe)
+        return self._before, self._after
+
+    def _reach(self, time_s: Seconds, keyframe: float | None) -> None:
+        """Decode up to a time, from the time of a keyframe that was sought; None from here."""
         self._advance(time_s)
         # No frame after the keyframe can be decoded (a damaged end of the file). Go back one
         # keyframe at a time, until there is a frame that can. Half an interval before a keyframe
@@ -278,7 +295,6 @@ class Seeker:
                 self._decode_from_here()
                 keyframe = earlier
             self._advance(time_s)
-        return self._before, self._after
 
     def _seek(self, time_s: float) -> float | None:
         """Seek if the gap is wide enough; returns the keyframe's time, or None without a seek."""
@@ -309,8 +325,20 @@ class Seeker:
         self._before = self._after = None
         self.ended = False
 
+    def _may_have_skipped(self, time_s: Seconds) -> bool:
+        """Whether the frame before a time may be one that wasn't decoded: those before are far."""
+        if not self._source.skipped or self._before is None:
+            return False
+        return self._before.time_s < Fraction(time_s) - self._run_up
+
     def _advance(self, time_s: Seconds) -> None:
-        """Decode until `_after` is at or after a time, or the file ends."""
+        """Decode until `_after` is at or after a time, or the file ends.
+
+        Of the frames before, those from which no other is decoded are skipped; not the last ones,
+        of which one may be the nearest.
+        """
+        self._source.skipped = False
+        self._source.needed_from = Fraction(time_s) - self._run_up if self._skips else None
         while not self.ended and (self._after is None or self._after.time_s < time_s):
             self._before = self._after or self._before
             # Dropped first, so that only two decoded frames are in memory while the next is made.

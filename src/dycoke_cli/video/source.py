@@ -48,6 +48,10 @@ _CONVERTED = 4
 _BLENDED = 4 + 3
 _LARGE_PIXELS = 1_000_000
 _MAX_THREADS = 16
+# Decoders that know from a packet's header whether other frames are decoded from its frame, and
+# containers of which every packet has a time stamp, as FFmpeg names both.
+_SAYS_REFERENCES = {"h264"}
+_ALL_TIMED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # Each thread of frame-parallel decoding holds another frame; all of these together are limited.
 _THREAD_BYTES = 256 * 1024**2
 
@@ -118,6 +122,9 @@ class VideoSource(PacketSource):
         damaged: time stamps of the damaged packets and frames so far.
         packets_decoded: number of packets decoded so far.
         without_alpha: whether the stream has transparency that can't be decoded.
+        needed_from: seconds; of earlier frames only those are decoded that others are decoded from.
+            None for all.
+        skipped: whether a packet was skipped for that since this was last set to False.
     """
 
     _delays_frames = True  # whether several threads may decode, each with a frame of its own
@@ -135,6 +142,8 @@ class VideoSource(PacketSource):
         super().__init__(file, stream, name, raw_rate)
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
+        self.needed_from: Fraction | None = None
+        self.skipped = False
         self._last: Fraction | None = None
         self._starts_untimed = False
         try:
@@ -256,6 +265,9 @@ class VideoSource(PacketSource):
                 if not packet.has_sidedata(kind):
                     packet.set_sidedata(data)
             self.undecoded = {}
+            may_skip = self._may_skip(packet)
+            self.skipped |= may_skip
+            self._decoder.skip_frame = "NONREF" if may_skip else "DEFAULT"
         try:
             frames = self._decoder.decode(packet)
         except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet
@@ -270,6 +282,14 @@ class VideoSource(PacketSource):
                 self.damaged.add(frame.pts)
             elif time is not None:
                 yield Picture(time, frame, (frame.width, frame.height))
+
+    def _may_skip(self, packet: av.Packet) -> bool:
+        """Whether a frame isn't needed, unless others are decoded from it."""
+        known = self._decoder.name in _SAYS_REFERENCES and packet.pts is not None
+        if self.needed_from is None or not known or self.container.format.name not in _ALL_TIMED:
+            return False
+        time = self.packet_time(packet)
+        return time is not None and time < self.needed_from
 
     def _frame_time(self, frame: av.VideoFrame) -> Fraction | None:
         """Time of a frame, from its time stamp or that of the frame before.
