@@ -1,11 +1,12 @@
-"""vLLM under load: no method against each, 1, 8 and 32 requests at once.
+"""Servers under load: no method against each, 1, 8 and 32 requests at once.
 
-`python -m benchmarks.serving`, with the Python of an environment that has vLLM and the plug-in
-(plugins/vllm/tests/environment.py makes one: `runs/vllm/bin/python`), starts `vllm serve` with the
-bundled model, then with a model of LLaVA-OneVision 0.5B's shape and random weights. Nothing is
-cached: the video of each request is encoded. Methods take turns, so that other work on the machine
-hits all alike. An interrupted run resumes; what is measured goes to docs/data/serving.jsonl.xz.
-`--report` makes the tables of that file, without vLLM; `--write` puts them into docs/serve.md.
+`python -m benchmarks.serving` starts `dycoke serve` with the bundled model. With `--server vllm`,
+and the Python of an environment that has vLLM and the plug-in (plugins/vllm/tests/environment.py
+makes one: `runs/vllm/bin/python`), it starts `vllm serve`. `--model llava-onevision-0.5b` is a
+model of that shape with random weights. Each request has a video of its own. Methods take turns, so
+that other work on the machine hits all alike. An interrupted run resumes; what is measured goes to
+docs/data/serving.jsonl.xz. `--report` makes the tables of that file, and measures nothing;
+`--write` puts them into docs/serve.md.
 """
 
 from __future__ import annotations
@@ -30,14 +31,13 @@ SPECS = (
     "v-cast:retain=0.25", "dart:retain=0.25", "dycoke-plus:retain=0.25",
     "uniform-frames:retain=0.25", "uniform-spatial:retain=0.25",
 )  # fmt: skip
-MODELS = (BUNDLED, "llava-onevision-0.5b")
 
 
 def main(
+    server: Annotated[str, typer.Option(help="dycoke or vllm.")] = "dycoke",
     model: Annotated[
-        list[str] | None,
-        typer.Option(help="In place of both: mini, or a LLaVA-OneVision, whose shape is taken."),
-    ] = None,
+        str, typer.Option(help="mini, or a LLaVA-OneVision, whose shape is taken.")
+    ] = BUNDLED,
     spec: Annotated[list[str] | None, typer.Option(help="In place of all methods.")] = None,
     at_once: Annotated[list[int] | None, typer.Option(min=1, help="Requests in flight.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Requests for each in flight.")] = 1,
@@ -45,7 +45,7 @@ def main(
     frames: Annotated[int, typer.Option(min=1)] = 32,
     tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 16,
     runs: Annotated[int, typer.Option(min=1)] = 3,
-    dtype: Annotated[str, typer.Option(help="As vLLM takes it.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="As the server takes it.")] = "auto",
     gpu: Annotated[bool, typer.Option("--gpu", help="vLLM runs on one.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of what is measured.")] = RUN,
     raw: Annotated[Path, typer.Option(help="File that the rows are put into.")] = RAW,
@@ -57,11 +57,20 @@ def main(
         out.mkdir(parents=True, exist_ok=True)
         specs = (BASELINE, *(spec or SPECS))
         counts = tuple(at_once or (1, 8, 32))
-        for name in model or MODELS:
-            course = Course(
-                name, specs, counts, rounds, fewest, frames, tokens, runs, dtype, gpu=gpu
-            )
-            measure(course, out / "rows.jsonl")
+        course = Course(
+            model,
+            specs,
+            counts,
+            rounds,
+            fewest,
+            frames,
+            tokens,
+            runs,
+            dtype,
+            gpu=gpu,
+            server=server,
+        )
+        measure(course, out / "rows.jsonl")
         add_rows(out / "rows.jsonl", raw)
     for name, rows in read_rows(raw).items():
         text = f"{table(rows)}\n\n{circumstances(rows)}"

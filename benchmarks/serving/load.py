@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from benchmarks.serving.server import NAME
 
 QUESTION = "What happens in the video?"
+_NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Answered:
 
     seconds: float  # all of them together
     ttft_s: tuple[float, ...]  # of each, until its first token
+    tpot_s: tuple[float, ...]  # of each, for a token after that; none where there is but one
     prompt_tokens: int  # of each, behind compression
     generated: int  # tokens of all answers
 
@@ -75,45 +78,68 @@ def body(url: str, count: int, question: str, spec: str | None, tokens: int) -> 
     }
 
 
-def give(server: str, load: Load, frames: np.ndarray) -> Answered:
+def give(server: str, load: Load, frames: np.ndarray, *, ignore_eos: bool) -> Answered:
     """Ask a server, and wait for all of its answers.
 
     Args:
+        server: its base URL.
         frames: `[F, H, W, 3]`, uint8, RGB, of each request.
+        ignore_eos: answers go on to the last token. Not every server can.
     """
-    request = body(data_url(frames), len(frames), QUESTION, load.spec, load.tokens)
-    request["extra_body"]["ignore_eos"] = True
-    return asyncio.run(_give(server, load, request))
+    requests = [
+        body(data_url(marked(frames)), len(frames), QUESTION, load.spec, load.tokens)
+        for _ in range(load.requests)
+    ]
+    for request in requests if ignore_eos else ():
+        request["extra_body"]["ignore_eos"] = True
+    return asyncio.run(_give(server, load, requests))
 
 
-async def _give(server: str, load: Load, request: dict[str, Any]) -> Answered:
+def marked(frames: np.ndarray) -> np.ndarray:
+    """The frames with a number in a corner of the first one: no two videos are the same.
+
+    A server that keeps videos has each of them to encode.
+    """
+    digits, copy = f"{next(_NUMBERS):05x}", frames.copy()
+    for place, digit in enumerate(digits):
+        copy[0, :16, 16 * place : 16 * (place + 1)] = 16 * int(digit, 16)
+    return copy
+
+
+async def _give(server: str, load: Load, requests: Sequence[dict[str, Any]]) -> Answered:
     from openai import AsyncOpenAI
 
     places = asyncio.Semaphore(load.at_once)
     async with AsyncOpenAI(base_url=server, api_key="none", max_retries=0, timeout=3600) as client:
+        [model] = [each.id async for each in client.models.list()]
 
-        async def ask() -> tuple[float, int, int]:
+        async def ask(request: dict[str, Any]) -> tuple[float, float, int, int]:
             async with places:
-                return await _ask(client, request)
+                return await _ask(client, {**request, "model": model})
 
         started = time.perf_counter()
-        answers = await asyncio.gather(*(ask() for _ in range(load.requests)))
+        answers = await asyncio.gather(*map(ask, requests))
         seconds = time.perf_counter() - started
-    first, prompts, generated = zip(*answers, strict=True)
-    return Answered(seconds, tuple(first), prompts[0], sum(generated))
+    first, further, prompts, generated = zip(*answers, strict=True)
+    further = tuple(each for each in further if not math.isnan(each))
+    return Answered(seconds, tuple(first), further, prompts[0], sum(generated))
 
 
-async def _ask(client: Any, request: dict[str, Any]) -> tuple[float, int, int]:
-    started, first, usage = time.perf_counter(), math.nan, None
+async def _ask(client: Any, request: dict[str, Any]) -> tuple[float, float, int, int]:
+    """Seconds to the first token and for each further one, and tokens of prompt and answer."""
+    started, first, last, usage = time.perf_counter(), math.nan, math.nan, None
     stream = await client.chat.completions.create(
         **request, stream=True, stream_options={"include_usage": True}
     )
     async for chunk in stream:
-        if math.isnan(first) and chunk.choices:  # vLLM sends none before the first token
-            first = time.perf_counter() - started
+        # vLLM sends none before the first token, and ours says first who speaks.
+        if chunk.choices and chunk.choices[0].delta.content:
+            last = time.perf_counter() - started
+            first = last if math.isnan(first) else first
         usage = chunk.usage or usage
     assert usage is not None
-    return first, usage.prompt_tokens, usage.completion_tokens
+    number = usage.completion_tokens
+    return first, (last - first) / (number - 1 or math.nan), usage.prompt_tokens, number
 
 
 def percentile(times: Sequence[float], share: float) -> float:

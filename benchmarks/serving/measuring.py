@@ -16,14 +16,16 @@ from typing import Any
 from benchmarks.drawn import drawn
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.page import cores
-from benchmarks.serving.checkpoints import checkpoint, features_of
+from benchmarks.serving.checkpoints import BUNDLED, checkpoint, features_of
 from benchmarks.serving.load import Load, give
-from benchmarks.serving.server import ON_CPU, VllmServer
+from benchmarks.serving.server import ON_CPU, DycokeServer, Server, VllmServer
 from dycoke_cli.version import running_commit
 
 NOTHING_CACHED = ("--no-enable-prefix-caching", "--mm-processor-cache-gb", "0")
 FITTING = ("--limit-mm-per-prompt", '{"image": 0, "video": 1}', "--trust-request-mm-kwargs")
 WITHOUT_COMPILER = ("--enforce-eager", "--distributed-executor-backend", "uni")
+_OF_COURSE = ("server", "model", "frames", "dtype", "gpu")
+"""What a row has of a course."""
 WORDS = 512
 """Tokens of a prompt beside its video, at most: with a tokenizer of bytes they are many."""
 
@@ -40,8 +42,9 @@ class Course:
     frames: int = 32  # of each request
     tokens: int = 16  # of each answer
     runs: int = 3  # of each method
-    dtype: str = "auto"  # as vLLM takes it
+    dtype: str = "auto"  # as the server takes it
     gpu: bool = False  # whether the server runs on one, with vLLM's usual settings
+    server: str = "vllm"  # or "dycoke"
 
     def options(self) -> tuple[str, ...]:
         """Of `vllm serve`, beside those of the checkpoint."""
@@ -50,6 +53,21 @@ class Course:
         room = ("--max-model-len", str(longest), "--max-num-seqs", str(max(self.at_once)))
         ours = () if self.gpu else WITHOUT_COMPILER
         return (*NOTHING_CACHED, *FITTING, *room, "--dtype", self.dtype, *ours)
+
+    def serve(self, folder: Path, log: Path) -> Server:
+        """The server, which isn't started yet.
+
+        Args:
+            folder: a new one, for the checkpoint.
+            log: what the server writes.
+        """
+        if self.server == "dycoke":
+            named = ("--model", self.model, "--dtype", self.dtype)
+            drawn = () if self.model == BUNDLED else ("--random-weights",)
+            return DycokeServer(folder.parent, log, (*named, *drawn, "--queue", "1024"))
+        served, options = checkpoint(self.model, folder)
+        settings = {} if self.gpu else ON_CPU
+        return VllmServer(served, log, (*self.options(), *options), settings)
 
     def turns(self) -> Iterator[tuple[int, Load]]:
         """Run and load of each measurement: in each run another method is the first."""
@@ -69,17 +87,20 @@ def measure(course: Course, file: Path) -> None:
         return
     clip, shape = drawn(course.frames).frames, features_of(course.model, course.frames)
     with tempfile.TemporaryDirectory() as folder:
-        served, options = checkpoint(course.model, Path(folder) / "model")
-        settings = {} if course.gpu else ON_CPU
-        log = file.with_name(f"{course.model}.log")
-        with VllmServer(served, log, (*course.options(), *options), settings) as server:
-            give(server.url, replace(left[0][1], requests=1), clip)  # warms up
+        log = file.with_name(f"{course.server}-{course.model}.log")
+        to_the_end = course.server == "vllm"
+        with course.serve(Path(folder) / "model", log) as server:
+            # Warms up, by every method and as many at once as there will be.
+            for spec in course.specs:
+                most = replace(left[0][1], spec=spec, requests=max(course.at_once))
+                give(server.url, most, clip, ignore_eos=to_the_end)
             for run, load in left:
-                took = give(server.url, load, clip)
-                ttft_s = [round(seconds, 4) for seconds in took.ttft_s]
-                row = _key(course, run, load) | asdict(took) | {"ttft_s": ttft_s}
+                took = give(server.url, load, clip, ignore_eos=to_the_end)
+                row = _key(course, run, load) | asdict(took)
+                for times in ("ttft_s", "tpot_s"):
+                    row[times] = [round(seconds, 4) for seconds in row[times]]
                 row |= {"selection_s": selection_s(load.spec, *shape)}
-                append_line(file, row | _circumstances())
+                append_line(file, row | _circumstances(course.server))
                 _say(f"{course.model}: {load.spec}, {load.at_once}: {took.seconds:.1f} s")
 
 
@@ -87,11 +108,15 @@ def selection_s(spec: str, frames: int, per_frame: int, width: int) -> float:
     """What a method takes to select the tokens of one video, on the processor; best of three."""
     import torch
 
+    from dycoke_cli.compression.bound import with_model_defaults
+    from dycoke_cli.compression.method_specs import parse_spec
+    from dycoke_cli.compression.registry import create
     from dycoke_cli.compression.selection import SelectionInputs
-    from dycoke_vllm.admission import admitted
+
+    given = parse_spec(spec)
 
     features = torch.randn(frames, per_frame, width, generator=torch.Generator().manual_seed(0))
-    method, took = admitted(spec, "renumbered"), []
+    method, took = with_model_defaults(create(given.method, **given.given), {}), []
     for _ in range(3):
         started = time.perf_counter()
         method.select(SelectionInputs(features))
@@ -100,7 +125,7 @@ def selection_s(spec: str, frames: int, per_frame: int, width: int) -> float:
 
 
 def _key(course: Course, run: int, load: Load) -> dict[str, Any]:
-    about = {name: getattr(course, name) for name in ("model", "frames", "dtype", "gpu")}
+    about = {name: getattr(course, name) for name in _OF_COURSE}
     return about | asdict(load) | {"run": run}
 
 
@@ -108,8 +133,8 @@ def _has(rows: list[dict[str, Any]], course: Course, run: int, load: Load) -> bo
     return any(row | _key(course, run, load) == row for row in rows)
 
 
-def _circumstances() -> dict[str, Any]:
-    packages = ("vllm", "torch", "transformers")
+def _circumstances(server: str) -> dict[str, Any]:
+    packages = (*(("vllm",) if server == "vllm" else ()), "torch", "transformers")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return {
         "commit": running_commit() or "unknown",

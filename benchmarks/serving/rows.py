@@ -1,32 +1,27 @@
-"""The rows of all models in one file of `docs/data`: JSON Lines, compressed with xz."""
+"""The rows of all servers and models in one file of `docs/data`."""
 
 from __future__ import annotations
 
-import json
-import lzma
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.json_lines import read_lines
+from benchmarks.json_lines import read_lines, write_compressed
 
 
 def read_rows(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """By model; none where there is no file."""
-    if not file.exists():
-        return {}
-    models: dict[str, list[dict[str, Any]]] = {}
-    with lzma.open(file, "rt") as lines:
-        for row in map(json.loads, lines):
-            models.setdefault(row["model"], []).append(row)
-    return models
+    """By server and model, as `vllm-mini`; none where there is no file."""
+    return _grouped(read_lines(file))
 
 
 def add_rows(measured: Path, file: Path) -> None:
-    """Put what was measured into the file, in place of what it had of those models."""
-    new = [*read_lines(measured)]
-    models = read_rows(file) | {row["model"]: [] for row in new}
-    for row in new:
-        models[row["model"]].append(row)
-    rows = [row for model in sorted(models) for row in models[model]]
-    text = "".join(f"{json.dumps(row)}\n" for row in rows)
-    file.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+    """Put what was measured into the file, in place of what it had of those servers and models."""
+    groups = read_rows(file) | _grouped(read_lines(measured))
+    write_compressed(file, (row for group in sorted(groups) for row in groups[group]))
+
+
+def _grouped(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(f"{row['server']}-{row['model']}", []).append(row)
+    return groups

@@ -1,4 +1,4 @@
-"""A `vllm serve` of this interpreter's environment, on a port of its own."""
+"""`vllm serve` and `dycoke serve` of this interpreter's environment, on ports of their own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 NAME = "served"
-"""Of the model, in requests."""
+"""Of vLLM's model, in requests."""
 START_S = 900.0
 VLLM = (sys.executable, "-m", "vllm.entrypoints.cli.main")
+DYCOKE = (sys.executable, "-m", "dycoke_cli")
 ON_CPU = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -39,24 +41,26 @@ def free_port() -> int:
 
 
 @dataclass
-class VllmServer:
-    """The server of a model's folder; a context manager, in which it answers."""
+class Server:
+    """A server of one model; a context manager, in which it answers."""
 
-    folder: Path  # of the model
+    folder: Path  # in which it runs
     log: Path  # file that it writes to, behind what is there
-    options: Sequence[str] = ()  # of `vllm serve`
-    # beside that of this process
-    environment: Mapping[str, str] = field(default_factory=lambda: ON_CPU)
+    options: Sequence[str] = ()  # of its command
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside that of this process
     port: int = field(default_factory=free_port)  # where it listens
-    command: Sequence[str] = ()  # another `vllm …`, which is run in the folder
     _process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> Sequence[str]:
+        """Program and arguments."""
+        raise NotImplementedError
 
     @property
     def url(self) -> str:
         """As OpenAI's clients take it."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def __enter__(self) -> VllmServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -70,11 +74,9 @@ class VllmServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        serve = [*VLLM, "serve", str(self.folder), "--served-model-name", NAME]
-        serve += ["--host", "127.0.0.1", "--port", str(self.port), *self.options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*VLLM, *self.command[1:]] if self.command else serve,
+                self.command(),
                 cwd=self.folder,
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
@@ -86,7 +88,7 @@ class VllmServer:
         while not self.healthy():
             if self._process.poll() is not None or time.monotonic() > until:
                 self.end(signal.SIGKILL)
-                raise SystemExit(f"vllm serve didn't start: {self.log} says why")
+                raise SystemExit(f"the server didn't start: {self.log} says why")
             time.sleep(0.2)
 
     def healthy(self) -> bool:
@@ -107,6 +109,28 @@ class VllmServer:
         _signal(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
+
+
+@dataclass
+class VllmServer(Server):
+    """vLLM with the model of the folder."""
+
+    environment: Mapping[str, str] = field(default_factory=lambda: ON_CPU)
+    other: Sequence[str] = ()  # another `vllm …` in place of these options
+
+    def command(self) -> Sequence[str]:  # noqa: D102 - the base says it
+        if self.other:
+            return (*VLLM, *self.other[1:])
+        at = ("--host", "127.0.0.1", "--port", str(self.port))
+        return (*VLLM, "serve", str(self.folder), "--served-model-name", NAME, *at, *self.options)
+
+
+@dataclass
+class DycokeServer(Server):
+    """This project's own server, with the model that its options name."""
+
+    def command(self) -> Sequence[str]:  # noqa: D102 - the base says it
+        return (*DYCOKE, "serve", "--port", str(self.port), *self.options)
 
 
 def _signal(group: int, by: signal.Signals) -> None:

@@ -26,6 +26,8 @@ class Cell:
     tokens_s: float  # generated per second
     ttft_s: float  # median of the requests
     ttft_p95_s: float  # 95th percentile of them
+    tpot_s: float  # median of the requests, for a token behind the first
+    tpot_p95_s: float  # 95th percentile of them
     selection_s: float  # what the method takes to select the tokens of one video, by itself
 
     def requests_per_second(self) -> str:
@@ -52,6 +54,8 @@ def _cell(runs: list[Mapping[str, Any]]) -> Cell:
         tokens_s=median(row["generated"] / row["seconds"] for row in runs),
         ttft_s=median(median(row["ttft_s"]) for row in runs),
         ttft_p95_s=median(percentile(row["ttft_s"], 0.95) for row in runs),
+        tpot_s=median(median(row["tpot_s"]) for row in runs),
+        tpot_p95_s=median(percentile(row["tpot_s"], 0.95) for row in runs),
         selection_s=median(row["selection_s"] for row in runs),
     )
 
@@ -70,6 +74,8 @@ def table(rows: list[Mapping[str, Any]]) -> str:
         "tokens/s": lambda key: f"{found[key].tokens_s:.1f}",
         "TTFT, s": lambda key: f"{found[key].ttft_s:.2f}",
         "its 95th percentile": lambda key: f"{found[key].ttft_p95_s:.2f}",
+        "TPOT, ms": lambda key: f"{found[key].tpot_s * 1000:.0f}",
+        "TPOT's 95th percentile": lambda key: f"{found[key].tpot_p95_s * 1000:.0f}",
         "selection, ms": lambda key: f"{found[key].selection_s * 1000:.1f}",
     }
     return "\n".join(table_lines(columns, found))

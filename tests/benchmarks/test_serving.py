@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.page import ROOT
 from benchmarks.serving import measuring
 from benchmarks.serving.__main__ import RAW, SPECS
-from benchmarks.serving.load import Answered, Load, body, data_url
-from benchmarks.serving.measuring import Course
+from benchmarks.serving.load import Answered, Load, body, data_url, marked
+from benchmarks.serving.measuring import Course, measure
 from benchmarks.serving.rows import read_rows
 from benchmarks.serving.table import BASELINE, cells, circumstances, table
+from dycoke_cli.compression.registry import create
+
+TTM = create("dycoke", kv_prune=False)
 
 
 def row(spec: str, run: int, seconds: float, **other: Any) -> dict[str, Any]:
     return {
-        "model": "mini", "frames": 32, "dtype": "auto", "gpu": False, "spec": spec, "at_once": 2,
-        "requests": 4, "tokens": 3, "run": run, "seconds": seconds, "ttft_s": [0.1, 0.2, 0.3, 2.0],
+        "server": "vllm", "model": "mini", "frames": 32, "dtype": "auto", "gpu": False,
+        "spec": spec, "at_once": 2, "requests": 4, "tokens": 3, "run": run, "seconds": seconds,
+        "ttft_s": [0.1, 0.2, 0.3, 2.0], "tpot_s": [0.01, 0.02, 0.03, 0.2],
         "prompt_tokens": 140, "generated": 12, "selection_s": 0.0125, "commit": "abc", "load": 1.0,
         "machine": "2 cores of X", "threads": "1", "versions": "vllm 1", **other,
     }  # fmt: skip
@@ -35,17 +40,20 @@ def test_the_table_has_medians_and_how_far_runs_are_apart() -> None:
     assert (cell.runs, cell.requests_s, cell.tokens_s) == (3, 2.0, 6.0)
     assert (cell.slowest_s, cell.fastest_s) == (4 / 9, 4.0)
     assert (cell.ttft_s, cell.ttft_p95_s) == (0.25, 2.0)
+    assert (cell.tpot_s, cell.tpot_p95_s) == (0.025, 0.2)
     lines = table(rows).splitlines()
     assert (
-        lines[2] == "| 2 | `none` | 140 | 2.00 (0.44 to 4.00) | 1.00 | 6.0 | 0.25 | 2.00 | 12.5 |"
+        lines[2]
+        == "| 2 | `none` | 140 | 2.00 (0.44 to 4.00) | 1.00 | 6.0 | 0.25 | 2.00 | 25 | 200 | 12.5 |"
     )
     assert lines[3].startswith("| 2 | `evs` | 140 | 1.00 (0.80 to 4.00) | 0.50 |")
     assert "32 frames, 3 new tokens" in circumstances(rows)
     assert "4 requests at 2 at once; medians of 3 runs" in circumstances(rows)
 
 
+@pytest.mark.parametrize("server", ["dycoke", "vllm"])
 def test_an_interrupted_run_measures_only_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Server:
         url = "http://nowhere"
@@ -59,20 +67,22 @@ def test_an_interrupted_run_measures_only_what_is_missing(
         def __exit__(self, *_: object) -> None:
             pass
 
-    def give(url: str, load: Load, frames: np.ndarray) -> Answered:
+    def give(url: str, load: Load, frames: np.ndarray, *, ignore_eos: bool) -> Answered:
+        assert ignore_eos == (course.server == "vllm")
         if load.requests == course.fewest:  # else it warms up
             given.append(load.spec)
         if len(given) == stops_at:
             raise KeyboardInterrupt
-        return Answered(1.0, (0.5,) * load.requests, 140, 8)
+        return Answered(1.0, (0.5,) * load.requests, (0.1,) * load.requests, 140, 8)
 
     started: list[Server] = []
     given: list[str] = []
-    course = Course("mini", ("none", "evs"), at_once=(1,), fewest=5, frames=2, runs=2)
-    monkeypatch.setattr(measuring, "VllmServer", Server)
+    specs, loads = ("none", "evs"), {"at_once": (1,), "fewest": 5, "runs": 2}
+    course = Course("mini", specs, **loads, frames=2, server=server)
+    monkeypatch.setattr(measuring, f"{server.title()}Server", Server)
     monkeypatch.setattr(measuring, "give", give)
     monkeypatch.setattr(measuring, "selection_s", lambda *_: 0.0)
-    monkeypatch.setattr(measuring, "_circumstances", dict)
+    monkeypatch.setattr(measuring, "_circumstances", lambda _: {})
     file = tmp_path / "rows.jsonl"
     stops_at = 3
     with pytest.raises(KeyboardInterrupt):
@@ -93,6 +103,25 @@ def test_a_request_is_what_the_server_takes() -> None:
     assert request["extra_body"]["mm_processor_kwargs"] == {"dycoke": "evs"}
     assert request["extra_body"]["media_io_kwargs"]["video"]["frames_indices"] == [0, 1, 2]
     assert "mm_processor_kwargs" not in body(url, 3, "What?", None, 16)["extra_body"]
+
+
+def test_no_two_requests_have_the_same_video() -> None:
+    frames = np.zeros((2, 96, 96, 3), np.uint8)
+    videos = {data_url(marked(frames)) for _ in range(40)}
+    assert len(videos) == 40
+    assert not frames.any()
+
+
+@pytest.mark.slow
+def test_our_own_server_answers_under_load(tmp_path: Path) -> None:
+    course = Course("mini", ("none", "ttm"), (2,), fewest=2, frames=8, tokens=4, runs=1)
+    measure(replace(course, server="dycoke", dtype="float32"), tmp_path / "rows.jsonl")
+    none, ttm = read_rows(tmp_path / "rows.jsonl")["dycoke-mini"]
+    assert none["prompt_tokens"] - ttm["prompt_tokens"] == 8 * 16 - TTM.kept_tokens(8, 16)
+    for each in (none, ttm):
+        assert each["generated"] == 2 * 4
+        assert len(each["ttft_s"]) == len(each["tpot_s"]) == 2
+        assert max(each["ttft_s"]) < each["seconds"]
 
 
 def test_the_kept_tables_are_those_of_the_rows() -> None:

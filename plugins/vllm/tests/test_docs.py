@@ -69,7 +69,7 @@ def server(place: Path) -> Iterator[VllmServer]:
     [serve] = commands("vllm serve")
     started = VllmServer(
         place, place / "log.txt", environment=ON_CPU | WITHOUT_COMPILER, port=PORT,
-        command=(*shlex.split(serve),),
+        other=(*shlex.split(serve),),
     )  # fmt: skip
     with started:
         yield started
