@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +46,9 @@ def main(
     tokens: Annotated[int, typer.Option(min=2, help="Of an answer.")] = 33,
     threads: Annotated[int | None, typer.Option(min=1, help="All usable CPUs if not set.")] = None,
     runs: Annotated[int, typer.Option(min=1)] = 3,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Of this name, in place of all; repeat it.")
+    ] = None,
     remark: Annotated[str, typer.Option(help="About this run, for the note.")] = "",
     write: Annotated[bool, typer.Option("--write", help="Into docs/data/tables.")] = False,
 ) -> None:
@@ -67,7 +70,8 @@ def main(
         "where": where(),
         "remark": remark,
     }
-    answers, failures = measure(folder, under, runs)
+    rows = [each for each in ROWS if each.name in (row or [each.name])]
+    answers, failures = measure(folder, under, runs, rows)
     if not answers:
         raise SystemExit("nobody answered")
     found = page(under, answers, failures)
@@ -79,7 +83,7 @@ def main(
 
 
 def measure(
-    environments: Path, under: Mapping[str, Any], runs: int
+    environments: Path, under: Mapping[str, Any], runs: int, rows: Sequence[Row]
 ) -> tuple[dict[str, list[Answer]], dict[str, str]]:
     """All rounds: answers by row, and why a row has none."""
     journal, clip = Journal(environments / "answers.jsonl", under), drawn(under["frames"])
@@ -92,7 +96,7 @@ def measure(
         def answer(row: Row) -> Answer:
             return ask(row, environments, task)
 
-        answers, failed = in_turns(ROWS, runs, answer, journal, _say)
+        answers, failed = in_turns(rows, runs, answer, journal, _say)
     return (
         {row.name: found for row, found in answers.items()},
         {row.name: why for row, why in failed.items()},

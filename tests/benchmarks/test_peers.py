@@ -150,6 +150,10 @@ def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         [0, 1 / 3, 2 / 3, 1],
         33,
     )
+    few = CliRunner().invoke(app, [*options, "--row", ROWS[1].name, "--row", ROWS[0].name])
+    assert [row.name for row in ROWS if f"| {row.name} |" in few.output] == [
+        r.name for r in ROWS[:2]
+    ]
 
 
 @pytest.fixture

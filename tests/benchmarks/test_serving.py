@@ -131,3 +131,11 @@ def test_the_kept_tables_are_those_of_the_rows() -> None:
         kept = f"serving-{name}"
         assert csv_files(f"{table(rows)}\n\n{circumstances(rows)}", kept) == kept_files(kept)
         assert {each["spec"] for each in rows} <= {BASELINE, *SPECS}
+
+
+def test_no_method_is_slower_than_none_as_the_page_says() -> None:
+    for rows in read_rows(RAW).values():
+        found = cells(rows)
+        assert {at_once for at_once, _ in found} == {1, 8, 32}
+        for (at_once, _), cell in found.items():
+            assert cell.requests_s >= found[at_once, BASELINE].requests_s

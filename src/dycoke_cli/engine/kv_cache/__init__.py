@@ -1,8 +1,8 @@
 """The KV cache of one `generate()` call: which entries are evicted and which active, in each layer.
 
 A layer is plain (`layer`), pruned in place (`pruned`) or offloaded to main memory (`offloaded`);
-`slots` plans what a new selection swaps. In `indexed` each layer selects for itself. Nothing is
-kept on the model or in a global: two calls never mix.
+`slots` plans what a new selection swaps. In `indexed` each layer selects for itself. `roomy` is for
+calls without a method. Nothing is kept on the model or in a global: two calls never mix.
 """
 
 from __future__ import annotations
