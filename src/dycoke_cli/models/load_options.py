@@ -59,8 +59,8 @@ class LoadOptions:
         Literal["int8", "int4"] | None,
         Param(
             "Quantize weights to 8 or 4 bits: int8 or int4. On a CPU int8 needs no package (it is "
-            "faster than bfloat16 on AMD EPYC and on Intel Xeon without AMX; with AMX it saves "
-            "memory only); all else needs the package bitsandbytes.",
+            "faster than bfloat16 on AMD EPYC and on Intel Xeon without AMX; with AMX only in long "
+            "answers); all else needs the package bitsandbytes.",
             default="as stored",
         ),
     ] = None
