@@ -5,12 +5,14 @@ An interrupted run resumes with them. Those behind the tables of docs/data are k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from benchmarks.json_lines import append_line, read_lines, write_compressed
+from benchmarks.kept_tables import report
 from benchmarks.peers.runners.line import Answer
 from benchmarks.peers.table import page
 from benchmarks.raw_answers import DATA, SUFFIX
@@ -60,7 +62,8 @@ def keep_answers(
 
 def made_again(file: Path = KEPT) -> dict[str, str]:
     """The text of each table, by its name."""
-    return {name: _made(lines) for name, lines in _by_table(read_lines(file)).items()}
+    by_table = groupby(read_lines(file), lambda line: str(line["table"]))
+    return {name: _made([*lines]) for name, lines in by_table}
 
 
 def _made(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -71,8 +74,5 @@ def _made(lines: Sequence[Mapping[str, Any]]) -> str:
     return page(head["under"], answers, head["failed"])
 
 
-def _by_table(lines: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        tables.setdefault(line["table"], []).append(line)
-    return tables
+if __name__ == "__main__":
+    report(__doc__, made_again)

@@ -114,7 +114,6 @@ def selection_s(spec: str, frames: int, per_frame: int, width: int) -> float:
     from dycoke_cli.compression.selection import SelectionInputs
 
     given = parse_spec(spec)
-
     features = torch.randn(frames, per_frame, width, generator=torch.Generator().manual_seed(0))
     method, took = with_model_defaults(create(given.method, **given.given), {}), []
     for _ in range(3):

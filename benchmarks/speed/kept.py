@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.json_lines import read_lines, write_compressed
+from benchmarks.kept_tables import report
 from benchmarks.raw_answers import DATA, SUFFIX
 from benchmarks.speed.journal import Heat
 from benchmarks.speed.measured import Measured
@@ -33,3 +34,7 @@ def made_again(file: Path = KEPT) -> dict[str, str]:
         rounds.append(Measured(**line["measured"]))
         about[line["table"]] = Heat(**{each.name: line[each.name] for each in fields(Heat)})
     return {name: page(heat, OF_PART[heat.part], measured[name]) for name, heat in about.items()}
+
+
+if __name__ == "__main__":
+    report(__doc__, made_again)

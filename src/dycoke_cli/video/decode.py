@@ -272,7 +272,7 @@ class Seeker:
         self._reach(time_s, keyframe)
         if self._may_have_skipped(time_s):
             self._skips = False
-            keyframe = self._source.seek(float(time_s)) if self._source.seekable else None
+            keyframe = self._source.seek(float(time_s))
             if keyframe is None:
                 self._restart()
             else:
@@ -338,7 +338,9 @@ class Seeker:
         of which one may be the nearest.
         """
         self._source.skipped = False
-        self._source.needed_from = Fraction(time_s) - self._run_up if self._skips else None
+        # Only where there is a way back: a skipped one may turn out to be wanted.
+        skips = self._skips and self._source.seekable
+        self._source.needed_from = Fraction(time_s) - self._run_up if skips else None
         while not self.ended and (self._after is None or self._after.time_s < time_s):
             self._before = self._after or self._before
             # Dropped first, so that only two decoded frames are in memory while the next is made.
