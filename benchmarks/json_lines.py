@@ -31,6 +31,13 @@ def write_compressed(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     file.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
+def replace_lines(file: Path, table: str, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write lines, which get the name of their table, in place of what a file has of that table."""
+    others = [line for line in read_lines(file) if line["table"] != table]
+    rows = ({"table": table, **line} for line in lines)
+    write_compressed(file, sorted([*others, *rows], key=lambda line: line["table"]))
+
+
 def append_line(file: Path, content: Mapping[str, Any]) -> None:
     """Write an object on a line of its own, whatever half of one the file ends in."""
     with file.open("ab+") as opened:

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.json_lines import append_line, read_lines, write_compressed
+from benchmarks.json_lines import append_line, read_lines, replace_lines
 from benchmarks.kept_tables import report
 from benchmarks.peers.runners.line import Answer
 from benchmarks.peers.table import page
@@ -50,14 +50,11 @@ def keep_answers(
         under: what holds for all of them, as `page` takes it.
         failed: why a row has none.
     """
-    head = {"table": name, "under": dict(under), "failed": dict(failed)}
-    rows = [
-        {"table": name, "row": row, "answer": asdict(answer)}
-        for row, found in answers.items()
-        for answer in found
-    ]
-    others = [line for line in read_lines(file) if line["table"] != name]
-    write_compressed(file, sorted([*others, head, *rows], key=lambda line: line["table"]))
+    head = {"under": dict(under), "failed": dict(failed)}
+    rows = (
+        {"row": row, "answer": asdict(answer)} for row, found in answers.items() for answer in found
+    )
+    replace_lines(file, name, [head, *rows])
 
 
 def made_again(file: Path = KEPT) -> dict[str, str]:

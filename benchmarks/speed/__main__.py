@@ -15,11 +15,12 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.json_lines import replace_lines
 from benchmarks.kept_tables import keep, name_here
 from benchmarks.page import ROOT, cores, where
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
-from benchmarks.speed.kept import keep_lines
+from benchmarks.speed.kept import KEPT
 from benchmarks.speed.plots import write_plot
 from benchmarks.speed.tables import OF_PART, page
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
@@ -88,7 +89,7 @@ def main(
             name = name_here(TABLES[part].format(model))
             keep(text, name)
             lines = (course.lines(part, *heat, int8=int8) for heat in wanted[part])
-            keep_lines(name, chain.from_iterable(lines))
+            replace_lines(KEPT, name, chain.from_iterable(lines))
     if write and len(of_part["whole"]) > 1:
         write_plot(of_part["whole"], cores(), PICTURE)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from benchmarks.json_lines import read_lines, write_compressed
+from benchmarks.json_lines import read_lines
 from benchmarks.kept_tables import report
 from benchmarks.raw_answers import DATA, SUFFIX
 from benchmarks.speed.journal import Heat
@@ -15,13 +13,6 @@ from benchmarks.speed.measured import Measured
 from benchmarks.speed.tables import OF_PART, page
 
 KEPT = DATA / f"speed{SUFFIX}"
-
-
-def keep_lines(name: str, lines: Iterable[Mapping[str, Any]], file: Path = KEPT) -> None:
-    """Put lines of a journal into the file, in place of what it had of that table."""
-    others = [line for line in read_lines(file) if line["table"] != name]
-    rows = sorted([*others, *({"table": name, **line} for line in lines)], key=lambda r: r["table"])
-    write_compressed(file, rows)
 
 
 def made_again(file: Path = KEPT) -> dict[str, str]:

@@ -12,13 +12,14 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.drawn import drawn
+from benchmarks.json_lines import replace_lines
 from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.speed import contestants, published
 from benchmarks.speed.__main__ import main
 from benchmarks.speed.alone import TEXT
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Heat, Journal
-from benchmarks.speed.kept import keep_lines, made_again
+from benchmarks.speed.kept import made_again
 from benchmarks.speed.measured import Measured
 from benchmarks.speed.measuring import language, whole
 from dycoke_cli import DyCoke, VideoSession, load
@@ -152,9 +153,9 @@ def test_what_is_kept_takes_the_place_of_the_same_table(tmp_path: Path) -> None:
     heat = Heat("mini", "rules", 8, 4, "Here.", "float32")
     for total in (3.0, 5.0):
         journal.add(heat, contestants.PLAIN, replace(MEASURED, total=total))
-    keep_lines("rules-there", [], file)
-    keep_lines("rules-here", journal.lines(heat, contestants.PLAIN), file)
-    keep_lines("rules-here", journal.lines(heat, contestants.PLAIN)[:1], file)
+    replace_lines(file, "rules-there", [])
+    replace_lines(file, "rules-here", journal.lines(heat, contestants.PLAIN))
+    replace_lines(file, "rules-here", journal.lines(heat, contestants.PLAIN)[:1])
     assert [*made_again(file)] == ["rules-here"]
     assert "| 8 frames, 1 run |" in made_again(file)["rules-here"]
     assert "| 3 |" in made_again(file)["rules-here"]

@@ -272,12 +272,7 @@ class Seeker:
         self._reach(time_s, keyframe)
         if self._may_have_skipped(time_s):
             self._skips = False
-            keyframe = self._source.seek(float(time_s))
-            if keyframe is None:
-                self._restart()
-            else:
-                self._decode_from_here()
-            self._reach(time_s, keyframe)
+            self._reach(time_s, self._jump(float(time_s)))
         return self._before, self._after
 
     def _reach(self, time_s: Seconds, keyframe: float | None) -> None:
@@ -303,15 +298,20 @@ class Seeker:
             return None
         if not self._source.leads_on(time_s, position):
             return None
+        keyframe = self._jump(time_s)
+        # The seek went backwards, so frames up to `position` are decoded a second time. Gaps up to
+        # this width aren't sought again.
+        if keyframe is not None and keyframe <= position:
+            self._decode_through_s = max(self._decode_through_s, time_s - keyframe)
+        return keyframe
+
+    def _jump(self, time_s: float) -> float | None:
+        """Decode from the keyframe before a time; returns its time, or None from the beginning."""
         keyframe = self._source.seek(time_s)
         if keyframe is None:
             self._restart()
-            return None
-        # The seek went backwards, so frames up to `position` are decoded a second time. Gaps up to
-        # this width aren't sought again.
-        if keyframe <= position:
-            self._decode_through_s = max(self._decode_through_s, time_s - keyframe)
-        self._decode_from_here()
+        else:
+            self._decode_from_here()
         return keyframe
 
     def _restart(self) -> None:

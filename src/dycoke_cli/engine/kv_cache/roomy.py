@@ -6,10 +6,19 @@ float32 that moves 300 MB a step.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+
+
+class _Memory(NamedTuple):
+    owner: int  # `id` of the layer that made it: a copy of the layer refers to it, too
+    returned: torch.Tensor  # keys as the layer returned them last
+    keys: torch.Tensor  # `[B, H, C, D]`
+    values: torch.Tensor
 
 
 class RoomyLayer(DynamicLayer):
@@ -17,8 +26,7 @@ class RoomyLayer(DynamicLayer):
 
     keys: torch.Tensor
     values: torch.Tensor
-    # Who made the memory, keys and values as they were returned last, and the memory of both.
-    _own: tuple[int, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+    _memory: _Memory | None = None
 
     @classmethod
     def of(cls, layer: DynamicLayer) -> RoomyLayer:
@@ -38,18 +46,18 @@ class RoomyLayer(DynamicLayer):
         if not self.is_initialized:
             return super().update(key_states, value_states, *args, **kwargs)
         before, count = self.keys.shape[2], key_states.shape[2]
-        own = self._own
+        memory, end = self._memory, before + count
         # Whoever crops or reorders puts other tensors in their place, and a copy of this layer has
         # the same memory: none of them may be written behind.
-        is_own = own is not None and own[0] == id(self) and own[1] is self.keys
-        if own is None or not is_own or before + count > own[3].shape[2]:
-            memory = _longer(self.keys, count), _longer(self.values, count)
+        is_own = memory and memory.owner == id(self) and memory.returned is self.keys
+        if memory is None or not is_own or end > memory.keys.shape[2]:
+            keys, values = _longer(self.keys, count), _longer(self.values, count)
         else:
-            memory = own[3], own[4]
-        for stored, states in zip(memory, (key_states, value_states), strict=True):
-            stored.narrow(2, before, count).copy_(states)
-        self.keys, self.values = (stored.narrow(2, 0, before + count) for stored in memory)
-        self._own = (id(self), self.keys, self.values, *memory)
+            keys, values = memory.keys, memory.values
+        keys.narrow(2, before, count).copy_(key_states)
+        values.narrow(2, before, count).copy_(value_states)
+        self.keys, self.values = keys.narrow(2, 0, end), values.narrow(2, 0, end)
+        self._memory = _Memory(id(self), self.keys, keys, values)
         return self.keys, self.values
 
 
