@@ -136,7 +136,8 @@ def test_outcomes_that_a_dead_worker_had_sent_are_received(
 
 
 def test_a_question_that_kills_twice_fails_and_no_other(run: Run) -> None:
-    found, warnings = run(*CLIPS[:4], "deadly.mp4", *CLIPS[4:], "once.mp4")
+    # None that dies once is beside it: a worker may have both, and then it would die of either.
+    found, warnings = run(*CLIPS[:4], "deadly.mp4", *CLIPS[4:])
     (failed,) = [one for one in found if one.failed]
     assert (failed.line["video"], failed.line["question"]) == ("deadly.mp4", "Where?")
     assert failed.line["error"] == {
@@ -144,8 +145,7 @@ def test_a_question_that_kills_twice_fails_and_no_other(run: Run) -> None:
         "message": "the worker that had deadly.mp4 was killed twice, most likely because memory "
         "ran out; use fewer --frames or a smaller --model",
     }
-    assert warnings == [KILLED] * len(warnings)
-    assert len(warnings) == 3
+    assert warnings == [KILLED] * 2
 
 
 def test_where_all_workers_die_others_take_their_place(run: Run) -> None:
