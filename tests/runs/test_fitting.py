@@ -261,6 +261,14 @@ def test_a_busy_machine_times_nothing(monkeypatch: pytest.MonkeyPatch, timed: No
     assert all(one.stage_times is None for one in given.models.values())
 
 
+def test_passes_on_a_gpu_keep_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr(module, "keep_within", kept.append)
+    given = planned("llava-onevision-7b", Budget(11 * GB), loading=LoadOptions("cuda"))
+    given.fitted(Listener())
+    assert kept == [11 * GB - 600_000_000]  # what CUDA takes itself isn't torch's
+
+
 def test_tokens_that_are_not_known_beforehand() -> None:
     with pytest.raises(UsageError, match="leave out --subtitles"):
         planned("mini", Budget(GB), subtitles="auto")

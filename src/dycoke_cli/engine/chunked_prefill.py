@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from dycoke_cli.engine.chunks import chunk_length
+from dycoke_cli.engine.chunks import chunk_length, token_room
 from dycoke_cli.engine.deepstack import deepstack_of_chunk
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.kv_cache import KVStore
@@ -28,8 +28,11 @@ from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.tensor_hash import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.kernels.attention import NAME as OURS
+from dycoke_cli.kernels.attention import computes_sdpa, is_causal_custom
+from dycoke_cli.models.free_memory import free_on_gpu
+from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
+from dycoke_cli.stock.sizes import Sizes
 
 # A question with and without compression (--compare) take turns.
 MOST_STORED = 2
@@ -39,7 +42,7 @@ Entries = list[tuple[torch.Tensor, torch.Tensor]]
 
 def has_own_attention(decoder: Any) -> bool:
     """Whether a text decoder computes attention in `dycoke_cli.kernels`."""
-    return attention_implementation(decoder) == OURS
+    return is_causal_custom(attention_implementation(decoder))
 
 
 class PrefixCache:
@@ -110,11 +113,12 @@ class ChunkedPrefill(Stage):
         Args:
             kwargs: with which it is about to read the whole prompt, `[B, R, D]`.
         """
-        length = kwargs["inputs_embeds"].shape[1]
+        batch, length, _ = kwargs["inputs_embeds"].shape
         # Prompts of a batch have their videos at different places, behind different padding.
-        alone = len(kwargs["inputs_embeds"]) == 1
+        alone = batch == 1
         prefix = self._prefix if alone and visual > 0 else None
-        long = chunk_length(length, has_own_attention(decoder)) < length
+        room = _token_room(decoder, batch, length)
+        long = chunk_length(length, has_own_attention(decoder), room) < length
         if not can_be_chunked(decoder, kwargs) or not (prefix or long):
             return kwargs
         cache = cache_of(kwargs)
@@ -127,9 +131,9 @@ class ChunkedPrefill(Stage):
             begin, key = visual, _prefix_key(kwargs, visual)
             prefix.reused = visual if prefix.restore(key, cache) else 0
             if not prefix.reused:
-                self._run(decoder, kwargs, _bounds(0, visual, decoder))
+                self._run(decoder, kwargs, _bounds(0, visual, decoder, room))
                 prefix.keep(key, cache)
-        *chunks, last = _bounds(begin, length, decoder)
+        *chunks, last = _bounds(begin, length, decoder, room)
         self._run(decoder, kwargs, chunks)
         return _chunk(kwargs, *last)
 
@@ -196,9 +200,22 @@ def length_up_to(tokens: torch.Tensor) -> int:
     return int(tokens[-1]) + 1 if len(tokens) else 0
 
 
-def _bounds(begin: int, end: int, decoder: Any) -> list[tuple[int, int]]:
+def _token_room(decoder: Any, batch: int, length: int) -> float:
+    """How many tokens of each prompt a GPU has room for in a layer; 0 on other devices."""
+    name = attention_implementation(decoder)
+    if not (computes_sdpa(name) or "flash" in name):
+        return 0  # its scores, which grow with the square of a chunk, are in memory
+    devices = {weight.device for weight in decoder.parameters()}
+    free = min((free_on_gpu(device) for device in devices), default=0)
+    # Padding is a mask; without it only stock code makes one for chunks.
+    masked = batch > 1 or name == SDPA
+    dtype_bytes = decoder.dtype.itemsize
+    return token_room(Sizes.of(decoder.config), dtype_bytes, free, length, batch, masked)
+
+
+def _bounds(begin: int, end: int, decoder: Any, room: float) -> list[tuple[int, int]]:
     """First token of each chunk, and the one behind its last."""
-    size = chunk_length(end - begin, has_own_attention(decoder))
+    size = chunk_length(end - begin, has_own_attention(decoder), room)
     return [(start, min(start + size, end)) for start in range(begin, end, size)]
 
 

@@ -18,7 +18,7 @@ import torch
 from dycoke_cli.compression.base import BeforeVision, FrameMerging
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import MergedFrames, Selection
-from dycoke_cli.engine.chunks import chunk_numbers
+from dycoke_cli.engine.chunks import chunk_numbers, pixel_room
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower, counted_on
@@ -32,7 +32,9 @@ from dycoke_cli.engine.vision_tower.tower_attention import (
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.layout import DEEPSTACK, Inputs, is_pixels, normalised, shrunk
+from dycoke_cli.models.free_memory import free_on_gpu
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
+from dycoke_cli.stock.sizes import Sizes
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def encode_video(
     pixels = inputs[family.pixels.key]
     device = input_device(model)
     # As many frames per pass as have so many numbers of pixels.
-    size = max(1, chunk_numbers(device.type == "cpu") * frames // pixels.numel())
+    vision = Sizes.of(model.config).vision
+    room = pixel_room(vision, model.dtype.itemsize, free_on_gpu(device))
+    size = max(1, chunk_numbers(device.type == "cpu", room) * frames // pixels.numel())
     count = prompt.tokens_per_frame
     alike = list(range(frames))
     patches: Any = nullcontext()
@@ -118,7 +122,7 @@ def encode_video(
             placed = {name: _on(tensor, model) for name, tensor in chunk.items()}
             kwargs = at_decoder(model, partial(model, **placed))
         if isinstance(merging, BeforeVision):
-            kept.append(patches.kept.cpu() + start * count)
+            kept.append(patches.kept + start * count)
         if recorder is not None:
             recorded = recorder.take()
             if isinstance(merging, FrameMerging):

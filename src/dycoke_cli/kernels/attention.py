@@ -17,6 +17,7 @@ from itertools import combinations
 from typing import Any
 
 import torch
+from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
@@ -160,12 +161,14 @@ def bidirectional_attention(
 CAUSAL, DECODE, BIDIRECTIONAL = SHAPES = ("causal", "decode", "bidirectional")
 NAME = "dycoke_kernels"
 """Registered name of custom attention in all shapes."""
+ON_GPU = f"{NAME}_stock"
+"""Registered name of SDPA in all shapes, with a mask only where a prompt is padded."""
 
 
 def name_of(custom: Set[str]) -> str:
     """Registered name for a set of custom shapes; all others run stock SDPA.
 
-    It ends with `NAME` if causal attention is custom, which the engine tests for.
+    It ends with `NAME` if causal attention is custom.
 
     Args:
         custom: custom shapes, of `SHAPES`.
@@ -176,6 +179,11 @@ def name_of(custom: Set[str]) -> str:
     if len(custom) == len(SHAPES):
         return NAME
     return f"{stock}_{NAME}" if CAUSAL in custom else f"{NAME}_{stock}"
+
+
+def is_causal_custom(name: str) -> bool:
+    """Whether an attention function is one of ours, with custom causal attention."""
+    return name.endswith(NAME)
 
 
 def computes_sdpa(name: str) -> bool:
@@ -230,7 +238,7 @@ def attention(
     if attention_mask is None and causal and 1 < query.shape[2] < key.shape[2]:
         # Without a mask, stock SDPA aligns the causal triangle with the first N of the S keys; here
         # the queries are the last N (chunked prefill, a cached prefix).
-        attention_mask = causal_mask(query.shape[2], key.shape[2], query.device)
+        attention_mask = _behind_others(query, key, kwargs.get("position_bias") is not None)
     # Not that of the registry, which may be one of ours around it (`stock/attention.py`).
     attended: tuple[torch.Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask,
@@ -268,6 +276,19 @@ def mask(
     )  # fmt: skip
 
 
+def _behind_others(query: torch.Tensor, key: torch.Tensor, biased: bool) -> torch.Tensor:
+    """The mask of queries `[B, H, N, D]` that are the last N of keys `[B, H, S, D]`.
+
+    Args:
+        biased: whether it is added to a bias by position.
+    """
+    length, keys = query.shape[2], key.shape[2]
+    if query.is_cuda and not biased:
+        # FlashAttention has this mask built in: nothing of `[N, S]` is in memory.
+        return causal_lower_right(length, keys)
+    return causal_mask(length, keys, query.device)
+
+
 def causal_mask(length: int, keys: int, device: torch.device) -> torch.Tensor:
     """Causal mask for the last `length` of `keys` tokens: `[1, 1, length, keys]`, bool."""
     attended = torch.ones(length, keys, dtype=torch.bool, device=device)
@@ -280,3 +301,5 @@ for count in range(1, len(SHAPES) + 1):
             name_of({*shapes}), partial(attention, custom=frozenset(shapes))
         )
         AttentionMaskInterface.register(name_of({*shapes}), mask)
+AttentionInterface.register(ON_GPU, partial(attention, custom=frozenset()))
+AttentionMaskInterface.register(ON_GPU, mask)

@@ -25,7 +25,15 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from dycoke_cli.kernels.attention import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES, attention, name_of
+from dycoke_cli.kernels.attention import (
+    BIDIRECTIONAL,
+    CAUSAL,
+    DECODE,
+    ON_GPU,
+    SHAPES,
+    attention,
+    name_of,
+)
 from dycoke_cli.kernels.int8_linear import Int8Cache, RoundedLinear, int8_kernels
 from dycoke_cli.kernels.linear import (
     GELU,
@@ -63,16 +71,18 @@ _Replacement = Callable[[nn.Linear], PackedLinear | None]
 
 
 def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bool:
-    """Set custom attention on the parts of a CPU model that run SDPA; returns whether it was set.
+    """Set custom attention on the parts of a model that run SDPA; returns whether it was set.
 
     Eager attention stays: it is that of a model with sinks or a soft cap, which SDPA doesn't have.
-    On accelerators, SDPA and FlashAttention stay, too.
+    On a GPU the kernels are stock, and only their masks are ours.
 
     Args:
-        custom: custom shapes, of `attention_interface.SHAPES`.
+        custom: custom shapes on a CPU, of `attention.SHAPES`.
     """
-    if not custom or model.device.type != "cpu":
+    device = model.device.type
+    if device != "cuda" and (not custom or device != "cpu"):
         return False
+    ours = ON_GPU if device == "cuda" else name_of(custom)
     parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
     replaced = [
         part
@@ -81,7 +91,7 @@ def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bo
     ]
     # By configuration, which a model and its base model share.
     names = {id(part.config): attention_implementation(part) for part in parts}
-    names |= {id(part.config): name_of(custom) for part in replaced}
+    names |= {id(part.config): ours for part in replaced}
     for part in parts:  # a model before its parts, which it sets, too
         part.set_attn_implementation(names[id(part.config)])
     return bool(replaced)

@@ -17,6 +17,8 @@ HEADROOM = 1.2
 """Factor over the weights: with 32 frames, LLaVA-OneVision-7B needs 19 GB for 16 GB of weights."""
 
 BYTES_PER_PARAMETER = 2
+_budget: int | None = None
+"""Bytes of a GPU that this process is to use; None for what is free."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,30 @@ def free_memory(device: torch.device) -> int | None:
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return free_on_gpu(device)
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     return free_main_memory()
+
+
+def free_on_gpu(device: torch.device) -> int:
+    """Free bytes of a CUDA device, with those that torch holds of it unused; 0 of any other.
+
+    Within a budget that was set by `keep_within`, what is left of that.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return 0
+    used = torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - used
+    return free if _budget is None else max(0, min(free, _budget - used))
+
+
+def keep_within(budget: int | None) -> None:
+    """Have this process count on so many bytes of a GPU at most, weights included (`--fit`)."""
+    global _budget
+    _budget = budget
 
 
 def free_memory_of_all() -> int | None:

@@ -20,7 +20,13 @@ from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.compression.registry import described, symbols
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory.cost import clip_tokens, config_of
-from dycoke_cli.engine.memory.cost_model import NO_VISION, CostModel, smaller_model, smaller_weights
+from dycoke_cli.engine.memory.cost_model import (
+    CUDA_CONTEXT,
+    NO_VISION,
+    CostModel,
+    smaller_model,
+    smaller_weights,
+)
 from dycoke_cli.engine.memory.expected_time import BUSY, UNFINISHED
 from dycoke_cli.engine.memory.fit import (
     SECONDS_RESERVE,
@@ -35,7 +41,7 @@ from dycoke_cli.engine.memory.fit import (
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.catalog import Entry, find
-from dycoke_cli.models.free_memory import Target, this_machine
+from dycoke_cli.models.free_memory import Target, keep_within, this_machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens, KeptShape
 from dycoke_cli.request import Request
@@ -112,6 +118,8 @@ class Fitting:
         Returns:
             The request, and the model if it was loaded as chosen to time it.
         """
+        if self.budget.bytes is not None:
+            keep_within(self.budget.bytes - CUDA_CONTEXT)
         timed = self._calibrated(listener)
         choice = self.choice()
         listener.note(self.report(choice).reason)

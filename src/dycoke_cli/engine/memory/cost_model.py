@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.pool import HELD, PART
-from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
+from dycoke_cli.engine.chunks import (
+    chunk_length,
+    chunk_numbers,
+    patch_bytes,
+    pixel_room,
+    token_bytes,
+    token_room,
+)
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.expected_time import BUSY, StageTimes, read_stage_times
 from dycoke_cli.engine.memory.fit import Budget, EstimatedSeconds, Setting, StageCosts, least_loss
@@ -50,13 +57,6 @@ LIBRARIES = 850_000_000
 BITSANDBYTES = 200_000_000
 # Of a token in the vocabulary: a tokenizer of 152,000 takes 46 MB of main memory.
 TOKENIZER_ENTRY = 300
-# Of one token, at the widest point of an MLP: gate, up, and their product.
-MLP_STATES = 3
-# Around it: the residual, its norm, and what the layer was given.
-HIDDEN_STATES = 3
-# Of one patch, in attention: residual, norm, query, key, value, output, and the layer that is
-# handed on; and in the MLP the first three of them, beside the two sides of its middle.
-VISION_ATTENTION_STATES, VISION_HIDDEN_STATES, VISION_MLP_STATES = 7, 3, 2
 # Of the last position's logits: in the dtype of the weights, in float32, and softened.
 LOGITS_BYTES = 3 * 4
 
@@ -85,21 +85,28 @@ class Work:
         on_cpu: bool,
         own_attention: bool,
         whole: bool,
+        dtype_bytes: int,
+        free: int = 0,
     ) -> Work:
         """Those of a clip that has so many visual tokens left.
 
         Args:
             own_attention: whether attention is computed in `kernels/`.
             whole: whether the model reads each prompt in one piece, whatever the method.
+            dtype_bytes: bytes of one number of the model's dtype.
+            free: bytes of a GPU beside the weights; 0 on other devices, or where that isn't known.
         """
         length, merging = method.read_at_once(clip.visual, kept) + text, method.in_tower
         chunked = not method.inside and not method.reads_before and not whole
-        patches = chunk_numbers(on_cpu) // sizes.vision.patch
+        pixels = pixel_room(sizes.vision, dtype_bytes, free)
+        patches = chunk_numbers(on_cpu, pixels) // sizes.vision.patch
+        patches = min(patches, clip.frames * sizes.vision.patches_of_frame(clip.per_frame))
         if merging is not None:
             # A window isn't split: its frames are compared with each other inside the tower.
             window = min(clip.frames, merging.window)
             patches = max(patches, window * sizes.vision.patches_of_frame(clip.per_frame))
-        chunk_len = chunk_length(length, own_attention) if chunked else length
+        room = token_room(sizes, dtype_bytes, free, length)
+        chunk_len = chunk_length(length, own_attention, room) if chunked else length
         held = fmean(method.read_by_layer(kept, sizes.layers))
         return cls(clip.visual, held, text, chunk_len, spare, patches)
 
@@ -121,22 +128,16 @@ class ExpectedBytes:
             weights: bytes of the model's.
             dtype_bytes: bytes of one number of its dtype.
         """
-        token, vision = sizes.hidden * dtype_bytes, sizes.vision
-        features = (1 + vision.stacked) * work.visual * token
-        attention = VISION_ATTENTION_STATES * vision.hidden
-        mlp = VISION_HIDDEN_STATES * vision.hidden + VISION_MLP_STATES * vision.mlp
-        # Attention and MLP of a layer run one after the other, so the larger one is the peak.
-        patch = vision.patch + max(attention, mlp)
+        token = sizes.hidden * dtype_bytes
+        features = (1 + sizes.vision.stacked) * work.visual * token
         kv = round(sizes.kv * dtype_bytes * (work.held + work.text + work.spare))
-        layer = (
-            work.chunk_len * (MLP_STATES * sizes.mlp + HIDDEN_STATES * sizes.hidden) * dtype_bytes
-        )
+        layer = work.chunk_len * token_bytes(sizes, dtype_bytes)
         # Embeddings of the whole prompt exist before anything is dropped from it.
         prompt = (work.visual + work.text) * token
         return cls(
             weights=weights,
             kv=kv,
-            vision=features + work.patches * patch * dtype_bytes,
+            vision=features + work.patches * patch_bytes(sizes.vision, dtype_bytes),
             prefill=features + prompt + layer + kv + LOGITS_BYTES * sizes.vocabulary,
         )
 
@@ -162,7 +163,9 @@ def expected_bytes(
     text: int,
     pooled: int | None = None,
 ) -> ExpectedBytes:
-    """What the answer to one question takes of a loaded model's device.
+    """What the answer to one question takes of a loaded model's device, at least.
+
+    A GPU with more free memory has larger chunks.
 
     Args:
         pooled: visual tokens that are left of a video that was read in windows; None of another
@@ -185,6 +188,7 @@ def expected_bytes(
         on_cpu=input_device(model).type == "cpu",
         own_attention=has_own_attention(model.get_decoder()),
         whole=prefills_whole(model),
+        dtype_bytes=model.dtype.itemsize,
     )
     if pooled is not None:
         work = replace(work, visual=pooled)
@@ -338,7 +342,10 @@ class CostModel:
 
     def work(self, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
         """Sizes of a prompt that has so many visual tokens left."""
-        on_cpu = self.target.device == "cpu"
+        on_cpu, free = self.target.device == "cpu", 0
+        if self.target.device == "cuda" and self.target.free is not None:
+            within = (self.target.free - CUDA_CONTEXT) / MARGIN
+            free = max(0, int(within) - self.facts.weights.loaded)
         return Work.of(
             method,
             self.sizes,
@@ -349,6 +356,8 @@ class CostModel:
             on_cpu=on_cpu,
             own_attention=on_cpu and self.loading.kernels == "fast",
             whole=self.facts.prefills_whole,
+            dtype_bytes=self.facts.dtype_bytes,
+            free=free,
         )
 
     def memory(self, method: BoundMethod, clip: ClipTokens, kept: int) -> ExpectedBytes:

@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.hooks import RemovableHandle
 
@@ -38,16 +42,53 @@ _here = threading.local()
 
 @dataclass(frozen=True)
 class TowerPass:
-    """The frames that go through the tower together."""
+    """The frames that go through the tower together: F of P patches, of which R go on.
 
-    patches: list[torch.Tensor]  # for each frame the patches `[n]`, int64, ascending, that go on
-    # for each frame the earlier one that represents its other patches, or None where it goes on
-    # whole
-    references: list[int | None]
+    What goes on is decided on the device; all that follows from it is worked out on the host.
+    """
+
+    needed: npt.NDArray[np.bool_]  # `[F, P]`: the patches that go on
+    # `[F, P]`, int64: for each patch the place, among those that go on, of the one that stands for
+    # it: its own, or that of the frame that its frame is compared with
+    sources: npt.NDArray[np.int64]
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls,
+        needed: npt.NDArray[np.bool_],
+        references: Sequence[int | None],
+        device: torch.device,
+    ) -> TowerPass:
+        """That of frames of which these patches go on.
+
+        Args:
+            needed: `[F, P]`.
+            references: for each frame the earlier one that stands for its other patches, or None
+                where it goes on whole.
+            device: of the tower.
+        """
+        sources = needed.ravel().cumsum().reshape(needed.shape) - 1
+        for frame, reference in enumerate(references):
+            if reference is not None:  # which comes earlier, so its sources are final by now
+                sources[frame] = np.where(needed[frame], sources[frame], sources[reference])
+        return cls(needed, sources, device)
+
+    @cached_property
+    def _rows(self) -> torch.Tensor:
+        return self.there(np.flatnonzero(self.needed))
+
+    @cached_property
+    def _sources(self) -> torch.Tensor:
+        return self.there(self.sources)
+
+    def there(self, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Numbers on the device, one behind the other; what it computes isn't waited for."""
+        return torch.from_numpy(numbers.ravel()).to(self.device, non_blocking=True)
 
     def gather(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The patches `[1, Σn, D]` that go on of `hidden[F, P, D]`."""
-        return torch.cat([frame[at] for frame, at in zip(hidden, self.patches, strict=True)])[None]
+        """The patches `[1, R, D]` that go on of `hidden[F, P, D]`."""
+        return hidden.flatten(0, 1).index_select(0, self._rows)[None]
 
     def whole(self, patches: torch.Tensor | None) -> torch.Tensor | None:
         """The output of any layer as whole frames `[F, P, D]`; before the selection it is whole."""
@@ -56,39 +97,63 @@ class TowerPass:
         return self.restore(patches[0])
 
     def restore(self, patches: torch.Tensor) -> torch.Tensor:
-        """Whole frames `[F, ..., P, D]` of `patches[..., Σn, D]`; the rest is the references'."""
-        whole: list[torch.Tensor] = []
-        parts = patches.split([len(at) for at in self.patches], dim=-2)
-        for part, at, reference in zip(parts, self.patches, self.references, strict=True):
-            # Its reference comes earlier, so it is whole by now.
-            frame = part if reference is None else whole[reference].index_copy(-2, at, part)
-            whole.append(frame)
-        return torch.stack(whole)
+        """Whole frames `[F, P, D]` of `patches[R, D]`; the rest is the references'."""
+        return patches.index_select(0, self._sources).unflatten(0, self.sources.shape)
 
-    def counts(self, bounds: list[int]) -> list[list[int]]:
-        """For each frame how many of its patches go on in each of its parts."""
-        # Patches ascend, so how many lie before each bound is a binary search, and a part's count
-        # the difference of two.
-        ends = torch.tensor(bounds)
-        return [torch.searchsorted(at.cpu(), ends).diff().tolist() for at in self.patches]
+    def in_units(self, unit: int) -> TowerPass:
+        """The same of tokens that are each made of so many consecutive patches."""
+        return replace(self, needed=self.needed[:, ::unit], sources=self.sources[:, ::unit] // unit)
+
+    def attending(self, bounds: Sequence[int]) -> list[Attending]:
+        """What attends to what, where patches attend to those of their own part of a frame.
+
+        Args:
+            bounds: the patch with which each part of a frame begins, and that behind the last one.
+        """
+        # Patches ascend, so the queries of a part are consecutive.
+        parts: dict[tuple[int, int], list[tuple[int, int, npt.NDArray[np.int64]]]] = {}
+        first = 0
+        for needed, sources in zip(self.needed, self.sources, strict=True):
+            for begin, end in pairwise(bounds):
+                count = int(needed[begin:end].sum())
+                if count:  # else there are no queries
+                    # On a GPU each call costs a launch: parts with as many keys are one, in which
+                    # shorter ones repeat their last query. Whole ones apart, or all would be whole.
+                    alike = count if self.device.type == "cpu" else count == end - begin
+                    parts.setdefault((end - begin, alike), []).append(
+                        (first, count, sources[begin:end])
+                    )
+                first += count
+        return [self._attending(each) for each in parts.values()]
+
+    def _attending(self, parts: list[tuple[int, int, npt.NDArray[np.int64]]]) -> Attending:
+        steps = np.arange(max(count for _, count, _ in parts))
+        queries = [first + steps.clip(max=count - 1) for first, count, _ in parts]
+        return Attending(
+            len(parts),
+            self.there(np.stack(queries)),
+            self.there(np.stack([keys for *_, keys in parts])),
+        )
 
 
 @dataclass(frozen=True)
-class Running:
-    """What attends to what in a layer behind the selection."""
+class Attending:
+    """Parts of frames that attend in one call, G of them with N queries and S keys each."""
 
-    window: TowerPass  # the frames
-    # the patch with which each part of a frame begins, and that behind the last one; patches attend
-    # to those of their own part
-    bounds: list[int]
-    counts: list[list[int]]  # for each frame how many of its patches go on in each part
+    count: int  # G
+    queries: torch.Tensor  # `[G * N]`, int64: which of the patches that go on; one may come again
+    keys: torch.Tensor  # `[G * S]`, int64: the same of those that they attend to
+
+    def batched(self, patches: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """`[G, H, N, D]` of `patches[1, H, R, D]`, of those `at[G * N]`."""
+        return patches[0].index_select(1, at).unflatten(1, (self.count, -1)).transpose(0, 1)
 
 
 class TowerInPart(ABC):
     """Within the block, this thread's videos run through the tower of a model in part.
 
     Attributes:
-        kept: of the window that ran last: flat indices `frame*N + position`, int64.
+        kept: of the frames that ran last: flat indices `frame*N + position`, int64, on the CPU.
     """
 
     def __init__(self, model: Any, tower: Tower | PackedTower, merging: BeforeVision) -> None:
@@ -118,13 +183,16 @@ class TowerInPart(ABC):
     def _add_hooks(self, first: int) -> list[RemovableHandle]:
         """Register what runs within the block; `first` is the layer before which is selected."""
 
-    def _run(self, running: Running | None) -> None:
+    def _choose(self, features: torch.Tensor) -> npt.NDArray[np.bool_]:
+        """`[F, N]`: the tokens of `features[F, N, D]` that are kept; the device is waited for."""
+        self.kept = self._merging.keep(features).cpu()
+        chosen = np.zeros(features.shape[:2], dtype=np.bool_)
+        chosen.ravel()[self.kept.numpy()] = True
+        return chosen
+
+    def _run(self, running: list[Attending] | None) -> None:
         """From here on attention keeps to that; None is the stock one."""
         _here.running = running
-
-    @property
-    def _running(self) -> Running | None:
-        return getattr(_here, "running", None)
 
 
 class MergedVision(TowerInPart):
@@ -133,7 +201,10 @@ class MergedVision(TowerInPart):
     def __init__(self, model: Any, tower: Tower, merging: BeforeVision) -> None:
         super().__init__(model, tower, merging)
         self._model, self._family_tower = model, tower
+        # `[N, P]`: how much of each patch is in each visual token, and 1 where that is any
         self._weights: torch.Tensor | None = None
+        self._shares = np.zeros(0, dtype=np.float32)
+        self._window: TowerPass | None = None
 
     def _add_hooks(self, first: int) -> list[RemovableHandle]:
         return [
@@ -146,38 +217,29 @@ class MergedVision(TowerInPart):
     ) -> Arguments:
         hidden = args[0]
         frames, patches = hidden.shape[:2]
+        if self._weights is None:
+            self._weights = self._family_tower.pooling(self._model, patches, hidden.device)
+            self._shares = (self._weights > 0).float().cpu().numpy()
         # Tokens are selected by their pooled patches, as the language model would get them.
-        weights = self._pooling(hidden)
-        self.kept = self._merging.keep(weights.to(hidden) @ hidden)
-        is_kept = torch.zeros(frames, len(weights), dtype=torch.bool, device=hidden.device)
-        is_kept.view(-1)[self.kept] = True
+        chosen = self._choose(self._weights.to(hidden) @ hidden)
         # A patch goes on if any kept token has a share of it: [F, N] @ [N, P].
-        needed = (is_kept.float() @ (weights > 0).float()) > 0
+        needed = chosen.astype(np.float32) @ self._shares > 0
         references = self._merging.references(frames)
         # The class token isn't needed for any visual token, but for whole frames to be whole.
         needed[[other is None for other in references]] = True
-        window = TowerPass([patches.nonzero().flatten() for patches in needed], references)
-        bounds = [0, patches]
-        self._run(Running(window, bounds, window.counts(bounds)))
-        return (window.gather(hidden), *args[1:]), kwargs
+        self._window = TowerPass.of(needed, references, hidden.device)
+        self._run(self._window.attending([0, patches]))
+        return (self._window.gather(hidden), *args[1:]), kwargs
 
     def _after_tower(self, output: Any) -> Any:
         """Whole frames from here on: of the last layer, and of earlier ones that were requested."""
-        running = self._running
-        assert running is not None, "selected before a layer"
+        assert self._window is not None, "selected before a layer"
         self._run(None)
-        whole = running.window.whole
+        whole = self._window.whole
         output.last_hidden_state = whole(output.last_hidden_state)
         if output.hidden_states is not None:  # None for a layer that wasn't requested
             output.hidden_states = tuple(map(whole, output.hidden_states))
         return output
-
-    def _pooling(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`[N, P]`: how much of each patch is in each visual token."""
-        if self._weights is None:
-            patches = hidden.shape[1]
-            self._weights = self._family_tower.pooling(self._model, patches, hidden.device)
-        return self._weights
 
 
 def _keeping_apart(stock: Attention, _: str) -> Attention:
@@ -185,23 +247,21 @@ def _keeping_apart(stock: Attention, _: str) -> Attention:
         module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
         attention_mask: torch.Tensor | None, scaling: float, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        running: Running | None = getattr(_here, "running", None)
+        running: list[Attending] | None = getattr(_here, "running", None)
         if running is None:
             return stock(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         kwargs = {name: value for name, value in kwargs.items() if name not in _SEQUENCE_ARGUMENTS}
-        keys, values = running.window.restore(key[0]), running.window.restore(value[0])
-        # Queries are those of kept patches alone, in order of frames and their parts; keys and
-        # values of whole frames, the rest of them another frame's.
-        parts = iter(query.split([n for frame in running.counts for n in frame], dim=2))
-        outputs = []
-        for frame in range(len(keys)):
-            for begin, end in pairwise(running.bounds):
-                part = next(parts)
-                if part.shape[2] == 0:  # no patch of it is kept: no queries
-                    continue
-                attended = (x[frame : frame + 1, :, begin:end] for x in (keys, values))
-                # Processors make whole pictures of frames: there is no padding to mask.
-                outputs.append(stock(module, part, *attended, None, scaling=scaling, **kwargs)[0])
-        return torch.cat(outputs, dim=1), None
+        # Queries are those of patches that go on alone; keys and values are of whole frames, the
+        # rest of them another frame's.
+        output = None
+        for part in running:
+            queries = part.batched(query, part.queries)
+            keys, values = (part.batched(each, part.keys) for each in (key, value))
+            # Processors make whole pictures of frames: there is no padding to mask.
+            found = stock(module, queries, keys, values, None, scaling=scaling, **kwargs)[0]
+            if output is None:
+                output = found.new_empty(1, query.shape[2], *found.shape[2:])
+            output[0].index_copy_(0, part.queries, found.flatten(0, 1))
+        return output, None
 
     return attention

@@ -1,0 +1,108 @@
+"""Merging before vision on a device that isn't the CPU: one wait for the choice, and few calls."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import DyCokePlus
+from dycoke_cli.engine import chunks, encode
+from dycoke_cli.engine.vision_tower import stacked
+from dycoke_cli.models.families import family_of
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from tests.elsewhere import Elsewhere, moved, second_device
+from tests.engine.vision_tower.test_stacked import MERGING
+from tests.exactness import assert_same
+from tests.families.tiny import make
+from tests.natural import Pictures, pan
+
+PACKED = ["tolist in _begin", "cpu in _choose", "tolist in _before_layer"]
+# Of each pass. Frames along an axis of their own; with windows of patches; with DeepStack.
+WAITS = {"llava_onevision": ["cpu in _choose"], "qwen2_5_vl": PACKED, "qwen3_vl": PACKED}
+ONCE = {"llava_onevision": ["cpu in _before_layer"]}
+# Compared frames keep as much each, or what changed most in all of them together.
+METHODS = {"dycoke": MERGING, "dycoke-plus": DyCokePlus(merge_stage="vision")}
+FRAMES = 32
+# What copies a tensor to the host, or has to know its numbers there.
+READS = ("cpu", "tolist", "item", "numpy", "nonzero", "__bool__", "__int__", "__float__")
+PASSES = 2
+
+
+@contextmanager
+def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The places in the files of vision towers that read a tensor of the device."""
+    found: list[str] = []
+
+    def noting(name: str, stock: Callable[..., Any]) -> Callable[..., Any]:
+        def read(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            caller = sys._getframe(1)
+            if isinstance(self, Elsewhere) and "vision_tower" in caller.f_code.co_filename:
+                found.append(f"{name} in {caller.f_code.co_name}")
+            return stock(self, *args, **kwargs)
+
+        return read
+
+    with monkeypatch.context() as patch:
+        for name in READS:
+            patch.setattr(torch.Tensor, name, noting(name, getattr(torch.Tensor, name)))
+        yield found
+
+
+@pytest.mark.parametrize(("family", "name"), [*product(WAITS, METHODS)])
+@torch.inference_mode()
+def test_the_device_is_waited_for_once_a_pass(family, name, monkeypatch) -> None:
+    model, processor = make(family)
+    known = family_of(model.config)
+    prompt = make_prompt(processor, known, model.config, Pictures.of(pan(FRAMES)))
+    here = prompt.inputs[known.pixels.key].numel() // prompt.frames
+    before = METHODS[name].before_vision()
+    # Two passes, each of half of the windows.
+    size = prompt.frames // PASSES
+    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", here * size)
+    monkeypatch.setattr(chunks, "FRAMES_GPU", (1, 1))
+    monkeypatch.setattr(stacked, "LAYERS_BEFORE", 1)
+    expected = encode.encode_video(model, known, prompt, None, before)
+    calls: list[int] = []
+    there = copy.deepcopy(model)
+    with second_device():
+        moved(there)
+        with waits(monkeypatch) as found, counted(monkeypatch, calls):
+            ours = encode.encode_video(there, known, prompt, None, before)
+        assert_same(ours.embeddings.cpu(), expected.embeddings)
+    assert torch.equal(ours.kept, expected.kept)
+    # The pooling matrix is read once for a video.
+    assert Counter(found) == Counter(WAITS[family] * PASSES + ONCE.get(family, []))
+    # In each layer behind the choice whole frames attend in one call, and compared ones in another.
+    assert len(calls) == 2 * PASSES * (len(layers_of(there, known)) - 1)
+    assert size // 2 < max(calls) < size  # a frame that keeps nothing isn't in any
+
+
+def layers_of(model: Any, family: Any) -> Any:
+    tower = family.tower or family.packed_tower
+    return model.model.get_submodule(tower.name).get_submodule(tower.layers)
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Iterator[None]:
+    """Frames, or parts of them, of each call of the attention behind the choice."""
+    keeping = stacked._keeping_apart
+
+    def around(stock: Any, name: str) -> Any:
+        def attention(module: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if getattr(stacked._here, "running", None) is not None:
+                calls.append(len(query))
+            return stock(module, query, *args, **kwargs)
+
+        return keeping(attention, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stacked, "_keeping_apart", around)
+        yield
