@@ -133,6 +133,15 @@ def test_what_an_hour_takes_and_answers() -> None:
     assert f"{told}, 32 whole frames {few} %, random tokens {drawn} %" in " ".join(readme.split())
 
 
+def test_more_tokens_answer_worse() -> None:
+    rows = read_table("long-controls.1")
+    names = ("dycoke-plus in windows, 256", "dycoke-plus in windows",
+             "dycoke-plus in windows, 1024", "dycoke-plus in windows, 1911")  # fmt: skip
+    few, some, more, most = (cells(rows, name)[6].split()[0] for name in names)
+    told = f"which fill the context, the pool answers {few}, {some}, {more} and {most} %"
+    assert told in text_of("docs/results.md")
+
+
 PRUNING = "pruning-llava-onevision-0-5b-2-cores-of-amd-epyc-avx512-bf16"
 
 
@@ -160,7 +169,7 @@ def test_calibration_moves_less_than_its_error() -> None:
 
 
 def test_draws_within_two_points() -> None:
-    page = text_of("docs/results.md")
+    page = text_of("docs/evaluate.md")
     for target, sentence in (
         ("98 %", "within 2 points in {} of the draws of 10, 20 and 40 videos"),
         ("95 %", "it is within 2 points in {} ("),
@@ -172,7 +181,7 @@ def test_draws_within_two_points() -> None:
 
 
 def test_guards_with_confidence() -> None:
-    page = text_of("docs/results.md")
+    page = text_of("docs/evaluate.md")
     rows = {name: read_table(f"guard-{name}")[1:] for name in ("shipped", "control")}
     sure = {name: [row for row in of if row[2] == "95 %"] for name, of in rows.items()}
     held = [number(row[5]) for of in sure.values() for row in of]
