@@ -120,6 +120,23 @@ def test_a_token_beside_other_programs() -> None:
     assert f"it takes {avx2:.2f} times as long as llama.cpp's" in speed
 
 
+def test_the_default_with_avx2() -> None:
+    rows = read_table("rules-2-cores-of-intel-xeon-avx2")
+    names = (
+        "transformers baseline (SDPA)",
+        "ttm (the default)",
+        "ttm before vision",
+        "fewer frames",
+    )
+    stock, ours, early, few = (number(cells(rows, name)[4]) for name in names)
+    assert (
+        f"takes {stock} s stock, {ours} s by default, {early} s merging before the vision tower, "
+        f"and {few} s with two whole frames"
+    ) in text_of("docs/speed.md")
+    vision = number(cells(rows, names[0])[1])
+    assert round(4 * vision / stock) == 3
+
+
 def test_what_an_hour_takes_and_answers() -> None:
     readme = text_of("README.md")
     peaks = table("docs/long-video.md", "<!-- long-video: ")
