@@ -16,6 +16,7 @@ from dycoke_cli.engine import chunked_prefill, chunks, encode
 from dycoke_cli.engine.memory.cost_model import Work
 from dycoke_cli.kernels import attention
 from dycoke_cli.kernels.replacing import use_custom_attention
+from dycoke_cli.models import free_memory as free_memory_module
 from dycoke_cli.models.free_memory import free_memory, keep_within
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.private_api import attention_implementation
@@ -204,9 +205,7 @@ def test_what_torch_holds_unused_is_free_within_a_budget(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * GB, 80 * GB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7 * GB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 5 * GB)
+    monkeypatch.setattr(free_memory_module, "_budget", None)
     assert free_memory(torch.device("cuda:0")) == 5 * GB
     keep_within(8 * GB)
-    try:
-        assert free_memory(torch.device("cuda:0")) == 3 * GB
-    finally:
-        keep_within(None)
+    assert free_memory(torch.device("cuda:0")) == 3 * GB

@@ -264,6 +264,7 @@ def test_a_busy_machine_times_nothing(monkeypatch: pytest.MonkeyPatch, timed: No
 def test_passes_on_a_gpu_keep_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[int] = []
     monkeypatch.setattr(module, "keep_within", kept.append)
+    planned("mini", Budget(GB)).fitted(Listener())  # on a CPU, which has none to set
     given = planned("llava-onevision-7b", Budget(11 * GB), loading=LoadOptions("cuda"))
     given.fitted(Listener())
     assert kept == [11 * GB - 600_000_000]  # what CUDA takes itself isn't torch's

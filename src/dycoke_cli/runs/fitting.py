@@ -118,7 +118,8 @@ class Fitting:
         Returns:
             The request, and the model if it was loaded as chosen to time it.
         """
-        if self.budget.bytes is not None:
+        target = next(iter(self.models.values())).target
+        if self.budget.bytes is not None and target.device == "cuda":
             keep_within(self.budget.bytes - CUDA_CONTEXT)
         timed = self._calibrated(listener)
         choice = self.choice()

@@ -27,7 +27,7 @@ def costs() -> list[VideoCost]:
     """Of 25 files: a question about each, two about the last, in seconds that are set."""
     request = Request("mini", LoadOptions("cpu"), Sampling(), DyCoke(), GenerationOptions())
     cost = replace(
-        cost_of_frames(request, 32, 64, 64, memory="8GB"),
+        cost_of_frames(request, 32, 64, 64, memory=8 * 10**9),
         seconds=EstimatedSeconds(vision=10.0, prefill=5.0, decode=20.0),
         no_seconds=None,
         warnings=(),

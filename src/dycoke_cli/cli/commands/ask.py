@@ -14,7 +14,7 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
+from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, memory_of
 from dycoke_cli.cli.flags.fit_flags import Fit, budget_of, check_alone
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
@@ -134,7 +134,7 @@ def ask(
         remote = server.chosen(context, request.method, budget)
         if compare:
             check_comparable(request)
-        check_memory(memory, estimate)
+        free = memory_of(memory, estimate)
         whole = {"estimate": estimate, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
         times = None
@@ -172,13 +172,13 @@ def ask(
 
                 planned = fitting_of(
                     files, request, bound,
-                    free_method=free_method, memory=memory, questions=questions,
+                    free_method=free_method, memory=free, questions=questions,
                 )  # fmt: skip
                 choice = planned.choice()
-                request = planned.applied(choice)
+                request, free = planned.applied(choice), planned.budget.bytes
                 if not quiet:
                     render.note(planned.report(choice).reason)
-            _, cost = cost_of_video(files[0], request, memory, longest, in_windows=not compare)
+            _, cost = cost_of_video(files[0], request, free, longest, in_windows=not compare)
             show_cost(cost, as_json)
             return
         questions = question_input.collect(question, more, *videos)

@@ -14,7 +14,7 @@ import typer
 from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
+from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, memory_of
 from dycoke_cli.cli.flags.fit_flags import Fit, budget_of, check_alone
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
@@ -215,7 +215,7 @@ def batch(
     inputs = collect(words or [], more, questions_file, request)
     videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
     check_subtitles(videos, subtitles)
-    check_memory(memory, estimate)
+    free = memory_of(memory, estimate)
     bound = budget_of(fit)
     if bound is not None:
         check_alone(
@@ -235,7 +235,7 @@ def batch(
         from dycoke_cli.cli.commands.estimate import show_costs
 
         with BatchView(quiet) as view:
-            show_costs(inputs.groups, request, memory, view)
+            show_costs(inputs.groups, request, free, view)
         return
     of_parts = parts.every is not None and not parts.when
     of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)

@@ -15,7 +15,7 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
+from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, memory_of
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
@@ -283,7 +283,7 @@ def caption(
         )
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, subtitles)
-    check_memory(memory, estimate)
+    free = memory_of(memory, estimate)
     if estimate and check is not None:
         raise UsageError("--estimate can't count the questions of --check; leave out --check")
     if estimate:
@@ -311,7 +311,7 @@ def caption(
             show_costs(
                 [[Ask(question_about(one, prompt), request, (one,))] for one in wanted],
                 request,
-                memory,
+                free,
                 view,
             )
             return

@@ -19,7 +19,6 @@ from rich.text import Text
 from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.flags.estimate_flags import memory_of
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.figures import headed
 from dycoke_cli.cli.render.units import (
@@ -63,7 +62,7 @@ _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 def cost_of_video(
     video: Source,
     request: Request,
-    memory: str | None = None,
+    memory: int | None = None,
     question: str | None = None,
     *,
     in_windows: bool = False,
@@ -72,7 +71,7 @@ def cost_of_video(
 
     Args:
         in_windows: whether frames that don't fit the context are read in windows, as by `ask`.
-        memory: memory of the device, as `--memory` takes it; None for the free memory.
+        memory: bytes of the device; None for what is free on this machine.
         question: the question; None for one of usual length.
     """
     if request.subtitles is not None:
@@ -112,21 +111,21 @@ def cost_of_frames(
     height: int,
     width: int,
     video: str | None = None,
-    memory: str | None = None,
+    memory: int | None = None,
     times_s: Sequence[float] = (),
     question: str | None = None,
 ) -> Cost:
     """Estimate the cost of an answer about a number of frames.
 
     Args:
-        memory: memory of the device, as `--memory` takes it; None for the free memory.
+        memory: bytes of the device; None for what is free on this machine.
         question: the question; None for one of usual length.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
     from dycoke_cli.models.free_memory import Target, this_machine
 
     source, loading = find(request.model), request.loading
-    target = Target.of(loading.device, memory_of(memory), this_machine())
+    target = Target.of(loading.device, memory, this_machine())
     with speaking_of_flags():
         check_windows(request)
         # `frame_bytes`: a decoded frame is RGB, one byte per channel.
@@ -236,7 +235,7 @@ class VideoCost:
 
 
 def show_costs(
-    groups: Iterable[Sequence[Ask]], request: Request, memory: str | None, view: View
+    groups: Iterable[Sequence[Ask]], request: Request, memory: int | None, view: View
 ) -> None:
     """Show what a run would take: on a terminal a table, in a pipe a JSON object per video."""
     longest: dict[Footage, list[str]] = {}  # several groups may be about one video

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dycoke_cli.cli.commands.estimate import plan_of_video
-from dycoke_cli.cli.flags.estimate_flags import memory_of
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.request import Request
@@ -25,14 +24,14 @@ def fitting_of(
     budget: Budget,
     *,
     free_method: bool,
-    memory: str | None = None,
+    memory: int | None = None,
     questions: Sequence[str] = (),
 ) -> Fitting:
     """The settings to choose from for videos, of which the largest counts.
 
     Args:
         videos: at least one; those that can't be read are passed over.
-        memory: memory of the device, as `--memory` takes it; None for the free memory.
+        memory: bytes of the device; None for what is free on this machine.
         questions: of which the longest counts; none where they aren't known.
     """
     from dycoke_cli.runs.fitting import AskedFrames, fitting
@@ -55,4 +54,4 @@ def fitting_of(
     longest = max(questions, key=len, default=None)
     asked = AskedFrames(max(counts), largest.height, largest.width, longest)
     with speaking_of_flags():
-        return fitting(request, budget, asked, free_method=free_method, memory=memory_of(memory))
+        return fitting(request, budget, asked, free_method=free_method, memory=memory)

@@ -252,7 +252,7 @@ def info(
 
         loading = LoadOptions(device=device)
         request = Request(name, loading, Sampling(), DyCoke(), GenerationOptions())
-        cost = cost_of_frames(request, frames, height=720, width=1280, memory=memory)
+        cost = cost_of_frames(request, frames, height=720, width=1280, memory=memory_of(memory))
         show_cost(cost, as_json)
         return
     if memory is not None or device != "auto":

@@ -30,13 +30,9 @@ Memory = Annotated[
 ]
 
 
-def memory_of(memory: str | None) -> int | None:
-    """Bytes of --memory; None where it isn't given."""
-    with naming("--memory"):
-        return None if memory is None else parse_size(memory)
-
-
-def check_memory(memory: str | None, estimate: bool) -> None:
-    """Check that --memory comes with --estimate."""
+def memory_of(memory: str | None, estimate: bool = True) -> int | None:
+    """Bytes of --memory; None where it isn't given. It must come with --estimate."""
     if memory is not None and not estimate:
         raise UsageError("--memory is for estimates: add --estimate, or leave it out")
+    with naming("--memory"):
+        return None if memory is None else parse_size(memory)
