@@ -49,7 +49,7 @@ def whole(loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: 
     """From frames to the last token of an answer."""
     if contestant.linear_alone:
         return linear_alone(loaded, frames, contestant, new_tokens)
-    clip = drawn(frames)
+    clip = drawn(frames // contestant.every)
     with _attention_of(loaded, contestant), _graphs_of(contestant):
         before = VideoSession(loaded, clip) if contestant.again else None
         if before is not None and contestant.method is not None:
