@@ -41,7 +41,7 @@ def seeds_table(documents: Mapping[str, Document]) -> str:
         lines.append(
             line(
                 named(rows[0]),
-                percent(rows[0]["parameters"].get("retain")),
+                percent(rows[0]["kept_before_llm"]),
                 *map(difference, rows),
                 points(statistics.mean(found)),
                 _spread(found),

@@ -62,7 +62,7 @@ def test_fit_weighs_settings_by_the_points_of_the_tables() -> None:
 def test_the_cost_of_settings_for_a_llava_onevision() -> None:
     means = {(row[0], row[1]): row[-2] for row in read_table("methods-seeds")}
     methods = text_of("docs/methods.md")
-    base, ttm = means["baseline", ""], -number(means["ttm", ""])
+    base, ttm = means["baseline", ""], -number(means["ttm", "47 %"])
     assert f"64 tokens per frame, {base} correct uncompressed" in methods
     assert f"it costs the small models {ttm} points on average" in methods
     own = -number(means["dycoke-plus", "25 %"])
@@ -125,16 +125,21 @@ def test_the_default_with_avx2() -> None:
     names = (
         "transformers baseline (SDPA)",
         "ttm (the default)",
+        "stride, merged",
         "ttm before vision",
         "fewer frames",
     )
-    stock, ours, early, few = (number(cells(rows, name)[4]) for name in names)
+    stock, ours, even, early, few = (number(cells(rows, name)[4]) for name in names)
     assert (
-        f"takes {stock} s stock, {ours} s by default, {early} s merging before the vision tower, "
-        f"and {few} s with two whole frames"
+        f"{even} s with every n-th token, {early} s merging before the vision tower, and {few} s "
+        "with two whole frames"
     ) in text_of("docs/speed.md")
-    vision = number(cells(rows, names[0])[1])
-    assert round(4 * vision / stock) == 3
+    vision, own_vision = (number(cells(rows, name)[1]) for name in names[:2])
+    assert f"takes {stock} s stock, {ours} s by default" in text_of("docs/speed.md")
+    assert round(5 * vision / stock) == 4
+    saved = stock - ours
+    told = f"({saved - vision + own_vision:.0f} of these {saved:.0f} s at prefill and decode"
+    assert told in text_of("docs/speed.md")
 
 
 def test_what_an_hour_takes_and_answers() -> None:
@@ -156,6 +161,8 @@ def test_more_tokens_answer_worse() -> None:
              "dycoke-plus in windows, 1024", "dycoke-plus in windows, 1911")  # fmt: skip
     few, some, more, most = (cells(rows, name)[6].split()[0] for name in names)
     told = f"which fill the context, the pool answers {few}, {some}, {more} and {most} %"
+    evs = [cells(rows, f"evs{cap}")[6].split()[0] for cap in (", 256", "", ", 1024", ", 1911")]
+    told += f", `evs` {evs[0]}, {evs[1]}, {evs[2]} and {evs[3]} %"
     assert told in text_of("docs/results.md")
 
 
@@ -227,5 +234,5 @@ def test_a_row_of_stage_2_of_the_other_published_model() -> None:
         next(row[8] for row in rows if (row[0], row[1]) == ("0.7", rule))
         for rule in ("DyCoke's", "random")
     )
-    told = f"finds {full} %, {own} % and {drawn} %."
+    told = f"finds {full} %, {own} % and {drawn} %"
     assert told in text_of("docs/methods.md")

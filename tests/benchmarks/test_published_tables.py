@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.kept_tables import TABLES, csv_files, kept_files, read_table
-from benchmarks.method_pages import FEW_TOKENS, methods_listed, read_documents, texts_of
+from benchmarks.method_pages import FEW_TOKENS, SEEDS, methods_listed, read_documents, texts_of
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA, SUFFIX, read_answers
 from dycoke_cli.compression.registry import METHODS, create
@@ -190,8 +190,8 @@ def test_readme_has_the_costs_of_the_three_models() -> None:
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     stride = cost["uniform-spatial + merging", "25 %"]
     assert (
-        f"costs three small models {cost['ttm', '']} points. A quarter of the tokens costs them "
-        f"{stride} points if it is every n-th one, with the others merged into it, "
+        f"costs three small models {cost['ttm', '47 %']} points. A quarter of the tokens costs "
+        f"them {stride} points if it is every n-th one, with the others merged into it, "
         f"{cost['random', '25 %']} if drawn at random, and "
         f"{cost['uniform-frames', '25 %']} as fewer frames"
     ) in readme
@@ -204,7 +204,8 @@ def test_readme_has_the_seconds_of_the_table() -> None:
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert (
         f"takes {seconds['transformers baseline (SDPA)']} s stock, "
-        f"{seconds['ttm (the default)']} s by default, {seconds['ttm before vision']} s merging "
+        f"{seconds['ttm (the default)']} s by default, {seconds['stride, merged']} s with a "
+        f"quarter by every n-th token, {seconds['ttm before vision']} s merging "
         f"before the vision tower, {seconds['fewer frames']} s with 8 whole frames"
     ) in readme
     (commit,) = re.findall(r"three-training-seeds\), commit (\w+)\)", readme)
@@ -212,7 +213,46 @@ def test_readme_has_the_seconds_of_the_table() -> None:
     assert f"Commit {commit}, " in text
     hour = {row[0]: row[5] for row in read_table("seconds-long")[1:]}
     few, pool = (round(float(hour[one]), 1) for one in ("uniform", "dycoke-plus in windows"))
-    assert f"An hour takes it {pool} s, 32 frames {few} s." in readme
+    told = f"For an hour of drawn frames the bundled model takes {pool} s, for 32 of them {few} s"
+    assert told in readme
+    each = float(rows[0][1].split()[0]) / 32
+    assert f"takes about {each:.1f} s a frame" in RESULTS.read_text(encoding="utf-8")
+    assert f"a 0.5B model's tower alone about {each * 3600 / 600:.0f}0 minutes" in readme
+    towers = [float(row[1].split()[0]) for row in rows if "before" not in row[0]]
+    least, *_, most = sorted(one for one in towers if one > 20)
+    assert f"the tower took {least:.0f} to {most:.0f} s" in RESULTS.read_text(encoding="utf-8")
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_the_errors_of_the_mean_of_three_trainings() -> None:
+    """Clustered by video, of the models' mean change for each question."""
+    changes: dict[str, dict[tuple[str, str], float]] = {}
+    for seed in SEEDS:
+        raw = read_answers(DATA / f"tokens-64-seed-{seed}" / f"seeds{SUFFIX}")
+        for row in raw.header.rows:
+            of = changes.setdefault(row.spec, {})
+            for item in raw.items:
+                changed = raw.answers[row.spec][item.id].right - raw.answers["none"][item.id].right
+                key = item.video, item.id
+                of[key] = of.get(key, 0) + changed / len(SEEDS)
+    errors = {}
+    for spec, of in changes.items():
+        mean = sum(of.values()) / len(of)
+        videos = {video for video, _ in of}
+        assert len(videos) == 40
+        sums = [sum(x - mean for (one, _), x in of.items() if one == video) for video in videos]
+        squares = sum(one**2 for one in sums) * len(videos) / (len(videos) - 1)
+        errors[spec] = round(100 * squares**0.5 / len(of), 1)
+    told = ("ttm", "uniform-spatial:merge_dropped=true:retain=0.25", "random:retain=0.25",
+            "uniform-frames:retain=0.25")  # fmt: skip
+    least, most = min(errors[one] for one in told), max(errors[one] for one in told)
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"(± {least} to {most}, one standard error over 40 rendered videos;" in readme
+    elsewhere = re.compile("^none|proportional|retain=0.1$")  # not on the page, or at a tenth
+    shown = [error for spec, error in errors.items() if not elsewhere.search(spec)]
+    page = RESULTS.read_text(encoding="utf-8")
+    assert f"the mean's {min(shown)} to {max(shown)} at a quarter and above" in page
 
 
 @pytest.mark.extended

@@ -18,7 +18,8 @@ def document(accuracy: float, lost: float, videos: int = 10) -> Document:
     row = {
         "spec": "random:retain=0.25",
         "method": "random",
-        "parameters": {"retain": 0.25},
+        "parameters": {},
+        "kept_before_llm": 0.25,
         "accuracy": accuracy + lost,
         "plus_minus": 0.01,
         "difference": lost,

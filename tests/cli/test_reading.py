@@ -36,9 +36,10 @@ PATIENCE_S = 30
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left(fake: list[FakeSession]) -> Iterator[None]:
+    before = {*threading.enumerate()}  # a server of other tests may be alive in this process
     yield
     deadline = time.monotonic() + PATIENCE_S
-    while [thread for thread in threading.enumerate() if thread.name == "reading"]:
+    while [one for one in {*threading.enumerate()} - before if one.name == "reading"]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

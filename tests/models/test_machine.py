@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dycoke_cli import resources
+from dycoke_cli.models import free_memory
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.free_memory import FreeMemory, this_machine
+from dycoke_cli.models.free_memory import FreeMemory, Target, this_machine
 
 GB = 10**9
 
@@ -54,6 +55,23 @@ def driver(system):
 def test_no_driver(system, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", None)  # isn't called
     assert this_machine().gpu_bytes == ()
+
+
+def test_a_driver_without_its_program(system, monkeypatch):
+    (system / "kfd").touch()
+    monkeypatch.setattr(free_memory, "_DRIVERS", [str(system / "kfd")])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (3 * GB, 80 * GB))
+    assert this_machine().gpu_bytes == (3 * GB,)
+
+
+def test_an_estimate_is_for_the_gpu_that_a_model_is_loaded_onto():
+    busy_first = FreeMemory(8 * GB, (3 * GB, 40 * GB))
+    assert Target.of("auto", None, busy_first) == Target("cuda", 3 * GB, 8 * GB)
+    assert Target.of("cuda", None, busy_first) == Target("cuda", 3 * GB)
+    assert Target.of("cuda:1", None, busy_first) == Target("cuda", 40 * GB)
+    assert Target.of("cuda:2", None, busy_first) == Target("cuda", None)
+    assert busy_first.fits(5 * GB) == "gpu"  # on the one that --device can name
 
 
 def test_gpus(system, monkeypatch):

@@ -40,7 +40,7 @@ HERE = FreeMemory(16 * GB, (24 * GB, 80 * GB))
 @pytest.mark.parametrize(
     ("device", "memory", "machine", "target"),
     [
-        ("auto", None, HERE, Target("cuda", 80 * GB, 16 * GB)),
+        ("auto", None, HERE, Target("cuda", 24 * GB, 16 * GB)),
         ("auto", 8 * GB, HERE, Target("cuda", 8 * GB)),
         ("auto", None, FreeMemory(16 * GB, ()), Target("cpu", 16 * GB)),
         ("auto", 8 * GB, FreeMemory(16 * GB, ()), Target("cpu", 8 * GB)),

@@ -28,7 +28,7 @@ from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.tensor_hash import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.kernels.attention import computes_sdpa, is_causal_custom
+from dycoke_cli.kernels.attention import computes_sdpa, has_flash_attention, is_causal_custom
 from dycoke_cli.models.free_memory import free_on_gpu
 from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
@@ -206,6 +206,8 @@ def _token_room(decoder: Any, batch: int, length: int) -> float:
     if not (computes_sdpa(name) or "flash" in name):
         return 0  # its scores, which grow with the square of a chunk, are in memory
     devices = {weight.device for weight in decoder.parameters()}
+    if not all(has_flash_attention(device, decoder.dtype) for device in devices):
+        return 0
     free = min((free_on_gpu(device) for device in devices), default=0)
     # Padding is a mask; without it only stock code makes one for chunks.
     masked = batch > 1 or name == SDPA

@@ -89,4 +89,8 @@ def token_room(
         masked: whether attention gets a mask, of each token and all keys.
     """
     each = token_bytes(sizes, dtype_bytes) + (MASK_BYTES * length if masked else 0)
-    return (SHARE * free / batch - sizes.kv * dtype_bytes * length) / each
+    left = SHARE * free / batch - sizes.kv * dtype_bytes * length
+    if left < each * length:
+        # Behind others each head of a layer gets its own copy of shared keys and values.
+        left -= 2 * sizes.heads * sizes.head_width * dtype_bytes * length
+    return left / each

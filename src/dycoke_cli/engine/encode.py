@@ -29,6 +29,7 @@ from dycoke_cli.engine.vision_tower.tower_attention import (
     TowerRecorder,
     split_by_video,
 )
+from dycoke_cli.kernels.attention import has_flash_attention
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.layout import DEEPSTACK, Inputs, is_pixels, normalised, shrunk
@@ -87,7 +88,8 @@ def encode_video(
     device = input_device(model)
     # As many frames per pass as have so many numbers of pixels.
     vision = Sizes.of(model.config).vision
-    room = pixel_room(vision, model.dtype.itemsize, free_on_gpu(device))
+    free = free_on_gpu(device) if has_flash_attention(device, model.dtype) else 0
+    room = pixel_room(vision, model.dtype.itemsize, free)
     size = max(1, chunk_numbers(device.type == "cpu", room) * frames // pixels.numel())
     count = prompt.tokens_per_frame
     alike = list(range(frames))

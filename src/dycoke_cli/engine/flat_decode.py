@@ -64,6 +64,9 @@ _ARGUMENTS = {
     STATE_ARGUMENT,
 }
 _MADE_UP_KEYS = 8
+# Other kernels of the same sums differ by a few roundings at most: a fused norm of a GPU from the
+# layers' own, the replay of a recorded step from the step.
+ROUNDINGS = 16
 _here = threading.local()
 
 Attention = Callable[..., Any]
@@ -222,7 +225,12 @@ class FlatDecoder:
         )  # fmt: skip
         # A layer of another version may return a tuple: then it isn't the class that is known.
         result = ours.step(hidden, _signed(*rotations), caches[1], self._attend)
-        return torch.is_tensor(expected) and torch.equal(result, expected)
+        if not torch.is_tensor(expected) or result.shape != expected.shape:
+            return False
+        # A GPU's fused norm sums in another order than the layers' own.
+        roundings = 0 if result.device.type == "cpu" else ROUNDINGS
+        most = roundings * torch.finfo(result.dtype).eps * expected.abs().max()
+        return bool((result - expected).abs().max() <= most)  # NaN isn't
 
     def _begin(
         self, arguments: dict[str, Any]

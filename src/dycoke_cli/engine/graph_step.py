@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from dycoke_cli.compression.kv_pruning import VisualSelector
-from dycoke_cli.engine.flat_decode import FlatDecoder
+from dycoke_cli.engine.flat_decode import ROUNDINGS, FlatDecoder
 from dycoke_cli.engine.generation_state import (
     STATE_ARGUMENT,
     DecodeStep,
@@ -34,8 +35,6 @@ from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.kernels.attention import computes_sdpa
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, attention_implementation, cache_of
 
-# A replay runs the kernels of the step that was recorded; they differ by a few roundings at most.
-ROUNDINGS = 16
 # torch records one graph at a time in a process.
 _recording = threading.Lock()
 
@@ -45,6 +44,12 @@ Run = Callable[[], torch.Tensor]
 def has_graphs(device: torch.device) -> bool:
     """Whether steps on a device are recorded."""
     return device.type == "cuda"
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """The stream that records: libraries keep their work space for each stream that they saw."""
+    return torch.cuda.Stream(device)
 
 
 def record(run: Run, rewind: Callable[[], None], device: torch.device) -> tuple[torch.Tensor, Run]:
@@ -59,7 +64,7 @@ def record(run: Run, rewind: Callable[[], None], device: torch.device) -> tuple[
     Raises:
         RuntimeError: it can't be recorded.
     """
-    current, aside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    current, aside = torch.cuda.current_stream(device), _aside(device)
     with _recording, torch.cuda.device(device):
         aside.wait_stream(current)
         # The first run sets up libraries, which can't be recorded, on the stream that records.
@@ -68,9 +73,12 @@ def record(run: Run, rewind: Callable[[], None], device: torch.device) -> tuple[
             rewind()
         current.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may go on using the device.
-        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
-            output = run()
+        try:
+            # Other threads may go on using the device.
+            with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+                output = run()
+        finally:
+            torch.cuda.set_stream(current)  # where it fails, torch before 2.15 leaves the other one
 
     def replay() -> torch.Tensor:
         graph.replay()

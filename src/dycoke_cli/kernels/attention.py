@@ -283,10 +283,27 @@ def _behind_others(query: torch.Tensor, key: torch.Tensor, biased: bool) -> torc
         biased: whether it is added to a bias by position.
     """
     length, keys = query.shape[2], key.shape[2]
-    if query.is_cuda and not biased:
+    if not biased and has_flash_attention(query.device, query.dtype):
         # FlashAttention has this mask built in: nothing of `[N, S]` is in memory.
-        return causal_lower_right(length, keys)
+        return last_queries(length, keys)
     return causal_mask(length, keys, query.device)
+
+
+def has_flash_attention(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether SDPA in a dtype is FlashAttention on a device, without scores `[N, S]` in memory.
+
+    Elsewhere torch may compute them, and aligns a causal mask with the first keys (ROCm).
+    """
+    if device.type != "cuda" or torch.version.hip is not None or dtype.itemsize != 2:
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def last_queries(length: int, keys: int) -> torch.Tensor:
+    """The mask of the last `length` of `keys` tokens, as SDPA knows it without its numbers."""
+    bias = causal_lower_right(1, 1)  # torch would allocate, on the CPU, what the sizes say
+    bias.seq_len_q, bias.seq_len_kv = length, keys
+    return bias
 
 
 def causal_mask(length: int, keys: int, device: torch.device) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -17,6 +18,7 @@ HEADROOM = 1.2
 """Factor over the weights: with 32 frames, LLaVA-OneVision-7B needs 19 GB for 16 GB of weights."""
 
 BYTES_PER_PARAMETER = 2
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd")  # of NVIDIA, its Jetson, and AMD
 _budget: int | None = None
 """Bytes of a GPU that this process is to use; None for what is free."""
 
@@ -94,8 +96,8 @@ def free_memory_of_all() -> int | None:
 
 
 def _gpus() -> tuple[int, ...]:
-    if shutil.which("nvidia-smi") is None:
-        return ()  # no driver: skip the import of torch, which takes a second
+    if shutil.which("nvidia-smi") is None and not any(map(os.path.exists, _DRIVERS)):
+        return ()  # skip the import of torch, which takes a second
     import torch
 
     try:
@@ -124,16 +126,16 @@ class Target:
         """
         if device == "auto":
             if here.gpu_bytes:
-                free = max(here.gpu_bytes) if memory is None else memory
+                free = here.gpu_bytes[0] if memory is None else memory  # that which is loaded onto
                 return cls("cuda", free, here.ram_bytes if memory is None else None)
             apple = sys.platform == "darwin" and platform.machine() == "arm64"
             return cls.of("mps" if apple else "cpu", memory, here)
         kind, _, number = device.partition(":")
         if memory is None:
-            gpus = here.gpu_bytes[int(number) :][:1] if number else here.gpu_bytes
+            gpus = here.gpu_bytes[int(number or 0) :][:1]
             # Apple's GPUs share main memory.
             main = here.ram_bytes if kind == "cpu" or sys.platform == "darwin" else None
-            memory = max(gpus, default=None) if kind == "cuda" else main
+            memory = next(iter(gpus), None) if kind == "cuda" else main
         return cls(kind, memory)
 
     @property

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -106,3 +107,33 @@ def counted(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Iterator[None]
     with monkeypatch.context() as patch:
         patch.setattr(stacked, "_keeping_apart", around)
         yield
+
+
+@torch.inference_mode()
+def test_a_tower_that_is_split_over_two_devices() -> None:
+    """What is planned where patches are selected is used where the later layers are."""
+    needed = np.array([[True, True, True], [False, True, False]])
+    planned = stacked.TowerPass.of(needed, [None, 0], torch.device("cpu"))
+    (part, *_) = attending = planned.attending([0, 3])
+    hidden = torch.arange(12.0).view(2, 3, 2)
+    with second_device():
+        there = Elsewhere(hidden)
+        went_on = planned.gather(there)
+        assert torch.equal(went_on.cpu(), planned.gather(hidden))
+        back = planned.restore(went_on[0])
+        assert torch.equal(back.cpu(), planned.restore(planned.gather(hidden)[0]))
+        rows = part.batched(went_on[:, None], part.keys)
+        assert rows.shape == (part.count, 1, 3, 2)
+        stacked._here.running = attending
+
+        def stock(
+            module: Any, query: torch.Tensor, *_: Any, **__: Any
+        ) -> tuple[torch.Tensor, None]:
+            return query.transpose(1, 2), None
+
+        try:
+            attend = stacked._keeping_apart(stock, "")
+            found, _ = attend(None, *[went_on[:, None]] * 3, None, scaling=1.0)
+        finally:
+            stacked._here.running = None
+        assert found.shape[1] == 4

@@ -343,7 +343,11 @@ class CostModel:
     def work(self, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
         """Sizes of a prompt that has so many visual tokens left."""
         on_cpu, free = self.target.device == "cpu", 0
-        if self.target.device == "cuda" and self.target.free is not None:
+        if (
+            self.target.device == "cuda"
+            and self.target.free is not None
+            and self.facts.dtype_bytes == 2  # FlashAttention has no others
+        ):
             within = (self.target.free - CUDA_CONTEXT) / MARGIN
             free = max(0, int(within) - self.facts.weights.loaded)
         return Work.of(

@@ -88,7 +88,7 @@ class TowerPass:
 
     def gather(self, hidden: torch.Tensor) -> torch.Tensor:
         """The patches `[1, R, D]` that go on of `hidden[F, P, D]`."""
-        return hidden.flatten(0, 1).index_select(0, self._rows)[None]
+        return hidden.flatten(0, 1).index_select(0, self._rows.to(hidden.device))[None]
 
     def whole(self, patches: torch.Tensor | None) -> torch.Tensor | None:
         """The output of any layer as whole frames `[F, P, D]`; before the selection it is whole."""
@@ -98,7 +98,8 @@ class TowerPass:
 
     def restore(self, patches: torch.Tensor) -> torch.Tensor:
         """Whole frames `[F, P, D]` of `patches[R, D]`; the rest is the references'."""
-        return patches.index_select(0, self._sources).unflatten(0, self.sources.shape)
+        sources = self._sources.to(patches.device)  # a tower may be split over several
+        return patches.index_select(0, sources).unflatten(0, self.sources.shape)
 
     def in_units(self, unit: int) -> TowerPass:
         """The same of tokens that are each made of so many consecutive patches."""
@@ -146,7 +147,8 @@ class Attending:
 
     def batched(self, patches: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """`[G, H, N, D]` of `patches[1, H, R, D]`, of those `at[G * N]`."""
-        return patches[0].index_select(1, at).unflatten(1, (self.count, -1)).transpose(0, 1)
+        chosen = patches[0].index_select(1, at.to(patches.device))
+        return chosen.unflatten(1, (self.count, -1)).transpose(0, 1)
 
 
 class TowerInPart(ABC):
@@ -261,7 +263,7 @@ def _keeping_apart(stock: Attention, _: str) -> Attention:
             found = stock(module, queries, keys, values, None, scaling=scaling, **kwargs)[0]
             if output is None:
                 output = found.new_empty(1, query.shape[2], *found.shape[2:])
-            output[0].index_copy_(0, part.queries, found.flatten(0, 1))
+            output[0].index_copy_(0, part.queries.to(found.device), found.flatten(0, 1))
         return output, None
 
     return attention
