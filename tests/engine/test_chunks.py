@@ -69,7 +69,7 @@ def test_a_batch_and_its_mask_take_room() -> None:
 
 @pytest.mark.parametrize(("free_gb", "frames"), [(8, 32), (0.6, 8), (0, 8)])
 def test_a_gpu_encodes_as_many_frames_at_once_as_fit(free_gb: float, frames: int) -> None:
-    # A patch of SigLIP takes 588 + 3 · 1,152 + 2 · 4,304 numbers: 32 frames are 0.6 GB.
+    # A patch of SigLIP takes 3 · 1,152 + 2 · 4,304 numbers beside its pixels: 32 frames are 0.6 GB.
     room = chunks.pixel_room(LLAVA_7B.vision, 2, int(free_gb * GB))
     assert chunks.chunk_numbers(False, room) == frames * 3 * 384**2
     assert chunks.chunk_numbers(True, room) == 3 * 384**2

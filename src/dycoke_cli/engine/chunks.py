@@ -31,6 +31,8 @@ HIDDEN_STATES = 3
 # Of one patch, in attention: residual, norm, query, key, value, output, and the layer that is
 # handed on; and in the MLP the first three of them, beside the two sides of its middle.
 VISION_ATTENTION_STATES, VISION_HIDDEN_STATES, VISION_MLP_STATES = 7, 3, 2
+# Of one number of a patch: it is normalised in float32, whatever the model's dtype.
+PIXEL_BYTES = 4
 # Of one query and key: a mask, as the boolean that transformers makes, and in 16 bits for SDPA.
 MASK_BYTES = 3
 
@@ -70,7 +72,7 @@ def patch_bytes(vision: VisionSizes, dtype_bytes: int) -> int:
     attention = VISION_ATTENTION_STATES * vision.hidden
     mlp = VISION_HIDDEN_STATES * vision.hidden + VISION_MLP_STATES * vision.mlp
     # Attention and MLP of a layer run one after the other, so the larger one is the peak.
-    return (vision.patch + max(attention, mlp)) * dtype_bytes
+    return vision.patch * PIXEL_BYTES + max(attention, mlp) * dtype_bytes
 
 
 def pixel_room(vision: VisionSizes, dtype_bytes: int, free: int) -> float:
