@@ -81,8 +81,7 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def free(count: int) -> None:
         for module in (chunked_prefill, encode):
-            monkeypatch.setattr(module, "free_on_gpu", lambda device: count)
-            monkeypatch.setattr(module, "has_flash_attention", lambda device, dtype: True)
+            monkeypatch.setattr(module, "free_for_passes", lambda device, dtype: count)
 
     return free
 
@@ -180,6 +179,15 @@ def test_which_devices_have_flash_attention(
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert has_flash_attention(torch.device(device), dtype) == has
+
+
+@pytest.mark.parametrize(("has", "free"), [(True, 10**9), (False, 0)])
+def test_large_passes_count_on_memory_only_with_flash_attention(
+    has: bool, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "free_on_gpu", lambda device: 10**9)
+    monkeypatch.setattr(attention, "has_flash_attention", lambda device, dtype: has)
+    assert chunks.free_for_passes(torch.device("cuda"), torch.float16) == free
 
 
 def test_that_mask_is_the_causal_one_of_the_last_tokens() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from dycoke_cli.engine.chunks import chunk_length, token_room
+from dycoke_cli.engine.chunks import chunk_length, free_for_passes, token_room
 from dycoke_cli.engine.deepstack import deepstack_of_chunk
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.kv_cache import KVStore
@@ -28,8 +28,7 @@ from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.tensor_hash import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.kernels.attention import computes_sdpa, has_flash_attention, is_causal_custom
-from dycoke_cli.models.free_memory import free_on_gpu
+from dycoke_cli.kernels.attention import computes_sdpa, is_causal_custom
 from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
 from dycoke_cli.stock.sizes import Sizes
@@ -206,9 +205,7 @@ def _token_room(decoder: Any, batch: int, length: int) -> float:
     if not (computes_sdpa(name) or "flash" in name):
         return 0  # its scores, which grow with the square of a chunk, are in memory
     devices = {weight.device for weight in decoder.parameters()}
-    if not all(has_flash_attention(device, decoder.dtype) for device in devices):
-        return 0
-    free = min((free_on_gpu(device) for device in devices), default=0)
+    free = min((free_for_passes(device, decoder.dtype) for device in devices), default=0)
     # Padding is a mask; without it only stock code makes one for chunks.
     masked = batch > 1 or name == SDPA
     dtype_bytes = decoder.dtype.itemsize

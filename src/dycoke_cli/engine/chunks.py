@@ -8,7 +8,13 @@ Importing this doesn't import torch. The names are looked up here when they are 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from dycoke_cli.models.free_memory import free_on_gpu
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
+
+if TYPE_CHECKING:
+    import torch
 
 # A frame of a real checkpoint is 3 · 384 · 384 numbers: on a CPU one at a time is fastest. Smaller
 # frames go together up to the same size.
@@ -35,6 +41,16 @@ VISION_ATTENTION_STATES, VISION_HIDDEN_STATES, VISION_MLP_STATES = 7, 3, 2
 PIXEL_BYTES = 4
 # Of one query and key: a mask, as the boolean that transformers makes, and in 16 bits for SDPA.
 MASK_BYTES = 3
+
+
+def free_for_passes(device: torch.device, dtype: torch.dtype) -> int:
+    """Free bytes that large passes may count on: of a GPU that has FlashAttention; 0 of any other.
+
+    Elsewhere attention's scores, which grow with the square of a pass, may be in memory.
+    """
+    from dycoke_cli.kernels.attention import has_flash_attention
+
+    return free_on_gpu(device) if has_flash_attention(device, dtype) else 0
 
 
 def chunk_numbers(on_cpu: bool, room: float = 0) -> int:

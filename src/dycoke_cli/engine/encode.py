@@ -18,7 +18,7 @@ import torch
 from dycoke_cli.compression.base import BeforeVision, FrameMerging
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import MergedFrames, Selection
-from dycoke_cli.engine.chunks import chunk_numbers, pixel_room
+from dycoke_cli.engine.chunks import chunk_numbers, free_for_passes, pixel_room
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower, counted_on
@@ -29,11 +29,9 @@ from dycoke_cli.engine.vision_tower.tower_attention import (
     TowerRecorder,
     split_by_video,
 )
-from dycoke_cli.kernels.attention import has_flash_attention
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.layout import DEEPSTACK, Inputs, is_pixels, normalised, shrunk
-from dycoke_cli.models.free_memory import free_on_gpu
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 from dycoke_cli.stock.sizes import Sizes
 
@@ -88,8 +86,7 @@ def encode_video(
     device = input_device(model)
     # As many frames per pass as have so many numbers of pixels.
     vision = Sizes.of(model.config).vision
-    free = free_on_gpu(device) if has_flash_attention(device, model.dtype) else 0
-    room = pixel_room(vision, model.dtype.itemsize, free)
+    room = pixel_room(vision, model.dtype.itemsize, free_for_passes(device, model.dtype))
     size = max(1, chunk_numbers(device.type == "cpu", room) * frames // pixels.numel())
     count = prompt.tokens_per_frame
     alike = list(range(frames))

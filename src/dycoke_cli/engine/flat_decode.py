@@ -72,6 +72,12 @@ _here = threading.local()
 Attention = Callable[..., Any]
 
 
+def agree(result: torch.Tensor, expected: torch.Tensor, roundings: int = ROUNDINGS) -> bool:
+    """Whether no number differs by more than so many roundings of the largest one; NaN does."""
+    most = roundings * torch.finfo(result.dtype).eps * expected.abs().max()
+    return bool((result - expected).abs().max() <= most)
+
+
 @dataclass(frozen=True)
 class _Norm:
     """A root mean square norm, as of the stock classes: computed in float32, rounded, weighted."""
@@ -228,9 +234,7 @@ class FlatDecoder:
         if not torch.is_tensor(expected) or result.shape != expected.shape:
             return False
         # A GPU's fused norm sums in another order than the layers' own.
-        roundings = 0 if result.device.type == "cpu" else ROUNDINGS
-        most = roundings * torch.finfo(result.dtype).eps * expected.abs().max()
-        return bool((result - expected).abs().max() <= most)  # NaN isn't
+        return agree(result, expected, 0 if result.device.type == "cpu" else ROUNDINGS)
 
     def _begin(
         self, arguments: dict[str, Any]

@@ -212,16 +212,10 @@ def table(document: MethodList) -> Group:
 
 
 def _budget(method: ListedMethod) -> str:
-    budget = _first_budget(method)
-    if budget is None:
-        return "–"
-    listed = next(each for each in method.parameters if each.name == budget.name)
-    return f"{(listed.flags or (listed.name,))[0]} {listed.default_in_words}"
-
-
-def _first_budget(method: ListedMethod) -> Parameter | None:
     parameters = parameters_of(METHODS[method.name]).values()
-    return next((p for p in parameters if p.spec.budget and p.default is not None), None)
+    budgets = {p.name for p in parameters if p.spec.budget and p.default is not None}
+    first = next((each for each in method.parameters if each.name in budgets), None)
+    return f"{(first.flags or (first.name,))[0]} {first.default_in_words}" if first else "–"
 
 
 def page(document: MethodList) -> Group:
