@@ -7,14 +7,54 @@ by name, it keeps a format of its own beside a run's state, and none of it would
 from __future__ import annotations
 
 import math
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
+
+from training.cpu_layers import is_faster_in_float32
 
 ADAPTER = "lora_"
 """How the names of an adapter's weights begin."""
 
 
-class LoraLinear(nn.Linear):
+class FrozenProduct(torch.autograd.Function):
+    """x W^T + b of weights in float32 that don't learn, where all else is in bfloat16."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """[..., in], [out, in] and [out] -> [..., out]."""
+        ctx.save_for_backward(weight)
+        with torch.autocast(inputs.device.type, enabled=False):
+            return nn.functional.linear(inputs.float(), weight, bias).bfloat16()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of what is multiplied."""
+        (weight,) = ctx.saved_tensors
+        return grads[0].float() @ weight, None, None
+
+
+class FrozenLinear(nn.Linear):
+    """A linear layer that doesn't learn, multiplied in the dtype that is faster."""
+
+    @classmethod
+    def of(cls, stock: nn.Linear) -> Self:
+        """A layer with the very weights of a stock one."""
+        made = cls(stock.in_features, stock.out_features, bias=False, device="meta")
+        made.weight, made.bias = stock.weight, stock.bias
+        return made
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        kind = inputs.device.type
+        if torch.is_autocast_enabled(kind) and is_faster_in_float32(kind):
+            found: Tensor = FrozenProduct.apply(inputs, self.weight, self.bias)
+            return found
+        return super().forward(inputs)
+
+
+class LoraLinear(FrozenLinear):
     """A linear layer with an adapter beside it: W x + scale * B (A x)."""
 
     lora_a: nn.Parameter
@@ -22,10 +62,10 @@ class LoraLinear(nn.Linear):
     scale: float
 
     @classmethod
-    def of(cls, stock: nn.Linear, rank: int, scale: float) -> LoraLinear:
+    def adapting(cls, stock: nn.Linear, rank: int, scale: float) -> LoraLinear:
         """A layer with the very weights of a stock one; the adapter changes nothing yet."""
-        made = cls(stock.in_features, stock.out_features, bias=False, device="meta")
-        made.weight, made.bias, made.scale = stock.weight, stock.bias, scale
+        made = cls.of(stock)
+        made.scale = scale
         made.lora_a = nn.Parameter(stock.weight.new_empty(rank, stock.in_features))
         made.lora_b = nn.Parameter(stock.weight.new_zeros(stock.out_features, rank))
         nn.init.kaiming_uniform_(made.lora_a, a=math.sqrt(5))

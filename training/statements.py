@@ -100,7 +100,7 @@ def _adapted() -> tuple[Any, Any]:
         for part in (layer.self_attn, layer.mlp):
             for name in ADAPTED:
                 if hasattr(part, name):
-                    setattr(part, name, LoraLinear.of(getattr(part, name), RANK, SCALE))
+                    setattr(part, name, LoraLinear.adapting(getattr(part, name), RANK, SCALE))
     BUNDLED.speed_up(model)
     freeze(model)
     model.set_attn_implementation(ATTENTION)

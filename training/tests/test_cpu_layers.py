@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.cpu_layers import BLOCK, PatchProduct, attention, has_bfloat16
+from training import cpu_layers
+from training.cpu_layers import BLOCK, PatchProduct, attention, has_bfloat16, is_faster_in_float32
 
 LENGTH, HEADS, SIZE = BLOCK * 2 + 37, 2, 16
 
@@ -85,3 +86,19 @@ def test_cpus_that_do_not_multiply_in_bfloat16_train_in_float32(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     assert has_bfloat16(torch.device(device)) == expected
+
+
+@pytest.mark.parametrize(("delay", "expected"), [("float32", False), ("bfloat16", True)])
+def test_products_are_in_the_dtype_that_takes_less_time(
+    delay: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def linear(inputs: torch.Tensor, weight: torch.Tensor) -> None:
+        nonlocal now
+        now += 2 if inputs.dtype == getattr(torch, delay) else 1
+
+    monkeypatch.setattr(nn.functional, "linear", linear)
+    monkeypatch.setattr(cpu_layers.time, "perf_counter", lambda: now)
+    assert is_faster_in_float32.__wrapped__("cpu") == expected
+    assert not is_faster_in_float32.__wrapped__("cuda")

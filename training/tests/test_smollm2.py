@@ -14,14 +14,14 @@ from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.script_questions import ask
-from training import checkpoints
+from training import checkpoints, lora
 from training.architectures import ARCHITECTURES, BUNDLED, smollm2
 from training.architectures.smollm2 import RANK, SmolLM2
 from training.auxiliary_losses import AuxiliaryLosses
 from training.batches import Shape
 from training.checkpoints import STATE, export_run
 from training.curriculum import Recipe, Stage
-from training.lora import LoraLinear
+from training.lora import FrozenLinear, LoraLinear
 from training.objective import embed, run_layers
 from training.tokenizer import CLOSE
 from training.trainer import Progress, Trainer, optimizers
@@ -141,13 +141,36 @@ def test_it_begins_with_the_bundled_models_tower_and_nothing_else_of_it(tmp_path
 def test_adapters_change_nothing_at_first_and_merge_into_what_they_did() -> None:
     torch.manual_seed(0)
     stock = torch.nn.Linear(6, 4, bias=False)
-    layer = LoraLinear.of(stock, 2, 0.5)
+    layer = LoraLinear.adapting(stock, 2, 0.5)
     given = torch.randn(3, 6)
     assert torch.equal(layer(given), stock(given))
     torch.nn.init.normal_(layer.lora_b)
     by_hand = given @ stock.weight.T + 0.5 * (given @ layer.lora_a.T) @ layer.lora_b.T
     torch.testing.assert_close(layer(given), by_hand)
     torch.testing.assert_close(given @ layer.merged().T, by_hand)
+
+
+@pytest.mark.parametrize("in_float32", [True, False])
+def test_frozen_layers_give_the_product_of_float32_to_a_rounding(
+    in_float32: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lora, "is_faster_in_float32", lambda device: in_float32)
+    torch.manual_seed(0)
+    stock = torch.nn.Linear(64, 32)
+    layer = FrozenLinear.of(stock)
+    lora.freeze(layer)
+    given, pull = torch.randn(3, 64), torch.randn(3, 32).bfloat16()
+    inputs = given.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(inputs)
+    found.backward(pull)
+    exact, gradient = stock(given), pull.float() @ stock.weight
+    assert found.dtype == torch.bfloat16
+    # In float32 nothing but the result is rounded.
+    assert torch.equal(found, exact.bfloat16()) == in_float32
+    assert torch.equal(inputs.grad, gradient) == in_float32
+    torch.testing.assert_close(found.float(), exact, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(inputs.grad, gradient, atol=0.05, rtol=0.05)
 
 
 def test_the_merged_model_gives_the_logits_of_the_trained_one() -> None:
