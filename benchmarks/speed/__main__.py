@@ -23,7 +23,7 @@ from benchmarks.speed.journal import Journal
 from benchmarks.speed.kept import KEPT
 from benchmarks.speed.plots import write_plot
 from benchmarks.speed.tables import OF_PART, page
-from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
+from dycoke_cli.instruction_sets import instructions, is_slow_in_bfloat16
 
 TABLES = {"whole": "speed", "language": "language", "pruning": "pruning-{}", "rules": "rules"}
 """Names of the kept tables of a part, without the machine; the model's is in one of them."""
@@ -74,7 +74,7 @@ def main(
         )
     }
     if dtype is None:
-        dtype = "float32" if emulates_bfloat16(instructions()) else "bfloat16"
+        dtype = "float32" if is_slow_in_bfloat16(instructions()) else "bfloat16"
     course = Course(model, Journal(journal), tokens, where(), dtype)
     of_part = {
         part: {count: course.run(part, count, rounds, int8=int8) for count, rounds in heats}

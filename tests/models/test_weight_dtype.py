@@ -25,6 +25,7 @@ GB = 10**9
 ROOM, NO_ROOM = Float32Room(10 * GB, 13 * GB), Float32Room(10 * GB, 11 * GB)
 
 EMULATES, COMPUTES = ["avx2", "avx512_vnni"], ["avx2", "avx512_bf16"]
+IS_SLOW = ["avx2", "avx512_vnni", "slow_avx512_bf16"]
 
 
 @pytest.fixture
@@ -89,11 +90,11 @@ def test_when_float32_fits(needed: int | None, free: int | None, fits: bool) -> 
 
 def test_the_sentence_has_the_factor_and_a_flag() -> None:
     assert ROOM.warning(7.24) == (
-        "this processor has no bfloat16 instructions: linear layers take 7.2 times as long as in "
-        "float32; use --dtype float32, or leave --dtype out"
+        "this processor has no fast bfloat16 instructions: linear layers take 7.2 times as long as "
+        "in float32; use --dtype float32, or leave --dtype out"
     )
     assert NO_ROOM.warning() == (
-        "this processor has no bfloat16 instructions: linear layers take several times as long as "
+        "this processor has no fast bfloat16 instructions: linear layers take longer than "
         "in float32, whose weights (10.0 GB) don't fit into free memory; use --quantize int8"
     )
 
@@ -122,7 +123,7 @@ def test_options_and_copies(
     weights = StoredWeights(stored, lambda: 4 * GB)
     chosen = weight_dtype.weight_dtype(options, weights, cpu=True, free=20 * GB, copies=copies)
     assert chosen.name == expected
-    assert (chosen.emulated and chosen.emulated.needed) == needed
+    assert (chosen.float32_room and chosen.float32_room.needed) == needed
 
 
 def test_the_size_is_read_only_where_it_matters(on: Callable[..., None]) -> None:
@@ -144,7 +145,9 @@ def test_the_size_is_read_only_where_it_matters(on: Callable[..., None]) -> None
     assert asked
 
 
-@pytest.mark.parametrize(("has", "expected"), [(EMULATES, "float32"), (COMPUTES, "bfloat16")])
+@pytest.mark.parametrize(
+    ("has", "expected"), [(EMULATES, "float32"), (IS_SLOW, "float32"), (COMPUTES, "bfloat16")]
+)
 def test_the_bundled_model_and_its_identity(
     has: list[str], expected: str, on: Callable[..., None]
 ) -> None:
@@ -154,7 +157,7 @@ def test_the_bundled_model_and_its_identity(
     assert resolved.describe()["dtype"] == expected
     # Processes that load it later, beside it or on another machine, load the same.
     assert resolved.options == LoadOptions(device="cpu", dtype=expected)  # type: ignore[arg-type]
-    assert resolved.emulated is None
+    assert resolved.float32_room is None
     # An answer in a dtype that was named has the key that it always had.
     for named in ("bfloat16", "float32"):
         options = LoadOptions(device="cpu", dtype=named)  # type: ignore[arg-type]
@@ -170,7 +173,7 @@ def test_a_large_model_follows_the_memory(
     on(EMULATES, free)
     resolved = resolve_model("llava-onevision-7b", LoadOptions(device="cpu", random_weights=True))
     assert resolved.dtype == getattr(torch, expected)
-    assert (resolved.emulated is not None) is (expected == "bfloat16")
+    assert (resolved.float32_room is not None) is (expected == "bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -180,11 +183,12 @@ def test_a_large_model_follows_the_memory(
         (COMPUTES, {}, "bfloat16", False),
         (COMPUTES, {"dtype": "bfloat16"}, "bfloat16", False),
         (EMULATES, {"dtype": "bfloat16"}, "bfloat16", True),
+        (IS_SLOW, {"dtype": "bfloat16"}, "bfloat16", True),
         (EMULATES, {"dtype": "bfloat16", "kernels": "stock"}, "bfloat16", True),
         (EMULATES, {"dtype": "bfloat16", "quantize": "int8"}, "int8", False),
     ],
 )
-def test_loading_warns_of_emulated_bfloat16(
+def test_loading_warns_of_slow_bfloat16(
     has: list[str],
     given: dict[str, Any],
     dtype: str,

@@ -460,8 +460,8 @@ def load(
     )
     identity = None if options.random_weights else resolved.describe()
     warnings = [MEANINGLESS] if options.random_weights else []
-    if resolved.emulated is not None:
-        warnings.append(resolved.emulated.warning(bfloat16_factor()))
+    if resolved.float32_room is not None:
+        warnings.append(resolved.float32_room.warning(bfloat16_factor()))
     warnings += filter(None, [bfloat16_warning(resolved.device, resolved.dtype)])
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
     if own_int8:

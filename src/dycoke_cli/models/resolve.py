@@ -55,7 +55,7 @@ class ResolvedModel:
     device: torch.device  # that it will be loaded to
     dtype: torch.dtype  # of its loaded weights
     options: LoadOptions  # load options, with this dtype in place of "auto"
-    emulated: Float32Room | None = None  # see `WeightDtype`
+    float32_room: Float32Room | None = None  # see `WeightDtype`
 
     @property
     def layers(self) -> int:
@@ -201,7 +201,7 @@ def resolve_model(
         device,
         getattr(torch, chosen.name),
         options.with_dtype(chosen.name),
-        chosen.emulated,
+        chosen.float32_room,
     )
 
 

@@ -1,7 +1,7 @@
 """Dtype of a model's loaded weights: the rule of `--dtype auto`; needs no torch.
 
-Most checkpoints are stored in bfloat16. A CPU without instructions for it is several times slower
-in bfloat16 than in float32, which takes twice the memory.
+Most checkpoints are stored in bfloat16. A CPU without instructions for it, or with slow ones, takes
+1.5 to six times as long in bfloat16 as in float32, which takes twice the memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
+from dycoke_cli.instruction_sets import instructions, is_slow_in_bfloat16
 from dycoke_cli.models.free_memory import HEADROOM
 from dycoke_cli.models.load_options import DTYPES, LoadOptions
 
@@ -21,7 +21,7 @@ _SMALL = 256 << 20
 
 @dataclass(frozen=True)
 class Float32Room:
-    """Memory for a model in float32, on a CPU that emulates bfloat16."""
+    """Memory for a model in float32, on a CPU that is slow in bfloat16."""
 
     needed: int | None  # bytes of its weights in float32; None if unknown
     free: int | None  # free bytes of main memory; None if unknown
@@ -42,10 +42,10 @@ class Float32Room:
             factor: time of a linear layer in bfloat16, as a multiple of its time in float32; None
                 if it isn't measured.
         """
-        times = "several" if factor is None else f"{factor:.2g}"
+        times = "longer than" if factor is None else f"{factor:.2g} times as long as"
         slow = (
-            "this processor has no bfloat16 instructions: linear layers take "
-            f"{times} times as long as in float32"
+            "this processor has no fast bfloat16 instructions: linear layers take "
+            f"{times} in float32"
         )
         if self.fits:
             return f"{slow}; use --dtype float32, or leave --dtype out"
@@ -57,13 +57,13 @@ def choose_dtype(wanted: str, stored: str, *, cpu: bool, room: Float32Room | Non
     """Dtype of a model's loaded weights, such as "bfloat16".
 
     "auto" is the stored dtype, except for a checkpoint in 16 bits on a CPU: float32 if the CPU
-    emulates bfloat16 and float32 fits, otherwise bfloat16, because CPUs convert every operand of
+    is slow in bfloat16 and float32 fits, otherwise bfloat16, because CPUs convert every operand of
     float16.
 
     Args:
         wanted: value of `--dtype`.
         stored: dtype of the checkpoint.
-        room: memory for float32, if the CPU emulates bfloat16; otherwise None.
+        room: memory for float32, if the CPU is slow in bfloat16; otherwise None.
     """
     if wanted in DTYPES:
         return wanted
@@ -89,9 +89,9 @@ class WeightDtype:
     """Dtype of a model's loaded weights."""
 
     name: str  # such as "bfloat16"
-    # memory for float32, if its linear layers compute bfloat16 and the CPU emulates that; otherwise
+    # memory for float32, if its linear layers compute bfloat16 and the CPU is slow in it; otherwise
     # None
-    emulated: Float32Room | None = None
+    float32_room: Float32Room | None = None
 
 
 def weight_dtype(
@@ -105,7 +105,7 @@ def weight_dtype(
     room = None
     # bitsandbytes and stored quantized weights are computed in bfloat16 everywhere.
     chooses = options.dtype in ("auto", "bfloat16") and options.quantize != "int4"
-    if cpu and chooses and not stored.quantized and emulates_bfloat16(instructions()):
+    if cpu and chooses and not stored.quantized and is_slow_in_bfloat16(instructions()):
         size = stored.nbytes()
         times = copies * (2 if stored.dtype in _HALF else 1)
         room = Float32Room(None if size is None else times * size, free)

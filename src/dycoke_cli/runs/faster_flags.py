@@ -13,7 +13,7 @@ from typing import Any
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
-from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
+from dycoke_cli.instruction_sets import instructions, is_slow_in_bfloat16
 from dycoke_cli.models.traits import traits_of
 from dycoke_cli.request import Request
 
@@ -59,7 +59,7 @@ def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
     if not flags:
         return None
     if rounds and shares is None:
-        published = AVX2 if emulates_bfloat16(instructions()) else AVX512
+        published = AVX2 if is_slow_in_bfloat16(instructions()) else AVX512
         had = () if encoded is not None else (_EARLY,)
         before, after = published.taken[had], published.taken[(_EARLY, _INT8)]
         where = f"on another machine, {published.machine}"

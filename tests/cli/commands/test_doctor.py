@@ -119,7 +119,11 @@ def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("has", "dtype", "row"),
     [
-        (["avx2"], "float32", "float32 on the CPU, where it fits into free memory (no bfloat16"),
+        (
+            ["avx2"],
+            "float32",
+            "float32 on the CPU, where it fits into free memory (no fast bfloat16",
+        ),
         (["avx2", "avx512_bf16"], "bfloat16", "bfloat16 on the CPU"),
         ([], "bfloat16", "bfloat16 on the CPU"),
     ],

@@ -36,7 +36,7 @@ _TESTED = Path(__file__).parents[2] / "tested.txt"
 _PYTHON = "Programming Language :: Python :: "
 _PACKAGES = ("torch", "torchvision", "transformers", "av")
 _CPU_DTYPES = {
-    "float32": "float32 on the CPU, where it fits into free memory (no bfloat16 instructions)",
+    "float32": "float32 on the CPU, where it fits into free memory (no fast bfloat16 instructions)",
     "bfloat16": "bfloat16 on the CPU",
 }
 _UNMEASURED = "not measured yet (the first load of a model of 100 M parameters or more does that)"
@@ -134,7 +134,7 @@ def diagnose() -> Diagnosis:
     import psutil
     import torch
 
-    from dycoke_cli.instruction_sets import emulates_bfloat16
+    from dycoke_cli.instruction_sets import is_slow_in_bfloat16
     from dycoke_cli.kernels.processor import Processor
     from dycoke_cli.models.devices import named_device
     from dycoke_cli.processes.sandbox import limits_memory
@@ -155,7 +155,7 @@ def diagnose() -> Diagnosis:
         gpus=tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))),
         processor=machine.processor,
         instructions=tuple(machine.instructions),
-        cpu_dtype="float32" if emulates_bfloat16(machine.instructions) else "bfloat16",
+        cpu_dtype="float32" if is_slow_in_bfloat16(machine.instructions) else "bfloat16",
         cpus=Cpus(
             logical=psutil.cpu_count() or 0,
             usable=usable_cpus(),

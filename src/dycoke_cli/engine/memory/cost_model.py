@@ -293,7 +293,7 @@ class CostModel:
         # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
         dtype = dtype_here(source, stored, loading, target)
-        self._emulated = dtype.emulated
+        self._float32_room = dtype.float32_room
         self.loading = loading.with_dtype(dtype.name)
         self._like: CostModel | None = None
 
@@ -438,10 +438,10 @@ class CostModel:
             renumbers = self.method.renumbers
             last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_new_tokens - 2
             beyond = positions_warning(last, length, self.source.name, renumbers)
-        emulated = self._emulated and self._emulated.warning()
+        slow = self._float32_room and self._float32_room.warning()
         kept_whole = None if self._resizes or not self._frame_bytes else _KEPT_WHOLE
         rough = BUSY if self.facts.rates is not None and self.facts.rates.rough else None
-        sentences = (frames_warning(times_s), beyond, emulated, kept_whole, rough)
+        sentences = (frames_warning(times_s), beyond, slow, kept_whole, rough)
         return tuple(sentence for sentence in sentences if sentence)
 
     def read(self, method: BoundMethod, kept: int) -> float:
