@@ -35,8 +35,8 @@ class LoadOptions:
         Literal["auto", "float32", "bfloat16", "float16"],
         Param(
             "Weight dtype: auto, float32, bfloat16 or float16. auto is the stored one; on a CPU "
-            "16-bit weights are loaded in bfloat16, or, if the CPU has no instructions for it and "
-            "the memory suffices, in float32."
+            "16-bit weights are loaded in bfloat16, or, if the CPU has no fast instructions for it "
+            "and the memory suffices, in float32."
         ),
     ] = "auto"
     revision: str | None = None
