@@ -232,6 +232,17 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
     return written
 
 
+def keep_learned(run: Path, out: Path, tell: Tell = warnings.warn) -> None:
+    """Writes as a run of its own what `export` takes of one: its weights alone, in bfloat16."""
+
+    def use(state: State) -> None:
+        learned = {name: weight.bfloat16() for name, weight in state["model"].items()}
+        kept = ("architecture", "side", "language", "progress")
+        keep({"model": learned, **{name: state[name] for name in kept}}, out)
+
+    take_up(run, use, tell)
+
+
 def write_checkpoint(
     model: PreTrainedModel,
     out: Path,

@@ -232,7 +232,9 @@ def test_loading_packs_unless_told_otherwise(kernels: str, also_small: None, pac
     loaded = load("mini", device="cpu", dtype="bfloat16", kernels=kernels)
     packed = [part for part in loaded.model.modules() if isinstance(part, Bfloat16Linear)]
     assert bool(packed) == (kernels == "fast")
-    assert len(packed) == (len(to_pack(load("mini", kernels="stock").model)) if packed else 0)
+    assert len(packed) == (
+        len(to_pack(load("mini", dtype="bfloat16", kernels="stock").model)) if packed else 0
+    )
     answer = VideoSession(loaded, Pictures.of(pan(8))).ask("What happens?", DyCoke(prune_layer=4))
     assert answer.answer == "I only know moving shapes."
 

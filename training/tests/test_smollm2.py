@@ -26,7 +26,7 @@ from training.objective import embed, run_layers
 from training.tokenizer import CLOSE
 from training.trainer import Progress, Trainer, optimizers
 
-from .first_steps import first_steps
+from .first_steps import first_steps, judged
 from .parts import batch_of, parts
 from .stand_in import STAND_IN, TRUE, language, llama, tokenizer
 
@@ -269,6 +269,9 @@ def test_the_first_steps(tmp_path: Path) -> None:
     whole = first_steps(recipe, tmp_path / "whole", still)
     assert whole.after < 0.7 * whole.before
     assert whole.answer["tokens"]["visual"] == 4 * 16
+    learned = tmp_path / "whole" / "learned"
+    assert (learned / STATE).stat().st_size < (tmp_path / "whole" / STATE).stat().st_size / 4
+    assert judged(recipe, learned, still) == whole
 
     def kill(progress: Progress, _: Stage) -> None:
         if progress.step == 9:
