@@ -61,8 +61,8 @@ def first_steps(
 
 def judged(recipe: Recipe, learned: Path, held: Shape = HELD, device: str = "cpu") -> Found:
     """What came of weights that `keep_learned` wrote."""
-    out = learned.with_name("checkpoint")
-    trainer = Trainer(recipe, learned.with_name("none"), device, BUNDLED_CHECKPOINT)
+    out = learned / "checkpoint"
+    trainer = Trainer(recipe, learned / "none", device, BUNDLED_CHECKPOINT)
     before = held_out_loss(trainer, held)
     trainer.model.load_state_dict(torch.load(learned / STATE, weights_only=True)["model"])
     after = held_out_loss(trainer, held)
