@@ -8,13 +8,14 @@ backward pass as all the rest of the model; here it is a matrix product.
 
 from __future__ import annotations
 
-import time
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
+
+from dycoke_cli.instruction_sets import instructions, is_slow_in_bfloat16
 
 ATTENTION = "dycoke_training"
 # Queries at a time: they see no key behind the last of them.
@@ -91,25 +92,8 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @cache
 def is_faster_in_float32(device: str) -> bool:
-    """Whether a processor that multiplies in bfloat16 is faster in float32.
-
-    Intel's without AMX, or with AMX hidden in a virtual machine, take twice as long in bfloat16;
-    AMD's half as long.
-    """
-    if device != "cpu":
-        return False
-
-    def seconds(dtype: torch.dtype) -> float:
-        inputs, weight = (torch.ones(1024, 1024, dtype=dtype) for _ in range(2))
-        found = []
-        for _ in range(5):
-            begun = time.perf_counter()
-            nn.functional.linear(inputs, weight)
-            found.append(time.perf_counter() - begun)
-        return min(found)
-
-    with torch.no_grad(), torch.autocast(device, enabled=False):
-        return seconds(torch.float32) < seconds(torch.bfloat16)
+    """Whether a device is faster in float32 than in bfloat16; each layer asks at each step."""
+    return device == "cpu" and is_slow_in_bfloat16(instructions())
 
 
 class PatchProduct(nn.Conv2d):

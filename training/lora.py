@@ -7,7 +7,7 @@ by name, it keeps a format of its own beside a run's state, and none of it would
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +16,6 @@ from training.cpu_layers import is_faster_in_float32
 
 ADAPTER = "lora_"
 """How the names of an adapter's weights begin."""
-
-
-class FrozenProduct(torch.autograd.Function):
-    """x W^T + b of weights in float32 that don't learn, where all else is in bfloat16."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """[..., in], [out, in] and [out] -> [..., out]."""
-        ctx.save_for_backward(weight)
-        with torch.autocast(inputs.device.type, enabled=False):
-            return nn.functional.linear(inputs.float(), weight, bias).bfloat16()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        """The gradient of what is multiplied."""
-        (weight,) = ctx.saved_tensors
-        return grads[0].float() @ weight, None, None
 
 
 class FrozenLinear(nn.Linear):
@@ -49,8 +32,8 @@ class FrozenLinear(nn.Linear):
         """[..., in] -> [..., out]."""
         kind = inputs.device.type
         if torch.is_autocast_enabled(kind) and is_faster_in_float32(kind):
-            found: Tensor = FrozenProduct.apply(inputs, self.weight, self.bias)
-            return found
+            with torch.autocast(kind, enabled=False):
+                return nn.functional.linear(inputs.float(), self.weight, self.bias).bfloat16()
         return super().forward(inputs)
 
 

@@ -16,7 +16,7 @@ BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "arm_bf16"})
 # products take 1.9 times as long as in float32. Beside AMX it isn't used; virtual machines may hide
 # AMX. AMD's are faster in bfloat16; Cooper Lake, without AVX512_FP16, wasn't measured.
 SLOW_BFLOAT16 = "slow_avx512_bf16"
-_INTEL, _HALF = ("GenuineIntel", "Intel"), ("avx512_fp16", "avx512_bf16")
+_BESIDE_SLOW = "avx512_fp16"
 
 _CPUINFO = Path("/proc/cpuinfo")
 # Names by the flags of Linux; on x86 they are those of torch.
@@ -71,22 +71,24 @@ def is_slow_in_bfloat16(has: Collection[str]) -> bool:
 
 
 def _listed() -> list[str]:
-    words: set[str] = set()
     try:
+        told: dict[str, str] = {}
         # Only as far as the first processor: the system writes the file while it is read.
         with _CPUINFO.open(encoding="utf-8") as lines:
             for line in lines:
-                name, _, told = line.partition(":")
-                if name.strip() in ("vendor_id", "flags", "Features"):
-                    words.update(told.split())
+                name, _, value = line.partition(":")
+                told[name.strip()] = value
                 if name.strip() in ("flags", "Features"):
                     break
+        words = {*told.get("flags", told.get("Features", "")).split()}
+        processor = told.get("vendor_id", "")
     except OSError:
         import torch
 
         capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        words = {flag for flag in (*_NAMES, *_NAMES.values(), *_HALF) if capabilities.get(flag)}
-        words.update(capabilities.get("cpu_name", "").split())
-    slow = not words.isdisjoint(_INTEL) and words.issuperset(_HALF)
-    names = [name for flag, name in _NAMES.items() if flag in words or name in words]
-    return [SLOW_BFLOAT16 if slow and name == "avx512_bf16" else name for name in names]
+        names = {**_NAMES, _BESIDE_SLOW: _BESIDE_SLOW}
+        words = {flag for flag, name in names.items() if capabilities.get(name)}
+        processor = capabilities.get("cpu_name", "")
+    slow = "Intel" in processor and _BESIDE_SLOW in words
+    found = [name for flag, name in _NAMES.items() if flag in words]
+    return [SLOW_BFLOAT16 if slow and name == "avx512_bf16" else name for name in found]
