@@ -9,6 +9,7 @@
 #               installs Playwright; a minute on two cores)
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
+# make budget   how large the project is beside its bounds, which only fall
 # make bench    measure the start-up times, and answers about 8 and 32 frames stage by stage (40 min)
 # make peers    OpenVINO GenAI and llama.cpp on the same checkpoint and clip, for docs/speed.md; sets them
 #               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 20)
@@ -19,7 +20,7 @@
 # make docs     write docs/reference.md, the manual page and the scripts of completion from the code
 # make site     build the documentation site in build/site, with every link checked (in an environment of its
 #               own, runs/site: 140 MB)
-# make mutants  break the engine on purpose and see which test goes red
+# make mutants  break the program on purpose, where chance has it, and see which test goes red
 # make release  source distribution and wheel in dist, checked, and installed on each Python that is
 #               here with the newest and the oldest release of everything (minutes), with the recipes of Homebrew and
 #               conda-forge; nothing is uploaded. DRY_RUN=1: before its date is set and each turn was green
@@ -49,7 +50,7 @@ WORKERS := $(shell expr $$(nproc) + 1)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-extended test-all test-processors test-browser test-quick lint bench peers gpu tables docs site mutants release clean
+.PHONY: demo test test-extended test-all test-processors test-browser test-quick lint budget bench peers gpu tables docs site mutants release clean
 
 demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -58,7 +59,7 @@ demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 CPU_LIMIT := 2
 
 test: $(INSTALLED)
-	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=$(CPU_LIMIT) -m "not extended"; }'
+	@bash -c '$(TIMED) { $(MAKE) --no-print-directory budget lint && $(PYTEST) --cpu-limit=$(CPU_LIMIT) -m "not extended"; }'
 
 # Whoever runs it (CI) may have a slow machine, or a busy one: there a test may take five times its time.
 # PART=2/10: one in ten of them, as CI does.
@@ -86,6 +87,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Of a commit that takes away: the lower bounds are part of it.
+budget: $(INSTALLED)
+	$(BIN)/python -m tests.budget
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --write
@@ -120,7 +125,7 @@ $(SITE): pyproject.toml constraints.txt
 	@touch $@
 
 mutants: $(INSTALLED)
-	$(BIN)/python -m tests.mutations
+	$(BIN)/python -m tests.mutants
 
 release: $(INSTALLED)
 	$(BIN)/python -m tests.release $(if $(DRY_RUN),--dry-run) $(foreach python,$(PYTHONS),--python $(python))

@@ -39,11 +39,8 @@ from benchmarks.speed.tables import OF_GPU_MEMORY, OF_GPU_SPEED, page
 from dycoke_cli.version import running_commit
 
 CUDA_TESTS = (
-    "tests/engine/test_host.py",
-    "tests/engine/test_own.py",
     "tests/families/test_cuda.py",
     "tests/families/test_elsewhere.py",
-    "tests/families/test_graph_step.py",
 )
 TESTS = "tests.json"
 SERVING, TRAINING, DONE = "vllm", "smollm2", "done"

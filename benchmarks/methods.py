@@ -55,7 +55,6 @@ FASTV_LAYERS = (2, 9)
 """Its default, and where DyCoke prunes in the bundled model."""
 WINDOWS = (2, 4, 8)
 FRAMES = (8, 16, 32, 64)
-PLUS_RATIOS = (0.85, 0.95)
 # Of more frames the baseline's prompt doesn't fit the bundled model's context of 2,048 tokens.
 PLUS_FRAMES = (8, 16, 32, 64, 112)
 POSITIONS = ("kept", "renumbered")
@@ -151,15 +150,9 @@ def frames() -> list[Run]:
 
 
 def plus() -> list[Run]:
-    """dycoke-plus: stage 2 alone and behind stage 1, and contiguous positions."""
-    rows = ["none", f"dycoke-plus:retain={AT}"]
-    for ratio in PLUS_RATIOS:
-        # By default only prompts of more tokens than these are pruned in decode.
-        rows += [
-            f"dycoke-plus:retain={AT}:prune_ratio={ratio}:prune_from=0",
-            f"kv-own:prune_ratio={ratio}",
-        ]
-    return [Run("plus", [*rows, f"dycoke-plus:retain={AT}:positions=renumbered"], videos=FEW)]
+    """dycoke-plus, also with contiguous positions."""
+    rows = ["none", f"dycoke-plus:retain={AT}", f"dycoke-plus:retain={AT}:positions=renumbered"]
+    return [Run("plus", rows, videos=FEW)]
 
 
 def plus_frames() -> list[Run]:

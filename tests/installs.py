@@ -42,9 +42,9 @@ VIDEO = ROOT / "sample_videos" / "move.mp4"
 # Of the package on this Python and with these releases; not of the checkout, its pages and tools,
 # and not of arithmetic that is alike on each.
 LEFT_OUT = (
-    "bench", "benchmarks", "compression", "guard", "shapes", "tuning", "test_architecture.py",
+    "bench", "benchmarks", "compression", "shapes", "test_architecture.py",
     "test_contributing.py", "test_fuzz.py", "test_homebrew_formula.py", "test_limits.py",
-    "test_mutations.py", "test_page_commands.py", "test_quick.py", "test_release.py",
+    "test_mutants.py", "test_page_commands.py", "test_quick.py", "test_release.py",
     "test_soak.py", "test_tour.py", "test_turns.py", "test_vlmevalkit.py", "test_warm.py",
 )  # fmt: skip
 FAST = [

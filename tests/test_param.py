@@ -166,9 +166,8 @@ def test_range_and_default_in_words() -> None:
 def test_symbols_of_what_has_an_effect() -> None:
     assert symbols(Pretended(weight=2), 100) == ["W=2"]
     assert symbols(Pretended(on=True, retain=1 / 3), 100) == ["R=0.333333", "W=1"]
-    dycoke = create("dycoke", prune_layer=9, prune_from=50)
-    assert symbols(dycoke, 50) == ["K=0.7", "P=0.7 L=9"]
-    assert symbols(dycoke, 49) == ["K=0.7"]
+    assert symbols(create("dycoke", prune_layer=9), 50) == ["K=0.7", "P=0.7 L=9"]
+    assert symbols(create("dycoke", kv_prune=False), 50) == ["K=0.7"]
 
 
 @pytest.mark.parametrize(

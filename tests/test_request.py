@@ -192,8 +192,8 @@ def another_of_each(made: Any) -> dict[str, Any]:
 def test_what_an_answer_does_not_depend_on_is_not_in_the_key() -> None:
     """Where and how fast it runs; what a model is loaded with is in its identity."""
     assert set(Request.__dataclass_fields__) == {
-        "model", "loading", "sampling", "method", "generation", "subtitles", "limits", "tuned",
-        "guard", "cautions", "max_tokens",
+        "model", "loading", "sampling", "method", "generation", "subtitles", "limits",
+        "cautions", "max_tokens",
     }  # fmt: skip
     windows = replace(ASK, request=replace(REQUEST, max_tokens=100))
     assert PLAN.with_defaults(windows).key != PLAN.with_defaults(ASK).key

@@ -82,7 +82,7 @@ print("torch" in sys.modules, hasattr(engine, "session"), hasattr(runs, "local")
 WORKERS = """
 import sys
 import tests.test_warm
-from dycoke_cli.processes.pipe_worker import Worker
+from dycoke_cli.processes.worker import Worker
 sys.path.insert(0, "here")
 print("not written twice", end="")
 worker = Worker(tests.test_warm.tell, preload=["dycoke_cli.runs.outcome"])

@@ -19,8 +19,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from benchmarks.decode_rules.key_index import KeyIndex, KeySelector, top_of_each
 from dycoke_cli.compression.base import tokens_left, top
-from dycoke_cli.compression.key_index import KeyIndex, KeySelector, top_of_each
 from dycoke_cli.compression.kv_pruning import VisualSelector
 
 NAME = "decode_rules"

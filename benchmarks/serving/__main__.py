@@ -27,7 +27,7 @@ from benchmarks.serving.table import BASELINE, circumstances, table
 RUN = ROOT / "runs" / "serving"
 RAW = DATA / f"serving{SUFFIX}"
 SPECS = (
-    "ttm", "evs:retain=0.25", "coverage:retain=0.25", "random:retain=0.25", "vidcom2:retain=0.25",
+    "ttm", "evs:retain=0.25", "random:retain=0.25", "vidcom2:retain=0.25",
     "v-cast:retain=0.25", "dart:retain=0.25", "dycoke-plus:retain=0.25",
     "uniform-frames:retain=0.25", "uniform-spatial:retain=0.25",
 )  # fmt: skip

@@ -9,7 +9,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods import EVS, RandomMerge, UniformSpatial
 
 NONE, TTM_ONLY, DYCOKE = Method(), DyCoke(kv_prune=False), DyCoke()
-MERGED, HOSTED = DyCoke(merge_stage="vision"), DyCoke(dp_cache="host")
+MERGED = DyCoke(merge_stage="vision")
 A_QUARTER = DyCokePlus(retain=0.25, merge_stage="vision")
 
 
@@ -26,7 +26,6 @@ class Contestant:
     published: bool = False  # the scheme of the published code in place of our engine
     again: bool = False  # another question about the video was answered before
     linear_alone: bool = False  # only the products of the linear layers, and nothing else
-    graphs: bool = True  # whether decoding steps are CUDA graphs, where they can be
     every: int = 1  # only each n-th frame of the clip is sampled, so that no other one is encoded
     once: bool = False  # in the first round only: something to compare with, and slow for that
 
@@ -73,9 +72,6 @@ RULES = (
 ON_GPU = (
     Contestant("transformers, SDPA"),
     Contestant("nothing dropped", "stock", NONE),
-    Contestant("nothing dropped, without CUDA graphs", "stock", NONE, graphs=False),
     Contestant("DyCoke", "stock", DYCOKE),
-    Contestant("DyCoke, without CUDA graphs", "stock", DYCOKE, graphs=False),
     Contestant("DyCoke, merging before vision", "stock", MERGED),
-    Contestant("DyCoke, evicted tokens in main memory", "stock", HOSTED),
 )

@@ -16,7 +16,6 @@ from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.bound import BASELINE
-from dycoke_cli.engine import graph_step
 from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -50,7 +49,7 @@ def whole(loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: 
     if contestant.linear_alone:
         return linear_alone(loaded, frames, contestant, new_tokens)
     clip = drawn(frames // contestant.every)
-    with _attention_of(loaded, contestant), _graphs_of(contestant):
+    with _attention_of(loaded, contestant):
         before = VideoSession(loaded, clip) if contestant.again else None
         if before is not None and contestant.method is not None:
             before.ask(FIRST_QUESTION, contestant.method, max_new_tokens=2)
@@ -173,18 +172,6 @@ def _attention_of(loaded: LoadedModel, contestant: Contestant) -> Iterator[None]
         yield
     finally:
         loaded.model.set_attn_implementation(before)
-
-
-@contextmanager
-def _graphs_of(contestant: Contestant) -> Iterator[None]:
-    """Within the block no step is recorded, if the contestant goes without."""
-    before = graph_step.has_graphs
-    if not contestant.graphs:
-        graph_step.has_graphs = lambda device: False
-    try:
-        yield
-    finally:
-        graph_step.has_graphs = before
 
 
 def _begin(loaded: LoadedModel) -> tuple[Stopwatch, PeakMemory]:

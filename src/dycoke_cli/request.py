@@ -1,6 +1,6 @@
 """Request: model, sampling, compression method and generation options of a question.
 
-`ask`, `batch`, `eval` and `tune` share it.
+`ask`, `batch`, `eval` and `bench` share it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from dycoke_cli.video import Sampling
 from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
-    from dycoke_cli.answer.answer import Answer, Tuned
+    from dycoke_cli.answer.answer import Answer
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.guard.ladder import Guard
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,7 @@ class Request:
     subtitles: str | None = field(default=None, kw_only=True)
     # limits of video decoding. Answers don't depend on them.
     limits: Limits = field(default=Limits(), kw_only=True)
-    # the tuning that chose the method; None if the user chose it
-    tuned: Tuned | None = field(default=None, kw_only=True)
-    # budgets that are tried until the answer is certain; None generates once
-    guard: Guard | None = field(default=None, kw_only=True)
-    # warnings about the tuning and the guard
+    # warnings of each answer
     cautions: tuple[str, ...] = field(default=(), kw_only=True)
     max_tokens: int | None = field(default=None, kw_only=True)  # see `compression.pool.TokenBudget`
 
@@ -51,19 +46,17 @@ class Request:
             "method": {**identity(self.method), **key_part(self.method)},
             "sampling": key_part(self.sampling),
             "generation": key_part(self.generation),
-            **({} if self.guard is None else {"guard": self.guard.key_part()}),
             **({} if self.max_tokens is None else {"max_tokens": self.max_tokens}),
         }
 
     def noted(self, answer: Answer) -> Answer:
-        """Add the tuning and the cautions to an answer; its warnings name the flags in use."""
+        """Add the cautions to an answer; its warnings name the flags in use."""
         warnings = (*map(self.advise, answer.warnings), *self.cautions)
-        answer = replace(answer, warnings=warnings)
-        return answer if self.tuned is None else replace(answer, tuned=self.tuned)
+        return replace(answer, warnings=warnings)
 
     def with_method(self, method: Method) -> Request:
-        """The same request with another method, without the tuning and guard of this one."""
-        return replace(self, method=method, tuned=None, guard=None, cautions=())
+        """The same request with another method, without the cautions of this one."""
+        return replace(self, method=method, cautions=())
 
     def advise(self, sentence: str) -> str:
         """Rewrite advice about `--frames` for a request that samples by `--fps`."""

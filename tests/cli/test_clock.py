@@ -25,7 +25,6 @@ DATES = {
     "server/responses/responses_reply.py": "`created_at` of OpenAI's responses",
     "server/service.py": "`created` of OpenAI's list of models",
     "storage/cache_folder.py": "time of a file's last use, which is later than all others",
-    "tuning/tune_run.py": "date of a tuning",
 }
 """Files that read the clock, and what for: no duration and no deadline."""
 HOUR = 3600.0

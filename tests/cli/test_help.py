@@ -49,8 +49,8 @@ COMMANDS = [*walk(typer.main.get_command(app))]
 
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
-    --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
-    --merge-stage --prune-from --retain
+    --prune-layer --recall --no-recall --recall-threshold --variant --positions
+    --merge-stage --retain
     --frames --fps --max-frames --start --end --stream --model --device --dtype
     --device-map --quantize --kernels --random-weights --cache
     --max-new-tokens --temperature --seed --question --compare --json --quiet
@@ -205,7 +205,7 @@ def test_of_methods_the_parameters_of_dycoke_and_the_budget_are_flags() -> None:
         r"^│\s*(--[a-z-]+)", panels("ask", "--help-all")["Compression"], re.MULTILINE
     )
     flagged = [f"--{name.replace('_', '-')}" for name in (*parameters_of(DyCoke), "retain")]
-    assert sorted(found) == sorted(["--method", "--guard", "--guard-mean", *flagged])
+    assert sorted(found) == sorted(["--method", *flagged])
 
 
 def test_flags_of_the_contract_are_all_there() -> None:
@@ -215,7 +215,7 @@ def test_flags_of_the_contract_are_all_there() -> None:
 
 
 BATCH_FLAGS = """
-    --questions --batch-size --engine --fail-fast --retry-failed --out --fields --csv
+    --questions --batch-size --fail-fast --retry-failed --out --fields --csv
 """.split()  # noqa: SIM905
 
 
@@ -277,8 +277,6 @@ def test_help_and_ranges_speak_of_flags() -> None:
     assert "0 ≤ K < 1" in help_of(OPTIONS["merge_ratio"])
     assert "2 or more" in help_of(OPTIONS["window"])
     assert "1 to the model's layers - 1" in help_of(OPTIONS["prune_layer"])
-    assert "implies --no-recall" in help_of(OPTIONS["dp_cache"])
-    assert "unless --dp-cache is discard" in help_of(OPTIONS["recall"])
     budget = help_of(OPTIONS["retain"])
     assert "0 < R ≤ 1" in budget
     # What most methods have stands first, and names none of them.

@@ -23,8 +23,8 @@ finally:
 EVERY_PAGE = (
     "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
     "engine.generation_options", "engine.memory.fit", "engine.structured_output",
-    "engine.token_options",
-    "engine.typed_options", "errors", "extras", "models.explaining", "models.load_options",
+    "engine.token_options", "engine.typed_options", "errors", "extras", "lazy_torch",
+    "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.importing", "storage.output_file",
     "unicode", "version", "video.file_names", "video.limits", "video.sampling",
@@ -60,7 +60,6 @@ ALSO = {
     ),
     "eval report": ("evaluation",),
     "bench": ("bench", "compression.method_specs"),
-    "tune": ("compression.method_specs",),
     "cache": ("storage.cache_folder",),
     "verify": ("verification",),
     "schema": DOCUMENTS,
@@ -139,7 +138,7 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
         "cli.failure",
     )
     allowed += ("cli.failure", "compression.base", "compression.method_help")
-    allowed += ("compression.selection", "errors")
+    allowed += ("compression.selection", "errors", "lazy_torch")
     allowed += ("models.explaining", "param", "plugins", "unicode", "version", "video.file_names")
     allowed += ("runs.file_walk",)
     assert others(ours, allowed) == set()

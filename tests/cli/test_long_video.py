@@ -20,12 +20,13 @@ from dycoke_cli.runs.chat_state import Chat
 from dycoke_cli.runs.converse import engine_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.storage.cache_folder import encoded_videos
-from dycoke_cli.video import Sampling, plan
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoded_clip import OpenClip
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.covering import EXTENDED
 from tests.documents import valid
 from tests.evaluation.miniatures import put
+from tests.video.inside import plan
 
 pytestmark = pytest.mark.slow
 MINUTE = ROOT / "sample_videos" / "minute.mp4"

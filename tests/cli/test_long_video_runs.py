@@ -108,7 +108,6 @@ def test_a_run_resumes_with_the_same_budget_alone(folder: Path, tmp_path: Path) 
     ("command", "flags", "error"),
     [
         ("batch", ["--method", "flashvid"], "the method flashvid needs the whole video at once"),
-        ("batch", ["--fit", "8GB"], "--fit plans one answer at a time .* leave out --max-tokens"),
         ("batch", ["--max-tokens", "0"], "--max-tokens must be 1 or more, not 0"),
         ("eval", ["--methods", "none,maxmin"], "the method maxmin needs the whole video at once"),
         ("serve", ["--method", "fastv"], "the method fastv needs the whole video at once"),

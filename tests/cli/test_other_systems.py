@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.processes.pipe_worker import GoneError, Worker
+from dycoke_cli.processes.worker import Worker
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.storage.cache_folder import CacheFiles, is_of_another_user
 from tests.cli.harness import PATIENCE_S, ROOT
-from tests.processes.test_pipe_worker import serve
+from tests.processes.test_worker import serve
 
 VIDEO = ROOT / "sample_videos" / "move.mp4"
 MISSING = {

@@ -29,7 +29,7 @@ from dycoke_cli.video.kept_frames import FrameResize
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.fake_engine import load as fake_load
 from tests.cli.harness import CLIP, Outcome, run_here
-from tests.processes.test_pipe_worker import ended
+from tests.processes.test_worker import ended
 
 PATIENCE_S = 30
 

@@ -54,7 +54,6 @@ MORE_CHOICES = """
     --method random
     --method fastv --prune-ratio 0.625 --prune-layer 3
     --no-kv-prune
-    --dp-cache discard
     --positions kept
     --merge-ratio 0 --prune-ratio 0
     --window 8 --prune-layer 5 --recall-threshold 1

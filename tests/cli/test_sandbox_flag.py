@@ -22,7 +22,6 @@ MOVE = "sample_videos/move.mp4"
         ("watch", MOVE, "What?"),
         ("serve", "--port", "0"),
         ("mcp", "sample_videos"),
-        ("tune", "sample_videos"),
     ],
     ids=" ".join,
 )

@@ -120,7 +120,7 @@ def test_what_a_crash_left_of_the_first_line_is_made_anew(left: int, tmp_path: P
     assert len(path.read_bytes().splitlines()) == len(whole.splitlines())
 
 
-PLOT = ["tune", CLIP, "--plot"]
+PLOT = ["inspect", CLIP, "What?", "--png"]
 VERIFY = ["verify", "mini", "--out"]
 BATCH = ["batch", CLIP, "What?", "--out"]
 EVAL = ["eval", "samples", "--methods", "none", "--model", "mini", "--out"]
@@ -136,8 +136,8 @@ def test_a_place_for_no_file_is_refused_before_anything_is_loaded(
     os.mkfifo("pipe")
     os.symlink("loop", "loop")
     if command is PLOT:
-        os.symlink(out, "link.svg")
-        out = "link.svg" if out in ("loop", "pipe", "/dev/null") else f"{out}.svg"
+        os.symlink(out, "link.png")
+        out = "link.png" if out in ("loop", "pipe", "/dev/null") else f"{out}.png"
     before = set(os.listdir())
     outcome = run_here(*command, out)
     assert (outcome.code, outcome.out) == (6, "")
@@ -150,8 +150,8 @@ def test_a_place_for_no_file_is_refused_before_anything_is_loaded(
 @pytest.mark.parametrize("command", [PLOT, VERIFY, BATCH, EVAL], ids=lambda command: command[0])
 def test_a_folder_that_is_shut_is_refused(command: list[str | Path], tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    name = {"batch": "new.csv", "verify": "new.json", "eval": "new", "tune": "new.svg"}[command[0]]
-    outcome = run_here(*command, tmp_path / name)
+    names = {"batch": "new.csv", "verify": "new.json", "eval": "new", "inspect": "new.png"}
+    outcome = run_here(*command, tmp_path / names[str(command[0])])
     assert (outcome.code, outcome.out) == (6, "")
     assert "can't be written" in outcome.err
 

@@ -63,7 +63,6 @@ WRONG = [
     (["--number", "--fields", "a:str"], "--number and --fields exclude each other; use one"),
     (["--number", "--calibrate"], "--calibrate is for options: add --choices, --yes-no or --score"),
     (["--number", "--temperature", "1"], "--number scores answers and samples nothing; leave"),
-    (["--number", "--guard", "0.05"], "--guard is calibrated for given options, and --number has"),
     (["--calibrate"], "--calibrate is for options: add --choices, --yes-no or --score"),
     (["--yes-no", "--temperature", "1"], "leave --temperature out"),
     # Of forms, all before the library of them is needed.
@@ -105,7 +104,7 @@ def test_progress_is_removed_from_a_terminal_before_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = list[str]()
-    lines = Lines("answer", False, clear=lambda: written.append(capsys.readouterr().out))
+    lines = Lines([("answer",)], False, clear=lambda: written.append(capsys.readouterr().out))
     lines.add(Outcome("key", answered().to_dict()))
     assert written == []
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

@@ -5,7 +5,6 @@ import torch
 
 import dycoke_cli
 from dycoke_cli.compression.bound import with_model_defaults
-from dycoke_cli.compression.methods.dycoke_plus import PAYS_FROM, DyCokePlus
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from tests.compression.clips import random_given
@@ -80,7 +79,6 @@ def test_the_published_variant_has_positions_of_its_own():
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"prune_ratio": 1.0}, "prune_ratio must be at least 0 and below 1, not 1"),
         ({"prune_layer": 0}, "prune_layer must be 1 or more, not 0"),
         ({"recall": True}, "method fastv has no parameter recall"),
     ],
@@ -93,8 +91,7 @@ def test_fastv_out_of_range(parameters, sentence):
 def test_stages_can_be_switched_off():
     assert create("dycoke", ttm=False).kept_tokens(8, 10) == 80
     assert create("dycoke", kv_prune=False).pruning() is None
-    pruning = create("dycoke", prune_layer=5, recall=False, dp_cache="discard").pruning()
-    assert (pruning.layer, pruning.dp_cache) == (5, "discard")
+    assert create("dycoke", prune_layer=5).pruning().layer == 5
 
 
 def test_defaults_are_the_papers():
@@ -110,56 +107,17 @@ def test_defaults_are_the_papers():
         "recall_threshold": 0.9,
         "variant": "paper",
         "positions": "renumbered",
-        "dp_cache": "device",
         "merge_stage": "llm",
-        "prune_from": 0,
     }
     assert (
         defaults.items() <= with_model_defaults(create("dycoke"), paper).method.parameters().items()
     )
 
 
-def test_dycoke_plus_prunes_where_it_is_asked_to_and_that_was_measured_to_be_faster():
-    assert create("dycoke-plus").pruning() is None
-    assert create("dycoke-plus").attended_tokens(10**5) == 10**5
-    plus = create("dycoke-plus", kv_prune=True)
-    assert plus.parameters()["prune_from"] is None
-    assert PAYS_FROM == 6272
-    # A quarter of the 32 frames that a model reads: of the bundled one, and of a 0.5B.
-    assert [plus.attended_tokens(kept) for kept in (128, 1568, 6271)] == [128, 1568, 6271]
-    assert plus.attended_tokens(6272) == int(6272 * 0.15)
-    assert plus.pruning().least == 6272
-    alone = DyCokePlus.ablations["kv-own"].parameters
-    # Whoever names a parameter of stage 2 asks for it.
-    assert create("dycoke-plus", prune_ratio=0.5).attended_tokens(6272) == 3136
-    assert create("dycoke-plus", per_head=True).kv_prune
-    assert not create("dycoke-plus", per_head=True, kv_prune=False).kv_prune
-    for always in ({"prune_from": 0}, {"dp_cache": "host"}, alone):
-        assert create("dycoke-plus", **always).attended_tokens(128) == int(128 * 0.15)
-
-
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"merge_ratio": 1.0}, "merge_ratio must be at least 0 and below 1, not 1"),
-        ({"merge_ratio": -0.1}, "merge_ratio must be at least 0 and below 1, not -0.1"),
-        ({"prune_ratio": 1.5}, "prune_ratio must be at least 0 and below 1, not 1.5"),
-        ({"prune_ratio": float("nan")}, "prune_ratio must be at least 0 and below 1, not nan"),
         ({"prune_layer": 0}, "prune_layer must be 1 or more, not 0"),
-        ({"prune_from": -1}, "prune_from must be 0 or more, not -1"),
-        ({"prune_from": 9, "dp_cache": "host"}, "prune_from is for speed, and dp_cache host for"),
-        ({"window": 1}, "window must be 2 or more, not 1"),
-        ({"recall_threshold": -1}, "recall_threshold must be 0 or more, not -1"),
-        ({"variant": "new"}, "variant must be paper or published, not 'new'"),
-        ({"positions": "none"}, "positions must be kept or renumbered, not 'none'"),
-        ({"dp_cache": "disk"}, "dp_cache must be device, host or discard, not 'disk'"),
-        ({"dp_cache": "discard", "recall": True}, "discard leaves nothing to recall"),
-        ({"ttm": "no"}, "ttm must be true or false, not 'no'"),
-        ({"window": 4.5}, "window must be a whole number, not 4.5"),
-        ({"merge_ratio": "much"}, "merge_ratio must be a number, not 'much'"),
-        ({"recall_threshold": float("inf")}, "recall_threshold must be 0 or more, not inf"),
-        ({"dp_cache": "host", "recall": False}, "host keeps pruned tokens for a recall"),
-        ({"dp_cache": "host", "variant": "published"}, "host isn't for the published variant"),
         ({"variant": "published", "positions": "kept"}, "always renumbers"),
         ({"variant": "published", "window": 8}, "has a window of 4, not 8"),
         ({"ratio": 0.5}, "method dycoke has no parameter ratio"),
@@ -168,11 +126,6 @@ def test_dycoke_plus_prunes_where_it_is_asked_to_and_that_was_measured_to_be_fas
 def test_out_of_range(parameters, sentence):
     with pytest.raises(UsageError, match=sentence):
         create("dycoke", **parameters)
-
-
-def test_what_is_discarded_is_not_recalled():
-    assert create("dycoke").recall is True
-    assert create("dycoke", dp_cache="discard").recall is False
 
 
 def test_an_unknown_method_gets_the_nearest_name():

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.kv_cache.batch_layout import BatchLayout
 from tests.properties import QUICK
 
 LAYERS = 3
@@ -37,15 +36,13 @@ class Sequence:
 
 
 @st.composite
-def batches(draw: st.DrawFn, least_visual: int = 0) -> list[Sequence]:
+def batches(draw: st.DrawFn) -> list[Sequence]:
     """Prompts of one length with their padding, of which the last token is text, as all are."""
-    length = draw(st.integers(least_visual + 2, 14))
+    length = draw(st.integers(2, 14))
     found = []
     for number in range(draw(st.integers(1, 3))):
-        padding = draw(st.integers(0, length - least_visual - 2))
-        places = st.lists(
-            st.integers(padding, length - 2), min_size=least_visual, max_size=length, unique=True
-        )
+        padding = draw(st.integers(0, length - 2))
+        places = st.lists(st.integers(padding, length - 2), max_size=length, unique=True)
         found.append(Sequence(number, padding, tuple(sorted(draw(places))), length))
     return found
 
@@ -60,7 +57,6 @@ def rows(batch: list[Sequence], places: list[int]) -> torch.Tensor:
 @given(st.data())
 def test_each_step_attends_to_its_selection_and_all_text(data: st.DataObject) -> None:
     batch = data.draw(batches())
-    dp_cache = data.draw(st.sampled_from(["device", "host", "discard"]))
     first_pruned = data.draw(st.integers(1, LAYERS))
     length = batch[0].length
     store = KVStore(
@@ -70,21 +66,15 @@ def test_each_step_attends_to_its_selection_and_all_text(data: st.DataObject) ->
         length=length,
         uncompressed_length=length,
         first_pruned=first_pruned,
-        dp_cache=dp_cache,
     )
     prompt = rows(batch, list(range(length)))
     for layer in range(LAYERS):
         store.update(prompt, -prompt, layer)
-    counts = [data.draw(st.integers(0, len(sequence.visual))) for sequence in batch]
     active: list[list[int]] = []
     chosen: list[torch.Tensor | None] = []
     for step in range(data.draw(st.integers(1, 6))):
-        # On the host, or discarded, each selection has as many tokens as the first; a discarded
-        # token is gone.
-        renewed = step == 0 or (dp_cache != "discard" and data.draw(st.booleans()))
-        if renewed:
-            if dp_cache == "device":
-                counts = [data.draw(st.integers(0, len(s.visual))) for s in batch]
+        if step == 0 or data.draw(st.booleans()):
+            counts = [data.draw(st.integers(0, len(s.visual))) for s in batch]
             active = [
                 sorted(data.draw(st.permutations(range(len(sequence.visual))))[:count])
                 for sequence, count in zip(batch, counts, strict=True)
@@ -106,40 +96,3 @@ def test_each_step_attends_to_its_selection_and_all_text(data: st.DataObject) ->
                 generated = {sequence.entry(length + earlier) for earlier in range(step + 1)}
                 expected = sequence.text | sequence.visuals(visual) | generated
                 assert sorted(attended.tolist()) == sorted(expected), (layer, step)
-
-
-@QUICK
-@given(st.data())
-def test_a_layer_that_selects_for_itself_finds_its_tokens_in_any_batch(
-    data: st.DataObject,
-) -> None:
-    batch = data.draw(batches(least_visual=1))
-    counts = [data.draw(st.integers(1, len(sequence.visual))) for sequence in batch]
-    length = batch[0].length
-    visual = [torch.tensor(sequence.visual) for sequence in batch]
-    layout = BatchLayout.of([s.padding for s in batch], visual, counts, length)
-    before = 0
-    assert layout.most == max(counts)
-    for sequence, count in zip(batch, counts, strict=True):
-        n, size = sequence.number, len(sequence.visual)
-        order = layout.order[n].tolist()
-        assert sorted(order) == list(range(length))
-        first = int(layout.first_slot[n])
-        assert tuple(order[first : first + size]) == sequence.visual
-        assert int(layout.first_token[n]) == before
-        before += size
-        slots = list(range(layout.text, length))
-        if layout.is_text is not None:
-            slots = [
-                slot for slot, is_text in zip(slots, layout.is_text[n], strict=True) if is_text
-            ]
-        assert {sequence.entry(order[slot]) for slot in slots} == sequence.text
-        if layout.is_visual is not None:
-            assert int(layout.is_visual[n].sum()) == size
-        read = (
-            layout.most + length - layout.text
-            if layout.is_read is None
-            else int(layout.is_read[n].sum())
-        )
-        assert read == count + len(sequence.text)
-    assert layout.tokens == before

@@ -22,7 +22,6 @@ METHODS = [
     DyCoke(prune_layer=2),
     DyCoke(prune_layer=1, merge_ratio=0.3, prune_ratio=0.9, recall_threshold=1.0),
     DyCoke(prune_layer=3, positions="kept"),
-    DyCoke(prune_layer=2, recall=False, dp_cache="discard"),
     DyCoke(prune_layer=2, recall=False),
     PUBLISHED,
     DyCoke(kv_prune=False),
@@ -128,22 +127,6 @@ def test_a_row_without_a_video():
     plain = model.generate(**text, max_new_tokens=NEW_TOKENS, do_sample=False)
     assert together.sequences[2, -NEW_TOKENS:].tolist() == plain[0, -NEW_TOKENS:].tolist()
     assert (stats[2].visual, stats[2].active) == (0, [])
-
-
-def test_a_row_with_too_few_tokens_is_read_whole_at_each_step():
-    shape = SHAPES[0]
-    model = make_model(shape, seed=3)
-    rows = prompts(shape, 8, (1, 3))
-    pruned, merged = DyCoke(prune_layer=2, prune_ratio=0.9), DyCoke(kv_prune=False)
-    kept = pruned.kept_tokens(8, stats_of(model, pruned, rows[0]).visual // 8)
-    for least, expected in ((kept, pruned), (kept + 1, merged)):
-        method = DyCoke(prune_layer=2, prune_ratio=0.9, prune_from=least)
-        ours, stats = answer(model, method, batch_of(rows))
-        theirs, counts = answer(model, expected, batch_of(rows))
-        assert stats == counts
-        for one, other in zip(ours.logits, theirs.logits, strict=True):
-            assert_same(one, other)
-    assert cache_of(ours).active_nbytes == cache_of(theirs).active_nbytes
 
 
 def stats_of(model, method, row):

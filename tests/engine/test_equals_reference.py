@@ -22,7 +22,6 @@ CASES = [
     (1, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3, "recall_threshold": 1.0}),
     (2, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3, "positions": "kept"}),
     (0, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 2, "recall": False}),
-    (0, 8, {"prune_layer": 2, "recall": False, "dp_cache": "discard"}),
     (1, 8, {"kv_prune": False, "merge_ratio": 0.7}),
     (1, 8, {"ttm": False, "prune_ratio": 0.7, "prune_layer": 2}),
     (0, 9, {"variant": "published", "prune_layer": 2, "recall_threshold": 0.7}),

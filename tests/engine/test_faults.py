@@ -64,12 +64,7 @@ def model(device, dtype=torch.bfloat16):
         ("prefill", Uncompressed(), model("cuda"),
          "fewer --frames, --method dycoke or a smaller --model"),
         ("decode", METHOD, model("cuda"),
-         "--dp-cache host, fewer --frames, a larger --merge-ratio, fewer --max-new-tokens or a "
-         "smaller --model"),
-        ("decode", replace(METHOD, recall=False, ttm=False), model("cuda"),
-         "--dp-cache discard, fewer --frames, fewer --max-new-tokens or a smaller --model"),
-        ("decode", replace(METHOD, dp_cache="host", ttm=False), model("cuda"),
-         "fewer --frames, fewer --max-new-tokens or a smaller --model"),
+         "fewer --frames, a larger --merge-ratio, fewer --max-new-tokens or a smaller --model"),
         ("decode", replace(METHOD, ttm=False), model("cpu"),
          "fewer --frames, fewer --max-new-tokens or a smaller --model"),
     ],

@@ -16,7 +16,7 @@ from dycoke_cli.engine import form_grammar
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Isolated
-from dycoke_cli.processes.pipe_worker import GoneError
+from dycoke_cli.processes.zygote import GoneError
 from tests.forms import NEEDS_LIBRARY
 
 pytestmark = NEEDS_LIBRARY

@@ -1,6 +1,5 @@
 """The store: tokens leave and come back, bytes are what is held, swaps move what they say."""
 
-import pytest
 import torch
 
 from dycoke_cli import DyCoke
@@ -29,7 +28,6 @@ def make_store(pruning):
         length=PROMPT,
         uncompressed_length=PROMPT,
         first_pruned=pruning and pruning.layer,
-        dp_cache=pruning.dp_cache if pruning else "device",
     )
     return store, sequence
 
@@ -54,9 +52,8 @@ def step(store, sequence, attention, number, first_pruned=2):
     return keys.flatten().tolist(), values.flatten().tolist()
 
 
-@pytest.mark.parametrize("dp_cache", ["device", "host"])
-def test_a_token_leaves_and_returns(dp_cache):
-    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9), dp_cache))
+def test_a_token_leaves_and_returns():
+    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9)))
     prefill(store)
     text = {0, 1, 8, 9}
     keys, values = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 10)
@@ -73,9 +70,8 @@ def test_a_token_leaves_and_returns(dp_cache):
     assert sequence.stats.active == [3, 3, 3]
 
 
-@pytest.mark.parametrize("dp_cache", ["device", "host"])
-def test_a_selection_that_is_not_renewed_swaps_nothing(dp_cache):
-    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9), dp_cache))
+def test_a_selection_that_is_not_renewed_swaps_nothing():
+    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9)))
     prefill(store)
     first, _ = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 10)
     second, _ = step(store, sequence, [9.0, 8, 6, 0, 0, 0], 11)
@@ -94,21 +90,16 @@ def test_the_published_variant_falls_back_to_the_full_cache():
     assert set(keys) == {0, 1, 8, 9} | {4, 5, 7, 10, 11, 12}
 
 
-def test_entries_swap_in_memory_by_head_too():
-    """Where graphs of decoding steps have them, with room behind."""
-    order, found = torch.arange(PROMPT).expand(2, -1), []
+def test_entries_of_two_sequences_swap():
     states = torch.arange(2 * 3 * PROMPT * 4.0).view(2, 3, PROMPT, 4)
-    located = [torch.tensor(pairs) for pairs in ([[0, 2], [1, 4]], [[0, 7], [1, 5]])]
-    for is_moved in (False, True):
-        layer = PrunedLayer(order)
-        layer.update(states, -states)
-        if is_moved:
-            layer.move_to(torch.zeros(2, 3, 2, 16, 4))
-        layer.begin_step(Swaps(torch.tensor([0, 6]), *located), 5)
-        found.append(layer.attended())
-    assert torch.equal(found[0][0][0, :, 2], states[0, :, 2])  # slot 7 has what slot 2 had
-    for ours, theirs in zip(*found, strict=True):
-        assert torch.equal(ours, theirs)
+    layer = PrunedLayer(torch.arange(PROMPT).expand(2, -1))
+    layer.update(states, -states)
+    source, target = torch.tensor([[0, 2], [1, 4]]), torch.tensor([[0, 7], [1, 5]])
+    layer.begin_step(Swaps(source, target), 5)
+    keys, values = layer.attended()
+    assert torch.equal(keys[0, :, 2], states[0, :, 2])  # slot 7 has what slot 2 had
+    assert torch.equal(keys[1, :, 0], states[1, :, 4])
+    assert torch.equal(values, -keys)
 
 
 def test_layers_below_the_prune_layer_read_everything_in_order():
@@ -121,33 +112,17 @@ def test_layers_below_the_prune_layer_read_everything_in_order():
         assert keys.flatten().tolist() == list(range(12))
 
 
-def test_discard_frees_what_the_first_choice_leaves_out():
-    selector = VisualSelector(0.5, 0.9, recall=False)
-    store, sequence = make_store(Pruning(2, selector, dp_cache="discard"))
-    prefill(store)
-    held = store.layers[2].nbytes
-    keys, _ = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 10)
-    assert set(keys) == {0, 1, 2, 3, 4, 8, 9, 10}
-    keys, _ = step(store, sequence, [0, 0, 0, 7.0, 8, 9], 11)
-    assert set(keys) == {0, 1, 2, 3, 4, 8, 9, 10, 11}
-    assert store.layers[2].nbytes == held - 3 * 2 * 4
-    assert store.layers[1].nbytes == held
-
-
-@pytest.mark.parametrize("dp_cache", ["device", "host"])
-def test_nothing_active_is_legal(dp_cache):
-    store, sequence = make_store(Pruning(1, VisualSelector(0.9, 0.9), dp_cache))
+def test_nothing_active_is_legal():
+    store, sequence = make_store(Pruning(1, VisualSelector(0.9, 0.9)))
     prefill(store)
     keys, _ = step(store, sequence, [1.0] * 6, 10, first_pruned=1)
     assert set(keys) == {0, 1, 8, 9, 10}
 
 
-@pytest.mark.parametrize("dp_cache", ["device", "discard"])
-def test_bytes_reported_are_bytes_held(dp_cache):
+def test_bytes_reported_are_bytes_held():
     shape = SHAPES[0]
     model = make_model(shape)
-    method = DyCoke(prune_layer=2, recall=dp_cache == "device", dp_cache=dp_cache)
-    with method(model) as attachment:
+    with DyCoke(prune_layer=2)(model) as attachment:
         output = model.generate(
             **make_inputs(shape, 8),
             max_new_tokens=5,
@@ -168,8 +143,7 @@ def test_bytes_reported_are_bytes_held(dp_cache):
     rest = 9 + 4
     assert kept == 4 * 2 + 6 * int(0.3 * 4)
     assert store.active_nbytes == row * (2 * (kept + rest) + 3 * (int(kept * 0.3) + rest))
-    gone = 3 * (kept - int(kept * 0.3)) if dp_cache == "discard" else 0
-    assert store.nbytes == row * (5 * (kept + 9 + SPARE_ENTRIES) - gone)
+    assert store.nbytes == row * 5 * (kept + 9 + SPARE_ENTRIES)
     views = store.layers[4].attended()
     assert all(view.untyped_storage().data_ptr() in storages for view in views)  # no copy
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
 import torch
 
 from dycoke_cli import DyCokePlus
+from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
@@ -20,7 +23,6 @@ from dycoke_cli.engine.scoring_attention import _added, attention_to_keys
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 from tests.covering import covered
-from tests.engine.own_reference import Choices, own_attention
 from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
@@ -30,16 +32,13 @@ Plus = partial(DyCokePlus, retain=0.3, positions="kept")
 WEIGHTED = [
     Plus(proportional=True),
     Plus(proportional=True, positions="renumbered"),
-    Plus(proportional=True, prune_from=0, prune_ratio=0.5),
-    Plus(proportional=True, prune_from=0, prune_ratio=0.5, per_head=True, prune_layer=1),
-    Plus(proportional=True, prune_from=0, prune_ratio=0.5, dp_cache="host"),
 ]
 
 
-def compressed(model, inputs, method) -> tuple[torch.Tensor, torch.Tensor, list[int], list[int]]:
+def compressed(model, inputs, method) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
     """What a language model reads, by the selection alone.
 
-    Embeddings `[R, D]`, positions `[R]`, how many tokens each stands for, and which are visual.
+    Embeddings `[R, D]`, positions `[R]`, and how many tokens each stands for.
     """
     rows, visual = prompt_rows(model, SHAPE, inputs)
     tokens = rows[visual.start : visual.stop]
@@ -53,16 +52,14 @@ def compressed(model, inputs, method) -> tuple[torch.Tensor, torch.Tensor, list[
     positions += range(visual.stop, len(rows))
     embeds = torch.cat([before, chosen.features.to(rows), behind])
     counts = [1] * len(before) + sizes + [1] * len(behind)
-    columns = range(len(before), len(before) + len(sizes))
-    return embeds, torch.tensor(positions), counts, [*columns]
+    return embeds, torch.tensor(positions), counts
 
 
 @torch.no_grad()
-def greedy(model, embeds, positions, counts, masked=False) -> tuple[list[int], list[torch.Tensor]]:
+def greedy(model, embeds, positions, counts) -> tuple[list[int], list[torch.Tensor]]:
     """Words and logits of the stock model, which reads everything anew for each word.
 
-    Each token is repeated as often as it counts, and copies see each other; masked, the logarithm
-    of the count is in the mask in place of that.
+    Each token is repeated as often as it counts, and copies see each other.
     """
     words: list[int] = []
     logits = []
@@ -72,13 +69,9 @@ def greedy(model, embeds, positions, counts, masked=False) -> tuple[list[int], l
         read, at = torch.cat([embeds, more]), torch.cat([positions, following])
         times = torch.tensor([*counts, *[1] * len(words)])
         place = torch.arange(len(read))
-        if not masked:
-            read, at, place = (one.repeat_interleave(times, 0) for one in (read, at, place))
-        seen = place <= place[:, None]
+        read, at, place = (one.repeat_interleave(times, 0) for one in (read, at, place))
         mask = torch.zeros(len(read), len(read), dtype=torch.float64)
-        if masked:
-            mask += times.double().log()
-        mask = mask.masked_fill(~seen, -torch.inf)
+        mask = mask.masked_fill(place > place[:, None], -torch.inf)
         out = model.get_decoder()(
             inputs_embeds=read[None], position_ids=at[None], attention_mask=mask[None, None]
         )
@@ -98,7 +91,7 @@ def assert_answers(model, method, inputs, words, logits) -> None:
 def test_a_merged_token_is_as_many_equal_ones(seed: int) -> None:
     model, inputs = make_model(SHAPE, seed=seed), make_inputs(SHAPE, FRAMES, seed=seed)
     method = Plus(proportional=True)
-    embeds, positions, counts, _ = compressed(model, inputs, method)
+    embeds, positions, counts = compressed(model, inputs, method)
     words, logits = greedy(model, embeds, positions, counts)
     assert_answers(model, method, inputs, words, logits)
     _, unweighted = greedy(model, embeds, positions, [1] * len(counts))
@@ -130,26 +123,6 @@ def test_every_method_that_merges_has_it(name: str) -> None:
     expected = [math.log(chosen.into.tolist().count(one)) for one in chosen.kept.tolist()]
     assert bias.tolist() == pytest.approx(expected)
     assert bias.max() > 1
-
-
-@pytest.mark.parametrize("per_head", [False, True])
-def test_layers_that_select_for_themselves_count_it_in(per_head: bool) -> None:
-    model, inputs = make_model(SHAPE), make_inputs(SHAPE, FRAMES)
-    method = Plus(proportional=True, prune_from=0, prune_ratio=0.6, per_head=per_head)
-    embeds, positions, counts, columns = compressed(model, inputs, method)
-    count = int(len(columns) * 0.4)
-    bias = {c: math.log(counts[c]) for c in columns}
-    choices = Choices(columns, len(embeds), count, 0, per_head, bias=bias)
-    output, _ = answer(model, method, inputs)
-    with own_attention(model, choices):
-        words, logits = greedy(model, embeds, positions, counts, masked=True)
-    assert output.sequences[0, -NEW_TOKENS:].tolist() == words
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
-    plain = Choices(columns, len(embeds), count, 0, per_head)
-    with own_attention(model, plain):
-        greedy(model, embeds, positions, counts, masked=True)
-    assert plain.made != choices.made
 
 
 PROMPTS = (5, (3, 0, 9)), (8, (2, 2))
@@ -191,19 +164,17 @@ def test_recorded_attention_has_it() -> None:
     assert torch.equal(sequence.bias_at(sequence.visual, 3), bias[:3])
 
 
-@pytest.mark.parametrize("heads", [1, 2])
-def test_every_kind_of_mask_keeps_the_weights(heads: int) -> None:
-    """Two queries of four heads, three keys; what is added is of all heads, or of each KV head."""
+def test_every_kind_of_mask_keeps_the_weights() -> None:
+    """Two queries of four heads, three keys."""
     query = torch.zeros(1, 4, 2, 8)
-    bias = torch.log(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))[None, :heads, None]
-    each = bias.repeat_interleave(4 // heads, 1) if heads > 1 else bias
+    bias = torch.log(torch.tensor([1.0, 2.0, 3.0]))[None, None, None]
     least = torch.finfo(torch.float32).min
     causal = torch.tensor([[True, True, False], [True, True, True]])[None, None]
-    expected = torch.where(causal, each, least).expand(-1, each.shape[1], 2, 3)
+    expected = torch.where(causal, bias, least).expand(-1, 1, 2, 3)
     assert torch.equal(_added(None, bias, query, 3), expected)
     assert torch.equal(_added(causal, bias, query, 3), expected)
     added = torch.tensor([[0.0, 0.5, least], [0.0, -1.0, 0.25]])[None, None]
-    assert torch.equal(_added(added, bias, query, 3), added + each)
+    assert torch.equal(_added(added, bias, query, 3), added + bias)
 
 
 def test_sizes_by_hand() -> None:
@@ -217,7 +188,6 @@ def test_refusals() -> None:
     for name, parameters, sentence in (
         ("evs", {}, "proportional is for merged tokens"),
         ("flashvid", {"inner_layer": 2}, "isn't supported with inner_layer"),
-        ("dycoke-plus", {"scorer": "layer", "kv_prune": True}, "is for the scorer own"),
     ):
         with pytest.raises(UsageError, match=sentence):
             create(name, **{"proportional": True, **parameters})
@@ -229,7 +199,16 @@ def test_refusals() -> None:
     with pytest.raises(UsageError, match="layers that don't keep every token"):
         attach(windows, Plus(proportional=True))
     model.get_decoder().config._attn_implementation = "sdpa"
-    layer = Plus(scorer="layer", prune_layer=2, prune_from=0)
-    object.__setattr__(layer, "proportional", True)  # as a plug-in might
+
+
+@dataclass(frozen=True)
+class PrunedToo(DyCokePlus):
+    """As a plug-in might."""
+
+    def pruning(self) -> Pruning:
+        return Pruning(2, VisualSelector(0.5, 0.9))
+
+
+def test_weights_do_not_go_with_a_selection_of_another_layer() -> None:
     with pytest.raises(UsageError, match="selection that later layers get of an earlier one"):
-        attach(model, layer)
+        attach(make_model(SHAPE), PrunedToo(proportional=True))

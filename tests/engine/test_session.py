@@ -144,19 +144,6 @@ def test_figures_of_a_choice_inside_the_model(session, loaded, new_tokens):
     assert answer.flops.uncompressed == whole.flops.uncompressed
 
 
-def test_on_a_cpu_main_memory_is_no_other_place_and_a_warning_says_so(session):
-    there = session.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=12)
-    method = DyCoke(prune_layer=2, dp_cache="host")
-    answer = session.ask(QUESTION, method, max_new_tokens=12)
-    assert answer.answer == there.answer
-    assert there.bytes.kv_host == 0 < answer.bytes.kv_host
-    # The text, the spare rows and what is active stay; what is active is there twice.
-    assert answer.bytes.kv_cache - answer.bytes.kv_host < there.bytes.kv_cache
-    assert there.bytes.kv_cache < answer.bytes.kv_cache
-    assert not any("host" in warning for warning in there.warnings)
-    assert any("--dp-cache host saves nothing on the device cpu" in w for w in answer.warnings)
-
-
 def test_a_cut_answer_says_so(session):
     answer = session.ask(QUESTION, Uncompressed(), max_new_tokens=1)
     assert answer.finish_reason == "length"

@@ -149,11 +149,6 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         StructuredOutput.from_fields("a:str")
 
 
-def test_a_form_has_a_shortest_answer_if_it_is_a_schema() -> None:
-    assert StructuredOutput.from_fields("a:str").shortest() == len('{"a": ""}')
-    assert StructuredOutput("regex", "a{9}").shortest() == 0
-
-
 def test_a_number_that_no_float_holds_is_the_largest() -> None:
     form = StructuredOutput.from_fields("a:[float]")
     largest = sys.float_info.max

@@ -47,11 +47,6 @@ def only(text: str) -> Spec:
             DyCoke(variant="published", positions="renumbered", prune_layer=9),
             None,
         ),
-        (
-            "dycoke:prune_from=auto",
-            DyCoke(prune_from=None, prune_layer=9, positions="kept"),
-            None,
-        ),
     ],
 )
 def test_specs_on_the_bundled_model(text: str, method: object, frames: int | None) -> None:

@@ -18,7 +18,7 @@ from dycoke_cli.compression.methods.random_merge import RandomMerge
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import class_of, open_dataset
-from dycoke_cli.evaluation.datasets.videomme import VideoMME
+from dycoke_cli.evaluation.datasets.published import VideoMME
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Setup

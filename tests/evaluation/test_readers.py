@@ -16,7 +16,7 @@ from PIL import Image
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, tasks_of
-from dycoke_cli.evaluation.datasets.videomme import VideoMME
+from dycoke_cli.evaluation.datasets.published import VideoMME
 from dycoke_cli.evaluation.folder import Folder
 from dycoke_cli.video import Sampling, read
 from tests.evaluation import miniatures

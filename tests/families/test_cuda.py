@@ -33,8 +33,6 @@ from tests.families.tiny import make
 FIRST = DyCoke(prune_layer=1, prune_ratio=0.5, recall_threshold=1.0)
 VARIANTS: dict[str, Method] = {
     "ttm": replace(FIRST, kv_prune=False),
-    "host": replace(FIRST, dp_cache="host"),
-    "discard": replace(FIRST, dp_cache="discard", recall=False),
 }
 
 
@@ -140,4 +138,4 @@ def test_peak_memory_is_the_allocators(name) -> None:
     assert answer.bytes.weights == weights
     assert answer.bytes.peak_total == most
     assert answer.bytes.peak_working == most - weights
-    assert most - held - before >= answer.bytes.kv_cache - answer.bytes.kv_host > 0
+    assert most - held - before >= answer.bytes.kv_cache > 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli import DyCoke, DyCokePlus, FastV, PyramidDrop, Uncompressed, VideoSession
+from dycoke_cli import DyCoke, FastV, PyramidDrop, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks
@@ -36,8 +36,6 @@ KEEPING: dict[str, Method] = {
     "none": Uncompressed(),
     "before": create("evs", retain=1.0),
     "kv": DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2),
-    "host": DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2, dp_cache="host"),
-    "own": DyCokePlus(retain=1.0, prune_ratio=0.0, prune_from=0),
     "inside": FastV(prune_layer=1, prune_ratio=0.0),
     "in stages": PyramidDrop(stage_layers=1, prune_ratio=0.0),
 }
@@ -205,7 +203,6 @@ def test_kernels_replace_nothing_but_plain_sdpa(kind: str, stock: str) -> None:
     [
         ("diffllama", "kv", "attends more than once"),
         ("diffllama", "in stages", "attends more than once"),
-        ("diffllama", "own", "changes keys or values behind its cache"),
         ("dory", "before", "runs its layers in a loop"),
         ("dory", "in stages", "attends more than once"),
     ],

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import DyCokePlus, FastV, PyramidDrop, Uncompressed, VideoSession
+from dycoke_cli import FastV, PyramidDrop, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.ask_together import Question, ask_together
@@ -49,16 +49,13 @@ def methods_of(family: str) -> dict[str, Method]:
     if "kv" not in runs(family):
         return {"ttm": method_of("ttm", "kept")} if runs(family) else {"none": Uncompressed()}
     restless = replace(method_of("dycoke", "kept"), recall_threshold=1.0)
-    own = DyCokePlus(prune_ratio=0.5, prune_from=0, positions="kept")
-    found: dict[str, Method] = {"dycoke": restless, "host": replace(restless, dp_cache="host")}
-    found["own"] = own
+    found: dict[str, Method] = {"dycoke": restless}
     if family not in BOTH_WAYS:
         found["fastv"] = FastV(prune_ratio=0.5, prune_layer=1)
         found["pyramiddrop"] = PyramidDrop(stage_layers=1)
     if family in FAMILIES and FAMILIES[family].encodes_parts:
         found["vision"] = replace(restless, merge_stage="vision")
     if family == "llava_onevision":
-        found["own on the host"] = replace(own, dp_cache="host", per_head=True)
         merging = [name for name, method in METHODS.items() if method.needs]
         found |= {name: create(name, retain=0.4, positions="kept") for name in merging}
     return found

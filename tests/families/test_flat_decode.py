@@ -18,7 +18,7 @@ import transformers as tf
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dycoke_cli import DyCoke, DyCokePlus, FastV, VideoSession
+from dycoke_cli import DyCoke, FastV, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine import chunks, flat_decode
 from dycoke_cli.engine.ask_together import Question, ask_together
@@ -43,18 +43,13 @@ BY_MODULES = {
 FLAT = [name for name in SERVED if name not in BY_MODULES]
 # Each of another class of layers; the other families have one of theirs.
 CLASSES = ["llava_onevision", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3"]
-Own = DyCokePlus(retain=1.0, prune_ratio=0.6, prune_from=0)
 METHODS = {
     "merging alone": DyCoke(kv_prune=False),
     "reselecting": DyCoke(prune_layer=2, recall_threshold=1.0),
     "by similarity": DyCoke(prune_layer=1, recall_threshold=0.9, positions="kept"),
-    "on the host": DyCoke(prune_layer=1, recall_threshold=1.0, dp_cache="host"),
-    "discarding": DyCoke(prune_layer=1, recall=False, dp_cache="discard"),
+    "without recall": DyCoke(prune_layer=1, recall=False),
     "published": DyCoke(prune_layer=2, variant="published"),
     "inside": FastV(prune_layer=1),
-    "own": Own,
-    "own, per head": replace(Own, per_head=True),
-    "own, on the host": replace(Own, dp_cache="host"),
 }
 
 
@@ -123,7 +118,7 @@ def assert_equal(model: Any, inputs: Any, method: Any, *, steps: int = NEW_TOKEN
     covered(
         [
             *((f, n) for f in CLASSES for n in METHODS if n != "published" or "_vl" not in f),
-            *((f, n) for f in FLAT if f not in CLASSES for n in ("reselecting", "own")),
+            *((f, n) for f in FLAT if f not in CLASSES for n in ("reselecting", "inside")),
         ],
         together=1,
     ),
@@ -154,8 +149,7 @@ def test_several_tokens_are_read_by_the_modules() -> None:
 def test_in_other_dtypes_too(family, dtype) -> None:
     model, processor = stock(family, dtype)
     inputs = stock_inputs(family, processor, clip(5))
-    for method in (METHODS["reselecting"], Own):
-        assert_equal(model, inputs, method)
+    assert_equal(model, inputs, METHODS["reselecting"])
 
 
 @pytest.mark.parametrize("family", sorted(BY_MODULES & set(SERVED)))
@@ -167,7 +161,7 @@ def test_layers_of_other_mathematics_stay_on_their_modules(family) -> None:
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    covered(product(CLASSES, ("reselecting", "on the host", "own")), together=1),
+    covered(product(CLASSES, ("reselecting", "without recall")), together=1),
 )
 def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> None:
     monkeypatch.setattr(chunks, "LONGEST_WHOLE", 8)
@@ -358,10 +352,8 @@ class Waits(TorchDispatchMode):
 
 WAITS = {
     "merging alone": [],
-    "own": [],
-    "own, per head": [],
     # One selection for good.
-    "discarding": [],
+    "without recall": [],
     # Has attention moved?
     "staying": ["_local_scalar_dense"],
     # How many stayed, for the report; which come, and whose slots they take.
@@ -391,11 +383,11 @@ def test_what_a_step_waits_for_on_a_device(name, monkeypatch) -> None:
 def test_no_trace_is_left_on_the_model() -> None:
     model, _ = stock("llava_onevision", torch.float32)
     decoder = model.get_decoder()
-    with METHODS["own"](model):
+    with METHODS["reselecting"](model):
         assert "forward" in vars(decoder)
 
         def attach_and_detach() -> None:
-            with METHODS["own"](model), warnings.catch_warnings(action="ignore"):
+            with METHODS["reselecting"](model), warnings.catch_warnings(action="ignore"):
                 pass
 
         with ThreadPoolExecutor() as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
+from dycoke_cli import FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from tests.covering import covered
 from tests.families.stock import BOTH_WAYS, KINDS, MERGING_ONLY, NONE_ONLY, clip
@@ -65,7 +65,7 @@ def test_the_same_tokens_at_other_positions_are_another_prefix(
         answer = session.ask("what happens", method_of(method, turns[1]), max_new_tokens=2)
     tokens = answer.to_dict()["tokens"]
     assert read.prefilled == tokens["visual_kept"] + tokens["text"]  # the video was read anew
-    held = [layers[0][0] for layers in session._prefix._stored.values()]
+    held = [layers[0][0] for layers in session.prefix._stored.values()]
     # Keys are turned by their positions: where these differ, so do the keys.
     assert len(held) == 2
     assert held[0].shape == held[1].shape
@@ -81,12 +81,8 @@ def test_only_so_many_ways_of_reading_are_held(monkeypatch) -> None:
     assert held.restore(b"b", cache)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [DyCoke(dp_cache="host", prune_layer=2), FastV(prune_layer=1)],
-    ids=["waits on the host", "chooses inside"],
-)
-def test_what_is_to_be_off_the_device_or_read_whole_is_not_kept(method) -> None:
+def test_what_is_read_whole_is_not_kept() -> None:
+    method = FastV(prune_layer=1)
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(5))
     session.ask("what happens", method, max_new_tokens=2)
@@ -100,7 +96,7 @@ def test_another_video_is_another_prefix() -> None:
     loaded = loaded_of("llava_onevision")
     one, other = (VideoSession(loaded, clip(5, seed)) for seed in (0, 1))
     first = one.ask("what happens", Uncompressed(), max_new_tokens=NEW_TOKENS)
-    other._prefix = one._prefix
+    other.prefix = one.prefix
     second = other.ask("what happens", Uncompressed(), max_new_tokens=NEW_TOKENS)
     fresh = VideoSession(loaded, clip(5, 1)).ask(
         "what happens", Uncompressed(), max_new_tokens=NEW_TOKENS

@@ -298,7 +298,7 @@ def test_a_chat_template_that_shows_one_video_says_so(monkeypatch: pytest.Monkey
 def test_what_does_not_fit_and_what_has_no_trace() -> None:
     session = session_of("qwen2_5_vl", CLIPS)
     with pytest.raises(UsageError, match="a trace is of one question about one video"):
-        session.ask(QUESTION, DyCoke(prune_layer=2, prune_from=0), trace=1)
+        session.ask(QUESTION, DyCoke(prune_layer=2), trace=1)
     room = session.loaded.context_length
     alone = VideoSession(session.loaded, CLIPS[0])
     fits = room - alone.visual - 40

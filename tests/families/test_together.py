@@ -68,23 +68,6 @@ def test_one_video_several_questions_and_a_history() -> None:
         assert same(answer, alone)
 
 
-def test_long_and_short_videos_under_prune_from_are_answered_as_alone() -> None:
-    loaded = loaded_of("llava_onevision")
-    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((3, 12, 6))]
-    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    always = ask_together(questions, DyCoke(prune_layer=2, positions="kept"), GenerationOptions(6))
-    least = always[2].tokens.visual_kept
-    method = DyCoke(prune_layer=2, positions="kept", prune_from=least)
-    together = ask_together(questions, method, GenerationOptions(6))
-    pruned = [a.tokens.visual_active_in_decode < a.tokens.visual_kept for a in together]
-    assert pruned == [False, True, True]
-    never = DyCoke(kv_prune=False, positions="kept")
-    for item, answer, prunes, other in zip(questions, together, pruned, always, strict=True):
-        assert same(answer, item.session.ask(item.question, method, max_new_tokens=6))
-        expected = other if prunes else item.session.ask(item.question, never, max_new_tokens=6)
-        assert (answer.answer, answer.tokens) == (expected.answer, expected.tokens)
-
-
 def test_an_answer_that_ends_early_is_counted_to_its_end() -> None:
     loaded = loaded_of("llava_onevision")
     sessions = [VideoSession(loaded, clip(f, f)) for f in (5, 8)]

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LogitsProcessor
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import LayerPruning, Method
 from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine import attach, chunks
+from dycoke_cli.engine import attach, chunks, generation
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.deepstack import DeepStack
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -256,9 +256,11 @@ class Forced(LogitsProcessor):
 
 def forced(session: VideoSession, method: Method, ids: Sequence[int]) -> float:
     """An option's log-probability where the method generates it, one token per step."""
-    observer = Forced(ids)
-    session.ask(QUESTION, method, observer=observer, max_new_tokens=len(ids))
-    return observer.total
+    forcing = Forced(ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "LogitsProcessorList", lambda _: LogitsProcessorList([forcing]))
+        session.ask(QUESTION, method, max_new_tokens=len(ids))
+    return forcing.total
 
 
 @pytest.mark.parametrize("family", [*MERGING_ONLY, *NONE_ONLY])

@@ -219,9 +219,7 @@ def test_so_are_frames_that_were_resized_as_they_came(
 def test_survivors_of_the_pool_keep_their_places(family: str) -> None:
     """A cap of a third: of the tokens that windows kept, with the positions that they had."""
     loaded, video = loaded_of(family), shown(FRAMES)
-    name = "dycoke-plus"
-    given = {"kv_prune": False} if family in MERGING_ONLY else {}
-    method = create(name, positions="kept", **given)
+    method = create("dycoke-plus", positions="kept")
     session = session_in_windows(loaded, video, method)
     _, all_read = asked(session, method)
     before = session.windowed

@@ -19,14 +19,10 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.evaluation.run_record import read_record
-from dycoke_cli.guard.tuned import store
 from dycoke_cli.models import resolve, settings
-from dycoke_cli.param import key_part
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder
-from dycoke_cli.video import Sampling
 from tests.cli.harness import ROOT, Outcome, run_here
-from tests.guard.tunings import SURE, tuning_with
 
 MINI = "--model mini --device cpu --dtype float32"
 """Of each command that names no model."""
@@ -86,7 +82,7 @@ _FIGURE = re.compile(r"\d+(?:\.\d+)?(?:(?= %)| m?s(?= ·))")
 
 @contextmanager
 def place(folder: Path) -> Iterator[None]:
-    """Stand in a folder that has the files of the commands, and a tuning of the bundled model."""
+    """Stand in a folder that has the files of the commands."""
     for name, text in TEXTS.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -105,7 +101,6 @@ def place(folder: Path) -> Iterator[None]:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.chdir(folder)
         patch.setattr(resolve, "folder_fingerprint", lambda folder: EDITION)
-        store(tuning_with(SURE, sampling=key_part(Sampling(frames=8))))
         yield
 
 

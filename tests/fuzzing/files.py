@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.answer.answer import Certainty
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import OutputError
@@ -21,10 +20,9 @@ from dycoke_cli.evaluation.run_record import FILE as RECORD
 from dycoke_cli.evaluation.run_record import check_folder, read_record
 from dycoke_cli.evaluation.scoring.verdicts import open_verdicts
 from dycoke_cli.kernels.processor import Processor
-from dycoke_cli.runs.journal import Journal, open_journal
+from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.storage.cache_folder import CacheFiles
-from dycoke_cli.tuning.search import FILE, Observation, TuneJournal
 from tests.evaluation.test_answers import write_nothing
 from tests.fuzzing.mutators import bytes_of, json_lines_of, json_of
 from tests.fuzzing.subject import Subject
@@ -132,21 +130,12 @@ def _add_result(results: Any, number: int) -> None:
     results.write((RESULT % number).encode())
 
 
-def _add_observation(journal: Any, number: int) -> None:
-    certainty = Certainty(0.9, 0.8, -0.1)
-    one = Observation("What?", "A star.", True, 0.01, certainty, 512, 128, 64.0, 0.5)
-    journal.add(f"{number:032x}", [one, one])
-
-
 JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
     "results of batch": (
         lambda folder: open_results(folder / "results.jsonl"), _add_result, "results.jsonl"
     ),
     "answers of eval": (open_answers, add_answer, "answers.jsonl"),
     "verdicts of a judge": (open_verdicts, add_verdict, "verdicts.jsonl"),
-    "observations of tune": (
-        lambda folder: open_journal(TuneJournal, folder / FILE), _add_observation, FILE
-    ),
 }  # fmt: skip
 
 _CACHE = ("engine/visual_cache.py", "storage/cache_folder.py")
@@ -155,7 +144,6 @@ _RUNS = (
     "runs/results.py",
     "evaluation/answers.py",
     "evaluation/scoring/verdicts.py",
-    "tuning/search.py",
 )
 
 SUBJECTS = [

@@ -19,7 +19,7 @@ from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Isolated
-from dycoke_cli.processes.pipe_worker import GoneError
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.unicode import to_json
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoded_clip import OpenClip
@@ -208,28 +208,6 @@ def _decode(content: bytes, _: Path) -> object:
     return clip.info
 
 
-def _tunings() -> list[bytes]:
-    from tests.guard.tunings import SURE, tuning_with
-
-    return _json(*(to_dict(tuning_with(SURE[:2], default=default)) for default in (True, False)))
-
-
-def _tuned(content: bytes, folder: Path) -> object:
-    from dycoke_cli.guard.tuned import default_tuning, file_of, fingerprint, tuning_of
-    from dycoke_cli.models import settings
-    from tests.guard.tunings import SAMPLING
-
-    with patch.dict("os.environ", {settings.ENVIRONMENT: str(folder / "settings.json")}):
-        file = file_of(fingerprint("mini"))
-        file.parent.mkdir(parents=True)
-        file.write_bytes(content)
-        default_tuning("mini")
-        tuning = tuning_of("mini")
-    tuning.differences("auto", SAMPLING)
-    is_json(to_dict(tuning))
-    return tuning.chosen()
-
-
 def _methods() -> list[bytes]:
     from dycoke_cli.compression.registry import METHODS
 
@@ -280,34 +258,11 @@ def _layout(content: bytes, _: Path) -> object:
     return found
 
 
-def _asks() -> list[bytes]:
-    from dycoke_cli.ask import Ask, Footage
-    from dycoke_cli.server.local.wire import ask_to_json
-
-    video = Footage("/a.mp4", "a.mp4")
-    asked = [
-        Ask("What?", DEFAULTS, (video,), compare=True),
-        Ask("Sure?", DEFAULTS, (video,), (("What?", "That."),), part_s=(0.0, 2.5), stamped=True),
-    ]
-    return _json(*(ask_to_json(ask, str) for ask in asked))
-
-
-def _local_ask(content: bytes, _: Path) -> object:
-    from dycoke_cli.server.local.wire import ask_of_json
-
-    try:
-        return ask_of_json(json.loads(content), DEFAULTS)
-    except (ValueError, RecursionError) as error:  # of JSON: refused before it comes here
-        raise UsageError("no JSON") from error
-
-
 _ISOLATED = ("video/decoded_clip.py", "processes/isolated.py", "answer")
 _SUBJECTS: tuple[tuple[str, str, tuple[str, ...], Callable[..., Any], Any, Any], ...] = (
     ("of a client of serve", "requests", ("server",), _requests, json_of, _parse_request),
-    ("of a command", "requests", ("server/local", "request.py"), _asks, json_of, _local_ask),
     ("of a server", "replies", ("runs/remote", "answer"), _replies, json_of, _ask_server),
     ("of a decoder", "replies", _ISOLATED, _messages, json_lines_of, _decode),
-    ("tuning of a model", "caches", ("guard/tuned.py", "answer"), _tunings, json_of, _tuned),
     ("stored method", "caches", ("compression", "param.py"), _methods, json_of, _restore),
     ("layout of a model", "caches", ("models/discovery",), _layouts, json_of, _layout),
 )

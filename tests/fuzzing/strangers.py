@@ -66,9 +66,7 @@ def _json(*contents: Any) -> list[bytes]:
 def _follow_schema(content: bytes, _: Path) -> object:
     from dycoke_cli.engine.structured_output import StructuredOutput
 
-    form = StructuredOutput("json", content.decode("utf-8", "replace"))
-    assert form.shortest() >= 0
-    return form.grammar()
+    return StructuredOutput("json", content.decode("utf-8", "replace")).grammar()
 
 
 def _follow_grammar(content: bytes, _: Path) -> object:
@@ -196,7 +194,7 @@ def _open(content: bytes, _: Path) -> object:
     return file.digest
 
 
-_FORMS = ("engine/structured_output.py", "engine/form_grammar.py", "engine/shortest_answer.py")
+_FORMS = ("engine/structured_output.py", "engine/form_grammar.py")
 _AGENTS = ("server/agents", "server/chat_request.py", "runs/when.py", "engine/structured_output.py")
 _MEDIA = ("server/incoming.py", "server/media.py", "video")
 

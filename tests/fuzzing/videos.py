@@ -81,8 +81,8 @@ def _webp(frames: int) -> bytes:
 
 
 def _attempt(suffix: str, content: bytes, folder: Path) -> object:
-    from dycoke_cli.video import Sampling, SubtitleSource, read
-    from dycoke_cli.video.planning import probe
+    from dycoke_cli.video import Sampling, SubtitleSource
+    from tests.video.inside import probe, read
 
     path = folder / f"case{suffix}"
     path.write_bytes(content)

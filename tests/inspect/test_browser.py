@@ -202,7 +202,7 @@ def test_changed_answers_are_chosen_and_stepped_through(browser: Any, tmp_path: 
 
 
 def test_changed_answers_are_readable_on_a_phone(browser: Any, tmp_path: Path) -> None:
-    spec = "dycoke-plus:retain=0.25,prune_from=6272,positions=renumbered"
+    spec = "dycoke-plus:retain=0.25,merge_stage=vision,positions=renumbered"
     said = "The blue star moves to the right and then it vanishes behind the red square."
     change = example(Change, model="m", spec=spec, said=said, uncompressed=said, answer=said)
     rows = (example(ScoredRow, model="m", spec=spec, changed=1),)

@@ -21,7 +21,7 @@ from dycoke_cli.processes.sandbox import (
     limits_memory,
     memory_limited,
 )
-from tests.processes.test_pipe_worker import ended, with_path
+from tests.processes.test_worker import ended, with_path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="set on Linux alone")
 MB = 10**6

@@ -15,9 +15,8 @@ import pytest
 
 from dycoke_cli.processes import isolated
 from dycoke_cli.processes.isolated import Channel, Isolated
-from dycoke_cli.processes.pipe_worker import GoneError
-from dycoke_cli.processes.zygote import zygote
-from tests.processes.test_pipe_worker import ended
+from dycoke_cli.processes.zygote import GoneError, zygote
+from tests.processes.test_worker import ended
 
 NAME = __name__
 _prepared = False
@@ -104,7 +103,7 @@ def test_its_end_is_told(
     """As where processes can't be forked; one that hides its end is killed."""
     if forks and sys.platform != "linux":
         pytest.skip("no forks here")
-    monkeypatch.setattr(isolated, "_FORKS", forks)
+    monkeypatch.setattr(isolated, "FORKS", forks)
     monkeypatch.setattr(isolated, "_ENDING_S", 0.05)
     one = start()
     with pytest.raises(GoneError) as gone:
@@ -130,7 +129,7 @@ def test_one_that_is_late_or_stopped_is_gone(process: Isolated) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no forks elsewhere")
 def test_a_zygote_that_was_killed_is_replaced(process: Isolated) -> None:
-    of_all = zygote(f"{NAME}:prepare", isolated._ENTRY)
+    of_all = zygote(isolated._ENTRY, f"{NAME}:prepare")
     of_all._process.kill()
     of_all._process.wait()
     with pytest.raises(GoneError) as gone:

@@ -19,12 +19,9 @@ from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts, open_verdicts
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import ResultsFile, open_results
-from dycoke_cli.runs.results_table import ERRORS, table_of
 from tests.runs.parts import settled_in
 from tests.runs.pretended import make_clips, outcome_of
 
-# The columns of errors are there from the first line on.
-TABLE = table_of([("id",), ("question",), ("answer",), *ERRORS])
 SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
 
 
@@ -46,7 +43,6 @@ Kind = tuple[Callable[[], AbstractContextManager[Journal]], Callable[[Journal, i
 
 KINDS: dict[str, tuple[Callable[[Path], AbstractContextManager[Any]], Callable[..., None]]] = {
     "results": (lambda folder: open_results(folder / "results.jsonl"), add_result),
-    "table": (lambda folder: open_results(folder / "results.csv", TABLE), add_result),
     "answers": (open_answers, add_answer),
     "verdicts": (open_verdicts, add_verdict),
 }
@@ -107,7 +103,7 @@ OTHERS = (None, [], {}, "x", -1, 10**400, 1e999, [[]] * 3, True, {"a": [1]}, "\u
 def lines_of_others(line: bytes) -> list[bytes]:
     """A line with each value replaced by each other one; the checksum fits, if it has one."""
     found = [b"[" * 50_000, b"3", b"[]", b'"x"', b"null", line + b"}", line[: len(line) // 2]]
-    whole = json.loads(line) if line.startswith(b"{") else {}  # of a table, none has a name
+    whole = json.loads(line)
     for key in whole:
         for other in OTHERS:
             changed = whole | {key: other}

@@ -17,10 +17,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from dycoke_cli.processes.pipe_worker import Worker
+from dycoke_cli.processes.worker import Worker
 from dycoke_cli.runs import pool
 from dycoke_cli.runs.listener import Listener
-from tests.processes.test_pipe_worker import with_path
+from tests.processes.test_worker import with_path
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone"),

@@ -110,7 +110,7 @@ def served(
 
     def serve() -> None:
         with closing(local):
-            run(server, service, [listening, *local.sockets], IdlePolicy(idle_s))
+            run(server, service, listening, local, IdlePolicy(idle_s))
 
     with address.bind() as listening:
         port = listening.getsockname()[1]

@@ -32,7 +32,7 @@ def test_what_is_too_long_has_the_code_that_clients_know() -> None:
             "DYCOKE_CACHE",
             "it begins again",
         ),
-        ("too few; use --retain 0.5 or `dycoke tune`", "too few"),
+        ("too few; use --retain 0.5 or `dycoke bench`", "too few"),
     ],
 )
 def test_a_sentence_speaks_of_keys_and_not_of_the_server(sentence: str, told: str) -> None:

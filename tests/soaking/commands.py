@@ -77,15 +77,10 @@ def files_in(folder: Path) -> set[str]:
 def commands(made: Path, hub: Hub) -> dict[str, Command]:
     """All of them."""
     clips = make_clips(made / "clips", _CLIPS, _BROKEN).folder
-    questions = made / "questions.txt"
-    questions.write_text("What happens?\nHow many objects are there?\n")
-    few = sorted(str(path) for path in clips.glob("clip*.mp4"))[:4]
-    methods = ("--methods", "uniform-frames", "--retain", "0.25,0.5", "--minutes", "60")
     batch = ("batch", str(clips), QUESTION, "--out", "batch.jsonl", "--batch-size", "4")
     table = (*batch[:-4], "--out", "table.csv", "--batch-size", "4")
     caption = ("caption", str(clips), "--prompt", QUESTION, "--out-dir", "captions")
     evaluation = ("eval", "shapes", "--limit", "2", "--methods", "none,dycoke", "--out", "eval")
-    tune = ("tune", *few, "--questions", str(questions), *methods, "--out", "tune", "--save")
     found = [
         Command(
             "batch",
@@ -93,10 +88,9 @@ def commands(made: Path, hub: Hub) -> dict[str, Command]:
             _answers,
             journal="batch.jsonl",
         ),
-        Command("table", (*table, *_WORKERS, *_SMALL), _rows, journal="table.csv"),
+        Command("table", (*table, *_WORKERS, *_SMALL), _rows, journal="table.jsonl"),
         Command("caption", (*caption, *_SMALL), _captions),
         Command("eval", (*evaluation, *_WORKERS, *_SMALL), _scored, journal="eval/answers.jsonl"),
-        Command("tune", (*tune, *_SMALL), _tuned, journal="tune/observations.jsonl"),
         Command("pull", ("models", "pull", REPO), _pulled, environment=hub.environment("home")),
     ]
     return {command.name: command for command in found}
@@ -151,19 +145,6 @@ def _scored(folder: Path) -> Any:
     said = _once([((line["setup"], line["item"]), line["said"]) for line in answers])
     record = [{**line, "date": ""} for line in _objects(folder / "eval" / "run.jsonl")]
     return said, _once([(setup, "") for setup in setups]), record
-
-
-def _tuned(folder: Path) -> Any:
-    """What `tune` has observed, by key, and what it has chosen."""
-    observed = _once(
-        [
-            (line["observed"], [each["answer"] for each in line["answers"]])
-            for line in _objects(folder / "tune" / "observations.jsonl")
-        ]
-    )
-    (stored,) = (folder / "settings" / "tuned").iterdir()
-    (chosen,) = _objects(stored)
-    return observed, chosen["method"], chosen["ladder"], chosen["tries"], chosen["default"]
 
 
 def _pulled(folder: Path) -> Any:

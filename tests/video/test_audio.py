@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video import Decoder, Sampling, read
+from dycoke_cli.video import Decoder, Sampling
 from tests.video.clips import HEIGHT, WIDTH, coded_picture
+from tests.video.inside import read
 
 RATE, STORED = 16_000, 44_100
 TONE_HZ, ONSET_S, LENGTH_S = 440, 1.5, 4.0

@@ -17,12 +17,13 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Sampling, SubtitleSource, plan, read
+from dycoke_cli.video import Sampling, SubtitleSource
+from dycoke_cli.video.frame_index import Clock
 from dycoke_cli.video.open_file import layout_of
-from dycoke_cli.video.packet_source import Clock
 from dycoke_cli.video.source import VideoSource
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
+from tests.video.inside import plan, read
 from tests.video.test_subtitles import muxed
 
 FRAMES, RATE = 30, 25

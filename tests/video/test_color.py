@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.planning import probe
+from dycoke_cli.video import Sampling
 from tests.video.clips import Recipe, numbers_in, write_pictures, write_yuv
 from tests.video.conftest import MakeClip
+from tests.video.inside import probe, read
 
 # Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020), and the matrix's H.273 number.
 WEIGHTS = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722), "BT2020": (0.2627, 0.0593)}

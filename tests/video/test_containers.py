@@ -9,10 +9,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Clip, Sampling, plan, read
+from dycoke_cli.video import Clip, Sampling
 from tests.covering import EXTENDED
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
+from tests.video.inside import plan, read
 
 FRAGMENTED = (("movflags", "frag_keyframe+empty_moov"),)
 INDEX_FIRST = (("movflags", "faststart"),)

@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.planning import probe
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.track_headers import Crop, TrackHeader, track_headers
 from tests.video.clips import write_pictures
+from tests.video.inside import probe, read
 
 WIDTH, HEIGHT = 32, 20
 STORED = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)

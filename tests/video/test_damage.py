@@ -9,10 +9,10 @@ import av
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, plan, read
-from dycoke_cli.video.planning import probe
+from dycoke_cli.video import Sampling
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
+from tests.video.inside import plan, probe, read
 
 INDEX_FIRST = (("movflags", "faststart"),)
 ALL = Sampling(frames=1000)

@@ -26,15 +26,16 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
-from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process, plan, read
+from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process
 from dycoke_cli.video.decoded_clip import CrashedError, LateVideoError, OpenClip
 from dycoke_cli.video.decoder import sandbox
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import Line, Subtitles, find_source
-from tests.processes.test_pipe_worker import ended
+from tests.processes.test_worker import ended
 from tests.runs.parts import REQUEST
 from tests.video import taken_over
 from tests.video.clips import REAL_VIDEOS, write_pictures
+from tests.video.inside import plan, read
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")
 TWO = Sampling(frames=2)

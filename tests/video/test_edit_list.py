@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video import Sampling
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
+from tests.video.inside import read
 
 # An edit list at its place: version 0, one entry of duration, media time and rate.
 _HEAD = b"elst" + struct.pack(">II", 0, 1)

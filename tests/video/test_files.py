@@ -12,10 +12,10 @@ import pytest
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.planning import probe
+from dycoke_cli.video import Sampling
 from tests.video.clips import Recipe, number_in, write_sound
 from tests.video.conftest import MakeClip
+from tests.video.inside import probe, read
 
 
 def refused(path: Path | str) -> str:

@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Clip, Sampling, read
+from dycoke_cli.video import Clip, Sampling
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.live.live_stream import LiveStream, parse_address
-from dycoke_cli.video.planning import probe
 from tests.video.clips import coded_picture, number_in, numbers_in
+from tests.video.inside import probe, read
 from tests.video.live.test_live_stream import next_clip
 
 FRAMES = 24

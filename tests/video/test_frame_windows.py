@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dycoke_cli.video import Decoder, Sampling, read
+from dycoke_cli.video import Decoder, Sampling
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.frame_windows import (
     WINDOW,
@@ -21,6 +21,7 @@ from dycoke_cli.video.frame_windows import (
 )
 from dycoke_cli.video.kept_frames import Fit, KeptFrames, known
 from dycoke_cli.video.limits import Limits
+from tests.video.inside import read
 from tests.video.test_kept_frames import CLIP, resized, to
 
 SAMPLING = Sampling(frames=30)

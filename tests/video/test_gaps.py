@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import pairwise
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video import Clip, Decoder, Sampling, gaps, plan, read
+from dycoke_cli.video import Clip, Decoder, Sampling
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
+from tests.video.inside import plan, read
 
 HOUR = 3_600_000
 
@@ -70,12 +69,6 @@ def test_as_many_frames_as_asked_for(coded: CodedClip, frames: int) -> None:
     assert nearest <= {*numbers}
     assert len(said(clip)) == int(len(nearest) < frames)
     assert len(clip.warnings) == len(said(clip))
-
-
-def test_times_of_as_many_frames_as_may_be_are_all_of_them(monkeypatch) -> None:
-    monkeypatch.setattr(gaps, "_times_in", lambda source, part: iter([Fraction(2), Fraction(1)]))
-    assert gaps.frame_times(Mock(), Mock(), 2) == (1, 2)
-    assert gaps.frame_times(Mock(), Mock(), 1) is None
 
 
 def stretches(coded: CodedClip, numbers: Sequence[int], longest_s: float) -> list[float]:
@@ -164,23 +157,3 @@ def test_a_rate_isnt_refused_for_times_without_frames(
     monkeypatch.setattr("dycoke_cli.video.sampling.MAX_WANTED", 50)
     with pytest.raises(UsageError, match="--fps 25 would take 90050 frames, the limit is 50"):
         plan(coded.path, Sampling(fps=25))
-
-
-def test_even_videos_are_planned_without_reading_all(
-    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In 3 minutes with a keyframe every 2 s, 8 frames are checked with a few packets each."""
-    from dycoke_cli.video.source import VideoSource
-
-    read_packets = 0
-    original = VideoSource.packet_time
-
-    def counted(self: VideoSource, packet: object) -> object:
-        nonlocal read_packets
-        read_packets += 1
-        return original(self, packet)  # type: ignore[arg-type]
-
-    coded = make_clip(Recipe(codec="mpeg4", frames=900, rate=5, options=(("qscale", "31"),)))
-    monkeypatch.setattr(VideoSource, "packet_time", counted)
-    plan(coded.path, Sampling(frames=8))
-    assert read_packets < 100

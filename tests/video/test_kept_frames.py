@@ -12,8 +12,9 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from dycoke_cli.errors import ModelError, VideoError
-from dycoke_cli.video import Decoder, Sampling, kept_frames, limits, read
+from dycoke_cli.video import Decoder, Sampling, kept_frames, limits
 from dycoke_cli.video.kept_frames import Fit, FrameResize, known
+from tests.video.inside import read
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")  # 256 × 256
 EIGHT = Sampling(frames=8)

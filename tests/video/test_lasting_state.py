@@ -14,8 +14,9 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video import Sampling
 from tests.video.clips import HEIGHT, WIDTH, coded_picture, numbers_in
+from tests.video.inside import read
 
 FRAMES, RATE, CHANGE = 40, 10, 20
 # Each reaches its frames in another way.

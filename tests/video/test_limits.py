@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import OutOfMemoryError, VideoError
-from dycoke_cli.video import Sampling, limits, plan, read
-from dycoke_cli.video.planning import probe
+from dycoke_cli.video import Sampling, limits
 from tests.video.clips import Recipe, numbers_in, write_pictures
 from tests.video.conftest import MakeClip
+from tests.video.inside import plan, probe, read
 
 
 def test_picture_above_the_pixel_limit(

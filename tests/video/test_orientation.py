@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.color import Orientation
-from dycoke_cli.video.planning import probe
 from tests.video.clips import write_pictures
+from tests.video.inside import probe, read
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (230, 230, 230)
 # Stored corners: red green / blue white. Shown corners, row by row, worked out by hand.

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, containers, open_clip, open_file, read
+from dycoke_cli.video import Sampling, containers, open_file
 from dycoke_cli.video.file_names import (
     CONTAINERS,
     HEAD_BYTES,
@@ -25,10 +25,10 @@ from dycoke_cli.video.file_names import (
     SUFFIXES,
     begins_video,
 )
-from dycoke_cli.video.planning import probe
 from dycoke_cli.video.stdin import spooled
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
+from tests.video.inside import opened, probe, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -165,10 +165,11 @@ def test_pipe_that_takes_a_files_place_is_not_waited_for(
 def test_file_that_is_replaced_while_it_is_read(tmp_path: Path, make_clip: MakeClip) -> None:
     path = tmp_path / "clip.mkv"  # its frames are counted, so it is opened twice
     path.write_bytes(make_clip(Recipe(suffix=".mkv")).path.read_bytes())
-    with open_clip(path, Sampling(frames=3)) as reader:
+    with opened(path, Sampling(frames=3), None) as reader:
         (tmp_path / "other").write_text("no video")
         (tmp_path / "other").rename(path)
-        assert numbers_in(reader.read().frames) == [0, 24, 49]
+        frames = np.stack([frame for _, frame in reader.frames()])
+        assert numbers_in(frames) == [0, 24, 49]
 
 
 def test_no_file_stays_open(make_clip: MakeClip, tmp_path: Path) -> None:

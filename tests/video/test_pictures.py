@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
-from dycoke_cli.video import Decoder, Sampling, SubtitleSource, plan, read
+from dycoke_cli.video import Decoder, Sampling, SubtitleSource
 from dycoke_cli.video.pictures import Pictures, as_named, pictures_of, sources
 from tests.video.clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in, write_rgba
 from tests.video.conftest import MakeClip
+from tests.video.inside import plan, read
 
 COUNT = 12
 

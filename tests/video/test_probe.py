@@ -12,10 +12,10 @@ import pytest
 from PIL import Image, features
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video import Sampling, StreamInfo, read
-from dycoke_cli.video.planning import probe
+from dycoke_cli.video import Sampling, StreamInfo
 from tests.video.clips import Recipe, number_in, numbers_in, write_pictures
 from tests.video.conftest import MakeClip
+from tests.video.inside import probe, read
 
 RED, BLUE = (
     np.full((48, 64, 3), (200, 0, 0), np.uint8),
@@ -85,7 +85,7 @@ def test_variable_rate_is_told_from_the_index(make_clip: MakeClip) -> None:
     uneven = Recipe(times_ms=(0, 40, 80, 500, 540, 2000))
     assert probe(make_clip(uneven).path).variable_rate is True
     assert probe(make_clip(Recipe(rate=30)).path).variable_rate is False
-    assert probe(make_clip(Recipe(suffix=".mkv")).path).variable_rate is None
+    assert probe(make_clip(Recipe(suffix=".mkv")).path).variable_rate is False
 
 
 def test_late_first_time_stamp(make_clip: MakeClip) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.planning import probe
+from dycoke_cli.video import Sampling
+from tests.video.inside import probe, read
 
 RealVideo = Callable[[str], Path]
 

@@ -67,24 +67,16 @@ def test_fps_of_a_very_long_video_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"frames": 0}, "frames must be 1 or more, not 0"),
         ({"frames": 100_001}, "frames must be 100000 or fewer, not 100001"),
-        ({"fps": 0}, "fps must be above 0, not 0"),
-        ({"fps": -1.5}, "fps must be above 0, not -1.5"),
-        ({"fps": float("nan")}, "fps must be above 0, not nan"),
         ({"fps": 1e308}, "fps must be 100000 or fewer, not 1e+308"),
         ({"fps": 1e308, "max_frames": 5}, "fps must be 100000 or fewer, not 1e+308"),
-        ({"fps": 1, "max_frames": 0}, "max_frames must be 1 or more, not 0"),
         (
             {"max_frames": 8},
             "max_frames limits parameter fps: give both, or parameter frames alone",
         ),
-        ({"start_s": -1}, "start_s must be 0 or more, not -1"),
-        ({"end_s": float("inf")}, "end_s must be 0 or more, not inf"),
         ({"start_s": 5, "end_s": 5}, "end_s must be later than start_s (5 s), not 5 s"),
         ({"start_s": 5, "end_s": 2.5}, "end_s must be later than start_s (5 s), not 2.5 s"),
         ({"end_s": 0}, "end_s must be later than start_s (0 s), not 0 s"),
-        ({"stream": -1}, "stream must be 0 or more, not -1"),
     ],
 )
 def test_out_of_range_names_the_flag_and_the_range(

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video import Sampling, find_source, read, read_subtitles
+from dycoke_cli.video import Sampling, find_source, read_subtitles
 from dycoke_cli.video.subtitles import AUTO, HEADER, Line, Subtitles, SubtitleSource
 from tests.video.clips import Recipe
 from tests.video.conftest import MakeClip
+from tests.video.inside import read
 
 SRT = """1
 00:00:00,500 --> 00:00:01,000

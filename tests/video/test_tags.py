@@ -8,11 +8,11 @@ from pathlib import Path
 import av
 import pytest
 
-from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.planning import probe
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.subtitles import read_subtitles
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
+from tests.video.inside import probe, read
 
 TITLE = b"a title of 24 characters"
 STORED = {

@@ -10,9 +10,9 @@ import av
 import pytest
 from opentimelineio.opentime import RationalTime, to_timecode
 
-from dycoke_cli.video.planning import probe
 from dycoke_cli.video.timecode import Timecode
 from tests.cli.harness import CLIP
+from tests.video.inside import probe
 
 NTSC = {fps: Fraction(fps * 1000, 1001) for fps in (24, 30, 60)}
 RATES = [(NTSC[24], False), (Fraction(24), False), (Fraction(25), False), (NTSC[30], False)]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, features
 
-from dycoke_cli.video import Sampling, plan, read
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.color import is_opaque, over_white
 from tests.video.clips import write_rgba
+from tests.video.inside import plan, read
 
 SIZE = WIDTH, HEIGHT = 64, 48
 

@@ -8,10 +8,11 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.live.live_stream import LiveStream, parse_address
+from tests.video.inside import read
 from tests.video.live.test_live_stream import next_clip
 
 # 14-bit counts of a room with a warm body in it.

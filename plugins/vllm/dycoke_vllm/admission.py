@@ -41,16 +41,7 @@ def admitted(spec: str, positions: Positions) -> BoundMethod:
 
 def kept_tokens(spec: str, positions: Positions, frames: int, per_frame: int) -> int:
     """How many tokens of a video the language model gets; known before anything is encoded."""
-    method = admitted(spec, positions)
-    kept = method.kept_tokens(frames, per_frame)
-    pruning = method.decode_pruning
-    if pruning is not None and kept >= pruning.least:
-        raise UsageError(
-            f"{_FLAG}: {spec} can't run in vLLM: of this video it keeps {kept} tokens, and from "
-            f"{pruning.least} on it prunes the KV cache in decode, which paged attention can't; "
-            f"add kv_prune=false"
-        )
-    return kept
+    return admitted(spec, positions).kept_tokens(frames, per_frame)
 
 
 def _reason(method: BoundMethod, positions: Positions) -> str | None:
@@ -59,8 +50,7 @@ def _reason(method: BoundMethod, positions: Positions) -> str | None:
         return "it drops tokens between the layers of the language model, which are vLLM's own"
     if method.adds_bias:
         return "vLLM's attention takes no weights of tokens; drop proportional"
-    pruning = method.decode_pruning
-    if pruning is not None and not pruning.least:
+    if method.decode_pruning is not None:
         return "it prunes the KV cache in decode, which paged attention can't; add kv_prune=false"
     parameters = parameters_of(type(method.method))
     if method.in_tower is not None:

@@ -41,7 +41,7 @@ def specs() -> Iterator[str]:
             except UsageError:
                 continue
             yield spec
-    yield "coverage:merge_dropped=false,retain=0.1"
+    yield "dycoke-plus:merge_dropped=false,retain=0.1"
     yield "dycoke:variant=published,kv_prune=false"
 
 

@@ -47,7 +47,7 @@ def test_every_method_is_served_or_refused_with_a_reason() -> None:
     assert SERVED | REFUSED.keys() == METHODS.keys()
 
 
-@pytest.mark.parametrize("spec", [*sorted(SERVED), "ttm", "coverage", "random:retain=0.25"])
+@pytest.mark.parametrize("spec", [*sorted(SERVED), "ttm", "dycoke-plus", "random:retain=0.25"])
 @pytest.mark.parametrize("positions", ["kept", "renumbered"])
 def test_what_selects_before_the_language_model_is_served(spec: str, positions: Positions) -> None:
     method = admitted(spec, positions)
@@ -76,11 +76,3 @@ def test_what_is_refused(spec: str, sentence: str) -> None:
 def test_positions_are_those_of_the_model(positions: Positions, spec: str) -> None:
     with pytest.raises(UsageError, match=f"this model's are {positions}"):
         admitted(spec, positions)
-
-
-def test_decode_pruning_is_refused_from_as_many_tokens_on_as_it_would_prune() -> None:
-    assert kept_tokens("dycoke-plus:retain=1", "kept", 10**5, 1) == 10**5
-    least = admitted("dycoke-plus:retain=1:kv_prune=true", "kept").pruning().least  # type: ignore[union-attr]
-    assert kept_tokens("dycoke-plus:retain=1:kv_prune=true", "kept", least - 1, 1) == least - 1
-    with pytest.raises(UsageError, match=f"it keeps {least} tokens, .* add kv_prune=false"):
-        kept_tokens("dycoke-plus:retain=1:kv_prune=true", "kept", least, 1)

@@ -52,7 +52,7 @@ def test_answers_of_every_method_in_mixed_batches(served: Served) -> None:
 def test_caches_keep_the_methods_apart(served: Served) -> None:
     """Prefixes and encoded videos are cached by what is in a request."""
     video, question = served.questions[0]
-    asked = [Asked(video, question, spec) for spec in ("none", "evs", "coverage", "evs", "none")]
+    asked = [Asked(video, question, spec) for spec in ("none", "evs", "dycoke-plus", "evs", "none")]
     # One by one, so that each finds what those before it have left.
     found = [served.answers([one])[0] for one in (*asked, *asked)]
     assert found == [served.expected(one) for one in (*asked, *asked)]
@@ -65,7 +65,7 @@ def test_the_hash_of_a_video_has_its_method_in_it(served: Served) -> None:
     video, question = served.questions[0]
     prompt = engine.token_ids(served.processor, question)
     hashes = []
-    for spec in ("none", "evs", "coverage", "evs:retain=0.5", "evs"):
+    for spec in ("none", "evs", "dycoke-plus", "evs:retain=0.5", "evs"):
         items = processor.info.parse_mm_data({"video": served.clips[video].frames})
         made = processor(prompt, items, hf_processor_mm_kwargs={"dycoke": spec})
         hashes += made["mm_hashes"]["video"]

@@ -22,7 +22,7 @@ from dycoke_cli.engine.attach import attach
 from dycoke_vllm.admission import admitted
 
 SPECS = (
-    "none", "evs:retain=0.5", "evs:retain=0.05", "coverage:retain=0.25", "dart:retain=0.02", "ttm",
+    "none", "evs:retain=0.5", "evs:retain=0.05", "dart:retain=0.02", "ttm",
     "vidcom2", "uniform-frames", "uniform-spatial", "v-cast:retain=0.4", "dycoke-plus",
 )  # fmt: skip
 FPS, TOKENS = 2.0, 6

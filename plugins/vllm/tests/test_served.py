@@ -103,7 +103,7 @@ def test_caches_keep_the_methods_apart(served: Served) -> None:
     """The second time each finds its own prefix, video and all, and no other's."""
     video, question = served.own.questions[0]
     url, cached = served.urls[video], []
-    for spec in ("none", "evs", "coverage", "evs", "none", "coverage"):
+    for spec in ("none", "evs", "dycoke-plus", "evs", "none", "dycoke-plus"):
         done = served.ask(url, question, spec)
         assert served.read(done) == served.own.expected(Asked(video, question, spec))
         cached.append(done.usage.prompt_tokens_details.cached_tokens or 0)
@@ -119,7 +119,7 @@ def test_without_a_method_nothing_is_dropped(served: Served) -> None:
     )
 
 
-@pytest.mark.parametrize("spec", ["none", "evs:retain=0.25", "coverage:retain=0.25", "ttm"])
+@pytest.mark.parametrize("spec", ["none", "evs:retain=0.25", "dycoke-plus:retain=0.25", "ttm"])
 def test_a_video_of_one_frame(served: Served, spec: str) -> None:
     video, question = served.own.questions[0]
     clip = read(video, Sampling(frames=1))

@@ -44,7 +44,7 @@ _GROUPS = {
         ),
         "convert": (
             "dycoke_cli.cli.commands.convert:convert",
-            "Convert answers to a table or back, or times to subtitles, markers or chapters.",
+            "Convert answers to a table, or times to subtitles, markers or chapters.",
         ),
     },
     "Compare": {
@@ -72,10 +72,6 @@ _GROUPS = {
         "bench": (
             "dycoke_cli.cli.commands.bench:bench",
             "Time methods on your own videos, and compare their answers.",
-        ),
-        "tune": (
-            "dycoke_cli.cli.commands.tune:tune",
-            "Choose a method and its parameters for a model, from videos without labels.",
         ),
         "verify": (
             "dycoke_cli.cli.commands.verify:verify",

@@ -40,7 +40,7 @@ _ADVICE = {
     "`dycoke eval --list` lists benchmarks": "benchmarks datasets presets",
     "`dycoke ask VIDEO QUESTION --when` finds when it is true": "find search when",
     "`dycoke serve` answers requests, and has a page": "api gui server start ui web",
-    "nothing is trained; `dycoke tune` chooses a method": "finetune fit train",
+    "nothing is trained; `dycoke bench` compares methods": "finetune fit train tune",
     "`dycoke doctor` shows what is installed": "check env status",
     "`dycoke --install-completion` has the shell complete commands and flags": (
         "completion completions"

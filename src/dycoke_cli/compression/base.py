@@ -30,16 +30,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from dycoke_cli.compression.method_help import MethodClass
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import check_all
-
-if TYPE_CHECKING:
-    import torch
-
-    from dycoke_cli.compression.key_index import KeySelector
 
 
 class Selector(Protocol):
@@ -63,18 +59,10 @@ class Selector(Protocol):
 class Pruning:
     """The settings of decode pruning for one generated sequence."""
 
-    # the first layer (0-based) that attends to active tokens only. With a `selector` it is 1 or
-    # more, for the layer before it gives the attention that the selector sees.
+    # the first layer (0-based, 1 or more) that attends to active tokens only; the layer before it
+    # gives the attention that the selector sees
     layer: int
-    # the selection of each step, for all layers from there on; None with `own`
-    selector: Selector | None
-    # where evicted entries are stored for a recall: on the "device", or on the "host"; or "discard"
-    # what the first selection evicts. On the host, or discarded, each selection of a sequence has
-    # as many tokens as its first.
-    dp_cache: str = "device"
-    least: int = 0  # the fewest visual tokens with which a sequence is pruned
-    # each layer selects for itself, at each step, by an index of its own keys; or None
-    own: KeySelector | None = None
+    selector: Selector  # the selection of each step, for all layers from there on
 
 
 @dataclass(frozen=True)
@@ -215,8 +203,6 @@ class Method(metaclass=MethodClass):
             `[M]`, int64: flat indices `frame*N + position`, in the order in which the language
             model reads them.
         """
-        import torch
-
         frames, per_frame = features.shape[:2]
         return torch.arange(frames * per_frame, device=features.device)
 

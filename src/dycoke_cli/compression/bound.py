@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from dycoke_cli import plugins
 from dycoke_cli.compression.base import (
@@ -22,10 +22,8 @@ from dycoke_cli.compression.base import (
 )
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.errors import DycokeError
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import check_layer, layer_at, parameters_of
-
-if TYPE_CHECKING:
-    import torch
 
 _HOME = __name__.rpartition(".")[0]
 T = TypeVar("T", int, float)
@@ -283,8 +281,6 @@ def check_indices(
     Args:
         indices: `[M]`, int64, each once, or any object.
     """
-    import torch
-
     if not torch.is_tensor(indices) or indices.dtype != torch.int64 or indices.ndim != 1:
         return _kind(indices), "indices [M], int64"
     if not len(indices):
@@ -304,8 +300,6 @@ def check_indices(
 
 
 def _broken(method: Method, inputs: SelectionInputs, selection: Any) -> tuple[str, str] | None:
-    import torch
-
     frames, per_frame, width = inputs.features.shape
     if not isinstance(selection, Selection):
         return f"{_kind(selection)} from choose", "a Selection"

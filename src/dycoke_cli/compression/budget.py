@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from dycoke_cli.compression.base import Method, bound_value
+from dycoke_cli.compression.selection import SelectionInputs
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
-
-    from dycoke_cli.compression.selection import SelectionInputs
 
 RETAIN = Param(
     "Share of the video's tokens to keep (0.25 is a quarter). Of methods with a budget; the number "
@@ -61,8 +58,6 @@ def evenly(count: int, of: int) -> torch.Tensor:
     Returns:
         `[count]`, int64, ascending.
     """
-    import torch
-
     return (2 * torch.arange(count) + 1) * of // (2 * max(1, count))
 
 
@@ -95,8 +90,6 @@ def shares_by(weights: torch.Tensor, total: int, most: int) -> list[int]:
         total: what the parts add up to, at most F * most.
         most: the limit.
     """
-    import torch
-
     exact = weights.double().cpu()
     exact = torch.ones_like(exact) if not float(exact.sum()) else exact
     exact = exact / exact.sum() * total

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.similarity import ROWS, wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 
 def distances(tokens: torch.Tensor) -> torch.Tensor:
@@ -39,8 +36,6 @@ def density_peaks(apart: torch.Tensor, count: int, neighbors: int) -> torch.Tens
     Returns:
         `[count]`, int64, ascending.
     """
-    import torch
-
     nearest = (wide(apart) ** 2).sort(dim=-1).values[:, :neighbors]
     density = torch.exp(-nearest.mean(-1)).float()
     # Ranks in place of densities: no two are equal, so exactly one token has none that is denser.
@@ -69,8 +64,6 @@ def clustered(
         Centers `[count]`, int64, ascending, and the cluster of each token, `[n]`, int64. A center
         is in its own; of equally near centers it is the first.
     """
-    import torch
-
     apart = distances(tokens)
     centers = density_peaks(apart, count, neighbors)
     owner = apart[:, centers].argmin(-1)
@@ -92,8 +85,6 @@ def means(
         Means `[groups, D]` in the widest dtype, 0 for a group without tokens; and how many tokens
         each has, `[groups]`, int64.
     """
-    import torch
-
     member = owner == torch.arange(groups, device=owner.device)[:, None]
     counts, tokens = member.sum(-1), wide(tokens)
     # A product: adding by index has no fixed order on GPUs, and rounding would depend on it.

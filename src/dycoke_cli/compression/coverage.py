@@ -7,12 +7,9 @@ its best value (Nemhauser, Wolsey and Fisher 1978).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.selection import Selection
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 WINDOW = 8
 # Distances, relative to their mean, and similarities are multiples of these. So equal pairs are
@@ -43,8 +40,6 @@ def similarities(
     Returns:
         For each window that has tokens `[n, n]`, float32, symmetric, 0-1.
     """
-    import torch
-
     lengths = torch.unique_consecutive(frames // window, return_counts=True)[1].tolist()
     return alike_in(tokens, frames.float() / window, lengths)
 
@@ -65,8 +60,6 @@ def alike_in(
     Returns:
         For each part `[n, n]`, float32, symmetric, 0-1.
     """
-    import torch
-
     units = torch.nn.functional.normalize(tokens.float(), dim=-1)
     # The mean of 1 - u_i · u_j over all pairs is 1 - |mean u|²: no matrix of all pairs is needed.
     center = units.mean(0)
@@ -100,8 +93,6 @@ def most_covering(
     Returns:
         `[count]`, int64, in order of selection; among equal gains the lower index comes first.
     """
-    import torch
-
     # Each step reads a few rows of one matrix, and is known before the next: work for a CPU.
     lengths = [len(matrix) for matrix in alike]
     each = [None] * len(alike) if weights is None else weights.cpu().double().split(lengths)
@@ -126,8 +117,6 @@ class _SelectingWindow:
     """
 
     def __init__(self, alike: torch.Tensor, weights: torch.Tensor | None) -> None:
-        import torch
-
         self._alike, self._weights = alike, weights
         self._covered = alike.new_zeros(len(alike))
         # Sums of weighted similarities are exact in float64.
@@ -147,8 +136,6 @@ class _SelectingWindow:
 
     def take(self) -> int:
         """Select the token with the largest gain; return its index in the window."""
-        import torch
-
         taken = self._at
         to_taken = self._alike[taken]
         # Only tokens that the new one represents better change, a smaller part with each selection.
@@ -229,8 +216,6 @@ def merged(
         kept: `[M]`, int64, ascending.
         weights: `[V]`, int64: how often each token counts in a mean; None is once.
     """
-    import torch
-
     exact = torch.promote_types(tokens.dtype, torch.float32)
     means = [tokens[:0].to(exact)]
     first, into = 0, [*owners(alike, kept)]
@@ -248,8 +233,6 @@ def merged(
 
 def frame_of_each(features: torch.Tensor) -> torch.Tensor:
     """The frame of each token of `features[F, N, D]`: `[F*N]`, int64, ascending."""
-    import torch
-
     frames, per_frame = features.shape[:2]
     return torch.arange(frames, device=features.device).repeat_interleave(per_frame)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.budget import FrameBudgeted
 from dycoke_cli.compression.proportional import MergingTokens
@@ -15,9 +15,7 @@ from dycoke_cli.compression.selection import (
     into_itself,
 )
 from dycoke_cli.compression.similarity import wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,6 @@ class FrameByFrame(FrameBudgeted, MergingTokens):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """What `reduced` keeps of each frame."""
-        import torch
-
         assert inputs.attention is not None, "named in needs"
         assert inputs.keys is not None, "named in needs"
         per_frame = inputs.features.shape[1]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import LayerPruning, top
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
-
 
 INNER_RETAIN = Param(
     "Fraction of the visual tokens at prefill that layers from inner_layer on get.",
@@ -94,9 +91,6 @@ def merged_into_similar(hidden: torch.Tensor, kept: torch.Tensor) -> torch.Tenso
     Returns:
         `[A, D]`, in the widest dtype.
     """
-    import torch
-    import torch.nn.functional as F
-
     states = wide(hidden)
     goes = torch.ones(len(states), dtype=torch.bool, device=states.device)
     goes[kept] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from dycoke_cli.compression.base import BeforeVision, without_lowest
 from dycoke_cli.compression.coverage import frame_of_each, merge_into
@@ -11,10 +11,8 @@ from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before
 from dycoke_cli.errors import UsageError
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 MERGE_RATIO, WINDOW = 0.7, 8
 """The share of all but the first frame's tokens that is merged, and frames: of a whole window the
@@ -51,8 +49,6 @@ def keep_changed(features: torch.Tensor) -> torch.Tensor:
     Returns:
         `[M]`, int64: flat indices `frame*N + position`, ascending.
     """
-    import torch
-
     per_frame, kept = features.shape[1], []
     for begin, window in zip(range(0, len(features), WINDOW), features.split(WINDOW), strict=True):
         similarity = similarity_to_frame_before(window).flatten()

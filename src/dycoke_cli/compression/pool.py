@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from dycoke_cli.compression.coverage import alike_in, merged, most_covering
 from dycoke_cli.compression.selection import Selection, counted_on
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param, check_all
-
-if TYPE_CHECKING:
-    import torch
 
 PART = 1024
 """Tokens that are compared with each other as the pool is thinned; their similarities take 4 MB."""
@@ -89,8 +87,6 @@ class PooledTokens:
     @classmethod
     def joined(cls, parts: Sequence[PooledTokens]) -> PooledTokens:
         """Those of parts of a video, one behind the other."""
-        import torch
-
         if len(parts) == 1:
             return parts[0]
         counts = None
@@ -106,8 +102,6 @@ class PooledTokens:
     @property
     def weights(self) -> torch.Tensor:
         """How many tokens of the video each stands for: `[M]`, int64, on the CPU."""
-        import torch
-
         return torch.ones(len(self), dtype=torch.int64) if self.counts is None else self.counts
 
     def at_most(self, count: int, per_frame: int) -> PooledTokens:
@@ -116,8 +110,6 @@ class PooledTokens:
         Args:
             count: how many, 1 or more; all where there are no more.
         """
-        import torch
-
         if len(self) <= count:
             return self
         order = self.kept.argsort()

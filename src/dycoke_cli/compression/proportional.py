@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.errors import UsageError
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 PROPORTIONAL = Param(
     "Proportional attention: add log n to the attention logits of a merged token that represents n "

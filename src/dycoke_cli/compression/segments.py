@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import FrameBudgeted
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs, counted_on
 from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 
 def segments_at_cuts(features: torch.Tensor, threshold: float, least: int) -> list[tuple[int, int]]:
@@ -27,8 +25,6 @@ def segments_at_cuts(features: torch.Tensor, threshold: float, least: int) -> li
     Returns:
         (first frame, the one behind the last) of each.
     """
-    import torch
-
     means = torch.stack([wide(frame).mean(0) for frame in features])
     alike = cosine_similarity(means[1:], means[:-1])
     is_cut = alike < threshold
@@ -51,8 +47,6 @@ class SegmentBySegment(FrameBudgeted, MergingTokens):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """What `kept_of_segment` keeps of each."""
-        import torch
-
         assert inputs.attention is not None, "named in needs"
         per_frame, counts = inputs.features.shape[1], self.tokens_of_frames(inputs)
         kept, merged, into = [], [], []

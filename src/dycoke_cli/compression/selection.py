@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 Need = Literal["attention", "question", "frame_attention"]
 """Inputs that a method may request beside the features."""

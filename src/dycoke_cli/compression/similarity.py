@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
-
+from dycoke_cli.lazy_torch import F, torch
 
 ROWS = 1024
 """Tokens that are compared with all others at once: more would take memory."""
@@ -19,8 +15,6 @@ def wide(tokens: torch.Tensor) -> torch.Tensor:
     is full of equal pairs, whose similarities come out as 1 or 0.9999999 by chance in float32),
     and the lower index wins.
     """
-    import torch
-
     return tokens.to(torch.float32 if tokens.device.type == "mps" else torch.float64)
 
 
@@ -37,8 +31,6 @@ def cosine_similarity(
     Returns:
         `[...]`, float32.
     """
-    import torch.nn.functional as F
-
     return F.cosine_similarity(wide(tokens), wide(others), dim=-1, eps=eps).float()
 
 
@@ -51,8 +43,6 @@ def similarity_to_frame_before(features: torch.Tensor) -> torch.Tensor:
     Returns:
         `[F - 1, N]`, float32: of all frames but the first.
     """
-    import torch
-
     frames, per_frame = features.shape[:2]
     similarity = torch.empty(frames - 1, per_frame, device=features.device)
     for frame in range(1, frames):  # copies of all frames in float64 would be large

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.similarity import wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 
 def static_positions(
@@ -24,8 +21,6 @@ def static_positions(
         most: tokens that may go when the tokens of static positions become one. Where more would,
             the least alike positions stay apart (of equal ones those of the lower index).
     """
-    import torch
-
     static = alike > threshold
     saved = torch.tensor([stop - start - 1 for start, stop in segments], device=alike.device)
     saved = static * saved[:, None]
@@ -52,8 +47,6 @@ def static_and_moving(
         first frame; the means of static ones over the segment `[n, D]`, in the widest dtype, or
         None of others; and over how many frames these are.
     """
-    import torch
-
     per_frame = features.shape[1]
     groups: list[tuple[torch.Tensor, torch.Tensor | None, int]] = []
     for (start, stop), still in zip(segments, static, strict=True):

@@ -7,14 +7,11 @@ the neighbour's token represents both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import tokens_left
 from dycoke_cli.compression.similarity import cosine_similarity
 from dycoke_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 PUBLISHED_WINDOW = 4
 
@@ -44,8 +41,6 @@ def keep_indices(
     Raises:
         UsageError: (a ValueError) the published variant with 4 frames or fewer.
     """
-    import torch
-
     frames, per_frame = features.shape[:2]
     kept = tokens_left(per_frame, merge_ratio)
     # Example, a window of 4: frame 0 stays whole; 1 is compared with 0, 2 with 0, and 3 with 2.
@@ -91,8 +86,6 @@ def merged_into(
     Returns:
         `[F*N]`, int64; -1 in a frame that the published code drops whole.
     """
-    import torch
-
     is_kept = torch.zeros(frames * per_frame, dtype=torch.bool)
     is_kept[kept.cpu()] = True
     is_kept = is_kept.view(frames, per_frame)

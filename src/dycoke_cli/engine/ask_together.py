@@ -9,7 +9,6 @@ from itertools import compress
 from typing import Any
 
 import numpy as np
-from transformers import LogitsProcessor
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import BoundsError
@@ -29,10 +28,9 @@ from dycoke_cli.engine.generation import (
     seconds_at_decoder,
 )
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.grammar_mask import FormedAnswer, check_length, vocabulary_of
+from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
-from dycoke_cli.engine.observing import EachObserver
 from dycoke_cli.engine.option_scoring import OptionScores
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.token_options import end_tokens
@@ -66,7 +64,6 @@ def ask_together(
     questions: Sequence[Question],
     method: Method | BoundMethod,
     options: GenerationOptions | None = None,
-    observers: Sequence[LogitsProcessor] = (),
 ) -> list[Answer]:
     """Answer questions in one batch, each with its own selection of tokens.
 
@@ -77,8 +74,6 @@ def ask_together(
     Args:
         method: the compression method; it is bound to the model here unless it is already.
         options: how to generate; None for the defaults.
-        observers: one per question, or none. Each sees the logits `[1, V]` of its question's steps,
-            and none of a refused question.
     """
     options = options or GenerationOptions()
     loaded = questions[0].session.loaded
@@ -90,10 +85,7 @@ def ask_together(
     alone = loaded.family.stock_inputs or (typed is not None and asked_alone(loaded))
     alone = alone or any(item.session.windowed is not None for item in questions)
     if alone and len(questions) > 1:
-        return [
-            ask_together([one], method, options, observers[number : number + 1])[0]
-            for number, one in enumerate(questions)
-        ]
+        return [ask_together([one], method, options)[0] for one in questions]
     check_unattached(loaded.model)
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
@@ -117,13 +109,13 @@ def ask_together(
             if answer is not None:
                 item.receiver.receive(answer)
         allowed = [answer is None for answer in refused]
-        rest, watching = [*compress(questions, allowed)], [*compress(observers, allowed)]
-        others = iter(ask_together(rest, method, options, watching) if rest else ())
+        rest = [*compress(questions, allowed)]
+        others = iter(ask_together(rest, method, options) if rest else ())
         return [next(others) if answer is None else answer for answer in refused]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     stage, tokenizer = RunningStage(), loaded.processor.tokenizer
     # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
-    prefix = questions[0].session.prefix_for(method) if len(questions) == 1 else None
+    prefix = questions[0].session.prefix if len(questions) == 1 else None
 
     def report(name: str, done: int, total: int) -> None:
         stage.name = name
@@ -181,7 +173,6 @@ def ask_together(
                     limits=limits,
                     on_token=lambda n: report("decode", n, max(limits)),
                     on_generated=finish,
-                    observer=EachObserver(observers) if observers else None,
                     formed=formed,
                 )
             else:
@@ -290,7 +281,6 @@ def _formed(
     if form is None:
         return []
     vocabulary = vocabulary_of(loaded, form, end_tokens(loaded.model))
-    check_length(loaded, form, min(limits))
     # Compiled once: a large form takes a second.
     first = FormedAnswer(vocabulary, form)
     return [first, *(first.copy() for _ in limits[1:])]

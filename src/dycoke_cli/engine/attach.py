@@ -29,7 +29,6 @@ from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat, flat_or_stock,
 from dycoke_cli.engine.frame_attention import AttentionToFrames
 from dycoke_cli.engine.generation_cache import InStockCache, InStore
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
-from dycoke_cli.engine.graph_step import GraphedDecoder
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.own_masks import OwnMasks, makes_own_masks
@@ -136,14 +135,14 @@ class Attachment:
         stats: counts of the newest `generate()` call, for each sequence of its batch; empty before
             the first call.
         kept: which visual tokens each of them kept, `[M]`, int64.
-        calls: the state of each call, by its cache, for that is what stock code hands back at each
+        states: the state of each call, by its cache, for that is what stock code hands back at each
             step. Weakly: when `generate()` drops the cache, the call is over.
     """
 
     def __init__(
         self, model: Any, method: BoundMethod, videos: Videos, stages: Sequence[Stage]
     ) -> None:
-        self._stats: list[DecodeStats] = []
+        self.stats: list[DecodeStats] = []
         self.kept: list[torch.Tensor] = []
         self.states: WeakKeyDictionary[Any, GenerationState] = WeakKeyDictionary()
         self._model, self._decoder = model, model.get_decoder()
@@ -180,19 +179,12 @@ class Attachment:
                 cache.close()
         # Else a call in another thread, or with a video that the prompt doesn't show, would look
         # like a method that changes nothing.
-        if not self._stats and error is None:
+        if not self.stats and error is None:
             warnings.warn(
                 f"the method {self._method.name!r} was attached, but no generate() with a video "
                 "ran in this thread before it was detached",
                 stacklevel=2,
             )
-
-    @property
-    def stats(self) -> list[DecodeStats]:
-        """Counts of the newest call."""
-        for one in self._stats:
-            one.settle()
-        return self._stats
 
     @property
     def recorder(self) -> Recorder | None:
@@ -244,7 +236,7 @@ class Attachment:
         for stage in self._stages:
             stage.after_selection(prefill)
         self.states[cache_of(prefill.kwargs)] = prefill.state
-        self._stats = [sequence.stats for sequence in prefill.state.sequences]
+        self.stats = [sequence.stats for sequence in prefill.state.sequences]
         self.kept = prefill.kept
         return args, prefill.kwargs
 
@@ -296,4 +288,4 @@ def _before_layer(
 # One for all attachments: those of several threads on one model count as users of one switch.
 _attached: set[tuple[int, int]] = set()
 """By thread and text decoder: where a method is attached."""
-_switch = AttentionSwitch(scoring_attention, partial(flat_or_stock, GraphedDecoder))
+_switch = AttentionSwitch(scoring_attention, flat_or_stock)

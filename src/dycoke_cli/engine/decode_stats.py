@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -29,7 +28,6 @@ class DecodeStats:
     # reselections by then (the first selection isn't counted)
     reselections: list[int] = field(default_factory=list)
     _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
-    _add_pending: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def visual_last(self) -> int:
@@ -82,40 +80,10 @@ class DecodeStats:
             stayed = int(torch.isin(active, before).sum())
             left, back = len(before) - stayed, len(active) - stayed
         self._before = active
-        self.count(len(active), left, back, reselections)
-
-    def count(self, active: int, evicted: int, recalled: int, reselections: int) -> None:
-        """Count one step at which so many tokens were active, evicted and recalled.
-
-        Args:
-            reselections: so far, the first selection not counted.
-        """
-        self.active.append(active)
-        self.evicted.append(evicted)
-        self.recalled.append(recalled)
+        self.active.append(len(active))
+        self.evicted.append(left)
+        self.recalled.append(back)
         self.reselections.append(reselections)
-
-    def follow(self, active: torch.Tensor, add_pending: Callable[[], None]) -> None:
-        """Let the next steps be counted on their device.
-
-        Args:
-            active: `[A]`, int64: the tokens that they attend to; they change it in place.
-            add_pending: adds the counts of those that were made, and weren't added, to the lists.
-        """
-        self.settle()
-        self._before, self._add_pending = active, add_pending
-
-    def settle(self) -> None:
-        """Add what was counted on a device, which this waits for; then the lists are complete."""
-        if self._add_pending is not None:
-            self._add_pending()
-
-    def step_by_layer(self, active: int) -> None:
-        """Count one step at which each layer selected so many tokens for itself.
-
-        Nothing is moved for that: no token is evicted, and none recalled.
-        """
-        self.count(active, 0, 0, len(self.active))
 
     def until(self, steps: int) -> DecodeStats:
         """The counts of the first steps alone: a batch goes on until its longest answer ends."""
@@ -125,5 +93,4 @@ class DecodeStats:
             evicted=self.evicted[:steps],
             recalled=self.recalled[:steps],
             reselections=self.reselections[:steps],
-            _add_pending=None,
         )

@@ -52,6 +52,7 @@ class EncodedVideo:
 
     Attributes:
         video: what the stock processor made of it; of the first of several.
+        prefix: what was prefilled of it; None where nothing is reused.
 
     Args:
         cache: of encoded videos on disk, or None.
@@ -90,7 +91,7 @@ class EncodedVideo:
         self.video: VideoPrompt = self.videos[0]
         self._encoded: dict[tuple[Any, ...], tuple[Encoded, ...]] = {}
         self._attention_for: set[tuple[Any, ...]] = set()
-        self._prefix = PrefixCache() if reuse else None
+        self.prefix = PrefixCache() if reuse else None
         # Without an identity (weights that nothing names) a file could be of other weights.
         self._cache = cache if loaded.identity else None
         self._cache_warning: str | None = None
@@ -152,7 +153,7 @@ class EncodedVideo:
     @property
     def is_prefilled(self) -> bool:
         """Whether keys and values of the video are kept from an earlier question."""
-        return self._prefix is not None and not self._prefix.is_empty
+        return self.prefix is not None and not self.prefix.is_empty
 
     def record_attention_for(self, methods: Iterable[BoundMethod]) -> None:
         """Record the vision tower's attention from the first encoding on, if a method needs it.
@@ -191,12 +192,6 @@ class EncodedVideo:
             on_frames=lambda done, total: self.on_progress("vision", done, total),
         )
         return encoded
-
-    def prefix_for(self, method: BoundMethod) -> PrefixCache | None:
-        """What was prefilled of the video; None where a method wants that off the device."""
-        # A prefix stays on the device, whose memory dp_cache host and discard are to spare.
-        pruning = method.decode_pruning
-        return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
 
     def warnings(self, question: str, method: BoundMethod, history: Turns = ()) -> list[str]:
         """Warnings for an answer: about memory, and about the disk that `cache` is on."""

@@ -17,7 +17,7 @@ import torch
 from dycoke_cli import plugins
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError
-from dycoke_cli.models.devices import input_device, is_out_of_memory
+from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.load import LoadedModel
 
 # Errors of devices, drivers and their libraries, and of operations that a device doesn't have. An
@@ -93,8 +93,7 @@ _DOING = {
 
 
 def _ways(stage: str, method: BoundMethod, model: Any) -> str:
-    parameters, pruning = method.parameters(), method.decode_pruning
-    ways = []
+    parameters, ways = method.parameters(), []
     # Frames are encoded in chunks of a fixed size: fewer of them need as much memory at a time.
     if stage == "vision" and model.dtype == torch.float32:
         ways.append("--dtype bfloat16")
@@ -105,10 +104,6 @@ def _ways(stage: str, method: BoundMethod, model: Any) -> str:
         elif method.name == "none":
             ways.append("--method dycoke")
     if stage == "decode":
-        if pruning and pruning.dp_cache == "device" and input_device(model).type == "cuda":
-            # Without recall evicted tokens are never read again, so they need not be stored.
-            recalls = parameters.get("recall", True)
-            ways.insert(0, "--dp-cache host" if recalls else "--dp-cache discard")
         ways.append("fewer --max-new-tokens")
     *most, last = [*ways, "a smaller --model"]
     return f"{', '.join(most)} or {last}" if most else last

@@ -64,18 +64,11 @@ _ARGUMENTS = {
     STATE_ARGUMENT,
 }
 _MADE_UP_KEYS = 8
-# Other kernels of the same sums differ by a few roundings at most: a fused norm of a GPU from the
-# layers' own, the replay of a recorded step from the step.
-ROUNDINGS = 16
+# A GPU's fused norm sums in another order than the layers' own.
+_ROUNDINGS_ON_GPU = 16
 _here = threading.local()
 
 Attention = Callable[..., Any]
-
-
-def agree(result: torch.Tensor, expected: torch.Tensor, roundings: int = ROUNDINGS) -> bool:
-    """Whether no number differs by more than so many roundings of the largest one; NaN does."""
-    most = roundings * torch.finfo(result.dtype).eps * expected.abs().max()
-    return bool((result - expected).abs().max() <= most)
 
 
 @dataclass(frozen=True)
@@ -96,12 +89,6 @@ class _Norm:
             return self.weight * F.rms_norm(x.float(), width, None, self.eps).to(x.dtype)
         # In fewer bits than 32 it computes in float32 by itself, and rounds at the end.
         return self.weight * F.rms_norm(x, width, None, self.eps)
-
-    def at_once(self, x: torch.Tensor) -> torch.Tensor:
-        """The same as one operation, which multiplies the weight before it rounds."""
-        if x.dtype == torch.float64:
-            return self(x)
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 @dataclass(frozen=True)
@@ -143,12 +130,6 @@ class _Layer:
             width=attention.head_dim,
             scaling=attention.scaling,
         )
-
-    @property
-    def products(self) -> tuple[nn.Module, ...]:
-        """All linear layers."""
-        attention = (self.query, self.key, self.value, self.output)
-        return (*attention, self.gate, self.up, self.down)
 
     def step(
         self,
@@ -233,18 +214,14 @@ class FlatDecoder:
         result = ours.step(hidden, _signed(*rotations), caches[1], self._attend)
         if not torch.is_tensor(expected) or result.shape != expected.shape:
             return False
-        # A GPU's fused norm sums in another order than the layers' own.
-        return agree(result, expected, 0 if result.device.type == "cpu" else ROUNDINGS)
+        roundings = 0 if result.device.type == "cpu" else _ROUNDINGS_ON_GPU
+        most = roundings * torch.finfo(result.dtype).eps * expected.abs().max()
+        return bool((result - expected).abs().max() <= most)  # false for NaN
 
     def _begin(
         self, arguments: dict[str, Any]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """The new tokens' embeddings `[B, 1, D]`, and cosine and sine of their positions."""
-        hidden, positions = self._read(arguments)
-        return hidden, self._decoder.rotary_emb(hidden, positions)
-
-    def _read(self, arguments: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The new tokens' embeddings `[B, 1, D]`, and their positions `[B, 1]` or `[3, B, 1]`."""
         hidden, positions = arguments.get("inputs_embeds"), arguments["position_ids"]
         if hidden is None:
             hidden = self._decoder.embed_tokens(arguments["input_ids"])
@@ -254,7 +231,7 @@ class FlatDecoder:
         elif positions.dim() == 2 and hasattr(rotary, "mrope_section"):
             # Text alone: the same number in time, height and width.
             positions = positions.expand(3, *positions.shape)
-        return hidden, positions
+        return hidden, rotary(hidden, positions)
 
 
 class FlatSteps(Stage):
@@ -265,13 +242,10 @@ class FlatSteps(Stage):
         prefill.state.flat = True
 
 
-def flat_or_stock(kind: type[FlatDecoder], decoder: Any) -> Callable[..., Any]:
+def flat_or_stock(decoder: Any) -> Callable[..., Any]:
     """The forward of a text decoder that makes decoding steps flat, if it can.
 
     They are those of a `GenerationState`, and those without a method within `without_method`.
-
-    Args:
-        kind: makes the steps of a call.
     """
     stock = decoder.forward
     of_calls: WeakKeyDictionary[Any, FlatDecoder | None] = WeakKeyDictionary()
@@ -287,10 +261,9 @@ def flat_or_stock(kind: type[FlatDecoder], decoder: Any) -> Callable[..., Any]:
         cache = cache_of(kwargs)
         # Once for each cache, so once for each call: a model may be changed between two.
         if cache not in of_calls:
-            flat = kind(decoder) if can_be_flat(decoder) else None
+            flat = FlatDecoder(decoder) if can_be_flat(decoder) else None
             of_calls[cache] = flat if flat is not None and flat.agrees(kwargs) else None
-            # A method has its own store. On an accelerator a graph has its own memory.
-            if state is None and of_calls[cache] is not None and decoder.device.type == "cpu":
+            if state is None and of_calls[cache] is not None:  # a method has its own store
                 make_room(cache)
         flat = of_calls[cache]
         return stock(**kwargs) if flat is None else flat.step(kwargs)

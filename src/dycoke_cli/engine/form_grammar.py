@@ -13,12 +13,12 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
-from dycoke_cli.engine.shortest_answer import resolved
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Channel, Isolated, LateError, NonsenseError
-from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import limit_memory, seal
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.unicode import display_name
 
 PROCESS = f"{__name__}:serve"
@@ -208,3 +208,14 @@ def _parts(
             yield from ((f"{path}/{keyword}/{number}", one) for number, one in enumerate(found))
     for keyword in _KEYWORDS_OF_ONE:
         yield f"{path}/{keyword}", part.get(keyword)
+
+
+def resolved(reference: Any, root: Mapping[str, Any]) -> Any:
+    """The part that "#/$defs/name" refers to; None for another notation, and for no part."""
+    if not isinstance(reference, str) or not (reference + "/").startswith("#/"):
+        return None
+    part: Any = root
+    for key in reference.split("/")[1:]:
+        name = unquote(key).replace("~1", "/").replace("~0", "~")
+        part = part.get(name) if isinstance(part, dict) else None
+    return part

@@ -92,7 +92,6 @@ class Generated:
     # decode (to its own end), by keys of `result.Seconds`
     seconds: dict[str, float]
     kv_bytes: int  # of keys and values at its end, spare entries included: this prompt's share
-    kv_host_bytes: int  # of those that an accelerator leaves in main memory
     kv_active_bytes: int  # of those that the last step attended to
     # tokens of options that were read behind the prompt, in place of generated ones
     scored: int = 0
@@ -114,14 +113,12 @@ def generate(
     limits: Sequence[int] | None = None,
     on_token: Callable[[int], None] | None = None,
     on_generated: Callable[[int, Generated], None] = lambda number, generated: None,
-    observer: LogitsProcessor | None = None,
     formed: Sequence[FormedAnswer] = (),
 ) -> list[Generated]:
     """Generate from prompts whose videos come with `prompts.inject_videos`.
 
     Args:
         limits: tokens of each answer at most; None for those of the options.
-        observer: sees the logits of each step (`observing`), or None.
         formed: answers of a given form: one per prompt, or none.
     """
     seed, own = options.seed, options.tokens or TokenOptions()
@@ -143,7 +140,8 @@ def generate(
     recorder = None if own.top_logprobs is None else LogprobRecorder(sequences, own.top_logprobs)
     # The mask first: `finite` is to see what it leaves of the logits.
     processors = [*([GrammarMask(formed)] if formed else []), finite]
-    processors += [one for one in (observer, recorder) if one is not None]
+    if recorder is not None:
+        processors.append(recorder)
     limits = limits or [options.max_new_tokens] * sequences
     forms: Sequence[FormedAnswer | None] = formed or [None] * sequences
     answers = [
@@ -173,7 +171,7 @@ def generate(
         first, ended = streamer.first_token, answers[number].ended_s
         assert first is not None
         assert ended is not None
-        in_all, on_host, active = kv_bytes(caches[0])
+        in_all, active = kv_bytes(caches[0])
         text, logprobs = answers[number].text, None
         if recorder is not None:
             written = tokens[:-1] if tokens[-1] in ends else tokens
@@ -187,7 +185,6 @@ def generate(
             seed=seed,
             seconds={"prefill": first - started, "first_token": first, "decode": ended - first},
             kv_bytes=in_all // sequences,
-            kv_host_bytes=on_host // sequences,
             kv_active_bytes=active // sequences,
             logprobs=logprobs,
         )

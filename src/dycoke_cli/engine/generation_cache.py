@@ -2,8 +2,8 @@
 
 A `KVStore` takes the place of the call's empty cache, unless there are layers that don't keep every
 token: to those a shortened prompt is just a shorter one, in the stock cache. In the store a
-decoding step attends to a selection of the visual tokens, which each pruned layer makes for itself,
-or which is made from the attention of the layer before the first pruned one.
+decoding step attends to a selection of the visual tokens, which is made from the attention of the
+layer before the first pruned one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from transformers import DynamicCache
 
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.kv_cache.indexed import IndexedStore
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.stock.private_api import cache_name, cache_of
 
@@ -28,37 +27,22 @@ class InStore(Stage):
     def after_selection(self, prefill: Prefill) -> None:
         """Put the store in the place of the cache."""
         state, pruning = prefill.state, prefill.method.decode_pruning
-        # Sequences with too few visual tokens aren't pruned. If none is, every layer stores its
-        # entries in reading order, as without pruning.
-        if not any(sequence.is_pruned for sequence in state.sequences):
-            pruning = None
-        visual = [sequence.visual for sequence in state.sequences]
-        sizes = {
-            "layers": prefill.decoder.config.num_hidden_layers,
-            "paddings": [sequence.padding for sequence in state.sequences],
-            "visual": visual,
-            "length": prefill.at.shape[1],
-            "uncompressed_length": prefill.prompts.stays.shape[1],
-            "first_pruned": pruning.layer if pruning else None,
-            "dp_cache": pruning.dp_cache if pruning else "device",
-            "bias": _bias(prefill),
-        }
-        if pruning is None or pruning.own is None:
-            store = KVStore(**sizes)
-        else:
-            counts = [len(s.visual) if s.selected is None else s.selected for s in state.sequences]
-            store = IndexedStore(selector=pruning.own, counts=counts, **sizes)
-        if pruning and pruning.selector:
+        store = KVStore(
+            layers=prefill.decoder.config.num_hidden_layers,
+            paddings=[sequence.padding for sequence in state.sequences],
+            visual=[sequence.visual for sequence in state.sequences],
+            length=prefill.at.shape[1],
+            uncompressed_length=prefill.prompts.stays.shape[1],
+            first_pruned=pruning.layer if pruning else None,
+            bias=_bias(prefill),
+        )
+        if pruning:
             state.step_selection = _StepSelection(scoring_layer=pruning.layer - 1)
         state.cache = weakref.ref(store)
         prefill.kwargs[cache_name(prefill.kwargs)] = store
 
     def before_step(self, state: GenerationState, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Begin a step of the store."""
-        for sequence in state.sequences:
-            # Counted here, not by layer: every layer selects as many.
-            if sequence.selected is not None:
-                sequence.stats.step_by_layer(sequence.selected)
         assert state.store is not None, "it was found by its cache"
         state.store.begin_step()
         # No mask: the store makes one for each layer, where any is needed, for layers before and

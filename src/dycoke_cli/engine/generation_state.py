@@ -31,15 +31,8 @@ class ShortenedSequence:
     visual: torch.Tensor
     stats: DecodeStats  # counts the selections
     selector: Selector | None = None  # the selection of each decoding step, or None
-    # visual tokens that each pruned layer selects for itself at each step, or None
-    selected: int | None = None
     # `[V]`, float: added to the attention logits of the visual tokens; None for nothing
     bias: torch.Tensor | None = None
-
-    @property
-    def is_pruned(self) -> bool:
-        """Whether its decoding steps attend to a selection."""
-        return self.selector is not None or self.selected is not None
 
     def to_visual(self, attention: torch.Tensor) -> torch.Tensor:
         """Of attention `[R - padding]` to all tokens that to the visual ones, `[V]`."""
@@ -67,7 +60,6 @@ class ShortenedSequence:
             attention: `[V]`, float32: of the step's query to each visual token.
         """
         assert self.selector is not None
-        self.stats.settle()
         active = self.selector.step(attention)
         self.stats.step(active, self.selector.reselections)
         return active
@@ -128,9 +120,6 @@ class Records:
             active: `[A]`, int64, ascending: those of the tokens that were read that are active.
             reselections: reselections so far, the first selection not counted.
         """
-
-    def select_in_layer(self, state: GenerationState, layer_idx: int) -> None:
-        """Record what a layer selected for itself in this step."""
 
 
 class LayerInputs(Protocol):
@@ -217,12 +206,9 @@ class GenerationState:
         layer_inputs = [one.of_chunk(start, stop) for one in self.layer_inputs]
         return replace(self, layer_inputs=layer_inputs)
 
-    def bias_of(self, layer_idx: int, keys: int) -> torch.Tensor | None:
-        """What is added to the attention logits of the keys that a layer attends to.
-
-        Args, and what it returns: as of `KVStore.bias`.
-        """
-        return None if self.store is None else self.store.bias(layer_idx, keys)
+    def bias(self, keys: int) -> torch.Tensor | None:
+        """What is added to the attention logits of so many keys: see `KVStore.bias`."""
+        return None if self.store is None else self.store.bias(keys)
 
     def select(self, layer_idx: int, attention: list[torch.Tensor]) -> None:
         """Make a selection of this forward.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
-from itertools import filterfalse
 from typing import Any, Self
 
 import numpy as np
@@ -17,9 +16,7 @@ import torch
 from transformers import LogitsProcessor
 
 from dycoke_cli.engine.form_grammar import matcher, one_line
-from dycoke_cli.engine.shortest_answer import Vocabulary
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.token_options import end_tokens
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 
@@ -86,30 +83,6 @@ class GrammarMask(LogitsProcessor):
         bits = np.unpackbits(packed, axis=1, count=scores.shape[1], bitorder="little")
         ruled_out = torch.from_numpy(bits == 0).to(scores.device)
         return scores.masked_fill(ruled_out, -torch.inf)
-
-
-def check_length(loaded: LoadedModel, form: StructuredOutput, max_new_tokens: int) -> None:
-    """Check that an answer of this form can have so few tokens.
-
-    Args:
-        max_new_tokens: at most.
-    """
-    if form.kind != "json":
-        return
-    vocabulary = vocabulary_of(loaded, form, end_tokens(loaded.model))
-    least = form.shortest(_pieces(vocabulary))
-    if least > max_new_tokens:
-        raise UsageError(
-            f"no answer of the schema has fewer than {least} tokens, more than max_new_tokens "
-            f"{max_new_tokens}; raise it, or require fewer fields"
-        )
-
-
-@lru_cache(maxsize=2)  # a second of a large vocabulary
-def _pieces(vocabulary: Any) -> Vocabulary:
-    # A special token is no text to the library, whatever it looks like.
-    tokens = filterfalse(vocabulary.is_special_token, range(vocabulary.vocab_size))
-    return Vocabulary(vocabulary.decode_bytes([token]) for token in tokens)
 
 
 def vocabulary_of(loaded: LoadedModel, form: StructuredOutput, ends: set[int]) -> Any:

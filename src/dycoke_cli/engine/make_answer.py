@@ -89,12 +89,7 @@ def make_answer(
         warnings += _unknown_subtitles(loaded, " ".join(line.text for line in clip.subtitles.lines))
     if not generated.stopped:
         warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
-    if pruning and pruning.dp_cache == "host" and not loaded.device.startswith("cuda"):
-        warnings.append(
-            f"--dp-cache host saves nothing on the device {loaded.device}, whose memory is main "
-            "memory; --dp-cache device answers the same with less"
-        )
-    if early := _early_pruning(pruning, steps, stats.visual_kept, sizes.layers):
+    if early := _early_pruning(pruning, steps, sizes.layers):
         warnings.append(early)
     return Answer(
         question=question,
@@ -142,7 +137,6 @@ def make_answer(
         bytes=Bytes(
             weights=loaded.weights_bytes,
             kv_cache=generated.kv_bytes,
-            kv_host=generated.kv_host_bytes,
             kv_active=generated.kv_active_bytes,
             read_per_token=read_per_token(loaded.model, generated.kv_active_bytes),
             peak_working=peak[0],
@@ -210,15 +204,13 @@ MOST_PRUNED_STEPS = 8
 """Decoding steps of an answer about which nothing is said: a letter, a name, a few words."""
 
 
-def _early_pruning(pruning: Pruning | None, steps: int, visual: int, layers: int) -> str | None:
+def _early_pruning(pruning: Pruning | None, steps: int, layers: int) -> str | None:
     """The sentence for an answer whose details one layer's selection may have lost.
 
     On a published language model a selection by a layer of the lower half finds few of the facts
     that the full cache finds, and one of the upper half nearly all (docs/methods.md).
     """
-    if pruning is None or pruning.selector is None or visual < pruning.least:
-        return None
-    if steps <= MOST_PRUNED_STEPS or 2 * pruning.layer >= layers:
+    if pruning is None or steps <= MOST_PRUNED_STEPS or 2 * pruning.layer >= layers:
         return None
     return (
         f"KV pruning from layer {pruning.layer} of {layers} can lose details in answers of several "

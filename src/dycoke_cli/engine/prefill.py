@@ -124,10 +124,8 @@ def _sequence(
     kept: torch.Tensor,
     method: BoundMethod,
 ) -> ShortenedSequence:
-    pruning = method.pruning()  # a selector of its own
     # A sequence without a video has nothing to choose from.
-    if pruning is not None and len(kept) < max(1, pruning.least):
-        pruning = None
+    pruning = method.pruning() if len(kept) else None
     return ShortenedSequence(
         padding=padding,
         visual=visual + padding,  # counted with the padding, as the cache's slots are
@@ -137,5 +135,4 @@ def _sequence(
             kept_by_video=kept_of_each(kept, layouts),
         ),
         selector=pruning.selector if pruning else None,
-        selected=method.attended_tokens(len(kept)) if pruning and pruning.own else None,
     )

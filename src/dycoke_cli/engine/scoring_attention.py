@@ -98,11 +98,8 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
         state.records.attend(state, module.layer_idx, key.shape[2], recorded)
         attend = stock
         if state.store is not None and not state.in_prefill:
-            # A mask made for layer 0 has the wrong length for a pruned layer. Keys may change,
-            # too: a layer that selects for itself does so now that its query is known.
-            key, value, attention_mask = state.store.attended(
-                module.layer_idx, query, key, value, kwargs["scaling"]
-            )
+            # A mask made for layer 0 has the wrong length for a pruned layer.
+            attention_mask = state.store.mask(module.layer_idx, key)
             several = state.step.mask(attention_mask, key)
             if several is not None:
                 attention_mask = several
@@ -110,9 +107,7 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
                 attend = stock if is_sdpa else own_eager
             elif attention_mask is not None and "flash" not in name:
                 attention_mask = attention_mask[:, None, None]
-            state.records.select_in_layer(state, module.layer_idx)
-        # Behind `attended`: what is added belongs to the keys that the layer attends to.
-        bias = state.bias_of(module.layer_idx, key.shape[2])
+        bias = state.bias(key.shape[2])
         if bias is not None or attend is own_eager:
             attention_mask = _added(attention_mask, bias, query, key.shape[2])
         if state.selection is not None and state.selection.scores_at(module.layer_idx):
@@ -144,20 +139,18 @@ def _added(
     Args:
         mask: `[B, 1, N, K]`, bool or added; None where queries are the last N of K tokens, and
             attention is just causal.
-        bias: of `GenerationState.bias_of`; None for nothing.
+        bias: of `GenerationState.bias`; None for nothing.
         query: `[B, Hq, N, D]`.
         keys: K.
 
     Returns:
-        `[B, 1 or Hq, N, K]`, in the query's dtype; None for a single query that attends to all.
+        `[B, 1, N, K]`, in the query's dtype; None for a single query that attends to all.
     """
     if mask is None and (bias is not None or query.shape[2] > 1):
         mask = causal_mask(query.shape[2], keys, query.device)
     if mask is None:
         return None
     added = query.new_zeros(()) if bias is None else bias.to(query)
-    if added.dim() and added.shape[1] > 1:  # of KV heads
-        added = added.repeat_interleave(query.shape[1] // added.shape[1], 1)
     if mask.dtype != torch.bool:
         return mask + added
     # Padding attends to nothing, and must be a number all the same.

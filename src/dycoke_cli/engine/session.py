@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from transformers import LogitsProcessor
-
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
@@ -29,7 +27,6 @@ class VideoSession(EncodedVideo):
         *,
         on_text: Callable[[str], None] | None = None,
         history: Turns = (),
-        observer: LogitsProcessor | None = None,
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         seed: int | None = None,
@@ -46,7 +43,6 @@ class VideoSession(EncodedVideo):
             on_text: called with each stretch of the answer as it is generated.
             history: earlier questions about the video with their answers, which the model reads
                 before this one.
-            observer: sees the logits of each step (`observing`), or None.
             max_new_tokens: and the others: fields of `GenerationOptions`.
 
         Raises:
@@ -58,5 +54,4 @@ class VideoSession(EncodedVideo):
             max_new_tokens, temperature, seed, trace, typed, structured, tokens
         )
         questions = [Question(self, question, history, Receiver(on_text))]
-        observers = [] if observer is None else [observer]
-        return ask_together(questions, method, options, observers)[0]
+        return ask_together(questions, method, options)[0]

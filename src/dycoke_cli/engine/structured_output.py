@@ -10,16 +10,13 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from dycoke_cli.answer.json_schema import Bounds, BoundsError
 from dycoke_cli.engine.field_types import schema_of_fields
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
 from dycoke_cli.unicode import display_name, is_valid
-
-if TYPE_CHECKING:
-    from dycoke_cli.engine.shortest_answer import Vocabulary
 
 # The library reads a schema recursively: a deeper one could end the process.
 _BOUNDS = Bounds(nbytes=1 << 20, values=20_000, depth=64)
@@ -129,16 +126,6 @@ class StructuredOutput:
         from dycoke_cli.engine.form_grammar import LAYOUT
 
         return json.dumps({**json.loads(self.definition), "x-guidance": LAYOUT})
-
-    def shortest(self, vocabulary: Vocabulary | None = None) -> int:
-        """Lower bound of the length of an answer; 0 where none is known.
-
-        Args:
-            vocabulary: whose tokens are counted; None counts bytes.
-        """
-        from dycoke_cli.engine.shortest_answer import fewest_tokens
-
-        return fewest_tokens(self.definition, vocabulary) if self.kind == "json" else 0
 
     @staticmethod
     def value(text: str) -> Any:

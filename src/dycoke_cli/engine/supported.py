@@ -41,13 +41,11 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
             "sdpa or flash_attention_2"
         )
     _check_bias(decoder, method)
-    each_layer_selects = pruning is not None and pruning.own is not None
     by_attention = inside or pruning is not None or method.reads_before
     if by_attention and (others := other_caches(config)):
-        way_out = "--no-kv-prune works" if each_layer_selects else _WAY_OUT[pruning is not None]
         raise UsageError(
             f"the language model has layers that don't keep every token ({', '.join(others)}), so "
-            f"there is little to choose from inside it; {way_out}"
+            f"there is little to choose from inside it; {_WAY_OUT[pruning is not None]}"
         )
 
 
@@ -55,8 +53,7 @@ def _check_bias(decoder: Any, method: BoundMethod) -> None:
     """Check what a method adds to attention logits: one number per token for all layers."""
     if not method.adds_bias:
         return
-    pruning = method.decode_pruning
-    if method.inside or (pruning is not None and pruning.selector is not None):
+    if method.inside or method.decode_pruning is not None:
         raise UsageError(
             f"the method {method.name} adds to attention logits, which isn't supported with a "
             "selection that later layers get of an earlier one"

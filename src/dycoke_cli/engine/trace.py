@@ -7,7 +7,7 @@ were active, evicted and recalled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,8 +26,6 @@ class _Record:
     active: torch.Tensor  # which of the tokens that were read, `[A]`, int64, ascending
     reselections: int = 0  # by then
     attention: torch.Tensor | None = None  # `[V]`, float32, to each of the tokens that were read
-    # of each layer that selects for itself `[n]`, int64, in any order
-    by_layer: list[torch.Tensor] = field(default_factory=list)
 
 
 class Recorder(Records):
@@ -66,9 +64,6 @@ class Recorder(Records):
             return
         sequence = state.sequences[0]
         places = sequence.visual
-        # Before the first step every layer has its entries in reading order.
-        if state.store is not None and not state.in_prefill:
-            places = state.store.visual_places(layer_idx, places)
         found = attention(sequence.bias_at(places, keys))
         # Of a chunk of the prompt before its last one perhaps not yet to all visual tokens.
         if int(places.max()) < len(found):
@@ -77,12 +72,6 @@ class Recorder(Records):
     def select(self, active: torch.Tensor, reselections: int = 0) -> None:
         """See `Records.select`."""
         self._records[-1].active, self._records[-1].reselections = active, reselections
-
-    def select_in_layer(self, state: GenerationState, layer_idx: int) -> None:
-        """See `Records.select_in_layer`."""
-        selected = None if state.store is None else state.store.selected(layer_idx)
-        if selected is not None:
-            self._records[-1].by_layer.append(selected)
 
     @property
     def active(self) -> tuple[torch.Tensor, ...]:
@@ -99,14 +88,11 @@ class Recorder(Records):
             assert record.attention is not None, "the layer is one of the decoder's"
             is_active = torch.zeros_like(was_active)
             is_active[record.active.cpu()] = True
-            of_layers = torch.zeros_like(was_active)
-            for selected in record.by_layer:
-                of_layers[selected.cpu()] = True
             steps.append(
                 TraceStep(
                     text=text,
                     attention=tuple(record.attention.cpu()[order].tolist()),
-                    active=self._tokens(of_layers if record.by_layer else is_active),
+                    active=self._tokens(is_active),
                     evicted=self._tokens(was_active & ~is_active),
                     recalled=self._tokens(is_active & ~was_active),
                     reselected=record.reselections > reselections,
@@ -164,16 +150,10 @@ def traced_layer(config: Any, default: int, *methods: BoundMethod) -> int:
     """
     before = default
     for method in methods:
-        pruning, inside = method.decode_pruning, method.inside
-        if pruning is not None and pruning.own is not None and pruning.dp_cache != "device":
-            raise UsageError(
-                f"what the method {method.name} attends to can be shown with dp_cache device, not "
-                f"{pruning.dp_cache}: keys that are in main memory have no attention"
-            )
-        if pruning is not None and pruning.selector is not None:
-            before = min(before, pruning.layer)
-        if inside:
-            before = min(before, inside[0].layer)
+        if method.decode_pruning is not None:
+            before = min(before, method.decode_pruning.layer)
+        if method.inside:
+            before = min(before, method.inside[0].layer)
     types = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     whole = [layer for layer in range(before) if types[layer] == "full_attention"]
     if not whole:

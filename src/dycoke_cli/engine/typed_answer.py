@@ -84,7 +84,7 @@ def generate_typed(
     else:
         scored = score_options(loaded.model, batch, what, watch, attachment)
         scores = scored.options
-    in_all, on_host, active = kv_bytes(scored.cache)
+    in_all, active = kv_bytes(scored.cache)
     sequences = len(batch.input_ids)
     outputs = [
         Generated(
@@ -94,7 +94,6 @@ def generate_typed(
             seed=None,
             seconds=dict(scored.seconds),
             kv_bytes=in_all // sequences,
-            kv_host_bytes=on_host // sequences,
             kv_active_bytes=active // sequences,
             scored=scored.tokens,
         )

@@ -14,7 +14,6 @@ from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
 from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.scoring.judge_client import JudgeClient
 from dycoke_cli.evaluation.shard import Shard
-from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
@@ -51,8 +50,6 @@ class Evaluation:
     rule: str = OWN_RULE  # scoring rule, see `datasets.rule_of`
     # name of the preset that the settings come from, see `presets`; empty for none
     preset: str = ""
-    guards: tuple[Guard, ...] = ()  # each is a row after those of `specs`
-    cautions: tuple[str, ...] = ()  # warnings about the stored tuning
     # whether multiple choice is also answered by the options' probabilities
     by_probability: bool = False
 

@@ -76,7 +76,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
             f"--by probability is for multiple choice, of which {dataset.name} has none; leave it "
             "out"
         )
-    warnings += [*left_out, *evaluation.cautions]
+    warnings += left_out
     folder = evaluation.folder
     with open_answers(folder) as journal:
         shown = warnings + _repairs(journal)
@@ -258,14 +258,12 @@ def _groups(pending: dict[str, tuple[KeptRow, Item]], request: Request) -> list[
     of_video = {video: number for number, video in enumerate(videos)}
     groups: dict[tuple[str, Sampling | None], list[Ask]] = {}
     for key, (row, item) in pending.items():
-        guard = row.guard if row.guard is not None and row.guard.threshold is not None else None
         typed = TypedOptions(item.letters) if row.is_by_probability else request.generation.typed
         frames = row.spec.sampled(request.sampling)
         frames = None if frames is None else item.sampled(frames)
         asked = replace(
             request,
             method=row.method,
-            guard=guard or request.guard,
             generation=replace(request.generation, typed=typed),
             sampling=frames or request.sampling,
         )

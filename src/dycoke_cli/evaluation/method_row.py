@@ -14,7 +14,6 @@ from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.evaluation.datasets import plugin_of
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.prediction import Setup
-from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
@@ -48,8 +47,6 @@ class KeptRow(MethodRow):
 
     setup: Setup  # identity of the answers
     preset: str = ""  # name of the preset, see `presets`; empty for none
-    # guard that chooses the method of each answer; None for a row with a fixed method
-    guard: Guard | None = None
 
     @property
     def model(self) -> str:
@@ -57,10 +54,8 @@ class KeptRow(MethodRow):
         return str(self.setup.model.get("name"))
 
     @property
-    def by_probability(self) -> KeptRow | None:
-        """The same row where multiple choice is by the options' probabilities; of a guard None."""
-        if self.guard is not None:
-            return None
+    def by_probability(self) -> KeptRow:
+        """The same row where multiple choice is by the options' probabilities."""
         options = {**self.setup.options, **_BY_PROBABILITY}
         return replace(self, setup=replace(self.setup, options=options))
 
@@ -117,29 +112,22 @@ def kept_rows(
     rows, warnings = rows_on(chosen, evaluation.specs)
     if request.max_tokens is not None:
         rows = [_open_positions(row) for row in rows]
-    guarded = [(MethodRow(_spec_of(guard), {}), guard) for guard in evaluation.guards]
     kept = []
-    for row, guard in [*((row, None) for row in rows), *guarded]:
+    for row in rows:
         method, sampling = row.method, row.spec.sampled(request.sampling)
-        # A guard without a threshold keeps all tokens, so it shares the baseline's answers.
-        with_guard = {} if guard is None or guard.threshold is None else {"guard": guard.key_part()}
         setup = Setup(
             version=__version__,
             benchmark=dataset.name,
             edition=edition,
             split=evaluation.split,
             model=about,
-            method={**identity(method), **key_part(method), **with_guard},
+            method={**identity(method), **key_part(method)},
             frames=_frames(sampling),
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request),
         )
-        kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset, guard))
+        kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset))
     return kept, warnings
-
-
-def _spec_of(guard: Guard) -> Spec:
-    return Spec(guard.name, guard.name.partition("=")[0], Method.name, {})
 
 
 def _frames(sampling: Sampling | None) -> int | None:

@@ -62,14 +62,13 @@ class Prediction:
     parts: dict[str, float]  # see `dataset.Score`
     # visual tokens before compression. All counts are None if a server doesn't report them.
     visual: int | None
-    visual_kept: int | None  # visual tokens at prefill; with a guard, summed over the budgets tried
+    visual_kept: int | None  # visual tokens at prefill
     # visual tokens attended per decoding step in the pruned layers (mean over steps)
     visual_active: float | None
     generated: int | None  # generated tokens, including the end token
     seconds: float | None  # time to answer, without encoding the video; None if a log has none
     bytes: int | None  # size of the KV cache at the end
-    # visual tokens attended per decoding step, mean over steps and layers; None if not counted;
-    # with a guard, summed like `visual_kept`
+    # visual tokens attended per decoding step, mean over steps and layers; None if not counted
     visual_read: float | None = None
     # part of `seconds` up to the first token, including the selection; None without an answer
     seconds_prefill: float | None = None
@@ -83,8 +82,6 @@ class Prediction:
     # whether the model refused the question; such a prediction isn't scored, and its counts are
     # meaningless
     refused: bool = False
-    # visual tokens at prefill of each budget that a guard tried; empty without a guard
-    path: tuple[int, ...] = ()
     # of the language model by the paper's formula, prefill and decode; None of answers of earlier
     # releases and of a server
     flops: float | None = None
@@ -106,14 +103,7 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
     if outcome.refused:
         return replace(no_answer(item, ()), said=line["answer"], refused=True)
     score, tokens = dataset.score(item, line["answer"]), line["tokens"]
-    path = line["guard"]["path"] if "guard" in line else ()
-    # A guard's cost is that of all budgets it tried, not of the last alone.
-    steps = path or [tokens]
     seconds, memory, flops = line["seconds"], line["bytes"], line["flops"]
-
-    def over_all(key: str) -> Any:
-        values = [step[key] for step in steps]
-        return None if None in values else sum(values)
 
     def share_of_batch(stage: str) -> float | None:
         # Stages are timed for the whole batch.
@@ -125,18 +115,17 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         right=score.right,
         parts=dict(score.parts),
         visual=tokens["visual"],
-        visual_kept=over_all("visual_kept"),
+        visual_kept=tokens["visual_kept"],
         visual_active=tokens["visual_active_in_decode"],
         generated=tokens["generated"],
         seconds=outcome.seconds,
         bytes=None if memory is None else memory["kv_cache"],
-        visual_read=over_all("visual_read_per_step"),
+        visual_read=tokens["visual_read_per_step"],
         seconds_prefill=share_of_batch("prefill"),
         seconds_decode=share_of_batch("decode"),
         parsed=score.parsed,
         value=score.value,
         counted=score.counted,
-        path=tuple(step["visual_kept"] for step in path),
         flops=None if flops is None else flops["prefill"] + flops["decode"],
         probabilities=line.get("probabilities"),
         mass=line["scoring"]["mass"] if "scoring" in line else None,

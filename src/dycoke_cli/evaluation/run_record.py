@@ -66,8 +66,7 @@ class RunRecord:
     @property
     def asked_rows(self) -> list[KeptRow]:
         """All rows with answers: those of the table, and the same by probability."""
-        beside = [row.by_probability for row in self.rows if self.by_probability]
-        return [*self.rows, *(row for row in beside if row is not None)]
+        return [*self.rows, *(row.by_probability for row in self.rows if self.by_probability)]
 
 
 def record_of(

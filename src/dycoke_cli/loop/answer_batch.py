@@ -10,17 +10,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from dycoke_cli.answer.answer import Answer, Flops, Guarded, GuardStep, Seconds
-from dycoke_cli.answer.json_schema import ABSENT, Absent
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.ask import Answered, Done, Note, Progress, Text, Warn
 from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.observing import CertaintyObserver
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError
-from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.in_windows import encode_in_windows
 from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Pending
@@ -152,16 +150,9 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
         first.send(Progress("warm_up"))
         _warm_up(first, session)
         engine.is_warm = True
-    guard = ask.request.guard
-    if guard is not None:
-        asked = [Question(s, one.ask.question, one.ask.history) for s, one in _zip(sessions, batch)]
-        answers = ask_guarded(asked, guard, generation)
-        for pending, answer in zip(batch, answers, strict=True):
-            if pending.streams:
-                pending.send(Text(answer.answer))
-    else:
-        questions = [_question(engine, s, one) for s, one in _zip(sessions, batch)]
-        answers = ask_together(questions, first.methods[0], generation)
+    both = zip(sessions, batch, strict=True)
+    questions = [_question(engine, own, one) for own, one in both]
+    answers = ask_together(questions, first.methods[0], generation)
     # Refused questions never reached the model, so that they have no part in the batch's time.
     measured = [answer for answer in answers if not answer.refused]
     seconds, together = (_seconds_of_each(measured), len(measured)) if measured else (0.0, 1)
@@ -176,12 +167,6 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
             _finish(engine, pending, answer)
         else:
             _finish(engine, pending, answer, seconds, together)
-
-
-def _zip(
-    sessions: Sequence[VideoSession], batch: Sequence[Pending]
-) -> zip[tuple[VideoSession, Pending]]:
-    return zip(sessions, batch, strict=True)
 
 
 def _session(pending: Pending) -> VideoSession:
@@ -378,83 +363,3 @@ def _seconds_of_each(answers: Sequence[Answer]) -> float:
     taken = [answer.seconds for answer in answers]
     whole = taken[0].total - taken[0].video_decode
     return (whole - sum(one.vision for one in taken)) / len(answers)
-
-
-# Answering under a guard: the budget grows until the answer is certain enough.
-
-
-def ask_guarded(
-    questions: Sequence[Question],
-    guard: Guard,
-    options: GenerationOptions,
-) -> list[Answer]:
-    """Answer questions, each at increasing budgets until it is certain enough; see `ask_together`.
-
-    The certainty of an answer in words is the smallest probability of its tokens; that of a choice
-    is its margin.
-    Times and FLOPs are sums over all budgets that were tried; everything else is of the last one.
-
-    Args: see `ask_together`. The questions have no receivers: the text of an answer is known when
-        its certainty is.
-    """
-    answers: dict[int, Answer] = {}
-    paths: dict[int, list[tuple[Answer, float | None]]] = {n: [] for n in range(len(questions))}
-    pending = list(paths)
-    for number, method in enumerate(guard.steps):
-        last = number == len(guard.steps) - 1
-        # The last step keeps all tokens: nothing would follow, whatever its certainty.
-        in_words = not last and options.typed is None
-        observers = {n: CertaintyObserver() for n in pending} if in_words else {}
-        asked = [questions[n] for n in pending]
-        answered = ask_together(asked, method, options, [*observers.values()])
-        retried = []
-        for n, answer in zip(pending, answered, strict=True):
-            if answer.refused:  # has no certainty
-                answers[n] = answer
-                continue
-            score = None
-            if n in observers:
-                score = observers[n].certainty(0, answer.tokens.generated).least_probability
-            elif not last and not isinstance(answer.margin, Absent):
-                score = answer.margin
-            paths[n].append((answer, score))
-            if score is not None and guard.threshold is not None and score < guard.threshold:
-                retried.append(n)
-            else:
-                answers[n] = _with_path(guard, paths[n])
-        pending = retried
-        if not pending:
-            break
-    return [answers[n] for n in paths]
-
-
-def _with_path(guard: Guard, path: Sequence[tuple[Answer, float | None]]) -> Answer:
-    final, _ = path[-1]
-    attempts = [answer for answer, _ in path]
-    steps = tuple(
-        GuardStep(
-            method=answer.method,
-            visual_kept=answer.tokens.visual_kept,
-            visual_read_per_step=answer.tokens.visual_read_per_step,
-            certainty=score,
-            seconds=answer.seconds.prefill + answer.seconds.decode,
-        )
-        for answer, score in path
-    )
-    spent = [answer.seconds for answer in attempts]
-    seconds = Seconds(
-        load=final.seconds.load,
-        video_decode=sum(each.video_decode for each in spent),
-        vision=sum(each.vision for each in spent),
-        prefill=sum(each.prefill for each in spent),
-        first_token=sum(each.total for each in spent[:-1]) + spent[-1].first_token,
-        decode=sum(each.decode for each in spent),
-        total=sum(each.total for each in spent),
-    )
-    flops = Flops(
-        prefill=sum(answer.flops.prefill for answer in attempts),
-        decode=sum(answer.flops.decode for answer in attempts),
-        uncompressed=final.flops.uncompressed,
-    )
-    guarded = Guarded(guard.alpha, guard.on_average, guard.threshold, guard.videos, steps)
-    return replace(final, seconds=seconds, flops=flops, guard=guarded)

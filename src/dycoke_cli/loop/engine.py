@@ -541,12 +541,10 @@ class Engine(Asker):
                 prepared.add(video)
 
     def _check(self, pending: Pending) -> None:
-        """Bind the methods of a question, before its frames are waited for."""
+        """Bind the method of a question, before its frames are waited for."""
         if pending.methods:
             return
-        guard = pending.ask.request.guard
-        steps = [pending.ask.request.method] if guard is None else guard.steps
-        pending.methods = [self.bound(step) for step in steps]
+        pending.methods = [self.bound(pending.ask.request.method)]
 
     def keeps(self, video: Video) -> bool:
         """Whether what is computed of a video is kept for another question."""

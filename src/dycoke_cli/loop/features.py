@@ -28,12 +28,9 @@ _RUNS = (BATCH, WORKERS, RAY)
 _REMOTE = (V1, ELSEWHERE)
 
 FEATURES = {
-    "guard": "`--guard`",
-    "tuned": "`--method auto`",
     "windows": "`--max-tokens`",
     "every": "`--every`",
     "when": "`--when`",
-    "fit": "`--fit`",
     "choices": "`--choices`",
     "schema": "`--schema`",
     "subtitles": "`--subtitles`",
@@ -64,18 +61,6 @@ _NO_PROBABILITIES = (
 )
 LIMITS = (
     Limit(
-        "guard",
-        _REMOTE,
-        "{flag} is for a model on this machine, on which `dycoke tune` measured its bound: leave "
-        "it out, or --server",
-    ),
-    Limit(
-        "tuned",
-        _REMOTE,
-        "--method auto is for a model on this machine, which `dycoke tune` measured: name a "
-        "method, or leave it out",
-    ),
-    Limit(
         "windows",
         (ELSEWHERE,),
         "the server at {url} can't keep --max-tokens, for only `dycoke serve` reads videos in "
@@ -94,17 +79,6 @@ LIMITS = (
         "`dycoke ask VIDEO QUESTION --when` does",
     ),
     Limit("when", (ELSEWHERE,), _NO_PROBABILITIES),
-    Limit(
-        "fit",
-        (CHAT,),
-        "a chat grows with each question, and --fit plans one answer: "
-        "`dycoke ask VIDEO QUESTION --fit 8GB` does",
-    ),
-    Limit(
-        "fit",
-        (WORKERS, RAY, *_REMOTE),
-        "--fit plans one answer at a time on this machine; leave out {flag}",
-    ),
     Limit("choices", (ELSEWHERE,), _NO_PROBABILITIES),
     Limit(
         "audio",

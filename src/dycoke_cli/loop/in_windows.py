@@ -80,8 +80,6 @@ def why_not_in_windows(request: Request, videos: int = 1, *, whole: bool = False
             "--compare asks about all tokens, and of a video that max_tokens reads in windows only "
             "some are left; drop one of them"
         )
-    if request.guard is not None:
-        return "--guard asks again with more tokens, and max_tokens limits them; drop one of them"
     return None
 
 

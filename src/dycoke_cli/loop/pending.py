@@ -101,7 +101,7 @@ class Pending:
         ask: the question.
         client: who asks.
         video: what it is about; None without a video.
-        methods: bound to the model: that of the question, or those of its guard.
+        methods: that of the question, bound to the model; empty before it is.
         is_cancelled: whether nobody waits for the answer.
         has_ended: whether the last event was sent and received.
         has_text: whether a part of the answer was sent.
@@ -223,7 +223,7 @@ class Pending:
             # Each answer has its own number of tokens; a seed means nothing to greedy ones.
             generation = replace(request.generation, max_new_tokens=1, seed=None)
             shape = session.clip.frames.shape
-            self._group = shape, tuple(self.methods), request.guard, generation
+            self._group = shape, tuple(self.methods), generation
         return self._group
 
     def fitting(self) -> int:

@@ -19,8 +19,6 @@ HEADROOM = 1.2
 
 BYTES_PER_PARAMETER = 2
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd")  # of NVIDIA, its Jetson, and AMD
-_budget: int | None = None
-"""Bytes of a GPU that this process is to use; None for what is free."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +65,13 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def free_on_gpu(device: torch.device) -> int:
-    """Free bytes of a CUDA device, with those that torch holds of it unused; 0 of any other.
-
-    Within a budget that was set by `keep_within`, what is left of that.
-    """
+    """Free bytes of a CUDA device, with those that torch holds of it unused; 0 of any other."""
     import torch
 
     if device.type != "cuda":
         return 0
     used = torch.cuda.memory_allocated(device)
-    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - used
-    return free if _budget is None else max(0, min(free, _budget - used))
-
-
-def keep_within(budget: int | None) -> None:
-    """Have this process count on so many bytes of a GPU at most, weights included (`--fit`)."""
-    global _budget
-    _budget = budget
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - used
 
 
 def free_memory_of_all() -> int | None:

@@ -15,21 +15,21 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from dycoke_cli.answer.json_schema import parse
-from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import give_up_privileges, limit_cpu, limit_memory
 from dycoke_cli.processes.zygote import (
-    KILLED,
+    FORKS,
+    Child,
+    GoneError,
     function_of,
     passed_environment,
     start_interpreter,
+    why_gone,
     zygote,
 )
 
@@ -37,10 +37,7 @@ MAX_MESSAGE_BYTES = 64 * 1024
 _ENDING_S = 10.0
 _LENGTH = struct.Struct("<Q")
 _MOST_FILES = 2
-_POLL_S = 0.01
 _PASSES_FILES = hasattr(socket, "send_fds")
-# System libraries of macOS may hold threads that break in a fork.
-_FORKS = sys.platform == "linux"
 _ENTRY = f"{__name__}:serve"
 _START = f"from {__name__} import serve; serve()"
 
@@ -51,19 +48,6 @@ class LateError(Exception):
 
 class NonsenseError(Exception):
     """The process violated the protocol."""
-
-
-class _Child(Protocol):
-    """Child process of this one, or of a zygote."""
-
-    def kill(self) -> None:
-        """Kill it."""
-
-    def stop(self) -> None:
-        """Kill it, and release its process id."""
-
-    def exit_code(self) -> int | None:
-        """Exit code, or the negative number of the signal that killed it; None if it runs."""
 
 
 class _Interpreter:
@@ -93,9 +77,9 @@ class Isolated:
         self._late = self._is_ready = False
         self.pid = 0
         self.ready: dict[str, Any] = {}
-        if _FORKS:
+        if FORKS:
             self._socket, theirs = socket.socketpair()
-            self._process: _Child = zygote(prepare, _ENTRY).fork(theirs)
+            self._process: Child = zygote(_ENTRY, prepare).fork(theirs)
         else:
             self._process = self._start_interpreter()
         # A fork has the environment of the zygote's start.
@@ -126,7 +110,7 @@ class Isolated:
                 if cpu_s is not None:
                     limit_cpu(self.pid, cpu_s)
             except (FileNotFoundError, ProcessLookupError) as error:
-                raise self._gone() from error
+                raise why_gone(self._process) from error
 
     def send(self, message: dict[str, Any], files: Sequence[BinaryIO] = ()) -> None:
         """Send a message and open files."""
@@ -142,7 +126,7 @@ class Isolated:
             socket.send_fds(self._socket, [_LENGTH.pack(len(content))], numbers)
             self._socket.sendall(content)
         except OSError as error:
-            raise self._gone() from error
+            raise why_gone(self._process) from error
 
     def receive(self) -> dict[str, Any]:
         """Wait for a message."""
@@ -169,9 +153,9 @@ class Isolated:
             try:
                 got = self._read_into(left)
             except OSError as error:
-                raise self._gone() from error
+                raise why_gone(self._process) from error
             if not got:
-                raise self._gone()
+                raise why_gone(self._process)
             left = left[got:]
 
     @contextmanager
@@ -216,15 +200,6 @@ class Isolated:
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-
-    def _gone(self) -> GoneError:
-        deadline = time.monotonic() + _ENDING_S
-        while (code := self._process.exit_code()) is None:
-            if time.monotonic() > deadline:  # it has closed its end and still runs
-                self._process.kill()
-                return GoneError(KILLED)
-            time.sleep(_POLL_S)
-        return GoneError(code)
 
 
 class Channel:

@@ -175,7 +175,7 @@ def end_with(parent: int) -> None:
     """Have the kernel kill this process when its parent exits.
 
     Call it first in a process, before imports, which take seconds. The kernel kills it when the
-    *thread* that started it exits, so start processes with `pipe_worker.start_in_lasting_thread`.
+    *thread* that started it exits, so start processes with `zygote.start_in_lasting_thread`.
     """
     if _LINUX:
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

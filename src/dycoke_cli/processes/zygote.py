@@ -1,9 +1,9 @@
-"""Zygote: a process that has done the imports, and that isolated processes are forked from (Linux).
+"""Zygote: a process that has done the imports, and that child processes are forked from (Linux).
 
-Python with PyAV takes half a second of CPU time to start; a fork of it takes some milliseconds. So
-each untrusted video can have a process of its own. The zygote reads nothing untrusted. A fork has
-no way to reach it: it gets another socket in place of the zygote's, and can't signal it in the
-sandbox.
+Python with PyAV takes half a second of CPU time to start, with torch some seconds; a fork of it
+takes milliseconds. So each untrusted video can have a process of its own. The zygote reads nothing
+untrusted. A fork has no way to reach it: it gets another socket in place of the zygote's, and can't
+signal it in the sandbox.
 
 A request is a packet of its kind and the number of a fork. `_FORK` comes with the socket that
 becomes stdin and stdout of the fork; only `_EXIT_CODE` is answered.
@@ -20,15 +20,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from itertools import count
-from typing import Any, NoReturn
+from queue import SimpleQueue
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from dycoke_cli.errors import debugging
-from dycoke_cli.processes.pipe_worker import import_path, start_in_lasting_thread
 from dycoke_cli.processes.sandbox import end_with
+
+T = TypeVar("T")
 
 # Variables that an interpreter needs to start. All others are withheld: tokens and API keys are
 # among them.
@@ -39,10 +43,50 @@ _FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
 _START = "from dycoke_cli.processes.zygote import serve; serve()"
 _REQUEST, _REPLY = struct.Struct("<cQ"), struct.Struct("<?i")
 _FORK, _KILL, _STOP, _EXIT_CODE = b"f", b"k", b"s", b"e"
+FORKS = sys.platform == "linux"
+"""Whether children are forked: system libraries of macOS may hold threads that break in a fork."""
 KILLED = -9
 """Exit code of a process that was killed."""
 # A process that waits for a disk which doesn't answer can't be killed. Others end in milliseconds.
 _DYING_S, _POLL_S = 2.0, 0.001
+_ENDING_S = 10.0
+
+
+class GoneError(Exception):
+    """A worker exited unexpectedly."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was killed by SIGKILL, which is what Linux sends when memory runs out."""
+        return self.exit_code == -9  # SIGKILL, for which Windows has no name
+
+
+class Child(Protocol):
+    """A process that was started: a fork of a zygote, or an interpreter."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+    def stop(self) -> None:
+        """Kill it, and release its process id."""
+
+    def exit_code(self) -> int | None:
+        """Exit code, or the negative number of the signal that killed it; None if it runs."""
+
+
+def why_gone(child: Child) -> GoneError:
+    """The error of a child that has closed its end: it has exited, or is killed here."""
+    deadline = time.monotonic() + _ENDING_S
+    while (code := child.exit_code()) is None:
+        if time.monotonic() > deadline:  # it has closed its end and still runs
+            child.kill()
+            return GoneError(KILLED)
+        time.sleep(_POLL_S)
+    return GoneError(code)
 
 
 class Fork:
@@ -73,13 +117,18 @@ class Zygote:
     """Parent's end of a zygote. The zygote and its forks exit with this process.
 
     Args:
-        prepare: function that does the imports, as "module:name". It must not start threads.
+        entry: function that a fork calls, as "module:name".
+        prepare: modules to import, or functions that do it, as "module:name". Neither may start
+            threads or initialize an accelerator, since neither survives a fork. A module that fails
+            to import is skipped; the forks report the error.
+        trusted: whether forks have this process's environment and stderr.
     """
 
-    def __init__(self, prepare: str, entry: str) -> None:
+    def __init__(self, entry: str, prepare: Sequence[str], *, trusted: bool) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        arguments = (str(os.getpid()), entry, *prepare)
         with theirs:
-            self._process = start_interpreter(_START, str(os.getpid()), prepare, entry, io=theirs)
+            self._process = start_interpreter(_START, *arguments, io=theirs, trusted=trusted)
         self._numbers = count()
         self._asking = threading.Lock()
 
@@ -119,24 +168,30 @@ class Zygote:
         return code if has_ended else None
 
 
-_zygotes: dict[tuple[int, str, str], Zygote] = {}
+_zygotes: dict[tuple[int, str, tuple[str, ...]], Zygote] = {}
 _finding = threading.Lock()
 
 
-def zygote(prepare: str, entry: str) -> Zygote:
-    """The zygote of this process with these functions (see `Zygote`); started if none runs."""
+def zygote(entry: str, *prepare: str, trusted: bool = False) -> Zygote:
+    """The zygote of this process with these functions (see `Zygote`); started if none runs.
+
+    It is there at once: its imports aren't waited for.
+    """
     # By process: a fork of this one must not share the socket.
-    key = os.getpid(), prepare, entry
+    key = os.getpid(), entry, prepare
     with _finding:
         if key not in _zygotes or not _zygotes[key].runs:
-            _zygotes[key] = Zygote(prepare, entry)
+            _zygotes[key] = Zygote(entry, prepare, trusted=trusted)
         return _zygotes[key]
 
 
-def start_interpreter(code: str, *arguments: str, io: Any) -> subprocess.Popen[bytes]:
-    """Start Python without the environment of this process, except for its import path."""
-    environment = {**passed_environment(), **import_path(), **_FRUGAL}
-    errors = None if debugging() else subprocess.DEVNULL
+def start_interpreter(
+    code: str, *arguments: str, io: Any, trusted: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start Python; one that isn't trusted gets of this process's environment the import path."""
+    environment = dict(os.environ) if trusted else {**passed_environment(), **_FRUGAL}
+    environment |= import_path()
+    errors = None if trusted or debugging() else subprocess.DEVNULL
     command = [sys.executable, "-c", code, *arguments]
     return start_in_lasting_thread(
         lambda: subprocess.Popen(
@@ -152,11 +207,16 @@ def passed_environment() -> dict[str, str]:
 
 def serve() -> NoReturn:
     """Entry point of the zygote: fork until the parent closes its end."""
-    parent, prepare, entry = sys.argv[1:]
+    parent, entry, *prepare = sys.argv[1:]
     # Before the imports: the parent may exit while they run.
     end_with(int(parent))
     gc.disable()  # imports make hardly any garbage
-    function_of(prepare)()
+    for name in prepare:
+        if ":" in name:
+            function_of(name)()
+            continue
+        with suppress(ImportError):
+            import_module(name)
     gc.collect()
     gc.freeze()  # else the first collection in a fork would copy every page
     gc.enable()
@@ -220,3 +280,43 @@ def function_of(name: str) -> Callable[..., object]:
     module, function = name.split(":")
     found: Callable[..., object] = getattr(import_module(module), function)
     return found
+
+
+def start_in_lasting_thread(start: Callable[[], T]) -> T:
+    """Start a process from a thread that lives as long as this process and blocks Ctrl-C.
+
+    Linux kills a child when the thread that started it exits (`sandbox.end_with`). The child
+    inherits the blocked signals: a terminal sends Ctrl-C and hang-ups to every process, and only
+    the parent handles them.
+    """
+    future: Future[T] = Future()
+    _starter(os.getpid()).put((future, start))
+    return future.result()
+
+
+@cache
+def _starter(pid: int) -> SimpleQueue[tuple[Future[Any], Callable[[], Any]]]:
+    """Task queue of the starter thread. Cached by pid: a fork has no threads and makes its own."""
+    tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+    threading.Thread(target=_start_each, args=(tasks,), daemon=True, name="starter").start()
+    return tasks
+
+
+def _start_each(tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows, where workers ignore Ctrl-C
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    while True:
+        future, start = tasks.get()
+        try:
+            future.set_result(start())
+        except BaseException as error:
+            future.set_exception(error)
+
+
+def import_path() -> dict[str, str]:
+    """Environment variables that give a child process the import path of this one.
+
+    By default a child searches the current folder first, where a user's `random.py` may be.
+    """
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

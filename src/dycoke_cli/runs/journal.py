@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -56,19 +56,6 @@ class Journal:
         """Open the file for appending, and drop its damaged lines. Only under its lock."""
         if self._damages:
             self._repair()
-        self._append()
-
-    def replace(self, content: bytes) -> None:
-        """Replace the content of the open file; after a crash it is the earlier or the new one."""
-        Journal.close(self)  # first, because Windows can't replace an open file
-        try:
-            replace_content(self.path, content)
-        except OSError as error:
-            raise self._unwritten(error) from error
-        finally:
-            self._append()
-
-    def _append(self) -> None:
         # A descriptor without a buffer: what `write` returned from is with the operating system.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows
         self._file = os.open(self.path, flags, 0o666)
@@ -83,14 +70,11 @@ class Journal:
                 left = left[os.write(self._file, left) :]
         except OSError as error:
             os.ftruncate(self._file, self._size)
-            raise self._unwritten(error) from error
+            raise OutputError(
+                f"{self.path} can't be written ({error.strerror}); free some space and run it "
+                "again: it resumes from there"
+            ) from error
         self._size += len(lines)
-
-    def _unwritten(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"{self.path} can't be written ({error.strerror}); free some space and run it again: "
-            "it resumes from there"
-        )
 
     def close(self) -> None:
         """Close the file, if it is open."""
@@ -98,12 +82,8 @@ class Journal:
             os.close(self._file)
             self._file = None
 
-    def _opened(self) -> BinaryIO:
-        """The content of the file, from its beginning."""
-        return self.path.open("rb")
-
     def _read(self) -> None:
-        with self._opened() as file:
+        with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 start, self._size = self._size, self._size + len(line)
                 try:

@@ -19,13 +19,8 @@ from dycoke_cli import plugins
 from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.processes.pipe_worker import (
-    HUNG_UP,
-    GoneError,
-    Worker,
-    start_preloading,
-    wait,
-)
+from dycoke_cli.processes.worker import HUNG_UP, Worker, start_preloading, wait
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome

@@ -17,8 +17,8 @@ from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.storage.output_file import check_output_file, check_suffix, replace_content
 from dycoke_cli.unicode import to_json
 
-SUFFIXES = (".jsonl", ".ndjson", ".csv")
-"""Of files of results: JSON Lines, and tables."""
+SUFFIXES = (".jsonl", ".ndjson")
+"""Of files of results."""
 
 
 class Results(Protocol):
@@ -39,12 +39,10 @@ class Results(Protocol):
 
 
 class ResultsFile(Journal):
-    """A file of results in JSON Lines; `results_table` has tables.
+    """A file of results in JSON Lines.
 
     Attributes:
         reasons: why questions failed, by key.
-        asked: keys of the run's questions in their order, in which a table has its rows once it is
-            closed; empty leaves it as it is.
     """
 
     what = "a line of results of dycoke batch"
@@ -53,8 +51,6 @@ class ResultsFile(Journal):
 
     def __init__(self, path: Path) -> None:
         self.reasons: dict[str, str] = {}
-        self.asked: Sequence[str] = ()
-        self._respelled: bytes | None = None
         self._dtypes: set[tuple[str, str]] = set()
         self._states: dict[str, str] = {}
         self._warned: set[str] = set()
@@ -62,11 +58,6 @@ class ResultsFile(Journal):
         # the run appends, nothing that is written is touched.
         self._replaced = False
         super().__init__(path)
-
-    @property
-    def respelled(self) -> bool:
-        """Whether another program saved the file; `open` writes it as it was before."""
-        return self._respelled is not None
 
     @property
     def questions(self) -> int:
@@ -89,56 +80,36 @@ class ResultsFile(Journal):
 
     def add(self, outcome: Outcome) -> None:
         """Write a line; when this returns, a crash of the process can't take it back."""
-        self.write(self.encode(outcome.line))
+        self.write((to_json(outcome.line) + "\n").encode("ascii"))
         self._note(outcome.line)
 
     def take(self, line: bytes) -> None:
         """Take in a line that is in the file."""
-        if (found := self.decode(line)) is not None:
-            self._note(found)
-
-    def encode(self, line: dict[str, Any]) -> bytes:
-        """The line of the file for a result."""
-        return (to_json(line) + "\n").encode("ascii")
-
-    def decode(self, line: bytes) -> dict[str, Any] | None:
-        """What is needed of a line: `key`, of a failure `video` and `error`; None for a header.
-
-        Of an answer `model`, where the line has it.
-        """
-        content = json.loads(line)
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = json.loads(line)
+        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
             raise ValueError("no answer")
-        if not isinstance(content.get("key"), str):
+        if not isinstance(found.get("key"), str):
             raise ValueError("an answer of another command")
-        return content
+        self._note(found)
 
     def close(self) -> None:
         """Close the file, and drop the lines that later ones replace."""
         super().close()  # first, because Windows can't replace an open file
+        if not self._replaced:
+            return
         try:
-            self._tidy()
+            last: dict[str, bytes] = {}
+            with self.path.open("rb") as file:
+                for line in file:  # not `splitlines`, which also splits at carriage returns
+                    key = json.loads(line)["key"]
+                    last.pop(key, None)
+                    last[key] = line
+            replace_content(self.path, b"".join(last.values()))
         except OSError as error:
             raise OutputError(
                 f"{self.path} has all answers, but can't be put in order ({error.strerror}); free "
                 "some space and run the same command again"
             ) from error
-
-    def _tidy(self) -> None:
-        """Replace the file by one with the last line of each key, if a key has several."""
-        if self._replaced:
-            replace_content(self.path, b"".join(self._last_lines().values()))
-
-    def _last_lines(self) -> dict[str | None, bytes]:
-        """The last line of each key, in their order; that of a header, if there is one, as None."""
-        last: dict[str | None, bytes] = {}
-        with self.path.open("rb") as file:
-            for line in file:  # not `splitlines`, which also splits at carriage returns
-                found = self.decode(line)
-                key = None if found is None else found["key"]
-                last.pop(key, None)
-                last[key] = line
-        return last
 
     def _note(self, line: dict[str, Any]) -> None:
         key = line["key"]
@@ -162,9 +133,7 @@ def check_place(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
     check_suffix(path, suffixes, "--out")
 
 
-def open_results(
-    path: Path, kind: type[ResultsFile] = ResultsFile
-) -> AbstractContextManager[ResultsFile]:
+def open_results(path: Path) -> AbstractContextManager[ResultsFile]:
     """Lock a results file and open it for appending; creates it if necessary."""
     check_place(path)
-    return open_journal(kind, path)
+    return open_journal(ResultsFile, path)

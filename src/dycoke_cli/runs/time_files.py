@@ -6,26 +6,22 @@ Times of answers count from a video's first frame. Players count from the start 
 
 from __future__ import annotations
 
-import hashlib
 import html
-import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.runs.results_table import Field, header, row
-from dycoke_cli.storage.cache_folder import kept, make_folder
+from dycoke_cli.runs.made_files import check_replaceable, is_unchanged, write_made
+from dycoke_cli.runs.tables import Field, csv_of
 from dycoke_cli.storage.output_file import (
     beside,
     check_folder_name,
     check_output_file,
     check_writable,
-    replace_content,
     short_name,
     unwritable,
 )
@@ -65,16 +61,6 @@ def timed_fields(line: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: line[key] for key in _KEYS if line.get(key) is not None}
     found["options"] = [*(line.get("probabilities") or ())]
     return found
-
-
-def timed_lines(journal: Path, keys: Collection[str]) -> list[dict[str, Any]]:
-    """What the results of a batch say about some questions, in the order of their keys."""
-    found: dict[str, dict[str, Any]] = {}
-    with journal.open("rb") as file:
-        for line in map(json.loads, file):
-            if line["key"] in keys:  # of two lines the later one counts
-                found[line["key"]] = timed_fields(line)
-    return [found[key] for key in keys if key in found]
 
 
 def markers_of(lines: Iterable[Mapping[str, Any]]) -> list[Marker]:
@@ -201,7 +187,7 @@ def edl(videos: Sequence[MarkedVideo]) -> str:
 
 def markers_csv(videos: Sequence[MarkedVideo]) -> str:
     """A table: seconds from the first frame, and time codes where the file can be opened."""
-    lines = [header(_COLUMNS)]
+    lines = []
     for video in videos:
         for marker in video.markers:
             line: dict[str, Any] = {"video": video.name, "question": marker.question}
@@ -213,8 +199,8 @@ def markers_csv(videos: Sequence[MarkedVideo]) -> str:
                     "start": count.text(first + count.frame_at(marker.start_s)),
                     "end": count.text(first + count.frame_at(marker.end_s)),
                 }
-            lines.append(row(line, _COLUMNS, one_line=True))
-    return "".join(lines)
+            lines.append(line)
+    return csv_of(_COLUMNS, lines).decode()
 
 
 def ffmeta(videos: Sequence[MarkedVideo]) -> str:
@@ -360,12 +346,7 @@ class TimeFiles:
                 check_writable(path.parent, "--out-dir FOLDER writes elsewhere")
             else:
                 check_output_file(path, self.flag, "name a file", folder=OutputError)
-            if path.exists() and not (resumes and _is_unchanged(path)):
-                changed = resumes and _hashes(path).exists()
-                why = "was changed since it was written" if changed else "exists"
-                raise OutputError(
-                    f"{short_name(path)} {why}, and stays as it is; name another file, or delete it"
-                )
+            check_replaceable(path, resumes=resumes)
         if self.suffix == ".edl" and not self.per_video and len(videos) > 1:
             marked = []
             for video in videos:
@@ -385,13 +366,13 @@ class TimeFiles:
         """Write what was found; a file without a marker isn't written, or is removed.
 
         Args:
-            lines: of `timed_fields`, about these videos. The others: as of `check`.
+            lines: answers' JSON objects, about these videos. The others: as of `check`.
 
         Returns:
             How many there are, as a sentence.
         """
         by_name: dict[str, list[Mapping[str, Any]]] = {}
-        for line in lines:
+        for line in map(timed_fields, lines):
             by_name.setdefault(str(line.get("video", "")), []).append(line)
         found: dict[Path, list[MarkedVideo]] = {}
         total = 0
@@ -405,10 +386,8 @@ class TimeFiles:
         for path in found:
             try:
                 if path in texts:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    _note_written(path, texts[path].encode())
-                    replace_content(path, texts[path].encode())
-                elif _is_unchanged(path):
+                    write_made(path, texts[path].encode())
+                elif is_unchanged(path):
                     path.unlink()
             except OSError as error:
                 raise OutputError(unwritable(path, error, self.flag)) from error
@@ -459,28 +438,3 @@ def _cue(text: str) -> str:
     """Text of a subtitle, which an empty line or an arrow would end."""
     lines = [line.strip() for line in shown(text).replace("-->", "→").splitlines()]
     return "\n".join(filter(None, lines))
-
-
-# Hashes of the files that were written, in the cache folder: what was changed since isn't replaced.
-
-
-def _hashes(path: Path) -> Path:
-    return kept("times") / hashlib.sha256(bytes(path.absolute())).hexdigest()[:32]
-
-
-def _note_written(path: Path, content: bytes) -> None:
-    # Where the folder can't be written, the file counts as changed later, and is kept.
-    with suppress(OSError):
-        make_folder(_hashes(path).parent)
-        earlier = _hashes(path).read_bytes() if _hashes(path).exists() else b""
-        # The last one counts until the file is replaced.
-        hashes = [*earlier.split()[-1:], hashlib.sha256(content).hexdigest().encode()]
-        replace_content(_hashes(path), b"\n".join(hashes), 0o600)
-
-
-def _is_unchanged(path: Path) -> bool:
-    try:
-        hashes = _hashes(path).read_text("ascii").split()
-        return hashlib.sha256(path.read_bytes()).hexdigest() in hashes
-    except (OSError, UnicodeDecodeError):
-        return False

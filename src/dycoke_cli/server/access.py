@@ -1,8 +1,4 @@
-"""Access to the server: with a key, or without one from this machine, but from no web page.
-
-The local API is for programs of the same user: it is at the unix socket, whose owner the system
-checks, and nothing else is there.
-"""
+"""Access to the server: with a key, or without one from this machine, but from no web page."""
 
 from __future__ import annotations
 
@@ -16,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.server.local.wire import PREFIX
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import display_name, to_json
 
@@ -66,19 +61,11 @@ class Access:
                 ]
             await send(message)
 
-        local = _is_local(scope)
         try:
-            # The local routes are on the unix socket only, and it has no others: a path decides.
-            if local != scope["path"].startswith(PREFIX):
-                raise Refused(404, "not found", "not_found")
-            if local:
-                check_local(headers)
-                owner = None
-            else:
-                check_framing(headers)
-                # A browser sends no key with the request by which it asks whether it may.
-                needs_key = not is_preflight and scope["path"] not in (HEALTH, PAGE)
-                owner = check(headers, self.keys, self.origins, needs_key)
+            check_framing(headers)
+            # A browser sends no key with the request by which it asks whether it may.
+            needs_key = not is_preflight and scope["path"] not in (HEALTH, PAGE)
+            owner = check(headers, self.keys, self.origins, needs_key)
         except Refused as reason:
             await reply(counted, reason)
             return
@@ -185,24 +172,12 @@ def named(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, bytes]]:
     return [(name.decode("latin-1"), value) for name, value in headers]
 
 
-def check_local(headers: list[tuple[str, bytes]]) -> None:
-    """Check a request at the unix socket."""
-    if any(name == "origin" for name, _ in headers):
-        raise Refused(403, "no web page may ask here", "forbidden")
-
-
 async def reply(send: _Send, reason: Refused) -> None:
     """Send why a request isn't answered."""
     headers = {"content-type": "application/json", **reason.headers}
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": reason.status, "headers": encoded})
     await send({"type": "http.response.body", "body": to_json(reason.document).encode()})
-
-
-def _is_local(scope: _Message) -> bool:
-    """Whether a request came to the unix socket: its address is a path, which has no port."""
-    server = scope.get("server")
-    return server is not None and server[1] is None
 
 
 def _host(value: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -31,30 +31,10 @@ def check_declared(http: Request, most: int) -> None:
         raise too_long(most)
 
 
-async def read_lines(http: Request, most: int) -> AsyncIterator[Any]:
-    """The JSON values of a body that has one a line, as they come; ends with it or its client.
-
-    Args:
-        most: bytes of a line.
-    """
-    rest, more = bytearray(), True
-    while more:
-        message = await http.receive()
-        body = message.get("body", b"")
-        rest += body
-        if b"\n" in body:  # else a long line would be searched again with each piece
-            *lines, rest = rest.split(b"\n")
-            for line in lines:
-                yield parse_json(line)
-        if len(rest) > most:
-            raise too_long(most)
-        more = message.get("more_body", False)
-
-
-def parse_json(body: bytes | bytearray) -> Any:
+def parse_json(body: bytes) -> Any:
     """The JSON value of a body."""
     try:
-        _BOUNDS.check(bytes(body))
+        _BOUNDS.check(body)
         return json.loads(body, object_pairs_hook=_object)
     except BoundsError as error:
         raise Refused(400, f"the body can't be read: {error}") from error
@@ -82,5 +62,5 @@ def json_reply(
 
 
 def too_long(most: int) -> Refused:
-    """The refusal of a body, or of a line, of more than so many bytes."""
+    """The refusal of a body of more than so many bytes."""
     return Refused(413, f"the body is larger than {most / 1024**2:.0f} MiB", "too_large")

@@ -1,8 +1,7 @@
 """Limits on connections: idle and slow ones are closed, so that a new one always gets in.
 
 uvicorn answers 503 to everyone once it has as many connections as it may. Here, the connection that
-has kept the server waiting longest is closed instead. Those at the unix socket aren't counted: they
-are the user's own.
+has kept the server waiting longest is closed instead.
 """
 
 from __future__ import annotations
@@ -59,8 +58,6 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and close the connections that are too many."""
         super().connection_made(transport)
-        if not self.is_remote:
-            return
         self._wait_for_header()
         limits = self._limits
         if len(self.connections) <= min(limits.most, limits.most_per_address):
@@ -68,7 +65,7 @@ class LimitedProtocol(H11Protocol):
         others = [
             each
             for each in self.connections
-            if isinstance(each, LimitedProtocol) and each is not self and each.is_remote
+            if isinstance(each, LimitedProtocol) and each is not self
         ]
         own = [each for each in others if each.address == self.address]
         if len(own) >= limits.most_per_address:
@@ -84,7 +81,7 @@ class LimitedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read what has come, unless it is a body in very many very small chunks."""
         most = self._limits.most_small_chunks
-        if self.is_remote and next(islice(_SMALL_CHUNK.finditer(data), most, None), None):
+        if next(islice(_SMALL_CHUNK.finditer(data), most, None), None):
             self.shut()
             return
         super().data_received(data)
@@ -99,25 +96,18 @@ class LimitedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """The answer is sent: wait for the next request."""
-        if self.is_remote:
-            self._wait_for_header()
+        self._wait_for_header()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
         """The client doesn't take what is sent."""
         super().pause_writing()
-        if self.is_remote:
-            self._write = self.loop.call_later(self._limits.write_s, self.transport.abort)
+        self._write = self.loop.call_later(self._limits.write_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client takes more."""
         super().resume_writing()
         self._forget(self._write)
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether it came over TCP: a unix socket has no port."""
-        return self.server is None or self.server[1] is not None
 
     @property
     def address(self) -> str | None:

@@ -18,13 +18,14 @@ import uvicorn
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.server.access import KEY, LOOPBACK, Access, key_of, named
 from dycoke_cli.server.connections import ConnectionLimits, LimitedProtocol
-from dycoke_cli.server.local.local_routes import add_local_routes
+from dycoke_cli.server.local.local_listener import LocalListener
+from dycoke_cli.server.local.local_server import LocalServer
 from dycoke_cli.server.routes import make_app
 from dycoke_cli.server.service import Service
 from dycoke_cli.server.underway import Underway
 
 _BACKLOG = 128
-_IDLE_LOOK_S = 1.0
+_IDLE_LOOK_S, _POLL_S = 1.0, 0.05
 # At the end: seconds in which answers may be completed, in which all others are refused, and after
 # which the process ends whatever it does.
 _GRACE_S, _REPLY_S, _END_S = 2, 1, 4.8
@@ -72,14 +73,13 @@ class IdlePolicy:
     ends: bool = False  # whether the server ends; otherwise its model is unloaded
 
 
-def make_server(service: Service, address: Address, limits: ConnectionLimits) -> uvicorn.Server:
+def make_server(service: Service, address: Address, limits: ConnectionLimits) -> EndingServer:
     """The server, which doesn't listen yet."""
 
     def stop() -> None:
         server.should_exit = True
 
     app = make_app(service, bool(address.keys))
-    add_local_routes(app, service, stop)
     protocol = partial(
         LimitedProtocol,
         limits=limits,
@@ -105,16 +105,20 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
         timeout_graceful_shutdown=_GRACE_S + _REPLY_S,
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    server = _EndingServer(config, service.underway)
+    server = EndingServer(config, service.underway, LocalServer(service, stop))
     return server
 
 
-class _EndingServer(uvicorn.Server):
-    """uvicorn's server, which ends in a few seconds whatever is under way."""
+class EndingServer(uvicorn.Server):
+    """uvicorn's server, which ends in a few seconds whatever is under way.
 
-    def __init__(self, config: uvicorn.Config, underway: Underway) -> None:
+    Attributes:
+        local: answers the user's commands beside it.
+    """
+
+    def __init__(self, config: uvicorn.Config, underway: Underway, local: LocalServer) -> None:
         super().__init__(config)
-        self._underway = underway
+        self._underway, self.local = underway, local
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the end, after a signal."""
@@ -126,12 +130,16 @@ class _EndingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let answers under way be completed, then end them."""
         loop = asyncio.get_running_loop()
+        self.local.shut()
         loop.call_later(_GRACE_S, self._underway.end)
+        loop.call_later(_GRACE_S, self.local.hang_up)
         loop.call_later(_GRACE_S + _REPLY_S / 2, self._hang_up)
         for connection in self._connections():
             if connection.is_receiving:
                 connection.shut()
         await super().shutdown(sockets)
+        while self.local.is_busy:
+            await asyncio.sleep(_POLL_S)
 
     def _hang_up(self) -> None:
         """Close the connections of clients that don't take their replies."""
@@ -144,7 +152,11 @@ class _EndingServer(uvicorn.Server):
 
 
 def run(
-    server: uvicorn.Server, service: Service, sockets: list[socket.socket], idling: IdlePolicy
+    server: EndingServer,
+    service: Service,
+    listening: socket.socket,
+    local: LocalListener,
+    idling: IdlePolicy,
 ) -> None:
     """Answer requests until a signal, `should_exit`, or a long enough time without requests."""
     over = threading.Event()
@@ -153,8 +165,10 @@ def run(
     )
     service.engine.start()
     looking.start()
+    if local.listening is not None:
+        server.local.begin(local.listening)
     try:
-        asyncio.run(server.serve(sockets))
+        asyncio.run(server.serve([listening]))
     finally:
         over.set()
         service.engine.close()

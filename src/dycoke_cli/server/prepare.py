@@ -74,7 +74,7 @@ def prepare(
         _footage(part, file, request, (owner, digest), allowance.pixels)
         for (part, file), digest in zip(pairs, digests, strict=True)
     )
-    # Of another method than the server's, neither its tuning nor its guard is.
+    # The cautions are those of the server's method.
     if request.method != defaults.method:
         defaults = defaults.with_method(request.method)
     asked = replace(

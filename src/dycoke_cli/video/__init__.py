@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip, FramePlan
-    from dycoke_cli.video.decode import open_clip, plan, read
-    from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.decoder import Decoder, read
     from dycoke_cli.video.file_names import STDIN, STDIN_NAME
     from dycoke_cli.video.info import StreamInfo, VideoInfo
     from dycoke_cli.video.sampling import Sampling, parse_time
@@ -29,17 +28,14 @@ __all__ = [
     "Subtitles",
     "VideoInfo",
     "find_source",
-    "open_clip",
     "parse_time",
-    "plan",
     "read",
     "read_subtitles",
 ]
 
 _HOMES = {
     "clip": ("Clip", "FramePlan"),
-    "decode": ("open_clip", "plan", "read"),
-    "decoder": ("Decoder",),
+    "decoder": ("Decoder", "read"),
     "file_names": ("STDIN", "STDIN_NAME"),
     "info": ("StreamInfo", "VideoInfo"),
     "sampling": ("Sampling", "parse_time"),

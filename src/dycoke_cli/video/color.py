@@ -17,7 +17,7 @@ import numpy as np
 from av.sidedata.sidedata import SideData
 
 from dycoke_cli.video.limits import size_within
-from dycoke_cli.video.track_headers import Crop, TileGrid, TrackHeader
+from dycoke_cli.video.track_headers import Crop, TrackHeader
 
 # Blending of transparent frames over white, as browsers and most image viewers show them.
 #
@@ -201,16 +201,6 @@ class Orientation:
         return cls._nearest(a, b, -b, a)
 
     @classmethod
-    def of_grid(cls, grid: TileGrid) -> Orientation:
-        """Orientation of a picture of tiles: quarter turns, then mirrored."""
-        turned = cls.from_rotation(90 * grid.turns)
-        return replace(
-            turned,
-            flip_x=turned.flip_x ^ (grid.mirror == 1),
-            flip_y=turned.flip_y ^ (grid.mirror == 0),
-        )
-
-    @classmethod
     def _nearest(cls, a: int, b: int, c: int, d: int) -> Orientation:
         # b and c exchange the axes, a and d keep them; the larger pair wins.
         if abs(b) + abs(c) > abs(a) + abs(d):
@@ -293,8 +283,7 @@ def geometry_of(frame: av.VideoFrame, stream: av.VideoStream, header: TrackHeade
     # The shorter side is stretched, because shrinking the longer one would discard pixels.
     width = round(width * aspect) if aspect > 1 else width
     height = round(height / aspect) if aspect < 1 else height
-    turned = _orientation(frame) if header.grid is None else Orientation.of_grid(header.grid)
-    return Geometry(width, height, size, float(aspect), turned, crop)
+    return Geometry(width, height, size, float(aspect), _orientation(frame), crop)
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:

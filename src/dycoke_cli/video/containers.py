@@ -24,6 +24,7 @@ _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # Codecs of cover art.
 _STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 _AVIF = ("avif", "avis")
+_HEIC = ("heic", "heix", "mif1")
 # What FFmpeg chooses audio by, before the bit rate.
 _CHOSEN_BY = Disposition.default | Disposition.hearing_impaired | Disposition.visual_impaired
 # FFmpeg's names of formats of images.
@@ -143,18 +144,18 @@ def choose_stream(
     container: av.container.InputContainer,
     index: int | None,
     name: str,
-    headers: Iterable[TrackHeader] = (),
 ) -> av.VideoStream:
-    """Choose the video stream to read: the one with this index, or `best_stream`.
-
-    If the file is about one of several pictures, that picture is the best.
-    """
+    """Choose the video stream to read: the one with this index, or `best_stream`."""
     best = best_stream(container)
     if best is None:
         raise VideoError(f"{name} has no video in it{_what_else(container)}: name a video file")
+    if container.metadata.get("major_brand") in _HEIC and len(_as_large(container, best)) > 1:
+        raise VideoError(
+            f"{name} is a photo that is stored in tiles, which FFmpeg doesn't join: convert it to "
+            "JPEG or PNG first"
+        )
     if index is None:
-        picture = next((one.id for one in headers if one.is_picture), None)
-        return next((one for one in video_streams(container) if one.id == picture), best)
+        return best
     for stream in video_streams(container):
         if stream.index == index:
             return stream
@@ -194,13 +195,13 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream | None
 
 
 def other_streams(
-    container: av.container.InputContainer, read: av.VideoStream, header: TrackHeader
+    container: av.container.InputContainer, read: av.VideoStream
 ) -> list[av.VideoStream]:
     """Video streams that a user could have meant instead of the one that is read."""
-    if most_pictures(container) is not None or header.is_picture:
-        return []  # one image in several sizes or tiles, or its transparency
-    if container.metadata.get("major_brand") in _AVIF:
-        return []
+    if most_pictures(container) is not None:
+        return []  # one image in several sizes
+    if container.metadata.get("major_brand") in (*_AVIF, *_HEIC):
+        return []  # its transparency, or its thumbnail
     moving = video_streams(container)
     return [one for one in moving if one.index != read.index and _moves_like(one, read)]
 
@@ -239,6 +240,12 @@ def _moves_like(stream: av.VideoStream, other: av.VideoStream) -> bool:
         return False
     codec, others = (one.codec_context and one.codec_context.name for one in (stream, other))
     return codec is not None and (codec == others or codec not in _STILL_CODECS)
+
+
+def _as_large(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> list[av.VideoStream]:
+    return [one for one in video_streams(container) if _pixels(one) == _pixels(stream)]
 
 
 def _pixels(stream: av.VideoStream) -> int:

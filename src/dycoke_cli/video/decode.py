@@ -1,39 +1,31 @@
 """Decoding of planned frames: the nearest to each wanted time, decoding as few others as possible.
 
-Decoding runs forward. Before a wide gap it seeks to the last keyframe before the next wanted time.
-If that keyframe lies before the current position (the GOP is longer than the gap), gaps of that
-width are decoded through from then on. So the work is about one pass over the video at most, and
-much less if wanted times are far apart.
+Decoding runs forward. Before a wide gap it seeks to the last keyframe before the next wanted time,
+if the index has one behind the current position. So the work is one pass over the video at most,
+and much less if wanted times are far apart.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
 
-from dycoke_cli.errors import UsageError, VideoError, check_kind
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.audio import read_audio
-from dycoke_cli.video.clip import Audio, Clip, FramePlan
+from dycoke_cli.video.clip import Audio
 from dycoke_cli.video.color import shrunk, to_rgb
-from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.open_file import open_file
-from dycoke_cli.video.pictures import PictureReader, pictures_of
 from dycoke_cli.video.planning import plan_of
-from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling, Seconds, Window
-from dycoke_cli.video.source import Picture, VideoSource, video_in
+from dycoke_cli.video.source import Picture, VideoSource
 from dycoke_cli.video.subtitles import (
     Subtitles,
     SubtitleSource,
-    open_subtitles,
     parse_subtitles,
     read_stream,
     text_stream,
@@ -50,7 +42,7 @@ _ROUNDING_S = Fraction(1, 1000)
 
 
 class Reader:
-    """Reader of an open video's planned frames. Made by `open_clip`.
+    """Reader of an open video's planned frames. Made in the process that decodes.
 
     Args:
         subtitles: to read with them; None for none.
@@ -127,94 +119,6 @@ class Reader:
             raise UsageError(f"{source.name} has no audio in that part of it; leave out --audio")
         return None if samples is None else Audio(samples, rate)
 
-    def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
-        """Read the frames, once. Arguments and errors are those of `read`."""
-        plan = self.plan
-        count = len(plan.times_s)
-        size = (plan.info.width, plan.info.height)
-        Limits().check_memory(self._source.name, size, plan.memory_bytes, count)
-        frames = np.empty((count, plan.height, plan.width, 3), np.uint8)
-        times: list[float] = []
-        for time, frame in self.frames():
-            frames[len(times)] = frame
-            times.append(time)
-            if on_progress is not None:
-                on_progress(len(times), count)
-        part = self._sampling.part_s(plan.info.duration_s)
-        return Clip(frames[: len(times)], tuple(times), plan.info, *self.rest(), self.audio(), part)
-
-
-@contextmanager
-def open_clip(
-    path: str | os.PathLike[str] | tuple[str, ...] | Rendered,
-    sampling: Sampling = _SAMPLING,
-    *,
-    shown_as: str | None = None,
-    subtitles: SubtitleSource | None = None,
-) -> Iterator[Reader | PictureReader]:
-    """Open a video and plan its frames; most errors are raised here.
-
-    Arguments and errors are those of `read`.
-    """
-    found = path if isinstance(path, (tuple, Rendered)) else os.fspath(path)
-    pictures = pictures_of(found, shown_as)
-    if pictures is not None:
-        one = path.read_one if isinstance(path, Rendered) else read
-        yield PictureReader(pictures, sampling, one, subtitles=subtitles)
-        return
-    assert not isinstance(path, (tuple, Rendered)), "pictures"
-    name = shown_as or display_name(path)
-    with ExitStack() as stack:
-        files = [stack.enter_context(open_file(path, name))]
-        if subtitles is not None and subtitles.path is not None:
-            files.append(stack.enter_context(open_subtitles(subtitles.path)))
-        source = stack.enter_context(video_in(files[0], sampling.stream, name, sampling.input_fps))
-        Limits().check_memory(name, source.stored_size, source.decoding_bytes)
-        yield Reader(source, sampling, subtitles, *files[1:])
-
-
-def plan(
-    path: str | os.PathLike[str] | tuple[str, ...] | Rendered,
-    sampling: Sampling = _SAMPLING,
-    *,
-    shown_as: str | None = None,
-) -> FramePlan:
-    """Plan what `read` would read, without reading it. Arguments and errors are those of `read`."""
-    with open_clip(path, sampling, shown_as=shown_as) as reader:
-        return reader.plan
-
-
-def read(
-    path: str | os.PathLike[str] | tuple[str, ...] | Rendered,
-    sampling: Sampling = _SAMPLING,
-    *,
-    shown_as: str | None = None,
-    subtitles: SubtitleSource | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Clip:
-    """Read frames of a video, in this process.
-
-    Commands use a sandboxed process instead (`decoder.Decoder`), because files are untrusted.
-
-    Args:
-        path: of a file, or of a folder of images; or paths of images, which are the frames; or a
-            rendered video.
-        sampling: frames to read.
-        shown_as: name for errors and warnings; None for the escaped path.
-        subtitles: to read with the frames, as found by `find_source`; None for none.
-        on_progress: called after each frame with the number of frames read and planned (fewer may
-            be read).
-
-    Raises:
-        VideoError: the file doesn't exist, isn't a video, or is too large.
-        UsageError: the sampling doesn't fit the video (start beyond its end, no such stream), or
-            the subtitles can't be read.
-        OutOfMemoryError: there isn't enough memory for the frames.
-    """
-    check_kind(sampling, Sampling, "sampling is an object such as Sampling(frames=8)")
-    with open_clip(path, sampling, shown_as=shown_as, subtitles=subtitles) as reader:
-        return reader.read(on_progress)
-
 
 def nearest_frames(seeker: Seeker, wanted: Sequence[Seconds], part: Window) -> Iterator[Picture]:
     """Yield the frame nearest to each wanted time; of two equally near ones the earlier.
@@ -247,8 +151,7 @@ class Seeker:
 
     Example with keyframes every 2 s: after wanted time 0 s comes 5 s. The gap is wide, so it seeks
     to the keyframe at 4 s and decodes to 5 s. For wanted times 0, 1, 2, … s a seek to 1 s would
-    land on the keyframe at 0 s, where decoding has already been; from then on gaps of 1 s are
-    decoded through.
+    land on the keyframe at 0 s, where decoding has already been, so it decodes on.
 
     Attributes:
         ended: whether the last frame has been decoded.
@@ -260,7 +163,6 @@ class Seeker:
         self._before: Picture | None = None
         self._after: Picture | None = None
         self.ended = False
-        self._decode_through_s = _SHORT_GAP_S
         self._skips = True
         self._run_up = max(_RUN_UP_S, _RUN_UP_FRAMES * source.interval)
 
@@ -294,16 +196,9 @@ class Seeker:
     def _seek(self, time_s: float) -> float | None:
         """Seek if the gap is wide enough; returns the keyframe's time, or None without a seek."""
         position = float(self._after.time_s) if self._after else 0.0
-        if self.ended or not self._source.seekable or time_s - position <= self._decode_through_s:
+        if self.ended or not self._source.seekable or time_s - position <= _SHORT_GAP_S:
             return None
-        if not self._source.leads_on(time_s, position):
-            return None
-        keyframe = self._jump(time_s)
-        # The seek went backwards, so frames up to `position` are decoded a second time. Gaps up to
-        # this width aren't sought again.
-        if keyframe is not None and keyframe <= position:
-            self._decode_through_s = max(self._decode_through_s, time_s - keyframe)
-        return keyframe
+        return self._jump(time_s) if self._source.leads_on(time_s, position) else None
 
     def _jump(self, time_s: float) -> float | None:
         """Decode from the keyframe before a time; returns its time, or None from the beginning."""

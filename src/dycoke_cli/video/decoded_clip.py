@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from dycoke_cli.answer.json_schema import Count, MismatchError, from_dict
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError, error_of
 from dycoke_cli.processes.isolated import Isolated, LateError, NonsenseError
-from dycoke_cli.processes.pipe_worker import GoneError
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits

@@ -18,10 +18,10 @@ from dataclasses import replace
 from typing import Any, Self
 
 from dycoke_cli.answer.json_schema import from_dict
-from dycoke_cli.errors import DycokeError, VideoError
+from dycoke_cli.errors import DycokeError, VideoError, check_kind
 from dycoke_cli.processes.isolated import Isolated
-from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import Mechanism
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoded_clip import (
@@ -43,6 +43,7 @@ from dycoke_cli.video.subtitles import SubtitleSource, open_subtitles
 
 PROCESS = "dycoke_cli.video.decoder_process:serve"
 PREPARE = "dycoke_cli.video.decoder_process:prepare"
+_SAMPLING = Sampling()
 
 
 def sandbox() -> tuple[Mechanism, ...]:
@@ -242,3 +243,37 @@ class Decoder:
         """
         with self.open(video, sampling, fitted=fit is not None, **more) as opened:
             return opened.read(fit=fit)
+
+
+def read(
+    path: str | os.PathLike[str] | tuple[str, ...] | Rendered,
+    sampling: Sampling = _SAMPLING,
+    *,
+    shown_as: str | None = None,
+    subtitles: SubtitleSource | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Clip:
+    """Read frames of a video, in a sandboxed process.
+
+    Args:
+        path: of a file, or of a folder of images; or paths of images, which are the frames; or a
+            rendered video.
+        sampling: frames to read.
+        shown_as: name for errors and warnings; None for the escaped path.
+        subtitles: to read with the frames, as found by `find_source`; None for none.
+        on_progress: called after each frame with the number of frames read and planned (fewer may
+            be read).
+
+    Raises:
+        VideoError: the file doesn't exist, isn't a video, or is too large.
+        UsageError: the sampling doesn't fit the video (start beyond its end, no such stream), or
+            the subtitles can't be read.
+        OutOfMemoryError: there isn't enough memory for the frames.
+    """
+    check_kind(sampling, Sampling, "sampling is an object such as Sampling(frames=8)")
+    video = path if isinstance(path, (tuple, Rendered)) else os.fspath(path)
+    with (
+        Decoder() as decoder,
+        decoder.open(video, sampling, shown_as=shown_as, subtitles=subtitles) as opened,
+    ):
+        return opened.read(on_progress)

@@ -1,18 +1,14 @@
 """Metadata of a video and the frames to read, from packets: only the first frame is decoded.
 
-The duration is measured, because containers may declare a wrong one or none, and truncated files
-declare their original one. For that, packets near the declared end are read, or all of them if
-seeking there fails. Files without an index are read in full (`source.py`).
+The duration and the frames that there are follow from an index of all packets (`frame_index`),
+because containers may declare a wrong number or none, and truncated files their original one.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 import av
@@ -22,30 +18,14 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.containers import best_audio, other_streams, video_streams
-from dycoke_cli.video.gaps import planned_times
+from dycoke_cli.video.frame_index import FrameIndex
+from dycoke_cli.video.gaps import FrameTimes, planned_times
 from dycoke_cli.video.info import AudioInfo, StreamInfo, VideoInfo
 from dycoke_cli.video.limits import check_size, picture_size
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling, Seconds, Window, window
-from dycoke_cli.video.source import VideoSource, index_of, open_video
+from dycoke_cli.video.source import VideoSource
 
 # Reading of video metadata, from the container and the first decoded frame.
-
-
-# Index entries that are compared to detect a variable rate; a day-long video has millions.
-_INDEX_ENTRIES = 1000
-
-
-def probe(
-    path: str | os.PathLike[str], stream: int | None = None, *, shown_as: str | None = None
-) -> VideoInfo:
-    """Read the metadata of a video; decodes only its first frame.
-
-    Args:
-        stream: index of the video stream in its container; None for the best.
-        shown_as: name for errors; None for the escaped path.
-    """
-    with open_video(path, stream, shown_as) as source:
-        return describe(source)[0]
 
 
 def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
@@ -61,9 +41,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
     width, height = geometry.shown_size
     check_size(source.name, width, height)
     streams = source.container.streams
-    # Of a picture in tiles, each is a stream.
-    tiled = source.header.grid is not None
-    videos = [stream] if tiled else video_streams(source.container)
+    videos = video_streams(source.container)
     info = VideoInfo(
         path=source.name,
         container=source.container.format.name,
@@ -75,7 +53,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         mirrored=geometry.orientation.mirrored,
         pixel_aspect=geometry.pixel_aspect,
         fps=None if source.rate.declared is None else float(source.rate.declared),
-        variable_rate=_varies(stream),
+        variable_rate=None,
         frame_count=stream.frames or None,
         duration_s=_declared_duration(source),
         start_s=float(source.origin),
@@ -92,17 +70,6 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         subtitle_streams=len(streams.subtitles),
     )
     return info, geometry.within(limits.MAX_KEPT_PIXELS)
-
-
-def _varies(stream: av.VideoStream) -> bool | None:
-    # Only an index with all frames is evidence; WebM's has keyframes only.
-    index = getattr(stream, "index_entries", None)
-    if index is None or len(index) < 3 or len(index) != stream.frames:
-        return None
-    times = [entry.timestamp for entry in index[:_INDEX_ENTRIES]]
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    # Rounding to ticks changes a gap by up to two, and a constant-rate camera has some jitter.
-    return max(gaps) - min(gaps) > max(2, 0.05 * sum(gaps) / len(gaps))
 
 
 def _lead_s(source: VideoSource) -> float:
@@ -158,28 +125,6 @@ _DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Duration:
-    """Measured end of a video, in seconds from its first frame."""
-
-    last_s: Fraction  # time of the last frame
-    end_s: Fraction  # time at which the last frame ends
-    frames: int | None  # number of frames; None if not all packets were read
-    # end that the container declares, if the file is truncated well before it; otherwise None
-    declared_end_s: Fraction | None
-    is_partial: bool = False  # whether the file goes on after its last readable packet
-
-
-@dataclass(frozen=True)
-class _Extent:
-    """Number of frames among some packets, and the last times of the video and of any stream."""
-
-    frames: int
-    last: Fraction
-    end: Fraction
-    end_of_any: Fraction
-
-
-@dataclass(frozen=True)
 class Planned:
     """Plan of an open video, with what is needed to read its frames."""
 
@@ -198,28 +143,31 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     # is known.
     decoding_bytes = source.decoding_bytes
     width, height = geometry.shown_size
-    duration = measure_duration(source)
-    part = window(sampling, duration.last_s, duration.end_s, source.interval)
+    index = FrameIndex.of(source)
+    source.use(index)
+    last_s, end_s = index.last_s - source.packet_origin, index.end_s - source.packet_origin
+    part = window(sampling, last_s, end_s, source.interval)
     most = MAX_WANTED if fitted else limits.MAX_CLIP_BYTES // (3 * width * height)
-    times, said = planned_times(source, sampling, part, most)
+    there = FrameTimes(*index.times(source.packet_origin))
+    times, said = planned_times(there.within(part), sampling, part, most, source.name)
     if not fitted:
         limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
     warnings = [*said, *_other_streams(source, sampling)]
-    if duration.frames != 1 and (of_rate := source.rate.warning(source.name)) is not None:
+    if index.frames != 1 and (of_rate := source.rate.warning(source.name)) is not None:
         warnings.append(of_rate)
     if source.header.is_hidden:
         warnings.append(
             f"{source.name} has an edit list that can't be followed (its duration is 0, its time "
             "is negative, or it shows nothing): it was read without the list"
         )
-    if duration.declared_end_s is not None:
-        ends = f"{float(duration.end_s):.1f} s of {float(duration.declared_end_s):.1f} s"
+    if (declared_s := _declared_end_if_cut(source, index)) is not None:
+        ends = f"{float(end_s):.1f} s of {float(declared_s):.1f} s"
         warnings.append(
             f"{source.name} ends at {ends}: it is cut off, and only what is there was used"
         )
-    if duration.is_partial:
+    if _goes_on(source, index):
         warnings.append(
-            f"{source.name} has more after its first {float(duration.end_s):.1f} s, which FFmpeg "
+            f"{source.name} has more after its first {float(end_s):.1f} s, which FFmpeg "
             "can't read from there: it seems to be joined from several files, and only the first "
             "was used; name each of them, or join them with ffmpeg -f concat"
         )
@@ -235,8 +183,9 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
         )
     info = replace(
         info,
-        duration_s=float(duration.end_s),
-        frame_count=duration.frames or info.frame_count,
+        duration_s=float(end_s),
+        frame_count=index.frames,
+        variable_rate=index.has_uneven_frames,
         start_s=float(source.origin),
     )
     memory_bytes = len(times) * width * height * 3 + decoding_bytes
@@ -245,7 +194,7 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
 
 
 def _other_streams(source: VideoSource, sampling: Sampling) -> list[str]:
-    others = other_streams(source.container, source.stream, source.header)
+    others = other_streams(source.container, source.stream)
     if sampling.stream is not None or not others:
         return []
     indices = " or ".join(str(one.index) for one in others)
@@ -255,56 +204,24 @@ def _other_streams(source: VideoSource, sampling: Sampling) -> list[str]:
     ]
 
 
-def measure_duration(source: VideoSource) -> Duration:
-    """Measure the duration of an open, described video; afterwards `rewind` the source.
-
-    A file without an index of its own gets one, and the source uses its clock from then on.
-    """
-    if source.needs_index:
-        return _indexed(source)
-    declared = _declared_end(source)
-    extent, counted = None, False
-    if declared is not None and source.seekable and source.seek(float(declared)) is not None:
-        extent = _extent(source, source.demux(*source.container.streams))
-    # A truncated file has no packets near its declared end. A subtitle that is displayed until then
-    # has its packet well before.
-    is_short = extent is None or extent.frames == 0
-    if extent is not None and declared is not None and _may_end_with_line(source):
-        is_short |= declared - extent.end_of_any > _TOLERANCE_S
-    if extent is None or is_short:
-        source.rewind()
-        extent, counted = _extent(source, source.demux(*source.container.streams)), True
-    return Duration(
-        last_s=extent.last,
-        end_s=extent.end,
-        frames=extent.frames if counted else None,
-        declared_end_s=_truncated(source, declared, extent.end_of_any),
-        is_partial=source.layout.hidden_films > 0,
-    )
-
-
-def _indexed(source: VideoSource) -> Duration:
-    index = index_of(source)
-    source.use(index)
+def _declared_end_if_cut(source: VideoSource, index: FrameIndex) -> Fraction | None:
+    """The declared end of a file that ends well before it; else None."""
     # Where time stamps begin again, the declared duration is that of one part, or includes a jump.
     declared = None if index.clock.restarts else _declared_end(source)
-    unread = source.layout.size - index.last_byte
-    return Duration(
-        last_s=index.last_s - source.origin,
-        end_s=index.end_s - source.origin,
-        frames=index.frames,
-        declared_end_s=_truncated(source, declared, index.end_of_any_s - source.origin),
-        is_partial=source.container.format.name in _PACKETS_TO_THE_END
-        and unread > max(_PADDING * source.layout.size, _PADDING_BYTES),
-    )
-
-
-def _truncated(source: VideoSource, declared: Fraction | None, end: Fraction) -> Fraction | None:
-    """The declared end of a file that is truncated well before it; otherwise None."""
     # Compared with the end of any stream: audio may be longer than the video of an intact file.
+    end = max(index.end_of_any_s, index.end_of_lines_s if _may_end_with_line(source) else 0)
+    end -= source.packet_origin
     if declared is None or declared - end <= max(_TOLERANCE_S, 2 * source.interval):
         return None
     return declared
+
+
+def _goes_on(source: VideoSource, index: FrameIndex) -> bool:
+    """Whether a file has more behind its last readable packet."""
+    unread = source.layout.size - index.last_byte
+    reaches = source.container.format.name in _PACKETS_TO_THE_END and not source.layout.is_single
+    unused = reaches and unread > max(_PADDING * source.layout.size, _PADDING_BYTES)
+    return unused or source.layout.hidden_films > 0
 
 
 def _declared_end(source: VideoSource) -> Fraction | None:
@@ -317,7 +234,7 @@ def _declared_end(source: VideoSource) -> Fraction | None:
     if container.streams.subtitles and not _may_end_with_line(source):
         ends = [_end_of(stream) for stream in _timed_streams(source)]
         end = min(end, max(one for one in ends if one is not None))
-    return end - source.origin
+    return end - source.packet_origin
 
 
 def _may_end_with_line(source: VideoSource) -> bool:
@@ -343,28 +260,3 @@ def _end_of(stream: av.stream.Stream) -> Fraction | None:
         return None
     hours, minutes, seconds = match.groups()
     return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
-
-
-def _extent(source: VideoSource, packets: Iterable[av.Packet]) -> _Extent:
-    frames, last, end, end_of_any = 0, Fraction(0), Fraction(0), Fraction(0)
-    previous: Fraction | None = None
-    with_lines = _may_end_with_line(source)
-    for packet in packets:
-        if packet.is_discard:
-            continue
-        time = source.packet_time(packet)
-        length = (packet.duration or 0) * (packet.time_base or Fraction(0))
-        if packet.stream_index == source.stream.index:
-            if time is None:  # raw streams have no time stamps: frames follow at the usual interval
-                time = Fraction(0) if previous is None else previous + source.interval
-            frames, previous = frames + 1, time
-            if source.most_pictures is not None and frames > source.most_pictures:
-                raise VideoError(
-                    f"{source.name} has more than {source.most_pictures:,} pictures: convert it to "
-                    "MP4, in which each of them can be found"
-                )
-            last = max(last, time)
-            end = max(end, time + (length or source.interval))
-        if time is not None and (with_lines or packet.stream.type != "subtitle"):
-            end_of_any = max(end_of_any, time + length)
-    return _Extent(frames, last, end, max(end, end_of_any))

@@ -5,7 +5,6 @@ Damaged packets are counted and skipped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,14 +17,11 @@ import av.logging
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.color import has_alpha
 from dycoke_cli.video.containers import has_separate_alpha, refused_size
-from dycoke_cli.video.open_file import open_file
-from dycoke_cli.video.packet_source import LASTING, Clock, PacketIndex, PacketRun, PacketSource
-from dycoke_cli.video.tiles import assembled
-from dycoke_cli.video.track_headers import TileGrid
+from dycoke_cli.video.frame_index import FrameIndex
+from dycoke_cli.video.packet_source import PacketSource
 
 # Estimate of the memory for decoding a stream, from its headers only.
 
@@ -40,7 +36,6 @@ _DEFAULT_REFERENCES = 2
 _HELD, _HUGE_HELD = 3, 1
 # Factor over the samples of a frame: padding, motion vectors, prediction buffers.
 _OVERHEAD = 1.3
-_TILED = 1
 _UNKNOWN_BITS = 32
 # Frames in RGB: before a wanted time, after it, as an array, and rotated.
 _CONVERTED = 4
@@ -74,31 +69,21 @@ def threads_at_most() -> int:
     return min(_MAX_THREADS, usable_cpus() + 1)
 
 
-def decoding_bytes(
-    context: av.VideoCodecContext, threads: int, grid_pixels: int | None = None
-) -> int:
-    """Bytes for decoding and conversion to RGB.
-
-    Args:
-        grid_pixels: of the picture that the frames are the tiles of, or None.
-    """
+def decoding_bytes(context: av.VideoCodecContext, threads: int) -> int:
+    """Bytes for decoding and conversion to RGB."""
     references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)
-    pixels = grid_pixels or context.width * context.height
+    pixels = context.width * context.height
     held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
-    # A picture of tiles is held once more while it is put together.
-    tiles = 0 if grid_pixels is None else (_TILED + held) * _picture_bytes(context, grid_pixels)
-    pictures = references + threads + (held if grid_pixels is None else 0)
     converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
     if context.format is not None and has_alpha(context.format):
         converted += _BLENDED * pixels
-    return pictures * _picture_bytes(context) + tiles + converted
+    return (references + threads + held) * _picture_bytes(context) + converted
 
 
-def _picture_bytes(context: av.VideoCodecContext, pixels: int | None = None) -> int:
+def _picture_bytes(context: av.VideoCodecContext) -> int:
     # For some codecs the pixel format is known only once a frame is decoded.
     bits = context.format.padded_bits_per_pixel if context.format else 0
-    pixels = pixels or context.width * context.height
-    return int(pixels * (bits or _UNKNOWN_BITS) / 8 * _OVERHEAD)
+    return int(context.width * context.height * (bits or _UNKNOWN_BITS) / 8 * _OVERHEAD)
 
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -116,7 +101,7 @@ class Picture:
 
 
 class VideoSource(PacketSource):
-    """Open video stream, whose packets are decoded. Made by `open_video`; not thread-safe.
+    """Open video stream, whose packets are decoded. Made by `video_in`; not thread-safe.
 
     Attributes:
         damaged: time stamps of the damaged packets and frames so far.
@@ -165,7 +150,7 @@ class VideoSource(PacketSource):
             self._decoder = self._alpha_decoder(context)
         # Decoding times of frames are right only if each packet returns its frame at once, without
         # the delay of frame threads.
-        is_prompt = self._by_decoding_time or not self._delays_frames
+        is_prompt = self.by_decoding_time or not self._delays_frames
         threads = 1 if is_prompt else threads_for(context)
         self._decoder.thread_type = "AUTO" if threads > 1 else "SLICE"
         if threads > 1:
@@ -187,28 +172,14 @@ class VideoSource(PacketSource):
         return decoder
 
     @property
-    def needs_index(self) -> bool:
-        """Whether only reading all packets shows their times: the file has no complete index.
-
-        The first frame must have been decoded.
-        """
-        if self.most_pictures is not None or self._by_decoding_time:
-            return False
-        return self._starts_untimed or not self.layout.is_single
-
-    @property
     def stored_size(self) -> tuple[int, int]:
         """Width and height of a frame, as declared by the container."""
-        if self.header.grid is not None:
-            return self.header.grid.size
         return self.stream.codec_context.width, self.stream.codec_context.height
 
     @property
     def decoding_bytes(self) -> int:
         """Estimated memory for decoding the stream."""
-        grid = self.header.grid
-        pixels = None if grid is None else grid.size[0] * grid.size[1]
-        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context), pixels)
+        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
 
     def rewind(self) -> None:
         """See `PacketSource`."""
@@ -222,7 +193,7 @@ class VideoSource(PacketSource):
         self._last = None
         return super().seek(time_s)
 
-    def use(self, index: PacketIndex) -> None:
+    def use(self, index: FrameIndex) -> None:
         """Seek by this index from now on, and count times by its clock; then `rewind`."""
         self.index = index
         if self._starts_untimed and index.untimed:
@@ -244,20 +215,10 @@ class VideoSource(PacketSource):
 
     def pictures(self) -> Iterator[Picture]:
         """Yield decoded frames from the current position on; damaged packets are skipped."""
-        if self.header.grid is not None:
-            yield from self._of_tiles(self.header.grid)
-            return
         for packet in self._packets:
             self.packets_decoded += 1
             yield from self._decode(packet)
         yield from self._decode(None)
-
-    def _of_tiles(self, grid: TileGrid) -> Iterator[Picture]:
-        frame, missing = assembled(self.container, grid)
-        self.damaged |= {*missing}
-        if frame is not None:
-            self._last = Fraction(0)
-            yield Picture(Fraction(0), frame, grid.size)
 
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
         if packet is not None:
@@ -298,7 +259,7 @@ class VideoSource(PacketSource):
         can't be sought, because the time at the new position would be unknown. None for frames
         between a keyframe that was sought and the first time stamp: they are displayed before it.
         """
-        ticks = frame.dts if self._by_decoding_time else frame.pts
+        ticks = frame.dts if self.by_decoding_time else frame.pts
         if ticks is not None:
             self._last = ticks * self.time_base - self.origin
         elif self._last is not None:
@@ -312,21 +273,6 @@ class VideoSource(PacketSource):
 
 
 @contextmanager
-def open_video(
-    path: str | os.PathLike[str], stream: int | None = None, shown_as: str | None = None
-) -> Iterator[VideoSource]:
-    """Open the video stream of a file; a context manager, which closes it.
-
-    Args:
-        stream: index of the stream in its container; None for the best.
-        shown_as: name for errors; None for the escaped path.
-    """
-    name = shown_as or display_name(path)
-    with open_file(path, name) as file, video_in(file, stream, name) as source:
-        yield source
-
-
-@contextmanager
 def video_in(
     file: BinaryIO,
     stream: int | None,
@@ -334,7 +280,14 @@ def video_in(
     raw_rate: float | None = None,
     most_pixels: int | None = None,
 ) -> Iterator[VideoSource]:
-    """Open the video stream of an open file, which the caller closes; see `open_video`."""
+    """Open the video stream of an open file, which the caller closes.
+
+    Args:
+        stream: index of the stream in its container; None for the best.
+        name: for errors.
+        raw_rate: frames per second of a raw stream, or None.
+        most_pixels: of a frame; None for the usual limit.
+    """
     # FFmpeg's messages on stderr add nothing to our errors and warnings.
     av.logging.set_level(None)
     source = VideoSource(file, stream, name, raw_rate, most_pixels)
@@ -342,62 +295,3 @@ def video_in(
         yield source
     finally:
         source.close()
-
-
-# One pass over the packets of a file that has no index, without decoding them.
-#
-# MPEG-TS, MPEG-PS, Ogg, live Matroska and fragmented MP4 have no index of all their frames. Their
-# declared durations are guesses, and their time stamps may begin again in mid-file.
-
-
-# FFmpeg marks all packets of these as keyframes.
-_WITHOUT_KEYFRAMES = ("h263", "h261")
-
-
-def index_of(source: PacketSource) -> PacketIndex:
-    """Read all packets of an open, described video; afterwards `rewind` the source."""
-    source.rewind()
-    video, base, name = source.stream.index, source.time_base, source.container.format.name
-    clock = Clock(source.container, source.stream, source.interval)
-    index = PacketIndex(clock, base)
-    usual = source.interval / base
-    keyframes: list[tuple[int, int, PacketRun]] = []
-    # Time stamp of the last keyframe, and the number of frames since.
-    anchor: int | None = None
-    since = 0
-    for number, packet in enumerate(source.demux(*source.container.streams)):
-        part = clock.observe(packet, number)
-        if packet.pos is not None:
-            index.last_byte = max(index.last_byte, packet.pos + packet.size)
-        if packet.stream_index != video or (packet.is_discard and part is clock.parts[0]):
-            continue
-        index.frames += 1
-        since += 1
-        ticks = packet.pts
-        # A frame in the middle of a stored packet has no time stamp there. FFmpeg derives one from
-        # the packets before, which it doesn't know after a seek.
-        index.trusts_seeks &= packet.pos is not None
-        # A seek would skip what holds from this packet on.
-        index.trusts_seeks &= not any(packet.has_sidedata(kind) for kind in LASTING)
-        # Matroska's times below 0 are lost. With reordered frames, the first packet with a time may
-        # come before the last one without.
-        if ticks is None and (anchor is None or "matroska" in name):
-            index.untimed += 1
-            continue
-        if ticks is not None and (packet.is_keyframe or anchor is None):
-            anchor, since = ticks, 0
-            if packet.is_keyframe and name not in _WITHOUT_KEYFRAMES:
-                keyframes.append((number, ticks, part))
-        part.add_frame(
-            (anchor or 0) + since * usual if ticks is None else ticks, packet.duration or usual
-        )
-    if anchor is None and index.untimed:  # a raw stream
-        for place in (0, index.untimed - 1):
-            clock.parts[0].add_frame(place * usual, usual)
-        index.untimed = 0
-    clock.set_shifts()
-    # A seek goes by time stamps. It can't find one that exists twice, or none.
-    index.trusts_seeks &= not clock.restarts and not index.untimed
-    for number, ticks, part in keyframes:
-        index.add_keyframe(number, float(ticks * base + part.shift))
-    return index

@@ -280,8 +280,6 @@ def test_several_models_have_to_be_named() -> None:
     [
         (("--server", "http://here/v1", "--no-server"), "--no-server is for a model on this"),
         (("--server", "http://here/v1", "--quantize", "int8"), "--quantize is for a model on this"),
-        (("--server", "http://here/v1", "--guard", "0.1"), "--guard is for a model on this"),
-        (("--server", "http://here/v1", "--method", "auto"), "--method auto is for a model on"),
         (("--as-images",), "--as-images is for a server: add --server URL"),
         ((CLIP, "--server", "http://here/v1"), "--server takes one video"),
     ],

@@ -82,7 +82,7 @@ def test_nothing_is_kept_beside_the_registry() -> None:
         for path in SOURCE.rglob("*.py")
         if re.search(r"\bcache_folder\(\)", path.read_text(encoding="utf-8"))
     }
-    compared = {"server/local/local_routes.py", "server/local/wire.py"}
+    compared = {"server/local/local_server.py", "server/local/wire.py"}
     tried = {"cli/commands/doctor.py"}  # whether it can be written
     assert users == {"storage/cache_folder.py", *compared, *tried}
 

@@ -47,7 +47,6 @@ def test_one_method() -> None:
         "schema": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
     }
     assert parameters["ttm"]["flags"] == ["--ttm", "--no-ttm"]
-    assert parameters["prune_from"]["words"] == {"auto": None}
     assert parameters["prune_layer"]["default"] is None
     assert parameters["prune_layer"]["default_in_words"].startswith("the paper's 3, unless")
     ablations = {row["name"]: row["parameters"] for row in dycoke["ablations"]}
@@ -148,12 +147,3 @@ def test_a_broken_video_is_refused_before_torch_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_value_that_is_a_word_is_no_flag() -> None:
-    (dycoke,) = run_here("methods", "dycoke", "--json").object["methods"]
-    defaults = {p["name"]: p["default_in_words"] for p in dycoke["parameters"]}
-    assert (defaults["dp_cache"], defaults["recall"]) == (
-        "device",
-        "on, unless --dp-cache is discard",
-    )

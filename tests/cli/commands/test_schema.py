@@ -27,7 +27,7 @@ PROMISED = {
     "decode": "steps choices_renewed tokens_evicted tokens_recalled",
     "flops": "prefill decode uncompressed",
     "seconds": "load video_decode vision prefill first_token decode total",
-    "bytes": "weights kv_cache kv_host kv_active read_per_token peak_working peak_total",
+    "bytes": "weights kv_cache kv_active read_per_token peak_working peak_total",
 }
 
 

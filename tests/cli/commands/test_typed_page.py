@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.models.settings import ENVIRONMENT
 from dycoke_cli.video.sampling import parse_time
 from tests.cli.harness import ROOT, run_here
 from tests.cli.test_readme import blocks
@@ -120,22 +119,3 @@ def test_the_ranges_of_the_page() -> None:
     # Rounding depends on the processor, and moves an edge by a 32nd of a window.
     for own, of_page in zip(found.groups(), expected.groups(), strict=True):
         assert parse_time(own) == pytest.approx(parse_time(of_page), abs=0.13)
-
-
-@pytest.mark.extended
-def test_the_guard_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eleven clips are too few for a promise, so all tokens are kept, and it says so."""
-    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "settings" / "settings.json"))
-    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "sample_videos").symlink_to(ROOT / "sample_videos")
-    (tmp_path / "questions.txt").write_text("Is there a blue star?\nIs there a red cross?\n")
-    monkeypatch.chdir(tmp_path)
-    tune, ask = typed("guard")
-    tuned = run_here(*tune)
-    assert tuned.code == 0, tuned.err
-    assert "--guard 0.05 keeps all tokens" in " ".join(tuned.out.split())
-    document = run_here(*ask, "--json").object
-    assert document["choice"] == "yes"
-    [step] = document["guard"]["path"]
-    assert (step["method"]["name"], step["certainty"]) == ("none", None)
-    assert any("more videos are needed" in warning for warning in document["warnings"])

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.bound import with_model_defaults
-from dycoke_cli.compression.methods import dycoke_plus
-from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.loop import unloaded_model
 from dycoke_cli.models.catalog import ModelRef
@@ -51,14 +50,8 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--variant", "published"], {"variant": "published", "positions": "renumbered"}),
         (["--positions", "renumbered"], STAGE_1 | {"positions": "renumbered"}),
         (["--positions", "kept"], STAGE_1 | {"positions": "kept"}),
-        (["--dp-cache", "device"], {}),
-        (["--dp-cache", "host"], {"dp_cache": "host"}),
-        (["--dp-cache", "discard"], {"dp_cache": "discard", "recall": False}),
-        (["--dp-cache", "discard", "--no-recall"], {"dp_cache": "discard", "recall": False}),
         (["--merge-stage", "vision"], STAGE_1 | {"merge_stage": "vision"}),
         (["--merge-stage", "llm"], STAGE_1),
-        (["--prune-from", "300"], {"prune_from": 300}),
-        (["--prune-from", "auto"], {"prune_from": None}),
     ],
 )
 def test_parameters_of_the_method(
@@ -67,16 +60,6 @@ def test_parameters_of_the_method(
     method = asked(fake, *flags)["method"]
     assert method.name == "dycoke"
     assert method.parameters() == DEFAULTS | changed
-
-
-def test_a_word_means_what_it_means_for_the_method(fake: list[FakeSession]) -> None:
-    """None is auto, and not a flag that wasn't given: without it dycoke prunes always."""
-    assert asked(fake)["method"].prune_from == 0
-    for name, usual in (("dycoke", PAYS_FROM), ("dycoke-plus", dycoke_plus.PAYS_FROM)):
-        flags = ("--method", name, "--kv-prune", "--prune-from", "auto")
-        method = asked(fake, *flags)["method"]
-        assert method.prune_from is None
-        assert method.pruning().least == usual
 
 
 @pytest.mark.parametrize(

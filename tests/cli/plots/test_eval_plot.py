@@ -68,19 +68,6 @@ def report(*arguments: str | Path) -> Outcome:
     return run_here("eval", "report", *arguments)
 
 
-def test_a_guard_that_reads_more_than_all_tokens_is_in_the_picture(tmp_path: Path) -> None:
-    made = report_of([folder_of(tmp_path / "1", "none,vidcom2:retain=0.5")])
-    none, other = made.rows
-    guard = replace(
-        other, method="guard", spec="guard=0.05", parameters={},
-        kept_before_llm=1.3, kept_in_decode=1.3,
-    )  # fmt: skip
-    (axes,) = accuracy_figure(replace(made, rows=(none, guard))).axes
-    ((at, _, _),) = errorbars(axes).values()
-    assert at == pytest.approx([130])
-    assert axes.get_xlim()[0] > 130
-
-
 def test_points_by_hand(tmp_path: Path) -> None:
     """`other` is right in 1, 1 | 0, 0: one half, its residuals by video 1 and -1.
 

@@ -22,7 +22,6 @@ from dycoke_cli.answer.answer import (
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.comparison import comparison
 from dycoke_cli.cli.render.panel import panel, saving, summary
-from dycoke_cli.compression.registry import create
 from tests.documents import example
 
 ANSWER = example(
@@ -62,7 +61,6 @@ ANSWER = example(
         Bytes,
         weights=16_060_000_000,
         kv_cache=171_000_000,
-        kv_host=0,
         kv_active=99_900_000,
         read_per_token=15_200_000_000,
         peak_working=2_400_000_000,
@@ -84,23 +82,6 @@ def changed(**changes: dict[str, Any]) -> Answer:
     method = ANSWER.method | changes.pop("method", {})
     parts = {name: replace(getattr(ANSWER, name), **values) for name, values in changes.items()}
     return replace(ANSWER, method=method, **parts)
-
-
-def test_panel_says_where_decode_pruning_was_left_off() -> None:
-    few = changed(method={"prune_from": 4096}, tokens=UNPRUNED)
-    text = printed(panel(few))
-    assert "KV selection   off: fewer than 4,096 visual tokens" in text
-    assert "P=0.7" not in text
-    assert "update" not in text
-    assert "1 update" in printed(panel(changed(method={"prune_from": 2979})))
-
-
-def test_panel_says_that_layers_selected_for_themselves() -> None:
-    plus = create("dycoke-plus", prune_from=0, positions="kept")
-    text = printed(panel(replace(ANSWER, method={"name": plus.name, **plus.parameters()})))
-    assert "KV selection   by each layer for itself, in each of 1 step" in text
-    assert "P=0.85 L=0" in text
-    assert "evicted" not in text
 
 
 def test_panel_line_by_line() -> None:
@@ -194,11 +175,6 @@ def test_panel_of_another_method() -> None:
     assert "llava · FastV · P=0.5 L=2" in text
     assert "KV selection" not in text
     assert "Decode attends to 54 % of them (50 % in pruned layers)" in text
-
-
-def test_panel_says_what_is_in_main_memory() -> None:
-    text = printed(panel(changed(bytes={"kv_host": 120_000_000})))
-    assert "KV cache 171 MB (99.9 MB of it in use, 120 MB in main memory) · peak" in text
 
 
 def test_panel_of_a_model_whose_reading_nobody_knows() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from unittest.mock import Mock
 
 import pytest
-from rich.console import Console
 
 from dycoke_cli.cli.render import progress
 from dycoke_cli.cli.render.view import View
@@ -47,21 +45,3 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         view.warning("a warning")
         view.failed("why")
     assert capsys.readouterr().err == ""
-
-
-def test_a_stage_with_its_own_time_left_shows_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of `tune` the minutes are the only clock."""
-    terminal = io.StringIO()
-    console = Console(file=terminal, force_terminal=True, width=120)
-    monkeypatch.setattr(progress, "stderr_console", lambda: console)
-    monkeypatch.setattr(progress, "animates", lambda: True)
-    line = progress.ProgressLine(quiet=False)
-    for stage in ("tune: 12 min left", "answers"):
-        for done in range(3):
-            line.update(stage, done, 9)
-            line._bar.refresh()  # type: ignore[union-attr]
-    line.stop()
-    tune, _, answers = terminal.getvalue().partition("Answers")
-    assert "12 min left" in tune
-    assert "--:--" not in tune
-    assert "--:--" in answers

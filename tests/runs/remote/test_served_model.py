@@ -206,15 +206,14 @@ def test_only_servers_that_know_methods_are_sent_one(served: Served) -> None:
         assert len(endpoint.probes) - probes == int(sends)
 
 
-def test_a_plan_has_the_servers_model_and_no_tuning_of_this_machine() -> None:
-    tuned: Any = object()
-    request = replace(BUNDLED, tuned=tuned, cautions=("other frames",))
+def test_a_plan_has_the_servers_model_and_no_cautions_of_this_machine() -> None:
+    request = replace(BUNDLED, cautions=("other frames",))
     for names_method in (True, False):
         server = Server("http://localhost:9/v1", names_method=names_method)
         client: Any = None
         plan = ServedModel(server, "seen", client).plan(request)
         served = plan.request
-        assert (served.model, served.tuned, served.cautions) == ("seen", None, ())
+        assert (served.model, served.cautions) == ("seen", ())
         assert plan.identity == {"name": "seen", "served": True, "own_method": not names_method}
 
 

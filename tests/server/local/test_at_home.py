@@ -16,20 +16,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dycoke_cli.guard.tuned import store
-from dycoke_cli.param import key_part
 from dycoke_cli.storage.cache_folder import cache_folder
-from dycoke_cli.video import Sampling
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 from tests.forms import NEEDS_LIBRARY
-from tests.guard.tunings import SURE, tuning_with
 from tests.server.local.conftest import Served
 
 pytestmark = pytest.mark.slow
 
 CLIPS = ROOT / "sample_videos"
 STAR = "What does the blue star do?"
-MEASURED = ("seconds", "tokens_per_second", "bytes", "fit")
+MEASURED = ("seconds", "tokens_per_second", "bytes")
 LINES = "1\n00:00:00,000 --> 00:00:09,000\nThe star is late.\n"
 
 
@@ -53,7 +49,7 @@ def unmeasured(value: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: clips, their subtitles, pictures, questions; the model is tuned."""
+    """The working directory: clips, their subtitles, pictures, questions."""
     monkeypatch.chdir(tmp_path)
     for name in ("move", "turn", "minute"):
         (tmp_path / f"{name}.mp4").write_bytes((CLIPS / f"{name}.mp4").read_bytes())
@@ -70,7 +66,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         {"video": "broken.mp4", "question": STAR, "id": "d"},
     ]
     (tmp_path / "questions.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in asked))
-    store(tuning_with(SURE, sampling=key_part(Sampling(frames=4))))
     return tmp_path
 
 
@@ -95,8 +90,6 @@ ASKED: dict[str, tuple[str, ...]] = {
     "several": ("move.mp4", "-q", STAR, "-q", "Why?", "--follow-up", *FOUR),
     "seeded": ("move.mp4", STAR, "--temperature", "1.5", "--seed", "7", *FOUR),
     "compared": ("move.mp4", STAR, "--compare", "--method", "dycoke-plus:retain=0.25", *FOUR),
-    "guarded": ("move.mp4", STAR, "--guard", "0.05", *FOUR),
-    "tuned": ("move.mp4", STAR, "--method", "auto", *FOUR),
     "windows": ("move.mp4", "-q", STAR, "-q", "Which shape moves?", "--fps", "10", "--method",
                 "evs", "--max-tokens", "60"),
     "every": ("minute.mp4", "-q", STAR, "-q", "Is there a star?", "--every", "25s", *FOUR),
@@ -108,7 +101,6 @@ ASKED: dict[str, tuple[str, ...]] = {
     "no subtitles": ("turn.mp4", STAR, "--subtitles", "auto", *FOUR),
     "folder": ("pictures", "What happens?"),
     "pictures": ("pictures/0.png", "pictures/2.png", "What happens?"),
-    "fitting": ("move.mp4", STAR, "--fit", "8GB", *FOUR),
     "part": ("move.mp4", STAR, "--start", "1", "--end", "2", "--fps", "4"),
     "broken": ("broken.mp4", "-q", STAR, "-q", "Why?"),
     "two videos": ("move.mp4", "turn.mp4", "What happens?"),
@@ -164,18 +156,14 @@ def _kept() -> list[Path]:
 
 BATCH: dict[str, tuple[str, ...]] = {
     "plain": ("move.mp4", "turn.mp4", "broken.mp4", "-q", STAR, "-q", "Is there a star?"),
-    "guarded": ("move.mp4", "turn.mp4", STAR, "--guard", "0.05"),
-    "tuned": ("move.mp4", "turn.mp4", STAR, "--method", "auto"),
     "subtitles": ("move.mp4", "turn.mp4", STAR, "--subtitles", "auto"),
     "parts": ("--questions", "questions.jsonl"),
-    "typed parts": ("--questions", "questions.jsonl", "--subtitles", "auto", "--yes-no",
-                    "--guard", "0.05"),
+    "typed parts": ("--questions", "questions.jsonl", "--subtitles", "auto", "--yes-no"),
     "windows": ("move.mp4", "turn.mp4", STAR, "--method", "evs", "--max-tokens", "60",
                 "--fps", "10"),
     "every": ("move.mp4", STAR, "--every", "2s"),
     "when": ("move.mp4", "Is there a blue star?", "--when", "--every", "2s"),
     "one by one": ("move.mp4", "turn.mp4", STAR, "--batch-size", "1"),
-    "fitting": ("move.mp4", "turn.mp4", STAR, "--fit", "8GB"),
     "a layer": ("move.mp4", STAR, "--prune-layer", "77"),
 }  # fmt: skip
 

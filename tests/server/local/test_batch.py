@@ -58,7 +58,7 @@ def test_the_last_questions_of_a_run_wait_for_no_others(local: Served) -> None:
     """The server is told that no more come: else it would wait a second for a larger batch."""
     client = _client(local)
     [pending] = local.service.engine.submit(*_asks(local, FOUR[0]), client=client)
-    client.is_over = True  # what `{"over": true}` does
+    client.is_over = True  # what "over" does
     began = time.monotonic()
     with found(local) as asking:
         answers = [*asking.answers([_asks(local, FOUR[1])])]
@@ -167,8 +167,7 @@ def test_a_server_that_dies_ends_the_run_without_lines(local: Served, tmp_path: 
     local.pretended.gate.clear()
     asking = found(local)
     outcomes = asking.answers(groups(local))
-    threading.Timer(0.5, lambda: asking._connection.close()).start()
-    threading.Timer(0.5, lambda: asking._connection.shutdown(2)).start()
+    threading.Timer(0.5, lambda: asking._link.close()).start()
     with pytest.raises(DycokeError, match="the server ended while it answered; run it again"):
         list(outcomes)
     with suppress(OSError):

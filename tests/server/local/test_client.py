@@ -1,7 +1,8 @@
-"""The client of the local API: servers that don't reply, that die, and that are stopped."""
+"""A command's end of the socket: servers that don't reply, that die, and that are stopped."""
 
 from __future__ import annotations
 
+import pickle
 import socket
 import subprocess
 import sys
@@ -9,16 +10,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dycoke_cli.server.local.wire import line_of
+from dycoke_cli.ask import Failed, Text
+from dycoke_cli.errors import UsageError
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.loop.pretended import Pretended
 from tests.server.local.conftest import Served
-
-HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def ask() -> Outcome:
@@ -52,17 +51,8 @@ def alone(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dycoke_cli.models.load.load", lambda model, **_: pretended.load())
 
 
-def chunk(**event: Any) -> bytes:
-    return framed(line_of(event))
-
-
-def framed(line: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(line), line)
-
-
-READY = chunk(event="ready")
+READY = pickle.dumps("") + pickle.dumps(None)
 ENDED = "the server ended while it answered; run it again"
-OTHERWISE = "the server sent what this version doesn't; run it again"
 
 
 @pytest.mark.usefixtures("alone")
@@ -70,20 +60,14 @@ OTHERWISE = "the server sent what this version doesn't; run it again"
     ("replies", "code", "sentence"),
     [
         ((), 0, "it didn't answer"),
-        ((b'{"event": "cold"}\n',), 0, "it didn't answer"),  # a server of version 0.1
-        ((b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",), 0, "(HTTP 404)"),
-        ((HEAD,), 0, "it ended"),
-        ((HEAD + b"0\r\n\r\n",), 0, "it ended"),
-        ((HEAD + b"1\r\nx\r\n0\r\n\r\n",), 0, "it didn't answer"),
-        ((HEAD, chunk(event="text", text="a")), 0, "it didn't answer"),
-        ((HEAD, chunk(event="failed", code="usage", message="no such layer")), 2, "no such layer"),
-        ((HEAD, READY), 1, ENDED),
-        ((HEAD, READY, chunk(ask=0, event="text", text="Half an")), 1, ENDED),
-        ((HEAD, READY, chunk(ask=0, event="text", text=7)), 1, OTHERWISE),
-        ((HEAD, READY, chunk(ask="x", event="text", text="a")), 1, OTHERWISE),
-        ((HEAD, READY, chunk(ask=7, event="text", text="of nobody")), 1, ENDED),
-        ((HEAD, READY, chunk(event="failed", code="failed", message="a fault")), 1, "a fault"),
-        ((HEAD, READY, framed(b"[%s]\n" % b", ".join([b"[[]]"] * 400_000))), 1, ENDED),
+        ((b"HTTP/1.1 400 Bad Request\r\n\r\n",), 0, "it didn't answer"),  # a server of version 0.2
+        ((pickle.dumps("it has the model x"),), 0, "it has the model x"),
+        ((pickle.dumps(""), pickle.dumps(UsageError("no such layer"))), 2, "no such layer"),
+        ((READY,), 1, ENDED),
+        ((READY, pickle.dumps((0, Text("Half an")))), 1, ENDED),
+        ((READY, pickle.dumps((7, Text("of nobody")))), 1, ENDED),
+        ((READY, pickle.dumps((0, Failed(UsageError("a fault"))))), 2, "a fault"),
+        ((READY, b"nonsense"), 1, ENDED),
     ],
 )
 def test_a_server_that_gives_no_whole_answer(

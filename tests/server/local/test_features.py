@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dycoke_cli.guard.tuned import store
 from dycoke_cli.loop.features import (
     ASK,
     BATCH,
@@ -32,12 +31,9 @@ from dycoke_cli.loop.features import (
     WORKERS,
     limit,
 )
-from dycoke_cli.param import key_part
-from dycoke_cli.video import Sampling
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.covering import EXTENDED, covering
 from tests.forms import NEEDS_LIBRARY
-from tests.guard.tunings import SURE, tuning_with
 from tests.runs.clusters import run_on_two_cpus
 from tests.runs.remote.endpoint import Reply, serving
 from tests.server.local.conftest import Served
@@ -47,7 +43,7 @@ STAR, IS_STAR = "What does the blue star do?", "Is there a blue star?"
 NONE = ("--method", "none")
 RUNS = (BATCH, WORKERS, RAY)
 # Of those that work: a cluster takes a minute to begin, and all features reach it in one `Ask`.
-ON_RAY = ("guard", "windows", "when", "compare")
+ON_RAY = ("windows", "when", "compare")
 CONTENT = CLIP.read_bytes()
 
 
@@ -63,13 +59,10 @@ class Case:
 
 FOUR = ("--frames", "4")
 CASES = {
-    "guard": Case(("--guard", "0.05", *FOUR)),
-    "tuned": Case(("--method", "auto", *FOUR)),
     "windows": Case(("--method", "evs", "--max-tokens", "60", "--frames", "20")),
     "every": Case(("--every", "25s", *NONE, *FOUR), videos=("minute.mp4",)),
     "when": Case(("--when", "--every", "2s", *NONE, *FOUR), IS_STAR,
                  of_way={CHAT: ("--when",)}),
-    "fit": Case(("--fit", "8GB", *FOUR)),
     "choices": Case(("--choices", "yes,no", *NONE, *FOUR), IS_STAR),
     "schema": Case(("--schema", "form.json", *NONE, *FOUR, "--max-new-tokens", "60")),
     "subtitles": Case(("--subtitles", "move.srt", *NONE, *FOUR)),
@@ -86,7 +79,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: clips, subtitles, pictures, a schema; the model is tuned."""
+    """The working directory: clips, subtitles, pictures, a schema."""
     monkeypatch.chdir(tmp_path)
     for name in ("move", "turn", "minute"):
         (tmp_path / f"{name}.mp4").write_bytes((CLIP.parent / f"{name}.mp4").read_bytes())
@@ -99,7 +92,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "form.json").write_text(json.dumps(schema))
     several = {"video": ["move.mp4", "turn.mp4"], "question": STAR}
     (tmp_path / "several.jsonl").write_text(f"{json.dumps(several)}\n")
-    store(tuning_with(SURE, sampling=key_part(Sampling(frames=4))))
     return tmp_path
 
 
@@ -232,11 +224,7 @@ def test_a_feature_works_as_in_ask_or_is_refused_as_the_table_says(
 
 def flag_of(feature: str, way: str) -> str:
     """The flag that an error names."""
-    return (
-        "--guard"
-        if feature == "guard"
-        else {WORKERS: "--workers", RAY: "--engine"}.get(way, "--server")
-    )
+    return {WORKERS: "--workers", RAY: "--engine"}.get(way, "--server")
 
 
 def url_in(outcome: Outcome) -> str:

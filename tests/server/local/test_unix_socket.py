@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.server.local import local_listener, unix_socket
+from dycoke_cli.server.local import local_server, unix_socket
 from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.unix_socket import connect
 from tests.server.local.conftest import Served
@@ -63,7 +63,7 @@ def test_a_process_of_another_user_is_no_server(
 def test_the_server_hangs_up_on_another_user(
     local: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_listener, "is_own", lambda connection: False)
+    monkeypatch.setattr(local_server, "is_own", lambda connection: False)
     for _ in range(2):  # and goes on listening
         with closing(connect()) as connection:  # type: ignore[type-var]
             assert connection is not None
@@ -83,7 +83,7 @@ def test_where_no_socket_can_be_the_server_runs_without_one(
         folder.mkdir(mode=0o755)
     warnings: list[str] = []
     with closing(LocalListener(warnings.append)) as local:
-        assert local.sockets == []
+        assert local.listening is None
     (warning,) = warnings
     assert "won't find this server" in warning
     with pytest.raises(OutputError):
@@ -96,13 +96,13 @@ def test_what_is_left_of_a_server_that_was_killed(folder: Path) -> None:
         left.bind(str(folder / "serve.sock"))
     assert connect() is None
     with closing(LocalListener()) as again:
-        assert again.sockets
+        assert again.listening
     assert not (folder / "serve.sock").exists()
 
 
 def test_the_first_server_keeps_the_socket(local: Served, folder: Path) -> None:
     second = LocalListener()
-    assert not second.sockets
+    assert second.listening is None
     second.close()
     with closing(connect()) as connection:  # type: ignore[type-var]
         assert connection is not None
@@ -110,10 +110,10 @@ def test_the_first_server_keeps_the_socket(local: Served, folder: Path) -> None:
 
 def test_a_server_that_ends_leaves_the_socket_of_the_next(folder: Path) -> None:
     first = LocalListener()
-    for listening in first.sockets:
-        listening.close()  # as the end of uvicorn does
+    assert first.listening
+    first.listening.close()  # as the end of the server does
     with closing(LocalListener()) as second:
         first.close()
-        assert second.sockets
+        assert second.listening
         with closing(connect()) as connection:  # type: ignore[type-var]
             assert connection is not None

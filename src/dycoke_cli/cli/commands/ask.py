@@ -15,7 +15,6 @@ import typer
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, memory_of
-from dycoke_cli.cli.flags.fit_flags import Fit, budget_of, check_alone
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
@@ -75,7 +74,6 @@ def ask(
     server: ServerFlags,
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
-    fit: Fit = None,
     estimate: Estimate = False,
     memory: Memory = None,
     stats: options.Stats = False,
@@ -113,12 +111,7 @@ def ask(
             raise UsageError(f"put the whole question in quotes: -q {meant}")
         asked = [*([question] if question else []), *(more or [])]
         batch_hint = _check(videos, asked)
-        bound = budget_of(fit)
-        single = {
-            "--fit": bound,
-            "--estimate": estimate,
-            "--subtitles": subtitles,
-        }
+        single = {"--estimate": estimate, "--subtitles": subtitles}
         files = sources(videos)
         if len(files) > 1 and (flag := next((f for f in single if single[f]), None)):
             raise UsageError(f"{flag} takes one video")
@@ -151,33 +144,12 @@ def ask(
             else:
                 timed = [_footage(files[0])]
                 times.check(timed, request.sampling, request.limits)
-        if bound is not None:
-            check_alone(
-                {
-                    "--compare": compare,
-                    parts.given or "--every": parts.given is not None,
-                    "--max-tokens": budget.max_tokens is not None,
-                }
-            )
-        free_method = not method.is_given and request.tuned is None
         if estimate:
-            from dycoke_cli.cli import render
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
             known = question is not None or more
             questions = question_input.collect(question, more, *videos) if known else []
             longest = max(questions, key=len, default=None)
-            if bound is not None:
-                from dycoke_cli.cli.commands.fitted import fitting_of
-
-                planned = fitting_of(
-                    files, request, bound,
-                    free_method=free_method, memory=free, questions=questions,
-                )  # fmt: skip
-                choice = planned.choice()
-                request, free = planned.applied(choice), planned.budget.bytes
-                if not quiet:
-                    render.note(planned.report(choice).reason)
             _, cost = cost_of_video(files[0], request, free, longest, in_windows=not compare)
             show_cost(cost, as_json)
             return
@@ -196,14 +168,6 @@ def ask(
         )
         # The progress display starts before torch is imported, which takes seconds.
         presenter.stage("start")
-        loaded = None
-        if bound is not None:
-            from dycoke_cli.cli.commands.fitted import fitting_of
-
-            planned = fitting_of(
-                files, request, bound, free_method=free_method, questions=questions
-            )
-            request, loaded = planned.fitted(presenter)
         from dycoke_cli.runs.converse import asks_of, converse, engine_of
 
         with speaking_of_flags():
@@ -220,7 +184,7 @@ def ask(
 
                 served = remote.asked_by(model.model, request, compare=compare)
                 found = RemoteAsker(served, request)
-            elif not no_server and loaded is None:
+            elif not no_server:
                 found = find_server(request, cache=cache)
             if isinstance(found, str):
                 if found:
@@ -231,16 +195,13 @@ def ask(
                     videos=len(files),
                     keep=int(len(questions) > 1),
                     cache=cache,
-                    loaded=loaded,
                 )
             asker = stack.enter_context(found)
             asks = asks_of(asker, videos, questions, request, compare=compare)
             if parts.given is not None:
                 lines: list[dict[str, Any]] = []
                 if times is not None:
-                    from dycoke_cli.runs.time_files import timed_fields
-
-                    presenter.on_answer = lambda one: lines.append(timed_fields(one.to_dict()))
+                    presenter.on_answer = lambda one: lines.append(one.to_dict())
                 parts.converse(asker, asks, presenter)
                 if times is not None:
                     presenter.note(times.write(timed, lines, request.sampling, request.limits))

@@ -15,14 +15,12 @@ from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, memory_of
-from dycoke_cli.cli.flags.fit_flags import Fit, budget_of, check_alone
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
-from dycoke_cli.cli.flags.words import quoted
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.plan import RunPlan
+    from dycoke_cli.runs.listener import RunCounts
     from dycoke_cli.runs.remote.served_model import Server
     from dycoke_cli.runs.results import ResultsFile
     from dycoke_cli.runs.run import Backend
@@ -76,8 +75,9 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="File for the answers (.jsonl, .ndjson, .csv) or times (.srt, .edl, …). The suffix "
-        "alone is a file for each clip (docs/times.md). The same command resumes. Default: stdout.",
+        help="File for the answers (.jsonl, .ndjson), by which the same command resumes. A table "
+        "(.csv, .parquet) or times (.srt, .edl, …: docs/times.md) are made of it at the end. "
+        "Default: stdout.",
         show_default=False,
     ),
 ]
@@ -143,7 +143,6 @@ def batch(
     server: ServerFlags,
     requests: Requests = REQUESTS,
     compare: options.Compare = False,
-    fit: Fit = None,
     estimate: Estimate = False,
     memory: Memory = None,
     fields: Fields = None,
@@ -164,16 +163,17 @@ def batch(
     """
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
     from dycoke_cli.cli.commands.batch_input import collect
-    from dycoke_cli.cli.commands.batch_lines import Lines
+    from dycoke_cli.cli.commands.batch_lines import Lines, parse_fields
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.loop.plan import stored_plan
     from dycoke_cli.models.catalog import find
     from dycoke_cli.models.files.on_disk import stored_config
-    from dycoke_cli.runs.results import SUFFIXES, Results, ResultsFile, check_place
-    from dycoke_cli.runs.results_table import table_of
+    from dycoke_cli.runs.made_files import lines_of
+    from dycoke_cli.runs.results import SUFFIXES, Results, check_place
     from dycoke_cli.runs.run import finished, run
-    from dycoke_cli.runs.time_files import FORMATS, TimeFiles, timed_lines
+    from dycoke_cli.runs.tables import TABLES, TableFile
+    from dycoke_cli.runs.time_files import FORMATS, TimeFiles
 
     engine.check()
     server.check(context)
@@ -182,7 +182,7 @@ def batch(
     # No key of an answer has a colon.
     types = fields if fields is not None and ":" in fields else None
     request = method.applied(parts.typed(typed, types).applied(request, types))
-    parts.check_options(estimate=estimate, fit=fit, compare=compare)
+    parts.check_options(estimate=estimate, compare=compare)
     if parts.until is not None:
         raise UsageError("--until is for `dycoke ask`: a batch asks about all parts; leave it out")
     with speaking_of_flags():
@@ -194,41 +194,24 @@ def batch(
     out = None if out == Path("-") else out
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
+    columns = None if fields is None else parse_fields(fields)
     times = TimeFiles.at(out, out_dir)
-    if times is not None:
-        out = times.journal
-    is_table = out is not None and out.suffix.lower() == ".csv"
-    if out is not None and not is_table and (as_csv or fields is not None):
+    table = TableFile.at(out, columns) if times is None else None
+    if out is not None and table is None and (as_csv or fields is not None):
         raise UsageError(
             "--fields and --csv are for stdout and for tables: JSON Lines keep whole lines; "
             f"--out {display_name(str(out.with_suffix('.csv')))} is a table"
         )
-    if out is not None and out.suffix.lower() == ".parquet":
-        lines_file = out.with_suffix(".jsonl")
-        raise UsageError(
-            f"--out {display_name(str(out))}: a Parquet file is written at once; give --out "
-            f"{display_name(str(lines_file))}, and then `dycoke convert {quoted(str(lines_file))} "
-            f"{quoted(str(out))}`"
-        )
+    if table is not None:
+        table.check("--out")
+    if (made := times or table) is not None:
+        out = made.journal
     if out is not None and out_dir is None:  # a folder is made once all else is checked
-        check_place(out, (*SUFFIXES, *FORMATS))
+        check_place(out, (*SUFFIXES, *TABLES, *FORMATS))
     inputs = collect(words or [], more, questions_file, request)
     videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
     check_subtitles(videos, subtitles)
     free = memory_of(memory, estimate)
-    bound = budget_of(fit)
-    if bound is not None:
-        check_alone(
-            {
-                "--estimate": estimate,
-                "--compare": compare,
-                "--engine": engine.engine != "local",
-                "--workers": (engine.workers or 1) > 1,
-                "--batch-size": group_size not in (None, 1),
-                "--max-tokens": budget.max_tokens is not None,
-            }
-        )
-        group_size = 1
     if estimate:
         if compare:
             raise UsageError("--estimate is for one answer: leave out --compare")
@@ -246,29 +229,11 @@ def batch(
         times.make_folder()
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
-        lines = Lines(
-            fields,
-            as_csv or is_table,
-            request.generation,
-            parts=of_parts,
-            times=parts.when,
-            clear=view.stop,
-        )
         if model.named is None and remote is None:
             view.note(BUNDLED_NOTE)
         for sentence in inputs.notes:
             view.note(sentence)
         view.stage("start")
-        if bound is not None:
-            from dycoke_cli.cli.commands.fitted import fitting_of
-
-            paths = dict.fromkeys(video.path for video in videos)
-            free_method = not method.is_given and request.tuned is None
-            questions = [ask.question for group in inputs.groups for ask in group]
-            planned = fitting_of(
-                paths, request, bound, free_method=free_method, questions=questions
-            )
-            request, _ = planned.fitted(view)
         groups: list[Sequence[Ask]] = [
             [replace(ask.asked_by(request), compare=compare) for ask in group]
             for group in inputs.groups
@@ -280,23 +245,29 @@ def batch(
             from dycoke_cli.runs.part_by_part import Parts, groups_by_part
 
             groups = groups_by_part(groups, Parts(parts.every_s), partial(view.stage, "video"))
-        file = None
-        kind = table_of(lines.fields) if is_table else ResultsFile
+
+        def conclude(counts: RunCounts, *, retried: bool = False) -> None:
+            view.finished(counts, out, retried=retried)
+            if out is not None and table is not None:
+                view.note(table.write(lines_of(out, counts.given)))
+            if out is not None and times is not None:
+                found = lines_of(out, counts.given)
+                view.note(times.write(videos, found, request.sampling, request.limits))
+            if counts.standing:
+                raise typer.Exit(1)
+
+        file: ResultsFile | None = None
         if out is not None and out.exists() and remote is None and engine.is_alone:
             # A run that is complete says so before torch is imported, which takes seconds.
-            file = stack.enter_context(_opened(out, kind, view))
+            file = stack.enter_context(_opened(out, view))
             with speaking_of_flags():
                 source = find(request.model)
                 stored = stored_plan(request, source, stored_config(source))
             if stored is not None and (
                 done := finished(groups, stored, file, retry_failed=retry_failed)
             ):
-                file.asked = done.given
-                view.finished(done, out)
-                if times is not None:
-                    found = timed_lines(file.path, done.keys)
-                    view.note(times.write(videos, found, request.sampling, request.limits))
-                raise typer.Exit(1 if done.standing else 0)
+                conclude(done)
+                return
         plan, backend = backend_of(
             request,
             engine,
@@ -309,9 +280,18 @@ def batch(
             here=no_server,
             compare=compare,
         )
-        results: Results = lines
-        if out is not None:
-            results = file = file or stack.enter_context(_opened(out, kind, view))
+        results: Results
+        if out is None:
+            results = Lines(
+                columns,
+                as_csv,
+                request.generation,
+                parts=of_parts,
+                times=parts.when,
+                clear=view.stop,
+            )
+        else:
+            results = file = file or stack.enter_context(_opened(out, view))
             if remote is None and (other := file.other_dtype(plan)):
                 view.warning(
                     f"the answers in {out} are in {other}, and this run is in "
@@ -331,14 +311,7 @@ def batch(
         except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             view.interrupted(out)
             raise
-        if file is not None:
-            file.asked = counts.given
-        view.finished(counts, out, retried=retry_failed)
-        if times is not None and out is not None:
-            found = timed_lines(out, counts.keys)
-            view.note(times.write(videos, found, request.sampling, request.limits))
-    if counts.standing:
-        raise typer.Exit(1)
+        conclude(counts, retried=retry_failed)
 
 
 def backend_of(
@@ -389,15 +362,11 @@ def backend_of(
 
 
 @contextmanager
-def _opened(out: Path, kind: type[ResultsFile], view: BatchView) -> Iterator[ResultsFile]:
+def _opened(out: Path, view: BatchView) -> Iterator[ResultsFile]:
     """The file of results; says what was wrong with it."""
     from dycoke_cli.runs.results import open_results
 
-    with open_results(out, kind) as file:
-        if file.respelled:
-            view.note(
-                f"{display_name(out)} was saved by another program: it has commas and UTF-8 again"
-            )
+    with open_results(out) as file:
         if file.damaged:
             view.warning(f"the last line of {out} was half written; its question is asked again")
         yield file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -14,9 +14,20 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import OpenNumber
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.results_table import ERRORS, Field, header, row, value_of, with_more
+from dycoke_cli.runs.tables import (
+    ERRORS,
+    TEXT_FIELDS,
+    Field,
+    fields_of,
+    header,
+    object_fields,
+    row,
+    typed_fields,
+    value_of,
+    with_more,
+    with_parts,
+)
 
-CSV_FIELDS = "video,question,answer,warnings,finish_reason,id"
 _FREE = GenerationOptions()
 
 
@@ -27,7 +38,7 @@ class Lines:
         fields: selected ones; empty for whole objects.
 
     Args:
-        fields: value of `--fields`, or None.
+        fields: those of `--fields`; None without it.
         generation: options or fields of the answers, which by default are columns.
         parts: whether parts of videos are asked about: start and end are columns by default.
         times: whether their times are searched: the answer, which they are, is a column too.
@@ -36,7 +47,7 @@ class Lines:
 
     def __init__(
         self,
-        fields: str | None,
+        fields: list[Field] | None,
         as_csv: bool,
         generation: GenerationOptions = _FREE,
         *,
@@ -45,7 +56,7 @@ class Lines:
         clear: Callable[[], None] = lambda: None,
     ) -> None:
         self._clear = clear
-        self.fields = [] if fields is None else parse_fields(fields)
+        self.fields = fields or []
         if as_csv and fields is None:
             self.fields = table_fields(generation, times=times)
             if parts:
@@ -81,21 +92,15 @@ class Lines:
 
 
 def parse_fields(given: str) -> list[Field]:
-    """Parse a list of key paths: "tokens.visual" becomes `("tokens", "visual")`."""
-    fields = [tuple(field.strip().split(".")) for field in given.split(",")]
+    """Parse a list of key paths of an answer."""
+    fields = fields_of(given)
     for field in fields:
-        if schema_of_key(field) is None:
+        if not _is_key(field):
             raise UsageError(
                 f"--fields: an answer has no key {'.'.join(field)!r}; `dycoke schema answer` has "
                 "them all"
             )
     return fields
-
-
-def schema_of_key(field: Field) -> dict[str, Any] | None:
-    """The JSON Schema of a key of an answer; empty where any value is allowed, None for no key."""
-    found = (_schema_below(one, field) for one in _definitions().values())
-    return next((schema for schema in found if schema is not None), None)
 
 
 def table_fields(generation: GenerationOptions, *, times: bool = False) -> list[Field]:
@@ -111,32 +116,7 @@ def table_fields(generation: GenerationOptions, *, times: bool = False) -> list[
         return typed_fields(typed.texts, typed.is_score, times=times)
     if structured is not None and structured.properties:
         return object_fields(structured.properties)
-    return parse_fields(CSV_FIELDS)
-
-
-# Names are added as they are: an option or a field may have a dot or a comma in it.
-
-
-def typed_fields(options: Iterable[str], is_score: bool, *, times: bool = False) -> list[Field]:
-    """Key paths of the columns of typed answers; those of scores have a mean."""
-    before, _, after = CSV_FIELDS.partition("answer,warnings,")
-    before += "answer," if times else ""
-    own = parse_fields(f"{before}choice,warnings,margin{',mean' if is_score else ''}")
-    each = [("probabilities", text) for text in options]
-    return [*own, *each, *parse_fields(f"scoring.mass,{after}")]
-
-
-def object_fields(names: Iterable[str]) -> list[Field]:
-    """Key paths of the columns of answers that are objects with these fields."""
-    before, _, after = CSV_FIELDS.partition("answer,")
-    each = [("parsed", name) for name in names]
-    return [*parse_fields(before.removesuffix(",")), *each, *parse_fields(after)]
-
-
-def with_parts(fields: Sequence[Field]) -> list[Field]:
-    """Key paths of the columns, and those of answers about parts of videos."""
-    behind = fields.index(("video",)) + 1
-    return [*fields[:behind], ("start",), ("end",), *fields[behind:]]
+    return fields_of(TEXT_FIELDS)
 
 
 def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
@@ -150,18 +130,23 @@ def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
     return parts
 
 
+def _is_key(field: Field) -> bool:
+    """Whether any kind of answer has a key."""
+    return any(_has(schema, field) for schema in _kinds_of_answers().values())
+
+
 @cache
-def _definitions() -> dict[str, Any]:
-    """Schemas of the variants of an answer."""
+def _kinds_of_answers() -> dict[str, Any]:
+    """Their JSON Schemas."""
     definitions: dict[str, Any] = schema_of(SCHEMA, "", answer_parts())["$defs"]
     return definitions
 
 
-def _schema_below(schema: dict[str, Any], field: Field) -> dict[str, Any] | None:
+def _has(schema: dict[str, Any], field: Field) -> bool:
     for key in field:
         properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
         # An open object, such as a method's parameters, may have any key.
         if key not in properties and (others is False or schema.get("type") == "null"):
-            return None
+            return False
         schema = properties.get(key, others)
-    return schema
+    return True

@@ -22,6 +22,7 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.figures import headed, with_texts
 from dycoke_cli.cli.render.units import Quantity, column, count, counted, seconds, share, size
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import one_line
 from dycoke_cli.video.file_names import STDIN
@@ -153,7 +154,7 @@ def bench(
             request = chosen.applied(request, None, given)
             methods = methods if "methods" in given else chosen.methods
         # Parsed before anything is loaded, so that a typo is reported at once.
-        specs = row_flags.rows_of(methods, retain, request.model)
+        specs = parse_specs(methods, retain)
         benchmark = Benchmark(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),

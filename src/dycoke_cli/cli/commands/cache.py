@@ -58,7 +58,7 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     Examples:
         dycoke cache
         dycoke cache clear
-        dycoke cache clear kernels stages
+        dycoke cache clear kernels estimates
     """
     if context.invoked_subcommand is not None:
         return
@@ -127,7 +127,7 @@ def clear(
 
     Examples:
         dycoke cache clear
-        dycoke cache clear kernels stages
+        dycoke cache clear kernels estimates
         dycoke cache clear --all
     """
     if everything and names:

@@ -14,7 +14,6 @@ from dycoke_cli.cli.flags import (
     engine_flags,
     eval_flags,
     judge_flags,
-    method_flags,
     options,
     request_flags,
     row_flags,
@@ -23,11 +22,11 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.datasets import DATASETS, NEW_VIDEOS, open_dataset, rule_of
-from dycoke_cli.models import settings
 from dycoke_cli.stock.importing import faster_imports
 
 Benchmark = Annotated[
@@ -57,8 +56,6 @@ def evaluate(
     preset: eval_flags.PresetName = None,
     methods: row_flags.Methods = "none,dycoke",
     retain: row_flags.Budgets = None,
-    guard: method_flags.GuardBound = None,
-    guard_mean: method_flags.GuardMean = None,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,
@@ -116,7 +113,7 @@ def evaluate(
         if check:
             from dycoke_cli.cli.commands.benchmarks import check_benchmark
 
-            row_flags.rows_of(methods, retain, model.named or settings.BUNDLED)
+            parse_specs(methods, retain)
             dataset = _opened(name, data, split, seed)
             check_benchmark(dataset, split, limit, limits, as_json, quiet)
             return
@@ -138,11 +135,8 @@ def evaluate(
             chosen.prepare(dataset)
             request = chosen.applied(request, name, given)
             methods = methods if "methods" in given else chosen.methods
-        specs = row_flags.rows_of(methods, retain, request.model)
-        guards, cautions = row_flags.guards_of(request, methods, guard, guard_mean)
+        specs = parse_specs(methods, retain)
         with speaking_of_flags():
-            for one in guards:
-                check_windows(replace(request, guard=one))
             for spec in specs:
                 check_windows(replace(request, method=spec.create()))
         client = judge.client(dataset)
@@ -180,8 +174,6 @@ def evaluate(
             judge=client,
             rule=rule,
             preset=preset or "",
-            guards=guards,
-            cautions=cautions,
             by_probability=by == "probability",
         )
         silence_libraries()

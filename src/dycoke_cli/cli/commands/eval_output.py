@@ -175,7 +175,6 @@ def _values(row: ScoredRow) -> Mapping[str, Any]:
     values = to_dict(row)
     groups = {name: values.pop(name) for name in _GROUPS}
     values["parameters"] = to_json(values["parameters"])
-    values["guard"] = None if row.guard is None else to_json(values["guard"])
     if (published := values.pop("published")) is not None:
         values |= {f"published.{name}": value for name, value in published.pop("figures").items()}
         published["differs"] = to_json(published["differs"])

@@ -9,7 +9,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.commands.guard_tables import guard_tables
 from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
 from dycoke_cli.evaluation.dataset import OWN_RULE
@@ -31,7 +30,6 @@ def evaluation(report: EvalReport) -> Group:
         _by_group(rows),
         Text(),
         *(() if _is_of_logs(report) else (_costs(report), Text())),
-        *(part for table in guard_tables(rows) for part in (table, Text())),
         *(part for table in _by_probability(rows) for part in (table, Text())),
         Text(_origin(report), style="dim"),
     )

@@ -60,8 +60,6 @@ def mcp(
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{display_name(str(folder))} isn't a folder")
-    if method.guard is not None or method.guard_mean is not None:
-        raise UsageError("--guard is for ask, chat and batch; leave it out")
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     with View(quiet=False) as view, speaking_of_flags():
         from dycoke_cli.loop.unloaded_model import unloaded_model

@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.answer.answer import Tuned, Version
+from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
-from dycoke_cli.guard.tuned import stored as stored_tuning
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import (
     BUNDLED_CHECKPOINT,
@@ -22,7 +21,7 @@ from dycoke_cli.models.catalog import (
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.files.hub_client import OnDisk, StoredRevision, cached_models
-from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here, is_here
+from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here
 from dycoke_cli.models.files.small_files import missing_parts
 from dycoke_cli.models.free_memory import (
     BYTES_PER_PARAMETER,
@@ -60,15 +59,6 @@ class Configuration:
     vision: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class TunedMethod:
-    """What `dycoke tune` chose for a model."""
-
-    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
-    default: Annotated[bool, Doc("Whether it is used where no method is named.")]
-    tuned: Tuned
-
-
 @dataclass(frozen=True, kw_only=True)
 class ListedModel:
     """A model; null where a value isn't known before it is loaded."""
@@ -101,9 +91,6 @@ class ListedModel:
     prune_layer: Annotated[int | None, Doc("Default of --prune-layer.", minimum=1)]
     positions: Annotated[Literal["kept", "renumbered"] | None, Doc("Default of --positions.")]
     configuration: Annotated[Configuration | Absent | None, Doc("Of `models info`.")] = ABSENT
-    tuned: Annotated[TunedMethod | Absent | None, Doc("Of `models info`: by `dycoke tune`.")] = (
-        ABSENT
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +135,7 @@ def one_model(source: ModelRef) -> ModelList:
     if source.entry is not None:
         model = _of_entry(source.entry, machine, cached)
         stored = _stored(model.on_disk)
-        details = replace(model, configuration=_configuration(stored), tuned=_tuned(source))
+        details = replace(model, configuration=_configuration(stored))
         return _document(machine, [details])
     # Outside the catalog nothing is known but the name, and what the stored files say.
     names = (field.name for field in fields(Entry))
@@ -164,7 +151,6 @@ def one_model(source: ModelRef) -> ModelList:
         dtype=_dtype(source, stored, on_disk, None, machine),
         on_disk=on_disk,
         configuration=_configuration(stored),
-        tuned=_tuned(source),
         **_method_defaults(None, stored),
     )
     return _document(machine, [model])
@@ -225,13 +211,6 @@ def _layout(stored: StoredConfig) -> Literal["listed", "found"] | None:
     if stored.family is not None:
         return "listed"
     return "found" if stored.vision or "thinker_config" in stored.values else None
-
-
-def _tuned(source: ModelRef) -> TunedMethod | None:
-    if not is_here(source):
-        return None
-    tuning = stored_tuning(source.name)
-    return None if tuning is None else TunedMethod(tuning.method, tuning.default, tuning.tuned)
 
 
 def _configuration(stored: StoredConfig | None) -> Configuration | None:

@@ -15,7 +15,6 @@ from dycoke_cli.cli.commands.model_documents import (
     ListedModel,
     MemoryDocument,
     ModelList,
-    TunedMethod,
 )
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import named
@@ -146,7 +145,6 @@ def _rows(document: ModelList) -> list[tuple[str, str]]:
         ("Visual tokens", _tokens(model)),
         ("Defaults", _defaults(model)),
         ("State", _state(model.state, document.states)),
-        *_tuned(model),
         *_configured(model.configuration),
     ]
 
@@ -206,14 +204,6 @@ def _defaults(model: ListedModel) -> str:
     if None in defaults.values():
         return UNKNOWN
     return " ".join(f"{flag(name)} {value}" for name, value in defaults.items())
-
-
-def _tuned(model: ListedModel) -> list[tuple[str, str]]:
-    if not isinstance(model.tuned, TunedMethod):
-        return []
-    on, default = model.tuned.tuned, " (the default)" if model.tuned.default else ""
-    name = model.tuned.method["name"]
-    return [("Tuned", f"--method auto is {name}{default}: {on.videos} videos, {on.date}")]
 
 
 def _state(state: str | None, states: dict[str, str]) -> str:

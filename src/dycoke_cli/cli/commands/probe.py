@@ -13,17 +13,12 @@ from dycoke_cli.answer.answer import ReportedAudio, ReportedFrames, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options, request_flags
-from dycoke_cli.cli.flags.fit_flags import Fit, budget_of
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
-from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory.fit import FitChoice
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.request import Request
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
 from dycoke_cli.video.info import VideoInfo
@@ -42,7 +37,6 @@ def probe(
     sampling: request_flags.Frames,
     model: request_flags.ModelFlag,
     limits: request_flags.Limiting,
-    fit: Fit = None,
     as_json: options.Json = False,
 ) -> None:
     """Show which frames of a video are sampled, their visual tokens, and what audio it has.
@@ -50,7 +44,6 @@ def probe(
     Examples:
         dycoke probe talk.mkv --fps 1 --end 5:00 --model qwen2.5-vl-3b --json
         dycoke probe talk.mkv --audio --model Qwen/Qwen2.5-Omni-3B
-        dycoke probe talk.mkv --model llava-onevision-0.5b --fit 8GB
 
     No model is loaded.
     """
@@ -63,18 +56,10 @@ def probe(
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"video": video}]))
         name = model.named or settings.BUNDLED
-        source, budget = find(name), budget_of(fit)
-        chosen: FitChoice | Absent = ABSENT
-        if budget is not None:
-            from dycoke_cli.cli.commands.fitted import fitting_of
-
-            options = (LoadOptions(), sampling, Method(), GenerationOptions())
-            request = Request(name, *options, limits=limits)
-            planned = fitting_of([video], request, budget, free_method=True)
-            chosen = planned.report(planned.choice())
+        source = find(name)
         with Decoder(limits) as decoder:
             clip = decoder.read(video, listening(sampling, name, LoadOptions()))
-        probed = _probed(video, name, clip, _clip_tokens(source, clip), chosen)
+        probed = _probed(video, name, clip, _clip_tokens(source, clip))
         if as_json:
             output.write_json(to_dict(probed))
             return
@@ -108,7 +93,6 @@ class Probed:
     audio: Annotated[
         ReportedAudio | Absent, Doc("What the model is given of it, where it takes audio.")
     ]
-    fit: Annotated[FitChoice | Absent, Doc("With --fit.")] = ABSENT
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
 
 
@@ -123,9 +107,7 @@ def _clip_tokens(source: ModelRef, clip: Clip) -> ClipTokens:
     return count_tokens(source, clip)
 
 
-def _probed(
-    video: str, model: str, clip: Clip, tokens: ClipTokens, fit: FitChoice | Absent
-) -> Probed:
+def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
     method = DyCoke()
     return Probed(
         video=video,
@@ -140,7 +122,6 @@ def _probed(
             merge_ratio=method.merge_ratio,
         ),
         audio=ABSENT if clip.audio is None else ReportedAudio(clip.audio.seconds, clip.audio.rate),
-        fit=fit,
         warnings=tuple(clip.warnings),
     )
 
@@ -171,7 +152,6 @@ def _rows(probed: Probed) -> list[tuple[str, str]]:
             f" → {count(kept)} after TTM at K={tokens.merge_ratio:g}"
             f" ({share(kept, tokens.visual)})",
         ),
-        *([] if isinstance(probed.fit, Absent) else [("Fit", one_line(probed.fit.reason))]),
     ]
 
 

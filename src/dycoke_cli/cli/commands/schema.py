@@ -92,12 +92,6 @@ def _probe() -> Mapping[str, SchemaVariant]:
     return {"video": SchemaVariant(Probed), "error": failure_part("video")}
 
 
-def _tune() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.tuning.tune_report import TuneReport
-
-    return {"report": SchemaVariant(TuneReport), "error": failure_part()}
-
-
 def _verify() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.verification.verification_report import VerificationReport
 
@@ -145,7 +139,6 @@ DOCUMENTS = {
     ),
     "models": Document("dycoke.models/1", "Models of `dycoke models` and `models info`.", _models),
     "probe": Document("dycoke.probe/1", "The result of `dycoke probe`.", _probe),
-    "tune": Document("dycoke.tune/1", "The result of `dycoke tune`.", _tune),
     "verify": Document("dycoke.verify/1", "The report of `dycoke verify`.", _verify),
 }
 

@@ -190,10 +190,6 @@ def serve(
 
     if media_root is not None and not media_root.is_dir():
         raise UsageError(f"--media-root {media_root} isn't a folder")
-    if method.guard is not None or method.guard_mean is not None:
-        raise UsageError(
-            "--guard is for ask, chat and batch; a server answers as each request says"
-        )
     request = method.applied(
         request_flags.request(model, loading, sampling, generation, limits, budget=budget)
     )
@@ -234,7 +230,7 @@ def serve(
             # Without it, all others are answered: only the user's commands don't find the server.
             unreachable = None if background else view.warning
             with closing(LocalListener(unreachable)) as local:
-                if background and not local.sockets:
+                if background and local.listening is None:
                     raise UsageError("a server of yours runs already; `dycoke serve stop` ends it")
                 most = max(_LEAST_CONNECTIONS, queue * _CONNECTIONS)
                 connections = ConnectionLimits(most, most // 2)
@@ -250,7 +246,7 @@ def serve(
                 idling = (
                     IdlePolicy(idle or _BACKGROUND_IDLE_S, True) if background else IdlePolicy(idle)
                 )
-                run(server, service, [listening, *local.sockets], idling)
+                run(server, service, listening, local, idling)
 
 
 def _isolation() -> str:

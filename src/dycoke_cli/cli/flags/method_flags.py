@@ -1,4 +1,4 @@
-"""Flags of compression methods: `--method`, guards, and the parameters that have flags."""
+"""Flags of compression methods: `--method`, and the parameters that have flags."""
 
 from __future__ import annotations
 
@@ -26,9 +26,6 @@ from dycoke_cli.request import Request
 
 PANEL = "Compression"
 
-AUTO = "auto"
-"""Value of `--method` for the choice of `dycoke tune`."""
-
 MethodName = Annotated[
     str | None,
     typer.Option(
@@ -36,31 +33,8 @@ MethodName = Annotated[
         metavar="NAME[:PARAMETER=X,…]",
         autocompletion=completion.methods,
         help="Compression method and its parameters, as in dycoke:merge_ratio=0.5,window=8; "
-        f"`dycoke methods` lists them. There are {', '.join(METHODS)}, and {AUTO}: what `dycoke "
-        f"tune` chose. Default: {DEFAULT} without cache pruning; {AUTO} after `dycoke tune "
-        "--save`.",
-        rich_help_panel=PANEL,
-        show_default=False,
-    ),
-]
-GuardBound = Annotated[
-    float | None,
-    typer.Option(
-        "--guard",
-        metavar="RISK",
-        help="Ask with few tokens, and again with more where the answer isn't certain, so that "
-        "P(answer differs from the uncompressed one) is at most this, with 95 % confidence. Needs "
-        "`dycoke tune`; in eval, one more row.",
-        rich_help_panel=PANEL,
-        show_default=False,
-    ),
-]
-GuardMean = Annotated[
-    float | None,
-    typer.Option(
-        "--guard-mean",
-        metavar="RISK",
-        help="Like --guard, but only on average over samples of videos; needs fewer videos.",
+        f"`dycoke methods` lists them. There are {', '.join(METHODS)}. Default: {DEFAULT} without "
+        "cache pruning.",
         rich_help_panel=PANEL,
         show_default=False,
     ),
@@ -83,54 +57,21 @@ class MethodFlags:
     """Flags of the compression method."""
 
     method: MethodName = None
-    guard: GuardBound = None
-    guard_mean: GuardMean = None
     parameters: Annotated[dict[str, Any], Each(options())] = field(default_factory=dict)
 
     @property
     def is_given(self) -> bool:
-        """Whether a flag sets the method, one of its parameters, or a guard."""
-        flags = (self.method, self.guard, self.guard_mean, *self.parameters.values())
-        return any(value is not None for value in flags)
+        """Whether a flag sets the method, or one of its parameters."""
+        return any(value is not None for value in (self.method, *self.parameters.values()))
 
     def applied(self, request: Request) -> Request:
         """Add the chosen method to a request."""
-        # Imported late: no help page needs it.
-        from dycoke_cli.cli.flags.tuned_method import check_guarded, guards_with, tuned, tuning_for
-        from dycoke_cli.guard.tuned import default_tuning
-
-        given = [name for name, value in self.parameters.items() if value is not None]
-        guarded = self.guard is not None or self.guard_mean is not None
-        needs_tuning = self.method == AUTO or guarded
-        if not needs_tuning:
-            # Only a command without any method flag uses the saved tuning: a given parameter is of
-            # the default method.
-            if self.method is None and not given and not request.loading.random_weights:
-                typed = request.generation.typed is not None
-                tuning = default_tuning(request.model, typed=typed)
-                if tuning is not None:
-                    return tuned(request, tuning)
-            return replace(request, method=self.chosen())
-        flag = f"--method {AUTO}" if self.method == AUTO else "--guard"
-        if given or self.method not in (None, AUTO):
-            other = f"--{given[0].replace('_', '-')}" if given else f"--method {self.method}"
-            raise UsageError(f"{flag} takes what `dycoke tune` chose; leave {other} out")
-        if self.guard is not None and self.guard_mean is not None:
-            raise UsageError("--guard and --guard-mean are two promises; give one of them")
-        if guarded:
-            check_guarded(request)
-        tuning = tuning_for(request, flag, guarded=guarded)
-        guards, cautions = guards_with(tuning, self.guard, self.guard_mean)
-        request = tuned(request, tuning)
-        guard = guards[0] if guards else None
-        return replace(request, guard=guard, cautions=(*request.cautions, *cautions))
+        return replace(request, method=self.chosen())
 
     def chosen(self) -> Method:
         """Method of the flags; parameters that depend on the model are None until it is bound."""
-        if self.method == AUTO or self.guard is not None or self.guard_mean is not None:
-            what, last = ("--guard", "eval") if self.method != AUTO else ("--method auto", "serve")
-            raise UsageError(f"{what} is for ask, chat, batch and {last}; name a method here")
-        from dycoke_cli.compression.method_specs import parse_spec  # imported late, as above
+        # Imported late: no help page needs it.
+        from dycoke_cli.compression.method_specs import parse_spec
 
         spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.method_flags import AUTO
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
@@ -86,19 +85,12 @@ class ServerFlags:
                 raise UsageError(f"{_flag(min(alone))} is for a server: add --server URL")
             return
         # Imported late: no help page needs it.
-        from dycoke_cli.loop.features import V1, refusal
 
         local = [name for name in _LOCAL if name in given]
         if local:
             raise UsageError(
                 f"{_flag(local[0])} is for a model on this machine: leave it out, or --server"
             )
-        if guards := given & {"guard", "guard_mean"}:
-            raise refusal("guard", V1, flag=_flag(min(guards)))
-        if context.params.get("method") == AUTO:
-            raise refusal("tuned", V1)
-        if "fit" in given:
-            raise refusal("fit", V1, flag="--server")
 
     def chosen(
         self,

@@ -64,8 +64,7 @@ def accuracy_figure(report: EvalReport) -> Figure:
         ends[axes] = _draw(axes, rows, lines[model], names, decode, least)
         ticks = _TICKS if alone else _FEW_TICKS
         retention_axis(axes, least, [tick for tick in ticks if tick >= least])
-        # Over 100 % with a guard, whose retention is summed over budgets.
-        axes.set_xlim(1.05 * max([*retentions, 100]), least)
+        axes.set_xlim(105, least)
         if not alone:
             axes.set_title(_short(model), fontsize=10, color=TEXT_COLOUR, parse_math=False)
     for axes in panels[len(models) :]:

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Guarded, ReportedWindows, Seconds
+from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, ReportedWindows, Seconds
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.typed_choice import odds, scoring
 from dycoke_cli.cli.render.units import count, counted, flops, seconds, share, size
@@ -93,20 +93,9 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
     if not isinstance(answer.audio, Absent):
         rate = answer.audio.sample_rate / 1000
         rows.append(("Audio", f"{answer.audio.seconds:.1f} s at {rate:g} kHz, in the prompt"))
-    if not isinstance(answer.tuned, Absent):
-        tuned = answer.tuned
-        rows.append(("Tuned", f"on {counted(tuned.videos, 'video')}, {one_line(tuned.date)}"))
-    if not isinstance(answer.guard, Absent):
-        rows.append(("Guard", _guard(answer.guard)))
     pruning = restore(answer.method).pruning()
     if pruning is not None and not typed:
-        if answer.tokens.visual_kept < pruning.least:
-            effect = f"off: fewer than {count(pruning.least)} visual tokens"
-        elif pruning.own is not None:
-            effect = f"by each layer for itself, in each of {counted(answer.decode.steps, 'step')}"
-        else:
-            effect = _selection(answer.decode)
-        rows.append(("KV selection", effect))
+        rows.append(("KV selection", _selection(answer.decode)))
     return [
         *rows,
         ("LLM FLOPs", _flops(answer.flops)),
@@ -129,12 +118,6 @@ def _windows(windows: ReportedWindows) -> str:
     positions = "contiguous" if windows.positions == "renumbered" else "original"
     read = f"{count(windows.count)} of {counted(windows.frames, 'frame')}"
     return f"{read}, {count(windows.visual_kept)} tokens kept; {positions} positions"
-
-
-def _guard(guard: Guarded) -> str:
-    read = " → ".join(count(step.visual_kept) for step in guard.path)
-    kind = "on average" if guard.on_average else "95 % confidence"
-    return f"{read} tokens; differs in ≤ {100 * guard.alpha:g} % ({kind})"
 
 
 def _attended(answer: Answer) -> str:
@@ -197,8 +180,6 @@ def _bandwidth(rate: float, memory: Bytes) -> str:
 
 def _memory(memory: Bytes) -> str:
     used = f"{size(memory.kv_active)} of it in use"
-    if memory.kv_host:
-        used += f", {size(memory.kv_host)} in main memory"
     cache = f"KV cache {size(memory.kv_cache)} ({used})"
     peak = memory.peak_working
     return cache if peak is None else f"{cache} · peak {size(peak)}"

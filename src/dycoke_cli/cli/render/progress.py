@@ -36,8 +36,6 @@ _LABELS = {
 }
 _COUNTED = ("answers", "verdicts")
 _LOADING = ("load", "build", "fetch", "pack")
-_TIMED = "tune: "
-"""Beginning of stages that have the time left in their own label."""
 
 
 def _bar_and_time() -> tuple[Any, Any]:
@@ -49,11 +47,7 @@ def _bar_and_time() -> tuple[Any, Any]:
         def render(self, task: rich_progress.Task) -> Any:
             return Text() if task.total is None else super().render(task)
 
-    class Remaining(rich_progress.TimeRemainingColumn):
-        def render(self, task: rich_progress.Task) -> Any:
-            return Text() if task.description.startswith(_TIMED) else super().render(task)
-
-    return Determinate(bar_width=24), Remaining(compact=True)
+    return Determinate(bar_width=24), rich_progress.TimeRemainingColumn(compact=True)
 
 
 class ProgressLine:

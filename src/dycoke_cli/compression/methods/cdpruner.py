@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import Ablation
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 EXHAUSTED = 1e-6
 """A token that adds no more than this adds nothing but rounding."""
@@ -60,9 +58,6 @@ class CDPruner(MergingEarly):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept of the whole video."""
-        import torch
-        import torch.nn.functional as F
-
         directions = F.normalize(wide(inputs.features.flatten(0, 1)), dim=-1)
         relevance = torch.ones_like(directions[:, 0])
         if self.relevance_weight:
@@ -79,9 +74,6 @@ class CDPruner(MergingEarly):
 
     def _relevance(self, directions: torch.Tensor, question: torch.Tensor) -> torch.Tensor:
         """Of each visual token, `[V]`, from its direction `[V, D]` and the question `[Q, D]`."""
-        import torch
-        import torch.nn.functional as F
-
         if not len(question):
             return torch.ones_like(directions[:, 0])
         # The mean similarity is that to the mean direction.
@@ -99,8 +91,6 @@ def _greedy(directions: torch.Tensor, relevance: torch.Tensor, count: int) -> li
         relevance: `[V]`.
         count: how many; fewer where no other adds anything.
     """
-    import torch
-
     # What each token would multiply the determinant by, and the rows of its Cholesky factor.
     gain = relevance**2
     rows = directions.new_empty(count, len(directions))
@@ -152,8 +142,6 @@ def _likely(kernel: torch.Tensor, count: int) -> list[int]:
         kernel: `[S, S]`, overwritten.
         count: how many, at least 1.
     """
-    import torch
-
     chosen: list[int] = []
     is_chosen = torch.zeros(len(kernel), dtype=torch.bool, device=kernel.device)
     for _ in range(min(count, len(kernel))):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,6 @@ class DART(MergingEarly):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept of the whole video."""
-        import torch
-        import torch.nn.functional as F
-
         features, text = inputs.features, inputs.question
         count = self.kept_tokens(*features.shape[:2])
         norms = torch.cat([_norms(frame) for frame in features])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.budget import Budgeted, evenly, shares
 from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,6 @@ class Downsample(Budgeted):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The cells of all frames."""
-        import torch
-
         features = inputs.features
         frames, per_frame = features.shape[:2]
         total = self.kept_tokens(frames, per_frame)
@@ -80,8 +76,6 @@ def grid_of_cells(count: int, per_frame: int) -> tuple[torch.Tensor, torch.Tenso
         `[count, N]`, float32: the share of each token in the mean of each cell, which add up to 1;
         and `[count]`, int64, ascending: the token in the middle of each.
     """
-    import torch
-
     height, width = sides(per_frame)
     rows = max(round(sqrt(count * height / width)), -(-count // width))
     along, middle = _cells(rows, height), evenly(rows, height)
@@ -95,8 +89,6 @@ def grid_of_cells(count: int, per_frame: int) -> tuple[torch.Tensor, torch.Tenso
 
 def _cells(count: int, of: int) -> torch.Tensor:
     """`[count, of]`: the share of each of `of` numbers in that many equal parts of a line."""
-    import torch
-
     ends = torch.arange(count + 1) * (of / max(1, count))
     places = torch.arange(of)
     least, most = ends[:-1, None].maximum(places), ends[1:, None].minimum(places + 1)

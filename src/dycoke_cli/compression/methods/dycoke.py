@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
 from dycoke_cli.compression.base import (
@@ -29,9 +29,7 @@ from dycoke_cli.compression.base import (
 )
 from dycoke_cli.compression.budget import Positions
 from dycoke_cli.compression.kv_pruning import (
-    DP_CACHE,
     KV_PRUNE,
-    PRUNE_FROM,
     PRUNE_LAYER,
     PRUNE_RATIO,
     VisualSelector,
@@ -39,15 +37,9 @@ from dycoke_cli.compression.kv_pruning import (
 from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.errors import UsageError
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 
-if TYPE_CHECKING:
-    import torch
-
-PAYS_FROM = 2960
-"""Visual tokens of the shortest prompt at which stage 2 was measured to be faster than without.
-
-Of half as many the gain is no more than noise (docs/speed.md)."""
 FIRST_STAGE = frozenset(("merge_ratio", "window", "merge_stage", "positions"))
 """Parameters that leave it open whether the KV cache is pruned (docs/methods.md)."""
 
@@ -105,14 +97,13 @@ class DyCoke(Method):
     prune_ratio: Annotated[float, PRUNE_RATIO] = 0.7
     prune_layer: Annotated[int | None, PRUNE_LAYER] = None
     recall: Annotated[
-        bool | None,
+        bool,
         Param(
             "Recall evicted tokens when the attention changes; otherwise the first selection "
             "stays.",
-            default="on, unless dp_cache is discard",
             switch="kv_prune",
         ),
-    ] = None
+    ] = True
     recall_threshold: Annotated[
         float,
         Param(
@@ -127,31 +118,12 @@ class DyCoke(Method):
         Param("paper, or published (with the quirks of the authors' code, commit dd74634)."),
     ] = "paper"
     positions: Positions = None
-    dp_cache: Annotated[Literal["device", "host", "discard"], DP_CACHE] = "device"
     merge_stage: Annotated[MergeStage, replace(MERGE_STAGE, switch="ttm")] = "llm"
-    prune_from: Annotated[int | None, PRUNE_FROM] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.recall is None:
-            object.__setattr__(self, "recall", self.dp_cache != "discard")
         if self.merge_stage == "vision" and self.merged_early() is None:
             raise UsageError("merge_stage vision needs ttm, in the paper variant")
-        if self.prune_from != 0 and self.dp_cache != "device":
-            raise UsageError(
-                f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
-            )
-        if self.dp_cache == "discard" and self.recall:
-            raise UsageError("dp_cache discard leaves nothing to recall; drop recall=True")
-        if self.dp_cache == "host" and not self.recall:
-            raise UsageError(
-                "dp_cache host keeps pruned tokens for a recall; without recall, use discard"
-            )
-        if self.dp_cache == "host" and self.variant == "published":
-            raise UsageError(
-                "dp_cache host isn't for the published variant, most of whose steps attend to all "
-                "tokens; use device"
-            )
         if self.variant == "published" and self.ttm and self.window != ttm.PUBLISHED_WINDOW:
             raise UsageError(
                 f"the published variant has a window of {ttm.PUBLISHED_WINDOW}, not {self.window}"
@@ -160,14 +132,6 @@ class DyCoke(Method):
             raise UsageError("the published variant always renumbers positions; kept is for paper")
         if self.variant == "published":
             object.__setattr__(self, "positions", "renumbered")
-
-    def has_effect(self, switch: str, kept: int) -> bool:
-        """Whether a stage is on; stage 2 needs enough visual tokens, too."""
-        return super().has_effect(switch, kept) and (switch != "kv_prune" or kept >= self._least)
-
-    @property
-    def _least(self) -> int:
-        return PAYS_FROM if self.prune_from is None else self.prune_from
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """The tokens that stage 1 keeps of `features[F, N, D]`: flat indices `[M]`, int64."""
@@ -213,7 +177,7 @@ class DyCoke(Method):
 
     def attended_tokens(self, kept: int) -> int:
         """What a selection of stage 2 leaves active."""
-        if not self.has_effect("kv_prune", kept):
+        if not self.kv_prune:
             return kept
         if self.variant == "published":  # which never prunes the last one
             return tokens_left(kept - 1, self.prune_ratio) + 1
@@ -227,6 +191,7 @@ class DyCoke(Method):
         """Fresh state of stage 2 for one sequence, or None where it is off."""
         if not self.kv_prune:
             return None
-        recall = bound_value(self.recall)
-        selector = VisualSelector(self.prune_ratio, self.recall_threshold, recall, self.variant)
-        return Pruning(bound_value(self.prune_layer), selector, self.dp_cache, self._least)
+        selector = VisualSelector(
+            self.prune_ratio, self.recall_threshold, self.recall, self.variant
+        )
+        return Pruning(bound_value(self.prune_layer), selector)

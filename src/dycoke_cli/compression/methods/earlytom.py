@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import FrameMerging, top
 from dycoke_cli.compression.budget import shares
@@ -16,10 +16,8 @@ from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs, into_itself
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.errors import UsageError
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 LAYERS, DEPTH = (8, 21, 23), 26
 """Behind which layers the authors merge, and how many SigLIP's tower has in LLaVA-OneVision."""
@@ -119,8 +117,6 @@ class EarlyTom(MergingInside):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept of the frames that are left."""
-        import torch
-
         assert inputs.attention is not None, "named in needs"
         frames, per_frame = inputs.features.shape[:2]
         left, groups = [*range(frames)], [*range(frames)]
@@ -172,8 +168,6 @@ class EarlyTom(MergingInside):
         return [number for number, (start, stop) in enumerate(groups) for _ in range(start, stop)]
 
     def _merged(self, hidden: torch.Tensor, frames: int) -> tuple[torch.Tensor, list[int]]:
-        import torch
-
         alike = _similarity(hidden)
         spare = len(hidden) - max(1, math.ceil(frames * self.retain))
         merged: list[torch.Tensor] = []
@@ -199,8 +193,6 @@ class EarlyTom(MergingInside):
 
 def _into(kept: torch.Tensor, inputs: SelectionInputs) -> torch.Tensor | None:
     """Of a frame that was merged, the tokens at the same places; None where none was."""
-    import torch
-
     if inputs.merged is None:
         return None
     frames, per_frame = inputs.features.shape[:2]
@@ -218,8 +210,6 @@ def best_of_windows(scores: torch.Tensor, count: int) -> torch.Tensor:
     Returns:
         `[count]`, int64, ascending.
     """
-    import torch
-
     at, begin = torch.zeros(count, dtype=torch.int64, device=scores.device), 0
     for window in range(count):
         length = len(scores) // count + (window < len(scores) % count)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.similarity import similarity_to_frame_before
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,6 @@ class EVS(MergingEarly):
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
-        import torch
-
         frames, per_frame = features.shape[:2]
         first = torch.full((1, per_frame), torch.inf, device=features.device)
         changes = torch.cat([first, 1 - similarity_to_frame_before(features)])

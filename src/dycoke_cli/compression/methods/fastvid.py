@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.clusters import density_peaks, distances, means
 from dycoke_cli.compression.segments import SegmentBySegment
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 NEIGHBORS = 4
 
@@ -65,8 +63,6 @@ class FastVID(SegmentBySegment):
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The salient tokens, and the merged ones of the anchors."""
-        import torch
-
         per_frame = features.shape[1]
         aside = [int(self.contextual * count) for count in counts]
         salient = [
@@ -116,8 +112,6 @@ class FastVID(SegmentBySegment):
         """What becomes of targets `[T, D]`, into which `tokens[n, D]` are merged; the target of
         each `[n]`, int64, and how like it is.
         """
-        import torch.nn.functional as F
-
         alike = F.normalize(tokens, dim=-1) @ F.normalize(targets, dim=-1).T
         owner = alike.float().argmax(-1)
         mean, members = means(tokens, owner, len(targets))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import clustered, means
@@ -12,10 +12,8 @@ from dycoke_cli.compression.inner_selection import INNER_RETAIN, SelectingInside
 from dycoke_cli.compression.segments import SegmentBySegment
 from dycoke_cli.compression.selection import into_itself
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 NEIGHBORS = 7
 
@@ -73,8 +71,6 @@ class FlashVID(SegmentBySegment, SelectingInside):
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The diverse tokens, and the means of clusters of trees."""
-        import torch
-
         per_frame = features.shape[1]
         centers = torch.stack([wide(frame).mean(0) for frame in features]).mean(0)
         is_rest = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
@@ -116,9 +112,6 @@ class FlashVID(SegmentBySegment, SelectingInside):
             is_rest: `[L, N]`, bool: those that may be merged.
             least: how many trees there are at least.
         """
-        import torch
-        import torch.nn.functional as F
-
         similarity = torch.full(is_rest.shape, -torch.inf, device=is_rest.device)
         parents = torch.zeros(is_rest.shape, dtype=torch.int64, device=is_rest.device)
         for frame in range(1, len(merged)):
@@ -150,9 +143,6 @@ class FlashVID(SegmentBySegment, SelectingInside):
 
 def diverse(tokens: torch.Tensor, weights: torch.Tensor, count: int) -> torch.Tensor:
     """Positions `[count]` of tokens `[N, D]` that are far from each other, in order of choice."""
-    import torch
-    import torch.nn.functional as F
-
     directions = F.normalize(tokens, dim=-1)
     # Rounded before they are subtracted: where tokens are equal, what is left would be noise.
     apart = ((1 - (directions @ directions.T).float()) * weights).float()
@@ -172,8 +162,6 @@ def _clustered(
 
     And where that of each of the positions is, `[n]`, int64.
     """
-    import torch
-
     if not count:
         return positions[:0], torch.full_like(positions, -1)
     members = tokens[positions]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 GRAPH_THRESHOLD, TEMPERATURE, STEPS = 0.5, 0.03, 5
 """Of the walk over a frame's tokens: which are neighbors, how it prefers them, and its length."""
@@ -73,9 +71,6 @@ class ForestPrune(MergingEarly):
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
-        import torch
-        import torch.nn.functional as F
-
         frames, per_frame = features.shape[:2]
         count = self.kept_tokens(frames, per_frame)
         left = max(round(per_frame * self.spatial_retain), -(-count // frames))
@@ -101,8 +96,6 @@ class ForestPrune(MergingEarly):
             positions: `[F, n]`, int64: their places in their frames.
             distances: `[N, N]`, float64: of places from each other.
         """
-        import torch
-
         each = torch.arange(len(directions), device=directions.device)
         root, latest, depth = each.clone(), each.clone(), torch.zeros_like(each)
         frames, of_frame = positions.shape
@@ -132,8 +125,6 @@ def salient(tokens: torch.Tensor, count: int) -> torch.Tensor:
     Returns:
         `[count]`, int64, ascending.
     """
-    import torch.nn.functional as F
-
     directions = F.normalize(tokens, dim=-1)
     alike = directions @ directions.T
     is_apart = alike.float() < GRAPH_THRESHOLD
@@ -154,8 +145,6 @@ def dissimilar(directions: torch.Tensor, count: int) -> torch.Tensor:
     Returns:
         `[count]`, int64, ascending.
     """
-    import torch
-
     alike = (directions @ directions.T).float()
     earlier = torch.ones_like(alike, dtype=torch.bool).triu(1)
     alike = alike.masked_fill(~earlier, -torch.inf)
@@ -173,8 +162,6 @@ def dissimilar(directions: torch.Tensor, count: int) -> torch.Tensor:
 
 def _distances(per_frame: int) -> torch.Tensor:
     """Of the places on a frame's grid from each other, `[N, N]`, float64; 1 is a side's length."""
-    import torch
-
     height, width = sides(per_frame)
     places = torch.arange(per_frame)
     row, column = places // width, places % width

@@ -10,6 +10,7 @@ from dycoke_cli.compression.inner_selection import SelectingInside
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
+from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,6 @@ class FrameFusion(MergingTokens, SelectingInside):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens that are merged into no earlier one, each the mean of its run."""
-        import torch
-
         frames, per_frame = inputs.features.shape[:2]
         similarity = similarity_to_frame_before(inputs.features).flatten()
         merges = torch.zeros(frames * per_frame, dtype=torch.bool, device=similarity.device)

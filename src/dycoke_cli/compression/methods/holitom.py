@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import in_proportion
@@ -14,10 +14,8 @@ from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
 from dycoke_cli.compression.static_positions import static_and_moving, static_positions
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 NEIGHBORS = 7
 CENTER_WEIGHT = 0.6
@@ -59,8 +57,6 @@ class HoliTom(MergingInside, MergingTokens):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept, static ones merged over time and with their neighbors."""
-        import torch
-
         assert inputs.attention is not None, "named in needs"
         features, attention = inputs.features, inputs.attention
         frames, per_frame = features.shape[:2]
@@ -102,8 +98,6 @@ def segments_of(still: torch.Tensor) -> Iterator[tuple[int, int]]:
     Args:
         still: `[F - 1, N]`, bool: whether a token is like the one in the frame before.
     """
-    import torch
-
     frames, per_frame = len(still) + 1, still.shape[1]
     saved, lengths = [0], [1]
     run = torch.zeros(per_frame, dtype=torch.int64)
@@ -130,8 +124,6 @@ def _clustered(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Te
     """Centers `[count]` among `tokens[n, D]`, the clusters' merged tokens `[count, D]`, and the
     cluster of each token, `[n]`, int64.
     """
-    import torch
-
     centers, owner = clustered(tokens, count, min(NEIGHBORS, count))
     is_other = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
     is_other[centers] = False

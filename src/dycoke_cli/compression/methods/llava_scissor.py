@@ -10,10 +10,10 @@ from dycoke_cli.compression.clusters import LinkedGroups, means
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import ROWS, wide
+from dycoke_cli.lazy_torch import F, torch
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 HALVINGS = 11
 """Of the interval from -1 to 1 in which the threshold is: it is a multiple of 2^-10."""
@@ -44,8 +44,6 @@ class LLaVAScissor(MergingTokens):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """One token of each component, with all tokens merged into the most similar one."""
-        import torch.nn.functional as F
-
         features = wide(inputs.features)
         tokens, count = features.flatten(0, 1), self.kept_tokens(*features.shape[:2])
         frames = Graph(features)
@@ -84,9 +82,6 @@ class Graph:
     @cached_property
     def alike(self) -> torch.Tensor:
         """Cosine similarities in each part, `[P, n, n]`, float32."""
-        import torch
-        import torch.nn.functional as F
-
         directions = F.normalize(self.tokens, dim=-1)
         rows = directions.split(ROWS, 1)
         return torch.cat([(some @ directions.mT).float() for some in rows], 1)
@@ -123,8 +118,6 @@ class Graph:
             The mean of each of m components, `[m, D]`, and its place, `[m]`, int64, ascending: the
             index of the token that has most neighbors.
         """
-        import torch
-
         parts, size, _ = self.tokens.shape
         groups = LinkedGroups(range(parts * size))
         groups.unite(ends for _, *ends in self.forest[:edges])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.similarity import wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import F, torch
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,6 @@ class MaxMin(MergingEarly):
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
-        import torch
-        import torch.nn.functional as F
-
         frames, per_frame = features.shape[:2]
         directions = F.normalize(wide(features.flatten(0, 1)), dim=-1)
         count = self.kept_tokens(frames, per_frame)
@@ -49,8 +44,6 @@ class MaxMin(MergingEarly):
 
 def _loneliest(directions: torch.Tensor, step: int) -> int:
     """The token `directions[V, D]` whose most similar other one is least similar to it."""
-    import torch
-
     highest = []
     for begin in range(0, len(directions), step):  # all pairs at once would be large
         similarity = (directions[begin : begin + step] @ directions.T).float()

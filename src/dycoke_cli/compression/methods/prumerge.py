@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import evenly
 from dycoke_cli.compression.frame_by_frame import FrameByFrame
 from dycoke_cli.compression.selection import Selection, into_itself
 from dycoke_cli.compression.similarity import wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import F, torch
 
 CLUSTER = 32 / 576
 """Fraction of a frame's tokens that are merged into each kept one."""
@@ -49,9 +47,6 @@ class PruMerge(FrameByFrame):
         self, tokens: torch.Tensor, attention: torch.Tensor, keys: torch.Tensor, count: int
     ) -> Selection:
         """The tokens kept, with what is merged into them."""
-        import torch
-        import torch.nn.functional as F
-
         with_rest = 1 < count < len(tokens)
         weights = wide(attention) / wide(attention).sum()
         kept = self._kept(attention, count - with_rest)
@@ -85,8 +80,6 @@ def _into(alike: torch.Tensor, cluster: torch.Tensor, kept: torch.Tensor) -> tor
         cluster: `[C, n]`, int64: what is merged into each.
         kept: `[C]`, int64.
     """
-    import torch
-
     into = into_itself(kept, alike.shape[1])
     if len(kept):
         merged = torch.full_like(alike, -torch.inf).scatter(1, cluster, alike.gather(1, cluster))
@@ -113,8 +106,6 @@ class PruMergePlus(PruMerge):
 
     def _kept(self, attention: torch.Tensor, count: int) -> torch.Tensor:
         """A quarter of them, rounded up, by attention."""
-        import torch
-
         outliers = top(attention, -(-count // 4))
         others = torch.ones_like(attention, dtype=torch.bool)
         others[outliers] = False

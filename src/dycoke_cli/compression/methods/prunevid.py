@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby, takewhile
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import clustered, means
@@ -12,10 +12,8 @@ from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.compression.static_positions import static_and_moving, static_positions
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 NEIGHBORS = 7
 
@@ -65,8 +63,6 @@ class PruneVid(MergingTokens):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The clusters' means, of static tokens merged over time before."""
-        import torch
-
         features = inputs.features
         frames, per_frame = features.shape[:2]
         count = self.kept_tokens(frames, per_frame)
@@ -91,8 +87,6 @@ class PruneVid(MergingTokens):
 
     def _segments(self, features: torch.Tensor) -> list[tuple[int, int]]:
         """(First frame, the one behind the last) of each segment of `features[F, N, D]`."""
-        import torch
-
         frames = len(features)
         clusters = max(1, int(frames * self.segment_ratio))
         mean_tokens = torch.stack([wide(frame).mean(0) for frame in features])
@@ -142,9 +136,6 @@ def _alike(features: torch.Tensor) -> torch.Tensor:
     Args:
         features: `[L, N, D]`, float; of one frame it is -inf.
     """
-    import torch
-    import torch.nn.functional as F
-
     length = len(features)
     if length == 1:
         return torch.full(features.shape[1:2], -torch.inf, device=features.device)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import Ablation, BeforeVision
 from dycoke_cli.compression.budget import RETAIN, budget
 from dycoke_cli.compression.merging_early import merged_early
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
-
 
 _RETAIN = replace(
     RETAIN, default="as many as TTM keeps; given, it turns off both stages of dycoke", nullable=True
@@ -70,8 +67,6 @@ class RandomMerge(DyCoke):
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of `features[F, N, D]`, drawn over all of them."""
-        import torch
-
         frames, per_frame = features.shape[:2]
         # Drawn on the CPU, so that every device gets the same tokens.
         generator = torch.Generator().manual_seed(self.draw_seed)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import LayerPruning, Method, bound_value, top
 from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.errors import UsageError
+from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import PUBLISHED_DEPTH, Param
-
-if TYPE_CHECKING:
-    import torch
 
 FIRST_LAYERS = (3, 7, 16)
 """First layers with fewer tokens, of 32: selections are made behind layers 2, 6 and 15."""
@@ -150,8 +148,6 @@ def raters(visual: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
     Returns:
         `[Q]`, int64, ascending: those above the mean, or the last one where none is.
     """
-    import torch
-
     found = (wide(visual) @ wide(text).T).softmax(-1).mean(0)
     above = (found > found.mean()).nonzero().flatten()
     return above if len(above) else torch.tensor([len(text) - 1], device=above.device)
@@ -168,8 +164,6 @@ def recycled(hidden: torch.Tensor, attention: torch.Tensor, kept: torch.Tensor) 
     Returns:
         A selection in reading order, each cluster in the place of its center.
     """
-    import torch
-
     goes = torch.ones_like(attention, dtype=torch.bool)
     goes[kept] = False
     others = goes.nonzero().flatten()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.clusters import LinkedGroups
 from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,6 @@ class STTM(MergingTokens):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The means of what is linked."""
-        import torch
-
         features = inputs.features
         tree = _Tree(features)
         count = self.kept_tokens(*features.shape[:2])
@@ -112,9 +108,6 @@ class _Tree:
     """
 
     def __init__(self, features: torch.Tensor) -> None:
-        import torch
-        import torch.nn.functional as F
-
         self.frames, self.per_frame = features.shape[:2]
         cells, pooling, parents = (x.to(features.device) for x in quadtree(self.per_frame))
         self.cells, self.pooling = cells, pooling.to(wide(features[:0]))
@@ -143,8 +136,6 @@ class _Tree:
 
     def nodes(self, tau: float) -> _Nodes:
         """The nodes that are whole at a τ, the largest ones first."""
-        import torch
-
         level = torch.zeros_like(self.least[:, 0], dtype=torch.int64)
         for number in range(1, len(self.cells)):
             level[self.least[:, number] >= tau] = number
@@ -160,8 +151,6 @@ class _Tree:
 
     def means(self, features: torch.Tensor, nodes: _Nodes, groups: LinkedGroups) -> torch.Tensor:
         """The mean of each group's nodes, `[G, D]`, in the widest dtype, by rising leader."""
-        import torch
-
         leaders, of_token = torch.tensor(groups.of_each(), device=features.device).unique(
             return_inverse=True
         )
@@ -191,8 +180,6 @@ def quadtree(per_frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         `[L, N]`, int64: the node that each token is in at each level. `[nodes, N]`, float64: the
         weight of each token in each node's mean. `[nodes below the last level]`, int64: parents.
     """
-    import torch
-
     height, width = sides(per_frame)
     cell = torch.arange(per_frame)
     row, column = cell // width, cell % width

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.clusters import means
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import ROWS, wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import F, torch
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,6 @@ class ToMe(MergingTokens):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens that are left of the whole video, with the others merged into them."""
-        import torch
-
         every = wide(inputs.features.flatten(0, 1))
         count = self.kept_tokens(*inputs.features.shape[:2])
         tokens, kept = every, torch.arange(len(every), device=every.device)
@@ -67,9 +63,6 @@ def most_similar_pairs(tokens: torch.Tensor, most: int) -> tuple[torch.Tensor, t
     Returns:
         `[r]`, int64: the tokens of A that go (even); and the token of B into which each goes (odd).
     """
-    import torch
-    import torch.nn.functional as F
-
     directions = F.normalize(wide(tokens), dim=-1)
     others = directions[1::2].T
     best = [(some @ others).float().max(-1) for some in directions[::2].split(ROWS)]

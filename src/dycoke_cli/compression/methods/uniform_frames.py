@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.budget import evenly
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.methods.uniform_spatial import spread
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,6 @@ class UniformFrames(MergingEarly):
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the frames kept of `features[F, N, D]`."""
-        import torch
-
         frames, per_frame = features.shape[:2]
         whole, left = divmod(self.kept_tokens(frames, per_frame), per_frame)
         starts = evenly(whole + (left > 0), frames) * per_frame

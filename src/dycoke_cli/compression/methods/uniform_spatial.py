@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.budget import FrameBudgeted
 from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.selection import Selection, SelectionInputs
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,6 @@ class UniformSpatial(FrameBudgeted, MergingEarly):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The spread of each frame."""
-        import torch
-
         per_frame = inputs.features.shape[1]
         chosen = [
             frame * per_frame + spread(count, per_frame, frame)
@@ -54,8 +50,6 @@ def spread(count: int, per_frame: int, turn: int = 0) -> torch.Tensor:
     Returns:
         `[count]`, int64, ascending.
     """
-    import torch
-
     width = sides(per_frame)[1]
     places = torch.arange(per_frame)
     row, column = places // width, places % width

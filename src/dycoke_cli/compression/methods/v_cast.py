@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.similarity import cosine_similarity, wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import F, torch
 
 TEMPERATURE = 0.7
 """Of the softmax that shares the budget out among frames."""
@@ -43,9 +41,6 @@ class VCast(MergingEarly):
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
-        import torch
-        import torch.nn.functional as F
-
         per_frame = features.shape[1]
         means = torch.stack([F.normalize(wide(f).mean(0), dim=-1, eps=EPS) for f in features])
         kept = []
@@ -65,9 +60,6 @@ class VCast(MergingEarly):
 
     def _counts(self, means: torch.Tensor, per_frame: int) -> list[int]:
         """How many tokens each frame keeps, by the mean tokens `[F, D]`."""
-        import torch
-        import torch.nn.functional as F
-
         frames = len(means)
         curvature = torch.ones_like(means[:, 0])
         steps = means.diff(dim=0)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
-
-if TYPE_CHECKING:
-    import torch
+from dycoke_cli.lazy_torch import F, torch
 
 BANDWIDTHS = (1 / 8, 1 / 4, 1 / 2, 1, 2)
 """α of the Gaussian kernels that are added up."""
@@ -70,8 +68,6 @@ class VidCom2(MergingEarly):
 
         Args: as of `Method.so_far`.
         """
-        import torch
-
         steady = before[0] if before else _steady(features)
         mean = torch.stack([_tokens(frame, steady).mean(0) for frame in features]).mean(0)
         frames = len(features)
@@ -82,8 +78,6 @@ class VidCom2(MergingEarly):
         return steady, mean, torch.tensor(frames)
 
     def _selected(self, features: torch.Tensor, so_far: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        import torch
-
         per_frame = features.shape[1]
         steady, video, _ = so_far
         to_video, redundancy = _redundancy(features, steady, video)
@@ -106,7 +100,6 @@ class VidCom2(MergingEarly):
 
 def _steady(features: torch.Tensor) -> torch.Tensor:
     """The half of the channels that vary least: `[C]`, int64, C = D // 2, 1 at least."""
-    import torch
 
     # A frame at a time, for all of a long video in float64 takes gigabytes.
     def mean_of(over_frame: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -119,8 +112,6 @@ def _steady(features: torch.Tensor) -> torch.Tensor:
 
 def _tokens(frame: torch.Tensor, steady: torch.Tensor) -> torch.Tensor:
     """Tokens of a frame as they are compared: `[N, C]`, float64."""
-    import torch.nn.functional as F
-
     return F.normalize(wide(frame[:, steady]), dim=-1)
 
 
@@ -128,8 +119,6 @@ def _redundancy(
     features: torch.Tensor, steady: torch.Tensor, video: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean similarity of each frame to the video, `[F]`, and redundancy of each token, `[F, N]`."""
-    import torch
-
     to_video, to_frame = [], []
     for frame in features:
         tokens = _tokens(frame, steady)
@@ -141,7 +130,5 @@ def _redundancy(
 
 def _similarity(tokens: torch.Tensor, center: torch.Tensor) -> torch.Tensor:
     """Gaussian similarity of `tokens[N, C]` to `center[C]`, `[N]`."""
-    import torch
-
     distances = ((tokens - center) ** 2).sum(-1)
     return torch.stack([(-distances / (2 * alpha)).exp() for alpha in BANDWIDTHS]).sum(0)

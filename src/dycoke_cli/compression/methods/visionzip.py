@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.clusters import means
 from dycoke_cli.compression.frame_by_frame import FrameByFrame
 from dycoke_cli.compression.selection import Selection, into_itself
 from dycoke_cli.compression.similarity import wide
+from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,6 @@ class VisionZip(FrameByFrame):
         self, tokens: torch.Tensor, attention: torch.Tensor, keys: torch.Tensor, count: int
     ) -> Selection:
         """The dominant tokens, and the contextual ones with what is merged into them."""
-        import torch
-        import torch.nn.functional as F
-
         dominant = top(attention, min(count, max(1, int(count * (1 - self.contextual)))))
         contextual = count - len(dominant)
         if not contextual:

@@ -1,21 +1,19 @@
 """The KV cache of one `generate()` call: which entries are evicted and which active, in each layer.
 
-A layer is plain (`layer`), pruned in place (`pruned`) or offloaded to main memory (`offloaded`);
-`slots` plans what a new selection swaps. In `indexed` each layer selects for itself. `roomy` is for
-calls without a method. Nothing is kept on the model or in a global: two calls never mix.
+A layer is plain (`layer`) or pruned in place (`pruned`); `slots` plans what a new selection swaps.
+`roomy` is for calls without a method. Nothing is kept on the model or in a global: two calls never
+mix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from transformers.cache_utils import Cache
 
 from dycoke_cli.engine.kv_cache.layer import KVLayer
-from dycoke_cli.engine.kv_cache.offloaded import OffloadedLayer
-from dycoke_cli.engine.kv_cache.pruned import DiscardingLayer, PrunedLayer
+from dycoke_cli.engine.kv_cache.pruned import PrunedLayer
 from dycoke_cli.engine.kv_cache.slots import Slots, Swaps
 from dycoke_cli.errors import UsageError
 
@@ -57,49 +55,26 @@ class KVStore(Cache):
         length: int,
         uncompressed_length: int,
         first_pruned: int | None = None,
-        dp_cache: str = "device",
         bias: torch.Tensor | None = None,
     ) -> None:
         self.first_pruned = layers if first_pruned is None else first_pruned
         self._length, self._uncompressed_length = length, uncompressed_length
-        self._offloaded = dp_cache == "host"
         self.paddings = list(paddings)
-        self.slots = []
-        before = 0
-        for number, (padding, places) in enumerate(zip(paddings, visual, strict=True)):
-            filled = not self._offloaded
-            self.slots.append(Slots(number, padding, len(places), before, filled=filled))
-            before += len(places)
+        pairs = [*zip(paddings, visual, strict=True)]
+        self.slots = [Slots(n, padding, len(places)) for n, (padding, places) in enumerate(pairs)]
         self._active: list[torch.Tensor | None] = [None] * len(self.paddings)
         self._swaps: Swaps | None = None
         self._bias = bias
         # Layers can't tell a prompt's last chunk from a step of one token, so `begin_step` says it.
         self._in_prefill = True
         self._is_closed = False
-        pruned = layers - self.first_pruned
+        order = torch.stack([visual_first(padding, places, length) for padding, places in pairs])
         super().__init__(
             layers=[
                 *(KVLayer() for _ in range(self.first_pruned)),
-                *(self._pruned_layers(visual, dp_cache, pruned) if pruned else ()),
+                *(PrunedLayer(order) for _ in range(self.first_pruned, layers)),
             ]
         )
-
-    def _pruned_layers(
-        self, visual: Sequence[torch.Tensor], dp_cache: str, layers: int
-    ) -> Sequence[KVLayer]:
-        order = torch.stack(
-            [
-                visual_first(padding, places, self._length)
-                for padding, places in zip(self.paddings, visual, strict=True)
-            ]
-        )
-        if dp_cache == "host":
-            located = torch.cat([with_sequence(i, places) for i, places in enumerate(visual)])
-            # The device has all slots from the first one that is text in any sequence.
-            text = min(slots.behind for slots in self.slots)
-            return [OffloadedLayer(order, located, text) for _ in range(layers)]
-        kind = DiscardingLayer if dp_cache == "discard" else PrunedLayer
-        return [kind(order) for _ in range(layers)]
 
     def expect_chunks(self) -> None:
         """The prompt will come in chunks."""
@@ -154,65 +129,15 @@ class KVStore(Cache):
         ]
         if swaps:
             self._swaps = Swaps.together(swaps)
-            if self._offloaded:  # here once, and not in each layer: it waits for the device
-                self._swaps = replace(self._swaps, tokens=self._swaps.tokens.cpu())
         self._active = active
 
-    def attended(
-        self,
-        layer_idx: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scaling: float,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """What a layer attends to in a decoding step.
-
-        Args:
-            layer_idx: the layer.
-            query: `[B, Hq, 1, D]`.
-            key: `[B, H, K, D]`, as `update` handed it out, with the value.
-            value: `[B, H, K, E]`.
-            scaling: of the scores.
-
-        Returns:
-            Keys, values, and which of them each sequence attends to: see `mask`.
-        """
-        return key, value, self.mask(layer_idx, key)
-
-    def bias(self, layer_idx: int, keys: int) -> torch.Tensor | None:
-        """What is added to the attention logits of the keys that a layer attends to.
-
-        Args:
-            layer_idx: the layer.
-            keys: K, how many they are.
-
-        Returns:
-            `[B, 1, 1, K]`, or `[B, H, 1, K]` where KV heads attend to tokens of their own; float.
-            None where nothing is added.
-        """
+    def bias(self, keys: int) -> torch.Tensor | None:
+        """What is added to the attention logits of so many keys: `[B, 1, 1, K]`, float, or None."""
         if self._bias is None:
             return None
         # The bias is of R prompt tokens. A chunk has fewer keys, for which `pad` cuts (a negative
         # length); a step has more, and nothing is added to generated tokens.
         return torch.nn.functional.pad(self._bias, (0, keys - self._length))[:, None, None]
-
-    def visual_places(self, layer_idx: int, visual: torch.Tensor) -> torch.Tensor:
-        """Where the first sequence's visual tokens are among the keys of a layer, in a step.
-
-        Args:
-            layer_idx: a layer that isn't pruned by the selection of another one.
-            visual: `[V]`, int64: where they are in the prompt, padding counted.
-        """
-        return visual
-
-    def selected(self, layer_idx: int) -> torch.Tensor | None:
-        """The visual tokens of the first sequence that a layer selected for itself in this step.
-
-        Returns:
-            `[n]`, int64, by number, in any order, perhaps repeated; None where it selects none.
-        """
-        return None
 
     def mask(self, layer_idx: int, key: torch.Tensor) -> torch.Tensor | None:
         """Which of the keys that `update` handed out each sequence attends to in a decoding step.
@@ -254,24 +179,9 @@ class KVStore(Cache):
         return -1
 
     @property
-    def is_in_place(self) -> bool:
-        """Whether each layer has an entry of every token on its device, and nothing is added."""
-        return (
-            type(self) is KVStore
-            and self._bias is None
-            and all(type(layer) in (KVLayer, PrunedLayer) for layer in self.layers)
-            and len({layer.entries for layer in self.layers}) == 1
-        )
-
-    @property
     def nbytes(self) -> int:
-        """Bytes on all devices and in main memory, spare entries included."""
-        return sum(layer.nbytes for layer in self.layers) + self.host_nbytes
-
-    @property
-    def host_nbytes(self) -> int:
-        """Bytes of them in main memory."""
-        return sum(layer.host_nbytes for layer in self.layers)
+        """Bytes of all layers, spare entries included."""
+        return sum(layer.nbytes for layer in self.layers)
 
     @property
     def active_nbytes(self) -> int:
@@ -285,8 +195,3 @@ def visual_first(padding: int, visual: torch.Tensor, length: int) -> torch.Tenso
     is_text[:padding] = False
     is_text[visual] = False
     return torch.cat([torch.arange(padding), visual, is_text.nonzero().flatten()])
-
-
-def with_sequence(number: int, places: torch.Tensor) -> torch.Tensor:
-    """`[n, 2]`: the number of a sequence of the batch, and each of the places `[n]`."""
-    return torch.stack([torch.full_like(places, number), places], dim=1)

@@ -70,29 +70,12 @@ class KVLayer(CacheLayerMixin):
         return self.keys.nbytes + self.values.nbytes if self.is_initialized else 0
 
     @property
-    def host_nbytes(self) -> int:
-        """Bytes in main memory beside them."""
-        return 0
-
-    @property
     def active_nbytes(self) -> int:
         """Bytes of the entries that the last step attended to."""
         if not self.is_initialized:
             return 0
         allocated = self.keys.nbytes + self.values.nbytes
         return allocated // self.keys.shape[1] * (self.entries - self.start)
-
-    def move_to(self, storage: torch.Tensor) -> None:
-        """Move all entries to memory `[2, H, B, C, D]`, of which keys and values become views.
-
-        Args:
-            storage: zeros, with room for all of them. Each head's are adjacent in it, and the
-                sequences of a head follow each other, so that entries can be swapped in it.
-        """
-        for number, stored in enumerate((self.keys, self.values)):
-            entries = stored[:, : self.entries].permute(2, 0, 1, 3)
-            storage[number, :, :, : self.entries] = entries
-        self.keys, self.values = (of.permute(1, 2, 0, 3) for of in storage.unbind(0))
 
     def _append(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         end = self.entries + key_states.shape[2]

@@ -14,13 +14,10 @@ from dycoke_cli.engine.kv_cache.slots import Swaps
 
 
 class PrunedLayer(KVLayer):
-    """A layer whose entries have slots. Slot numbers never change, whatever was freed in front.
+    """A layer whose entries have slots.
 
     A prompt that comes in chunks is stored in reading order, which later chunks attend to, until
     the first decoding step.
-
-    Attributes:
-        base: the slot of the first entry that is stored: slot s is row `s - base`.
 
     Args:
         order: `[B, R]`, int64: for each slot the token of the prompt that it gets.
@@ -28,7 +25,6 @@ class PrunedLayer(KVLayer):
 
     def __init__(self, order: torch.Tensor) -> None:
         super().__init__()
-        self.base = 0
         self._order = order
         self._settled = False
 
@@ -59,8 +55,8 @@ class PrunedLayer(KVLayer):
                 self.keys[:, prompt].transpose(1, 2), self.values[:, prompt].transpose(1, 2)
             )
         if swaps is not None:
-            self._swap(swaps, start)
-        self.start = start - self.base
+            self._swap(swaps)
+        self.start = start
 
     def _settle(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Put the entries of a whole prompt, in reading order, into their slots."""
@@ -71,7 +67,7 @@ class PrunedLayer(KVLayer):
         self._append(keys, values)
         self._settled = True
 
-    def _swap(self, swaps: Swaps, start: int) -> None:
+    def _swap(self, swaps: Swaps) -> None:
         # Of a model spread over several devices, the selection may come from another one.
         one, other = self._flat(swaps.source), self._flat(swaps.target)
         for stored in (rows_of(self.keys), rows_of(self.values)):
@@ -82,22 +78,9 @@ class PrunedLayer(KVLayer):
 
     def _flat(self, slots: torch.Tensor) -> torch.Tensor:
         # (sequence, slot) as one of `rows_of(keys)`, where a sequence has `capacity` rows.
-        # Example: capacity 200 and base 40; (1, 45) is row 205.
+        # Example: capacity 200; (1, 5) is row 205.
         slots = slots.to(self.keys.device)
-        return slots[:, 0] * self.keys.shape[1] + slots[:, 1] - self.base
-
-
-class DiscardingLayer(PrunedLayer):
-    """A layer that frees what the first selection evicts; there is no recall."""
-
-    def _swap(self, swaps: Swaps, start: int) -> None:
-        super()._swap(swaps, start)
-        # After the swap all evicted entries are in front. The copy lets go of the larger memory.
-        freed = start - self.base
-        self.keys = self.keys[:, freed:].clone()
-        self.values = self.values[:, freed:].clone()
-        self.entries -= freed
-        self.base = start
+        return slots[:, 0] * self.keys.shape[1] + slots[:, 1]
 
 
 def rows_of(stored: torch.Tensor) -> torch.Tensor:

@@ -12,8 +12,6 @@ import torch
 class Swaps:
     """What a new selection changes: the entries in `source[i]` and in `target[i]` swap slots."""
 
-    # `[n]`, int64: the visual tokens that become active, counted over the whole batch
-    tokens: torch.Tensor
     source: torch.Tensor  # `[n, 2]`, int64: (sequence, slot) where each was while it was evicted
     # `[n, 2]`, int64: (sequence, slot) that it gets, from a token that is evicted
     target: torch.Tensor
@@ -21,11 +19,7 @@ class Swaps:
     @classmethod
     def together(cls, swaps: Sequence[Swaps]) -> Swaps:
         """Those of several sequences as one."""
-        return cls(
-            torch.cat([s.tokens for s in swaps]),
-            torch.cat([s.source for s in swaps]),
-            torch.cat([s.target for s in swaps]),
-        )
+        return cls(torch.cat([s.source for s in swaps]), torch.cat([s.target for s in swaps]))
 
 
 class Slots:
@@ -36,18 +30,10 @@ class Slots:
         slot_of: `[V]`, int64: the slot of each visual token.
     """
 
-    def __init__(
-        self, sequence: int, padding: int, tokens: int, tokens_before: int = 0, filled: bool = True
-    ) -> None:
+    def __init__(self, sequence: int, padding: int, tokens: int) -> None:
         self.first = padding
         self._sequence, self._padding = sequence, padding
-        self._tokens_before, self._filled = tokens_before, filled
         self.slot_of = torch.arange(padding, padding + tokens)
-
-    @property
-    def behind(self) -> int:
-        """The first slot behind the visual tokens."""
-        return self._padding + len(self.slot_of)
 
     def arrange(self, active: torch.Tensor) -> Swaps:
         """Plan the swaps that bring the active tokens into the slots before the text.
@@ -68,12 +54,7 @@ class Slots:
         leaving = (~is_active & ~was_evicted).nonzero().flatten()
         source, target = slot_of[entering], slot_of[leaving]
         slot_of[entering], slot_of[leaving] = target, source
-        # Offloaded, before the first selection: the device has none of the tokens, so those that
-        # were among the last A slots by their number have to be fetched, too.
-        if not self._filled:
-            self._filled = True
-            entering, source, target = active, slot_of[active], slot_of[active]
-        return Swaps(entering + self._tokens_before, self._located(source), self._located(target))
+        return Swaps(self._located(source), self._located(target))
 
     def _located(self, slots: torch.Tensor) -> torch.Tensor:
         return torch.stack([torch.full_like(slots, self._sequence), slots], dim=1)

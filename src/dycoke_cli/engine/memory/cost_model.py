@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,9 +21,9 @@ from dycoke_cli.engine.chunks import (
     token_room,
 )
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
-from dycoke_cli.engine.memory.expected_time import BUSY, StageTimes, read_stage_times
+from dycoke_cli.engine.memory.expected_time import BUSY
 from dycoke_cli.engine.memory.fit import Budget, EstimatedSeconds, Setting, StageCosts, least_loss
-from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts, stage_times_file
+from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG, ModelRef
 from dycoke_cli.models.families import UNLISTED
@@ -295,18 +294,12 @@ class CostModel:
         dtype = dtype_here(source, stored, loading, target)
         self._float32_room = dtype.float32_room
         self.loading = loading.with_dtype(dtype.name)
-        self._like: CostModel | None = None
 
     def loaded_as(self, loading: LoadOptions) -> CostModel:
-        """The same answer of the same model, loaded otherwise.
-
-        Until its stages are measured, its seconds are corrected by those of this one.
-        """
+        """The same answer of the same model, loaded otherwise."""
         given = (self.source, self.stored, self.method, loading)
         more = (self.max_new_tokens, self.target, self._frame_bytes, self._question)
-        other = CostModel(*given, *more)
-        other._like = self
-        return other
+        return CostModel(*given, *more)
 
     @cached_property
     def facts(self) -> ModelFacts:
@@ -317,24 +310,6 @@ class CostModel:
     def sizes(self) -> Sizes:
         """Sizes of the model."""
         return self.facts.sizes
-
-    @property
-    def stage_times_file(self) -> Path:
-        """Where the times of its stages are kept, once they are measured on this machine."""
-        return stage_times_file(self.stored, self.loading)
-
-    @cached_property
-    def stage_times(self) -> StageTimes | None:
-        """Measured times of its stages; None before `calibrate`, and on other devices."""
-        on_cpu = self.target.device == "cpu"
-        return read_stage_times(self.stage_times_file) if on_cpu else None
-
-    @property
-    def _corrections(self) -> tuple[float, float, float]:
-        """Measured over predicted seconds of vision, prefill and decode."""
-        if self.stage_times is not None and self.facts.rates is not None:
-            return self.stage_times.corrections(self.facts.rates)
-        return (1.0, 1.0, 1.0) if self._like is None else self._like._corrections
 
     def text(self, clip: ClipTokens) -> int:
         """Tokens of text of the prompt."""
@@ -449,10 +424,7 @@ class CostModel:
         return fmean(method.attended_by_layer(kept, self.sizes.layers))
 
     def seconds(self, method: BoundMethod, clip: ClipTokens, kept: int) -> EstimatedSeconds | None:
-        """How long an answer takes that reads so many visual tokens; None without timed kernels.
-
-        Corrected by the times of the model's stages, where those were measured on this machine.
-        """
+        """How long an answer takes that reads so many visual tokens; None without timed kernels."""
         rates = self.facts.rates
         if rates is None:
             return None
@@ -465,16 +437,7 @@ class CostModel:
         if method.reads_before:
             prefill += rates.prefill(clip.visual + work.text, work.chunk_len)
         decode = rates.decode(self.max_new_tokens - 1, read + work.text + self.max_new_tokens / 2)
-        of_vision, of_prefill, of_decode = self._corrections
-        times = self.stage_times
-        selecting = 0.0
-        if times is not None and kept < clip.visual:
-            selecting = times.selection_s * clip.visual / times.visual
-        return EstimatedSeconds(
-            vision=None if vision is None else vision * of_vision,
-            prefill=prefill * of_prefill + selecting,
-            decode=decode * of_decode,
-        )
+        return EstimatedSeconds(vision=vision, prefill=prefill, decode=decode)
 
     def costs(self, method: BoundMethod, clip: ClipTokens) -> StageCosts | None:
         """What an answer takes; None if the method doesn't work with these frames."""

@@ -1,4 +1,4 @@
-"""The choice of `--fit`: the frames, method and weights that lose least within a budget.
+"""The frames and weights that lose least within the memory of a device.
 
 A pure function of what each combination costs. `CostModel` predicts that; here is no estimate.
 """
@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from dycoke_cli.answer.json_schema import Amount, Count, Doc
+from dycoke_cli.answer.json_schema import Amount, Doc
 from dycoke_cli.compression.base import Method
 from dycoke_cli.models.load_options import LoadOptions
 
-SECONDS_RESERVE = 1.1
-"""Factor over predicted seconds: repeated runs of the same answer differ by about as much."""
 HALVED_FRAMES = 6.2
 """Points of accuracy lost by half the frames: 12.4 by a quarter (`uniform-frames` at 25 %,
 docs/results.md, model tokens-64)."""
@@ -23,31 +21,13 @@ docs/results.md, model tokens-64)."""
 
 @dataclass(frozen=True)
 class Budget:
-    """Upper bounds of an answer; None is no bound."""
+    """What an answer may take."""
 
-    bytes: int | None = None  # of the device's memory, weights included; on a CPU of the process
-    # of vision, prefill and decode, without loading and without reading the video
-    seconds: float | None = None
-
-    def __str__(self) -> str:
-        """As `--fit` takes it."""
-        size = None if self.bytes is None else f"{self.bytes / 1e9:g}GB"
-        time = None if self.seconds is None else f"{self.seconds:g}s"
-        return ",".join(bound for bound in (size, time) if bound is not None)
+    bytes: int | None = None  # of the device's memory, weights included; None is no bound
 
     def holds(self, costs: StageCosts) -> bool:
-        """Whether an answer keeps all bounds, with the reserves, and fits into the context."""
-        return costs.in_context and self.holds_bytes(costs) and self.holds_seconds(costs)
-
-    def holds_bytes(self, costs: StageCosts) -> bool:
-        """Whether an answer keeps the bound of memory."""
-        return self.bytes is None or costs.bytes <= self.bytes
-
-    def holds_seconds(self, costs: StageCosts) -> bool:
-        """Whether an answer keeps the bound of time; not if its time isn't known."""
-        if self.seconds is None:
-            return True
-        return costs.seconds is not None and costs.seconds * SECONDS_RESERVE <= self.seconds
+        """Whether an answer keeps it, with the reserve, and fits into the context."""
+        return costs.in_context and (self.bytes is None or costs.bytes <= self.bytes)
 
 
 @dataclass(frozen=True)
@@ -77,20 +57,14 @@ class StageCosts:
     stages: EstimatedSeconds | None = None  # their times; None if unknown
     in_context: bool = True  # whether prompt and answer fit into the model's context
 
-    @property
-    def seconds(self) -> float | None:
-        """Of all stages; None if one isn't known."""
-        return None if self.stages is None else self.stages.total
-
 
 @dataclass(frozen=True)
 class Setting:
-    """Method, weights and resolution of an answer."""
+    """Method and weights of an answer."""
 
     method: Method  # with its retention
     loading: LoadOptions  # dtype and quantization
     loss: float = 0.0  # points of accuracy that it loses
-    max_pixels: int | None = None  # of a frame, which is scaled down to it; None keeps its size
 
 
 @dataclass(frozen=True)
@@ -100,25 +74,6 @@ class Choice:
     setting: Setting
     frames: int
     costs: StageCosts
-
-
-@dataclass(frozen=True)
-class FitChoice:
-    """The configuration that `--fit` chose, and why."""
-
-    frames: Annotated[Count, Doc("At most these are sampled.")]
-    asked: Annotated[Count, Doc("Frames that would be sampled without --fit.")]
-    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
-    max_pixels: Annotated[
-        int | None, Doc("Of a frame, which is scaled down to it; null keeps its size.", minimum=1)
-    ]
-    dtype: Annotated[str, Doc("Of the weights, or the quantization.")]
-    bytes: Annotated[Count, Doc("Predicted peak memory, with its reserve.")]
-    seconds: Annotated[
-        float | None, Doc("Predicted, of vision, prefill and decode; null if unknown.", minimum=0)
-    ]
-    measured: Annotated[bool, Doc("Whether this model's stages were timed on this machine.")]
-    reason: Annotated[str, Doc("Sentence for a person.")]
 
 
 Costs = Callable[[Setting, int], StageCosts | None]
@@ -144,25 +99,6 @@ def least_loss(
         if best is None or loss < best[0]:
             best = loss, choice
     return None if best is None else best[1]
-
-
-def cheapest(settings: Sequence[Setting], most: int, costs: Costs, budget: Budget) -> Choice | None:
-    """The choice that comes nearest to a budget that can't be kept.
-
-    The least memory if that is the problem, else the least time within the memory.
-
-    Args: as of `least_loss`.
-
-    Returns:
-        None if no setting fits into the context.
-    """
-    least = [_with_fewest_frames(setting, most, costs) for setting in settings]
-    able = [one for one in least if one is not None and one.costs.in_context]
-    affordable = [one for one in able if budget.holds_bytes(one.costs)]
-    timed = [(one.costs.seconds, n) for n, one in enumerate(affordable) if one.costs.seconds]
-    if affordable:
-        return affordable[min(timed)[1]] if timed else affordable[0]
-    return min(able, key=lambda one: one.costs.bytes, default=None)
 
 
 def _with_most_frames(setting: Setting, most: int, costs: Costs, budget: Budget) -> Choice | None:

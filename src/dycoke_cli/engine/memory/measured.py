@@ -37,14 +37,14 @@ class PeakMemory:
         return total - self._weights, total
 
 
-def kv_bytes(cache: Any) -> tuple[int, int, int]:
-    """Bytes of a cache: (in all, of them in main memory, read by the last step)."""
+def kv_bytes(cache: Any) -> tuple[int, int]:
+    """Bytes of a cache: (in all, read by the last step)."""
     if isinstance(cache, KVStore):
-        return cache.nbytes, cache.host_nbytes, cache.active_nbytes
+        return cache.nbytes, cache.active_nbytes
     # All tensors that its layers have: kinds of layers name their states differently.
     tensors = [value for layer in cache.layers for value in vars(layer).values()]
     in_all = sum(tensor.nbytes for tensor in tensors if torch.is_tensor(tensor))
-    return in_all, 0, in_all
+    return in_all, in_all
 
 
 def read_per_token(model: Any, kv_active: int) -> int | None:

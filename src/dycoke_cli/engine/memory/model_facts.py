@@ -65,15 +65,6 @@ def model_facts(
     return made
 
 
-def stage_times_file(stored: StoredConfig, loading: LoadOptions) -> Path:
-    """Where the times of a model's stages on this machine's CPU are kept (`expected_time.py`).
-
-    Args:
-        loading: with the dtype that is loaded.
-    """
-    return kept("stages") / _named(_of_this_machine(stored, loading))
-
-
 def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
     timed = (kept("kernels")).glob("*.json")

@@ -14,16 +14,18 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import ROW_FILES
 from dycoke_cli.evaluation.dataset import OWN_RULE, About, Dataset, Rule, Split
 
+_PUBLISHED = "dycoke_cli.evaluation.datasets.published"
+
 DATASETS: dict[str, tuple[str, str] | type] = {
     "shapes": ("dycoke_cli.evaluation.datasets.shapes", "Shapes"),
     "shapes-long": ("dycoke_cli.evaluation.datasets.shapes_long", "ShapesLong"),
-    "mvbench": ("dycoke_cli.evaluation.datasets.mvbench", "MVBench"),
-    "videomme": ("dycoke_cli.evaluation.datasets.videomme", "VideoMME"),
-    "videomme_w_subtitle": ("dycoke_cli.evaluation.datasets.videomme", "VideoMMEWithSubtitles"),
-    "nextqa_mc_test": ("dycoke_cli.evaluation.datasets.nextqa", "NextQA"),
-    "perceptiontest_val_mc": ("dycoke_cli.evaluation.datasets.perceptiontest", "PerceptionTest"),
-    "activitynetqa": ("dycoke_cli.evaluation.datasets.activitynetqa", "ActivityNetQA"),
-    "video_dc499": ("dycoke_cli.evaluation.datasets.videodc", "VideoDC"),
+    "mvbench": (_PUBLISHED, "MVBench"),
+    "videomme": (_PUBLISHED, "VideoMME"),
+    "videomme_w_subtitle": (_PUBLISHED, "VideoMMEWithSubtitles"),
+    "nextqa_mc_test": (_PUBLISHED, "NextQA"),
+    "perceptiontest_val_mc": (_PUBLISHED, "PerceptionTest"),
+    "activitynetqa": (_PUBLISHED, "ActivityNetQA"),
+    "video_dc499": (_PUBLISHED, "VideoDC"),
 }
 """Module and class (imported on demand), or the class of a plug-in. Names are lmms-eval's."""
 

@@ -176,8 +176,7 @@ def _by_probability(
     row: KeptRow, record: RunRecord, answers: Mapping[str, Predictions]
 ) -> Predictions | None:
     """Choices of a row by the options' probabilities; None where they weren't asked for."""
-    beside = row.by_probability if record.by_probability else None
-    return None if beside is None else answers.get(beside.setup.id)
+    return answers.get(row.by_probability.setup.id) if record.by_probability else None
 
 
 def _completed(items: list[Item], answers: Predictions) -> Predictions:
@@ -259,10 +258,7 @@ def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
         f"{row_name(row.spec, row.model, several)} changed none of {row.questions} answers; make "
         "sure that it ran"
         for row in rows
-        # A guard is meant to change no answer.
-        if row.changed == 0
-        and row.guard is None
-        and (1 - _CHANGES * _dropped(row)) ** row.questions < _UNLIKELY
+        if row.changed == 0 and (1 - _CHANGES * _dropped(row)) ** row.questions < _UNLIKELY
     ]
 
 

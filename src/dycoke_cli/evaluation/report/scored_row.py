@@ -12,7 +12,6 @@ from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.changes import count_changes
-from dycoke_cli.evaluation.report.guarded_row import GuardedRow, guarded_row
 from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probability_row
 from dycoke_cli.evaluation.report.published import PublishedRecord
 from dycoke_cli.evaluation.scoring.judging import Grades
@@ -144,14 +143,11 @@ class ScoredRow:
     by_part: Annotated[dict[str, PartMean], Doc("Measures that only some kinds have.")]
     kept_before_llm: Annotated[
         AmountOrNull,
-        Doc(
-            "Retention at prefill: mean share of the visual tokens; of a guard summed over the "
-            "budgets that it tried, so that it may be above 1."
-        ),
+        Doc("Retention at prefill: mean share of the visual tokens."),
     ]
     kept_in_decode: Annotated[
         AmountOrNull,
-        Doc("Retention at decode: mean share over steps and layers; of a guard likewise."),
+        Doc("Retention at decode: mean share over steps and layers."),
     ]
     kept_in_pruned_layers: Annotated[ShareOrNull, Doc("The same in the pruned layers alone.")]
     changed: Annotated[CountOrNull, Doc("Answers with another text than the baseline's.")]
@@ -191,10 +187,9 @@ class ScoredRow:
     published: Annotated[
         PublishedRecord | None, Doc("What others measured, with --preset; null without such a row.")
     ]
-    guard: Annotated[GuardedRow | None, Doc("With --guard; null in rows of one method.")]
     probability: Annotated[
         ProbabilityRow | None,
-        Doc("With --by probability; null without, and of a guard."),
+        Doc("With --by probability; null without."),
     ]
 
 
@@ -274,7 +269,6 @@ def make_row(
         bytes=mean_or_none([answer.bytes for answer in answers]) if answers else 0.0,
         flops=mean_or_none([answer.flops for answer in answers]) if answers else None,
         published=published,
-        guard=None if row.guard is None else guarded_row(row.guard, answers),
         probability=probability_row(items, predictions, by_probability or {}),
     )
 

@@ -207,8 +207,7 @@ class Retention:
 
     prefill: float | None = None  # retention at prefill
     decode: float | None = None  # retention at decode, mean over steps and layers
-    # retention at decode in the pruned layers only; None with a guard, whose budgets differ
-    pruned_layers: float | None = None
+    pruned_layers: float | None = None  # retention at decode in the pruned layers only
 
 
 def retention(predictions: Iterable[Prediction]) -> Retention:
@@ -222,5 +221,5 @@ def retention(predictions: Iterable[Prediction]) -> Retention:
     return Retention(
         share(lambda one: one.visual_kept),
         share(lambda one: one.visual_read),
-        share(lambda one: None if one.path else one.visual_active),
+        share(lambda one: one.visual_active),
     )

@@ -38,13 +38,13 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import download_bytes
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.models.weight_dtype import StoredWeights, WeightDtype, weight_dtype
-from dycoke_cli.processes.pipe_worker import import_path
 from dycoke_cli.processes.sandbox import (
     end_with,
     give_up_privileges,
     limit_cpu,
     limit_memory,
 )
+from dycoke_cli.processes.zygote import import_path
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.output_file import open_own, read_own
 

@@ -17,7 +17,8 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.processes.pipe_worker import HUNG_UP, GoneError, Worker, wait
+from dycoke_cli.processes.worker import HUNG_UP, Worker, wait
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.cluster import NoClusterError, broken

@@ -145,8 +145,7 @@ class ServedModel:
         """
         check_silent(request)
         identity = {"name": self.name, "served": True, "own_method": not self.server.names_method}
-        # A tuning on this machine was measured with another model.
-        served = replace(request, model=self.name, tuned=None, cautions=())
+        served = replace(request, model=self.name, cautions=())
         return RunPlan(served, request.method, identity)
 
     def send(self, clip: Clip, seconds: float) -> SentVideo:

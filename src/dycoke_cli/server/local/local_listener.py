@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.server.local.unix_socket import (
     ENVIRONMENT,
     connect,
-    is_own,
     is_private,
     socket_identity,
     socket_path,
@@ -26,40 +24,27 @@ class LocalListener:
         warn: called with a sentence where the socket can't be created; None raises the error.
 
     Attributes:
-        sockets: the socket; empty if another server has it, if it can't be created, or if the
+        listening: the socket; None if another server has it, if it can't be created, or if the
             system has no unix sockets.
     """
 
     def __init__(self, warn: Callable[[str], None] | None = None) -> None:
         try:
-            listening = _listen()
+            self.listening = _listen()
         except OutputError as error:
             if warn is None:
                 raise
             warn(f"{error}; `dycoke ask` and `batch` won't find this server by themselves")
-            listening = None
-        self.sockets: list[socket.socket] = [] if listening is None else [listening]
-        self._identity = None if listening is None else socket_identity()
+            self.listening = None
+        self._identity = None if self.listening is None else socket_identity()
 
     def close(self) -> None:
         """Stop listening and remove the socket, for which `dycoke serve stop` waits."""
-        for listening in self.sockets:
-            listening.close()
-        # uvicorn closed the socket earlier, so that the next server may have its own there by now.
+        if self.listening is not None:
+            self.listening.close()
+        # Shut at the beginning of the end, so that the next server may have its own there by now.
         if self._identity is not None and socket_identity() == self._identity:
             socket_path().unlink(missing_ok=True)
-
-
-class _OwnSocket(socket.socket):
-    """A listening socket that accepts no connection of another user."""
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection."""
-        connection, address = super().accept()
-        if not is_own(connection):
-            connection.close()
-            raise ConnectionAbortedError("another user's")
-        return connection, address
 
 
 def _listen() -> socket.socket | None:
@@ -75,7 +60,7 @@ def _listen() -> socket.socket | None:
             return None
         # Nobody answers there: a server that was killed has left it.
         path.unlink(missing_ok=True)
-        listening = _OwnSocket(socket.AF_UNIX)
+        listening = socket.socket(socket.AF_UNIX)
         listening.bind(os.fspath(path))
         path.chmod(0o600)
         listening.listen()

@@ -1,1 +1,0 @@
-"""Bounded probability of changed answers: uncertain answers are redone with more tokens."""

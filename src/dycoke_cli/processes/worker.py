@@ -1,0 +1,174 @@
+"""Worker processes that are sent Python objects, each by a pipe of its own.
+
+If the process at one end dies, the other end is notified; a worker exits with its parent. On Linux,
+workers are forked from a zygote that has done the shared imports. Elsewhere each is a fresh
+interpreter.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from dycoke_cli.processes.zygote import (
+    FORKS,
+    Child,
+    Fork,
+    start_in_lasting_thread,
+    why_gone,
+    zygote,
+)
+
+HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
+"""Exceptions of reading or writing a pipe whose other end is closed."""
+
+_ENTRY = f"{__name__}:serve_forked"
+
+
+class Worker:
+    """Process that runs a function.
+
+    Args:
+        serve: a module-level function, called with its end of the pipe and `arguments`. It needs no
+            handling of a closed pipe: the exceptions in `HUNG_UP` end the process silently.
+        preload: see `start_preloading`.
+    """
+
+    def __init__(
+        self, serve: Callable[..., None], *arguments: Any, preload: Sequence[str] = ()
+    ) -> None:
+        self._process: Child
+        self._connection: Connection
+        self._process, self._connection = _forked(preload) if FORKS else _fresh()
+        # Pickled by hand: unpickling imports modules, which must come after the worker has set the
+        # environment and the import path of this process.
+        there = dict(os.environ), os.getcwd(), list(sys.path)
+        self.send((*there, pickle.dumps((serve, arguments))))
+        # Blocks until the shared imports are done; Ctrl-C interrupts the wait.
+        self.pid: int = self.receive()
+
+    def send(self, message: Any) -> None:
+        """Send a picklable object."""
+        try:
+            self._connection.send(message)
+        except HUNG_UP as error:
+            raise why_gone(self._process) from error
+
+    def receive(self) -> Any:
+        """Wait for the next object that it sends."""
+        try:
+            return self._connection.recv()
+        except HUNG_UP as error:
+            raise why_gone(self._process) from error
+
+    def stop(self) -> None:
+        """Kill the process."""
+        self._connection.close()
+        self._process.stop()
+        self._process.exit_code()  # answered when it has ended
+
+
+def wait(workers: Collection[Worker], timeout_s: float | None = None) -> list[Worker]:
+    """Wait until any worker has sent something or exited; returns those workers."""
+    ready = connection.wait([worker._connection for worker in workers], timeout_s)
+    return [worker for worker in workers if worker._connection in ready]
+
+
+def start_preloading(modules: Sequence[str]) -> None:
+    """Import modules in the zygote of workers; doesn't wait. No effect but on Linux.
+
+    Args:
+        modules: see `Zygote`.
+    """
+    if FORKS:
+        zygote(_ENTRY, *modules, trusted=True)
+
+
+def _forked(preload: Sequence[str]) -> tuple[Fork, Connection]:
+    ours, theirs = socket.socketpair()
+    child = zygote(_ENTRY, *preload, trusted=True).fork(theirs)
+    return child, Connection(ours.detach())
+
+
+class _Fresh:
+    """A fresh interpreter."""
+
+    def __init__(self, theirs: Connection) -> None:
+        context: Any = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=_serve_fresh, args=(theirs,), daemon=True)
+        start_in_lasting_thread(self._process.start)
+        self.kill = self._process.kill
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+    def exit_code(self) -> int | None:
+        return self._process.exitcode
+
+
+def _fresh() -> tuple[_Fresh, Connection]:
+    ours, theirs = multiprocessing.Pipe()
+    # Otherwise this process would hold the worker's end open, and never see it close.
+    with theirs:
+        return _Fresh(theirs), ours
+
+
+def serve_forked() -> NoReturn:
+    """Entry point of a fork, whose stdin and stdout are its end of the pipe."""
+    pipe = Connection(os.dup(0))
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    code = _served(pipe)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _serve_fresh(pipe: Connection) -> NoReturn:
+    """Entry point of a fresh interpreter."""
+    # There is no signal of the parent's death. A closed pipe isn't enough: a worker notices it only
+    # when it reads, not while it computes.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.exit(_served(pipe))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _served(pipe: Connection) -> int:
+    """Run the function that is sent; returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C for all
+    try:
+        environment, folder, path, pickled = pipe.recv()
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path[:] = path
+        with suppress(OSError):  # it was deleted
+            os.chdir(folder)
+        pipe.send(os.getpid())
+        serve, arguments = pickle.loads(pickled)
+        serve(pipe, *arguments)
+    except HUNG_UP:
+        return 0
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0

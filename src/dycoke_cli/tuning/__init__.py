@@ -1,1 +1,0 @@
-"""Hyperparameter search over compression methods, on unlabelled videos."""

@@ -1,0 +1,109 @@
+"""Videos read in the process of the test, without a sandbox: its limits can be changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video import Clip, FramePlan, Sampling, SubtitleSource, VideoInfo
+from dycoke_cli.video.decode import Reader
+from dycoke_cli.video.frame_index import FrameIndex
+from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.open_file import open_file
+from dycoke_cli.video.pictures import PictureReader, pictures_of
+from dycoke_cli.video.planning import describe
+from dycoke_cli.video.rendered import Rendered
+from dycoke_cli.video.source import VideoSource, video_in
+from dycoke_cli.video.subtitles import open_subtitles
+
+SAMPLING = Sampling()
+Path = str | os.PathLike[str]
+Progress = Callable[[int, int], None] | None
+
+
+@contextmanager
+def open_video(path: Path, stream: int | None = None) -> Iterator[VideoSource]:
+    name = display_name(path)
+    with open_file(path, name) as file, video_in(file, stream, name) as source:
+        yield source
+
+
+def probe(path: Path, stream: int | None = None) -> VideoInfo:
+    """What is known of a video whose first frame alone is decoded."""
+    with open_video(path, stream) as source:
+        info, index = describe(source)[0], FrameIndex.of(source)
+        return replace(info, variable_rate=index.has_uneven_frames)
+
+
+@contextmanager
+def opened(
+    path: Path, sampling: Sampling, shown_as: str | None, subtitles: SubtitleSource | None = None
+) -> Iterator[Reader]:
+    name = shown_as or display_name(path)
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_file(path, name))]
+        if subtitles is not None and subtitles.path is not None:
+            files.append(stack.enter_context(open_subtitles(subtitles.path)))
+        source = stack.enter_context(video_in(files[0], sampling.stream, name, sampling.input_fps))
+        Limits().check_memory(name, source.stored_size, source.decoding_bytes)
+        yield Reader(source, sampling, subtitles, *files[1:])
+
+
+def plan(
+    path: Path | tuple[str, ...] | Rendered,
+    sampling: Sampling = SAMPLING,
+    *,
+    shown_as: str | None = None,
+) -> FramePlan:
+    of_pictures = pictures(path, sampling, shown_as)
+    if of_pictures is not None:
+        return of_pictures.plan
+    assert not isinstance(path, (tuple, Rendered))
+    with opened(path, sampling, shown_as) as reader:
+        return reader.plan
+
+
+def read(
+    path: Path | tuple[str, ...] | Rendered,
+    sampling: Sampling = SAMPLING,
+    *,
+    shown_as: str | None = None,
+    subtitles: SubtitleSource | None = None,
+    on_progress: Progress = None,
+) -> Clip:
+    of_pictures = pictures(path, sampling, shown_as, subtitles)
+    if of_pictures is not None:
+        return of_pictures.read(on_progress)
+    assert not isinstance(path, (tuple, Rendered))
+    with opened(path, sampling, shown_as, subtitles) as reader:
+        planned = reader.plan
+        size, count = (planned.info.width, planned.info.height), len(planned.times_s)
+        Limits().check_memory(planned.info.path, size, planned.memory_bytes, count)
+        frames, times = [], []
+        for time, frame in reader.frames():
+            frames.append(frame)
+            times.append(time)
+            if on_progress is not None:
+                on_progress(len(times), count)
+        part = sampling.part_s(planned.info.duration_s)
+        rest, audio = reader.rest(), reader.audio()
+        return Clip(np.stack(frames), tuple(times), planned.info, *rest, audio, part)
+
+
+def pictures(
+    path: Path | tuple[str, ...] | Rendered,
+    sampling: Sampling,
+    shown_as: str | None,
+    subtitles: SubtitleSource | None = None,
+) -> PictureReader | None:
+    found = path if isinstance(path, (tuple, Rendered)) else os.fspath(path)
+    named = pictures_of(found, shown_as)
+    if named is None:
+        return None
+    one = path.read_one if isinstance(path, Rendered) else read
+    return PictureReader(named, sampling, one, subtitles=subtitles)
