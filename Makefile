@@ -37,8 +37,7 @@ UV := $(shell command -v uv)
 
 # Tests of what is chosen by the processor's instructions.
 BY_PROCESSOR := tests/kernels tests/engine/memory tests/engine/test_bytes_read.py tests/models/test_load.py \
-	tests/models/test_load_memory.py tests/models/test_devices.py tests/runs/test_faster_flags.py \
-	tests/cli/commands/test_doctor.py
+	tests/models/test_load_memory.py tests/models/test_devices.py tests/cli/commands/test_doctor.py
 
 # Tests of pages, as a browser shows them.
 IN_A_BROWSER := tests/inspect/test_browser.py tests/server/test_browser.py

@@ -8,7 +8,6 @@ from unittest.mock import Mock
 import pytest
 
 from dycoke_cli.cli.commands import presenter
-from dycoke_cli.runs import converse
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 
@@ -53,18 +52,6 @@ def test_an_answer_ends_with_one_line() -> None:
     pruned = run_here("ask", CLIP, "What?", "--method", "kv", "--model", "mini")
     assert "s · decode attends to 65 % of 512 visual tokens · --stats" in pruned.err
     assert pruned.err.count("\n") == plain.err.count("\n") == 1
-
-
-def test_the_first_slow_answer_is_followed_by_what_would_have_been_faster(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(converse, "faster_flags", lambda *_: "Faster: --quantize int8")
-    asked = ("ask", CLIP, "What?", "-q", "Why?", "--frames", "8", "--model", "mini")
-    lines = run_here(*asked).err.splitlines()
-    assert [line for line in lines if line.startswith("Faster")] == ["Faster: --quantize int8"]
-    assert "dropped" in lines[lines.index("Faster: --quantize int8") - 1]
-    for flag in ("--quiet", "--json"):
-        assert run_here(*asked, flag).err == ""
 
 
 def test_no_escape_codes_and_no_progress_off_a_terminal() -> None:

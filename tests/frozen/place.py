@@ -155,8 +155,8 @@ def setups(command: str) -> list[str]:
 
 
 def _lines(text: str, in_any_order: bool) -> list[Any]:
-    # What is faster depends on the processor, and a busy machine isn't timed.
-    timed = ("Faster: ", "Vision, prefill and decode ", "Seconds: ")
+    # A busy machine isn't timed.
+    timed = ("Vision, prefill and decode ", "Seconds: ")
     # A batch tells its progress each half minute, which only a busy machine needs.
     progress = re.compile(r"\d+ of \d+ files · ")
     lines = text.splitlines()

@@ -243,30 +243,6 @@ def measured(
     return times
 
 
-def int8_shares(dtype: str) -> tuple[float, float] | None:
-    """Time of 8-bit linear layers as a share of their time in the stored dtype, on this machine.
-
-    Args:
-        dtype: stored dtype, such as "bfloat16".
-
-    Returns:
-        Shares for a prompt and for a single token, over all timed shapes; None if there are none.
-    """
-    cached, int8_names = Processor.here().read(), [*int8_kernels()]
-    shares = []
-    for tokens in (PROMPT_TOKENS, 1):
-        timed = [
-            times
-            for shape, times in cached.items()
-            if shape.endswith(f", {tokens_timed(tokens)}, {dtype}") and {*int8_names} <= {*times}
-        ]
-        if not timed:
-            return None
-        stored = sum(min(t[name] for name in (STOCK_KERNEL, PACKED) if name in t) for t in timed)
-        shares.append(sum(min(t[name] for name in int8_names) for t in timed) / stored)
-    return shares[0], shares[1]
-
-
 def int8_classes() -> dict[str, type[RoundedLinear]]:
     """Classes of int8 layers on this machine, by the name of their kernel or kernels."""
     kernels = int8_kernels()

@@ -15,7 +15,6 @@ from dycoke_cli.loop.refusing import refusals
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request
-from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.pictures import sources
 from dycoke_cli.video.subtitles import find_source
@@ -82,11 +81,10 @@ def converse(
     decoders: Sequence[Decoder] = (),
 ) -> list[Answer]:
     """Answer questions in their order; each is streamed to `listener`."""
-    first, known = asker.loaded is None, asker.unloaded
-    refuse = refusals(asks, known) if first and known is not None else None
+    known = asker.unloaded
+    refuse = refusals(asks, known) if asker.loaded is None and known is not None else None
     history: list[tuple[str, str]] = [*asks[0].history]
     answers: list[Answer] = []
-    advice = None
     for ask in asks:
         ask = replace(ask, history=tuple(history))
         shown = _Shown(ask, listener, on_seen, begun=asker.holds(ask))
@@ -101,11 +99,6 @@ def converse(
         pending.wait()
         answer = shown.answer()
         answers.append(answer)
-        loaded = asker.loaded
-        if first and advice is None and loaded is not None:
-            advice = faster_flags(answer, ask.request, loaded)
-            if advice is not None:
-                listener.advise(advice)
         if follow_up:
             history.append((ask.question, answer.answer))
     return answers

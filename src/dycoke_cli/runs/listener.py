@@ -129,6 +129,3 @@ class Listener:
 
     def finish(self, answer: Answer) -> None:
         """The complete answer."""
-
-    def advise(self, sentence: str) -> None:
-        """Advice on faster flags, after the first slow answer."""

@@ -134,10 +134,6 @@ class AsText(View):
         render.statistics(answer, self._waited_s, self._warm_up_s, self._stats, self.more)
         self._warm_up_s = 0.0
 
-    def advise(self, sentence: str) -> None:
-        """Show advice below the statistics."""
-        self.note(sentence)
-
 
 class AsJson(View):
     """Writes one object per question to stdout, and progress to stderr on a terminal."""
