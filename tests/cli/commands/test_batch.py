@@ -485,7 +485,7 @@ def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch)
         pytest.skip("the engine on Ray isn't there yet")
     run = batch(clips, "What?", "--engine", "ray")
     assert run.code == 2
-    assert re.search(r" pip install .*'ray\[data\]", run.err)
+    assert re.search(r" pip install .*\[ray\]", run.err)
 
 
 def test_lines_are_ascii_whatever_was_asked(clips: Path) -> None:

@@ -155,7 +155,7 @@ def test_a_package_of_the_family_that_is_missing(
     (folder / "config.json").write_text(json.dumps(config))
     here = importlib.util.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else here(name))
-    sentence = rf"needs the package {package}, which isn't .*pip install .*\b{package}\b"
+    sentence = rf"needs the package {package}, which isn't .*pip install .*\[{extra}\]"
     with pytest.raises(ModelError, match=sentence):
         load(str(folder), device="cpu")
 

@@ -155,7 +155,7 @@ def test_numbers_out_of_range() -> None:
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda name: None if name == "pyarrow" else ray)
-    with pytest.raises(UsageError, match=r"pip install .*'ray\[data\]>="):
+    with pytest.raises(UsageError, match=r"pip install .*\[ray\]"):
         OnRay()
 
 
