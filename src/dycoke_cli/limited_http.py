@@ -1,9 +1,8 @@
 """HTTP clients for untrusted servers, with limits on the time and content of each response.
 
 A class for every client of the project: servers (`--server`), the judge, the model hub, and
-webhooks. It is
-made from the class of the client library (httpx or httpx2, whichever the installed release uses),
-so proxies and certificates of the environment are honoured.
+webhooks. It is made from the class of the client library (httpx or httpx2, whichever the installed
+release uses), so proxies and certificates of the environment are honoured.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from unittest import mock
 
 from dycoke_cli.cli.main import main
@@ -48,12 +48,17 @@ class Outcome:
         return only
 
 
-def run_here(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
-    """Run `dycoke` with these arguments in this process."""
+def run_here(*arguments: str | Path, stdin: bytes | BinaryIO = b"") -> Outcome:
+    """Run `dycoke` with these arguments in this process.
+
+    Args:
+        stdin: its content, or an open file such as the end of a pipe.
+    """
     out, err = _stream(b""), _stream(b"")
+    text = _stream(stdin) if isinstance(stdin, bytes) else io.TextIOWrapper(stdin)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        with mock.patch.multiple(sys, stdin=_stream(stdin), stdout=out, stderr=err):
+        with mock.patch.multiple(sys, stdin=text, stdout=out, stderr=err):
             code = main([str(argument) for argument in arguments])
     finally:
         for number, handler in before.items():

@@ -20,7 +20,6 @@ DATES = {
     "evaluation/run_record.py": "date of a run",
     "evaluation/scoring/judge.py": "date of a verdict",
     "models/files/fingerprint.py": "whether a file's last change is old",
-    "runs/webhook.py": "time of an answer, which is later than those of the queue before it",
     "server/replies.py": "`created` of OpenAI's replies",
     "server/responses/responses_reply.py": "`created_at` of OpenAI's responses",
     "server/service.py": "`created` of OpenAI's list of models",

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Receiver:
-    """An HTTP server that keeps what it takes; `stop` and `start` keep its address.
+    """An HTTP server that keeps what it takes. A context manager.
 
     Attributes:
         status: of each answer; a function may return one, and takes the headers.
@@ -31,22 +31,12 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}{self._path}"
 
-    @property
-    def ids(self) -> list[str]:
-        return [one for one, _ in self.taken]
-
     def start(self) -> None:
-        if self._server is not None:
-            return
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                content = self.rfile.read(length)
-                if len(content) < length:  # the sender was killed
-                    return
-                body = json.loads(content)
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 receiver.headers.append(self.headers)
                 status = receiver.status
                 status = status if isinstance(status, int) else status(self.headers)

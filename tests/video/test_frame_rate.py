@@ -11,7 +11,7 @@ import pytest
 
 from dycoke_cli.video import Clip, Sampling
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.live.live_stream import LiveStream, parse_address
+from dycoke_cli.video.live.live_stream import LiveStream, parse_input
 from tests.video.clips import coded_picture, number_in, numbers_in
 from tests.video.inside import probe, read
 from tests.video.live.test_live_stream import next_clip
@@ -160,7 +160,7 @@ def test_a_raw_stream_that_grows_has_its_rate_or_a_given_one(tmp_path: Path) -> 
     path = written(tmp_path, "mjpeg", FILM)
     for given, seconds in ((None, FRAMES / 25), (8.0, FRAMES / 8)):
         sampling = Sampling(frames=2, start_s=0, end_s=100, input_fps=given)
-        with LiveStream(parse_address(str(path)), sampling, Limits(), timeout_s=1) as stream:
+        with LiveStream(parse_input(str(path)), sampling, Limits(), timeout_s=1) as stream:
             clip = next_clip(stream)
         assert clip.part_s == (0, pytest.approx(seconds))
         assert bool(clip.warnings) is (given is None)

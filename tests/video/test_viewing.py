@@ -11,7 +11,7 @@ import pytest
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.live.live_stream import LiveStream, parse_address
+from dycoke_cli.video.live.live_stream import LiveStream, parse_input
 from tests.video.inside import read
 from tests.video.live.test_live_stream import next_clip
 
@@ -95,7 +95,7 @@ def test_in_the_process_and_of_a_source_that_comes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(clip.frames, here.frames)
     assert clip.warnings == here.warnings == (said(path),)
     sampling = Sampling(frames=2, start_s=0, end_s=10)
-    with LiveStream(parse_address(str(path)), sampling, Limits(), timeout_s=1) as stream:
+    with LiveStream(parse_input(str(path)), sampling, Limits(), timeout_s=1) as stream:
         window = next_clip(stream)
     np.testing.assert_array_equal(window.frames, here.frames)
     assert window.warnings == (said(path),)

@@ -24,7 +24,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.part_by_part import Parts, ask_part, comparable, converse_by_part
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import is_video
-from dycoke_cli.video.live.live_stream import EndedError, LiveAddress, LiveStream
+from dycoke_cli.video.live.live_stream import EndedError, LiveInput, LiveStream
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
@@ -106,11 +106,11 @@ def watch_stream(
     asker: Asker,
     asks: Sequence[Ask],
     parts: Parts,
-    address: LiveAddress,
+    source: LiveInput,
     timeout_s: float,
     listener: Listener,
 ) -> None:
-    """Ask about each window of a growing file, a device or a stream, until it ends.
+    """Ask about each window of stdin or a growing file, until it ends.
 
     Args:
         timeout_s: seconds without data after which it counts as ended.
@@ -120,7 +120,7 @@ def watch_stream(
     sampling = replace(request.sampling, start_s=0.0, end_s=parts.every_s, audio=False)
     request = replace(request, sampling=sampling)
     asks = [replace(ask, request=request, stamped=True) for ask in asks]
-    stream = LiveStream(address, sampling, request.limits, timeout_s)
+    stream = LiveStream(source, sampling, request.limits, timeout_s)
     tally = _Tally("window", "dropped", listener)
     found = False
     with tally.reporting(), stream:
@@ -129,7 +129,7 @@ def watch_stream(
             try:
                 _, found = ask_part(asker, asks, parts, listener, [decoder])
             except EndedError as ended:
-                listener.note(str(ended) or f"{address.name} has ended")
+                listener.note(str(ended) or f"{source.name} has ended")
                 return
             tally.asked += 1
             tally.leave(

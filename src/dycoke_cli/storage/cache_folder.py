@@ -40,7 +40,6 @@ KEPT = {
     "captions": "hashes of written captions, by which edited ones are known",
     "times": "hashes of written subtitles and markers, by which edited ones are known",
     "chat_history": "questions of chat",
-    "webhooks": "answers that --webhook hasn't sent yet",
     "serve.log": "messages of a server in the background",
 }
 """All that is kept in the cache folder, by its name there."""

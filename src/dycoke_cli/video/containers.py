@@ -83,7 +83,7 @@ def open_descriptor(
         "max_pixels": str(padded(max_pixels)),
         "ignore_editlist": str(int(without_edits)),
     }
-    return av.open("fd:", options=options, **tag_options())
+    return av.open("fd:", options=options, **_tag_options())
 
 
 def refused_size(file: BinaryIO, max_pixels: int) -> tuple[int, int] | None:
@@ -107,7 +107,7 @@ def refused_size(file: BinaryIO, max_pixels: int) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def tag_options() -> dict[str, Any]:
+def _tag_options() -> dict[str, Any]:
     """Arguments of `av.open` that accept a title that isn't UTF-8.
 
     PyAV 18 refuses one, unless this option is set. PyAV 19 keeps the bytes and has no such option.

@@ -48,18 +48,23 @@ def spool(
     Args:
         stdin: an open binary stream; None for stdin of this process.
     """
+    for chunk in _chunks(standard_input(stdin), limit_bytes):
+        try:
+            file.write(chunk)
+            file.flush()  # a full disk is noticed here, and not when the file is closed
+        except OSError as error:
+            raise _unwritable(error) from error
+
+
+def standard_input(stdin: BinaryIO | None = None) -> BinaryIO:
+    """Stdin of this process, or a stream in its place; refused if it is closed or a terminal."""
     if stdin is None:
         if sys.stdin is None:
             raise UsageError("stdin is closed; name a video file, or pipe one in")
         stdin = sys.stdin.buffer
     if stdin.isatty():
         raise UsageError("- reads the video from stdin, and that is a terminal: dycoke … - < FILE")
-    for chunk in _chunks(stdin, limit_bytes):
-        try:
-            file.write(chunk)
-            file.flush()  # a full disk is noticed here, and not when the file is closed
-        except OSError as error:
-            raise _unwritable(error) from error
+    return stdin
 
 
 def _unwritable(error: OSError) -> OutputError:

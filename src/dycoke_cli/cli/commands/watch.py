@@ -21,21 +21,19 @@ from dycoke_cli.cli.flags.spread import FromParams, spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video.file_names import STDIN
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
     from dycoke_cli.request import Request
     from dycoke_cli.runs.watching import Condition
-    from dycoke_cli.runs.webhook import Webhook, WebhookAddress
+    from dycoke_cli.runs.webhook import Webhook
 
 BRIEF = """
-    --question --every --until --changes --only --webhook --timeout --allow-network --model --frames
-    --fps --method --merge-ratio --max-new-tokens --choices --yes-no --json --quiet
+    --question --every --until --only --webhook --timeout --model --frames --fps --method
+    --merge-ratio --max-new-tokens --choices --yes-no --json --quiet
 """
 _SOURCE = "Source"
-_WEBHOOK = "Webhook"
 _TIMEOUT_S = 30.0
 
 Sampled = Annotated[
@@ -51,9 +49,8 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A file that is being written (MPEG-TS, Matroska or fragmented MP4), a folder that "
-        "fills with clips, a device such as /dev/video0, or an address (rtsp://, http://, "
-        "https://).",
+        help="- for a stream on stdin (MPEG-TS, Matroska or fragmented MP4), a file that is being "
+        "written in such a format, or a folder that fills with clips.",
         show_default=False,
     ),
 ]
@@ -75,16 +72,13 @@ class WatchFlags:
             show_default=False,
         ),
     ] = None
-    changes: Annotated[
-        bool, typer.Option("--changes", help="Print an answer only if it changes.")
-    ] = False
     only: Annotated[
         str | None,
         typer.Option(
             "--only",
             metavar="ANSWER[:P]",
             help="Print and send this answer alone: yes, a choice, or any whose probability is P "
-            "or more, as in yes:0.8. With --changes only the first of several in a row.",
+            "or more, as in yes:0.8.",
             show_default=False,
         ),
     ] = None
@@ -93,11 +87,9 @@ class WatchFlags:
         typer.Option(
             "--webhook",
             metavar="URL",
-            help="POST each answer that is printed, as the object of --json. What isn't taken is "
-            "kept on disk and sent again, also by the next watch. Needs --allow-network. "
+            help="POST each answer that is printed, as the object of --json; five tries. "
             "DYCOKE_WEBHOOK_AUTHORIZATION has the header Authorization, if any.",
             show_default=False,
-            rich_help_panel=_WEBHOOK,
         ),
     ] = None
     timeout: Annotated[
@@ -110,25 +102,14 @@ class WatchFlags:
             rich_help_panel=_SOURCE,
         ),
     ] = None
-    allow_network: Annotated[
-        bool,
-        typer.Option(
-            "--allow-network",
-            help="Connect to the addresses of the stream and of --webhook, and to no other.",
-            rich_help_panel=_SOURCE,
-        ),
-    ] = False
 
-    @property
-    def webhook_address(self) -> WebhookAddress | None:
-        """Address of --webhook; None where it isn't given."""
+    def webhook_client(self) -> Webhook | None:
+        """Client of --webhook; None where it isn't given."""
         if self.webhook is None:
             return None
-        if not self.allow_network:
-            raise UsageError("--webhook needs the network: add --allow-network")
-        from dycoke_cli.runs.webhook import parse_webhook
+        from dycoke_cli.runs.webhook import Webhook
 
-        return parse_webhook(self.webhook)
+        return Webhook(self.webhook)
 
     @property
     def timeout_s(self) -> float | None:
@@ -159,7 +140,7 @@ def watch(
 
     Examples:
         dycoke watch recording.ts "What happens?" --every 30s
-        dycoke watch rtsp://camera/1 "Is a person there?" --yes-no --allow-network
+        ffmpeg -i rtsp://CAMERA -c copy -f mpegts - | dycoke watch - "What happens?"
         dycoke watch clips/ "What happens?" --json
 
     One line per window, with its start and end. Where asking takes longer than a window lasts, the
@@ -168,31 +149,26 @@ def watch(
     """
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
-    from dycoke_cli.video.live.live_stream import parse_address
+    from dycoke_cli.video.live.live_stream import parse_input
     from dycoke_cli.video.open_file import nearest
 
     question = " ".join(words or []) or None
-    address = parse_address(source)
-    video = address.name if address.needs_network else source
-    waiting: list[dict[str, Any]] = [{"video": video, "question": question}]
-    if source == STDIN:
-        raise UsageError("watch can't read stdin: name a file, a folder, a device or an address")
-    if address.needs_network and not watching.allow_network:
-        raise UsageError(f"{address.name} needs the network: add --allow-network")
-    if os.name == "nt" and address.kind != "folder":
+    watched = parse_input(source)
+    waiting: list[dict[str, Any]] = [{"video": source, "question": question}]
+    if os.name == "nt" and watched.kind != "folder":
         raise UsageError("on Windows only a folder can be watched: record clips into one")
-    if address.kind == "file" and not os.path.lexists(source):
+    if watched.kind == "file" and not os.path.lexists(source):
         hint = nearest(source) or "check the spelling and the folder"
-        raise VideoError(f"{address.name} doesn't exist: {hint}")
+        raise VideoError(f"{watched.name} doesn't exist: {hint}")
     parts = PartFlags(every=watching.every, until=watching.until)
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     request = typed.applied(request, fields)
-    wanted = _Wanted(watching, request)
-    webhook = watching.webhook_address
+    wanted = _Wanted(watching.only, request)
     questions = question_input.collect(question, more, source)
-    parts.check(request, (source,), questions)
+    parts.check(request, (watched.name,), questions)  # as no `-`: stdin is read in parts
     timeout_s = watching.timeout_s
-    waiting[:] = [{"video": video, "question": text} for text in questions]
+    waiting[:] = [{"video": source, "question": text} for text in questions]
+    wanted.webhook = watching.webhook_client()
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     with contextlib.ExitStack() as stack:
         if as_json:
@@ -203,10 +179,9 @@ def watch(
             else _Text(len(questions), quiet, note, wanted)
         )
         presenter.stage("start")
-        if webhook is not None:
-            from dycoke_cli.runs.webhook import Webhook
-
-            wanted.webhook = stack.enter_context(Webhook(webhook, presenter.note))
+        if wanted.webhook is not None:
+            stack.callback(wanted.tell, presenter)
+            stack.callback(wanted.webhook.close)
         from dycoke_cli.runs.converse import asks_of, engine_of
         from dycoke_cli.runs.part_by_part import Parts
         from dycoke_cli.runs.watching import watch_folder, watch_stream
@@ -217,45 +192,38 @@ def watch(
             engine = stack.enter_context(
                 engine_of(request, presenter, keep=int(len(questions) > 1))
             )
-            asks = asks_of(engine, [video], questions, request)
-            if address.kind == "folder":
+            asks = asks_of(engine, [source], questions, request)
+            if watched.kind == "folder":
                 watch_folder(engine, asks, windows, source, timeout_s, presenter)
             else:
                 seconds = timeout_s or _TIMEOUT_S
-                watch_stream(engine, asks, windows, address, seconds, presenter)
+                watch_stream(engine, asks, windows, watched, seconds, presenter)
 
 
 class _Wanted:
-    """Which answers are printed and sent: those that `--only` names, of `--changes` the first.
+    """Which answers are printed and sent: all, or those that `--only` names.
 
     Attributes:
         webhook: where they are sent.
     """
 
-    def __init__(self, flags: WatchFlags, request: Request) -> None:
+    def __init__(self, only: str | None, request: Request) -> None:
         self.webhook: Webhook | None = None
-        self._changes, self._last = flags.changes, dict[str, object]()
         self._warned: set[str] = set()
         self._only: Condition | None = None
-        if flags.only is not None:
+        if only is not None:
             from dycoke_cli.runs.watching import Condition
 
-            self._only = Condition.parse(flags.only, request.generation.typed)
+            self._only = Condition.parse(only, request.generation.typed)
 
     @property
     def is_any(self) -> bool:
         """Whether every answer is wanted."""
-        return self._only is None and not self._changes
+        return self._only is None
 
     def take(self, answer: Answer) -> bool:
-        """Send an answer, if it is wanted; it is the last one from now on."""
-        from dycoke_cli.runs.part_by_part import comparable
-
-        holds = self._only is None or self._only.holds(answer)
-        state = comparable(answer.answer) if self._only is None else holds
-        is_change = self._last.get(answer.question) != state
-        self._last[answer.question] = state
-        is_wanted = holds and (is_change or not self._changes)
+        """Send an answer, if it is wanted."""
+        is_wanted = self._only is None or self._only.holds(answer)
         if is_wanted and self.webhook is not None:
             self.webhook.add(answer.to_dict())
         return is_wanted
@@ -266,10 +234,10 @@ class _Wanted:
         self._warned.update(new)
         return new
 
-    def tell(self) -> None:
-        """Show what is to be said about the webhook."""
-        if self.webhook is not None:
-            self.webhook.tell()
+    def tell(self, view: View) -> None:
+        """Show the warnings of the webhook."""
+        while self.webhook is not None and self.webhook.warnings:
+            View.warning(view, self.webhook.warnings.pop(0))
 
 
 class _Text(AsText):
@@ -286,7 +254,7 @@ class _Text(AsText):
 
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
         """See `AsText`."""
-        self._wanted.tell()
+        self._wanted.tell(self)
         super().stage(stage, done, total)
 
     def begin(self, question: str) -> None:
@@ -319,7 +287,7 @@ class _Lines(AsJson):
 
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
         """See `AsJson`."""
-        self._wanted.tell()
+        self._wanted.tell(self)
         super().stage(stage, done, total)
 
     def begin_video(self, name: str) -> None:

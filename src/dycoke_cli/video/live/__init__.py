@@ -1,1 +1,1 @@
-"""Videos that are watched while they come: growing files, capture devices and streams."""
+"""Videos that are watched while they come: pipes and growing files."""

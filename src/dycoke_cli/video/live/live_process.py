@@ -1,8 +1,6 @@
 """The process that decodes a live source: its frames, once each, and the windows that it sends.
 
-It reads a pipe, and is sealed before the first byte. FFmpeg itself connects to an RTSP address:
-that process is sealed once the stream is open. A capture device needs system calls that the
-sandbox forbids; its process isn't sealed.
+It reads a pipe, and is sealed before the first byte.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from io import FileIO
 from itertools import chain
@@ -26,7 +24,7 @@ from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan
 from dycoke_cli.video.color import Geometry, to_rgb
-from dycoke_cli.video.containers import open_descriptor, tag_options
+from dycoke_cli.video.containers import open_descriptor
 from dycoke_cli.video.decode import Seeker, nearest_frames
 from dycoke_cli.video.decoder_process import continues, errors_sent, prepare
 from dycoke_cli.video.planning import describe
@@ -40,23 +38,9 @@ from dycoke_cli.video.viewing import Remarks, viewable
 # Steps back of time stamps up to this are left alone: some cameras have such jitter.
 _JITTER_S = 1
 _UNREADABLE = (
-    "can't be read while it comes: record MPEG-TS (`ffmpeg -i SOURCE -c copy recording.ts`), "
-    "Matroska or fragmented MP4; `dycoke ask --every` reads a finished file"
+    "can't be read while it comes, or is empty: write MPEG-TS (`ffmpeg -i SOURCE -c copy -f mpegts "
+    "-`), Matroska or fragmented MP4; `dycoke ask --every` reads a finished file"
 )
-
-
-def reason_of(error: Exception) -> str:
-    """What an error of FFmpeg says, without the address, which may have a password in it."""
-    return getattr(error, "strerror", None) or type(error).__name__
-
-
-@dataclass(frozen=True)
-class Opening:
-    """How FFmpeg opens a source itself, in place of reading a pipe."""
-
-    address: str  # URL, or path of a device
-    format: str  # FFmpeg's name of the format
-    options: dict[str, str]  # of FFmpeg
 
 
 class LiveSource(VideoSource):
@@ -74,39 +58,26 @@ class LiveSource(VideoSource):
 
     def __init__(
         self,
-        source: FileIO | Opening,
+        pipe: FileIO,
         stream: int | None,
         name: str,
         raw_rate: float | None = None,
         *,
         on_packet: Callable[[], None] = lambda: None,
     ) -> None:
-        self._source, self._on_packet = source, on_packet
+        self._pipe, self._on_packet = pipe, on_packet
         self.position = 0
         self._decoded: Iterator[Picture] = iter(())
-        super().__init__(cast("Any", source), stream, name, raw_rate)
+        super().__init__(cast("Any", pipe), stream, name, raw_rate)
         self.seekable = False
 
     def _begin(self) -> None:
-        source, pixels = self._source, limits.MAX_PICTURE_PIXELS
         try:
-            if isinstance(source, FileIO):
-                self.container = open_descriptor(source.fileno(), pixels)
-                return
-            options = {**source.options, "max_pixels": str(pixels)}
-            self.container = cast(
-                "av.container.InputContainer",
-                av.open(source.address, format=source.format, options=options, **tag_options()),
-            )
+            self.container = open_descriptor(self._pipe.fileno(), limits.MAX_PICTURE_PIXELS)
         except MemoryError:
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
-            if isinstance(source, FileIO):
-                raise VideoError(f"{self.name} {_UNREADABLE}") from error
-            raise VideoError(
-                f"{self.name} can't be opened ({reason_of(error)}): check its name, and that it is "
-                "on"
-            ) from error
+            raise VideoError(f"{self.name} {_UNREADABLE}") from error
 
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
         """See `VideoSource`."""
@@ -129,11 +100,9 @@ class LiveSource(VideoSource):
     @property
     def ending(self) -> str | None:
         """Why the packets ended before their time; None where they didn't, or nobody here knows."""
-        if self.failure is not None:
-            return reason_of(self.failure)
-        # FFmpeg takes a connection that is closed for the end; a camera declares none.
-        is_cut = isinstance(self._source, Opening) and self.container.duration is None
-        return "the connection was closed" if is_cut else None
+        if self.failure is None:
+            return None
+        return getattr(self.failure, "strerror", None) or type(self.failure).__name__
 
     def pictures(self) -> Iterator[Picture]:
         """Decoded frames, each once. Where time stamps begin again, the clock goes on."""
@@ -153,25 +122,19 @@ ALIVE_EVERY_S = 1.0
 def serve(channel: Channel) -> None:
     """Decode a source until it ends, or the other end of the channel is closed."""
     prepare()
-    channel.send({})
+    channel.send({"sealed": seal()})
     request, files = channel.receive()
     with errors_sent(channel, request["name"]), ExitStack() as stack:
-        _serve(channel, request, files, stack)
+        _serve(channel, request, stack.enter_context(FileIO(files[0])), stack)
 
 
-def _serve(channel: Channel, request: dict[str, Any], files: list[int], stack: ExitStack) -> None:
-    opening = request["opening"] and Opening(**request["opening"])
-    sealed = seal() if opening is None else ()
+def _serve(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: ExitStack) -> None:
     sampling = Sampling(**request["sampling"])
-    pipe = opening or stack.enter_context(FileIO(files[0]))
     source = LiveSource(
         pipe, sampling.stream, request["name"], sampling.input_fps, on_packet=_pulse(channel)
     )
     stack.enter_context(closing(source))
-    if opening is not None and not request["is_device"]:
-        sealed = seal()
-    needs = {"needs": source.decoding_bytes, "size": source.stored_size}
-    channel.send({**needs, "sealed": sealed})
+    channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
     if not continues(channel):
         return
     info, geometry = describe(source)

@@ -1,4 +1,4 @@
-"""A live source, from its address to the newest complete window, in the memory of three.
+"""A live source, from its name to the newest complete window, in the memory of three.
 
 A thread receives frames from the decoder process. One window is being filled, one waits, one is
 asked about. A complete window replaces one that still waits, which is counted as dropped. What was
@@ -7,7 +7,6 @@ in a file when the watch began isn't dropped: until that is read, the decoder pr
 
 from __future__ import annotations
 
-import http.client
 import math
 import os
 import re
@@ -17,12 +16,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from email.message import Message
 from threading import Condition, Thread
-from typing import IO, Any, BinaryIO, Literal, Self
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit, urlunsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from typing import Any, Literal, Self
 
 from dycoke_cli.answer.json_schema import Count, MismatchError
 from dycoke_cli.errors import UsageError, VideoError
@@ -33,71 +28,45 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.decoded_clip import OpenClip, parse_warnings, parsed
 from dycoke_cli.video.decoder import PREPARE
+from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.frame_windows import ClosedError
 from dycoke_cli.video.kept_frames import Fit, FrameResize, KeptFrames, Windows, shape_alone
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.stdin import standard_input
 
-# What `dycoke watch` can watch, by how it is named; imports no PyAV.
-
-
-Kind = Literal["file", "folder", "device", "http", "rtsp"]
-_KINDS: dict[str, Kind] = {"http": "http", "https": "http", "rtsp": "rtsp", "rtsps": "rtsp"}
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # two letters: C:/ is a drive
+Kind = Literal["stdin", "file", "folder"]
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters: C:/ is a drive
 
 
 @dataclass(frozen=True)
-class LiveAddress:
-    """A file, a folder, a capture device or a stream."""
+class LiveInput:
+    """Stdin, a file or a folder."""
 
-    given: str  # path or URL
-    kind: Kind  # of what it names; "file" also where nothing is there
-    name: str  # for the user: without user and password, escaped for a terminal
-
-    @property
-    def needs_network(self) -> bool:
-        """Whether a connection is made."""
-        return self.kind in ("http", "rtsp")
+    given: str  # path, or `STDIN`
+    kind: Kind  # "file" also where nothing is there
+    name: str  # for the user, escaped for a terminal
 
 
-def parse_address(given: str) -> LiveAddress:
-    """Tell what a path or a URL names."""
-    if (match := _SCHEME.match(given)) is None:
-        return LiveAddress(given, _kind_of_path(given), display_name(given))
-    kind = _KINDS.get(match[1].lower())
-    if kind is None:
-        raise UsageError(
-            f"{match[1]}:// can't be watched: name a file, a folder, a device such as /dev/video0, "
-            "or an address with rtsp://, http:// or https://"
-        )
-    try:
-        parts = urlsplit(given)
-        host, secret = parts.hostname, parts.username or parts.password
-        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-    except ValueError:
-        host, secret, shown = None, None, None
-    if not host or shown is None:
-        raise UsageError("the address of the stream isn't valid: check its spelling")
-    if secret and kind == "http":
-        raise UsageError("an http address with a user or a password can't be watched: use rtsp://")
-    return LiveAddress(given, kind, display_name(urlunsplit(shown)))
-
-
-def _kind_of_path(path: str) -> Kind:
+def parse_input(given: str) -> LiveInput:
+    """Tell what a source on a command line names."""
+    if given == STDIN:
+        return LiveInput(given, "stdin", STDIN_NAME)
+    mode = 0
     with suppress(OSError, ValueError):  # what isn't there is reported when it is opened
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            return "folder"
-        if stat.S_ISCHR(mode):
-            return "device"
-    return "file"
+        mode = os.stat(given).st_mode
+    if _ADDRESS.match(given) or stat.S_ISCHR(mode):
+        raise UsageError(
+            "watch opens no address and no device, and reads a stream from a pipe: "
+            '`ffmpeg -i rtsp://CAMERA -c copy -f mpegts - | dycoke watch - "QUESTION" --json`'
+        )
+    return LiveInput(given, "folder" if stat.S_ISDIR(mode) else "file", display_name(given))
 
 
-# Bytes of a growing file or an HTTP response, copied into a pipe that the decoder process reads.
+# Bytes of a growing file, copied into a pipe that the decoder process reads.
 #
-# So that process needs neither the file system nor the network, and can be sealed before it has
-# read a byte. Only the address that was named is contacted: redirects aren't followed.
+# So that process needs no file system, and can be sealed before it has read a byte.
 
 
 _CHUNK_BYTES = 64 * 1024
@@ -112,12 +81,12 @@ class Feeder:
 
     Attributes:
         reader: end of the pipe that is read; the caller closes it.
-        failure: why the source ended before its time; None if it didn't. Set before the pipe ends.
+        failure: why the file can't be read, or None. Set before the pipe ends.
         note: sentence about a file that doesn't grow any more, or None; likewise.
     """
 
-    def __init__(self, address: LiveAddress, timeout_s: float) -> None:
-        self._address, self._timeout_s = address, timeout_s
+    def __init__(self, file: LiveInput, timeout_s: float) -> None:
+        self._file, self._timeout_s = file, timeout_s
         self.failure: VideoError | None = None
         self.note: str | None = None
         reader, self._writer = os.pipe()
@@ -125,10 +94,9 @@ class Feeder:
         Thread(target=self._feed, name="feeder", daemon=True).start()
 
     def _feed(self) -> None:
-        chunks = self._growing() if self._address.kind == "file" else self._response()
         with suppress(BrokenPipeError), open(self._writer, "wb", buffering=0) as pipe:
             try:
-                for chunk in chunks:
+                for chunk in self._growing():
                     left = memoryview(chunk)
                     while left:
                         left = left[pipe.write(left) :]
@@ -137,7 +105,7 @@ class Feeder:
 
     def _growing(self) -> Iterator[bytes]:
         """Bytes of a file, until it hasn't grown for some time."""
-        path, name = self._address.given, self._address.name
+        path, name = self._file.given, self._file.name
         deadline = time.monotonic() + self._timeout_s
         # A recorder may have created it a moment ago.
         with suppress(OSError, ValueError):
@@ -152,62 +120,11 @@ class Feeder:
                     time.sleep(_LOOK_S)
         self.note = f"{name} hasn't grown for {self._timeout_s:g} s (--timeout)"
 
-    def _response(self) -> Iterator[bytes]:
-        """Bytes of an HTTP response."""
-        name = self._address.name
-        stalled = VideoError(f"{name} has sent nothing for {self._timeout_s:g} s (--timeout)")
-        try:
-            with self._opened() as response:
-                while chunk := response.read1(_CHUNK_BYTES):
-                    yield chunk
-                if response.length:  # bytes that were announced
-                    raise http.client.IncompleteRead(b"", response.length)
-        except TimeoutError as error:
-            raise stalled from error
-        except HTTPError as error:
-            raise VideoError(f"{name} {_refusal(error)}") from error
-        except URLError as error:
-            if isinstance(error.reason, TimeoutError):
-                raise stalled from error
-            reason = display_name(str(error.reason))
-            raise VideoError(f"{name} can't be reached ({reason}): check the address") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise VideoError(f"{name} broke off: its answers end here") from error
-
-    def _opened(self) -> Any:
-        headers = {"User-Agent": "dycoke", "Accept": "video/*,*/*;q=0.5"}
-        request = Request(self._address.given, headers=headers)
-        return build_opener(_NoRedirects).open(request, timeout=self._timeout_s)
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> None:
-        return None
-
-
-def _refusal(error: HTTPError) -> str:
-    if (location := error.headers.get("Location")) is not None:
-        return f"redirects to {display_name(location)}: watch that address"
-    return f"answers with the status {error.code}: check the address"
-
 
 PROCESS = "dycoke_cli.video.live.live_process:serve"
 _GRACE_S = 10.0  # that the feeder has to report a stall itself
 _UNLIMITED_S = 1e6  # each message has its own limit
 _WINDOW_LOOK_S = 0.2
-_OPENINGS: dict[str, dict[str, Any]] = {
-    "rtsp": {
-        "format": "rtsp",
-        "options": {
-            # One connection, to the address that was named; with UDP anybody could send packets.
-            "rtsp_transport": "tcp",
-            "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto",
-        },
-    },
-    "device": {"format": "v4l2", "options": {}},
-}
 
 
 class EndedError(Exception):
@@ -238,10 +155,10 @@ class LiveStream:
     """
 
     def __init__(
-        self, address: LiveAddress, sampling: Sampling, limits: Limits, timeout_s: float
+        self, source: LiveInput, sampling: Sampling, limits: Limits, timeout_s: float
     ) -> None:
         self.dropped = 0
-        self._address, self._sampling, self._limits = address, sampling, limits
+        self._source, self._sampling, self._limits = source, sampling, limits
         self._timeout_s = timeout_s
         self._clip: _LiveClip | None = None
         self._feeder: Feeder | None = None
@@ -252,9 +169,9 @@ class LiveStream:
         self._changed = Condition()
         self._thread = Thread(target=self._receive, name="live", daemon=True)
         self._backlog = 0
-        if address.kind == "file":
+        if source.kind == "file":
             with suppress(OSError, ValueError):  # reported when it is opened
-                self._backlog = os.path.getsize(address.given)
+                self._backlog = os.path.getsize(source.given)
 
     def __enter__(self) -> Self:
         return self
@@ -272,22 +189,17 @@ class LiveStream:
     def begin(self) -> FramePlan:
         """Open the source, once; returns the plan of a whole window."""
         if self._clip is None:
-            self._clip = clip = _LiveClip(self._address, self._limits, self._timeout_s)
-            opening: dict[str, Any] | None = None
-            files: list[BinaryIO] = []
-            if self._address.kind in _OPENINGS:
-                opening = {**_OPENINGS[self._address.kind], "address": self._address.given}
+            self._clip = clip = _LiveClip(self._source, self._limits, self._timeout_s)
+            if self._source.kind == "stdin":
+                pipe = open(os.dup(standard_input().fileno()), "rb", buffering=0)  # noqa: SIM115
             else:
-                self._feeder = Feeder(self._address, self._timeout_s)
-                files = [self._feeder.reader]
-            more = {"opening": opening, "is_device": self._address.kind == "device"}
-            try:
-                clip.begin(files, self._sampling, None, fitted=True, **more)
-            except VideoError as error:
-                raise self._cause(error) from error
-            finally:
-                for file in files:  # the process has its own
-                    file.close()
+                self._feeder = Feeder(self._source, self._timeout_s)
+                pipe = self._feeder.reader
+            with pipe:  # the process has its own
+                try:
+                    clip.begin([pipe], self._sampling, None, fitted=True)
+                except VideoError as error:
+                    raise self._cause(error) from error
         return self._clip.plan
 
     def next_window(self) -> NextWindow:
@@ -410,12 +322,12 @@ class NextWindow:
 class _LiveClip(OpenClip):
     """Client of the process that decodes a live source; receives windows without end."""
 
-    def __init__(self, address: LiveAddress, limits: Limits, timeout_s: float) -> None:
+    def __init__(self, source: LiveInput, limits: Limits, timeout_s: float) -> None:
         process = Isolated(PROCESS, PREPARE)
-        super().__init__(process, process.stop, address.name, limits, lambda needed: None)
+        super().__init__(process, process.stop, source.name, limits, lambda needed: None)
         self._timeout_s = timeout_s
-        self._patience_s = timeout_s + (0.0 if address.kind in _OPENINGS else _GRACE_S)
-        self._is_file = address.kind == "file"
+        self._is_file = source.kind == "file"
+        self._patience_s = timeout_s + (_GRACE_S if self._is_file else 0.0)
         self.frames_so_far = 0
 
     def stop(self) -> None:
