@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Ask as Ask
     from dycoke_cli.ask import Failed as Failed
     from dycoke_cli.ask import Footage as Footage
-    from dycoke_cli.ask import Note as Note
     from dycoke_cli.ask import Progress as Progress
     from dycoke_cli.ask import Seen as Seen
     from dycoke_cli.ask import Text as Text
@@ -78,7 +77,6 @@ _HOMES = {
     "load": "dycoke_cli.models.load",
     "LoadOptions": "dycoke_cli.models.load_options",
     "MergingTokens": "dycoke_cli.compression.proportional",
-    "Note": "dycoke_cli.ask",
     "OpenNumber": "dycoke_cli.engine.typed_options",
     "Param": "dycoke_cli.param",
     "Progress": "dycoke_cli.ask",

@@ -172,13 +172,6 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Note:
-    """A sentence for the user."""
-
-    text: str
-
-
-@dataclass(frozen=True)
 class Warn:
     """A warning for the user before the answer."""
 
@@ -228,7 +221,7 @@ class Done:
     value: Any
 
 
-Event = Progress | Note | Warn | Seen | Text | Answered | Failed | Done
+Event = Progress | Warn | Seen | Text | Answered | Failed | Done
 """What happens to a question, from being read to its answer."""
 
 Refuse = Callable[[Ask, "Clip"], Answer]

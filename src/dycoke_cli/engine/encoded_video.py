@@ -228,11 +228,6 @@ class EncodedVideo:
             return ABSENT
         return self.windowed.reported(batch.preselection)
 
-    def finish(self) -> None:
-        """Note that all questions were answered: an interrupted run needn't go on any more."""
-        if self.windowed is not None:
-            self.windowed.finish()
-
     @property
     def _pooled(self) -> int | None:
         """Visual tokens that are left of a video that was read in windows; None of another one."""

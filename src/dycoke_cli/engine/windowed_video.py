@@ -10,22 +10,19 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.pool import Pool, PooledTokens
-from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import room_for_video
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
 from dycoke_cli.engine.prompt_batch import Preselection, Prompt
 from dycoke_cli.engine.read_window import ReadWindow, read_window
 from dycoke_cli.engine.short_prompt import short_prompt
-from dycoke_cli.engine.unfinished_video import ReadSoFar, UnfinishedVideo
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
@@ -48,8 +45,6 @@ class WindowedVideo:
     contiguous: bool  # whether the positions of the tokens that are read close the gaps
     seconds: dict[str, float]  # reading and encoding, by keys of `result.Seconds`
     warnings: tuple[str, ...] = ()  # one sentence each
-    # what an interrupted run would go on from; None without it
-    unfinished: UnfinishedVideo | None = None
     _at_most: dict[int, PooledTokens] = field(default_factory=dict, repr=False, compare=False)
 
     def check(self, method: BoundMethod) -> None:
@@ -93,11 +88,6 @@ class WindowedVideo:
 
         return make
 
-    def finish(self) -> None:
-        """Note that all questions were answered: an interrupted run needn't go on any more."""
-        if self.unfinished is not None:
-            self.unfinished.remove()
-
     def reported(self, preselection: Preselection) -> ReportedWindows:
         """As an answer reports it."""
         positions: Literal["kept", "renumbered"] = "renumbered" if self.contiguous else "kept"
@@ -115,11 +105,9 @@ def read_windows(
     max_new_tokens: int = 1,
     contiguous: bool = False,
     cache: VisualCache | None = None,
-    file: dict[str, Any] | None = None,
     on_frames: Callable[[int, int], None] = lambda done, total: None,
-    on_resume: Callable[[int], None] = lambda windows: None,
 ) -> WindowedVideo:
-    """Encode a video window by window, as they come, or as an interrupted run has left them.
+    """Encode a video window by window, as they come.
 
     Args:
         planned: the frames that are about to come: their times, and their shape alone.
@@ -127,7 +115,6 @@ def read_windows(
             as many as `--frames` reads by default), for a context that is filled answers worse
             (docs/results.md, "Long videos").
         cache: of encoded windows on disk, or None.
-        file: identity of the video's file, as JSON values; None where no run can go on.
     """
     if loaded.family.stock_inputs:
         raise UsageError(
@@ -145,18 +132,8 @@ def read_windows(
             max_tokens = whole.tokens.frames_in_window(len(planned.timestamps_s), size) * per_frame
         cap = min(loaded.context_length, max_tokens)
         pool = Pool(cap, per_frame)
-        unfinished = read = None
-        if file is not None and loaded.identity:
-            about = _what_decides(loaded, method, planned, size, cap)
-            unfinished = UnfinishedVideo({"file": file, **about})
-            read = unfinished.get(loaded.input_device)
         frames, count, kept, warning = 0, 0, 0, None
         so_far: tuple[torch.Tensor, ...] = ()
-        if read is not None:
-            frames, count, kept = read.frames, read.count, read.kept
-            tail, so_far = read.tail, read.so_far
-            pool.add(read.tokens)
-            on_resume(count)
 
         def read_next(window: FrameWindow) -> ReadWindow:
             report = partial(_report, on_frames, frames, whole.frames)
@@ -164,15 +141,12 @@ def read_windows(
             return read_window(loaded, method, whole, window, frames, so_far, shared, report)
 
         # By `map`, so that nothing here holds a window while the next one is waited for.
-        for done in map(read_next, islice(windows, count, None)):
+        for done in map(read_next, windows):
             started = time.perf_counter()
             pool.add(done.tokens)
             tail, so_far, warning = done.tail, done.so_far, done.warning
             kept, frames, count = kept + len(done.tokens), frames + done.frames, count + 1
-            if unfinished is not None and unfinished.is_due:
-                unfinished.put(ReadSoFar(pool.tokens(), tail, so_far, frames, count, kept))
             encoding += done.seconds + time.perf_counter() - started
-    problem = None if unfinished is None else unfinished.problem
     waiting = time.perf_counter() - began - encoding
     return WindowedVideo(
         tokens=pool.tokens(),
@@ -184,25 +158,8 @@ def read_windows(
         max_tokens=max_tokens,
         contiguous=contiguous or method.renumbers,
         seconds={"video_decode": waiting, "vision": encoding},
-        warnings=tuple(sentence for sentence in (warning, problem) if sentence),
-        unfinished=unfinished,
+        warnings=() if warning is None else (warning,),
     )
-
-
-def _what_decides(
-    loaded: LoadedModel, method: BoundMethod, planned: Frames, size: int, cap: int
-) -> dict[str, Any]:
-    """All that the tokens in a pool depend on beside the file, as JSON values."""
-    return {
-        "model": {**(loaded.identity or {}), "kernels": loaded.kernels},
-        "device": loaded.input_device.type,
-        "method": described(method.method),
-        "times": planned.timestamps_s,
-        "shape": planned.frames.shape,
-        "resize": repr(getattr(planned, "resize", None)),
-        "window": size,
-        "cap": cap,
-    }
 
 
 def _report(

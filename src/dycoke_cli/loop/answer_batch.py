@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
-from dycoke_cli.ask import Answered, Done, Note, Progress, Text, Warn
+from dycoke_cli.ask import Answered, Done, Progress, Text, Warn
 from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
@@ -234,7 +234,6 @@ def _open_in_windows(
             pending.ask.request,
             cache,
             on_frames,
-            lambda sentence: video.send(Note(sentence)),
         )
     except Exception:
         # A broken video gives the same error however fast the model is.

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Note, Refuse
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Refuse
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Work
 
@@ -117,7 +117,6 @@ class Asker(ABC):
         groups: Iterable[Sequence[Ask]],
         stopping: Callable[[], bool] = lambda: False,
         on_load: Callable[[], None] = lambda: None,
-        on_note: Callable[[str], None] = lambda sentence: None,
     ) -> Iterator[tuple[Ask, Answered | Failed]]:
         """Answer many questions, in the order in which they are finished.
 
@@ -125,14 +124,13 @@ class Asker(ABC):
             groups: questions about one video; drawn in another thread, as there is room.
             stopping: whether only the answers under way are still wanted.
             on_load: called once the model is loaded.
-            on_note: receives notes.
 
         Raises:
             Exception: drawing the questions failed.
             ModelError: the model can't be loaded.
             UsageError: it doesn't support the method.
         """
-        run = _ManyAsks(self, groups, on_note)
+        run = _ManyAsks(self, groups)
         try:
             self.begin_run()
             on_load()
@@ -155,11 +153,9 @@ class _ManyAsks:
         done: questions with their last events.
     """
 
-    def __init__(
-        self, asker: Asker, groups: Iterable[Sequence[Ask]], on_note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, asker: Asker, groups: Iterable[Sequence[Ask]]) -> None:
         self.done: deque[tuple[Ask, Answered | Failed]] = deque()
-        self._asker, self._groups, self._on_note = asker, groups, on_note
+        self._asker, self._groups = asker, groups
         self._client = Client(bulk=True)
         self._open = 0
         self._failure: BaseException | None = None
@@ -207,8 +203,6 @@ class _ManyAsks:
         return self._asker.videos_of(self._client) < AHEAD_VIDEOS
 
     def _receive(self, pending: Pending, event: Event) -> None:
-        if isinstance(event, Note):
-            self._on_note(event.text)
         if isinstance(event, (Answered, Failed)):
             if not (isinstance(event, Failed) and isinstance(event.error, CancelledError)):
                 self.done.append((pending.ask, event))

@@ -652,8 +652,6 @@ class Engine(Asker):
         video.asked.remove(pending)
         if video.asked:
             return
-        if video.session is not None and pending.has_ended:
-            video.session.finish()
         self._free_unused()
 
     def _free_unused(self) -> None:

@@ -7,7 +7,6 @@ context, so that it could only be refused otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.bound import BoundMethod, is_windowed
@@ -16,7 +15,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.frame_windows import WINDOW, WindowQueue
 from dycoke_cli.video.kept_frames import shape_alone
-from dycoke_cli.video.sampling import format_time
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.visual_cache import VisualCache
@@ -96,9 +94,8 @@ def encode_in_windows(
     request: Request,
     cache: VisualCache | None,
     on_frames: Callable[[int, int], None],
-    note: Callable[[str], None],
 ) -> WindowedVideo:
-    """Encode a video while another thread decodes it, from where an earlier run was interrupted.
+    """Encode a video while another thread decodes it.
 
     Args:
         windows: that the other thread fills.
@@ -119,13 +116,7 @@ def encode_in_windows(
         window=windows.size,
     )
 
-    def on_resume(done: int) -> None:
-        frames = min(done * windows.size, count - 1)
-        at, last = (format_time(plan.times_s[frame]) for frame in (frames, count - 1))
-        note(f"continues at {at} of {last}, where an interrupted run ended")
-
-    several = windows.several(count)
-    traits = loaded.traits.in_windows if several else loaded.traits
+    traits = loaded.traits.in_windows if windows.several(count) else loaded.traits
     # Methods that drop nothing before the language model have no parameter for what the pool does.
     positions = method.parameters().get("positions", traits.defaults["positions"])
     return read_windows(
@@ -138,9 +129,7 @@ def encode_in_windows(
         max_new_tokens=request.generation.max_new_tokens,
         contiguous=positions == "renumbered",
         cache=cache,
-        file=asdict(plan.file) if several and plan.file is not None else None,
         on_frames=on_frames,
-        on_resume=on_resume,
     )
 
 

@@ -89,14 +89,12 @@ class Listener:
 
     def take(self, event: Event) -> None:
         """An event of a question, before its last one."""
-        from dycoke_cli.ask import Note, Progress, Text, Warn  # a help page doesn't need it
+        from dycoke_cli.ask import Progress, Text, Warn  # a help page doesn't need it
 
         if isinstance(event, Progress) and event.stage == "comparison":
             self.begin_comparison()
         elif isinstance(event, Progress):
             self.stage(event.stage, event.done, event.total)
-        elif isinstance(event, Note):
-            self.note(event.text)
         elif isinstance(event, Warn):
             self.warning(event.text)
         elif isinstance(event, Text) and self.on_text is not None:

@@ -72,7 +72,7 @@ def answers_of(
         listener.ready = True
 
     if first[0].when_s is None:
-        yield from asker.answers(groups, lambda: listener.stopping, on_load, listener.note)
+        yield from asker.answers(groups, lambda: listener.stopping, on_load)
         return
     asker.begin_run()
     on_load()

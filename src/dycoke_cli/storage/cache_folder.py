@@ -82,8 +82,6 @@ def make_folder(folder: Path) -> None:
 LIMIT = "DYCOKE_CACHE_GB"
 """Environment variable with the size limit of encoded videos, in gigabytes."""
 DEFAULT_LIMIT_GB = 10.0
-UNFINISHED = "unfinished-"
-"""How the names of videos begin that were read in part."""
 
 
 class CacheFiles:
@@ -208,7 +206,7 @@ def packed_weights() -> PackedWeights:
 
 
 def encoded_videos() -> CacheFiles:
-    """Cache of encoded videos (`--cache`), and of those that an interrupted run read in part."""
+    """Cache of encoded videos (`--cache`)."""
     value = os.environ.get(LIMIT)
     try:
         gigabytes = DEFAULT_LIMIT_GB if value is None else float(value)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.kept_frames import FrameResize
-from dycoke_cli.video.open_file import FileIdentity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +27,6 @@ class FramePlan:
     warnings: tuple[str, ...]  # one sentence each
     # that reading them takes, about: the frames, and what is needed to decode them
     memory_bytes: int
-    # that they are read from; None of pictures, a live source and stdin
-    file: FileIdentity | None = None
 
 
 @dataclass(frozen=True)

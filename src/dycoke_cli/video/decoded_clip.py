@@ -347,7 +347,7 @@ class OpenClip:
         without_times = message.get("plan")
         if not isinstance(without_times, dict) or not (abs(times) < _MAX_TIME_S).all():
             raise MismatchError("no plan, or no times")
-        plan: FramePlan = parsed(FramePlan, {**without_times, "times_s": [], "file": None})
+        plan: FramePlan = parsed(FramePlan, {**without_times, "times_s": []})
         parse_warnings(without_times.get("warnings"))
         plan = replace(plan, times_s=tuple(times.tolist()))
         pixels = plan.width * plan.height

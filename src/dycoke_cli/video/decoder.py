@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any, Self
 
 from dycoke_cli.answer.json_schema import from_dict
@@ -34,7 +33,7 @@ from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.open_file import FileIdentity, open_file
+from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, Source, pictures_of
 from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling
@@ -160,12 +159,11 @@ class Decoder:
         """Open the files and plan; within the block, the frames can be read."""
         with ExitStack() as stack:
             file = stack.enter_context(spooled() if video == STDIN else open_file(video, name))
-            files, identity = [file], None if video == STDIN else FileIdentity.of(file)
+            files = [file]
             if subtitles is not None and subtitles.path is not None:
                 files.append(stack.enter_context(open_subtitles(subtitles.path)))
             try:
                 opened.begin(files, sampling, subtitles, **more)
-                opened.plan = replace(opened.plan, file=identity)
                 yield
             finally:
                 opened.end()

@@ -28,25 +28,6 @@ _STREAM = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class FileIdentity:
-    """What tells an open file from another file, and from itself before or after a change."""
-
-    path: str  # absolute and without links, its bytes in hexadecimal
-    device: int  # that it is on
-    inode: int  # its number there
-    nbytes: int  # its size
-    changed_ns: int  # when its content was changed, as it says itself; it can be set
-    touched_ns: int  # when anything of it was changed
-
-    @classmethod
-    def of(cls, file: BinaryIO) -> FileIdentity:
-        """Of an open file, whatever its path names meanwhile."""
-        path, status = os.fsencode(os.path.realpath(file.name)).hex(), os.fstat(file.fileno())
-        times = status.st_mtime_ns, status.st_ctime_ns
-        return cls(path, status.st_dev, status.st_ino, status.st_size, *times)
-
-
 def open_file(
     path: str | os.PathLike[str], name: str | None = None, *, may_be_empty: bool = False
 ) -> BinaryIO:

@@ -40,7 +40,6 @@ def test_what_is_kept_is_counted_and_cleared(tmp_path) -> None:
         "schema": "dycoke.cache/1",
         "folder": str(folder),
         "videos": 2,
-        "unfinished": 0,
         "bytes": 3000,
         "limit_bytes": 10**10,
         "int8_folder": str(weights),

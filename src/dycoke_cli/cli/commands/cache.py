@@ -14,7 +14,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render import units
 from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.storage import cache_folder
-from dycoke_cli.storage.cache_folder import KEPT, UNFINISHED, encoded_videos, packed_weights
+from dycoke_cli.storage.cache_folder import KEPT, encoded_videos, packed_weights
 
 SCHEMA = "dycoke.cache/1"
 _WITHOUT_NAME = ("visual", "int8")  # which are large, and made again by the next command
@@ -34,12 +34,11 @@ class KeptFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheState:
-    """What is kept: encoded videos, whole or in part, int8 weights, and the rest."""
+    """What is kept: encoded videos, int8 weights, and the rest."""
 
     schema: str = SCHEMA
     folder: str
     videos: Annotated[Count, Doc("How many.")]
-    unfinished: Annotated[Count, Doc("How many of them an interrupted run has read in part.")]
     bytes: Annotated[Count, Doc("That they take.")]
     limit_bytes: Annotated[Count, Doc("That they may take.")]
     int8_folder: str
@@ -65,12 +64,10 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     files, weights = encoded_videos(), packed_weights()
     models = len(weights.models)
     kept, nbytes = files.listed(), files.nbytes
-    unfinished = sum(path.name.startswith(UNFINISHED) for path in kept)
     if as_json:
         state = CacheState(
             folder=str(files.folder),
             videos=len(kept),
-            unfinished=unfinished,
             bytes=nbytes,
             limit_bytes=files.limit,
             int8_folder=str(weights.folder),
@@ -81,8 +78,7 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
         output.write_json(to_dict(state))
         return
     size, limit = units.size(nbytes), units.size(files.limit)
-    partly = f" ({unfinished:,} of them in part)" if unfinished else ""
-    output.line(f"{_videos(len(kept))}{partly}, {size} of {limit}, in {files.folder}")
+    output.line(f"{_videos(len(kept))}, {size} of {limit}, in {files.folder}")
     output.line(
         f"int8 weights of {_models(models)}, {units.size(weights.nbytes)}, in {weights.folder}"
     )

@@ -29,7 +29,7 @@ from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.answer.answer import Answer, ReportedSubtitles
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Note, Warn
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Warn
 from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.request import Request
@@ -153,7 +153,7 @@ def in_the_words_of(ask: Ask, event: Event) -> Event:
             sentence = sentence.replace(absolute, given)
         return sentence
 
-    if isinstance(event, (Note, Warn)):
+    if isinstance(event, Warn):
         return replace(event, text=said(event.text))
     if isinstance(event, Failed) and isinstance(event.error, DycokeError):
         return Failed(type(event.error)(said(str(event.error))))
