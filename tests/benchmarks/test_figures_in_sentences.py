@@ -12,7 +12,6 @@ import pytest
 from benchmarks.kept_tables import read_table
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA
-from dycoke_cli.engine.memory.fit import HALVED_FRAMES
 
 Table = Sequence[Sequence[str]]
 
@@ -40,11 +39,6 @@ def cells(rows: Table, row: str) -> Sequence[str]:
 def number(cell: str) -> float:
     """What stands first in a cell."""
     return float(cell.split()[0].replace("−", "-").replace(",", ""))
-
-
-def test_fewer_frames_cost_the_points_of_the_table() -> None:
-    equal = read_table("methods-equal-cost-kinds.1")
-    assert pytest.approx(-number(cells(equal, "fewer frames, whole")[1]) / 2) == HALVED_FRAMES
 
 
 def test_the_cost_of_settings_for_a_llava_onevision() -> None:

@@ -137,7 +137,6 @@ def test_what_is_told_without_a_model_needs_no_torch(arguments: list[str], left:
     assert (needed, exit_code) == (False, 0), said
 
 
-@pytest.mark.slow  # it times the kernels of a 7B
 def test_an_estimate_is_a_table_or_an_object() -> None:
     run = run_here("ask", CLIP, "--estimate", "--json", "--model", "llava-onevision-7b")
     document = valid(run.object, "estimate")
@@ -146,6 +145,8 @@ def test_an_estimate_is_a_table_or_an_object() -> None:
     text = run_here("ask", CLIP, "--estimate", "--model", "llava-onevision-7b").out
     assert "41.3 T" in text
     assert "17.7 T" in text
+    assert document["seconds"] > 0
+    assert re.search(r"Takes\s+about\s+[\d.]+\s+(s|min|h)\.", text)
 
 
 def test_an_estimate_for_another_machine() -> None:

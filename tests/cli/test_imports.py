@@ -22,7 +22,7 @@ finally:
 
 EVERY_PAGE = (
     "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
-    "engine.generation_options", "engine.memory.fit", "engine.structured_output",
+    "engine.generation_options", "engine.structured_output",
     "engine.token_options", "engine.typed_options", "errors", "extras", "lazy_torch",
     "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",

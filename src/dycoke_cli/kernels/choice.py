@@ -172,7 +172,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ke
     )
 
 
-def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionShape]:
+def attention_shapes(model: Any) -> list[AttentionShape]:
     """Attention shapes of a model for which there is a custom kernel."""
     sizes, dtype = Sizes.of(model.config), dtype_name(model.dtype)
     found = [
@@ -181,7 +181,7 @@ def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionS
     ]
     heads = sizes.vision.heads
     width = sizes.vision.hidden // heads if heads else 0
-    if width % REGISTER or (width and all_frames):
+    if width % REGISTER:
         found.append(AttentionShape(BIDIRECTIONAL, heads, heads, width, dtype))
     return found
 
@@ -213,9 +213,7 @@ def linear_shapes(layer: nn.Linear, part: Part) -> list[LinearShape]:
     ]
 
 
-def measured(
-    shapes: Iterable[Shape], quantized: bool, limit_s: float | None = None, *, rough: bool = False
-) -> Times:
+def measured(shapes: Iterable[Shape], quantized: bool) -> Times:
     """Milliseconds of each kernel by shape: cached times, and new ones within the time limit.
 
     An overloaded machine isn't measured, because wrong times would stay in the cache. Processes
@@ -223,23 +221,19 @@ def measured(
 
     Args:
         quantized: whether to time 8-bit linear layers, too.
-        limit_s: time limit in seconds; None is `LIMIT_S`.
-        rough: whether an overloaded machine is measured, too; its times aren't stored.
     """
     machine, wanted = Processor.here(), list(shapes)
     times = machine.read()
-    overloaded = is_overloaded()
-    if not _missing(wanted, times, quantized) or (overloaded and not rough):
+    if not _missing(wanted, times, quantized) or is_overloaded():
         return times
     with _exclusively(machine):
         times = machine.read()  # another process may have added some meanwhile
-        until = time.perf_counter() + (LIMIT_S if limit_s is None else limit_s)
+        until = time.perf_counter() + LIMIT_S
         for shape in _missing(wanted, times, quantized):
             if time.perf_counter() < until and (found := time_kernels(shape, quantized, until)):
                 times[str(shape)] = found
-        if not overloaded:
-            with contextlib.suppress(OSError, RuntimeError):  # the next run measures again
-                machine.write(times)
+        with contextlib.suppress(OSError, RuntimeError):  # the next run measures again
+            machine.write(times)
     return times
 
 

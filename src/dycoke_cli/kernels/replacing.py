@@ -355,10 +355,6 @@ MOST_FROM_MEMORY = 4096
 """The same for a single token, of inputs and of outputs."""
 ATTENDED = {CAUSAL: 512, DECODE: 2048, BIDIRECTIONAL: 512}
 """Keys per attention shape; as many queries, except in `DECODE`."""
-STREAMED = 8192, 4096
-"""Inputs and outputs of a layer larger than any CPU cache: its weights come from main memory."""
-TINY = 64, 64
-"""Inputs and outputs of a layer whose time is the overhead of the call."""
 
 EVICTING_BYTES = 64 * 1024**2
 """Bytes that are read before a token is timed, so that its weights come from main memory."""

@@ -33,7 +33,7 @@ KEPT = {
     "evaluation": "answers of eval, from which it resumes",
     "shapes": "rendered clips of bundled benchmarks",
     "kernels": "measured times of kernels",
-    "estimates": "estimates of models",
+    "estimates": "sizes of estimated models, and rates of matrix products",
     "layouts": "layouts that were found of unlisted models",
     "fingerprints": "hashes of model folders",
     "tokenizers": "hashes of tokenizers that passed their trial",

@@ -1,4 +1,4 @@
-"""The table of `batch --estimate` and `caption --estimate`: sums, range, widths."""
+"""The table of `batch --estimate` and `caption --estimate`: sums, time, widths."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from rich.console import Console
 from dycoke_cli.cli.commands.estimate import VideoCost, cost_of_frames, costs_table, spelled
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory.expected_time import BUSY
-from dycoke_cli.engine.memory.fit import EstimatedSeconds
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
@@ -28,8 +26,7 @@ def costs() -> list[VideoCost]:
     request = Request("mini", LoadOptions("cpu"), Sampling(), DyCoke(), GenerationOptions())
     cost = replace(
         cost_of_frames(request, 32, 64, 64, memory=8 * 10**9),
-        seconds=EstimatedSeconds(vision=10.0, prefill=5.0, decode=20.0),
-        no_seconds=None,
+        seconds=30.0,
         warnings=(),
     )
     names = [f"a rather long folder/clip {number}.mp4" for number in range(25)]
@@ -48,28 +45,21 @@ def test_one_table_with_a_total(costs: list[VideoCost], width: int) -> None:
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())
     kept = costs[0].cost.tokens.visual_kept
-    # 25 · 10 s of vision, 26 · 5 s of prefill, and up to 26 · 20 s of decoding.
-    least, most = 380 / 1.21, 900 / 0.85
-    whole = f"{least / 60:.1f} to {most / 60:.0f} min"
-    assert f"25 files, 4.2 h of video, {26 * kept:,} visual tokens: {whole}, " in text
+    # 25 · 30 s.
+    assert f"25 files, 4.2 h of video, {26 * kept:,} visual tokens: about 12 min, " in text
     assert "Fits main memory (8 GB)." in text
     assert "… 5 more" in text
-    assert sum("10 min" in line for line in lines) == 20
+    assert sum("10 min" in line and "30 s" in line for line in lines) == 20
     # Names differ at their ends.
     assert all(any(f"clip {number}.mp4" in line for line in lines) for number in range(20))
     assert ("Tokens" in text) == (width >= 80)
 
 
-def test_a_busy_machine_and_times_that_are_not_known(costs: list[VideoCost]) -> None:
-    busy = [replace(costs[0], cost=replace(costs[0].cost, warnings=(BUSY,)))]
-    text = " ".join(shown(busy, 120))
-    assert "The machine is busy, so the time is rough." in text
-    assert "7.5 to 70 s" in text
-    why = "they are predicted for this machine's CPU alone"
-    unknown = [replace(costs[0], cost=replace(costs[0].cost, seconds=None, no_seconds=why))]
+def test_a_time_that_is_not_known_is_left_out(costs: list[VideoCost]) -> None:
+    unknown = [replace(costs[0], cost=replace(costs[0].cost, seconds=None))]
     text = " ".join(shown(unknown, 120))
-    assert f"The time isn't known: {why}." in text
-    assert "None" not in text
+    assert "visual tokens: 8" in text  # the memory
+    assert not {"Time", "about", "None"} & {*text.replace(",", " ").split()}
 
 
 @pytest.mark.parametrize(

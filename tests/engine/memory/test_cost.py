@@ -13,9 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE
@@ -24,22 +21,17 @@ from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.memory import cost_model, kernel_rates, model_facts
+from dycoke_cli.engine.memory import cost_model, model_facts, product_rate
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate_cost
 from dycoke_cli.engine.memory.cost_model import CostModel, EstimatedContext
-from dycoke_cli.engine.memory.expected_time import Rates
 from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
-from dycoke_cli.engine.memory.kernel_rates import rates
 from dycoke_cli.errors import UsageError
-from dycoke_cli.kernels import choice, linear, processor
-from dycoke_cli.kernels.choice import attention_shapes, linear_shapes, parts_of
-from dycoke_cli.kernels.replacing import STREAMED, TINY, LinearShape, Shape, eligible
+from dycoke_cli.kernels import choice, linear
 from dycoke_cli.models import resolve, weight_dtype
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find, published
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find
 from dycoke_cli.models.families import FAMILIES, UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.free_memory import Target
-from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
@@ -49,6 +41,7 @@ from tests.families.tiny import make
 
 CLIP = ClipTokens(32, 196)
 HERE = Target("cpu", 24 * 10**9)
+RATE = 1e10
 # Hidden size, MLP width and layers of Qwen2, as its makers published them.
 QWEN2 = {
     "llava-onevision-0.5b": (896, 4864, 24),
@@ -59,11 +52,9 @@ QWEN2 = {
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is timed but where a test does: on a machine of its own, that isn't busy."""
+    """Nothing is timed but where a test does."""
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
-    monkeypatch.setattr(kernel_rates, "MEASURING_S", -1.0)
-    for module in (choice, kernel_rates, model_facts):
-        monkeypatch.setattr(module, "is_overloaded", lambda: False)
+    monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device: RATE)
 
 
 def test_code_that_changed_after_the_clock_was_set_back(
@@ -144,12 +135,9 @@ def test_flops_of_the_paper() -> None:
     assert found.prefill / papers == pytest.approx(2960 / 2979.2, abs=0.002)
 
 
-def test_a_prompt_that_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_that_is_read_twice() -> None:
     """First all of it, in one piece; then what the method keeps."""
     clip, name = ClipTokens(150, 196), "llava-onevision-0.5b"
-    taken = dict.fromkeys(("stock", "own", "packed"), 1.0)
-    monkeypatch.setattr(choice, "time_kernels", lambda *_: taken)
-    monkeypatch.setattr(kernel_rates, "MEASURING_S", 20.0)
     equal, asked, more, whole = (
         cost(name, method, clip=clip, dtype="float32")
         for method in (
@@ -166,10 +154,6 @@ def test_a_prompt_that_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     # Other prompts are read in pieces; what this one takes doesn't depend on what is kept.
     assert asked.bytes.peak - asked.bytes.kv_cache > whole.bytes.peak - whole.bytes.kv_cache
     assert more.bytes.peak - more.bytes.kv_cache == asked.bytes.peak - asked.bytes.kv_cache
-    seconds = [each.seconds for each in (equal, asked, whole)]
-    few, both, every = (each.prefill for each in seconds if each is not None)
-    # Not their sum, for less is called in one piece; a call takes as long as all else here.
-    assert few + every / 2 < both < few + every
 
 
 @pytest.mark.parametrize("name", QWEN2)
@@ -287,6 +271,25 @@ def test_smaller_weights_and_models_that_would_fit() -> None:
     assert full.would_fit[0] == "--dtype bfloat16"
 
 
+def test_smaller_weights_with_the_most_frames_that_fit_then() -> None:
+    """Where no single flag is enough; by asking again with both."""
+    tight, clip = Target("cuda", 11 * 10**9), ClipTokens(1500, 196)
+    found = cost("llava-onevision-7b", EVS(retain=0.1), tight, clip)
+    ways = [way.split() for way in found.would_fit if "--frames" in way]
+    assert [way[:3] for way in ways] == [
+        ["--quantize", name, "--frames"] for name in ("int8", "int4")
+    ]
+    for _, quantize, _, frames, *_ in ways:
+
+        def holds(count: int, quantize: str = quantize) -> bool:
+            asked = ClipTokens(count, 196)
+            one = cost("llava-onevision-7b", EVS(retain=0.1), tight, asked, quantize=quantize)
+            return one.fits == "gpu" and one.context.fits
+
+        assert holds(int(frames))
+        assert not holds(int(frames) + 1)
+
+
 def test_an_hour_is_longer_than_the_context() -> None:
     hour = ClipTokens(3600, 196)
     found = cost("llava-onevision-7b", Method(), Target("cuda", 10**12), hour)
@@ -303,124 +306,45 @@ def test_an_hour_is_longer_than_the_context() -> None:
     ]
 
 
-def test_time_is_that_of_the_measured_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each kernel takes a millisecond here, whatever its shape, and a call a microsecond."""
-    name, options = "llava-onevision-0.5b", {"dtype": "float32"}
-    config = AutoConfig.for_model(**published(name).config)
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
-    shapes: dict[str, dict[str, float]] = {}
-    for size, taken in ((STREAMED, 1.0), (TINY, 1e-3)):
-        shapes[str(LinearShape(*size, 1, "float32"))] = {"stock": taken}
-    for shape in attention_shapes(model):
-        shapes[str(shape)] = {"stock": 2.0, "own": 1.0}
-    layers = eligible(model)
-    for part_name, part in parts_of(model).items():
-        for timed in linear_shapes(layers[part_name], part):
-            shapes[str(timed)] = {"stock": 1.0}
-    monkeypatch.setattr(processor.Processor, "read", lambda self: shapes)
-    found = cost(name, Method(), **options)
-    d, m, kv, vocabulary = 896, 4864, 128, 152_000
-
-    def each(inputs: int, outputs: int) -> float:
-        """Of a product, in seconds: layers are timed as one of 2,048 x 1,024 at most."""
-        return 1e-3 * inputs * outputs / (min(inputs, 2048) * min(outputs, 1024))
-
-    def one(inputs: int, outputs: int) -> float:
-        """Of a single token: of 4,096 x 4,096 at most."""
-        return 1e-3 * inputs * outputs / (min(inputs, 4096) * min(outputs, 4096))
-
-    layer, token = (2 * of(d, d) + 2 * of(d, kv) + 2 * of(d, m) + of(m, d) for of in (each, one))
-    logits = one(d, vocabulary)
-    tokens = 6272 + 64
-    scores = tokens * (tokens + 256) / (512 * (512 + 256))
-    prefill = 24 * (layer * tokens / 128 + 1e-3 * scores) + logits
-    prefill += (1200 + 7 * 24 * 60) * 1e-6  # seven chunks of 1,024
-    assert found.seconds is not None
-    assert found.seconds.prefill == pytest.approx(prefill)
-    step = 24 * (token + 1e-3 * (tokens + 64) / 2048) + logits + (250 + 24 * 30) * 1e-6
-    assert found.seconds.decode == pytest.approx(127 * step)
-    wide = 4 * each(1152, 1152) + each(1152, 4304) + each(4304, 1152)
+def test_seconds_by_hand() -> None:
+    """The clip is encoded once, whatever the number of questions."""
+    name, tower = "llava-onevision-0.5b", 26 * (384 // 14) ** 2
     patches = (384 // 14) ** 2
-    vision = 32 * 26 * (wide * patches / 128 + 1e-3 * (patches / 512) ** 2)
-    vision += 32 * (200 + 26 * 60) * 1e-6  # a frame at a time
-    assert found.seconds.vision == pytest.approx(vision)
-    assert found.no_seconds is None
-    early = cost(name, DyCoke(merge_stage="vision"), **options)
-    assert early.seconds is not None
-    assert early.seconds.vision is None is early.seconds.total
-    assert "depends on the video" in str(early.no_seconds)
+    frame = tower * (4 * 1152**2 + 2 * patches * 1152 + 2 * 1152 * 4304)
+    for questions in (1, 3):
+        found = estimate_cost(
+            find(name), CLIP, DyCoke(), LoadOptions(), 128, HERE, questions=questions
+        )
+        answers = questions * (found.flops.prefill + found.flops.decode)
+        assert found.seconds == pytest.approx((32 * frame + answers) / RATE)
 
 
-def test_a_step_takes_no_less_than_reading_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = without_weights(resolve_model("mini", LoadOptions("cpu", "float32")))
-    shapes = {str(LinearShape(*STREAMED, 1, "float32")): {"stock": 1000.0}}
-
-    def times(shape: Shape, *_: object) -> dict[str, float]:
-        return shapes.get(str(shape), {"stock": 1e-9, "own": 1e-9})
-
-    monkeypatch.setattr(choice, "time_kernels", times)
-    monkeypatch.setattr(kernel_rates, "MEASURING_S", 20.0)
-    found = rates(model, LoadOptions("cpu", "float32"), quantized=False)
-    assert isinstance(found, Rates)
-    in_step = {**dict(model.get_decoder().named_modules()), "output": model.lm_head}
-    numbers = sum(part.weight.numel() for part in in_step.values() if type(part) is nn.Linear)
-    assert found.step == pytest.approx(numbers / (8192 * 4096))
-    assert found.attended == pytest.approx(2 * 4 * 64 * 10 / (8192 * 4096))
+def test_where_flops_or_their_rate_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much a tower that merges computes depends on the video."""
+    assert cost("llava-onevision-0.5b", DyCoke(merge_stage="vision")).seconds is None
+    monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device: None)
+    assert cost("llava-onevision-0.5b").seconds is None
 
 
 @pytest.mark.parametrize(
-    ("options", "target", "why"),
-    [
-        ({}, Target("cuda", 10**12), "for this machine's CPU alone"),
-        ({"quantize": "int4"}, HERE, "bitsandbytes"),
-        ({}, HERE, "the machine is busy, and not all kernels were timed"),
-    ],
+    ("loading", "dtype"),
+    [({"dtype": "float32"}, "float32"), ({"dtype": "bfloat16", "quantize": "int8"}, "bfloat16")],
 )
-def test_why_there_are_no_seconds(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, str], target: Target, why: str
+def test_the_product_has_the_dtype_that_is_computed_in(
+    loading: dict[str, str], dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (choice, kernel_rates, model_facts):
-        monkeypatch.setattr(module, "is_overloaded", lambda: True)
-    found = cost("mini", target=target, **options)
-    assert found.seconds is None is found.seconds_uncompressed
-    assert why in str(found.no_seconds)
-
-
-def test_a_busy_machine_is_measured_roughly_until_it_is_free(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(kernel_rates, "MEASURING_S", 20.0)
-    taken = {"stock": 2.0, "own": 2.0, "packed": 2.0}
-    monkeypatch.setattr(choice, "time_kernels", lambda *_: taken)
-    for module in (choice, kernel_rates, model_facts):
-        monkeypatch.setattr(module, "is_overloaded", lambda: True)
-    rough = cost("mini")
-    assert rough.seconds is not None
-    assert rough.no_seconds is None
-    assert "the machine is busy, so the time is rough" in rough.warnings
-    assert processor.Processor.here().read() == {}  # wrong times don't stay
-    assert cost("mini") == rough
-    for module in (choice, kernel_rates, model_facts):
-        monkeypatch.setattr(module, "is_overloaded", lambda: False)
-    taken = {"stock": 1.0, "own": 1.0, "packed": 1.0}
-    found = cost("mini")
-    assert found.seconds is not None
-    assert found.seconds.prefill == pytest.approx(rough.seconds.prefill / 2)
-    assert not {"the machine is busy, so the time is rough"} & {*found.warnings}
-    assert len(processor.Processor.here().read()) > 0
+    asked = []
+    monkeypatch.setattr(cost_model, "product_rate", lambda *given: asked.append(given))
+    cost("mini", **loading)
+    assert asked == [(dtype, "cpu")]
 
 
 @pytest.mark.slow
-def test_the_bundled_model_is_timed_and_the_next_estimate_imports_no_torch(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(kernel_rates, "MEASURING_S", 20.0)
+def test_the_next_estimate_imports_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost_model, "product_rate", product_rate.product_rate)
+    monkeypatch.setattr(product_rate, "is_overloaded", lambda: False)
     first = cost("mini")
     assert first.seconds is not None
-    assert first.seconds.total is not None
-    assert first.seconds_uncompressed is not None
-    assert 0 < first.seconds.prefill < first.seconds_uncompressed.prefill
     monkeypatch.setattr(model_facts, "_made", lambda *_: pytest.fail("made anew"))
     assert cost("mini") == first
     asked = (

@@ -150,7 +150,14 @@ def ask(
             known = question is not None or more
             questions = question_input.collect(question, more, *videos) if known else []
             longest = max(questions, key=len, default=None)
-            _, cost = cost_of_video(files[0], request, free, longest, in_windows=not compare)
+            _, cost = cost_of_video(
+                files[0],
+                request,
+                free,
+                longest,
+                questions=len(questions) or 1,
+                in_windows=not compare,
+            )
             show_cost(cost, as_json)
             return
         questions = question_input.collect(question, more, *videos)

@@ -27,12 +27,10 @@ from dycoke_cli.cli.render.units import (
     count,
     counted,
     flops,
-    seconds,
     share,
     size,
 )
 from dycoke_cli.compression.registry import restore, symbols
-from dycoke_cli.engine.memory.expected_time import BUSY
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop.in_windows import check_windows, why_not_in_windows
 from dycoke_cli.models.catalog import find
@@ -48,14 +46,12 @@ if TYPE_CHECKING:
     from dycoke_cli.video.clip import FramePlan
     from dycoke_cli.video.pictures import Source
 
-_SIZE, _FLOPS, _SECONDS = (partial(Quantity, shown=unit) for unit in (size, flops, seconds))
+_SIZE, _FLOPS = (partial(Quantity, shown=unit) for unit in (size, flops))
 _USUAL_SIZE = (224, 224)
 _WHOLE = 62  # columns of a terminal from which a table of costs has all of its own
 _ROWS = 20  # videos that it lists
 _MOST_OF_UNIT = 90
-# Shortest and longest time over the predicted one. Of an idle machine as measured (docs/speed.md:
-# predictions are 0.85 to 1.21 times the measured time of a stage); of a busy one as supposed.
-_ERROR, _ROUGH = (1 / 1.21, 1 / 0.85), (0.5, 2.0)
+_TIME = "Time by FLOPs, at the rate of a matrix product on this machine, without loading."
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 
 
@@ -65,6 +61,7 @@ def cost_of_video(
     memory: int | None = None,
     question: str | None = None,
     *,
+    questions: int = 1,
     in_windows: bool = False,
 ) -> tuple[FramePlan, Cost]:
     """Plan the frames of a video, and estimate the cost of an answer, without decoding them.
@@ -73,6 +70,7 @@ def cost_of_video(
         in_windows: whether frames that don't fit the context are read in windows, as by `ask`.
         memory: bytes of the device; None for what is free on this machine.
         question: the question; None for one of usual length.
+        questions: number of questions, for the time that they take.
     """
     if request.subtitles is not None:
         raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
@@ -81,7 +79,7 @@ def cost_of_video(
     plan = plan_of_video(video, request)
     name = video if isinstance(video, str) else video[0]
     frames = (len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s, question)
-    cost = cost_of_frames(request, *frames)
+    cost = cost_of_frames(request, *frames, questions=questions)
     if in_windows and not cost.context.fits and why_not_in_windows(request) is None:
         found = ClipTokens(cost.tokens.frames, cost.tokens.per_frame)
         cap = found.frames_in_window(len(plan.times_s), WINDOW) * found.per_frame
@@ -114,12 +112,14 @@ def cost_of_frames(
     memory: int | None = None,
     times_s: Sequence[float] = (),
     question: str | None = None,
+    questions: int = 1,
 ) -> Cost:
     """Estimate the cost of an answer about a number of frames.
 
     Args:
         memory: bytes of the device; None for what is free on this machine.
         question: the question; None for one of usual length.
+        questions: number of questions, for the time that they take.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
     from dycoke_cli.models.free_memory import Target, this_machine
@@ -141,6 +141,7 @@ def cost_of_frames(
             frame_bytes=height * width * 3,
             max_tokens=request.max_tokens,
             question=question,
+            questions=questions,
         )
 
 
@@ -174,12 +175,6 @@ def _table(estimated: Cost) -> Group:
         ),
         ("Decode FLOPs", compute.decode_uncompressed, compute.decode, _FLOPS),
     ]
-    before, after = estimated.seconds_uncompressed, estimated.seconds
-    if before is not None and after is not None:
-        if before.total is not None and after.total is not None:
-            rows.append(("Vision, prefill and decode", before.total, after.total, _SECONDS))
-        else:
-            rows.append(("Prefill and decode", before.answering, after.answering, _SECONDS))
     for name, plain, compressed, shown in rows:
         cells = column([shown(plain), shown(round(compressed) if shown == count else compressed)])
         table.add_row(name, *cells, share(compressed, plain))
@@ -195,15 +190,14 @@ def _table(estimated: Cost) -> Group:
     )
     if not isinstance(estimated.windows, Absent):
         notes += f" {_windows(estimated.windows)}"
-    if after is not None:
-        notes += " Time from this machine's measured kernels, without loading."
-    if estimated.no_seconds is not None:
-        what = "No seconds" if after is None else "No seconds of the vision tower"
-        notes += f" {what}: {estimated.no_seconds}."
+    verdict = _verdict(estimated)
+    if estimated.seconds is not None:
+        verdict += f" Takes about {spelled(estimated.seconds)}."
+        notes += f" {_TIME}"
     return Group(
         Text(f"{title}; {frames}", style="bold"),
         table,
-        Text(_verdict(estimated)),
+        Text(verdict),
         Text(notes, style="dim"),
     )
 
@@ -215,23 +209,12 @@ class VideoCost:
     name: str
     questions: int
     length_s: float  # of the video
-    cost: Cost  # of the longest question's answer
+    cost: Cost  # of the longest question's answer; its seconds are of all
 
     @property
     def tokens(self) -> int:
         """Visual tokens at prefill, of all answers."""
         return self.questions * self.cost.tokens.visual_kept
-
-    @property
-    def seconds(self) -> tuple[float, float] | None:
-        """At least (answers of one token) and at most (of max_new_tokens); None if unknown."""
-        predicted = self.cost.seconds
-        if predicted is None or predicted.vision is None:
-            return None
-        least = predicted.vision + self.questions * predicted.prefill
-        most = least + self.questions * predicted.decode
-        fast, slow = _ROUGH if BUSY in self.cost.warnings else _ERROR
-        return fast * least, slow * most
 
 
 def show_costs(
@@ -248,7 +231,10 @@ def show_costs(
         if shown:
             view.stage("check", number, len(longest))
         try:
-            plan, cost = cost_of_video(video.path, request, memory, max(questions, key=len))
+            longest_one = max(questions, key=len)
+            plan, cost = cost_of_video(
+                video.path, request, memory, longest_one, questions=len(questions)
+            )
         except VideoError as error:
             failures.append(str(error))
             if not shown:
@@ -288,7 +274,9 @@ def costs_table(found: Sequence[VideoCost], width: int) -> Group:
     add("Length", spelled(length), (spelled(one.length_s) for one in found))
     if not narrow:
         add("Tokens", count(tokens), (count(one.tokens) for one in found))
-    add("Time", _range(found), (_range([one]) for one in found))
+    timed = all(one.cost.seconds is not None for one in found)
+    if timed:
+        add("Time, about", _time(found), (_time([one]) for one in found))
     if not narrow:
         peaks = (size(one.cost.bytes.peak) for one in found)
         add("Memory", size(worst.bytes.peak), peaks)
@@ -296,20 +284,18 @@ def costs_table(found: Sequence[VideoCost], width: int) -> Group:
         table.add_row(*row)
     if len(found) > _ROWS:
         table.add_row(f"… {count(len(found) - _ROWS)} more")
-    sentences = [
+    taken = f"about {_time(found)}, " if timed else ""
+    sentence = (
         f"{files}, {spelled(length)} of video, {count(tokens)} visual tokens: "
-        f"{_range(found)}, {size(worst.bytes.peak)} of memory. {_verdict(worst)}",
-    ]
-    if any(BUSY in one.cost.warnings for one in found):
-        sentences.append(f"{BUSY[0].upper()}{BUSY[1:]}.")
-    if worst.no_seconds is not None:
-        sentences.append(f"The time isn't known: {worst.no_seconds}.")
+        f"{taken}{size(worst.bytes.peak)} of memory. {_verdict(worst)}"
+    )
     notes = (
         f"{one_line(worst.model)}, {worst.dtype}, {_DEVICES[worst.device]}, "
-        f"{restore(worst.method).title}. Time from this machine's measured kernels, for answers of "
-        f"1 to {count(worst.max_new_tokens)} tokens, without loading the model and reading files."
+        f"{restore(worst.method).title}, answers of {count(worst.max_new_tokens)} tokens."
     )
-    return Group(table, *map(Text, sentences), Text(notes, style="dim"))
+    if timed:
+        notes += f" {_TIME}"
+    return Group(table, Text(sentence), Text(notes, style="dim"))
 
 
 def _end_of(name: str, width: int) -> str:
@@ -321,15 +307,9 @@ def _end_of(name: str, width: int) -> str:
     return shown
 
 
-def _range(found: Sequence[VideoCost]) -> str:
-    """The time that answers take together."""
-    seconds = [one.seconds for one in found]
-    if None in seconds:
-        return "–"
-    least, most = (sum(times) for times in zip(*filter(None, seconds), strict=True))
-    low, high = spelled(least), spelled(most)
-    (first, unit), other = low.split(" "), high.split(" ")
-    return high if low == high else f"{first if unit == other[1] else low} to {high}"
+def _time(found: Sequence[VideoCost]) -> str:
+    """The time that answers take together, where it is known."""
+    return spelled(sum(one.cost.seconds or 0.0 for one in found))
 
 
 def spelled(seconds: float) -> str:

@@ -13,8 +13,8 @@ Estimate = Annotated[
     bool,
     typer.Option(
         "--estimate",
-        help="Load no weights: print an answer's tokens, memory and FLOPs, and its seconds on "
-        "this CPU, from the model's configuration, the video and timed kernels.",
+        help="Load no weights: print an answer's tokens, memory and FLOPs, and about how many "
+        "seconds it takes on this machine, from the model's configuration and the video.",
         rich_help_panel="Output",
     ),
 ]

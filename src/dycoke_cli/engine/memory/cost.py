@@ -23,7 +23,6 @@ from dycoke_cli.engine.memory.cost_model import (
     would_fit,
     would_fit_in_windows,
 )
-from dycoke_cli.engine.memory.fit import EstimatedSeconds
 from dycoke_cli.engine.memory.flops import expected_flops
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import ModelRef
@@ -102,9 +101,14 @@ class Cost:
     context: EstimatedContext
     bytes: EstimatedBytes
     flops: EstimatedFlops
-    seconds: Annotated[EstimatedSeconds | None, Doc("On this machine's CPU.")]
-    seconds_uncompressed: EstimatedSeconds | None
-    no_seconds: Annotated[str | None, Doc("Why seconds, or those of a stage, are null.")]
+    seconds: Annotated[
+        float | None,
+        Doc(
+            "Of all questions about the video, about: FLOPs, the vision tower's included, over the "
+            "rate of a matrix product on this machine. Null where either isn't known.",
+            minimum=0,
+        ),
+    ]
     free: Annotated[int | None, Doc("Bytes of the device that are free, or as given.", minimum=0)]
     fits: Annotated[
         str | None,
@@ -132,6 +136,7 @@ def estimate_cost(
     frame_bytes: int = 0,
     max_tokens: int | None = None,
     question: str | None = None,
+    questions: int = 1,
 ) -> Cost:
     """What an answer would cost.
 
@@ -142,6 +147,7 @@ def estimate_cost(
         times_s: of the frames that are sampled; none where there is no video.
         max_tokens: visual tokens of a video that is read in windows; None for all frames at once.
         question: that is asked; None for one of usual length.
+        questions: that are asked about the clip, for `seconds`.
     """
     stored = config_of(source, loading.revision)
     traits, frames = stored.traits(source.name), len(times_s) or clip.frames
@@ -180,7 +186,6 @@ def estimate_cost(
     )
     fits, context = answer.fits(peak), answer.context(clip, kept)
     weights = answer.facts.weights
-    seconds = answer.seconds(method, clip, kept)
     return Cost(
         video=video,
         model=source.name,
@@ -207,9 +212,7 @@ def estimate_cost(
             reserve=answer.reserve(peak),
         ),
         flops=EstimatedFlops(flops.prefill, whole.prefill, flops.decode, whole.decode),
-        seconds=seconds,
-        seconds_uncompressed=answer.seconds(BASELINE, clip, clip.visual),
-        no_seconds=answer.no_seconds(seconds),
+        seconds=answer.seconds(method, clip, flops.prefill + flops.decode, questions),
         free=target.free,
         fits=fits,
         would_fit=(

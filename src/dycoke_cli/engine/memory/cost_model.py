@@ -21,10 +21,9 @@ from dycoke_cli.engine.chunks import (
     token_room,
 )
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
-from dycoke_cli.engine.memory.expected_time import BUSY
-from dycoke_cli.engine.memory.fit import Budget, EstimatedSeconds, Setting, StageCosts, least_loss
+from dycoke_cli.engine.memory.flops import prefill_flops
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
-from dycoke_cli.errors import UsageError
+from dycoke_cli.engine.memory.product_rate import product_rate
 from dycoke_cli.models.catalog import CATALOG, ModelRef
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
@@ -220,7 +219,6 @@ def memory_warning(
     )
 
 
-NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 _KEPT_WHOLE = (
     "frames are kept at the size of the video: how this model's processor resizes them isn't known"
 )
@@ -407,7 +405,7 @@ class CostModel:
         return EstimatedContext(length, needed, length is None or needed <= length)
 
     def warnings(self, clip: ClipTokens, kept: int, times_s: Sequence[float]) -> tuple[str, ...]:
-        """Sentences about what is seen of the video, how it is kept, positions, and rough times."""
+        """Sentences about what is seen of the video, how it is kept, and positions."""
         length, beyond = self.context(clip, kept).length, None
         if self._family.counts_tokens and length is not None:
             renumbers = self.method.renumbers
@@ -415,89 +413,63 @@ class CostModel:
             beyond = positions_warning(last, length, self.source.name, renumbers)
         slow = self._float32_room and self._float32_room.warning()
         kept_whole = None if self._resizes or not self._frame_bytes else _KEPT_WHOLE
-        rough = BUSY if self.facts.rates is not None and self.facts.rates.rough else None
-        sentences = (frames_warning(times_s), beyond, slow, kept_whole, rough)
+        sentences = (frames_warning(times_s), beyond, slow, kept_whole)
         return tuple(sentence for sentence in sentences if sentence)
 
     def read(self, method: BoundMethod, kept: int) -> float:
         """Visual tokens that a decoding step reads, mean over layers."""
         return fmean(method.attended_by_layer(kept, self.sizes.layers))
 
-    def seconds(self, method: BoundMethod, clip: ClipTokens, kept: int) -> EstimatedSeconds | None:
-        """How long an answer takes that reads so many visual tokens; None without timed kernels."""
-        rates = self.facts.rates
-        if rates is None:
+    def seconds(
+        self, method: BoundMethod, clip: ClipTokens, flops: float, questions: int
+    ) -> float | None:
+        """About how long the answers about a clip take; None where FLOPs or their rate are unknown.
+
+        The clip is encoded once. Memory bandwidth isn't part of it: decoding takes longer.
+
+        Args:
+            flops: of prefill and decode of one answer.
+        """
+        vision = self.sizes.vision
+        # How much of a tower that merges runs depends on how much of the video moves.
+        if method.in_tower is not None or not vision.layers:
             return None
-        read, work = self.read(method, kept), self.work(method, clip, kept)
-        patches = self.sizes.vision.patches_of_frame(clip.per_frame)
-        # How much of the tower runs depends on the video there: on how much of it moves.
-        early = method.in_tower
-        vision = None if early else rates.vision(clip.frames, patches, work.patches)
-        prefill = rates.prefill((read if method.inside else kept) + work.text, work.chunk_len)
-        if method.reads_before:
-            prefill += rates.prefill(clip.visual + work.text, work.chunk_len)
-        decode = rates.decode(self.max_new_tokens - 1, read + work.text + self.max_new_tokens / 2)
-        return EstimatedSeconds(vision=vision, prefill=prefill, decode=decode)
+        patches = [vision.patches_of_frame(clip.per_frame)] * vision.layers
+        frame = prefill_flops(patches, hidden=vision.hidden, mlp=vision.mlp)
+        # Of quantized weights, too: all but their own products is computed in this dtype.
+        rate = product_rate(self.facts.dtype, self.target.device)
+        return None if rate is None else (clip.frames * frame + questions * flops) / rate
 
-    def costs(self, method: BoundMethod, clip: ClipTokens) -> StageCosts | None:
-        """What an answer takes; None if the method doesn't work with these frames."""
-        try:
-            kept = method.kept_tokens(clip.frames, clip.per_frame)
-        except UsageError:
-            return None
-        return self.stage_costs(method, clip, kept)
-
-    def stage_costs(self, method: BoundMethod, clip: ClipTokens, kept: int) -> StageCosts:
-        """The same of an answer that reads so many visual tokens."""
-        peak = self.peak(method, clip, kept)
-        return StageCosts(
-            bytes=peak + self.reserve(peak),
-            stages=self.seconds(method, clip, kept),
-            in_context=self.context(clip, kept).fits,
-        )
-
-    def no_seconds(self, seconds: EstimatedSeconds | None) -> str | None:
-        """A sentence that says why there are none, or none of the vision tower."""
-        if seconds is None:
-            return self.facts.untimed
-        return NO_VISION if seconds.vision is None else None
+    def holds(self, clip: ClipTokens, kept: int) -> bool:
+        """Whether an answer that reads so many visual tokens fits, unless memory is unknown."""
+        peak = self.peak(self.method, clip, kept)
+        return self.context(clip, kept).fits and self.fits(peak) != "no"
 
 
 # Flags with each of which an answer would fit the device's memory and the model's context.
 
 
-_LOSS = {"bfloat16": 0.0, "int8": 0.1, "int4": 1.5}
-"""Points of accuracy lost by smaller weights.
-
-int8 measured none (docs/speed.md). int4 wasn't measured here: the value only has to be above that
-of int8, since the error of its layers is seven times as large, and below that of half the frames.
-"""
-
-
 def would_fit(answer: CostModel, clip: ClipTokens, frames: int) -> tuple[str, ...]:
     """Flags with each of which an answer would fit.
 
-    Where no single one is enough, those that lose least together, by `least_loss`.
+    Where no single one is enough, each of the smaller weights with the most frames that fit then.
     """
-    budget, method = Budget(answer.target.most), answer.method
+    method = answer.method
 
-    def of_tokens(kept: int, shown: int) -> bool:
-        return budget.holds(answer.stage_costs(method, clip.of_frames(shown), kept))
+    def ways_of(model: CostModel) -> list[str]:
+        def fits(kept: int, shown: int) -> bool:
+            return model.holds(clip.of_frames(shown), kept)
 
-    def costs(setting: Setting, shown: int) -> StageCosts | None:
-        encoded = max(1, shown * clip.frames // frames)
-        return models[setting.loading].costs(method, clip.of_frames(encoded))
+        return ways_to_fit(clip, frames, method, fits)
 
-    ways = ways_to_fit(clip, frames, method, of_tokens)
-    smaller = smaller_weights(answer)
-    models = {one: answer.loaded_as(one) for one in smaller}
-    settings = [Setting(method.method, one, loss) for one, loss in smaller.items()]
-    in_context = answer.context(clip, method.kept_tokens(clip.frames, clip.per_frame)).fits
+    ways, models = ways_of(answer), [answer.loaded_as(one) for one in smaller_weights(answer)]
+    kept = method.kept_tokens(clip.frames, clip.per_frame)
+    in_context = answer.context(clip, kept).fits
     if in_context:  # else they alone don't help
-        whole = (one for one in settings if (found := costs(one, frames)) and budget.holds(found))
-        ways += [_flag(one.loading) for one in whole][:1]
-    if not ways and (choice := least_loss(settings, frames, costs, budget)) is not None:
-        ways = [f"{_flag(choice.setting.loading)} --frames {choice.frames}"]
+        ways += [_flag(model.loading) for model in models if model.holds(clip, kept)][:1]
+    if not ways:
+        both = ((_flag(model.loading), ways_of(model)) for model in models)
+        ways = [f"{flag} {others[0]}" for flag, others in both if others]
     return (*ways, *(smaller_model(answer) if in_context else ()))
 
 
@@ -514,17 +486,15 @@ def would_fit_in_windows(answer: CostModel, video: ReadInWindows) -> tuple[str, 
     return (*ways[:1], *smaller_model(answer))
 
 
-def smaller_weights(answer: CostModel) -> dict[LoadOptions, float]:
-    """Options that make weights smaller, the least first, with the points that they lose."""
+def smaller_weights(answer: CostModel) -> list[LoadOptions]:
+    """Options that make weights smaller, the largest of these first."""
     loading = answer.loading
     stored_quantized = answer.stored.values.get("quantization_config") is not None
     if loading.quantize is not None or stored_quantized or answer.target.device == "mps":
-        return {}
-    smaller: dict[LoadOptions, float] = {}
-    if answer.facts.dtype_bytes == 4:
-        smaller[replace(loading, dtype="bfloat16")] = _LOSS["bfloat16"]
+        return []
+    half = [replace(loading, dtype="bfloat16")] if answer.facts.dtype_bytes == 4 else []
     names: tuple[Literal["int8", "int4"], ...] = ("int8", "int4")
-    return smaller | {replace(loading, quantize=name): _LOSS[name] for name in names}
+    return [*half, *(replace(loading, quantize=name) for name in names)]
 
 
 def smaller_model(answer: CostModel) -> list[str]:

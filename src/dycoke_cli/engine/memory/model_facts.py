@@ -1,6 +1,6 @@
 """What an estimate needs to know of a model, kept in the cache: the next one needs no torch.
 
-The stock class tells it, on the meta device, and kernels that are timed on this machine.
+The stock class tells it, on the meta device.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.json_schema import from_dict, to_dict
-from dycoke_cli.engine.memory.expected_time import TOO_BUSY, UNFINISHED, Rates
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
+from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.output_file import read_own
 
 _PACKAGE = Path(__file__).parents[2]
-NOT_HERE = "they are predicted for this machine's CPU alone"
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,6 @@ class ModelFacts:
     dtype: str  # of its weights, where they aren't quantized
     dtype_bytes: int  # of one number
     weights: WeightBytes  # that they take
-    rates: Rates | None  # of its parts on this machine's CPU; None where they aren't known
-    untimed: str | None  # a sentence that says why they aren't
     prefills_whole: bool  # whether it reads each prompt in one piece
 
 
@@ -54,19 +50,16 @@ def model_facts(
     with contextlib.suppress(OSError, ValueError, RecursionError):
         text = read_own(_file(stored, loading, device))
         kept: ModelFacts = from_dict(ModelFacts, json.loads(text))
-        # Rough times are measured again once the machine is free, missing ones at once.
-        rough = kept.rates is not None and kept.rates.rough
-        if kept.untimed not in (TOO_BUSY, UNFINISHED) and not (rough and not is_overloaded()):
-            return kept
+        return kept
     made = _made(source, stored, loading, device)
     with contextlib.suppress(OSError, RuntimeError):  # the next one makes it again
-        # By now kernels may have been timed, on which it depends.
         write_whole(_file(stored, loading, device), json.dumps(to_dict(made)))
     return made
 
 
 def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
+    # Which kernels are timed decides the form that weights have once they are loaded.
     timed = (kept("kernels")).glob("*.json")
     times = sorted((path.name, path.stat().st_mtime_ns) for path in timed)
     parts = [*_of_this_machine(stored, loading), device, times]
@@ -95,9 +88,7 @@ def _named(parts: list[Any]) -> str:
 def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: str) -> ModelFacts:
     import torch
 
-    from dycoke_cli.engine.memory.kernel_rates import rates
     from dycoke_cli.engine.own_masks import prefills_whole
-    from dycoke_cli.kernels.quantize import stored_quantized
     from dycoke_cli.models.load_memory import weight_bytes, without_weights
     from dycoke_cli.models.resolve import ResolvedModel, family_in, stored_dtype
     from dycoke_cli.models.weight_dtype import choose_dtype
@@ -112,23 +103,10 @@ def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: 
         source.name, source, config, loading.revision, family, target, dtype, loading
     )
     model = without_weights(resolved)
-    timed: Rates | str = NOT_HERE
-    if device == "cpu":  # before the weights, whose form depends on it
-        timed = rates(model, loading, quantized=stored_quantized(config))
     weights = weight_bytes(resolved, model)
     if weights is None:
         raise ModelError(f"nothing tells how large the weights of {source.name} are")
-    known, why = (None, timed) if isinstance(timed, str) else (timed, None)
-    whole = prefills_whole(model)
-    return ModelFacts(
-        Sizes.of(config),
-        name,
-        dtype.itemsize,
-        weights,
-        known,
-        why,
-        whole,
-    )
+    return ModelFacts(Sizes.of(config), name, dtype.itemsize, weights, prefills_whole(model))
 
 
 def _configuration(source: ModelRef, stored: StoredConfig, revision: str | None) -> Any:

@@ -1,0 +1,90 @@
+"""The rate of a matrix product: timed once, kept, and timed again where what is kept is damaged."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from dycoke_cli.engine.memory import product_rate as rates
+from dycoke_cli.engine.memory.product_rate import product_rate
+from dycoke_cli.storage.cache_folder import ENVIRONMENT
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where rates are kept, of a machine that isn't busy."""
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    monkeypatch.setattr(rates, "is_overloaded", lambda: False)
+    return tmp_path / "estimates"
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Dtypes that are timed, as ten more each time."""
+    asked: list[str] = []
+
+    def fake(dtype: str, device: str) -> float:
+        asked.append(dtype)
+        return 10.0 * len(asked)
+
+    monkeypatch.setattr(rates, "_timed", fake)
+    return asked
+
+
+def test_it_is_timed_for_half_a_second() -> None:
+    state, began = torch.get_rng_state(), time.perf_counter()
+    found = rates._timed.__wrapped__("float32", "cpu")
+    taken = time.perf_counter() - began
+    assert found is not None
+    assert 1e8 < found < 1e15
+    assert taken > rates.TIMED_S
+    assert torch.equal(torch.get_rng_state(), state), "sampling must not depend on it"
+
+
+def test_it_is_kept_by_dtype_and_torch_release(
+    timed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [product_rate(dtype, "cpu") for dtype in ("float32", "bfloat16")] == [10.0, 20.0]
+    assert [product_rate(dtype, "cpu") for dtype in ("float32", "bfloat16")] == [10.0, 20.0]
+    assert timed == ["float32", "bfloat16"]
+    monkeypatch.setattr(rates, "version", lambda package: "0.0.0")
+    assert product_rate("float32", "cpu") == 30.0
+
+
+@pytest.mark.parametrize("content", ["", "[", "null", "-1.0", "1e999", "NaN", "true", '"1.0"'])
+def test_what_is_no_rate_is_timed_again(content: str, timed: list[str], folder: Path) -> None:
+    product_rate("float32", "cpu")
+    [file] = folder.glob("rate-*.json")
+    file.write_text(content)
+    assert product_rate("float32", "cpu") == 20.0
+    assert product_rate("float32", "cpu") == 20.0
+
+
+def test_that_of_a_busy_machine_is_not_kept(
+    timed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "is_overloaded", lambda: True)
+    assert [product_rate("float32", "cpu") for _ in range(2)] == [10.0, 20.0]
+
+
+def test_where_nothing_can_be_written_it_is_timed(timed: list[str], folder: Path) -> None:
+    folder.write_text("")
+    assert product_rate("float32", "cpu") == 10.0
+
+
+def test_an_accelerator_that_is_not_here(timed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert product_rate("bfloat16", "cuda") is product_rate("bfloat16", "mps") is None
+    assert not timed
+
+
+def test_a_device_without_memory_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "full", full)
+    assert rates._timed.__wrapped__("bfloat16", "cpu") is None
