@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -59,8 +59,7 @@ class RunRecord:
     date: str = ""  # start of the run in UTC
     rule: str = OWN_RULE  # scoring rule, see `datasets.rule_of`
     by_probability: bool = False  # see `Evaluation`
-    # whether scores stay as they are, for there is nothing to score again; see `StoredRun.sealed`
-    final: bool = False
+    final: bool = False  # whether the scores are final: a log of lmms-eval
     versions: Mapping[str, str] = field(default_factory=dict)  # what asked the questions
 
     @property
@@ -134,33 +133,22 @@ def read_record(folder: Path) -> RunRecord | None:
     path = folder / FILE
     try:
         content = path.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UsageError(_unread(path)) from error
     try:
         values, *items = map(json.loads, content.splitlines())
-        if values.pop("schema") != SCHEMA:
+        if values.pop("schema") != SCHEMA or len(items) != len(values["places"]):
             raise ValueError
-        return parse_record(values, items)
+        record: RunRecord = from_dict(RunRecord, {**values, "items": items})
+        # `Setup.model` is a plain dictionary, so `from_dict` hasn't checked its content.
+        for row in record.rows:
+            from_dict(EvaluatedModel, row.setup.model)
+        if not record.rows or (record.judge is not None and record.prompt not in PROMPTS):
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(_unread(path)) from error
-
-
-def parse_record(values: dict[str, Any], items: Sequence[Any]) -> RunRecord:
-    """Read a record from its JSON values and those of its questions.
-
-    Raises:
-        ValueError: or KeyError, TypeError, AttributeError: it isn't one.
-    """
-    if len(items) != len(values["places"]):
-        raise ValueError
-    record: RunRecord = from_dict(RunRecord, {**values, "items": items})
-    # `Setup.model` is a plain dictionary, so `from_dict` hasn't checked its content.
-    for row in record.rows:
-        from_dict(EvaluatedModel, row.setup.model)
-    if not record.rows or (record.judge is not None and record.prompt not in PROMPTS):
-        raise ValueError
     return record
 
 

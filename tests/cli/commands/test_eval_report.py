@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -421,43 +422,16 @@ def test_a_row_without_any_answer_counts_as_wrong(done: Path, tmp_path: Path) ->
     assert "unexpected" not in outcome.err
 
 
-def test_a_file_to_send_makes_the_same_tables_and_has_no_text(done: Path, tmp_path: Path) -> None:
-    file, second = tmp_path / "mine.jsonl", tmp_path / "theirs.jsonl"
-    assert run(done, "--report-file", file).code == 0
-    content = file.read_text()
-    _record, *items = map(json.loads, (done / run_record.FILE).read_text().splitlines())
-    answers = [json.loads(line) for line in (done / FILE).read_text().splitlines()]
-    texts = {item[key] for item in items for key in ("id", "video", "question", "answer")}
-    texts |= {answer["said"] for answer in answers if "said" in answer}
-    assert {text for text in texts if f'"{text}"' in content} == {""} & texts
-    head = json.loads(content.partition("\n")[0])
-    assert {"python", "torch", "transformers", "av", "processor"} == {*head["versions"]}
-    one, sent = report(done, "--json").object, report(file, "--json").object
-    for document in (one, sent):
-        document["journal"] = ""
-        document["warnings"] = [text for text in document["warnings"] if "question" not in text]
-        document["unscored"] = len(document["unscored"])
-    assert sent == one
-    # Beside a folder and another file, of the same run: nothing is counted twice.
-    second.write_bytes(file.read_bytes())
-    both = report(done, file, second, "--json").object
-    assert both["rows"] == one["rows"]
-
-
-def test_a_file_to_send_that_was_changed_or_cut_off(done: Path, tmp_path: Path) -> None:
-    file = tmp_path / "mine.jsonl"
-    assert run(done, "--report-file", file).code == 0
-    content = file.read_bytes()
-    for damaged in (
-        content[:-20],
-        content.replace(b'"right": true', b'"right": false', 1),
-        b"{}",
-        b"",
-    ):
-        file.write_bytes(damaged)
-        outcome = report(file)
-        assert (outcome.code, outcome.out) == (2, "")
-        assert "mine.jsonl isn't a whole file of `dycoke eval --report-file`" in outcome.err
-    file.write_bytes(content)
-    outcome = report(file, "--rule", "lmms-eval")
-    assert (outcome.code, "can't be scored again: leave out --rule" in outcome.err) == (2, True)
+def test_a_folder_that_was_sent_as_a_zip_file(done: Path, tmp_path: Path) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "run"), "zip", done))
+    shutil.unpack_archive(archive, tmp_path / "received")
+    one, received = report(done, "--json").object, report(tmp_path / "received", "--json").object
+    assert received.pop("journal") == str(tmp_path / "received" / FILE)
+    del one["journal"]
+    assert received == one
+    # Beside the folder itself: nothing is counted twice.
+    assert report(done, tmp_path / "received", "--json").object["rows"] == one["rows"]
+    assert {"python", "torch", "transformers", "av", "processor"} == {*head(done)["versions"]}
+    packed = report(archive)
+    assert (packed.code, packed.out) == (2, "")
+    assert "has no run.jsonl: name a folder that `dycoke eval --out` wrote" in packed.err

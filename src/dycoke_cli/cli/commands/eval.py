@@ -75,7 +75,6 @@ def evaluate(
     requests: Requests = REQUESTS,
     judge: judge_flags.JudgeFlags,
     out: eval_flags.Out = None,
-    report_file: eval_flags.ReportFile = None,
     show_changed: eval_flags.ShowChanged = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -95,7 +94,6 @@ def evaluate(
     from dycoke_cli.evaluation.run_record import check_folder
     from dycoke_cli.evaluation.shard import parse_shard
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.storage.output_file import check_output_file, check_suffix
 
     with contextlib.ExitStack() as stack:
         if as_json:
@@ -119,9 +117,6 @@ def evaluate(
             return
         if out is not None:
             check_folder(out)
-        if report_file is not None:
-            check_suffix(report_file, (".jsonl",), "--report-file")
-            check_output_file(report_file, "--report-file", "give a file")
         with speaking_of_flags():
             generation = replace(generation, seed=seed)
         dataset = _opened(name, data, split, seed, sampled=generation.temperature > 0)
@@ -155,7 +150,6 @@ def evaluate(
             from dycoke_cli.cli.commands.eval_output import write_report
             from dycoke_cli.evaluation.eval_request import Evaluation
             from dycoke_cli.evaluation.eval_run import evaluate as run
-            from dycoke_cli.evaluation.report.stored_run import write_report_file
             from dycoke_cli.stock.quiet import silence_libraries
 
         evaluation = Evaluation(
@@ -184,8 +178,6 @@ def evaluate(
                 view.note("Answers so far are kept; the same command resumes.")
             raise
         view.stop()
-        if report_file is not None:
-            write_report_file(report_file, evaluation.folder)
         write_report(report, "json" if as_json else "text", show_changed)
 
 

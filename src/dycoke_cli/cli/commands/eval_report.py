@@ -1,4 +1,4 @@
-"""`dycoke eval report`: tables of finished runs, from their folders, files and logs."""
+"""`dycoke eval report`: tables of finished runs, from their folders and logs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Runs = Annotated[
     typer.Argument(
         metavar="RUN…",
         help="Folders that `dycoke eval --out` wrote, of one run, of several, or of its shards; "
-        "files of its --report-file; or sample logs of lmms-eval, the baseline's first.",
+        "or sample logs of lmms-eval, the baseline's first.",
         show_default=False,
     ),
 ]

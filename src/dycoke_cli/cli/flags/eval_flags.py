@@ -152,17 +152,6 @@ Out = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
-ReportFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--report-file",
-        metavar="FILE.jsonl",
-        help="Also write the run as one file to send: scores, settings, versions, and hashes in "
-        "place of names and texts. `dycoke eval report` reads it.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
 ShowChanged = Annotated[
     bool,
     typer.Option(

@@ -17,7 +17,7 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, make_report
 from dycoke_cli.evaluation.report.lmms_logs import is_log, read_logs
-from dycoke_cli.evaluation.report.stored_run import StoredRun, read_folder, read_report_file
+from dycoke_cli.evaluation.report.stored_run import StoredRun, read_folder
 from dycoke_cli.evaluation.run_record import RunRecord
 
 
@@ -25,8 +25,7 @@ def report_of(sources: Sequence[Path], rule: str | None = None) -> EvalReport:
     """Build the report of one or several runs from their folders.
 
     Args:
-        sources: folders of `dycoke eval --out`, files of its `--report-file`, and sample logs of
-            lmms-eval; at least one.
+        sources: folders of `dycoke eval --out`, and sample logs of lmms-eval; at least one.
         rule: scoring rule; None for that of the runs.
     """
     runs = _read(list(dict.fromkeys(sources)))
@@ -73,14 +72,10 @@ def _versions(runs: list[StoredRun]) -> Iterator[str]:
 
 
 def _read(sources: Sequence[Path]) -> list[StoredRun]:
-    """Read each source as what it is; with a file without texts, those of the others go, too."""
+    """Read each source as what it is."""
     logs = [path for path in sources if is_log(path)]
     read = dict(zip(logs, read_logs(logs), strict=True))
-    runs = [
-        read.get(path) or (read_report_file(path) if path.is_file() else read_folder(path))
-        for path in sources
-    ]
-    return [run.sealed for run in runs] if any(run.record.final for run in runs) else runs
+    return [read.get(path) or read_folder(path) for path in sources]
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:
