@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import event_clause, sentence
+from training.world.script_questions import event_clause, sentence
 
 # A quarter of 32 frames are 4.4 apart, so what lasts less may lie between two of them.
 EVENTS = {

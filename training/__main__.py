@@ -47,7 +47,7 @@ Folder = Annotated[Path, typer.Option("--run", help="Where the run is kept.")]
 
 @app.callback()
 def main() -> None:
-    """Make the bundled model, the sample clips and the benchmark `shapes`."""
+    """Make the bundled model, the sample clips, the benchmark `shapes` and new questions."""
 
 
 @app.command()
@@ -230,6 +230,20 @@ def benchmark() -> None:
         (long_benchmark.FILE, long_benchmark.write_long_benchmark()),
     ):
         console.print(f"{file}: {written:,} questions, {file.stat().st_size:,} bytes")
+
+
+@app.command()
+def questions(
+    folder: Annotated[Path, typer.Argument(help="Gets the clips and questions.jsonl.")],
+    seed: Annotated[int, typer.Option(help="Of the videos and questions.")] = 0,
+    videos: Annotated[int, typer.Option(min=1, help="Their number.")] = 200,
+) -> None:
+    """Write questions about new clips, which `dycoke eval FOLDER/questions.jsonl` asks."""
+    from training.world.new_questions import write_questions
+
+    with errors_in_a_sentence():
+        file = write_questions(folder, seed, videos)
+    console.print(str(file))
 
 
 @contextmanager

@@ -18,10 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script, long_limits
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import ScriptQuestion, ask, ask_the_unknown, event_clause
 from training.architectures import BUNDLED, SIDE, Architecture
 from training.architectures.base import grid_of
 from training.packing import in_turns, pack
@@ -30,6 +28,8 @@ from training.thinning import thinned
 from training.tokenizer import Codec
 from training.visual_targets import facts_of, out_of_domain_facts
 from training.world.out_of_domain import out_of_domain_clip
+from training.world.random_scripts import ScriptLimits, draw_script, long_limits
+from training.world.script_questions import ScriptQuestion, ask, ask_the_unknown, event_clause
 
 # Shares of clips that went through an encoder.
 ENCODED = 0.5

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from dycoke_cli.evaluation.datasets.shapes_long import LENGTHS_S
-from dycoke_cli.shapes.random_scripts import ScriptLimits
 from training.architectures import ARCHITECTURES, BUNDLED, SIDE
 from training.batches import Shape
+from training.world.random_scripts import ScriptLimits
 
 NO_EVENTS = (0, 0)
 # With few frames an event must take longer to be seen at all.

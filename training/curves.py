@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.errors import UsageError
-from dycoke_cli.shapes.script_questions import KINDS
+from training.world.script_questions import KINDS
 
 _SMALL = 7.5
 

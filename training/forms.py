@@ -17,10 +17,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.shapes.script_questions import OPENERS
 from training.architectures import BUNDLED
 from training.checkpoints import start_from, write_checkpoint
 from training.tokenizer import BLANK, CLOSE, SPECIAL, UNKNOWN, build_tokenizer
+from training.world.script_questions import OPENERS
 
 SHARE = 15 / 16
 BEGINNING = "assistant"  # the last token of a prompt: what follows begins an answer

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dycoke_cli.shapes.script_questions import KINDS, ScriptQuestion
 from training.text_targets import NOT_CHOSEN, UNNAMED, chosen, namings, placed, sought
 from training.tokenizer import Codec
+from training.world.script_questions import KINDS, ScriptQuestion
 
 IGNORED = -100
 # How much a word of a true claim counts, beside one word of an answer of one word.

@@ -19,7 +19,6 @@ from torch import nn
 from dycoke_cli.answer.caption import checking_question
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import ScriptQuestion
 from training.architectures import BUNDLED
 from training.batches import make_batch
 from training.checkpoints import start_from, write_checkpoint
@@ -27,6 +26,7 @@ from training.cpu_layers import ATTENTION
 from training.curriculum import FRAMES_16
 from training.lora import LoraLinear, freeze
 from training.objective import embed, exact_matches, loss_of, run_layers
+from training.world.script_questions import ScriptQuestion
 from training.world.statements import statements
 
 ADAPTER = Path(__file__).parents[1] / "docs" / "data" / "checked-sentences-adapter.safetensors"

@@ -13,8 +13,8 @@ import re
 from itertools import accumulate, pairwise
 
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
-from dycoke_cli.shapes.script_questions import OPTIONS, ScriptQuestion
 from training.tokenizer import WORD, Codec
+from training.world.script_questions import OPTIONS, ScriptQuestion
 
 # Name, colour and shape of the thing; 0 for none.
 NAMED = (len(NAMES) + 1, len(COLOURS) + 1, len(SHAPES) + 1)

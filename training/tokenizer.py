@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli.shapes.script import LETTERS
-from dycoke_cli.shapes.script_questions import OPENERS, lines
+from training.world.script_questions import OPENERS, lines
 
 PAD, UNKNOWN, OPEN, CLOSE = "<pad>", "<unk>", "<|im_start|>", "<|im_end|>"
 IMAGE, VIDEO = "<image>", "<video>"

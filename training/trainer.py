@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.shapes.script_questions import KINDS
 from training.architectures import ARCHITECTURES, Architecture
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch
@@ -43,6 +42,7 @@ from training.imitation import IMITATIONS, Imitated
 from training.muon import BatchedMuon
 from training.objective import embed, exact_matches, loss_of, run_layers
 from training.tokenizer import Codec
+from training.world.script_questions import KINDS
 
 LOG = "log.jsonl"
 # Weight of one batch in the running accuracy, for a kind that is asked about once a clip.

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.checked_sentences import KEPT, NAME, asked, table
 from benchmarks.kept_tables import csv_files, kept_files, read_table
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-from dycoke_cli.shapes.script_questions import event_clause
+from training.world.script_questions import event_clause
 from training.world.statements import KINDS, statements
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import FILE, Shapes
-from dycoke_cli.shapes.random_scripts import content, split_of
 from dycoke_cli.shapes.script import from_json
 from dycoke_cli.video import Sampling, read
 from tests.shapes.oracle import Oracle
 from training.world import benchmark
+from training.world.random_scripts import content, split_of
 
 VIDEOS = [json.loads(line) for line in gzip.decompress(FILE.read_bytes()).splitlines()]
 

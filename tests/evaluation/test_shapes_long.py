@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from dycoke_cli.evaluation.datasets.shapes_long import FILE, LENGTHS_S, ShapesLong, frame
-from dycoke_cli.shapes.random_scripts import content, split_of
 from dycoke_cli.shapes.script import Event, from_json
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import run_here
 from tests.shapes.oracle import Oracle
 from training.world import long_benchmark
+from training.world.random_scripts import content, split_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 VIDEOS = [json.loads(line) for line in gzip.decompress(FILE.read_bytes()).splitlines()]

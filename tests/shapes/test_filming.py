@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import GLYPHS, LABELS, TEXTURES, Camera, Event, Scene
 from tests.shapes.pixels import centre, mask, one_thing, wall
 from training.batches import through_encoder
+from training.world.random_scripts import draw_script
 
 
 def test_dynamic_clips_change_more_from_frame_to_frame_than_mixed_and_static_ones() -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from skimage.draw import polygon2mask
 
-from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import COLOURS, SHAPES, Event, Script
 from tests.shapes.pixels import centre, mask, one_thing
 from tests.shapes.witness import Witness, filmed_plainly, place_of
+from training.world.random_scripts import ScriptLimits, draw_script
 
 SIZE = 96
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1),

@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.recording import Recording, frame_seconds, write_clip
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import Script
+from training.world.random_scripts import draw_script
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.recording import Recording, write_clip
 from tests.soaking.broken import BROKEN
 from tests.soaking.odd import ODD
+from training.world.random_scripts import draw_script
 
 _SEED = 77
 # Now and then one of these, as they come from phones and from the web.

@@ -9,9 +9,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from dycoke_cli.shapes.script_questions import lines
 from training.architectures.smollm2 import Language, SmolLM2
 from training.tokenizer import CLOSE, OPEN
+from training.world.script_questions import lines
 
 # Of SmolLM2-135M-Instruct.
 TRUE: dict[str, Any] = {

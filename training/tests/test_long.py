@@ -12,13 +12,13 @@ from transformers import AutoConfig, AutoProcessor
 
 from dycoke_cli.compression.coverage import cover_and_merge
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.shapes.random_scripts import draw_script, long_limits
 from training.batches import Shape, make_batch, moments
 from training.checkpoints import LONG_CONTEXT, export_run
 from training.curriculum import LONG, Recipe, Stage
 from training.objective import embed, run_layers
 from training.thinning import WINDOWS, merged
 from training.trainer import Trainer, pickled_batch
+from training.world.random_scripts import draw_script, long_limits
 
 from .parts import batch_of, parts
 

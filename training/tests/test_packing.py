@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dycoke_cli.shapes.random_scripts import draw_script
-from dycoke_cli.shapes.script_questions import Claim, ScriptQuestion, ask
 from training.packing import FALSE, IGNORED, TRUE, Row, in_turns, pack
+from training.world.random_scripts import draw_script
+from training.world.script_questions import Claim, ScriptQuestion, ask
 
 from .parts import parts
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.render import render
 from tests.covering import covered
 from training.architectures import ARCHITECTURES, Architecture
@@ -17,6 +16,7 @@ from training.architectures.llava_onevision import LlavaOnevision
 from training.batches import Batch, Shape, head_positions
 from training.objective import attention_mask, embed, exact_matches, run_layers
 from training.packing import IGNORED
+from training.world.random_scripts import draw_script
 
 from .parts import batch_of, parts, prompt
 from .stand_in import STAND_IN

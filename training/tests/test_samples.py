@@ -9,11 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.shapes.random_scripts import split_of
 from dycoke_cli.shapes.recording import Recording, frame_seconds
 from dycoke_cli.shapes.render import render
-from dycoke_cli.shapes.script_questions import KINDS
 from training.world import samples
+from training.world.random_scripts import split_of
 from training.world.samples import (
     DEMO,
     DEMO_WANTED,
@@ -23,6 +22,7 @@ from training.world.samples import (
     sample_script,
     write_samples,
 )
+from training.world.script_questions import KINDS
 
 FOLDER = Path(__file__).parents[2] / "sample_videos"
 MOST_BYTES = 1_500_000

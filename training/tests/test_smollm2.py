@@ -12,8 +12,6 @@ from safetensors.torch import load_file
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
-from dycoke_cli.shapes.script_questions import ask
 from training import checkpoints, lora
 from training.architectures import ARCHITECTURES, BUNDLED, smollm2
 from training.architectures.smollm2 import RANK, SmolLM2
@@ -25,6 +23,8 @@ from training.lora import FrozenLinear, LoraLinear
 from training.objective import embed, run_layers
 from training.tokenizer import CLOSE
 from training.trainer import Progress, Trainer, optimizers
+from training.world.random_scripts import ScriptLimits, draw_script
+from training.world.script_questions import ask
 
 from .first_steps import first_steps, judged
 from .parts import batch_of, parts

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
-from dycoke_cli.shapes.script_questions import Claim, ScriptQuestion, ask, event_clause
 from training.batches import Shape
 from training.packing import pack
 from training.text_targets import NAMED, namings, placed, sought
+from training.world.random_scripts import draw_script
+from training.world.script_questions import Claim, ScriptQuestion, ask, event_clause
 
 from .parts import batch_of, parts
 from .test_packing import asked, of

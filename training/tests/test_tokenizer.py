@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES
-from dycoke_cli.shapes.script_questions import WORDINGS, ScriptQuestion, ask, ask_the_unknown
 from training.tokenizer import CLOSE, SPECIAL, UNKNOWN, Codec, build_tokenizer
+from training.world.random_scripts import draw_script
+from training.world.script_questions import WORDINGS, ScriptQuestion, ask, ask_the_unknown
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import torch
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.shapes.random_scripts import ScriptLimits
 from training import curriculum as recipes
 from training.auxiliary_losses import PROBES, SEEING, verdict_loss
 from training.batches import Batch, Shape
@@ -19,6 +18,7 @@ from training.curriculum import Recipe, Stage
 from training.imitation import IMITATING, IMITATIONS
 from training.objective import loss_of
 from training.trainer import Progress, Trainer, log_line
+from training.world.random_scripts import ScriptLimits
 
 from .parts import batch_of
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES, TONES, Event
 from tests.shapes.pixels import mask, one_thing
@@ -36,6 +35,7 @@ from training.visual_targets import (
     out_of_domain_facts,
     seen_facts,
 )
+from training.world.random_scripts import ScriptLimits, draw_script
 
 from .parts import batch_of, parts
 

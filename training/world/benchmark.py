@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from dycoke_cli.evaluation.datasets.shapes import FILE
-from dycoke_cli.shapes.benchmark_video import benchmark_video
-from dycoke_cli.shapes.random_scripts import draw_script
+from training.world.benchmark_video import benchmark_video
+from training.world.random_scripts import draw_script
 
 VIDEOS = {"validation": 200, "test": 600}
 SEED = 20_261_120

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, FILE, LENGTHS_S, depth_of
-from dycoke_cli.shapes.random_scripts import draw_script, long_limits, to_json
 from dycoke_cli.shapes.script import Script, from_json
-from dycoke_cli.shapes.script_questions import (
+from training.world.random_scripts import draw_script, long_limits, to_json
+from training.world.script_questions import (
     OPTIONS,
     ScriptQuestion,
     ask,

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from dycoke_cli.models import mini
-from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import (
+from training.world.random_scripts import ScriptLimits, draw_script
+from training.world.script_questions import (
     ScriptQuestion,
     ask,
     deeds_of,

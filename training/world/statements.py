@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dycoke_cli.shapes.script import COLOURS, SHAPES, Script
-from dycoke_cli.shapes.script_questions import (
+from training.world.script_questions import (
     PLACES,
     PREDICATES,
     QuestionMaker,

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from dycoke_cli.video import Sampling
     from dycoke_cli.video.rendered import Rendered
 
-Split = Literal["validation", "test", "new"]
-"""new: videos drawn from a seed, which are in no stored split."""
+Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)

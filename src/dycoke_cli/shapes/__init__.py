@@ -1,4 +1,4 @@
-"""World of moving shapes: scripts drawn at random, questions about them, and their video files.
+"""World of moving shapes: scripts of clips, their frames and their video files.
 
-The bundled model is trained on these scripts (`training/`), and the benchmark `shapes` has more.
+`training/` draws the scripts and asks about them; `shapes` and `shapes-long` are made of some.
 """

@@ -28,11 +28,11 @@ from dycoke_cli.ask import Answered, Ask
 from dycoke_cli.cli.commands.caption_text import PROMPTS
 from dycoke_cli.runs import local
 from dycoke_cli.runs.outcome import Outcome as Line
-from dycoke_cli.shapes.script_questions import UNKNOWN
 from tests import warm
 from tests.cli.harness import PATIENCE_S, ROOT, Outcome, run_here
 from tests.pages import commands
 from tests.runs.pretended import Pretended, make_clips, pretended_answer
+from training.world.script_questions import UNKNOWN
 
 MINI = ("--model", "mini", "--device", "cpu")
 NAMES = ("1.mp4", "2.mp4", "10.mp4", "photo.png", "sub/a.webm")

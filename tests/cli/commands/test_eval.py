@@ -19,7 +19,6 @@ from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE, Samples
-from tests.pages import ROOT
 
 SMALL = ("--split", "validation", "--limit", "2", "--frames", "2", "--device", "cpu")
 
@@ -142,31 +141,6 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
     assert (tmp_path / "cache" / "evaluation" / "samples-validation-mini" / FILE).exists()
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-@pytest.mark.usefixtures("known_answers")
-def test_new_videos_of_a_seed(tmp_path: Path) -> None:
-    """With a split, a seed is that of sampling, as for any other benchmark."""
-    command = "eval shapes --seed 7 --limit 20 --methods none,ttm,dycoke-plus:retain=0.25"
-    assert f"$ dycoke {command}\n" in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    few = ("--limit", "1", "--frames", "2", "--device", "cpu", "--quiet", "--out", tmp_path)
-    assert len(run_here(*command.split(), *few, "--json").object["rows"]) == 3
-    asked = ("eval", "shapes", "--methods", "none", *few, "--json")
-    new = run_here(*asked, "--seed", "4").object
-    valid(new, "eval", "report")
-    assert (new["split"], new["edition"]) == ("new", "1, seed 4")
-    assert new["videos"] == 1
-    text = run_here(*(one for one in asked if one != "--json"), "--seed", "4").out
-    assert text.startswith("shapes, new videos: ")
-    assert "Benchmark version 1, seed 4; " in text
-    stored = run_here(*asked, "--split", "validation", "--seed", "4", "--temperature", "1").object
-    assert (stored["split"], stored["edition"]) == ("validation", "1")
-    lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
-    setups = [line["about"] for line in lines if "about" in line]
-    assert [setup["split"] for setup in setups] == [*["new"] * 4, "validation"]
-    assert [setup["options"]["seed"] for setup in setups] == [7, 7, 7, 4, 4]
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "word", "sentence"),
     [
@@ -183,19 +157,7 @@ def test_new_videos_of_a_seed(tmp_path: Path) -> None:
         (["samples", "--frames", "2", "--fps", "1"], 2, "usage", r"--frames and --fps exclude"),
         (["samples", "--max-new-tokens", "0"], 2, "usage", r"--max-new-tokens must be 1 or more"),
         (["samples", "--split", "train"], 2, "usage", r"'train' is not one of"),
-        (
-            ["shapes", "--split", "test", "--seed", "3"],
-            2,
-            "usage",
-            r"in no split: leave out --split",
-        ),
         (["shapes", "--seed", "-1"], 2, "usage", r"--seed must be from 0 to"),
-        (
-            ["shapes", "--seed", str(2**32)],
-            2,
-            "usage",
-            r"--seed of new videos must be from 0 to 42",
-        ),
         (["samples", "--device", "tpu"], 2, "usage", r"--device must be auto"),
         (["samples", "--model", "minni"], 4, "model_unavailable", r"did you mean mini\?"),
         (

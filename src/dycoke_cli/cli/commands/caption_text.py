@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from dycoke_cli.answer.caption import CaptionStyle, without
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models.mini import UNKNOWN
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.shapes.script_questions import UNKNOWN
 from dycoke_cli.video.file_names import is_picture
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,8 +24,7 @@ from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.evaluation import SCHEMA
-from dycoke_cli.evaluation.dataset import Dataset, Split
-from dycoke_cli.evaluation.datasets import DATASETS, NEW_VIDEOS, open_dataset, rule_of
+from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, rule_of
 from dycoke_cli.stock.importing import faster_imports
 
 Benchmark = Annotated[
@@ -61,7 +59,6 @@ def evaluate(
     budget: request_flags.Budget,
     split: eval_flags.SplitName = None,
     limit: eval_flags.Limit = None,
-    seed: eval_flags.Seed = None,
     rule: eval_flags.RuleName = "dycoke",
     by: eval_flags.By = "letters",
     shard: eval_flags.ShardName = None,
@@ -69,7 +66,7 @@ def evaluate(
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
     cache: options.Cache = False,
-    generation: eval_flags.Generation,
+    generation: request_flags.Generation,
     engine: engine_flags.EngineFlags,
     server: ServerFlags,
     requests: Requests = REQUESTS,
@@ -83,7 +80,7 @@ def evaluate(
     """Compare methods on a benchmark.
 
     Examples:
-        dycoke eval shapes --methods none,dycoke,evs:retain=0.25 --seed 7 --limit 20
+        dycoke eval shapes --methods none,dycoke,evs:retain=0.25 --limit 20
         dycoke eval videomme --data VideoMME --preset table-1-7b --limit 100
         dycoke eval questions.jsonl --data VIDEOS --methods none,dycoke
 
@@ -112,14 +109,12 @@ def evaluate(
             from dycoke_cli.cli.commands.benchmarks import check_benchmark
 
             parse_specs(methods, retain)
-            dataset = _opened(name, data, split, seed)
+            dataset = open_dataset(name, data)
             check_benchmark(dataset, split, limit, limits, as_json, quiet)
             return
         if out is not None:
             check_folder(out)
-        with speaking_of_flags():
-            generation = replace(generation, seed=seed)
-        dataset = _opened(name, data, split, seed, sampled=generation.temperature > 0)
+        dataset = open_dataset(name, data)
         rule_of(dataset.name, rule)  # raises before torch is imported, which takes seconds
         engine.check()
         server.check(context)
@@ -179,17 +174,6 @@ def evaluate(
             raise
         view.stop()
         write_report(report, "json" if as_json else "text", show_changed)
-
-
-def _opened(
-    name: str, data: Path | None, split: Split | None, seed: int | None, *, sampled: bool = False
-) -> Dataset:
-    """The benchmark; with a seed and no split that of new videos, where there is one."""
-    if seed is not None and split is not None and name in NEW_VIDEOS and not sampled:
-        raise UsageError(
-            f"--seed draws new videos of {name}, which are in no split: leave out --split or --seed"
-        )
-    return open_dataset(name, data, seed if split is None else None)
 
 
 def _failures_as_json(

@@ -233,14 +233,13 @@ def _by_probability(rows: Sequence[ScoredRow]) -> list[Table]:
 
 def _title(report: EvalReport) -> str:
     questions, names = report.rows[0].questions, [model.name for model in report.models]
-    asked = "new videos" if report.split == "new" else f"{report.split} split"
     if _is_of_logs(report):
         return one_line(
             f"{report.benchmark}, logged by lmms-eval: {count(questions)} questions about "
             f"{count(report.videos)} videos"
         )
     return one_line(
-        f"{report.benchmark}, {asked}: {count(questions)} questions about "
+        f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
         f"{count(report.videos)} videos, {_frames(report.frames)}, "
         f"model{'' if len(names) == 1 else 's'} {', '.join(names)}"
     )

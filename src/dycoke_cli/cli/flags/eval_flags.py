@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from dycoke_cli.cli.completion import Names
-from dycoke_cli.cli.flags.spread import FromParams
-from dycoke_cli.engine.generation_options import GenerationOptions
 
 _BENCHMARK = "Benchmark"
 _OUTPUT = "Output"
@@ -92,18 +90,6 @@ Limit = Annotated[
         rich_help_panel=_BENCHMARK,
     ),
 ]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="Ask about new videos of shapes, drawn from this seed (--limit of them, or 200); not "
-        "with --split. With --temperature also the sampling seed.",
-        show_default=False,
-        rich_help_panel=_BENCHMARK,
-    ),
-]
-Generation = Annotated[GenerationOptions, FromParams("Generation", without=("seed",))]
-"""Without the sampling seed, which `Seed` is as well."""
 Rule = Literal["dycoke", "lmms-eval"]
 _RULE = (
     "How answers are scored: dycoke, which reads letters as a person does; or lmms-eval, to "

@@ -29,14 +29,11 @@ DATASETS: dict[str, tuple[str, str] | type] = {
 }
 """Module and class (imported on demand), or the class of a plug-in. Names are lmms-eval's."""
 
-NEW_VIDEOS = {"shapes": ("dycoke_cli.evaluation.datasets.new_shapes", "NewShapes")}
-"""Module and class of the benchmarks that draw new videos from a seed."""
-
 OWN_QUESTIONS = ("dycoke_cli.evaluation.datasets.questions", "Questions")
 """Benchmark for a file with the user's own questions."""
 
 
-def open_dataset(name: str, folder: Path | None = None, seed: int | None = None) -> Dataset:
+def open_dataset(name: str, folder: Path | None = None) -> Dataset:
     """Open a benchmark, or one of its tasks, such as `mvbench_action_count`.
 
     Args:
@@ -51,8 +48,7 @@ def open_dataset(name: str, folder: Path | None = None, seed: int | None = None)
     if not dataset_class.about.needs:
         if folder is not None:
             raise UsageError(f"{name} is bundled: it takes no --data")
-        drawn = seed is not None and name in NEW_VIDEOS
-        dataset = _class(NEW_VIDEOS[name])(seed) if drawn else dataset_class()
+        dataset = dataset_class()
     elif folder is None:
         about = dataset_class.about
         raise UsageError(

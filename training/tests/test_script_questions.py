@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import KINDS, ScriptQuestion, ask, ask_the_unknown
 from tests.shapes.oracle import THING, Oracle
+from training.world.random_scripts import ScriptLimits, draw_script
+from training.world.script_questions import KINDS, ScriptQuestion, ask, ask_the_unknown
 
 CLIPS = 150
 CLAUSE = r"(?:after|before) [^?,]*"

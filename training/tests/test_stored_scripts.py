@@ -8,10 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from dycoke_cli.shapes.random_scripts import DECIMALS, content, draw_script, long_limits, to_json
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import from_json
-from dycoke_cli.shapes.script_questions import ask, question_to_json
+from training.world.random_scripts import DECIMALS, content, draw_script, long_limits, to_json
+from training.world.script_questions import ask, question_to_json
 
 
 def test_a_script_comes_back_to_the_last_decimal() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dycoke_cli.models.mini import UNKNOWN
 from dycoke_cli.shapes.script import (
     COLOURS,
     DIGITS,
@@ -59,7 +60,6 @@ VERBS = {
 }  # fmt: skip
 SHOWN = "is shown"
 STAYS = "stays still"
-UNKNOWN = "I only know moving shapes."
 # {m} is what the subtitles call a thing.
 NAMED = ("{m} is the {n}.", "Look, {m} is the {n}.", "I call the {n} {m}.")
 

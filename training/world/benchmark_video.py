@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dycoke_cli.shapes.random_scripts import to_json
 from dycoke_cli.shapes.script import Script, from_json
-from dycoke_cli.shapes.script_questions import OPTIONS, ScriptQuestion, ask, question_to_json
+from training.world.random_scripts import to_json
+from training.world.script_questions import OPTIONS, ScriptQuestion, ask, question_to_json
 
 # Asked about every video; the other kinds take turns.
 ALWAYS = ("description", "order", "letter")
