@@ -13,13 +13,13 @@ from benchmarks.method_tables import CONTROLS, Row, best_first, by_budget
 from dycoke_cli.cli.plots.plot_style import (
     FAINT,
     TEXT_COLOUR,
-    name_ends,
+    name_lines,
     new_figure,
     retention_axis,
 )
 
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#8a4fbf")
-"""Of the best methods; all others are grey."""
+"""Of the best methods; all others are grey, and have one name."""
 _CONTROL, _OURS = "#c8553d", "#111111"
 CONTROL = "random"
 _FIRST = ("dycoke", "fastv")
@@ -48,20 +48,20 @@ def method_figure(rows: Sequence[Row]) -> Figure:
     }
     base = next(100 * row["accuracy"] for row in rows if row["spec"] == "none")
     axes.axhline(base, color=TEXT_COLOUR, linewidth=1.0, linestyle=(0, (5, 3)))
+    first_grey = next((name for name in lines if name not in colours), None)
     # What stands in front is drawn last.
     for name in sorted(lines, key=lambda one: one in colours):
         width = 2.0 if name in colours else 1.0
         # All tokens kept are the baseline.
         retentions, heights = zip(*lines[name], (100.0, base), strict=True)
         colour = colours.get(name, FAINT)
-        axes.plot(retentions, heights, color=colour, linewidth=width, zorder=width)
+        label = name if name in colours else "other methods" if name == first_grey else None
+        axes.plot(retentions, heights, color=colour, linewidth=width, zorder=width, label=label)
     _draw_points(axes, [row for row in others if row["changed"] is not None])
     least = min((points[0][0] for points in lines.values()), default=5)
     retention_axis(axes, least, _TICKS)
     axes.annotate(f"baseline {base:.1f}", (least, base), (0, 4), ha="right", **_BESIDE)
-    name_ends(axes, {name: points[0] for name, points in lines.items()}, colours)
-    # Equal ends may have many names, half of which are below.
-    axes.margins(y=0.1)
+    name_lines(axes)
     axes.set_ylabel("correct answers, %", fontsize=9, color=TEXT_COLOUR)
     figure.supxlabel(
         "visual tokens that a decoding step attends to (mean over layers)",

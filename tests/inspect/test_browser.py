@@ -11,9 +11,6 @@ import pytest
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.evaluation.report.changes import Change
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport
-from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.inspect.inspection import as_uris, inspect_question, page, pictures
 from dycoke_cli.video import Sampling, read
 from tests import browser as browsers
@@ -27,7 +24,6 @@ from tests.browser import (
     steps_by_keyboard,
 )
 from tests.cli.harness import ROOT
-from tests.documents import example
 from tests.inspect.test_page import HOSTILE
 
 __all__ = ["browser"]  # a fixture
@@ -103,10 +99,6 @@ def test_whatever_a_text_says_the_page_works(
     is_only_text(shown)
     steps_by_keyboard(shown, hostile["inspection"])
     numbers_are_of(shown, hostile["inspection"])
-    report = example(EvalReport, rows=(example(ScoredRow, changed=3),), changes=(example(Change),))
-    shown = opened(browser, page({"report": everywhere(to_dict(report), text)}), tmp_path)
-    is_only_text(shown)
-    assert shown.locator(".change").count() == 1
 
 
 def test_a_name_turns_nothing_beside_it(browser: Any, data: dict[str, Any], tmp_path: Path) -> None:
@@ -114,10 +106,6 @@ def test_a_name_turns_nothing_beside_it(browser: Any, data: dict[str, Any], tmp_
     shown = opened(browser, page({**data, "inspection": inspection}), tmp_path)
     about = shown.locator("#about").text_content()
     assert about.startswith(r"clip \u202e4pm.evol\u2066\u200f · mini")
-    change = example(Change, video=TURNED)
-    report = example(EvalReport, rows=(example(ScoredRow, changed=1),), changes=(change,))
-    shown = opened(browser, page({"report": to_dict(report)}), tmp_path)
-    assert r"video clip \u202e4pm.evol\u2066\u200f ·" in shown.locator(".about").text_content()
 
 
 def test_long_texts_and_long_answers_leave_a_page(
@@ -172,52 +160,3 @@ def test_what_is_said_fits_the_hand_and_what_is_shown(
     shown = opened(browser, page(data), tmp_path)
     assert shown.locator("#legend").text_content().startswith("faded")
     assert [one.is_visible() for one in shown.locator(".moved").all()] == [True, False]
-
-
-def test_changed_answers_are_chosen_and_stepped_through(browser: Any, tmp_path: Path) -> None:
-    outcomes = ("fixed", "broken", "still wrong")
-    changes = tuple(
-        example(Change, model="m", spec=spec, outcome=outcome, question=HOSTILE, said=HOSTILE)
-        for spec in ("dycoke", "evs")
-        for outcome in outcomes
-    )
-    rows = tuple(
-        example(ScoredRow, model="m", spec=spec, changed=None if spec == "none" else 3)
-        for spec in ("none", "dycoke", "evs")
-    )
-    report = example(EvalReport, rows=rows, changes=changes)
-    shown = opened(browser, page({"report": to_dict(report)}), tmp_path)
-    cards = shown.locator(".change")
-    assert cards.count() == 6
-    shown.locator("#row").select_option("evs")
-    assert cards.count() == 3
-    shown.locator("#outcome").select_option("broken")
-    assert cards.count() == 1
-    assert cards.locator("h2").text_content() == HOSTILE
-    shown.locator("#outcome").select_option("")
-    shown.locator("#row").evaluate("select => select.blur()")
-    for key, expected in (("ArrowRight", 0), ("ArrowRight", 1), ("End", 2), ("ArrowLeft", 1)):
-        shown.keyboard.press(key)
-        assert cards.nth(expected).evaluate("card => card === document.activeElement")
-
-
-def test_changed_answers_are_readable_on_a_phone(browser: Any, tmp_path: Path) -> None:
-    spec = "dycoke-plus:retain=0.25,merge_stage=vision,positions=renumbered"
-    said = "The blue star moves to the right and then it vanishes behind the red square."
-    change = example(Change, model="m", spec=spec, said=said, uncompressed=said, answer=said)
-    rows = (example(ScoredRow, model="m", spec=spec, changed=1),)
-    report = example(EvalReport, rows=rows, changes=(change,))
-    size = {"width": 390, "height": 844}
-    shown = opened(browser, page({"report": to_dict(report)}), tmp_path, viewport=size)
-    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
-    # A column of words, not of letters: of the row's name, and of each answer.
-    assert shown.locator("#numbers th").nth(6).bounding_box()["width"] >= 120
-    # All columns are within the page, the last one too.
-    for cell in shown.locator("#numbers td, #numbers thead th:not(:first-child)").all():
-        box = cell.bounding_box()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 390
-    last = shown.locator("#numbers thead th").last.text_content()
-    assert last.replace("\u200b", "") == "right→wrong"
-    for answer in shown.locator(".change dd").all():
-        assert answer.bounding_box()["width"] >= 250

@@ -47,7 +47,7 @@ def read(text: str) -> Elements:
 
 
 def test_hostile_text_stays_in_the_data() -> None:
-    data = {"report": {"benchmark": HOSTILE, "changes": [{"said": HOSTILE}]}}
+    data = {"inspection": {"question": HOSTILE, "methods": [{"answer": HOSTILE}]}}
     elements = read(page(data))
     assert elements.names == read(page({})).names
     assert "img" not in elements.names
@@ -55,7 +55,7 @@ def test_hostile_text_stays_in_the_data() -> None:
 
 
 def test_nothing_is_fetched_and_nothing_runs_but_the_page() -> None:
-    text = page({"report": HOSTILE})
+    text = page({"inspection": HOSTILE})
     elements = read(text)
     assert elements.addresses == ["data:,"]
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)

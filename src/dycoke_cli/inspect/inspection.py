@@ -206,7 +206,7 @@ def grid_shape(tokens: int, inputs: Mapping[str, Any], aspect: float) -> tuple[i
 
 PICTURE_PX = 320
 """The longer side of a frame's picture."""
-_SCRIPTS = ("page.js", "inspection.js", "report.js", "ask.js")
+_SCRIPTS = ("page.js", "inspection.js", "ask.js")
 _QUALITY = 82
 _PLACE = re.compile(r"@(POLICY|STYLE|SCRIPT|DATA)@")
 
@@ -216,8 +216,7 @@ def page(data: Mapping[str, Any], served: bool = False) -> str:
 
     Args:
         data: `inspection`, a `dycoke.inspect/1` object, and `pictures`, a data URI for each of its
-            frames (see `data_of`); or `report`, a `dycoke.eval/1` object with its changes; or
-            `server`, the values for the form of a server's page.
+            frames (see `data_of`); or `server`, the values for the form of a server's page.
     """
     # `</script>` in a text would end the block; JSON accepts the escapes anywhere in a string.
     shown = to_json(dict(data)).replace("<", "\\u003c").replace(">", "\\u003e")

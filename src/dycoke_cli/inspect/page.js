@@ -44,7 +44,7 @@ function context(canvas, width, height) {
 function table(element, head, rows) {
   const top = element.createTHead().insertRow();
   for (const title of head) {
-    const cell = made("th", title.replace("→", "→\u200b")); // may break behind the arrow
+    const cell = made("th", title);
     cell.scope = "col";
     top.append(cell);
   }
@@ -67,7 +67,7 @@ function onKeys(keys, signal) {
   document.addEventListener("keydown", (event) => {
     const asked = keys[event.key];
     const other = event.altKey || event.ctrlKey || event.metaKey;
-    if (!asked || other || event.target.closest("input, select, textarea")) return;
+    if (!asked || other || event.target.closest("input, textarea")) return;
     event.preventDefault();
     asked();
   }, { signal });
@@ -79,6 +79,5 @@ document.addEventListener("DOMContentLoaded", () => {
     document.title = "dycoke inspect";
     document.getElementById("title").textContent = question;
     showInspection(data.inspection, data.pictures, main, document.getElementById("about"), video);
-  } else if (data.report) showReport(data.report);
-  else if (data.server) showServer(data.server);
+  } else if (data.server) showServer(data.server);
 });

@@ -24,7 +24,6 @@ from tests.cli.harness import ROOT, Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE, Samples
-from tests.inspect.test_page import read
 
 SMALL = ("--split", "validation", "--limit", "4", "--frames", "2", "--device", "cpu", "--quiet")
 METHODS = ("--methods", "none,dycoke:merge_ratio=0.7,no-video")
@@ -360,23 +359,12 @@ def test_what_is_no_run(content: str | None, sentence: str, tmp_path: Path) -> N
     assert re.search(sentence, outcome.err)
 
 
-def test_a_page_of_changed_answers_has_those_of_json(done: Path, tmp_path: Path) -> None:
-    page = tmp_path / "changes.html"
-    assert report(done, "--show-changed", "--html", page, "--quiet").code == 0
-    found = report(done, "--show-changed", "--json", "--quiet").object
-    assert found["changes"]
-    data = json.loads(read(page.read_text("utf-8")).texts["script", "application/json"])
-    assert data == {"report": found}
-
-
 def test_flags_that_exclude_each_other(done: Path) -> None:
     for flags, sentence in (
         (("--json", "--csv"), "--json and --csv exclude each other; use one of them"),
         (("--format", "yaml"), "--format must be one of text, json, markdown, csv, not 'yaml'"),
         (("--csv", "--format", "text"), "--csv and --format text exclude each other"),
         (("--markdown", "--csv"), "--markdown and --csv exclude each other; use one of them"),
-        (("--html", "a.html"), "--html shows the answers that a method changed: add --show-ch"),
-        (("--show-changed", "--html", "a.txt"), "--html a.txt: name a file"),
         (("--markdown", "--show-changed"), "--show-changed isn't for --markdown: leave it out"),
     ):
         outcome = report(done, *flags)

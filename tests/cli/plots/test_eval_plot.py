@@ -60,8 +60,9 @@ def errorbars(axes: Axes) -> dict[str, tuple[list[float], list[float], list[floa
     return found
 
 
-def texts(axes: Axes) -> list[str]:
-    return [text.get_text() for text in axes.texts]
+def named(axes: Axes) -> list[str]:
+    """Texts of the legend."""
+    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def report(*arguments: str | Path) -> Outcome:
@@ -81,7 +82,7 @@ def test_points_by_hand(tmp_path: Path) -> None:
     assert (accuracies, errors) == (
         pytest.approx([50]), pytest.approx([183.7337 * math.sqrt(2 * 2) / 4]),
     )  # fmt: skip
-    assert sorted(texts(axes)) == ["baseline 75.0", "no-video 50.0", "vidcom2"]
+    assert sorted(named(axes)) == ["baseline 75.0", "no-video 50.0", "vidcom2"]
     # The baseline and the control go through the whole panel.
     assert [{*line.get_ydata()} for line in axes.lines if [*line.get_xdata()] == [0, 1]] == [
         {75.0}, {50.0},
@@ -108,7 +109,7 @@ def test_one_line_a_method(
 ) -> None:
     made = report_of([folder_of(tmp_path / "1", f"none,{methods}")])
     (axes,) = accuracy_figure(made).axes
-    assert sorted(texts(axes)) == ["baseline 75.0", *names]
+    assert sorted(named(axes)) == ["baseline 75.0", *names]
     assert sorted(len(at) for at, _, _ in errorbars(axes).values()) == sorted(points)
 
 

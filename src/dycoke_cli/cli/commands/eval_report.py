@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.commands.eval_output import FORMATS, write_report
 from dycoke_cli.cli.flags import eval_flags, options
-from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.cli.plots.picture_file import check_picture
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.extras import how_to_install
@@ -54,16 +52,6 @@ Plot = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
-Html = Annotated[
-    Path | None,
-    typer.Option(
-        "--html",
-        metavar="FILE.html",
-        help="With --show-changed: also write a page of these answers, which needs no network.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
 
 
 def report(
@@ -75,14 +63,13 @@ def report(
     plot: Plot = None,
     rule: eval_flags.NewRule = None,
     show_changed: eval_flags.ShowChanged = False,
-    html: Html = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Print the tables of finished runs again, without a model.
 
     Examples:
-        dycoke eval report first --show-changed --html changes.html
+        dycoke eval report first --show-changed
         dycoke eval report small large --plot accuracy.svg
         dycoke eval report none/*_videomme.jsonl dycoke/*_videomme.jsonl
 
@@ -103,12 +90,6 @@ def report(
         flag, chosen = next(iter(forms.items()), ("", "text"))
         if show_changed and chosen not in ("text", "json"):
             raise UsageError(f"--show-changed isn't for {flag}: leave it out, or use --format json")
-        if html is not None:
-            if not show_changed:
-                raise UsageError(
-                    "--html shows the answers that a method changed: add --show-changed"
-                )
-            check_picture(html, (".html",), "--html")
         if plot is not None:
             check_picture(plot, (".png", ".svg"))
             if find_spec("matplotlib") is None:
@@ -126,9 +107,4 @@ def report(
             write_figure(accuracy_figure(combined), plot)
             for sentence in () if quiet else undrawn(combined):
                 render.warning(sentence)
-        if html is not None:
-            from dycoke_cli.inspect.inspection import page
-
-            listed = to_dict(replace(combined, changes=combined.changed))
-            write_picture(html, page({"report": listed}).encode(), "--html")
         write_report(combined, chosen, show_changed)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from dycoke_cli.cli.plots.plot_style import (
     FAINT,
     TEXT_COLOUR,
-    name_ends,
+    name_lines,
     new_figure,
     retention_axis,
 )
@@ -58,10 +58,10 @@ def accuracy_figure(report: EvalReport) -> Figure:
     least = _MARGIN * min([*retentions, _LEAST])
     lines = {name: _lines(row for row in report.rows if row.model == name) for name in models}
     names = list(dict.fromkeys(line.name for of in lines.values() for line in of))
-    ends = {}
     for axes, model in zip(panels, models, strict=False):
         rows = [row for row in report.rows if row.model == model]
-        ends[axes] = _draw(axes, rows, lines[model], names, decode, least)
+        _draw(axes, rows, lines[model], names, decode)
+        name_lines(axes)
         ticks = _TICKS if alone else _FEW_TICKS
         retention_axis(axes, least, [tick for tick in ticks if tick >= least])
         axes.set_xlim(105, least)
@@ -69,9 +69,6 @@ def accuracy_figure(report: EvalReport) -> Figure:
             axes.set_title(_short(model), fontsize=10, color=TEXT_COLOUR, parse_math=False)
     for axes in panels[len(models) :]:
         axes.set_visible(False)
-    # The panels share the vertical axis, whose limits are final only now.
-    for axes, (of_lines, colours) in ends.items():
-        name_ends(axes, of_lines, colours)
     where = "attended to by a decoding step (mean over layers)" if decode else "kept at prefill"
     style = {"fontsize": 9, "color": TEXT_COLOUR}
     figure.supxlabel(f"visual tokens {where}", **style)
@@ -125,27 +122,25 @@ def _draw(
     lines: Sequence[_Line],
     names: list[str],
     decode: bool,
-    least: float,
-) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
-    """Draw one panel; returns end points and colours of its lines, by name."""
-    ends: dict[str, tuple[float, float]] = {}
-    colours: dict[str, str] = {}
+) -> None:
+    """Draw one panel, with a label of each line."""
     for row in rows:
         if row.accuracy is None or row.failed == row.questions:
             continue
         accuracy, error = _percent(row)
         if row.method == "none":
-            axes.axhline(accuracy, color=TEXT_COLOUR, linewidth=1.0, linestyle=(0, (5, 3)))
+            label = f"baseline {accuracy:.1f}"
+            axes.axhline(
+                accuracy, label=label, color=TEXT_COLOUR, linewidth=1.0, linestyle=(0, (5, 3))
+            )
             axes.axhspan(
                 accuracy - error, accuracy + error, color=TEXT_COLOUR, alpha=0.07, linewidth=0
             )
-            ends[f"baseline {accuracy:.1f}"] = (least, accuracy)
         elif _is_control(row):
-            axes.axhline(accuracy, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
-            ends[f"{row.method} {accuracy:.1f}"] = (least, accuracy)
+            label = f"{row.method} {accuracy:.1f}"
+            axes.axhline(accuracy, label=label, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
     for number, line in enumerate(lines):
         place = names.index(line.name)
-        colours[line.name] = _COLOURS[place % len(_COLOURS)]
         # A factor, not a summand: on a logarithmic axis it is the same shift everywhere.
         apart = math.exp((number - (len(lines) - 1) / 2) * _STEP)
         points = sorted(
@@ -158,7 +153,8 @@ def _draw(
             at,
             heights,
             errors,
-            color=colours[line.name],
+            label=line.name,
+            color=_COLOURS[place % len(_COLOURS)],
             marker=_MARKERS[place % len(_MARKERS)],
             linestyle="-" if place < len(_COLOURS) else "--",
             markersize=4,
@@ -166,8 +162,6 @@ def _draw(
             elinewidth=0.9,
             capsize=2.5,
         )
-        ends[line.name] = (at[0], heights[0])
-    return ends, colours
 
 
 def _is_control(row: ScoredRow) -> bool:
