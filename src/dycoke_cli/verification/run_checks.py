@@ -1,25 +1,22 @@
-"""Run of `dycoke verify`: checks of the engine and of methods, answers and environment."""
+"""Run of `dycoke verify`: checks of the engine and of methods, and the environment."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import transformers
 
-from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod, check_indices, check_selection
-from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.models import mini
 from dycoke_cli.models.explaining import explain
@@ -36,8 +33,6 @@ from dycoke_cli.verification.verification_report import (
     FAILED,
     OK,
     CheckResult,
-    LanguageSeconds,
-    MethodAnswer,
     VerificationEnvironment,
     VerificationReport,
     VerifiedModel,
@@ -45,8 +40,6 @@ from dycoke_cli.verification.verification_report import (
 from dycoke_cli.video import Clip, Sampling, read
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"
-RUN_TOKENS = 64
-T = TypeVar("T")
 
 
 def clip(frames: int) -> Clip:
@@ -57,16 +50,17 @@ def clip(frames: int) -> Clip:
 def verify(
     session: VideoSession,
     on_step: Callable[[CheckResult], None] = lambda step: None,
-    on_answer: Callable[[MethodAnswer], None] = lambda answer: None,
 ) -> VerificationReport:
-    """Verify a model, and report its answers with and without compression."""
+    """Verify a model; each check is reported as soon as it is done."""
     if why_not := session.loaded.family.only_none:
         raise UsageError(
             f"there is nothing to verify of {session.loaded.name}: it answers with --method none "
             f"alone, for {why_not}"
         )
-    steps = _reported(checks(session), on_step)
-    answers = _reported(_answers(session), on_answer)
+    steps = []
+    for step in checks(session):
+        on_step(step)
+        steps.append(step)
     return VerificationReport(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=_model(session.loaded),
@@ -77,40 +71,7 @@ def verify(
             transformers=transformers.__version__,
             machine=_machine(session.loaded.model.device),
         ),
-        steps=steps,
-        answers=answers,
-    )
-
-
-def _reported(results: Iterable[T], report: Callable[[T], None]) -> tuple[T, ...]:
-    """Collect results; each is reported as soon as it is available."""
-    collected = []
-    for result in results:
-        report(result)
-        collected.append(result)
-    return tuple(collected)
-
-
-def _answers(session: VideoSession) -> Iterator[MethodAnswer]:
-    """Answer the fixed questions under each method."""
-    methods = {"none": Method(), "ttm": DyCoke(kv_prune=False)}
-    # Models whose layers don't all keep a full KV cache can't be pruned during decode.
-    if not other_caches(session.loaded.model.get_decoder().config):
-        methods["dycoke"] = DyCoke()
-    for question in QUESTIONS:
-        for name, method in methods.items():
-            yield _row(name, session.ask(question, method, max_new_tokens=RUN_TOKENS))
-
-
-def _row(method: str, answer: Answer) -> MethodAnswer:
-    return MethodAnswer(
-        question=answer.question,
-        method=method,
-        answer=answer.answer,
-        tokens=answer.tokens,
-        seconds=LanguageSeconds(answer.seconds.prefill, answer.seconds.decode),
-        tokens_per_second=answer.tokens_per_second,
-        bytes=answer.bytes,
+        steps=tuple(steps),
     )
 
 

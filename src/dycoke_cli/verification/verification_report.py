@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.answer.answer import Bytes, Tokens, Version
-from dycoke_cli.answer.json_schema import Amount, Count, Doc
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.verification import SCHEMA
 from dycoke_cli.version import __version__
 
@@ -48,27 +48,6 @@ class VerificationEnvironment:
     machine: Annotated[str, Doc("The accelerator, or the processor.")]
 
 
-@dataclass(frozen=True)
-class LanguageSeconds:
-    """Wall time of the language model."""
-
-    prefill: Amount
-    decode: Amount
-
-
-@dataclass(frozen=True)
-class MethodAnswer:
-    """Answer to a question under a method."""
-
-    question: str
-    method: str
-    answer: str
-    tokens: Tokens
-    seconds: LanguageSeconds
-    tokens_per_second: Annotated[float | None, Doc(minimum=0)]
-    bytes: Bytes
-
-
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
     """Result of a verification: the JSON object of `dycoke verify --json`."""
@@ -80,4 +59,3 @@ class VerificationReport:
     frames: Annotated[Count, Doc("Of the clip.")]
     environment: VerificationEnvironment
     steps: Annotated[tuple[CheckResult, ...], Doc("The checks, in order.")]
-    answers: Annotated[tuple[MethodAnswer, ...], Doc("To the fixed questions, under each method.")]

@@ -34,14 +34,7 @@ def test_the_bundled_model_is_verified(here: Path) -> None:
     assert report["schema"] == "dycoke.verify/1"
     assert report["verdict"] == "verified"
     assert report["model"]["dtype"] == "float32"
-    methods = [answer["method"] for answer in report["answers"]]
-    assert methods == ["none", "ttm", "dycoke"] * 3
-    whole, merged, pruned = report["answers"][:3]
-    assert merged["tokens"]["visual_kept"] < whole["tokens"]["visual_kept"]
-    assert pruned["tokens"]["visual_active_in_decode"] < pruned["tokens"]["visual_kept"]
-    assert all(answer["answer"] for answer in report["answers"])
-    for answer in report["answers"]:  # which take longest on a CPU, so each is shown as it comes
-        assert f"\n{answer['question']} ({answer['method']}) {answer['answer']}\n" in run.err
+    assert [step["verdict"] for step in report["steps"]] == ["ok"] * 5
 
 
 @pytest.mark.extended

@@ -26,7 +26,7 @@ from dycoke_cli.storage.output_file import (
 from dycoke_cli.verification import SCHEMA
 
 if TYPE_CHECKING:
-    from dycoke_cli.verification.verification_report import CheckResult, MethodAnswer
+    from dycoke_cli.verification.verification_report import CheckResult
 
 FRAMES = 8
 
@@ -73,7 +73,7 @@ def verify(
 
         silence_libraries()
         session = VideoSession(load(model, **asdict(loading)), clip(frames))
-        report = run(session) if quiet else run(session, _show_check, _show_answer)
+        report = run(session) if quiet else run(session, _show_check)
         document = to_dict(report)
         _write(path, document)
         if as_json:
@@ -88,10 +88,6 @@ def verify(
 
 def _show_check(step: CheckResult) -> None:
     render.check(step.name, step.verdict, step.detail)
-
-
-def _show_answer(one: MethodAnswer) -> None:
-    render.note(f"{one.question} ({one.method}) {one.answer}")
 
 
 def _file_name(model: str) -> str:
