@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.cells import table_lines
+from benchmarks.comparison_tables import LAYERS
 from benchmarks.kept_tables import report
 from benchmarks.page import ROOT
-from benchmarks.tune_tables import MODELS
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.prediction import Prediction
@@ -120,7 +120,8 @@ def table(answers: Kept) -> str:
     videos, header = len({item.video for item in items}), answers.header
     notes = (
         f"{len(items)} multiple-choice questions about {videos} {header['split']} videos of "
-        f"`shapes`, bundled model in {header['model']['dtype']}, 32 frames. {MODELS} "
+        f"`shapes`, bundled model in {header['model']['dtype']}, 32 frames. 16 tokens per frame; "
+        f"`dycoke` prunes from L = 9 of {LAYERS} layers. "
         f"±: one standard error, one training; of the ECE by {_RESAMPLED} resamples of the "
         f"videos, of its difference in pairs. Commit {', '.join(header['commits'])}, "
         f"{header['machine']}."
