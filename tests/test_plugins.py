@@ -77,10 +77,10 @@ from dycoke_cli import FAMILIES as BUNDLED
 
 FAMILIES = {"my_vl": BUNDLED["llava_onevision"]}
 """
-REGISTRIES: dict[plugins.Kind, tuple[Any, str]] = {
-    "method": (registry, "METHODS"),
-    "benchmark": (datasets, "DATASETS"),
-    "family": (table, "FAMILIES"),
+REGISTRIES: dict[plugins.Kind, tuple[Any, str, Callable[[str, Any], None]]] = {
+    "method": (registry, "METHODS", registry._register),
+    "benchmark": (datasets, "DATASETS", datasets._check),
+    "family": (table, "FAMILIES", table._check),
 }
 
 Load = Callable[..., dict[str, list[str]]]
@@ -92,7 +92,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Load]:
     caches = plugins.files, plugins._imported, plugins._installed
     for name in ("problems", "_loaded_offers", "_versions", "_by_flag", "_homes"):
         monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
-    for module, name in REGISTRIES.values():
+    for module, name, _ in REGISTRIES.values():
         monkeypatch.setattr(module, name, dict(getattr(module, name)))
     monkeypatch.setenv(plugins.ENVIRONMENT, "")
 
@@ -115,10 +115,10 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Load]:
         entries = importlib.metadata.EntryPoints(found)
         monkeypatch.setattr(plugins, "_installed", lambda: entries)
         got = {}
-        for kind, (module, name) in REGISTRIES.items():
+        for kind, (module, name, check) in REGISTRIES.items():
             all_ = getattr(module, name)
             before = len(all_)
-            plugins.extend(kind, all_, module._check)
+            plugins.extend(kind, all_, check)
             got[kind] = [*all_][before:]
         return got
 
@@ -190,6 +190,14 @@ def test_an_edited_file_of_the_same_second_and_size_is_read_anew(load: Load) -> 
     registry.METHODS.pop("stride")
     load(STRIDE.replace("= 4", "= 3"))
     assert registry.create("stride").parameters() == {"stride": 3}
+
+
+def test_parameters_are_in_the_docstring(load: Load) -> None:
+    load(STRIDE)
+    text = registry.METHODS["stride"].__doc__
+    assert text is not None
+    assert text.splitlines()[0] == "Keep the first frame of every few."
+    assert text.endswith("Args:\n    stride: Frames per frame kept. 1 or more. Default: 4.")
 
 
 def test_no_bytecode_is_left_beside_a_file(load: Load, tmp_path: Path) -> None:
@@ -374,6 +382,16 @@ def test_a_plug_in_of_the_command_line_is_an_error(before: bool, tmp_path: Path)
     assert json.loads(run.stdout)["schema"] == "dycoke.methods/1"
 
 
+def test_two_files_of_one_name(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "mine.py" for folder in ("a", "b")]
+    for file, text in zip(files, (STRIDE, STRIDE.replace('"stride"', '"other"')), strict=True):
+        file.parent.mkdir()
+        file.write_text(f"from __future__ import annotations\n{text}")
+    run = dycoke("methods", "other", "--json", DYCOKE_PLUGINS=os.pathsep.join(map(str, files)))
+    assert (run.returncode, run.stderr) == (0, "")
+    assert [one["name"] for one in json.loads(run.stdout)["methods"]] == ["other"]
+
+
 def test_what_is_typed_is_completed(tmp_path: Path) -> None:
     file = tmp_path / "stride.py"
     file.write_text(STRIDE)
@@ -408,145 +426,7 @@ def test_another_process_finds_the_class_by_name_if_the_file_is_the_same(
     environment = {**os.environ, plugins.ENVIRONMENT: str(file)}
     made = subprocess.check_output([sys.executable, "-c", make], env=environment, text=True)
     assert unpickled(file, made.strip()).stdout == "7\n"
-    file.write_text(STRIDE.replace("S", "T"))
-    error = unpickled(file, made.strip()).stderr.splitlines()[-1]
-    assert "the plug-in file stride.py isn't here as it was where the run began" in error
-
-
-# As somebody wrote them before methods were bound to models.
-WRITTEN_BEFORE = '''
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from dycoke_cli import Budgeted, Given, MergingTokens, Method, Param, Selection
-from dycoke_cli.compression.base import Inside, Pruning
-
-
-@dataclass(frozen=True)
-class Stride(Method):
-    """Keep the first frame of every few."""
-
-    name: ClassVar[str] = "stride"
-    title: ClassVar[str] = "Every few frames"
-    summary: ClassVar[str] = "whole frames, evenly spaced"
-
-    stride: Annotated[int, Param("Frames per frame kept.", symbol="S", at_least=1)] = 4
-
-    def select(self, features):
-        import torch
-
-        frames, per_frame, _ = features.shape
-        tokens = torch.arange(frames * per_frame, device=features.device)
-        return tokens.view(frames, per_frame)[:: self.stride].flatten()
-
-    def kept_tokens(self, frames, per_frame):
-        return -(-frames // self.stride) * per_frame
-
-
-@dataclass(frozen=True)
-class Halves(Budgeted):
-    """The first tokens, of which later layers get every other one."""
-
-    name: ClassVar[str] = "halves"
-    title: ClassVar[str] = "Halves"
-    summary: ClassVar[str] = "first tokens, then every other one"
-
-    late: Annotated[bool, Param("Drop in later layers as well.")] = True
-    prune_layer: Annotated[int | None, Param("Layer.", layer=True, default="the model's")] = None
-
-    def choose(self, given: Given) -> Selection:
-        import torch
-
-        count = self.kept_tokens(*given.features.shape[:2])
-        return Selection(torch.arange(count, device=given.features.device))
-
-    def has_effect(self, switch, kept):
-        return super().has_effect(switch, kept) and kept > 1
-
-    def inside(self):
-        def keep(attention):
-            import torch
-
-            return torch.arange(0, len(attention), 2, device=attention.device)
-
-        return Inside(self.prune_layer, keep) if self.late else None
-
-    def attended_tokens(self, kept):
-        return (kept + 1) // 2 if self.late else kept
-
-    def renumbers(self):
-        return False
-
-
-@dataclass(frozen=True)
-class Means(MergingTokens):
-    """Every few tokens become their mean."""
-
-    name: ClassVar[str] = "means"
-    title: ClassVar[str] = "Means"
-    summary: ClassVar[str] = "means of tokens that follow each other"
-    needs: ClassVar[tuple[str, ...]] = ("question",)
-
-    def choose(self, given):
-        import torch
-
-        tokens = given.features.flatten(0, 1)
-        assert given.question is not None
-        kept = torch.arange(self.kept_tokens(*given.features.shape[:2]), device=tokens.device)
-        into = torch.arange(len(tokens), device=tokens.device) % len(kept)
-        means = torch.stack([tokens[into == one].mean(0) for one in kept])
-        return Selection(kept, means, into)
-
-    def merge_frames(self):
-        return None
-
-    def before_vision(self):
-        return None
-
-    def shrink(self):
-        return None
-
-    def pruning(self):
-        return None
-
-
-METHODS = {"stride": Stride, "halves": Halves, "means": Means}
-'''
-
-
-@pytest.mark.slow
-def test_methods_written_before_they_were_bound_work_as_they_did(load: Load) -> None:
-    import numpy as np
-
-    from dycoke_cli import VideoSession
-    from dycoke_cli import load as load_model
-    from tests.natural import Pictures, pan
-
-    assert load(WRITTEN_BEFORE)["method"] == ["stride", "halves", "means"]
-    assert sentences() == []
-    clip = Pictures.of(pan(8))
-    session = VideoSession(load_model("mini", device="cpu", dtype="float32"), clip)
-    loaded = session.loaded
-    expected = {
-        registry.create("stride", stride=2): (64, 64.0),
-        registry.create("halves", retain=0.5): (64, 0.9 * 64 + 0.1 * 32),
-        registry.create("halves", late=False): (32, 32.0),
-        registry.create("means", proportional=True): (32, 32.0),
-    }
-    for method, (kept, read) in expected.items():
-        answer = session.ask("What happens?", method, max_new_tokens=3)
-        assert answer.tokens.visual_kept == kept == method.kept_tokens(8, 16)
-        assert answer.tokens.visual_read_per_step == pytest.approx(read)
-        # Of this model the last of ten layers.
-        unset = {"prune_layer": 9, "positions": "kept"}
-        settled = {k: unset[k] if v is None else v for k, v in method.parameters().items()}
-        assert answer.method.items() >= settled.items()
-    turn = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "Why?"}]}
-    text = loaded.processor.apply_chat_template([turn], add_generation_prompt=True)
-    inputs = loaded.processor(
-        text=[text], videos=[list(np.asarray(clip.frames))], return_tensors="pt"
-    )
-    for method, (kept, _) in expected.items():
-        with method(loaded.model) as attachment:
-            loaded.model.generate(**inputs, max_new_tokens=2, do_sample=False)
-        assert [len(one) for one in attachment.kept] == [kept]
+    file.write_text(STRIDE + "# edited")
+    for changed in (file, tmp_path / "none.py"):
+        error = unpickled(changed, made.strip()).stderr.splitlines()[-1]
+        assert "the plug-in stride.py isn't here as it was where the run began" in error

@@ -306,7 +306,6 @@ def _forget_all_but_libraries() -> None:
     _kept.extend(map(sys.modules.get, others | {"__main__"}))
     for name in others:
         del sys.modules[name]
-    sys.meta_path[:] = [one for one in sys.meta_path if one.__module__.partition(".")[0] not in OWN]
 
 
 def _run(arguments: list[str]) -> int:

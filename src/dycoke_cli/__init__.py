@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.budget import Budgeted as Budgeted
     from dycoke_cli.compression.methods import *  # noqa: F403
     from dycoke_cli.compression.proportional import MergingTokens as MergingTokens
-    from dycoke_cli.compression.selection import Given as Given
     from dycoke_cli.compression.selection import Selection as Selection
     from dycoke_cli.compression.selection import SelectionInputs as SelectionInputs
     from dycoke_cli.engine.generation_options import GenerationOptions as GenerationOptions
@@ -71,7 +70,6 @@ _HOMES = {
     "FolderDataset": "dycoke_cli.evaluation.folder",
     "Footage": "dycoke_cli.ask",
     "GenerationOptions": "dycoke_cli.engine.generation_options",
-    "Given": "dycoke_cli.compression.selection",
     "Item": "dycoke_cli.evaluation.dataset",
     "judge_answers": "dycoke_cli.evaluation.scoring.judge",
     "load": "dycoke_cli.models.load",

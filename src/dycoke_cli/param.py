@@ -10,11 +10,13 @@ title and `dycoke methods`. Field types are `bool`, `int`, `float`, `str` and `L
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import re
 import reprlib
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -219,6 +221,19 @@ class Parameter:
 def parameters_of(kind: type) -> dict[str, Parameter]:
     """Parameters of a dataclass by name, in the order of its fields."""
     return _parameters_of(kind)
+
+
+def document_parameters(kind: type) -> None:
+    """Append the parameters of a dataclass to its docstring: description, range and default."""
+    lines = []
+    for name, parameter in parameters_of(kind).items():
+        allowed = f" {parameter.range}." if parameter.range else ""
+        words = "".join(f" In Python {k} is {v}." for k, v in parameter.spec.words.items())
+        default = f" Default: {parameter.default_in_words}." if parameter.default_in_words else ""
+        about = f"{name}: {parameter.spec.help}{allowed}{words}{default}"
+        lines += textwrap.wrap(about, 100, initial_indent="    ", subsequent_indent="        ")
+    if lines:
+        kind.__doc__ = "\n".join([inspect.getdoc(kind) or "", "", "Args:", *lines])
 
 
 def check_all(options: Any) -> None:

@@ -6,26 +6,21 @@ A package declares them as entry points, a file as dictionaries, or as lists of 
     stride = "dycoke_stride:Stride"                  METHODS = [Stride]
 
 Each registry adds the plug-ins of its kind when it is imported. Unusable plug-ins are skipped and
-listed in `problems`. A file is imported as a submodule of this one, with a hash of the file in its
-name: another process that unpickles an object of it imports the same code or fails.
+listed in `problems`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import import_module
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_file_location
 from pathlib import Path
 from traceback import extract_tb
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from dycoke_cli.errors import DycokeError, UsageError, did_you_mean
@@ -230,11 +225,17 @@ def _with_module(target: Any, module: ModuleType) -> tuple[Any, ModuleType]:
 
 @cache
 def _imported(path: Path) -> ModuleType | None:
-    """Import a plug-in file; None (and a problem) if that fails."""
+    """Import a plug-in file; None (and a problem) if that fails.
+
+    No bytecode is written, which could be stale after an edit within a second.
+    """
+    module = ModuleType(f"dycoke_plugin_{files().index(path)}_{path.stem}")
+    module.__file__ = str(path)
     try:
         if path.suffix != ".py":
             raise Unfit("name a Python file, which ends in .py")
-        module = import_module(f"{__name__}.{_module_name(path)}")
+        sys.modules[module.__name__] = module  # dataclasses look their module up
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(module))
         if not any(_by_name(module, name) for name in _DICTIONARIES.values()):
             raise Unfit(f"it has to have METHODS, BENCHMARKS or FAMILIES, {_FORM}")
         return module
@@ -276,38 +277,5 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) if ours else f"{type(error).__name__}: {error}"
 
 
-def _module_name(path: Path) -> str:
-    return "_".join([re.sub(r"\W", "_", path.stem), _hash(path)])
-
-
 def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
-class _Loader(SourceFileLoader):
-    """Source loader without bytecode files, which could be stale after an edit within a second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
-class _Finder:
-    """Meta path finder of the submodules that are plug-in files."""
-
-    @staticmethod
-    def find_spec(fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        package, _, name = fullname.rpartition(".")
-        if package != __name__:
-            return None
-        for file in files():
-            if file.exists() and _module_name(file) == name:
-                return spec_from_file_location(fullname, loader=_Loader(fullname, str(file)))
-        raise ModuleNotFoundError(
-            f"the plug-in file {name.rpartition('_')[0]}.py isn't here as it was where the run "
-            f"began: put the same file at the same path, and name it in {ENVIRONMENT}"
-        )
-
-
-# Having a `__path__` makes this module a package, so that Python searches for its submodules.
-__path__: list[str] = []
-sys.meta_path.append(_Finder)

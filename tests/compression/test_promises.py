@@ -11,8 +11,7 @@ import torch
 
 from dycoke_cli import Selection, SelectionInputs
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod, is_foreign
-from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import DycokeError
 
 FEATURES = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -87,20 +86,17 @@ def test_a_promise_that_is_kept() -> None:
         select(kept(1, 1, features=torch.ones(2, 4)))
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_nothing_is_checked_of_bundled_methods(name: str) -> None:
-    assert not is_foreign(METHODS[name]())
-
-
-def test_a_subclass_is_checked_where_it_selects_itself() -> None:
+def test_the_first_selection_that_is_right_is_the_last_that_is_checked() -> None:
     @dataclass(frozen=True)
-    class Renamed(METHODS["evs"]):  # type: ignore[misc]
-        name: ClassVar[str] = "renamed"
+    class Growing(Foreign):
+        made: ClassVar[Callable[[torch.Tensor], Any]] = staticmethod(lambda features: kept(0, 1, 2))
 
-    @dataclass(frozen=True)
-    class Own(Renamed):
-        def select(self, features: torch.Tensor) -> torch.Tensor:
-            return super().select(features)
+    def chosen(count: int) -> Selection:
+        Growing.count = count
+        return BoundMethod(Growing()).select(SelectionInputs(FEATURES))
 
-    assert not is_foreign(Renamed())
-    assert is_foreign(Own())
+    for _ in range(2):
+        with pytest.raises(DycokeError, match="3 indices"):
+            chosen(2)
+    for count in (3, 2):
+        assert chosen(count).kept.tolist() == [0, 1, 2]

@@ -32,7 +32,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from dycoke_cli.compression.method_help import MethodClass
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import check_all
@@ -102,10 +101,6 @@ class LayerPruning:
         return Selection(kept) if self.merge is None else self.merge(hidden, attention, kept)
 
 
-Inside = LayerPruning
-"""The name of `LayerPruning` in plug-ins that were written for earlier releases."""
-
-
 @dataclass(frozen=True)
 class BeforeVision:
     """A selection early in the vision tower, so that dropped tokens aren't encoded."""
@@ -146,7 +141,7 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Method(metaclass=MethodClass):
+class Method:
     """A compression method. This base class keeps all tokens: the baseline.
 
     Its parameters are the fields that have a `Param`; one that is None gets the model's default.

@@ -25,7 +25,7 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import check_layer, layer_at, parameters_of
 
-_HOME = __name__.rpartition(".")[0]
+_PACKAGE = f"{__name__.partition('.')[0]}."
 T = TypeVar("T", int, float)
 
 
@@ -118,10 +118,6 @@ class BoundMethod:
         """Whether `attention_bias` may add anything, whatever the selection is."""
         return self.method.adds_bias()
 
-    @cached_property
-    def _is_foreign(self) -> bool:
-        return is_foreign(self.method)
-
     def pruning(self) -> Pruning | None:
         """Decode pruning of one sequence, with a selector of its own; or None."""
         return self.method.pruning()
@@ -137,8 +133,10 @@ class BoundMethod:
     def select(self, inputs: SelectionInputs) -> Selection:
         """Select the tokens that the language model gets; merge dropped ones if asked."""
         selection = self.method.choose(inputs)
-        if self._is_foreign:
+        kind = type(self.method)
+        if not kind.__module__.startswith(_PACKAGE) and kind not in _checked:
             check_selection(self.method, inputs, selection)
+            _checked.add(kind)
         return self.method.finish(inputs, selection)
 
     def so_far(
@@ -249,18 +247,10 @@ def with_model_defaults(
     return BoundMethod(settled, layers)
 
 
-# What a method of a plug-in promises of its selection, checked as it is made. Tests check bundled
-# methods; nothing is checked of these while they run.
+# What a method promises of its selection. Tests check bundled methods; the class of a plug-in is
+# checked at its first selection, and by `dycoke methods check`.
 
-
-def is_foreign(method: Method) -> bool:
-    """Whether a class outside this package defines how a method selects, or how many it keeps."""
-    return any(
-        not next(kind for kind in type(method).__mro__ if name in vars(kind)).__module__.startswith(
-            f"{_HOME}."
-        )
-        for name in ("select", "choose", "kept_tokens")
-    )
+_checked: set[type[Method]] = set()
 
 
 def check_selection(method: Method, inputs: SelectionInputs, selection: Any) -> None:

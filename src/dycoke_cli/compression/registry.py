@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from dycoke_cli import plugins
 from dycoke_cli.compression import methods
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.param import Parameter, parameters_of
+from dycoke_cli.param import Parameter, document_parameters, parameters_of
 
 _LISTED: list[type[Method]] = [getattr(methods, name) for name in methods.__all__]
 METHODS: dict[str, type[Method]] = {method.name: method for method in _LISTED}
@@ -162,6 +163,30 @@ def method_schema() -> dict[str, Any]:
     }
 
 
+def _register(name: str, method: Any) -> None:
+    """Check a plug-in's method, and prepare it for `help()` and for other processes."""
+    _check(name, method)
+    document_parameters(method)
+    copyreg.pickle(method, _pickled)
+
+
+def _pickled(method: Method) -> tuple[Any, ...]:
+    """A plug-in's method by its name: modules of files can't be imported in another process."""
+    return _unpickled, (identity(method),), method.__getstate__()
+
+
+def _unpickled(sent: dict[str, str]) -> Method:
+    """An instance without its fields, of the same class in this process's own plug-ins."""
+    if plugins.version("method", sent["name"]) != sent["plugin"]:
+        origin = sent["plugin"].rpartition(" ")[0]
+        raise UsageError(
+            f"the plug-in {origin} isn't here as it was where the run began: install the same "
+            f"package, or put the same file at the same path and name it in {plugins.ENVIRONMENT}"
+        )
+    kind = METHODS[sent["name"]]
+    return kind.__new__(kind)
+
+
 def _check(name: str, method: Any) -> None:
     """Refuse what a plug-in offers if it can't be a method."""
     if not (isinstance(method, type) and issubclass(method, Method)):
@@ -199,4 +224,4 @@ def _check_parameter(parameter: Parameter) -> None:
             )
 
 
-plugins.extend("method", METHODS, _check)
+plugins.extend("method", METHODS, _register)

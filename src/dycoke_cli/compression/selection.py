@@ -56,10 +56,6 @@ class SelectionInputs:
     so_far: tuple[torch.Tensor, ...] = ()
 
 
-Given = SelectionInputs
-"""The name of `SelectionInputs` in plug-ins that were written for earlier releases."""
-
-
 @dataclass(frozen=True)
 class Selection:
     """The visual tokens that the language model reads.
