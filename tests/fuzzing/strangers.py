@@ -1,4 +1,4 @@
-"""What strangers send whole: forms of answers, lines of an agent's program, and data URLs."""
+"""What strangers send whole: forms of answers, calls of an agent's program, and data URLs."""
 
 from __future__ import annotations
 
@@ -114,18 +114,17 @@ def _server() -> Any:
 
 
 def _call(content: bytes, _: Path) -> object:
-    """The result of a line that is a call; any other has one reply."""
+    """The result of a message that is a call."""
     import anyio
     from mcp import Client, MCPError
+    from mcp.types import jsonrpc_message_adapter
+    from pydantic import ValidationError
 
-    from dycoke_cli.server.agents.message_lines import MessageLines
-
-    replies: list[Any] = []
-    wire = io.BytesIO(b" ".join(content.splitlines()))
-    params = json.loads(MessageLines(wire, replies.append).readline() or "{}").get("params")
-    if replies:
-        [reply] = replies
-        raise UsageError(reply.error.message)
+    try:
+        message = jsonrpc_message_adapter.validate_json(content)
+    except ValidationError as error:
+        raise UsageError("no message") from error
+    params = getattr(message, "params", None)
     name, given = (params.get("name"), params.get("arguments")) if params else (None, None)
     if not isinstance(name, str) or not isinstance(given, dict | None):
         raise UsageError("no call")

@@ -282,8 +282,6 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"structured_outputs": {"choice": ["a", "b"], "json_object": True}},
      "send structured_outputs.choice or structured_outputs.json_object, not both"),
     ([USER], {"stream": "yes"}, "stream must be true or false"),
-    ([USER], {"dycoke": {"metod": "evs"}},
-     "dycoke takes method, max_tokens, calibrate and number, not metod"),
     ([USER], {"dycoke": {"method": "nosuch"}}, "there is no method 'nosuch'"),
     ([USER], {"dycoke": {"method": "evs:retain=2"}}, "retain must be"),
     ([USER], {"max_tokens": 0}, "max_tokens must be"),

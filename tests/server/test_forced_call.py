@@ -122,7 +122,6 @@ def test_a_number_without_a_json_value_becomes_one() -> None:
         ({"tool_choice": NAMED}, "tool_choice"),
         ({"tools": [TOOL, TOOL], "tool_choice": "required"}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.type"),
-        ({"tools": [TOOL], "tool_choice": {**NAMED, "mode": "x"}}, "tool_choice.mode"),
         ({"tools": [{**PLACE, "function": {"name": "f", "strict": 1}}]}, "strict"),
         ({"tools": [PLACE], "tool_choice": NAMED, "guided_choice": ["a", "b"]}, "tools"),
         (

@@ -115,7 +115,6 @@ def test_times_are_those_of_the_request(
         ([jpegs(3)], {"duration": 10**400}, "duration must be 0 or more"),
         ([jpegs(3)], {"duration": "1"}, "duration must be a number"),
         ([jpegs(3)], {"fps": 1e-300}, "fps is so low"),
-        ([jpegs(3)], {"do_sample_frames": True}, "do_sample_frames isn't supported"),
         ([MP4], {"frames_indices": [0, 1]}, "frames_indices is for pictures or a list of JPEGs"),
         ([MP4], {"duration": 5}, "duration is for pictures or a list of JPEGs"),
         (

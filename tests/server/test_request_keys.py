@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,10 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.chat_request import ChatRequest
+from dycoke_cli.server.prepare import _cautions
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.request_keys import (
-    ALL,
-    ALL_OF_RESPONSES,
-    BODY,
-    RESPONSES,
-    RESPONSES_STREAM,
-)
+from dycoke_cli.server.request_keys import ALL, BODY, RESPONSES
+from tests.server.responses.test_responses import read as read_responses
 from tests.server.test_chat_request import URL, about, read
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
@@ -59,17 +56,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"n": 2}, "n"), ({"n": True}, "n"), ({"stop": [".", 3]}, "stop[1]"),
     ({"logprobs": 2}, "logprobs"), ({"top_logprobs": 5}, "top_logprobs"),
     ({"tools": [{"type": "web_search"}]}, "tools[0].type"), ({"tools": "f"}, "tools"),
-    ({"tools": [{"type": "function", "function": TOOL}]}, "tools[0].function.type"),
+    ({"tools": [{"type": "function", "function": TOOL}]}, "tools[0].function.name"),
     ({"tool_choice": "required"}, "tool_choice"), ({"functions": [{}]}, "functions"),
-    ({"response_format": {"type": "json_object", "x": 1}}, "response_format.x"),
     ({"response_format": {"type": "grammar"}}, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-    ({"modalities": ["text", "audio"]}, "modalities"), ({"audio": {"voice": "x"}}, "audio"),
+    ({"modalities": ["text", "audio"]}, "modalities"),
     ({"reasoning_effort": "low"}, "reasoning_effort"), ({"think": True}, "think"),
     ({"presence_penalty": 0.5}, "presence_penalty"), ({"logit_bias": {"5": 1}}, "logit_bias"),
-    ({"prediction": {"type": "content"}}, "prediction"),
     ({"max_tokens": 1, "max_completion_tokens": 3}, "max_tokens"),
-    ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
     # vLLM
     ({"best_of": 2}, "best_of"),
     ({"ignore_eos": True}, "ignore_eos"), ({"min_tokens": 50}, "min_tokens"),
@@ -84,41 +78,41 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"chat_template": "{{ x }}"}, "chat_template"), ({"echo": True}, "echo"),
     ({"add_generation_prompt": False}, "add_generation_prompt"),
     ({"continue_final_message": True}, "continue_final_message"),
-    ({"prompt_logprobs": 1}, "prompt_logprobs"), ({"cache_salt": "x"}, "cache_salt"),
-    ({"vllm_xargs": {"a": 1}}, "vllm_xargs"), ({"priority": 1}, "priority"),
-    ({"stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
     ({"mm_processor_kwargs": {"num_frames": 4}, "media_io_kwargs": {"video": {"num_frames": 5}}},
      "media_io_kwargs.video.num_frames"),
     ({"mm_processor_kwargs": {"use_audio_in_video": "no"}},
      "mm_processor_kwargs.use_audio_in_video"),
+    ({"media_io_kwargs": {"image": {"as_frames": 1}}}, "media_io_kwargs.image.as_frames"),
+    ({**EVS, "mm_processor_kwargs": {"dycoke": "evs"}}, "mm_processor_kwargs.dycoke"),
+    # llama.cpp, DashScope, Ollama
+    ({"grammar": "root ::= x"}, "grammar"), ({"json_schema": {}}, "json_schema"),
+    ({"enable_thinking": True}, "enable_thinking"), ({"n_predict": 9}, "n_predict"),
+    ({"format": "json"}, "format"), ({"options": {"temperature": 1}}, "options"),
+]  # fmt: skip
+
+IGNORED: list[tuple[dict[str, Any], str]] = [
+    ({"max_token": 5}, "max_token"), ({"Temperature": 1}, "Temperature"),
+    ({"prediction": {"type": "content"}}, "prediction"), ({"priority": 1}, "priority"),
+    ({"dycoke": {"metod": "evs"}}, "dycoke.metod"), ({"text": {"format": 3}}, "text"),
+    ({"response_format": {"type": "text", "x": 1}}, "response_format.x"),
+    ({"stream_options": {"include_obfuscation": False}}, "stream_options.include_obfuscation"),
     ({"mm_processor_kwargs": {"max_pixels": 9}}, "mm_processor_kwargs.max_pixels"),
-    ({"mm_processor_kwargs": {"do_sample_frames": True}}, "mm_processor_kwargs.do_sample_frames"),
+    ({"media_io_kwargs": {"frames": 4}}, "media_io_kwargs.frames"),
     ({"media_io_kwargs": {"video": {"max_frames": 4}}}, "media_io_kwargs.video.max_frames"),
     ({"media_io_kwargs": {"image": {"mode": "L"}}}, "media_io_kwargs.image.mode"),
-    ({"media_io_kwargs": {"image": {"as_frames": 1}}}, "media_io_kwargs.image.as_frames"),
-    ({"media_io_kwargs": {"frames": 4}}, "media_io_kwargs.frames"),
-    # llama.cpp, DashScope, a slip of the pen
-    ({"grammar": "root ::= x"}, "grammar"), ({"json_schema": {}}, "json_schema"),
-    ({"enable_thinking": True}, "enable_thinking"), ({"max_token": 5}, "max_token"),
-    ({"max_token": None}, "max_token"), ({"Temperature": 1}, "Temperature"),
-    ({"dycoke": {"metod": "evs"}}, "dycoke.metod"),
-    ({**EVS, "mm_processor_kwargs": {"dycoke": "evs"}}, "mm_processor_kwargs.dycoke"),
-    ({"x\nX-Header: y": 1}, r"x\nX-Header: y"),
+    ({"x\nX-Header: y": 1}, r"x\nX-Header: y"), ({"x" * 300: 1}, "x" * 100),
 ]  # fmt: skip
 
 TEXT = {"type": "text", "text": "What?"}
 VIDEO = {"type": "video_url", "video_url": {"url": URL}}
 MESSAGES: list[tuple[dict[str, Any], str]] = [
-    ({"role": "user", "content": [VIDEO | {"fps": 0.5}, TEXT]}, "messages[0].content[0].fps"),
-    ({"role": "user", "content": [VIDEO | {"max_pixels": 9}, TEXT]}, "content[0].max_pixels"),
-    ({"role": "user", "content": [{"type": "video_url", "video_url": {"url": URL, "fps": 1}}]},
-     "messages[0].content[0].video_url.fps"),
-    ({"role": "user", "content": [{"type": "input_video", "input_video": {"data": "AA", "x": 1}}]},
-     "messages[0].content[0].input_video.x"),
-    ({"role": "user", "content": [{"type": "input_video",
-                                   "input_video": {"data": "AA", "url": URL}}]}, "input_video"),
-    ({"role": "user", "content": [TEXT | {"video_url": URL}]}, "messages[0].content[0].video_url"),
-    ({"role": "user", "content": "What?", "tool_calls": []}, "messages[0].tool_calls"),
+    ({"role": "user", "content": [VIDEO | {"fps": 0.5}, TEXT]}, "messages[].content[].fps"),
+    ({"role": "user", "content": [VIDEO | {"video_url": {"url": URL, "fps": 1}}, TEXT]},
+     "messages[].content[].video_url.fps"),
+    ({"role": "user", "content": [{"type": "input_video", "input_video": {"data": "AA", "x": 1}},
+                                  TEXT]}, "messages[].content[].input_video.x"),
+    ({"role": "user", "content": [TEXT | {"video_url": URL}]}, "messages[].content[].video_url"),
+    ({"role": "user", "content": "What?", "tool_calls": [{"id": "1"}]}, "messages[].tool_calls"),
 ]  # fmt: skip
 
 
@@ -128,24 +122,54 @@ def test_what_changes_nothing_is_accepted() -> None:
         assert about(**keys) == about(**sampled), keys
 
 
-def test_all_else_is_refused_by_its_name() -> None:
-    cases = [([{"role": "user", "content": "What?"}], keys, name) for keys, name in REFUSED]
-    cases += [([message], {}, name) for message, name in MESSAGES]
-    for messages, keys, name in cases:
+def test_what_would_change_an_answer_is_refused_by_its_name() -> None:
+    for keys, name in REFUSED:
         with pytest.raises(Refused) as caught:
-            read(messages, **keys)
+            read([{"role": "user", "content": "What?"}], **keys)
         assert caught.value.status == 400, keys
         error = caught.value.document["error"]
         assert name in error["message"], keys
         assert str(error["param"]).endswith(name), keys
+    two = {"type": "input_video", "input_video": {"data": "AA", "url": URL}}
+    with pytest.raises(Refused, match="input_video has data and a url"):
+        read([{"role": "user", "content": [two, TEXT]}])
+
+
+def test_what_is_unknown_is_ignored_and_named() -> None:
+    for keys, name in IGNORED:
+        request = about(**keys)
+        assert request == about(), keys
+        assert request.ignored == (name,)
+    for message, name in MESSAGES:
+        assert read([message]).ignored == (name,)
+        assert read([message]).question == "What?"
+
+
+def test_both_dialects_refuse_the_same() -> None:
+    body = {"frequency_penalty": 1, "min_tokens": 5, "n": 2, "response_format": {"type": "text"}}
+    for key, value in (*body.items(), ("reasoning", {"effort": "low"}), ("background", True)):
+        with pytest.raises(Refused, match=f"^{key} isn't supported; leave it out"):
+            read_responses("What?", **{key: value})
+    request = read_responses("What?", frequency_penalty=0, logprobs=True, user="a")
+    assert request.chat.ignored == ("logprobs", "user")
+    assert request.chat == read_responses("What?").chat
+    assert RESPONSES.refused.keys() > BODY.refused.keys()
+
+
+def test_of_many_ignored_keys_a_warning_names_a_few() -> None:
+    request = about(**{f"key{number}": number for number in range(1, 1500)})
+    [warning] = _cautions(request)
+    assert warning.endswith(", key19, key20 and 1,479 more")
+    assert _cautions(replace(request, ignored=("a", "b")))[0].endswith("no effect: a, b")
 
 
 def test_no_key_of_the_openai_package_is_unread() -> None:
-    """Each is read, accepted because it changes no answer, or refused."""
+    """Each is read, refused, or ignored and named."""
     strange = {"strange": ["value"]}
     for key in CompletionCreateParamsBase.__annotations__.keys() - {"messages"}:
-        if key in BODY.unused:
+        if key not in {*BODY.read, *BODY.refused} - {"stream_options"}:
             assert about(**{key: strange}) == about()
+            assert about(**{key: strange}).ignored[0].startswith(key)
             continue
         with pytest.raises((Refused, UsageError), match=key if key != "model" else "mini alone"):
             about(**{key: strange})
@@ -217,29 +241,17 @@ def tables() -> str:
     """The tables of docs/serve.md, from the code."""
     lines = ["| object | supported keys |", "|---|---|"]
     values: dict[str, list[str]] = defaultdict(list)
-    harmless: list[str] = []
-    for keys in (*ALL, *ALL_OF_RESPONSES):
-        name = _OBJECTS.get(id(keys), keys.name)
-        if keys.read:
-            lines.append(f"| {name or 'the body'} | {_listed(keys.read)} |")
-        for key, neutral in keys.neutral.items():
+    for keys in {keys.name: keys for keys in ALL}.values():
+        lines.append(f"| {keys.name} | {_listed(keys.read)} |")
+        of = "" if keys is BODY else f"{keys.name}: "
+        for key, neutral in keys.refused.items():
+            if keys is RESPONSES and key in BODY.refused:
+                continue
             shown = " ".join(f"`{json.dumps(value)}`" for value in neutral)
-            values[shown or "`null` only"].append(_named(name, key))
-        harmless += [_named(name, key) for key in keys.unused]
-    lines += ["", "| ignored, with any value |", "|---|", f"| {_listed(harmless)} |"]
+            values[shown or "`null` only"].append(f"{of}{key}")
     lines += ["", "| only value | keys that accept only this value, or `null` |", "|---|---|"]
     lines += [f"| {value} | {_listed(keys)} |" for value, keys in sorted(values.items())]
     return "\n".join(lines)
-
-
-_OBJECTS = {
-    id(RESPONSES): "the body of /v1/responses",
-    id(RESPONSES_STREAM): "stream_options of /v1/responses",
-}
-
-
-def _named(name: str, key: str) -> str:
-    return f"{name}: {key}" if " " in name else f"{name}.{key}" if name else key
 
 
 def _listed(keys: Any) -> str:

@@ -104,13 +104,14 @@ def test_the_openai_client(server: Running) -> None:
             assert ask(spelling).usage.dycoke["method"]["name"] == "evs"
         for extra, keys, name in (
             ({"best_of": 5}, {}, "best_of"),
-            ({"mm_processor_kwargs": {"size": 1}}, {}, "mm_processor_kwargs.size"),
             ({}, {"reasoning_effort": "low"}, "reasoning_effort"),
             ({}, {"modalities": ["audio"], "stream": True}, "modalities"),
         ):
             with pytest.raises(openai.BadRequestError, match=name) as caught:
                 ask(extra, **keys)
             assert caught.value.param == name
+        [warning] = ask({"mm_processor_kwargs": {"size": 1}}).usage.dycoke["warnings"]
+        assert warning == "these keys of the request have no effect: mm_processor_kwargs.size"
 
 
 def test_a_method_that_the_model_cannot_have_is_refused_before_its_video_is_read(

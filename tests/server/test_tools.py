@@ -196,7 +196,6 @@ def test_a_message_behind_a_result_is_one_of_its_own() -> None:
     [
         ([USER], {"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ([USER], {"tools": [{"type": "function"}]}, "tools[0].function"),
-        ([USER], {"tools": [TOOL | {"x": 1}]}, "tools[0].x"),
         ([USER], {"tools": [TOOL] * 129}, "tools"),
         ([USER], {"tools": [TOOL], "guided_choice": ["a", "b"]}, "tools"),
         ([USER, RESULT], {}, None),

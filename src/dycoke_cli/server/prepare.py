@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # More than texts of any language have, about twice as many as English.
 _BYTES_PER_TOKEN = 8
+_NAMED = 20  # ignored keys in a warning
 
 
 def check_text(request: ChatRequest, context: int) -> None:
@@ -96,8 +97,12 @@ def prepare(
 
 def _cautions(request: ChatRequest) -> list[str]:
     """A warning about keys that have no effect."""
-    keys = request.ignored
-    return [f"these keys of the request have no effect: {', '.join(keys)}"] if keys else []
+    if not request.ignored:
+        return []
+    named = ", ".join(request.ignored[:_NAMED])
+    others = len(request.ignored) - _NAMED
+    more = f" and {others:,} more" if others > 0 else ""
+    return [f"these keys of the request have no effect: {named}{more}"]
 
 
 def _opened(

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import IO, Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import anyio
 from anyio import from_thread
 from anyio.to_thread import run_sync
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.stdio import stdio_server
-from mcp.shared.message import SessionMessage
-from mcp.types import CallToolResult, ContentBlock, JSONRPCError, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from dycoke_cli.errors import did_you_mean
-from dycoke_cli.server.agents.message_lines import MessageLines
 from dycoke_cli.server.agents.video_tools import (
     MOST_PICTURES,
     VideoExcerpt,
@@ -69,19 +65,8 @@ _ARGUMENTS = {
 """What the tools call flags and options that a sentence may name."""
 
 
-class _LimitedServer(MCPServer[Any]):
-    """A server that limits the messages on stdin, and replies to each that can't be read."""
-
-    async def run_stdio_async(self) -> None:
-        """Answer until stdin ends."""
-
-        def reply(error: JSONRPCError) -> None:
-            from_thread.run(replies.send, SessionMessage(error))
-
-        lines = MessageLines(sys.stdin.buffer, reply)
-        async with stdio_server(anyio.wrap_file(cast("IO[str]", lines))) as (messages, replies):
-            server = self._lowlevel_server
-            await server.run(messages, replies, server.create_initialization_options())
+class _Server(MCPServer[Any]):
+    """A server that explains wrong arguments in one sentence."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
         """Call a tool; arguments that are wrong, or that it doesn't have, are told by sentences."""
@@ -99,7 +84,7 @@ class _LimitedServer(MCPServer[Any]):
 
 def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
     """The server, whose `run` answers on stdin and stdout."""
-    server = _LimitedServer(
+    server = _Server(
         "dycoke",
         version=__version__,
         instructions=f"Answers questions about the videos below {folders}. ask_video and when cost "
