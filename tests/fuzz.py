@@ -1,7 +1,6 @@
 """The fuzzer: broken input of every kind, each of which must end in an answer or in one sentence.
 
-Run as `python -m tests.fuzz --write`. It goes on where it was stopped, and tries again what was
-tried of other code; what was found lies in runs/fuzz/found, and a case of it is seen by
+Run as `python -m tests.fuzz`. What was found lies in runs/fuzz, and a case of it is seen by
 `python -m tests.fuzz --subject NAME --case NUMBER`.
 """
 
@@ -11,66 +10,51 @@ import argparse
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.kept_tables import keep
-from benchmarks.page import ROOT, where
-from dycoke_cli.version import running_commit
-from tests.fuzzing.record import Block, Record, page
 from tests.fuzzing.subject import Subject
 from tests.fuzzing.subjects import SUBJECTS
 from tests.fuzzing.trying import outcomes
 
-PLACE = ROOT / "runs" / "fuzz"
-BLOCK = 250
-"""Cases between two lines of the record."""
+PLACE = Path(__file__).parents[1] / "runs" / "fuzz"
 
 
-def fuzz(subject: Subject, record: Record, place: Path, cases: int) -> list[Block]:
-    """Try the cases of a subject that its code hasn't been tried with."""
+def fuzz(subject: Subject, place: Path, cases: int) -> Counter[str]:
+    """Try the first cases of a subject, and keep those that are findings; how many ended how."""
     for module in subject.modules:
         import_module(module)
-    left = record.left(subject, cases, BLOCK)
-    seeds = subject.seeds() if left else ()
-    tried = []
-    for numbers in left:
-        ended = list(outcomes(subject, numbers, seeds))
-        block = Block.of(subject, running_commit() or "unknown", ended)
-        for case, kind, detail in block.findings:
+    seeds, ends = subject.seeds(), Counter[str]()
+    for one in outcomes(subject, range(cases), seeds):
+        ends["findings" if one.is_finding else one.kind] += 1
+        if one.is_finding:
             place.mkdir(parents=True, exist_ok=True)
-            (place / f"{subject.name}-{case}").write_bytes(subject.case(case, seeds))
-            print(f"{subject.name}, case {case}: {kind}: {detail[:200]!r}", flush=True)
-        record.add(block)
-        tried.append(block)
-    return tried
+            (place / f"{subject.name}-{one.case}").write_bytes(subject.case(one.case, seeds))
+            print(f"{subject.name}, case {one.case}: {one.kind}: {one.detail[:200]!r}", flush=True)
+    return ends
 
 
 def main() -> None:
-    """Try all that is left, and write the page."""
+    """Try all kinds of input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subject", action="append", help="these alone (a part of their names)")
     parser.add_argument("--share", type=float, default=1.0, help="of the cases that are due")
     parser.add_argument("--case", type=int, help="one alone, in this process")
-    parser.add_argument("--place", type=Path, default=PLACE, help="of the record and the findings")
-    parser.add_argument("--write", action="store_true", help="into docs/data/tables")
+    parser.add_argument("--place", type=Path, default=PLACE, help="of the findings")
     given = parser.parse_args()
     os.nice(15)
     chosen = [s for s in SUBJECTS if not given.subject or any(n in s.name for n in given.subject)]
     if given.case is not None:
         show(chosen, given.case)
         return
-    record = Record(given.place / "record.jsonl")
     found = 0
     for subject in chosen:
-        blocks = fuzz(subject, record, given.place / "found", round(subject.cases * given.share))
-        number = sum(block.end - block.begin for block in blocks)
-        seconds = sum(block.seconds for block in blocks)
-        print(f"{subject.group}, {subject.name}: {number} cases in {seconds:.0f} s", flush=True)
-        found += sum(len(block.findings) for block in record.of(subject))
-    if given.write:
-        keep(page(record, SUBJECTS, where()), "fuzz")
+        ends = fuzz(subject, given.place, max(1, round(subject.cases * given.share)))
+        told = ", ".join(f"{count:,} {end}" for end, count in sorted(ends.items()))
+        print(f"{subject.group}, {subject.name}: {told}", flush=True)
+        found += ends["findings"]
     if found:
         sys.exit(f"{found} cases ended in neither an answer nor one sentence")
 

@@ -1,13 +1,13 @@
-"""A small fuzz, `python -m tests.fuzz --write` is the large one; and that it sees what is wrong."""
+"""A small fuzz, `python -m tests.fuzz` is the large one; and that it sees what is wrong."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -15,23 +15,26 @@ from random import Random
 import pytest
 
 from dycoke_cli.errors import VideoError
+from tests.fuzz import fuzz
 from tests.fuzzing import mutators, trying
-from tests.fuzzing.record import Block, Record, page
 from tests.fuzzing.subject import Subject
-from tests.fuzzing.trying import Outcome, outcomes
+from tests.fuzzing.subjects import SUBJECTS
+from tests.fuzzing.trying import outcomes
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
 def test_the_first_cases_of_each_kind_end_well(tmp_path: Path) -> None:
-    """And the second time there is nothing left to try."""
     command = [sys.executable, "-m", "tests.fuzz", "--share", "0.008", "--place", str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
-    record = Record(tmp_path / "record.jsonl")
-    assert sum(block.end for block in record.blocks) > 400
-    assert all(block.answered for block in record.blocks), "not even the seeds are answered"
+    lines = run.stdout.splitlines()
+    assert len(lines) == len(SUBJECTS)
+    assert sum(int(count) for count in re.findall(r"(\d+) (?:answer|refused)", run.stdout)) > 400
+    assert all(re.search(r"[1-9]\d* answer", line) for line in lines), (
+        "not even the seeds are answered"
+    )
 
 
 def attempt(content: bytes, folder: Path) -> object:
@@ -61,7 +64,7 @@ def attempt(content: bytes, folder: Path) -> object:
 
 WORDS = ("answer", "refuse", "trip", "die", "answer", "talk", "compute", "wait", "take", "leave")
 SUBJECT = Subject(
-    "words", "tests", 10, ("errors.py",), (), lambda: [w.encode() for w in WORDS],
+    "words", "tests", 10, (), lambda: [w.encode() for w in WORDS],
     mutators.text_of, attempt,
 )  # fmt: skip
 
@@ -106,33 +109,9 @@ def test_empty_content_can_be_broken_too() -> None:
         mutators.text_of(Random(number), b"", [b""])
 
 
-def block(begin: int, end: int, *, code: str, findings: list[tuple[int, str, str]]) -> Block:
-    return Block("words", begin, end, code, "abc", end - begin, 0, 6.0, 1.0, 2.0, findings)
-
-
-def test_a_record_resumes_and_knows_its_code(tmp_path: Path) -> None:
-    path = tmp_path / "runs" / "record.jsonl"
-    found = [(4, "exception", "KeyError: '17'"), (9, "exception", "KeyError: '3'")]
-    Record(path).add(block(0, 10, code="other", findings=found))
-    Record(path).add(block(10, 20, code=SUBJECT.code, findings=[]))
-    record = Record(path)
-    assert record.left(SUBJECT, 25, 10) == [range(0, 10), range(20, 25)]
-    assert "not tried again" in page(record, [SUBJECT], "Here.")
-    record.add(block(0, 10, code=SUBJECT.code, findings=found[:1]))
-    lines = page(record, [SUBJECT], "Here.").splitlines()
-    assert lines[0].startswith("**20 cases**: 20 were answered, 0 ended in a one-line error")
-    assert "| tests | words | 20 | 20 | 0 | 1 | 1.0 | 2 |" in lines
-    assert lines[-1] == "| words | exception | `KeyError: 'N'` | 2 | **open** |"
-    record.add(block(0, 10, code=SUBJECT.code, findings=[]))
-    assert "| 2 | fixed |" in page(Record(path), [SUBJECT], "Here.")
-    assert record.left(SUBJECT, 20, 10) == []
-
-
-def test_a_block_counts_how_cases_ended() -> None:
-    kinds = ("answer", "refused", "answer", "crash")
-    tried = [Outcome(n, kind, "x", n / 10, n) for n, kind in enumerate(kinds, 7)]
-    made = Block.of(SUBJECT, "abc", tried)
-    assert (made.begin, made.end, made.answered, made.refused) == (7, 11, 2, 1)
-    assert (made.worst_s, made.worst_mib) == (1.0, 10)
-    assert made.findings == [(10, "crash", "x")]
-    assert Counter(kinds)["crash"] == len(made.findings)
+@pytest.mark.slow
+def test_what_is_found_is_kept_and_counted(tmp_path: Path) -> None:
+    ends = fuzz(SUBJECT, tmp_path / "found", 4)
+    assert ends == {"answer": 1, "refused": 1, "findings": 2}
+    kept = {file.name: file.read_bytes() for file in (tmp_path / "found").iterdir()}
+    assert kept == {"words-2": b"trip", "words-3": b"die"}

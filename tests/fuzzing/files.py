@@ -138,29 +138,22 @@ JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
     "verdicts of a judge": (open_verdicts, add_verdict, "verdicts.jsonl"),
 }  # fmt: skip
 
-_CACHE = ("engine/visual_cache.py", "storage/cache_folder.py")
-_RUNS = (
-    "runs/journal.py",
-    "runs/results.py",
-    "evaluation/answers.py",
-    "evaluation/scoring/verdicts.py",
-)
 
 SUBJECTS = [
-    Subject("encoded videos", "caches", 2000, _CACHE, (), _encoded, bytes_of, _take_encoded),
+    Subject("encoded videos", "caches", 2000, (), _encoded, bytes_of, _take_encoded),
     Subject(
-        "times of kernels", "caches", 1000, ("kernels/processor.py",), (), _times, json_of,
+        "times of kernels", "caches", 1000, (), _times, json_of,
         _take_times,
     ),
     *(
         Subject(
-            name, "journals", 1750, _RUNS, (), partial(_journal, opened, add), json_lines_of,
+            name, "journals", 1750, (), partial(_journal, opened, add), json_lines_of,
             partial(_resume, opened, add, file),
         )
         for name, (opened, add, file) in JOURNALS.items()
     ),
     Subject(
-        "record of eval", "journals", 1250, ("evaluation/run_record.py",), (), _record,
+        "record of eval", "journals", 1250, (), _record,
         json_lines_of, _take_record,
     ),
 ]  # fmt: skip

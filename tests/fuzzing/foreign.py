@@ -258,16 +258,15 @@ def _layout(content: bytes, _: Path) -> object:
     return found
 
 
-_ISOLATED = ("video/decoded_clip.py", "processes/isolated.py", "answer")
-_SUBJECTS: tuple[tuple[str, str, tuple[str, ...], Callable[..., Any], Any, Any], ...] = (
-    ("of a client of serve", "requests", ("server",), _requests, json_of, _parse_request),
-    ("of a server", "replies", ("runs/remote", "answer"), _replies, json_of, _ask_server),
-    ("of a decoder", "replies", _ISOLATED, _messages, json_lines_of, _decode),
-    ("stored method", "caches", ("compression", "param.py"), _methods, json_of, _restore),
-    ("layout of a model", "caches", ("models/discovery",), _layouts, json_of, _layout),
+_SUBJECTS: tuple[tuple[str, str, Callable[..., Any], Any, Any], ...] = (
+    ("of a client of serve", "requests", _requests, json_of, _parse_request),
+    ("of a server", "replies", _replies, json_of, _ask_server),
+    ("of a decoder", "replies", _messages, json_lines_of, _decode),
+    ("stored method", "caches", _methods, json_of, _restore),
+    ("layout of a model", "caches", _layouts, json_of, _layout),
 )
 
 SUBJECTS = [
-    Subject(name, group, 1500, parts, (), seeds, mutate, partial(attempt))
-    for name, group, parts, seeds, mutate, attempt in _SUBJECTS
+    Subject(name, group, 1500, (), seeds, mutate, partial(attempt))
+    for name, group, seeds, mutate, attempt in _SUBJECTS
 ]

@@ -84,12 +84,11 @@ def _ask(name: str, content: bytes, folder: Path) -> object:
     return session.ask("What happens?", Uncompressed(), max_new_tokens=2).answer
 
 
-_PARTS = ("models", "engine/faults.py")
 _MODULES = ("dycoke_cli.models.load", "dycoke_cli.engine.session", "tests.families.tiny")
 
 SUBJECTS = [
     Subject(
-        title, "models", cases, _PARTS, _MODULES, partial(_stored, name), mutate,
+        title, "models", cases, _MODULES, partial(_stored, name), mutate,
         partial(_ask, name),
     )
     for title, name, cases, mutate in (

@@ -193,19 +193,15 @@ def _open(content: bytes, _: Path) -> object:
     return file.digest
 
 
-_FORMS = ("engine/structured_output.py", "engine/form_grammar.py")
-_AGENTS = ("server/agents", "server/chat_request.py", "runs/when.py", "engine/structured_output.py")
-_MEDIA = ("server/incoming.py", "server/media.py", "video")
-
 SUBJECTS = [
     Subject(
-        "schema of an answer", "requests", 800, _FORMS, (), lambda: _json(*_SCHEMAS), json_of,
+        "schema of an answer", "requests", 800, (), lambda: _json(*_SCHEMAS), json_of,
         _follow_schema,
     ),
     Subject(
-        "grammar of an answer", "requests", 800, _FORMS, (),
+        "grammar of an answer", "requests", 800, (),
         lambda: [text.encode() for text in _GRAMMARS], text_of, _follow_grammar,
     ),
-    Subject("call of an agent", "requests", 1500, _AGENTS, (), _calls, json_of, _call),
-    Subject("data URL", "requests", 1500, _MEDIA, (), _data_urls, text_of, _open),
+    Subject("call of an agent", "requests", 1500, (), _calls, json_of, _call),
+    Subject("data URL", "requests", 1500, (), _data_urls, text_of, _open),
 ]  # fmt: skip

@@ -238,7 +238,6 @@ def _judged(content: bytes, _: Path) -> object:
     return None
 
 
-_EVALUATION, _QUESTIONS = ("evaluation",), ("runs/question_files.py", "runs/discovery.py")
 _MODULES = (
     "dycoke_cli.evaluation.scoring.judge",
     "dycoke_cli.video.subtitles",
@@ -249,7 +248,7 @@ _MODULES = (
 SUBJECTS = [
     *(
         Subject(
-            name, "subtitles", 2000, ("video/subtitles.py",), _MODULES, partial(_texts, *texts),
+            name, "subtitles", 2000, _MODULES, partial(_texts, *texts),
             text_of, partial(_subtitles, suffix),
         )
         for name, suffix, texts in (
@@ -259,42 +258,42 @@ SUBJECTS = [
         )
     ),
     Subject(
-        "marks in a text", "subtitles", 2000, ("video/subtitles.py", "unicode.py"), _MODULES,
+        "marks in a text", "subtitles", 2000, _MODULES,
         partial(_texts, *MARKED), text_of, _plain,
     ),
     Subject(
-        "beginning of a file", "video", 1500, ("video", "storage/lfs_pointer.py"), _MODULES,
+        "beginning of a file", "video", 1500, _MODULES,
         partial(list, BEGINNINGS), bytes_of, _begun,
     ),
     Subject(
-        "JSON Lines", "questions", 2000, _QUESTIONS, _MODULES, partial(_texts, QUESTIONS_JSONL),
+        "JSON Lines", "questions", 2000, _MODULES, partial(_texts, QUESTIONS_JSONL),
         json_lines_of, _questions,
     ),
     Subject(
-        "CSV", "questions", 2000, _QUESTIONS, _MODULES, partial(_texts, QUESTIONS_CSV), text_of,
+        "CSV", "questions", 2000, _MODULES, partial(_texts, QUESTIONS_CSV), text_of,
         _questions,
     ),
     *(
         Subject(
-            title, "annotations", 1250, _EVALUATION, _MODULES, partial(list, [content]), mutate,
+            title, "annotations", 1250, _MODULES, partial(list, [content]), mutate,
             partial(_items, name, file),
         )
         for title, (name, file, content, mutate) in BENCHMARKS.items()
     ),
     Subject(
-        "Parquet", "annotations", 1000, _EVALUATION, _MODULES, _parquet, bytes_of,
+        "Parquet", "annotations", 1000, _MODULES, _parquet, bytes_of,
         partial(_items, "videomme", "test.parquet"),
     ),
     Subject(
-        "of a model, scored", "answers", 2000, _EVALUATION, _MODULES, partial(_texts, *SAID),
+        "of a model, scored", "answers", 2000, _MODULES, partial(_texts, *SAID),
         text_of, _said,
     ),
     Subject(
-        "of a model, in many languages", "answers", 2000, _EVALUATION, _MODULES,
+        "of a model, in many languages", "answers", 2000, _MODULES,
         partial(_texts, *ABROAD), text_of, _said,
     ),
     Subject(
-        "of a judge", "answers", 1500, _EVALUATION, _MODULES, partial(_texts, *JUDGED),
+        "of a judge", "answers", 1500, _MODULES, partial(_texts, *JUDGED),
         text_of, _judged,
     ),
 ]  # fmt: skip

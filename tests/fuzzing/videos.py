@@ -107,7 +107,6 @@ SUBJECTS = [
         name=name,
         group="video",
         cases=2500,
-        parts=("video",),
         modules=("dycoke_cli.video.decode", "dycoke_cli.video.planning"),
         seeds=partial(_seeds, name),
         mutate=bytes_of,
