@@ -124,7 +124,7 @@ def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool
     note.remove()
     assert streamer.first_token is not None
     last, written = watch.read(), output.sequences.shape[1] - inputs["input_ids"].shape[1]
-    read = kv_bytes(cache_of(output))[2]
+    read = kv_bytes(cache_of(output))[1]
     return _Moments(
         ready, reached[0], streamer.first_token, last, written, session.video.visual, read
     )
@@ -141,7 +141,7 @@ def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: 
     assert streamer.first_token is not None
     visual = published.METHOD.kept_tokens(session.video.frames, session.video.tokens_per_frame)
     first = streamer.first_token
-    return _Moments(ready, reached, first, watch.read(), len(tokens), visual, kv_bytes(cache)[2])
+    return _Moments(ready, reached, first, watch.read(), len(tokens), visual, kv_bytes(cache)[1])
 
 
 @contextmanager

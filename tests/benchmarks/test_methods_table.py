@@ -62,7 +62,6 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     names[names.index("methods-int8") : names.index("methods-int8")] = ["methods-mini"]
     names += ["methods-frames", "methods-plus-frames"]
     assert [*pages] == names
-    assert "| `kv-own:prune_ratio=0.95` | 100 % | 100 % | " in pages["methods-plus"]
     document = models["shipped"]["budgets"]
     rows = rows_of(document)
     headings, short = table_of(pages["methods"])
