@@ -41,7 +41,7 @@ def answered() -> Answer:
     ("flags", "typed"),
     [
         (["--choices", "left, right"], TypedOptions(("left", "right"))),
-        (["--yes-no", "--calibrate"], TypedOptions(("yes", "no"), calibrate=True)),
+        (["--yes-no"], TypedOptions(("yes", "no"))),
         (["--score", "1-3"], TypedOptions(("1", "2", "3"), is_score=True)),
         (["--number"], OpenNumber()),
     ],
@@ -61,14 +61,11 @@ WRONG = [
     (["--yes-no", "--score", "1-5"], "--yes-no and --score exclude each other"),
     (["--number", "--score", "1-5"], "--score and --number exclude each other; use one of them"),
     (["--number", "--fields", "a:str"], "--number and --fields exclude each other; use one"),
-    (["--number", "--calibrate"], "--calibrate is for options: add --choices, --yes-no or --score"),
     (["--number", "--temperature", "1"], "--number scores answers and samples nothing; leave"),
-    (["--calibrate"], "--calibrate is for options: add --choices, --yes-no or --score"),
     (["--yes-no", "--temperature", "1"], "leave --temperature out"),
     # Of forms, all before the library of them is needed.
     (["--schema", "none.json"], "--schema none.json can't be read: No such file or directory"),
     (["--fields", "a:str", "--yes-no"], "--yes-no and --fields exclude each other; use one"),
-    (["--fields", "a:str", "--calibrate"], "--calibrate is for options: add --choices"),
     (["--fields", "colour:text"], "--fields needs a type (str, int, float, bool, "),
 ]
 
@@ -129,7 +126,7 @@ def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.M
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
     assert run_here(*first, "--yes-no").err.startswith("1 clip answered")
     assert run_here(*first, "--yes-no").err.startswith("1 clip done already")
-    for other in (["--choices", "no,yes"], ["--yes-no", "--calibrate"], ["--number"], []):
+    for other in (["--choices", "no,yes"], ["--score", "1-2"], ["--number"], []):
         assert run_here(*first, *other).err.startswith("1 clip answered")
 
 

@@ -84,7 +84,7 @@ def test_the_key_of_an_answer_has_the_options_where_there_are_any() -> None:
         key_part(GenerationOptions(typed=typed))
         for typed in (
             TypedOptions.yes_no(),
-            TypedOptions.yes_no().calibrated(),
+            TypedOptions.parse_score("1-2"),
             TypedOptions(("no", "yes")),
         )
     ]

@@ -28,7 +28,6 @@ from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.chat_text import text_ids
 from dycoke_cli.models.prompts.option_tokens import option_tokens
 from tests.covering import EXTENDED, covered
 from tests.families import test_unlisted
@@ -324,28 +323,6 @@ def test_a_prompt_in_chunks_and_a_second_question_are_as_one_in_one_pass(monkeyp
     for question, expected in zip(QUESTIONS, whole, strict=True):
         for one in (session, reused):
             assert_scores(one.ask(question, method, typed=TYPED), expected)
-
-
-@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_5"])
-def test_the_prior_is_a_forward_without_the_video(family: str) -> None:
-    _, processor = make(family)
-    session = VideoSession(loaded_of(family), clip(4))
-    history = (("Who is it?", "a dog"),)
-    typed = TYPED.calibrated()
-    plain, answer = (
-        session.ask(QUESTION, DyCoke(kv_prune=False), typed=one, history=history)
-        for one in (TYPED, typed)
-    )
-    prior = torch.tensor(answer.scoring.prior, dtype=torch.float64)
-    ids = ids_of(processor, answer)
-    blind = {"input_ids": text_ids(processor, QUESTION, history)}
-    expected = torch.tensor(by_stock(family, blind, ids), dtype=torch.float64)
-    torch.testing.assert_close(prior, expected, atol=1e-5, rtol=0)
-    tokens = torch.tensor(answer.scoring.tokens)
-    own = torch.tensor(plain.scoring.log_probabilities, dtype=torch.float64)
-    shares = ((own - expected) / tokens).softmax(0).tolist()
-    assert list(answer.probabilities.values()) == pytest.approx(shares, abs=1e-5)
-    assert plain.scoring.prior is None
 
 
 def test_the_mass_is_that_of_the_first_tokens_in_the_likelier_spelling() -> None:

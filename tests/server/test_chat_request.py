@@ -152,8 +152,6 @@ def test_compression_and_generation_of_one_request() -> None:
 )
 def test_options_as_vllm_takes_them(keys: dict[str, Any]) -> None:
     assert about(**keys).generation.typed == TypedOptions(("left", "right"))
-    calibrated = about(**keys, dycoke={"calibrate": True}).generation.typed
-    assert calibrated == TypedOptions(("left", "right"), calibrate=True)
     assert about().generation.typed is None
 
 
@@ -418,7 +416,6 @@ def test_a_number_is_asked_for_by_a_key_of_ours() -> None:
     for wrong, other in (
         ({"number": 3}, {}),
         ({"number": True}, {"guided_choice": ["a", "b"]}),
-        ({"number": True, "calibrate": True}, {}),
     ):
         with pytest.raises(Refused) as caught:
             read(question, dycoke=wrong, **other)

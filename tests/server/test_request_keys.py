@@ -73,7 +73,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"structured_outputs": {"regex": 7}}, "structured_outputs.regex"),
     ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
     ({"structured_outputs": {"choice": ["a", "b"]}, "guided_choice": ["b", "a"]}, "guided_choice"),
-    ({"dycoke": {"calibrate": True}}, "dycoke.calibrate"),
     ({"chat_template_kwargs": "no"}, "chat_template_kwargs"),
     ({"chat_template": "{{ x }}"}, "chat_template"), ({"echo": True}, "echo"),
     ({"add_generation_prompt": False}, "add_generation_prompt"),

@@ -215,14 +215,13 @@ def test_a_batch_whose_server_is_killed_resumes_with_nothing_lost_and_nothing_tw
 @pytest.mark.slow
 def test_options_have_the_probabilities_of_a_model_here(address: str) -> None:
     """With the video in the request; a question without one gets a choice as well."""
-    flags = ("--choices", "yes,no", "--calibrate", "--json", "--quiet", "--no-server")
+    flags = ("--choices", "yes,no", "--json", "--quiet", "--no-server")
     own = json.loads(dycoke("ask", MOVE, "Is there a blue star?", *flags))
     data = b64encode(MOVE.read_bytes()).decode()
     video = {"type": "input_video", "input_video": {"data": data}}
     body = {
         "messages": [{"role": "user", "content": [video, text("Is there a blue star?")]}],
         "structured_outputs": {"choice": ["yes", "no"]},
-        "dycoke": {"calibrate": True},
     }
     reply = post(address, body)
     assert reply["choices"][0]["message"]["content"] == own["choice"] == "yes"
@@ -232,12 +231,10 @@ def test_options_have_the_probabilities_of_a_model_here(address: str) -> None:
     assert (found["choice"], found["margin"]) == ("yes", pytest.approx(own["margin"], abs=1e-3))
     for key in ("texts", "tokens", "likeliest"):
         assert found["scoring"][key] == own["scoring"][key]
-    assert found["scoring"]["prior"] is not None
     assert reply["usage"]["completion_tokens"] == 0
     blind = {"messages": [{"role": "user", "content": "Is there a blue star?"}]}
     reply = post(address, blind | {"guided_choice": ["yes", "no"]})
     assert reply["choices"][0]["message"]["content"] in ("yes", "no")
-    assert reply["usage"]["dycoke"]["scoring"]["prior"] is None
     with pytest.raises(urllib.error.HTTPError) as refused:
         post(address, blind | {"guided_choice": ["yes", "yes"]})
     assert refused.value.code == 400

@@ -67,13 +67,6 @@ class Scoring:
             "with another one."
         ),
     ]
-    prior: Annotated[
-        tuple[float, ...] | None,
-        Doc(
-            "With --calibrate: the log-probabilities behind the prompt without the video, which "
-            "were subtracted; else null."
-        ),
-    ]
     mass: Annotated[
         Amount,
         Doc(

@@ -31,7 +31,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
-from dycoke_cli.engine.option_scoring import OptionScores
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.token_options import end_tokens
 from dycoke_cli.engine.trace import text_pieces
@@ -40,7 +39,6 @@ from dycoke_cli.engine.typed_answer import (
     asked_alone,
     generate_typed,
     longest,
-    prior_of,
     scorable,
     with_choice,
 )
@@ -128,7 +126,7 @@ def ask_together(
         whole = None if batch.preselection is None else batch.preselection.length
         windows = questions[0].session.windows_of(batch)
         answers: dict[int, Answer] = {}
-        scored: dict[int, tuple[Scores, OptionScores | None]] = {}
+        scored: dict[int, Scores] = {}
 
         def finish(number: int, generated: Generated) -> None:
             item = questions[number]
@@ -153,7 +151,7 @@ def ask_together(
             )
             if typed is not None:
                 on_text = item.receiver.on_text
-                answer = with_choice(answer, typed, *scored[number], tokenizer, on_text)
+                answer = with_choice(answer, typed, scored[number], tokenizer, on_text)
             answers[number] = answer = _parsed(answer, options)
             item.receiver.on_answer(answer)
 
@@ -178,10 +176,9 @@ def ask_together(
             else:
                 outputs, scores = generate_typed(loaded, batch, what, watch, applied)
         if typed is not None:
-            for number, (item, own) in enumerate(zip(questions, scores, strict=True)):
-                prior = prior_of(loaded, typed, item.question, item.history, own, watch)
-                scored[number] = own, prior
-                finish(number, outputs[number])
+            scored.update(enumerate(scores))
+            for number, output in enumerate(outputs):
+                finish(number, output)
     return [answers[number] for number in range(len(questions))]
 
 
@@ -266,7 +263,7 @@ def ask_without_video(
     if typed is None:
         return _parsed(answer, options)
     # The prompt is the blind one already, by which nothing can be divided.
-    return with_choice(answer, typed, scores, None, tokenizer, on_text)
+    return with_choice(answer, typed, scores, tokenizer, on_text)
 
 
 def _formed(

@@ -16,12 +16,11 @@ from dycoke_cli.engine.generation import Generated, Stopwatch
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.number_search import NumberScores, ScoredNumbers, score_numbers
 from dycoke_cli.engine.option_scoring import OptionScores, Scored, score_options
-from dycoke_cli.engine.prompt_batch import Batch, without_video
+from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.chat_text import Turns, text_ids
 from dycoke_cli.models.prompts.option_tokens import OptionTokens, option_tokens
 from dycoke_cli.models.prompts.vocabulary import LONGEST, NumberTokens, number_tokens
 
@@ -102,45 +101,18 @@ def generate_typed(
     return outputs, scores
 
 
-def prior_of(
-    loaded: LoadedModel,
-    typed: TypedOptions | OpenNumber,
-    question: str,
-    history: Turns,
-    scores: Scores,
-    watch: Stopwatch,
-) -> OptionScores | None:
-    """Score options behind the prompt without the video, in the same spelling.
-
-    Args:
-        question: plain text.
-
-    Returns:
-        None where that doesn't count.
-    """
-    if isinstance(scores, NumberScores) or isinstance(typed, OpenNumber) or not typed.calibrate:
-        return None
-    blind = without_video(text_ids(loaded.processor, question, history))
-    return score_options(loaded.model, blind, [scores.spelling], watch, None).options[0]
-
-
 def with_choice(
     answer: Answer,
     typed: TypedOptions | OpenNumber,
     scores: Scores,
-    prior: OptionScores | None,
     tokenizer: Any,
     on_text: Callable[[str], None] | None = None,
 ) -> Answer:
-    """Add the choice to an answer, and a warning where no option, or no number, is likely.
-
-    Args:
-        prior: of the prompt without the video; None if it doesn't count.
-    """
+    """Add the choice to an answer, and a warning where no option, or no number, is likely."""
     if isinstance(scores, NumberScores) or isinstance(typed, OpenNumber):
         assert isinstance(scores, NumberScores)
         return _with_number(answer, scores, tokenizer, on_text)
-    shares = probabilities(scores, prior)
+    shares = probabilities(scores)
     first, second = sorted(shares, reverse=True)[:2]
     choice = typed.texts[shares.index(first)]
     likeliest = tokenizer.decode([scores.likeliest]).strip()
@@ -160,7 +132,6 @@ def with_choice(
             tokens=scores.scored,
             per_token=scores.per_token,
             ended=scores.ended,
-            prior=None if prior is None else prior.log_probabilities,
             mass=scores.mass,
             likeliest=likeliest,
         ),
@@ -198,7 +169,6 @@ def _with_number(
             tokens=scores.scored,
             per_token=False,
             ended=True,
-            prior=None,
             mass=scores.mass,
             likeliest=likeliest,
         ),
@@ -206,16 +176,9 @@ def _with_number(
     )
 
 
-def probabilities(scores: OptionScores, prior: OptionScores | None) -> list[float]:
-    """Probability of each option, given that the answer is one of them.
-
-    Args:
-        prior: behind the prompt without the video, which is subtracted; or None.
-    """
-    logits = torch.tensor(scores.scores, dtype=torch.float64)
-    if prior is not None:
-        logits = logits - torch.tensor(prior.scores, dtype=torch.float64)
-    return logits.softmax(0).tolist()
+def probabilities(scores: OptionScores) -> list[float]:
+    """Probability of each option, given that the answer is one of them."""
+    return torch.tensor(scores.scores, dtype=torch.float64).softmax(0).tolist()
 
 
 _OPTIONS = (

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from dycoke_cli.errors import UsageError
@@ -24,8 +24,6 @@ class TypedOptions:
 
     Args:
         texts: as the model would write them, in order.
-        calibrate: whether the probabilities are divided by those that a prompt without the video
-            gives.
         is_score: whether the options are numbers, which have a mean.
 
     Raises:
@@ -34,7 +32,6 @@ class TypedOptions:
     """
 
     texts: tuple[str, ...]
-    calibrate: bool = False
     is_score: bool = False
 
     def __post_init__(self) -> None:
@@ -95,10 +92,6 @@ class TypedOptions:
         if high - low >= MOST_OPTIONS:
             raise UsageError(f"--score {given} has more than the {MOST_OPTIONS} numbers allowed")
         return cls(tuple(map(str, range(low, high + 1))), is_score=True)
-
-    def calibrated(self) -> Self:
-        """The same, divided by what a prompt without the video gives."""
-        return replace(self, calibrate=True)
 
     def mean(self, probabilities: Sequence[float]) -> float | None:
         """Mean of the numbers under these probabilities; None if the options aren't numbers."""

@@ -32,7 +32,7 @@ def answer_format(
         body: of the request, with OpenAI's `response_format` (`text` in /v1/responses) and vLLM's
             older `guided_choice`.
     """
-    typed = _typed(body, structured, flag_of(own, "calibrate"))
+    typed = _typed(body, structured)
     number = flag_of(own, "number")
     forms = [
         *_response_format(body.get("response_format")),
@@ -113,19 +113,11 @@ def _schema(given: Any, path: str) -> _Form:
     return path, "json", json.dumps(given)
 
 
-def _typed(
-    body: Mapping[str, Any], structured: Mapping[str, Any], calibrate: bool
-) -> TypedOptions | None:
+def _typed(body: Mapping[str, Any], structured: Mapping[str, Any]) -> TypedOptions | None:
     """The options of the answer, in vLLM's spelling or in its older one; None for any answer."""
     newer, older = structured.get("choice"), body.get("guided_choice")
     path = "guided_choice" if newer is None else "structured_outputs.choice"
     if newer is None and older is None:
-        if calibrate:
-            raise Refused(
-                400,
-                "dycoke.calibrate is for options: send structured_outputs.choice as well",
-                parameter="dycoke.calibrate",
-            )
         return None
     if None not in (newer, older) and newer != older:
         raise Refused(
@@ -135,4 +127,4 @@ def _typed(
         )
     texts = list_of(older if newer is None else newer, path)
     options = tuple(text_of(text, f"{path}[{number}]") for number, text in enumerate(texts))
-    return TypedOptions(options, calibrate=calibrate)
+    return TypedOptions(options)

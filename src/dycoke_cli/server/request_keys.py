@@ -120,7 +120,7 @@ BODY = Keys(
 """The whole body."""
 
 STREAM_OPTIONS = Keys("stream_options", frozenset(("include_usage",)))
-DYCOKE = Keys("dycoke", frozenset(("method", "against", "calibrate", "max_tokens", "number")))
+DYCOKE = Keys("dycoke", frozenset(("method", "against", "max_tokens", "number")))
 STRUCTURED = Keys(
     "structured_outputs",
     frozenset(("choice", "json", "json_object", "regex", "grammar")),

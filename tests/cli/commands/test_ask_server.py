@@ -297,7 +297,7 @@ def typed_reply(body: dict[str, Any], **told: Any) -> Reply:
     status, answer = said(body, options[-1])
     scoring = {
         "texts": options, "log_probabilities": [-1.0] * len(options), "tokens": [1] * len(options),
-        "per_token": False, "ended": False, "prior": None, "mass": 0.9, "likeliest": "It",
+        "per_token": False, "ended": False, "mass": 0.9, "likeliest": "It",
     }  # fmt: skip
     answer["usage"]["dycoke"] = {"probabilities": shares, "scoring": scoring} | told
     return status, answer
@@ -307,7 +307,7 @@ def typed_reply(body: dict[str, Any], **told: Any) -> Reply:
     ("flags", "options"),
     [
         (["--choices", "left,right,up"], ["left", "right", "up"]),
-        (["--yes-no", "--calibrate"], ["yes", "no"]),
+        (["--yes-no"], ["yes", "no"]),
         (["--score", "1-3"], ["1", "2", "3"]),
     ],
 )
@@ -318,7 +318,7 @@ def test_options_are_scored_there(flags: list[str], options: list[str]) -> None:
     documents.valid(line, "answer", "remote")
     body = endpoint.bodies[0]
     assert body["structured_outputs"] == {"choice": options}
-    assert body.get("dycoke") == ({"calibrate": True} if "--calibrate" in flags else None)
+    assert "dycoke" not in body
     rest = 0.5 / (len(options) - 1)
     assert line["choice"] == line["answer"] == options[-1]
     assert line["probabilities"] == {**dict.fromkeys(options, rest), options[-1]: 0.5}
@@ -333,7 +333,7 @@ def number_reply(body: dict[str, Any], **told: Any) -> Reply:
     assert body["dycoke"] == {"number": True}
     scoring = {
         "texts": ["3", "12"], "log_probabilities": [-1.0, -2.0], "tokens": [2, 3],
-        "per_token": False, "ended": True, "prior": None, "mass": 0.9, "likeliest": "3",
+        "per_token": False, "ended": True, "mass": 0.9, "likeliest": "3",
     }  # fmt: skip
     status, answer = said(body, "3")
     shares = {"3": 0.75, "12": 0.25}
@@ -362,11 +362,11 @@ def test_a_server_that_gives_no_numbers(shares: Any) -> None:
 
 def test_options_go_with_a_method_and_in_a_batch(tmp_path: Path) -> None:
     with serving(typed_reply) as endpoint:
-        flags = ("--yes-no", "--calibrate", "--method", "evs", "--server", endpoint.url)
+        flags = ("--yes-no", "--method", "evs", "--server", endpoint.url)
         run = run_here("batch", CLIP, "What?", *flags, "--frames", "4")
     assert run.object["choice"] == "no"
     [body] = endpoint.bodies
-    assert body["dycoke"] == {"calibrate": True, "method": "evs"}
+    assert body["dycoke"] == {"method": "evs"}
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def both(real: Served, *arguments: str, stdin: bytes = b"") -> tuple[Outcome, Ou
 
 FOUR = ("--frames", "4")
 TYPED: Sequence[tuple[str, ...]] = (
-    ("--yes-no", "--calibrate"),
+    ("--yes-no",),
     ("--choices", "red,blue"),
     ("--score", "1-5"),
     ("--number",),

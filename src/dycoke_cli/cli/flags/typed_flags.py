@@ -41,14 +41,6 @@ Score = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
-Calibrate = Annotated[
-    bool,
-    typer.Option(
-        "--calibrate",
-        help="Divide the options' probabilities by those without the video.",
-        rich_help_panel=_PANEL,
-    ),
-]
 Number = Annotated[
     bool,
     typer.Option(
@@ -86,19 +78,15 @@ class OptionFlags:
     choices: Choices = None
     yes_no: YesNo = False
     score: Score = None
-    calibrate: Calibrate = False
 
     def with_options(self, request: Request) -> Request:
         """Add the options to a request, if there are any."""
         given = self.options_given
-        if self.calibrate and not given:
-            raise UsageError("--calibrate is for options: add --choices, --yes-no or --score")
         if not given:
             return request
         check_one(given)
         check_greedy(given[0], request)
         typed = self._options()
-        typed = typed.calibrated() if self.calibrate else typed
         return replace(request, generation=replace(request.generation, typed=typed))
 
     @property

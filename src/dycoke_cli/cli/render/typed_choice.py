@@ -47,8 +47,6 @@ def scoring(answer: Answer) -> str:
         parts.append("mean over tokens")
     if how.ended:
         parts.append("with the end of the answer")
-    if how.prior is not None:
-        parts.append("divided by those without the video")
     return "; ".join(parts)
 
 

@@ -28,8 +28,7 @@ def asked_for(options: GenerationOptions) -> dict[str, Any]:
     if isinstance(options.typed, OpenNumber):
         return {"dycoke": {"number": True}}
     if options.typed is not None:
-        choice = {"structured_outputs": {"choice": [*options.typed.texts]}}
-        return choice | ({"dycoke": {"calibrate": True}} if options.typed.calibrate else {})
+        return {"structured_outputs": {"choice": [*options.typed.texts]}}
     if (form := options.structured) is None:
         return {}
     if form.kind == "json":
