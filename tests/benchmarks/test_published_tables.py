@@ -104,7 +104,7 @@ def test_the_bundled_model_is_said_to_answer_what_it_answered(
     longer = [key for key, said in wrong.items() if said.count(",") == right[key].count(",") + 1]
     assert "Of five descriptions that are exact matches, one becomes wrong with DyCoke" in page
     assert round(len(right) / len(wrong)) == 5
-    assert "half of these by   one event too many." in page
+    assert "half of these by one event too many." in page
     assert 0.45 < len(longer) / len(wrong) < 0.55
 
 
