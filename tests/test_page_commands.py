@@ -32,7 +32,6 @@ SHELL = {"cut", "export", "printf", "unzip"}
 OTHERS = {
     "curl": "run against a server by tests/server/test_page.py",
     "docker": "needs a daemon; the Dockerfile is linted",
-    "duckdb": "not of the package index; run by hand",
     "ffmpeg": "run by tests/cli/commands/test_times_out.py, where there is one",
     "jq": "not of the package index; run by hand",
     "llm": "run by tests/server/test_page.py",
