@@ -29,8 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import forkserver, process, resource_tracker, util
+from functools import partialmethod
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, NoReturn
@@ -40,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 COMMAND = ("dycoke_cli.cli.main",)
 ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycoke_cli.runs.local")
 OWN = ("dycoke_cli", "tests")
+WORKERS = "dycoke_cli.processes.worker:serve_forked"
 # Variables that libraries and the interpreter read when they begin.
 READ_EARLY = ("CUDA", "FORCE_COLOR", "HF_", "HUGGINGFACE", "LC_", "LANG", "LD_", "MKL", "OMP",
               "PYTHON", "PY_COLORS", "RAY", "TORCH", "TRANSFORMERS", "XDG_")  # fmt: skip
@@ -219,7 +219,8 @@ def _serve(channel: socket.socket, whole: str, libraries: str) -> NoReturn:
             if package in kept:
                 delattr(sys.modules[package], name)
     _libraries.update(name for name in sys.modules if name.partition(".")[0] not in OWN)
-    util.spawnv_passfds = partial(_start_of_multiprocessing, util.spawnv_passfds)
+    stock = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+    subprocess.Popen._execute_child = partialmethod(_execute_child, stock)  # type: ignore[attr-defined]
     gc.collect()
     gc.freeze()  # else the first collection in a process would copy every page
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -276,29 +277,31 @@ def _open_streams(unbuffered: bool) -> None:
         setattr(sys, name, io.TextIOWrapper(pipe, old.encoding, old.errors, **how))
 
 
-def _start_of_multiprocessing(
-    stock: Callable[..., int], path: Any, arguments: Any, passed: Sequence[int]
-) -> int:
-    """`spawnv_passfds` of multiprocessing's `util`, but a fork server imports no library anew."""
-    if forkserver.__name__ not in str(arguments[-1]):
-        return stock(path, arguments, passed)
-    if pid := os.fork():
-        return pid
-    kept = sorted({0, 1, 2, *map(int, passed)})
-    for begin, end in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
-        os.closerange(begin + 1, end)
+def _execute_child(
+    self: subprocess.Popen[Any], stock: Callable[..., None], command: Any, *how: Any
+) -> None:
+    """`_execute_child` of `subprocess`, but a zygote of workers imports no library anew."""
+    if not isinstance(command, list) or WORKERS not in command:
+        stock(self, command, *how)  # a method of its class
+        return
+    environment, stdin, stdout = how[5], how[9], how[12]
+    self._child_created = True  # type: ignore[attr-defined]
+    self.pid = os.fork()
+    if self.pid:
+        return
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     _forget_all_but_libraries()
     _kept.extend(getattr(sys, name) for name in STREAMS)
-    _open_streams(bool(os.environ.get(UNBUFFERED)))
+    _open_streams(bool(environment.get(UNBUFFERED)))
     atexit._clear()
-    util._finalizer_registry.clear()
-    process._children.clear()
-    for of_the_parent in (forkserver._forkserver, resource_tracker._resource_tracker):
-        of_the_parent.__init__()  # type: ignore[misc]
     for number in signal.valid_signals() - {signal.SIGINT}:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
-    os._exit(_run(arguments[-2:]))
+    os.environ.clear()
+    os.environ.update(environment)
+    os._exit(_run(command[1:]))
 
 
 def _forget_all_but_libraries() -> None:

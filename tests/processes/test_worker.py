@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from dycoke_cli.processes import worker as processes
 from dycoke_cli.processes.worker import Worker, start_preloading, wait
 from dycoke_cli.processes.zygote import GoneError
 
@@ -34,15 +36,13 @@ def serve(connection: Connection, greeting: str) -> None:
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
-STARTS = [
-    pytest.param((), id="fresh"),
-    pytest.param(("dycoke_cli.version",), id="forked", marks=linux),
-]
+STARTS = [pytest.param(False, id="fresh"), pytest.param(True, id="forked", marks=linux)]
 
 
 @pytest.fixture(params=STARTS)
-def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    one = Worker(serve, "hello", preload=request.param)
+def worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    monkeypatch.setattr(processes, "FORKS", request.param)
+    one = Worker(serve, "hello", preload=("dycoke_cli.version",))
     yield one
     one.stop()
 
@@ -111,16 +111,17 @@ def test_stop_ends_it_whatever_it_does(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("word", ["y", "sleep"])
-@pytest.mark.parametrize("preload", STARTS)
-def test_it_ends_with_us(word: str, preload: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("forks", STARTS)
+def test_it_ends_with_us(word: str, *, forks: bool) -> None:
     """A worker whose parent is killed ends, whether it waits for a message or is at work.
 
     So does the process that it was forked from: nobody holds the parent's stdout any more.
     """
     code = (
-        "import sys, time; from tests.processes.test_worker import Worker, serve\n"
+        "import sys, time; from tests.processes.test_worker import *\n"
         "if __name__ == '__main__':\n"
-        f"    w = Worker(serve, 'x', preload={preload})\n"
+        f"    processes.FORKS = {forks}\n"
+        "    w = Worker(serve, 'x')\n"
         "    w.send('y'); w.receive(); w.send(sys.argv[1])\n"
         "    print(w.pid, flush=True); time.sleep(1000)\n"
     )
@@ -141,13 +142,13 @@ def tell_mask(connection: Connection) -> None:
     connection.send(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
 
 
-@pytest.mark.parametrize("preload", STARTS)
-def test_ctrl_c_reaches_no_worker_not_even_the_first(preload: tuple[str, ...]) -> None:
-    """The first start of a process also starts the tracker of `multiprocessing`."""
+@pytest.mark.parametrize("forks", STARTS)
+def test_ctrl_c_reaches_no_worker_not_even_the_first(*, forks: bool) -> None:
+    """The first fresh interpreter also starts the tracker of `multiprocessing`."""
     code = (
-        "from dycoke_cli.processes.worker import Worker\n"
-        "from tests.processes.test_worker import tell_mask\n"
-        f"start = lambda: Worker(tell_mask, preload={preload})\n"
+        "from tests.processes.test_worker import *\n"
+        f"processes.FORKS = {forks}\n"
+        "start = lambda: Worker(tell_mask)\n"
         "if __name__ == '__main__': print([start().receive() for _ in range(2)])"
     )
     root = Path(__file__).parents[2]
@@ -183,7 +184,7 @@ def test_a_forked_worker_has_todays_surroundings(
 
 @linux
 def test_a_file_in_the_folder_isnt_taken_for_a_module(tmp_path: Path) -> None:
-    """The fork server of Python looks there first; `dycoke` itself doesn't."""
+    """Python looks there first; `dycoke` itself doesn't."""
     (tmp_path / "fractions.py").write_text("raise SystemExit('somebody else's file')")
     code = (
         "from dycoke_cli.processes.worker import Worker\n"
@@ -200,6 +201,47 @@ def test_a_file_in_the_folder_isnt_taken_for_a_module(tmp_path: Path) -> None:
     assert (run.stdout.strip(), run.stderr) == ("True", "")
 
 
+@linux
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_is_printed_goes_to_stderr(tmp_path: Path, *, closed: bool) -> None:
+    """By an import, too: stdout has the answers."""
+    (tmp_path / "printing.py").write_text("print('imported', flush=True)")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.processes.test_worker import *\n"
+        "worker = Worker(print_and_send, preload=('printing',))\n"
+        "worker.receive()\n"
+        "worker.stop()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, script],
+        env=with_path(),
+        capture_output=True,
+        text=True,
+        preexec_fn=partial(os.close, 2) if closed else None,
+    )
+    expected = "" if closed else "imported\ncomputed\n"
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", expected)
+
+
+def print_and_send(connection: Connection) -> None:
+    print("computed")
+    connection.send(None)
+
+
+@linux
+def test_one_that_is_started_in_a_folder_that_was_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    worker = Worker(serve, "hello")
+    worker.send("you")
+    assert worker.receive() == "hello you"
+    worker.stop()
+
+
 def with_path(*first: Path, **more: str) -> dict[str, str]:
     root = Path(__file__).parents[2]
     path = map(str, (*first, root, root / "src"))
@@ -207,7 +249,7 @@ def with_path(*first: Path, **more: str) -> dict[str, str]:
 
 
 def test_threads_that_start_workers_at_one_time_keep_the_environment() -> None:
-    """The fork server is started with variables of its own, once."""
+    """The zygote is started with variables of its own, once."""
     before = dict(os.environ)
     with ThreadPoolExecutor(8) as threads:
         for _ in range(20):

@@ -125,7 +125,8 @@ def test_outcomes_that_a_dead_worker_had_sent_are_received(
     def send(worker: pool.Worker, message: object) -> None:
         send_it(worker, message)
         if isinstance(message, list) and Path(message[0].videos[0].path).name == "once.mp4":
-            worker._process.join(30)
+            while worker._process.exit_code() is None:
+                time.sleep(0.01)
             raise pool.GoneError(-signal.SIGKILL)
 
     send_it = pool.Worker.send

@@ -89,12 +89,12 @@ def test_the_engine_is_there_and_neither_threads_nor_an_accelerator_were_touched
 
 
 def test_it_ends_with_its_parent_while_it_imports(tmp_path: Path) -> None:
-    """Else who reads the parent's stdout waits for its end until the imports are done."""
-    slow = "import time; print('begun', flush=True); time.sleep(1000)"
+    """Else who reads the parent's stderr waits for its end until the imports are done."""
+    slow = "import time; print('begun'); time.sleep(1000)"
     (tmp_path / "transformers.py").write_text(slow)
     process = started(start_importing, str(tmp_path))
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    assert process.stderr is not None
+    assert process.stderr.readline() == "begun\n"
     process.kill()
     process.communicate(timeout=30)
 

@@ -12,7 +12,6 @@ import numpy as np
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import Clip, FramePlan, Sampling, SubtitleSource, VideoInfo
 from dycoke_cli.video.decode import Reader
-from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, pictures_of
@@ -36,7 +35,7 @@ def open_video(path: Path, stream: int | None = None) -> Iterator[VideoSource]:
 def probe(path: Path, stream: int | None = None) -> VideoInfo:
     """What is known of a video whose first frame alone is decoded."""
     with open_video(path, stream) as source:
-        info, index = describe(source)[0], FrameIndex.of(source)
+        info, index = describe(source)[0], source.read_index()
         return replace(info, variable_rate=index.has_uneven_frames)
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from dycoke_cli.video import Sampling, source
 from dycoke_cli.video.decode import Seeker
-from dycoke_cli.video.frame_index import FrameIndex
-from tests.video.clips import Recipe, numbers_in
+from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import open_video, read
 
@@ -57,10 +56,16 @@ def test_few_frames_of_a_long_video(
     assert coded.times_s[-1] == 1799.8
 
 
+@pytest.fixture(scope="session")
+def half_an_hour(make_clip: MakeClip) -> CodedClip:
+    """A fixture, so that its coding isn't on the account of the first test that reads it."""
+    return make_clip(HALF_AN_HOUR)
+
+
 def test_one_late_frame_of_a_long_video(
-    make_clip: MakeClip, decoded: list[source.VideoSource]
+    half_an_hour: CodedClip, decoded: list[source.VideoSource]
 ) -> None:
-    coded = make_clip(HALF_AN_HOUR)
+    coded = half_an_hour
     clip = read(coded.path, Sampling(frames=1, start_s=1700.0, end_s=1700.2))
     assert numbers_in(clip.frames) == [8500]
     assert decoded[0].packets_decoded <= 60
@@ -87,10 +92,9 @@ def test_failing_seeks_fall_back_to_one_pass(
     assert decoded[0].packets_decoded <= 2 * 50 + 10
 
 
-def test_memory_doesnt_grow_with_the_video(make_clip: MakeClip) -> None:
+def test_memory_doesnt_grow_with_the_video(make_clip: MakeClip, half_an_hour: CodedClip) -> None:
     peaks = []
-    for recipe in (Recipe(codec="mpeg4", frames=300, rate=5, gop=50), HALF_AN_HOUR):
-        coded = make_clip(recipe)
+    for coded in (make_clip(Recipe(codec="mpeg4", frames=300, rate=5, gop=50)), half_an_hour):
         tracemalloc.start()
         read(coded.path, Sampling(frames=16))
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -151,7 +155,7 @@ def test_frames_that_are_skipped_change_none(
     for wanted in ((3, 7.9), (1.78, 2.7, 2.75, 4.5, 9), (0.5, 2, 5.5)):
         with open_video(path) as opened:
             opened.first_picture()
-            opened.use(FrameIndex.of(opened))
+            opened.use(opened.read_index())
             opened.rewind()
             decoded.clear()
             seeker = Seeker(opened)

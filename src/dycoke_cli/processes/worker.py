@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -25,6 +25,7 @@ from dycoke_cli.processes.zygote import (
     FORKS,
     Child,
     Fork,
+    detached_channel,
     start_in_lasting_thread,
     why_gone,
     zygote,
@@ -53,7 +54,7 @@ class Worker:
         self._process, self._connection = _forked(preload) if FORKS else _fresh()
         # Pickled by hand: unpickling imports modules, which must come after the worker has set the
         # environment and the import path of this process.
-        there = dict(os.environ), os.getcwd(), list(sys.path)
+        there = dict(os.environ), _folder(), list(sys.path)
         self.send((*there, pickle.dumps((serve, arguments))))
         # Blocks until the shared imports are done; Ctrl-C interrupts the wait.
         self.pid: int = self.receive()
@@ -95,6 +96,13 @@ def start_preloading(modules: Sequence[str]) -> None:
         zygote(_ENTRY, *modules, trusted=True)
 
 
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was deleted
+        return ""
+
+
 def _forked(preload: Sequence[str]) -> tuple[Fork, Connection]:
     ours, theirs = socket.socketpair()
     child = zygote(_ENTRY, *preload, trusted=True).fork(theirs)
@@ -106,6 +114,9 @@ class _Fresh:
 
     def __init__(self, theirs: Connection) -> None:
         context: Any = multiprocessing.get_context("spawn")
+        if hasattr(signal, "pthread_sigmask"):
+            # It unblocks signals in the thread that starts it, which must not be the lasting one.
+            resource_tracker.ensure_running()
         self._process = context.Process(target=_serve_fresh, args=(theirs,), daemon=True)
         start_in_lasting_thread(self._process.start)
         self.kill = self._process.kill
@@ -127,12 +138,9 @@ def _fresh() -> tuple[_Fresh, Connection]:
 
 def serve_forked() -> NoReturn:
     """Entry point of a fork, whose stdin and stdout are its end of the pipe."""
-    pipe = Connection(os.dup(0))
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)
-    code = _served(pipe)
-    sys.stderr.flush()
+    code = _served(Connection(detached_channel()))
+    if sys.stderr is not None:
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -162,8 +162,8 @@ class Zygote:
                 reply = self._socket.recv(_REPLY.size)
             except OSError:
                 reply = b""
-        if not reply:  # the zygote was killed, and its forks with it
-            return KILLED
+        if not reply:  # the zygote has ended, and its forks with it
+            return self._process.wait()
         has_ended, code = _REPLY.unpack(reply)
         return code if has_ended else None
 
@@ -210,6 +210,7 @@ def serve() -> NoReturn:
     parent, entry, *prepare = sys.argv[1:]
     # Before the imports: the parent may exit while they run.
     end_with(int(parent))
+    channel, forks = socket.socket(fileno=detached_channel()), dict[int, int]()
     gc.disable()  # imports make hardly any garbage
     for name in prepare:
         if ":" in name:
@@ -220,7 +221,6 @@ def serve() -> NoReturn:
     gc.collect()
     gc.freeze()  # else the first collection in a fork would copy every page
     gc.enable()
-    channel, forks = socket.socket(fileno=0), dict[int, int]()
     while True:
         message, files, _, _ = socket.recv_fds(channel, _REQUEST.size, 1)
         if not message:
@@ -273,6 +273,21 @@ def _fork(file: int, entry: str) -> int:
             sys.excepthook(*sys.exc_info())
     finally:
         os._exit(1)
+
+
+def detached_channel() -> int:
+    """Take the socket from stdin and stdout; returns its descriptor.
+
+    Imported code may read and print: from then on stdin is empty, and stdout goes to stderr.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)  # becomes stderr if that is closed
+    channel = os.dup(0)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    if nothing > 2:
+        os.close(nothing)
+    sys.stdout = sys.stderr  # so that nothing stays in a buffer
+    return channel
 
 
 def function_of(name: str) -> Callable[..., object]:

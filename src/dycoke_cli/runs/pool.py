@@ -41,7 +41,7 @@ def start_importing() -> None:
 
 
 def _preloaded() -> tuple[str, ...]:
-    """The module that imports the engine, for the fork server; none if plug-ins are installed.
+    """The module that imports the engine, for the zygote; none if plug-ins are installed.
 
     Third-party code may start threads or initialize a GPU when it is imported, and neither survives
     a fork.

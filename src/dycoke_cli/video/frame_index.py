@@ -10,19 +10,13 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-
-from dycoke_cli.errors import VideoError
-from dycoke_cli.video.packet_source import LASTING
-
-if TYPE_CHECKING:
-    from dycoke_cli.video.packet_source import PacketSource
 
 # Continuous times for files whose time stamps step back or jump ahead.
 #
@@ -63,6 +57,9 @@ class PacketRun:
     # from time stamps to continuous times, in seconds; set by `Clock.set_shifts`
     shift: Fraction = Fraction(0)
     frames: array[int] = field(default_factory=lambda: array("q"))  # their times in ticks
+    # Numbers of the packets of keyframes, and their times in ticks.
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+    keyframes: array[int] = field(default_factory=lambda: array("q"))
     first: Ticks | None = None  # lowest time stamp of its video, in ticks; None if it has no video
     last: Ticks = 0  # highest time stamp of its video, in ticks
     end: Ticks = 0  # end of its last video frame, in ticks
@@ -273,41 +270,41 @@ class FrameIndex:
         self._numbers, self._keyframes = array("q"), array("d")
 
     @classmethod
-    def of(cls, source: PacketSource) -> FrameIndex:
-        """Read all packets of an open video; afterwards `rewind` the source."""
-        source.rewind()
-        video, base, name = source.stream.index, source.time_base, source.container.format.name
-        clock = Clock(source.container, source.stream, source.interval)
+    def of(
+        cls,
+        container: av.container.InputContainer,
+        video: av.VideoStream,
+        interval: Fraction,
+        packets: Iterable[av.Packet],
+    ) -> FrameIndex:
+        """Read all packets of an open video.
+
+        Args:
+            interval: usual time between two frames, in seconds.
+            packets: of all streams, from the beginning.
+        """
+        base, name = video.time_base or Fraction(1, av.time_base), container.format.name
+        clock = Clock(container, video, interval)
         index = cls(clock, base)
-        usual = source.interval / base
-        keyframes: list[tuple[int, int, PacketRun]] = []
+        usual = interval / base
         # Time stamp of the last keyframe, and the number of frames since.
         anchor: int | None = None
         since = 0
-        for number, packet in enumerate(source.demux(*source.container.streams)):
-            if source.by_decoding_time:
-                packet.pts = packet.dts
+        for number, packet in enumerate(packets):
             part = clock.observe(packet, number)
             if packet.stream.type == "subtitle" and packet.pts is not None and packet.time_base:
                 line_end = (packet.pts + (packet.duration or 0)) * packet.time_base
                 index.end_of_lines_s = max(index.end_of_lines_s, line_end)
             if packet.pos is not None:
                 index.last_byte = max(index.last_byte, packet.pos + packet.size)
-            if packet.stream_index != video or (packet.is_discard and part is clock.parts[0]):
+            if packet.stream_index != video.index or (packet.is_discard and part is clock.parts[0]):
                 continue
             index.frames += 1
-            if source.most_pictures is not None and index.frames > source.most_pictures:
-                raise VideoError(
-                    f"{source.name} has more than {source.most_pictures:,} pictures: convert it to "
-                    "MP4, in which each of them can be found"
-                )
             since += 1
             ticks = packet.pts
             # A frame in the middle of a stored packet has no time stamp there. FFmpeg derives one
             # from the packets before, which it doesn't know after a seek.
             index.trusts_seeks &= packet.pos is not None
-            # A seek would skip what holds from this packet on.
-            index.trusts_seeks &= not any(map(packet.has_sidedata, LASTING))
             # Matroska's times below 0 are lost. With reordered frames, the first packet with a time
             # may come before the last one without.
             if ticks is None and (anchor is None or "matroska" in name):
@@ -316,7 +313,8 @@ class FrameIndex:
             if ticks is not None and (packet.is_keyframe or anchor is None):
                 anchor, since = ticks, 0
                 if packet.is_keyframe and name not in _WITHOUT_KEYFRAMES:
-                    keyframes.append((number, ticks, part))
+                    part.numbers.append(number)
+                    part.keyframes.append(ticks)
             part.add_frame(
                 (anchor or 0) + since * usual if ticks is None else ticks, packet.duration or usual
             )
@@ -330,8 +328,9 @@ class FrameIndex:
         clock.set_shifts()
         # A seek goes by time stamps. It can't find one that exists twice, or none.
         index.trusts_seeks &= not clock.restarts and not index.untimed
-        for number, ticks, part in keyframes:
-            index._add_keyframe(number, float(ticks * base + part.shift))
+        for part in clock.parts:
+            for number, ticks in zip(part.numbers, part.keyframes, strict=True):
+                index._add_keyframe(number, float(ticks * base + part.shift))
         return index
 
     def _add_keyframe(self, number: int, time_s: float) -> None:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal, get_args
 
 import av
 from av.packet import PacketSideData
 
+from dycoke_cli.errors import VideoError
 from dycoke_cli.video.containers import choose_stream, header_of, most_pictures, open_container
+from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.frame_rate import rate_of
 from dycoke_cli.video.open_file import layout_of
 from dycoke_cli.video.track_headers import TrackHeader, track_headers
-
-if TYPE_CHECKING:
-    from dycoke_cli.video.frame_index import FrameIndex
 
 _SEEK_ATTEMPTS = 4
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
@@ -27,7 +26,7 @@ _SEEK_ATTEMPTS = 4
 _BY_DECODING_TIME = ("avi",)
 # Side data of a packet that holds for all later packets: a demuxer sends it once.
 LastingKind = Literal["palette", "new_extradata", "param_change"]
-LASTING: tuple[LastingKind, ...] = get_args(LastingKind)
+_LASTING: tuple[LastingKind, ...] = get_args(LastingKind)
 
 
 class PacketSource:
@@ -163,8 +162,30 @@ class PacketSource:
             # broadcasts). Everything has been read by then.
             return
 
+    def read_index(self) -> FrameIndex:
+        """Read all packets; `rewind` afterwards."""
+        self.rewind()
+        index = FrameIndex.of(self.container, self.stream, self.interval, self._timed())
+        # A seek would skip what holds from a packet on.
+        index.trusts_seeks &= not self.undecoded
+        return index
+
+    def _timed(self) -> Iterator[av.Packet]:
+        """Packets of all streams with the times of their frames."""
+        pictures = 0
+        for packet in self.demux(*self.container.streams):
+            if self.by_decoding_time:
+                packet.pts = packet.dts
+            pictures += packet.stream_index == self.stream.index and not packet.is_discard
+            if self.most_pictures is not None and pictures > self.most_pictures:
+                raise VideoError(
+                    f"{self.name} has more than {self.most_pictures:,} pictures: convert it to "
+                    "MP4, in which each of them can be found"
+                )
+            yield packet
+
     def _keep_lasting(self, packet: av.Packet) -> None:
-        for kind in LASTING:
+        for kind in _LASTING:
             if packet.has_sidedata(kind):
                 self.undecoded[kind] = packet.get_sidedata(kind)
                 # A palette comes with the first packet, and in AVI wherever it changes. A seek

@@ -143,7 +143,7 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     # is known.
     decoding_bytes = source.decoding_bytes
     width, height = geometry.shown_size
-    index = FrameIndex.of(source)
+    index = source.read_index()
     source.use(index)
     last_s, end_s = index.last_s - source.packet_origin, index.end_s - source.packet_origin
     part = window(sampling, last_s, end_s, source.interval)
