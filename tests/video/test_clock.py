@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from dycoke_cli.video import Sampling, SubtitleSource
+from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.frame_index import Clock
-from dycoke_cli.video.open_file import layout_of
 from dycoke_cli.video.source import VideoSource
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip

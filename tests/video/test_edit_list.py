@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Sampling
+from dycoke_cli.video.file_layout import layout_of
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import read
@@ -63,3 +65,25 @@ def test_without_pictures_there_are_none_without_the_list(
     path.write_bytes(content[:begin] + bytes(end - begin) + content[end:])
     with pytest.raises(VideoError, match="not one picture in it can be decoded"):
         read(path)
+
+
+def test_lists_with_wide_fields_and_of_fragments() -> None:
+    def box(kind: bytes, *content: bytes) -> bytes:
+        return struct.pack(">I4s", 8 + sum(map(len, content)), kind) + b"".join(content)
+
+    def track(number: int, *edits: tuple[int, int]) -> bytes:
+        entries = b"".join(struct.pack(">Qqi", *edit, 65536) for edit in edits)
+        return box(
+            b"trak",
+            box(b"tkhd", b"\1\0\0\7", bytes(16), struct.pack(">I", number), bytes(72)),
+            box(b"edts", box(b"elst", b"\1\0\0\0", struct.pack(">I", len(edits)), entries)),
+            box(b"mdia", box(b"mdhd", b"\1\0\0\0", bytes(16), struct.pack(">IQ", 1000, 5000))),
+        )
+
+    tracks = [track(1, (10, 0)), track(2, (0, 0)), track(3, (9, -5), (9, 0)), track(4, (9, 5000))]
+    movie = box(b"ftyp", b"isom") + box(b"moov", box(b"mvhd", bytes(100)), *tracks)
+    assert layout_of(io.BytesIO(movie)).hidden_tracks == {2, 3, 4}
+    for cut in range(len(movie)):
+        assert not layout_of(io.BytesIO(movie[:cut])).hidden_tracks
+    fragmented = box(b"moov", box(b"mvex"), *tracks)
+    assert not layout_of(io.BytesIO(fragmented)).hidden_tracks

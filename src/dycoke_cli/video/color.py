@@ -17,7 +17,6 @@ import numpy as np
 from av.sidedata.sidedata import SideData
 
 from dycoke_cli.video.limits import size_within
-from dycoke_cli.video.track_headers import Crop, TrackHeader
 
 # Blending of transparent frames over white, as browsers and most image viewers show them.
 #
@@ -71,7 +70,6 @@ _HDR_TRANSFERS = (16, 18)  # PQ (SMPTE 2084) and HLG
 _DISPLAY_MATRIX_BYTES = 9 * 4
 # Larger pixel aspect ratios come from damaged headers, not from anamorphic lenses.
 _MAX_PIXEL_ASPECT = 8
-_WHOLE = 4
 
 
 def matrix_name(frame: av.VideoFrame) -> str:
@@ -105,23 +103,8 @@ def to_rgb(frame: av.VideoFrame, geometry: Geometry) -> np.ndarray:
     A frame of another size than the first is scaled to that. An alpha channel is dropped: `opaque`
     blends it. HDR isn't tone-mapped.
     """
-    width, height, crop = geometry.width, geometry.height, geometry.crop
-    if crop is None:
-        return geometry.orientation.apply(_rgb_frame(frame, width, height).to_ndarray())
-    # Of the whole frame, at the scale of what is displayed of it.
-    across, down = geometry.whole_size
-    left, top = (
-        min(round(side * whole / stored), whole - shown)
-        for side, whole, stored, shown in zip(
-            (crop.left, crop.top),
-            (across, down),
-            geometry.stored_size,
-            (width, height),
-            strict=True,
-        )
-    )
-    rgb = _rgb_frame(frame, across, down).to_ndarray()
-    return geometry.orientation.apply(rgb[top : top + height, left : left + width])
+    rgb = _rgb_frame(frame, geometry.width, geometry.height).to_ndarray()
+    return geometry.orientation.apply(rgb)
 
 
 def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFrame:
@@ -239,23 +222,13 @@ class Orientation:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Mapping of stored frames to displayed ones: crop, scaling to square pixels, orientation."""
+    """Mapping of stored frames to displayed ones: scaling to square pixels, orientation."""
 
-    width: int  # of what is displayed, in square pixels, before rotation
-    height: int  # of what is displayed, in square pixels, before rotation
+    width: int  # in square pixels, before rotation
+    height: int  # in square pixels, before rotation
     stored_size: tuple[int, int]  # stored width and height of the first frame
     pixel_aspect: float  # width of a stored pixel over its height; 1 is square
     orientation: Orientation  # rotation and mirroring
-    crop: Crop | None = None  # sides of the stored frame that aren't displayed; None displays all
-
-    @property
-    def whole_size(self) -> tuple[int, int]:
-        """Width and height of a frame with the sides that are cropped, in square pixels."""
-        if self.crop is None:
-            return self.width, self.height
-        width, height = self.stored_size
-        across, down = self.crop.cropped(width, height)
-        return round(self.width * width / across), round(self.height * height / down)
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -263,27 +236,19 @@ class Geometry:
         return self.orientation.shown_size(self.width, self.height)
 
     def within(self, pixels: int) -> Geometry:
-        """Geometry scaled down to at most a number of pixels.
-
-        The whole frame is converted before it is cropped: it may have four times as many.
-        """
-        across, down = self.whole_size
-        share = max(1, across * down / (_WHOLE * self.width * self.height))
-        width, height = size_within(self.width, self.height, int(pixels / share))
+        """Geometry scaled down to at most a number of pixels."""
+        width, height = size_within(self.width, self.height, pixels)
         return replace(self, width=width, height=height)
 
 
-def geometry_of(frame: av.VideoFrame, stream: av.VideoStream, header: TrackHeader) -> Geometry:
+def geometry_of(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
     """Geometry declared by a stream's headers and first frame."""
     aspect = _pixel_aspect(stream)
-    size, crop = (frame.width, frame.height), header.crop
-    # One that the frames have no room for is damaged.
-    crop = crop if crop is not None and crop.fits(*size) else None
-    width, height = size if crop is None else crop.cropped(*size)
+    size = width, height = frame.width, frame.height
     # The shorter side is stretched, because shrinking the longer one would discard pixels.
     width = round(width * aspect) if aspect > 1 else width
     height = round(height / aspect) if aspect < 1 else height
-    return Geometry(width, height, size, float(aspect), _orientation(frame), crop)
+    return Geometry(width, height, size, float(aspect), _orientation(frame))
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:

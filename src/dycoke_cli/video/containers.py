@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -14,7 +13,6 @@ from av.stream import Disposition
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.file_names import CONTAINERS, RAW_STREAMS
 from dycoke_cli.video.limits import padded
-from dycoke_cli.video.track_headers import TrackHeader
 from dycoke_cli.video.unreadable import why_unreadable, without_index
 
 MAX_PICTURES = 100_000
@@ -114,15 +112,6 @@ def _tag_options() -> dict[str, Any]:
     """
     has_option = hasattr(av.container.Container, "metadata_errors")
     return {"metadata_errors": "surrogateescape"} if has_option else {}
-
-
-def header_of(
-    headers: Iterable[TrackHeader], container: av.container.InputContainer, stream: av.VideoStream
-) -> TrackHeader:
-    """Header of a video stream; an empty one if it isn't among the headers."""
-    is_mp4 = container.format.name.startswith("mov,")
-    number = stream.id if is_mp4 else container.streams.video.index(stream)
-    return next((one for one in headers if one.id == number), TrackHeader(number))
 
 
 def most_pictures(container: av.container.InputContainer) -> int | None:

@@ -37,7 +37,7 @@ class VideoInfo:
     container: str  # FFmpeg's name of the container format
     stream: int  # index of the video stream that is read
     codec: str  # name of its codec
-    width: int  # in pixels as shown: cropped, turned, and with square pixels
+    width: int  # in pixels as shown: turned, and with square pixels
     height: int  # in pixels as shown
     rotation_deg: int  # clockwise turn from stored to shown: 0, 90, 180 or 270
     mirrored: bool  # whether the stored picture is mirrored left-right before that turn

@@ -14,11 +14,10 @@ import av
 from av.packet import PacketSideData
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video.containers import choose_stream, header_of, most_pictures, open_container
+from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
+from dycoke_cli.video.file_layout import FileLayout, layout_of
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.frame_rate import rate_of
-from dycoke_cli.video.open_file import layout_of
-from dycoke_cli.video.track_headers import TrackHeader, track_headers
 
 _SEEK_ATTEMPTS = 4
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
@@ -38,8 +37,8 @@ class PacketSource:
         rate: frames per second.
         interval: usual time between two frames, in seconds.
         origin: time stamp of the first frame, in seconds; all other times are relative to it.
-        layout: top-level structure of the file.
-        header: of the track.
+        layout: structure of the file; empty of a live source.
+        without_edits: whether the edit list of the stream is ignored.
         index: of all frames; None before it is read, and of a live source.
         by_decoding_time: whether frames are timed by their decoding times.
         seekable: False once seeking has failed.
@@ -60,15 +59,16 @@ class PacketSource:
         self.failure: Exception | None = None
         self.index: FrameIndex | None = None
         self._file = file
-        self._headers: tuple[TrackHeader, ...] = ()
-        self.header = TrackHeader(0)
+        self.layout = FileLayout(0)
         self._begin()
         self.most_pictures = most_pictures(self.container)
         self.by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
             self.stream = choose_stream(self.container, stream, name)
-            self.header = header_of(self._headers, self.container, self.stream)
-            if self.header.is_hidden:
+            # Browsers ignore an edit list that shows nothing.
+            is_mp4 = self.container.format.name.startswith("mov,")
+            self.without_edits = is_mp4 and self.stream.id in self.layout.hidden_tracks
+            if self.without_edits:
                 self._reopen()
         except BaseException:
             self.container.close()
@@ -83,14 +83,12 @@ class PacketSource:
 
     def _begin(self) -> None:
         self.layout = layout_of(self._file)
-        self._headers = track_headers(self._file)
         self.container = open_container(self._file, self.name, self.most_pixels)
 
     def _reopen(self) -> None:
-        index, most, hidden = self.stream.index, self.most_pixels, self.header.is_hidden
+        index, most, without = self.stream.index, self.most_pixels, self.without_edits
         self.container.close()
-        # Browsers ignore an edit list that shows nothing.
-        self.container = open_container(self._file, self.name, most, without_edits=hidden)
+        self.container = open_container(self._file, self.name, most, without_edits=without)
         self.stream = choose_stream(self.container, index, self.name)
 
     @property

@@ -37,7 +37,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
             "is the file cut off?"
         )
     frame, stream = first.frame, source.stream
-    geometry = geometry_of(frame, stream, source.header)
+    geometry = geometry_of(frame, stream)
     width, height = geometry.shown_size
     check_size(source.name, width, height)
     streams = source.container.streams
@@ -155,7 +155,7 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     warnings = [*said, *_other_streams(source, sampling)]
     if index.frames != 1 and (of_rate := source.rate.warning(source.name)) is not None:
         warnings.append(of_rate)
-    if source.header.is_hidden:
+    if source.without_edits:
         warnings.append(
             f"{source.name} has an edit list that can't be followed (its duration is 0, its time "
             "is negative, or it shows nothing): it was read without the list"

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import BinaryIO
 
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
+from dycoke_cli.video.file_layout import boxes
 from dycoke_cli.video.file_names import is_picture
-from dycoke_cli.video.open_file import boxes
 
 _SNIFFED_BYTES = 4096
 _WEB_PAGE = re.compile(

@@ -1,0 +1,167 @@
+"""Structure of MP4 and Matroska files: boxes, whether time stamps may restart, hidden tracks.
+
+An MP4 file with one index (`moov`) and a Matroska file with one segment have continuous time
+stamps. A fragmented MP4, a Matroska file without a declared size (a live recording) and joined
+files may begin again, and only reading all packets shows it. Imports no PyAV.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import inf
+from typing import BinaryIO, NamedTuple
+
+_BOX_HEAD, _LARGE_BOX = 8, 16
+_ELEMENT_HEAD = 12
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_BEHIND_ALL = 2**63
+_MOST = 10_000  # tracks, and boxes of a level
+_MOST_BYTES = 100_000  # of a box that is read
+Place = tuple[int, int]
+"""Begin and end of a part of a file."""
+_NOWHERE: Place = (0, 0)
+_MOST_BOXES = 100_000
+_EMPTY_EDIT = -1
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """Top-level structure of a file."""
+
+    size: int  # of the file, in bytes
+    # whether it is an MP4 with one index and no fragments, or a Matroska file with one segment of a
+    # declared size
+    is_single: bool = False
+    # number of MP4 files joined behind the first. FFmpeg doesn't read their index.
+    hidden_films: int = 0
+    # identifiers of the MP4 tracks whose edit list shows nothing, or has a negative time
+    hidden_tracks: frozenset[int] = frozenset()
+
+
+def layout_of(file: BinaryIO) -> FileLayout:
+    """Read the layout of an open file; moves the file position."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(_LARGE_BOX)
+    if head[:4] == EBML:
+        return FileLayout(size, is_single=_is_one_segment(file, size))
+    hidden = frozenset(islice(_hidden_tracks(file, size), _MOST))
+    if head[4:8] in (b"ftyp", b"moov", b"wide", b"free", b"mdat", b"styp", b"skip"):
+        return replace(_of_boxes(file, size), hidden_tracks=hidden)
+    return FileLayout(size, hidden_tracks=hidden)
+
+
+def _of_boxes(file: BinaryIO, size: int) -> FileLayout:
+    """Layout of an MP4 file."""
+    indexes = 0
+    for kind, _, _ in islice(boxes(file, 0, size), _MOST_BOXES):
+        if kind == b"moof":
+            return FileLayout(size)
+        indexes += kind == b"moov"
+    return FileLayout(size, is_single=True, hidden_films=max(0, indexes - 1))
+
+
+def _is_one_segment(file: BinaryIO, size: int) -> bool:
+    """Whether a Matroska file is an EBML header and one segment that ends with the file."""
+    place = 0
+    for name in (EBML, SEGMENT):
+        file.seek(place)
+        head = file.read(_ELEMENT_HEAD)
+        length = _element_size(head[4:])
+        if head[:4] != name or length is None or length[1] is None:
+            return False
+        place += 4 + length[0] + length[1]
+        if place >= size:  # also of a file that is cut off
+            return name == SEGMENT
+    # A few bytes of padding may follow the segment.
+    file.seek(place)
+    return file.read(4) not in (EBML, SEGMENT)
+
+
+class Box(NamedTuple):
+    """Box of an MP4."""
+
+    kind: bytes  # its type
+    begin: int  # of its content, as a place in the file
+    end: int | None  # of its content; None if it isn't known
+
+
+def boxes(file: BinaryIO, begin: int, end: int) -> Iterator[Box]:
+    """Boxes of an MP4 between two places; the last one may end behind the second.
+
+    A box is a size, which counts its head, and a type of 4 bytes. The end is None if the size is
+    too small for the head; then no other box is found.
+    """
+    while begin < end:  # no file can be sought at 2**63 or more
+        file.seek(begin)
+        head = file.read(_LARGE_BOX)
+        if len(head) < _BOX_HEAD:
+            return
+        length, least = int.from_bytes(head[:4], "big"), _BOX_HEAD
+        if length == 1:  # the size is in the 8 bytes after the type
+            length, least = int.from_bytes(head[8:16], "big"), _LARGE_BOX
+        behind = end if length == 0 else begin + length
+        if behind < begin + least:
+            yield Box(head[4:8], begin + least, None)
+            return
+        yield Box(head[4:8], begin + least, behind)
+        begin = behind
+
+
+def _element_size(head: bytes) -> tuple[int, int | None] | None:
+    """Length in bytes of an EBML size, and its value (None: unknown); None if it is damaged."""
+    width = 9 - head[0].bit_length() if head else 1
+    if len(head) < width:  # also of a first byte of 0, which no size has
+        return None
+    value = int.from_bytes(head[:width], "big") - (1 << 7 * width)
+    return width, None if value == (1 << 7 * width) - 1 else value
+
+
+def _hidden_tracks(file: BinaryIO, size: int) -> Iterator[int]:
+    """Identifiers of the MP4 tracks whose edit list hides them (ISO/IEC 14496-12)."""
+    movie = next(_places(file, (0, size), b"moov"), _NOWHERE)
+    # In a fragmented file, an edit with a duration of 0 lasts until the end.
+    if any(_places(file, movie, b"mvex")):
+        return
+    for track in _places(file, movie, b"trak"):
+        head = _content(file, track, b"tkhd")
+        media = _content(file, track, b"mdia", b"mdhd")
+        # Two times come first, of 4 bytes in version 0 and of 8 in version 1.
+        number = head[20:24] if head[:1] == b"\1" else head[12:16]
+        length = media[24:32] if media[:1] == b"\1" else media[16:20]
+        if _hides(_content(file, track, b"edts", b"elst"), int.from_bytes(length, "big")):
+            yield int.from_bytes(number, "big")
+
+
+def _hides(edits: bytes, media_duration: int) -> bool:
+    """Whether an edit list shows nothing of a track, or has a negative time."""
+    entry = struct.Struct(">Qqi" if edits[:1] == b"\1" else ">Iii")
+    count = min(int.from_bytes(edits[4:8], "big"), len(edits[8:]) // entry.size)
+    entries = [entry.unpack_from(edits, 8 + number * entry.size) for number in range(count)]
+    if any(time < _EMPTY_EDIT for _, time, _ in entries):
+        return True
+    last = media_duration or inf
+    shows = any(duration > 0 and 0 <= time < last for duration, time, _ in entries)
+    return bool(entries) and not shows
+
+
+def _places(file: BinaryIO, place: Place, *path: bytes) -> Iterator[Place]:
+    """Content of each box with a path of types below a place."""
+    if not path:
+        yield place
+        return
+    for kind, begin, end in islice(boxes(file, *place), _MOST):
+        if kind == path[0] and end is not None and end <= place[1]:
+            yield from _places(file, (begin, end), *path[1:])
+
+
+def _content(file: BinaryIO, place: Place, *path: bytes) -> bytes:
+    """Content of the first such box, up to `_MOST_BYTES`; empty if there is none."""
+    begin, end = next(_places(file, place, *path), _NOWHERE)
+    if begin >= _BEHIND_ALL:
+        return b""
+    file.seek(begin)
+    return file.read(min(end - begin, _MOST_BYTES))
