@@ -126,7 +126,7 @@ def test_rgb_keeps_its_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames[1], picture)
 
 
-@pytest.mark.parametrize("pix_fmt", ["rgba", "gray", "rgb24", "rgb48be"])
+@pytest.mark.parametrize("pix_fmt", ["rgba", "gray", "gray16be", "rgb24", "rgb48be"])
 def test_alpha_and_grey_keep_their_values(tmp_path: Path, pix_fmt: str) -> None:
     grey = np.repeat(np.arange(0, 256, 8, dtype=np.uint8)[None, :, None], 3, axis=2)
     picture = np.repeat(grey, 16, axis=0)

@@ -19,7 +19,8 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.audio import read_audio
 from dycoke_cli.video.clip import Audio
-from dycoke_cli.video.color import shrunk, to_rgb
+from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
+from dycoke_cli.video.limits import picture_size
 from dycoke_cli.video.planning import plan_of
 from dycoke_cli.video.sampling import Sampling, Seconds, Window
 from dycoke_cli.video.source import Picture, VideoSource
@@ -30,7 +31,6 @@ from dycoke_cli.video.subtitles import (
     read_stream,
     text_stream,
 )
-from dycoke_cli.video.viewing import Remarks, viewable
 
 _SAMPLING = Sampling()
 # Gaps up to this are decoded through, which is as fast as a seek.
@@ -253,3 +253,48 @@ def _scaled(source: VideoSource, picture: Picture | None) -> Picture | None:
         return picture
     picture = viewable(source, picture)
     return replace(picture, frame=shrunk(picture.frame, limits.MAX_KEPT_PIXELS))
+
+
+def viewable(source: VideoSource, picture: Picture) -> Picture:
+    """The picture, blended over white and marked if it is partly transparent."""
+    # Uncompressed 32-bit AVI is declared to have alpha, but most programs leave it at zero.
+    unused = source.container.format.name == "avi"
+    frame = opaque(picture.frame, blank_is_unused=unused)
+    return picture if frame is picture.frame else replace(picture, frame=frame, transparent=True)
+
+
+class Remarks:
+    """Warnings about the pictures that are read of a video."""
+
+    def __init__(self, source: VideoSource, geometry: Geometry) -> None:
+        self._source, self._geometry = source, geometry
+        self._is_transparent = False
+        self._size_change: str | None = None
+
+    def add(self, picture: Picture) -> None:
+        """Note a picture that was read."""
+        self._is_transparent |= picture.transparent
+        if self._size_change is None and picture.size != self._geometry.stored_size:
+            sizes = self._geometry.stored_size, picture.size
+            first, other = map(picture_size, sizes)
+            self._size_change = (
+                f"{self._source.name} changes its picture size from {first} to {other} at or "
+                f"before {float(picture.time_s):.1f} s: pictures are scaled to the first size"
+            )
+
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about the pictures so far, and about the packets that couldn't be decoded."""
+        name = self._source.name
+        found = [] if self._size_change is None else [self._size_change]
+        if self._source.without_alpha:
+            found.append(
+                f"{name} has transparency that FFmpeg can't decode, so transparent parts have any "
+                "colour: convert it to PNG, APNG or ProRes 4444"
+            )
+        # What a GIF leaves out is white already, and nobody thinks of it as transparent.
+        elif self._is_transparent and self._source.stream.codec_context.name != "gif":
+            found.append(f"{name} is partly transparent: it is shown on white")
+        if count := len(self._source.damaged):
+            what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
+            found.append(f"{name} is damaged: {what} skipped")
+        return tuple(found)

@@ -97,7 +97,6 @@ class Picture:
     frame: av.VideoFrame  # as decoded, or scaled down
     size: tuple[int, int]  # stored width and height
     transparent: bool = False  # whether it was partly transparent, and is blended over white
-    stretched: bool = False  # whether its grey values are stretched
 
 
 class VideoSource(PacketSource):

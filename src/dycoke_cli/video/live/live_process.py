@@ -25,12 +25,11 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan
 from dycoke_cli.video.color import Geometry, to_rgb
 from dycoke_cli.video.containers import open_descriptor
-from dycoke_cli.video.decode import Seeker, nearest_frames
+from dycoke_cli.video.decode import Remarks, Seeker, nearest_frames, viewable
 from dycoke_cli.video.decoder_process import continues, errors_sent, prepare
 from dycoke_cli.video.planning import describe
 from dycoke_cli.video.sampling import Sampling, Window, exact, wanted_times, window
 from dycoke_cli.video.source import Picture, VideoSource
-from dycoke_cli.video.viewing import Remarks, viewable
 
 # Video stream of a source without an end: its frames are decoded once, as they come.
 
