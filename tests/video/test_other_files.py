@@ -181,6 +181,27 @@ def test_no_file_stays_open(make_clip: MakeClip, tmp_path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_a_photo_in_tiles_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    """FFmpeg shows each tile as a stream."""
+    path = tmp_path / "photo.heic"
+    with av.open(str(path), "w", format="mp4", options={"brand": "heic"}) as container:
+        tiles = [container.add_stream("libx264", rate=1) for _ in range(6)]
+        for tile in tiles:
+            tile.width = tile.height = 64
+            tile.pix_fmt = "yuv420p"
+        for tile in tiles:
+            picture = av.VideoFrame(64, 64, "yuv420p")
+            picture.pts = 0
+            container.mux([*tile.encode(picture), *tile.encode(None)])
+    with pytest.raises(VideoError) as error:
+        read(path)
+    assert str(error.value) == (
+        f"{path} is a photo that is stored in tiles, which FFmpeg doesn't join: convert it first "
+        "(`heif-convert photo.heic photo.jpg`, or on a Mac "
+        "`sips -s format jpeg photo.heic --out photo.jpg`)"
+    )
+
+
 def test_a_folder_is_searched_for_files_of_every_format() -> None:
     """By FFmpeg's own lists of extensions, without those of audio, pictures and playlists."""
     others = {".aac", ".m4a", ".ism", ".isma", ".avif", ".heic", ".heif", ".psp", ".mka", ".mks"}

@@ -140,8 +140,9 @@ def choose_stream(
         raise VideoError(f"{name} has no video in it{_what_else(container)}: name a video file")
     if container.metadata.get("major_brand") in _HEIC and len(_as_large(container, best)) > 1:
         raise VideoError(
-            f"{name} is a photo that is stored in tiles, which FFmpeg doesn't join: convert it to "
-            "JPEG or PNG first"
+            f"{name} is a photo that is stored in tiles, which FFmpeg doesn't join: convert it "
+            "first (`heif-convert photo.heic photo.jpg`, or on a Mac "
+            "`sips -s format jpeg photo.heic --out photo.jpg`)"
         )
     if index is None:
         return best
