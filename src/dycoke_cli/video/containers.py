@@ -197,7 +197,9 @@ def other_streams(
 
 
 def has_separate_alpha(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Whether the transparency of a stream is another stream, which is the case in AVIF."""
+    """Whether the transparency of a stream is stored apart from it: in WebM and AVIF."""
+    if stream.metadata.get("alpha_mode") == "1":
+        return True
     if container.metadata.get("major_brand") not in _AVIF:
         return False
     others = [one for one in video_streams(container) if one.index != stream.index]

@@ -288,8 +288,8 @@ class Remarks:
         found = [] if self._size_change is None else [self._size_change]
         if self._source.without_alpha:
             found.append(
-                f"{name} has transparency that FFmpeg can't decode, so transparent parts have any "
-                "colour: convert it to PNG, APNG or ProRes 4444"
+                f"{name} has transparency that is stored apart and isn't read, so transparent "
+                "parts have any colour: convert it to PNG, APNG or ProRes 4444"
             )
         # What a GIF leaves out is white already, and nobody thinks of it as transparent.
         elif self._is_transparent and self._source.stream.codec_context.name != "gif":

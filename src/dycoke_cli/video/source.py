@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import av
 import av.logging
@@ -28,8 +28,6 @@ from dycoke_cli.video.packet_source import PacketSource
 
 # Maximum reference frames of a decoder, by the standard of the codec.
 _REFERENCES = {"h264": 17, "hevc": 17, "vvc": 17, "av1": 10, "vp9": 10, "vp8": 4}
-# With transparency, which is decoded by a second decoder.
-_REFERENCES |= {"libvpx-vp9": 2 * _REFERENCES["vp9"], "libvpx": 2 * _REFERENCES["vp8"]}
 _DEFAULT_REFERENCES = 2
 # Decoded frames outside the decoder: the ones before and after a wanted time, and the one that is
 # converted or copied. Huge frames are scaled at once, so there is only the last one.
@@ -86,9 +84,6 @@ def _picture_bytes(context: av.VideoCodecContext) -> int:
     return int(context.width * context.height * (bits or _UNKNOWN_BITS) / 8 * _OVERHEAD)
 
 
-_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-
-
 @dataclass(frozen=True)
 class Picture:
     """Decoded frame."""
@@ -105,7 +100,7 @@ class VideoSource(PacketSource):
     Attributes:
         damaged: time stamps of the damaged packets and frames so far.
         packets_decoded: number of packets decoded so far.
-        without_alpha: whether the stream has transparency that can't be decoded.
+        without_alpha: whether the stream has transparency that isn't read.
         needed_from: seconds; of earlier frames only those are decoded that others are decoded from.
             None for all.
         skipped: whether a packet was skipped for that since this was last set to False.
@@ -145,8 +140,6 @@ class VideoSource(PacketSource):
             )
         limits.check_size(self.name, context.width, context.height, self.most_pixels)
         self._decoder = context
-        if self.stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
-            self._decoder = self._alpha_decoder(context)
         # Decoding times of frames are right only if each packet returns its frame at once, without
         # the delay of frame threads.
         is_prompt = self.by_decoding_time or not self._delays_frames
@@ -156,19 +149,6 @@ class VideoSource(PacketSource):
             self._decoder.thread_count = threads
         # Frames may grow in mid-stream; the decoder then refuses them before allocating memory.
         self._decoder.options = {"max_pixels": str(limits.padded(self.most_pixels))}
-
-    def _alpha_decoder(self, context: av.VideoCodecContext) -> av.VideoCodecContext:
-        """Decoder of WebM's transparency, which FFmpeg's own decoders skip."""
-        try:
-            decoder = cast(
-                av.VideoCodecContext, av.CodecContext.create(_ALPHA_DECODERS[context.name], "r")
-            )
-        except av.codec.codec.UnknownCodecError:
-            self.without_alpha = True
-            return context
-        decoder.extradata = context.extradata
-        decoder.width, decoder.height = context.width, context.height
-        return decoder
 
     @property
     def stored_size(self) -> tuple[int, int]:
