@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.ask import Ask, Seen
+from dycoke_cli.ask import Ask
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.pending import Work
 from dycoke_cli.request import Request
 from dycoke_cli.runs.converse import asks_of, converse, work_on
 from dycoke_cli.runs.listener import Listener
@@ -26,7 +25,6 @@ class Chat:
     Attributes:
         videos: paths of the current ones.
         request: its method has the model's defaults.
-        timestamps_s: of the frames that were read, for each video.
         answers: of the questions, in order; questions whose answer was stopped have none.
     """
 
@@ -34,7 +32,6 @@ class Chat:
         self, engine: Engine, videos: Sequence[str], request: Request, listener: Listener
     ) -> None:
         self._engine = engine
-        self.timestamps_s: tuple[tuple[float, ...], ...] = ()
         self.answers: list[Answer] = []
         self._given, self._in_windows = request.method, False
         self.request, self.videos = request, tuple(videos)
@@ -63,7 +60,6 @@ class Chat:
     def show(self, videos: Sequence[str], listener: Listener) -> None:
         """Begin a new conversation about other videos; the old one stays if they can't be read."""
         request = replace(self.request, method=self._given)
-        seen: list[Seen] = []
 
         def bind(session: VideoSession, _: object) -> Method:
             windowed = session.windowed
@@ -71,13 +67,9 @@ class Chat:
             return self._engine.bound(self._given, in_windows=self._in_windows).method
 
         [ask] = asks_of(self._engine, videos, [""], request)
-        method = work_on(self._engine, ask, bind, listener, seen.append)
+        method = work_on(self._engine, ask, bind, listener)
         self.request, self.videos = replace(request, method=method), tuple(videos)
-        self.timestamps_s, self.answers = seen[0].times_s, []
-
-    def work(self, work: Work, listener: Listener) -> Any:
-        """What a function makes of the current videos."""
-        return work_on(self._engine, self._asks([""])[0], work, listener)
+        self.answers = []
 
     def forget(self) -> None:
         """Begin a new conversation about the same videos, which stay encoded."""

@@ -109,7 +109,6 @@ def work_on(
     ask: Ask,
     work: Work,
     listener: Listener,
-    on_seen: Callable[[Seen], None] = lambda seen: None,
     *,
     decoded: bool = False,
 ) -> Any:
@@ -117,8 +116,6 @@ def work_on(
     ended: list[Done | Failed] = []
 
     def take(_: Pending, event: Event) -> None:
-        if isinstance(event, Seen):
-            on_seen(event)
         if isinstance(event, (Done, Failed)):
             ended.append(event)
         else:

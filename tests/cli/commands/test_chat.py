@@ -93,12 +93,11 @@ def test_comparing_is_no_part_of_the_conversation(fake: list[FakeSession]) -> No
     assert fake[0].asked[-1]["history"] == (("What?", ANSWER),)
 
 
-def test_the_figures_and_the_frames(fake: list[FakeSession]) -> None:
-    run = chat("/stats", "What?", "/stats", "/frames")
+def test_the_figures(fake: list[FakeSession]) -> None:
+    run = chat("/stats", "What?", "/stats")
     assert run.code == 1
     assert "there is no answer yet" in run.err
     assert "64 from 4 frames" in run.err
-    assert re.search(r"move\.mp4: 4 frames at 0\.00, 1\.\d\d, 2\.\d\d, 3\.\d\d s", run.err)
     assert run.out == f"{ANSWER}\n"
 
 
@@ -148,7 +147,7 @@ def test_lines_that_are_no_question(fake: list[FakeSession]) -> None:
     run = chat("/help", "/nosuch", "/quit", "never asked")
     assert (run.code, run.out) == (1, "")
     assert "there is no command /nosuch" in run.err
-    for name in ("method", "compare", "stats", "frames", "video", "clear", "save", "quit"):
+    for name in ("method", "compare", "stats", "video", "clear", "save", "quit"):
         assert f"/{name}" in run.err
     assert run_here("chat", CLIP, stdin=b"caf\xe9\n").code == 2
     assert run_here("chat", "-").code == 2
@@ -206,18 +205,6 @@ def test_a_second_question_is_answered_as_ask_does_and_at_once() -> None:
     assert run.out == run_process(REAL, "ask", CLIP, "--follow-up", *asked).out
     first, second = (_seconds(*found) for found in TOOK.findall(run.err))
     assert second < first  # 0.2 s, and several times that on a busy machine
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_the_page_of_the_last_question(tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    lines = [f"/inspect {page}", PAGE.questions[0], f"/inspect {page}", f"/inspect {page}"]
-    run = run_process(REAL, "chat", CLIP, "--frames", "8", stdin="\n".join(lines).encode())
-    assert (run.code, run.out.count("\n")) == (1, 1)
-    for said in ("ask a question first", f"Written: {page}", "can't be written (File exists)"):
-        assert run.err.count(said) == 1
-    assert PAGE.questions[0] in page.read_text()
 
 
 @pytest.mark.extended

@@ -238,13 +238,6 @@ class _Commands:
             raise UsageError("the last question wasn't put to the model: it has no figures")
         render.statistics(answer, answer.seconds.total, 0.0, whole=True)
 
-    def frames(self, _: str) -> None:
-        """Print the time stamps of the sampled frames."""
-        names = [one if isinstance(one, str) else one[0] for one in sources(self.chat.videos)]
-        for video, times in zip(names, self.chat.timestamps_s, strict=True):
-            listed = ", ".join(f"{time_s:.2f}" for time_s in times)
-            render.note(f"{video}: {len(times)} frames at {listed} s")
-
     def video(self, text: str) -> None:
         """Start a conversation about another video."""
         try:
@@ -274,26 +267,6 @@ class _Commands:
         with _writing(text):
             save(text, self.chat.answers)
         render.note(f"Saved to {text}")
-
-    def inspect(self, text: str) -> None:
-        """Write an HTML page that compares the method with the baseline on the last question.
-
-        The question is asked without the conversation before it.
-        """
-        from dycoke_cli.cli.commands.inspect import page_of_question
-
-        question = self._last("ask a question first").question
-        if not text.lower().endswith((".html", ".htm")):
-            raise UsageError("/inspect needs a file, as in `/inspect page.html`")
-        if len(sources(self.chat.videos)) > 1:
-            raise UsageError("/inspect shows one video")
-        video, request = self.chat.videos[0], self.chat.request
-        content = self.chat.work(
-            lambda session, _: page_of_question(session, video, question, request), self.view
-        )
-        with _writing(text), open(text, "x", encoding="utf-8") as file:
-            file.write(content)
-        render.note(f"Written: {text}")
 
     def help(self, _: str) -> None:
         """Print the commands."""
@@ -349,8 +322,6 @@ COMMANDS = {
     ),
     "compare": _Command("[QUESTION]", "Ask with and without compression", _Commands.compare),
     "stats": _Command("", "All figures of the last answer", _Commands.stats),
-    "frames": _Command("", "The frames that were sampled", _Commands.frames),
-    "inspect": _Command("FILE.html", "Show what was kept, and attended to", _Commands.inspect),
     "video": _Command("FILE", "Go on with another video", _Commands.video),
     "clear": _Command("", "Begin a new conversation", _Commands.clear),
     "save": _Command("FILE", "Save it as Markdown, or as JSON Lines (.jsonl)", _Commands.save),

@@ -18,7 +18,6 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.compression.base import Method
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
 from dycoke_cli.storage.output_file import short_name
 from dycoke_cli.unicode import one_line
@@ -159,19 +158,6 @@ def _run_inspection(
     for sentence in dict.fromkeys(w for m in drawable.inspection.methods for w in m.warnings):
         view.warning(request.advise(sentence))
     return drawable
-
-
-def page_of_question(session: VideoSession, video: str, question: str, request: Request) -> str:
-    """HTML page that compares the request's method with the baseline, in an open session.
-
-    Args:
-        question: plain text.
-    """
-    from dycoke_cli.inspect.inspection import PICTURE_PX
-
-    methods = [*dict.fromkeys((request.method, Method()))]
-    inspection = inspect_question(session, video, question, methods, request.generation)
-    return _page(_Drawable(inspection, pictures(session, PICTURE_PX)))
 
 
 def _page(drawable: _Drawable) -> str:
