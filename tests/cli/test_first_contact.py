@@ -67,7 +67,6 @@ WRONG = [
         2,
         "--memory is for estimates: add --est",
     ),
-    (["models", "info", "mini", "--memory", "8GB"], 2, "--memory is for estimates: add --frames"),
     (
         ["ask", str(CLIP), "--estimate", "--model", "qwen3-vl-32b"],
         4,

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import stat
-from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 

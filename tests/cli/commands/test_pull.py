@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.harness import PATIENCE_S, REAL, ROOT, Outcome, run_in_terminal, run_process
+from tests.cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome, run_in_terminal, run_process
 from tests.covering import EXTENDED
 from tests.hub import COMMIT, Hub, Repo
 
@@ -61,9 +61,14 @@ def hub() -> Iterator[Hub]:
 
 def models(hub: Hub, home: Path, *commands: list[str], **environment: str) -> list[Outcome]:
     """Run `dycoke models …` once for each of `commands`, in one process."""
+    return several(hub, home, *(["models", *command] for command in commands), **environment)
+
+
+def several(hub: Hub, home: Path, *commands: list[str], **environment: str) -> list[Outcome]:
+    """Run `dycoke …` once for each of `commands`, in one process."""
     done = run_process(
         [sys.executable, "-m", "tests.cli.several"],
-        json.dumps([["models", *command] for command in commands]),
+        json.dumps(commands),
         **{**hub.environment(home), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
     )
     assert done.code == 0, done.err
@@ -249,9 +254,10 @@ def test_a_hub_writes_nothing_outside_its_cache(hub: Hub, tmp_path: Path) -> Non
     hub.repos |= {f"ill/{name}": Repo(dict(FILES), **how) for name, how in ill.items()}
     home = tmp_path / "home"
     home.mkdir()
-    commands = [["pull", name, "--quiet"] for name in hub.repos if name.startswith("ill/")]
-    commands += [["info", name, "--frames", "4"] for name in ("ill/absolute", "ill/upwards")]
-    for run in models(hub, home, *commands):
+    commands = [["models", "pull", name, "--quiet"] for name in hub.repos if name[:4] == "ill/"]
+    for name in ("ill/absolute", "ill/upwards"):
+        commands.append(["ask", str(CLIP), "--estimate", "--model", name])
+    for run in several(hub, home, *commands):
         assert (run.code, run.out) == (4, "")
         assert "Error: the hub names a file outside its cache ('" in run.err
         assert "which is never written; check HF_ENDPOINT" in run.err

@@ -37,6 +37,7 @@ from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.models.resolve import resolve_model
+from tests.cli.harness import CLIP as VIDEO
 from tests.families.tiny import make
 
 CLIP = ClipTokens(32, 196)
@@ -352,7 +353,7 @@ def test_the_next_estimate_imports_no_torch(monkeypatch: pytest.MonkeyPatch) -> 
         "try: main()\n"
         "finally: assert not {'torch', 'transformers'} & {*sys.modules}"
     )
-    arguments = ["models", "info", "mini", "--frames", "32", "--device", "cpu"]
+    arguments = ["ask", str(VIDEO), "--estimate", "--device", "cpu"]
     subprocess.run([sys.executable, "-c", asked, *arguments], check=True, capture_output=True)
 
 

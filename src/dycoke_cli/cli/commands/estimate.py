@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 _SIZE, _FLOPS = (partial(Quantity, shown=unit) for unit in (size, flops))
 _USUAL_SIZE = (224, 224)
-_WHOLE = 62  # columns of a terminal from which a table of costs has all of its own
 _ROWS = 20  # videos that it lists
 _MOST_OF_UNIT = 90
 _TIME = "Time by FLOPs, at the rate of a matrix product on this machine, without loading."
@@ -248,38 +246,30 @@ def show_costs(
     for sentence in failures if shown else ():
         view.failed(sentence)
     if shown and found:
-        render.to_stdout(costs_table(found, render.stdout_console().width))
+        render.to_stdout(costs_table(found))
     if failures:
         raise typer.Exit(1)
 
 
-def costs_table(found: Sequence[VideoCost], width: int) -> Group:
-    """Table of what the answers about videos would take, with a total.
-
-    Args:
-        width: columns of the terminal; a narrow one has fewer columns.
-    """
-    narrow = width < _WHOLE
+def costs_table(found: Sequence[VideoCost]) -> Group:
+    """Table of what the answers about videos would take, with a total."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, show_footer=True)
     worst = max((one.cost for one in found), key=lambda cost: cost.bytes.peak)
     length, tokens = sum(one.length_s for one in found), sum(one.tokens for one in found)
     files = counted(len(found), "file")
-    table.add_column("File", files, no_wrap=True)
-    rows = [[Text(_end_of(display_name(one.name), width - 26)) for one in found]]
+    table.add_column("File", files, overflow="fold")
+    rows = [[Text(display_name(one.name)) for one in found]]
 
     def add(heading: str, footer: str, cells: Iterable[str]) -> None:
-        table.add_column(heading, footer, justify="right", no_wrap=True)
+        table.add_column(heading, footer, justify="right", overflow="fold")
         rows.append([Text(cell) for cell in cells])
 
     add("Length", spelled(length), (spelled(one.length_s) for one in found))
-    if not narrow:
-        add("Tokens", count(tokens), (count(one.tokens) for one in found))
+    add("Tokens", count(tokens), (count(one.tokens) for one in found))
     timed = all(one.cost.seconds is not None for one in found)
     if timed:
         add("Time, about", _time(found), (_time([one]) for one in found))
-    if not narrow:
-        peaks = (size(one.cost.bytes.peak) for one in found)
-        add("Memory", size(worst.bytes.peak), peaks)
+    add("Memory", size(worst.bytes.peak), (size(one.cost.bytes.peak) for one in found))
     for row in list(zip(*rows, strict=True))[:_ROWS]:
         table.add_row(*row)
     if len(found) > _ROWS:
@@ -296,15 +286,6 @@ def costs_table(found: Sequence[VideoCost], width: int) -> Group:
     if timed:
         notes += f" {_TIME}"
     return Group(table, Text(sentence), Text(notes, style="dim"))
-
-
-def _end_of(name: str, width: int) -> str:
-    """The end of a name, by which the files of a camera differ, in so many columns."""
-    shown = name
-    while cell_len(shown) > width:
-        name = name[1:]
-        shown = f"…{name}"
-    return shown
 
 
 def _time(found: Sequence[VideoCost]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -28,7 +27,6 @@ from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.methods/1"
-_NARROW = 60  # columns of a terminal
 
 _NEEDS: dict[Need, str] = {
     "attention": "the vision encoder's attention",
@@ -198,13 +196,10 @@ def table(document: MethodList) -> Group:
     """Table with a line per method: what it does, and the flag that sets its budget."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("Name", no_wrap=True, min_width=max(len(one.name) for one in document.methods))
-    narrow = shutil.get_terminal_size().columns < _NARROW
-    table.add_column("What it keeps, or does", no_wrap=not narrow)
-    if not narrow:
-        table.add_column("Budget", no_wrap=True)
+    table.add_column("What it keeps, or does", overflow="fold")
+    table.add_column("Budget", overflow="fold")
     for method in document.methods:
-        cells = [method.summary] if narrow else [method.summary, _budget(method)]
-        table.add_row(Text(method.name, style="bold"), *cells)
+        table.add_row(Text(method.name, style="bold"), method.summary, _budget(method))
     legend = (
         f"Default: {document.default}. `dycoke methods NAME`: all of --method NAME:name=value,…"
     )

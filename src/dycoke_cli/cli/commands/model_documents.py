@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -115,18 +114,6 @@ def all_models(memory: int | None = None) -> ModelList:
     machine, cached = this_machine().given(memory), cached_models()
     models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
     return _document(machine, models)
-
-
-def table_of(document: ModelList) -> Iterator[list[str]]:
-    """Rows of tab-separated output, header first; an unknown value is an empty string."""
-    columns = ("name", "repo", "family", "parameters", "download_bytes", "state", "fits")
-    yield [*columns, "on_disk", "default", "note", "dtype"]
-    for model in document.models:
-        values = [getattr(model, name) for name in columns]
-        on_disk = "no" if model.on_disk is None else "yes" if model.on_disk.complete else "part"
-        default = "yes" if model.name == document.default else "no"
-        cells = [*values, on_disk, default, model.note, model.dtype]
-        yield ["" if cell is None else str(cell) for cell in cells]
 
 
 def one_model(source: ModelRef) -> ModelList:

@@ -25,15 +25,7 @@ from dycoke_cli.models.files.hub_client import OnDisk
 from dycoke_cli.unicode import one_line
 
 UNKNOWN = "?"
-WITH_REPOSITORIES = 125
-"""Terminal width from which the list has a column of repositories."""
-WITH_NOTES = 160
-"""Terminal width from which the list has a column of notes; otherwise they are below it."""
-_FROM = {
-    **{"Name": 0, "Size": 44, "Download": 54, "On disk": 66, "Fits": 0, "State": 77},
-    **{"Repository": WITH_REPOSITORIES, "Note": WITH_NOTES},
-}
-"""Columns of the list, and the terminal widths from which it has them."""
+_COLUMNS = ("Name", "Size", "Download", "On disk", "Fits", "State")
 _RIGHT = ("Size", "Download", "On disk")
 
 BILLION = 1e9
@@ -49,44 +41,37 @@ _LAYOUTS = {
 }
 
 
-def models_table(
-    document: ModelList, width: int, hidden: int = 0, *, memory: str | None = None
-) -> Group:
+def models_table(document: ModelList, hidden: int = 0, *, memory: str | None = None) -> Group:
     """List of models, with the default and the recommended one marked.
 
     Args:
-        hidden: number of models that aren't listed. If there are any, notes are omitted unless they
-            fit in a column.
+        hidden: number of models that aren't listed. If there are any, notes are omitted.
         memory: that was given to fit into; None for what is free.
     """
-    shown = [name for name, least in _FROM.items() if width >= least]
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in shown:
+    for name in _COLUMNS:
         justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
-        table.add_column(name, justify=justify, no_wrap=name != "Note")
-    for row in (_row(model, document) for model in document.models):
-        table.add_row(*(row[name] for name in shown))
+        table.add_column(name, justify=justify, overflow="fold")
+    for model in document.models:
+        table.add_row(*_row(model, document))
     if hidden:
         lines = [f"{hidden} more: `dycoke models --all`. Search: `dycoke models WORD`; --fits."]
         lines += [*_marks(document), f"Fits: {_free(document.machine, memory)}."]
     else:
-        lines = [] if "Note" in shown else _notes(document)
-        lines += [*_marks(document), *_legend(document, memory)]
+        lines = [*_notes(document), *_marks(document), *_legend(document, memory)]
     return Group(table, *(Text(line, style="dim") for line in lines))
 
 
-def _row(model: ListedModel, document: ModelList) -> dict[str, str | Text]:
+def _row(model: ListedModel, document: ModelList) -> tuple[str | Text, ...]:
     marks = {document.recommended: "> ", document.default: "* "}
-    return {
-        "Name": Text(marks.get(model.name, "  ") + model.name),
-        "Size": _parameters(model.parameters, BILLION),
-        "Fits": _FITS[model.fits],
-        "Download": _download(model, BILLION),
-        "On disk": _held(model),
-        "State": model.state or UNKNOWN,
-        "Repository": Text(model.repo or "–"),
-        "Note": Text(model.note or ""),
-    }
+    return (
+        Text(marks.get(model.name, "  ") + model.name),
+        _parameters(model.parameters, BILLION),
+        _download(model, BILLION),
+        _held(model),
+        _FITS[model.fits],
+        model.state or UNKNOWN,
+    )
 
 
 def model_table(document: ModelList) -> Table:

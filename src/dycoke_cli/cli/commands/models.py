@@ -12,11 +12,10 @@ import typer
 
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.estimate_flags import Memory, memory_of
+from dycoke_cli.cli.flags.estimate_flags import memory_of
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean
 from dycoke_cli.models import settings
-from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
@@ -77,12 +76,6 @@ Family = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="DEVICE", help="Of the estimate: auto (this machine's), cpu, cuda or mps."
-    ),
-]
 
 
 @app.callback()
@@ -113,14 +106,14 @@ def list_models(
     Examples:
         dycoke models list --fits --memory 8GB
         dycoke models list qwen --downloaded --json
-        dycoke models list --family qwen2_5_vl | cut -f 1,2
+        dycoke models list --family qwen2_5_vl
 
-    On a terminal: a table that begins with the bundled model, the default, downloaded models and
-    those that fit. In a pipe: tab-separated values of all models, with a header.
+    The table begins with the bundled model, the default, downloaded models and those that fit. In a
+    pipe it has all models.
     """
     # Imported late, as in the other commands: help and completion need the flags alone.
     from dycoke_cli.answer.json_schema import to_dict
-    from dycoke_cli.cli.commands.model_documents import all_models, table_of
+    from dycoke_cli.cli.commands.model_documents import all_models
     from dycoke_cli.cli.commands.model_tables import models_table
 
     document = all_models(memory_of(memory))
@@ -140,16 +133,11 @@ def list_models(
         raise UsageError(_nothing_found(words))
     if as_json:
         output.write_json(to_dict(replace(document, models=tuple(chosen))))
-    elif sys.stdout.isatty():
-        ranked = sorted(chosen, key=lambda model: _rank(model, document))
-        shown = ranked if everything else ranked[:SHOWN]
-        document = replace(document, models=tuple(shown))
-        width = render.stdout_console().width
-        hidden = len(ranked) - len(shown)
-        render.to_stdout(models_table(document, width, hidden, memory=memory))
-    else:
-        for row in table_of(replace(document, models=tuple(chosen))):
-            output.write("\t".join(map(one_line, row)) + "\n")
+        return
+    ranked = sorted(chosen, key=lambda model: _rank(model, document))
+    shown = ranked[:SHOWN] if sys.stdout.isatty() and not everything else ranked
+    document = replace(document, models=tuple(shown))
+    render.to_stdout(models_table(document, len(ranked) - len(shown), memory=memory))
 
 
 def _has(model: ListedModel, words: Sequence[str]) -> bool:
@@ -221,43 +209,14 @@ def _still_missing(source: ModelRef) -> str:
 @app.command("info")
 def info(
     name: options.ModelArgument,
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Show instead the cost of an answer about N frames of 1280 × 720: tokens, memory "
-            "and FLOPs.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Device = "auto",
-    memory: Memory = None,
     as_json: options.Json = False,
 ) -> None:
     """Show the details of a model; no weights are downloaded.
 
     Examples:
         dycoke models info qwen2.5-vl-3b
-        dycoke models info qwen2.5-vl-3b --frames 64 --device cuda --memory 24GB
         dycoke models info ./my-checkpoint --json
     """
-    if frames is not None:
-        from dycoke_cli.cli.commands.estimate import cost_of_frames, show_cost
-        from dycoke_cli.compression.methods.dycoke import DyCoke
-        from dycoke_cli.engine.generation_options import GenerationOptions
-        from dycoke_cli.models.load_options import LoadOptions
-        from dycoke_cli.request import Request
-        from dycoke_cli.video.sampling import Sampling
-
-        loading = LoadOptions(device=device)
-        request = Request(name, loading, Sampling(), DyCoke(), GenerationOptions())
-        cost = cost_of_frames(request, frames, height=720, width=1280, memory=memory_of(memory))
-        show_cost(cost, as_json)
-        return
-    if memory is not None or device != "auto":
-        flag = "--device" if memory is None else "--memory"
-        raise UsageError(f"{flag} is for estimates: add --frames, or leave it out")
     from dycoke_cli.answer.json_schema import to_dict
     from dycoke_cli.cli.commands.model_documents import one_model
     from dycoke_cli.cli.commands.model_tables import model_table

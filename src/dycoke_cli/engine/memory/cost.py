@@ -1,7 +1,6 @@
 """What an answer would cost: the object of `--estimate`, from configuration and video alone.
 
-Loads no weights: `--estimate` and `dycoke models info --frames`. What is wrong with a request is
-said before torch is imported.
+Loads no weights: `--estimate`. What is wrong with a request is said before torch is imported.
 """
 
 from __future__ import annotations

@@ -31,9 +31,6 @@ from dycoke_cli.video.planning import describe
 from dycoke_cli.video.sampling import Sampling, Window, exact, wanted_times, window
 from dycoke_cli.video.source import Picture, VideoSource
 
-# Video stream of a source without an end: its frames are decoded once, as they come.
-
-
 # Steps back of time stamps up to this are left alone: some cameras have such jitter.
 _JITTER_S = 1
 _UNREADABLE = (
