@@ -84,8 +84,8 @@ def test_the_process_shows_transparency_on_white(tmp_path: Path, decoder: Decode
     for number in range(3):
         put(tmp_path / "some", f"{number}.png")
         Image.fromarray(half).save(tmp_path / "some" / f"{number}.png")
-    webm = write_rgba(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", [half] * 3)
-    for path in (tmp_path / "some", webm):
+    film = write_rgba(tmp_path / "a.mov", "qtrle", "argb", [half] * 3)
+    for path in (tmp_path / "some", film):
         clip = decoder.read(str(path), Sampling())
         np.testing.assert_array_equal(clip.frames, read(path).frames)
         # 200 · 128/255 + 127 and 127
