@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.models import free_memory
 from dycoke_cli.models.catalog import find, published
+from dycoke_cli.models.free_memory import FreeMemory
 from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_process
 from tests.documents import valid
 from tests.hub import Hub, Repo
@@ -60,13 +62,7 @@ WRONG = [
     (["bench", str(CLIP), "--model", "minni"], 4, "did you mean mini?"),
     (["probe", "nofile.mp4"], 3, "nofile.mp4 doesn't exist"),
     (["ask", str(CLIP), "--estimate", "--prune-layer", "99"], 2, "--prune-layer must be from 1"),
-    (["ask", str(CLIP), "--estimate", "--memory", "8"], 2, "'8' isn't a size of memory: write 8GB"),
     (["ask", str(CLIP), "--estimate", "--device", "gpu"], 2, "--device must be auto, cpu, cuda"),
-    (
-        ["ask", str(CLIP), "What?", "--memory", "8GB"],
-        2,
-        "--memory is for estimates: add --est",
-    ),
     (
         ["ask", str(CLIP), "--estimate", "--model", "qwen3-vl-32b"],
         4,
@@ -148,19 +144,25 @@ def test_an_estimate_is_a_table_or_an_object() -> None:
     assert re.search(r"Takes\s+about\s+[\d.]+\s+(s|min|h)\.", text)
 
 
-def test_an_estimate_for_another_machine() -> None:
+def test_an_estimate_on_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(gigabytes: int) -> None:
+        machine = FreeMemory(64 * 10**9, (gigabytes * 10**9,))
+        monkeypatch.setattr(free_memory, "this_machine", lambda: machine)
+
     ask = ("ask", CLIP, "--estimate", "--model", "llava-onevision-7b", "--device", "cuda")
-    small = valid(run_here(*ask, "--memory", "12GB", "--json").object, "estimate")
+    of(12)
+    small = valid(run_here(*ask, "--json").object, "estimate")
     assert (small["device"], small["free"], small["fits"]) == ("cuda", 12 * 10**9, "no")
     assert small["would_fit"] == ["--quantize int8", "--model llava-onevision-0.5b"]
-    told = run_here(*ask, "--memory", "12GB").out
+    told = run_here(*ask).out
     assert re.search(
         r"Doesn't fit: 16\.\d GB and a reserve of 1\.\d\d GB don't fit the 12 GB of memory; "
         r"--quantize int8 or --model "
         r"llava-onevision-0\.5b would\.",
         " ".join(told.split()),
     )
-    assert "Fits the GPU (24 GB)." in run_here(*ask, "--memory", "24GB").out
+    of(24)
+    assert "Fits the GPU (24 GB)." in run_here(*ask).out
 
 
 @pytest.mark.extended

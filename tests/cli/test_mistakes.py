@@ -83,7 +83,6 @@ OTHERS = {
     (*ASK, "--quantize", "8bit"): "--quantize: '8bit' is not one of 'int8', 'int4'",
     (*ASK, "--start", "1:xx"): '--start: "1:xx" isn\'t a time: write seconds',
     (*ASK, "--every", "5frames"): '--every: "5frames" isn\'t a time: write seconds',
-    (*ASK, "--estimate", "--memory", "8"): "--memory: '8' isn't a size of memory: write 8GB",
     ("models", "--memory", "8"): "--memory: '8' isn't a size of memory: write 8GB",
     (
         *ASK,

@@ -67,10 +67,10 @@ def test_a_driver_without_its_program(system, monkeypatch):
 
 def test_an_estimate_is_for_the_gpu_that_a_model_is_loaded_onto():
     busy_first = FreeMemory(8 * GB, (3 * GB, 40 * GB))
-    assert Target.of("auto", None, busy_first) == Target("cuda", 3 * GB, 8 * GB)
-    assert Target.of("cuda", None, busy_first) == Target("cuda", 3 * GB)
-    assert Target.of("cuda:1", None, busy_first) == Target("cuda", 40 * GB)
-    assert Target.of("cuda:2", None, busy_first) == Target("cuda", None)
+    assert Target.of("auto", busy_first) == Target("cuda", 3 * GB, 8 * GB)
+    assert Target.of("cuda", busy_first) == Target("cuda", 3 * GB)
+    assert Target.of("cuda:1", busy_first) == Target("cuda", 40 * GB)
+    assert Target.of("cuda:2", busy_first) == Target("cuda", None)
     assert busy_first.fits(5 * GB) == "gpu"  # on the one that --device can name
 
 

@@ -38,23 +38,19 @@ HERE = FreeMemory(16 * GB, (24 * GB, 80 * GB))
 
 
 @pytest.mark.parametrize(
-    ("device", "memory", "machine", "target"),
+    ("device", "machine", "target"),
     [
-        ("auto", None, HERE, Target("cuda", 24 * GB, 16 * GB)),
-        ("auto", 8 * GB, HERE, Target("cuda", 8 * GB)),
-        ("auto", None, FreeMemory(16 * GB, ()), Target("cpu", 16 * GB)),
-        ("auto", 8 * GB, FreeMemory(16 * GB, ()), Target("cpu", 8 * GB)),
-        ("cuda", None, FreeMemory(16 * GB, ()), Target("cuda", None)),
-        ("cuda", 8 * GB, FreeMemory(16 * GB, ()), Target("cuda", 8 * GB)),
-        ("cuda:0", None, HERE, Target("cuda", 24 * GB)),
-        ("cuda:7", None, HERE, Target("cuda", None)),
-        ("mps", None, HERE, Target("mps", None)),
-        ("cpu", None, HERE, Target("cpu", 16 * GB)),
+        ("auto", HERE, Target("cuda", 24 * GB, 16 * GB)),
+        ("auto", FreeMemory(16 * GB, ()), Target("cpu", 16 * GB)),
+        ("cuda", FreeMemory(16 * GB, ()), Target("cuda", None)),
+        ("cuda:0", HERE, Target("cuda", 24 * GB)),
+        ("cuda:7", HERE, Target("cuda", None)),
+        ("mps", HERE, Target("mps", None)),
+        ("cpu", HERE, Target("cpu", 16 * GB)),
     ],
 )
 def test_devices(
-    device: str, memory: int | None, machine: FreeMemory, target: Target,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    device: str, machine: FreeMemory, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    assert Target.of(device, memory, machine) == target
+    assert Target.of(device, machine) == target

@@ -103,7 +103,7 @@ def stored_plan(request: Request, source: ModelRef, stored: StoredConfig | None)
     if not (source.local or revision):
         return None
     traits = stored.traits(source.name)
-    target = Target.of(loading.device, None, this_machine())
+    target = Target.of(loading.device, this_machine())
     dtype = dtype_here(source, stored, loading, target).name
     if dtype == "auto" or not traits.listed:
         return None

@@ -52,7 +52,7 @@ def refusals(asks: Sequence[Ask], unloaded: UnloadedModel) -> Refuse | None:
     plain = generation.typed is None and generation.structured is None
     if isinstance(source, str) or source.entry is None or source.entry.repo is not None:
         return None
-    on_cpu = Target.of(request.loading.device, None, this_machine()).device == "cpu"
+    on_cpu = Target.of(request.loading.device, this_machine()).device == "cpu"
     if not (on_cpu and plain and request.subtitles is None):
         return None
     # Several videos are shown by the model alone, and stdin can't be read again for it.

@@ -33,7 +33,7 @@ class FreeMemory:
         """The same, with so many bytes on the device that is used here; None changes nothing."""
         if memory is None:
             return self
-        on_gpu = Target.of("auto", memory, self).device == "cuda"
+        on_gpu = Target.of("auto", self).device == "cuda"
         return FreeMemory(0, (memory,)) if on_gpu else FreeMemory(memory, ())
 
     def fits(self, needed: int) -> str | None:
@@ -104,27 +104,21 @@ class Target:
     other: int | None = None
 
     @classmethod
-    def of(cls, device: str, memory: int | None, here: FreeMemory) -> Target:
-        """The target that `--device` and `--memory` describe.
+    def of(cls, device: str, here: FreeMemory) -> Target:
+        """The target that `--device` names.
 
         The device may be one that this machine doesn't have, so torch isn't asked for it.
-
-        Args:
-            memory: its bytes; None uses what is free on this machine.
         """
         if device == "auto":
             if here.gpu_bytes:
-                free = here.gpu_bytes[0] if memory is None else memory  # that which is loaded onto
-                return cls("cuda", free, here.ram_bytes if memory is None else None)
+                return cls("cuda", here.gpu_bytes[0], here.ram_bytes)  # that which is loaded onto
             apple = sys.platform == "darwin" and platform.machine() == "arm64"
-            return cls.of("mps" if apple else "cpu", memory, here)
+            return cls.of("mps" if apple else "cpu", here)
         kind, _, number = device.partition(":")
-        if memory is None:
-            gpus = here.gpu_bytes[int(number or 0) :][:1]
-            # Apple's GPUs share main memory.
-            main = here.ram_bytes if kind == "cpu" or sys.platform == "darwin" else None
-            memory = next(iter(gpus), None) if kind == "cuda" else main
-        return cls(kind, memory)
+        gpus = here.gpu_bytes[int(number or 0) :][:1]
+        # Apple's GPUs share main memory.
+        main = here.ram_bytes if kind == "cpu" or sys.platform == "darwin" else None
+        return cls(kind, next(iter(gpus), None) if kind == "cuda" else main)
 
     @property
     def most(self) -> int | None:

@@ -25,7 +25,8 @@ def costs() -> list[VideoCost]:
     """Of 25 files: a question about each, two about the last, in seconds that are set."""
     request = Request("mini", LoadOptions("cpu"), Sampling(), DyCoke(), GenerationOptions())
     cost = replace(
-        cost_of_frames(request, 32, 64, 64, memory=8 * 10**9),
+        cost_of_frames(request, 32, 64, 64),
+        free=8 * 10**9,
         seconds=30.0,
         warnings=(),
     )

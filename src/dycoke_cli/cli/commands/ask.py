@@ -14,7 +14,7 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, memory_of
+from dycoke_cli.cli.flags.estimate_flags import Estimate
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
@@ -75,7 +75,6 @@ def ask(
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
     estimate: Estimate = False,
-    memory: Memory = None,
     stats: options.Stats = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -127,7 +126,6 @@ def ask(
         remote = server.chosen(context, request.method, budget)
         if compare:
             check_comparable(request)
-        free = memory_of(memory, estimate)
         whole = {"estimate": estimate, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
         times = None
@@ -153,7 +151,6 @@ def ask(
             _, cost = cost_of_video(
                 files[0],
                 request,
-                free,
                 longest,
                 questions=len(questions) or 1,
                 in_windows=not compare,

@@ -14,7 +14,7 @@ import typer
 from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, memory_of
+from dycoke_cli.cli.flags.estimate_flags import Estimate
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
@@ -144,7 +144,6 @@ def batch(
     requests: Requests = REQUESTS,
     compare: options.Compare = False,
     estimate: Estimate = False,
-    memory: Memory = None,
     fields: Fields = None,
     as_csv: Csv = False,
     quiet: options.Quiet = False,
@@ -211,14 +210,13 @@ def batch(
     inputs = collect(words or [], more, questions_file, request)
     videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
     check_subtitles(videos, subtitles)
-    free = memory_of(memory, estimate)
     if estimate:
         if compare:
             raise UsageError("--estimate is for one answer: leave out --compare")
         from dycoke_cli.cli.commands.estimate import show_costs
 
         with BatchView(quiet) as view:
-            show_costs(inputs.groups, request, free, view)
+            show_costs(inputs.groups, request, view)
         return
     of_parts = parts.every is not None and not parts.when
     of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)

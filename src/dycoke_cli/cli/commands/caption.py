@@ -15,7 +15,7 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, memory_of
+from dycoke_cli.cli.flags.estimate_flags import Estimate
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
@@ -235,7 +235,6 @@ def caption(
     server: ServerFlags,
     requests: Requests = REQUESTS,
     estimate: Estimate = False,
-    memory: Memory = None,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
@@ -283,7 +282,6 @@ def caption(
         )
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, subtitles)
-    free = memory_of(memory, estimate)
     if estimate and check is not None:
         raise UsageError("--estimate can't count the questions of --check; leave out --check")
     if estimate:
@@ -311,7 +309,6 @@ def caption(
             show_costs(
                 [[Ask(question_about(one, prompt), request, (one,))] for one in wanted],
                 request,
-                free,
                 view,
             )
             return

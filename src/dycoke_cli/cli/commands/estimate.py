@@ -56,7 +56,6 @@ _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 def cost_of_video(
     video: Source,
     request: Request,
-    memory: int | None = None,
     question: str | None = None,
     *,
     questions: int = 1,
@@ -66,7 +65,6 @@ def cost_of_video(
 
     Args:
         in_windows: whether frames that don't fit the context are read in windows, as by `ask`.
-        memory: bytes of the device; None for what is free on this machine.
         question: the question; None for one of usual length.
         questions: number of questions, for the time that they take.
     """
@@ -76,7 +74,7 @@ def cost_of_video(
         raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
     plan = plan_of_video(video, request)
     name = video if isinstance(video, str) else video[0]
-    frames = (len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s, question)
+    frames = (len(plan.times_s), plan.height, plan.width, name, plan.times_s, question)
     cost = cost_of_frames(request, *frames, questions=questions)
     if in_windows and not cost.context.fits and why_not_in_windows(request) is None:
         found = ClipTokens(cost.tokens.frames, cost.tokens.per_frame)
@@ -107,7 +105,6 @@ def cost_of_frames(
     height: int,
     width: int,
     video: str | None = None,
-    memory: int | None = None,
     times_s: Sequence[float] = (),
     question: str | None = None,
     questions: int = 1,
@@ -115,7 +112,6 @@ def cost_of_frames(
     """Estimate the cost of an answer about a number of frames.
 
     Args:
-        memory: bytes of the device; None for what is free on this machine.
         question: the question; None for one of usual length.
         questions: number of questions, for the time that they take.
     """
@@ -123,7 +119,7 @@ def cost_of_frames(
     from dycoke_cli.models.free_memory import Target, this_machine
 
     source, loading = find(request.model), request.loading
-    target = Target.of(loading.device, memory, this_machine())
+    target = Target.of(loading.device, this_machine())
     with speaking_of_flags():
         check_windows(request)
         # `frame_bytes`: a decoded frame is RGB, one byte per channel.
@@ -215,9 +211,7 @@ class VideoCost:
         return self.questions * self.cost.tokens.visual_kept
 
 
-def show_costs(
-    groups: Iterable[Sequence[Ask]], request: Request, memory: int | None, view: View
-) -> None:
+def show_costs(groups: Iterable[Sequence[Ask]], request: Request, view: View) -> None:
     """Show what a run would take: on a terminal a table, in a pipe a JSON object per video."""
     longest: dict[Footage, list[str]] = {}  # several groups may be about one video
     for group in groups:
@@ -230,9 +224,7 @@ def show_costs(
             view.stage("check", number, len(longest))
         try:
             longest_one = max(questions, key=len)
-            plan, cost = cost_of_video(
-                video.path, request, memory, longest_one, questions=len(questions)
-            )
+            plan, cost = cost_of_video(video.path, request, longest_one, questions=len(questions))
         except VideoError as error:
             failures.append(str(error))
             if not shown:
@@ -327,7 +319,7 @@ def _verdict(estimated: Cost) -> str:
         ways = " or ".join(estimated.would_fit)
         return f"Doesn't fit: {', and '.join(problems)}" + (f"; {ways} would." if ways else ".")
     if estimated.fits is None:
-        return "How much memory the device has isn't known: --memory 8GB says it."
+        return f"Needs {size(estimated.bytes.peak)}; what the device has isn't known."
     where = "the GPU" if estimated.fits == "gpu" else "main memory"
     on_device = (estimated.fits == "gpu") == (estimated.device != "cpu")
     free = f" ({size(estimated.free)})" if on_device and estimated.free is not None else ""

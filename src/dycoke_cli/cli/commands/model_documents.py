@@ -176,7 +176,7 @@ def _dtype(
     machine: FreeMemory,
 ) -> str | None:
     """Dtype that `--dtype auto` loads a model in, without asking the hub; None if unknown."""
-    target = Target.of("auto", None, machine)
+    target = Target.of("auto", machine)
     if fits == "ram" and target.device == "cuda":
         target = Target("cpu", machine.ram_bytes)
     if fits == "no":

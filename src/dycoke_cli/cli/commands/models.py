@@ -12,10 +12,10 @@ import typer
 
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.estimate_flags import memory_of
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean
+from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean, naming
 from dycoke_cli.models import settings
+from dycoke_cli.resources import parse_size
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
@@ -116,7 +116,8 @@ def list_models(
     from dycoke_cli.cli.commands.model_documents import all_models
     from dycoke_cli.cli.commands.model_tables import models_table
 
-    document = all_models(memory_of(memory))
+    with naming("--memory"):
+        document = all_models(None if memory is None else parse_size(memory))
     families = {model.family for model in document.models if model.family is not None}
     if family is not None and family not in families:
         hint = did_you_mean(family, sorted(families), "`dycoke models --json` has that of each")
