@@ -22,8 +22,8 @@
 #               own, runs/site: 140 MB)
 # make mutants  break the program on purpose, where chance has it, and see which test goes red
 # make release  source distribution and wheel in dist, checked, and installed on each Python that is
-#               here with the newest and the oldest release of everything (minutes), with the recipes of Homebrew and
-#               conda-forge; nothing is uploaded. DRY_RUN=1: before its date is set and each turn was green
+#               here with the newest and the oldest release of everything (minutes), and nothing
+#               is uploaded. DRY_RUN=1: before its date is set and each turn was green
 # make clean    remove what builds and tests left behind (not .venv)
 # Longer checks: CONTRIBUTING.md; trainings: training/README.md; measurements: docs/data/README.md.
 

@@ -4,10 +4,10 @@
 that is wrong: a file too many or too few, a wheel that isn't, byte for byte, the one that is built
 again from the tree, metadata that an index would refuse, a size over the limit. Then each answers
 in empty environments (`tests/installs.py`), on each Python that is here, with the newest release of
-everything, as README.md says, and with the oldest that is allowed. Beside them lie a bill of
-materials (what the wheel brought with it on the newest Python) and the recipes of Homebrew and
-conda-forge. Nothing is uploaded. What has to be done by hand before is checked first; with
-`--dry-run` (`make release DRY_RUN=1`) it is only printed.
+everything, as README.md says, and with the oldest that is allowed. Beside them lies a bill of
+materials (what the wheel brought with it on the newest Python). Nothing is uploaded. What has to be
+done by hand before is checked first; with `--dry-run` (`make release DRY_RUN=1`) it is only
+printed.
 """
 
 from __future__ import annotations
@@ -40,12 +40,8 @@ from tests.installs import (
 )
 
 DIST = ROOT / "dist"
-FORMULA = ROOT / "packaging" / "homebrew" / "dycoke-cli.rb"
-RECIPE = ROOT / "packaging" / "conda-forge" / "recipe.yaml"
-INDEX = "https://files.pythonhosted.org/packages/source/d/dycoke-cli"
 # Of README.md; in a comment until the first release is on the index.
 _INSTALL = re.compile(r"(?:^|(<!-- ).*)\$ pip install (dycoke-cli\S*)", re.MULTILINE)
-_RENDER = "import sys, rattler_build as r; r.Stage0Recipe.from_file(sys.argv[1]).render()"
 LARGEST_BYTES = 20_000_000
 # What setuptools writes beside the files that it is given.
 _WRITTEN = re.compile(r"PKG-INFO|setup\.cfg|src/dycoke_cli\.egg-info/.*")
@@ -67,9 +63,6 @@ def main() -> None:
     with timed("build"):
         sdist, wheel = build_both()
         check(sdist, wheel)
-        write_recipes(sdist)
-        render = ("--with", "py-rattler-build", "python", "-c", _RENDER, DIST / RECIPE.name)
-        uv("tool", "run", "--quiet", *render)
     for version in options.python or PYTHONS:
         python = find_python(version)
         if python is None:
@@ -165,21 +158,6 @@ def list_materials(here: Environment, wheel: Path) -> None:
     file = DIST / f"{wheel.name.removesuffix('-py3-none-any.whl')}.cdx.json"
     command = ("cyclonedx-py", "environment", "--output-reproducible", "--output-file", file)
     uv("tool", "run", "--quiet", "--from", "cyclonedx-bom", *command, here.program("python"))
-
-
-def write_recipes(sdist: Path) -> None:
-    """Write the recipes of Homebrew and conda-forge beside the source distribution."""
-    digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
-    source = f"  url: {INDEX}/{sdist.name}\n  sha256: {digest}\n"
-    for file, values in (
-        (FORMULA, {"@SDIST@": sdist.name, "@SHA256@": digest}),
-        (RECIPE, {"  path: ../..\n": source}),
-    ):
-        text = file.read_text("utf-8")
-        for place, value in values.items():
-            assert text.count(place) == 1, (file, place)
-            text = text.replace(place, value)
-        sdist.with_name(file.name).write_text(text, "utf-8")
 
 
 def check_shared(here: Environment) -> None:

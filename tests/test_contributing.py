@@ -16,7 +16,7 @@ from tests import warm
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 COPIED = (
-    *("src", "tests", "benchmarks", "docs", "packaging", "sample_videos"),
+    *("src", "tests", "benchmarks", "docs", "sample_videos"),
     *("pyproject.toml", "README.md"),
 )
 # A row of "What a change touches", and the section that has its code.
@@ -28,7 +28,6 @@ CHANGES = {
     "a column of `batch --csv`": "A column of `batch --csv`",
     "an error message": "An error message",
     "a format of `eval report`": "A format of `eval report`",
-    "the minimum release of a dependency": "Packages",
 }
 # A new file, or lines to change in one; the first line has its path.
 BLOCK = re.compile(
