@@ -77,7 +77,7 @@ def test_parts_are_sampled_as_the_run_is_between_their_own_times() -> None:
         ("\nvideo,id\n", "q, line 2: the column 'question' is missing"),
         ("video,question\na,b\n\nx,y,z\n", "q, line 4: 3 values under 2 columns; put quotes"),
         ("video,question\na\n", "q, line 2: 'question' is empty"),
-        ("sep=;\nvideo;question\na;b;c\n", "q, line 3: 3 values .*around a value with a semicolon"),
+        ("video;question\na;b;c\n", "q, line 2: 3 values .*around a value with a semicolon"),
         ('video,question\na,"b\nc",d\n', "q, line 2: 3 values under 2 columns"),
         ('video,question\na,"b\nc\n', r"q, line 3: that isn't CSV"),
         ("video,question\na, \n", "q, line 2: 'question' is empty"),
@@ -136,36 +136,21 @@ SAVED = [
     pytest.param(
         "video;question;start;end\r\na.mp4;Où, donc ?;00:01:30;120,5;;\r\n", id="semicolons"
     ),
-    pytest.param('"Video"\t"Question"\tSTART\tend\na.mp4\tOù, donc ?\t1:30\t120,5\n', id="tabs"),
-    pytest.param('sep=;\r\nvideo;question;start;end\r\na.mp4;"Où, donc ?";90;120,5\r\n', id="sep"),
     pytest.param(
         'notes,end,start,Question ,,video,\nx,120.5,90,"Où, donc ?",,a.mp4\n,,,,,,\n', id="columns"
     ),
 ]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("text", SAVED)
 def test_a_table_as_spreadsheet_programs_save_it(text: str, encoding: str) -> None:
     notes: list[str] = []
     ((ask,),) = read_questions(text.encode(encoding), "", "q", REQUEST, notes.append)
     assert ask.part_s is not None
     assert (ask.videos[0].path, ask.question, *ask.part_s) == QUESTION
-    supposed = [
-        f"q isn't UTF-8 and was read as Windows-1252, as in {_shown(text)}; if that is wrong"
-    ]
     ignored = ['q: ignored "notes"; read video, question, id, start, end']
-    expected = supposed * (encoding == "cp1252") + ignored * ("notes" in text)
-    assert [note.partition(", save")[0] for note in notes] == expected
-
-
-def _shown(text: str) -> str:
-    [line] = [line for line in text.splitlines() if "Où" in line]
-    return (
-        f'"{" ".join(line.split())[:40]}"'
-        if len(line) <= 40
-        else f'"{" ".join(line[:40].split())}…"'
-    )
+    assert notes == ignored * ("notes" in text)
 
 
 def test_an_unknown_key_is_ignored_and_named() -> None:
@@ -182,7 +167,7 @@ def test_an_unknown_key_is_ignored_and_named() -> None:
         pytest.param(b'{"video": "a", "question": "caf"}\n{"video": "a", "question": "caf\xe9"}\n',
                      id="json"),
         pytest.param(b"video,question\na,caf\xe9\0\n", id="binary"),
-        pytest.param(b"video,question\na,caf\x81\n", id="no character"),
+        pytest.param(b"video,question\na,caf\xe9\n", id="Windows-1252"),
     ],
 )  # fmt: skip
 def test_other_bytes_than_text(content: bytes) -> None:

@@ -164,7 +164,7 @@ def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> U
 
 
 def _of_a_method(option: str) -> str | None:
-    """What `--method` takes in place of an option such as --per-head; None of any other option."""
+    """What `--method` takes in place of an option such as --merge-dropped; else None."""
     from dycoke_cli.compression.registry import owners  # slow to import, and no usual answer
 
     turned_off = option.startswith("--no-")

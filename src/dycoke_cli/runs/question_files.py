@@ -1,4 +1,4 @@
-"""Reads questions from a file: JSON Lines or CSV, also as spreadsheet programs save it.
+"""Reads questions from a file: JSON Lines, or CSV with commas or semicolons.
 
 Keys: video, question, and optionally id, start and end (of the part of the video that is asked
 about). Others are ignored, and a note names them.
@@ -6,6 +6,8 @@ about). Others are ignored, and a note names them.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +20,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import named
-from dycoke_cli.runs.spreadsheet import WINDOWS, NotCsvError, decode, rows, separator_of
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import is_valid, one_line
 from dycoke_cli.video.sampling import Sampling, format_time, parse_time
@@ -28,7 +29,7 @@ _TIMES = ("start", "end")
 _NEEDED = ("video", "question")
 _NEAR = 0.75  # of difflib; "strat" is "start", and "answer" is none of them
 _LONGEST = 40  # of what a sentence quotes
-_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+_SEPARATORS = {",": "a comma", ";": "a semicolon"}
 
 
 @dataclass(frozen=True)
@@ -50,31 +51,33 @@ def read_questions(
     """The questions of a file, those about one video or part of it together, in the file's order.
 
     Args:
-        content: JSON Lines or CSV with a header, in UTF-8 or UTF-16; CSV also in Windows-1252.
+        content: JSON Lines or CSV with a header, in UTF-8.
     """
     if starts_lfs_pointer(content):
         raise UsageError(f"{name} {LFS_POINTER}")
     try:
-        text, encoding = decode(content)
+        text = content.decode("utf-8-sig")  # spreadsheets begin with a byte order mark
     except UnicodeDecodeError as error:
         raise _no_text(name, content, error.start) from error
     begin = text.lstrip()[:1]
-    if begin == "{" and encoding == WINDOWS:
-        raise _no_text(name, content, next(n for n, byte in enumerate(content) if byte > 0x7F))
     if begin == "[":
         raise UsageError(f"{name} is a JSON array; write one object per line, without brackets")
     keys = _Keys(name)
     read = keys.json_rows if begin == "{" else keys.csv_rows
     groups = _groups(read(text), folder, name, request)
-    if note is not None and encoding == WINDOWS:
-        other = next(line for line in text.splitlines() if not line.isascii())
-        note(
-            f"{name} isn't UTF-8 and was read as {WINDOWS}, as in {_quoted(other)}; if that is "
-            "wrong, save it as UTF-8"
-        )
     if note is not None and keys.ignored:
         note(f"{name}: ignored {', '.join(keys.ignored)}; read {', '.join(_KEYS)}")
     return groups
+
+
+def _separator_of(text: str) -> str:
+    """Comma or semicolon: the one with which the header has more of the keys."""
+    header = text.lstrip("\r\n").partition("\n")[0].casefold()
+
+    def known(separator: str) -> int:
+        return len({cell.strip(' \r"') for cell in header.split(separator)} & {*_KEYS})
+
+    return max(_SEPARATORS, key=known)
 
 
 def _groups(
@@ -133,31 +136,35 @@ class _Keys:
 
     def csv_rows(self, text: str) -> Iterator[_Row]:
         """The rows of a table."""
-        separator = separator_of(text, _KEYS)
+        separator = _separator_of(text)
         columns: dict[str, int] | None = None
-        width = 0
+        begins, width = 1, 0
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         try:
-            for row in rows(text, separator):
+            for cells in reader:
+                line, begins = begins, reader.line_num + 1
+                if not any(cell.strip() for cell in cells):
+                    continue
                 if columns is None:
-                    header = [cell.strip() for cell in row.cells]
-                    names = self._known(header, row.line, "column")
+                    header = [cell.strip() for cell in cells]
+                    names = self._known(header, line, "column")
                     columns = {key: header.index(name) for key, name in names.items()}
                     width = len(header)
                     continue
-                if any(cell.strip() for cell in row.cells[width:]):
+                if any(cell.strip() for cell in cells[width:]):
                     raise self._error(
-                        row.line,
-                        f"{len(row.cells)} values under {width} columns; put quotes around a "
+                        line,
+                        f"{len(cells)} values under {width} columns; put quotes around a "
                         f"value with {_SEPARATORS[separator]}",
                     )
                 # Some programs leave out the empty cells at the end of a row.
-                cells = [*row.cells, *[""] * width]
-                values = {key: cells[place] for key, place in columns.items()}
+                whole = [*cells, *[""] * width]
+                values = {key: whole[place] for key, place in columns.items()}
                 given = {key: value for key, value in values.items() if key in _NEEDED or value}
                 # Programs that write decimals with a comma separate cells by something else.
-                yield _Row(row.line, given, "." if separator == "," else ",")
-        except NotCsvError as error:
-            raise self._error(error.line, f"that isn't CSV ({error})") from error
+                yield _Row(line, given, "." if separator == "," else ",")
+        except csv.Error as error:
+            raise self._error(reader.line_num, f"that isn't CSV ({error})") from error
 
     def _known(self, names: Iterable[str], line: int, kind: str) -> dict[str, str]:
         """Names in the file by the known key that each is, whatever its capitals."""
@@ -185,7 +192,7 @@ class _Keys:
 
 def _no_text(name: str, content: bytes, at: int) -> UsageError:
     line = content[:at].count(b"\n") + 1
-    return UsageError(f"{name}, line {line}: that isn't UTF-8 text")
+    return UsageError(f"{name}, line {line}: that isn't UTF-8 text: save the file as UTF-8")
 
 
 def _quoted(text: str) -> str:
