@@ -11,8 +11,6 @@
 # make lint     ruff and mypy
 # make budget   how large the project is beside its bounds, which only fall
 # make bench    measure the start-up times, and answers about 8 and 32 frames stage by stage (40 min)
-# make peers    OpenVINO GenAI and llama.cpp on the same checkpoint and clip, for docs/speed.md; sets them
-#               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 20)
 # make tables   write docs/data/tables, the accuracies of methods, from the answers in docs/data
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU, and of vLLM with it
 #               where that is installed; the first steps of a model on SmolLM2 where its language model is; resumes
@@ -49,7 +47,7 @@ WORKERS := $(shell expr $$(nproc) + 1)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-extended test-all test-processors test-browser test-quick lint budget bench peers gpu tables docs site mutants release clean
+.PHONY: demo test test-extended test-all test-processors test-browser test-quick lint budget bench gpu tables docs site mutants release clean
 
 demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -95,9 +93,6 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --write
 	$(BIN)/python -m benchmarks.loading --write docs/speed.md
 	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x1 --write
-
-peers: $(INSTALLED)
-	$(BIN)/python -m benchmarks.peers --setup runs/peers --environments runs/peers --write
 
 # With the system's Python, for there torch fits the GPU: it needs no .venv. One stage: STAGES=speed-32
 gpu:

@@ -28,7 +28,7 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
     "optional-dependencies"
 ]
-SHELL = {"cut", "export", "printf", "unzip"}
+SHELL = {"export", "printf", "unzip"}
 OTHERS = {
     "curl": "run against a server by tests/server/test_page.py",
     "docker": "needs a daemon; the Dockerfile is linted",

@@ -1,16 +1,67 @@
-"""The table of answers, and what has to be said about it."""
+"""OpenVINO GenAI and llama.cpp beside `dycoke`: the tables of the kept answers.
+
+The program that set them up and asked them in turns is `benchmarks/peers` of commit cbed753d.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.runners.line import WARM_UP_FRAMES, WARM_UP_TOKENS, Answer
+from benchmarks.json_lines import read_lines
+from benchmarks.kept_tables import report
+from benchmarks.raw_answers import DATA, SUFFIX
 from benchmarks.speed.measured import Measured
 from benchmarks.speed.tables import table
 
+KEPT = DATA / f"peers{SUFFIX}"
+WARM_UP_FRAMES, WARM_UP_TOKENS = 4, 2
 STAGES = ("vision", "prefill", "TTFT", "TPOT", "end to end", "peak with weights")
 VISUAL = "visual tokens at prefill"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was measured of one answer.
+
+    Args:
+        vision: seconds from frames to what the language model reads.
+        prefill: seconds from there to the first token.
+        token: seconds for each token after that.
+        total: seconds for all of it.
+        peak: bytes resident at the worst moment, weights included; None where Linux doesn't say.
+        visual: tokens of the video that the language model read.
+        text: other tokens of the prompt.
+        written: tokens of the answer.
+        version: of the program.
+    """
+
+    vision: float
+    prefill: float
+    token: float
+    total: float
+    peak: int | None
+    visual: int
+    text: int
+    written: int
+    version: str
+
+
+def made_again(file: Path = KEPT) -> dict[str, str]:
+    """The text of each table, by its name."""
+    by_table = groupby(read_lines(file), lambda line: str(line["table"]))
+    return {name: _made([*lines]) for name, lines in by_table}
+
+
+def _made(lines: Sequence[Mapping[str, Any]]) -> str:
+    head, *rows = lines
+    answers: dict[str, list[Answer]] = {}
+    for line in rows:
+        answers.setdefault(line["row"], []).append(Answer(**line["answer"]))
+    return page(head["under"], answers, head["failed"])
 
 
 def page(
@@ -74,3 +125,7 @@ def measured(answer: Answer) -> Measured:
         peak_total=answer.peak,
         loading=0.0,  # not in its table: the programs load different files
     )
+
+
+if __name__ == "__main__":
+    report(__doc__, made_again)

@@ -1,1 +1,0 @@
-"""Other programs on the same checkpoint and clip, each in an environment of its own."""
