@@ -61,7 +61,7 @@ def test_figures_in_sentences_are_those_of_a_table(page: Path) -> None:
 def test_the_page_can_be_read() -> None:
     lines = RESULTS.read_text(encoding="utf-8").splitlines()
     words = " ".join(line for line in lines if not line.startswith("| ---")).replace("|", " ")
-    assert len(words.split()) <= 3000
+    assert len(words.split()) <= 2600
 
 
 @pytest.mark.extended
@@ -124,33 +124,6 @@ def test_a_letter_is_decided_before_anything_is_pruned() -> None:
 
 @pytest.mark.extended
 @pytest.mark.slow
-def test_the_nearest_with_proportional_attention_and_their_p_values(
-    models: Mapping[str, Mapping[str, Any]],
-) -> None:
-    pairs = {
-        spec: pair
-        for table in ("whole", "near")
-        for spec, pair in models["tokens-64"][table]["ahead_proportional"].items()
-        if "proportional=true" in spec and spec.endswith("retain=0.25")
-    }
-    p = {spec: pair["difference_p"] for spec, pair in pairs.items()}
-    assert all(pair["difference"] > 0 for pair in pairs.values())
-    first, second, *_ = sorted(p, key=lambda spec: -p[spec])
-    assert (first.partition(":")[0], second.partition(":")[0]) == ("vidcom2", "maxmin")
-    behind = [f"{100 * pairs[spec]['difference']:.1f} ± " for spec in (first, second)]
-    page = RESULTS.read_text(encoding="utf-8")
-    found = re.search(r"nearest are VidCom2 .*? behind \(p = (.*?)\) and .*?= (.*?)\)", page)
-    assert found is not None
-    assert found.groups() == (f"{p[first]:.3f}", f"{p[second]:.3f}")
-    assert all(one in found.group() for one in behind)
-    names = {spec.partition(":")[0] for spec in p}
-    assert (len(p), len(names)) == (10, 9)
-    assert "Of ten rows of nine methods that get it too" in page
-    assert all(one is not None and one < 0.05 for one in holm([*p.values()]))
-
-
-@pytest.mark.extended
-@pytest.mark.slow
 def test_what_dycoke_plus_leads_by_holm(models: Mapping[str, Mapping[str, Any]]) -> None:
     def led(table: str, retain: float) -> dict[str, bool]:
         document = models["tokens-64"][table]
@@ -162,9 +135,8 @@ def test_what_dycoke_plus_leads_by_holm(models: Mapping[str, Mapping[str, Any]])
             for (spec, pair), one in zip(pairs.items(), p, strict=True)
         }
 
-    fair, near = led("fair", 0.25), led("near", 0.25)
+    near = led("near", 0.25)
     page = RESULTS.read_text(encoding="utf-8")
-    assert f"`dycoke-plus` leads {sum(fair.values())} of {len(fair)} rows at a quarter" in page
     assert {spec.partition(":")[0] for spec, leads in near.items() if not leads} == {
         "flashvid", "fastvid", "prumerge",
     }  # fmt: skip
