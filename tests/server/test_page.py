@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,17 @@ def ask_cold(*arguments: str) -> dict[str, Any]:
     return json.loads(warm.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
 
 
+def run_python(kinds: Sequence[str], address: str) -> list[str]:
+    """The lines that blocks print, one after the other in one program."""
+    script = "".join(block for kind in kinds for block in blocks(f"python {kind}"))
+    script = script.replace("http://127.0.0.1:8000", address)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().splitlines()
+
+
 def shell(script: str, address: str) -> bytes:
     script = script.replace("http://127.0.0.1:8000", address)
     return subprocess.run(
@@ -87,48 +98,32 @@ def test_curl(address: str) -> None:
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_client_of_openai(address: str) -> None:
-    [script] = blocks("python request")
-    script = script.replace("http://127.0.0.1:8000", address)
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    expected = ""
+    expected = list[str]()
     for method in ("none", "dycoke-plus:retain=0.25"):
         cold = ask_cold("sample_videos/move.mp4", QUESTION, "--method", method, "--frames", "16")
         dropped = cold["tokens"]["visual"] - cold["tokens"]["visual_kept"]
-        expected += f"{cold['answer']}{dropped} visual tokens dropped\n"
-    assert done.stdout.decode() == expected
+        expected.append(f"{cold['answer']}{dropped} visual tokens dropped")
+    assert run_python(["request"], address) == expected
 
 
 @NEEDS_LIBRARY
 @pytest.mark.extended
 @pytest.mark.slow
 def test_a_form_by_the_client_of_openai(address: str) -> None:
-    [script] = blocks("python form")
-    script = script.replace("http://127.0.0.1:8000", address)
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert json.loads(done.stdout)["what"].startswith("The blue star ")
+    *_, answer = run_python(["request", "form"], address)
+    assert json.loads(answer)["what"].startswith("The blue star ")
 
 
 @pytest.mark.extended
 @pytest.mark.slow
 def test_responses_by_the_client_of_openai(address: str) -> None:
     """The second answer is that of a conversation, and its video was prefilled before."""
-    [script] = blocks("python responses")
-    script = script.replace("http://127.0.0.1:8000", address)
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    *_, first, second = run_python(["request", "responses"], address)
     command = [sys.executable, "-m", "dycoke_cli", "ask", "sample_videos/move.mp4", "--follow-up"]
     command += ["-q", QUESTION, "-q", "What colour is the star?", "--json", "--quiet"]
     cold = warm.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    first, second = (json.loads(line)["answer"] for line in cold.splitlines())
-    assert done.stdout.decode() == f"{first}\n{second} True\n"
+    expected = [json.loads(line)["answer"] for line in cold.splitlines()]
+    assert [first, second] == [expected[0], f"{expected[1]} True"]
 
 
 def test_llm(address: str, tmp_path: Path) -> None:
