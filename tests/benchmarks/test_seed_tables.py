@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from benchmarks.cells import Document
-from benchmarks.kept_tables import read_table
-from benchmarks.page import ROOT
 from benchmarks.seed_tables import seeds_table
 
 
@@ -42,15 +38,3 @@ def test_mean_and_standard_deviation_between_models() -> None:
 def test_models_that_were_asked_about_other_videos_arent_compared() -> None:
     with pytest.raises(ValueError, match="different videos"):
         seeds_table({"a": document(0.8, -0.06), "b": document(0.8, -0.06, videos=11)})
-
-
-def test_what_proportional_attention_gains_is_said_as_in_the_table() -> None:
-    methods = (ROOT / "docs" / "methods.md").read_text("utf-8")
-    rows = read_table("methods-seeds")
-    means = {(row[0], row[1]): row[-2] for row in rows}
-    without, gained = (
-        means[f"dycoke-plus{weighing}", "25 %"] for weighing in ("", " + proportional")
-    )
-    assert f"at a quarter from {without} to {gained} points on average" in methods
-    (models,) = re.findall(r"On (\w+) models that differ in their training seed", methods)
-    assert (models, len(rows[0]) - 4) == ("three", 3)
