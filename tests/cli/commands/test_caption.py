@@ -668,7 +668,7 @@ def test_the_page_has_the_prompts_and_its_commands_run(
     make_clips(tmp_path / "pictures", "a.png")
     lines = [words[1:] for words in commands(PAGE)]
     lines += [shlex.split(line)[1:] for line in re.findall(r"`(dycoke caption [^`]*)` \|", PAGE)]
-    assert len(lines) == 12
+    assert len(lines) == 11
     for words in lines:  # what is named last wins
         run = run_here(*words, *MINI)
         assert (run.code, run.out) == (0, ""), words
