@@ -83,7 +83,6 @@ def test_what_the_pages_say_of_facts() -> None:
     assert f"Merging costs it facts: {merged}2.5 %." in results
     assert "With original positions it finds none" in results
     assert not any(of_gemma["16", "kept", "kept"])
-    weighed = share(rows["16", "weighed", "kept"])
     assert f"{merged}2.5 % instead of {changed}" in methods
     own = share(rows["16", "merged", "kept"])
     assert f"SmolLM2-135M finds {own}1.2 % of the facts instead of all" in methods

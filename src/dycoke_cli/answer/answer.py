@@ -292,16 +292,8 @@ class Decode:
     """KV-cache pruning in decode; all but `steps` are 0 without it."""
 
     steps: Annotated[Count, Doc("Decoding steps; the first token comes from the prefill.")]
-    choices_renewed: Annotated[
-        Count,
-        Doc(
-            "Reselections, the first selection not counted; one per step where each layer selects "
-            "for itself."
-        ),
-    ]
-    tokens_evicted: Annotated[
-        Count, Doc("Sum over steps; 0 with a selection per layer, which moves nothing.")
-    ]
+    choices_renewed: Annotated[Count, Doc("Reselections, the first selection not counted.")]
+    tokens_evicted: Annotated[Count, Doc("Sum over steps.")]
     tokens_recalled: Annotated[Count, Doc("The same.")]
 
 

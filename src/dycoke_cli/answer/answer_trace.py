@@ -25,14 +25,11 @@ class TraceStep:
     ]
     active: Annotated[
         tuple[int, ...],
-        Doc(
-            "Visual tokens that the layers behind the selection attended to; where each layer "
-            "selects for itself, those that any of them did."
-        ),
+        Doc("Visual tokens that the layers behind the selection attended to."),
     ]
     evicted: Annotated[
         tuple[int, ...],
-        Doc("Tokens that left the active set; none where each layer selects for itself."),
+        Doc("Tokens that left the active set."),
     ]
     recalled: Annotated[tuple[int, ...], Doc("Tokens that came back into it.")]
     reselected: Annotated[bool, Doc("The first selection isn't counted.")]
