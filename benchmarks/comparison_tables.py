@@ -9,15 +9,13 @@ from benchmarks.cells import Row, correct, difference, head, line, percent
 from dycoke_cli.evaluation.scoring.statistics import holm
 
 OWN = "dycoke-plus"
-PROPORTIONAL = "proportional=true"
-"""Of a row whose merged tokens are attended to like those that they stand for."""
 LAYERS = 10
 """Of the language model in the bundled model and in those trained from it."""
 _AT_A_LAYER = ("dycoke", "fastv")
 """Methods whose accuracy depends on the layer that selects."""
 DOWNSAMPLED = "downsample:retain=0.25"
 """The row that says which questions are hard."""
-_HIDDEN = ("retain=", "positions=kept", "merge_dropped=", "proportional=", "prune_layer=")
+_HIDDEN = ("retain=", "positions=kept", "merge_dropped=", "prune_layer=")
 _KINDS = {
     "hard": "downsampling wrong",
     "easy": "downsampling right",
@@ -53,12 +51,8 @@ def label(spec: str) -> str:
     """A row without its budget and its layer, as tables name it."""
     name, *given = spec.split(":")
     shown = [one.replace("=", " = ") for one in given if not one.startswith(_HIDDEN)]
-    added = [
-        f" + {what}"
-        for parameter, what in (("merge_dropped", "merging"), ("proportional", "proportional"))
-        if f"{parameter}=true" in given
-    ]
-    return ", ".join([f"`{name}`{''.join(added)}", *shown])
+    added = " + merging" if "merge_dropped=true" in given else ""
+    return ", ".join([f"`{name}`{added}", *shown])
 
 
 def named(row: Row) -> str:

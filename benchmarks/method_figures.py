@@ -9,7 +9,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.comparison_tables import DOWNSAMPLED, OWN, PROPORTIONAL, with_holm
+from benchmarks.comparison_tables import DOWNSAMPLED, OWN, with_holm
 from benchmarks.event_lengths import by_length, lengths_of
 from benchmarks.method_choice import CANDIDATES
 from benchmarks.raw_answers import BASELINE, RawAnswers
@@ -120,28 +120,11 @@ def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
     ahead = {}
     for text, said in rows.items():
         name = text.partition(":")[0]
-        if ":retain=" not in text or name == OWN or PROPORTIONAL in text:
+        if ":retain=" not in text or name == OWN:
             continue
         if (first := _own_of(text, rows)) is not None:
             ahead[text] = asdict(mean_of(right, items, rows[first], said))
     return _with_holm(ahead)
-
-
-def ahead_proportional_of(
-    rows: Mapping[str, Predictions], items: Sequence[Item]
-) -> dict[str, dict[str, Any]]:
-    """The project's own method with proportional attention against every other row at its budget.
-
-    Args and what it returns: as of `ahead_of`.
-    """
-    found = {}
-    for first, said in rows.items():
-        name = first.partition(":")[0]
-        if name == OWN and PROPORTIONAL in first:
-            budget = _budget(first)
-            others = (text for text in rows if text != first and budget in text.split(":"))
-            found |= {text: asdict(mean_of(right, items, said, rows[text])) for text in others}
-    return _with_holm(found)
 
 
 def _with_holm(pairs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -162,8 +145,7 @@ def _own_of(text: str, rows: Mapping[str, Predictions]) -> str | None:
         return same
     budget = _budget(text)
     own = (row for row in rows if row.startswith(f"{OWN}:") and budget in row.split(":"))
-    others = "merge_dropped=false", PROPORTIONAL
-    return next((row for row in own if not any(one in row for one in others)), None)
+    return next((row for row in own if "merge_dropped=false" not in row), None)
 
 
 def document_of(raw: RawAnswers) -> dict[str, Any]:
@@ -193,5 +175,4 @@ def document_of(raw: RawAnswers) -> dict[str, Any]:
         "pairs": pairs_of(raw.answers, items),
         "alike": alike_of(raw.answers),
         "ahead": ahead_of(raw.answers, items),
-        "ahead_proportional": ahead_proportional_of(raw.answers, items),
     }

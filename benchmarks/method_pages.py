@@ -273,8 +273,7 @@ def _folded(title: str, text: str) -> str:
 _HEADINGS = {
     "near": "### The nearest methods on all videos\n\nMethods with merging that 60 videos can't "
     "distinguish from `dycoke-plus` at 25 % (a difference below two standard errors) and that "
-    "aren't in the table of most videos: on all videos, alone and with proportional "
-    "attention.\n\n",
+    "aren't in the table of most videos: on all videos.\n\n",
     "positions": "### Original and contiguous positions\n\nAt 25 % kept. The authors' code for "
     "Qwen-VL keeps original positions, that for LLaVA-OneVision makes them contiguous "
     "([positions](methods.md#positions)). These models were trained on original ones only.\n\n",
@@ -291,7 +290,6 @@ _TABLES = {
     "near": whole_table,
     "validation": whole_table,
     "larger": whole_table,
-    "proportional": whole_table,
 }
 
 

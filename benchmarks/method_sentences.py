@@ -85,7 +85,7 @@ def chosen_setting(shown: Iterable[Row], choice: Document, near: Document) -> st
     for row in shown:
         name, *given = row["spec"].split(":")
         default = ":".join(one for one in [name, *given] if one not in CANDIDATES.get(name, ()))
-        if default != row["spec"] and default in rows and "proportional" not in default:
+        if default != row["spec"] and default in rows:
             told.append(
                 f"The setting of `{name}` was chosen on {choice['videos']} validation videos; its "
                 f"default has {difference(rows[default])} at {_budget(row)}."

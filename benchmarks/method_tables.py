@@ -23,7 +23,6 @@ from benchmarks.cells import (
 from benchmarks.comparison_tables import (
     HOLM,
     LAYERS,
-    PROPORTIONAL,
     compared,
     label,
     layer_of,
@@ -135,19 +134,18 @@ def by_type_table(document: Document) -> str:
     return "\n".join([*lines, line("all", *cells)])
 
 
-def ahead_table(documents: Mapping[str, Document], proportional: bool = False) -> str:
+def ahead_table(documents: Mapping[str, Document]) -> str:
     """The project's method minus every other one, at each budget, model by model."""
     found: dict[str, dict[tuple[str, float], Mapping[str, Any]]] = {}
     budgets: dict[float, None] = {}
     for name, document in documents.items():
         rows = by_spec(document)
-        for spec, pair in document["ahead_proportional" if proportional else "ahead"].items():
+        for spec, pair in document["ahead"].items():
             retain = rows[spec]["parameters"]["retain"]
             budgets[retain] = None
             found.setdefault(label(spec), {})[name, retain] = pair
     headings = _headings(documents, [f"{percent(retain)} kept" for retain in budgets])
-    minus = label(f"dycoke-plus:{PROPORTIONAL}") if proportional else "dycoke-plus"
-    lines = head(f"{minus} minus", *headings)
+    lines = head("dycoke-plus minus", *headings)
     for method, pairs in found.items():
         cells = [compared(pairs.get((name, one))) for name in documents for one in budgets]
         lines.append(line(method, *cells))
@@ -239,11 +237,7 @@ def _of_each(rows: Iterable[Row | None], key: str) -> str:
 
 def whole_table(documents: Mapping[str, Document]) -> str:
     """Each row, and what the project's method is ahead of others at the same budget."""
-    tables = [rows_table(documents), ahead_table(documents)]
-    weighed = {name: one for name, one in documents.items() if one["ahead_proportional"]}
-    if weighed:
-        tables.append(ahead_table(weighed, proportional=True))
-    return "\n\n".join([*tables, HOLM])
+    return "\n\n".join([rows_table(documents), ahead_table(documents), HOLM])
 
 
 def int8_table(pairs: Mapping[str, tuple[Document, Document]]) -> str:

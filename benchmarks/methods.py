@@ -22,7 +22,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks import method_choice, shapes
-from benchmarks.comparison_tables import PROPORTIONAL
 from benchmarks.method_choice import chosen, with_setting
 from benchmarks.method_pages import write_tables
 from benchmarks.page import machine
@@ -42,9 +41,8 @@ from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.param import parameters_of
 
 OUT = Path("runs/methods")
-VIDEOS, WHOLE, FEW, VALIDATION = 60, 600, 30, 200
-"""Videos of the main tables, of the whole test split, of tables that vary a detail, and of the
-whole validation split."""
+VIDEOS, WHOLE, FEW = 60, 600, 30
+"""Videos of the main tables, of the whole test split, and of tables that vary a detail."""
 DTYPE = "float32"
 """Faster than bfloat16 on CPUs without instructions for it, and the same on all of them."""
 BUDGETS = (0.25, 0.1)
@@ -199,7 +197,6 @@ def whole(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
     """The project's methods as a user gets them, and the strongest beside them."""
     names = [with_setting(name, settings) for name in ("dycoke-plus", "flashvid")]
     names += NEAREST
-    names += [f"{name}:{PROPORTIONAL}" for name in names]
     names += ["evs", "downsample"]
     rows = [f"{name}:retain={r}" for r in BUDGETS for name in names]
     layers = [with_setting("dycoke", settings), "dycoke:prune_layer=3"]
@@ -223,16 +220,8 @@ def fair(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
 
 
 def near() -> list[Run]:
-    """Those of `fair` that its videos don't tell from dycoke-plus at a quarter, on the whole split.
-
-    As they are, and with proportional attention where they have it.
-    """
-    rows = ["dycoke-plus", f"dycoke-plus:{PROPORTIONAL}", *UNDECIDED]
-    rows += [
-        f"{row}:{PROPORTIONAL}"
-        for row in UNDECIDED
-        if "proportional" in parameters_of(METHODS[row.partition(":")[0]])
-    ]
+    """Those of `fair` that its videos don't tell from dycoke-plus at a quarter, on all videos."""
+    rows = ["dycoke-plus", *UNDECIDED]
     return [Run("near", ["none", *(f"{row}:retain={AT}" for row in rows)], videos=WHOLE)]
 
 
@@ -257,25 +246,13 @@ def larger() -> list[Run]:
     return [Run("larger", ["none", *rows], 8, FEW, "validation")]
 
 
-def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
-    """Proportional attention with our method and with the nearest others."""
-    names = ["dycoke-plus", with_setting("flashvid", settings), NEAREST[-1]]
-    rows = [
-        f"{name}{weighing}:retain={retain}"
-        for retain in BUDGETS
-        for name in names
-        for weighing in ("", f":{PROPORTIONAL}")
-    ]
-    return [Run("proportional", ["none", *rows], videos=VALIDATION, split="validation")]
-
-
 def seeds() -> list[Run]:
     """The rows of the project's methods and their controls, to be asked of several models.
 
     They are trained alike but for the seed: what lies between them is the error that one model's
     questions don't show.
     """
-    budgeted = ("dycoke-plus", f"dycoke-plus:{PROPORTIONAL}", NEAREST[0], "uniform-frames")
+    budgeted = ("dycoke-plus", NEAREST[0], "uniform-frames")
     rows = ["none", "dycoke:prune_layer=3", "dycoke:prune_layer=9", "ttm"]
     rows += [f"{name}:retain={retain}" for retain in BUDGETS for name in budgeted]
     return [Run("seeds", [*rows, f"evs:retain={AT}", f"random:retain={AT}"])]
@@ -306,7 +283,6 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         whole,
         fair,
         near,
-        proportional,
         seeds,
     )
 }
@@ -314,7 +290,7 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
 
 def runs_of(table: str, arguments: argparse.Namespace) -> list[Run]:
     """The runs of a table, with what was chosen for the model."""
-    of_model = {one.__name__: one for one in (whole, fair, proportional)}
+    of_model = {one.__name__: one for one in (whole, fair)}
     if table in of_model:
         return of_model[table](chosen(arguments.data, arguments.name))
     return TABLES[table]()
@@ -422,7 +398,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
-    others = ("whole", "larger", "knows", "choice", "fair", "near", "proportional", "seeds")
+    others = ("whole", "larger", "knows", "choice", "fair", "near", "seeds")
     quick = [one for one in TABLES if one not in others]
     tables = f"of {', '.join(TABLES)} (shipped: {','.join(quick)}; else {','.join(OTHER_MODELS)})"
     parser.add_argument("--tables", help=tables)

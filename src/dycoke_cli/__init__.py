@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Warn as Warn
     from dycoke_cli.compression.budget import Budgeted as Budgeted
     from dycoke_cli.compression.methods import *  # noqa: F403
-    from dycoke_cli.compression.proportional import MergingTokens as MergingTokens
     from dycoke_cli.compression.selection import Selection as Selection
     from dycoke_cli.compression.selection import SelectionInputs as SelectionInputs
     from dycoke_cli.engine.generation_options import GenerationOptions as GenerationOptions
@@ -74,7 +73,6 @@ _HOMES = {
     "judge_answers": "dycoke_cli.evaluation.scoring.judge",
     "load": "dycoke_cli.models.load",
     "LoadOptions": "dycoke_cli.models.load_options",
-    "MergingTokens": "dycoke_cli.compression.proportional",
     "OpenNumber": "dycoke_cli.engine.typed_options",
     "Param": "dycoke_cli.param",
     "Progress": "dycoke_cli.ask",

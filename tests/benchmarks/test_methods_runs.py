@@ -58,7 +58,7 @@ def test_the_rows_of_the_other_tables() -> None:
     assert whole.videos == every
     # As a user gets them: but for the budget, the paper's layer, merging, and its weights.
     given = {name for spec in specs_of(whole) for name in spec.given}
-    assert given == {"retain", "prune_layer", "merge_dropped", "relevance_weight", "proportional"}
+    assert given == {"retain", "prune_layer", "merge_dropped", "relevance_weight"}
     (fair,) = methods.fair({"dycoke-plus": "window=4"})
     texts = [spec.text for spec in specs_of(fair)]
     assert texts[1] == "dycoke-plus:window=4:retain=0.25"
@@ -69,10 +69,6 @@ def test_the_rows_of_the_other_tables() -> None:
     assert {"dpp:retain=0.1", "cdpruner:relevance_weight=0.5:retain=0.1"} < {*texts}
     (near,) = methods.near()
     assert near.videos == every
-    given = [spec for spec in near.specs if methods.PROPORTIONAL in spec]
-    assert {spec.replace(f":{methods.PROPORTIONAL}", "") for spec in given} == {
-        spec for spec in near.specs if spec not in given
-    } - {"none", "earlytom:retain=0.25"}
 
 
 def test_absent_things_are_told_by_the_answer() -> None:

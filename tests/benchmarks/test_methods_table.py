@@ -54,7 +54,6 @@ def rows_of(document: Mapping[str, Any]) -> dict[str, Any]:
 def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
     parts += ["-windows", "-plus", "-vision", "-whole", "-near", "-validation", "-larger"]
-    parts += ["-proportional"]
     names = [f"methods{part}" for part in parts] + ["methods-one"]
     names += [f"methods-{part}" for part in ("int8", "fair", "equal-cost-kinds")]
     names += ["methods-fair-ahead"]
@@ -80,11 +79,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     assert "`control`: 16 tokens per frame, 10 layers, trained" in pages["methods-ahead"]
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
-        split = (
-            "validation"
-            if name.endswith(("-validation", "-larger", "-choice", "-proportional"))
-            else "test"
-        )
+        split = "validation" if name.endswith(("-validation", "-larger", "-choice")) else "test"
         assert f"{VIDEOS} videos, {questions} questions each row, {split} split" in text
         assert ", commit abc1234." in text
     positions = table_of(pages["methods-positions"])

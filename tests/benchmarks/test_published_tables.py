@@ -80,7 +80,7 @@ def test_the_nearest_methods_are_those_that_few_videos_dont_tell_apart(
     }
     had = {row["spec"] for row in whole["rows"]}
     asked = {row["spec"] for row in nearest["rows"]}
-    assert undecided - had == {spec for spec in asked - had if "proportional" not in spec}
+    assert undecided - had == asked - had
     assert nearest["videos"] > 500
 
 
@@ -209,7 +209,7 @@ def test_the_errors_of_the_mean_of_three_trainings() -> None:
     least, most = min(errors[one] for one in told), max(errors[one] for one in told)
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"(± {least} to {most}, one standard error over 40 rendered videos;" in readme
-    elsewhere = re.compile("^none|proportional|retain=0.1$")  # not on the page, or at a tenth
+    elsewhere = re.compile("^none|retain=0.1$")  # not on the page, or at a tenth
     shown = [error for spec, error in errors.items() if not elsewhere.search(spec)]
     page = RESULTS.read_text(encoding="utf-8")
     assert f"the mean's {min(shown)} to {max(shown)} at a quarter and above" in page

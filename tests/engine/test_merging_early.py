@@ -36,7 +36,6 @@ FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "video_llam
 # What a method with a budget merges in the tower, and TTM.
 WITH_BUDGET = create("evs", retain=0.3, merge_stage="vision", positions="kept")
 OWN = DyCoke(kv_prune=False, merge_stage="vision", positions="kept")
-FIRST_STAGE: dict[str, dict[str, Any]] = {"dycoke-plus": {"proportional": False}}
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, ("llava_onevision", "qwen3_vl")))
@@ -67,7 +66,7 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
         rows = in_part.embeddings[: len(stock.visual)]
         stock.embeds = embeds.index_copy(0, torch.tensor(stock.visual), rows)
         stock.deepstack = list(in_part.deepstack)
-        parameters = FIRST_STAGE.get(name, {}) | budget
+        parameters = budget
         if name == "random" and not budget:
             parameters = {"kv_prune": False}
         rule = create(name, positions="kept", **parameters)

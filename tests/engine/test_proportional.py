@@ -9,16 +9,13 @@ from functools import partial
 import pytest
 import torch
 
-from dycoke_cli import DyCokePlus
+from dycoke_cli import ToMe
 from dycoke_cli.compression.base import Pruning
-from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.kv_pruning import VisualSelector
-from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.chunked_prefill import PrefixCache
-from dycoke_cli.engine.decode_stats import DecodeStats
-from dycoke_cli.engine.generation_state import ShortenedSequence
 from dycoke_cli.engine.scoring_attention import _added, attention_to_keys
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
@@ -28,10 +25,10 @@ from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
 
 SHAPE, FRAMES = SHAPES[0], 8
-Plus = partial(DyCokePlus, retain=0.3, positions="kept")
+Merged = partial(ToMe, retain=0.3, positions="kept")
 WEIGHTED = [
-    Plus(proportional=True),
-    Plus(proportional=True, positions="renumbered"),
+    Merged(proportional=True),
+    Merged(proportional=True, positions="renumbered"),
 ]
 
 
@@ -90,39 +87,13 @@ def assert_answers(model, method, inputs, words, logits) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_merged_token_is_as_many_equal_ones(seed: int) -> None:
     model, inputs = make_model(SHAPE, seed=seed), make_inputs(SHAPE, FRAMES, seed=seed)
-    method = Plus(proportional=True)
+    method = Merged(proportional=True)
     embeds, positions, counts = compressed(model, inputs, method)
     words, logits = greedy(model, embeds, positions, counts)
     assert_answers(model, method, inputs, words, logits)
     _, unweighted = greedy(model, embeds, positions, [1] * len(counts))
     assert not torch.allclose(logits[0], unweighted[0], atol=1e-3)
-    assert_answers(model, Plus(), inputs, *greedy(model, embeds, positions, [1] * len(counts)))
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in METHODS if "proportional" in parameters_of(METHODS[name])]
-)
-def test_every_method_that_merges_has_it(name: str) -> None:
-    torch.manual_seed(0)
-    features = torch.randn(1, 16, 24) + 0.2 * torch.randn(12, 16, 24)
-    attention, keys = torch.rand(12, 16), torch.randn(12, 16, 8)
-    question = torch.randn(5, 24)
-    merging = {"merge_dropped": True} if "merge_dropped" in parameters_of(METHODS[name]) else {}
-    weighted, plain = (
-        BoundMethod(create(name, retain=0.25, proportional=weighs, **merging))
-        for weighs in (True, False)
-    )
-    chosen = weighted.select(SelectionInputs(features, attention, keys, question))
-    assert torch.equal(
-        chosen.kept, plain.select(SelectionInputs(features, attention, keys, question)).kept
-    )
-    assert plain.attention_bias(chosen) is None
-    assert chosen.into is not None
-    bias = weighted.attention_bias(chosen)
-    assert bias is not None
-    expected = [math.log(chosen.into.tolist().count(one)) for one in chosen.kept.tolist()]
-    assert bias.tolist() == pytest.approx(expected)
-    assert bias.max() > 1
+    assert_answers(model, Merged(), inputs, *greedy(model, embeds, positions, [1] * len(counts)))
 
 
 PROMPTS = (5, (3, 0, 9)), (8, (2, 2))
@@ -140,7 +111,7 @@ def test_each_sequence_of_a_batch_is_as_it_is_alone(method, frames, texts) -> No
 def test_a_shared_prefix_is_that_of_the_same_weights() -> None:
     model, inputs, prefix = make_model(SHAPE), make_inputs(SHAPE, FRAMES), PrefixCache()
     for weighs in (False, True, False):
-        method = Plus(proportional=weighs)
+        method = Merged(proportional=weighs)
         with attach(model, method, prefix=prefix):
             cached = model.generate(
                 **inputs, max_new_tokens=NEW_TOKENS, do_sample=False,
@@ -159,9 +130,6 @@ def test_recorded_attention_has_it() -> None:
     each = attention_to_keys(query, repeated, scaling=0.3)
     sums = torch.stack([each[0], each[1:4].sum(), each[4], each[5:7].sum(), *each[7:]])
     torch.testing.assert_close(attention_to_keys(query, key, bias, scaling=0.3), sums)
-    sequence = ShortenedSequence(0, torch.tensor([1, 3]), DecodeStats(2, 2), bias=bias[[1, 3]])
-    assert torch.equal(sequence.bias_at(sequence.visual, 6), bias)
-    assert torch.equal(sequence.bias_at(sequence.visual, 3), bias[:3])
 
 
 def test_every_kind_of_mask_keeps_the_weights() -> None:
@@ -183,26 +151,26 @@ def test_sizes_by_hand() -> None:
     assert Selection(kept).sizes is None
 
 
+def test_it_is_tomes_alone() -> None:
+    assert [name for name, one in METHODS.items() if "proportional" in parameters_of(one)] == [
+        "tome"
+    ]
+
+
 def test_refusals() -> None:
     model = make_model(SHAPE)
-    for name, parameters, sentence in (
-        ("evs", {}, "proportional is for merged tokens"),
-        ("flashvid", {"inner_layer": 2}, "isn't supported with inner_layer"),
-    ):
-        with pytest.raises(UsageError, match=sentence):
-            create(name, **{"proportional": True, **parameters})
     model.get_decoder().config._attn_implementation = "flash_attention_2"
     with pytest.raises(UsageError, match=r"isn't supported with flash_attention_2.* sdpa"):
-        attach(model, Plus(proportional=True))
-    attach(model, Plus())
+        attach(model, Merged(proportional=True))
+    attach(model, Merged())
     windows = make_model(SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=1)
     with pytest.raises(UsageError, match="layers that don't keep every token"):
-        attach(windows, Plus(proportional=True))
+        attach(windows, Merged(proportional=True))
     model.get_decoder().config._attn_implementation = "sdpa"
 
 
 @dataclass(frozen=True)
-class PrunedToo(DyCokePlus):
+class PrunedToo(ToMe):
     """As a plug-in might."""
 
     def pruning(self) -> Pruning:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts
@@ -68,11 +67,6 @@ def test_indices_and_weights_of_a_second_video_count_on() -> None:
     assert found.sizes is not None
     assert found.sizes.tolist() == [2, 2, 1, 4]
     assert kept_of_each(found.kept, VIDEOS) == (2, 2)
-    method = MergingTokens.attention_bias
-    weighs: Any = type("Weighs", (), {"adds_bias": lambda self: True})()
-    bias = method(weighs, found)
-    assert bias is not None
-    assert bias.exp().round().tolist() == [2, 2, 1, 4]
 
 
 def test_a_video_without_merged_tokens_has_its_own_rows() -> None:

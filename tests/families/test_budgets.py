@@ -29,7 +29,6 @@ from tests.families.stock import KINDS, NONE_ONLY, Shorter, clip, placeholders, 
 from tests.families.tiny import MAKERS, make
 
 NEW_TOKENS = 3
-FIRST_STAGE = {"dycoke-plus": {"proportional": False}}
 PARTS = ("choose", "merge_frames", "shrink")
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
 
@@ -81,7 +80,7 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int, t
     plain = given
     for number, name in enumerate(methods_for(family, third), list(MAKERS).index(family)):
         positions = ways[number % len(ways)]
-        method = create(name, retain=0.4, positions=positions, **FIRST_STAGE.get(name, {}))
+        method = create(name, retain=0.4, positions=positions)
         if "attention" in method.needs and known.tower is None:
             sentence = f"the method {re.escape(name)} needs the vision encoder's attention"
             with pytest.raises(UsageError, match=sentence), method(model):

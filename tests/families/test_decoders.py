@@ -143,7 +143,7 @@ def test_attention_to_keys_by_its_formula(kind: str, cap: float | None) -> None:
         ("gpt_oss", True, "none", {}),
         ("gpt_oss", False, "none", {}),
         ("gemma2", True, "evs", {}),
-        ("flint", True, "dycoke-plus", {"proportional": True}),
+        ("flint", True, "tome", {"proportional": True}),
     ],
 )
 def test_each_option_is_a_forward_over_the_tokens_that_a_method_keeps(

@@ -1,16 +1,16 @@
-"""What a method adds to attention logits, in each family: the stock model with it in its mask."""
+"""Proportional attention in each family: the stock model with it in its mask."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
 
-from dycoke_cli import DyCokePlus
-from dycoke_cli.compression.selection import Selection
+from dycoke_cli import ToMe
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine import chunks
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
@@ -35,18 +35,18 @@ KINDS = [name for name in SERVED if name in stock.KINDS]
 
 
 @dataclass(frozen=True)
-class Weighted(DyCokePlus):
-    """Every token is kept, and the later ones are attended to more."""
+class Weighted(ToMe):
+    """Every token is kept, and counts as several."""
 
-    def adds_bias(self) -> bool:
+    def weighs_merged(self) -> bool:
         return True
 
-    def attention_bias(self, selection: Selection) -> torch.Tensor:
-        return weights(len(selection.kept))
+    def finish(self, inputs: SelectionInputs, selection: Selection) -> Selection:
+        return replace(selection, counts=sizes(len(selection.kept)))
 
 
-def weights(visual: int) -> torch.Tensor:
-    return torch.linspace(0, 3, visual, dtype=torch.float64)
+def sizes(visual: int) -> torch.Tensor:
+    return 1 + torch.arange(visual) % 20
 
 
 class Masked(Shorter):
@@ -78,7 +78,7 @@ class Masked(Shorter):
         mask = torch.full((size, size), -math.inf, dtype=torch.float64).triu(1)
         typed = torch.nn.functional.pad(typed, (0, size - len(typed)))
         mask[typed[:, None] & typed[None]] = 0
-        mask[:, self.visual] += weights(len(self.visual))
+        mask[:, self.visual] += sizes(len(self.visual)).double().log()
 
         def give(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return args, kwargs | {"attention_mask": mask[None, None]}

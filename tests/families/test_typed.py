@@ -133,6 +133,7 @@ class Shortened:
             stock(prefill)
             self.arguments, self.state = prefill.kwargs, prefill.state
             self.embeds = self.arguments["inputs_embeds"][0].clone()
+            self.sizes = prefill.selections[0].sizes if prefill.method.weighs_merged else None
             self.cuts.clear()
 
         # By the first layer without the others: rows that are left, and merged ones as they are.
@@ -173,8 +174,8 @@ class Shortened:
             allowed = own if own.dtype == torch.bool else own == 0
             mask[:prompt, :prompt].masked_fill_(allowed, 0.0)
         [sequence] = self.state.sequences
-        if sequence.bias is not None:
-            mask[:, sequence.visual] += sequence.bias.double()
+        if self.sizes is not None:
+            mask[:, sequence.visual] += self.sizes.double().log()
         parts = {type(part): part for part in self.state.layer_inputs}
         hooks = []
         for number, layer in enumerate(decoder.layers):

@@ -48,7 +48,7 @@ def _reason(method: BoundMethod, positions: Positions) -> str | None:
     """Why a method can't run there; None where it can."""
     if method.inside:
         return "it drops tokens between the layers of the language model, which are vLLM's own"
-    if method.adds_bias:
+    if method.weighs_merged:
         return "vLLM's attention takes no weights of tokens; drop proportional"
     if method.decode_pruning is not None:
         return "it prunes the KV cache in decode, which paged attention can't; add kv_prune=false"

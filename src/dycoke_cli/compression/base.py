@@ -17,7 +17,7 @@ The others are for methods that also work elsewhere, and each has a default that
 | `renumbers` | has a parameter for positions: `Budgeted` has it |
 | `has_effect` | has a switch that needs more than being on |
 | `so_far` | compares each window of a long video with those before it |
-| `adds_bias`, `attention_bias` | gives tokens that stand for others more attention |
+| `weighs_merged` | gives merged tokens the attention of all that they stand for |
 | `finish` | merges what `choose` has dropped |
 | `merging` | has a name for its selection in reports |
 
@@ -260,17 +260,9 @@ class Method:
         """The selection that `choose` made, with dropped tokens merged where that is asked for."""
         return selection
 
-    def adds_bias(self) -> bool:
-        """Whether `attention_bias` may add anything, whatever the selection is."""
+    def weighs_merged(self) -> bool:
+        """Whether attention weighs a merged token as the n tokens it stands for: log n is added."""
         return False
-
-    def attention_bias(self, selection: Selection) -> torch.Tensor | None:
-        """What is added to the attention logits of each token kept, in every layer.
-
-        Returns:
-            `[M]`, float64, on the CPU; None where nothing is.
-        """
-        return None
 
     def merging(self) -> str | None:
         """The name of the selection in reports; None where it has none, or keeps all."""

@@ -114,9 +114,9 @@ class BoundMethod:
         return self.method.pruning()
 
     @cached_property
-    def adds_bias(self) -> bool:
-        """Whether `attention_bias` may add anything, whatever the selection is."""
-        return self.method.adds_bias()
+    def weighs_merged(self) -> bool:
+        """Whether attention weighs a merged token as the tokens it stands for."""
+        return self.method.weighs_merged()
 
     def pruning(self) -> Pruning | None:
         """Decode pruning of one sequence, with a selector of its own; or None."""
@@ -144,10 +144,6 @@ class BoundMethod:
     ) -> tuple[torch.Tensor, ...]:
         """What `select` has to know of a video up to the end of a window; see `Method.so_far`."""
         return self.method.so_far(features, before)
-
-    def attention_bias(self, selection: Selection) -> torch.Tensor | None:
-        """What is added to attention logits: `[M]`, float64, on the CPU; None where nothing is."""
-        return self.method.attention_bias(selection)
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """How many tokens `select` keeps; known before anything is encoded."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dycoke_cli.compression.budget import FrameBudgeted
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import (
     Need,
     Selection,
@@ -19,7 +18,7 @@ from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
-class FrameByFrame(FrameBudgeted, MergingTokens):
+class FrameByFrame(FrameBudgeted):
     """Each frame keeps its share of the budget."""
 
     needs: ClassVar[tuple[Need, ...]] = ("attention",)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from dycoke_cli.compression.base import BeforeVision, without_lowest
+from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.coverage import frame_of_each, merge_into
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before
-from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 
@@ -63,7 +62,7 @@ def _frames_before(frames: int) -> list[int | None]:
 
 
 @dataclass(frozen=True)
-class MergingEarly(MergingTokens):
+class MergingEarly(Budgeted):
     """Methods that need no more of the vision tower than its output.
 
     With `merge_dropped` the tokens that a method drops are merged into those that it keeps, by
@@ -78,11 +77,6 @@ class MergingEarly(MergingTokens):
 
     merge_stage: Annotated[MergeStage, MERGE_STAGE] = "llm"
     merge_dropped: Annotated[bool, MERGE_DROPPED] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.proportional and not self.merge_dropped:
-            raise UsageError("proportional is for merged tokens; add merge_dropped, or drop it")
 
     def finish(self, inputs: SelectionInputs, selection: Selection) -> Selection:
         """The tokens chosen, with the others merged into them where that is asked for."""

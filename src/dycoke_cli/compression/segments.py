@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import FrameBudgeted
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs, counted_on
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.lazy_torch import torch
@@ -34,7 +33,7 @@ def segments_at_cuts(features: torch.Tensor, threshold: float, least: int) -> li
 
 
 @dataclass(frozen=True)
-class SegmentBySegment(FrameBudgeted, MergingTokens):
+class SegmentBySegment(FrameBudgeted):
     """Each frame has a share of the budget, and each segment chooses from its frames."""
 
     title: ClassVar[str] = "Segments"

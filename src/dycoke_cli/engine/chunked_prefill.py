@@ -241,8 +241,8 @@ def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
     if positions is not None:
         hashed.append(positions[..., :length])
     state: GenerationState | None = kwargs.get(STATE_ARGUMENT)
-    if state is not None and state.sequences[0].bias is not None:
-        hashed.append(state.sequences[0].bias)
+    if state is not None and (bias := state.bias(length)) is not None:
+        hashed.append(bias)
     return tensor_hash(hashed)
 
 

@@ -99,17 +99,15 @@ class _StepSelection:
 def _bias(prefill: Prefill) -> torch.Tensor | None:
     """What is added to the attention logits of the tokens `[B, R]` that are read; None for nothing.
 
-    Each sequence gets what is added to its visual tokens.
+    log n for a token that n were merged into, 0 for all others.
     """
-    of_each = [prefill.method.attention_bias(selection) for selection in prefill.selections]
-    if all(added is None for added in of_each):
+    if not prefill.method.weighs_merged:
         return None
     embeddings = prefill.prompts.embeddings
-    # In float32 at least, in which key indexes score; elsewhere it is rounded where it is added.
     wide = torch.promote_types(embeddings.dtype, torch.float32)
     bias = torch.zeros(prefill.at.shape, dtype=wide, device=embeddings.device)
-    for number, (sequence, added) in enumerate(zip(prefill.state.sequences, of_each, strict=True)):
-        if added is not None:
-            sequence.bias = added.to(bias)
-            bias[number, sequence.visual.to(bias.device)] = sequence.bias
+    pairs = zip(prefill.state.sequences, prefill.selections, strict=True)
+    for number, (sequence, selection) in enumerate(pairs):
+        if (sizes := selection.sizes) is not None:
+            bias[number, sequence.visual.to(bias.device)] = sizes.double().log().to(bias)
     return bias

@@ -31,27 +31,10 @@ class ShortenedSequence:
     visual: torch.Tensor
     stats: DecodeStats  # counts the selections
     selector: Selector | None = None  # the selection of each decoding step, or None
-    # `[V]`, float: added to the attention logits of the visual tokens; None for nothing
-    bias: torch.Tensor | None = None
 
     def to_visual(self, attention: torch.Tensor) -> torch.Tensor:
         """Of attention `[R - padding]` to all tokens that to the visual ones, `[V]`."""
         return attention[self.visual.to(attention.device) - self.padding]
-
-    def bias_at(self, places: torch.Tensor, keys: int) -> torch.Tensor | None:
-        """`bias` where the visual tokens are among keys: `[K]`, zero elsewhere; or None.
-
-        Args:
-            places: `[V]`, int64: where they are; of a chunk of the prompt some behind its keys.
-            keys: K.
-        """
-        if self.bias is None:
-            return None
-        places = places.to(self.bias.device)
-        # A chunk has the keys up to itself. Visual tokens of later chunks are written behind them,
-        # and cut off.
-        everywhere = self.bias.new_zeros(max(keys, int(places.max()) + 1))
-        return everywhere.index_copy(0, places, self.bias)[:keys]
 
     def select(self, attention: torch.Tensor) -> torch.Tensor:
         """The visual tokens `[A]`, int64, that this decoding step attends to.
@@ -101,16 +84,13 @@ class Records:
         self,
         state: GenerationState,
         layer_idx: int,
-        keys: int,
-        attention: Callable[[torch.Tensor | None], torch.Tensor],
+        attention: Callable[[], torch.Tensor],
     ) -> None:
         """Record what the last query attends to in a layer, where that is wanted.
 
         Args:
             layer_idx: the layer.
-            keys: K, how many its cache handed out.
-            attention: computes `[K]`, float32: to all of them, from what is added to their logits,
-                `[K]` or None.
+            attention: computes `[K]`, float32: to all keys that its cache handed out.
         """
 
     def select(self, active: torch.Tensor, reselections: int = 0) -> None:

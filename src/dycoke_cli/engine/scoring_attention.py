@@ -93,9 +93,11 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
             if is_sdpa and kwargs.get("position_bias") is None
             else partial(own_attention_to_keys, module, **kwargs)
         )
+        bias = state.bias(key.shape[2])
         # A partial: attention is computed only if the recorder wants this layer's.
-        recorded = partial(weights, query[:1, :, -1:], key[:1])
-        state.records.attend(state, module.layer_idx, key.shape[2], recorded)
+        of_first = None if bias is None else bias[0, 0, 0]
+        recorded = partial(weights, query[:1, :, -1:], key[:1], of_first)
+        state.records.attend(state, module.layer_idx, recorded)
         attend = stock
         if state.store is not None and not state.in_prefill:
             # A mask made for layer 0 has the wrong length for a pruned layer.
@@ -107,7 +109,6 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
                 attend = stock if is_sdpa else own_eager
             elif attention_mask is not None and "flash" not in name:
                 attention_mask = attention_mask[:, None, None]
-        bias = state.bias(key.shape[2])
         if bias is not None or attend is own_eager:
             attention_mask = _added(attention_mask, bias, query, key.shape[2])
         if state.selection is not None and state.selection.scores_at(module.layer_idx):

@@ -40,7 +40,7 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
             f"flex_attention isn't supported with the method {method.name}; load the model with "
             "sdpa or flash_attention_2"
         )
-    _check_bias(decoder, method)
+    _check_weights_of_merged(decoder, method)
     by_attention = inside or pruning is not None or method.reads_before
     if by_attention and (others := other_caches(config)):
         raise UsageError(
@@ -49,13 +49,13 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
         )
 
 
-def _check_bias(decoder: Any, method: BoundMethod) -> None:
-    """Check what a method adds to attention logits: one number per token for all layers."""
-    if not method.adds_bias:
+def _check_weights_of_merged(decoder: Any, method: BoundMethod) -> None:
+    """Check whether layers can weigh merged tokens: one number per token for all of them."""
+    if not method.weighs_merged:
         return
     if method.inside or method.decode_pruning is not None:
         raise UsageError(
-            f"the method {method.name} adds to attention logits, which isn't supported with a "
+            f"the method {method.name} weighs merged tokens, which isn't supported with a "
             "selection that later layers get of an earlier one"
         )
     implementation = attention_implementation(decoder)

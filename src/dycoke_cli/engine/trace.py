@@ -56,15 +56,13 @@ class Recorder(Records):
         self,
         state: GenerationState,
         layer_idx: int,
-        keys: int,
-        attention: Callable[[torch.Tensor | None], torch.Tensor],
+        attention: Callable[[], torch.Tensor],
     ) -> None:
         """See `Records.attend`."""
         if layer_idx != self.layer:
             return
-        sequence = state.sequences[0]
-        places = sequence.visual
-        found = attention(sequence.bias_at(places, keys))
+        places = state.sequences[0].visual
+        found = attention()
         # Of a chunk of the prompt before its last one perhaps not yet to all visual tokens.
         if int(places.max()) < len(found):
             self._records[-1].attention = found[places.to(found.device)]

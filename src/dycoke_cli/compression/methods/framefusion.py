@@ -7,14 +7,13 @@ from typing import ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.inner_selection import SelectingInside
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
 from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
-class FrameFusion(MergingTokens, SelectingInside):
+class FrameFusion(SelectingInside):
     """FrameFusion (ICCV 2025), section 4: similarity first, importance afterwards.
 
     Each token is compared with the token at the same position in the frame before (cosine). Of the

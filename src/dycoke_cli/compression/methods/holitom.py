@@ -10,7 +10,6 @@ from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.inner_selection import MergingInside
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
 from dycoke_cli.compression.static_positions import static_and_moving, static_positions
@@ -23,7 +22,7 @@ CENTER_WEIGHT = 0.6
 
 
 @dataclass(frozen=True)
-class HoliTom(MergingInside, MergingTokens):
+class HoliTom(MergingInside):
     """HoliTom (arXiv 2505.21334, NeurIPS 2025): merging over time, and inside the language model.
 
     A position is static in a segment of frames where each of its tokens has a cosine similarity

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.clusters import LinkedGroups, means
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import ROWS, wide
 from dycoke_cli.lazy_torch import F, torch
@@ -20,7 +20,7 @@ HALVINGS = 11
 
 
 @dataclass(frozen=True)
-class LLaVAScissor(MergingTokens):
+class LLaVAScissor(Budgeted):
     """LLaVA-Scissor (arXiv 2506.21862), section 3: semantic connected components, in two steps.
 
     Tokens whose cosine similarity is above a threshold τ are connected; a connected component

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.budget import in_proportion
+from dycoke_cli.compression.budget import Budgeted, in_proportion
 from dycoke_cli.compression.clusters import clustered, means
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.compression.static_positions import static_and_moving, static_positions
@@ -19,7 +18,7 @@ NEIGHBORS = 7
 
 
 @dataclass(frozen=True)
-class PruneVid(MergingTokens):
+class PruneVid(Budgeted):
     """PruneVid (arXiv 2412.16117, ACL Findings 2025), its merging before the language model.
 
     Frames are clustered by their mean tokens (density peaks), into `segment_ratio` of their number.

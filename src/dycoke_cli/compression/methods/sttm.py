@@ -6,9 +6,9 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.clusters import LinkedGroups
 from dycoke_cli.compression.grid import sides
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.lazy_torch import F, torch
@@ -16,7 +16,7 @@ from dycoke_cli.param import Param
 
 
 @dataclass(frozen=True)
-class STTM(MergingTokens):
+class STTM(Budgeted):
     """Spatio-temporal token merging (arXiv 2507.07990, ICCV 2025): quadtrees, merged over time.
 
     In space: four tokens (of an odd side the first row or column alone) are a node, four nodes one
@@ -45,7 +45,7 @@ class STTM(MergingTokens):
     grid of four tokens a side has one level here, and none there. The paper's directed merging, by
     which a node goes to one of the frame before alone, is an option of that code, off in its
     scripts. Its search for what is linked may end a round early, which leaves a few tokens more.
-    `proportional` counts the tokens of all nodes."""
+    """
 
     name: ClassVar[str] = "sttm"
     title: ClassVar[str] = "STTM"

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.clusters import means
-from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import ROWS, wide
 from dycoke_cli.lazy_torch import F, torch
+from dycoke_cli.param import Param
+
+PROPORTIONAL = Param(
+    "Proportional attention: add log n to the attention logits of a merged token that represents n "
+    "tokens, in every layer, so that it weighs as much as n equal tokens. Not with FlashAttention.",
+    before=False,
+)
 
 
 @dataclass(frozen=True)
-class ToMe(MergingTokens):
+class ToMe(Budgeted):
     """Token Merging (arXiv 2210.09461, ICLR 2023), section 3, on what the language model reads.
 
     Bipartite soft matching: the tokens of the video, in reading order, go in turn to the sets A and
     B. Each token of A is linked to the most similar one of B (cosine). The most similar links are
     merged: as many as the budget asks for, and half of the tokens at most. Rounds of this follow
     until the budget is reached. A merged token is the mean of all tokens that it stands for, at the
-    place of the token of B. Ties go to the lower index. `proportional` adds ToMe's attention.
+    place of the token of B. Ties go to the lower index. `proportional` adds the paper's attention.
 
     Differs from the authors' code in where it acts: theirs is for image encoders, removes a number
     of tokens in each layer of the encoder, and compares keys in the mean over heads. Here it
@@ -34,6 +41,12 @@ class ToMe(MergingTokens):
     title: ClassVar[str] = "ToMe"
     summary: ClassVar[str] = "similar tokens merged, in rounds of pairs"
     paper: ClassVar[str | None] = "arXiv 2210.09461, ICLR 2023"
+
+    proportional: Annotated[bool, PROPORTIONAL] = False
+
+    def weighs_merged(self) -> bool:
+        """As asked for."""
+        return self.proportional
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens that are left of the whole video, with the others merged into them."""
