@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,12 +18,11 @@ from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.run_record import FILE as RECORD
 from dycoke_cli.evaluation.run_record import check_folder, read_record
 from dycoke_cli.evaluation.scoring.verdicts import open_verdicts
-from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.storage.cache_folder import CacheFiles
 from tests.evaluation.test_answers import write_nothing
-from tests.fuzzing.mutators import bytes_of, json_lines_of, json_of
+from tests.fuzzing.mutators import bytes_of, json_lines_of
 from tests.fuzzing.subject import Subject
 from tests.runs.test_journal import add_answer, add_verdict
 
@@ -56,22 +54,6 @@ def _take_encoded(content: bytes, folder: Path) -> object:
         assert torch.equal(found.embeddings, ENCODED.embeddings), "other embeddings"
         assert len(found.deepstack) == 1, "more or fewer of DeepStack"
         assert torch.equal(found.deepstack[0], ENCODED.deepstack[0]), "others of DeepStack"
-    return found
-
-
-def _times() -> list[bytes]:
-    about = {"processor": "x", "instructions": ["avx2"], "torch": "2", "threads": 1}
-    times = {"attention of 8 heads": {"stock": 1.5, "own": 0.7}, "linear": {"stock": 2}}
-    return [json.dumps({"machine": about, "times": times}).encode()]
-
-
-def _take_times(content: bytes, folder: Path) -> object:
-    machine = Processor("x", ["avx2"], "2", 1)
-    with _cache_in(folder):
-        machine.file.parent.mkdir(parents=True)
-        machine.file.write_bytes(content)
-        found = machine.read()
-    assert all(0 < t < float("inf") for each in found.values() for t in each.values()), found
     return found
 
 
@@ -141,10 +123,6 @@ JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
 
 SUBJECTS = [
     Subject("encoded videos", "caches", 2000, (), _encoded, bytes_of, _take_encoded),
-    Subject(
-        "times of kernels", "caches", 1000, (), _times, json_of,
-        _take_times,
-    ),
     *(
         Subject(
             name, "journals", 1750, (), partial(_journal, opened, add), json_lines_of,

@@ -17,14 +17,21 @@ from safetensors.torch import load_file, save_file
 
 from dycoke_cli.kernels import int8_linear
 from dycoke_cli.kernels import int8_linear as int8_cache
-from dycoke_cli.kernels.choice import int8_classes
-from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Cache, Int8Linear
+from dycoke_cli.kernels.int8_linear import (
+    FbgemmInt8Linear,
+    Int8Cache,
+    Int8Linear,
+    PairedInt8Linear,
+    int8_kernels,
+)
 from dycoke_cli.kernels.replacing import to_round, use_int8
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.load import load
 
-KERNELS = int8_classes()
+KERNELS = int8_kernels()
+if len(KERNELS) > 1:
+    KERNELS["both"] = PairedInt8Linear
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.kernels import choice, replacing
-from dycoke_cli.kernels.attention import DECODE, NAME, SHAPES, name_of
+from dycoke_cli.kernels.attention import DECODE, NAME, name_of
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation
@@ -24,27 +24,12 @@ def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_attention_is_ours_where_there_are_no_tiles(dtype: str, amx: bool) -> None:
     loaded = load("mini", device="cpu", dtype=dtype)
+    in_bfloat16 = SDPA if amx else NAME
     for part in loaded.model, loaded.model.get_decoder():
-        assert attention_implementation(part) == (SDPA if amx else NAME)
+        expected = in_bfloat16 if dtype == "bfloat16" else name_of({DECODE})
+        assert attention_implementation(part) == expected
     stock = load("mini", device="cpu", dtype=dtype, kernels="stock")
     assert attention_implementation(stock.model) == SDPA
-
-
-@pytest.mark.parametrize(
-    ("dtype", "has", "ours"),
-    [
-        ("bfloat16", ["avx2", "avx512_vnni"], {DECODE}),
-        ("float32", ["avx2", "avx512_vnni"], {*SHAPES}),
-        ("bfloat16", [], {*SHAPES}),  # another architecture, which doesn't name them
-    ],
-)
-def test_only_single_tokens_are_ours_where_bfloat16_is_emulated(
-    dtype: str, has: list[str], ours: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(choice, "instructions", lambda: has)
-    model = load("mini", device="cpu", dtype=dtype).model
-    assert choice.unmeasured(model, quantized=False).attention == ours
-    assert attention_implementation(model) == name_of(ours)
 
 
 @pytest.mark.skipif(not can_pack(), reason="this processor has no products in bfloat16 to pack for")

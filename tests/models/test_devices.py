@@ -14,7 +14,6 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.linear import PackedLinear, can_pack
 from dycoke_cli.models import devices
-from dycoke_cli.models import load as load_module
 from dycoke_cli.models import load as stored
 from dycoke_cli.models.load import LoadedModel, too_big_explained
 from dycoke_cli.models.load_options import LoadOptions
@@ -107,7 +106,6 @@ def test_layers_on_the_disk(
 def test_layers_of_a_spread_model_stay_stock(monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate moves their weights when they are used, which it can't do with packed ones."""
     monkeypatch.setattr(replacing, "MIN_PACKED_WEIGHTS", 8)
-    monkeypatch.setattr(load_module, "choose_kernels", lambda *_: pytest.fail("measured"))
     model = spread(monkeypatch, 9_000_000, dtype="bfloat16").model
     assert not any(isinstance(part, PackedLinear) for part in model.modules())
 

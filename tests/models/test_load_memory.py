@@ -66,8 +66,6 @@ chosen.config.text_config.num_hidden_layers = chosen.config.vision_config.num_hi
 chosen.config.text_config.layer_types = chosen.config.text_config.layer_types[:3]
 needed = needed_bytes(chosen)
 load_module.resolve_model = lambda *_: chosen
-# A measured choice may leave a layer as it is, which takes less.
-load_module.choose_kernels = load_module.unmeasured
 built = chosen.config, chosen.device, chosen.dtype
 load_module.with_random_weights = lambda _: (random_model(*built), None)
 before = psutil.Process().memory_info().rss

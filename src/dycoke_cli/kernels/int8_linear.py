@@ -2,9 +2,9 @@
 
 Weights are quantized per output channel, activations per token.
 
-There are two kernels: oneDNN's, and FBGEMM's for torch builds or processors without the first. Both
-use integer instructions (VNNI; oneDNN also AMX). `kernels/choice.py` selects for each layer the one
-that was measured to be faster, or both: one for prompts and the other for single tokens.
+There are two kernels: oneDNN's, which is faster for prompts, and FBGEMM's, for single tokens, and
+for torch builds or processors without the first. Both use integer instructions (VNNI; oneDNN also
+AMX). `kernels/choice.py` selects one of them for each layer, or both.
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ _FBGEMM_OUTPUTS = 8192
 # Smallest divisor. It replaces 0 for a token of zeros, whose outputs are the bias.
 _TINY = torch.finfo(torch.float32).tiny
 _FILTERS = threading.Lock()
-ONEDNN, FBGEMM, PAIRED = "int8 (oneDNN)", "int8 (FBGEMM)", "int8 (oneDNN, FBGEMM)"
-"""Names of the kernels, and of a layer with both."""
 FEW_TOKENS = 4
 """Most tokens that a layer with both kernels multiplies by FBGEMM's (measured with AMX)."""
 
@@ -269,8 +267,8 @@ class FbgemmInt8Linear(RoundedLinear):
 class PairedInt8Linear(Int8Linear, FbgemmInt8Linear):
     """Linear layer with both kernels, and with two copies of its weights.
 
-    oneDNN's layout for AMX makes prompts fast. A single token reads it at half the speed of
-    FBGEMM's: its product fills one row of sixteen in a tile.
+    oneDNN's layout makes prompts fast. A single token reads it at half to five sixths of the speed
+    of FBGEMM's; with AMX its product fills one row of sixteen in a tile.
 
     Args: see `RoundedLinear`.
     """
@@ -326,9 +324,9 @@ def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def int8_kernels() -> dict[str, type[RoundedLinear]]:
-    """Int8 kernels that work on this machine, by name; the default comes first."""
-    kernels: dict[str, type[RoundedLinear]] = {FBGEMM: FbgemmInt8Linear}
-    return {ONEDNN: Int8Linear, **kernels} if onednn_works() else kernels
+    """Int8 kernels that work on this machine, by name; the one for prompts comes first."""
+    kernels: dict[str, type[RoundedLinear]] = {"int8 (FBGEMM)": FbgemmInt8Linear}
+    return {"int8 (oneDNN)": Int8Linear, **kernels} if onednn_works() else kernels
 
 
 @cache
@@ -426,7 +424,7 @@ class Int8Cache:
     def read(self, layer: str, kernel: str, layout: Layout) -> Tensors | None:
         """Tensors that were kept of a layer; None if they aren't there, or damaged.
 
-        Those of another kernel aren't damaged: another one is the fastest once more were measured.
+        Those of another kernel aren't damaged: which one a layer gets depends on the main memory.
 
         Args:
             layer: name of the layer.

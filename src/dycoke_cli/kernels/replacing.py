@@ -1,4 +1,4 @@
-"""Timing of custom CPU kernels, and replacement of a stock model's layers by them.
+"""Replacement of a stock model's layers by custom CPU kernels.
 
 `choice.py` selects the kernels.
 """
@@ -8,17 +8,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
-import math
 import mmap
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from statistics import median
-from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,12 +21,8 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from dycoke_cli.kernels.attention import (
-    BIDIRECTIONAL,
-    CAUSAL,
-    DECODE,
     ON_GPU,
     SHAPES,
-    attention,
     name_of,
 )
 from dycoke_cli.kernels.int8_linear import Int8Cache, RoundedLinear, int8_kernels
@@ -44,7 +35,6 @@ from dycoke_cli.kernels.linear import (
     PackedLinear,
     can_pack,
 )
-from dycoke_cli.kernels.processor import STOCK_KERNEL
 from dycoke_cli.stock.attention import SDPA, depends_on_name
 from dycoke_cli.stock.private_api import attention_implementation
 
@@ -54,7 +44,7 @@ MIN_INT8_OUTPUTS = 256
 Routers and gates of mixtures of experts are smaller, too; rounding could select another expert.
 """
 MIN_PACKED_WEIGHTS = 512 * 512
-"""Minimum weights of a layer that is packed by default; smaller ones only if measured faster."""
+"""Minimum weights of a layer that is packed."""
 _RESTORED_AT_ONCE = 4
 """Maximum layers that are restored at the same time: their copies have to fit beside the model."""
 _BLOCK_BYTES = 32 * 1024**2
@@ -183,7 +173,7 @@ def to_round(model: Any) -> list[str]:
 
 
 def to_pack(model: Any) -> list[str]:
-    """Names of the layers that are packed by default."""
+    """Names of the layers that are large enough to pack."""
     return [
         name
         for name, layer in eligible(model).items()
@@ -339,157 +329,6 @@ def _is_block(module: nn.Module) -> bool:
     return any("attn" in name or "attention" in name for name, _ in module.named_children())
 
 
-# Timing of kernels for one shape, on random inputs: medians over alternating runs.
-
-
-# "own" is in the cache files of earlier versions.
-CUSTOM, PACKED = "own", "packed"
-ROUNDS, FEWEST_ROUNDS = 7, 3
-LONGEST_S = 0.3
-"""Time limit per shape, after which no round starts unless there are fewer than `FEWEST_ROUNDS`."""
-PROMPT_TOKENS = 128
-"""Tokens in the timed product for prompts and frames."""
-MOST_INPUTS, MOST_OUTPUTS = 2048, 1024
-"""Size limit of timed layers; the time per weight of larger ones is about the same."""
-MOST_FROM_MEMORY = 4096
-"""The same for a single token, of inputs and of outputs."""
-ATTENDED = {CAUSAL: 512, DECODE: 2048, BIDIRECTIONAL: 512}
-"""Keys per attention shape; as many queries, except in `DECODE`."""
-
-EVICTING_BYTES = 64 * 1024**2
-"""Bytes that are read before a token is timed, so that its weights come from main memory."""
-
-Kernels = Mapping[str, Callable[[], object]]
-
-
-def tokens_timed(number: int) -> str:
-    """The number of tokens in the text of a shape."""
-    return "1 token from memory" if number == 1 else f"{number} tokens"
-
-
-@dataclass(frozen=True, order=True)
-class LinearShape:
-    """Linear layer with a number of tokens."""
-
-    inputs: int  # of the layer
-    outputs: int  # of the layer
-    tokens: int  # `PROMPT_TOKENS` or 1
-    dtype: str  # of its weights, such as "bfloat16"
-
-    @property
-    def weights(self) -> int:
-        """Number of weights."""
-        return self.inputs * self.outputs
-
-    def __str__(self) -> str:
-        return f"linear {self.inputs}x{self.outputs}, {tokens_timed(self.tokens)}, {self.dtype}"
-
-    def kernels(self, quantized: bool) -> Kernels:
-        """Callables that run each kernel, every one on weights of its own.
-
-        Args:
-            quantized: whether to include int8 kernels.
-        """
-        dtype = getattr(torch, self.dtype)
-        # Times don't depend on the weights, and generating random ones would take longer.
-        layer = nn.utils.skip_init(nn.Linear, self.inputs, self.outputs, dtype=dtype)
-        nn.init.constant_(layer.weight, 0.01)
-        nn.init.constant_(layer.bias, 0.01)
-        found: dict[str, nn.Module] = {STOCK_KERNEL: layer}
-        if dtype == torch.bfloat16 and can_pack():
-            found[PACKED] = Bfloat16Linear(layer)
-        if quantized:
-            found |= {name: kind(layer) for name, kind in int8_kernels().items()}
-        tokens = torch.randn(self.tokens, self.inputs, dtype=dtype)
-        return {name: partial(module, tokens) for name, module in found.items()}
-
-
-@dataclass(frozen=True, order=True)
-class AttentionShape:
-    """Attention of one layer."""
-
-    shape: str  # one of `attention_interface.SHAPES`
-    heads: int  # number of query heads
-    kv_heads: int  # number of key and value heads
-    width: int  # head size
-    dtype: str  # such as "bfloat16"
-
-    def __str__(self) -> str:
-        heads = f"{self.heads}/{self.kv_heads} heads of {self.width}"
-        return f"attention, {self.shape}, {heads}, {self.dtype}"
-
-    def kernels(self, quantized: bool) -> Kernels:
-        """Callables that run stock and custom attention, as a model would call them."""
-        layer = SimpleNamespace(
-            is_causal=self.shape != BIDIRECTIONAL,
-            num_key_value_groups=self.heads // self.kv_heads,
-        )
-        keys = ATTENDED[self.shape]
-        queries = 1 if self.shape == DECODE else keys
-        dtype = getattr(torch, self.dtype)
-        # The strides of projections, in whose output the heads of a token are contiguous.
-        query, key, value = (
-            torch.randn(1, tokens, heads, self.width, dtype=dtype).transpose(1, 2)
-            for tokens, heads in (
-                (queries, self.heads), (keys, self.kv_heads), (keys, self.kv_heads)
-            )
-        )  # fmt: skip
-
-        def run(custom: frozenset[str]) -> object:
-            return attention(layer, query, key, value, None, custom=custom)
-
-        return {
-            STOCK_KERNEL: lambda: run(frozenset()),
-            CUSTOM: lambda: run(frozenset({self.shape})),
-        }
-
-
-class Shape(Protocol):
-    """What is timed: its text is the key of cached times."""
-
-    def kernels(self, quantized: bool) -> Kernels:
-        """Callables that run each kernel; the stock one is among them."""
-        ...
-
-
-@torch.inference_mode()
-def time_kernels(shape: Shape, quantized: bool, until: float = math.inf) -> dict[str, float]:
-    """Milliseconds by kernel, as medians over rounds.
-
-    Each round runs all kernels and starts with another one, so that changes of the clock frequency
-    and the contents of the caches affect all alike. A step of decoding reads all weights once, so
-    those of a layer never wait in a cache: for a single token, caches are filled with other bytes
-    before each run, and then with the kernel's code by a run on other weights. From a cache of 32
-    MB int8 weights look no faster than bfloat16, and from memory they are up to 2.3 times as fast.
-
-    Args:
-        quantized: whether to include int8 linear layers.
-    """
-    started = time.perf_counter()
-    from_memory = isinstance(shape, LinearShape) and shape.tokens == 1
-    with torch.random.fork_rng(devices=[]):  # sampling must not depend on whether this ran
-        kernels = shape.kernels(quantized)
-        on_others = shape.kernels(quantized) if from_memory else {}
-    names = [*kernels]
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    evicting = torch.zeros(EVICTING_BYTES // 8 if from_memory else 0, dtype=torch.int64)
-    for number in range(-1, ROUNDS):  # round -1 is a warm-up
-        if number >= FEWEST_ROUNDS and time.perf_counter() > min(until, started + LONGEST_S):
-            break
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            if from_memory:
-                evicting.sum()
-                on_others[name]()
-            begun = time.perf_counter()
-            # Medians of fewer rounds would be noise, and stay in the cache.
-            if begun > until and number < FEWEST_ROUNDS:
-                return {}
-            kernels[name]()
-            if number >= 0:
-                taken[name].append(time.perf_counter() - begun)
-    return {name: 1000 * median(times) for name, times in taken.items()}
-
-
 @torch.inference_mode()
 def bfloat16_factor() -> float:
     """Time of a prompt's linear layer in bfloat16, as a multiple of its time in float32.
@@ -498,16 +337,20 @@ def bfloat16_factor() -> float:
     work on the machine hardly changes. Takes 0.2 s on a CPU that emulates bfloat16.
     """
 
-    def fastest_s(dtype: str) -> float:
-        shape = LinearShape(MOST_INPUTS, MOST_OUTPUTS, PROMPT_TOKENS, dtype)
-        with torch.random.fork_rng(devices=[]):
-            kernels = shape.kernels(quantized=False)
-        return min(_processor_s(kernel) for kernel in kernels.values() for _ in range(3))
+    def fastest_s(dtype: torch.dtype) -> float:
+        # Times don't depend on the values, and sampling must not depend on whether this ran.
+        layer = nn.utils.skip_init(nn.Linear, 2048, 1024, dtype=dtype)
+        nn.init.constant_(layer.weight, 0.01)
+        nn.init.constant_(layer.bias, 0.01)
+        packs = dtype == torch.bfloat16 and can_pack()
+        kernels: list[nn.Module] = [layer, Bfloat16Linear(layer)] if packs else [layer]
+        tokens = torch.full((128, 2048), 0.01, dtype=dtype)
+        return min(_processor_s(kernel, tokens) for kernel in kernels for _ in range(3))
 
-    return fastest_s("bfloat16") / fastest_s("float32")
+    return fastest_s(torch.bfloat16) / fastest_s(torch.float32)
 
 
-def _processor_s(kernel: Callable[[], object]) -> float:
+def _processor_s(layer: nn.Module, tokens: torch.Tensor) -> float:
     begun = time.process_time()
-    kernel()
+    layer(tokens)
     return time.process_time() - begun

@@ -16,7 +16,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dycoke_cli.errors import ModelError, UsageError, check_kind
-from dycoke_cli.kernels.choice import INT8_IS_SLOWER, choose_kernels, unmeasured
+from dycoke_cli.kernels.choice import INT8_IS_SLOWER, choose_kernels
 from dycoke_cli.kernels.int8_linear import MIN_CACHED_WEIGHTS, Int8Cache
 from dycoke_cli.kernels.quantize import (
     by_bitsandbytes,
@@ -455,9 +455,7 @@ def load(
     # being proven, such as attention masks of its own, may break our kernels as well.
     stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
     fast, one_device = not stock, not has_device_map(model)
-    chosen = (choose_kernels if fast and one_device else unmeasured)(
-        model if built is None else built, own_int8
-    )
+    chosen = choose_kernels(model if built is None else built, own_int8)
     identity = None if options.random_weights else resolved.describe()
     warnings = [MEANINGLESS] if options.random_weights else []
     if resolved.float32_room is not None:

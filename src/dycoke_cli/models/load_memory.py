@@ -56,9 +56,6 @@ def needed_bytes(resolved: ResolvedModel, built: Any = None) -> int | None:
 def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | None:
     """Memory of a model's weights, summed over its modules before any weights are read.
 
-    It is an upper bound until the kernels of this processor have been timed: a layer that stays
-    stock needs less than a packed one.
-
     Args:
         built: result of `without_weights` for it; None builds it.
 
@@ -66,7 +63,7 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
         Bytes on all its devices together; None for a model that is stored quantized and whose file
         sizes are unknown.
     """
-    from dycoke_cli.kernels.choice import choose_kernels, unmeasured
+    from dycoke_cli.kernels.choice import choose_kernels
     from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
     from dycoke_cli.kernels.quantize import by_bitsandbytes, stored_quantized
     from dycoke_cli.kernels.replacing import eligible, may_pack
@@ -83,7 +80,7 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
     # Layers are packed on a CPU only, and only if the whole model is there.
     if resolved.device.type != "cpu" or options.device_map is not None or not (quantized or fast):
         return WeightBytes(_whole(model), _whole(model))
-    choice = choose_kernels(model, quantized, measuring=False) if fast else unmeasured(model, True)
+    choice = choose_kernels(model, quantized)
     forms: dict[str, type[PackedLinear]] = dict(choice.int8)
     if fast and can_pack():
         layers = eligible(model)

@@ -67,9 +67,9 @@ class LoadOptions:
     kernels: Annotated[
         Literal["fast", "stock"],
         Param(
-            "Attention and linear layers on a CPU: fast (for each shape torch's or this program's, "
-            "whichever was measured to be faster at a model's first load; see `dycoke doctor`) or "
-            "stock (torch's; each generated token goes through the model's modules, too).",
+            "Attention and linear layers on a CPU: fast (torch's or this program's, by the "
+            "instructions of the processor) or stock (torch's; each generated token goes through "
+            "the model's modules, too).",
         ),
     ] = "fast"
 

@@ -32,7 +32,6 @@ KEPT = {
     "int8": "int8 weights (--quantize int8)",
     "evaluation": "answers of eval, from which it resumes",
     "shapes": "rendered clips of bundled benchmarks",
-    "kernels": "measured times of kernels",
     "estimates": "sizes of estimated models, and rates of matrix products",
     "layouts": "layouts that were found of unlisted models",
     "fingerprints": "hashes of model folders",

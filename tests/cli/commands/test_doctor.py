@@ -13,20 +13,10 @@ import pytest
 import torch
 import transformers
 
-from dycoke_cli.kernels import processor
-from dycoke_cli.kernels.processor import Processor
+from dycoke_cli import instruction_sets
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli.harness import run_here
 from tests.documents import valid
-
-TIMES = {
-    "linear 896x1024, 1 token from memory, bfloat16": {
-        "stock": 0.33,
-        "packed": 0.2,
-        "int8 (oneDNN)": 0.25,
-    },
-    "attention, causal, 14/2 heads of 64, bfloat16": {"stock": 20.5, "own": 31.0},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +35,6 @@ def test_versions_and_processors() -> None:
     assert run.object["cpus"]["threads"] == torch.get_num_threads()
     if hasattr(os, "sched_getaffinity"):
         assert {*run.object["cpus"]["affinity"]} == os.sched_getaffinity(0)
-    assert run.object["kernels"] == []
 
 
 def test_releases_outside_of_what_was_tested(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,10 +98,9 @@ def test_the_last_line_says_whether_it_is_ready(
     assert to_do == f"the folder {file} can't be written; set DYCOKE_CACHE to a folder that can"
 
 
-def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
+def test_nothing_is_written(tmp_path: Path) -> None:
     rows = {line[:13].strip(): line[13:].strip() for line in run_here("doctor").out.splitlines()}
     assert rows["torch"] == torch.__version__.partition("+")[0]
-    assert rows["Kernels"].startswith("not measured yet")
     assert [*tmp_path.iterdir()] == []
 
 
@@ -131,28 +119,10 @@ def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
 def test_the_dtype_that_the_processor_gets(
     has: list[str], dtype: str, row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processor, "instructions", lambda: has)
+    monkeypatch.setattr(instruction_sets, "instructions", lambda: has)
     assert run_here("doctor", "--json").object["cpu_dtype"] == dtype
     (line,) = [x for x in run_here("doctor").out.splitlines() if x.startswith("Weight dtype")]
     assert line.removeprefix("Weight dtype").strip().startswith(row)
-
-
-def test_kernels_that_were_measured_here() -> None:
-    Processor.here().write(TIMES)
-    document = run_here("doctor", "--json").object
-    valid(document, "doctor")
-    assert {each["shape"]: each["milliseconds"] for each in document["kernels"]} == TIMES
-    assert [each["fastest"] for each in document["kernels"]] == ["stock", "packed"]
-    assert json.loads(Path(document["kernels_file"]).read_text())["times"] == TIMES
-    lines = run_here("doctor").out.splitlines()
-    (row,) = [line for line in lines if line.startswith("linear 896x1024")]
-    assert row.split()[-4:] == ["0.33", "0.2", "0.25", "packed"]
-
-
-def test_a_damaged_file_is_as_good_as_none() -> None:
-    Processor.here().write(TIMES)
-    Processor.here().file.write_text("{")
-    assert run_here("doctor", "--json").object["kernels"] == []
 
 
 def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     Examples:
         dycoke cache
         dycoke cache clear
-        dycoke cache clear kernels estimates
+        dycoke cache clear estimates layouts
     """
     if context.invoked_subcommand is not None:
         return
@@ -123,7 +123,7 @@ def clear(
 
     Examples:
         dycoke cache clear
-        dycoke cache clear kernels estimates
+        dycoke cache clear estimates layouts
         dycoke cache clear --all
     """
     if everything and names:

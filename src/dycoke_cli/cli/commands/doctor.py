@@ -1,4 +1,4 @@
-"""`dycoke doctor`: versions, device, processor, extras, and timings of the CPU kernels."""
+"""`dycoke doctor`: versions, device, processor and extras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version as Release
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Version
@@ -25,7 +24,7 @@ from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.extras import PURPOSES, how_to_install, how_to_upgrade, installed_extras
-from dycoke_cli.resources import affinity, free_main_memory, usable_cpus
+from dycoke_cli.resources import affinity, free_main_memory, processor_name, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
 
@@ -39,18 +38,16 @@ _CPU_DTYPES = {
     "float32": "float32 on the CPU, where it fits into free memory (no fast bfloat16 instructions)",
     "bfloat16": "bfloat16 on the CPU",
 }
-_UNMEASURED = "not measured yet (the first load of a model of 100 M parameters or more does that)"
 
 
 def doctor(as_json: options.Json = False) -> None:
-    """Show whether this machine is ready: versions, devices, processor, extras and CPU kernels.
+    """Show whether this machine is ready: versions, devices, processor and extras.
 
     Examples:
         dycoke doctor
         dycoke doctor --json
 
-    The last line is "ready: yes", or what to do first. No model is loaded, and nothing is measured:
-    the first load of a model does that.
+    The last line is "ready: yes", or what to do first. No model is loaded.
     """
     with contextlib.ExitStack() as stack:
         if as_json:
@@ -59,7 +56,7 @@ def doctor(as_json: options.Json = False) -> None:
         if as_json:
             output.write_json(to_dict(diagnosis))
             return
-        render.to_stdout(tables(diagnosis))
+        render.to_stdout(table_of(diagnosis))
 
 
 @dataclass(frozen=True)
@@ -70,21 +67,6 @@ class Cpus:
     usable: Annotated[Count, Doc("By affinity and by the quota of a container.", minimum=1)]
     affinity: Annotated[tuple[int, ...], Doc("Empty where the system has no such list.")]
     threads: Annotated[Count, Doc("Threads of torch.", minimum=1)]
-
-
-@dataclass(frozen=True)
-class TimedKernels:
-    """The kernels that were timed for a shape."""
-
-    shape: Annotated[str, Doc("Larger layers are timed as one of 2,048 inputs, 1,024 outputs.")]
-    milliseconds: Annotated[dict[str, float], Doc("Medians, by kernel.")]
-    fastest: Annotated[
-        str,
-        Doc(
-            "A layer that prompts and generated tokens go through takes what is fastest for 1,024 "
-            "and 64 of them together."
-        ),
-    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +100,6 @@ class Diagnosis:
     memory_limited: Annotated[
         bool, Doc("Whether the memory of that process is limited: on Linux, if /proc is mounted.")
     ]
-    kernels: Annotated[
-        tuple[TimedKernels, ...],
-        Doc("Measured when models were loaded here, with this torch and as many threads."),
-    ]
-    kernels_file: Annotated[str | None, Doc("Where they are kept; null without a home folder.")]
     to_do: Annotated[
         tuple[str, ...],
         Doc("What to do before the default model can answer; empty where all is ready."),
@@ -130,21 +107,16 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Collect the diagnosis; loads no model and measures nothing."""
+    """Collect the diagnosis; loads no model."""
     import psutil
     import torch
 
-    from dycoke_cli.instruction_sets import is_slow_in_bfloat16
-    from dycoke_cli.kernels.processor import Processor
+    from dycoke_cli.instruction_sets import instructions, is_slow_in_bfloat16
     from dycoke_cli.models.devices import named_device
     from dycoke_cli.processes.sandbox import limits_memory
     from dycoke_cli.video.decoder import sandbox
 
-    machine = Processor.here()
-    try:
-        file = str(machine.file)
-    except RuntimeError:
-        file = None
+    has = instructions()
     return Diagnosis(
         commit=running_commit(),
         python=platform.python_version(),
@@ -153,23 +125,18 @@ def diagnose() -> Diagnosis:
         extras=installed_extras(),
         device=str(named_device("auto")),
         gpus=tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))),
-        processor=machine.processor,
-        instructions=tuple(machine.instructions),
-        cpu_dtype="float32" if is_slow_in_bfloat16(machine.instructions) else "bfloat16",
+        processor=processor_name(),
+        instructions=tuple(has),
+        cpu_dtype="float32" if is_slow_in_bfloat16(has) else "bfloat16",
         cpus=Cpus(
             logical=psutil.cpu_count() or 0,
             usable=usable_cpus(),
             affinity=tuple(affinity()),
-            threads=machine.threads,
+            threads=torch.get_num_threads(),
         ),
         free_memory_bytes=free_main_memory(),
         sandbox=sandbox(),
         memory_limited=limits_memory(),
-        kernels=tuple(
-            TimedKernels(shape, times, min(times, key=lambda kernel: times[kernel]))
-            for shape, times in sorted(machine.read().items())
-        ),
-        kernels_file=file,
         to_do=tuple(to_do()),
     )
 
@@ -181,14 +148,11 @@ def _release(package: str) -> str | None:
         return None
 
 
-def tables(diagnosis: Diagnosis) -> RenderableType:
-    """Tables of a diagnosis, with kernel timings if there are any; last, whether all is ready."""
+def table_of(diagnosis: Diagnosis) -> RenderableType:
+    """Table of a diagnosis; last, whether all is ready."""
     table = named((name, one_line(value)) for name, value in _rows(diagnosis))
-    parts: list[RenderableType] = [table]
-    if diagnosis.kernels:
-        parts += [Text(), _kernels(diagnosis.kernels)]
     ready = "\n- ".join(["no", *map(one_line, diagnosis.to_do)]) if diagnosis.to_do else "yes"
-    return Group(*parts, Text(), Text(f"ready: {ready}", style="bold"))
+    return Group(table, Text(), Text(f"ready: {ready}", style="bold"))
 
 
 def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
@@ -218,20 +182,6 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
     sandbox = described(found.sandbox)
     yield "Sandbox", f"{sandbox}, around the process that reads a video{unlimited}"
     yield "Free memory", "unknown" if free is None else size(free)
-    yield "Kernels", (found.kernels_file or "not kept") if found.kernels else _UNMEASURED
-
-
-def _kernels(timed: tuple[TimedKernels, ...]) -> Table:
-    names = dict.fromkeys(name for each in timed for name in each.milliseconds)
-    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", title="Milliseconds")
-    table.add_column("shape", overflow="fold")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("fastest", no_wrap=True)
-    for each in timed:
-        cells = [f"{each.milliseconds[n]:.3g}" if n in each.milliseconds else "" for n in names]
-        table.add_row(Text(each.shape), *cells, each.fastest)
-    return table
 
 
 def to_do() -> Iterator[str]:

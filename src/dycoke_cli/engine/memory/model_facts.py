@@ -59,11 +59,7 @@ def model_facts(
 
 def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
-    # Which kernels are timed decides the form that weights have once they are loaded.
-    timed = (kept("kernels")).glob("*.json")
-    times = sorted((path.name, path.stat().st_mtime_ns) for path in timed)
-    parts = [*_of_this_machine(stored, loading), device, times]
-    return kept("estimates") / _named(parts)
+    return kept("estimates") / _named([*_of_this_machine(stored, loading), device])
 
 
 def _of_this_machine(stored: StoredConfig, loading: LoadOptions) -> list[Any]:
