@@ -19,6 +19,7 @@ PLUGINS = [path.name for path in SRC.parent.glob("plugins/*/dycoke_*") if path.i
 # has the public names, and none of its modules knows it.
 LAYERS = (
     "version",
+    "lazy_torch",
     "errors",
     "extras",
     "param",

@@ -57,7 +57,9 @@ def test_too_many_survivors_are_an_error(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(mutants, "PRELOADED", ())
     monkeypatch.setattr(mutants, "noticing", lambda file: ["tests"])
     for survivors, code in ((1, 0), (2, 1)):
-        red = iter([["tests/a.py::b"]] * (10 - survivors) + [[]] * survivors)
+        red = iter(
+            [["tests/a.py::b"]] * (10 - survivors) + [[]] * 2 * survivors
+        )  # asked again of the whole room
         monkeypatch.setattr(mutants, "red", lambda *_, red=red: next(red))
         assert mutants.main(["storage", "10", "--seed", "1"]) == code
         out = capsys.readouterr().out

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from benchmarks.decode_rules.key_index import KeyIndex, KeySelector, top_of_each
+from benchmarks.decode_rules.key_index import KeyIndex
 from dycoke_cli.compression.base import tokens_left, top
 from dycoke_cli.compression.kv_pruning import VisualSelector
 
@@ -162,24 +162,17 @@ class Decode:
         groups = len(query) // len(key)
         if rule.kind == "pages":
             return self._pages(query, layer, left).repeat_interleave(groups, 0)
-        # Steps are as sequences of a batch, of which some are shorter.
         prompt = self._prompt[layer][0][0]
         others = [prompt[:, : self._prunable.start], prompt[:, self._prunable.stop :], key]
-        text = torch.cat(others, 1).expand(query.shape[1], -1, -1, -1)
+        text = torch.cat(others, 1)
         is_text = torch.nn.functional.pad(
-            earlier, (text.shape[2] - earlier.shape[1], 0), value=True
+            earlier, (text.shape[1] - earlier.shape[1], 0), value=True
         )
-        chosen = top_of_each(
-            KeySelector(per_head=rule.kind == "index per head").attention(
-                self._indexes[layer],
-                query.transpose(0, 1)[:, :, None],
-                text,
-                scaling,
-                None,
-                is_text,
-            ),
-            left,
+        attention = self._indexes[layer].attention(
+            query.transpose(0, 1), text, scaling, is_text, per_head=rule.kind == "index per head"
         )
+        # A stable sort: among equals the lower index comes first.
+        chosen = attention.argsort(dim=-1, descending=True, stable=True)[..., :left]
         kept = self._marked(chosen.transpose(0, 1))
         return kept if len(kept) == 1 else kept.repeat_interleave(groups, 0)
 

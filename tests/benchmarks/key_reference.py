@@ -10,8 +10,6 @@ import math
 
 import numpy as np
 
-from tests.engine.reference import top
-
 
 def approximate(keys: np.ndarray) -> np.ndarray:
     """What an index knows of the keys [V, D] of a head: the same shape, rounded."""
@@ -32,33 +30,18 @@ def attention(
     keys: np.ndarray,
     visual: list[int],
     scaling: float,
-    bias: dict[int, float],
 ) -> list[list[float]]:
     """For each query head, the attention to each visual token.
 
-    query: [Hq, D]; keys: [Hk, S, D] of all tokens; visual: which of them are; bias: what is added
-    to the scores of some.
+    query: [Hq, D]; keys: [Hk, S, D] of all tokens; visual: which of them are.
     """
     group = len(query) // len(keys)
     found = []
     for head, q in enumerate(query):
         own = keys[head // group].copy()
         own[visual] = approximate(own[visual])
-        scores = [float(q @ key) * scaling + bias.get(i, 0.0) for i, key in enumerate(own)]
+        scores = [float(q @ key) * scaling for key in own]
         most = max(scores)
         whole = sum(math.exp(s - most) for s in scores)
         found.append([math.exp(scores[v] - most) / whole for v in visual])
     return found
-
-
-def selected(weights: list[list[float]], heads: int, count: int, per_head: bool) -> list[list[int]]:
-    """For each KV head the visual tokens with the most attention, ascending."""
-    group = len(weights) // heads
-    if not per_head:
-        weights = [[sum(column) / len(weights) for column in zip(*weights, strict=True)]]
-        return [top(weights[0], count)] * heads
-    means = [
-        [sum(column) / group for column in zip(*weights[h * group : (h + 1) * group], strict=True)]
-        for h in range(heads)
-    ]
-    return [top(mean, count) for mean in means]

@@ -26,7 +26,7 @@ from tests.runs.pretended import Pretended, make_clips
 
 def answered() -> Answer:
     """A score from 8 to 10."""
-    how = Scoring(("8", "9", "10"), (-3.0, -1.0, -2.0), (2, 2, 3), True, True, None, 0.25, "It")
+    how = Scoring(("8", "9", "10"), (-3.0, -1.0, -2.0), (2, 2, 3), True, True, 0.25, "It")
     return replace(
         example(Answer, video="v.mp4", answer="9", finish_reason="stop", method={"name": "none"}),
         choice="9",

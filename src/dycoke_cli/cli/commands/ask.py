@@ -14,7 +14,6 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
@@ -74,7 +73,7 @@ def ask(
     server: ServerFlags,
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
-    estimate: Estimate = False,
+    estimate: options.Estimate = False,
     stats: options.Stats = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

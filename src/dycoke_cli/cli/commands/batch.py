@@ -14,7 +14,6 @@ import typer
 from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
@@ -143,7 +142,7 @@ def batch(
     server: ServerFlags,
     requests: Requests = REQUESTS,
     compare: options.Compare = False,
-    estimate: Estimate = False,
+    estimate: options.Estimate = False,
     fields: Fields = None,
     as_csv: Csv = False,
     quiet: options.Quiet = False,

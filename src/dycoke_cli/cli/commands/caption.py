@@ -15,7 +15,6 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.estimate_flags import Estimate
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
@@ -234,7 +233,7 @@ def caption(
     no_server: NoServer = False,
     server: ServerFlags,
     requests: Requests = REQUESTS,
-    estimate: Estimate = False,
+    estimate: options.Estimate = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,

@@ -132,6 +132,15 @@ Json = Annotated[
         help="Print one JSON object per result on stdout, errors included.",
     ),
 ]
+Estimate = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Load no weights: print an answer's tokens, memory and FLOPs, and about how many "
+        "seconds it takes on this machine, from the model's configuration and the video.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option(
