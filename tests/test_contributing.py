@@ -27,7 +27,6 @@ CHANGES = {
     "a benchmark": "Adding a benchmark",
     "a column of `batch --csv`": "A column of `batch --csv`",
     "an error message": "An error message",
-    "a format of `eval report`": "A format of `eval report`",
 }
 # A new file, or lines to change in one; the first line has its path.
 BLOCK = re.compile(

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.answer.answer import SCHEMA, Answer
+from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.cli.commands.chat import COMMANDS
-from dycoke_cli.cli.commands.transcript import save
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import (
     CLIP,
@@ -23,7 +22,6 @@ from tests.cli.harness import (
     run_in_terminal,
     run_process,
 )
-from tests.documents import example
 from tests.pages import section
 
 ANSWER = "a red circle moves right"
@@ -115,11 +113,10 @@ def test_another_video(fake: list[FakeSession]) -> None:
 
 
 def test_saved(fake: list[FakeSession], tmp_path: Path) -> None:
-    text, lines = tmp_path / "chat.md", tmp_path / "chat.jsonl"
-    run = chat("What?", "Why?", f"/save {text}", f"/save {lines}", f"/save {text}", "/save")
+    lines = tmp_path / "chat.jsonl"
+    run = chat("What?", "Why?", f"/save {lines}", f"/save {lines}", "/save")
     assert run.code == 1
-    assert "chat.md can't be written (File exists)" in run.err
-    assert text.read_text().startswith(f"> What?\n\n{ANSWER}\n\n*{CLIP} · mini · dycoke*\n")
+    assert "chat.jsonl can't be written (File exists)" in run.err
     objects = [json.loads(line) for line in lines.read_text().splitlines()]
     assert [(one["schema"], one["question"]) for one in objects] == [
         (SCHEMA, "What?"),
@@ -127,19 +124,9 @@ def test_saved(fake: list[FakeSession], tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_saved_has_the_warnings(tmp_path: Path) -> None:
-    answer = example(
-        Answer, question="What?", answer="A star", video="a.mp4", method={"name": "none"},
-        warnings=("it is damaged", "it is dark"),
-    )  # fmt: skip
-    save(str(tmp_path / "chat.md"), [answer])
-    saved = (tmp_path / "chat.md").read_text()
-    assert saved.endswith("· none*\n\nWarning: it is damaged\n\nWarning: it is dark\n\n")
-
-
 def test_a_suffix_that_is_not_saved(fake: list[FakeSession], tmp_path: Path) -> None:
     run = chat("What?", f"/save {tmp_path}/chat.csv")
-    assert "name a file that ends in .md, .txt, .jsonl or .json" in run.err
+    assert "name a file that ends in .jsonl" in run.err
     assert [*tmp_path.iterdir()] == []
 
 

@@ -156,29 +156,6 @@ def test_shards_have_folders_of_their_own_in_the_cache(
     assert (tmp_path / "cache/evaluation/samples-validation-mini-2-of-2" / run_record.FILE).exists()
 
 
-def test_markdown_has_the_cells_of_the_tables(done: Path) -> None:
-    text = report(done, "--markdown", "--quiet")
-    assert (text.code, text.err) == (0, "")
-    rows = report(done, "--json").object["rows"]
-    assert text.out.startswith("**samples, validation split: 4 questions about 4 videos, 2 frames")
-    assert "| # | Method | Accuracy, % | Difference | Changed |" in text.out
-    for number, row in enumerate(rows, 1):
-        spec = row["spec"].replace("_", r"\_")
-        accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['plus_minus']:.1f}"
-        assert f"\n| {number} | {spec} | {accuracy} | " in text.out
-    tables = re.findall(r"(?:^\|.*\|\n)+", text.out, re.MULTILINE)
-    assert [len(table.splitlines()) for table in tables] == [5, 5, 5]
-    for table in tables:
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
-
-
-@pytest.mark.parametrize("name", ["json", "markdown", "csv"])
-def test_each_format_has_a_flag_of_its_own_as_well(name: str, done: Path) -> None:
-    assert report(done, "--format", name) == report(done, f"--{name}")
-    assert report(done, "--format", name) == report(done, "--format", name, f"--{name}")
-    assert report(done, "--format", "text") == report(done)
-
-
 def test_values_separated_by_commas(done: Path) -> None:
     outcome = report(done, "--csv", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
@@ -362,10 +339,7 @@ def test_what_is_no_run(content: str | None, sentence: str, tmp_path: Path) -> N
 def test_flags_that_exclude_each_other(done: Path) -> None:
     for flags, sentence in (
         (("--json", "--csv"), "--json and --csv exclude each other; use one of them"),
-        (("--format", "yaml"), "--format must be one of text, json, markdown, csv, not 'yaml'"),
-        (("--csv", "--format", "text"), "--csv and --format text exclude each other"),
-        (("--markdown", "--csv"), "--markdown and --csv exclude each other; use one of them"),
-        (("--markdown", "--show-changed"), "--show-changed isn't for --markdown: leave it out"),
+        (("--csv", "--show-changed"), "--show-changed and --csv exclude each other; use one"),
     ):
         outcome = report(done, *flags)
         assert (outcome.code, sentence in outcome.err) == (2, True)

@@ -149,7 +149,7 @@ def test_a_panel_for_each_model(models: int, grid: tuple[int, int], tmp_path: Pa
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("form", [(), ("--json",), ("--markdown",), ("--csv",)])
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
 def test_the_file_beside_the_tables(form: tuple[str, ...], tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "1", "none,vidcom2:retain=0.5", "a $x$ <b> & model")
     plain = report(folder, *form)

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,7 @@ from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import has_suffix, quoted
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
-from dycoke_cli.unicode import is_valid
+from dycoke_cli.unicode import is_valid, to_json
 from dycoke_cli.video.file_names import STDIN
 from dycoke_cli.video.pictures import as_named, sources
 
@@ -257,15 +257,18 @@ class _Commands:
         render.note("A new conversation about the same video")
 
     def save(self, text: str) -> None:
-        """Write the conversation to a file."""
+        """Write the answers' objects to a new file."""
         if not text:
-            raise UsageError("/save needs a file, as in `/save chat.md` (or .jsonl)")
-        from dycoke_cli.cli.commands.transcript import SUFFIXES, save
+            raise UsageError("/save needs a file, as in `/save chat.jsonl`")
         from dycoke_cli.storage.output_file import check_suffix
 
-        check_suffix(Path(text), SUFFIXES, "/save")
-        with _writing(text):
-            save(text, self.chat.answers)
+        check_suffix(Path(text), [".jsonl"], "/save")
+        try:
+            with open(text, "x", encoding="utf-8") as file:
+                file.writelines(f"{to_json(one.to_dict())}\n" for one in self.chat.answers)
+        except OSError as error:  # the chat goes on
+            why = f"{text} can't be written ({error.strerror}); name another file"
+            raise DycokeError(why) from error
         render.note(f"Saved to {text}")
 
     def help(self, _: str) -> None:
@@ -278,16 +281,6 @@ class _Commands:
         if not self.chat.answers:
             raise UsageError(f"there is no answer yet: {otherwise}")
         return self.chat.answers[-1]
-
-
-@contextmanager
-def _writing(path: str) -> Iterator[None]:
-    """Turn errors of writing a file into a message: the chat goes on."""
-    try:
-        yield
-    except OSError as error:
-        why = f"{path} can't be written ({error.strerror}); name another file"
-        raise DycokeError(why) from error
 
 
 def _describe(method: Method, typed: str) -> str:
@@ -324,7 +317,7 @@ COMMANDS = {
     "stats": _Command("", "All figures of the last answer", _Commands.stats),
     "video": _Command("FILE", "Go on with another video", _Commands.video),
     "clear": _Command("", "Begin a new conversation", _Commands.clear),
-    "save": _Command("FILE", "Save it as Markdown, or as JSON Lines (.jsonl)", _Commands.save),
+    "save": _Command("FILE", "Save the answers as JSON Lines", _Commands.save),
     "help": _Command("", "List the commands", _Commands.help),
 }
 """Slash commands by name; /quit and /exit are handled by the loop."""

@@ -173,7 +173,7 @@ def evaluate(
                 view.note("Answers so far are kept; the same command resumes.")
             raise
         view.stop()
-        write_report(report, "json" if as_json else "text", show_changed)
+        write_report(report, show_changed, as_json=as_json)
 
 
 def _failures_as_json(

@@ -1,17 +1,14 @@
-"""Output of an evaluation's report in the formats of `dycoke eval report --format`."""
+"""Output of an evaluation's report as text, JSON or CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
@@ -27,38 +24,25 @@ UNSCORED = 20
 _GROUPS = ("by_type", "by_label", "by_part")
 
 
-def write_report(report: EvalReport, form: str, show_changed: bool) -> None:
-    """Write a report to stdout."""
-    FORMATS[form](report, show_changed)
+def write_report(
+    report: EvalReport, show_changed: bool, *, as_json: bool = False, as_csv: bool = False
+) -> None:
+    """Write a report to stdout; JSON has the changed answers only if they are asked for."""
+    if as_json:
+        listed = replace(report, changes=report.changed) if show_changed else report
+        output.write_json(to_dict(listed))
+    elif as_csv:
+        output.write(_comma_separated(report))
+    else:
+        # Imported late: the help of `eval report` doesn't wait for tables.
+        from dycoke_cli.cli.commands.eval_tables import evaluation
+
+        render.to_stdout(evaluation(report))
+        _write_unscored(report)
+        if show_changed:
+            _write_changes(report)
     if any(row.failed for row in report.rows):
         raise typer.Exit(1)
-
-
-def _tables(report: EvalReport) -> Group:
-    # Imported late: the help of `eval report` needs the names of the formats alone.
-    from dycoke_cli.cli.commands.eval_tables import evaluation
-
-    return evaluation(report)
-
-
-def _text(report: EvalReport, show_changed: bool) -> None:
-    render.to_stdout(_tables(report))
-    _write_unscored(report)
-    if show_changed:
-        _write_changes(report)
-
-
-def _json(report: EvalReport, show_changed: bool) -> None:
-    listed = replace(report, changes=report.changed) if show_changed else report
-    output.write_json(to_dict(listed))
-
-
-FORMATS: dict[str, Callable[[EvalReport, bool], None]] = {
-    "text": _text,
-    "json": _json,
-    "markdown": lambda report, _: output.write(_markdown(report)),
-    "csv": lambda report, _: output.write(_comma_separated(report)),
-}
 
 
 def _write_unscored(report: EvalReport) -> None:
@@ -117,39 +101,6 @@ def _entry(change: Change) -> str:
         f"    baseline    {one_line(change.uncompressed)}\n"
         f"    compressed  {one_line(change.said)}\n"
     )
-
-
-def _markdown(report: EvalReport) -> str:
-    """Tables of the text format as Markdown."""
-    parts = _tables(report).renderables
-    blocks = [_block(part) for part in parts]
-    return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _block(part: Any) -> str:
-    if isinstance(part, Text):
-        return f"**{_escaped(part.plain)}**" if part.style == "bold" else _escaped(part.plain)
-    assert isinstance(part, Table)
-    lines = [
-        [_cell(column.header) for column in part.columns],
-        ["---" if column.justify == "left" else "---:" for column in part.columns],
-        *(
-            [_cell(cell) for cell in row]
-            for row in zip(*(c.cells for c in part.columns), strict=True)
-        ),
-    ]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\n{_cell(part.caption)}" if part.caption else table
-
-
-def _cell(content: Any) -> str:
-    return _escaped(content.plain if isinstance(content, Text) else str(content))
-
-
-def _escaped(text: str) -> str:
-    for mark in "\\|*_`<[":
-        text = text.replace(mark, f"\\{mark}")
-    return text
 
 
 def _comma_separated(report: EvalReport) -> str:

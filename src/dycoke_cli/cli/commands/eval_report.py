@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.commands.eval_output import FORMATS, write_report
+from dycoke_cli.cli.commands.eval_output import write_report
 from dycoke_cli.cli.flags import eval_flags, options
 from dycoke_cli.cli.plots.picture_file import check_picture
 from dycoke_cli.errors import UsageError
@@ -27,20 +27,10 @@ Runs = Annotated[
         show_default=False,
     ),
 ]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="NAME",
-        help=f"How the report is printed: {', '.join(FORMATS)}. Default: text.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
+Csv = Annotated[
+    bool,
+    typer.Option("--csv", help="Print CSV, a line per row.", rich_help_panel=_OUTPUT),
 ]
-Markdown = Annotated[
-    bool, typer.Option("--markdown", help="--format markdown.", rich_help_panel=_OUTPUT)
-]
-Csv = Annotated[bool, typer.Option("--csv", help="--format csv.", rich_help_panel=_OUTPUT)]
 Plot = Annotated[
     Path | None,
     typer.Option(
@@ -57,8 +47,6 @@ Plot = Annotated[
 def report(
     *,
     runs: Runs,
-    form: Format = None,
-    markdown: Markdown = False,
     csv: Csv = False,
     plot: Plot = None,
     rule: eval_flags.NewRule = None,
@@ -76,20 +64,12 @@ def report(
     Several runs of one benchmark under the same conditions are combined, of one model or several.
     If two of them answer the same question, the newer answer counts.
     """
-    aliases = {"json": as_json, "markdown": markdown, "csv": csv}
-    forms = {f"--{name}": name for name, given in aliases.items() if given}
-    if form is not None:
-        forms[f"--format {form}"] = form
     with contextlib.ExitStack() as stack:
-        if "json" in forms.values():
+        if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
-        if form not in (None, *FORMATS):
-            raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
-        if len(set(forms.values())) > 1:
-            raise UsageError(f"{' and '.join(forms)} exclude each other; use one of them")
-        flag, chosen = next(iter(forms.items()), ("", "text"))
-        if show_changed and chosen not in ("text", "json"):
-            raise UsageError(f"--show-changed isn't for {flag}: leave it out, or use --format json")
+        for flag, given in (("--json", as_json), ("--show-changed", show_changed)):
+            if csv and given:
+                raise UsageError(f"{flag} and --csv exclude each other; use one of them")
         if plot is not None:
             check_picture(plot, (".png", ".svg"))
             if find_spec("matplotlib") is None:
@@ -107,4 +87,4 @@ def report(
             write_figure(accuracy_figure(combined), plot)
             for sentence in () if quiet else undrawn(combined):
                 render.warning(sentence)
-        write_report(combined, chosen, show_changed)
+        write_report(combined, show_changed, as_json=as_json, as_csv=csv)
