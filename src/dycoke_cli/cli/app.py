@@ -100,8 +100,7 @@ _GROUPS = {
         ),
         "doctor": (
             "dycoke_cli.cli.commands.doctor:doctor",
-            "Show whether this machine is ready: versions, devices, processor, extras and "
-            "CPU kernels.",
+            "Show whether this machine is ready: versions, devices, processor and extras.",
         ),
         "cache": (
             "dycoke_cli.cli.commands.cache:app",
