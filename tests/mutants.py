@@ -108,7 +108,8 @@ def _broken(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, Place, Plac
             case ast.Constant(value=int() as value):
                 yield node, *whole, str(value + 1)
             case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
-                yield test, _begin(test), _begin(test), "not "
+                if not isinstance(test, ast.NamedExpr):  # which would need parentheses
+                    yield test, _begin(test), _begin(test), "not "
             case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
                 yield node, _begin(value), _end(value), "None"
             case ast.Expr(value=ast.Call()) | ast.AugAssign():

@@ -33,7 +33,7 @@ class Pretended(Method):
 
     on: Annotated[bool, Param("A switch.")] = False
     retain: Annotated[float, Param("A share.", symbol="R", above=0, to=1, switch="on")] = 0.25
-    frames: Annotated[int, Param("A count.", at_least=1, to=8, words={"few": 2})] = 4
+    frames: Annotated[int, Param("A count.", at_least=1, to=8)] = 4
     threshold: Annotated[float, Param("A number.", above=-1)] = 0.5
     weight: Annotated[float, Param("Any number.", symbol="W")] = 1.0
     layer: Annotated[int | None, Param("A layer.", layer=True, default="the model's")] = None
@@ -114,7 +114,6 @@ def test_check(name: str, good: list[object], bad: dict[object, str]) -> None:
         ("retain", "33.3%", 0.333),
         ("retain", "0%", 0.0),
         ("frames", "7", 7),
-        ("frames", "few", 2),
         ("layer", "3", 3),
         ("order", "rising", "rising"),
     ],
@@ -136,10 +135,10 @@ def test_parse(name: str, text: str, value: object) -> None:
         (
             "frames",
             "8frames",
-            "frames must be a whole number or few, not '8frames': did you mean 8?",
+            "frames must be a whole number, not '8frames': did you mean 8?",
         ),
-        ("frames", "8s", "frames must be a whole number or few, not '8s'"),
-        ("frames", "2.5", "frames must be a whole number or few, not '2.5'"),
+        ("frames", "8s", "frames must be a whole number, not '8s'"),
+        ("frames", "2.5", "frames must be a whole number, not '2.5'"),
     ],
 )
 def test_what_cannot_be_parsed(name: str, text: str, sentence: str) -> None:

@@ -104,7 +104,11 @@ def __getattr__(name: str) -> Any:
         return ["Method", "__version__", *methods.__all__, *_HOMES]
     if name not in methods.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(methods, name)
+    from dycoke_cli.param import document_parameters
+
+    method = getattr(methods, name)
+    document_parameters(method)
+    return method
 
 
 def __dir__() -> list[str]:

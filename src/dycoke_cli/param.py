@@ -17,8 +17,8 @@ import re
 import reprlib
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -36,6 +36,7 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
 _SHOWN = 60  # characters of a text
 _NUMBER = re.compile(r"-?\d+([.,]\d+)?")
 _BOOLEANS = {"true": True, "false": False}
+_ARGS = "\n\nArgs:"
 
 # Not None, which is the value `before` of some parameters.
 _NO_EARLIER_VALUE: Final = object()
@@ -56,8 +57,6 @@ class Param:
             `at_least` is set), checked against the number of layers.
         of_depth: the default of a layer parameter that is None: this share of the layers that the
             language model has.
-        words: words accepted in place of a number, and what they mean; None is a default to be
-            settled.
         default: the default in words, where the value isn't enough; "" omits it.
         switch: another parameter of the same method; while it is off or None, this one has no
             effect.
@@ -79,7 +78,6 @@ class Param:
     below: float | None = None
     layer: bool = False
     of_depth: float | None = None
-    words: Mapping[str, int | None] = field(default_factory=dict)
     default: str | None = None
     switch: str | None = None
     flag: str | None = None
@@ -160,8 +158,6 @@ class Parameter:
 
     def parse(self, text: str) -> Any:
         """Parse a text ("70%" of a share is 0.7); doesn't check the range."""
-        if text in self.spec.words:
-            return self.spec.words[text]
         given = text
         if self.is_share and text.endswith("%"):
             # Parsed in one step, 70e-2 is the float 0.7; 70 * 0.01 would be another one.
@@ -169,7 +165,7 @@ class Parameter:
         try:
             return _BOOLEANS[text] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
-            wanted = " or ".join([_KINDS[self.kind][2], *self.spec.words])
+            wanted = _KINDS[self.kind][2]
             meant = self._number_in(given)
             hint = f": did you mean {meant}?" if meant else ""
             raise UsageError(f"{self.name} must be {wanted}, not {_shown(given)}{hint}") from None
@@ -224,16 +220,16 @@ def parameters_of(kind: type) -> dict[str, Parameter]:
 
 
 def document_parameters(kind: type) -> None:
-    """Append the parameters of a dataclass to its docstring: description, range and default."""
+    """Put the parameters of a dataclass at the end of its docstring: text, range and default."""
     lines = []
     for name, parameter in parameters_of(kind).items():
         allowed = f" {parameter.range}." if parameter.range else ""
-        words = "".join(f" In Python {k} is {v}." for k, v in parameter.spec.words.items())
         default = f" Default: {parameter.default_in_words}." if parameter.default_in_words else ""
-        about = f"{name}: {parameter.spec.help}{allowed}{words}{default}"
+        about = f"{name}: {parameter.spec.help}{allowed}{default}"
         lines += textwrap.wrap(about, 100, initial_indent="    ", subsequent_indent="        ")
     if lines:
-        kind.__doc__ = "\n".join([inspect.getdoc(kind) or "", "", "Args:", *lines])
+        text = (inspect.getdoc(kind) or "").partition(_ARGS)[0]  # without those of a base class
+        kind.__doc__ = "\n".join([text + _ARGS, *lines])
 
 
 def check_all(options: Any) -> None:

@@ -33,7 +33,7 @@ from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.video import Sampling, plan
+from dycoke_cli.video import Decoder, Sampling
 from dycoke_lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
 from dycoke_lmms_eval.generation import read_generation, up_to
 from dycoke_lmms_eval.messages import Chat, Message, Shown, read_chat
@@ -187,7 +187,8 @@ class DycokeChat(lmms):
 
         def check(video: Shown) -> None:
             try:
-                plan(video.path, self._sampling(video))
+                with Decoder() as decoder, decoder.open(video.path, self._sampling(video)):
+                    pass
             except DycokeError as error:
                 raise type(error)(in_arguments(f"{videos[video]}: {error}")) from error
 

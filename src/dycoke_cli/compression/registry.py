@@ -15,6 +15,8 @@ from dycoke_cli.param import Parameter, document_parameters, parameters_of
 
 _LISTED: list[type[Method]] = [getattr(methods, name) for name in methods.__all__]
 METHODS: dict[str, type[Method]] = {method.name: method for method in _LISTED}
+for _method in _LISTED:
+    document_parameters(_method)
 
 DEFAULT = methods.DyCoke.name
 

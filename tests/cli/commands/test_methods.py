@@ -42,7 +42,6 @@ def test_one_method() -> None:
         "default": 0.7,
         "default_in_words": "0.7",
         "range": "0 ≤ K < 1",
-        "words": {},
         "switch": "ttm",
         "schema": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
     }

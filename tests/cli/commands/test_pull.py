@@ -98,15 +98,14 @@ def test_what_is_pulled_and_can_never_be_loaded_is_told(hub: Hub, tmp_path: Path
 def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
     info = ["info", NAME, "--json"]
     run, shown, listed, again = models(
-        hub, tmp_path, ["pull", NAME], info, [], ["pull", NAME, "--quiet"]
+        hub, tmp_path, ["pull", NAME], info, ["--json"], ["pull", NAME, "--quiet"]
     )
     assert (run.code, run.out) == (0, f"{COMMIT}\n")
     assert f"downloading {NAME}: 3 files, 1.02 MB" in run.err
     assert [file for _, file, _ in hub.fetched] == NEEDED
     assert (again.code, again.out, again.err) == (0, f"{COMMIT}\n", "")
-    head, *rows = [line.split("\t") for line in listed.out.splitlines()]
-    (row,) = [dict(zip(head, row, strict=True)) for row in rows if row[0] == NAME]
-    assert row["on_disk"] == "yes"
+    (row,) = [one for one in listed.object["models"] if one["name"] == NAME]
+    assert row["on_disk"]["complete"]
     model = only(shown)
     assert model["on_disk"]["complete"]
     (revision,) = model["on_disk"]["revisions"]

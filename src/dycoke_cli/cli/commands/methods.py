@@ -82,9 +82,6 @@ class ListedParameter:
     ]
     default_in_words: str
     range: Annotated[str | None, Doc("In words; null without limits.")]
-    words: Annotated[
-        dict[str, int | None], Doc("Words accepted in place of a value; null is a measured one.")
-    ]
     switch: Annotated[str | None, Doc("The on-off parameter that enables it.")]
     schema: Annotated[dict[str, Any], Doc("Its JSON Schema.", minProperties=1)]
 
@@ -186,7 +183,6 @@ def _parameter(parameter: Parameter) -> ListedParameter:
         # A value may be a word that is a flag elsewhere, such as `device`.
         default_in_words=in_flags(spec.default) if spec.default else parameter.default_in_words,
         range=parameter.range,
-        words=dict(spec.words),
         switch=spec.switch,
         schema=parameter.schema(),
     )

@@ -106,10 +106,8 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
     first = next(iter(parameters.values()))
     if {p.kind for p in parameters.values()} != {first.kind}:
         raise TypeError(f"the methods {', '.join(parameters)} disagree on what {first.name} is")
-    words = dict.fromkeys(word for p in parameters.values() for word in p.spec.words)
     choices = dict.fromkeys(choice for p in parameters.values() for choice in p.choices)
-    # Numbers are strings for Typer: "70%" and words such as "auto" are allowed, and our message for
-    # an invalid one is better.
+    # Numbers are strings for Typer: "70%" is allowed, and our message for an invalid one is better.
     kind: Any = bool if first.kind is bool else str
     if choices:
         kind = Literal[tuple(choices)]
@@ -119,7 +117,7 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
         kind | None,
         typer.Option(
             "/".join(flags(first)),
-            metavar="|".join(["N", *words]) if words else metavar,
+            metavar=metavar,
             help=help_text(parameters),
             show_default=False,
             rich_help_panel=panel,

@@ -28,7 +28,6 @@ from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.compression.methods.v_cast import VCast
 from dycoke_cli.compression.methods.vidcom2 import VidCom2
 from dycoke_cli.compression.methods.visionzip import VisionZip
-from dycoke_cli.param import document_parameters
 
 __all__ = [  # noqa: RUF022 (in this order they are listed)
     "Uncompressed",
@@ -61,6 +60,3 @@ __all__ = [  # noqa: RUF022 (in this order they are listed)
     "PruneVid",
     "ForestPrune",
 ]
-
-for _name in __all__:
-    document_parameters(globals()[_name])
