@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import termios
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pytest
 from tests import warm
 from tests.cli.harness import CLIP, FAKE, REAL, run_in_terminal, run_process
 from tests.covering import EXTENDED
+from tests.waiting import until
 
 SLOW = {"FAKE_PAUSE_S": "0.2"}
 ASK = ("ask", CLIP, "What?", "--frames", "4", "--model", "mini")
@@ -193,10 +193,7 @@ def test_termination_leaves_no_temporary_file(tmp_path: Path, number: int) -> No
     assert process.stdin is not None
     process.stdin.write(CLIP.read_bytes())
     process.stdin.flush()
-    deadline = time.monotonic() + 60
-    while not spooling(process.pid, tmp_path):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: spooling(process.pid, tmp_path))
     process.send_signal(number)
     assert process.wait(timeout=30) in (128 + number, -signal.SIGKILL)
     process.stdin.close()

@@ -30,6 +30,7 @@ from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.fake_engine import load as fake_load
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.processes.test_worker import ended
+from tests.waiting import until
 
 PATIENCE_S = 30
 
@@ -38,10 +39,7 @@ PATIENCE_S = 30
 def _no_thread_is_left(fake: list[FakeSession]) -> Iterator[None]:
     before = {*threading.enumerate()}  # a server of other tests may be alive in this process
     yield
-    deadline = time.monotonic() + PATIENCE_S
-    while [one for one in {*threading.enumerate()} - before if one.name == "reading"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: all(one.name != "reading" for one in {*threading.enumerate()} - before))
 
 
 def load_with(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
@@ -183,10 +181,7 @@ def test_the_line_on_the_terminal_is_the_videos_and_then_the_models(
 
     def load(name: str, *, fit: Any, **options: Any) -> Any:
         fit.set_result(lambda *_: None)  # known before the weights are read
-        deadline = time.monotonic() + PATIENCE_S
-        while "load" not in stages:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: "load" in stages)
         return fake_load(name, **options)
 
     load_with(monkeypatch, load)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
@@ -38,6 +37,7 @@ from dycoke_cli.video import Sampling
 from tests import warm
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import Samples
+from tests.waiting import until, until_gone
 
 ROOT = Path(__file__).parents[2]
 
@@ -386,7 +386,7 @@ def test_a_run_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
     started = [one.pid for one in below(process.pid)]
     process.kill()
     process.wait()
-    wait_for_the_end_of(started)
+    until_gone(*started, seconds=30)
     known = answers(tmp_path)
     assert len(known) >= 5
     process = start(tmp_path, "--workers", "1")
@@ -414,7 +414,7 @@ def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
         "Interrupted",
     ]
     assert b"Traceback" not in err
-    wait_for_the_end_of(started)
+    until_gone(*started, seconds=30)
     assert len(answers(tmp_path)) >= 5
     assert (tmp_path / FILE).read_text().endswith("}\n")
 
@@ -433,17 +433,7 @@ def start(folder: Path, *flags: str, start_new_session: bool = False) -> subproc
 
 
 def wait_for_answers(folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(answers(folder)) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def wait_for_the_end_of(processes: list[int]) -> None:
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{process}").exists() for process in processes):
-        assert time.monotonic() < deadline, "a worker outlived the run"
-        time.sleep(0.05)
+    until(lambda: len(answers(folder)) >= count)
 
 
 def below(pid: int) -> list[psutil.Process]:

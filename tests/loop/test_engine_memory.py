@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import pytest
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Client
-from tests.loop.pretended import PATIENCE_S, Asking
+from tests.loop.pretended import Asking
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -88,10 +88,7 @@ def test_an_idle_model_is_unloaded_and_loaded_again(asking: Asking) -> None:
         answered(asking, engine, "a")
         loaded = engine.loaded
         engine.unload()
-        until = time.monotonic() + PATIENCE_S
-        while engine.loaded is not None:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until(lambda: engine.loaded is None)
         assert not engine.holds(asking.ask("Why?", name="a"))
         answered(asking, engine, "a")
         assert engine.loaded is not loaded
@@ -137,9 +134,7 @@ def test_it_is_idle_once_nobody_asks(asking: Asking) -> None:
         pending.wait()
         with engine.occupied():
             assert engine.idle_s == 0
-        until = time.monotonic() + PATIENCE_S
-        while engine.idle_s == 0:
-            assert time.monotonic() < until
+        until(lambda: engine.idle_s)
 
 
 def test_a_fault_of_the_engine_fails_who_waits_and_not_who_comes_later(

@@ -26,6 +26,7 @@ from dycoke_cli.video import Sampling, decoder, read
 from dycoke_cli.video.limits import Limits
 from tests.loop import decoders
 from tests.runs.parts import CLIPS, PLAN, Group, groups_in, plan_with, settled_in
+from tests.waiting import until, until_gone
 
 TWO = Sampling(frames=2)
 
@@ -92,11 +93,12 @@ def test_a_thread_that_waits_for_a_video_holds_none(tmp_path: Path) -> None:
         readers.release(one)
         held = weakref.ref(one)
         del one
-        until = time.monotonic() + 60
-        while held() is not None and time.monotonic() < until:
+
+        def let_go() -> bool:
             gc.collect()
-            time.sleep(0.01)
-        assert held() is None
+            return held() is None
+
+        until(let_go)
     finally:
         readers.close()
 
@@ -160,10 +162,7 @@ def test_no_more_is_read_ahead_than_there_is_room_for(
     monkeypatch.setattr(reading_module, "_MOST_VIDEOS", 3)
     groups = folder_of(tmp_path, *(f"{number}.mp4" for number in range(12)))
     with reading(groups, 2) as begun:
-        deadline = time.monotonic() + 60
-        while sum(one.is_read for one in begun.values()) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: sum(one.is_read for one in begun.values()) >= 3)
         time.sleep(0.5)
         assert sum(one.is_read for one in begun.values()) <= 3 + 1
 
@@ -302,7 +301,4 @@ def test_leaving_early_leaves_no_process() -> None:
         assert first._ended.wait(60)
         busy = [decoder for one in begun.values() for decoder in one.decoders]
         pids = [process.pid for decoder in busy if (process := decoder._process) is not None]
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until_gone(*pids, seconds=30)

@@ -22,6 +22,7 @@ from dycoke_cli.processes.sandbox import (
     memory_limited,
 )
 from tests.processes.test_worker import ended, with_path
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="set on Linux alone")
 MB = 10**6
@@ -83,10 +84,7 @@ def test_a_process_that_heeds_nothing_ends_with_its_parent() -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.kill()
-    deadline = time.monotonic() + 10
-    while not ended(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: ended(child), 10)
 
 
 def test_limits_of_two_threads_leave_none_behind() -> None:

@@ -18,6 +18,7 @@ import pytest
 from dycoke_cli.processes import worker as processes
 from dycoke_cli.processes.worker import Worker, start_preloading, wait
 from dycoke_cli.processes.zygote import GoneError
+from tests.waiting import until
 
 
 def serve(connection: Connection, greeting: str) -> None:
@@ -131,10 +132,7 @@ def test_it_ends_with_us(word: str, *, forks: bool) -> None:
     pid = int(parent.stdout.readline())
     parent.kill()
     parent.communicate(timeout=30)
-    deadline = time.monotonic() + 30
-    while not ended(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: ended(pid), 30)
 
 
 def tell_mask(connection: Connection) -> None:

@@ -17,6 +17,7 @@ from dycoke_cli.processes import isolated
 from dycoke_cli.processes.isolated import Channel, Isolated
 from dycoke_cli.processes.zygote import GoneError, zygote
 from tests.processes.test_worker import ended
+from tests.waiting import until
 
 NAME = __name__
 _prepared = False
@@ -152,9 +153,5 @@ def test_forks_that_heed_nothing_end_with_the_process_that_wanted_them() -> None
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
-    deadline = time.monotonic() + 20
-    for pid in map(int, done.stdout.split()):
-        while not ended(pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    assert len(done.stdout.split()) == 2, done.stderr
+    first, second = map(int, done.stdout.split())
+    until(lambda: ended(first) and ended(second), 20)

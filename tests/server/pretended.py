@@ -6,7 +6,6 @@ import http.client
 import json
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.service import Service
 from dycoke_cli.video.sampling import Sampling
 from tests.loop.pretended import PATIENCE_S, Pretended
+from tests.waiting import until
 
 if TYPE_CHECKING:
     import openai
@@ -82,10 +82,7 @@ class Running:
         return float(next(line for line in lines if line.startswith(f"dycoke_{name} ")).split()[1])
 
     def wait_for(self, name: str, value: float) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while self.metric(name) != value:
-            assert time.monotonic() < deadline, (name, value, self.metric(name))
-            time.sleep(0.05)
+        until(lambda: self.metric(name) == value, PATIENCE_S, f"{name} of {value}")
 
 
 def body_of(question: str, url: str | None = VIDEO, **more: Any) -> bytes:

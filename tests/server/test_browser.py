@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.inspect.test_page import HOSTILE
 from tests.server.pretended import BODY_LIMIT, Running, body_of, running
 from tests.server.test_page import ROOT, address, ask_cold
 from tests.video.clips import coded_picture, number_in
+from tests.waiting import until
 
 __all__ = ["address", "browser"]  # fixtures
 
@@ -253,8 +253,7 @@ def test_a_wrong_key_and_a_full_queue(browser: Any, monkeypatch: pytest.MonkeyPa
         server.pretended.gate.clear()
         body, bearer = body_of("What?"), {"Authorization": "Bearer secret"}
         waiting = pool.submit(server.request, "POST", "/v1/chat/completions", body, **bearer)
-        while not server.service.admission.active:
-            time.sleep(0.05)
+        until(lambda: server.service.admission.active)
         shown.locator("#key").fill("secret")
         shown.locator("#go").click()
         shown.get_by_text("1 requests wait already; come back in 1 s.").wait_for()

@@ -19,6 +19,7 @@ from tests.server.pretended import (
     body_of,
     running,
 )
+from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
 
@@ -90,9 +91,8 @@ def test_a_client_that_leaves_during_its_body(
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
         connection.sendall(f"{sent}Content-Length: 100\r\n\r\n{{".encode())
         server.request("GET", "/health")  # by now, the header has been read
-    deadline = time.monotonic() + PATIENCE_S
-    while 'requests_total{status="499"} 1' not in server.request("GET", "/metrics")[2].decode():
-        assert time.monotonic() < deadline
+    left = 'requests_total{status="499"} 1'
+    until(lambda: left in server.request("GET", "/metrics")[2].decode(), what=left)
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 

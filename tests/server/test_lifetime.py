@@ -30,6 +30,7 @@ from dycoke_cli.video.limits import Limits
 from tests import warm
 from tests.loop.pretended import PATIENCE_S
 from tests.server.pretended import Running, body_of, running
+from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
 ENDS_S = 5.0
@@ -65,9 +66,8 @@ def test_a_client_that_leaves_ends_the_reading_of_its_video(
             connection.close()
         began = time.monotonic()
         server.wait_for("requests_active", 0)
-        while server.pretended.reading:
-            assert time.monotonic() - began < ENDS_S
-            time.sleep(0.01)
+        until(lambda: not server.pretended.reading, ENDS_S)
+        assert time.monotonic() - began < ENDS_S
         assert not server.pretended.batches
 
 
@@ -155,11 +155,8 @@ def serving(folder: Path) -> Iterator[tuple[int, warm.Popen]]:
             env=environment,
         )
     try:
-        deadline = time.monotonic() + 6 * PATIENCE_S
-        while not (found := re.search(r"http://[\d.]+:(\d+)/v1", (folder / "stderr").read_text())):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        errors = folder / "stderr"
+        found = until(lambda: re.search(r"http://[\d.]+:(\d+)/v1", errors.read_text()))
         yield int(found[1]), process
     finally:
         process.send_signal(signal.SIGKILL)
@@ -182,10 +179,7 @@ def test_a_signal_ends_a_real_server_amid_work(tmp_path: Path) -> None:
             assert not list((tmp_path / "tmp").glob("dycoke-*"))
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
             connection.request("POST", CHAT, body, {"Content-Type": "application/json"})
-            deadline = time.monotonic() + PATIENCE_S
-            while not list((tmp_path / "tmp").glob("dycoke-*/35")):
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            until(lambda: list((tmp_path / "tmp").glob("dycoke-*/35")), PATIENCE_S)
             began = time.monotonic()
             process.send_signal(end)
             assert process.wait(PATIENCE_S) == code

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -22,6 +21,7 @@ import pytest
 
 from tests import warm
 from tests.cli.harness import REAL, run_here, run_process
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 VIDEOS = sorted((ROOT / "sample_videos").glob("*.mp4"))[:4]
@@ -187,10 +187,7 @@ def test_a_batch_whose_server_is_killed_resumes_with_nothing_lost_and_nothing_tw
             cwd=ROOT,
             stderr=subprocess.PIPE,
         )
-        until = time.monotonic() + PATIENCE_S
-        while not out.exists() or out.read_bytes().count(b"\n") < 3:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        until(lambda: out.exists() and out.read_bytes().count(b"\n") >= 3)
         server.send_signal(signal.SIGKILL)
         assert batch.wait(PATIENCE_S) == 4
     assert batch.stderr is not None

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from dycoke_cli.runs.results import open_results
 from tests import warm
 from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
 from tests.runs.pretended import make_clips, valid
+from tests.waiting import until, until_gone
 
 PRETENDING = [sys.executable, "-m", "tests.runs.pretended"]
 MINI = ("--model", "mini", "--device", "cpu")
@@ -36,10 +36,7 @@ def start(*arguments: str | Path, stdout: int = subprocess.DEVNULL) -> subproces
 
 
 def wait_for_lines(path: Path, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not path.exists() or len(path.read_text().splitlines()) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: path.exists() and len(path.read_text().splitlines()) >= count)
 
 
 def videos(path: Path) -> list[str]:
@@ -131,10 +128,7 @@ def test_termination_ends_the_decoders(number: int) -> None:
     os.killpg(process.pid, number)  # as a terminal does
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
-    deadline = time.monotonic() + PATIENCE_S
-    while any(Path(f"/proc/{pid}").exists() for pid in decoders):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until_gone(*decoders)
 
 
 @pytest.mark.parametrize("flags", [[], ["--csv"]])

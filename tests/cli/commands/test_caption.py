@@ -32,6 +32,7 @@ from tests import warm
 from tests.cli.harness import PATIENCE_S, ROOT, Outcome, run_here
 from tests.pages import commands
 from tests.runs.pretended import Pretended, make_clips, pretended_answer
+from tests.waiting import until
 from training.world.script_questions import UNKNOWN
 
 MINI = ("--model", "mini", "--device", "cpu")
@@ -597,10 +598,7 @@ def test_an_interrupt_keeps_what_is_written(tmp_path: Path, form: str) -> None:
     clips = make_clips(tmp_path / "clips", *(f"{number}.mp4" for number in range(12)))
     line = [sys.executable, "-m", "tests.runs.pretended", "caption", str(clips), *MINI]
     process = warm.Popen([*line, "--format", form], cwd=ROOT, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + PATIENCE_S
-    while not [*clips.glob(f"*.{form}")]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: [*clips.glob(f"*.{form}")])
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_S)
     there = [*clips.glob("*.txt")] if form == "txt" else rows(clips / "captions.json")
@@ -630,10 +628,7 @@ def test_kills_lose_and_double_nothing(tmp_path: Path, form: str) -> None:
     before: dict[str, Any] = {}
     for count, pause_s in ((1, 0.0), (3, 0.15), (5, 0.29), (8, 0.02)):
         process = warm.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE_S
-        while len(there()) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda count=count: len(there()) >= count)
         time.sleep(pause_s)
         process.kill()
         process.wait()

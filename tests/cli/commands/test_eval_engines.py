@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.runs.clusters import cluster_of
 from tests.unlimited import unlimited_model
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -162,10 +162,7 @@ def test_killed_in_mid_run_it_resumes(
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not journal.exists() or journal.read_text().count('"item"') < enough:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: journal.exists() and journal.read_text().count('"item"') >= enough)
     finally:
         process.kill()
         process.wait()

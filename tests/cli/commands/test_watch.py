@@ -32,6 +32,7 @@ from tests.cli.harness import CLIP, FAKE, ROOT, Outcome, run_here, run_in_termin
 from tests.documents import example, valid
 from tests.runs.receiver import Receiver
 from tests.video.live.sources import growing, piped, recorded, up_to
+from tests.waiting import until
 
 WINDOWS = ("--every", "3s", "--frames", "3")
 CAMERA = Path(__file__).parents[2] / "video" / "live" / "camera.py"
@@ -122,9 +123,7 @@ def test_the_newest_window_where_asking_is_slow(
 
     def slow(number: int) -> None:
         asking.set()
-        deadline = time.monotonic() + 20
-        while number == 0 and streams[0].dropped < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: number or streams[0].dropped >= 2, 20)
 
     during_asks(monkeypatch, slow)
     with piped(send) as pipe:

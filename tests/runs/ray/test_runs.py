@@ -8,8 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 
 from tests.cli.harness import REAL, ROOT
 from tests.runs.clusters import PATIENCE_S, on_two_cpus, run_on_two_cpus
+from tests.waiting import until
 
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
@@ -95,7 +95,7 @@ def started(videos: Path, out: Path) -> subprocess.Popen[bytes]:
         preexec_fn=begin,
     )
     try:
-        until(lambda: process.poll() is not None or (out.exists() and out.stat().st_size > 0))
+        until(lambda: process.poll() is not None or (out.exists() and out.stat().st_size))
     except BaseException:
         process.kill()
         raise
@@ -122,7 +122,7 @@ def test_what_is_killed_on_ray_is_answered_again(killed: str, folder: Path, tmp_
     finally:
         process.kill()
     assert b"Traceback" not in said
-    until(lambda: not alive(family))
+    until(lambda: not alive(family), PATIENCE_S)
     if killed == "ray::MapWorker":
         assert process.returncode == 1, said.decode()
     else:
@@ -157,15 +157,8 @@ def test_interrupt(folder: Path, tmp_path: Path) -> None:
         process.kill()
     assert process.returncode == 130, said.decode()
     assert 0 < len(lines(out)) < 44
-    until(lambda: not alive(family))
+    until(lambda: not alive(family), PATIENCE_S)
 
 
 def alive(family: Sequence[Any]) -> bool:
     return any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

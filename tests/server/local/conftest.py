@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
 from tests.loop.pretended import PATIENCE_S, Pretended
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from dycoke_cli.server.service import Service
@@ -46,10 +46,7 @@ class Served:
 
     def wait_until_idle(self) -> None:
         """Wait until nothing is under way."""
-        until = time.monotonic() + PATIENCE_S
-        while self.service.engine.idle_s == 0.0:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        until(lambda: self.service.engine.idle_s, PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)

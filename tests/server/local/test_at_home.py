@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from dycoke_cli.storage.cache_folder import cache_folder
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 from tests.forms import NEEDS_LIBRARY
 from tests.server.local.conftest import Served
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -139,9 +139,7 @@ def test_what_is_encoded_is_kept_on_disk_for_commands(real: Served) -> None:
     """Though the server was started without --cache."""
     run_here("ask", "move.mp4", STAR, *FOUR)
     assert not _kept()
-    until = time.monotonic() + 60
-    while not real.service.engine.free():  # the server may still be done with that question
-        assert time.monotonic() < until
+    until(real.service.engine.free)  # the server may still be done with that question
     assert run_here("ask", "move.mp4", STAR, *FOUR, "--cache").code == 0
     kept = _kept()
     assert real.has_answered()

@@ -21,6 +21,7 @@ from dycoke_cli.server.local.client import ServerAsker, find_server
 from tests.cli.harness import REAL, ROOT, Outcome, run_here
 from tests.loop.pretended import PATIENCE_S
 from tests.server.local.conftest import Served
+from tests.waiting import until
 
 CLIPS = ROOT / "sample_videos"
 FOUR = [CLIPS / f"{name}.mp4" for name in ("move", "turn", "appear", "vanish")]
@@ -138,10 +139,7 @@ def test_a_run_that_is_to_stop_finishes_what_is_under_way(local: Served) -> None
     stopping = threading.Event()
 
     def interrupt() -> None:
-        until = time.monotonic() + PATIENCE_S
-        while not local.service.engine._current:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until(lambda: local.service.engine._current)
         stopping.set()
         time.sleep(0.5)
         local.pretended.gate.set()
@@ -189,10 +187,8 @@ def test_ctrl_c_writes_what_is_under_way(local: Served, tmp_path: Path) -> None:
     command = [*REAL, "batch", *map(str, FOUR), "What?", "--out", str(out), *FLAGS]
     # A fork with torch in it would be no faster: the command imports none.
     process = subprocess.Popen([*command, "--batch-size", "1"], cwd=ROOT, stderr=subprocess.PIPE)
-    until = time.monotonic() + PATIENCE_S
-    while not local.service.engine._current or len(local.service.engine._waiting) < 3:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    engine = local.service.engine
+    until(lambda: engine._current and len(engine._waiting) >= 3)
     process.send_signal(signal.SIGINT)
     time.sleep(1.0)
     local.pretended.gate.set()

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.harness import REAL, ROOT
+from tests.waiting import until
 
 PATIENCE_S = 240
 ENDS_S = 30
@@ -76,11 +77,7 @@ def environment(place: Path) -> Iterator[dict[str, str]]:
             env={**own, "LD_PRELOAD": str(place / "slow.so")},
         )
     try:
-        until = time.monotonic() + PATIENCE_S
-        while not re.search(r"http://[\d.]+:\d+/v1", (place / "stderr").read_text()):
-            assert process.poll() is None, (place / "stderr").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        until(lambda: re.search(r"http://[\d.]+:\d+/v1", (place / "stderr").read_text()))
         yield own
     finally:
         process.kill()
@@ -124,11 +121,7 @@ def test_a_signal_ends_a_command_that_reads_it(
         env={**environment, "PYTHONPATH": str(ROOT), "LD_PRELOAD": str(place / "slow.so")},
         stderr=subprocess.PIPE,
     )
-    until = time.monotonic() + PATIENCE_S
-    while not out.exists() or not out.read_bytes().count(b"\n"):
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    until(lambda: out.exists() and b"\n" in out.read_bytes(), PATIENCE_S)
     began = time.monotonic()
     process.send_signal(sent)
     process.communicate(timeout=PATIENCE_S)
