@@ -7,17 +7,15 @@ another host, as the hub has its storage; ranges, logins, and what goes wrong in
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from tests import xet
+from tests import http_servers, xet
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # To the storage of Xet, until 2286.
@@ -75,6 +73,7 @@ class Hub:
         sent: bytes of files.
         tokens: that open gated repositories.
         leaked: whether a login came to the storage.
+        port: where it listens.
     """
 
     def __init__(self, repos: dict[str, Repo]) -> None:
@@ -86,23 +85,16 @@ class Hub:
         self.sent = 0
         self.tokens: set[str] = set()
         self.leaked = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.port = 0
+        self._listening = ExitStack()
 
     def __enter__(self) -> Hub:
-        self._thread.start()
+        self.port = self._listening.enter_context(http_servers.listening(_handler(self)))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return self._server.server_address[1]
+        self._listening.close()
 
     def environment(self, home: object) -> dict[str, str]:
         """What a process needs to take this for the hub, and `home` for its cache."""
@@ -114,12 +106,9 @@ class Hub:
         }
 
 
-def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(hub: Hub) -> type[http_servers.Handler]:
+    class Handler(http_servers.Handler):
         protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
 
         def do_HEAD(self) -> None:
             self._answer(body=False)
@@ -147,9 +136,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             elif len(rest) > 1 and rest[1] not in ("main", COMMIT, repo.commit):
                 self._error(404, "RevisionNotFound")
             elif api and rest[:1] == ["xet-read-token"]:
-                self._document({}, _CONNECTION | {"X-Xet-Cas-Url": f"{self._place}/xet"})
+                self.send(200, {}, _CONNECTION | {"X-Xet-Cas-Url": f"{self._place}/xet"})
             elif api:
-                self._document(_tree(repo) if rest[:1] == ["tree"] else _info(name, repo))
+                self.send(200, _tree(repo) if rest[:1] == ["tree"] else _info(name, repo))
             elif repo.gated and not storage and not self._logged_in():
                 self._error(403 if "Authorization" in self.headers else 401, "GatedRepo")
             elif file not in repo.files:
@@ -169,33 +158,18 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             return self.headers.get("Authorization", "").removeprefix("Bearer ") in hub.tokens
 
         def _error(self, status: int, code: str, commit: str = "") -> None:
-            self.send_response(status)
-            self.send_header("X-Error-Code", code)
-            if commit:  # by which a client knows that the file isn't in it, and asks no more
-                self.send_header("X-Repo-Commit", commit)
-            self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def _document(self, document: Any, headers: dict[str, str] | None = None) -> None:
-            content = json.dumps(document).encode()
-            self.send_response(200)
-            for header, value in (headers or {}).items():
-                self.send_header(header, value)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            # By the commit, a client knows that the file isn't in it, and asks no more.
+            known = {"X-Repo-Commit": commit} if commit else {}
+            self.send(status, headers={"X-Error-Code": code, "Retry-After": "0", **known})
 
         def _redirect(self, repo: Repo, name: str, file: str) -> None:
             content = repo.files[file]
-            self.send_response(302)
             # Another host, to which a login isn't sent on.
             place = (
                 f"http://localhost:{hub.port}/storage/{name}/resolve/{repo.commit}/{quote(file)}"
             )
-            self.send_header("Location", f"{place}?X-Amz-Signature=0")
             linked = {
+                "Location": f"{place}?X-Amz-Signature=0",
                 "X-Linked-Size": str(_size(content)),
                 "X-Linked-ETag": f'"{_sha256(content)}"',
             }
@@ -203,10 +177,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if repo.xet:
                 token = f"{self._place}/api/models/{name}/xet-read-token/{repo.commit}"
                 own |= {"X-Xet-Hash": _sha256(content), "X-Xet-Refresh-Route": token}
-            for header, value in (own | repo.headers).items():
-                self.send_header(header, value)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.send(302, headers=own | repo.headers)
 
         def _from_xet(self, parts: list[str]) -> None:
             """Of `v1/reconstructions/HASH`, or a block: `HASH/NUMBER`."""
@@ -230,13 +201,11 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                     return
                 blocks = f"{self._place}/xet/{wanted}"
                 place = f"{blocks}/{{}}".format
-                self._document(xet.reconstruction(size, begin, end, place))
+                self.send(200, xet.reconstruction(size, begin, end, place))
             else:
                 sent = b"".join(xet.block(int(parts[1]), size, partial(_read, content)))
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes 0-{len(sent) - 1}/{len(sent)}")
-                self.send_header("Content-Length", str(len(sent)))
-                self.end_headers()
+                part = f"bytes 0-{len(sent) - 1}/{len(sent)}"
+                self.head(206, {"Content-Range": part, "Content-Length": str(len(sent))})
                 self._send(sent, 0, len(sent))
 
         def _file(self, name: str, repo: Repo, file: str, body: bool) -> None:
@@ -246,15 +215,11 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if start >= size > 0:
                 self._error(416, "")
                 return
-            self.send_response(206 if end - start < size else 200)
+            own = {"ETag": f'"{_sha256(content)}"', "X-Repo-Commit": repo.commit, **repo.headers}
+            own |= {"Accept-Ranges": "bytes", "Content-Length": str(end - start)}
             if end - start < size:
-                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
-            own = {"ETag": f'"{_sha256(content)}"', "X-Repo-Commit": repo.commit}
-            for header, value in (own | repo.headers).items():
-                self.send_header(header, value)
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(end - start))
-            self.end_headers()
+                own["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+            self.head(206 if end - start < size else 200, own)
             if not body:
                 return
             hub.fetched.append((name, file, start))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, suppress
 from typing import Any
+
+from tests.http_servers import Handler, listening
 
 
 class Receiver:
@@ -23,8 +22,7 @@ class Receiver:
         self.status = status
         self.taken: list[tuple[str, Any]] = []
         self.headers: list[Any] = []
-        self._server: ThreadingHTTPServer | None = None
-        self._path, self._port = path, 0
+        self._path, self._port, self._listening = path, 0, ExitStack()
         self.start()
 
     @property
@@ -34,34 +32,21 @@ class Receiver:
     def start(self) -> None:
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Taking(Handler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = self.body()
                 receiver.headers.append(self.headers)
                 status = receiver.status
                 status = status if isinstance(status, int) else status(self.headers)
                 if status == 200:
                     receiver.taken.append((self.headers["Webhook-Id"], body))
                 with suppress(OSError):  # nobody waits any more
-                    self.send_response(status)
-                    self.send_header("Content-Length", "0")
-                    if status == 302:
-                        self.send_header("Location", "/elsewhere")
-                    self.end_headers()
+                    self.send(status, headers={"Location": "/elsewhere"} if status == 302 else {})
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
-        self._server.daemon_threads = True
-        self._port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self._port = self._listening.enter_context(listening(Taking, self._port))
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        self._listening.close()
 
     def __enter__(self) -> Receiver:
         return self

@@ -28,7 +28,7 @@ from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.prepared import Prepared
-from tests.evaluation.scoring.test_judge import Endpoint
+from tests.evaluation.scoring.judges import Endpoint, judging
 from tests.unlimited import unlimited_model
 
 SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--methods", "none,dycoke")
@@ -36,12 +36,8 @@ SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--methods
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    pytest.importorskip("openai", reason="the package openai (extra judge) isn't installed")
-    monkeypatch.setenv(KEY, "sk-secret")
-    made = Endpoint()
-    yield made
-    made.released.set()
-    made.server.shutdown()
+    with judging(monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import json
 import logging
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +20,7 @@ from dycoke_cli.evaluation.scoring import judge_client
 from dycoke_cli.evaluation.scoring.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
 from dycoke_cli.evaluation.scoring.judge_client import KEY, JudgeReply, NoReplyError, OpenAIClient
 from dycoke_cli.evaluation.scoring.verdicts import FILE, open_verdicts
-
-YES = '{"pred": "yes", "score": 4}'
+from tests.evaluation.scoring.judges import YES, Endpoint, judging
 
 
 def items(count: int) -> list[Item]:
@@ -225,84 +219,10 @@ def test_an_answer_without_a_reply_fails_alone_and_many_end_the_run(tmp_path: Pa
     assert len(kept) == 3
 
 
-class Endpoint:
-    """A server that speaks the protocol, or what it is told instead.
-
-    Attributes:
-        plan: what becomes of each request: "ok", a status, "stall", "nonsense", "html", "cut",
-            "drip head" or "drip body" (a byte now and then, without end), "deep" or "zipped".
-        seen: headers and bodies of requests.
-    """
-
-    def __init__(self) -> None:
-        self.plan: list[Any] = []
-        self.seen: list[tuple[dict[str, str], dict[str, Any], float]] = []
-        self.released = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                outer.seen.append((headers, body, time.monotonic()))
-                outer.reply(self, outer.plan.pop(0) if outer.plan else "ok")
-
-            def log_message(self, *_: Any) -> None:
-                """Nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def reply(self, handler: BaseHTTPRequestHandler, what: Any) -> None:
-        if what == "stall":
-            self.released.wait(20)
-            return
-        if what in ("drip head", "drip body"):
-            head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
-            handler.wfile.write(head if what == "drip body" else b"HTTP/1.1 200 OK\r\nX: ")
-            with contextlib.suppress(OSError):
-                while not self.released.wait(0.05):
-                    handler.wfile.write(b"{")
-            return
-        status = what if isinstance(what, int) else 200
-        text = "I can't say" if what == "nonsense" else YES
-        message = {"role": "assistant", "content": None if what == "empty" else text}
-        document: Any = {
-            "id": "1", "object": "chat.completion", "created": 1, "model": "judge-1-served",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-        }  # fmt: skip
-        if status != 200:
-            document = {
-                "error": {"message": "wrong key sk-sec…cret, sk-secret, ab****yz", "code": status}
-            }
-        content = json.dumps(document).encode()
-        kind = "application/json"
-        if what == "html":
-            content, kind = b"<html>\x1b[2J</html>", "text/html"
-        if what == "choiceless":
-            content = b'{"choices": []}'
-        if what == "deep":
-            content = b"[" * 200_000
-        handler.send_response(status)
-        if what == "zipped":
-            content = gzip.compress(content)
-            handler.send_header("Content-Encoding", "gzip")
-        handler.send_header("Content-Type", kind)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content[:-5] if what == "cut" else content)
-
-
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    pytest.importorskip("openai", reason="the package openai (extra judge) isn't installed")
-    monkeypatch.setenv(KEY, "sk-secret")
-    made = Endpoint()
-    yield made
-    made.released.set()
-    made.server.shutdown()
+    with judging(monkeypatch) as made:
+        yield made
 
 
 def test_the_official_client(endpoint: Endpoint) -> None:

@@ -1,8 +1,6 @@
 """What the hub client takes for a name; tests/cli/commands/test_pull.py has whole downloads."""
 
 import gzip
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx2
 import huggingface_hub
@@ -13,6 +11,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.limited_http import HttpLimits
 from dycoke_cli.models.files import hub_client
 from dycoke_cli.models.files.hub_client import _check_document, _check_headers
+from tests.http_servers import Handler, listening
 
 
 class Answer:
@@ -83,19 +82,11 @@ def hub(monkeypatch):
     """A hub that answers with what is in a list: status, encoding and content."""
     answers = [(200, None, DOCUMENT)]
 
-    class Handler(BaseHTTPRequestHandler):
+    class Answering(Handler):
         def do_GET(self):
             status, encoding, content = answers.pop()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            if encoding is not None:
-                self.send_header("Content-Encoding", encoding)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            """Say nothing."""
+            encoded = {"Content-Encoding": encoding} if encoding else {}
+            self.send(status, content, {"Content-Type": "application/json", **encoded})
 
     bounds = Bounds(nbytes=100_000, values=1000)
     monkeypatch.setattr(hub_client, "LIMITS", HttpLimits(5.0, bounds, files=True))
@@ -103,10 +94,8 @@ def hub(monkeypatch):
     huggingface_hub.set_client_factory(lambda: httpx2.Client(follow_redirects=True))
     hub_client.check_hub_answers.cache_clear()
     hub_client.check_hub_answers()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", answers
-        server.shutdown()
+    with listening(Answering) as port:
+        yield f"http://127.0.0.1:{port}", answers
     # Whoever comes next installs the usual limits again.
     huggingface_hub.set_client_factory(lambda: httpx2.Client(follow_redirects=True))
     hub_client.check_hub_answers.cache_clear()

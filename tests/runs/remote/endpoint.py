@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from dycoke_cli.runs.remote import served_model
+from tests.http_servers import Handler, listening
 
 Reply = tuple[int, dict[str, Any]]
 """A status and an answer."""
@@ -96,44 +96,27 @@ def serving(reply: Callable[[dict[str, Any]], Reply] = said, **options: Any) -> 
     """A server, for the length of a block."""
     endpoint = Endpoint(reply, **options)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Answering(Handler):
         def do_GET(self) -> None:
             models = [{"id": name, "object": "model"} for name in endpoint.models]
-            self.send(200, {"object": "list", "data": models})
+            self.send(200, {"object": "list", "data": models}, endpoint.headers)
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.body()
             status, answer = endpoint.answer(body, self.headers["Authorization"])
             if status == 200 and endpoint.raw is not None:
                 self.pieces("application/json", endpoint.raw())
             elif status == 200 and endpoint.streams and body.get("stream") and "choices" in answer:
                 self.pieces("text/event-stream", streamed(answer))
             else:
-                self.send(status, answer)
-
-        def send(self, status: int, answer: dict[str, Any]) -> None:
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            for name, value in endpoint.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+                self.send(status, answer, endpoint.headers)
 
         def pieces(self, kind: str, pieces: Iterator[bytes]) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.end_headers()
+            self.head(200, {"Content-Type": kind})
             with suppress(ConnectionError):  # who asks has heard enough
                 for piece in pieces:
                     self.wfile.write(piece)
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with listening(Answering) as port:
+        endpoint.url = f"http://127.0.0.1:{port}/v1"
         yield endpoint
-        server.shutdown()
