@@ -10,6 +10,7 @@ them is bounded by `assert_same`.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from types import MethodType
 from typing import Any
@@ -101,3 +102,21 @@ def _decided(self: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     least = 2 * (EPS + HANDED_OUT) * last.abs().amax(-1)
     assert (first - second > least).all(), "two words are as likely but for rounding: another seed"
     return logits
+
+
+def generated(model: Any, inputs: Any, new_tokens: int) -> Any:
+    """What `generate()` writes greedily, with its logits."""
+    return model.generate(
+        **inputs,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+
+
+def assert_generated(output: Any, tokens: list[int], logits: Sequence[torch.Tensor]) -> None:
+    """Of one prompt, what `generate()` gave out is these tokens, by these logits."""
+    assert output.sequences[0, -len(tokens) :].tolist() == tokens
+    for ours, theirs in zip(output.logits, logits, strict=True):
+        assert_same(ours[0], theirs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal
 
@@ -23,6 +21,7 @@ from dycoke_cli.compression.registry import (
 )
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, Parameter, parameters_of
+from tests.cli.harness import run_code
 
 
 @dataclass(frozen=True)
@@ -262,5 +261,5 @@ def test_importing_methods_imports_no_torch() -> None:
         "method.kept_tokens(32, 196), method.pruning(), method_schema()\n"
         "sys.exit(bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run = run_code(code)
+    assert run.code == 0, run.err

@@ -23,6 +23,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import datasets
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.families import table
+from tests.cli.harness import REAL, Outcome, run_code, run_fresh
 
 STRIDE = '''
 from abc import ABC, abstractmethod
@@ -340,14 +341,8 @@ def test_rows_that_are_no_method_are_those_of_the_list() -> None:
     assert {*registry.OTHER_ROWS} == {method_specs.ALL, *controls}
 
 
-def dycoke(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dycoke_cli", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def dycoke(*arguments: str, **environment: str) -> Outcome:
+    return run_fresh(*REAL, *arguments, **environment)
 
 
 @pytest.mark.extended
@@ -356,9 +351,9 @@ def test_a_plug_in_of_the_environment_is_warned_of_once(tmp_path: Path) -> None:
     file = str(tmp_path / "gone.py")
     run = dycoke("methods", "none", DYCOKE_PLUGINS=file)
     sentence = f"plug-in {file}: it isn't used: No such file or directory\n"
-    assert (run.returncode, run.stderr) == (0, f"Warning: {sentence}")
+    assert (run.code, run.err) == (0, f"Warning: {sentence}")
     run = dycoke("schema", "--quiet", DYCOKE_PLUGINS=file)
-    assert "Warning" not in run.stderr
+    assert "Warning" not in run.err
 
 
 def test_an_unknown_name_may_be_that_of_a_plug_in_that_is_not_used(tmp_path: Path) -> None:
@@ -366,7 +361,7 @@ def test_an_unknown_name_may_be_that_of_a_plug_in_that_is_not_used(tmp_path: Pat
     file = tmp_path / "mine.py"
     file.write_text("METHODS = 3")
     run = dycoke("methods", "mine", "--json", DYCOKE_PLUGINS=str(file))
-    message = json.loads(run.stdout)["error"]["message"]
+    message = json.loads(run.out)["error"]["message"]
     assert message.startswith("there is no method 'mine'; `dycoke methods` lists them; plug-in ")
     assert message.endswith(
         'METHODS has to be a dictionary by name, as in METHODS = {"stride": Stride}'
@@ -377,9 +372,9 @@ def test_an_unknown_name_may_be_that_of_a_plug_in_that_is_not_used(tmp_path: Pat
 def test_a_plug_in_of_the_command_line_is_an_error(before: bool, tmp_path: Path) -> None:
     named, command = ["--plugin", str(tmp_path / "gone.py")], ["methods", "--json"]
     run = dycoke(*(named + command if before else command + named))
-    assert (run.returncode, run.stderr[:15]) == (2, "Error: plug-in ")
-    assert json.loads(run.stdout)["error"]["code"] == "usage"
-    assert json.loads(run.stdout)["schema"] == "dycoke.methods/1"
+    assert (run.code, run.err[:15]) == (2, "Error: plug-in ")
+    assert json.loads(run.out)["error"]["code"] == "usage"
+    assert json.loads(run.out)["schema"] == "dycoke.methods/1"
 
 
 def test_two_files_of_one_name(tmp_path: Path) -> None:
@@ -388,8 +383,8 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
         file.parent.mkdir()
         file.write_text(f"from __future__ import annotations\n{text}")
     run = dycoke("methods", "other", "--json", DYCOKE_PLUGINS=os.pathsep.join(map(str, files)))
-    assert (run.returncode, run.stderr) == (0, "")
-    assert [one["name"] for one in json.loads(run.stdout)["methods"]] == ["other"]
+    assert (run.code, run.err) == (0, "")
+    assert [one["name"] for one in json.loads(run.out)["methods"]] == ["other"]
 
 
 def test_what_is_typed_is_completed(tmp_path: Path) -> None:
@@ -398,20 +393,14 @@ def test_what_is_typed_is_completed(tmp_path: Path) -> None:
     line = f"dycoke ask --plugin {file} --method str"
     typed = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
     run = dycoke(_DYCOKE_COMPLETE="complete_bash", **typed)
-    assert (run.stdout.strip(), run.stderr) == ("stride", "")
+    assert (run.out.strip(), run.err) == ("stride", "")
 
 
 UNPICKLE = "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1])).stride)"
 
 
-def unpickled(file: Path, content: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", UNPICKLE, content],
-        env={**os.environ, plugins.ENVIRONMENT: str(file)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def unpickled(file: Path, content: str) -> Outcome:
+    return run_code(UNPICKLE, content, **{plugins.ENVIRONMENT: str(file)})
 
 
 def test_another_process_finds_the_class_by_name_if_the_file_is_the_same(
@@ -425,8 +414,8 @@ def test_another_process_finds_the_class_by_name_if_the_file_is_the_same(
     )
     environment = {**os.environ, plugins.ENVIRONMENT: str(file)}
     made = subprocess.check_output([sys.executable, "-c", make], env=environment, text=True)
-    assert unpickled(file, made.strip()).stdout == "7\n"
+    assert unpickled(file, made.strip()).out == "7\n"
     file.write_text(STRIDE + "# edited")
     for changed in (file, tmp_path / "none.py"):
-        error = unpickled(changed, made.strip()).stderr.splitlines()[-1]
+        error = unpickled(changed, made.strip()).err.splitlines()[-1]
         assert "the plug-in stride.py isn't here as it was where the run began" in error

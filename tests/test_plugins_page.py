@@ -14,8 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from tests import warm
-from tests.cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome
+from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_fresh
 from tests.pages import section
 
 pytestmark = pytest.mark.slow
@@ -47,27 +46,14 @@ def put(name: str, folder: Path) -> Path:
     return path
 
 
-def run(*command: str | Path, **environment: str) -> Outcome:
-    """A process that imports the package itself, for plug-ins are read when registries are."""
-    done = warm.run(
-        [*map(str, command)],
-        fresh=True,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
-
-
 def sources_and(folder: Path) -> str:
     """What is imported: this checkout, and what is in a folder."""
     return os.pathsep.join([str(ROOT / "src"), str(folder)])
 
 
 def dycoke(*arguments: str | Path, **environment: str) -> Outcome:
-    return run(*REAL, *arguments, **environment)
+    """In a process that imports the package itself, for plug-ins are read when registries are."""
+    return run_fresh(*REAL, *arguments, **environment)
 
 
 def answered(*arguments: str | Path, **environment: str) -> Any:
@@ -89,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["wheel", *offline, "--no-build-isolation", "-w", wheels, source],
         ["install", *offline, "--target", site, wheels / "dycoke_stride-0.1.0-py3-none-any.whl"],
     ):
-        done = run(*pip, *arguments)
+        done = run_fresh(*pip, *arguments)
         assert done.code == 0, done.err
     return site
 
@@ -220,7 +206,7 @@ def test_a_method_of_a_file_is_called_on_a_model(tmp_path: Path) -> None:
         f"answer = VideoSession(load('mini'), clip).ask({QUESTION!r}, Stride(stride=4))\n"
         "assert answer.tokens.visual_kept * 4 == answer.tokens.visual"
     )
-    outcome = run(sys.executable, "-c", code, PYTHONPATH=sources_and(tmp_path))
+    outcome = run_fresh(sys.executable, "-c", code, PYTHONPATH=sources_and(tmp_path))
     assert (outcome.code, outcome.err) == (0, "")
 
 
@@ -247,7 +233,7 @@ def test_a_family(tmp_path: Path) -> None:
     file, model = put("my_vl.py", tmp_path), tmp_path / "model"
     shutil.copytree(BUNDLED_CHECKPOINT, model)
     path = sources_and(tmp_path)
-    store = run(sys.executable, "-c", STORE, BUNDLED_CHECKPOINT, model, PYTHONPATH=path)
+    store = run_fresh(sys.executable, "-c", STORE, BUNDLED_CHECKPOINT, model, PYTHONPATH=path)
     assert store.code == 0, store.err
     ask = ["ask", CLIP, QUESTION, "--frames", "8", "--json", "--quiet"]
     refused = dycoke(*ask, "--model", model)

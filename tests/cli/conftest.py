@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.models import settings
-from dycoke_cli.runs import converse
+from dycoke_cli.runs import converse, local
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli import fake_engine
+from tests.runs.pretended import Pretended
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,11 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[fake_engine.FakeSessi
     sys.modules.pop("dycoke_cli.loop.answer_batch", None)
     if real is not None:
         sys.modules["dycoke_cli.loop.answer_batch"] = real
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    """What answers in runs over many videos only pretends."""
+    pretended = Pretended()
+    monkeypatch.setattr(local, "answers", pretended)
+    return pretended

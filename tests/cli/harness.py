@@ -26,6 +26,18 @@ CLIP = ROOT / "sample_videos" / "move.mp4"
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
 REAL = [sys.executable, "-m", "dycoke_cli"]
 PATIENCE_S = 120
+HEAVY = ("torch", "transformers", "av", "numpy")
+# Leaves with the last command's code, or with a sentence of what was imported.
+_LIGHT = """
+import json, sys
+from dycoke_cli.cli.main import main
+commands, heavy = json.loads(sys.argv[1])
+for words in commands:
+    code = main(words)
+    found = {*heavy} & {*sys.modules}
+    assert not found, (words, found)
+sys.exit(code)
+"""
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,32 @@ def run_process(
         check=False,
     )
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_fresh(*command: str | Path, **environment: str) -> Outcome:
+    """Run a command as a process that has imported nothing yet."""
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def run_code(code: str, *arguments: str | Path, **environment: str) -> Outcome:
+    """Run Python in a process that has imported nothing yet."""
+    return run_fresh(sys.executable, "-c", code, *arguments, **environment)
+
+
+def run_light(
+    *commands: Sequence[str | Path], heavy: Sequence[str] = HEAVY, **environment: str
+) -> Outcome:
+    """Run commands, one after the other in a fresh process, which may import nothing heavy."""
+    told = json.dumps([[[str(word) for word in words] for words in commands], heavy])
+    return run_code(_LIGHT, told, **environment)
 
 
 def run_in_terminal(

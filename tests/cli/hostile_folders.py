@@ -303,6 +303,18 @@ TEMPLATES: dict[str, Spoil] = {
     ),
 }
 
+
+def pads_to(length: int) -> dict[str, Any]:
+    return {
+        "strategy": {"Fixed": length},
+        "direction": "Left",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "<pad>",
+    }
+
+
 TOKENIZERS: dict[str, Spoil] = {
     "expression": splits_by("([a-z ?]+)+[0-9]{9}"),
     "expression-for-letters": splits_by("(a+)+$"),
@@ -314,28 +326,8 @@ TOKENIZERS: dict[str, Spoil] = {
     "charsmap": normalizes_by({"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}),
     "expression-broken": splits_by("(["),
     "expression-deep": splits_by("(" * 5_000 + "a" + ")" * 5_000),
-    "padding": says(
-        TOKENIZER,
-        padding={
-            "strategy": {"Fixed": 10**12},
-            "direction": "Left",
-            "pad_to_multiple_of": None,
-            "pad_id": 0,
-            "pad_type_id": 0,
-            "pad_token": "<pad>",
-        },
-    ),
-    "padding-large": says(
-        TOKENIZER,
-        padding={
-            "strategy": {"Fixed": 10**9},
-            "direction": "Left",
-            "pad_to_multiple_of": None,
-            "pad_id": 0,
-            "pad_type_id": 0,
-            "pad_token": "<pad>",
-        },
-    ),
+    "padding": says(TOKENIZER, padding=pads_to(10**12)),
+    "padding-large": says(TOKENIZER, padding=pads_to(10**9)),
     "truncation": says(
         TOKENIZER,
         truncation={"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.catalog import CATALOG
+from tests.cli.harness import run_code
 
 # Leaves with 9 where something heavy was imported.
 PROGRAM = """
@@ -31,11 +28,9 @@ def completed(*words: str) -> list[str]:
         "COMP_WORDS": " ".join(["dycoke", *words]),
         "COMP_CWORD": str(len(words)),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={**os.environ, **asked}, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
+    run = run_code(PROGRAM, **asked)
+    assert (run.code, run.err) == (0, "")
+    return run.out.split()
 
 
 @pytest.mark.parametrize(

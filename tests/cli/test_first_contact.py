@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from dycoke_cli.models import free_memory
 from dycoke_cli.models.catalog import find, published
 from dycoke_cli.models.free_memory import FreeMemory
-from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_process
+from tests.cli.harness import CLIP, REAL, ROOT, run_code, run_here, run_process
 from tests.documents import valid
 from tests.hub import Hub, Repo
 
@@ -221,8 +220,8 @@ def test_the_exit_code_survives_leaving_at_once() -> None:
         "main.main = lambda: (sys.stdout.write('kept'), 3)[1]\n"
         "main.run()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (3, b"kept")
+    run = run_code(code)
+    assert (run.code, run.out) == (3, "kept")
 
 
 def test_the_program_ends_with_the_code_of_its_error() -> None:

@@ -7,8 +7,6 @@ import inspect
 import itertools
 import re
 import shlex
-import subprocess
-import sys
 import typing
 from collections.abc import Iterator
 from functools import cache
@@ -34,7 +32,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import parameters_of
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
-from tests.cli.harness import Outcome, run_here, understood
+from tests.cli.harness import Outcome, run_here, run_light, understood
 from tests.covering import EXTENDED
 
 
@@ -331,12 +329,6 @@ def test_version() -> None:
 
 
 def test_help_needs_neither_torch_nor_av() -> None:
-    code = (
-        "import sys; from dycoke_cli.cli.main import main\n"
-        "for command in ('ask', 'batch', 'bench', 'eval', 'verify'):\n"
-        "    main([command, '--help'])\n"
-        "    heavy = {'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)\n"
-        "    assert not heavy, (command, heavy)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    commands = ("ask", "batch", "bench", "eval", "verify")
+    run = run_light(*([command, "--help"] for command in commands))
+    assert run.code == 0, run.err

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from fnmatch import fnmatch
 
 import pytest
 
+from tests.cli.harness import run_code
 from tests.covering import EXTENDED
 
 PROGRAM = """
@@ -71,14 +69,9 @@ ALSO = {
 
 def imported(*words: str, **environment: str) -> tuple[set[str], set[str]]:
     """Modules of the package, and libraries, that a command line imports in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-    modules = done.stderr.split()
-    assert "dycoke_cli.cli.app" in modules, done.stderr
+    run = run_code(PROGRAM, *words, **environment)
+    modules = run.err.split()
+    assert "dycoke_cli.cli.app" in modules, run.err
     ours = {name[len("dycoke_cli.") :] for name in modules if name.startswith("dycoke_cli.")}
     return ours, {name.partition(".")[0] for name in modules} - {"dycoke_cli"}
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.runs import local
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
@@ -61,13 +60,6 @@ def test_an_estimate_refuses_what_it_cant_count(video: Path) -> None:
     run = run_here("ask", video, "What?", "--estimate", "--subtitles", "auto")
     assert run.code == 2
     assert "--estimate can't count the tokens of subtitles" in run.err
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
-    pretended = Pretended()
-    monkeypatch.setattr(local, "answers", pretended)
-    return pretended
 
 
 def test_a_batch_asks_anew_when_subtitles_changed(engine: Pretended, tmp_path: Path) -> None:

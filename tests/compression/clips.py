@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -132,3 +134,26 @@ def peaks(tokens: list[list[float]], count: int, neighbors: int) -> list[int]:
         away = min((apart[i][j] for j in denser), default=max(map(max, apart)))
         scores.append((-single(density[i] * away), i))
     return sorted(i for _, i in sorted(scores)[:count])
+
+
+def segments(frames: list, threshold: float, least: int) -> list[tuple[int, int]]:
+    """Where a video is cut: where neighbours are unlike, and often enough."""
+    means = [mean(frame) for frame in frames]
+    alike = [single(cosine(a, b)) for a, b in zip(means[1:], means[:-1], strict=True)]
+    cuts = {t for t, s in enumerate(alike) if s < threshold}
+    for t in sorted(range(len(alike)), key=lambda t: (alike[t], t))[: least - 1]:
+        cuts.add(t)
+    ends = [0, *(t + 1 for t in sorted(cuts)), len(frames)]
+    return [(a, b) for a, b in itertools.pairwise(ends)]
+
+
+def by_segments(
+    frames: list, attention: list, retain: float, method: Any, of_segment: Callable[..., Any]
+) -> dict[int, list[float]]:
+    """The rule of a method that chooses in each segment alone, a token at a time."""
+    size, found = len(frames[0]), {}
+    counts = evenly_shared(max(1, int(len(frames) * size * retain)), len(frames))
+    for a, b in segments(frames, method.segment_threshold, method.min_segments):
+        part = of_segment(frames[a:b], attention[a:b], counts[a:b], method)
+        found |= {a * size + at: token for at, token in part.items()}
+    return found

@@ -13,7 +13,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.engine.tiny import SHAPES, make_inputs, make_model
-from tests.exactness import assert_same
+from tests.exactness import assert_same, generated
 
 NEW_TOKENS = 8
 KEEP_ALL = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2)
@@ -64,13 +64,7 @@ def prompts(shape, frames, texts):
 
 def answer(model, method, inputs):
     with method(model) as attachment:
-        output = model.generate(
-            **inputs,
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
+        output = generated(model, inputs, NEW_TOKENS)
     return output, attachment.stats
 
 

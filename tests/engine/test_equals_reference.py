@@ -8,7 +8,7 @@ from dycoke_cli import DyCoke
 from tests.covering import EXTENDED, covered
 from tests.engine.reference import Reference
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
-from tests.exactness import assert_same
+from tests.exactness import assert_generated, generated
 from tests.natural import CLIPS
 
 NEW_TOKENS = 9
@@ -73,15 +73,7 @@ def check_equal(shape, inputs, frames, parameters):
         published=method.variant == "published",
     )
     with method(model) as attachment:
-        output = model.generate(
-            **inputs,
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-    assert output.sequences[0, inputs["input_ids"].shape[1] :].tolist() == tokens
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
+        output = generated(model, inputs, NEW_TOKENS)
+    assert_generated(output, tokens, logits)
     assert attachment.stats[0].visual_kept == len(choice.kept)
     assert attachment.stats[0].active == [len(active) for active in choice.active]

@@ -15,7 +15,7 @@ from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.engine.reference import Reference, top
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
-from tests.exactness import assert_same
+from tests.exactness import assert_generated, assert_same, generated
 from tests.natural import CLIPS
 
 NEW_TOKENS = 18
@@ -62,13 +62,7 @@ def by_masks(model, embeds, visual, ratio, layer):
 
 def generate(model, inputs, method, new_tokens=NEW_TOKENS):
     with method(model) as attachment:
-        output = model.generate(
-            **inputs,
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
+        output = generated(model, inputs, new_tokens)
     return output, attachment.stats[0]
 
 
@@ -77,9 +71,7 @@ def check_equal(shape, inputs, seed, ratio, layer):
     embeds, visual = prompt_rows(model, shape, inputs)
     tokens, logits, kept = by_masks(model, embeds, visual, ratio, layer)
     output, stats = generate(model, inputs, FastV(prune_ratio=ratio, prune_layer=layer))
-    assert output.sequences[0, inputs["input_ids"].shape[1] :].tolist() == tokens
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
+    assert_generated(output, tokens, logits)
     assert stats.visual_kept == len(visual)
     assert stats.visual_last == stats.mean_active == len(kept)
     store = cache_of(output)

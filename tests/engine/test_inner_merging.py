@@ -19,7 +19,7 @@ from tests.compression.test_inner_merging import by_loops
 from tests.engine.reference import top
 from tests.engine.test_fastv import generate
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
-from tests.exactness import assert_same
+from tests.exactness import assert_generated, assert_same
 from tests.families.stock import (
     BOTH_WAYS,
     MERGING_ONLY,
@@ -107,9 +107,7 @@ def test_it_is_the_stock_model_on_merged_states(shape, frames, layer, share) -> 
     tokens, logits, left = by_hand(model, embeds[read], places, layer, share)
     method = EveryOther(inner_layer=layer, inner_retain=share, positions="renumbered")
     output, stats = generate(model, inputs, method, NEW_TOKENS)
-    assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
+    assert_generated(output, tokens, logits)
     assert (stats.visual_kept, stats.visual_last) == (len(kept), left)
     assert left == method.attended_tokens(len(kept))
     text = len(embeds) - len(visual) + NEW_TOKENS - 1

@@ -22,7 +22,7 @@ from dycoke_cli.param import parameters_of
 from tests.covering import covered
 from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
-from tests.exactness import assert_same
+from tests.exactness import assert_same, generated
 
 SHAPE, FRAMES = SHAPES[0], 8
 Merged = partial(ToMe, retain=0.3, positions="kept")
@@ -113,10 +113,7 @@ def test_a_shared_prefix_is_that_of_the_same_weights() -> None:
     for weighs in (False, True, False):
         method = Merged(proportional=weighs)
         with attach(model, method, prefix=prefix):
-            cached = model.generate(
-                **inputs, max_new_tokens=NEW_TOKENS, do_sample=False,
-                return_dict_in_generate=True, output_logits=True,
-            )  # fmt: skip
+            cached = generated(model, inputs, NEW_TOKENS)
         whole, _ = answer(model, method, inputs)
         for ours, theirs in zip(cached.logits, whole.logits, strict=True):
             assert_same(ours, theirs)

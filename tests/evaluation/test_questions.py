@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets import open_dataset, rule_of
-from tests.cli.harness import ROOT, run_here
+from tests.cli.harness import ROOT, run_here, run_light
 from tests.pages import section
 
 CLIPS = ROOT / "sample_videos"
@@ -139,14 +137,9 @@ def test_a_missing_column_and_a_missing_file(tmp_path: Path, videos: Path) -> No
 
 def test_a_wrong_row_is_said_before_torch_is_imported(tmp_path: Path, videos: Path) -> None:
     file = jsonl(tmp_path, [{**ROWS[0], "video": "nowhere"}])
-    script = (
-        "import sys; from dycoke_cli.cli.main import main\n"
-        f"sys.argv = ['dycoke', 'eval', {str(file)!r}, '--data', {str(videos)!r}]\n"
-        "code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert run.returncode == 2
-    assert "mine.jsonl, row 1: video 'nowhere' isn't below --data" in " ".join(run.stderr.split())
+    run = run_light(["eval", file, "--data", videos], heavy=["torch"])
+    assert run.code == 2
+    assert "mine.jsonl, row 1: video 'nowhere' isn't below --data" in " ".join(run.err.split())
 
 
 def test_what_is_not_known_is_named(tmp_path: Path, videos: Path) -> None:

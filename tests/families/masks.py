@@ -39,12 +39,9 @@ def gemma_processor(kind: str) -> Any:
     )
 
 
-def gemma4() -> tuple[Any, Any]:
-    """As E2B: layers with inputs of their own, others that share keys and values."""
+def gemma4_of(**text: Any) -> tuple[Any, Any]:
     config = tf.Gemma4Config(
-        text_config=tf.Gemma4TextConfig(
-            **GEMMA_TEXT, hidden_size_per_layer_input=8, num_kv_shared_layers=2
-        ),
+        text_config=tf.Gemma4TextConfig(**GEMMA_TEXT, **text),
         vision_config=tf.Gemma4VisionConfig(
             **VISION, num_key_value_heads=2, head_dim=8, pooling_kernel_size=3,
             position_embedding_size=64,
@@ -53,23 +50,18 @@ def gemma4() -> tuple[Any, Any]:
         **GEMMA_IDS,
     )  # fmt: skip
     return tf.Gemma4ForConditionalGeneration(config), gemma_processor("Gemma4")
+
+
+def gemma4() -> tuple[Any, Any]:
+    """As E2B: layers with inputs of their own, others that share keys and values."""
+    return gemma4_of(hidden_size_per_layer_input=8, num_kv_shared_layers=2)
 
 
 def gemma4_large() -> tuple[Any, Any]:
     """As 31B: the tokens of a frame see each other both ways in the sliding layers."""
-    config = tf.Gemma4Config(
-        text_config=tf.Gemma4TextConfig(
-            **GEMMA_TEXT, hidden_size_per_layer_input=0, num_kv_shared_layers=0,
-            use_bidirectional_attention="vision",
-        ),
-        vision_config=tf.Gemma4VisionConfig(
-            **VISION, num_key_value_heads=2, head_dim=8, pooling_kernel_size=3,
-            position_embedding_size=64,
-        ),
-        audio_config=None,
-        **GEMMA_IDS,
-    )  # fmt: skip
-    return tf.Gemma4ForConditionalGeneration(config), gemma_processor("Gemma4")
+    return gemma4_of(
+        hidden_size_per_layer_input=0, num_kv_shared_layers=0, use_bidirectional_attention="vision"
+    )
 
 
 def gemma4_unified() -> tuple[Any, Any]:

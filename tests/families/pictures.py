@@ -31,6 +31,20 @@ def llava_onevision(text: Any = tf.Qwen2Config) -> tuple[Any, Any]:
     return tf.LlavaOnevisionForConditionalGeneration(config), processor
 
 
+def llava_processor(kind: Any, first: Any, second: Any) -> Any:
+    """A processor of these parts, for a tower with a token for the whole picture."""
+    sizes = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
+    return kind(
+        first(**sizes),
+        second(**sizes),
+        tokenizer(image_token="<image>", video_token="<video>"),
+        patch_size=4,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template("<video>\n"),
+    )
+
+
 def llava_next_video() -> tuple[Any, Any]:
     config = tf.LlavaNextVideoConfig(
         vision_config=tf.CLIPVisionConfig(**VISION, image_size=SIDE, projection_dim=16),
@@ -39,17 +53,8 @@ def llava_next_video() -> tuple[Any, Any]:
         image_token_index=number("<image>"),
         vision_feature_layer=-2,
     )
-    size = {"shortest_edge": SIDE}
-    crop = {"height": SIDE, "width": SIDE}
-    processor = tf.LlavaNextVideoProcessor(
-        tf.LlavaNextVideoVideoProcessor(size=size, crop_size=crop),
-        tf.LlavaNextImageProcessor(size=size, crop_size=crop),
-        tokenizer(image_token="<image>", video_token="<video>"),
-        patch_size=4,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=template("<video>\n"),
-    )
+    parts = (tf.LlavaNextVideoVideoProcessor, tf.LlavaNextImageProcessor)
+    processor = llava_processor(tf.LlavaNextVideoProcessor, *parts)
     return tf.LlavaNextVideoForConditionalGeneration(config), processor
 
 
@@ -60,17 +65,8 @@ def video_llava() -> tuple[Any, Any]:
         video_token_index=number("<video>"),
         image_token_index=number("<image>"),
     )
-    size = {"shortest_edge": SIDE}
-    crop = {"height": SIDE, "width": SIDE}
-    processor = tf.VideoLlavaProcessor(
-        tf.VideoLlavaImageProcessor(size=size, crop_size=crop),
-        tf.VideoLlavaVideoProcessor(size=size, crop_size=crop),
-        tokenizer(image_token="<image>", video_token="<video>"),
-        patch_size=4,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=template("<video>\n"),
-    )
+    parts = (tf.VideoLlavaImageProcessor, tf.VideoLlavaVideoProcessor)
+    processor = llava_processor(tf.VideoLlavaProcessor, *parts)
     return tf.VideoLlavaForConditionalGeneration(config), processor
 
 

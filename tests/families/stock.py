@@ -16,6 +16,7 @@ import torch
 
 from tests.covering import EXTENDED
 from tests.engine.reference import cosine, merge, top
+from tests.exactness import generated
 from tests.natural import Pictures
 
 QUESTION = "What is it?"
@@ -60,6 +61,19 @@ def clip(frames: int, seed: int = 0) -> Pictures:
     return Pictures.of((moved + noise).to(torch.uint8).numpy())
 
 
+def metadata_of(times: list[int]) -> dict[str, Any]:
+    """What is told about frames of `clip` at these milliseconds."""
+    length = times[-1] + 40  # no file says how long the last frame is shown: as in a film
+    return {
+        "total_num_frames": length,
+        "fps": 1000.0,
+        "duration": length / 1000,
+        "frames_indices": times,
+        "height": 24,
+        "width": 32,
+    }
+
+
 def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = QUESTION) -> Any:
     """What a user of stock transformers gives to `generate()`: floats, true times.
 
@@ -72,15 +86,6 @@ def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = Q
     times = [round(1000 * t) for t in shown.timestamps_s]
     if len(frames) == 1 and family in PAIRS:
         frames, times = frames * 2, times * 2
-    length = times[-1] + 40  # no file says how long the last frame is shown: as in a film
-    metadata = {
-        "total_num_frames": length,
-        "fps": 1000.0,
-        "duration": length / 1000,
-        "frames_indices": times,
-        "height": 24,
-        "width": 32,
-    }
     video = torch.stack([torch.from_numpy(f).permute(2, 0, 1) for f in frames])
     made = processor(
         text=[text],
@@ -89,7 +94,7 @@ def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = Q
         videos_kwargs={
             "return_tensors": "pt",
             "do_sample_frames": False,
-            "video_metadata": [metadata],
+            "video_metadata": [metadata_of(times)],
             **OPTIONS.get(family, {}),
         },
     )
@@ -196,14 +201,8 @@ class Shorter:
             }
 
         hook = self.decoder.register_forward_pre_hook(write, with_kwargs=True)
-        output = self.model.generate(
-            **short,
-            attention_mask=torch.ones_like(short["input_ids"]),
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
+        short["attention_mask"] = torch.ones_like(short["input_ids"])
+        output = generated(self.model, short, new_tokens)
         hook.remove()
         tokens = output.sequences[0, -new_tokens:].tolist()
         return tokens, [logits[0] for logits in output.logits]

@@ -24,7 +24,7 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.param import parameters_of
 from tests.covering import covered
-from tests.exactness import assert_same
+from tests.exactness import assert_generated, generated
 from tests.families.stock import KINDS, NONE_ONLY, Shorter, clip, placeholders, stock_inputs
 from tests.families.tiny import MAKERS, make
 
@@ -104,16 +104,8 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int, t
             reference.embeds[[reference.visual[i] for i in kept]] = selection.features
         expected = reference.generate_shorter(NEW_TOKENS, kept, positions == "renumbered")
         with torch.no_grad(), method(model) as attachment:
-            output = model.generate(
-                **inputs,
-                max_new_tokens=NEW_TOKENS,
-                do_sample=False,
-                return_dict_in_generate=True,
-                output_logits=True,
-            )
-        assert output.sequences[0, -NEW_TOKENS:].tolist() == expected[0], name
-        for ours, theirs in zip(output.logits, expected[1], strict=True):
-            assert_same(ours[0], theirs)
+            output = generated(model, inputs, NEW_TOKENS)
+        assert_generated(output, *expected)
         stats = attachment.stats[0]
         count = method.kept_tokens(frames, reference.per_frame)
         assert (stats.visual, stats.visual_kept) == (everything, count), name

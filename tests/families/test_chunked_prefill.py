@@ -15,7 +15,7 @@ from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.kernels.attention import NAME as OURS
 from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
-from tests.exactness import assert_same
+from tests.exactness import assert_same, generated
 from tests.families.stock import QUESTION, clip, stock_inputs
 from tests.families.test_matrix import NEW_TOKENS, method_of, positions_of
 from tests.families.test_together import QUESTIONS, loaded_of, same
@@ -85,13 +85,7 @@ def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
 
 def answer(model, inputs, method):
     with method(model) as attachment, Read(model) as read:
-        output = model.generate(
-            **inputs,
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
+        output = generated(model, inputs, NEW_TOKENS)
     return output, attachment.stats, read
 
 

@@ -22,7 +22,7 @@ from dycoke_cli.kernels.attention import NAME
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
-from tests.exactness import assert_same
+from tests.exactness import assert_same, generated
 from tests.families.decoders import DECODERS, WHOLE, loaded_around, make_around
 from tests.families.stock import QUESTION, Masked, clip, stock_inputs
 from tests.families.test_together import same
@@ -42,16 +42,10 @@ KEEPING: dict[str, Method] = {
 MODELS = [*((kind, False) for kind in DECODERS), *((kind, True) for kind in WHOLE)]
 
 
-def generated(model: Any, processor: Any, frames: int = 5) -> tuple[list[int], tuple[Any, ...]]:
+def written(model: Any, processor: Any, frames: int = 5) -> tuple[list[int], tuple[Any, ...]]:
     inputs = stock_inputs(FAMILY, processor, clip(frames))
     inputs = {n: t.to(model.dtype) if t.is_floating_point() else t for n, t in inputs.items()}
-    output = model.generate(
-        **inputs,
-        max_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
+    output = generated(model, inputs, NEW_TOKENS)
     return output.sequences[0, -NEW_TOKENS:].tolist(), output.logits
 
 
@@ -68,9 +62,9 @@ def generated(model: Any, processor: Any, frames: int = 5) -> tuple[list[int], t
 )
 def test_every_way_through_the_engine_keeps_stock_logits(kind: str, whole: bool, name: str) -> None:
     model, processor = make_around(kind, whole=whole)
-    tokens, logits = generated(model, processor)
+    tokens, logits = written(model, processor)
     with attach(model, KEEPING[name]):
-        ours, found = generated(model, processor)
+        ours, found = written(model, processor)
     assert ours == tokens
     for step, expected in zip(found, logits, strict=True):
         assert_same(step, expected)
@@ -85,10 +79,10 @@ def test_eager_attention_keeps_its_rounding(kind: str, dtype: torch.dtype) -> No
     stock = attention_implementation(model.get_decoder())
     model.set_attn_implementation("eager")
     try:
-        expected = torch.stack(generated(model, processor)[1])
+        expected = torch.stack(written(model, processor)[1])
         for block in (flat_without_method(model), attach(model, KEEPING["before"])):
             with block:
-                assert torch.equal(torch.stack(generated(model, processor)[1]), expected)
+                assert torch.equal(torch.stack(written(model, processor)[1]), expected)
     finally:
         model.get_decoder().set_attn_implementation(stock)
     assert "eager" not in ALL_ATTENTION_FUNCTIONS
@@ -110,7 +104,7 @@ def test_what_is_pruned_is_chosen_by_the_attention_of_the_model(
         prune_layer=2, positions="kept",
     )  # fmt: skip
     with attach(model, method, trace=1) as attachment:
-        ours, found = generated(model, processor)
+        ours, found = written(model, processor)
     assert ours == tokens
     for step, expected in zip(found, logits, strict=True):
         assert_same(step[0], expected)
@@ -186,13 +180,13 @@ def test_padding_and_chunks_change_nothing(kind: str, monkeypatch: pytest.Monkey
 def test_kernels_replace_nothing_but_plain_sdpa(kind: str, stock: str) -> None:
     """Not sinks, and not an attention that selects keys unless its name is a stock one."""
     model, processor = make_around(kind, whole=False)
-    expected = generated(model, processor)
+    expected = written(model, processor)
     assert use_custom_attention(model)
     try:
         decoder, tower = model.get_decoder(), model.model.vision_tower
         assert attention_implementation(decoder) == stock
         assert NAME in attention_implementation(tower)
-        assert generated(model, processor)[0] == expected[0]
+        assert written(model, processor)[0] == expected[0]
     finally:
         model.model.vision_tower.set_attn_implementation("sdpa")
         model.config._attn_implementation = "sdpa"
@@ -210,11 +204,11 @@ def test_kernels_replace_nothing_but_plain_sdpa(kind: str, stock: str) -> None:
 def test_layers_that_attend_otherwise_are_refused(kind: str, name: str, sentence: str) -> None:
     model, processor = make_around(kind, whole=True, dtype=torch.float32)
     with pytest.raises(UsageError, match=sentence), attach(model, KEEPING[name]):
-        generated(model, processor)
+        written(model, processor)
 
 
 @pytest.mark.parametrize("method", [FastV(prune_layer=1), PyramidDrop(stage_layers=1)])
 def test_a_loop_is_refused_where_tokens_were_dropped(method: Method) -> None:
     model, processor = make_around("dory", whole=True, dtype=torch.float32)
     with pytest.raises(UsageError, match="runs its layers in a loop"), attach(model, method):
-        generated(model, processor)
+        written(model, processor)

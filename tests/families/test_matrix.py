@@ -24,7 +24,7 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.models.unsupported import needed_release
 from tests.covering import covered
-from tests.exactness import assert_same
+from tests.exactness import assert_generated, assert_same, generated
 from tests.families import tiny
 from tests.families.stock import (
     BOTH_WAYS,
@@ -183,16 +183,8 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
                 renumbered=renumbered,
             )
         with method_of(method, positions)(model) as attachment:
-            output = model.generate(
-                **inputs,
-                max_new_tokens=NEW_TOKENS,
-                do_sample=False,
-                return_dict_in_generate=True,
-                output_logits=True,
-            )
-        assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
-        for ours, theirs in zip(output.logits, logits, strict=True):
-            assert_same(ours[0], theirs)
+            output = generated(model, inputs, NEW_TOKENS)
+        assert_generated(output, tokens, logits)
         assert attachment.stats[0].active == [len(active) for active in actives]
 
 
@@ -211,13 +203,7 @@ def test_halved_layer_by_layer_it_is_the_masked_reference(family) -> None:
     layers = range(1, len(model.get_decoder().layers))
     logits, counts = Masked(model, inputs, frames).generate_in_stages(NEW_TOKENS, layers)
     with PyramidDrop(stage_layers=1, stages=len(layers) + 1)(model) as attachment:
-        output = model.generate(
-            **inputs,
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
+        output = generated(model, inputs, NEW_TOKENS)
     assert len(counts) >= 2
     assert attachment.stats[0].left == dict(zip(layers, counts, strict=True))
     for ours, theirs in zip(output.logits, logits, strict=True):

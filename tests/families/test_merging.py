@@ -22,7 +22,7 @@ from dycoke_cli.engine.model_inputs import EmbeddedPrompts
 from dycoke_cli.engine.selecting import EncodedVideos
 from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
-from tests.exactness import assert_same
+from tests.exactness import assert_generated, assert_same, generated
 from tests.families.stock import (
     NONE_ONLY,
     QUESTION,
@@ -106,16 +106,8 @@ def test_merged_tokens_are_read_and_what_deepstack_adds_is_dropped_alike(family)
     kept = [*range(0, len(reference.visual), 2)]
     tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered=False)
     with Pairs()(model):
-        output = model.generate(
-            **inputs,
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-    assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
+        output = generated(model, inputs, NEW_TOKENS)
+    assert_generated(output, tokens, logits)
     answer = VideoSession(loaded_of(family), clip(5)).ask(
         QUESTION, Pairs(), max_new_tokens=NEW_TOKENS
     )

@@ -15,16 +15,9 @@ from dycoke_cli.engine import chunks
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.covering import covered
-from tests.exactness import assert_same
+from tests.exactness import assert_generated, assert_same, generated
 from tests.families import stock
-from tests.families.stock import (
-    BOTH_WAYS,
-    MERGING_ONLY,
-    NONE_ONLY,
-    Shorter,
-    clip,
-    stock_inputs,
-)
+from tests.families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, Shorter, clip, stock_inputs
 from tests.families.test_chunked_prefill import CHUNK, FAMILIES, Read
 from tests.families.test_matrix import positions_of
 from tests.families.tiny import MAKERS, make
@@ -102,10 +95,7 @@ class Masked(Shorter):
 
 def answer(model: Any, inputs: dict[str, torch.Tensor], method: Weighted) -> Any:
     with method(model):
-        return model.generate(
-            **inputs, max_new_tokens=NEW_TOKENS, do_sample=False,
-            return_dict_in_generate=True, output_logits=True,
-        )  # fmt: skip
+        return generated(model, inputs, NEW_TOKENS)
 
 
 @pytest.mark.parametrize("family", covered(((f,) for f in SERVED), together=1, first=KINDS))
@@ -117,9 +107,7 @@ def test_it_is_the_stock_model_with_it_in_its_mask(family: str) -> None:
         method = Weighted(retain=1.0, positions=positions)
         tokens, logits = Masked(model, inputs, shown).generate(positions == "renumbered")
         output = answer(model, inputs, method)
-        assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
-        for ours, theirs in zip(output.logits, logits, strict=True):
-            assert_same(ours[0], theirs)
+        assert_generated(output, tokens, logits)
 
 
 @pytest.mark.parametrize("family", covered(((f,) for f in FAMILIES), together=1))

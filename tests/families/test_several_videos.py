@@ -24,7 +24,7 @@ from dycoke_cli.models.families.layout import Grid
 from dycoke_cli.models.load import LoadedModel
 from tests.covering import covered
 from tests.engine.reference import merge
-from tests.exactness import assert_same
+from tests.exactness import assert_same, generated
 from tests.families.stock import (
     MERGING_ONLY,
     NONE_ONLY,
@@ -32,6 +32,7 @@ from tests.families.stock import (
     QUESTION,
     Masked,
     clip,
+    metadata_of,
     one_of_each_kind,
 )
 from tests.families.test_matrix import positions_of
@@ -53,18 +54,8 @@ def stock_inputs(family: str, processor: Any, clips: Sequence[Pictures]) -> dict
     videos, metadata = [], []
     for one in clips:
         frames, times = one.frames, [round(1000 * t) for t in one.timestamps_s]
-        length = times[-1] + 40  # no file says how long the last frame is shown: as in a film
         videos.append(torch.from_numpy(frames).permute(0, 3, 1, 2))
-        metadata.append(
-            {
-                "total_num_frames": length,
-                "fps": 1000.0,
-                "duration": length / 1000,
-                "frames_indices": times,
-                "height": 24,
-                "width": 32,
-            }
-        )
+        metadata.append(metadata_of(times))
     made = processor(
         text=[processor.apply_chat_template([turn], add_generation_prompt=True)],
         videos=[videos],
@@ -107,13 +98,8 @@ def ours(session: VideoSession, method: Method) -> tuple[list[int], list[torch.T
 
 
 def generate(model: Any, inputs: dict[str, torch.Tensor]) -> Any:
-    return model.generate(
-        **{"attention_mask": torch.ones_like(inputs["input_ids"])} | inputs,
-        max_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
+    mask = {"attention_mask": torch.ones_like(inputs["input_ids"])}
+    return generated(model, mask | inputs, NEW_TOKENS)
 
 
 class Apart(Masked):

@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,6 +25,7 @@ from dycoke_cli.video import read
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.sampling import Sampling
 from tests.families.tiny import UNLISTED_MAKERS, make
+from tests.video.clips import write_pictures
 
 FRAMES, RATE = 300, 5
 LEVELS = 20  # brightness of frame i: a row of three digits to the base 7, each 20 apart
@@ -48,16 +47,8 @@ def _number(picture: np.ndarray) -> int:
 def minute(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 60 s."""
     path = tmp_path_factory.mktemp("times") / "minute.mkv"
-    with av.open(path, "w") as container:
-        stream = container.add_stream("ffv1", rate=RATE)
-        stream.width = stream.height = 48
-        stream.pix_fmt = "yuv444p"
-        for number in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(_numbered(number), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, RATE)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    pictures = [_numbered(number) for number in range(FRAMES)]
+    return write_pictures(path, pictures, codec="ffv1", pix_fmt="yuv444p", rate=RATE)
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ from dycoke_cli.models.families import FAMILIES, Discovered, Family, remember
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.unsupported import needed_release
 from dycoke_cli.video.clip import Audio
-from tests.exactness import assert_same
+from tests.exactness import assert_generated, generated
 from tests.families import unlisted
-from tests.families.stock import QUESTION, Masked, Shorter, clip
+from tests.families.stock import QUESTION, Masked, Shorter, clip, metadata_of
 from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
 from tests.families.tiny import MAKERS, UNLISTED_MAKERS, kind, make
 from tests.natural import Pictures
@@ -86,15 +86,6 @@ def stock_inputs(
     turn = {"role": "user", "content": [*content, {"type": "text", "text": QUESTION}]}
     text = processor.apply_chat_template([turn], add_generation_prompt=True)
     times = [round(1000 * time) for time in shown.timestamps_s]
-    length = times[-1] + 40  # no file says how long the last frame is shown: as in a film
-    metadata = {
-        "total_num_frames": length,
-        "fps": 1000.0,
-        "duration": length / 1000,
-        "frames_indices": times,
-        "height": 24,
-        "width": 32,
-    }
     made = processor(
         text=[text],
         videos=[[torch.stack(frames)]],
@@ -102,7 +93,7 @@ def stock_inputs(
             "return_tensors": "pt",
             "do_sample_frames": False,
             "return_metadata": True,
-            "video_metadata": [metadata],
+            "video_metadata": [metadata_of(times)],
             # Frames a second: what the positions of these are made of.
             **({"fps": 4.0} if "omni" in family and len(frames) > 1 else {}),
         },
@@ -279,16 +270,8 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
             model.generate(**inputs, max_new_tokens=NEW_TOKENS)
         return
     with method_of(method, "kept")(model):
-        output = model.generate(
-            **inputs,
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-    assert output.sequences[0, -NEW_TOKENS:].tolist() == tokens
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
+        output = generated(model, inputs, NEW_TOKENS)
+    assert_generated(output, tokens, logits)
 
 
 def check_session(family: str, frames: int, method: str, tokens: list[int]) -> None:

@@ -293,13 +293,27 @@ def minicpm_ocr() -> tuple[Any, Any]:
     return minicpm("MiniCPMOcr", "MiniCPMOcr")
 
 
-def qwen2_5_omni() -> tuple[Any, Any]:
-    """The part that reads and answers; the one that speaks is left out, as when it is loaded."""
+def omni_processor(kind: Any) -> Any:
+    """A processor for frames and sound."""
     named = {
         "image_token": "<|image_pad|>", "audio_token": "<|audio|>", "video_token": "<|video_pad|>",
         "vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>",
         "audio_bos_token": "<|begin_of_audio|>", "audio_eos_token": "<|end_of_audio|>",
     }  # fmt: skip
+    processor = kind(
+        tf.Qwen2VLImageProcessor(patch_size=4),
+        tf.Qwen2VLVideoProcessor(patch_size=4, size=QWEN_SIZE),
+        tf.WhisperFeatureExtractor(feature_size=128),
+        tokenizer(**named),
+        chat_template=QWEN_TEMPLATE,
+    )
+    # The class has limits of its own, which are those of published checkpoints.
+    processor.videos_kwargs = {}
+    return processor
+
+
+def qwen2_5_omni() -> tuple[Any, Any]:
+    """The part that reads and answers; the one that speaks is left out, as when it is loaded."""
     config = tf.Qwen2_5OmniThinkerConfig(
         text_config=TEXT | {"rope_parameters": CHANNELS_OF_ROPE},
         vision_config=QWEN2_VISION,
@@ -315,25 +329,12 @@ def qwen2_5_omni() -> tuple[Any, Any]:
         audio_start_token_id=number("<|begin_of_audio|>"),
         audio_end_token_id=number("<|end_of_audio|>"),
     )  # fmt: skip
-    processor = tf.Qwen2_5OmniProcessor(
-        tf.Qwen2VLImageProcessor(patch_size=4),
-        tf.Qwen2VLVideoProcessor(patch_size=4, size=QWEN_SIZE),
-        tf.WhisperFeatureExtractor(feature_size=128),
-        tokenizer(**named),
-        chat_template=QWEN_TEMPLATE,
-    )
-    # The class has limits of its own, which are those of published checkpoints.
-    processor.videos_kwargs = {}
-    return tf.Qwen2_5OmniThinkerForConditionalGeneration(config), processor
+    model = tf.Qwen2_5OmniThinkerForConditionalGeneration(config)
+    return model, omni_processor(tf.Qwen2_5OmniProcessor)
 
 
 def qwen3_omni_moe() -> tuple[Any, Any]:
     """The same of the later one."""
-    named = {
-        "image_token": "<|image_pad|>", "audio_token": "<|audio|>", "video_token": "<|video_pad|>",
-        "vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>",
-        "audio_bos_token": "<|begin_of_audio|>", "audio_eos_token": "<|end_of_audio|>",
-    }  # fmt: skip
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
     config = tf.Qwen3OmniMoeThinkerConfig(
         text_config=QWEN3_TEXT | experts,
@@ -347,15 +348,8 @@ def qwen3_omni_moe() -> tuple[Any, Any]:
         position_id_per_seconds=13,  # that of published checkpoints, and of the processor
         **QWEN_IDS,
     )  # fmt: skip
-    processor = tf.Qwen3OmniMoeProcessor(
-        tf.Qwen2VLImageProcessor(patch_size=4),
-        tf.Qwen2VLVideoProcessor(patch_size=4, size=QWEN_SIZE),
-        tf.WhisperFeatureExtractor(feature_size=128),
-        tokenizer(**named),
-        chat_template=QWEN_TEMPLATE,
-    )
-    processor.videos_kwargs = {}
-    return tf.Qwen3OmniMoeThinkerForConditionalGeneration(config), processor
+    model = tf.Qwen3OmniMoeThinkerForConditionalGeneration(config)
+    return model, omni_processor(tf.Qwen3OmniMoeProcessor)
 
 
 def qwen4_exp() -> tuple[Any, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +20,6 @@ from tests.forms import NEEDS_LIBRARY
 from tests.loop.pretended import Asking
 
 SEEDED = GenerationOptions(temperature=0.5, seed=1)
-
-
-@pytest.fixture
-def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
-    return Asking(tmp_path, monkeypatch)
 
 
 def batches(asking: Asking, *asks: Ask, **more: Any) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +10,6 @@ from dycoke_cli.ask import Answered, Done, Failed, Progress, Seen, Text
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.loop.pending import CancelledError, Client, Pending
 from tests.loop.pretended import Asking
-
-
-@pytest.fixture
-def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
-    return Asking(tmp_path, monkeypatch)
 
 
 def received(

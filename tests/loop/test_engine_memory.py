@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,6 @@ from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Client
 from tests.loop.pretended import Asking
 from tests.waiting import until
-
-
-@pytest.fixture
-def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
-    return Asking(tmp_path, monkeypatch)
 
 
 def answered(asking: Asking, engine: Engine, *names: str) -> None:

@@ -58,7 +58,19 @@ class Recipe:
     few: dict[str, Any] | None = None  # of config.json, what makes a small model of it
 
 
-_TEXT = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 5}
+_TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+_TOWER = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 RECIPES = {
     "llava-onevision-0.5b": Recipe(
         151643,
@@ -70,13 +82,8 @@ RECIPES = {
         ),
         others=("README.md", ".gitattributes", "onnx/model.onnx", "onnx/model.safetensors"),
         few={
-            "text_config": {**_TEXT, "num_attention_heads": 4, "num_key_value_heads": 2},
-            "vision_config": {
-                "hidden_size": 32,
-                "intermediate_size": 48,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-            },
+            "text_config": _TEXT,
+            "vision_config": _TOWER,
         },
     ),
     "smolvlm2-500m": Recipe(
@@ -87,16 +94,9 @@ RECIPES = {
         few={
             "text_config": {
                 **_TEXT,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 2,
                 "head_dim": 16,
             },
-            "vision_config": {
-                "hidden_size": 32,
-                "intermediate_size": 48,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-            },
+            "vision_config": _TOWER,
         },
     ),
     "qwen2.5-vl-3b": Recipe(
@@ -106,8 +106,6 @@ RECIPES = {
         shards=2,
         few={
             **_TEXT,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
             "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
             "vision_config": {
                 "depth": 2,
@@ -125,8 +123,6 @@ RECIPES = {
         few={
             "text_config": {
                 **_TEXT,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 2,
                 "head_dim": 16,
                 "rope_scaling": {
                     "mrope_interleaved": True,

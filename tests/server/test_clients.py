@@ -21,8 +21,9 @@ import pytest
 from dycoke_cli import Sampling
 from dycoke_cli import read as read_video
 from tests.cli.harness import run_here
+from tests.server.real import MINI, serving
 from tests.server.test_bodies_of_clients import ASKED, FORMS
-from tests.server.test_served import MOVE, SURE, serving
+from tests.server.test_served import MOVE, SURE
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +35,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     flags = ("--media-root", str(MOVE.parent))
-    with serving(tmp_path_factory.mktemp("serve"), flags=flags) as (url, _):
+    with serving(tmp_path_factory.mktemp("serve"), (*MINI, *flags)) as (url, _):
         yield url
 
 

@@ -6,28 +6,15 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from dycoke_cli.server.incoming import BodyLimits
-from tests.server.pretended import (
-    BODY_LIMIT,
-    PATIENCE_S,
-    Running,
-    body_of,
-    running,
-)
+from tests.server.pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
 from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    with running(monkeypatch) as server:
-        yield server
 
 
 def test_a_request_of_two_lengths_ends_its_connection(server: Running) -> None:

@@ -7,8 +7,6 @@ import http.client
 import io
 import json
 import logging
-import os
-import re
 import signal
 import socket
 import sys
@@ -16,20 +14,19 @@ import tempfile
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 
 from dycoke_cli.server.exchange import Chatting
 from dycoke_cli.video.limits import Limits
-from tests import warm
 from tests.loop.pretended import PATIENCE_S
 from tests.server.pretended import Running, body_of, running
+from tests.server.real import serving
 from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
@@ -142,27 +139,6 @@ def test_a_server_ends_while_a_body_is_parsed(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[tuple[int, warm.Popen]]:
-    """A real server of the bundled model, whose temporary files are in the folder."""
-    names = {"DYCOKE_CACHE": "cache", "DYCOKE_RUNTIME": "run", "TMPDIR": "tmp"}
-    environment = {**os.environ, **{name: str(folder / at) for name, at in names.items()}}
-    (folder / "tmp").mkdir(exist_ok=True)
-    with (folder / "stderr").open("wb") as errors:
-        process = warm.Popen(
-            [sys.executable, "-m", "dycoke_cli", "serve", "--port", "0", "--model", "mini"],
-            stderr=errors,
-            env=environment,
-        )
-    try:
-        errors = folder / "stderr"
-        found = until(lambda: re.search(r"http://[\d.]+:(\d+)/v1", errors.read_text()))
-        yield int(found[1]), process
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(PATIENCE_S)
-
-
 @pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="signals, and locks of files")
@@ -170,14 +146,15 @@ def test_a_signal_ends_a_real_server_amid_work(tmp_path: Path) -> None:
     """SIGTERM within seconds, with no traceback and no file; what SIGKILL left, the next sweeps."""
     picture = io.BytesIO()
     Image.new("L", (5600, 5000)).save(picture, "PNG")
-    url = f"data:image/png;base64,{b64encode(picture.getvalue()).decode()}"
-    parts = [{"type": "image_url", "image_url": {"url": url}}] * 36
+    shown = f"data:image/png;base64,{b64encode(picture.getvalue()).decode()}"
+    parts = [{"type": "image_url", "image_url": {"url": shown}}] * 36
     content = [*parts, {"type": "text", "text": "What?"}]
     body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
+    (tmp_path / "tmp").mkdir()
     for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 128 + signal.SIGTERM)):
-        with serving(tmp_path) as (port, process):
+        with serving(tmp_path, TMPDIR=str(tmp_path / "tmp")) as (url, process):
             assert not list((tmp_path / "tmp").glob("dycoke-*"))
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
             connection.request("POST", CHAT, body, {"Content-Type": "application/json"})
             until(lambda: list((tmp_path / "tmp").glob("dycoke-*/35")), PATIENCE_S)
             began = time.monotonic()

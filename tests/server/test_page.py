@@ -21,11 +21,11 @@ import pytest
 
 from tests import warm
 from tests.forms import NEEDS_LIBRARY
+from tests.server.real import PATIENCE_S, serving
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 QUESTION = "What does the blue star do?"
-PATIENCE_S = 240
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no signals")]
 
@@ -38,26 +38,15 @@ def blocks(kind: str) -> list[str]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("serve")
     [command] = blocks("sh server")
-    arguments = shlex.split(command.replace("--port 8000", "--port 0"))[1:]
-    process = warm.Popen(
-        [sys.executable, "-m", "dycoke_cli", *arguments],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        env={
-            **os.environ,
-            "DYCOKE_CACHE": str(folder),
-            "DYCOKE_SETTINGS": str(folder / "settings.json"),
-            "DYCOKE_RUNTIME": str(folder / "run"),
-        },
-    )
-    assert process.stderr is not None
-    lines = iter(process.stderr.readline, b"")
-    found = (re.search(rb"Serving mini at (http://127\.0\.0\.1:\d+)/v1", line) for line in lines)
-    yield next(match[1].decode() for match in found if match)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE_S) == 0
+    program, serve, *flags = shlex.split(command.replace("--port 8000", "--port 0"))
+    assert (program, serve) == ("dycoke", "serve")
+    with serving(folder, flags) as (url, process):
+        yield url.removesuffix("/v1")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
     # Behind the address stands what seals the decoder, on a machine that has it.
-    assert all(line.startswith(b"Videos are ") for line in process.stderr.read().splitlines())
+    behind = (folder / "stderr").read_text().partition(f"{url}\n")[2]
+    assert all(line.startswith("Videos are ") for line in behind.splitlines())
 
 
 def ask_cold(*arguments: str) -> dict[str, Any]:

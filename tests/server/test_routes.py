@@ -7,7 +7,6 @@ import gzip
 import json
 import time
 from base64 import b64encode
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import Mock
@@ -25,22 +24,10 @@ from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import usage
 from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
-from tests.server.pretended import (
-    VIDEO,
-    Running,
-    body_of,
-    make_service,
-    running,
-)
+from tests.server.pretended import VIDEO, Running, body_of, make_service, running
 from tests.server.test_chat_request import read
 
 CHAT = "/v1/chat/completions"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    with running(monkeypatch) as server:
-        yield server
 
 
 def events(body: bytes) -> list[Any]:

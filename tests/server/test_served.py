@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import socket
 import subprocess
@@ -12,8 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import pytest
 
 from tests import warm
 from tests.cli.harness import REAL, run_here, run_process
+from tests.server.real import PATIENCE_S, serving
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -30,38 +28,8 @@ MOVE = ROOT / "sample_videos" / "move.mp4"
 SURE = "What does the blue star do?"
 QUESTIONS = (SURE, "Which shape moves?", "What happens last?")
 METHODS = ("none", "ttm", "evs:retain=0.5", "dycoke-plus:retain=0.25", "dycoke")
-PATIENCE_S = 240
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no signals")]
-
-
-@contextmanager
-def serving(
-    folder: Path, port: int = 0, flags: Sequence[str] = ()
-) -> Iterator[tuple[str, warm.Popen]]:
-    """A server, and its process, which is killed at the end."""
-    process = warm.Popen(
-        [
-            *(sys.executable, "-m", "dycoke_cli"),
-            *("serve", "--port", str(port), "--model", "mini", *flags),
-        ],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        env={
-            **os.environ,
-            "DYCOKE_CACHE": str(folder),
-            "DYCOKE_SETTINGS": str(folder / "settings.json"),
-            "DYCOKE_RUNTIME": str(folder / "run"),
-        },
-    )
-    try:
-        assert process.stderr is not None
-        lines = iter(process.stderr.readline, b"")
-        found = (re.search(rb"Serving mini at (http://[\d.:]+/v1)", line) for line in lines)
-        yield next(match[1].decode() for match in found if match), process
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(PATIENCE_S)
 
 
 def dycoke(*arguments: str | Path) -> str:
@@ -181,7 +149,8 @@ def test_a_batch_whose_server_is_killed_resumes_with_nothing_lost_and_nothing_tw
     url = f"http://127.0.0.1:{port}/v1"
     command = ("batch", *VIDEOS, *questions, "--method", "evs", "--requests", "2")
     remote = (*command, "--server", url, "--out", out)
-    with serving(tmp_path, port) as (_, server):
+    flags = ("--port", str(port), "--model", "mini")
+    with serving(tmp_path, flags) as (_, server):
         batch = warm.Popen(
             [sys.executable, "-m", "dycoke_cli", *map(str, remote)],
             cwd=ROOT,
@@ -194,7 +163,7 @@ def test_a_batch_whose_server_is_killed_resumes_with_nothing_lost_and_nothing_tw
     assert b"the same command then resumes" in batch.stderr.read()
     kept = out.read_text().splitlines()
     assert 3 <= len(kept) < len(VIDEOS) * len(QUESTIONS)
-    with serving(tmp_path, port):
+    with serving(tmp_path, flags):
         dycoke(*remote)
         whole = objects(dycoke(*command, "--server", url))
     lines = out.read_text().splitlines()

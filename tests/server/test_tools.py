@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -45,16 +44,8 @@ FORM = CallFormat(
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    """Its model answers with the question."""
-    with running(monkeypatch, calls=FORM) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with server.client() as client:
-        yield client
+def options() -> dict[str, Any]:
+    return {"calls": FORM}
 
 
 def asked(client: openai.OpenAI, question: str, **more: Any) -> Any:

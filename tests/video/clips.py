@@ -127,11 +127,12 @@ def write_pictures(
     *,
     codec: str = "libx264rgb",
     pix_fmt: str = "rgb24",
+    rate: int = 10,
     prepare: Callable[[av.VideoStream], None] | None = None,
 ) -> Path:
-    """Write RGB pictures [H, W, 3] at 10 frames per second, by default without loss."""
+    """Write RGB pictures [H, W, 3] by default without loss."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10)
+        stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
         stream.options = {"qp": "0"}
@@ -139,7 +140,7 @@ def write_pictures(
             prepare(stream)
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 10)
+            frame.pts, frame.time_base = number, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

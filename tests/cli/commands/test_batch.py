@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,12 @@ import pytest
 
 from dycoke_cli.models import weight_dtype
 from dycoke_cli.runs import local
-from tests.cli.harness import Outcome, run_here
+from tests.cli.harness import Outcome, run_here, run_light
 from tests.runs.pretended import WARNINGS, Pretended, make_clips, valid
 
 MINI = ("--model", "mini", "--device", "cpu")
 
-
-@pytest.fixture(autouse=True)
-def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
-    pretended = Pretended()
-    monkeypatch.setattr(local, "answers", pretended)
-    return pretended
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @pytest.fixture
@@ -127,17 +121,10 @@ def test_a_finished_run_says_so_without_torch(
     words = ("batch", clips, "What?", "--out", tmp_path / name, *flags, *MINI)
     first = run_here(*words)
     assert first.code == 1
-    program = (
-        "import sys\n"
-        "from dycoke_cli.cli.main import main\n"
-        "code = main()\n"
-        "sys.exit(99 if {'torch', 'transformers'} & {*sys.modules} else code)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True
-    )
-    assert "4 clips, 3 done already, 1 failed earlier" in done.stderr
-    assert done.returncode == 1
+    done = run_light(words, heavy=("torch", "transformers"))
+    assert "4 clips, 3 done already, 1 failed earlier" in done.err
+    assert "AssertionError" not in done.err
+    assert done.code == 1
     # What isn't finished is asked: a new video, and a failure that is to be retried.
     assert "1 failed\nResults: " in run_here(*words, "--retry-failed").err
     make_clips(clips, "3.mp4")
@@ -477,7 +464,6 @@ def test_a_bad_file_of_results_is_left_alone(clips: Path, tmp_path: Path) -> Non
 
 
 def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
 
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "dycoke_cli.runs.ray.workers", raising=False)

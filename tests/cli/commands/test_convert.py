@@ -10,18 +10,12 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli import extras
-from dycoke_cli.runs import local
 from tests.cli.harness import ROOT, Outcome, run_here
-from tests.runs.pretended import Pretended, make_clips
+from tests.runs.pretended import make_clips
 
 MINI = ("--model", "mini", "--device", "cpu", "--quiet")
 
-
-@pytest.fixture(autouse=True)
-def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
-    pretended = Pretended()
-    monkeypatch.setattr(local, "answers", pretended)
-    return pretended
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @pytest.fixture

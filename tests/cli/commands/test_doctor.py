@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ import transformers
 
 from dycoke_cli import instruction_sets
 from dycoke_cli.storage import cache_folder as cache
-from tests.cli.harness import run_here
+from tests.cli.harness import run_here, run_light
 from tests.documents import valid
 
 
@@ -147,11 +144,7 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_it_imports_torch_and_no_other_library_of_models() -> None:
     """Releases are read from metadata."""
-    code = (
-        "import sys; from dycoke_cli.cli.main import main; main(['doctor', '--json']); "
-        "heavy = {'transformers', 'torchvision', 'sympy', 'scipy', 'av'}; "
-        "print(sorted(heavy & {*sys.modules}), file=sys.stderr)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stderr.splitlines()[-1] == "[]"
-    assert json.loads(run.stdout)["packages"]["transformers"]
+    heavy = ("transformers", "torchvision", "sympy", "scipy", "av")
+    run = run_light(["doctor", "--json"], heavy=heavy)
+    assert "AssertionError" not in run.err
+    assert run.object["packages"]["transformers"]

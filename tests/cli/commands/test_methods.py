@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import METHODS, create
-from tests.cli.harness import run_here
+from tests.cli.harness import run_here, run_light
 from tests.documents import valid
 
 
@@ -127,22 +125,11 @@ def test_no_such_method() -> None:
 
 
 def test_no_torch_is_imported() -> None:
-    code = (
-        "import sys; from dycoke_cli.cli.main import main\n"
-        "for arguments in (['methods'], ['methods', '--json'], ['schema', 'answer']):\n"
-        "    main(arguments)\n"
-        "    heavy = {'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)\n"
-        "    assert not heavy, (arguments, heavy)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run = run_light(["methods"], ["methods", "--json"], ["schema", "answer"])
+    assert run.code == 0, run.err
 
 
 def test_a_broken_video_is_refused_before_torch_is_imported() -> None:
-    code = (
-        "import sys; from dycoke_cli.cli.main import main;"
-        "assert main(['ask', 'nofile.mp4', 'What?', '--merge-ratio', '.5']) == 3;"
-        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    words = ["ask", "nofile.mp4", "What?", "--merge-ratio", ".5"]
+    run = run_light(words, heavy=("torch", "transformers"))
+    assert run.code == 3, run.err

@@ -7,8 +7,6 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.free_memory import FreeMemory
 from dycoke_cli.resources import parse_size
 from tests import documents
-from tests.cli.harness import CLIP, REAL, run_here, run_in_terminal
+from tests.cli.harness import CLIP, REAL, run_here, run_in_terminal, run_light
 
 
 def table(width: int = 100, memory: str | None = None) -> str:
@@ -353,19 +351,10 @@ def test_what_is_here_already_is_neither_pulled_nor_removed(tmp_path: Path) -> N
 
 
 def test_neither_torch_nor_transformers_is_waited_for() -> None:
-    code = (
-        "import sys; from dycoke_cli.cli.main import main\n"
-        "for arguments in ([], ['info', 'mini'], ['default'], ['pull', 'mini']):\n"
-        "    main(['models', *arguments])\n"
-        "    heavy = {'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)\n"
-        "    assert not heavy, (arguments, heavy)"
-    )
+    commands = ([], ["info", "mini"], ["default"], ["pull", "mini"])
     # Where there is a GPU, torch has to be asked how much of its memory is free.
-    without_driver = {**os.environ, "PATH": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=False, env=without_driver
-    )
-    assert done.returncode == 0, done.stderr
+    run = run_light(*(["models", *words] for words in commands), PATH="")
+    assert run.code == 0, run.err
 
 
 def test_default_is_remembered(settings_file: Path) -> None:

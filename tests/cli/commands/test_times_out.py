@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.runs import local
 from dycoke_cli.runs.time_files import FORMATS, LISTS
 from dycoke_cli.video import Sampling, read
 from tests.cli.fake_engine import FakeSession
@@ -58,13 +57,6 @@ def test_ask_refuses_before_the_model_loads(
     assert run.code in (2, 6)
     assert sentence in run.err
     assert fake == []
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
-    pretended = Pretended()
-    monkeypatch.setattr(local, "answers", pretended)
-    return pretended
 
 
 @pytest.fixture

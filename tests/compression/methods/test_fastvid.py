@@ -10,6 +10,7 @@ from tests.compression.clips import (
     BUDGETS,
     CLIPS,
     assert_selected,
+    by_segments,
     cosine,
     evenly_shared,
     given,
@@ -17,7 +18,6 @@ from tests.compression.clips import (
     peaks,
     single,
 )
-from tests.compression.methods.test_flashvid import segments
 
 
 def anchors_of(length: int, every: int) -> list[int]:
@@ -75,16 +75,10 @@ def of_segment(
 )
 def test_it_is_the_rule_by_loops(clip: str, options: dict[str, float]) -> None:
     of_clip = given(clip)
-    frames, attention = (x.double().tolist() for x in (of_clip.features, of_clip.attention))
-    size = len(frames[0])
+    lists = [x.double().tolist() for x in (of_clip.features, of_clip.attention)]
     for retain in BUDGETS:
         method = FastVID(retain=retain, **options)
-        counts = evenly_shared(max(1, int(len(frames) * size * retain)), len(frames))
-        expected = {}
-        for a, b in segments(frames, method.segment_threshold, method.min_segments):
-            part = of_segment(frames[a:b], attention[a:b], counts[a:b], method)
-            expected |= {a * size + at: token for at, token in part.items()}
-        assert_selected(method.choose(of_clip), expected)
+        assert_selected(method.choose(of_clip), by_segments(*lists, retain, method, of_segment))
 
 
 def test_the_published_setting_of_a_frame_of_196() -> None:

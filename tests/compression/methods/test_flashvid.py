@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
@@ -14,23 +13,14 @@ from tests.compression.clips import (
     BUDGETS,
     CLIPS,
     assert_selected,
+    by_segments,
     cosine,
-    evenly_shared,
     given,
     mean,
     peaks,
+    segments,
     single,
 )
-
-
-def segments(frames: list, threshold: float, least: int) -> list[tuple[int, int]]:
-    means = [mean(frame) for frame in frames]
-    alike = [single(cosine(a, b)) for a, b in zip(means[1:], means[:-1], strict=True)]
-    cuts = {t for t, s in enumerate(alike) if s < threshold}
-    for t in sorted(range(len(alike)), key=lambda t: (alike[t], t))[: least - 1]:
-        cuts.add(t)
-    ends = [0, *(t + 1 for t in sorted(cuts)), len(frames)]
-    return [(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def diverse(frame: list, attention: list[float], centers: list, count: int) -> list[int]:
@@ -110,18 +100,6 @@ def of_segment(
     return found
 
 
-def reference(
-    frames: list, attention: list, retain: float, method: FlashVID
-) -> dict[int, list[float]]:
-    """The rule, a token at a time."""
-    size, found = len(frames[0]), {}
-    counts = evenly_shared(max(1, int(len(frames) * size * retain)), len(frames))
-    for a, b in segments(frames, method.segment_threshold, method.min_segments):
-        part = of_segment(frames[a:b], attention[a:b], counts[a:b], method)
-        found |= {a * size + at: token for at, token in part.items()}
-    return found
-
-
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize(
     "options",
@@ -137,7 +115,7 @@ def test_it_is_the_rule_by_loops(clip: str, options: dict[str, float]) -> None:
     lists = [x.double().tolist() for x in (of_clip.features, of_clip.attention)]
     for retain in BUDGETS:
         method = FlashVID(retain=retain, **options)
-        assert_selected(method.choose(of_clip), reference(*lists, retain, method))
+        assert_selected(method.choose(of_clip), by_segments(*lists, retain, method, of_segment))
 
 
 @pytest.mark.parametrize("clip", CLIPS)

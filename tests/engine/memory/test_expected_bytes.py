@@ -1,7 +1,5 @@
 """What memory an answer will take, against numbers worked out by hand and against what is held."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,6 +17,7 @@ from dycoke_cli.engine.memory.cost_model import (
 from dycoke_cli.engine.own_masks import prefills_whole
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
+from tests.cli.harness import run_code
 from tests.families.stock import QUESTION, clip, one_of_each_kind
 from tests.families.test_together import loaded_of
 from tests.families.tiny import MAKERS
@@ -150,7 +149,7 @@ def test_so_many_tokens_pass_a_layer_as_are_counted(family, whole, monkeypatch):
 
 def test_it_needs_no_torch():
     code = "import sys, dycoke_cli.engine.memory.cost_model; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert run_code(code).code == 0
 
 
 @pytest.mark.parametrize(

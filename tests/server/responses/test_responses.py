@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
 
@@ -22,23 +21,11 @@ from dycoke_cli.server.responses.response_store import HeldResponse, ResponseSto
 from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
 from dycoke_cli.video.sampling import Sampling
 from tests.forms import NEEDS_LIBRARY
-from tests.server.pretended import VIDEO, Running, running
+from tests.server.pretended import VIDEO, Running
 from tests.server.test_chat_request import DEFAULTS, MOST
 
 PATH = "/v1/responses"
 SHOWN = {"type": "video_url", "video_url": {"url": VIDEO}}
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    with running(monkeypatch) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with server.client() as client:
-        yield client
 
 
 def asked(question: str) -> list[Any]:

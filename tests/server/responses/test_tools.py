@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -23,16 +22,8 @@ ARGUMENTS = {"seconds": [1, 2.5]}
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    """Its model answers with the question."""
-    with running(monkeypatch, calls=FORM) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with server.client() as client:
-        yield client
+def options() -> dict[str, Any]:
+    return {"calls": FORM}
 
 
 def asked(client: openai.OpenAI, given: Any, **more: Any) -> Any:
