@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.runs.journal import locked
 from dycoke_cli.storage import output_file as temporary
 from dycoke_cli.storage.cache_folder import CacheFiles
 from dycoke_cli.storage.output_file import replace_content, replacing, temporary_folder
@@ -46,6 +47,19 @@ def used(what: str, place: Path) -> Iterator[subprocess.Popen[str]]:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@locks
+@pytest.mark.parametrize("name", ["a" * 250 + ".json", "語" * 83 + ".txt"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(name: str, tmp_path: Path) -> None:
+    out = tmp_path / name
+    with used(FILE, out) as process:
+        process.send_signal(signal.SIGKILL)
+    assert len(names(tmp_path)) == 1
+    with locked(out):
+        replace_content(out, b"mine")
+    assert names(tmp_path) == [name]
+    assert out.read_bytes() == b"mine"
 
 
 @locks

@@ -15,7 +15,7 @@ from typing import ClassVar, TypeVar
 from filelock import FileLock, Timeout
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.storage.output_file import replace_content, short_name, unwritable
+from dycoke_cli.storage.output_file import hidden_name, replace_content, short_name, unwritable
 
 
 class Journal:
@@ -145,7 +145,7 @@ def locked(path: Path) -> Iterator[None]:
 
     The lock is another file in the same folder, which is removed at the end of the block.
     """
-    path_of_lock = path.with_name(f".{path.name}.lock")
+    path_of_lock = path.with_name(f"{hidden_name(path.name)}.lock")
     try:
         _check_lock(path_of_lock)
         lock = FileLock(path_of_lock).acquire(timeout=0)

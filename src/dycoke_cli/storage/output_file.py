@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -79,6 +80,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _FILE = re.compile(r"\.(.+)\.[0-9a-f]{12}\.part", re.DOTALL)
+_LONGEST_NAME = 220  # bytes; file systems allow 255, with a dot in front and a suffix
 _FOLDER = re.compile(r"dycoke-()[0-9a-f]{12}")
 
 
@@ -107,10 +109,11 @@ def temporary_folder(place: Path | None = None) -> Iterator[Path]:
 @contextmanager
 def temporary_file(beside: Path, mode: int) -> Iterator[Path]:
     """A new, empty file in the folder of another one, for the length of the block."""
-    _remove(beside.parent, _FILE, beside.name)
+    hidden = hidden_name(beside.name)
+    _remove(beside.parent, _FILE, hidden[1:])
 
     def make() -> Path:
-        file = beside.with_name(f".{beside.name}.{secrets.token_hex(6)}.part")
+        file = beside.with_name(f"{hidden}.{secrets.token_hex(6)}.part")
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         return file
 
@@ -119,6 +122,12 @@ def temporary_file(beside: Path, mode: int) -> Iterator[Path]:
             yield file
         finally:
             file.unlink(missing_ok=True)
+
+
+def hidden_name(name: str) -> str:
+    """Begin of the name of a hidden file that belongs to another, which has a suffix behind it."""
+    encoded = os.fsencode(name)
+    return f".{hashlib.sha256(encoded).hexdigest() if len(encoded) > _LONGEST_NAME else name}"
 
 
 def remove_left(parent: Path) -> None:
