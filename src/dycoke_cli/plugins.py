@@ -229,13 +229,15 @@ def _imported(path: Path) -> ModuleType | None:
 
     No bytecode is written, which could be stale after an edit within a second.
     """
+    from dycoke_cli.storage.input_file import read_file  # not for the help
+
     module = ModuleType(f"dycoke_plugin_{files().index(path)}_{path.stem}")
     module.__file__ = str(path)
     try:
         if path.suffix != ".py":
             raise Unfit("name a Python file, which ends in .py")
         sys.modules[module.__name__] = module  # dataclasses look their module up
-        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(module))
+        exec(compile(read_file(path), path, "exec", dont_inherit=True), vars(module))
         if not any(_by_name(module, name) for name in _DICTIONARIES.values()):
             raise Unfit(f"it has to have METHODS, BENCHMARKS or FAMILIES, {_FORM}")
         return module
@@ -278,4 +280,6 @@ def _reason(error: BaseException) -> str:
 
 
 def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    from dycoke_cli.storage.input_file import read_file
+
+    return hashlib.sha256(read_file(path)).hexdigest()[:12]

@@ -24,7 +24,7 @@ EVERY_PAGE = (
     "engine.token_options", "engine.typed_options", "errors", "extras", "lazy_torch",
     "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
-    "runs.listener", "stock.importing", "storage.output_file",
+    "runs.listener", "stock.importing", "storage.input_file", "storage.output_file",
     "unicode", "version", "video.file_names", "video.limits", "video.sampling",
 )  # fmt: skip
 """Modules of the flags and of their layout."""

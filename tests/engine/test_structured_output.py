@@ -75,9 +75,9 @@ def test_a_schema_in_a_file(tmp_path: Path) -> None:
     [
         (b'{"type": ', "isn't JSON: Expecting value"),
         (b"[1, 2]", "it must be a JSON object, as in"),
-        (b"\xff", "isn't JSON: 'utf-8' codec"),
+        (b"\xff", "can't be read: Not UTF-8 text"),
         (b"[" * 100, "it is nested more than 64 deep"),
-        (b" " * ((1 << 20) + 1), "it is larger than 1,048,576 bytes"),
+        (b" " * ((1 << 20) + 1), "can't be read: Larger than 1 MiB"),
     ],
 )
 def test_a_file_that_is_refused(content: bytes, sentence: str, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_list_that_is_refused(given: str, sentence: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"one\n", "two options or more"), (b"a\n\nb\n", "is empty"), (b"\xff\n", "isn't UTF-8")],
+    [(b"one\n", "two options or more"), (b"a\n\nb\n", "is empty"), (b"\xff\n", "Not UTF-8")],
 )
 def test_a_file_that_is_refused(content: bytes, sentence: str, tmp_path: Path) -> None:
     file = tmp_path / "options.txt"

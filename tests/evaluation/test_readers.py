@@ -103,7 +103,7 @@ def test_subtitles_of_which_no_line_counts_are_named(tmp_path: Path) -> None:
 
 def test_subtitles_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
     miniatures.make("videomme_w_subtitle", tmp_path)
-    for content, reason in [(b"1\nat noon\nHello", "no times in 'at noon'"), (b"\xff", "utf-8")]:
+    for content, reason in [(b"1\nat noon\nHello", "no times in 'at noon'"), (b"\xff", "UTF-8")]:
         (tmp_path / "subtitle" / "fFjv93ACGo8.srt").write_bytes(content)
         with pytest.raises(UsageError, match=rf"fFjv93ACGo8\.srt can't be read \(.*{reason}"):
             items_of("videomme_w_subtitle", tmp_path)

@@ -100,7 +100,7 @@ def test_questions_and_answers_that_do_not_fit(tmp_path: Path) -> None:
 CONTENT = [
     (b"", r"test.json isn't JSON, or is cut off"),
     (b'[{"videoID": "x"', r"test.json isn't JSON, or is cut off"),
-    (b"\xff\xfe", r"test.json isn't text in UTF-8"),
+    (b"\xff\xfe", r"test.json can't be read \(Not UTF-8 text"),
     (b"version https://git-lfs.github.com/spec/v1\noid", r"test.json is only a Git LFS pointer"),
 ]
 

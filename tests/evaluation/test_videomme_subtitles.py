@@ -81,5 +81,5 @@ def test_what_is_no_subrip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"v.srt can't be read \(no times in 'no'\)"):
         videomme_subtitles(path, CLIP)
     path.write_bytes(b"1\n\xff\n\xff")
-    with pytest.raises(UsageError, match="can't decode"):
+    with pytest.raises(UsageError, match="Not UTF-8"):
         videomme_subtitles(path, CLIP)

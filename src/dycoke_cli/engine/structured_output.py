@@ -16,6 +16,7 @@ from dycoke_cli.answer.json_schema import Bounds, BoundsError
 from dycoke_cli.engine.field_types import schema_of_fields
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
+from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name, is_valid
 
 # The library reads a schema recursively: a deeper one could end the process.
@@ -88,10 +89,9 @@ class StructuredOutput:
         """
         name = f"--schema {display_name(path)}"
         try:
-            with open(path, "rb") as file:
-                content = file.read(_BOUNDS.nbytes + 1)
-            _BOUNDS.check(content)
-            schema = json.loads(content.decode("utf-8-sig"))
+            text = read_text(path, _BOUNDS.nbytes)
+            _BOUNDS.check(text.encode())
+            schema = json.loads(text)
         except OSError as error:
             raise UsageError(f"{name} can't be read: {error.strerror}") from error
         except BoundsError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 from dycoke_cli.engine.tensor_hash import add_tensor
 from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.cache_folder import CacheFiles, unwritable
+from dycoke_cli.storage.input_file import check_regular
 from dycoke_cli.storage.output_file import is_of_another_user, temporary_folder
 
 Tensors = dict[str, torch.Tensor]
@@ -88,8 +88,7 @@ def _sound(path: Path, key: str) -> Tensors:
     status = path.stat()
     if is_of_another_user(status):
         raise ValueError("another user's file")
-    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-        raise ValueError("no file")
+    check_regular(status)
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
         if about.get("video") != key:

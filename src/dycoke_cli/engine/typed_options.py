@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name, for_model
 
 MOST_OPTIONS = 256
@@ -122,16 +123,10 @@ class OpenNumber:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path, "rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        text = content.decode("utf-8-sig")
+        text = read_text(path, _MOST_BYTES)
     except OSError as error:
         raise UsageError(
             f"--choices {display_name(path)} can't be read: {error.strerror}"
         ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--choices {display_name(path)} isn't UTF-8 text") from error
-    if len(content) > _MOST_BYTES:
-        raise UsageError(f"--choices {display_name(path)} is larger than a list of options")
     # A line break ends the last line, and doesn't begin an empty option.
     return text.removesuffix("\n").split("\n")

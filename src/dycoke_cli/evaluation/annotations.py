@@ -16,7 +16,8 @@ from typing import Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.storage.lfs_pointer import LFS_POINTER, is_lfs_pointer, starts_lfs_pointer
+from dycoke_cli.storage.input_file import read_file, read_text
+from dycoke_cli.storage.lfs_pointer import LFS_POINTER, is_lfs_pointer
 from dycoke_cli.unicode import display_name
 
 ROW_FILES = (".parquet", ".json", ".jsonl", ".csv")
@@ -151,16 +152,12 @@ def check_fields(
 
 
 def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path.name} can't be read ({error.strerror})") from error
-    if starts_lfs_pointer(content):
+    if is_lfs_pointer(path):
         raise UsageError(f"{path.name} {LFS_POINTER}")
     try:
-        return content.decode("utf-8-sig")  # spreadsheets save CSV with a byte order mark
-    except UnicodeDecodeError:
-        raise UsageError(f"{path.name} isn't text in UTF-8") from None
+        return read_text(path)
+    except OSError as error:
+        raise UsageError(f"{path.name} can't be read ({error.strerror})") from error
 
 
 def _json(text: str, where: str) -> Any:
@@ -197,7 +194,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
     if is_lfs_pointer(path):
         raise UsageError(f"{path.name} {LFS_POINTER}")
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(read_file(path))).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError):  # the last from column names
         raise UsageError(
             f"{path.name} can't be read as Parquet: was its download interrupted?"

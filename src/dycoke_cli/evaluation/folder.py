@@ -21,6 +21,7 @@ from dycoke_cli.evaluation.annotations import ROW_FILES, AnnotationRow, check_fi
 from dycoke_cli.evaluation.dataset import About, Dataset, Item, Rule, Score, Split
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.runs.file_walk import walk
+from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import SUFFIXES
 
@@ -172,7 +173,7 @@ class FolderDataset(Dataset, ABC):
         digest = hashlib.sha256()
         for path in self.files(split):
             # A digest of digests, so that the boundary between two files counts.
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(hashlib.sha256(read_file(path)).digest())
         return digest.hexdigest()[:12]
 
     @override

@@ -27,6 +27,7 @@ from dycoke_cli.evaluation.scoring.verdicts import Verdicts
 from dycoke_cli.param import key_part
 from dycoke_cli.resources import processor_name
 from dycoke_cli.runs.journal import check_own
+from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.storage.output_file import check_folder_name, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
@@ -132,10 +133,10 @@ def read_record(folder: Path) -> RunRecord | None:
     """Read the record of a folder; None if there is none."""
     path = folder / FILE
     try:
-        content = path.read_text("utf-8")
+        content = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UsageError(_unread(path)) from error
     try:
         values, *items = map(json.loads, content.splitlines())

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import Decoder, Sampling
 
@@ -32,7 +32,7 @@ def videomme_subtitles(
     if not os.path.isfile(subtitles):
         return NONE
     try:
-        content = Path(subtitles).read_text(encoding="utf-8")
+        content = re.sub("\r\n?", "\n", read_text(subtitles))  # as Python opens text files
         return "\n".join(lines_at(content, *_rate_and_count(video), frames))
     except OSError as error:
         reason = error.strerror

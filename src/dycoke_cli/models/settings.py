@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import replace_content
 
 BUNDLED = "mini"
@@ -72,7 +73,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         settings = json.loads(content) if content.strip() else {}
     except (ValueError, RecursionError):
         return None

@@ -23,6 +23,7 @@ from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.storage.cache_folder import kept, make_folder
+from dycoke_cli.storage.input_file import read_file, read_text
 from dycoke_cli.storage.output_file import (
     beside,
     check_writable,
@@ -41,6 +42,7 @@ KEYS = ("video_path", "caption")
 """Keys of the path and of the caption, where a file has all captions."""
 # A file of all captions is written again if that takes a twentieth of the time since, or less.
 _SHARE = 20
+_MOST_BYTES = 2**24  # of the caption of one video
 
 
 class CaptionFiles(Protocol):
@@ -87,7 +89,8 @@ class TextFiles:
         """See `CaptionFiles`; an empty file is no caption."""
         path = self.path(video)
         try:
-            return path.read_bytes().decode("utf-8", "replace").rstrip("\r\n") or None
+            content = read_file(path, _MOST_BYTES)
+            return content.decode("utf-8", "replace").rstrip("\r\n") or None
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -141,10 +144,12 @@ class OneFile:
         self._saved_s, self._saved_at = 0.0, float("-inf")
         self._unsaved = False
         try:
-            text = path.read_text("utf-8-sig") if path.exists() else ""
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(path)
+        except FileNotFoundError:
+            text = ""
+        except OSError as error:
             raise OutputError(
-                f"{short_name(path)} can't be read ({error}); give another --out"
+                f"{short_name(path)} can't be read ({error.strerror}); give another --out"
             ) from error
         try:
             for row in self._read(text):
@@ -294,7 +299,7 @@ class WrittenCaptions:
     @staticmethod
     def _read(path: Path) -> Iterator[tuple[str, str, str]]:
         try:
-            lines = path.read_bytes().decode("ascii", "replace").split("\n")
+            lines = read_file(path).decode("ascii", "replace").split("\n")
         except OSError:
             return
         for line in lines:

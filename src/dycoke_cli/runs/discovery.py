@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from pathlib import Path
 
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import matches, walk
+from dycoke_cli.storage.input_file import first_bytes, read_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import HEAD_BYTES, begins_video, is_picture, is_video
 from dycoke_cli.video.open_file import advice_on_address, nearest
@@ -134,16 +134,12 @@ def _found(where: str, stills: bool) -> VideoList:
 
 def _begins_video(path: str) -> bool:
     """Whether a file begins as a video does; False if it can't be read."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return begins_video(file.read(HEAD_BYTES))
-    except OSError:
-        return False
+    return begins_video(first_bytes(path, HEAD_BYTES))
 
 
 def _list(where: str) -> list[Footage]:
     try:
-        content = Path(where).read_bytes()
+        content = read_file(where)
     except OSError as error:
         raise UsageError(f"{display_name(where)} can't be read ({error.strerror})") from error
     return listed(content, os.path.dirname(where), display_name(where))

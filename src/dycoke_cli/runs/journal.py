@@ -15,6 +15,7 @@ from typing import ClassVar, TypeVar
 from filelock import FileLock, Timeout
 
 from dycoke_cli.errors import OutputError
+from dycoke_cli.storage.input_file import open_file, read_file, read_lines
 from dycoke_cli.storage.output_file import hidden_name, replace_content, short_name, unwritable
 
 
@@ -83,20 +84,19 @@ class Journal:
             self._file = None
 
     def _read(self) -> None:
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                start, self._size = self._size, self._size + len(line)
-                try:
-                    if not line.endswith(b"\n"):
-                        raise ValueError("half a line")
-                    self.take(line)
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                    if not (self.drops_damaged or (self._is_begun(line) and not file.read(1))):
-                        raise OutputError(
-                            f"{self.path}, line {number}: that isn't {self.what}; give another "
-                            "--out"
-                        ) from None
-                    self._damages.append((start, self._size))
+        lines = read_lines(self.path)
+        for number, line in enumerate(lines, 1):
+            start, self._size = self._size, self._size + len(line)
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("half a line")
+                self.take(line)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                if not (self.drops_damaged or (self._is_begun(line) and not next(lines, b""))):
+                    raise OutputError(
+                        f"{self.path}, line {number}: that isn't {self.what}; give another --out"
+                    ) from None
+                self._damages.append((start, self._size))
 
     def _is_begun(self, line: bytes) -> bool:
         """Whether a line could be the beginning of one of ours, cut off by a crash.
@@ -111,7 +111,7 @@ class Journal:
             # All damaged lines are at the end. This works on a full disk, a copy wouldn't.
             os.truncate(self.path, first)
             return
-        content = bytearray(self.path.read_bytes())
+        content = bytearray(b"".join(read_lines(self.path)))
         for start, end in reversed(self._damages):
             del content[start:end]
         replace_content(self.path, content)
@@ -173,7 +173,7 @@ def check_own(path: Path, begin: bytes, what: str) -> None:
         if not path.exists():
             return
         if path.is_file():
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 if begin.startswith(file.read(len(begin)).rstrip(b"\0")):
                     return
     except OSError as error:
@@ -188,7 +188,7 @@ def _check_lock(lock: Path) -> None:
     if not lock.exists():
         return
     # On a system without file locks, FileLock stores the number of the locking process.
-    if not lock.is_file() or not (lock.read_bytes().split() or [b"0"])[0].isdigit():
+    if not lock.is_file() or not (read_file(lock).split() or [b"0"])[0].isdigit():
         raise OutputError(_foreign(lock, "a lock of dycoke"))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.cache_folder import kept, make_folder
+from dycoke_cli.storage.input_file import read_file, read_lines, read_text
 from dycoke_cli.storage.output_file import replace_content, short_name
 
 
@@ -39,7 +40,7 @@ def write_made(path: Path, content: bytes) -> None:
     with suppress(OSError):
         hashes = _hashes(path)
         make_folder(hashes.parent)
-        earlier = hashes.read_bytes() if hashes.exists() else b""
+        earlier = read_file(hashes) if hashes.exists() else b""
         # The last one counts until the file is replaced.
         both = [*earlier.split()[-1:], hashlib.sha256(content).hexdigest().encode()]
         replace_content(hashes, b"\n".join(both), 0o600)
@@ -49,19 +50,18 @@ def write_made(path: Path, content: bytes) -> None:
 def is_unchanged(path: Path) -> bool:
     """Whether a file is as `write_made` wrote it."""
     try:
-        hashes = _hashes(path).read_text("ascii").split()
-        return hashlib.sha256(path.read_bytes()).hexdigest() in hashes
-    except (OSError, UnicodeDecodeError):
+        hashes = read_text(_hashes(path)).split()
+        return hashlib.sha256(read_file(path)).hexdigest() in hashes
+    except OSError:
         return False
 
 
 def lines_of(journal: Path, keys: Collection[str]) -> list[dict[str, Any]]:
     """What a journal says about some questions, in the order of their keys."""
     wanted, found = {*keys}, dict[str, dict[str, Any]]()
-    with journal.open("rb") as file:
-        for line in map(json.loads, file):
-            if line["key"] in wanted:  # of two lines the later one counts
-                found[line["key"]] = line
+    for line in map(json.loads, read_lines(journal)):
+        if line["key"] in wanted:  # of two lines the later one counts
+            found[line["key"]] = line
     return [found[key] for key in keys if key in found]
 
 

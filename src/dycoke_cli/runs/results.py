@@ -14,6 +14,7 @@ from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.load_options import DTYPES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.outcome import Outcome, reason
+from dycoke_cli.storage.input_file import read_lines
 from dycoke_cli.storage.output_file import check_output_file, check_suffix, replace_content
 from dycoke_cli.unicode import to_json
 
@@ -99,11 +100,10 @@ class ResultsFile(Journal):
             return
         try:
             last: dict[str, bytes] = {}
-            with self.path.open("rb") as file:
-                for line in file:  # not `splitlines`, which also splits at carriage returns
-                    key = json.loads(line)["key"]
-                    last.pop(key, None)
-                    last[key] = line
+            for line in read_lines(self.path):
+                key = json.loads(line)["key"]
+                last.pop(key, None)
+                last[key] = line
             replace_content(self.path, b"".join(last.values()))
         except OSError as error:
             raise OutputError(

@@ -14,6 +14,7 @@ from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.extras import need
 from dycoke_cli.runs.made_files import check_replaceable, write_made
+from dycoke_cli.storage.input_file import read_lines
 from dycoke_cli.storage.output_file import check_output_file, unwritable
 from dycoke_cli.unicode import display_name, shown
 
@@ -96,13 +97,13 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
     """Read answers in JSON Lines; of a question with several lines, the last one."""
     name = display_name(path)
     try:
-        content = path.read_bytes()
+        lines = [*read_lines(path)]
     except FileNotFoundError as error:
         raise UsageError(f"{name} doesn't exist: check the spelling and the folder") from error
     except OSError as error:
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
     found: dict[str | int, dict[str, Any]] = {}
-    for number, text in enumerate(content.split(b"\n"), 1):
+    for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from dycoke_cli.storage.input_file import first_bytes
+
 _HEAD = b"version https://git-lfs"
 LFS_POINTER = "is only a Git LFS pointer: fetch the file itself with `git lfs pull`"
 """Predicate of an error message, after the name of the file."""
@@ -16,8 +18,4 @@ def starts_lfs_pointer(content: bytes) -> bool:
 
 def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
     """Whether a regular file is a pointer; False if it can't be read."""
-    try:
-        with open(path, "rb") as file:
-            return starts_lfs_pointer(file.read(len(_HEAD)))
-    except OSError:
-        return False
+    return starts_lfs_pointer(first_bytes(path, len(_HEAD)))

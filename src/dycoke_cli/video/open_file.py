@@ -7,10 +7,12 @@ import os
 import re
 import shlex
 import stat
+from functools import partial
 from itertools import islice
 from typing import BinaryIO
 
 from dycoke_cli.errors import VideoError, closest
+from dycoke_cli.storage import input_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import is_folder, is_picture, is_video
 
@@ -36,19 +38,11 @@ def open_file(
         may_be_empty: whether a file of 0 bytes is opened, too.
     """
     shown = name or display_name(path)
+    check = partial(_check_kind, shown=shown, may_be_empty=may_be_empty)
     try:
-        # Checked before opening, because opening a device may have side effects.
-        _check_kind(os.stat(path), shown, may_be_empty)
-        file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
+        return input_file.open_file(path, check=check)
     except (OSError, ValueError) as error:
         raise VideoError(_why_unreachable(path, shown, error)) from error
-    try:
-        # Again: it may have been replaced meanwhile.
-        _check_kind(os.fstat(file.fileno()), shown, may_be_empty)
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 def nearest(path: str) -> str | None:
@@ -95,11 +89,6 @@ def advice_on_address(path: str) -> str | None:
     if "://" in path and not path.lower().startswith("http"):
         return advice  # as that of a bucket
     return f"{advice} (`yt-dlp -o clip.mp4 {shlex.quote(display_name(path))}`)"
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Opening a pipe would block until it has a writer. (Windows has no pipes in the file system.)
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _check_kind(status: os.stat_result, shown: str, may_be_empty: bool) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.storage.input_file import open_file
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import display_name, for_model
 from dycoke_cli.video.open_file import advice_on_address
@@ -182,18 +183,10 @@ def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
 
 def open_subtitles(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a subtitle file, for the caller to close."""
-    name = display_name(path)
     try:
-        if not os.path.isfile(path):  # opening a pipe would block
-            raise UsageError(f"the subtitles {name} aren't a file")
-        if os.path.getsize(path) > MAX_BYTES:
-            raise UsageError(
-                f"the subtitles {name} have more than {MAX_BYTES // 1024**2} MiB: is that a "
-                "subtitle file?"
-            )
-        return open(path, "rb", buffering=0)
+        return open_file(path, MAX_BYTES)
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise _unreadable(display_name(path), error) from error
 
 
 def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:

@@ -280,6 +280,18 @@ def test_one_file_keeps_what_else_it_has(clips: Path, engine: Writer, suffix: st
     assert not [*clips.glob(".*")]
 
 
+@pytest.mark.parametrize("flags", ["", "--dry-run", "--out all.json", "--out all.json --dry-run"])
+def test_what_is_no_file_is_not_read(clips: Path, flags: str) -> None:
+    path = clips / ("all.json" if "all" in flags else "1.txt")
+    words = flags.replace("all.json", str(path)).split()
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        make(path)
+        run = caption(clips, *words)
+        assert (run.code, run.err.count("\n")) == (6, 1)
+        assert re.search(rf"{path} (can't be read \(Not a regular|isn't a) file", run.err)
+        path.unlink()
+
+
 def test_a_path_in_another_spelling_is_the_same_clip(clips: Path, engine: Writer) -> None:
     assert caption(clips, "--format", "jsonl", "--absolute").code == 0
     before = (clips / "captions.jsonl").read_bytes()

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.cli.flags import question_input
@@ -16,6 +15,7 @@ from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.question_files import read_questions
+from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import STDIN
 from dycoke_cli.video.open_file import advice_on_address
@@ -86,7 +86,7 @@ def _of_file(
         return read_questions(_stdin(), videos or "", "stdin", request, note)
     name = f"--questions {display_name(file)}"
     try:
-        content = Path(file).read_bytes()
+        content = read_file(file)
     except OSError as error:
         if (advice := advice_on_address(file)) is not None:
             raise UsageError(f"{name} {advice}") from error

@@ -19,6 +19,7 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.report.stored_run import StoredRun
 from dycoke_cli.evaluation.run_record import RunRecord
+from dycoke_cli.storage.input_file import read_lines
 from dycoke_cli.unicode import display_name
 
 RULE = "lmms-eval"
@@ -34,11 +35,8 @@ _KIND = ("task_category", "task_type", "question_type", "question_category", "ty
 
 def is_log(path: Path) -> bool:
     """Whether a file is a sample log."""
-    if not path.is_file():
-        return False
     try:
-        with path.open("rb") as file:
-            first = json.loads(file.readline())
+        first = json.loads(next(read_lines(path), b""))
         return isinstance(first, dict) and {"doc_id", "target", "filtered_resps"} <= first.keys()
     except (OSError, ValueError, RecursionError):
         return False
@@ -132,22 +130,21 @@ def _prediction(number: str, sample: Mapping[str, Any], score: float, binary: bo
 def _samples(path: Path) -> dict[str, dict[str, Any]]:
     """The samples of a log by their number."""
     samples: dict[str, dict[str, Any]] = {}
-    with path.open("rb") as file:
-        for line, content in enumerate(file, 1):
-            try:
-                sample = json.loads(content)
-                number = str(sample["doc_id"])
-                sample["target"], sample["filtered_resps"]
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise UsageError(
-                    f"{display_name(path)}, line {line}: that isn't a sample of lmms-eval; log "
-                    "again with --log_samples"
-                ) from error
-            if samples.setdefault(number, sample) != sample:
-                raise UsageError(
-                    f"{display_name(path)}, line {line}: question {number} has two answers; name "
-                    "a log of one run"
-                )
+    for line, content in enumerate(read_lines(path), 1):
+        try:
+            sample = json.loads(content)
+            number = str(sample["doc_id"])
+            sample["target"], sample["filtered_resps"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UsageError(
+                f"{display_name(path)}, line {line}: that isn't a sample of lmms-eval; log again "
+                "with --log_samples"
+            ) from error
+        if samples.setdefault(number, sample) != sample:
+            raise UsageError(
+                f"{display_name(path)}, line {line}: question {number} has two answers; name a "
+                "log of one run"
+            )
     return samples
 
 

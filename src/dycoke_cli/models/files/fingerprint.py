@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dycoke_cli.models.files.small_files import READ_SUFFIXES
 from dycoke_cli.storage.cache_folder import kept, write_whole
+from dycoke_cli.storage.input_file import open_file
 from dycoke_cli.storage.output_file import read_own
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -35,7 +36,7 @@ def folder_fingerprint(folder: Path) -> str:
             return digest
     content = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         content.update(f"{path.name} {digest}\n".encode())
     if time.time_ns() - changed_ns > _STEP_NS and _state(files)[0] == state:

@@ -46,6 +46,7 @@ from dycoke_cli.processes.sandbox import (
 )
 from dycoke_cli.processes.zygote import import_path
 from dycoke_cli.storage.cache_folder import kept, make_folder
+from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import open_own, read_own
 
 # Sizes of a configuration that `dycoke models` shows.
@@ -221,7 +222,7 @@ def check_tokenizer(name: str, file: Path) -> None:
     """Check that a tokenizer neither crashes nor exceeds the limits of time and memory."""
     if not file.is_file():
         return
-    content = file.read_bytes()
+    content = read_file(file)
     digest = hashlib.sha256(content).hexdigest()
     # By release as well: a tokenizer that one release reads may crash another.
     version = importlib.metadata.version("tokenizers")

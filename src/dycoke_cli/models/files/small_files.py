@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, is_lfs_pointer
 
 CONFIG = "config.json"
@@ -93,7 +94,7 @@ def read_json(path: Path) -> Any:
     """Read a small JSON file."""
     try:
         _check_kind(path)
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path, _MAX_BYTES))
     except RecursionError as error:
         raise UnreadableError("is nested deeper than any real one") from error
     except UnreadableError:
