@@ -22,6 +22,7 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.tables import no_formula, without_apostrophe
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.input_file import read_file, read_text
 from dycoke_cli.storage.output_file import (
@@ -138,6 +139,7 @@ class OneFile:
                     "hold it: rename it, or use --format txt"
                 )
         self.path, self._keys, self._absolute = path, keys, absolute
+        self._is_csv = path.suffix.lower() == ".csv"
         self._folder = os.path.abspath(path.parent)
         self._order = {self.place(video)[1]: number for number, video in enumerate(videos)}
         self._rows: dict[str, dict[str, Any]] = {}  # by the absolute path
@@ -175,15 +177,16 @@ class OneFile:
 
     def current(self, video: Footage) -> str | None:
         """See `CaptionFiles`."""
-        row = self._rows.get(self.place(video)[1])
-        return None if row is None else row[self._keys[1]] or None
+        cell = self._rows.get(self.place(video)[1], {}).get(self._keys[1])
+        return (without_apostrophe(cell) if cell and self._is_csv else cell) or None
 
     def write(self, video: Footage, caption: str, more: Mapping[str, Any] = {}) -> None:
         """See `CaptionFiles`; what comes quickly is written together."""
         place = self.place(video)[1]
         row = {**(self._rows.get(place) or {self._keys[0]: self._name(place)})}
         row.pop(SENTENCES, None)  # those of another caption
-        self._rows[place] = {**row, self._keys[1]: caption, **more}
+        text = no_formula(caption) if self._is_csv else caption
+        self._rows[place] = {**row, self._keys[1]: text, **more}
         self._unsaved = True
         if time.monotonic() - self._saved_at >= _SHARE * self._saved_s:
             self.save()
@@ -208,15 +211,16 @@ class OneFile:
         if self._absolute:
             return place
         try:
-            return os.path.relpath(place, self._folder).replace(os.sep, "/")
+            path = os.path.relpath(place, self._folder).replace(os.sep, "/")
         except ValueError:  # on another drive
             return place
+        # An apostrophe in front would name another file.
+        return path if no_formula(path) == path else f"./{path}"
 
     def _read(self, text: str) -> Iterator[dict[str, Any]]:
-        suffix = self.path.suffix.lower()
-        if suffix == ".csv":
+        if self._is_csv:
             yield from csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        elif suffix == ".json":
+        elif self.path.suffix.lower() == ".json":
             rows = json.loads(text or "[]")
             if not isinstance(rows, list):
                 raise ValueError("no list")
@@ -225,22 +229,24 @@ class OneFile:
             yield from (json.loads(line) for line in text.split("\n") if line.strip())
 
     def _text(self, rows: Sequence[dict[str, Any]]) -> str:
-        suffix = self.path.suffix.lower()
-        if suffix == ".csv":
+        if self._is_csv:
             file = io.StringIO()
             columns = dict.fromkeys(key for row in rows for key in row)
             writer = csv.DictWriter(file, [*columns], lineterminator="\n")
             writer.writeheader()
-            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+            for row in rows:  # sentences are lists
+                cells = {k: _json(v) if isinstance(v, list) else v for k, v in row.items()}
+                writer.writerow(cells)
             return file.getvalue()
-        if suffix == ".json":
-            return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        if self.path.suffix.lower() == ".json":
+            return _json(rows, indent=1) + "\n"
+        return "".join(f"{_json(row)}\n" for row in rows)
 
 
-def _cell(value: Any) -> Any:
-    """A value as a cell of a table: sentences as JSON."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON in letters; in escapes where another program's row has half a surrogate."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text if is_valid(text) else json.dumps(value, indent=indent)
 
 
 class WrittenCaptions:

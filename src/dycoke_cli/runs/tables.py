@@ -210,10 +210,19 @@ def value_of(line: Any, field: Field) -> Any:
     return line
 
 
+def no_formula(text: str) -> str:
+    """A text as a cell of CSV: an apostrophe in front of what a spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def without_apostrophe(cell: str) -> str:
+    """The text of a cell of `no_formula`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
 def _cell(value: Any) -> str | int | float | None:
     if isinstance(value, str):
-        text = shown(value)
-        return f"'{text}" if text.startswith(_FORMULA) else text
+        return no_formula(shown(value))
     if value in (None, []):
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):

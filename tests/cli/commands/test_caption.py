@@ -292,6 +292,34 @@ def test_what_is_no_file_is_not_read(clips: Path, flags: str) -> None:
         path.unlink()
 
 
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_half_a_surrogate_loses_no_captions(clips: Path, form: str) -> None:
+    """The JSON of another program's text that was cut within an emoji."""
+    path = clips / f"captions.{form}"
+    row = r'{"video_path": "other.mp4", "caption": "a dog \ud83d"}'
+    path.write_text(f"[{row}]" if form == "json" else f"{row}\n")
+    assert caption(clips, "--format", form).code == 0
+    text = path.read_text("utf-8")
+    rows = json.loads(text) if form == "json" else [*map(json.loads, text.splitlines())]
+    assert rows[0] == json.loads(row)
+    assert len(rows) == len(NAMES) + 1
+
+
+def test_a_caption_is_no_formula_of_a_spreadsheet(clips: Path, engine: Writer) -> None:
+    make_clips(clips, "=1+1.mp4")
+    engine.said = {"1.mp4": "@SUM(1+1) is shown.", "=1+1.mp4": "-5 degrees."}
+    assert caption(clips, "--format", "csv").code == 0
+    path = clips / "captions.csv"
+    found = dict(csv.reader(path.read_text("utf-8").splitlines()))
+    assert {"1.mp4": "'@SUM(1+1) is shown.", "./=1+1.mp4": "'-5 degrees."}.items() <= found.items()
+    before = path.read_bytes()
+    again = caption(clips, "--format", "csv")
+    assert "6 skipped (there is a caption;" in again.err
+    engine.said["1.mp4"] = "+2 is shown."
+    assert caption(clips, "--format", "csv", "--overwrite", "--prompt", "motion").code == 0
+    assert path.read_bytes() == before.replace(b"'@SUM(1+1) is", b"'+2 is")
+
+
 def test_a_path_in_another_spelling_is_the_same_clip(clips: Path, engine: Writer) -> None:
     assert caption(clips, "--format", "jsonl", "--absolute").code == 0
     before = (clips / "captions.jsonl").read_bytes()
