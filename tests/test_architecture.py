@@ -21,6 +21,7 @@ LAYERS = (
     "version",
     "lazy_torch",
     "errors",
+    "retries",
     "extras",
     "param",
     "answer",

@@ -216,6 +216,31 @@ def test_a_run_that_is_to_end_asks_nothing_again(
         run("deadly.mp4", "deadlier.mp4")
 
 
+def serve_until_memory_is_short(connection: Connection, plan: RunPlan, threads: int) -> None:
+    """The first workers load and die of their question; those in their place while they load."""
+    started = Path(os.environ["DIARY"]) / "started"
+    with started.open("a") as file:
+        file.write("x")
+    if started.stat().st_size <= WORKERS:
+        connection.send(pool._LOADED)
+        connection.recv()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_that_die_while_they_load_end_the_run_though_others_had_loaded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn(self: Warned, sentence: str) -> None:
+        self.warnings.append(sentence)
+        assert len(self.warnings) < 12, "workers are started for ever"
+
+    monkeypatch.setattr(Warned, "warning", warn)
+    monkeypatch.setattr(pool, "_serve", serve_until_memory_is_short)
+    with pytest.raises(OutOfMemoryError, match="use fewer --workers and run it again: it resumes"):
+        run(*CLIPS)
+    assert (tmp_path / "started").read_text() == "x" * (WORKERS + 3)
+
+
 def test_errors_are_for_people() -> None:
     assert isinstance(pool._unusable(pool.GoneError(-9)), OutOfMemoryError)
     assert type(pool._unusable(pool.GoneError(1))) is DycokeError

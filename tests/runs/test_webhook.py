@@ -12,6 +12,7 @@ import pytest
 
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.limited_http import HttpLimits
+from dycoke_cli.retries import WEBHOOK_WAITS_S
 from dycoke_cli.runs import webhook
 from dycoke_cli.runs.webhook import Webhook
 from tests.runs.receiver import Receiver
@@ -25,7 +26,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "WAITS_S", (0.0, 0.01, 0.02, 0.03, 0.04))
+    monkeypatch.setattr(webhook, "WEBHOOK_WAITS_S", (0.0, 0.01, 0.02, 0.03, 0.04))
 
 
 def sent(receiver: Receiver, *numbers: int) -> list[str]:
@@ -68,8 +69,8 @@ def test_an_answer_is_tried_five_times(receiver: Receiver, failures: int) -> Non
 
 
 def test_each_wait_is_longer_than_the_one_before() -> None:
-    assert list(webhook.WAITS_S) == sorted({*webhook.WAITS_S})
-    assert len(webhook.WAITS_S) == 5
+    assert list(WEBHOOK_WAITS_S) == sorted({*WEBHOOK_WAITS_S})
+    assert len(WEBHOOK_WAITS_S) == 5
 
 
 def test_redirects_are_not_followed(receiver: Receiver) -> None:

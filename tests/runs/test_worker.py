@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +82,27 @@ def test_third_death_is_the_last_attempt(tmp_path: Path) -> None:
     assert [outcome.failed for outcome in reply.outcomes] == [False, False, True, True]
     assert "ended the worker that had it 3 times" in reply.outcomes[-1].line["error"]["message"]
     assert (tmp_path / "diary").read_text() == "a.mp4\n"
+
+
+class DiedError(BaseException):
+    """The process of a worker is killed."""
+
+
+def test_workers_that_die_while_they_load_end_the_run_and_blame_no_video(tmp_path: Path) -> None:
+    def die(plan: Any, threads: int) -> Any:
+        died.append(1)
+        raise DiedError
+
+    died: list[int] = []
+    attempts, groups = Actor(Attempts(workers=2)), groups_named(tmp_path, "a.mp4", "b.mp4")
+    reply = None
+    while reply is None:  # Ray restarts a worker with the same videos
+        with suppress(DiedError):
+            worker = RayWorker(WorkerSettings(PLAN, 1, die, attempts))
+            reply = sent(worker, dict(enumerate(groups)), tmp_path)
+    assert not reply.outcomes
+    assert "each worker ended 3 times while it loaded the model" in str(reply.failure)
+    assert len(died) == 6
 
 
 def test_an_actor_that_is_gone_is_told_as_the_clusters_failure(

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.ask import Ask, Event, Footage, Progress
 from dycoke_cli.resources import free_main_memory, usable_cpus
-from dycoke_cli.video.decoded_clip import MAX_ATTEMPTS, CrashedError
+from dycoke_cli.retries import MAX_ATTEMPTS
+from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.frame_windows import ClosedError, WindowQueue
 from dycoke_cli.video.limits import Limits, check_size

@@ -22,6 +22,7 @@ from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.processes.worker import HUNG_UP, Worker, start_preloading, wait
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
+from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.when import answers_of
@@ -97,6 +98,7 @@ class _Pool:
         self._threads = max(1, min(torch.get_num_threads(), usable_cpus()) // plan.workers)
         self._at_work: list[_AtWork] = []
         self._has_loaded = False
+        self._died_idle = 0  # workers in a row that died without a question
 
     def outcomes(self, groups: Iterable[Group]) -> Iterator[Outcome]:
         """Outcomes of all questions, but for those of workers that died."""
@@ -150,6 +152,7 @@ class _Pool:
                 raise message
             self._listener.ready = self._has_loaded = one.is_loaded = True
             if isinstance(message, Outcome):
+                self._died_idle = 0
                 del one.asks[message.key]
                 yield message
             elif message is None:  # it has answered everything
@@ -159,7 +162,9 @@ class _Pool:
     def _lose(self, one: _AtWork, gone: GoneError) -> None:
         self._at_work.remove(one)
         one.worker.stop()
-        if not (self._at_work or self._has_loaded):
+        self._died_idle = 0 if one.asks else self._died_idle + 1
+        most = MAX_ATTEMPTS if self._has_loaded else 1
+        if not self._at_work and not one.is_told and self._died_idle >= most:
             raise gone  # it died while loading the model, and so would the next one
         self._lost += [(ask, gone) for ask in one.asks.values()]
         self._listener.warning(f"{_ended(gone)}; the run continues without it")

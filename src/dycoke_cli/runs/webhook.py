@@ -1,4 +1,4 @@
-"""Webhook of `dycoke watch`: a thread sends each answer to an address, with five tries."""
+"""Webhook of `dycoke watch`: a thread sends each answer to an address (tries: see `retries`)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import UsageError
 from dycoke_cli.limited_http import HttpLimits, http_library, limited
+from dycoke_cli.retries import WEBHOOK_WAITS_S
 from dycoke_cli.unicode import to_json
 
-WAITS_S = (0.0, 1.0, 2.0, 4.0, 8.0)  # before each try
 MOST_WAITING = 100  # answers; one that comes while so many wait isn't sent
 LIMITS = HttpLimits(seconds=10.0, bounds=Bounds(nbytes=1024**2))
 _HOST = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?(?=[/?#]|$)", re.IGNORECASE)
@@ -58,7 +58,7 @@ class Webhook:
                     self.warnings.append(f"{self._name} {failure}: an answer isn't sent")
 
     def _failure(self, **request: Any) -> str | None:
-        for wait_s in WAITS_S:
+        for wait_s in WEBHOOK_WAITS_S:
             self._ending.wait(wait_s)
             try:
                 with self._client.stream("POST", self._url, **request) as reply:  # body unread

@@ -16,9 +16,10 @@ import ray
 from ray.exceptions import RayError
 
 from dycoke_cli.ask import Ask, Failed, Footage
-from dycoke_cli.errors import DycokeError, ModelError, VideoError
+from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.explaining import explain
+from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.cluster import broken
@@ -27,7 +28,6 @@ from dycoke_cli.runs.run import Group
 from dycoke_cli.runs.when import answers_of
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
-from dycoke_cli.video.decoded_clip import MAX_ATTEMPTS
 
 AnswerSlice = Callable[[Sequence[Group]], list[Outcome]]
 MakeAnswerSlice = Callable[[RunPlan, int], AnswerSlice]
@@ -86,6 +86,9 @@ class RayWorker:
         return {"reply": pickle.dumps(reply)}
 
     def _answer(self, given: Slice) -> list[Outcome]:
+        # Before the videos are begun: they aren't to blame for a worker that dies while it loads.
+        if not self._load():
+            return []
         first = ray.get(self._task.attempts.begin.remote(list(given.groups)))
         if first is None:
             return []
@@ -112,7 +115,7 @@ class RayWorker:
         return outcomes
 
     def _answer_here(self, groups: Sequence[Group], folder: str) -> list[Outcome]:
-        answer = self._answer_slice()
+        assert self._loaded is not None, "`_load` is called first"
         outcomes: list[Outcome] = []
         names: dict[str, str] = {}  # paths as the user gave them, by the paths that are opened here
         with ExitStack() as stack:
@@ -124,7 +127,7 @@ class RayWorker:
                     outcomes += _all_failed(group, error)
                     continue
                 here.append([replace(ask, videos=(video,)) for ask in group])
-            outcomes += answer(here)
+            outcomes += self._loaded(here)
         return [_renamed(outcome, names) for outcome in outcomes]
 
     def _here(self, ask: Ask, folder: str, stack: ExitStack, names: dict[str, str]) -> Footage:
@@ -158,9 +161,19 @@ class RayWorker:
         with received(path, chunk) as copy:
             yield copy
 
-    def _answer_slice(self) -> AnswerSlice:
+    def _load(self) -> bool:
+        """Load the model unless it is loaded; false if the run is to end."""
         if self._loaded is None:
             task = self._task
+            may = ray.get(task.attempts.begin_load.remote())
+            if may is None:
+                return False
+            if not may:
+                raise OutOfMemoryError(
+                    f"each worker ended {MAX_ATTEMPTS} times while it loaded the model, most "
+                    "likely because memory ran out; use a larger --num-cpus-per-worker, which "
+                    "makes fewer workers, and run it again: it resumes"
+                )
             # The plan is pickled: another version might unpickle it with other defaults.
             if task.version != __version__:
                 raise ModelError(
@@ -168,7 +181,7 @@ class RayWorker:
                     f"{task.version}; install one version on all machines"
                 )
             self._loaded = task.make(task.plan, task.threads)
-        return self._loaded
+        return True
 
 
 def load_slices(plan: RunPlan, threads: int) -> AnswerSlice:

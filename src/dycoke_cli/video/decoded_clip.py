@@ -27,8 +27,6 @@ from dycoke_cli.video.subtitles import Line, Subtitles, SubtitleSource
 _SLACK = 1.5
 _MAX_NEEDED = 2**48
 """Most bytes that a video may claim: 256 TiB, which no machine has."""
-MAX_ATTEMPTS = 3
-"""How often a video that ends its process is tried; something else may have killed it."""
 _MAX_TIME_S = 2.0**63  # false of NaN, too
 _MAX_SENTENCE = 1000  # beside the name of the video
 # Errors of a video, its sampling or its subtitles. Others, such as those of a model, end a run.

@@ -21,10 +21,10 @@ from dycoke_cli.errors import DycokeError, VideoError, check_kind
 from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.processes.zygote import GoneError
+from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoded_clip import (
-    MAX_ATTEMPTS,
     CrashedError,
     LateVideoError,
     OpenClip,

@@ -199,7 +199,7 @@ def test_a_busy_server_is_asked_again_when_it_says() -> None:
 def test_a_refusal_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, status: int, code: int, sentence: str
 ) -> None:
-    monkeypatch.setattr(remote_client, "RETRIES", 0)
+    monkeypatch.setattr(remote_client, "REQUEST_RETRIES", 0)
     with serving(lambda body: (status, {"error": {"message": "it says why"}})) as endpoint:
         run = ask(endpoint, "What?", "--model", "another")
     assert (run.code, run.out) == (code, "")
@@ -255,7 +255,7 @@ def test_a_server_that_isnt_there_is_one_sentence_soon() -> None:
 
 
 def test_a_server_that_ends_in_the_middle_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_client, "RETRIES", 0)
+    monkeypatch.setattr(remote_client, "REQUEST_RETRIES", 0)
 
     def dies(body: dict[str, Any]) -> Reply:
         raise ConnectionResetError

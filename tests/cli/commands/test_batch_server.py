@@ -141,7 +141,7 @@ def test_a_refused_question_fails_and_the_others_are_answered(clips: Path) -> No
 def test_a_run_whose_server_dies_resumes_on_another(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_client, "RETRIES", 0)
+    monkeypatch.setattr(remote_client, "REQUEST_RETRIES", 0)
     out = tmp_path / "answers.jsonl"
     questions = ("-q", "Who?", "-q", "What?", "--requests", "1", "--out", out)
 

@@ -70,7 +70,7 @@ def test_rows_by_method_and_null_for_what_a_server_doesnt_tell(tmp_path: Path) -
 def test_a_run_whose_server_dies_resumes_and_asks_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_client, "RETRIES", 0)
+    monkeypatch.setattr(remote_client, "REQUEST_RETRIES", 0)
     flags = ("--methods", "none,evs", "--requests", "1")
 
     def dies(body: dict[str, Any]) -> Reply:

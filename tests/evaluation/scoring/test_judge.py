@@ -17,9 +17,10 @@ from dycoke_cli import judge_answers
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.evaluation.scoring import judge_client
-from dycoke_cli.evaluation.scoring.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
+from dycoke_cli.evaluation.scoring.judge import ANSWER, CAPTION, Item, key_of
 from dycoke_cli.evaluation.scoring.judge_client import KEY, JudgeReply, NoReplyError, OpenAIClient
 from dycoke_cli.evaluation.scoring.verdicts import FILE, open_verdicts
+from dycoke_cli.retries import MAX_ATTEMPTS
 from tests.evaluation.scoring.judges import YES, Endpoint, judging
 
 
@@ -117,14 +118,14 @@ def test_nonsense_is_asked_again_then_failed_and_counted() -> None:
         tries[user] += 1
         if "a cat 0" in user:
             return "I like cats"
-        return YES if "a cat 1" not in user or tries[user] == ATTEMPTS else "hm"
+        return YES if "a cat 1" not in user or tries[user] == MAX_ATTEMPTS else "hm"
 
     found = judge_answers(items(3), Scripted(says), ANSWER)
     assert [verdict.error for verdict in found] == [
-        f"no verdict in {ATTEMPTS} replies: it isn't a dictionary", None, None
+        f"no verdict in {MAX_ATTEMPTS} replies: it isn't a dictionary", None, None
     ]  # fmt: skip
     assert found[0].reply == "I like cats"
-    assert sorted(tries.values()) == [1, ATTEMPTS, ATTEMPTS]
+    assert sorted(tries.values()) == [1, MAX_ATTEMPTS, MAX_ATTEMPTS]
     assert {verdict.model for verdict in found} == {"judge-1-2026-11-20"}
     [scored] = judge_answers(items(1), Scripted(lambda _: "{'score': 2}"), CAPTION)
     assert (scored.correct, scored.score) == (None, 2.0)
@@ -251,7 +252,7 @@ def test_trouble_that_passes(trouble: Any, endpoint: Endpoint) -> None:
 
 
 def test_trouble_that_stays_is_counted(endpoint: Endpoint) -> None:
-    endpoint.plan = [500, 500, "stall", "stall", *["nonsense"] * ATTEMPTS, 400, "ok"]
+    endpoint.plan = [500, 500, "stall", "stall", *["nonsense"] * MAX_ATTEMPTS, 400, "ok"]
     client = OpenAIClient("judge-1", endpoint.url, timeout_s=0.3, retries=1)
     found = judge_answers(items(2), client, ANSWER, at_once=1)
     assert ["no reply: " in (verdict.error or "") for verdict in found] == [True, True]
@@ -267,10 +268,10 @@ def test_trouble_that_stays_is_counted(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("page", ["html", "choiceless", "empty"])
 def test_another_servers_page_is_nonsense(page: str, endpoint: Endpoint) -> None:
-    endpoint.plan = [page] * ATTEMPTS
+    endpoint.plan = [page] * MAX_ATTEMPTS
     [verdict] = judge_answers(items(1), OpenAIClient("judge-1", endpoint.url), ANSWER)
-    assert verdict.error == f"no verdict in {ATTEMPTS} replies: it isn't a dictionary"
-    assert len(endpoint.seen) == ATTEMPTS
+    assert verdict.error == f"no verdict in {MAX_ATTEMPTS} replies: it isn't a dictionary"
+    assert len(endpoint.seen) == MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("drip", ["drip head", "drip body"])

@@ -22,11 +22,10 @@ from typing import Any
 from dycoke_cli.errors import ModelError
 from dycoke_cli.evaluation.scoring.judge_client import JudgeClient, JudgeReply, NoReplyError
 from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts
+from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.unicode import to_json
 
 BEST = 5
-ATTEMPTS = 3
-"""Attempts to get a valid reply before a verdict fails."""
 AT_ONCE = 4
 # After this many consecutive failures the endpoint counts as down. A single failure may be due to
 # the content of a request.
@@ -163,7 +162,7 @@ def key_of(item: Item, model: str, prompt: JudgePrompt) -> str:
 def _judge(key: str, item: Item, client: JudgeClient, prompt: JudgePrompt) -> Verdict:
     user = prompt.user.format(**asdict(item))
     reply: JudgeReply | None = None
-    for _ in range(ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         correct, score, error = None, None, None
         try:
             reply = client.ask(prompt.system, user)
@@ -172,7 +171,7 @@ def _judge(key: str, item: Item, client: JudgeClient, prompt: JudgePrompt) -> Ve
             reply, error = None, f"no reply: {failure}"
             break
         except ValueError as nonsense:
-            error = f"no verdict in {ATTEMPTS} replies: {nonsense}"
+            error = f"no verdict in {MAX_ATTEMPTS} replies: {nonsense}"
         else:
             break
     return Verdict(

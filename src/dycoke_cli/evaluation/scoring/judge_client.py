@@ -12,10 +12,10 @@ from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
+from dycoke_cli.retries import REQUEST_RETRIES
 
 KEY = "OPENAI_API_KEY"
 """Environment variable with the endpoint's key, the only source of it."""
-RETRIES = 6
 TIMEOUT_S = 60.0
 BOUNDS = Bounds(nbytes=4 * 1024**2, values=100_000)
 """Limits on a response."""
@@ -61,7 +61,7 @@ class OpenAIClient:
         url: str | None = None,
         *,
         timeout_s: float = TIMEOUT_S,
-        retries: int = RETRIES,
+        retries: int = REQUEST_RETRIES,
     ) -> None:
         try:
             import openai

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.processes.worker import HUNG_UP, Worker, wait
 from dycoke_cli.processes.zygote import GoneError
+from dycoke_cli.retries import RECONNECT_S
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.cluster import NoClusterError, broken
@@ -32,8 +33,7 @@ Answers = Callable[
 
 _POLL_S = 0.5
 _END_S = 10.0
-# A cluster takes half a minute to notice that a node has ended; until then, Ray may connect to it.
-_RECONNECT_S, _PAUSE_S = 90.0, 3.0
+_PAUSE_S = 3.0
 
 
 def drive(
@@ -50,7 +50,7 @@ def drive(
             return
         except GoneError as gone:
             now = time.monotonic()
-            if not again or listener.stopping or (lost_at and now - lost_at > _RECONNECT_S):
+            if not again or listener.stopping or (lost_at and now - lost_at > RECONNECT_S):
                 raise DycokeError(
                     "the Ray cluster broke down: its process on this machine ended, and the run "
                     f"with it (exit code {gone.exit_code}); run it again"
@@ -63,7 +63,7 @@ def drive(
                 raise
             raise DycokeError(f"the Ray cluster broke down: {error}; run it again") from error
         except DycokeError:
-            if lost_at is None or time.monotonic() - lost_at > _RECONNECT_S:
+            if lost_at is None or time.monotonic() - lost_at > RECONNECT_S:
                 raise
         time.sleep(_PAUSE_S)
 

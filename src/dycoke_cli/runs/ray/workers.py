@@ -82,7 +82,7 @@ class OnRay:
             workers = fit_workers(
                 self.cpus, self.gpus, plan.request.loading.device, plan.model_bytes or 0
             )
-            attempts = _actor_here(Attempts)
+            attempts = _actor_here(Attempts, workers.count)
             numbered = {n: _for_workers(group, workers) for n, group in groups.items()}
             there = replace(plan, request=_request_of_workers(plan.request, workers))
             dataset = self._dataset(numbered, there, workers, attempts)

@@ -17,15 +17,13 @@ import openai
 from dycoke_cli.answer.json_schema import Bounds, BoundsError, parse
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
+from dycoke_cli.retries import FIRST_REQUEST_RETRIES, REQUEST_RETRIES
 from dycoke_cli.unicode import valid
 
-RETRIES = 6
-"""Retries on 429, 5xx and lost connections, with growing pauses or those of Retry-After."""
 TIMEOUT_S = 600.0
 """Limit for silence of the server, for the start of a response, and for its body."""
 BOUNDS = Bounds(nbytes=64 * 1024**2, values=200_000)
 """Limits on a response; that on values holds for each event of a stream."""
-_FIRST_RETRIES = 1  # of the first request: a wrong address is to be reported soon
 _MESSAGE_CHARS = 500
 _REFUSED = "invalid_request_error"
 """Type of an error in a stream, which has no HTTP status of its own."""
@@ -64,14 +62,14 @@ class RemoteClient:
             api_key=key,
             base_url=url,
             timeout=TIMEOUT_S,
-            max_retries=RETRIES,
+            max_retries=REQUEST_RETRIES,
             http_client=limited(openai.DefaultHttpxClient, HttpLimits(TIMEOUT_S, BOUNDS))(),
         )
         self._models: list[str] = []
 
     def models(self, *, required: bool) -> list[str]:
         """Names of the served models; empty if the server has no such list and none is required."""
-        client = self._client.with_options(max_retries=_FIRST_RETRIES)
+        client = self._client.with_options(max_retries=FIRST_REQUEST_RETRIES)
         try:
             self._models = [str(model.id) for model in client.models.list()]
         except (
