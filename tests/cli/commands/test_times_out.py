@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from dycoke_cli.runs.time_files import FORMATS, LISTS
 from dycoke_cli.video import Sampling, read
 from tests.cli.fake_engine import FakeSession
-from tests.cli.harness import CLIP, ROOT, run_here
+from tests.cli.harness import CLIP, FAKE, ROOT, run_here
 from tests.pages import commands
 from tests.runs.pretended import Pretended
 
@@ -40,6 +42,28 @@ def test_ask_writes_the_times_beside_the_video(fake: list[FakeSession], tmp_path
     assert "clip.srt exists, and stays as it is" in again.err
     assert run_here("ask", clip, "What?", *flags, "--out", tmp_path / "x.VTT", "--json").code == 0
     assert (tmp_path / "x.VTT").read_text().startswith("WEBVTT\n\n00:00:00.000 --> 00:00:04.000\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_an_interrupted_ask_writes_the_times_that_it_has(
+    sent: signal.Signals, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.srt"
+    command = [*FAKE, "ask", CLIP, "What?", "--every", "1s", "--frames", "2", "--no-server"]
+    process = subprocess.Popen(
+        [*command, "--out", out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "FAKE_PAUSE_S": "0.5"},
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # of the first second; each of the next takes 2.5 s
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + sent
+    assert f"1 time range in {out}, of the answers so far" in err.decode()
+    assert out.read_text() == SRT.replace("00:00:04,000", "00:00:01,000")
 
 
 @pytest.mark.parametrize(

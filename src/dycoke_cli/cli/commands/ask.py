@@ -205,9 +205,14 @@ def ask(
                 lines: list[dict[str, Any]] = []
                 if times is not None:
                     presenter.on_answer = lambda one: lines.append(one.to_dict())
-                parts.converse(asker, asks, presenter)
-                if times is not None:
-                    presenter.note(times.write(timed, lines, request.sampling, request.limits))
+                so_far = ", of the answers so far"
+                try:
+                    parts.converse(asker, asks, presenter)
+                    so_far = ""
+                finally:  # after Ctrl-C, too: minutes of answers would be lost
+                    if times is not None and (lines or not so_far):
+                        written = times.write(timed, lines, request.sampling, request.limits)
+                        presenter.note(written + so_far)
                 return
             converse(asker, asks, presenter, follow_up=follow_up)
 
