@@ -54,7 +54,7 @@ ALSO = {
     # The pages list benchmarks and ablations.
     "eval": (
         "evaluation.annotations", "evaluation.dataset", "evaluation.datasets",
-        "compression.method_specs", "storage.lfs_pointer",
+        "compression.method_specs", "storage.input_file",
     ),
     "eval report": ("evaluation",),
     "bench": ("bench", "compression.method_specs"),

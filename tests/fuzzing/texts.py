@@ -172,7 +172,7 @@ def _plain(content: bytes, _: Path) -> object:
 
 
 def _begun(content: bytes, folder: Path) -> object:
-    from dycoke_cli.storage.lfs_pointer import is_lfs_pointer
+    from dycoke_cli.storage.input_file import is_lfs_pointer
     from dycoke_cli.video import Sampling, read
 
     path = folder / "case.mp4"

@@ -16,8 +16,7 @@ from typing import Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.storage.input_file import read_file, read_text
-from dycoke_cli.storage.lfs_pointer import LFS_POINTER, is_lfs_pointer
+from dycoke_cli.storage.input_file import LFS_POINTER, is_lfs_pointer, read_file, read_text
 from dycoke_cli.unicode import display_name
 
 ROW_FILES = (".parquet", ".json", ".jsonl", ".csv")

@@ -20,7 +20,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import named
-from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
+from dycoke_cli.storage.input_file import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import is_valid, one_line
 from dycoke_cli.video.sampling import Sampling, format_time, parse_time
 

@@ -84,3 +84,19 @@ def _check_size(size: int, most_bytes: int | None) -> None:
 
 def _at_once(path: str, flags: int) -> int:  # Windows has no such flag, and no such pipes
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+_LFS_HEAD = b"version https://git-lfs"
+LFS_POINTER = "is only a Git LFS pointer: fetch the file itself with `git lfs pull`"
+"""Predicate of an error message, after the name of the file: a small text in place of a large file
+of a repository."""
+
+
+def starts_lfs_pointer(content: bytes) -> bool:
+    """Whether a file's first bytes are those of a Git LFS pointer."""
+    return content.startswith(_LFS_HEAD)
+
+
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file is a pointer; False if it can't be read."""
+    return starts_lfs_pointer(first_bytes(path, len(_LFS_HEAD)))

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dycoke_cli.errors import OutOfMemoryError, UsageError
-from dycoke_cli.storage.input_file import open_file
-from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
+from dycoke_cli.storage.input_file import LFS_POINTER, open_file, starts_lfs_pointer
 from dycoke_cli.unicode import display_name, for_model
 from dycoke_cli.video.open_file import advice_on_address
 

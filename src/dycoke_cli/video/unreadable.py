@@ -7,7 +7,7 @@ import re
 from itertools import islice
 from typing import BinaryIO
 
-from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
+from dycoke_cli.storage.input_file import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.video.file_layout import boxes
 from dycoke_cli.video.file_names import is_picture
 

@@ -17,8 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.storage.input_file import read_file
-from dycoke_cli.storage.lfs_pointer import LFS_POINTER, is_lfs_pointer
+from dycoke_cli.storage.input_file import LFS_POINTER, is_lfs_pointer, read_file
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
