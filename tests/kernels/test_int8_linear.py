@@ -87,6 +87,21 @@ def test_shapes(kernel: Kernel, shape: tuple[int, ...]) -> None:
     check(kernel, layer(), torch.randn(shape))
 
 
+@torch.no_grad()
+def test_layers_of_any_width(kernel: Kernel) -> None:
+    # Of a single row, and of inputs that aren't a multiple of 4: scale and minimum lie behind them.
+    for inputs in range(1, 71):
+        linear, x = nn.Linear(inputs, OUTPUTS), torch.randn(5, inputs)
+        made, bias = kernel(linear), linear.bias.double()
+        for rows in range(1, 6):
+            exact = x[:rows].double() @ linear.weight.double().T + bias
+            # Each of the factors is off by half a step at most, of 127 or of 255.
+            largest = x[:rows].abs().amax(1, keepdim=True).double()
+            weights = linear.weight.abs().double()
+            most = largest * (weights.sum(1) / 127 + inputs * weights.amax(1) / 254)
+            assert ((made(x[:rows]).double() - exact).abs() <= 1.1 * most + 1e-4).all()
+
+
 def test_numbers_that_do_not_lie_in_a_row(kernel: Kernel) -> None:
     x = torch.randn(INPUTS, 3, 4).permute(1, 2, 0)
     assert not x.is_contiguous()

@@ -167,8 +167,9 @@ class Int8Linear(RoundedLinear):
     def _block(self, tokens: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Product for a block of tokens: float32, `[N, out]`; see the class for the formula."""
         rounded = torch.ops.quantized.embedding_bag_byte_prepack(tokens.float())
-        tail = rounded[:, self.in_features :].clone().view(torch.float32)
-        scales, minima = tail[:, :1], tail[:, 1:]
+        # A plain clone of one row keeps its stride, which needn't be a multiple of a float32.
+        tail = rounded[:, self.in_features :].clone(memory_format=torch.contiguous_format)
+        scales, minima = tail.view(torch.float32).split(1, 1)
         product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             rounded, 1.0, 0, self._packed, self._scales, self._zero, None, 1.0, 0, torch.float32,
             "none", [], "",
