@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionLayer
 
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.engine.memory.measured import PeakMemory
+from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.kv_cache.roomy import make_room
+from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes
 from tests.natural import Pictures, pan
 
 GPUS = [torch.device("cuda", 0), torch.device("cuda", 1)]
@@ -39,3 +43,17 @@ def test_an_answer_on_a_cpu_claims_no_peak() -> None:
         assert answer.bytes.kv_cache
         assert answer.bytes.peak_working is None
         assert answer.bytes.peak_total is None
+
+
+def test_spare_entries_of_the_baseline_and_states_of_linear_attention_are_held() -> None:
+    cache = DynamicCache()
+    for count in (100, 1):  # a prompt and a step; float32
+        cache.update(torch.zeros(1, 2, count, 8), torch.zeros(1, 2, count, 8), 0)
+        make_room(cache)
+    of_entry = 2 * 2 * 8 * 4
+    assert kv_bytes(cache) == ((101 + SPARE_ENTRIES) * of_entry, 101 * of_entry)
+    linear = LinearAttentionLayer()
+    linear.update_conv_state(torch.zeros(1, 6, 4))
+    linear.update_recurrent_state(torch.zeros(1, 2, 3, 5))
+    cache.layers = [linear]
+    assert kv_bytes(cache) == (4 * (24 + 30), 4 * (24 + 30))

@@ -38,13 +38,16 @@ class PeakMemory:
 
 
 def kv_bytes(cache: Any) -> tuple[int, int]:
-    """Bytes of a cache: (in all, read by the last step)."""
+    """Bytes of a cache: (in all, spare entries included; read by the last step)."""
     if isinstance(cache, KVStore):
         return cache.nbytes, cache.active_nbytes
-    # All tensors that its layers have: kinds of layers name their states differently.
-    tensors = [value for layer in cache.layers for value in vars(layer).values()]
-    in_all = sum(tensor.nbytes for tensor in tensors if torch.is_tensor(tensor))
-    return in_all, in_all
+    # All tensors that its layers have: kinds of layers name their states differently, and linear
+    # attention has them in dictionaries. Entries may be views of longer memory (`roomy`).
+    states = [state for layer in cache.layers for state in vars(layer).values()]
+    parts = [part for one in states for part in (one.values() if isinstance(one, dict) else (one,))]
+    tensors = [part for part in parts if torch.is_tensor(part)]
+    memory = {one.data_ptr(): one.nbytes() for one in (part.untyped_storage() for part in tensors)}
+    return sum(memory.values()), sum(tensor.nbytes for tensor in tensors)
 
 
 def read_per_token(model: Any, kv_active: int) -> int | None:
