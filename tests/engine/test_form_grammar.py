@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import resource
+import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,34 @@ def test_a_form_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     form = StructuredOutput.from_fields("tried_once:str")
     monkeypatch.setattr(form_grammar, "Isolated", lambda *_: pytest.fail("tried again"))
     assert StructuredOutput.from_fields("tried_once:str") == form
+
+
+def _killed(process: Isolated) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def _late(process: Isolated) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of Linux")
+@pytest.mark.parametrize("harmed", [_killed, _late])
+def test_what_the_machine_is_to_blame_for_is_forgotten(
+    harmed: Callable[[Isolated], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = Isolated.await_ready
+    with monkeypatch.context() as patched:
+        patched.setattr(Isolated, "await_ready", lambda one: (ready(one), harmed(one)))
+        patched.setattr(form_grammar, "_LATE_S", 0.1)
+        with pytest.raises(DycokeError, match=r"killed, or took over 0\.1 s, as on a busy machine"):
+            StructuredOutput.from_fields(f"blameless{harmed.__name__}:str")
+    StructuredOutput.from_fields(f"blameless{harmed.__name__}:str")
+
+
+def test_no_reason_names_an_option_of_the_library() -> None:
+    schema = {"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 3}]}
+    with pytest.raises(UsageError, match=r"not supported\. In place of oneOf use anyOf$"):
+        StructuredOutput.from_schema(schema)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")

@@ -27,6 +27,10 @@ PREPARE = f"{__name__}:prepare"
 _CPU_S = 0.5
 _MEMORY_BYTES = 128 << 20
 _LATE_S = 20.0
+_OVER = (
+    f"takes more than {_CPU_S:g} s or {_MEMORY_BYTES >> 20} MiB to compile: shorten its lists, "
+    "repetitions and patterns, or leave out multipleOf"
+)
 _PATH_SHOWN = 200  # characters
 _KEYWORDS_OF_SCHEMAS = ("properties", "patternProperties")
 _KEYWORDS_OF_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -75,18 +79,21 @@ def matcher(vocabulary: Any, grammar: str) -> Any:
 
 
 def one_line(reason: object) -> str:
-    """The library's reason on one line, without the state of its parser."""
-    return " ".join(str(reason).partition("\n<")[0].split())[:_SHOWN]
+    """The library's reason on one line, without the state of its parser, and its own options."""
+    line = " ".join(str(reason).partition("\n<")[0].split())
+    return re.sub(r" Enable '\w+' option to approximate (\w+) with", r" In place of \1 use", line)[
+        :_SHOWN
+    ]
 
 
 @lru_cache(maxsize=16)  # clients send the same one with each request
 def refusal(kind: str, definition: str) -> str:
-    """Why a form can't be followed, as the rest of a sentence about it; empty if it can."""
-    process = Isolated(PROCESS, PREPARE)
-    reason = (
-        f"takes more than {_CPU_S:g} s or {_MEMORY_BYTES >> 20} MiB to compile: shorten its lists, "
-        "repetitions and patterns, or leave out multipleOf"
-    )
+    """Why a form can't be followed, as the rest of a sentence about it; empty if it can.
+
+    Raises:
+        DycokeError: the machine is to blame. Only what is returned is cached.
+    """
+    process, reason = Isolated(PROCESS, PREPARE), None
     try:
         try:
             process.await_ready()
@@ -98,11 +105,16 @@ def refusal(kind: str, definition: str) -> str:
             while more:
                 message = process.receive()
                 reason, more = str(message.get("reason")), message.get("more") is True
-    except (GoneError, LateError, NonsenseError):
-        pass  # over a limit: the last reason is that of the whole form, or there is none yet
+    except (GoneError, LateError, NonsenseError) as error:
+        # Over a limit: the last reason is that of the whole form, or there is none yet.
+        if reason is None and (isinstance(error, LateError) or getattr(error, "killed", False)):
+            raise DycokeError(
+                f"the process that compiles forms of answers was killed, or took over {_LATE_S:g} "
+                "s, as on a busy machine; try again, or with a shorter form"
+            ) from error
     finally:
         process.stop()
-    return reason
+    return _OVER if reason is None else reason
 
 
 def prepare() -> None:
