@@ -88,6 +88,16 @@ def test_variable_rate_is_told_from_the_index(make_clip: MakeClip) -> None:
     assert probe(make_clip(Recipe(suffix=".mkv")).path).variable_rate is False
 
 
+def test_a_variable_rate_lasts_until_the_end_of_its_last_frame(make_clip: MakeClip) -> None:
+    # Bursts with gaps: the frame at 5.48 s is shown for 20 ms as those before it, or for 40.
+    times = (*range(0, 1000, 40), 1500, 1530, 2600, 4000, *range(5000, 5500, 20))
+    fragmented = (("movflags", "frag_keyframe+empty_moov"),)
+    for more in ({}, {"container_options": fragmented}, {"suffix": ".mkv"}):
+        info = read(make_clip(Recipe(times_ms=times, **more)).path).info
+        assert info.duration_s is not None
+        assert 5.499 <= info.duration_s <= 5.521, more
+
+
 def test_late_first_time_stamp(make_clip: MakeClip) -> None:
     coded = make_clip(Recipe(suffix=".mkv", times_ms=tuple(range(700, 2700, 40))))
     assert probe(coded.path).start_s == pytest.approx(0.7)
