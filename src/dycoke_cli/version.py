@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from pathlib import Path
 
 __version__ = "0.2.0"
 
 _HERE = Path(__file__).parent
+
+
+@cache
+def program_key() -> tuple[str, ...]:
+    """What cached results depend on besides their inputs: the package's code and its libraries.
+
+    The code itself, because the version of a checkout stays while its code changes. A module calls
+    this when it is imported: a file may be edited while the program runs.
+    """
+    from importlib.metadata import version
+
+    code = hashlib.sha256()
+    for path in sorted(_HERE.rglob("*.py")):
+        code.update(b"%s\0%s\0" % (bytes(path.relative_to(_HERE)), path.read_bytes()))
+    return code.hexdigest(), *map(version, ("torch", "transformers"))
 
 
 def running_commit() -> str | None:

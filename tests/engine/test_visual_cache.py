@@ -268,7 +268,7 @@ def test_a_full_disk_costs_no_answer(tmp_path, monkeypatch) -> None:
     assert len(files(tmp_path).listed()) == 1
 
 
-def test_keys_follow_pixels_shapes_dtypes_model_and_release(monkeypatch) -> None:
+def test_keys_follow_pixels_shapes_dtypes_model_and_program(monkeypatch) -> None:
     pixels = torch.arange(12, dtype=torch.uint8)
     other_shapes = (pixels.view(4, 3), pixels.view(2, 6), pixels)
     keys = [
@@ -280,6 +280,6 @@ def test_keys_follow_pixels_shapes_dtypes_model_and_release(monkeypatch) -> None
         key_of({"weights": "a"}, {"pixels": pixels.view(3, 4).view(torch.int8)}),
         key_of({"weights": "a"}, {"images": pixels.view(3, 4)}),
     ]
-    monkeypatch.setattr(visual_cache, "__version__", "0.0.0")
+    monkeypatch.setattr(visual_cache, "_PROGRAM", ("another",))
     keys.append(key_of({"weights": "a"}, {"pixels": pixels.view(3, 4)}))
     assert len(set(keys)) == len(keys)

@@ -1,8 +1,8 @@
 """Encoded videos on disk, so that a video is encoded once.
 
 One file per video, named by what its embeddings follow from: the pixels as the processor made them,
-and the model with its weights and dtype. The least recently used files go when there is no room.
-Of one that can't be trusted (`tensor_files.py`), the video is encoded again.
+the model with its weights and dtype, and the program. The least recently used files go when there
+is no room. Of one that can't be trusted (`tensor_files.py`), the video is encoded again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.tensor_files import Tensors, digest_of, read_tensors, write_tensors
 from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention
 from dycoke_cli.storage.cache_folder import CacheFiles, encoded_videos
-from dycoke_cli.version import __version__
+from dycoke_cli.version import program_key
 
+_PROGRAM = program_key()
 _TOWER = {field.name for field in fields(TowerAttention)}
 
 
@@ -74,6 +75,5 @@ def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
         identity: of the model: its weights and dtype.
         inputs: what the processor made of the video.
     """
-    # Another release may encode otherwise.
-    about = {"release": __version__, "model": identity}
+    about = {"program": _PROGRAM, "model": identity}
     return digest_of(inputs, json.dumps(about, sort_keys=True).encode())[:40]

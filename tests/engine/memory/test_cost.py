@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli import version
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
+from dycoke_cli.engine import visual_cache
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory import cost_model, model_facts, product_rate
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate_cost
@@ -27,6 +29,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import choice, linear
 from dycoke_cli.models import resolve, weight_dtype
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find
+from dycoke_cli.models.discovery import layout_search
 from dycoke_cli.models.families import FAMILIES, UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.free_memory import Target
@@ -57,18 +60,30 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device: RATE)
 
 
-def test_code_that_changed_after_the_clock_was_set_back(
+def test_changed_code_of_the_same_release_shares_no_cached_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(model_facts, "_PACKAGE", tmp_path)
-    for seconds, name in ((100, "one.py"), (5000, "other.py")):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (seconds, seconds))
+    """Nor does a file whose time is what it was, as after the clock was set back."""
+    users = model_facts, visual_cache, layout_search
+    text = SimpleNamespace(to_json_string=lambda: "")
+    model = SimpleNamespace(config=text, video_processor=text, chat_template="")
     stored: Any = SimpleNamespace(values={})
-    before = model_facts._file(stored, LoadOptions(), "cpu")
-    assert model_facts._file(stored, LoadOptions(), "cpu") == before
-    os.utime(tmp_path / "one.py", (1000, 1000))
-    assert model_facts._file(stored, LoadOptions(), "cpu") != before
+
+    def keys() -> set[Any]:
+        for user in users:
+            monkeypatch.setattr(user, "_PROGRAM", version.program_key.__wrapped__())
+        facts, layout = model_facts._file(stored, LoadOptions(), "cpu"), layout_search._file
+        return {facts, visual_cache.key_of({}, {}), layout(model, model)}
+
+    assert {user._PROGRAM for user in users} == {version.program_key()}
+    monkeypatch.setattr(version, "_HERE", tmp_path)
+    for content in ("a", "b"):
+        (tmp_path / "one.py").write_text(content)
+        os.utime(tmp_path / "one.py", (1000, 1000))
+        if content == "a":
+            before = keys()
+            assert keys() == before
+    assert not keys() & before
 
 
 def cost(

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.output_file import read_own
+from dycoke_cli.version import program_key
 
-_PACKAGE = Path(__file__).parents[2]
+_PROGRAM = program_key()
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,7 @@ def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
 
 def _of_this_machine(stored: StoredConfig, loading: LoadOptions) -> list[Any]:
     return [
-        # Of a checkout, whose version stays while its code changes. All of them: of two times, the
-        # later one may be the smaller one, after the clock was set back.
-        sorted(path.stat().st_mtime_ns for path in _PACKAGE.rglob("*.py")),
-        *map(version, ("torch", "transformers")),
+        *_PROGRAM,
         stored.values,
         asdict(replace(loading, revision=None, device="auto")),
         processor_name(),

@@ -37,6 +37,7 @@ from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of, s
 from dycoke_cli.stock.private_api import cache_name
 from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.output_file import read_own
+from dycoke_cli.version import program_key
 
 # Trial runs: a stock model generates on frames of noise; its decoder arguments are recorded.
 
@@ -481,6 +482,7 @@ _LEAST = {
 }  # fmt: skip
 """The least value of each number that isn't None."""
 _MAX_BYTES = 4096
+_PROGRAM = program_key()
 
 
 def found_layout(model: Any, processor: Any, name: str) -> Family:
@@ -503,7 +505,7 @@ def _file(model: Any, processor: Any) -> Path:
     alone = takes_images_only(processor)
     pixel_processor = processor.image_processor if alone else processor.video_processor
     parts = (
-        __version__,
+        *_PROGRAM,
         model.config.to_json_string(),
         *(type(part).__name__ for part in (model, processor)),
         pixel_processor.to_json_string(),

@@ -24,6 +24,7 @@ from dycoke_cli.server.local.unix_socket import is_own
 from dycoke_cli.server.local.wire import STOP, CommandSetup, Link, code, model_key
 from dycoke_cli.server.service import Service
 from dycoke_cli.storage.cache_folder import cache_folder
+from dycoke_cli.version import program_key
 
 _FIRST_S = 10.0  # in which a command must say what it wants
 
@@ -48,6 +49,7 @@ class LocalServer:
     def begin(self, listening: socket.socket) -> None:
         """Answer whoever connects to a socket."""
         self._listening = listening
+        program_key()  # before anybody edits its files: a command compares it with its own
         threading.Thread(target=self._accept, args=(listening,), name="local", daemon=True).start()
 
     def shut(self) -> None:

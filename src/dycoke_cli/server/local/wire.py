@@ -35,7 +35,7 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.request import Request
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.unicode import display_name
-from dycoke_cli.version import __version__
+from dycoke_cli.version import program_key
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.open_file import advice_on_address
 from dycoke_cli.video.rendered import Rendered
@@ -86,9 +86,9 @@ class CommandSetup:
 
 
 def code() -> str:
-    """Identity of the installed code: the release, its folder, and the plug-ins."""
+    """Identity of the code that runs: the program, its folder, and the plug-ins."""
     here = Path(__file__).resolve().parents[2]
-    return f"{__version__} {here} {os.environ.get(plugins.ENVIRONMENT, '')}"
+    return f"{' '.join(program_key())} {here} {os.environ.get(plugins.ENVIRONMENT, '')}"
 
 
 def model_key(model: str) -> str:
