@@ -12,7 +12,7 @@ from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.cached_encoding import encode_cached, encoded_for
-from dycoke_cli.engine.chunked_prefill import PrefixCache
+from dycoke_cli.engine.chunked_prefill import MOST_STORED, PrefixCache
 from dycoke_cli.engine.context import check_context, check_several
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import faults_of
@@ -92,6 +92,7 @@ class EncodedVideo:
         self._encoded: dict[tuple[Any, ...], tuple[Encoded, ...]] = {}
         self._attention_for: set[tuple[Any, ...]] = set()
         self.prefix = PrefixCache() if reuse else None
+        self._asked_by: set[str] = set()
         # Without an identity (weights that nothing names) a file could be of other weights.
         self._cache = cache if loaded.identity else None
         self._cache_warning: str | None = None
@@ -101,6 +102,7 @@ class EncodedVideo:
         self, question: str, history: Turns, method: BoundMethod, options: GenerationOptions
     ) -> Callable[[], Prompt]:
         """The prompt of a question, made when it is called for: then the video must be encoded."""
+        self._asked_by.add(repr(method.method))
         # What is kept of other videos counts as text does: `check_context` proposes flags for the
         # first one.
         ids = self._ids(question, history)
@@ -208,7 +210,9 @@ class EncodedVideo:
         # What is read of other videos counts as text does.
         with faults_of(self.loaded):
             read = self._ids(question, history).shape[1] - self.video.visual
-            return memory_warning(self.loaded, self.video, method, read, self._pooled)
+            kept = min(MOST_STORED, len(self._asked_by | {repr(method.method)}))
+            copies = 0 if self.prefix is None else kept
+            return memory_warning(self.loaded, self.video, method, read, self._pooled, copies)
 
     def fitting(self, question: str, method: BoundMethod, history: Turns = ()) -> int:
         """Number of such questions about such videos that fit into the free memory together.
@@ -219,6 +223,7 @@ class EncodedVideo:
         if free is None:
             return 1
         text = self._ids(question, history).shape[1] - self.video.visual
+        # Of a batch no prefix is kept.
         one = expected_bytes(self.loaded, self.video, method, text, self._pooled)
         return max(1, int(_SHARE * free) // one.working)
 

@@ -97,6 +97,20 @@ def cost(
     return estimate_cost(find(name), clip, method or DyCoke(), options, 128, target)
 
 
+def test_several_questions_keep_the_keys_and_values_of_the_prompt() -> None:
+    model, options = find("llava-onevision-7b"), LoadOptions(dtype="bfloat16")
+    clip = ClipTokens(512, 196)  # of fewer frames, an answer on a CPU takes less than loading
+    for method, copies in ((BASELINE, 1), (FastV(), 0)):  # which prunes between layers
+        one, three = (
+            estimate_cost(model, clip, method, options, 128, HERE, questions=questions)
+            for questions in (1, 3)
+        )
+        # 28 layers with 4 heads of 128 for keys and for values, in 16 bits.
+        prompt = 57_344 * (one.tokens.visual_kept + one.tokens.text)
+        assert three.bytes.peak - one.bytes.peak == copies * prompt
+        assert three.bytes.kv_cache == one.bytes.kv_cache
+
+
 @pytest.mark.parametrize(
     ("has", "free", "given", "dtype", "flag"),
     [

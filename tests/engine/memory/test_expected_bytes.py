@@ -183,3 +183,24 @@ def test_a_warning_where_it_will_hardly_fit():
     warning = tight.memory_warning(QUESTION, BoundMethod(method))
     assert warning.startswith("this may not fit: it needs about 0.0 GB, 0.0 GB free on cpu; use")
     assert warning in tight.ask(QUESTION, method, max_new_tokens=2).warnings
+
+
+@pytest.mark.parametrize(("family", "can"), [("llava_onevision", True), ("molmo2", False)])
+def test_what_a_session_keeps_for_the_next_question_is_counted(family, can):
+    loaded = loaded_of(family)
+    session, method = VideoSession(loaded, clip(32)), BoundMethod(Uncompressed())
+    text = session.ask(QUESTION, method, max_new_tokens=1).tokens.text
+    stored = session.prefix._stored.values()
+    held = sum(one.nbytes for entries in stored for pair in entries for one in pair)
+    assert bool(held) == can
+    alone, kept = (
+        expected_bytes(loaded, session.video, method, text, copies=copies) for copies in (0, 1)
+    )
+    entry = Sizes.of(loaded.model.config).kv * 8
+    # The question behind the video, which isn't kept, is counted as well.
+    assert held <= kept.prefill - alone.prefill <= held + text * entry * can
+    # Just enough for a session that keeps nothing.
+    tight = replace(loaded, free_bytes=alone.total())
+    for reuse in (False, True):
+        found = VideoSession(tight, clip(32), reuse=reuse).memory_warning(QUESTION, method)
+        assert (found is not None) == (reuse and can)

@@ -66,7 +66,7 @@ def cost_of_video(
     Args:
         in_windows: whether frames that don't fit the context are read in windows, as by `ask`.
         question: the question; None for one of usual length.
-        questions: number of questions, for the time that they take.
+        questions: number of questions, by which time and memory grow.
     """
     if request.subtitles is not None:
         raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
@@ -80,7 +80,7 @@ def cost_of_video(
         found = ClipTokens(cost.tokens.frames, cost.tokens.per_frame)
         cap = found.frames_in_window(len(plan.times_s), WINDOW) * found.per_frame
         with suppress(UsageError):  # of a model that can't be shown windows
-            cost = cost_of_frames(replace(request, max_tokens=cap), *frames)
+            cost = cost_of_frames(replace(request, max_tokens=cap), *frames, questions=questions)
     return plan, cost
 
 
@@ -113,7 +113,7 @@ def cost_of_frames(
 
     Args:
         question: the question; None for one of usual length.
-        questions: number of questions, for the time that they take.
+        questions: number of questions, by which time and memory grow.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
     from dycoke_cli.models.free_memory import Target, this_machine

@@ -146,7 +146,7 @@ def estimate_cost(
         times_s: of the frames that are sampled; none where there is no video.
         max_tokens: visual tokens of a video that is read in windows; None for all frames at once.
         question: that is asked; None for one of usual length.
-        questions: that are asked about the clip, for `seconds`.
+        questions: that are asked about the clip: for `seconds`, and what is kept between them.
     """
     stored = config_of(source, loading.revision)
     traits, frames = stored.traits(source.name), len(times_s) or clip.frames
@@ -159,7 +159,7 @@ def estimate_cost(
         traits = traits.in_windows
     method = bind(method, traits)
     model = (source, stored, method, loading)
-    answer = CostModel(*model, max_new_tokens, target, frame_bytes, question)
+    answer = CostModel(*model, max_new_tokens, target, frame_bytes, question, questions)
     sizes, video_in_windows, held = answer.sizes, None, clip
     if max_tokens is None:
         kept = method.kept_tokens(clip.frames, clip.per_frame)
@@ -211,7 +211,7 @@ def estimate_cost(
             reserve=answer.reserve(peak),
         ),
         flops=EstimatedFlops(flops.prefill, whole.prefill, flops.decode, whole.decode),
-        seconds=answer.seconds(method, clip, flops.prefill + flops.decode, questions),
+        seconds=answer.seconds(method, clip, flops.prefill + flops.decode),
         free=target.free,
         fits=fits,
         would_fit=(

@@ -69,6 +69,7 @@ class Work:
     chunk_len: int  # tokens of the prompt that go through a layer together
     spare: int  # entries that the KV cache has in store for generated tokens
     patches: int  # that go through the vision tower together
+    copies: int = 0  # of the prompt's keys and values, kept for the next question
 
     @classmethod
     def of(
@@ -85,6 +86,7 @@ class Work:
         whole: bool,
         dtype_bytes: int,
         free: int = 0,
+        copies: int = 0,
     ) -> Work:
         """Those of a clip that has so many visual tokens left.
 
@@ -93,6 +95,8 @@ class Work:
             whole: whether the model reads each prompt in one piece, whatever the method.
             dtype_bytes: bytes of one number of the model's dtype.
             free: bytes of a GPU beside the weights; 0 on other devices, or where that isn't known.
+            copies: that a session keeps of a prompt's keys and values, where it can
+                (`chunked_prefill.PrefixCache`).
         """
         length, merging = method.read_at_once(clip.visual, kept) + text, method.in_tower
         chunked = not method.inside and not method.reads_before and not whole
@@ -106,7 +110,8 @@ class Work:
         room = token_room(sizes, dtype_bytes, free, length)
         chunk_len = chunk_length(length, own_attention, room) if chunked else length
         held = fmean(method.read_by_layer(kept, sizes.layers))
-        return cls(clip.visual, held, text, chunk_len, spare, patches)
+        copies = copies if chunked else 0
+        return cls(clip.visual, held, text, chunk_len, spare, patches, copies)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class ExpectedBytes:
     weights: int  # of the model
     kv: int  # of keys and values, after prefill
     vision: int  # at the peak of encoding
-    prefill: int  # at the peak of prefill, keys and values included
+    prefill: int  # at the peak of prefill, keys and values included, and copies of them
 
     @classmethod
     def of(cls, sizes: Sizes, work: Work, weights: int, dtype_bytes: int) -> ExpectedBytes:
@@ -128,7 +133,9 @@ class ExpectedBytes:
         """
         token = sizes.hidden * dtype_bytes
         features = (1 + sizes.vision.stacked) * work.visual * token
-        kv = round(sizes.kv * dtype_bytes * (work.held + work.text + work.spare))
+        read = work.held + work.text
+        kv = round(sizes.kv * dtype_bytes * (read + work.spare))
+        kept = round(sizes.kv * dtype_bytes * read * work.copies)
         layer = work.chunk_len * token_bytes(sizes, dtype_bytes)
         # Embeddings of the whole prompt exist before anything is dropped from it.
         prompt = (work.visual + work.text) * token
@@ -136,7 +143,7 @@ class ExpectedBytes:
             weights=weights,
             kv=kv,
             vision=features + work.patches * patch_bytes(sizes.vision, dtype_bytes),
-            prefill=features + prompt + layer + kv + LOGITS_BYTES * sizes.vocabulary,
+            prefill=features + prompt + layer + kv + kept + LOGITS_BYTES * sizes.vocabulary,
         )
 
     @property
@@ -160,6 +167,7 @@ def expected_bytes(
     method: BoundMethod,
     text: int,
     pooled: int | None = None,
+    copies: int = 0,
 ) -> ExpectedBytes:
     """What the answer to one question takes of a loaded model's device, at least.
 
@@ -168,6 +176,7 @@ def expected_bytes(
     Args:
         pooled: visual tokens that are left of a video that was read in windows; None of another
             one.
+        copies: see `Work.of`.
     """
     from dycoke_cli.engine.chunked_prefill import has_own_attention
     from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
@@ -187,6 +196,7 @@ def expected_bytes(
         own_attention=has_own_attention(model.get_decoder()),
         whole=prefills_whole(model),
         dtype_bytes=model.dtype.itemsize,
+        copies=copies,
     )
     if pooled is not None:
         work = replace(work, visual=pooled)
@@ -199,6 +209,7 @@ def memory_warning(
     method: BoundMethod,
     text: int,
     pooled: int | None = None,
+    copies: int = 0,
 ) -> str | None:
     """A sentence where a question will hardly fit on the device; None where it will, or who knows.
 
@@ -210,7 +221,7 @@ def memory_warning(
 
     on_cuda = input_device(loaded.model).type == "cuda"
     context = CUDA_CONTEXT if on_cuda else 0
-    total = expected_bytes(loaded, video, method, text, pooled).total(context)
+    total = expected_bytes(loaded, video, method, text, pooled, copies).total(context)
     if total <= loaded.free_bytes:
         return None
     return (
@@ -282,10 +293,11 @@ class CostModel:
         target: Target,
         frame_bytes: int,
         question: str | None = None,
+        questions: int = 1,
     ) -> None:
         self.source, self.stored, self.method = source, stored, method
         self.max_new_tokens, self.target, self._frame_bytes = max_new_tokens, target, frame_bytes
-        self._question = question
+        self._question, self._questions = question, questions
         self._family = stored.family or UNLISTED
         # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
@@ -296,7 +308,13 @@ class CostModel:
     def loaded_as(self, loading: LoadOptions) -> CostModel:
         """The same answer of the same model, loaded otherwise."""
         given = (self.source, self.stored, self.method, loading)
-        more = (self.max_new_tokens, self.target, self._frame_bytes, self._question)
+        more = (
+            self.max_new_tokens,
+            self.target,
+            self._frame_bytes,
+            self._question,
+            self._questions,
+        )
         return CostModel(*given, *more)
 
     @cached_property
@@ -335,6 +353,7 @@ class CostModel:
             whole=self.facts.prefills_whole,
             dtype_bytes=self.facts.dtype_bytes,
             free=free,
+            copies=int(self._questions > 1),  # all are asked by one method
         )
 
     def memory(self, method: BoundMethod, clip: ClipTokens, kept: int) -> ExpectedBytes:
@@ -420,9 +439,7 @@ class CostModel:
         """Visual tokens that a decoding step reads, mean over layers."""
         return fmean(method.attended_by_layer(kept, self.sizes.layers))
 
-    def seconds(
-        self, method: BoundMethod, clip: ClipTokens, flops: float, questions: int
-    ) -> float | None:
+    def seconds(self, method: BoundMethod, clip: ClipTokens, flops: float) -> float | None:
         """About how long the answers about a clip take; None where FLOPs or their rate are unknown.
 
         The clip is encoded once. Memory bandwidth isn't part of it: decoding takes longer.
@@ -438,7 +455,7 @@ class CostModel:
         frame = prefill_flops(patches, hidden=vision.hidden, mlp=vision.mlp)
         # Of quantized weights, too: all but their own products is computed in this dtype.
         rate = product_rate(self.facts.dtype, self.target.device)
-        return None if rate is None else (clip.frames * frame + questions * flops) / rate
+        return None if rate is None else (clip.frames * frame + self._questions * flops) / rate
 
     def holds(self, clip: ClipTokens, kept: int) -> bool:
         """Whether an answer that reads so many visual tokens fits, unless memory is unknown."""
