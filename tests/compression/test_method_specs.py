@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 import pytest
 
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.method_specs import ABLATIONS, Spec, parse_spec, parse_specs
-from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.compression.registry import METHODS, name_of
 from dycoke_cli.errors import UsageError
-from dycoke_cli.param import parameters_of
+from dycoke_cli.param import Param, parameters_of
 
 
 def only(text: str) -> Spec:
@@ -129,3 +133,15 @@ def test_budgets_that_are_refused(methods: str, budgets: str | None, sentence: s
 def test_what_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=rf"--methods.*{sentence}"):
         parse_specs(text)
+
+
+def test_a_name_keeps_the_letters_of_words() -> None:
+    @dataclass(frozen=True)
+    class Stretched(Method):
+        name = "stretched"
+        mode: Annotated[Literal["Wide", "narrow"], Param("How.")] = "narrow"
+        once: Annotated[bool, Param("When.")] = False
+        share: Annotated[float, Param("How much.")] = 0.5
+
+    assert name_of(Stretched("Wide", True, 0.25)) == "stretched:mode=Wide:once=true:share=0.25"
+    assert name_of(Stretched()) == "stretched"

@@ -91,8 +91,9 @@ def restore(answer: Any) -> Method:
 def name_of(method: Method) -> str:
     """A method with what isn't its default, as `--method` takes it; one name a setting."""
     default = type(method)().parameters()
-    changed = [f"{k}={v}" for k, v in method.parameters().items() if v != default[k]]
-    return ":".join([method.name, *(one.lower() if one.endswith("e") else one for one in changed)])
+    changed = {k: v for k, v in method.parameters().items() if v != default[k]}
+    words = (str(v).lower() if v is None or isinstance(v, bool) else v for v in changed.values())
+    return ":".join([method.name, *map("{}={}".format, changed, words)])
 
 
 def identity(method: Method | type[Method]) -> dict[str, str]:

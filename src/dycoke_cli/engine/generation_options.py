@@ -44,8 +44,9 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         check_all(self)
         # A form and options are made by functions that check them.
+        options = 'typed takes TypedOptions.parse("red,blue") or TypedOptions.yes_no()'
         for value, kinds, wanted in (
-            (self.typed, (TypedOptions, OpenNumber), "typed takes TypedOptions.of(…) or .yes_no()"),
+            (self.typed, (TypedOptions, OpenNumber), options),
             (self.structured, StructuredOutput, "structured takes StructuredOutput.from_schema(…)"),
         ):
             if value is not None:

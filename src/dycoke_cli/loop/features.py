@@ -37,7 +37,7 @@ FEATURES = {
     "audio": "`--audio`",
     "parts": "`--start`, `--end`",
     "compare": "`--compare`",
-    "logprobs": "`--logprobs`",
+    "logprobs": "log-probabilities of the answer",
     "stdin": "a video on stdin",
     "pictures": "pictures as frames",
     "several": "several videos together",
