@@ -9,7 +9,6 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,26 +51,18 @@ def test_a_form_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert StructuredOutput.from_fields("tried_once:str") == form
 
 
-def _killed(process: Isolated) -> None:
-    os.kill(process.pid, signal.SIGKILL)
-
-
-def _late(process: Isolated) -> None:
-    os.kill(process.pid, signal.SIGSTOP)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="signals of Linux")
-@pytest.mark.parametrize("harmed", [_killed, _late])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
 def test_what_the_machine_is_to_blame_for_is_forgotten(
-    harmed: Callable[[Isolated], None], monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ready = Isolated.await_ready
+    ready, harm = Isolated.await_ready, getattr(signal, name)
     with monkeypatch.context() as patched:
-        patched.setattr(Isolated, "await_ready", lambda one: (ready(one), harmed(one)))
+        patched.setattr(Isolated, "await_ready", lambda p: (ready(p), os.kill(p.pid, harm)))
         patched.setattr(form_grammar, "_LATE_S", 0.1)
         with pytest.raises(DycokeError, match=r"killed, or took over 0\.1 s, as on a busy machine"):
-            StructuredOutput.from_fields(f"blameless{harmed.__name__}:str")
-    StructuredOutput.from_fields(f"blameless{harmed.__name__}:str")
+            StructuredOutput.from_fields(f"{name}:str")
+    StructuredOutput.from_fields(f"{name}:str")
 
 
 def test_no_reason_names_an_option_of_the_library() -> None:

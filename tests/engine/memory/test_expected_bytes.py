@@ -193,9 +193,8 @@ def test_what_a_session_keeps_for_the_next_question_is_counted(family, can):
     stored = session.prefix._stored.values()
     held = sum(one.nbytes for entries in stored for pair in entries for one in pair)
     assert bool(held) == can
-    alone, kept = (
-        expected_bytes(loaded, session.video, method, text, copies=copies) for copies in (0, 1)
-    )
+    given = loaded, session.video, method, text
+    alone, kept = (expected_bytes(*given, copies=copies) for copies in (0, 1))
     entry = Sizes.of(loaded.model.config).kv * 8
     # The question behind the video, which isn't kept, is counted as well.
     assert held <= kept.prefill - alone.prefill <= held + text * entry * can

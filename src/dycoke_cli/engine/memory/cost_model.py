@@ -308,14 +308,8 @@ class CostModel:
     def loaded_as(self, loading: LoadOptions) -> CostModel:
         """The same answer of the same model, loaded otherwise."""
         given = (self.source, self.stored, self.method, loading)
-        more = (
-            self.max_new_tokens,
-            self.target,
-            self._frame_bytes,
-            self._question,
-            self._questions,
-        )
-        return CostModel(*given, *more)
+        more = (self.max_new_tokens, self.target, self._frame_bytes)
+        return CostModel(*given, *more, question=self._question, questions=self._questions)
 
     @cached_property
     def facts(self) -> ModelFacts:
