@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.loop import reading
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Client
+from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import Asking
 from tests.waiting import until
 
@@ -88,6 +90,36 @@ def test_an_idle_model_is_unloaded_and_loaded_again(asking: Asking) -> None:
         assert engine.loaded is not loaded
     assert asking.pretended.loads == 2
     assert len(asking.pretended.read) == 2
+
+
+@pytest.mark.parametrize("answered_before", [True, False])
+def test_a_video_whose_place_another_takes_is_freed(asking: Asking, answered_before: bool) -> None:
+    """The other one has decoders of its own, as a window of a stream."""
+    with asking.engine() as engine:
+        [first] = engine.submit(asking.ask("One?", name="a"))
+        if answered_before:
+            first.wait()
+        [second] = engine.submit(asking.ask("Two?", name="a"), decoders=[reading.Decoder(Limits())])
+        asking.finish(engine, [first, second])
+        assert [one.ask for one in engine._readers._held] == [second.ask]
+        assert engine.free()
+        assert not engine._readers._held
+    assert len(asking.pretended.read) == 2
+
+
+def test_each_video_that_is_read_again_is_freed(asking: Asking) -> None:
+    """Two questions of one method about a video whose windows another method took."""
+    with asking.engine() as engine:
+        pendings = engine.submit(asking.ask("One?", name="a"), asking.ask("Two?", name="a"))
+        asking.wait_until_read(pendings)
+        for pending in pendings:
+            engine._waiting.remove(pending)  # it is answered
+            engine.read_again(pending)
+        asking.finish(engine, pendings)
+        engine.free()
+        assert not engine._readers._held
+        assert not engine._videos
+    assert len(asking.pretended.read) == 3
 
 
 def test_a_question_that_comes_just_then_keeps_the_model(asking: Asking) -> None:

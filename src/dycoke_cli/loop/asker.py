@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Refuse
-from dycoke_cli.errors import DycokeError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Work
 
 if TYPE_CHECKING:
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 
 AHEAD_VIDEOS = 64
 """Videos of a run that are asked about at once; each is hashed before."""
+
+
+def check_answerable(asker: str, **given: object) -> None:
+    """Check that nothing is given to `Asker.submit` that needs the engine of this process.
+
+    Raises:
+        UsageError: `given` has something.
+    """
+    if names := [name for name, one in given.items() if one]:
+        raise UsageError(
+            f"{asker} answers questions alone: leave out {' and '.join(names)}, or ask a model in "
+            "this process, with --no-server and without --server"
+        )
 
 
 class AskerEndedError(DycokeError):
@@ -68,7 +81,8 @@ class Asker(ABC):
             decoders: to read with, one for each video.
 
         Raises:
-            UsageError: the model doesn't support what is asked for, as far as that is known.
+            UsageError: the model doesn't support what is asked for, as far as that is known; or
+                whoever answers it can't have the other arguments.
         """
 
     @abstractmethod

@@ -433,17 +433,14 @@ class Engine(Asker):
 
     def _find_video(self, pending: Pending, decoded: bool, decoders: Sequence[Decoder]) -> None:
         """Give a question its video, which is read unless it is there."""
-        ask, key = pending.ask, (pending.ask.read, decoded)
+        key = pending.ask.read, decoded
         video = self._videos.get(key)
         if video is None or decoders:
-            reading = Reading(ask, decoded, urgent=not pending.client.bulk, decoders=decoders)
-            video = self._videos[key] = Video(key, reading, pending.client)
-            reading.send = video.send
-            self._readers.read(reading)
-        else:
-            self.count("add", "videos_reused_total")
-            self._videos.move_to_end(key)
-            video.is_kept = video.is_kept or not pending.client.bulk
+            self._read(key, pending, decoded, decoders)
+            return
+        self.count("add", "videos_reused_total")
+        self._videos.move_to_end(key)
+        video.is_kept = video.is_kept or not pending.client.bulk
         video.asked.append(pending)
         pending.video = video
         if video.session is not None:
@@ -454,14 +451,23 @@ class Engine(Asker):
         with self._changed:
             assert pending.video is not None
             self._release(pending)
-            decoded = pending.video.reading.decoded
-            reading = Reading(pending.ask, decoded, urgent=not pending.client.bulk)
             key = (pending.video.key, pending.ask.request.method)
-            video = pending.video = self._videos[key] = Video(key, reading, pending.client)
-            reading.send = video.send
-            video.asked.append(pending)
+            self._read(key, pending, pending.video.reading.decoded)
             self._waiting.append(pending)
-            self._readers.read(reading)
+
+    def _read(
+        self, key: Hashable, pending: Pending, decoded: bool, decoders: Sequence[Decoder] = ()
+    ) -> None:
+        """Read a question's video. One that has its key goes once nobody asks about it."""
+        if (earlier := self._videos.pop(key, None)) is not None:
+            earlier.is_kept = False
+            self._videos[object()] = earlier  # without a place its frames were never freed
+            self._free_unused()
+        reading = Reading(pending.ask, decoded, urgent=not pending.client.bulk, decoders=decoders)
+        video = pending.video = self._videos[key] = Video(key, reading, pending.client)
+        video.asked.append(pending)
+        reading.send = video.send
+        self._readers.read(reading)
 
     def _planned(self, reading: Reading) -> WindowQueue | None:
         """Where the frames of an opened video are handed on; None where all are kept.

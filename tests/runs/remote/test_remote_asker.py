@@ -11,7 +11,7 @@ import pytest
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import ModelError
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.runs.converse import asks_of, converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.remote_asker import RemoteAsker, RemoteRun
@@ -72,6 +72,17 @@ def test_a_comparison_is_sampled_by_the_same_seed() -> None:
     methods_and_seeds = [(method, seed) for *_, method, _, seed in model.asked]
     assert methods_and_seeds == [("evs", None), ("none", 41), ("evs", None), ("none", 43)]
     assert all(one.compared_to.video == CLIP for one in answers)  # type: ignore[union-attr]
+
+
+def test_what_needs_the_model_of_this_process_is_refused() -> None:
+    model: Any = Served()
+    with RemoteAsker(model, REQUEST) as asker:
+        [ask] = asks_of(asker, [CLIP], ["One?"], REQUEST)
+        needs: dict[str, Any] = {"work": print, "refuse": print, "decoders": [None]}
+        for name, one in needs.items():
+            with pytest.raises(UsageError, match=rf"a remote server .* leave out {name}, or"):
+                asker.submit(ask, **{name: one})
+    assert not model.asked
 
 
 def test_a_run_asks_each_question_once_and_sends_each_video_once() -> None:

@@ -9,16 +9,29 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from dycoke_cli.ask import Ask, Footage
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.token_options import TokenOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.runs.converse import converse
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.server.local.client import ServerAsker, find_server
 from dycoke_cli.storage.cache_folder import cache_folder
+from dycoke_cli.video import Sampling
+from dycoke_cli.video.decoder import Decoder
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 from tests.forms import NEEDS_LIBRARY
 from tests.server.local.conftest import Served
+from tests.server.pretended import DEFAULTS
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -114,6 +127,26 @@ def test_ask(real: Served, asked: tuple[str, ...]) -> None:
     served, alone = both(real, "ask", *asked, "--json")
     assert unmeasured(served.objects) == unmeasured(alone.objects)
     assert served.objects
+
+
+def test_what_no_command_shows_arrives_too(real: Served, mini: LoadedModel) -> None:
+    """The trace and the log-probabilities of an answer, which its JSON object doesn't have."""
+    options = GenerationOptions(trace=1, tokens=TokenOptions(top_logprobs=2))
+    request = replace(DEFAULTS, sampling=Sampling(frames=4), generation=options)
+    asker = find_server(request)
+    assert isinstance(asker, ServerAsker), asker
+    with asker, Engine(request, loaded=mini) as engine:
+        ask = Ask(STAR, request, (Footage("move.mp4", "move.mp4"),))
+        [served], [alone] = (converse(one, [ask], Listener()) for one in (asker, engine))
+        with pytest.raises(UsageError, match=r"a running server .* leave out work and decoded"):
+            asker.submit(ask, work=lambda session, send: None, decoded=True)
+        with pytest.raises(UsageError, match="leave out refuse and decoders"):
+            asker.submit(ask, refuse=lambda ask, clip: alone, decoders=[Decoder()])
+    assert served.trace is not None
+    assert served.logprobs
+    shown, expected = (json.loads(json.dumps(asdict(one), default=str)) for one in (served, alone))
+    for name in ("trace", "logprobs"):
+        assert unmeasured(shown[name]) == unmeasured(expected[name])
 
 
 @NEEDS_LIBRARY

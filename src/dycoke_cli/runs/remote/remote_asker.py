@@ -13,7 +13,7 @@ from dycoke_cli.ask import Answered, Ask, Failed, Progress, Seen, Text
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.asker import Asker, check_answerable
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Video
@@ -30,7 +30,6 @@ from dycoke_cli.runs.when import answers_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dycoke_cli.video.decoder import Decoder
 
 _WAIT_S = 0.2
 
@@ -54,16 +53,20 @@ class RemoteAsker(Asker):
         client: Client | None = None,
         on_event: Receive | None = None,
         streams: bool = True,
-        decoders: Sequence[Decoder] = (),
-        **_: object,
+        decoded: bool = True,
+        **local: object,
     ) -> list[Pending]:
-        """See `Asker.submit`; work on a video and refusals are for the process itself."""
+        """See `Asker.submit`; frames are always kept as they are decoded.
+
+        The other arguments are for an engine of the process itself.
+        """
+        check_answerable("a remote server", **local)
         client, pendings = client or Client(), []
         for ask in asks:
             pending = Pending(self, ask, client, on_event, streams=streams, work=None, refuse=None)
             with self._changed:
                 if ask.read is not None:
-                    self._find_video(pending, decoders)
+                    self._find_video(pending)
                 self._waiting.append(pending)
             self._threads.submit(self._answer, pending)
             pendings.append(pending)
@@ -102,12 +105,11 @@ class RemoteAsker(Asker):
         self._model.client.close()  # ends requests in flight, for which the threads would wait
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _find_video(self, pending: Pending, decoders: Sequence[Decoder]) -> None:
+    def _find_video(self, pending: Pending) -> None:
         ask, key = pending.ask, pending.ask.read
         video = self._videos.get(key)
         if video is None:
-            urgent = not pending.client.bulk
-            reading = Reading(ask, decoded=True, urgent=urgent, decoders=decoders)
+            reading = Reading(ask, decoded=True, urgent=not pending.client.bulk)
             video = self._videos[key] = Video(key, reading, pending.client)
             reading.send = video.send
             self._readers.read(reading)

@@ -7,14 +7,14 @@ import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Seen
 from dycoke_cli.errors import OutputError
-from dycoke_cli.loop.asker import Asker, AskerEndedError
+from dycoke_cli.loop.asker import Asker, AskerEndedError, check_answerable
 from dycoke_cli.loop.pending import Client, Pending, Receive
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
@@ -30,9 +30,6 @@ from dycoke_cli.server.local.wire import (
 )
 from dycoke_cli.storage.output_file import temporary_folder
 from dycoke_cli.video.stdin import spool
-
-if TYPE_CHECKING:
-    from dycoke_cli.video.decoder import Decoder
 
 _REPLY_S = 3.0  # a server that doesn't even respond within that time is stuck
 _STOP_TIMEOUT_S = 30.0  # a stopping server finishes the answer under way
@@ -98,10 +95,10 @@ class ServerAsker(Asker):
         client: Client | None = None,
         on_event: Receive | None = None,
         streams: bool = True,
-        decoders: Sequence[Decoder] = (),
-        **_: object,
+        **local: object,
     ) -> list[Pending]:
-        """See `Asker.submit`; work on a video and refusals are for the process itself."""
+        """See `Asker.submit`; the other arguments are for an engine of the process itself."""
+        check_answerable("a running server", **local)
         client = client or Client()
         pendings = [
             Pending(self, ask, client, on_event, streams=streams, work=None, refuse=None)
