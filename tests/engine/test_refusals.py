@@ -196,7 +196,7 @@ def test_frames_that_positions_do_not_tell_apart():
         (lambda s, m: read("x.mp4", 8), "such as Sampling.frames=8., not 8"),
         (lambda s, m: s.ask("What?", DyCoke(), typed=["yes"]), "typed takes .*, not a list"),
         (lambda s, m: s.ask("What?", DyCoke(), structured={}), "structured takes .*, not a dict"),
-        (lambda s, m: DyCoke(m), "ttm must be true or false, not LlavaOnevision"),
+        (lambda s, m: DyCoke(m), "ttm must be true or false, not LlavaOne"),
     ],
 )
 def test_what_is_given_in_the_place_of_something_else(model, wrong, sentence):
