@@ -49,7 +49,7 @@ from benchmarks.page import ROOT
 from benchmarks.raw_answers import SUFFIX, read_answers
 from benchmarks.seed_tables import seeds_table
 from benchmarks.shapes import kinds_table
-from dycoke_cli.cli.plots.plot_style import write_figure
+from dycoke_cli.cli.plots.plot_style import figure_bytes
 
 _PLUS_MINUS = (
     f"± is {PLUS_MINUS} videos, paired and clustered by video. It covers the questions alone: each "
@@ -307,7 +307,7 @@ def write_tables(folder: Path, write: bool) -> None:
         keep(texts[name], name)
     budgets = (one["budgets"]["rows"] for one in models.values() if "budgets" in one)
     if (rows := next(budgets, None)) is not None:
-        write_figure(method_figure(rows), PICTURE)
+        PICTURE.write_bytes(figure_bytes(method_figure(rows), PICTURE))
 
 
 def methods_listed() -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
+from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, figure_bytes, new_figure, unframe
 from dycoke_cli.errors import UsageError
 from training.world.script_questions import KINDS
 
@@ -49,7 +49,7 @@ def read_log(path: Path) -> list[Point]:
 
 def write_curves(points: list[Point], path: Path) -> None:
     """Write the picture as a PNG."""
-    write_figure(curves_figure(points), path)
+    path.write_bytes(figure_bytes(curves_figure(points), path))
 
 
 def curves_figure(points: list[Point]) -> Figure:

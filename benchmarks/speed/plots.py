@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.speed.tables import STAGES, Rounds, median
-from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
+from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, figure_bytes, new_figure, unframe
 
 PANELS = {"end to end": "seconds end to end", "TPOT": "TPOT, ms"}
 
@@ -31,4 +31,4 @@ def write_plot(heats: Mapping[int, Rounds], machine: str, path: Path) -> None:
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7
     )
-    write_figure(figure, path)
+    path.write_bytes(figure_bytes(figure, path))

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cli.commands import verify
 from dycoke_cli.cli.plots.picture_file import write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
@@ -59,7 +58,6 @@ def spooled(path: Path) -> None:
 
 
 WRITES: dict[str, Callable[[Path], object]] = {
-    "report of verify": lambda path: verify._write(path, {"verdict": "x" * 999}),
     "picture": lambda path: write_picture(path, b"x" * 999),
     "settings": lambda path: settings.choose_default_model("x" * 999),
     "record": lambda path: write_record(

@@ -15,15 +15,15 @@ import pytest
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.storage import output_file as temporary
 from dycoke_cli.storage.cache_folder import CacheFiles
-from dycoke_cli.storage.output_file import replace_content, replacing, temporary_folder
+from dycoke_cli.storage.output_file import replace_content, temporary_file, temporary_folder
 
 locks = pytest.mark.skipif(temporary.fcntl is None, reason="no such locks on this system")
-FILE = "replacing(Path(sys.argv[1]))"
+FILE = "temporary_file(Path(sys.argv[1]), 0o666)"
 FOLDER = "temporary_folder(Path(sys.argv[1]))"
 USING = """
 import sys, time
 from pathlib import Path
-from dycoke_cli.storage.output_file import replacing
+from dycoke_cli.storage.output_file import temporary_file
 from dycoke_cli.storage.output_file import temporary_folder
 with {} as made:
     (made / "half" if made.is_dir() else made).write_text("half")
@@ -110,11 +110,10 @@ def test_what_another_user_left_stays(tmp_path: Path, monkeypatch: pytest.Monkey
 @locks
 def test_two_threads_on_one_file(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    with replacing(out) as mine:
+    with temporary_file(out, 0o666) as mine:
         replace_content(out, b"of another thread")
         assert mine.exists()
-        mine.write_text("later")
-    assert (names(tmp_path), out.read_text()) == (["out.json"], "later")
+    assert (names(tmp_path), out.read_text()) == (["out.json"], "of another thread")
 
 
 @locks
@@ -149,7 +148,7 @@ def test_names_that_only_look_alike_stay(tmp_path: Path) -> None:
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     out.write_text("before")
-    with pytest.raises(ZeroDivisionError), replacing(out) as made:
+    with pytest.raises(ZeroDivisionError), temporary_file(out, 0o666) as made:
         made.write_text("half" * (1 // 0))
     assert (names(tmp_path), out.read_text()) == (["out.json"], "before")
 

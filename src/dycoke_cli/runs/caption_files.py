@@ -12,7 +12,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +24,13 @@ from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.tables import no_formula, without_apostrophe
 from dycoke_cli.storage.cache_folder import kept, make_folder
-from dycoke_cli.storage.input_file import read_file, read_text
+from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import (
     beside,
     check_writable,
     open_own,
-    replace_content,
+    replace_own,
     short_name,
-    unwritable,
 )
 from dycoke_cli.unicode import display_name, is_valid
 
@@ -44,6 +43,11 @@ KEYS = ("video_path", "caption")
 # A file of all captions is written again if that takes a twentieth of the time since, or less.
 _SHARE = 20
 _MOST_BYTES = 2**24  # of the caption of one video
+
+
+More = Mapping[str, Any]
+Replaces = Callable[[str | None], bool]
+"""Whether a caption that is there when another one is written is replaced; None: there is none."""
 
 
 class CaptionFiles(Protocol):
@@ -59,12 +63,15 @@ class CaptionFiles(Protocol):
     def current(self, video: Footage) -> str | None:
         """The caption of a video that is there; None if there is none."""
 
-    def write(self, video: Footage, caption: str, more: Mapping[str, Any] = {}) -> None:
+    def write(self, video: Footage, caption: str, more: More, replaces: Replaces) -> None:
         """Write the caption of a video, in place of the one that is there.
 
         Args:
             more: what is known of it, by keys other than the two of the file.
         """
+
+    def save(self) -> None:
+        """Write what isn't written yet."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,7 @@ class TextFiles:
         """See `CaptionFiles`; an empty file is no caption."""
         path = self.path(video)
         try:
-            content = read_file(path, _MOST_BYTES)
-            return content.decode("utf-8", "replace").rstrip("\r\n") or None
+            return self._caption(read_file(path, _MOST_BYTES))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -100,14 +106,18 @@ class TextFiles:
                 "--out-dir FOLDER"
             ) from error
 
-    def write(self, video: Footage, caption: str, more: Mapping[str, Any] = {}) -> None:
+    @staticmethod
+    def _caption(content: bytes) -> str | None:
+        return content.decode("utf-8", "replace").rstrip("\r\n") or None
+
+    def write(self, video: Footage, caption: str, more: More, replaces: Replaces) -> None:
         """See `CaptionFiles`; a text file has the caption alone."""
-        path = self.path(video)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_content(path, f"{caption}\n".encode())
-        except OSError as error:
-            raise OutputError(unwritable(path, error, "--out-dir FOLDER")) from error
+        path, content = self.path(video), f"{caption}\n".encode()
+        flag = "--out-dir FOLDER"
+        replace_own(path, content, lambda there: replaces(self._caption(there)), flag)
+
+    def save(self) -> None:
+        """See `CaptionFiles`; each file is written at once."""
 
     def check(self, videos: Iterable[Footage]) -> None:
         """Check that the files can be written."""
@@ -143,28 +153,10 @@ class OneFile:
         self._folder = os.path.abspath(path.parent)
         self._order = {self.place(video)[1]: number for number, video in enumerate(videos)}
         self._rows: dict[str, dict[str, Any]] = {}  # by the absolute path
+        self._there = b""  # content of the file, which has these rows
         self._saved_s, self._saved_at = 0.0, float("-inf")
-        self._unsaved = False
-        try:
-            text = read_text(path)
-        except FileNotFoundError:
-            text = ""
-        except OSError as error:
-            raise OutputError(
-                f"{short_name(path)} can't be read ({error.strerror}); give another --out"
-            ) from error
-        try:
-            for row in self._read(text):
-                place = os.path.abspath(os.path.join(self._folder, row[keys[0]]))
-                if not isinstance(row[keys[1]], str) or place in self._rows or None in row:
-                    raise ValueError("no text, a second row, or more cells than columns")
-                self._rows[place] = row
-        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-            raise OutputError(
-                f"{short_name(path)} isn't a file with one caption for each path, by the keys "
-                f"{' and '.join(keys)}, and stays as it is; give another --out, or its keys with "
-                "--key"
-            ) from error
+        self._unsaved: dict[str, tuple[dict[str, Any], Replaces]] = {}
+        self._read_anew()
 
     @property
     def where(self) -> str:
@@ -177,34 +169,70 @@ class OneFile:
 
     def current(self, video: Footage) -> str | None:
         """See `CaptionFiles`."""
-        cell = self._rows.get(self.place(video)[1], {}).get(self._keys[1])
+        return self._caption(self._rows.get(self.place(video)[1], {}))
+
+    def _caption(self, row: Mapping[str, Any]) -> str | None:
+        cell = row.get(self._keys[1])
         return (without_apostrophe(cell) if cell and self._is_csv else cell) or None
 
-    def write(self, video: Footage, caption: str, more: Mapping[str, Any] = {}) -> None:
+    def write(self, video: Footage, caption: str, more: More, replaces: Replaces) -> None:
         """See `CaptionFiles`; what comes quickly is written together."""
-        place = self.place(video)[1]
-        row = {**(self._rows.get(place) or {self._keys[0]: self._name(place)})}
-        row.pop(SENTENCES, None)  # those of another caption
         text = no_formula(caption) if self._is_csv else caption
-        self._rows[place] = {**row, self._keys[1]: text, **more}
-        self._unsaved = True
+        self._unsaved[self.place(video)[1]] = {self._keys[1]: text, **more}, replaces
         if time.monotonic() - self._saved_at >= _SHARE * self._saved_s:
             self.save()
 
     def save(self) -> None:
-        """Write what isn't written yet."""
+        """See `CaptionFiles`."""
         if not self._unsaved:
             return
         begun = time.monotonic()
-        # Those of other runs come first.
-        places = sorted(self._rows, key=lambda place: self._order.get(place, -1))
-        content = self._text([self._rows[place] for place in places]).encode()
-        try:
-            replace_content(self.path, content)
-        except OSError as error:
-            raise OutputError(unwritable(self.path, error)) from error
-        self._unsaved, self._saved_at = False, time.monotonic()
+        written = False
+        while not written:  # what somebody writes at this moment is read the next time
+            self._read_anew()
+            rows = {**self._rows}
+            for place, (new, replaces) in self._unsaved.items():
+                row = {**rows.get(place, {self._keys[0]: self._name(place)})}
+                if replaces(self._caption(row)):
+                    row.pop(SENTENCES, None)  # those of another caption
+                    rows[place] = {**row, **new}
+            # Those of other runs come first.
+            places = sorted(rows, key=lambda place: self._order.get(place, -1))
+            content = self._text([rows[place] for place in places]).encode()
+            written = replace_own(self.path, content, lambda there: there == self._there)
+        self._rows, self._there = rows, content
+        self._unsaved.clear()
+        self._saved_at = time.monotonic()
         self._saved_s = self._saved_at - begun
+
+    def _read_anew(self) -> None:
+        """Read the file where it isn't as it was; what people write meanwhile counts."""
+        try:
+            there = read_file(self.path)
+            if there == self._there:
+                return
+            text = there.decode("utf-8-sig")
+        except FileNotFoundError:
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "Not UTF-8 text"
+            raise OutputError(
+                f"{short_name(self.path)} can't be read ({why}); give another --out"
+            ) from error
+        rows: dict[str, dict[str, Any]] = {}
+        try:
+            for row in self._read(text):
+                place = os.path.abspath(os.path.join(self._folder, row[self._keys[0]]))
+                if not isinstance(row[self._keys[1]], str) or place in rows or None in row:
+                    raise ValueError("no text, a second row, or more cells than columns")
+                rows[place] = row
+        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+            raise OutputError(
+                f"{short_name(self.path)} isn't a file with one caption for each path, by the keys "
+                f"{' and '.join(self._keys)}, and stays as it is; give another --out, or its keys "
+                "with --key"
+            ) from error
+        self._rows, self._there = rows, there
 
     def _name(self, place: str) -> str:
         """A path as it is written to the file."""
@@ -318,19 +346,29 @@ class CaptionResults:
 
     Attributes:
         reasons: always empty: a failure leaves nothing behind, and is tried again.
-        written: captions of this run and the names of their videos.
+        written: captions of this run and the names of their videos, by their ids.
+        stayed: ids of videos with a caption that wasn't there when the run began, and stays.
 
     Args:
         asks: about one video each, by their ids.
         made: how captions are made of answers; one that is made in another way is another one.
+        replaces: whether the caption of a video is replaced.
     """
 
     def __init__(
-        self, files: CaptionFiles, notes: WrittenCaptions, asks: Mapping[str, Ask], made: str
+        self,
+        files: CaptionFiles,
+        notes: WrittenCaptions,
+        asks: Mapping[str, Ask],
+        made: str,
+        replaces: Callable[[Footage, str | None], bool],
+        warn: Callable[[str], None],
     ) -> None:
         self.reasons: dict[str, str] = {}
-        self.written: list[tuple[str, str]] = []
+        self.written: dict[str, tuple[str, str]] = {}
+        self.stayed: set[str] = set()
         self._files, self._notes, self._asks, self._made = files, notes, asks, made
+        self._replaces, self._warn = replaces, warn
 
     def state(self, key: str) -> str | None:
         """ "answered" if the caption by this key is there."""
@@ -344,11 +382,25 @@ class CaptionResults:
         """Write a caption; of a failure nothing."""
         if outcome.failed:
             return
-        (video,), caption = self._asks[outcome.line["id"]].videos, outcome.line["answer"]
+        id_, caption = outcome.line["id"], outcome.line["answer"]
+        (video,) = self._asks[id_].videos
+
+        def replaces(current: str | None) -> bool:
+            if not (found := self._replaces(video, current)) and id_ not in self.stayed:
+                self.stayed.add(id_)
+                self.written.pop(id_, None)
+                path = display_name(os.path.relpath(self._files.place(video)[0]))
+                self._warn(
+                    f"{path} has another caption of {display_name(video.name)} by now, which stays"
+                )
+            return found
+
         self._notes.note(video, caption, outcome.key + self._made)
         sentences = outcome.line.get(SENTENCES)
-        self._files.write(video, caption, {} if sentences is None else {SENTENCES: sentences})
-        self.written.append((caption, video.name))
+        more = {} if sentences is None else {SENTENCES: sentences}
+        self._files.write(video, caption, more, replaces)
+        if id_ not in self.stayed:
+            self.written[id_] = caption, video.name
 
 
 @contextmanager

@@ -1,22 +1,22 @@
-"""Files that a run makes of its journal: tables, and times for editors and players.
+"""Files that a command makes: tables, times for editors and players, reports, pages and pictures.
 
-They are made anew when the run ends. What somebody has changed since is never replaced: the hash of
-each file that was written is kept in the cache folder.
+Those of a journal are made anew when the run ends. What somebody has changed since is never
+replaced: the hash of each file that was written is kept in the cache folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.cache_folder import kept, make_folder
-from dycoke_cli.storage.input_file import read_file, read_lines, read_text
-from dycoke_cli.storage.output_file import replace_content, short_name
+from dycoke_cli.storage.input_file import read_file, read_lines
+from dycoke_cli.storage.output_file import replace_content, replace_own, short_name
 
 
 def check_replaceable(path: Path, *, resumes: bool = True) -> None:
@@ -33,9 +33,12 @@ def check_replaceable(path: Path, *, resumes: bool = True) -> None:
         )
 
 
-def write_made(path: Path, content: bytes) -> None:
-    """Write or replace a file; after a crash it is the earlier or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_made(path: Path, content: bytes, flag: str = "--out") -> bool:
+    """Write a file; after a crash it is the earlier or the new one.
+
+    Returns:
+        Whether it is written; a file that is there by now stays, unless `write_made` wrote it.
+    """
     # Where the folder can't be written, the file counts as changed later, and is kept.
     with suppress(OSError):
         hashes = _hashes(path)
@@ -44,14 +47,29 @@ def write_made(path: Path, content: bytes) -> None:
         # The last one counts until the file is replaced.
         both = [*earlier.split()[-1:], hashlib.sha256(content).hexdigest().encode()]
         replace_content(hashes, b"\n".join(both), 0o600)
-    replace_content(path, content)
+    return replace_own(path, content, lambda there: _wrote(path, there), flag)
+
+
+def stays(paths: Sequence[Path]) -> OutputError:
+    """Error about files that `write_made` didn't write."""
+    names = ", ".join(short_name(path) for path in paths)
+    return OutputError(
+        f"{names}: written by another program meanwhile, and stays as it is; move it away and run "
+        "the same command again"
+    )
 
 
 def is_unchanged(path: Path) -> bool:
     """Whether a file is as `write_made` wrote it."""
     try:
-        hashes = read_text(_hashes(path)).split()
-        return hashlib.sha256(read_file(path)).hexdigest() in hashes
+        return _wrote(path, read_file(path))
+    except OSError:
+        return False
+
+
+def _wrote(path: Path, content: bytes) -> bool:
+    try:
+        return hashlib.sha256(content).hexdigest().encode() in read_file(_hashes(path)).split()
     except OSError:
         return False
 

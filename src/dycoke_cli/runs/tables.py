@@ -13,9 +13,9 @@ from typing import Any
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.runs.made_files import check_replaceable, write_made
+from dycoke_cli.runs.made_files import check_replaceable, stays, write_made
 from dycoke_cli.storage.input_file import read_lines
-from dycoke_cli.storage.output_file import check_output_file, unwritable
+from dycoke_cli.storage.output_file import check_output_file
 from dycoke_cli.unicode import display_name, shown
 
 Field = tuple[str, ...]
@@ -63,10 +63,8 @@ class TableFile:
         fields = usual_fields(lines) if self.fields is None else self.fields
         columns = columns_of(fields, errors=any("error" in line for line in lines))
         content = TABLES[self.path.suffix.lower()](columns, lines)
-        try:
-            write_made(self.path, content)
-        except OSError as error:
-            raise OutputError(unwritable(self.path, error)) from error
+        if not write_made(self.path, content):
+            raise stays([self.path])
         return f"{len(lines):,} answer{'s' * (len(lines) != 1)} in {display_name(self.path)}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.runs.made_files import check_replaceable, is_unchanged, write_made
+from dycoke_cli.runs.made_files import check_replaceable, is_unchanged, stays, write_made
 from dycoke_cli.runs.tables import Field, csv_of
 from dycoke_cli.storage.output_file import (
     beside,
@@ -383,14 +383,17 @@ class TimeFiles:
                 marked.append(MarkedVideo(video.name, markers, info))
                 total += len(markers)
         texts = {path: FORMATS[self.suffix](marked) for path, marked in found.items() if marked}
+        others = []
         for path in found:
             try:
                 if path in texts:
-                    write_made(path, texts[path].encode())
+                    others += [path] * (not write_made(path, texts[path].encode(), self.flag))
                 elif is_unchanged(path):
                     path.unlink()
             except OSError as error:
                 raise OutputError(unwritable(path, error, self.flag)) from error
+        if others:
+            raise stays(others)
         if not texts:
             return "Nothing was found: no times are written"
         one, *more = texts

@@ -37,7 +37,7 @@ KEPT = {
     "fingerprints": "hashes of model folders",
     "tokenizers": "hashes of tokenizers that passed their trial",
     "captions": "hashes of written captions, by which edited ones are known",
-    "times": "hashes of written subtitles and markers, by which edited ones are known",
+    "times": "hashes of written files, by which edited ones are known",
     "chat_history": "questions of chat",
     "serve.log": "messages of a server in the background",
 }

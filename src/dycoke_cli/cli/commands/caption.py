@@ -292,16 +292,14 @@ def caption(
         for sentence in shared:
             view.note(sentence)
         notes = WrittenCaptions(files, videos)
-        wanted, edited = [], 0
-        for video in videos:
-            current = files.current(video)
-            if current is None or overwrite_edited:
-                wanted.append(video)
-            elif overwrite and notes.edited(video, current):
-                edited += 1
-            elif overwrite:
-                wanted.append(video)
-        skipped = len(videos) - len(wanted) - edited
+
+        def replaces(video: Footage, current: str | None) -> bool:
+            by_flag = overwrite_edited or (overwrite and not notes.edited(video, current or ""))
+            return current is None or by_flag
+
+        wanted = [video for video in videos if replaces(video, files.current(video))]
+        left = len(videos) - len(wanted)
+        skipped, edited = (0, left) if overwrite else (left, 0)
         if estimate:
             from dycoke_cli.cli.commands.estimate import show_costs
 
@@ -324,7 +322,7 @@ def caption(
             question = question_about(video, prompt)
             asks[id_] = Ask(question, request, (video,), id=id_, check=check)
         made = f"{style_of.identity}{drop_below or ''}"
-        results = CaptionResults(files, notes, asks, made)
+        results = CaptionResults(files, notes, asks, made, replaces, view.warning)
         failed = 0
         try:
             if asks:
@@ -345,12 +343,14 @@ def caption(
                     view,
                     fail_fast=fail_fast,
                 )
-                failed, skipped = counts.failed, skipped + counts.skipped
+                files.save()
+                failed = counts.failed + len(results.stayed)
+                skipped += counts.skipped
         except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             view.ended_early(len(results.written))
             raise
         view.ended(
-            results.written,
+            [*results.written.values()],
             files.where if results.written else "",
             skipped=skipped,
             edited=edited,

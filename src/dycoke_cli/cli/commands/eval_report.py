@@ -12,8 +12,8 @@ import typer
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.commands.eval_output import write_report
 from dycoke_cli.cli.flags import eval_flags, options
-from dycoke_cli.cli.plots.picture_file import check_picture
-from dycoke_cli.errors import UsageError
+from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.extras import how_to_install
 
@@ -79,12 +79,15 @@ def report(
         combined = report_of(runs, rule)
         for sentence in () if quiet else combined.warnings:
             render.warning(sentence)
+        written = True
         if plot is not None:
             # Imported late: matplotlib is slow to import.
             from dycoke_cli.cli.plots.eval_plot import accuracy_figure, undrawn
-            from dycoke_cli.cli.plots.plot_style import write_figure
+            from dycoke_cli.cli.plots.plot_style import figure_bytes
 
-            write_figure(accuracy_figure(combined), plot)
+            written = write_picture(plot, figure_bytes(accuracy_figure(combined), plot))
             for sentence in () if quiet else undrawn(combined):
                 render.warning(sentence)
         write_report(combined, show_changed, as_json=as_json, as_csv=csv)
+        if not written:
+            raise typer.Exit(OutputError.exit_code)

@@ -18,6 +18,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.errors import OutputError
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
 from dycoke_cli.storage.output_file import short_name
 from dycoke_cli.unicode import one_line
@@ -124,19 +125,23 @@ def inspect(
             view.stage("start")
             drawable = _run_inspection(video, question, request, methods, view)
             view.announce()
+        written = {}
         if out is not None:
-            write_picture(out, _page(drawable).encode(), "--out")
+            written[out] = write_picture(out, _page(drawable).encode(), "--out")
         if png is not None:
             from dycoke_cli.inspect.picture import drawn
 
-            write_picture(png, drawn(drawable.inspection, drawable.frames), "--png")
+            picture = drawn(drawable.inspection, drawable.frames)
+            written[png] = write_picture(png, picture, "--png")
         if as_json:
             output.write_json(to_dict(drawable.inspection))
-            return
-        _print(drawable)
-    for path in (out, png):
-        if path is not None and not quiet:
+        else:
+            _print(drawable)
+    for path in written:
+        if written[path] and not quiet and not as_json:
             render.note(f"Written: {short_name(path)}")
+    if not all(written.values()):
+        raise typer.Exit(OutputError.exit_code)
 
 
 def _run_inspection(

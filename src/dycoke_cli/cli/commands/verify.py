@@ -14,15 +14,10 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.spread import FromParams, spread
+from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.stock.importing import faster_imports
-from dycoke_cli.storage.output_file import (
-    check_output_file,
-    check_suffix,
-    replace_content,
-    unwritable,
-)
 from dycoke_cli.verification import SCHEMA
 
 if TYPE_CHECKING:
@@ -60,8 +55,7 @@ def verify(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
-        check_output_file(path, "--out", "the report would take its place")
-        check_suffix(path, (".json",), "--out")
+        check_picture(path, (".json",), "--out")
         if not quiet:
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
         with faster_imports():
@@ -75,13 +69,15 @@ def verify(
         session = VideoSession(load(model, **asdict(loading)), clip(frames))
         report = run(session) if quiet else run(session, _show_check)
         document = to_dict(report)
-        _write(path, document)
+        written = write_picture(path, (json.dumps(document, indent=2) + "\n").encode(), "--out")
         if as_json:
             output.write_json(document)
         else:
             output.line(f"{model}: {report.verdict}")
-        if not quiet:
+        if written and not quiet:
             render.note(f"The report: {path}")
+    if not written:
+        raise typer.Exit(OutputError.exit_code)
     if report.verdict != "verified":
         raise typer.Exit(1)
 
@@ -92,10 +88,3 @@ def _show_check(step: CheckResult) -> None:
 
 def _file_name(model: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(model).name) or "model"
-
-
-def _write(path: Path, report: dict[str, object]) -> None:
-    try:
-        replace_content(path, (json.dumps(report, indent=2) + "\n").encode())
-    except OSError as error:
-        raise OutputError(unwritable(path, error)) from error

@@ -10,8 +10,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dycoke_cli.cli.plots.picture_file import write_picture
-
 WIDTH_PX, HEIGHT_PX = 1800, 960  # twice the width of a README, for sharp screens
 TEXT_COLOUR, FAINT = "#444444", "#c2c2c2"
 _DPI = 200
@@ -23,15 +21,15 @@ def new_figure(rows: int = 1) -> Figure:
     return Figure(figsize=size, layout="constrained")
 
 
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG or SVG, according to the suffix."""
+def figure_bytes(figure: Figure, path: Path) -> bytes:
+    """A figure as PNG or SVG, according to the suffix."""
     kind = path.suffix.lower().removeprefix(".")
     content = io.BytesIO()
     # SVG with text elements instead of outlines, and without date and random ids: deterministic.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dycoke"}):
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(content, format=kind, dpi=_DPI, metadata=metadata)
-    write_picture(path, content.getvalue())
+    return content.getvalue()
 
 
 def unframe(axes: Axes) -> None:

@@ -1,0 +1,147 @@
+"""What people and other runs write while a command works stays; the engine only pretends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.ask import Ask
+from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.errors import OutputError
+from dycoke_cli.runs import local
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.storage.output_file import replace_own
+from tests.cli.harness import CLIP, run_here
+from tests.runs.pretended import Pretended, make_clips
+
+MINI = ("--model", "mini", "--device", "cpu", "--no-server")
+MINE = "my own words\n"
+
+
+class Meanwhile(Pretended):
+    """Does something else when the first question is answered."""
+
+    does: Callable[[], object] = staticmethod(lambda: None)
+
+    def _outcome(self, ask: Ask) -> Outcome:
+        if not self.asked:
+            self.does()
+        return super()._outcome(ask)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    meanwhile = Meanwhile()
+    monkeypatch.setattr(local, "answers", meanwhile)
+    return meanwhile
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    (tmp_path / "clips").mkdir()
+    return make_clips(tmp_path / "clips", "1.mp4", "2.mp4", "3.mp4")
+
+
+@pytest.mark.parametrize("flags", [(), ("--overwrite",), ("--overwrite-edited",)])
+def test_captions_that_were_written_meanwhile(
+    clips: Path, engine: Meanwhile, flags: tuple[str, ...]
+) -> None:
+    if flags:
+        assert run_here("caption", clips, *MINI, "--prompt", "What is first?").code == 0
+        engine.asked.clear()
+    engine.does = lambda: (clips / "2.txt").write_text(MINE)
+    run = run_here("caption", clips, *MINI, "--prompt", "What happens?", *flags)
+    told = "2.txt has another caption of"
+    if flags == ("--overwrite-edited",):
+        assert (run.code, told in run.err) == (0, False)
+        assert (clips / "2.txt").read_text() != MINE
+        return
+    assert (run.code, run.err.count(told)) == (1, 1)
+    assert "2 captions written" in run.err
+    assert "1 failed" in run.err
+    texts = [(clips / name).read_text() for name in ("1.txt", "2.txt", "3.txt")]
+    assert texts == ["What happens? indeed\n", MINE, "What happens? indeed\n"]
+
+
+def test_of_two_runs_the_first_caption_counts(clips: Path, engine: Meanwhile) -> None:
+    def other() -> None:
+        engine.does = staticmethod(lambda: None)
+        engine.asked.append(("", ""))
+        assert run_here("caption", clips, *MINI, "--prompt", "What is first?").code == 0
+
+    engine.does = other
+    run = run_here("caption", clips, *MINI, "--prompt", "What happens?")
+    assert (run.code, run.err.count("has another caption of")) == (1, 3)
+    assert {path.read_text() for path in clips.glob("*.txt")} == {"What is first? indeed\n"}
+
+
+@pytest.mark.parametrize("name", ["captions.json", "captions.jsonl"])
+def test_a_file_of_captions_that_was_changed_meanwhile(
+    clips: Path, engine: Meanwhile, name: str
+) -> None:
+    out = clips / name
+    rows = [{"video_path": "2.mp4", "caption": "mine"}, {"video_path": "9.mp4", "caption": "ours"}]
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+    engine.does = lambda: out.write_text(json.dumps(rows) if name.endswith("json") else lines)
+    run = run_here("caption", clips, *MINI, "--prompt", "What?", "--out", out)
+    assert (run.code, run.err.count("2.mp4 by now, which stays")) == (1, 1)
+    text = out.read_text()
+    found = json.loads(text) if name.endswith("json") else map(json.loads, text.splitlines())
+    assert {row["video_path"]: row["caption"] for row in found} == {
+        "1.mp4": "What? indeed",
+        "2.mp4": "mine",
+        "3.mp4": "What? indeed",
+        "9.mp4": "ours",
+    }
+
+
+@pytest.mark.parametrize("out", [".srt", "answers.csv"])
+def test_files_of_a_batch(clips: Path, engine: Meanwhile, out: str) -> None:
+    for clip in clips.iterdir():
+        shutil.copy(CLIP, clip)
+    path = clips / ("2.srt" if out == ".srt" else out)
+    engine.does = lambda: path.write_text(MINE)
+    where = (out, "--out-dir", clips) if out == ".srt" else (path,)
+    words = ("batch", clips, "What?", *MINI, "--every", "2s", "--out", *where)
+    run = run_here(*words)
+    assert run.code == 6
+    assert run.err.count(f"{path}: written by another program meanwhile, and stays") == 1
+    assert path.read_text() == MINE
+    assert len([*clips.glob("*.srt")]) == (3 if out == ".srt" else 0)
+    path.unlink()  # as the error says; nothing is asked again
+    asked = len(engine.asked)
+    assert (run_here(*words).code, len(engine.asked), path.exists()) == (0, asked, True)
+
+
+def test_a_picture_is_replaced_only_where_it_is_ours(tmp_path: Path) -> None:
+    path = tmp_path / "plot.svg"
+    assert write_picture(path, b"one")
+    assert write_picture(path, b"two")
+    check_picture(path, [".svg"])
+    path.write_bytes(b"mine")
+    assert not write_picture(path, b"three")
+    with pytest.raises(OutputError, match="was changed since it was written"):
+        check_picture(path, [".svg"])
+    assert path.read_bytes() == b"mine"
+
+
+def test_of_writers_that_race_one_writes(tmp_path: Path) -> None:
+    for number in range(50):
+        path, start, written = tmp_path / str(number), threading.Barrier(4), list[bytes]()
+
+        def write(content: bytes, path=path, start=start, written=written) -> None:
+            start.wait()
+            if replace_own(path, content, lambda there: False):
+                written.append(content)
+
+        racers = [threading.Thread(target=write, args=(b"%d" % i,)) for i in range(4)]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+        assert written == [path.read_bytes()]
