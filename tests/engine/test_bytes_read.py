@@ -8,7 +8,7 @@ from dycoke_cli.engine.memory.measured import read_per_token, weights_read
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.int8_linear import onednn_works
 from tests.engine.tiny import SHAPES, VOCABULARY, make_model
-from tests.families.qwen import qwen3_vl_moe
+from tests.families.tiny import MAKERS
 
 # Of the first shape: rows of 32 numbers, 4 query and 2 KV heads of 8 each, an MLP of 48.
 QKV = (32 * 32 + 32) + 2 * (32 * 16 + 16)
@@ -28,7 +28,7 @@ def test_decoder_and_output_layer_by_hand(tied: bool) -> None:
 
 
 def test_of_experts_nobody_knows_how_many() -> None:
-    model, _ = qwen3_vl_moe()
+    model, _ = MAKERS["qwen3_vl_moe"]()
     assert weights_read(model) is None
     assert read_per_token(model, 1000) is None
 

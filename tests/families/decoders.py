@@ -6,19 +6,17 @@ from functools import cache
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING
 
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
-from tests.families.parts import TEXT
-from tests.families.pictures import llava_onevision
+from tests.families.listed import llava_onevision
+from tests.families.parts import ROUTED, TEXT
 from tests.families.tiny import sharpened
 
 WINDOW = 16
 """Tokens of a sliding window, fewer than a prompt has."""
 _CAPPED = {"head_dim": 8, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 1.5}
 _EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
-_ROUTED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 _INDEX = {"index_topk": 12, "index_n_heads": 2, "index_head_dim": 8, "q_lora_rank": 16}
 _LATENT = {
     "num_key_value_heads": 4, "kv_lora_rank": 16, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8,
@@ -31,10 +29,10 @@ DECODERS: dict[str, dict[str, Any]] = {
     "flint": {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2},
     "granite_swa": {"head_dim": 8},
     "granitemoe_swa": _EXPERTS | {"head_dim": 8},
-    "mimo_v2_flash": _ROUTED | {"head_dim": 8, "v_head_dim": 8},
-    "hy_v4": _ROUTED | _INDEX | _LATENT,
-    "deepseek_v32": _ROUTED | _INDEX | _LATENT | {"n_group": 1, "topk_group": 1},
-    "deepseek_v4": _ROUTED
+    "mimo_v2_flash": ROUTED | {"head_dim": 8, "v_head_dim": 8},
+    "hy_v4": ROUTED | _INDEX | _LATENT,
+    "deepseek_v32": ROUTED | _INDEX | _LATENT | {"n_group": 1, "topk_group": 1},
+    "deepseek_v4": ROUTED
     | _INDEX
     | {
         "num_key_value_heads": 1,
@@ -57,7 +55,7 @@ def make_around(kind: str, *, whole: bool, dtype: torch.dtype = torch.float64) -
     more = {"layer_types": ["full_attention"] * TEXT["num_hidden_layers"]} if whole else {}
     text = TEXT | {"sliding_window": WINDOW, "pad_token_id": 0} | DECODERS.get(kind, {}) | more
     torch.manual_seed(0)
-    model, processor = llava_onevision(lambda **_: CONFIG_MAPPING[kind](**text))
+    model, processor = llava_onevision(text | {"model_type": kind})()
     with torch.no_grad():
         for name, sinks in model.get_decoder().named_parameters():
             if name.endswith("sinks"):

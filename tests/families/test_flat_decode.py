@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
-import transformers as tf
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,7 +29,8 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
-from tests.families.pictures import llava_onevision
+from tests.families.listed import llava_onevision
+from tests.families.parts import TEXT
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
 from tests.families.tiny import MAKERS, make, sharpened
 
@@ -58,7 +58,7 @@ def stock(family: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """A model as it is stock, also in float64: its norms compute in float32 there."""
     if family == "qwen3":  # LLaVA-OneVision around it; InternVL 3.5 has it in another class
         torch.manual_seed(0)
-        model, processor = llava_onevision(tf.Qwen3Config)
+        model, processor = llava_onevision(TEXT | {"model_type": "qwen3"})()
         model.generation_config.eos_token_id = None
         model.generation_config.pad_token_id = 0
         return model.eval().to(dtype), processor
@@ -323,8 +323,8 @@ def test_hidden_states_that_the_configuration_requests_are_not_left_out() -> Non
 def test_without_a_method_sliding_windows_are_not_flat() -> None:
     """The first layer attends to every token, and agrees; the others attend to a window."""
     torch.manual_seed(0)
-    text = partial(tf.Qwen2Config, use_sliding_window=True, sliding_window=8, max_window_layers=1)
-    model, processor = llava_onevision(text)
+    window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+    model, processor = llava_onevision(TEXT | {"model_type": "qwen2"} | window)()
     sharpened(model, torch.float32)
     inputs = stock_inputs("llava_onevision", processor, clip(3))
     inputs = {n: t.float() if t.is_floating_point() else t for n, t in inputs.items()}

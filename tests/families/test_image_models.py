@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers as tf
 
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import ModelError
@@ -20,7 +19,8 @@ from dycoke_cli.models.families import Family, remember
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from tests.covering import covered
-from tests.families.parts import SIDE, TEXT, VISION, number, template, tokenizer
+from tests.families.listed import CLIP_PARTS, CLIP_VISION, CROPPED, SMOL_SIZE
+from tests.families.parts import SIDE, TEXT, VISION, Maker, template
 from tests.families.stock import QUESTION, Masked, clip
 from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
 from tests.families.test_unlisted import in_dtype_of, newest, words
@@ -31,45 +31,25 @@ pytestmark = [newest, pytest.mark.extended]
 FRAMES = 5
 
 
-def llava() -> tuple[Any, Any]:
-    config = tf.LlavaConfig(
-        vision_config=tf.CLIPVisionConfig(**VISION, image_size=SIDE, projection_dim=16),
-        text_config=tf.LlamaConfig(**TEXT),
-        image_token_id=number("<image>"),
-    )
-    side = {"height": SIDE, "width": SIDE}
-    processor = tf.LlavaProcessor(
-        tf.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=side),
-        tokenizer(image_token="<image>"),
-        patch_size=4,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=template("", "<image>\n"),
-    )
-    return tf.LlavaForConditionalGeneration(config), processor
-
-
-def idefics3() -> tuple[Any, Any]:
-    config = tf.Idefics3Config(
-        text_config=tf.LlamaConfig(**TEXT),
-        vision_config=VISION | {"image_size": SIDE},
-        image_token_id=number("<image>"),
-        scale_factor=2,
-    )
-    processor = tf.Idefics3Processor(
-        tf.Idefics3ImageProcessor(
-            size={"longest_edge": SIDE},
-            max_image_size={"longest_edge": SIDE},
-            do_image_splitting=False,
-        ),
-        tokenizer(image_token="<image>"),
-        image_seq_len=4,
-        chat_template=template("", "<image>"),
-    )
-    return tf.Idefics3ForConditionalGeneration(config), processor
-
-
-MAKERS = {"llava": llava, "idefics3": idefics3}
+MAKERS = {
+    "llava": Maker(
+        "Llava",
+        {"vision_config": CLIP_VISION, "text_config": TEXT | {"model_type": "llama"}},
+        {"image_token_id": "<image>"}, template("", "<image>\n"), None, CROPPED,
+        words={"image_token": "<image>"}, options=CLIP_PARTS["options"],
+        classes={"ImageProcessor": "CLIPImageProcessor"},
+    ),
+    "idefics3": Maker(
+        "Idefics3",
+        {
+            "text_config": TEXT | {"model_type": "llama"},
+            "vision_config": VISION | {"image_size": SIDE}, "scale_factor": 2,
+        },
+        {"image_token_id": "<image>"}, template("", "<image>"), None,
+        SMOL_SIZE | {"do_image_splitting": False}, words={"image_token": "<image>"},
+        options={"image_seq_len": 4},
+    ),
+}  # fmt: skip
 
 
 @cache

@@ -24,10 +24,10 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.unsupported import needed_release
 from dycoke_cli.video.clip import Audio
 from tests.exactness import assert_generated, generated
-from tests.families import unlisted
 from tests.families.stock import QUESTION, Masked, Shorter, clip, metadata_of
 from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
 from tests.families.tiny import MAKERS, UNLISTED_MAKERS, kind, make
+from tests.families.unlisted import kimi_k25
 from tests.natural import Pictures
 
 newest = pytest.mark.skipif(
@@ -387,7 +387,7 @@ def test_a_class_that_fails_on_videos_is_shown_pictures(monkeypatch) -> None:
 @pytest.mark.slow
 def test_larger_groups_of_frames_are_not_a_fixed_number_of_them() -> None:
     """As many tokens for five frames as for nine, but each of the nine is seen."""
-    model, processor = unlisted.kimi_k25(merged=16)
+    model, processor = kimi_k25(merged=16)()
     layout = find_layout(model.eval(), processor, "kimi_k25")
     assert layout.discovered.exact_frames is None
     assert layout.only_none

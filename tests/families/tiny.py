@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,45 +11,15 @@ import torch
 
 from dycoke_cli.models.unsupported import needed_release
 from tests.exactness import in_float64
-from tests.families import unlisted
-from tests.families.grids import cohere_compass, cosmos3_edge, glm4v, glm4v_moe, glm46v
-from tests.families.masks import gemma4, gemma4_large, gemma4_unified, molmo2
-from tests.families.pictures import (
-    internvl,
-    llava_next_video,
-    llava_onevision,
-    perception_lm,
-    smolvlm,
-    video_llama_3,
-    video_llava,
-)
-from tests.families.qwen import (
-    cosmos3_omni,
-    qwen2_5_vl,
-    qwen2_vl,
-    qwen3_5,
-    qwen3_5_moe,
-    qwen3_vl,
-    qwen3_vl_moe,
-)
+from tests.families.listed import LISTED
+from tests.families.unlisted import UNLISTED as UNLISTED_MAKERS
 
 Maker = Callable[[], tuple[Any, Any]]
-
-EVERY_MAKER: dict[str, Maker] = {
-    maker.__name__: maker
-    for maker in (
-        llava_onevision, llava_next_video, video_llava, perception_lm, qwen2_vl, qwen2_5_vl,
-        qwen3_vl, qwen3_vl_moe, qwen3_5, qwen3_5_moe, cosmos3_omni, cosmos3_edge, cohere_compass,
-        glm4v, glm46v, glm4v_moe, gemma4,
-        gemma4_large, gemma4_unified, molmo2, video_llama_3, internvl, smolvlm,
-    )
-}  # fmt: skip
 
 
 def _where_it_runs(name: str, maker: Maker) -> Maker:
     """Skip in place of making a model that the installed transformers can't run."""
 
-    @wraps(maker)
     def make_or_skip() -> tuple[Any, Any]:
         if release := needed_release(kind(name)):
             pytest.skip(f"{name} needs transformers {release} or later")
@@ -58,20 +28,7 @@ def _where_it_runs(name: str, maker: Maker) -> Maker:
     return make_or_skip
 
 
-UNLISTED_MAKERS: dict[str, Maker] = {
-    maker.__name__: maker
-    for maker in (
-        unlisted.qwen2_5_omni, unlisted.qwen3_omni_moe, unlisted.qwen4_exp, unlisted.minicpmv4_6,
-        unlisted.minicpmv4_7, unlisted.minicpm_ocr, unlisted.minimax_m3_vl,
-        unlisted.nemotron_h_omni, unlisted.kimi_k25, unlisted.muse_spark, unlisted.muse_glimmer,
-        unlisted.ernie4_5_vl_moe, unlisted.exaone4_5, unlisted.glm5_next, unlisted.lfm3_vl,
-        unlisted.hyperclovax_vision_v2, unlisted.hy_v4_vl, unlisted.dots3_note, unlisted.glmga,
-        unlisted.instructblipvideo,
-    )
-}  # fmt: skip
-"""Those that the table doesn't know."""
-
-MAKERS = {name: _where_it_runs(name, maker) for name, maker in EVERY_MAKER.items()}
+MAKERS = {name: _where_it_runs(name, maker) for name, maker in LISTED.items()}
 
 
 def kind(family: str) -> str:

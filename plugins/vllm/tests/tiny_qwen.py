@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers as tf
 
-from tests.families import qwen
+from tests.families.listed import LISTED
 
 _TEXT = {
     "hidden_size": 256,
@@ -23,7 +23,7 @@ _ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 12,
 
 def save(family: str, folder: Path) -> Any:
     """Write a model with its processor to a folder."""
-    small, processor = getattr(qwen, family)()
+    small, processor = LISTED[family]()
     config = small.config.to_dict()
     interleaved = {"mrope_interleaved": True} if "qwen3" in family else {}
     config["text_config"] |= _TEXT | {"rope_parameters": _ROPE | interleaved}
