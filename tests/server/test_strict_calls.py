@@ -48,6 +48,18 @@ class Look(BaseModel):
 
 
 LOOK: Any = openai.pydantic_function_tool(Look)
+LOOSE = {**LOOK, "function": {**LOOK["function"], "strict": False}}
+FLAT = {"type": "function", **LOOK["function"]}
+MESSAGES = json.loads(body_of("What?"))["messages"]
+INPUT: Any = [
+    {
+        "role": "user",
+        "content": [
+            {"type": "video_url", "video_url": {"url": VIDEO}},
+            {"type": "input_text", "text": "What?"},
+        ],
+    }
+]
 
 
 class Biased(LogitsProcessor):
@@ -99,9 +111,12 @@ def biased(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], openai.O
         yield serving
 
 
-def question(text: str = "What?") -> Any:
-    [message] = json.loads(body_of(text))["messages"]
-    return [message]
+def choice_of(client: openai.OpenAI, tool: Any, most: int, **more: Any) -> Any:
+    reply = client.chat.completions.create(
+        model="mini", messages=MESSAGES, tools=[tool], max_tokens=most, **more
+    )
+    [choice] = reply.choices
+    return choice
 
 
 @pytest.mark.slow
@@ -109,7 +124,7 @@ def question(text: str = "What?") -> Any:
 def test_calls_of_a_random_model_fit_the_schema(biased: Any, stream: bool) -> None:
     """As the client's own tools of pydantic classes send it: strict, and no `tool_choice`."""
     client = biased(calls_twice)
-    asked: Any = {"model": "mini", "messages": question(), "tools": [LOOK]}
+    asked: Any = {"model": "mini", "messages": MESSAGES, "tools": [LOOK]}
     drawn = set()
     for seed in range(2):
         asked |= {"max_tokens": 400, "temperature": 1.5, "seed": seed}
@@ -117,8 +132,7 @@ def test_calls_of_a_random_model_fit_the_schema(biased: Any, stream: bool) -> No
             with client.chat.completions.stream(**asked) as events:
                 [choice] = events.get_final_completion().choices
         else:
-            reply = client.chat.completions.parse(**asked)
-            [choice] = reply.choices
+            [choice] = client.chat.completions.parse(**asked).choices
         assert choice.finish_reason == "tool_calls"
         assert choice.message.content == "I look."
         assert len(choice.message.tool_calls) == 2
@@ -129,26 +143,20 @@ def test_calls_of_a_random_model_fit_the_schema(biased: Any, stream: bool) -> No
 
 
 @pytest.mark.slow
-def test_without_strict_it_writes_no_call(biased: Any) -> None:
+def test_without_strict_it_writes_no_call_and_one_that_is_cut_is_a_text(biased: Any) -> None:
     """The same model, the same bias: so what stands in its calls above is due to the form."""
-    loose = {**LOOK, "function": {**LOOK["function"], "strict": False}}
-    reply = biased(calls_twice).chat.completions.create(
-        model="mini", messages=question(), tools=[loose], max_tokens=60
-    )
-    assert reply.choices[0].message.tool_calls is None
+    client = biased(calls_twice)
+    assert choice_of(client, LOOSE, 60).message.tool_calls is None
+    cut = choice_of(client, LOOK, 30)
+    assert (cut.finish_reason, cut.message.tool_calls) == ("length", None)
+    assert cut.message.content.startswith(f"I look. {OPENING}")
 
 
 @pytest.mark.slow
 def test_calls_in_responses(biased: Any) -> None:
     """As OpenAI's Agents SDK sends it: the flat form, strict, `tool_choice` auto."""
-    tool = {"type": "function", **LOOK["function"]}
-    shown = {"type": "video_url", "video_url": {"url": VIDEO}}
     reply = biased(calls_twice).responses.create(
-        model="mini",
-        input=[{"role": "user", "content": [shown, {"type": "input_text", "text": "What?"}]}],
-        tools=[tool],
-        tool_choice="auto",
-        max_output_tokens=400,
+        model="mini", input=INPUT, tools=[FLAT], tool_choice="auto", max_output_tokens=400
     )
     message, *calls = reply.output
     assert message.content[0].text == "I look."
@@ -162,31 +170,14 @@ def test_calls_in_responses(biased: Any) -> None:
 def test_a_text_is_what_it_is_without_strict(biased: Any, most: int) -> None:
     """Drawn, and greedy; ended by the model, and cut."""
     client = biased(lambda said: [END] if len(said) > 30 else [*LETTERS])
-    loose = {**LOOK, "function": {**LOOK["function"], "strict": False}}
     texts = set()
     for more in ({}, {"temperature": 2, "seed": 3, "extra_body": {"repetition_penalty": 2}}):
-        found = [
-            client.chat.completions.create(
-                model="mini", messages=question(), tools=[tool], max_tokens=most, **more
-            ).choices[0]
-            for tool in (LOOK, loose)
-        ]
+        found = [choice_of(client, tool, most, **more) for tool in (LOOK, LOOSE)]
         assert found[0].message == found[1].message
         assert [one.finish_reason for one in found] == ["stop" if most == 40 else "length"] * 2
         texts.add(found[0].message.content)
     assert len(texts) == 2
     assert all(re.fullmatch("[a-z ,.]+", text) for text in texts)
-
-
-@pytest.mark.slow
-def test_a_call_that_is_cut_is_a_text(biased: Any) -> None:
-    [choice] = (
-        biased(calls_twice)
-        .chat.completions.create(model="mini", messages=question(), tools=[LOOK], max_tokens=30)
-        .choices
-    )
-    assert (choice.finish_reason, choice.message.tool_calls) == ("length", None)
-    assert choice.message.content.startswith(f"I look. {OPENING}")
 
 
 @pytest.fixture(scope="module")
@@ -223,48 +214,33 @@ def test_a_call_opens_with_its_token_or_its_text(allowed: Callable[..., set[str]
     """By hand: what may come next. In a text that is anything, and the end."""
     anything = allowed()
     assert {*"aZ <{", END, OPENING, CLOSING, "<think>", "<|video_pad|>"} - {" "} <= anything
+    assert allowed(most_one=True) == anything
     for text in ("Hi <tool_call", "<|tool_call>", "<think>", "no call>"):
         assert allowed(*text) == anything
     assert allowed("<think>", *"yes", "<think>") == anything
+    assert allowed(*"no call>", most_one=True) == anything
     for opened in ([OPENING], [*OPENING], [*"Hi ", OPENING], ["<think>", *OPENING]):
-        assert allowed(*opened) == {"{", "Ċ"}
+        assert allowed(*opened) == allowed(*opened, most_one=True) == {"{", "Ċ"}
         assert allowed(*opened, *OBJECT[:-2]) == {"}"}
         assert allowed(*opened, *OBJECT[:-1]) == {"Ċ", "<", CLOSING}
+        # Behind one call another may come, or the answer ends.
+        assert allowed(*opened, *OBJECT, most_one=True) == {"<", CLOSING}
+        assert allowed(*opened, *OBJECT, CLOSING, most_one=True) == {END}
         for closed in ([CLOSING], [*CLOSING]):
             assert allowed(*opened, *OBJECT, *closed) == anything
             assert allowed(*opened, *OBJECT, *closed, "\n", *opened) == {"{", "Ċ"}
     assert allowed(OPENING, *OBJECT[: OBJECT.index("left")]) == {"l", "r"}
 
 
-def test_an_answer_of_one_call_at_most_ends_behind_it(allowed: Callable[..., set[str]]) -> None:
-    anything = allowed(most_one=True)
-    assert anything == allowed()
-    for opened in ([OPENING], [*"Hi ", *OPENING], ["<think>", OPENING]):
-        assert allowed(*opened, most_one=True) == {"{", "Ċ"}
-        assert allowed(*opened, *OBJECT, most_one=True) == {"<", CLOSING}
-        assert allowed(*opened, *OBJECT, CLOSING, most_one=True) == {END}
-    assert allowed(*"no call>", most_one=True) == anything
-
-
 @pytest.mark.slow
 def test_an_answer_that_wants_two_calls_has_one(biased: Any) -> None:
-    loose = {**LOOK, "function": {**LOOK["function"], "strict": False}}
     client = biased(calls_twice)
-    asked: Any = {"tools": [loose], "parallel_tool_calls": False}
-    [choice] = client.chat.completions.create(
-        model="mini", messages=question(), max_tokens=400, **asked
-    ).choices
-    assert choice.message.content == "I look."
-    [call] = choice.message.tool_calls
+    message = choice_of(client, LOOSE, 400, parallel_tool_calls=False).message
+    assert message.content == "I look."
+    [call] = message.tool_calls
     assert isinstance(json.loads(call.function.arguments), dict)
-    flat = {"type": "function", **LOOK["function"]}
-    shown = {"type": "video_url", "video_url": {"url": VIDEO}}
     reply = client.responses.create(
-        model="mini",
-        input=[{"role": "user", "content": [shown, {"type": "input_text", "text": "What?"}]}],
-        tools=[flat],
-        parallel_tool_calls=False,
-        max_output_tokens=400,
+        model="mini", input=INPUT, tools=[FLAT], parallel_tool_calls=False, max_output_tokens=400
     )
     assert [one.type for one in reply.output] == ["message", "function_call"]
     assert reply.parallel_tool_calls is False
@@ -285,6 +261,13 @@ def test_the_arguments_of_a_tool_that_is_not_strict_are_any_object() -> None:
         assert read([USER], **more).offer.strict is None
 
 
+def calls_written(**changed: Any) -> CallFormat:
+    """A template's notation of calls with something changed in it."""
+    fields = FORM.template["fields"]
+    calls = {**fields["tool_calls"], **changed}
+    return CallFormat({**FORM.template, "fields": {**fields, "tool_calls": calls}}, "")
+
+
 @pytest.mark.parametrize(
     ("changed", "is_object"),
     [
@@ -303,9 +286,7 @@ def test_the_arguments_of_a_tool_that_is_not_strict_are_any_object() -> None:
 def test_which_notations_are_objects_between_marks(
     changed: dict[str, Any], is_object: bool
 ) -> None:
-    written = {**FORM.template["fields"]["tool_calls"], **changed}
-    template = {**FORM.template, "fields": {**FORM.template["fields"], "tool_calls": written}}
-    assert (CallFormat(template, "").marks is not None) == is_object
+    assert (calls_written(**changed).marks is not None) == is_object
 
 
 def test_notations_of_stock_families(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,31 +299,23 @@ def test_notations_of_stock_families(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (form.marks is not None) == is_object
 
 
-def test_a_model_whose_calls_are_no_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = {**FORM.template["fields"]["tool_calls"], "content": "xml-inline"}
-    form = CallFormat({"fields": {"tool_calls": calls}}, "")
-    with running(monkeypatch, calls=form) as server:
+def test_what_cannot_be_held_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = {**LOOK["function"], "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}
+    flat = json.dumps({"input": "?", "tools": [FLAT]}).encode()
+    with running(monkeypatch, calls=calls_written(content="xml-inline")) as server:
         status, reply = server.ask("What?", tools=[LOOK])
         assert (status, reply["error"]["param"]) == (400, "tools")
         assert "mini doesn't write calls as JSON" in reply["error"]["message"]
-        flat = {"type": "function", **LOOK["function"]}
-        body = json.dumps({"input": "?", "tools": [flat]}).encode()
-        assert server.request("POST", "/v1/responses", body)[0] == 400
+        assert server.request("POST", "/v1/responses", flat)[0] == 400
         assert server.pretended.batches == []
-
-
-def test_what_cannot_be_held_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = {**LOOK["function"], "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}
     with running(monkeypatch, calls=FORM) as server:
         status, reply = server.ask("What?", tools=[{"type": "function", "function": odd}])
         assert (status, reply["error"]["param"]) == (400, "tools")
         assert "can't be followed" in reply["error"]["message"]
         for more in ({"stop": ["x"]}, {"logprobs": True}):
             status, reply = server.ask("What?", tools=[LOOK], **more)
-            assert status == 400
-            assert "strict tools" in reply["error"]["message"]
+            assert (status, "strict tools" in reply["error"]["message"]) == (400, True)
         assert server.pretended.batches == []
         # And a model that can: the call is parsed as without `strict`.
         status, reply = server.ask(CALL, tools=[LOOK])
-        assert status == 200
-        assert reply["choices"][0]["finish_reason"] == "tool_calls"
+        assert (status, reply["choices"][0]["finish_reason"]) == (200, "tool_calls")
