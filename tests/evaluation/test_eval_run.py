@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -35,7 +34,7 @@ from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.video import Sampling
 from tests import warm
-from tests.evaluation.prepared import Prepared
+from tests.evaluation.prepared import Prepared, never
 from tests.evaluation.samples import Samples
 from tests.waiting import until, until_gone
 
@@ -156,10 +155,6 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(local, "answers", Prepared())
     first = evaluate(plan(tmp_path, limit_videos=1))
 
-    def never(groups: Iterable[object], *_: object) -> Iterator[None]:
-        assert not list(groups), "something was asked"
-        yield from ()
-
     monkeypatch.setattr(local, "answers", never)
     heard = Heard()
     again = evaluate(plan(tmp_path, limit_videos=1), heard)
@@ -270,18 +265,6 @@ def test_a_benchmark_without_questions(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Samples, "items", lambda *_: [])
     with pytest.raises(UsageError, match="samples has no questions in its test split"):
         evaluate(plan(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"limit_videos": 0}, "--limit must be 1 or more, not 0"),
-        ({"workers": 0}, "--workers must be 1 or more, not 0"),
-    ],
-)
-def test_out_of_range(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
-        plan(tmp_path, **change)
 
 
 def test_the_model_is_loaded_as_it_was_chosen(

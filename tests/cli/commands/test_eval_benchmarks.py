@@ -136,7 +136,6 @@ def test_what_is_missing_cut_off_or_no_video_is_named(tmp_path: Path) -> None:
             ["perceptiontest_val_mc", "--data", "DATA/perceptiontest_val_mc", "--split", "test"],
             r"perceptiontest_val_mc has no test split with answers: it has validation",
         ),
-        (["mvbench", "--preset", "table-1-7b"], r"table-1-7b has no row for mvbench: arX"),
         (["videomme", "--preset", "table-17b"], r"did you mean table-1-7b\?"),
         (["mvbench_action_counts", "--data", "."], r"did you mean mvbench_action_count\?"),
         (["mvbench", "--data", "DATA/mvbench", "--start", "1"], r"--start and --end aren't for mv"),
@@ -240,7 +239,6 @@ def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> No
         assert re.search(rf"^{line} *$", text.out, re.MULTILINE), line
     assert "it isn't a result of" in text.out
     document = valid(run_here(*flags, "--json", "--quiet").object, "eval", "report")
-    assert document == run_here("eval", "report", tmp_path, "--json", "--quiet").object
     assert document["frames"] == 8
     base, *_, dycoke, as_coded = document["rows"]
     assert (base["spec"], dycoke["method"]) == ("none", "dycoke")
@@ -256,9 +254,6 @@ def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> No
     head = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[0])
     assert head["conditions"]["generation"]["max_new_tokens"] == 16
     assert head["rows"][0]["setup"]["edition"].endswith("-list")
-    text = run_here("eval", "report", tmp_path, "--quiet").out
-    assert re.search(r"^ *1  LLaVA-OneVision 7B, full .* 58\.5 *$", text, re.MULTILINE)
-    assert re.search(r"^ *frames +all +8 +32 *$", text, re.MULTILINE)
     lines = list(
         csv.DictReader(io.StringIO(run_here("eval", "report", tmp_path, "--csv", "--quiet").out))
     )

@@ -15,6 +15,7 @@ from tests import warm
 from tests.cli.harness import REAL, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
+from tests.evaluation.samples import without_times
 from tests.runs.clusters import cluster_of
 from tests.unlimited import unlimited_model
 from tests.waiting import until
@@ -68,13 +69,10 @@ def predictions(folder: Path) -> dict[tuple[str, str], Any]:
 
 
 def tables(*folders: Path) -> dict[str, Any]:
-    """All that `eval report` says of runs, but where they are kept and how long they took."""
+    """All that `eval report` says of runs, however long they took."""
     outcome = run_here("eval", "report", *folders, "--json", "--show-changed", "--quiet")
     assert outcome.code == 0, outcome.err
-    document = valid(outcome.object, "eval", "report")
-    for row in document["rows"]:
-        row.update(dict.fromkeys(("seconds", "seconds_prefill", "seconds_decode")))
-    return {**document, "journal": ""}
+    return without_times(valid(outcome.object, "eval", "report"))
 
 
 def _needed(name: str) -> Any:

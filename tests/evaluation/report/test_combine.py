@@ -205,12 +205,16 @@ def test_a_model_that_refused_all_has_no_table(tmp_path: Path) -> None:
 
 
 def test_runs_without_a_common_question(tmp_path: Path) -> None:
-    folders = [
-        written(tmp_path / "1", (NONE,), (0, 1)),
-        written(tmp_path / "2", (OTHER,), (2, 3)),
-    ]
+    folders = [written(tmp_path / "1", (NONE,), (0, 1)), written(tmp_path / "2", (OTHER,), (2, 3))]
     with pytest.raises(UsageError, match=r"1 and .*2 can't be in one report: there is no question"):
         report_of(folders)
+
+
+def test_methods_of_two_runs_are_compared_on_what_both_were_asked(tmp_path: Path) -> None:
+    apart = [written(tmp_path / "1", (NONE,)), written(tmp_path / "2", (OTHER,), (0, 1, 2))]
+    report = report_of(apart)
+    assert report.warnings == ("1 of 4 questions are skipped, for not all methods were asked them",)
+    assert report.rows == report_of([written(tmp_path / "3", places=(0, 1, 2))]).rows
 
 
 def of_model(row: KeptRow, name: str, **facts: object) -> KeptRow:
@@ -248,10 +252,7 @@ def test_several_models_each_beside_its_own_baseline(tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_baseline_is_compared_with_none(tmp_path: Path) -> None:
-    folders = [
-        written(tmp_path / "1"),
-        written(tmp_path / "2", (of_model(OTHER, "n"),)),
-    ]
+    folders = [written(tmp_path / "1"), written(tmp_path / "2", (of_model(OTHER, "n"),))]
     assert [row.difference for row in report_of(folders).rows] == [None, -1 / 4, None]
 
 
