@@ -1,13 +1,11 @@
 """`python -m tests.rehearsal [NAME…]`: rehearses models at their true size, one after the other.
 
-What has passed is kept in the folder, so an interrupted run resumes with the next model; what was
-downloaded is removed after each. Needs network access once, for Qwen's vocabulary.
+What was downloaded is removed after each. Needs network access once, for Qwen's vocabulary.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -17,9 +15,8 @@ import sys
 import sysconfig
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tests import surroundings
 from tests.cli.harness import CLIP, ROOT, Outcome
@@ -36,26 +33,19 @@ _SPARE = 4 << 30
 
 
 def main() -> int:
-    """Rehearse, print a table, and return the exit code."""
+    """Rehearse, print each step, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}")
-    parser.add_argument("--folder", type=Path, default=Path("runs/rehearsal"))
     parser.add_argument("--kills", type=int, default=20, help="of each download")
-    parser.add_argument("--again", action="store_true", help="also what has passed")
     options = parser.parse_args()
     surroundings.reset()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    faults = 0
-    for name in options.names or RECIPES:
-        done = (options.folder / f"{name}.json").absolute()
-        if done.exists() and not options.again:
-            print(f"{name}: passed before", flush=True)
-            continue
-        faults += not rehearse(name, options.folder.absolute(), options.kills, done)
-    return 1 if faults else 0
+    folder = Path("runs/rehearsal").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    passed = [rehearse(name, folder, options.kills) for name in options.names or RECIPES]
+    return 0 if all(passed) else 1
 
 
-def rehearse(name: str, folder: Path, kills: int, done: Path) -> bool:
+def rehearse(name: str, folder: Path, kills: int) -> bool:
     """All steps of one model."""
     print(f"{name}: making its repository", flush=True)
     repo = Repo(files(name, _vocabulary(name, folder)), stored=STORED, xet=True)
@@ -68,7 +58,6 @@ def rehearse(name: str, folder: Path, kills: int, done: Path) -> bool:
     shutil.rmtree(place.folder, ignore_errors=True)
     place.clips.mkdir(parents=True)
     shutil.copy(CLIP, place.clips)
-    took: list[dict[str, Any]] = []
     try:
         with Hub({repository(name): repo}) as hub:
             environment = {
@@ -81,14 +70,21 @@ def rehearse(name: str, folder: Path, kills: int, done: Path) -> bool:
                 print(f"{name}: {line}", flush=True)
             for step in steps(place):
                 command = [sys.executable, "-m", "dycoke_cli", *step.arguments]
-                outcome, spent = run(command, environment | step.environment, place.folder)
+                started = time.monotonic()
+                run = subprocess.run(
+                    command,
+                    env=environment | step.environment,
+                    cwd=place.folder,
+                    capture_output=True,
+                    check=False,
+                )
+                outcome = Outcome(run.returncode, run.stdout.decode(), run.stderr.decode())
                 wrong = failure(step, outcome)
-                took.append({"step": step.name, **spent})
-                print(f"{name}: {wrong or step.name} {spent}", flush=True)
+                seconds = time.monotonic() - started
+                print(f"{name}: {wrong or step.name}, {seconds:.1f} s", flush=True)
                 if wrong is not None:
                     return False
             assert not hub.leaked, "a login was sent to the storage"
-        done.write_text(json.dumps({"bytes": total, "kills": kills, "steps": took}, indent=2))
         return True
     finally:
         shutil.rmtree(place.folder, ignore_errors=True)
@@ -121,23 +117,6 @@ def kill_again_and_again(
         held = sum(path.stat().st_size for path in blobs if path.is_file())
         assert len(parts) <= 1, f"{len(parts)} parts of files are left"
         yield f"kill {number + 1}: exit {code}, {held / 1e9:.2f} GB in the cache"
-
-
-def run(
-    command: Sequence[str], environment: dict[str, str], folder: Path
-) -> tuple[Outcome, dict[str, float]]:
-    """A command as a process of its own, and what it took."""
-    out, err, spent = (folder / name for name in ("stdout", "stderr", "spent.json"))
-    with out.open("wb") as to_out, err.open("wb") as to_err:
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("spent.py")), str(spent), *command],
-            env=environment,
-            cwd=folder,
-            stdout=to_out,
-            stderr=to_err,
-            check=False,
-        )
-    return Outcome(done.returncode, out.read_text(), err.read_text()), json.loads(spent.read_text())
 
 
 def _vocabulary(name: str, folder: Path) -> Vocabulary:

@@ -59,18 +59,15 @@ class Recipe:
 
 
 _TEXT = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 5,
-    "num_attention_heads": 4,
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 5, "num_attention_heads": 4,
     "num_key_value_heads": 2,
-}
+}  # fmt: skip
 _TOWER = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-}
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+}  # fmt: skip
+_QWEN_TOWER = {
+    "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64,
+}  # fmt: skip
 RECIPES = {
     "llava-onevision-0.5b": Recipe(
         151643,
@@ -81,23 +78,14 @@ RECIPES = {
             ("model.", ""),
         ),
         others=("README.md", ".gitattributes", "onnx/model.onnx", "onnx/model.safetensors"),
-        few={
-            "text_config": _TEXT,
-            "vision_config": _TOWER,
-        },
+        few={"text_config": _TEXT, "vision_config": _TOWER},
     ),
     "smolvlm2-500m": Recipe(
         49152,
         _SMOL,
         first=("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
         qwen=False,
-        few={
-            "text_config": {
-                **_TEXT,
-                "head_dim": 16,
-            },
-            "vision_config": _TOWER,
-        },
+        few={"text_config": {**_TEXT, "head_dim": 16}, "vision_config": _TOWER},
     ),
     "qwen2.5-vl-3b": Recipe(
         151643,
@@ -107,14 +95,7 @@ RECIPES = {
         few={
             **_TEXT,
             "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
-            "vision_config": {
-                "depth": 2,
-                "hidden_size": 32,
-                "intermediate_size": 48,
-                "num_heads": 2,
-                "out_hidden_size": 64,
-                "fullatt_block_indexes": [1],
-            },
+            "vision_config": {**_QWEN_TOWER, "fullatt_block_indexes": [1]},
         },
     ),
     "qwen3-vl-2b": Recipe(
@@ -130,14 +111,7 @@ RECIPES = {
                     "rope_type": "default",
                 },
             },
-            "vision_config": {
-                "depth": 3,
-                "hidden_size": 32,
-                "intermediate_size": 48,
-                "num_heads": 2,
-                "out_hidden_size": 64,
-                "deepstack_visual_indexes": [0, 1],
-            },
+            "vision_config": {**_QWEN_TOWER, "depth": 3, "deepstack_visual_indexes": [0, 1]},
         },
     ),
 }
