@@ -176,28 +176,23 @@ def test_an_interrupt_finishes_what_is_under_way(clips: Path, out: Path, togethe
     assert len(once(out, groups_in(clips))[1]) == 4 - together
 
 
-def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
+@pytest.mark.parametrize("loading", [False, True])
+def test_a_second_interrupt_and_one_while_loading_wait_for_nothing(
+    loading: bool, clips: Path, out: Path
+) -> None:
     def stubborn(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
-        listener.ready = True
-        signal.raise_signal(signal.SIGINT)
-        assert listener.stopping
+        if loading:
+            listener.stage("load")
+        else:
+            listener.ready = True
+            signal.raise_signal(signal.SIGINT)
+            assert listener.stopping
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it waited")
         yield
 
     with pytest.raises(KeyboardInterrupt):
         once(out, groups_in(clips), engine=stubborn)
-
-
-def test_while_the_model_is_loading_there_is_nothing_to_wait_for(clips: Path, out: Path) -> None:
-    def loading(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
-        listener.stage("load")
-        signal.raise_signal(signal.SIGINT)
-        raise AssertionError("it waited")
-        yield
-
-    with pytest.raises(KeyboardInterrupt):
-        once(out, groups_in(clips), engine=loading)
 
 
 def test_what_keeps_the_engine_from_answering_is_raised(clips: Path, out: Path) -> None:

@@ -128,30 +128,27 @@ def test_a_given_rate_times_every_raw_format(tmp_path: Path, name: str, given: f
     assert numbers_in(part.frames) == [8, 9, 10, 11]
 
 
-def test_a_file_with_time_stamps_keeps_them(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
+def film(path: Path, codec: str, rate: int, size: tuple[int, int], frames: int) -> Path:
+    """A file with numbered pictures."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(5):
-            frame = av.VideoFrame.from_ndarray(coded_picture(number), format="rgb24")
-            container.mux(stream.encode(frame))
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(frames):
+            picture = av.VideoFrame.from_ndarray(coded_picture(number), format="rgb24")
+            container.mux(stream.encode(picture.reformat(*size, "yuv420p")))
         container.mux(stream.encode(None))
+    return path
+
+
+def test_a_file_with_time_stamps_keeps_them(tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.mp4", "libx264", 10, (64, 48), 5)
     clip = read(path, Sampling(input_fps=5))
     assert clip.timestamps_s[-1] == pytest.approx(0.4)
     assert clip.warnings == (f"{path} has time stamps, so --input-fps has no effect on it",)
 
 
 def test_dv_declares_its_rate_not_its_time_base(tmp_path: Path) -> None:
-    path = tmp_path / "clip.dv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("dvvideo", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
-        for number in range(3):
-            picture = av.VideoFrame.from_ndarray(coded_picture(number), format="rgb24")
-            container.mux(stream.encode(picture.reformat(720, 576, "yuv420p")))
-        container.mux(stream.encode(None))
-    clip = read(path)
+    clip = read(film(tmp_path / "clip.dv", "dvvideo", 25, (720, 576), 3))
     assert [number_in(frame) for frame in clip.frames] == [0, 1, 2]
     assert (clip.info.fps, clip.info.duration_s) == (25, pytest.approx(0.12))
 

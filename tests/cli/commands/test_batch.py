@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from dycoke_cli.models import weight_dtype
-from dycoke_cli.runs import local
 from tests.cli.harness import Outcome, run_here, run_light
 from tests.runs.pretended import WARNINGS, Pretended, make_clips, valid
 
@@ -464,11 +463,8 @@ def test_a_bad_file_of_results_is_left_alone(clips: Path, tmp_path: Path) -> Non
 
 
 def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "dycoke_cli.runs.ray.workers", raising=False)
-    if not Path(local.__file__).with_name("on_ray.py").exists():
-        pytest.skip("the engine on Ray isn't there yet")
     run = batch(clips, "What?", "--engine", "ray")
     assert run.code == 2
     assert re.search(r" pip install .*\[ray\]", run.err)

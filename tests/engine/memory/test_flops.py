@@ -25,14 +25,8 @@ UNCOMPRESSED = prefill_flops([12] * 3, hidden=3, mlp=5) + decode_flops(2, [12] *
 
 
 def test_a_choice_in_decode():
-    flops = paper_flops(
-        **SIZES,
-        text=2,
-        visual=10,
-        read=[5, 5, 5],
-        attended=[5, 1.5, 1.5],
-        generated=2,
-    )
+    counts = {"text": 2, "visual": 10, "read": [5, 5, 5], "attended": [5, 1.5, 1.5]}
+    flops = paper_flops(**SIZES, **counts, generated=2)
     assert flops.prefill == prefill_flops([7, 7, 7], hidden=3, mlp=5)
     assert flops.decode == decode_flops(2, [7, 3.5, 3.5], hidden=3, mlp=5)
     assert flops.uncompressed == UNCOMPRESSED
@@ -46,14 +40,8 @@ def test_a_prompt_that_is_read_before():
 
 
 def test_a_choice_inside():
-    flops = paper_flops(
-        **SIZES,
-        text=2,
-        visual=10,
-        read=[10, 10, 4],
-        attended=[10, 10, 4],
-        generated=2,
-    )
+    counts = {"text": 2, "visual": 10, "read": [10, 10, 4], "attended": [10, 10, 4]}
+    flops = paper_flops(**SIZES, **counts, generated=2)
     # A layer of n tokens: 4n·9 + 2n²·3 + 2n·3·5.
     whole, narrowed = 4 * 12 * 9 + 2 * 144 * 3 + 360, 4 * 6 * 9 + 2 * 36 * 3 + 180
     assert flops.prefill == 2 * whole + narrowed
