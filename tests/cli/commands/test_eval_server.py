@@ -63,7 +63,7 @@ def test_rows_by_method_and_null_for_what_a_server_doesnt_tell(tmp_path: Path) -
     rows = [line for line in again.out.splitlines() if line.startswith("2 ")]
     assert max(row.count("–") for row in rows) == 4, again.out
     assert "on a server" in again.out
-    shown = run_here("eval", "report", tmp_path, "--format", "json")
+    shown = run_here("eval", "report", tmp_path, "--json")
     assert shown.object["rows"] == report["rows"]
 
 
