@@ -95,7 +95,9 @@ def started(videos: Path, out: Path) -> subprocess.Popen[bytes]:
         preexec_fn=begin,
     )
     try:
-        until(lambda: process.poll() is not None or (out.exists() and out.stat().st_size))
+        until(
+            lambda: process.poll() is not None or (out.exists() and out.stat().st_size), PATIENCE_S
+        )
     except BaseException:
         process.kill()
         raise
