@@ -162,7 +162,7 @@ def test_the_file_beside_the_tables(form: tuple[str, ...], tmp_path: Path) -> No
     # The same again is the same file.
     report(folder, "--plot", path, *form)
     assert path.read_bytes() == content
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "plot.svg"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "cache", "plot.svg"]
 
 
 def test_a_picture_of_shards(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_what_has_no_answers_is_said(tmp_path: Path) -> None:
     ("name", "code", "sentence"),
     [
         ("a.pdf", 2, r"a\.pdf: name a file that ends in \.png or \.svg"),
-        ("", 2, r"name a file that ends in \.png or \.svg"),
+        ("", 2, r"is a folder; give a file in it"),
         ("none/a.png", 6, r"there is no folder .*none; make it first"),
     ],
 )
