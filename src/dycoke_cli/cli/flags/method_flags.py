@@ -59,11 +59,6 @@ class MethodFlags:
     method: MethodName = None
     parameters: Annotated[dict[str, Any], Each(options())] = field(default_factory=dict)
 
-    @property
-    def is_given(self) -> bool:
-        """Whether a flag sets the method, or one of its parameters."""
-        return any(value is not None for value in (self.method, *self.parameters.values()))
-
     def applied(self, request: Request) -> Request:
         """Add the chosen method to a request."""
         return replace(request, method=self.chosen())
