@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import jsonschema
 import pytest
 
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import with_model_defaults
+from dycoke_cli.compression.method import Method, with_model_defaults
 from dycoke_cli.compression.registry import (
     METHODS,
     create,
@@ -174,7 +173,7 @@ def test_symbols_of_what_has_an_effect() -> None:
 def test_a_layer_must_be_one_of_the_models(layers: int, sentence: str | None) -> None:
     method = Pretended(layer=3)
     if sentence is None:
-        assert with_model_defaults(method, {}, layers, "it").method == method
+        assert with_model_defaults(method, {}, layers, "it") == method
         return
     with pytest.raises(UsageError, match=f"layer must be {sentence}"):
         with_model_defaults(method, {}, layers, "it")
@@ -234,7 +233,7 @@ def test_where_methods_act() -> None:
 
 
 def reported(name: str) -> dict[str, object]:
-    method = with_model_defaults(create(name), {"prune_layer": 3, "positions": "kept"}).method
+    method = with_model_defaults(create(name), {"prune_layer": 3, "positions": "kept"})
     return {"name": method.name, **method.parameters()}
 
 

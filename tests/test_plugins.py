@@ -16,9 +16,8 @@ import torch
 
 from dycoke_cli import plugins
 from dycoke_cli.compression import method_specs, registry
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.selection import SelectionInputs
+from dycoke_cli.compression.method import Method, SelectionInputs
+from dycoke_cli.compression.promises import selected
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import datasets
 from dycoke_cli.models.explaining import explain
@@ -156,7 +155,7 @@ def test_an_error_in_a_plug_in_names_it_with_file_and_line(load: Load, tmp_path:
     load(STRIDE.replace(first, f"        features.nothing\n{first}", 1))
     features = torch.rand(2, 3, 4)
     with pytest.raises(AttributeError) as error:
-        BoundMethod(registry.create("stride")).select(SelectionInputs(features))
+        selected(registry.create("stride"), SelectionInputs(features))
     sentence = str(explain(error.value))
     line = STRIDE[: STRIDE.index(first)].count("\n") + 1
     place = f"select of the plug-in plug-0.py ({tmp_path / 'plug-0.py'}, line {line})"

@@ -20,8 +20,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from benchmarks.decode_rules.key_index import KeyIndex
-from dycoke_cli.compression.base import tokens_left, top
 from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.method import tokens_left, top
 
 NAME = "decode_rules"
 """Name of the attention, as `set_attn_implementation` takes it."""

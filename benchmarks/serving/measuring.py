@@ -108,17 +108,17 @@ def selection_s(spec: str, frames: int, per_frame: int, width: int) -> float:
     """What a method takes to select the tokens of one video, on the processor; best of three."""
     import torch
 
-    from dycoke_cli.compression.bound import with_model_defaults
+    from dycoke_cli.compression.method import SelectionInputs, with_model_defaults
     from dycoke_cli.compression.method_specs import parse_spec
+    from dycoke_cli.compression.promises import selected
     from dycoke_cli.compression.registry import create
-    from dycoke_cli.compression.selection import SelectionInputs
 
     given = parse_spec(spec)
     features = torch.randn(frames, per_frame, width, generator=torch.Generator().manual_seed(0))
     method, took = with_model_defaults(create(given.method, **given.given), {}), []
     for _ in range(3):
         started = time.perf_counter()
-        method.select(SelectionInputs(features))
+        selected(method, SelectionInputs(features))
         took.append(time.perf_counter() - started)
     return min(took)
 

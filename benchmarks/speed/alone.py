@@ -14,7 +14,7 @@ from benchmarks.drawn import drawn
 from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine.chunks import CHUNK
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.memory.measured import weights_read

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dycoke_cli import DyCoke, DyCokePlus
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods import EVS, RandomMerge, UniformSpatial
 
 NONE, TTM_ONLY, DYCOKE = Method(), DyCoke(kv_prune=False), DyCoke()

@@ -15,7 +15,7 @@ from benchmarks.speed.alone import linear_alone
 from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions

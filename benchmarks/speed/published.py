@@ -15,10 +15,10 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
-from dycoke_cli.compression.base import Selector
+from dycoke_cli.compression.method import Selector
 from dycoke_cli.engine.answer_stream import BatchStreamer
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.prompt_batch import Prompt
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.traits import traits_of
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT
 
@@ -94,7 +94,7 @@ def answer(
     kept = METHOD.select(features)
     begin, end = int(at[0]), int(at[-1]) + 1
     rows = torch.cat([rows[:begin], rows[at[kept]], rows[end:]])
-    pruning = bind(METHOD, traits_of(model.config)).pruning()
+    pruning = settled(METHOD, traits_of(model.config)).pruning()
     assert pruning is not None
     choice = _Choice(pruning.selector, pruning.layer, torch.arange(begin, begin + len(kept)))
     cache = DynamicCache(config=decoder.config)

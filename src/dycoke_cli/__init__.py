@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.compression.base import Method as Method
+from dycoke_cli.compression.method import Method as Method
 from dycoke_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Text as Text
     from dycoke_cli.ask import Warn as Warn
     from dycoke_cli.compression.budget import Budgeted as Budgeted
+    from dycoke_cli.compression.method import Selection as Selection
+    from dycoke_cli.compression.method import SelectionInputs as SelectionInputs
     from dycoke_cli.compression.methods import *  # noqa: F403
-    from dycoke_cli.compression.selection import Selection as Selection
-    from dycoke_cli.compression.selection import SelectionInputs as SelectionInputs
     from dycoke_cli.engine.generation_options import GenerationOptions as GenerationOptions
     from dycoke_cli.engine.session import VideoSession as VideoSession
     from dycoke_cli.engine.structured_output import StructuredOutput as StructuredOutput
@@ -81,8 +81,8 @@ _HOMES = {
     "Sampling": "dycoke_cli.video",
     "Score": "dycoke_cli.evaluation.dataset",
     "Seen": "dycoke_cli.ask",
-    "Selection": "dycoke_cli.compression.selection",
-    "SelectionInputs": "dycoke_cli.compression.selection",
+    "Selection": "dycoke_cli.compression.method",
+    "SelectionInputs": "dycoke_cli.compression.method",
     "StructuredOutput": "dycoke_cli.engine.structured_output",
     "Text": "dycoke_cli.ask",
     "TypedOptions": "dycoke_cli.engine.typed_options",

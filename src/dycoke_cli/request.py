@@ -19,7 +19,7 @@ from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
-    from dycoke_cli.compression.base import Method
+    from dycoke_cli.compression.method import Method
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.bench.bench_run import TimedAnswer, Timer, interleave, measure_all
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.loop import answer_batch

@@ -17,8 +17,8 @@ from benchmarks.kept_tables import TABLES, csv_files, kept_files, read_table
 from benchmarks.method_pages import FEW_TOKENS, SEEDS, methods_listed, read_documents, texts_of
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA, SUFFIX, read_answers
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.scoring.statistics import holm
 from dycoke_cli.param import parameters_of

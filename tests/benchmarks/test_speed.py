@@ -23,7 +23,7 @@ from benchmarks.speed.kept import made_again
 from benchmarks.speed.measured import Measured
 from benchmarks.speed.measuring import language, whole
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions

@@ -20,7 +20,7 @@ from typer.core import TyperOption
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.commands import eval as eval_command
 from dycoke_cli.cli.flags import method_flags, row_flags
-from dycoke_cli.compression.bound import with_model_defaults
+from dycoke_cli.compression.method import with_model_defaults
 from dycoke_cli.compression.method_specs import ABLATIONS
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
@@ -240,7 +240,7 @@ def test_where_and_how_a_model_is_loaded_is_a_flag_everywhere(command: str) -> N
 
 
 # As on the paper's models.
-PAPERS = with_model_defaults(DyCoke(), defaults_of(FAMILIES["llava_onevision"])).method
+PAPERS = with_model_defaults(DyCoke(), defaults_of(FAMILIES["llava_onevision"]))
 
 
 def help_of(option: object) -> str:

@@ -130,7 +130,7 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
         "cli.pages",
         "cli.failure",
     )
-    allowed += ("cli.failure", "compression.base", "compression.selection", "errors")
+    allowed += ("cli.failure", "compression.method", "compression.method", "errors")
     allowed += ("lazy_torch",)
     allowed += ("models.explaining", "param", "plugins", "unicode", "version", "video.file_names")
     allowed += ("runs.file_walk",)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.cli import render
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, VideoError
 from dycoke_cli.loop.engine import Engine

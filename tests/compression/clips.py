@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Selection, SelectionInputs
 
 Frames = list[list[list[float]]]
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.method import layer_prunings, read_by_layer, with_model_defaults
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
@@ -62,8 +62,7 @@ def test_what_is_kept_is_what_was_said(name: str) -> None:
         if seed == 0:  # all alike
             features = torch.ones(frames, per_frame, 4)
         try:
-            bound = with_model_defaults(create(name, **chosen), DEFAULTS, LAYERS)
-            method = bound.method
+            method = with_model_defaults(create(name, **chosen), DEFAULTS, LAYERS)
             selection = method.choose(random_given(features))
         except UsageError:  # some don't go together, or with so few frames, and say so
             assume(False)
@@ -81,17 +80,18 @@ def test_what_is_kept_is_what_was_said(name: str) -> None:
             assert len(into) == frames * per_frame
             assert all(into[token] == token for token in kept)
             assert set(into) <= {*kept, -1}
-        assert 0 <= bound.attended_tokens(len(kept)) <= len(kept)
+        assert 0 <= method.attended_tokens(len(kept)) <= len(kept)
         again = method.choose(random_given(features))
         assert torch.equal(again.kept, selection.kept)
         left = len(kept)
-        for inside, count in zip(bound.inside, bound.left_inside(len(kept)), strict=True):
+        prunings = layer_prunings(method, LAYERS)
+        for inside in prunings:
             attention = torch.rand(left, generator=generator)
             stays = inside.select(attention, torch.rand(left, 4, generator=generator)).kept.tolist()
             assert stays == sorted(set(stays))
-            assert len(stays) == count
-            left = count
-        assert left == bound.attended_tokens(len(kept)) or not bound.inside
+            assert len(stays) == read_by_layer(method, len(kept), LAYERS)[inside.layer]
+            left = len(stays)
+        assert left == read_by_layer(method, len(kept), LAYERS)[-1]
 
     holds()
 

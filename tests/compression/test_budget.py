@@ -9,12 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.budget import budget, evenly, shares
+from dycoke_cli.compression.method import SelectionInputs, with_model_defaults
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial, spread
 from dycoke_cli.compression.registry import METHODS, create, symbols
-from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 from tests.compression.clips import random_given
@@ -93,11 +92,11 @@ def test_positions_are_the_models_unless_they_are_given(name: str) -> None:
     for default in ("kept", "renumbered"):
         suited = with_model_defaults(
             create(name, retain=0.5), {"prune_layer": 3, "positions": default}
-        ).method
+        )
         assert suited.renumbers() == (default == "renumbered")
         chosen = with_model_defaults(
             create(name, retain=0.5, positions="kept"), {"positions": default}
-        ).method
+        )
         assert not chosen.renumbers()
 
 
@@ -177,7 +176,7 @@ def test_a_spread_is_of_that_many_positions_and_sees_each_in_turn(per_frame: int
 def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
     method = with_model_defaults(
         create("random", retain=0.25), {"prune_layer": 3, "positions": "kept"}
-    ).method
+    )
     assert method.pruning() is None
     assert method.before_vision() is None
     assert (method.parameters()["ttm"], method.parameters()["kv_prune"]) == (False, False)
@@ -197,7 +196,7 @@ def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
 
 
 def test_without_a_budget_random_is_dycoke_with_random_dropping() -> None:
-    method = with_model_defaults(create("random"), {"prune_layer": 3, "positions": "kept"}).method
+    method = with_model_defaults(create("random"), {"prune_layer": 3, "positions": "kept"})
     assert method.pruning() is not None
     assert method.kept_tokens(8, 20) == create("dycoke").kept_tokens(8, 20)
     assert symbols(method, 100) == ["K=0.7", "P=0.7 L=3"]

@@ -17,7 +17,7 @@ from dycoke_cli.compression.coverage import (
     most_covering,
     similarities,
 )
-from dycoke_cli.compression.selection import Selection
+from dycoke_cli.compression.method import Selection
 from tests.compression.clips import CLIPS, cosine
 
 # Frames of a clip whose frames differ in length.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.inner_selection import merged_into_similar
+from dycoke_cli.compression.method import with_model_defaults
 from dycoke_cli.compression.methods.holitom import HoliTom
 from dycoke_cli.compression.registry import create, symbols
 from dycoke_cli.errors import UsageError

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import MergedFrames, Selection, SelectionInputs
 from dycoke_cli.compression.methods import (
     EVS,
     DyCoke,
@@ -26,7 +26,7 @@ from dycoke_cli.compression.methods import (
 )
 from dycoke_cli.compression.methods.holitom import CENTER_WEIGHT
 from dycoke_cli.compression.methods.prumerge import CLUSTER
-from dycoke_cli.compression.selection import MergedFrames, Selection, SelectionInputs
+from dycoke_cli.compression.promises import selected
 from tests.compression.clips import CLIPS, given
 
 BUSY = ("noise", "drift", "cut", "moving", "two frames")
@@ -64,12 +64,12 @@ def test_it_is_the_mean_of_what_went_there(
 @pytest.mark.parametrize("method", [EVS(0.3, merge_dropped=True), MaxMin(0.2, merge_dropped=True)])
 @pytest.mark.parametrize("clip", BUSY)
 def test_so_it_is_of_a_rule_that_only_drops(clip: str, method: EVS | MaxMin) -> None:
-    selection = BoundMethod(method).select(given(clip))
+    selection = selected(method, given(clip))
     assert selection.kept.tolist() == method.choose(given(clip)).kept.tolist()
     for token, merged in features(selection).items():
         close(merged, tokens_of(clip)[members(selection, token)].mean(0))
     dropping = replace(method, merge_dropped=False)
-    assert BoundMethod(dropping).select(given(clip)).features is None
+    assert selected(dropping, given(clip)).features is None
 
 
 @pytest.mark.parametrize("clip", BUSY)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression import promises
 from dycoke_cli.compression.merging_early import keep_changed, merged_early
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.registry import create
-from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import CLIPS, cosine, floats, single
 
 
@@ -63,7 +63,7 @@ def test_dropped_tokens_are_merged_once(name: str) -> None:
     inputs = SelectionInputs(features)
     window = {"window": 4} if name == "dycoke-plus" else {}
     method = create(name, retain=0.3, merge_dropped=True, **window)
-    chosen, selected = method.choose(inputs), BoundMethod(method).select(inputs)
+    chosen, selected = method.choose(inputs), promises.selected(method, inputs)
     assert torch.equal(selected.kept, chosen.kept)
     assert selected.features is not None
     if name == "dycoke-plus":
@@ -74,6 +74,6 @@ def test_dropped_tokens_are_merged_once(name: str) -> None:
         assert chosen.features is None
         assert not torch.equal(selected.features, features.flatten(0, 1)[chosen.kept])
     plain = create(name, retain=0.3, merge_dropped=False)
-    assert BoundMethod(plain).select(inputs).features is None
+    assert promises.selected(plain, inputs).features is None
     # All tokens are nothing to merge.
-    assert BoundMethod(create(name, retain=1.0, merge_dropped=True)).select(inputs).features is None
+    assert promises.selected(create(name, retain=1.0, merge_dropped=True), inputs).features is None

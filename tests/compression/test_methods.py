@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dycoke_cli
-from dycoke_cli.compression.bound import with_model_defaults
+from dycoke_cli.compression.method import with_model_defaults
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from tests.compression.clips import random_given
@@ -60,19 +60,19 @@ def test_fastv_counts_are_int_of_double_precision():
 
 def test_a_models_defaults_count_for_the_methods_they_were_measured_with():
     defaults = {"prune_layer": 4, "positions": "kept"}
-    assert with_model_defaults(create("fastv"), defaults).method.prune_layer == 2
-    assert with_model_defaults(create("fastv", prune_layer=3), defaults).method.prune_layer == 3
+    assert with_model_defaults(create("fastv"), defaults).prune_layer == 2
+    assert with_model_defaults(create("fastv", prune_layer=3), defaults).prune_layer == 3
     for name in ("dycoke", "random"):
-        method = with_model_defaults(create(name), defaults).method
+        method = with_model_defaults(create(name), defaults)
         assert (method.prune_layer, method.positions) == (4, "kept")
-        assert with_model_defaults(create(name, prune_layer=1), defaults).method.prune_layer == 1
-    assert with_model_defaults(create("none"), defaults).method == create("none")
+        assert with_model_defaults(create(name, prune_layer=1), defaults).prune_layer == 1
+    assert with_model_defaults(create("none"), defaults) == create("none")
 
 
 def test_the_published_variant_has_positions_of_its_own():
     method = with_model_defaults(
         create("dycoke", variant="published"), {"prune_layer": 4, "positions": "kept"}
-    ).method
+    )
     assert (method.prune_layer, method.positions) == (4, "renumbered")
 
 
@@ -109,9 +109,7 @@ def test_defaults_are_the_papers():
         "positions": "renumbered",
         "merge_stage": "llm",
     }
-    assert (
-        defaults.items() <= with_model_defaults(create("dycoke"), paper).method.parameters().items()
-    )
+    assert defaults.items() <= with_model_defaults(create("dycoke"), paper).parameters().items()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import torch
 
 from dycoke_cli.compression import pool
 from dycoke_cli.compression.coverage import SIMILARITY_STEP, alike_in, most_covering
+from dycoke_cli.compression.method import Selection
 from dycoke_cli.compression.pool import Pool, PooledTokens
-from dycoke_cli.compression.selection import Selection
 
 PER_FRAME = 4
 

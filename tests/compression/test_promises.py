@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dycoke_cli import Selection, SelectionInputs
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
+from dycoke_cli.compression.promises import selected
 from dycoke_cli.errors import DycokeError
 
 FEATURES = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -34,7 +34,7 @@ class Foreign(Method):
 
 def select(made: Any, count: Any = 2) -> Selection:
     kind = type("Kind", (Foreign,), {"made": staticmethod(lambda features: made), "count": count})
-    return BoundMethod(kind()).select(SelectionInputs(FEATURES))
+    return selected(kind(), SelectionInputs(FEATURES))
 
 
 def kept(*indices: int, **more: Any) -> Selection:
@@ -93,7 +93,7 @@ def test_the_first_selection_that_is_right_is_the_last_that_is_checked() -> None
 
     def chosen(count: int) -> Selection:
         Growing.count = count
-        return BoundMethod(Growing()).select(SelectionInputs(FEATURES))
+        return selected(Growing(), SelectionInputs(FEATURES))
 
     for _ in range(2):
         with pytest.raises(DycokeError, match="3 indices"):

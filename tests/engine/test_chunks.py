@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention.bias import CausalBias, CausalVariant
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine import chunked_prefill, chunks, encode
 from dycoke_cli.engine.memory.cost_model import Work
 from dycoke_cli.kernels import attention

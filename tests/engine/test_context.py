@@ -3,7 +3,7 @@
 import pytest
 
 from dycoke_cli import EVS, CDPruner, DyCoke, Uncompressed, UniformSpatial, VideoSession
-from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine import make_answer as answer_module
 from dycoke_cli.engine.context import check_context, frames_warning, positions_warning
 from dycoke_cli.errors import UsageError
@@ -27,12 +27,12 @@ def test_the_most_frames_and_the_largest_share_that_fit(method, context, pairs):
     kept = KEPT[method]
     room = context - 128 - 20
     fits = [count for count in range(1, 3600) if kept(count) <= room]
-    check_context(context, ClipTokens(fits[-1], 196), fits[-1], BoundMethod(method), 20, 128)
+    check_context(context, ClipTokens(fits[-1], 196), fits[-1], method, 20, 128)
     if fits[-1] == 3599:
         return
     hours = ClipTokens(3600, 196)
     with pytest.raises(UsageError) as error:
-        check_context(context, hours, 3600 * pairs, BoundMethod(method), 20, 128)
+        check_context(context, hours, 3600 * pairs, method, 20, 128)
     assert f"use --frames {fits[-1] * pairs} or fewer" in str(error.value)
     if method.name == "cdpruner":
         shares = [n / 1000 for n in range(1, 101) if int(3600 * 196 * n / 1000) <= room]
@@ -41,7 +41,7 @@ def test_the_most_frames_and_the_largest_share_that_fit(method, context, pairs):
 
 
 def test_a_method_that_reads_all_first_has_to_have_room_for_all():
-    method = BoundMethod(UniformSpatial(retain=0.1, frames_by="question"))
+    method = UniformSpatial(retain=0.1, frames_by="question")
     check_context(4096, ClipTokens(20, 196), 20, method, 20, 128)
     with pytest.raises(UsageError, match=r"use --frames 20 or fewer$"):
         check_context(4096, ClipTokens(21, 196), 21, method, 20, 128)
@@ -58,13 +58,9 @@ def test_where_no_frame_fits():
 
 def test_the_published_merging_needs_five_frames():
     with pytest.raises(UsageError, match="use --frames 5 or fewer"):
-        check_context(
-            500, ClipTokens(60, 196), 60, BoundMethod(DyCoke(variant="published")), 0, 100
-        )
+        check_context(500, ClipTokens(60, 196), 60, DyCoke(variant="published"), 0, 100)
     with pytest.raises(UsageError, match="lower --max-new-tokens"):
-        check_context(
-            400, ClipTokens(60, 196), 60, BoundMethod(DyCoke(variant="published")), 0, 100
-        )
+        check_context(400, ClipTokens(60, 196), 60, DyCoke(variant="published"), 0, 100)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import CLIP
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
 from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.models.devices import is_out_of_memory
@@ -33,7 +32,7 @@ def test_what_allocators_raise_is_known(error):
     assert is_out_of_memory(error)
     with (
         pytest.raises(OutOfMemoryError) as found,
-        memory_faults(RunningStage(), BoundMethod(METHOD), model("cpu")),
+        memory_faults(RunningStage(), METHOD, model("cpu")),
     ):
         raise error
     assert found.value.__cause__ is error
@@ -44,7 +43,7 @@ def test_other_errors_pass_as_they_are():
     assert not is_out_of_memory(error)
     with (
         pytest.raises(RuntimeError, match="shapes differ"),
-        memory_faults(RunningStage(), BoundMethod(METHOD), model("cpu")),
+        memory_faults(RunningStage(), METHOD, model("cpu")),
     ):
         raise error
 
@@ -72,7 +71,7 @@ def model(device, dtype=torch.bfloat16):
 def test_the_flags_that_help(stage, method, machine, ways):
     at = RunningStage()
     at.name = stage
-    with pytest.raises(OutOfMemoryError) as found, memory_faults(at, BoundMethod(method), machine):
+    with pytest.raises(OutOfMemoryError) as found, memory_faults(at, method, machine):
         raise MemoryError
     assert str(found.value).endswith(f"; use {ways}")
 

@@ -3,8 +3,8 @@
 import torch
 
 from dycoke_cli import DyCoke
-from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.method import Pruning
 from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.generation_state import ShortenedSequence
 from dycoke_cli.engine.kv_cache import KVStore

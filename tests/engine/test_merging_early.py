@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine import encode
 from dycoke_cli.models.families import family_of
 from dycoke_cli.param import parameters_of

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from dycoke_cli import ToMe
-from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.method import Pruning, Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS
-from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.scoring_attention import _added, attention_to_keys

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts
 from dycoke_cli.engine.selecting import EncodedVideos, kept_of_each
@@ -30,24 +30,27 @@ SECOND = Selection(
 )
 
 
-class Chosen:
+@dataclass(frozen=True, eq=False)
+class Chosen(Method):
     """A method that chooses what it is given, by the size of the video."""
 
-    name, needs, merge_frames = "chosen", (), None
-    is_for_question = reads_before = False
+    of: dict[int, Selection]
+    seen: list[list[float]] = field(default_factory=list)
 
-    def __init__(self, first: Selection, second: Selection) -> None:
-        self.of = {4: first, 6: second}
-        self.seen: list[list[float]] = []
+    def __post_init__(self) -> None:
+        """It has no parameters to check."""
 
-    def select(self, inputs: SelectionInputs) -> Selection:
+    def kept_tokens(self, frames: int, per_frame: int) -> int:
+        return len(self.of[frames * per_frame].kept)
+
+    def choose(self, inputs: SelectionInputs) -> Selection:
         tokens = inputs.features.flatten()
         self.seen.append(tokens.tolist())
         return self.of[len(tokens)]
 
 
 def selected(first: Selection, second: Selection) -> Selection:
-    method: Any = Chosen(first, second)
+    method = Chosen({4: first, 6: second})
     videos = EncodedVideos(None, [[Encoded(torch.zeros(4, 1)), Encoded(torch.zeros(6, 1))]])
     [found] = videos.select(method, PROMPTS)
     assert method.seen == [[1, 2, 3, 4], [6, 7, 8, 9, 10, 11]]

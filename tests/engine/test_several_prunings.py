@@ -12,8 +12,13 @@ import pytest
 import torch
 
 from dycoke_cli import PyramidDrop, SparseVLM
-from dycoke_cli.compression.base import LayerPruning, Method
-from dycoke_cli.compression.bound import with_model_defaults
+from dycoke_cli.compression.method import (
+    LayerPruning,
+    Method,
+    layer_prunings,
+    read_by_layer,
+    with_model_defaults,
+)
 from dycoke_cli.stock.private_api import cache_of
 from tests.compression.clips import peaks
 from tests.engine.reference import top
@@ -115,8 +120,7 @@ def check(
     read = [([len(visual)] + [behind[k] for k in behind if k <= n])[-1] for n in range(layers)]
     assert [held.entries for held in cache_of(output).layers] == [text + count for count in read]
     assert stats.read_by_layer(layers) == read
-    bound = with_model_defaults(method, {}, layers)
-    assert bound.read_by_layer(len(visual), layers) == read
+    assert read_by_layer(with_model_defaults(method, {}, layers), len(visual), layers) == read
     return counts
 
 
@@ -216,14 +220,16 @@ def test_sparsevlm(shape, frames, layers, mean_retain) -> None:
 
 def test_the_published_layers_and_counts() -> None:
     pyramid = with_model_defaults(PyramidDrop(), {}, 32)
-    assert [pruning.layer for pruning in pyramid.inside] == [8, 16, 24]
-    assert pyramid.left_inside(576) == [288, 144, 72]
-    assert [p.layer for p in with_model_defaults(PyramidDrop(), {}, 28).inside] == [7, 14, 21]
+    assert [pruning.layer for pruning in layer_prunings(pyramid)] == [8, 16, 24]
+    assert read_by_layer(pyramid, 576, 32) == [*[576] * 8, *[288] * 8, *[144] * 8, *[72] * 8]
+    smaller = layer_prunings(with_model_defaults(PyramidDrop(), {}, 28))
+    assert [pruning.layer for pruning in smaller] == [7, 14, 21]
     sparse = with_model_defaults(SparseVLM(), {}, 32)
-    assert [pruning.layer for pruning in sparse.inside] == [3, 7, 16]
+    assert [pruning.layer for pruning in layer_prunings(sparse)] == [3, 7, 16]
     # About 300, 200 and 110, and the recycled ones: of 279, 101 and 95 that are dropped.
-    assert [len(p.keep(torch.rand(576))) for p in sparse.inside] == [297, 384, 316]
-    assert sparse.left_inside(576) == [306, 208, 117]
+    assert [len(p.keep(torch.rand(576))) for p in layer_prunings(sparse)] == [297, 384, 316]
+    left = [*[576] * 3, *[306] * 4, *[208] * 9, *[117] * 16]
+    assert read_by_layer(sparse, 576, 32) == left
     whole = [*[576] * 3, *[297] * 4, *[int(306 * 2 / 3)] * 9, *[int(208 * 0.55)] * 16]
     assert sum(whole) / 32 / 576 == pytest.approx(0.35, abs=0.01)
 
@@ -236,6 +242,5 @@ def test_of_selections_before_one_layer_the_last_is_made() -> None:
             late = LayerPruning(9, lambda attention: attention.long())
             return (late, first, last, LayerPruning(1, lambda _: torch.arange(5), left=lambda _: 5))
 
-    bound = with_model_defaults(Twice(), {}, 5)
-    assert bound.left_inside(7) == [5, 3]
-    assert bound.read_by_layer(7, 5) == [7, 5, 3, 3, 3]
+    assert [pruning.layer for pruning in layer_prunings(Twice(), 5)] == [1, 2]
+    assert read_by_layer(Twice(), 7, 5) == [7, 5, 3, 3, 3]

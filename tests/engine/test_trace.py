@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, load
-from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.trace import text_pieces, traced_layer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.verification.reference import stock_inputs
@@ -104,7 +103,7 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: str(method.name))
 def test_of_a_session(session, method):
-    bound = bind(method, session.loaded.traits)
+    bound = settled(method, session.loaded.traits)
     layer = traced_layer(session.loaded.model.get_decoder().config, 9, bound)
     traced = session.ask("What happens?", method, max_new_tokens=6, trace=layer)
     plain = session.ask("What happens?", method, max_new_tokens=6)
@@ -175,13 +174,8 @@ def test_where_tokens_went(session):
 def test_the_traced_layer_is_before_any_selection(session):
     config = session.loaded.model.get_decoder().config
     assert traced_layer(config, 9) == 8
-    assert (
-        traced_layer(
-            config, 9, BoundMethod(DyCoke(prune_layer=4)), BoundMethod(FastV(prune_layer=2))
-        )
-        == 1
-    )
-    assert traced_layer(config, 9, BoundMethod(DyCokePlus())) == 8
+    assert traced_layer(config, 9, DyCoke(prune_layer=4), FastV(prune_layer=2)) == 1
+    assert traced_layer(config, 9, DyCokePlus()) == 8
     sliding = SimpleNamespace(
         num_hidden_layers=4, layer_types=["sliding_attention", "full_attention"] * 2
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dycoke_cli import Answer, DyCoke, Uncompressed, load
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.eval_request import BUNDLED

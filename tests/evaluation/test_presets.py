@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV

@@ -15,9 +15,8 @@ import pytest
 import torch
 
 import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of

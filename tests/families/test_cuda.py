@@ -16,11 +16,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression import registry
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.param import parameters_of
 from tests.covering import EXTENDED
@@ -66,7 +66,7 @@ def logits_of(loaded: LoadedModel, method: Method, around: Any, videos: int = 1)
     """Of each token `[T, videos, vocabulary]`, about videos that are encoded before."""
     sessions = [VideoSession(loaded, clip(5, seed), reuse=False) for seed in range(videos)]
     for session in sessions:
-        session.encode(Stopwatch(loaded.input_device), bind(method, loaded.traits))
+        session.encode(Stopwatch(loaded.input_device), settled(method, loaded.traits))
     found: list[torch.Tensor] = []
     note = loaded.model.get_output_embeddings().register_forward_hook(
         lambda module, args, logits: found.append(logits[:, -1].float().cpu())

@@ -10,7 +10,7 @@ import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli import DyCoke, FastV, PyramidDrop, Uncompressed, VideoSession
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.ask_together import Question, ask_together

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from dycoke_cli import FastV, PyramidDrop, Uncompressed, VideoSession
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
@@ -105,7 +105,7 @@ def told(loaded: LoadedModel, method: Method) -> Told:
     note = loaded.model.get_output_embeddings().register_forward_hook(
         lambda module, args, logits: told.rounded.append(logits[:, -1].cpu())
     )
-    if not bind(method, loaded.traits).inside:
+    if not settled(method, loaded.traits).inside():
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
         answers += ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
     pruning = method.pruning()

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, FastV, VideoSession
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine import chunks, flat_decode
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.attach import attach, flat_without_method

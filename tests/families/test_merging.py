@@ -12,9 +12,7 @@ import pytest
 import torch
 
 from dycoke_cli import VideoSession
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -171,7 +169,7 @@ def test_padding_is_no_part_of_a_question() -> None:
     method = Asked()
     prompts = EmbeddedPrompts(rows, [(layout,) for layout in layouts], stays, tail=1)
     videos = EncodedVideos(None, [[Encoded(torch.zeros(4, 3))]] * 2)
-    videos.select(BoundMethod(method), prompts)
+    videos.select(method, prompts)
     assert torch.equal(method.seen[0].question, rows[0, 8:])
     assert torch.equal(method.seen[1].question, rows[1, 6:7])
 

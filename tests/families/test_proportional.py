@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dycoke_cli import ToMe
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.engine import chunks
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt

@@ -9,7 +9,7 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.cli.commands.methods import list_methods
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES

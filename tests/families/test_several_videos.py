@@ -10,14 +10,13 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE, with_model_defaults
+from dycoke_cli.compression.method import BASELINE, Method, with_model_defaults
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import inject_videos, together
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.layout import Grid
@@ -85,7 +84,7 @@ def session_of(family: str, clips: Sequence[Pictures]) -> VideoSession:
 
 def ours(session: VideoSession, method: Method) -> tuple[list[int], list[torch.Tensor], Any]:
     """Tokens, their logits, and the attachment."""
-    model, bound = session.loaded.model, bind(method, session.loaded.traits)
+    model, bound = session.loaded.model, settled(method, session.loaded.traits)
     prompt = session.prompt(QUESTION, (), bound, GenerationOptions(max_new_tokens=NEW_TOKENS))
     session.encode(Stopwatch(session.loaded.input_device), bound)
     batch = together([prompt()], 0)
@@ -225,7 +224,7 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
     session = session_of(family, clips)
     loaded = session.loaded
     method = with_model_defaults(method, {"prune_layer": 2, "positions": "kept"})
-    method = bind(method, loaded.traits)
+    method = settled(method, loaded.traits)
     answer = session.ask(QUESTION, method, max_new_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]
     answers = [one.ask(QUESTION, method, max_new_tokens=2) for one in alone]

@@ -15,8 +15,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.base import LayerPruning, Method
-from dycoke_cli.compression.bound import with_model_defaults
+from dycoke_cli.compression.method import LayerPruning, Method, layer_prunings, with_model_defaults
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import attach, chunks, generation
 from dycoke_cli.engine.ask_together import Question, ask_together
@@ -133,7 +132,7 @@ class Shortened:
             stock(prefill)
             self.arguments, self.state = prefill.kwargs, prefill.state
             self.embeds = self.arguments["inputs_embeds"][0].clone()
-            self.sizes = prefill.selections[0].sizes if prefill.method.weighs_merged else None
+            self.sizes = prefill.selections[0].sizes if prefill.method.weighs_merged() else None
             self.cuts.clear()
 
         # By the first layer without the others: rows that are left, and merged ones as they are.
@@ -217,7 +216,7 @@ def admitted(family: str, name: str) -> bool:
     method, known = create(name), FAMILIES[family]
     if method.shrink() is not None and not known.has_pictures:
         return False
-    if with_model_defaults(method, {}).inside and not known.causal:
+    if layer_prunings(with_model_defaults(method, {})) and not known.causal:
         return False
     return known.tower is not None or "attention" not in method.needs
 

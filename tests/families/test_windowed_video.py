@@ -16,13 +16,18 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import is_windowed
+from dycoke_cli.compression.method import (
+    Method,
+    Selection,
+    SelectionInputs,
+    counted_on,
+    is_windowed,
+)
+from dycoke_cli.compression.promises import selected
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Selection, SelectionInputs, counted_on
 from dycoke_cli.engine import read_window
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.windowed_video import read_windows
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.families import FAMILIES as FAMILIES_OF_TABLE
@@ -100,7 +105,7 @@ def session_in_windows(
     blank = replace(video, frames=nothing, window=size)
     windowed = read_windows(
         loaded,
-        bind(method, loaded.traits),
+        settled(method, loaded.traits),
         blank,
         [FrameWindow(part, video.resize) for part in parts],
         size,
@@ -156,7 +161,7 @@ def test_one_window_is_the_same_bit_for_bit(family: str, name: str) -> None:
 
 def window_by_window(loaded: LoadedModel, video: Shown, method: Method) -> Selection:
     """The method's selection from each window of the embeddings of the whole video."""
-    bound, prompt = bind(method, loaded.traits), make_prompt(
+    bound, prompt = settled(method, loaded.traits), make_prompt(
         loaded.processor, loaded.family, loaded.model.config, video
     )  # fmt: skip
     with_attention = "attention" in bound.needs
@@ -171,7 +176,7 @@ def window_by_window(loaded: LoadedModel, video: Shown, method: Method) -> Selec
         if with_attention:
             assert tower is not None
             inputs = replace(inputs, attention=tower.attention[part], keys=tower.keys[part])
-        chosen, before = bound.select(inputs), start * per_frame
+        chosen, before = selected(bound, inputs), start * per_frame
         kept = chosen.kept + before
         rows = encoded.embeddings[kept] if chosen.features is None else chosen.features
         into = chosen.into if chosen.into is None else counted_on(chosen.into, before)
@@ -300,7 +305,7 @@ def test_a_processor_that_reads_all_frames_at_once_is_refused() -> None:
     model, processor = make("qwen2_5_omni")
     loaded = LoadedModel("x", None, None, model, processor, Family(discovered=Discovered()), 0.0)
     with pytest.raises(UsageError, match="its processor reads all frames at once"):
-        read_windows(loaded, bind(create("none"), loaded.traits), shown(2), [], 8)
+        read_windows(loaded, settled(create("none"), loaded.traits), shown(2), [], 8)
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(FAMILIES))

@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, UsageError

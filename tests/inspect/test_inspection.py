@@ -9,8 +9,7 @@ import torch
 from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, load
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli.commands.schema import read_schema
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import SelectionInputs
+from dycoke_cli.compression.method import Method, SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError

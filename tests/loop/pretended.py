@@ -21,7 +21,7 @@ from transformers import Qwen2Config
 
 from dycoke_cli.answer.answer import Answer, ReportedFrames, ReportedModel, Tokens
 from dycoke_cli.ask import Ask, Footage
-from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.compression.methods import DyCoke
 from dycoke_cli.engine import session as session_module
@@ -137,7 +137,7 @@ class Pretended:
     def ask_together(
         self,
         questions: Sequence[Question],
-        method: BoundMethod,
+        method: Method,
         options: GenerationOptions,
         observers: Sequence[Any] = (),
     ) -> list[Answer]:
@@ -184,7 +184,7 @@ class Pretended:
         return self.answer(question, BASELINE, ())
 
     @staticmethod
-    def answer(question: str, method: BoundMethod, clips: Sequence[Clip]) -> Answer:
+    def answer(question: str, method: Method, clips: Sequence[Clip]) -> Answer:
         """The question."""
         count = sum(len(clip.timestamps_s) for clip in clips)
         return example(

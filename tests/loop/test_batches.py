@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.compression.methods.visionzip import VisionZip

@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.cli.commands.model_documents import all_models
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names
 from dycoke_cli.models.families import FAMILIES, defaults_of, method_defaults
@@ -46,10 +46,10 @@ def test_several_windows_have_contiguous_positions_where_they_count_tokens(famil
     traits = ModelTraits("x", FAMILIES[family], given, 10)
     expected = "kept" if family in PLACED else "renumbered"
     assert traits.in_windows.defaults == {**given, "positions": expected}
-    assert bind(DyCoke(), traits.in_windows).method.positions == expected
-    assert bind(DyCoke(), traits.before_windows).method.positions is None
+    assert settled(DyCoke(), traits.in_windows).positions == expected
+    assert settled(DyCoke(), traits.before_windows).positions is None
     if family not in PLACED:  # the user's choice wins
-        assert bind(DyCoke(positions="kept"), traits.in_windows).method.positions == "kept"
+        assert settled(DyCoke(positions="kept"), traits.in_windows).positions == "kept"
 
 
 def test_a_model_of_few_layers_is_pruned_in_its_last():
@@ -59,7 +59,7 @@ def test_a_model_of_few_layers_is_pruned_in_its_last():
 @pytest.mark.parametrize("family", [name for name in MAKERS if name not in NONE_ONLY])
 def test_python_has_the_same_default(family):
     model, _ = make(family)
-    attached = attach(model, DyCoke(kv_prune=False))._method.method
+    attached = attach(model, DyCoke(kv_prune=False))._method
     assert {name: getattr(attached, name) for name in ("prune_layer", "positions")} == (
         method_defaults(model.config)
     )
@@ -127,7 +127,7 @@ def test_what_suits_a_checkpoint_travels_with_it(copied):
     assert answers[0].method == answers[1].method
     assert (answers[1].method["prune_layer"], answers[1].method["positions"]) == (9, "kept")
     with DyCoke()(by_folder.loaded.model) as attachment:
-        method = attachment._method.method
+        method = attachment._method
         assert (method.prune_layer, method.positions) == (9, "kept")
 
 

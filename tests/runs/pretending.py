@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dycoke_cli.ask import Ask, Footage
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.loop.plan import RunPlan

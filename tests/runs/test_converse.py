@@ -9,7 +9,7 @@ import pytest
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import ABSENT
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.engine.generation_options import GenerationOptions

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.load_options import LoadOptions

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.token_options import TokenOptions

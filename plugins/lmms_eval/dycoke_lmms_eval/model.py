@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from dycoke_cli import plugins
 from dycoke_cli.ask import Ask, Footage
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.errors import DycokeError, UsageError, error_of
 from dycoke_cli.evaluation.method_row import method_on
@@ -86,7 +86,7 @@ class DycokeChat(lmms):
             )
             check_windows(request)
             self._plan = plan_of(request, found, batch_size=_together(batch_size))
-            method = bind(self._plan.request.method, self._loaded.traits)
+            method = settled(self._plan.request.method, self._loaded.traits)
             check_decoder(self._loaded.model.get_decoder(), method)
 
     @classmethod

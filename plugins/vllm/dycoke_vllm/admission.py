@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from dycoke_cli.compression.bound import BoundMethod, with_model_defaults
+from dycoke_cli.compression.method import Method, layer_prunings, with_model_defaults
 from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import UsageError
@@ -20,7 +20,7 @@ Positions = Literal["renumbered", "kept"]
 
 
 @lru_cache(maxsize=256)
-def admitted(spec: str, positions: Positions) -> BoundMethod:
+def admitted(spec: str, positions: Positions) -> Method:
     """The method of a spec, if an engine can serve it.
 
     Args:
@@ -44,19 +44,19 @@ def kept_tokens(spec: str, positions: Positions, frames: int, per_frame: int) ->
     return admitted(spec, positions).kept_tokens(frames, per_frame)
 
 
-def _reason(method: BoundMethod, positions: Positions) -> str | None:
+def _reason(method: Method, positions: Positions) -> str | None:
     """Why a method can't run there; None where it can."""
-    if method.inside:
+    if layer_prunings(method):
         return "it drops tokens between the layers of the language model, which are vLLM's own"
-    if method.weighs_merged:
+    if method.weighs_merged():
         return "vLLM's attention takes no weights of tokens; drop proportional"
-    if method.decode_pruning is not None:
+    if method.pruning() is not None:
         return "it prunes the KV cache in decode, which paged attention can't; add kv_prune=false"
-    parameters = parameters_of(type(method.method))
-    if method.in_tower is not None:
+    parameters = parameters_of(type(method))
+    if method.in_tower() is not None:
         way_out = "; drop merge_stage" if "merge_stage" in parameters else ""
         return f"it drops tokens inside the vision tower, which is vLLM's own{way_out}"
-    if method.shrink is not None:
+    if method.shrink() is not None:
         return "it scales frames down before the vision tower, which vLLM does itself"
     if "attention" in method.needs:
         return "it needs the attention of the vision tower, which vLLM's doesn't return"
@@ -64,7 +64,7 @@ def _reason(method: BoundMethod, positions: Positions) -> str | None:
         return "it needs the language model's attention to each frame; drop frames_by"
     if "question" in method.needs:
         return "it needs the question, and vLLM encodes a video once for all questions about it"
-    asked = "renumbered" if method.renumbers else "kept"
+    asked = "renumbered" if method.renumbers() else "kept"
     if "positions" in parameters and asked != positions:
         return f"its remaining tokens have {asked} positions, and this model's are {positions}"
     return None

@@ -19,8 +19,8 @@ from vllm.multimodal.processing import (
     PromptUpdateDetails,
 )
 
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Method, Selection, SelectionInputs
+from dycoke_cli.compression.promises import selected
 from dycoke_cli.errors import UsageError
 from dycoke_vllm.admission import KEY, Positions, admitted, kept_tokens
 
@@ -179,7 +179,8 @@ def choose(features: torch.Tensor, row: torch.Tensor, positions: Positions) -> S
         row: `[bytes]`, int64: the spec of the method, as the processor sent it.
         positions: see `admitted`.
     """
-    selection = admitted(bytes(row.tolist()).decode(), positions).select(SelectionInputs(features))
+    method = admitted(bytes(row.tolist()).decode(), positions)
+    selection = selected(method, SelectionInputs(features))
     if selection.features is not None:
         return selection
     return Selection(selection.kept, features.flatten(0, 1)[selection.kept])

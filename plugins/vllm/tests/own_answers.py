@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -11,9 +11,8 @@ import torch
 from mini_engine import Asked, sample_questions
 
 from dycoke_cli import Sampling, VideoSession, load, read
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS
-from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.errors import UsageError
 from dycoke_vllm.admission import admitted
 
@@ -45,16 +44,17 @@ def specs() -> Iterator[str]:
     yield "dycoke:variant=published,kv_prune=false"
 
 
-@dataclass(frozen=True)
-class Rounded(BoundMethod):
-    """A method whose features are rounded in another way."""
+def rounded_otherwise(method: Method, seed: int) -> Method:
+    """A method that selects by features which are rounded in another way."""
 
-    seed: int = 0
+    class Rounded(type(method)):  # type: ignore[misc]
+        def choose(self, inputs: SelectionInputs) -> Selection:
+            draw = torch.Generator().manual_seed(seed)
+            noise = torch.randn(inputs.features.shape, generator=draw)
+            features = inputs.features * (1 + ROUNDING * noise)
+            return super().choose(replace(inputs, features=features))
 
-    def select(self, inputs: SelectionInputs) -> Selection:
-        draw = torch.Generator().manual_seed(self.seed)
-        noise = torch.randn(inputs.features.shape, generator=draw)
-        return super().select(replace(inputs, features=inputs.features * (1 + ROUNDING * noise)))
+    return Rounded(**method.parameters())
 
 
 class OwnAnswers:
@@ -92,7 +92,7 @@ class OwnAnswers:
             return others
         rounded = {
             one: {
-                self._answer(one, Rounded(admitted(one.method, "renumbered").method, seed=seed))
+                self._answer(one, rounded_otherwise(admitted(one.method, "renumbered"), seed))
                 for seed in range(4)
             }
             for one in others
@@ -102,6 +102,6 @@ class OwnAnswers:
     def _expected(self, asked: Asked) -> Answer:
         return self._answer(asked, admitted(asked.method, "renumbered"))
 
-    def _answer(self, asked: Asked, method: BoundMethod) -> Answer:
+    def _answer(self, asked: Asked, method: Method) -> Answer:
         answer = self._sessions[asked.video].ask(asked.question, method, max_new_tokens=TOKENS)
         return Answer(answer.answer, answer.tokens.text + answer.tokens.visual_kept)

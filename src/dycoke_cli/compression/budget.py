@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Annotated, Literal
 
-from dycoke_cli.compression.base import Method, bound_value
-from dycoke_cli.compression.selection import SelectionInputs
+from dycoke_cli.compression.method import Method, SelectionInputs, settled_value
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 
@@ -116,7 +115,7 @@ class Budgeted(Method):
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
-        return bound_value(self.positions) == "renumbered"
+        return settled_value(self.positions) == "renumbered"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dycoke_cli.compression.base import top
+from dycoke_cli.compression.method import top
 from dycoke_cli.compression.similarity import ROWS, wide
 from dycoke_cli.lazy_torch import torch
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dycoke_cli.compression.selection import Selection
+from dycoke_cli.compression.method import Selection
 from dycoke_cli.lazy_torch import torch
 
 WINDOW = 8

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dycoke_cli.compression.budget import FrameBudgeted
-from dycoke_cli.compression.selection import (
+from dycoke_cli.compression.method import (
     Need,
     Selection,
     SelectionInputs,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.base import LayerPruning, top
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.selection import Selection
+from dycoke_cli.compression.method import LayerPruning, Selection, top
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param

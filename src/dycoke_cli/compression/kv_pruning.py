@@ -6,7 +6,7 @@ recalled at any later step.
 
 from __future__ import annotations
 
-from dycoke_cli.compression.base import tokens_left, top, without_lowest
+from dycoke_cli.compression.method import tokens_left, top, without_lowest
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from dycoke_cli.compression.base import BeforeVision, without_lowest
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.coverage import frame_of_each, merge_into
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import BeforeVision, Selection, SelectionInputs, without_lowest
 from dycoke_cli.compression.similarity import similarity_to_frame_before
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param

@@ -18,7 +18,7 @@ from dycoke_cli.errors import UsageError, did_you_mean, naming
 from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
+    from dycoke_cli.compression.method import Method
     from dycoke_cli.video import Sampling
 
 
@@ -54,7 +54,7 @@ _PARAMETER = re.compile(r"[\w-]+\s*=")
 
 @dataclass(frozen=True)
 class Spec:
-    """Parsed entry of `--methods`, before it is bound to a model."""
+    """Parsed entry of `--methods`, before it is settled for a model."""
 
     text: str  # the entry in canonical notation: spaces, hyphens and commas are normalised
     name: str  # name of a method, or in `ABLATIONS`

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dycoke_cli.compression.coverage import alike_in, merged, most_covering
-from dycoke_cli.compression.selection import Selection, counted_on
+from dycoke_cli.compression.method import Selection, counted_on
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param, check_all
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.compression import methods
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, document_parameters, parameters_of
 

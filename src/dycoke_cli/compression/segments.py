@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import FrameBudgeted
-from dycoke_cli.compression.selection import Need, Selection, SelectionInputs, counted_on
+from dycoke_cli.compression.method import Need, Selection, SelectionInputs, counted_on
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param

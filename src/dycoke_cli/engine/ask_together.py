@@ -12,11 +12,9 @@ import numpy as np
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import BoundsError
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE, BoundMethod, PrefillOnly
+from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.engine.answer_stream import NOBODY, Receiver
 from dycoke_cli.engine.attach import Attachment, attach, check_unattached, flat_without_method
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.context import check_text_alone
 from dycoke_cli.engine.encoded_video import EncodedVideo
@@ -32,6 +30,7 @@ from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.token_options import end_tokens
 from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.engine.typed_answer import (
@@ -60,7 +59,7 @@ class Question:
 
 def ask_together(
     questions: Sequence[Question],
-    method: Method | BoundMethod,
+    method: Method,
     options: GenerationOptions | None = None,
 ) -> list[Answer]:
     """Answer questions in one batch, each with its own selection of tokens.
@@ -70,7 +69,7 @@ def ask_together(
     times are until then.
 
     Args:
-        method: the compression method; it is bound to the model here unless it is already.
+        method: the compression method; it is settled for the model here.
         options: how to generate; None for the defaults.
     """
     options = options or GenerationOptions()
@@ -87,9 +86,8 @@ def ask_together(
     check_unattached(loaded.model)
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
-        method = bind(method, loaded.traits)
+        method = settled(method, loaded.traits)
         if typed is not None:
-            method = PrefillOnly(method.method, method.layers)
             what = scorable(loaded, typed)
             most = max(options.max_new_tokens, longest(what))
             options = replace(options, max_new_tokens=most)
@@ -298,7 +296,7 @@ def _parsed(answer: Answer, options: GenerationOptions) -> Answer:
 def _applied(
     questions: Sequence[Question],
     batch: Batch,
-    method: BoundMethod,
+    method: Method,
     options: GenerationOptions,
     prefix: PrefixCache | None,
 ) -> Iterator[Attachment | None]:
@@ -330,6 +328,7 @@ def _applied(
                 flat=fast,
                 frames=session.video.frames if family.needs_frame_count else None,
                 preselection=preselection,
+                decodes=options.typed is None,
             )
             yield stack.enter_context(attachment)
             return

@@ -18,9 +18,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.compression.method import Method, layer_prunings
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache
 from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.deepstack import AddedByLayer
@@ -36,6 +34,7 @@ from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.prompt_batch import Preselection
 from dycoke_cli.engine.scoring_attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.selecting import EncodedVideos, VideosInGenerate
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.short_prompt import VideoInWindows
 from dycoke_cli.engine.stage import Prefill, Stage, Videos
 from dycoke_cli.engine.supported import (
@@ -57,7 +56,7 @@ from dycoke_cli.stock.private_api import attention_implementation, cache_of
 
 def attach(
     model: Any,
-    method: Method | BoundMethod,
+    method: Method,
     *,
     trace: int | None = None,
     prefix: PrefixCache | None = None,
@@ -65,14 +64,17 @@ def attach(
     flat: bool = True,
     frames: int | None = None,
     preselection: Preselection | None = None,
+    decodes: bool = True,
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
     Args:
-        method: its selections are made for each sequence of a batch alone; it is bound to the
-            model here unless it is already.
+        method: its selections are made for each sequence of a batch alone; it is settled for the
+            model here.
         trace: the layer whose attention is recorded, of the first sequence, with what is active;
             see `trace.traced_layer`. None records nothing.
+        decodes: whether decoding steps follow. Without them a method prunes nothing in decode: what
+            is read behind the prompt attends to all tokens that the prompt has.
     """
     if not (hasattr(model, "get_decoder") and hasattr(model, "config")):
         raise UsageError(
@@ -85,15 +87,16 @@ def attach(
             f"no method can be attached to a model of the family {model.config.model_type!r}: "
             f"{why_not}; --method none works"
         )
-    method = bind(method, traits_of(model.config))
+    method = settled(method, traits_of(model.config))
     # Without `videos` generate() encodes them. Hooks can merge whole frames there; patches are
     # dropped, and frames scaled, by `encode_video` alone.
-    check_decoder(model.get_decoder(), method)
-    if method.before_vision is not None and not videos:
+    decoder = model.get_decoder()
+    check_decoder(decoder, method, decodes=decodes)
+    if method.before_vision() is not None and not videos:
         raise UsageError(
             "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"
         )
-    if method.shrink is not None and not videos:
+    if method.shrink() is not None and not videos:
         raise UsageError(
             f"the method {method.name} is for a VideoSession, which encodes the video itself; here "
             "scale the frames that the processor is given"
@@ -105,16 +108,16 @@ def attach(
         shown = EncodedVideos(model.config, videos, frames)
     else:
         shown = VideosInGenerate(model, method, frames)
-    config = model.get_decoder().config
+    inside = layer_prunings(method, decoder.config.num_hidden_layers)
     # In the order in which they are called.
     stages: list[Stage] = [
-        InStockCache() if other_caches(config) else InStore(),
+        InStockCache() if other_caches(decoder.config) else InStore(),
         AddedByLayer(model),
     ]
     if method.reads_before:
         stages.append(AttentionToFrames())
-    if method.inside:
-        stages.append(InLLMPruning(method.inside, model.get_decoder().layers))
+    if inside:
+        stages.append(InLLMPruning(inside, decoder.layers))
     if makes_own_masks(model):
         stages.append(OwnMasks(model))
     if flat:
@@ -123,9 +126,9 @@ def attach(
         stages.append(Tracing(trace))
     # Last, for it runs the decoder. In-LLM pruning needs the attention of the last token before
     # layer L drops any: one pass.
-    if not method.inside:
+    if not inside:
         stages.append(ChunkedPrefill(prefix))
-    return Attachment(model, method, shown, stages)
+    return Attachment(model, method, shown, stages, decodes=decodes)
 
 
 class Attachment:
@@ -140,13 +143,14 @@ class Attachment:
     """
 
     def __init__(
-        self, model: Any, method: BoundMethod, videos: Videos, stages: Sequence[Stage]
+        self, model: Any, method: Method, videos: Videos, stages: Sequence[Stage], *, decodes: bool
     ) -> None:
         self.stats: list[DecodeStats] = []
         self.kept: list[torch.Tensor] = []
         self.states: WeakKeyDictionary[Any, GenerationState] = WeakKeyDictionary()
         self._model, self._decoder = model, model.get_decoder()
-        self._method, self._videos, self._stages = method, videos, [videos, *stages]
+        self._method, self._decodes = method, decodes
+        self._videos, self._stages = videos, [videos, *stages]
         self._inputs: ModelInputs | None = None
         self._open = ExitStack()
 
@@ -226,7 +230,16 @@ class Attachment:
         check_mask(inputs.mask)
         tail = family_of(self._model.config).tail
         prompts = EmbeddedPrompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
-        prefill = Prefill(module, self._method, inputs, kwargs, bool(args), prompts, {**kwargs})
+        prefill = Prefill(
+            module,
+            self._method,
+            self._method.pruning() if self._decodes else None,
+            inputs,
+            kwargs,
+            bool(args),
+            prompts,
+            {**kwargs},
+        )
         for stage in self._stages:
             stage.before_prefill(prefill)
         # The method selects before anything is computed from the dropped tokens: of S embeddings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.encode import Encoded, encode_by_stock, encode_video
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError
@@ -16,7 +16,7 @@ from dycoke_cli.models.prompts.stock_prompt import StockPrompt, VideoPrompt
 def encode_cached(
     loaded: LoadedModel,
     video: VideoPrompt,
-    method: BoundMethod,
+    method: Method,
     *,
     with_attention: bool,
     cache: VisualCache | None,
@@ -40,9 +40,9 @@ def encode_cached(
             loaded.family,
             video,
             on_frames,
-            method.in_tower,
+            method.in_tower(),
             with_attention,
-            method.shrink,
+            method.shrink(),
         )
 
     # What a method changes of a video isn't kept on disk: it depends on the method as well.
@@ -61,7 +61,8 @@ def encode_cached(
     return encoded, None
 
 
-def encoded_for(method: BoundMethod) -> tuple[Any, ...]:
+def encoded_for(method: Method) -> tuple[Any, ...]:
     """Key of a way of encoding, by which methods share an encoded video; () for whole frames."""
-    merging = () if method.in_tower is None else method.in_tower.parameters
-    return merging if method.shrink is None else (*merging, method.shrink)
+    in_tower, shrink = method.in_tower(), method.shrink()
+    merging = () if in_tower is None else in_tower.parameters
+    return merging if shrink is None else (*merging, shrink)

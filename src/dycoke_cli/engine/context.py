@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import ContextError, UsageError
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
@@ -27,7 +28,7 @@ def check_context(
     context: int,
     clip: ClipTokens,
     frames: int,
-    method: BoundMethod,
+    method: Method,
     text: int,
     max_new_tokens: int,
     subtitle_lines: int = 0,
@@ -97,7 +98,7 @@ def check_several(model: str, family: Family, domain: str | None) -> None:
 
 
 def ways_to_fit(
-    clip: ClipTokens, frames: int, method: BoundMethod, fits: Callable[[int, int], bool]
+    clip: ClipTokens, frames: int, method: Method, fits: Callable[[int, int], bool]
 ) -> list[str]:
     """The most frames, and the largest `retain` of a method that has one, that would fit.
 
@@ -110,7 +111,7 @@ def ways_to_fit(
         return count < least or fits(method.most_read(count, clip.per_frame), count)
 
     def of_share(count: int) -> bool:
-        lower = method.changed(retain=count / unit)
+        lower: Method = replace(method, **{"retain": count / unit})
         return fits(lower.most_read(clip.frames, clip.per_frame), clip.frames)
 
     ways = []
@@ -160,7 +161,7 @@ def frames_warning(times_s: Sequence[float]) -> str | None:
     )
 
 
-def _works(method: BoundMethod, frames: int, clip: ClipTokens) -> bool:
+def _works(method: Method, frames: int, clip: ClipTokens) -> bool:
     try:
         method.kept_tokens(frames, clip.per_frame)
     except UsageError:

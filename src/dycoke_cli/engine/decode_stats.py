@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from dycoke_cli.compression.base import Pruning
-from dycoke_cli.compression.bound import by_layer
+from dycoke_cli.compression.method import Pruning
 
 
 @dataclass
@@ -36,13 +35,18 @@ class DecodeStats:
 
     def read_by_layer(self, layers: int) -> list[int]:
         """Visual tokens that each layer read of the prompt."""
-        return by_layer(self.visual_kept, self.left, layers)
+        counts, read = [], self.visual_kept
+        for layer in range(layers):
+            read = self.left.get(layer, read)
+            counts.append(read)
+        return counts
 
     def attended_by_layer(self, pruning: Pruning | None, layers: int) -> list[float]:
         """Visual tokens that each layer attended to, on average over steps."""
         if pruning is None:
             return [*self.read_by_layer(layers)]
-        return by_layer(float(self.visual_kept), {pruning.layer: self.mean_active}, layers)
+        whole, active = float(self.visual_kept), self.mean_active
+        return [whole if layer < pruning.layer else active for layer in range(layers)]
 
     @property
     def mean_active(self) -> float:

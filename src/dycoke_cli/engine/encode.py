@@ -15,9 +15,13 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import BeforeVision, FrameMerging
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.selection import MergedFrames, Selection
+from dycoke_cli.compression.method import (
+    BeforeVision,
+    FrameMerging,
+    MergedFrames,
+    Method,
+    Selection,
+)
 from dycoke_cli.engine.chunks import chunk_numbers, free_for_passes, pixel_room
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
@@ -53,7 +57,7 @@ class Encoded:
     # are those of the one that it is part of
     merged: MergedFrames | None = None
     # of each method that doesn't need the question: the same for every question
-    selections: dict[BoundMethod, Selection] = field(default_factory=dict, compare=False)
+    selections: dict[Method, Selection] = field(default_factory=dict, compare=False)
 
 
 class _Reached(Exception):

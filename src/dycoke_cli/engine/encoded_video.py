@@ -10,7 +10,7 @@ import torch
 
 from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import ABSENT, Absent
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.cached_encoding import encode_cached, encoded_for
 from dycoke_cli.engine.chunked_prefill import MOST_STORED, PrefixCache
 from dycoke_cli.engine.context import check_context, check_several
@@ -99,10 +99,10 @@ class EncodedVideo:
         self._reported = {} if windowed is None else windowed.seconds
 
     def prompt(
-        self, question: str, history: Turns, method: BoundMethod, options: GenerationOptions
+        self, question: str, history: Turns, method: Method, options: GenerationOptions
     ) -> Callable[[], Prompt]:
         """The prompt of a question, made when it is called for: then the video must be encoded."""
-        self._asked_by.add(repr(method.method))
+        self._asked_by.add(repr(method))
         # What is kept of other videos counts as text does: `check_context` proposes flags for the
         # first one.
         ids = self._ids(question, history)
@@ -148,7 +148,7 @@ class EncodedVideo:
 
     @property
     def traits(self) -> ModelTraits:
-        """The traits by which a method is bound that this video is asked about by."""
+        """The traits for which a method is settled that this video is asked about by."""
         several = self.windowed is not None and self.windowed.count > 1
         return self.loaded.traits.in_windows if several else self.loaded.traits
 
@@ -157,7 +157,7 @@ class EncodedVideo:
         """Whether keys and values of the video are kept from an earlier question."""
         return self.prefix is not None and not self.prefix.is_empty
 
-    def record_attention_for(self, methods: Iterable[BoundMethod]) -> None:
+    def record_attention_for(self, methods: Iterable[Method]) -> None:
         """Record the vision tower's attention from the first encoding on, if a method needs it.
 
         Otherwise the tower runs a second time for such a method, if another one is asked by first.
@@ -166,7 +166,7 @@ class EncodedVideo:
             encoded_for(method) for method in methods if "attention" in method.needs
         )
 
-    def encode(self, watch: Stopwatch, method: BoundMethod) -> dict[str, float]:
+    def encode(self, watch: Stopwatch, method: Method) -> dict[str, float]:
         """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
         if self.windowed is not None:  # encoded already: the first answer reports it
             seconds, self._reported = self._reported, {"video_decode": 0.0, "vision": 0.0}
@@ -184,7 +184,7 @@ class EncodedVideo:
         self._encoded[encoded_for(method)] = encoded
         return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
 
-    def _encode(self, video: VideoPrompt, method: BoundMethod) -> Encoded:
+    def _encode(self, video: VideoPrompt, method: Method) -> Encoded:
         encoded, self._cache_warning = encode_cached(
             self.loaded,
             video,
@@ -195,14 +195,14 @@ class EncodedVideo:
         )
         return encoded
 
-    def warnings(self, question: str, method: BoundMethod, history: Turns = ()) -> list[str]:
+    def warnings(self, question: str, method: Method, history: Turns = ()) -> list[str]:
         """Warnings for an answer: about memory, and about the disk that `cache` is on."""
         of_windows = () if self.windowed is None else self.windowed.warnings
         memory = self.memory_warning(question, method, history)
         warnings = (*of_windows, memory, self._cache_warning)
         return [sentence for sentence in warnings if sentence]
 
-    def memory_warning(self, question: str, method: BoundMethod, history: Turns = ()) -> str | None:
+    def memory_warning(self, question: str, method: Method, history: Turns = ()) -> str | None:
         """A sentence where the answer will hardly fit on the device; None where it will.
 
         Args: as of `ask`.
@@ -210,11 +210,11 @@ class EncodedVideo:
         # What is read of other videos counts as text does.
         with faults_of(self.loaded):
             read = self._ids(question, history).shape[1] - self.video.visual
-            kept = min(MOST_STORED, len(self._asked_by | {repr(method.method)}))
+            kept = min(MOST_STORED, len(self._asked_by | {repr(method)}))
             copies = 0 if self.prefix is None else kept
             return memory_warning(self.loaded, self.video, method, read, self._pooled, copies)
 
-    def fitting(self, question: str, method: BoundMethod, history: Turns = ()) -> int:
+    def fitting(self, question: str, method: Method, history: Turns = ()) -> int:
         """Number of such questions about such videos that fit into the free memory together.
 
         Args: as of `ask`.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from dycoke_cli import plugins
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.load import LoadedModel
@@ -73,7 +73,7 @@ class RunningStage:
 
 
 @contextmanager
-def memory_faults(stage: RunningStage, method: BoundMethod, model: Any) -> Iterator[None]:
+def memory_faults(stage: RunningStage, method: Method, model: Any) -> Iterator[None]:
     """Turn what allocators raise into a sentence with the flags that help."""
     try:
         yield
@@ -92,7 +92,7 @@ _DOING = {
 }
 
 
-def _ways(stage: str, method: BoundMethod, model: Any) -> str:
+def _ways(stage: str, method: Method, model: Any) -> str:
     parameters, ways = method.parameters(), []
     # Frames are encoded in chunks of a fixed size: fewer of them need as much memory at a time.
     if stage == "vision" and model.dtype == torch.float32:

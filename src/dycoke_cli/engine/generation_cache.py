@@ -26,7 +26,7 @@ class InStore(Stage):
 
     def after_selection(self, prefill: Prefill) -> None:
         """Put the store in the place of the cache."""
-        state, pruning = prefill.state, prefill.method.decode_pruning
+        state, pruning = prefill.state, prefill.pruning
         store = KVStore(
             layers=prefill.decoder.config.num_hidden_layers,
             paddings=[sequence.padding for sequence in state.sequences],
@@ -101,7 +101,7 @@ def _bias(prefill: Prefill) -> torch.Tensor | None:
 
     log n for a token that n were merged into, 0 for all others.
     """
-    if not prefill.method.weighs_merged:
+    if not prefill.method.weighs_merged():
         return None
     embeddings = prefill.prompts.embeddings
     wide = torch.promote_types(embeddings.dtype, torch.float32)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from dycoke_cli.compression.base import Selector
+from dycoke_cli.compression.method import Selector
 from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.thread_hook import Arguments

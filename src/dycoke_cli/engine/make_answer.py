@@ -20,8 +20,7 @@ from dycoke_cli.answer.answer import (
 )
 from dycoke_cli.answer.answer import ReportedFrames as ReadFrames
 from dycoke_cli.answer.json_schema import ABSENT, Absent
-from dycoke_cli.compression.base import Pruning
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method, Pruning
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.decode_stats import DecodeStats
@@ -41,7 +40,7 @@ _NAMED_WORDS = 5
 def make_answer(
     question: str,
     loaded: LoadedModel,
-    method: BoundMethod,
+    method: Method,
     clips: Sequence[Frames],
     generated: Generated,
     visual: Sequence[int],
@@ -67,7 +66,7 @@ def make_answer(
     )
     # The first token comes out of the prefill; a typed question generates none.
     steps = max(len(generated.tokens) - 1, 0)
-    pruning = method.decode_pruning
+    pruning = method.pruning()
     text_config = loaded.model.get_decoder().config
     sizes = Sizes.of(loaded.model.config)
     decode = generated.seconds["decode"]
@@ -75,7 +74,7 @@ def make_answer(
     # were read in windows had been encoded, too.
     before = seconds["video_decode"] + (0.0 if windows is ABSENT else seconds["vision"])
     warnings = [*_input_warnings(loaded, clips), *session_warnings]
-    contiguous = method.renumbers if windows is ABSENT else windows.positions == "renumbered"
+    contiguous = method.renumbers() if windows is ABSENT else windows.positions == "renumbered"
     renumbers = contiguous if loaded.family.counts_tokens else None
     if beyond := positions_warning(
         stats.next_position + steps - 1, loaded.context_length, loaded.name, renumbers
@@ -97,7 +96,7 @@ def make_answer(
         finish_reason="stop" if generated.stopped else "length",
         seed=generated.seed,
         model=_model(loaded),
-        method=described(method.method),
+        method=described(method),
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
@@ -148,7 +147,7 @@ def make_answer(
     )
 
 
-def refusal(loaded: LoadedModel, question: str, method: BoundMethod, clip: Frames) -> Answer | None:
+def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) -> Answer | None:
     """The answer to a question that a model of one domain can't understand; None where it may.
 
     Half or more of what the question is about is unknown to the model, which would still answer:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState, ShortenedSequence
 from dycoke_cli.engine.model_inputs import arguments_at
@@ -41,7 +41,7 @@ def shorten(prefill: Prefill) -> None:
         keep = (torch.arange(length) >= torch.tensor(paddings)[:, None]).to(device)
     positions, upcoming = _positions(kwargs, stays, at, keep, method)
     sequences = [
-        _sequence(padding, visual, of_videos, chosen, method)
+        _sequence(padding, visual, of_videos, chosen, method if prefill.pruning else None)
         for padding, (_, visual), of_videos, chosen in zip(
             paddings, read, prompts.layouts, kept, strict=True
         )
@@ -89,7 +89,7 @@ def _positions(
     stays: torch.Tensor,
     at: torch.Tensor,
     keep: torch.Tensor | None,
-    method: BoundMethod,
+    method: Method,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions `[..., B, R]` of the shortened prompts, and `[..., B, 1]` of the next tokens."""
     batch, length = at.shape
@@ -101,7 +101,7 @@ def _positions(
     numbers = torch.arange(length, device=at.device).expand(batch, length)
     if keep is not None:
         numbers = (numbers - (~keep).sum(-1, keepdim=True)).clamp(min=0)
-    if method.renumbers:
+    if method.renumbers():
         if positions.dim() != 2:
             raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
         return numbers, numbers[:, -1:] + 1
@@ -122,10 +122,10 @@ def _sequence(
     visual: torch.Tensor,
     layouts: Sequence[Layout],
     kept: torch.Tensor,
-    method: BoundMethod,
+    pruned_by: Method | None,
 ) -> ShortenedSequence:
     # A sequence without a video has nothing to choose from.
-    pruning = method.pruning() if len(kept) else None
+    pruning = pruned_by.pruning() if pruned_by and len(kept) else None
     return ShortenedSequence(
         padding=padding,
         visual=visual + padding,  # counted with the padding, as the cache's slots are

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.compression.pool import PooledTokens
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.promises import selected
 from dycoke_cli.engine.cached_encoding import encode_cached
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache
@@ -34,7 +34,7 @@ class ReadWindow:
 
 def read_window(
     loaded: LoadedModel,
-    method: BoundMethod,
+    method: Method,
     whole: VideoPrompt,
     window: FrameWindow,
     before: int,
@@ -80,7 +80,7 @@ def read_window(
 
 @torch.inference_mode()
 def select_from_window(
-    method: BoundMethod,
+    method: Method,
     encoded: Encoded,
     features: torch.Tensor,
     so_far: tuple[torch.Tensor, ...] = (),
@@ -99,4 +99,4 @@ def select_from_window(
         assert tower is not None, "encoded with it, for the method needs it"
         attention, keys = tower.attention.to(device), tower.keys.to(device)
         inputs = replace(inputs, attention=attention, keys=keys)
-    return method.select(inputs)
+    return selected(method, inputs)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dycoke_cli.answer.answer import Answer, ReportedFrames, ReportedModel, ReportedSubtitles
 from dycoke_cli.answer.json_schema import ABSENT, Absent
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import described
 
 
@@ -15,7 +15,7 @@ def refused_answer(
     domain: str,
     unknown: Sequence[str],
     model: ReportedModel,
-    method: BoundMethod,
+    method: Method,
     frames: ReportedFrames,
     warnings: Sequence[str],
     subtitles: ReportedSubtitles | Absent = ABSENT,
@@ -28,7 +28,7 @@ def refused_answer(
         finish_reason="refused",
         seed=None,
         model=model,
-        method=described(method.method),
+        method=described(method),
         frames=frames,
         subtitles=subtitles,
         tokens=None,

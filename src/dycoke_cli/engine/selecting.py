@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.selection import (
+from dycoke_cli.compression.method import (
     MergedFrames,
+    Method,
     Selection,
     SelectionInputs,
     counted_on,
     into_itself,
 )
+from dycoke_cli.compression.promises import selected
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.stage import Videos
@@ -56,7 +57,7 @@ class EncodedVideos(Videos):
         return inputs.layouts(self._config, kwargs, placeholders, self._frames)
 
     @torch.no_grad()
-    def select(self, method: BoundMethod, prompts: EmbeddedPrompts) -> list[Selection]:
+    def select(self, method: Method, prompts: EmbeddedPrompts) -> list[Selection]:
         """See `Videos.select`."""
         found = []
         for number, layouts in enumerate(prompts.layouts):
@@ -67,7 +68,7 @@ class EncodedVideos(Videos):
                 if selection is None:
                     encoded = video.tower, video.kept, video.merged
                     inputs = _inputs(method, prompts, number, layout, *encoded, first_frame)
-                    selection = method.select(inputs)
+                    selection = selected(method, inputs)
                     # Without the question the selection follows from the video alone: the next
                     # question about it, and other sequences of this batch, take the same one.
                     if not method.is_for_question:
@@ -85,9 +86,9 @@ class VideosInGenerate(Videos):
         frames: of the first video, where that can't be told from the inputs.
     """
 
-    def __init__(self, model: Any, method: BoundMethod, frames: int | None) -> None:
+    def __init__(self, model: Any, method: Method, frames: int | None) -> None:
         self._config, self._frames = model.config, frames
-        merging = method.merge_frames
+        merging = method.merge_frames()
         self._tower = TowerRecorder(model) if "attention" in method.needs else None
         self._merging = None if merging is None else FramesInTower(model, merging)
         self._recorded: TowerAttention | None = None
@@ -115,11 +116,11 @@ class VideosInGenerate(Videos):
         return inputs.layouts(self._config, kwargs, frames=self._frames)
 
     @torch.no_grad()
-    def select(self, method: BoundMethod, prompts: EmbeddedPrompts) -> list[Selection]:
+    def select(self, method: Method, prompts: EmbeddedPrompts) -> list[Selection]:
         """See `Videos.select`."""
         # What the tower attended to can be split by frames; what it merged can't, for a window may
         # span two videos.
-        if method.merge_frames is not None and sum(map(len, prompts.layouts)) > 1:
+        if method.merge_frames() is not None and sum(map(len, prompts.layouts)) > 1:
             raise UsageError(
                 f"the method {method.name} takes one video at a time in generate(), whose vision "
                 "encoder has the frames of all together; VideoSession takes several"
@@ -128,7 +129,7 @@ class VideosInGenerate(Videos):
         return [
             _NOTHING
             if layout is None
-            else method.select(_inputs(method, prompts, i, layout, tower, merged=self._merged))
+            else selected(method, _inputs(method, prompts, i, layout, tower, merged=self._merged))
             for i, (layout, tower) in enumerate(zip(prompts.joined, towers, strict=True))
         ]
 
@@ -180,7 +181,7 @@ def _into_of_all(each: Sequence[Selection], layouts: Sequence[Layout]) -> torch.
 
 
 def _recorded_towers(
-    method: BoundMethod, layouts: Sequence[Sequence[Layout]], recorded: TowerAttention | None
+    method: Method, layouts: Sequence[Sequence[Layout]], recorded: TowerAttention | None
 ) -> Iterator[TowerAttention | None]:
     """What the tower attended to in each prompt's video; None for a prompt without one."""
     frames = [layout.frames for of_prompt in layouts for layout in of_prompt]
@@ -190,7 +191,7 @@ def _recorded_towers(
 
 
 def _inputs(
-    method: BoundMethod,
+    method: Method,
     prompts: EmbeddedPrompts,
     number: int,
     layout: Layout,

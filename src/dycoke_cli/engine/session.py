@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encoded_video import EncodedVideo
@@ -23,7 +22,7 @@ class VideoSession(EncodedVideo):
     def ask(
         self,
         question: str,
-        method: Method | BoundMethod,
+        method: Method,
         *,
         on_text: Callable[[str], None] | None = None,
         history: Turns = (),
@@ -39,7 +38,7 @@ class VideoSession(EncodedVideo):
 
         Args:
             question: plain text.
-            method: the compression method; it is bound to the model here unless it is already.
+            method: the compression method; it is settled for the model here.
             on_text: called with each stretch of the answer as it is generated.
             history: earlier questions about the video with their answers, which the model reads
                 before this one.

@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method, Selection
 from dycoke_cli.compression.pool import PooledTokens
-from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.encode import Encoded, at_decoder
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.prefill import tokens_to_read
@@ -130,7 +129,7 @@ class VideoInWindows(Videos):
         device = prefill.prompts.embeddings.device
         prefill.kwargs["position_ids"] = self._preselection.positions.to(device)
 
-    def select(self, method: BoundMethod, prompts: EmbeddedPrompts) -> list[Selection]:
+    def select(self, method: Method, prompts: EmbeddedPrompts) -> list[Selection]:
         """See `Videos.select`: all that are left."""
         kept = torch.arange(len(self._preselection.kept))
         return [Selection(kept, counts=self._preselection.counts)]

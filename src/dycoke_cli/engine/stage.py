@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.selection import Selection
+from dycoke_cli.compression.method import Method, Pruning, Selection
 from dycoke_cli.engine.generation_state import GenerationState
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.models.families import Layout
@@ -28,7 +27,10 @@ class Prefill:
     """Prompts on their way into the text decoder, and what the stages make of them."""
 
     decoder: Any
-    method: BoundMethod
+    method: Method
+    # decode pruning as each sequence gets it, with a selector of its own; None where every step
+    # attends to all tokens
+    pruning: Pruning | None
     inputs: ModelInputs  # with which the model was called
     given: dict[str, Any]  # keyword arguments of the decoder, for uncompressed prompts
     is_positional: bool  # whether it has other arguments as well
@@ -84,5 +86,5 @@ class Videos(Stage, ABC):
         """
 
     @abstractmethod
-    def select(self, method: BoundMethod, prompts: EmbeddedPrompts) -> list[Selection]:
+    def select(self, method: Method, prompts: EmbeddedPrompts) -> list[Selection]:
         """The method's selection for each sequence."""

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method, layer_prunings
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
@@ -25,10 +25,11 @@ _SECOND_TURN = (
 )
 
 
-def check_decoder(decoder: Any, method: BoundMethod) -> None:
-    """Check a method against a text decoder, before anything runs."""
+def check_decoder(decoder: Any, method: Method, *, decodes: bool = True) -> None:
+    """Check a method against a text decoder, before anything runs; `decodes` as of `attach`."""
     config = decoder.config
-    inside, pruning = method.inside, method.decode_pruning
+    inside = layer_prunings(method, config.num_hidden_layers)
+    pruning = method.pruning() if decodes else None
     if inside and pruning is not None:
         raise UsageError(
             f"the method {method.name} chooses both inside the language model and in decode, which "
@@ -40,7 +41,7 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
             f"flex_attention isn't supported with the method {method.name}; load the model with "
             "sdpa or flash_attention_2"
         )
-    _check_weights_of_merged(decoder, method)
+    _check_weights_of_merged(decoder, method, drops_later=bool(inside) or pruning is not None)
     by_attention = inside or pruning is not None or method.reads_before
     if by_attention and (others := other_caches(config)):
         raise UsageError(
@@ -49,11 +50,11 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
         )
 
 
-def _check_weights_of_merged(decoder: Any, method: BoundMethod) -> None:
+def _check_weights_of_merged(decoder: Any, method: Method, *, drops_later: bool) -> None:
     """Check whether layers can weigh merged tokens: one number per token for all of them."""
-    if not method.weighs_merged:
+    if not method.weighs_merged():
         return
-    if method.inside or method.decode_pruning is not None:
+    if drops_later:
         raise UsageError(
             f"the method {method.name} weighs merged tokens, which isn't supported with a "
             "selection that later layers get of an earlier one"
@@ -94,12 +95,13 @@ def check_mask(mask: Any) -> None:
         raise UsageError(f"a ready-made attention mask {_ATTACHED}; give the 2-D padding mask")
 
 
-def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> None:
+def check_prefill(kwargs: dict[str, Any], method: Method, decoder: Any) -> None:
     """Check the arguments with which the text decoder is about to read prompts."""
     if kwargs.get("inputs_embeds") is None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")
+    inside = layer_prunings(method, decoder.config.num_hidden_layers)
     if kwargs["inputs_embeds"].shape[0] != 1:
-        if method.inside or method.reads_before:
+        if inside or method.reads_before:
             raise UsageError(f"the method {method.name} takes one sequence at a time, not a batch")
         # Each of its decoding steps would need a mask compiled anew.
         if "flex" in attention_implementation(decoder):
@@ -107,7 +109,7 @@ def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> 
     if kwargs.get("use_cache") is False:
         raise UsageError(f"generate() without a cache (use_cache=False) {_ATTACHED}")
     mask = kwargs.get("attention_mask")
-    if method.inside and torch.is_tensor(mask) and mask.dim() == 4:
+    if inside and torch.is_tensor(mask) and mask.dim() == 4:
         raise UsageError(
             f"the method {method.name} doesn't work with a model whose frames see each other both "
             "ways; --method dycoke does"

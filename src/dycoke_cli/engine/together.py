@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_answer import asked_alone
 
 
 def is_asked_alone(
-    session: EncodedVideo, methods: Sequence[BoundMethod], options: GenerationOptions
+    session: EncodedVideo, methods: Sequence[Method], options: GenerationOptions
 ) -> bool:
     """Whether a question can't be one of a batch, or is answered sooner alone."""
     loaded = session.loaded
@@ -20,7 +20,7 @@ def is_asked_alone(
         options.temperature > 0
         or _is_penalized(loaded.model.generation_config, options)
         # Attention inside the language model selects tokens for a single sequence.
-        or any(method.inside or method.reads_before for method in methods)
+        or any(method.inside() or method.reads_before for method in methods)
         or (options.typed is not None and asked_alone(loaded))
         or options.trace is not None
         # Which rows of a stock processor's inputs belong to which prompt is known to that model

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import LayerPruning
+from dycoke_cli.compression.method import LayerPruning
 from dycoke_cli.engine.generation_state import GenerationState
 from dycoke_cli.engine.kv_cache import LAYERS_IN_A_LOOP
 from dycoke_cli.engine.stage import Prefill, Stage

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.answer.answer_trace import Trace, TraceStep
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method, layer_prunings
 from dycoke_cli.engine.generation_state import GenerationState, Records
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.errors import UsageError
@@ -140,19 +140,18 @@ class Tracing(Stage):
         return kwargs
 
 
-def traced_layer(config: Any, default: int, *methods: BoundMethod) -> int:
+def traced_layer(config: Any, default: int, *methods: Method) -> int:
     """A layer whose attention to all visual tokens that were read can be recorded.
 
     It is the one before the first layer that any of the methods prunes by the selection of another
     layer, or the one before `default`.
     """
-    before = default
+    before, layers = default, config.num_hidden_layers
     for method in methods:
-        if method.decode_pruning is not None:
-            before = min(before, method.decode_pruning.layer)
-        if method.inside:
-            before = min(before, method.inside[0].layer)
-    types = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+        if (pruning := method.pruning()) is not None:
+            before = min(before, pruning.layer)
+        before = min([before, *(one.layer for one in layer_prunings(method, layers))])
+    types = getattr(config, "layer_types", None) or ["full_attention"] * layers
     whole = [layer for layer in range(before) if types[layer] == "full_attention"]
     if not whole:
         raise UsageError(

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from dycoke_cli.answer.answer import ReportedWindows
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.engine.context import room_for_video
 from dycoke_cli.engine.encode import Encoded
@@ -37,7 +37,7 @@ class WindowedVideo:
 
     tokens: PooledTokens  # that windows kept and the pool has
     tail: Encoded  # what stands behind the last frame
-    method: BoundMethod  # that selected
+    method: Method  # that selected
     count: int  # windows
     size: int  # frames per window
     kept: int  # visual tokens that all windows kept, before the pool
@@ -47,9 +47,9 @@ class WindowedVideo:
     warnings: tuple[str, ...] = ()  # one sentence each
     _at_most: dict[int, PooledTokens] = field(default_factory=dict, repr=False, compare=False)
 
-    def check(self, method: BoundMethod) -> None:
+    def check(self, method: Method) -> None:
         """Check that a question is asked by the method that selected."""
-        if method.method != self.method.method:
+        if method != self.method:
             raise UsageError(
                 f"this video was read in windows, by the method {self.method.name}, and its frames "
                 "are gone; ask again with the other --method"
@@ -96,7 +96,7 @@ class WindowedVideo:
 
 def read_windows(
     loaded: LoadedModel,
-    method: BoundMethod,
+    method: Method,
     planned: Frames,
     windows: Iterable[FrameWindow],
     size: int,
@@ -156,7 +156,7 @@ def read_windows(
         size=size,
         kept=kept,
         max_tokens=max_tokens,
-        contiguous=contiguous or method.renumbers,
+        contiguous=contiguous or method.renumbers(),
         seconds={"video_decode": waiting, "vision": encoding},
         warnings=() if warning is None else (warning,),
     )

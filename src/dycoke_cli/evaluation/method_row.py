@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.method_specs import Spec
 from dycoke_cli.compression.registry import create, identity
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.evaluation.datasets import plugin_of
 from dycoke_cli.evaluation.eval_request import Evaluation
@@ -79,7 +79,7 @@ def bound_spec(spec: Spec, model: ModelTraits) -> Method:
     """The method of an entry with a model's defaults; see `bind`."""
     method = spec.create()
     with naming(f"--methods {spec.text}"):
-        return bind(method, model).method
+        return settled(method, model)
 
 
 def rows_on(

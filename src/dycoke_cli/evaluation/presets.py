@@ -97,8 +97,8 @@ class Preset:
         published variant: its last window isn't compared with its first frame.
         """
         # Imported here, so that `dycoke eval --help` needs neither.
-        from dycoke_cli.engine.binding import bind
         from dycoke_cli.engine.memory.flops import expected_flops
+        from dycoke_cli.engine.settling import settled
         from dycoke_cli.models.catalog import find
         from dycoke_cli.models.files.on_disk import stored_config
 
@@ -111,7 +111,7 @@ class Preset:
         (spec,) = parse_specs(row.spec)
         text = stored.values["text_config"]
         used = expected_flops(
-            bind(spec.create(), stored.traits(self.model)),
+            settled(spec.create(), stored.traits(self.model)),
             clip,
             text=0,  # as in the paper
             generated=self.generated,

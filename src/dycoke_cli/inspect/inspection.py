@@ -24,8 +24,7 @@ from dycoke_cli.video.kept_frames import decoded_size
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from dycoke_cli.compression.base import Method
-    from dycoke_cli.compression.bound import BoundMethod
+    from dycoke_cli.compression.method import Method
     from dycoke_cli.engine.generation_options import GenerationOptions
     from dycoke_cli.engine.session import VideoSession
 
@@ -81,7 +80,7 @@ def inspect_question(
     session: VideoSession,
     video: str,
     question: str,
-    methods: Sequence[Method | BoundMethod],
+    methods: Sequence[Method],
     options: GenerationOptions,
     on_text: Callable[[int, str], None] | None = None,
 ) -> Inspection:
@@ -93,16 +92,16 @@ def inspect_question(
         question: plain text.
     """
     from dycoke_cli.compression.registry import symbols
-    from dycoke_cli.engine.binding import bind
+    from dycoke_cli.engine.settling import settled
     from dycoke_cli.engine.trace import traced_layer
 
     loaded = session.loaded
-    bound = [bind(method, loaded.traits) for method in methods]
-    session.record_attention_for(bound)
+    methods = [settled(method, loaded.traits) for method in methods]
+    session.record_attention_for(methods)
     config = loaded.model.get_decoder().config
-    layer = traced_layer(config, loaded.traits.defaults["prune_layer"], *bound)
+    layer = traced_layer(config, loaded.traits.defaults["prune_layer"], *methods)
     inspected = []
-    for number, method in enumerate(bound):
+    for number, method in enumerate(methods):
         on_piece = None if on_text is None else partial(on_text, number)
         answer = session.ask(
             question, method, on_text=on_piece, **vars(replace(options, trace=layer))
@@ -110,7 +109,7 @@ def inspect_question(
         if answer.finish_reason == "refused":
             raise UsageError(answer.warnings[-1])
         assert answer.trace is not None, "the options have a trace"
-        shown = symbols(method.method, answer.tokens.visual_kept)
+        shown = symbols(method, answer.tokens.visual_kept)
         inspected.append(
             Inspected(
                 title=" · ".join([method.title, *shown]),

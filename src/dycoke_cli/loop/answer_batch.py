@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.ask import Answered, Done, Progress, Text, Warn
-from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -27,8 +27,7 @@ from dycoke_cli.video.frame_windows import ClosedError
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.caption import CaptionStyle
-    from dycoke_cli.compression.base import Method
-    from dycoke_cli.compression.bound import BoundMethod
+    from dycoke_cli.compression.method import Method
     from dycoke_cli.engine.visual_cache import VisualCache
     from dycoke_cli.loop.pending import Video
     from dycoke_cli.models.load import LoadedModel
@@ -48,8 +47,8 @@ class Host(Protocol):
     def load(self) -> LoadedModel:
         """The model."""
 
-    def bound(self, method: Method, *, in_windows: bool = False) -> BoundMethod:
-        """A method bound to the model."""
+    def settled(self, method: Method, *, in_windows: bool = False) -> Method:
+        """A method settled for the model."""
 
     def cache_for(self, video: Video) -> VisualCache | None:
         """Where a video is kept on disk once it is encoded."""
@@ -183,14 +182,14 @@ def _is_encoded_for(engine: Host, pending: Pending) -> bool:
     if windows is None:
         return True
     several = windows.several(len(video.reading.plans[0].times_s))
-    method = engine.bound(request.method, in_windows=several)
+    method = engine.settled(request.method, in_windows=several)
     pending.methods = [method]
     if video.session is None:
         reuse = engine.keeps(video)
         cache = engine.cache_for(video)
         _open_in_windows(video, pending, method, engine.load(), cache, reuse=reuse)
     windowed = _session(pending).windowed
-    if windowed is not None and windowed.method.method != method.method:
+    if windowed is not None and windowed.method != method:
         engine.read_again(pending)
         return False
     return True
@@ -210,7 +209,7 @@ def open_video(
 def _open_in_windows(
     video: Video,
     pending: Pending,
-    method: BoundMethod,
+    method: Method,
     loaded: LoadedModel,
     cache: VisualCache | None,
     *,

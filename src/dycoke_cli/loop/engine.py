@@ -23,9 +23,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dycoke_cli.ask import Ask, Failed, Progress, Refuse, Warn
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.compression.method import Method
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.in_windows import reads_in_windows, windows_for
 from dycoke_cli.loop.pending import (
@@ -115,7 +114,6 @@ class Engine(Asker):
         self._waiting: list[Pending] = []
         self._calls: deque[Callable[[], None]] = deque()
         self._turns: deque[Client] = deque()
-        self._bound: dict[tuple[Method, bool], BoundMethod] = {}
         self._fitting: dict[Hashable, int] = {}
         self._halved: int | None = None
         self._current: Sequence[Pending] = ()
@@ -239,10 +237,10 @@ class Engine(Asker):
             if self._caches:
                 _visual_cache()
             if self._request.max_tokens is None:
-                self.bound(self._request.method)
+                self.settled(self._request.method)
 
-    def bound(self, method: Method, *, in_windows: bool = False) -> BoundMethod:
-        """A method bound to the model.
+    def settled(self, method: Method, *, in_windows: bool = False) -> Method:
+        """A method settled for the model.
 
         Args:
             method: as it was given.
@@ -251,16 +249,12 @@ class Engine(Asker):
         Raises:
             UsageError: the model doesn't support it.
         """
-        if (method, in_windows) not in self._bound:
-            from dycoke_cli.engine.supported import check_decoder
+        from dycoke_cli.engine.supported import check_decoder
 
-            loaded = self.load()
-            traits = loaded.traits.in_windows if in_windows else loaded.traits
-            known = self.unloaded
-            bound = bind(method, traits) if known is None else known.bound(method, traits)
-            check_decoder(loaded.model.get_decoder(), bound)
-            self._bound[method, in_windows] = bound
-        return self._bound[method, in_windows]
+        loaded = self.load()
+        method = settled(method, loaded.traits.in_windows if in_windows else loaded.traits)
+        check_decoder(loaded.model.get_decoder(), method)
+        return method
 
     def start(self) -> None:
         """Answer in a thread of the engine's own."""
@@ -327,7 +321,6 @@ class Engine(Asker):
             if self._waiting:  # somebody came meanwhile
                 return
             self.loaded, self._fit = None, Future[Fit]()
-            self._bound.clear()
             self.free()
             gc.collect()
             self.count("set", "model_loaded", 0.0)
@@ -550,7 +543,7 @@ class Engine(Asker):
         """Bind the method of a question, before its frames are waited for."""
         if pending.methods:
             return
-        pending.methods = [self.bound(pending.ask.request.method)]
+        pending.methods = [self.settled(pending.ask.request.method)]
 
     def keeps(self, video: Video) -> bool:
         """Whether what is computed of a video is kept for another question."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from dycoke_cli.compression.bound import BoundMethod, is_windowed
+from dycoke_cli.compression.method import Method, is_windowed
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
@@ -88,7 +88,7 @@ def windowed_methods() -> list[str]:
 
 def encode_in_windows(
     loaded: LoadedModel,
-    method: BoundMethod,
+    method: Method,
     plan: FramePlan,
     windows: WindowQueue,
     request: Request,

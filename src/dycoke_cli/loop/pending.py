@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Progress, Refuse, Seen, Text
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.reading import Reading
 
@@ -101,7 +101,7 @@ class Pending:
         ask: the question.
         client: who asks.
         video: what it is about; None without a video.
-        methods: that of the question, bound to the model; empty before it is.
+        methods: that of the question, settled for the model; empty before it is.
         is_cancelled: whether nobody waits for the answer.
         has_ended: whether the last event was sent and received.
         has_text: whether a part of the answer was sent.
@@ -122,7 +122,7 @@ class Pending:
         self.ask, self.client = ask, client
         self.streams, self.work, self.refuse = streams, work, refuse
         self.video: Video | None = None
-        self.methods: Sequence[BoundMethod] = ()
+        self.methods: Sequence[Method] = ()
         self.is_cancelled = self.has_ended = self.has_text = False
         self._is_ending = False
         self.since_s = time.monotonic()

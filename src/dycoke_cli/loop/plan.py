@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.ask import Ask
-from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.compression.method import Method
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.catalog import ModelRef
@@ -120,15 +120,13 @@ def _plan(
     about: dict[str, Any],
     **more: Any,
 ) -> RunPlan:
-    settled = replace(
-        request, sampling=listening(request.sampling, source, request.loading), loading=loading
-    )
-    # Bound here, so that keys have the defaults of the model: a default written out as a flag is
-    # the same question. An unlisted family can be bound only once it is loaded.
+    sampling, method = listening(request.sampling, source, request.loading), request.method
+    # Settled here, so that keys have the defaults of the model: a default written out as a flag is
+    # the same question. That of an unlisted family can be only once it is loaded.
     if traits.listed:
-        known = traits if request.max_tokens is None else traits.before_windows
-        settled = replace(settled, method=bind(request.method, known).method)
-    return RunPlan(settled, request.method, about, **more)
+        method = settled(method, traits if request.max_tokens is None else traits.before_windows)
+    asked = replace(request, sampling=sampling, loading=loading, method=method)
+    return RunPlan(asked, request.method, about, **more)
 
 
 def common_dtype(plan: RunPlan) -> str:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer, ReportedFrames, ReportedModel
 from dycoke_cli.ask import Ask, Refuse
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.engine.context import frames_warning
 from dycoke_cli.engine.refused_answer import refused_answer
 from dycoke_cli.loop.plan import RunPlan, stored_plan
@@ -70,7 +69,7 @@ def refusals(asks: Sequence[Ask], unloaded: UnloadedModel) -> Refuse | None:
 
     def refuse(ask: Ask, clip: Clip) -> Answer:
         answer = partial(_answer, plan, domain, clip, ask.question, unknown[ask.question])
-        refused = ask.named(answer(BoundMethod(plan.request.method)))
+        refused = ask.named(answer(plan.request.method))
         if ask.compare:
             plain = replace(ask, request=ask.request.with_method(Method()))
             refused = replace(refused, compared_to=plain.named(answer(BASELINE)))
@@ -80,7 +79,7 @@ def refusals(asks: Sequence[Ask], unloaded: UnloadedModel) -> Refuse | None:
 
 
 def _answer(
-    plan: RunPlan, domain: str, clip: Clip, question: str, unknown: list[str], method: BoundMethod
+    plan: RunPlan, domain: str, clip: Clip, question: str, unknown: list[str], method: Method
 ) -> Answer:
     about, times = plan.identity, clip.timestamps_s
     sparse = frames_warning(times)

@@ -6,13 +6,12 @@ Without torch, whose import takes seconds, and before a video is decoded.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.context import check_context, check_several, room_for_video
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.catalog import ModelRef, find, published
 from dycoke_cli.models.files.hub import first_download
 from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
@@ -31,21 +30,8 @@ class UnloadedModel:
     source: str | ModelRef  # reference to its files; with random weights its name
     local: bool  # whether nothing has to be downloaded
     stored: StoredConfig | None  # its configuration, if that is on this machine
-    # traits that a method is bound by; None if they are known only once it is loaded
+    # for which a method is settled; None if they are known only once it is loaded
     traits: ModelTraits | None
-    _bound: dict[Method, BoundMethod] = field(default_factory=dict, compare=False)
-
-    def bound(self, method: Method | BoundMethod, traits: ModelTraits) -> BoundMethod:
-        """A method bound to the model by traits, which once it is loaded may be others.
-
-        Raises:
-            UsageError: the model doesn't support it.
-        """
-        if isinstance(method, BoundMethod) or traits != self.traits:
-            return bind(method, traits)
-        if method not in self._bound:
-            self._bound[method] = bind(method, traits)
-        return self._bound[method]
 
     def check(self, request: Request, videos: int) -> None:
         """Refuse a request that the model doesn't support."""
@@ -53,11 +39,9 @@ class UnloadedModel:
             return
         if videos > 1 and self.stored is not None:
             check_several(request.model, self.traits.family, self.stored.domain)
-        self.bound(request.method, self.traits)
+        settled(request.method, self.traits)
 
-    def check_plan(
-        self, plan: FramePlan, method: Method | BoundMethod, max_new_tokens: int
-    ) -> None:
+    def check_plan(self, plan: FramePlan, method: Method, max_new_tokens: int) -> None:
         """Refuse frames that can't fit into the model's context, before they are decoded.
 
         Only what is certain without the model counts: the visual tokens of its catalog entry.
@@ -66,8 +50,8 @@ class UnloadedModel:
         known = self._tokens_of(plan)
         if known is not None and self.traits is not None:
             context, count, clip = known
-            bound = self.bound(method, self.traits)
-            check_context(context, clip, count, bound, clip.text, max_new_tokens)
+            method = settled(method, self.traits)
+            check_context(context, clip, count, method, clip.text, max_new_tokens)
 
     def check_room(self, plan: FramePlan, max_new_tokens: int) -> None:
         """Refuse windows of a video for which an answer leaves no room, before they are decoded.

@@ -352,7 +352,7 @@ class LoadedModel:
 
     @cached_property
     def traits(self) -> ModelTraits:
-        """What a method is bound by; read once, for each request binds its method."""
+        """What a method is settled for; read once, for each request settles its method."""
         return traits_of(self.model.config, self.name, self.family)
 
     @cached_property

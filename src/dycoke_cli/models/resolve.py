@@ -70,7 +70,7 @@ class ResolvedModel:
 
     @property
     def traits(self) -> ModelTraits:
-        """What a method is bound by."""
+        """What a method is settled for."""
         return traits_of(self.config, self.name, self.family)
 
     @property

@@ -1,4 +1,4 @@
-"""Traits of a model that a compression method is bound by, whether the model is loaded or not."""
+"""Traits of a model for which a compression method is settled, whether it is loaded or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dycoke_cli.models.families import (
 
 @dataclass(frozen=True)
 class ModelTraits:
-    """Traits of a model that a method is bound by; two models with equal ones bind alike."""
+    """Traits for which a method is settled: for two models with equal ones it is the same."""
 
     model_type: str  # of its configuration
     family: Family  # its layout; `UNLISTED` where that is found only when the model is loaded
@@ -29,7 +29,7 @@ class ModelTraits:
 
     @property
     def listed(self) -> bool:
-        """Whether the layout is known, so that a method can be bound."""
+        """Whether the layout is known, so that a method can be settled."""
         return self.family is not UNLISTED
 
     @property
@@ -47,7 +47,7 @@ class ModelTraits:
     def before_windows(self) -> ModelTraits:
         """The traits for videos of unknown lengths: `in_windows` or not, each decides by its own.
 
-        Without a default of positions, which a method that is bound by these therefore lacks.
+        Without a default of positions, which a method that is settled for these therefore lacks.
         """
         others = {name: value for name, value in self.defaults.items() if name != "positions"}
         return replace(self, defaults=others)

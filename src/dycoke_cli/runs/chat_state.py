@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Ask
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.request import Request
@@ -53,21 +53,21 @@ class Chat:
 
     def use(self, method: Method) -> Method:
         """Ask by another method from now on; returns it with the model's defaults."""
-        bound = self._engine.bound(method, in_windows=self._in_windows).method
-        self._given, self.request = method, self.request.with_method(bound)
-        return bound
+        settled = self._engine.settled(method, in_windows=self._in_windows)
+        self._given, self.request = method, self.request.with_method(settled)
+        return settled
 
     def show(self, videos: Sequence[str], listener: Listener) -> None:
         """Begin a new conversation about other videos; the old one stays if they can't be read."""
         request = replace(self.request, method=self._given)
 
-        def bind(session: VideoSession, _: object) -> Method:
+        def settle(session: VideoSession, _: object) -> Method:
             windowed = session.windowed
             self._in_windows = windowed is not None and windowed.count > 1
-            return self._engine.bound(self._given, in_windows=self._in_windows).method
+            return self._engine.settled(self._given, in_windows=self._in_windows)
 
         [ask] = asks_of(self._engine, videos, [""], request)
-        method = work_on(self._engine, ask, bind, listener)
+        method = work_on(self._engine, ask, settle, listener)
         self.request, self.videos = replace(request, method=method), tuple(videos)
         self.answers = []
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.registry import METHODS
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.inspect.inspection import PICTURE_PX, data_of, page, policy
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files.on_disk import stored_config
@@ -110,7 +110,7 @@ def inspected(
         session,
         "the video",
         request.question,
-        [bind(method, session.traits) for method in dict.fromkeys(filter(None, methods))],
+        [settled(method, session.traits) for method in dict.fromkeys(filter(None, methods))],
         request.generation,
         lambda number, text: send(TextDelta(number, text)),
     )

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
@@ -64,7 +64,7 @@ def start_service(
         return load(unloaded.source, fit=fit, **asdict(options))
 
     # Raises if the model doesn't support the method, so that the server never starts with it.
-    bind(request.method, loaded.traits)
+    settled(request.method, loaded.traits)
     metrics = Metrics()
     sampling = listening(request.sampling, unloaded.source, request.loading)
     return Service(

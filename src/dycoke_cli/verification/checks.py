@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation import Stopwatch

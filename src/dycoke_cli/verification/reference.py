@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor
 
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.encode import Encoded, at_decoder
 from dycoke_cli.engine.model_inputs import take

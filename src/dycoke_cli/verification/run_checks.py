@@ -11,12 +11,11 @@ from typing import Any
 import torch
 import transformers
 
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod, check_indices, check_selection
-from dycoke_cli.compression.selection import SelectionInputs
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.compression.method import Method, SelectionInputs, layer_prunings
+from dycoke_cli.compression.promises import check_indices, check_selection
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.models import mini
 from dycoke_cli.models.explaining import explain
@@ -107,9 +106,7 @@ def method_checks(kind: type[Method], session: VideoSession) -> Iterator[CheckRe
     Args:
         session: a clip with a model in float32; no question was answered yet.
     """
-    settings = [
-        (text, bind(method, session.loaded.traits).method) for text, method in _settings(kind)
-    ]
+    settings = [(text, settled(method, session.loaded.traits)) for text, method in _settings(kind)]
     yield _step("keeps what it promises", _selections(settings))
     yield _step("selects the same again, and leaves its input alone", _repetitions(settings))
     yield _step("prunes as it promises", _prunings(settings))
@@ -194,8 +191,8 @@ def _prunings(settings: list[tuple[str, Method]]) -> Iterator[str]:
         yield f"{setting}, {kept} tokens"
         attention = torch.rand(kept, generator=generator)
         chosen, left = [], kept
-        bound = BoundMethod(method)
-        for inside, count in zip(bound.inside, bound.left_inside(kept), strict=True):
+        for inside in layer_prunings(method):
+            count = (inside.left or method.attended_tokens)(left)
             indices = inside.select(attention[:left], torch.ones(left, WIDTH)).kept
             chosen.append((indices, left, count, f"attended_tokens({kept})"))
             left = count
@@ -222,7 +219,7 @@ def _has_reference(method: Method) -> bool:
     return (
         not method.needs
         and _selects(method)
-        and not BoundMethod(method).inside
+        and not layer_prunings(method)
         and method.shrink() is None
         and (pruning is None or pruning.selector is not None)
         and chosen.features is None
@@ -246,8 +243,8 @@ def _answered(name: str, session: VideoSession, method: Method) -> CheckResult:
         if name.startswith("in one batch"):
             return compare_batch(session, method)
         options = GenerationOptions(NEW_TOKENS)
-        bound = bind(method, session.loaded.traits)
-        prompts = [session.prompt(question, (), bound, options)() for question in QUESTIONS]
+        method = settled(method, session.loaded.traits)
+        prompts = [session.prompt(question, (), method, options)() for question in QUESTIONS]
         return compare_with_masked(name, session, prompts, method)
     except Exception as error:
         return CheckResult(name, FAILED, str(explain(error)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.bound import with_model_defaults
+from dycoke_cli.compression.method import with_model_defaults
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.loop import unloaded_model

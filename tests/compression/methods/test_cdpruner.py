@@ -8,11 +8,10 @@ from itertools import product
 import pytest
 import torch
 
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.compression.methods import cdpruner
 from dycoke_cli.compression.methods.cdpruner import CDPruner
-from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import BUDGETS, CLIPS, cosine, given
 from tests.covering import covered
 
@@ -99,7 +98,7 @@ def test_dpp_is_it_without_a_question() -> None:
     [spec] = parse_specs("dpp:retain=0.25")
     of_clip = given("drift")
     without = replace(of_clip, question=of_clip.question[:0])
-    kept = BoundMethod(spec.create()).select(of_clip).kept.tolist()
+    kept = spec.create().choose(of_clip).kept.tolist()
     assert kept == CDPruner(retain=0.25).choose(without).kept.tolist()
     assert kept != CDPruner(retain=0.25).choose(of_clip).kept.tolist()
 

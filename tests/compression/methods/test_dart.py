@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.dart import DART
-from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import BUDGETS, CLIPS, Frames, cosine, floats, given, single
 
 

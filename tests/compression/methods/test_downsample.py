@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from dycoke_cli import VideoSession
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.downsample import Downsample, grid_of_cells
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.layout import shrunk

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from dycoke_cli.compression.method import MergedFrames, SelectionInputs
 from dycoke_cli.compression.methods.earlytom import EarlyTom, best_of_windows
-from dycoke_cli.compression.selection import MergedFrames, SelectionInputs
 from dycoke_cli.errors import UsageError
 from tests.compression.clips import BUDGETS, CLIPS, cosine, evenly_shared, given, single
 

@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.llava_scissor import Graph, LLaVAScissor
-from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, mean, single
 
 Token = tuple[int, list[float]]

@@ -7,8 +7,8 @@ from itertools import combinations
 import pytest
 import torch
 
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.maxmin import MaxMin
-from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import BUDGETS, CLIPS, Frames, cosine, floats, single
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.tome import ToMe
-from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, single
 
 Token = tuple[int, float, list[float]]

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.vidcom2 import VidCom2
-from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import BUDGETS, CLIPS, Frames, floats, mean, norm, single
 
 

@@ -13,18 +13,17 @@ from typing import Any, cast
 import pytest
 
 from dycoke_cli import version
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.engine import visual_cache
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory import cost_model, model_facts, product_rate
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate_cost
 from dycoke_cli.engine.memory.cost_model import CostModel, EstimatedContext
 from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import choice, linear
 from dycoke_cli.models import resolve, weight_dtype
@@ -149,7 +148,7 @@ def test_float32_doubles_the_weights_and_the_kv_cache(monkeypatch: pytest.Monkey
 def test_flops_of_the_paper() -> None:
     """40.8 → 17.4 T (Table 1); the paper counts 58.8 tokens of a compared frame, and 58 stay."""
     sizes = {"layers": 28, "hidden": 3584, "mlp": 18944}
-    method = bind(DyCoke(), config_of(find("llava-onevision-7b"), None).traits("7b"))
+    method = settled(DyCoke(), config_of(find("llava-onevision-7b"), None).traits("7b"))
     found, whole = (
         expected_flops(one, CLIP, text=0, generated=128, **sizes) for one in (method, BASELINE)
     )

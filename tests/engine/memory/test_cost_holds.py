@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.cli.commands.estimate import cost_of_frames
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.cost_model import LIBRARIES
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
@@ -36,7 +36,7 @@ import numpy as np
 from pathlib import Path
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.cli.commands.estimate import cost_of_frames
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request

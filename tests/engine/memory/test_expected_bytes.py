@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
-from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.memory.cost_model import CUDA_CONTEXT, ExpectedBytes, Work, expected_bytes
 from dycoke_cli.engine.own_masks import prefills_whole
@@ -95,24 +95,21 @@ def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together()
     siglip = SimpleNamespace(patch_size=14, image_size=384)
     one = (384 // 14) ** 2
     vision = DyCoke(merge_stage="vision")
-    bound = BoundMethod(vision)
+    bound = vision
     for each, frames, together in (
         (Uncompressed(), 64, 1), (DyCoke(), 64, 1), (vision, 64, 4), (vision, 2, 2),
         (EarlyTom(), 64, 32), (EarlyTom(), 9, 9),
     ):  # fmt: skip
-        method = BoundMethod(each)
+        method = each
         patches = patches_together(method, VisionSizes.of(siglip), frames, 196, on_cpu=True)
         assert patches == max(384 * 384 // 14**2, together * one)
     # An accelerator has at least eight at a time, where there are as many.
     for frames, together in ((5, 5), (9, 9), (64, 32)):
-        method = BoundMethod(EarlyTom())
+        method = EarlyTom()
         found = patches_together(method, VisionSizes.of(siglip), frames, 196, on_cpu=False)
         assert found == together * one
     oblong = SimpleNamespace(patch_size=[14, 28], image_size=[28, 56])
-    assert (
-        patches_together(BoundMethod(EarlyTom()), VisionSizes.of(oblong), 9, 4, on_cpu=True)
-        >= 9 * 4
-    )
+    assert patches_together(EarlyTom(), VisionSizes.of(oblong), 9, 4, on_cpu=True) >= 9 * 4
     # Frames of any size, in squares of four patches.
     for qwen in (SimpleNamespace(patch_size=14, spatial_merge_size=2, image_size=336),
                  SimpleNamespace(patch_size=14)):  # fmt: skip
@@ -155,7 +152,7 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(32))
     answer = session.ask(QUESTION, method, max_new_tokens=6)
-    found = expected_bytes(loaded, session.video, BoundMethod(method), answer.tokens.text)
+    found = expected_bytes(loaded, session.video, method, answer.tokens.text)
     held = answer.bytes.kv_cache
     if method.name == "none":  # the stock cache has no spare rows, and one for each step
         sizes = Sizes.of(loaded.model.config)
@@ -172,10 +169,10 @@ def test_every_family_is_asked_where_free_memory_is_known(family):
 
 def test_a_warning_where_it_will_hardly_fit():
     roomy = replace(loaded_of("llava_onevision"), free_bytes=10**9)
-    assert VideoSession(roomy, clip(5)).memory_warning(QUESTION, BoundMethod(DyCoke())) is None
+    assert VideoSession(roomy, clip(5)).memory_warning(QUESTION, DyCoke()) is None
     tight = VideoSession(replace(roomy, free_bytes=roomy.weights_bytes + 1000), clip(5))
     method = DyCoke(prune_layer=2)
-    warning = tight.memory_warning(QUESTION, BoundMethod(method))
+    warning = tight.memory_warning(QUESTION, method)
     assert warning.startswith("this may not fit: it needs about 0.0 GB, 0.0 GB free on cpu; use")
     assert warning in tight.ask(QUESTION, method, max_new_tokens=2).warnings
 
@@ -183,7 +180,7 @@ def test_a_warning_where_it_will_hardly_fit():
 @pytest.mark.parametrize(("family", "can"), [("llava_onevision", True), ("molmo2", False)])
 def test_what_a_session_keeps_for_the_next_question_is_counted(family, can):
     loaded = loaded_of(family)
-    session, method = VideoSession(loaded, clip(32)), BoundMethod(Uncompressed())
+    session, method = VideoSession(loaded, clip(32)), Uncompressed()
     text = session.ask(QUESTION, method, max_new_tokens=1).tokens.text
     stored = session.prefix._stored.values()
     held = sum(one.nbytes for entries in stored for pair in entries for one in pair)

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from dycoke_cli import VideoSession
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
@@ -270,7 +269,7 @@ def test_an_expected_method_doesnt_run_the_tower_a_second_time() -> None:
     def ask(*expected: Method) -> tuple[list[str], int]:
         runs.clear()
         session = VideoSession(loaded, clip(4))
-        session.record_attention_for(bind(one, loaded.traits) for one in expected)
+        session.record_attention_for(settled(one, loaded.traits) for one in expected)
         answers = [
             session.ask(QUESTION, one, max_new_tokens=4).answer for one in (Method(), method)
         ]

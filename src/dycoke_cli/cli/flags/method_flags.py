@@ -17,7 +17,7 @@ from dycoke_cli.cli.flags.param_flags import (
     value_of,
 )
 from dycoke_cli.cli.flags.spread import Each
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods.dycoke import FIRST_STAGE
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owner_near
 from dycoke_cli.errors import UsageError
@@ -64,7 +64,7 @@ class MethodFlags:
         return replace(request, method=self.chosen())
 
     def chosen(self) -> Method:
-        """Method of the flags; parameters that depend on the model are None until it is bound."""
+        """Method of the flags; parameters that depend on the model are None until it is settled."""
         # Imported late: no help page needs it.
         from dycoke_cli.compression.method_specs import parse_spec
 

@@ -12,7 +12,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
+    from dycoke_cli.compression.method import Method
     from dycoke_cli.compression.pool import TokenBudget
     from dycoke_cli.runs.remote.served_model import Server
 

@@ -1,6 +1,6 @@
 """The compression methods, a file each; `__all__` has them in the order of `dycoke methods`."""
 
-from dycoke_cli.compression.base import Method as Uncompressed
+from dycoke_cli.compression.method import Method as Uncompressed
 from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.methods.dart import DART
 from dycoke_cli.compression.methods.downsample import Downsample

@@ -19,14 +19,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
-from dycoke_cli.compression.base import (
-    Ablation,
-    BeforeVision,
-    Method,
-    Pruning,
-    bound_value,
-    tokens_left,
-)
 from dycoke_cli.compression.budget import Positions
 from dycoke_cli.compression.kv_pruning import (
     KV_PRUNE,
@@ -35,7 +27,16 @@ from dycoke_cli.compression.kv_pruning import (
     VisualSelector,
 )
 from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import (
+    Ablation,
+    BeforeVision,
+    Method,
+    Pruning,
+    Selection,
+    SelectionInputs,
+    settled_value,
+    tokens_left,
+)
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
@@ -185,7 +186,7 @@ class DyCoke(Method):
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
-        return bound_value(self.positions) == "renumbered"
+        return settled_value(self.positions) == "renumbered"
 
     def pruning(self) -> Pruning | None:
         """Fresh state of stage 2 for one sequence, or None where it is off."""
@@ -194,4 +195,4 @@ class DyCoke(Method):
         selector = VisualSelector(
             self.prune_ratio, self.recall_threshold, self.recall, self.variant
         )
-        return Pruning(bound_value(self.prune_layer), selector)
+        return Pruning(settled_value(self.prune_layer), selector)

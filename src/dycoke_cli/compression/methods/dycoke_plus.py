@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge, frame_of_each
 from dycoke_cli.compression.merging_early import MergingEarly
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.param import Param
 
 

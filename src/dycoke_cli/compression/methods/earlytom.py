@@ -10,10 +10,16 @@ from functools import cache
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.base import FrameMerging, top
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.inner_selection import MergingInside
-from dycoke_cli.compression.selection import Need, Selection, SelectionInputs, into_itself
+from dycoke_cli.compression.method import (
+    FrameMerging,
+    Need,
+    Selection,
+    SelectionInputs,
+    into_itself,
+    top,
+)
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch

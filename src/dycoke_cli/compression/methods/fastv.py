@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.base import LayerPruning, Method, tokens_left, without_lowest
+from dycoke_cli.compression.method import LayerPruning, Method, tokens_left, without_lowest
 from dycoke_cli.param import Param
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dycoke_cli.compression.base import top
 from dycoke_cli.compression.inner_selection import SelectingInside
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Selection, SelectionInputs, top
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
 from dycoke_cli.lazy_torch import torch
 

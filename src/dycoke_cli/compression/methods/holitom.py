@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.inner_selection import MergingInside
-from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
+from dycoke_cli.compression.method import Need, Selection, SelectionInputs, top
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
 from dycoke_cli.compression.static_positions import static_and_moving, static_positions
 from dycoke_cli.lazy_torch import torch

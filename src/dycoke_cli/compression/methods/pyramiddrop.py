@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.base import (
+from dycoke_cli.compression.method import (
     LayerPruning,
     Method,
-    bound_value,
+    settled_value,
     tokens_left,
     without_lowest,
 )
@@ -66,7 +66,7 @@ class PyramidDrop(Method):
 
     def inside(self) -> tuple[LayerPruning, ...]:
         """The first layer of each stage but the first, and the selection before it."""
-        layers = bound_value(self.stage_layers)
+        layers = settled_value(self.stage_layers)
         keep = partial(without_lowest, ratio=self.prune_ratio)
         return tuple(
             LayerPruning(stage * layers, keep, left=self._left, own_attention=True)

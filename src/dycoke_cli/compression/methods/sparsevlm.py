@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.base import LayerPruning, Method, bound_value, top
 from dycoke_cli.compression.clusters import clustered, means
-from dycoke_cli.compression.selection import Selection
+from dycoke_cli.compression.method import LayerPruning, Method, Selection, settled_value, top
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
@@ -95,7 +94,7 @@ class SparseVLM(Method):
         """The three layers, and the selections before them."""
         return tuple(
             LayerPruning(
-                bound_value(layer),
+                settled_value(layer),
                 partial(self._keep, number),
                 merge=recycled,
                 left=partial(self._left, number),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dycoke_cli.compression.base import top
 from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.method import top
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.lazy_torch import F, torch
 

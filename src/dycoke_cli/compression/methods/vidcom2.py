@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dycoke_cli.compression.base import top
 from dycoke_cli.compression.merging_early import MergingEarly
-from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.compression.method import Selection, SelectionInputs, top
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.lazy_torch import F, torch
 

@@ -11,10 +11,8 @@ from typing import Annotated, Any
 
 from dycoke_cli.answer.answer import ReportedWindows, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Amount, Count, Doc
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.registry import described
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory.cost_model import (
     CostModel,
     EstimatedContext,
@@ -23,6 +21,7 @@ from dycoke_cli.engine.memory.cost_model import (
     would_fit_in_windows,
 )
 from dycoke_cli.engine.memory.flops import expected_flops
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.hub import pull_config
@@ -125,7 +124,7 @@ class Cost:
 def estimate_cost(
     source: ModelRef,
     clip: ClipTokens,
-    method: Method | BoundMethod,
+    method: Method,
     loading: LoadOptions,
     max_new_tokens: int,
     target: Target,
@@ -157,7 +156,7 @@ def estimate_cost(
         )
     if max_tokens is not None and frames > WINDOW:
         traits = traits.in_windows
-    method = bind(method, traits)
+    method = settled(method, traits)
     model = (source, stored, method, loading)
     answer = CostModel(*model, max_new_tokens, target, frame_bytes, question, questions)
     sizes, video_in_windows, held = answer.sizes, None, clip
@@ -189,7 +188,7 @@ def estimate_cost(
         video=video,
         model=source.name,
         dtype=answer.loading.quantize or answer.facts.dtype,
-        method=described(method.method),
+        method=described(method),
         max_new_tokens=max_new_tokens,
         device=target.device,
         tokens=EstimatedTokens(
@@ -226,7 +225,7 @@ def estimate_cost(
     )
 
 
-def _reported(video: ReadInWindows, method: BoundMethod, traits: ModelTraits) -> ReportedWindows:
+def _reported(video: ReadInWindows, method: Method, traits: ModelTraits) -> ReportedWindows:
     """The windows as an answer reports them."""
     positions = method.parameters().get("positions", traits.defaults["positions"])
     return ReportedWindows(video.count, WINDOW, video.kept, video.cap, positions)

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from dycoke_cli.answer.json_schema import Count, Doc
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method, attended_by_layer, layer_prunings, read_by_layer
 from dycoke_cli.compression.pool import HELD, PART
 from dycoke_cli.engine.chunks import (
     chunk_length,
@@ -74,7 +74,7 @@ class Work:
     @classmethod
     def of(
         cls,
-        method: BoundMethod,
+        method: Method,
         sizes: Sizes,
         clip: ClipTokens,
         kept: int,
@@ -98,8 +98,8 @@ class Work:
             copies: that a session keeps of a prompt's keys and values, where it can
                 (`chunked_prefill.PrefixCache`).
         """
-        length, merging = method.read_at_once(clip.visual, kept) + text, method.in_tower
-        chunked = not method.inside and not method.reads_before and not whole
+        length, merging = method.read_at_once(clip.visual, kept) + text, method.in_tower()
+        chunked = not layer_prunings(method, sizes.layers) and not method.reads_before and not whole
         pixels = pixel_room(sizes.vision, dtype_bytes, free)
         patches = chunk_numbers(on_cpu, pixels) // sizes.vision.patch
         patches = min(patches, clip.frames * sizes.vision.patches_of_frame(clip.per_frame))
@@ -109,7 +109,7 @@ class Work:
             patches = max(patches, window * sizes.vision.patches_of_frame(clip.per_frame))
         room = token_room(sizes, dtype_bytes, free, length)
         chunk_len = chunk_length(length, own_attention, room) if chunked else length
-        held = fmean(method.read_by_layer(kept, sizes.layers))
+        held = fmean(read_by_layer(method, kept, sizes.layers))
         copies = copies if chunked else 0
         return cls(clip.visual, held, text, chunk_len, spare, patches, copies)
 
@@ -164,7 +164,7 @@ def with_margin(needed: int, context: int = 0) -> int:
 def expected_bytes(
     loaded: LoadedModel,
     video: VideoPrompt,
-    method: BoundMethod,
+    method: Method,
     text: int,
     pooled: int | None = None,
     copies: int = 0,
@@ -206,7 +206,7 @@ def expected_bytes(
 def memory_warning(
     loaded: LoadedModel,
     video: VideoPrompt,
-    method: BoundMethod,
+    method: Method,
     text: int,
     pooled: int | None = None,
     copies: int = 0,
@@ -287,7 +287,7 @@ class CostModel:
         self,
         source: ModelRef,
         stored: StoredConfig,
-        method: BoundMethod,
+        method: Method,
         loading: LoadOptions,
         max_new_tokens: int,
         target: Target,
@@ -325,7 +325,7 @@ class CostModel:
         """Tokens of text of the prompt."""
         return text_tokens(self._question) + clip.text
 
-    def work(self, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
+    def work(self, method: Method, clip: ClipTokens, kept: int) -> Work:
         """Sizes of a prompt that has so many visual tokens left."""
         on_cpu, free = self.target.device == "cpu", 0
         if (
@@ -350,12 +350,12 @@ class CostModel:
             copies=int(self._questions > 1),  # all are asked by one method
         )
 
-    def memory(self, method: BoundMethod, clip: ClipTokens, kept: int) -> ExpectedBytes:
+    def memory(self, method: Method, clip: ClipTokens, kept: int) -> ExpectedBytes:
         """What an answer takes that reads so many visual tokens."""
         facts, work = self.facts, self.work(method, clip, kept)
         return ExpectedBytes.of(facts.sizes, work, facts.weights.loaded, facts.dtype_bytes)
 
-    def peak(self, method: BoundMethod, clip: ClipTokens, kept: int) -> int:
+    def peak(self, method: Method, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
         needed, weights = self.memory(method, clip, kept), self.facts.weights
         frames = pixels = process = 0
@@ -372,7 +372,7 @@ class CostModel:
         return max(weights.loading, weights.loaded + working) + frames + process
 
     def in_windows(
-        self, method: BoundMethod, clip: ClipTokens, frames: int, max_tokens: int
+        self, method: Method, clip: ClipTokens, frames: int, max_tokens: int
     ) -> ReadInWindows:
         """How a video is read in windows.
 
@@ -389,7 +389,7 @@ class CostModel:
         cap = max(1, min(max_tokens, room))
         return ReadInWindows(count, replace(clip, frames=encoded), kept, cap)
 
-    def peak_in_windows(self, method: BoundMethod, video: ReadInWindows) -> int:
+    def peak_in_windows(self, method: Method, video: ReadInWindows) -> int:
         """Bytes at the worst moment of loading or answering."""
         vision, window = self.sizes.vision, video.clip
         pool = min(video.kept, HELD * video.cap) * self.sizes.hidden * self.facts.dtype_bytes
@@ -421,7 +421,7 @@ class CostModel:
         """Sentences about what is seen of the video, how it is kept, and positions."""
         length, beyond = self.context(clip, kept).length, None
         if self._family.counts_tokens and length is not None:
-            renumbers = self.method.renumbers
+            renumbers = self.method.renumbers()
             last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_new_tokens - 2
             beyond = positions_warning(last, length, self.source.name, renumbers)
         slow = self._float32_room and self._float32_room.warning()
@@ -429,11 +429,11 @@ class CostModel:
         sentences = (frames_warning(times_s), beyond, slow, kept_whole)
         return tuple(sentence for sentence in sentences if sentence)
 
-    def read(self, method: BoundMethod, kept: int) -> float:
+    def read(self, method: Method, kept: int) -> float:
         """Visual tokens that a decoding step reads, mean over layers."""
-        return fmean(method.attended_by_layer(kept, self.sizes.layers))
+        return fmean(attended_by_layer(method, kept, self.sizes.layers))
 
-    def seconds(self, method: BoundMethod, clip: ClipTokens, flops: float) -> float | None:
+    def seconds(self, method: Method, clip: ClipTokens, flops: float) -> float | None:
         """About how long the answers about a clip take; None where FLOPs or their rate are unknown.
 
         The clip is encoded once. Memory bandwidth isn't part of it: decoding takes longer.
@@ -443,7 +443,7 @@ class CostModel:
         """
         vision = self.sizes.vision
         # How much of a tower that merges runs depends on how much of the video moves.
-        if method.in_tower is not None or not vision.layers:
+        if method.in_tower() is not None or not vision.layers:
             return None
         patches = [vision.patches_of_frame(clip.per_frame)] * vision.layers
         frame = prefill_flops(patches, hidden=vision.hidden, mlp=vision.mlp)

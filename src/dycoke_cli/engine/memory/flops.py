@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dycoke_cli.answer.answer import Flops
-from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method import Method, attended_by_layer, read_by_layer
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 
 
@@ -29,7 +29,7 @@ def decode_flops(
 
 
 def expected_flops(
-    method: BoundMethod,
+    method: Method,
     clip: ClipTokens,
     *,
     text: int,
@@ -51,8 +51,8 @@ def expected_flops(
         mlp=mlp,
         text=text,
         visual=clip.visual,
-        read=method.read_by_layer(kept, layers),
-        attended=method.attended_by_layer(kept, layers),
+        read=read_by_layer(method, kept, layers),
+        attended=attended_by_layer(method, kept, layers),
         generated=generated,
         reads_before=method.reads_before,
     )

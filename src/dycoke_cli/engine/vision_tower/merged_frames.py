@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from dycoke_cli.compression.base import FrameMerging
-from dycoke_cli.compression.selection import MergedFrames
+from dycoke_cli.compression.method import FrameMerging, MergedFrames
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
 from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention
 from dycoke_cli.models.families import family_of

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.compression.method import BeforeVision
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
 from dycoke_cli.engine.vision_tower.stacked import Attending, TowerInPart, TowerPass
 from dycoke_cli.models.families import PackedTower

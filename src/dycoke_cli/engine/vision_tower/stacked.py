@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from dycoke_cli.compression.base import BeforeVision
+from dycoke_cli.compression.method import BeforeVision
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
 from dycoke_cli.models.families import PackedTower, Tower
 from dycoke_cli.stock.attention import Attention, WrappedAttention

@@ -119,7 +119,7 @@ class StoredConfig:
         return defaults_of(family, self.values.get(CHECKPOINT_KEY), self.layers)
 
     def traits(self, name: str) -> ModelTraits:
-        """What a method is bound by; of a family that isn't supported, with the usual defaults."""
+        """What a method is settled for; an unsupported family has the usual defaults."""
         return ModelTraits(
             model_type=str(self.values.get("model_type")),
             family=self.family or UNLISTED,

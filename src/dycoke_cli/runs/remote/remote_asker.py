@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Failed, Progress, Seen, Text
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.loop.asker import Asker, check_answerable

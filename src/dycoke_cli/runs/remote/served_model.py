@@ -20,7 +20,7 @@ from dycoke_cli.answer.answer import (
     Tokens,
 )
 from dycoke_cli.answer.json_schema import ABSENT, Count, read_or_none, reported
-from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError

@@ -22,19 +22,113 @@ The others are for methods that also work elsewhere, and each has a default that
 | `merging` | has a name for its selection in reports |
 
 A parameter that is None where its default is the model's has a value by the time that the engine
-calls any of these: it calls them through a `BoundMethod` (`compression/bound.py`).
+calls any of these: it settles a method first (`with_model_defaults`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
-from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.lazy_torch import torch
-from dycoke_cli.param import check_all
+from dycoke_cli.param import check_all, check_layer, layer_at, parameters_of
+
+Need = Literal["attention", "question", "frame_attention"]
+"""Inputs that a method may request beside the features."""
+
+
+@dataclass(frozen=True)
+class MergedFrames:
+    """What merging inside the vision tower has left of the frames of a video."""
+
+    # for each frame the one that it is part of now: itself where it is left, or the earlier one
+    # that it was merged into
+    into: tuple[int, ...]
+    groups: tuple[int, ...]  # for each frame the number of the group that it is in
+
+
+@dataclass(frozen=True)
+class SelectionInputs:
+    """The inputs of a selection: a video; what a method doesn't request (`Method.needs`) is None.
+
+    Args:
+        features: `[F, N, D]`, float: the tokens of F frames with N positions each, as the language
+            model would get them.
+        attention: `[F, N]`, float32: how much the vision encoder attends to each token: in the last
+            layer whose output is used, the attention of the class token's query, or of all
+            queries in the mean where there is no class token; in the mean over heads, and over
+            the patches that a token is pooled from.
+        keys: `[F, N, K]`, float32: the keys of that layer, in the mean over heads and patches.
+        question: `[Q, D]`, float: the embeddings of the text behind the video.
+        frame_attention: `[F]`, float32: how much the language model attends to each frame, if it
+            reads all tokens: that of the prompt's last token, after softmax over the video's
+            tokens, in the mean over heads, the tokens of a frame and the last third of the layers.
+        encoded: `[E]`, int64, ascending: flat indices of the tokens that the vision encoder put
+            out, where some were dropped inside it (`Method.before_vision`): each other one has the
+            features of the token that it was merged into. None where there are none.
+        merged: what the method's `merge_frames` has left of the frames; None where it merges none.
+            The features of a frame that was merged into another one are those of that one.
+        so_far: what the method knows of the video up to the end of these frames, where they are a
+            window of it (`Method.so_far`); () where they are all.
+    """
+
+    features: torch.Tensor
+    attention: torch.Tensor | None = None
+    keys: torch.Tensor | None = None
+    question: torch.Tensor | None = None
+    frame_attention: torch.Tensor | None = None
+    encoded: torch.Tensor | None = None
+    merged: MergedFrames | None = None
+    so_far: tuple[torch.Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The visual tokens that the language model reads.
+
+    Args:
+        kept: `[M]`, int64: flat indices `frame*N + position`, in the order in which the language
+            model reads them.
+        features: `[M, D]`, float: what it reads in their places, where others were merged into
+            them; None where they stay what they are. What DeepStack adds behind the first layers
+            isn't merged: kept tokens get their own, that of the others is dropped.
+        into: `[F*N]`, int64: for each token the kept one that represents it: itself where it is
+            kept, -1 where none does; of several that it is merged into, the one most like it. None
+            of a method that merges nothing.
+        counts: `[M]`, int64: how many tokens each kept one stands for, where it is known without
+            `into`; else None.
+    """
+
+    kept: torch.Tensor
+    features: torch.Tensor | None = None
+    into: torch.Tensor | None = None
+    counts: torch.Tensor | None = None
+
+    @property
+    def sizes(self) -> torch.Tensor | None:
+        """How many tokens each kept one stands for: `[M]`, int64, on the CPU; or None.
+
+        None where nothing is merged. What was merged into several counts for the one most like it.
+        """
+        if self.counts is not None:
+            return self.counts
+        if self.features is None or self.into is None:
+            return None
+        into = self.into.cpu()
+        return into[into >= 0].bincount(minlength=len(into))[self.kept.cpu()]
+
+    @classmethod
+    def in_reading_order(
+        cls, kept: torch.Tensor, features: torch.Tensor, into: torch.Tensor | None = None
+    ) -> Selection:
+        """That of tokens in any order."""
+        order = kept.argsort()
+        return cls(kept[order], features[order], into)
+
+
+T = TypeVar("T")
 
 
 class Selector(Protocol):
@@ -179,6 +273,28 @@ class Method:
         """The method's parameters by name, as they are reported."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    @property
+    def reads_before(self) -> bool:
+        """Whether the language model reads the uncompressed prompt before the method selects."""
+        return "frame_attention" in self.needs
+
+    @property
+    def is_for_question(self) -> bool:
+        """Whether another question about the same video has another selection."""
+        return "question" in self.needs or self.reads_before
+
+    def in_tower(self) -> BeforeVision | FrameMerging | None:
+        """What is dropped or merged inside the vision tower; None where nothing is."""
+        return self.before_vision() or self.merge_frames()
+
+    def read_at_once(self, visual: int, kept: int) -> int:
+        """How many visual tokens the language model reads at once, if so many are kept."""
+        return visual if self.reads_before else kept
+
+    def most_read(self, frames: int, per_frame: int) -> int:
+        """The same of a clip that isn't encoded yet."""
+        return self.read_at_once(frames * per_frame, self.kept_tokens(frames, per_frame))
+
     def has_effect(self, switch: str, kept: int) -> bool:
         """Whether the parameters that belong to a switch have an effect.
 
@@ -291,14 +407,83 @@ class Method:
         return Method.attach(model, self)
 
 
-T = TypeVar("T")
+BASELINE = Method()
+"""All tokens, of whatever model: no parameter depends on it."""
 
 
-def bound_value(parameter: T | None) -> T:
-    """A parameter whose default depends on the model, of a method that is bound."""
+def with_model_defaults(
+    method: Method,
+    defaults: Mapping[str, Any],
+    layers: int | None = None,
+    model: str = "this model",
+) -> Method:
+    """Give a method a model's defaults in place of the parameters that are None.
+
+    Args:
+        method: as it was given; one that has them stays as it is.
+        layers: of the model's language model; None leaves layers unchecked.
+    """
+    parameters = method.parameters()
+    specs = parameters_of(type(method))
+    by_depth = {
+        name: layer_at(parameter.spec.of_depth, layers)
+        for name, parameter in specs.items()
+        if parameter.spec.of_depth is not None
+    }
+    defaults = {**by_depth, **defaults}
+    unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}
+    settled = replace(method, **unset) if unset else method
+    for name, parameter in specs.items():
+        spec, layer = parameter.spec, getattr(settled, name)
+        if not spec.layer or layers is None or layer is None:
+            continue
+        if spec.switch is None or getattr(settled, spec.switch):  # off, it means nothing
+            check_layer(name, layer, layers, model, spec.least_layer)
+    return settled
+
+
+def settled_value(parameter: T | None) -> T:
+    """A parameter whose default depends on the model, of a method that was settled for one."""
     if parameter is None:
-        raise TypeError("the method isn't bound to a model; see dycoke_cli/engine/binding.py")
+        raise TypeError("the method isn't settled for a model; see dycoke_cli/engine/settling.py")
     return parameter
+
+
+def is_windowed(method: type[Method]) -> bool:
+    """Whether a method may select from each window of frames; see `Method.windowed`."""
+    return bool(vars(method).get("windowed"))
+
+
+def layer_prunings(method: Method, layers: int | None = None) -> tuple[LayerPruning, ...]:
+    """The selections inside the language model, by their layers; () where all have the same tokens.
+
+    Args:
+        layers: of the language model; None where that isn't known.
+    """
+    found = method.inside()
+    each = [found] if isinstance(found, LayerPruning) else found or ()
+    by_layer = {pruning.layer: pruning for pruning in each}
+    return tuple(by_layer[layer] for layer in sorted(by_layer) if layers is None or layer < layers)
+
+
+def read_by_layer(method: Method, kept: int, layers: int) -> list[int]:
+    """Visual tokens of the prompt that each layer reads, if so many are read at all."""
+    prunings = {pruning.layer: pruning for pruning in layer_prunings(method, layers)}
+    counts = []
+    for layer in range(layers):
+        if layer in prunings:
+            kept = (prunings[layer].left or method.attended_tokens)(kept)
+        counts.append(kept)
+    return counts
+
+
+def attended_by_layer(method: Method, kept: int, layers: int) -> list[int]:
+    """Visual tokens that each layer attends to in a decoding step, if so many are read."""
+    pruning = method.pruning()
+    if pruning is None:
+        return read_by_layer(method, kept, layers)
+    active = method.attended_tokens(kept)
+    return [kept if layer < pruning.layer else active for layer in range(layers)]
 
 
 def tokens_left(tokens: int, ratio: float) -> int:
@@ -322,3 +507,25 @@ def top(attention: torch.Tensor, count: int) -> torch.Tensor:
 def without_lowest(attention: torch.Tensor, ratio: float) -> torch.Tensor:
     """The `top` tokens that are left if that fraction, of lowest attention, is dropped."""
     return top(attention, tokens_left(len(attention), ratio))
+
+
+def into_itself(kept: torch.Tensor, tokens: int) -> torch.Tensor:
+    """`[tokens]`, int64: the index of each token that is kept, -1 of each other one.
+
+    Args:
+        kept: `[M]`, int64, in any order.
+        tokens: how many there are.
+    """
+    into = kept.new_full((tokens,), -1)
+    into[kept] = kept
+    return into
+
+
+def counted_on(into: torch.Tensor, start: int) -> torch.Tensor:
+    """`Selection.into` of a part of the tokens, by indices into all of them.
+
+    Args:
+        into: `[N]`, int64; -1 stays -1.
+        start: how many tokens are before that part.
+    """
+    return into.where(into < 0, into + start)

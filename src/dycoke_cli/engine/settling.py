@@ -1,25 +1,22 @@
-"""Binds a method to a model: its defaults settled, all that the model can't serve refused.
+"""Settles a method for a model: its defaults filled in, all that the model can't serve refused.
 
-What a method is bound by (`ModelTraits`) is known of a stored configuration, of a model that was
-resolved, of one that is loaded and of a bare stock model. So it is bound once, as early as that.
+What that takes (`ModelTraits`) is known of a stored configuration, of a model that was resolved, of
+one that is loaded and of a bare stock model. So a method is settled as early as that.
 """
 
 from __future__ import annotations
 
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod, with_model_defaults
+from dycoke_cli.compression.method import Method, with_model_defaults
 from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.traits import ModelTraits
 
 
-def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
-    """Bind a method to a model; one that is bound stays as it is.
+def settled(method: Method, model: ModelTraits) -> Method:
+    """A method settled for a model; one that is stays as it is.
 
     Args:
         method: as it was given; parameters that are None take the model's defaults.
     """
-    if isinstance(method, BoundMethod):
-        return method
     check_kind(method, Method, "a method is an object such as DyCoke() or EVS(retain=0.25)")
     if model.listed:
         _check_vision_tower(method, model)

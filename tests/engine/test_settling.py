@@ -1,4 +1,4 @@
-"""Binding a method to a model: the same parameters however a model is known, and once in an ask."""
+"""Settling a method for a model: the same parameters however a model is known."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from dycoke_cli.compression import bound
-from dycoke_cli.compression.base import FrameMerging, Method
-from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.method import BASELINE, FrameMerging, Method
 from dycoke_cli.compression.methods import (
     Downsample,
     DyCoke,
     FastV,
     HoliTom,
     MaxMin,
-    UniformSpatial,
 )
-from dycoke_cli.engine import binding
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.decode_stats import DecodeStats
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models import catalog as reference
 from dycoke_cli.models import resolve
@@ -54,12 +50,14 @@ def test_a_methods_parameters_are_the_models_where_they_were_not_given(name: str
     assert (traits.model_type, traits.layers, dict(traits.defaults)) == (family, layers, defaults)
     given = DyCoke().parameters()
     assert (given["prune_layer"], given["positions"]) == (None, None)
-    bound = bind(DyCoke(), traits)
-    assert bound.parameters() == given | defaults
-    assert bound.pruning().layer == 3  # type: ignore[union-attr]
-    assert bound.renumbers == (defaults["positions"] == "renumbered")
-    assert bind(DyCoke(prune_layer=9), traits).parameters() == given | defaults | {"prune_layer": 9}
-    assert bind(FastV(), traits).parameters() == {"prune_ratio": 0.5, "prune_layer": 2}
+    method = settled(DyCoke(), traits)
+    assert method.parameters() == given | defaults
+    assert method.pruning().layer == 3  # type: ignore[union-attr]
+    assert method.renumbers() == (defaults["positions"] == "renumbered")
+    assert settled(DyCoke(prune_layer=9), traits).parameters() == given | defaults | {
+        "prune_layer": 9
+    }
+    assert settled(FastV(), traits).parameters() == {"prune_ratio": 0.5, "prune_layer": 2}
 
 
 @pytest.mark.parametrize("name", BY_HAND)
@@ -79,19 +77,19 @@ def test_a_loaded_model_has_those_of_its_file_and_binds_the_same() -> None:
         == resolve.resolve_model(found).traits
     )
     expected = DyCoke().parameters() | {"prune_layer": 9, "positions": "kept"}
-    assert bind(DyCoke(), known).parameters() == expected
-    assert bind(DyCoke(), traits_of(loaded.model.config)) == bind(DyCoke(), known)
+    assert settled(DyCoke(), known).parameters() == expected
+    assert settled(DyCoke(), traits_of(loaded.model.config)) == settled(DyCoke(), known)
     with DyCoke()(loaded.model) as attachment:
         torch.manual_seed(0)
         assert attachment._method.parameters() == expected
         attachment._stats = [DecodeStats()]  # else it warns that nothing ran
 
 
-def test_what_is_bound_stays_as_it_is() -> None:
-    method = bind(DyCoke(), stored("qwen2.5-vl-3b"))
-    assert bind(method, stored("llava-onevision-7b")) is method
-    assert bind(BASELINE, stored("qwen2.5-vl-3b")) is BASELINE
-    assert bind(Method(), stored("qwen2.5-vl-3b")) == BASELINE
+def test_what_is_settled_stays_as_it_is() -> None:
+    method = settled(DyCoke(), stored("qwen2.5-vl-3b"))
+    assert settled(method, stored("llava-onevision-7b")) is method
+    assert settled(BASELINE, stored("qwen2.5-vl-3b")) is BASELINE
+    assert settled(Method(), stored("qwen2.5-vl-3b")) == BASELINE
 
 
 def _never(*_: Any) -> Any:
@@ -138,25 +136,25 @@ REFUSED: list[tuple[Method, str, str]] = [
 @pytest.mark.parametrize(("method", "name", "sentence"), REFUSED)
 def test_what_a_model_cannot_serve_is_refused(method: Method, name: str, sentence: str) -> None:
     with pytest.raises(UsageError) as error:
-        bind(method, stored(name))
+        settled(method, stored(name))
     assert str(error.value) == sentence
     # Of a model whose layout isn't known yet, only its parameters are settled.
     unlisted = ModelTraits("new", UNLISTED, {}, None)
-    assert bind(method, unlisted).parameters() == method.parameters()
+    assert settled(method, unlisted).parameters() == method.parameters()
 
 
 def test_early_merging_needs_a_tower_that_can_encode_part_of_a_frame() -> None:
     with pytest.raises(UsageError, match=r"^--merge-stage vision isn't supported for the family"):
-        bind(MaxMin(merge_stage="vision"), _without_tower())
+        settled(MaxMin(merge_stage="vision"), _without_tower())
 
 
 def test_frames_are_merged_where_the_tower_is_known_and_has_the_layer() -> None:
     config = AutoConfig.for_model(**copy.deepcopy(published("llava-onevision-7b").config))
     with pytest.raises(UsageError, match="behind must be below 26, not 30"):
-        bind(Merging(), traits_of(config))
-    assert bind(Merging(behind=25), traits_of(config)).in_tower is not None
+        settled(Merging(), traits_of(config))
+    assert settled(Merging(behind=25), traits_of(config)).in_tower is not None
     with pytest.raises(UsageError, match="the method merging needs the vision encoder's attention"):
-        bind(Merging(behind=0), _without_tower())
+        settled(Merging(behind=0), _without_tower())
 
 
 def _without_tower() -> ModelTraits:
@@ -166,44 +164,28 @@ def _without_tower() -> ModelTraits:
     return ModelTraits(name, FAMILIES[name], {}, 8)
 
 
-def test_a_method_that_is_not_bound_says_so() -> None:
+def test_a_method_that_is_not_settled_says_so() -> None:
     for ask in (DyCoke().renumbers, DyCoke().pruning, MaxMin().renumbers):
-        with pytest.raises(TypeError, match="the method isn't bound to a model"):
+        with pytest.raises(TypeError, match="the method isn't settled for a model"):
             ask()
 
 
-def test_other_parameters_make_another_bound_method() -> None:
-    method = BoundMethod(UniformSpatial(retain=0.5, positions="kept"))
-    assert method.changed(retain=0.25) == BoundMethod(UniformSpatial(retain=0.25, positions="kept"))
-    with pytest.raises(UsageError, match="retain must be above 0"):
-        method.changed(retain=0.0)
-
-
 @pytest.mark.slow
-def test_how_often_one_ask_binds_its_method_and_finds_its_model(
+def test_how_often_one_ask_finds_its_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from dycoke_cli.cli.main import main
     from dycoke_cli.loop import unloaded_model
 
-    counts = {"with_model_defaults": 0, "find": 0, "DyCoke": 0}
+    found = []
 
-    def counted(name: str, function: Any) -> Any:
-        def counting(*args: Any, **kwargs: Any) -> Any:
-            counts[name] += 1
-            return function(*args, **kwargs)
+    def find(name: str) -> Any:
+        found.append(name)
+        return stock(name)
 
-        return counting
-
-    monkeypatch.setattr(
-        binding, "with_model_defaults", counted("with_model_defaults", bound.with_model_defaults)
-    )
-    find = counted("find", reference.find)
+    stock = reference.find
     for module in (resolve, unloaded_model, audio_rate):
         monkeypatch.setattr(module, "find", find)
-    monkeypatch.setattr(DyCoke, "__post_init__", counted("DyCoke", DyCoke.__post_init__))
     assert main(["ask", str(CLIP), "What does the blue star do?", "--quiet"]) == 0
     assert capsys.readouterr().out
-    # Bound by the stored configuration, before anything is read: a loaded model has the same
-    # traits. The model is found once, and the method is as given, and bound.
-    assert counts == {"find": 1, "with_model_defaults": 1, "DyCoke": 2}
+    assert len(found) == 1
