@@ -20,7 +20,7 @@ from benchmarks.cells import table_lines
 from benchmarks.json_lines import append_line, read_lines, write_compressed
 from benchmarks.kept_tables import keep
 from benchmarks.page import ROOT, machine
-from dycoke_cli.compression.method_specs import parse_spec
+from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.scoring.statistics import shown_mean

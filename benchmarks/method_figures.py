@@ -14,7 +14,7 @@ from benchmarks.event_lengths import by_length, lengths_of
 from benchmarks.method_choice import CANDIDATES
 from benchmarks.raw_answers import BASELINE, RawAnswers
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.method_row import KeptRow

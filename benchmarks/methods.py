@@ -27,8 +27,7 @@ from benchmarks.method_pages import write_tables
 from benchmarks.page import machine
 from benchmarks.raw_answers import BASELINE, DATA, SUFFIX, Header, RawAnswers, RawRow, read_answers
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.compression.method_specs import Spec, parse_specs
-from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.compression.registry import METHODS, Spec, parse_specs
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Split

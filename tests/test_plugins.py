@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from dycoke_cli import plugins
-from dycoke_cli.compression import method_specs, registry
+from dycoke_cli.compression import registry
 from dycoke_cli.compression.method import Method, SelectionInputs
 from dycoke_cli.compression.promises import selected
 from dycoke_cli.errors import UsageError
@@ -336,8 +336,8 @@ def test_the_flag_needs_a_file(arguments: list[str]) -> None:
 
 
 def test_rows_that_are_no_method_are_those_of_the_list() -> None:
-    controls = {name for name, row in method_specs.ABLATIONS.items() if row.frames is not None}
-    assert {*registry.OTHER_ROWS} == {method_specs.ALL, *controls}
+    controls = {name for name, row in registry.ABLATIONS.items() if row.frames is not None}
+    assert {*registry.OTHER_ROWS} == {registry.ALL, *controls}
 
 
 def dycoke(*arguments: str, **environment: str) -> Outcome:

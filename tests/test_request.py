@@ -11,8 +11,7 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Ask, Footage
-from dycoke_cli.compression.method_specs import parse_specs
-from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.registry import METHODS, create, parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation

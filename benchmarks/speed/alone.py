@@ -16,7 +16,7 @@ from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine.chunks import CHUNK
-from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.models.load import LoadedModel

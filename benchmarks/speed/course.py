@@ -13,7 +13,7 @@ from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import Rounds
 from dycoke_cli import VideoSession, load
 from dycoke_cli.compression.method import BASELINE
-from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.models.catalog import published_names
 from dycoke_cli.models.load import LoadedModel
 

@@ -16,8 +16,7 @@ from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import BASELINE
-from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer
-from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generate import AnswerStream, BatchStreamer, Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
 from dycoke_cli.engine.prompt_batch import inject_videos

@@ -16,7 +16,7 @@ from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.method import Selector
-from dycoke_cli.engine.answer_stream import BatchStreamer
+from dycoke_cli.engine.generate import BatchStreamer
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.traits import traits_of

@@ -11,7 +11,7 @@ from dycoke_cli.answer.answer import Answer, Bytes, Seconds, Tokens
 from dycoke_cli.ask import Answered, Ask, Event, Seen
 from dycoke_cli.bench.bench_report import MeanTokens, Memory, Stages, TimedRow
 from dycoke_cli.bench.bench_run import TimedAnswer
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.evaluation.method_row import MethodRow
 from tests.documents import example
 

@@ -24,10 +24,9 @@ from benchmarks.speed.measured import Measured
 from benchmarks.speed.measuring import language, whole
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.method import BASELINE
-from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer
-from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generate import AnswerStream, BatchStreamer, Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.vision_tower.frame_dedup import first_alike
+from dycoke_cli.engine.tower import first_alike
 from dycoke_cli.models.load import LoadedModel
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 32, 90_000_000, 4.0)

@@ -21,10 +21,9 @@ from dycoke_cli.cli.app import app
 from dycoke_cli.cli.commands import eval as eval_command
 from dycoke_cli.cli.flags import method_flags, row_flags
 from dycoke_cli.compression.method import with_model_defaults
-from dycoke_cli.compression.method_specs import ABLATIONS
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
-from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.compression.registry import ABLATIONS, METHODS
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.families import FAMILIES, defaults_of

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from dycoke_cli.cli.flags.param_flags import _SHARED, FLAGGED, flags
-from dycoke_cli.compression.method_specs import parse_spec
-from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.compression.registry import METHODS, parse_spec
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
 from tests.cli.fake_engine import FakeSession

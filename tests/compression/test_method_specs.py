@@ -8,8 +8,14 @@ from typing import Annotated, Literal
 import pytest
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.method_specs import ABLATIONS, Spec, parse_spec, parse_specs
-from dycoke_cli.compression.registry import METHODS, name_of
+from dycoke_cli.compression.registry import (
+    ABLATIONS,
+    METHODS,
+    Spec,
+    name_of,
+    parse_spec,
+    parse_specs,
+)
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, parameters_of
 

@@ -13,10 +13,10 @@ from transformers import TextStreamer
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.method_specs import parse_spec
-from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer, Receiver
-from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.compression.registry import parse_spec
+from dycoke_cli.engine.generate import AnswerStream, BatchStreamer, Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
 from dycoke_cli.video import Sampling, read
 from tests.engine.test_not_finite import spoilt

@@ -11,7 +11,7 @@ from torch.nn.attention.bias import CausalBias, CausalVariant
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.compression.method import BASELINE
-from dycoke_cli.engine import chunked_prefill, chunks, encode
+from dycoke_cli.engine import chunked_prefill, chunks, vision
 from dycoke_cli.engine.memory.cost_model import Work
 from dycoke_cli.kernels import attention
 from dycoke_cli.kernels.attention import has_flash_attention
@@ -79,7 +79,7 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Every device is a GPU with so many free bytes."""
 
     def free(count: int) -> None:
-        for module in (chunked_prefill, encode):
+        for module in (chunked_prefill, vision):
             monkeypatch.setattr(module, "free_for_passes", lambda device, dtype: count)
 
     return free
@@ -135,12 +135,12 @@ def test_frames_are_encoded_by_the_memory_that_is_free(frames, sizes, on_gpu, mo
     monkeypatch.setattr(chunks, "FRAMES_GPU", frames)
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", pixels.numel() // 7)
     room = chunks.chunk_numbers
-    monkeypatch.setattr(encode, "chunk_numbers", lambda on_cpu, pixels: room(False, pixels))
-    vision = Sizes.of(loaded.model.config).vision
-    per_frame = chunks.patch_bytes(vision, 8) * pixels.numel() // 7 / vision.patch
+    monkeypatch.setattr(vision, "chunk_numbers", lambda on_cpu, pixels: room(False, pixels))
+    sizes = Sizes.of(loaded.model.config).vision
+    per_frame = chunks.patch_bytes(sizes, 8) * pixels.numel() // 7 / sizes.patch
     on_gpu(int(8 * per_frame / 0.8))  # of 8 frames
     done: list[int] = []
-    encode.encode_video(
+    vision.encode_video(
         loaded.model, loaded.family, session.video, lambda count, _: done.append(count)
     )
     each = [count - before for count, before in zip(done, [0, *done], strict=False)]

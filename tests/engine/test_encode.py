@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dycoke_cli.engine import chunks, encode
+from dycoke_cli.engine import chunks, vision
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
@@ -36,7 +36,7 @@ def test_rows_are_those_of_the_stock_model(shape, frames_a_chunk, monkeypatch):
     inputs = make_inputs(shape, 7)
     embeds, visual = prompt_rows(model, shape, inputs)
     calls = []
-    encoded = encode.encode_video(
+    encoded = vision.encode_video(
         model,
         family_of(model.config),
         prompt_of(shape, inputs, 7),
@@ -61,6 +61,6 @@ def test_the_language_model_does_not_run():
     ran = []
     model.get_decoder().layers[0].register_forward_pre_hook(lambda *_: ran.append(1))
     prompt = prompt_of(SHAPES[0], make_inputs(SHAPES[0], 2), 2)
-    encode.encode_video(model, family_of(model.config), prompt)
+    vision.encode_video(model, family_of(model.config), prompt)
     assert ran == []
     assert not model.get_decoder()._forward_pre_hooks

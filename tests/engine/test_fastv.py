@@ -9,7 +9,7 @@ from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from dycoke_cli import DyCoke, FastV
 from dycoke_cli.compression.method import LayerPruning
-from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.kv_cache import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered

@@ -11,7 +11,7 @@ import torch
 
 from dycoke_cli import Uncompressed, UniformSpatial, VideoSession
 from dycoke_cli.compression.method import SelectionInputs
-from dycoke_cli.engine.generation_state import STATE_ARGUMENT
+from dycoke_cli.engine.state import STATE_ARGUMENT
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import cache_name
 from tests.engine.reference import Reference

@@ -12,7 +12,7 @@ import torch
 from dycoke_cli import HoliTom, VideoSession
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import cache_of
 from tests.compression.test_inner_merging import by_loops

@@ -5,12 +5,8 @@ import torch
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.method import Pruning
-from dycoke_cli.engine.decode_stats import DecodeStats
-from dycoke_cli.engine.generation_state import ShortenedSequence
-from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-from dycoke_cli.engine.kv_cache.pruned import PrunedLayer
-from dycoke_cli.engine.kv_cache.slots import Swaps
+from dycoke_cli.engine.kv_cache import SPARE_ENTRIES, KVStore, PrunedLayer, Swaps
+from dycoke_cli.engine.state import DecodeStats, ShortenedSequence
 from dycoke_cli.stock.private_api import cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 

@@ -16,7 +16,7 @@ import torch
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine import encode
+from dycoke_cli.engine import vision
 from dycoke_cli.models.families import family_of
 from dycoke_cli.param import parameters_of
 from tests.compression.test_budget import EARLY, LEAST
@@ -62,7 +62,7 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
     request.addfinalizer(hook.remove)
     for name, budget, early in cases:
         layout, before = family_of(model.config), early.before_vision()
-        in_part = encode.encode_video(model, layout, session.video, None, before)
+        in_part = vision.encode_video(model, layout, session.video, None, before)
         rows = in_part.embeddings[: len(stock.visual)]
         stock.embeds = embeds.index_copy(0, torch.tensor(stock.visual), rows)
         stock.deepstack = list(in_part.deepstack)
@@ -92,13 +92,13 @@ def test_the_tower_runs_once_for_all(family: str, monkeypatch: pytest.MonkeyPatc
     """Its embeddings are the same for every budget and method, but not for DyCoke."""
     session = VideoSession(loaded_of(family), clip(9))
     runs: list[int] = []
-    real = encode.at_decoder
+    real = vision.at_decoder
 
     def counted(*arguments: Any) -> Any:
         runs.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(encode, "at_decoder", counted)
+    monkeypatch.setattr(vision, "at_decoder", counted)
     asked = [OWN, WITH_BUDGET, *(create(name, retain=0.4, merge_stage="vision") for name in EARLY)]
     for method in asked:
         before = len(runs)

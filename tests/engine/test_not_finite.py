@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.video import Sampling, read

@@ -14,8 +14,8 @@ from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.method import Pruning, Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.attention import _added, attention_to_keys
 from dycoke_cli.engine.chunked_prefill import PrefixCache
-from dycoke_cli.engine.scoring_attention import _added, attention_to_keys
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 from tests.covering import covered

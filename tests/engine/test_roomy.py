@@ -10,8 +10,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-from dycoke_cli.engine.kv_cache.roomy import RoomyLayer, make_room
+from dycoke_cli.engine.kv_cache import SPARE_ENTRIES, RoomyLayer, make_room
 
 
 def states(count: int, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:

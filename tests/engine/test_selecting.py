@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
-from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts
 from dycoke_cli.engine.selecting import EncodedVideos, kept_of_each
+from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.models.families import Layout
 
 

@@ -18,8 +18,8 @@ from dycoke_cli.compression.methods import (
     HoliTom,
     MaxMin,
 )
-from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.settling import settled
+from dycoke_cli.engine.state import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models import catalog as reference
 from dycoke_cli.models import resolve

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.engine.field_types import schema_of_fields
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.structured_output import StructuredOutput, schema_of_fields
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import key_part

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.stop_text import UntilStop
-from dycoke_cli.engine.token_options import TokenOptions
+from dycoke_cli.engine.generate import UntilStop
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
+from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.errors import ContextError, UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import text_ids

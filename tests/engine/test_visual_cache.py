@@ -14,10 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 from dycoke_cli import Uncompressed, VideoSession
-from dycoke_cli.engine import tensor_files, visual_cache
-from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention
-from dycoke_cli.engine.visual_cache import VisualCache, key_of
+from dycoke_cli.engine import tensor_files, vision
+from dycoke_cli.engine.attention import TowerAttention
+from dycoke_cli.engine.vision import Encoded, VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.storage.cache_folder import LIMIT, CacheFiles
 from tests.families.stock import clip
@@ -280,6 +279,6 @@ def test_keys_follow_pixels_shapes_dtypes_model_and_program(monkeypatch) -> None
         key_of({"weights": "a"}, {"pixels": pixels.view(3, 4).view(torch.int8)}),
         key_of({"weights": "a"}, {"images": pixels.view(3, 4)}),
     ]
-    monkeypatch.setattr(visual_cache, "_PROGRAM", ("another",))
+    monkeypatch.setattr(vision, "_PROGRAM", ("another",))
     keys.append(key_of({"weights": "a"}, {"pixels": pixels.view(3, 4)}))
     assert len(set(keys)) == len(keys)

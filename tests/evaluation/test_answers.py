@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation import answers, run_record
 from dycoke_cli.evaluation.answers import FILE, open_answers

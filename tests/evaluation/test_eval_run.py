@@ -17,7 +17,7 @@ import torch
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Ask, Footage
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import eval_run

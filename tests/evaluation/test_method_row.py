@@ -8,8 +8,7 @@ import pytest
 from transformers import AutoConfig
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
-from dycoke_cli.compression.method_specs import Spec, parse_specs
-from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.compression.registry import METHODS, Spec, parse_specs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows, method_on

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.prumerge import PruMerge
 from dycoke_cli.compression.methods.random_merge import RandomMerge
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import class_of, open_dataset

@@ -17,7 +17,7 @@ import torch
 import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt

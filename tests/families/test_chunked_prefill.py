@@ -9,9 +9,9 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine import chunked_prefill, chunks
-from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.kv_cache import SPARE_ENTRIES
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.kernels.attention import NAME as OURS
 from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered

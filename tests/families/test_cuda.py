@@ -17,9 +17,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression import registry
 from dycoke_cli.compression.method import Method
-from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.param import parameters_of

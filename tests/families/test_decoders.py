@@ -13,10 +13,10 @@ from dycoke_cli import DyCoke, FastV, PyramidDrop, Uncompressed, VideoSession
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks
-from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.attach import attach, flat_without_method
+from dycoke_cli.engine.attention import own_attention_to_keys
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.scoring_attention import own_attention_to_keys
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.attention import NAME
 from dycoke_cli.kernels.replacing import use_custom_attention

@@ -18,8 +18,8 @@ import torch
 from dycoke_cli import FastV, PyramidDrop, Uncompressed, VideoSession
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.families import FAMILIES

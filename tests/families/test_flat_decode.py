@@ -20,10 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycoke_cli import DyCoke, FastV, VideoSession
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine import chunks, flat_decode
-from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel

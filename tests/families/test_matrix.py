@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, PyramidDrop, SparseVLM, Uncompressed, VideoSession
-from dycoke_cli.engine import chunks, encode
+from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
@@ -97,7 +97,7 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
     given = at_decoder(model, stock)
     beside = prompt.extra_inputs(stock["input_ids"], known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
-    encoded = encode.encode_video(model, known, prompt)
+    encoded = vision.encode_video(model, known, prompt)
     assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
     stacked = given.get("deepstack_visual_embeds") or []
     assert len(encoded.deepstack) == len(stacked)

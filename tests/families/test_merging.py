@@ -13,11 +13,11 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
-from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts
 from dycoke_cli.engine.selecting import EncodedVideos
+from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.exactness import assert_generated, assert_same, generated

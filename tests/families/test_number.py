@@ -13,11 +13,10 @@ import torch
 from dycoke_cli import DyCoke, OpenNumber, Uncompressed, VideoSession
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.registry import create
-from dycoke_cli.engine import number_search
-from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine import scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.prefilled import Prefilled
-from dycoke_cli.engine.token_tree import TokenTree
+from dycoke_cli.engine.scoring import Prefilled, TokenTree
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.prompts.chat_text import text_ids
 from tests.covering import EXTENDED
 from tests.families.stock import QUESTION, clip, one_of_each_kind, stock_inputs
@@ -175,7 +174,7 @@ def test_each_beginning_is_a_forward_over_the_tokens_that_a_method_keeps(
 
 
 def test_without_a_video(read: set[Node]) -> None:
-    from dycoke_cli.engine.ask_together import ask_without_video
+    from dycoke_cli.engine.session import ask_without_video
 
     family = "qwen2_5_vl"
     model, processor = make(family)
@@ -204,7 +203,7 @@ def test_three_unequal_prompts_are_answered_as_alone(family: str) -> None:
 def test_a_flat_distribution_ends_at_a_limit(
     read: set[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(number_search, "_MOST_TOKENS", 20)
+    monkeypatch.setattr(scoring, "_MOST_TOKENS", 20)
     with writing_numbers("llava_onevision"):
         session = VideoSession(loaded_of("llava_onevision"), clip(4))
         answer = session.ask(QUESTION, Uncompressed(), typed=TYPED)

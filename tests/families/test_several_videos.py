@@ -13,7 +13,7 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.compression.method import BASELINE, Method, with_model_defaults
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import inject_videos, together
 from dycoke_cli.engine.settling import settled

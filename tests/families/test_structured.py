@@ -14,12 +14,11 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from dycoke_cli import DyCoke, StructuredOutput, Uncompressed, VideoSession
 from dycoke_cli.answer.json_schema import Bounds
-from dycoke_cli.engine import generation, structured_output
-from dycoke_cli.engine.answer_stream import Receiver
-from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine import generate, structured_output
+from dycoke_cli.engine.generate import Receiver
+from dycoke_cli.engine.generation_options import GenerationOptions, end_tokens
 from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
-from dycoke_cli.engine.token_options import end_tokens
+from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.errors import UsageError
 from tests.covering import EXTENDED
 from tests.families.stock import MERGING_ONLY, QUESTION, clip, one_of_each_kind, stock_inputs
@@ -92,7 +91,7 @@ def test_with_decode_pruning_it_is_the_method_under_that_mask(
     session = VideoSession(loaded, clip(5))
     answer = session.ask(QUESTION, method, structured=ENUM)
     mask = OneOf(loaded.processor.tokenizer)
-    monkeypatch.setattr(generation, "LogitsProcessorList", lambda _: LogitsProcessorList([mask]))
+    monkeypatch.setattr(generate, "LogitsProcessorList", lambda _: LogitsProcessorList([mask]))
     by_hand = session.ask(QUESTION, method, max_new_tokens=answer.tokens.generated)
     assert answer.answer == by_hand.answer
     assert (answer.tokens, answer.decode) == (by_hand.tokens, by_hand.decode)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel

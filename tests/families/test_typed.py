@@ -17,12 +17,12 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.method import LayerPruning, Method, layer_prunings, with_model_defaults
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine import attach, chunks, generation
-from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.deepstack import DeepStack
+from dycoke_cli.engine import attach, chunks, generate
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.inside import TokenPruning
+from dycoke_cli.engine.other_inputs import DeepStack
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.stage import Prefill
-from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
@@ -257,7 +257,7 @@ def forced(session: VideoSession, method: Method, ids: Sequence[int]) -> float:
     """An option's log-probability where the method generates it, one token per step."""
     forcing = Forced(ids)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generation, "LogitsProcessorList", lambda _: LogitsProcessorList([forcing]))
+        patch.setattr(generate, "LogitsProcessorList", lambda _: LogitsProcessorList([forcing]))
         session.ask(QUESTION, method, max_new_tokens=len(ids))
     return forcing.total
 

@@ -25,10 +25,10 @@ from dycoke_cli.compression.method import (
 )
 from dycoke_cli.compression.promises import selected
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine import read_window
-from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.engine import windows
 from dycoke_cli.engine.settling import settled
-from dycoke_cli.engine.windowed_video import read_windows
+from dycoke_cli.engine.vision import encode_video
+from dycoke_cli.engine.windows import read_windows
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.families import FAMILIES as FAMILIES_OF_TABLE
 from dycoke_cli.models.families import Discovered, Family, family_of
@@ -268,7 +268,7 @@ def test_an_answer_that_leaves_no_room_is_refused_before_anything_is_encoded(
     def encode(*_: Any, **__: Any) -> Any:
         raise AssertionError("a window is encoded")
 
-    monkeypatch.setattr(read_window, "encode_cached", encode)
+    monkeypatch.setattr(windows, "encode_cached", encode)
     whole = VideoSession(loaded, video, reuse=False)
     room = loaded.context_length - (whole.video.input_ids("").shape[1] - whole.visual)
     sentence = rf"--max-new-tokens {room} leaves no room .* use --max-new-tokens {room // 2} or"

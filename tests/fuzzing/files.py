@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.engine.vision import Encoded, VisualCache
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.run_record import FILE as RECORD

@@ -10,8 +10,8 @@ from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, lo
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli.commands.schema import read_schema
 from dycoke_cli.compression.method import Method, SelectionInputs
-from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.inspect.inspection import Inspection, grid_shape, inspect_question, pictures
 from dycoke_cli.video import Sampling, read

@@ -22,12 +22,12 @@ from transformers import Qwen2Config
 from dycoke_cli.answer.answer import Answer, ReportedFrames, ReportedModel, Tokens
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.method import BASELINE, Method
-from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.compression.methods import DyCoke
+from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine import session as session_module
 from dycoke_cli.engine import supported
-from dycoke_cli.engine.ask_together import Question
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import Question
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.loop import answer_batch, reading
 from dycoke_cli.loop.engine import Engine

@@ -16,10 +16,9 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.compression.methods.visionzip import VisionZip
-from dycoke_cli.engine import cached_encoding, encoded_video
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine import encoded_video, vision
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.engine import Engine
@@ -108,9 +107,9 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
 ) -> None:
     encoded: list[Any] = []
     batches: list[list[tuple[int, ...]]] = []
-    encode, ask = cached_encoding.encode_video, answer_batch.ask_together
+    encode, ask = vision.encode_video, answer_batch.ask_together
     monkeypatch.setattr(
-        cached_encoding, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
+        vision, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
     )
     monkeypatch.setattr(
         answer_batch,
@@ -135,9 +134,9 @@ def test_methods_of_a_job_are_known_before_its_video_is_encoded(
     loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[Any] = []
-    encode = cached_encoding.encode_video
+    encode = vision.encode_video
     monkeypatch.setattr(
-        cached_encoding, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
+        vision, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
     )
     ((ask,),) = groups_in(CLIPS, QUESTIONS[0], plan=plan)[:1]
     # VisionZip needs the attention of the vision tower; what comes first doesn't.

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from dycoke_cli.ask import Ask
-from dycoke_cli.compression.method_specs import parse_spec
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.compression.registry import parse_spec
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.loop.pending import Client
 from tests.forms import NEEDS_LIBRARY

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.models.load_options import LoadOptions

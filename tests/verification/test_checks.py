@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from dycoke_cli import VideoSession
-from dycoke_cli.engine import encode
-from dycoke_cli.engine.kv_cache.layer import KVLayer
-from dycoke_cli.engine.kv_cache.slots import Slots
+from dycoke_cli.engine import vision
+from dycoke_cli.engine.kv_cache import KVLayer, Slots
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family, Layout, family_of
 from dycoke_cli.models.load import LoadedModel
@@ -132,8 +131,8 @@ def test_swaps_into_wrong_slots_are_found(monkeypatch) -> None:
 
 def test_pixels_that_are_not_stock_are_found(monkeypatch) -> None:
     """Also by the questions whose reference gets what the stock tower made for the first one."""
-    normalised = encode.normalised
-    monkeypatch.setattr(encode, "normalised", lambda *given: 1.5 * normalised(*given))
+    normalised = vision.normalised
+    monkeypatch.setattr(vision, "normalised", lambda *given: 1.5 * normalised(*given))
     step = next(checks(session_of("llava_next_video", frames=2)))
     assert step.verdict == "failed"
     assert all(one["logits_apart"] > 1e-3 for one in step.figures["questions"])

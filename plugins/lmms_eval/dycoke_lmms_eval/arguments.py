@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dycoke_cli.compression.method_specs import Spec, parse_specs
 from dycoke_cli.compression.pool import TokenBudget
-from dycoke_cli.compression.registry import DEFAULT, owners
+from dycoke_cli.compression.registry import DEFAULT, Spec, owners, parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.models import settings

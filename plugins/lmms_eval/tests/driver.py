@@ -19,13 +19,11 @@ from unittest import mock
 from lmms_eval.evaluator import simple_evaluate
 from lmms_eval.tasks import TaskManager
 
-from dycoke_cli.engine import cached_encoding
+from dycoke_cli.engine import vision
 
 
 def evaluated(tasks: TaskManager, arguments: dict[str, Any]) -> dict[str, Any] | None:
-    with mock.patch.object(
-        cached_encoding, "encode_video", wraps=cached_encoding.encode_video
-    ) as encoded:
+    with mock.patch.object(vision, "encode_video", wraps=vision.encode_video) as encoded:
         try:
             found = simple_evaluate(model="dycoke", task_manager=tasks, **arguments)
         except Exception as error:

@@ -6,8 +6,7 @@ from functools import lru_cache
 from typing import Literal
 
 from dycoke_cli.compression.method import Method, layer_prunings, with_model_defaults
-from dycoke_cli.compression.method_specs import parse_spec
-from dycoke_cli.compression.registry import create
+from dycoke_cli.compression.registry import create, parse_spec
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 

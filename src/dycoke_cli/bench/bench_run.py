@@ -24,7 +24,7 @@ from dycoke_cli.bench.bench_report import (
     Stages,
     TimedRow,
 )
-from dycoke_cli.compression.method_specs import Spec, parse_specs
+from dycoke_cli.compression.registry import Spec, parse_specs
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, bound_spec, rows_on
 from dycoke_cli.loop.asker import Asker

@@ -40,7 +40,7 @@ def kept(incomplete: str) -> Names:
 
 def rows(incomplete: str) -> Names:
     """Last entry of a comma-separated list of methods."""
-    from dycoke_cli.compression.method_specs import ABLATIONS
+    from dycoke_cli.compression.registry import ABLATIONS
 
     before, comma, _ = incomplete.rpartition(",")
     named = [*methods(incomplete), *((name, row.summary) for name, row in ABLATIONS.items())]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.method import LayerPruning, Selection, top
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similar import wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.coverage import frame_of_each, merge_into
 from dycoke_cli.compression.method import BeforeVision, Selection, SelectionInputs, without_lowest
-from dycoke_cli.compression.similarity import similarity_to_frame_before
+from dycoke_cli.compression.similar import similarity_to_frame_before
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 

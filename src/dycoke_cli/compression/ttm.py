@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dycoke_cli.compression.method import tokens_left
-from dycoke_cli.compression.similarity import cosine_similarity
+from dycoke_cli.compression.similar import cosine_similarity
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
 

@@ -20,13 +20,13 @@ import torch
 from transformers import DynamicCache
 
 from dycoke_cli.engine.chunks import chunk_length, free_for_passes, token_room
-from dycoke_cli.engine.deepstack import deepstack_of_chunk
-from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import arguments_of_chunk
+from dycoke_cli.engine.other_inputs import deepstack_of_chunk
 from dycoke_cli.engine.stage import Prefill, Stage
+from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.tensor_hash import tensor_hash
+from dycoke_cli.engine.tensor_files import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.kernels.attention import computes_sdpa, is_causal_custom
 from dycoke_cli.stock.attention import SDPA

@@ -11,16 +11,14 @@ import torch
 from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.method import Method
-from dycoke_cli.engine.cached_encoding import encode_cached, encoded_for
 from dycoke_cli.engine.chunked_prefill import MOST_STORED, PrefixCache
 from dycoke_cli.engine.context import check_context, check_several
-from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import faults_of
-from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.cost_model import expected_bytes, memory_warning
 from dycoke_cli.engine.prompt_batch import Batch, Prompt
-from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.engine.vision import Encoded, VisualCache, encode_cached, encoded_for
 from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel
@@ -36,7 +34,7 @@ from dycoke_cli.models.prompts.stock_prompt import (
 from dycoke_cli.models.traits import ModelTraits
 
 if TYPE_CHECKING:
-    from dycoke_cli.engine.windowed_video import WindowedVideo
+    from dycoke_cli.engine.windows import WindowedVideo
 
 Progress = Callable[[str, int, int], None]
 

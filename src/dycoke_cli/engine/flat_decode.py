@@ -30,9 +30,9 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
-from dycoke_cli.engine.kv_cache.roomy import RoomyLayer, make_room
+from dycoke_cli.engine.kv_cache import RoomyLayer, make_room
 from dycoke_cli.engine.stage import Prefill, Stage
+from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.stock.private_api import (
     CACHE_ARGUMENT,

@@ -23,11 +23,11 @@ from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.method import Method, Pruning
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
-from dycoke_cli.engine.decode_stats import DecodeStats
-from dycoke_cli.engine.generation import Generated
+from dycoke_cli.engine.generate import Generated
 from dycoke_cli.engine.memory.flops import paper_flops
 from dycoke_cli.engine.memory.measured import read_per_token
 from dycoke_cli.engine.refused_answer import refused_answer
+from dycoke_cli.engine.state import DecodeStats
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import Frames

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.models.families import Layout
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.layout import with_video

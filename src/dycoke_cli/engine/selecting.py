@@ -19,15 +19,15 @@ from dycoke_cli.compression.method import (
     into_itself,
 )
 from dycoke_cli.compression.promises import selected
-from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
-from dycoke_cli.engine.stage import Videos
-from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
-from dycoke_cli.engine.vision_tower.tower_attention import (
+from dycoke_cli.engine.attention import (
     TowerAttention,
     TowerRecorder,
     split_by_video,
 )
+from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
+from dycoke_cli.engine.stage import Videos
+from dycoke_cli.engine.tower import FramesInTower
+from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
 

@@ -1,19 +1,376 @@
-"""Encode once, ask many: a video with a model, and questions that are asked about it."""
+"""Questions about videos, answered alone or in one batch; encode once, ask many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from typing import Any
+
+import numpy as np
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.method import Method
-from dycoke_cli.engine.answer_stream import Receiver
-from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.answer.json_schema import BoundsError
+from dycoke_cli.compression.method import BASELINE, Method
+from dycoke_cli.engine.attach import Attachment, attach, check_unattached, flat_without_method
+from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
+from dycoke_cli.engine.context import check_text_alone
 from dycoke_cli.engine.encoded_video import EncodedVideo
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
+from dycoke_cli.engine.generate import (
+    NOBODY,
+    Generated,
+    Receiver,
+    Stopwatch,
+    generate,
+    seconds_at_decoder,
+)
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, end_tokens
+from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
+from dycoke_cli.engine.make_answer import make_answer, refusal
+from dycoke_cli.engine.memory.measured import PeakMemory
+from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.token_options import TokenOptions
+from dycoke_cli.engine.trace import text_pieces
+from dycoke_cli.engine.typed_answer import (
+    Scores,
+    asked_alone,
+    generate_typed,
+    longest,
+    scorable,
+    with_choice,
+)
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
-from dycoke_cli.models.prompts.chat_text import Turns
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.chat_text import Turns, text_ids
+
+
+def is_asked_alone(
+    session: EncodedVideo, methods: Sequence[Method], options: GenerationOptions
+) -> bool:
+    """Whether a question can't be one of a batch, or is answered sooner alone."""
+    loaded = session.loaded
+    return (
+        # Sampling depends on the rest of a batch, and a seed is to repeat an answer.
+        options.temperature > 0
+        or _is_penalized(loaded.model.generation_config, options)
+        # Attention inside the language model selects tokens for a single sequence.
+        or any(method.inside() or method.reads_before for method in methods)
+        or (options.typed is not None and asked_alone(loaded))
+        or options.trace is not None
+        # Which rows of a stock processor's inputs belong to which prompt is known to that model
+        # alone. What is left of windows has a length of its own.
+        or loaded.family.stock_inputs
+        or session.windowed is not None
+        or len(session.clips) > 1
+        # What was computed of the video is of one sequence.
+        or session.is_prefilled
+    )
+
+
+def _is_penalized(own: object, options: GenerationOptions) -> bool:
+    """Whether a repetition penalty sees the padding of a batch."""
+    given = None if options.tokens is None else options.tokens.repetition_penalty
+    penalty = getattr(own, "repetition_penalty", None) if given is None else given
+    return penalty not in (None, 1.0)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a video."""
+
+    session: EncodedVideo  # the video, with its model
+    question: str  # plain text
+    history: Turns = ()  # what was asked about the video before, and what was answered
+    receiver: Receiver = NOBODY  # gets the answer while the batch is generated
+    max_new_tokens: int | None = None  # of this answer; None for those of the options
+
+
+def ask_together(
+    questions: Sequence[Question],
+    method: Method,
+    options: GenerationOptions | None = None,
+) -> list[Answer]:
+    """Answer questions in one batch, each with its own selection of tokens.
+
+    Greedy answers are those that each question gets alone (in float32 to the letter; in less,
+    rounding may tip a close call). Each is streamed to its receiver, and complete when it ends; its
+    times are until then.
+
+    Args:
+        method: the compression method; it is settled for the model here.
+        options: how to generate; None for the defaults.
+    """
+    options = options or GenerationOptions()
+    loaded = questions[0].session.loaded
+    if any(item.session.loaded is not loaded for item in questions):
+        raise UsageError("questions that are asked together need one model")
+    typed = options.typed
+    # Inputs of a stock processor can't be batched: which of their rows belongs to which prompt is
+    # known to that model alone.
+    alone = loaded.family.stock_inputs or (typed is not None and asked_alone(loaded))
+    alone = alone or any(item.session.windowed is not None for item in questions)
+    if alone and len(questions) > 1:
+        return [ask_together([one], method, options)[0] for one in questions]
+    check_unattached(loaded.model)
+    watch = Stopwatch(loaded.input_device)
+    with faults_of(loaded):
+        method = settled(method, loaded.traits)
+        if typed is not None:
+            what = scorable(loaded, typed)
+            most = max(options.max_new_tokens, longest(what))
+            options = replace(options, max_new_tokens=most)
+        # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
+        # are made behind that: they take the embeddings along.
+        limits = [q.max_new_tokens or options.max_new_tokens for q in questions]
+        formed = _formed(loaded, options, limits)
+        prompts = [
+            q.session.prompt(q.question, q.history, method, replace(options, max_new_tokens=limit))
+            for q, limit in zip(questions, limits, strict=True)
+        ]
+    refused = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
+    if any(refused):
+        for item, answer in zip(questions, refused, strict=True):
+            if answer is not None:
+                item.receiver.receive(answer)
+        allowed = [answer is None for answer in refused]
+        rest = [*compress(questions, allowed)]
+        others = iter(ask_together(rest, method, options) if rest else ())
+        return [next(others) if answer is None else answer for answer in refused]
+    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
+    stage, tokenizer = RunningStage(), loaded.processor.tokenizer
+    # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
+    prefix = questions[0].session.prefix if len(questions) == 1 else None
+
+    def report(name: str, done: int, total: int) -> None:
+        stage.name = name
+        questions[0].session.on_progress(name, done, total)
+
+    with faults_of(loaded), memory_faults(stage, method, loaded.model):
+        seconds = [item.session.encode(watch, method) for item in questions]
+        batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
+        report("prefill", 0, 1)
+        whole = None if batch.preselection is None else batch.preselection.length
+        windows = questions[0].session.windows_of(batch)
+        answers: dict[int, Answer] = {}
+        scored: dict[int, Scores] = {}
+
+        def finish(number: int, generated: Generated) -> None:
+            item = questions[number]
+            if not loaded.family.encoded_once:
+                _split_vision(generated.seconds, decoder_began[0])
+            if applied is not None:
+                _add_counts(generated, number, applied, tokenizer)
+            answer = make_answer(
+                item.question,
+                loaded,
+                method,
+                item.session.clips,
+                generated,
+                [video.visual for video in item.session.videos],
+                prompt_tokens=whole or int(batch.mask[number].sum()),
+                seconds={"load": item.session.seconds_load, **seconds[number]},
+                total=watch.read(),
+                peak=peak.read(),
+                session_warnings=item.session.warnings(item.question, method, item.history),
+                reused=prefix.reused if prefix is not None else 0,
+                windows=windows,
+            )
+            if typed is not None:
+                on_text = item.receiver.on_text
+                answer = with_choice(answer, typed, scored[number], tokenizer, on_text)
+            answers[number] = answer = _parsed(answer, options)
+            item.receiver.on_answer(answer)
+
+        # The clock's hook is the first one: what a method's own does before the decoder is prefill.
+        with (
+            seconds_at_decoder(loaded.model, watch) as decoder_began,
+            _applied(questions, batch, method, options, prefix) as applied,
+        ):
+            if typed is None:
+                generate(
+                    loaded.model,
+                    tokenizer,
+                    batch,
+                    options,
+                    watch,
+                    receivers=[item.receiver for item in questions],
+                    limits=limits,
+                    on_token=lambda n: report("decode", n, max(limits)),
+                    on_generated=finish,
+                    formed=formed,
+                )
+            else:
+                outputs, scores = generate_typed(loaded, batch, what, watch, applied)
+        if typed is not None:
+            scored.update(enumerate(scores))
+            for number, output in enumerate(outputs):
+                finish(number, output)
+    return [answers[number] for number in range(len(questions))]
+
+
+def _split_vision(seconds: dict[str, float], decoder_began: float) -> None:
+    """Take the vision side out of the prefill, where `generate()` encoded the video as well."""
+    started = seconds["first_token"] - seconds["prefill"]
+    seconds["vision"] = decoder_began - started
+    seconds["prefill"] -= seconds["vision"]
+
+
+def _add_counts(generated: Generated, number: int, applied: Attachment, tokenizer: Any) -> None:
+    """Add the statistics, and the trace if there is one, to an answer of the batch."""
+    generated.stats = applied.stats[number].until(len(generated.tokens) - 1)
+    if applied.recorder is not None:
+        pieces = text_pieces(tokenizer, generated.tokens.tolist())
+        generated.trace = applied.recorder.trace(pieces)
+
+
+@dataclass(frozen=True)
+class _NoFrames:
+    """The frames of a question without a video: none."""
+
+    frames: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
+    timestamps_s: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
+    subtitles: None = None
+    audio: None = None
+
+
+def ask_without_video(
+    loaded: LoadedModel,
+    question: str,
+    history: Turns = (),
+    options: GenerationOptions | None = None,
+    on_text: Callable[[str], None] | None = None,
+    on_token: Callable[[int], None] | None = None,
+) -> Answer:
+    """Answer a question that no video is shown with.
+
+    Args: as of `Question` and `GenerationOptions`; `on_text` as of `Receiver`; `on_token` is called
+        with the number of tokens at each.
+    """
+    receiver = Receiver(on_text)
+    if (refused := refusal(loaded, question, BASELINE, _NoFrames())) is not None:
+        receiver.receive(refused)
+        return refused
+    options = options or GenerationOptions()
+    typed, tokenizer = options.typed, loaded.processor.tokenizer
+    watch = Stopwatch(loaded.input_device)
+    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
+    with faults_of(loaded):
+        ids = text_ids(loaded.processor, question, history)
+        check_text_alone(loaded.context_length, ids.shape[1], options.max_new_tokens)
+        batch = without_video(ids)
+        if typed is not None:
+            what = scorable(loaded, typed)
+            [generated], [scores] = generate_typed(loaded, batch, what, watch, None)
+        else:
+            formed = _formed(loaded, options, [options.max_new_tokens])
+            [generated] = generate(
+                loaded.model,
+                tokenizer,
+                batch,
+                options,
+                watch,
+                receivers=[receiver],
+                on_token=on_token,
+                formed=formed,
+            )
+    answer = make_answer(
+        question,
+        loaded,
+        BASELINE,
+        [_NoFrames()],
+        generated,
+        visual=[0],
+        prompt_tokens=ids.shape[1],
+        seconds={"load": loaded.seconds_load, "video_decode": 0.0, "vision": 0.0},
+        total=watch.read(),
+        peak=peak.read(),
+    )
+    if typed is None:
+        return _parsed(answer, options)
+    # The prompt is the blind one already, by which nothing can be divided.
+    return with_choice(answer, typed, scores, tokenizer, on_text)
+
+
+def _formed(
+    loaded: LoadedModel, options: GenerationOptions, limits: Sequence[int]
+) -> list[FormedAnswer]:
+    """The beginning of each answer in its form; none where answers are free text.
+
+    Args:
+        limits: tokens of each answer at most.
+    """
+    form = options.structured
+    if form is None:
+        return []
+    vocabulary = vocabulary_of(loaded, form, end_tokens(loaded.model))
+    # Compiled once: a large form takes a second.
+    first = FormedAnswer(vocabulary, form)
+    return [first, *(first.copy() for _ in limits[1:])]
+
+
+def _parsed(answer: Answer, options: GenerationOptions) -> Answer:
+    """The answer with its JSON value, where its form is JSON."""
+    form = options.structured
+    if form is None or form.kind != "json":
+        return answer
+    try:
+        return replace(answer, parsed=form.value(answer.answer))
+    except BoundsError as error:
+        raise UsageError(f"the answer can't be read: {error}; limit it in the schema") from error
+
+
+@contextmanager
+def _applied(
+    questions: Sequence[Question],
+    batch: Batch,
+    method: Method,
+    options: GenerationOptions,
+    prefix: PrefixCache | None,
+) -> Iterator[Attachment | None]:
+    """Within the block, `generate()` sees the videos of a batch by a method.
+
+    Args:
+        prefix: what was prefilled of the video before, or None.
+
+    Returns:
+        The attachment; None where the baseline answers without one.
+    """
+    session = questions[0].session
+    loaded, model = session.loaded, session.loaded.model
+    family, fast = loaded.family, loaded.kernels == "fast"
+    with ExitStack() as stack:
+        if family.encoded_once:
+            stack.enter_context(inject_videos(model, batch.videos, batch.placeholders))
+        # A trace is recorded by an attachment, and options are read by one: that of the baseline
+        # keeps all tokens.
+        reads_options = options.typed is not None and not family.only_none
+        preselection = batch.preselection
+        if method.name != "none" or options.trace is not None or reads_options or preselection:
+            attachment = attach(
+                model,
+                method,
+                trace=options.trace,
+                prefix=prefix,
+                videos=batch.videos if family.encoded_once else (),
+                flat=fast,
+                frames=session.video.frames if family.needs_frame_count else None,
+                preselection=preselection,
+                decodes=options.typed is None,
+            )
+            yield stack.enter_context(attachment)
+            return
+        # The baseline runs without hooks of a method, so that its time is that of stock layers; but
+        # decodes and prefills as a method does, so that a comparison is of the method alone.
+        if fast:
+            stack.enter_context(flat_without_method(model))
+        if not family.only_none:
+            stack.enter_context(chunked_prefill(model, prefix, batch.placeholders))
+        yield None
 
 
 class VideoSession(EncodedVideo):

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.method import Method, Pruning, Selection
-from dycoke_cli.engine.generation_state import GenerationState
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
+from dycoke_cli.engine.state import GenerationState
 from dycoke_cli.models.families import Layout
 
 

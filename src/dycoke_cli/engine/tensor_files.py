@@ -1,27 +1,43 @@
-"""Files of named tensors in a cache folder: written whole, and read only as they were written.
-
-A file names what it is of, and has a digest of what it holds. One that is torn, damaged, misnamed
-or not our own is deleted.
-"""
+"""Files of tensors with a digest of their content, and the hash of a tensor."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dycoke_cli.engine.tensor_hash import add_tensor
 from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.cache_folder import CacheFiles, unwritable
 from dycoke_cli.storage.input_file import check_regular
 from dycoke_cli.storage.output_file import is_of_another_user, temporary_folder
+
+
+class Digest(Protocol):
+    """What `hashlib` makes."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Take in bytes."""
+
+
+def add_tensor(digest: Digest, tensor: torch.Tensor) -> None:
+    """Take in the bytes of a tensor of any shape and dtype, on any device."""
+    digest.update(tensor.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+
+
+def tensor_hash(tensors: Iterable[torch.Tensor]) -> bytes:
+    """A hash of the bytes of tensors, of 16 bytes, to compare within this process."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        add_tensor(digest, tensor)
+    return digest.digest()
+
 
 Tensors = dict[str, torch.Tensor]
 T = TypeVar("T")

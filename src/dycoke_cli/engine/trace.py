@@ -14,8 +14,8 @@ import torch
 
 from dycoke_cli.answer.answer_trace import Trace, TraceStep
 from dycoke_cli.compression.method import Method, layer_prunings
-from dycoke_cli.engine.generation_state import GenerationState, Records
 from dycoke_cli.engine.stage import Prefill, Stage
+from dycoke_cli.engine.state import GenerationState, Records
 from dycoke_cli.errors import UsageError
 
 

@@ -12,11 +12,17 @@ import torch
 from dycoke_cli.answer.answer import LEAST_MASS, Answer, Scoring
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.attach import Attachment
-from dycoke_cli.engine.generation import Generated, Stopwatch
+from dycoke_cli.engine.generate import Generated, Stopwatch
 from dycoke_cli.engine.memory.measured import kv_bytes
-from dycoke_cli.engine.number_search import NumberScores, ScoredNumbers, score_numbers
-from dycoke_cli.engine.option_scoring import OptionScores, Scored, score_options
 from dycoke_cli.engine.prompt_batch import Batch
+from dycoke_cli.engine.scoring import (
+    NumberScores,
+    OptionScores,
+    Scored,
+    ScoredNumbers,
+    score_numbers,
+    score_options,
+)
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError

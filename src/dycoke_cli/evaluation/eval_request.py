@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.method_specs import Spec
+from dycoke_cli.compression.registry import Spec
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.method_specs import Spec
-from dycoke_cli.compression.registry import create, identity
+from dycoke_cli.compression.registry import Spec, create, identity
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.evaluation.datasets import plugin_of

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.evaluation.dataset import Dataset
 from dycoke_cli.request import Request

@@ -14,10 +14,9 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.ask import Answered, Done, Progress, Text, Warn
 from dycoke_cli.compression.method import BASELINE
-from dycoke_cli.engine.answer_stream import Receiver
-from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
+from dycoke_cli.engine.generate import Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_without_video
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.in_windows import encode_in_windows
@@ -28,7 +27,7 @@ from dycoke_cli.video.frame_windows import ClosedError
 if TYPE_CHECKING:
     from dycoke_cli.answer.caption import CaptionStyle
     from dycoke_cli.compression.method import Method
-    from dycoke_cli.engine.visual_cache import VisualCache
+    from dycoke_cli.engine.vision import VisualCache
     from dycoke_cli.loop.pending import Video
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.clip import Clip

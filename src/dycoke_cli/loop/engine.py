@@ -43,7 +43,7 @@ from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.video.kept_frames import Fit, known
 
 if TYPE_CHECKING:
-    from dycoke_cli.engine.visual_cache import VisualCache
+    from dycoke_cli.engine.vision import VisualCache
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.frame_windows import WindowQueue
@@ -670,6 +670,6 @@ class Engine(Asker):
 
 def _visual_cache() -> VisualCache:
     """Encoded videos on disk; raises where there can't be any."""
-    from dycoke_cli.engine.visual_cache import VisualCache
+    from dycoke_cli.engine.vision import VisualCache
 
     return VisualCache()

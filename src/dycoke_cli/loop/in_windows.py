@@ -17,8 +17,8 @@ from dycoke_cli.video.frame_windows import WINDOW, WindowQueue
 from dycoke_cli.video.kept_frames import shape_alone
 
 if TYPE_CHECKING:
-    from dycoke_cli.engine.visual_cache import VisualCache
-    from dycoke_cli.engine.windowed_video import WindowedVideo
+    from dycoke_cli.engine.vision import VisualCache
+    from dycoke_cli.engine.windows import WindowedVideo
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.request import Request
     from dycoke_cli.video.clip import FramePlan
@@ -101,7 +101,7 @@ def encode_in_windows(
         windows: that the other thread fills.
         cache: of encoded windows on disk, or None.
     """
-    from dycoke_cli.engine.windowed_video import read_windows
+    from dycoke_cli.engine.windows import read_windows
 
     count = len(plan.times_s)
     resize = loaded.fit(count, plan.height, plan.width)

@@ -215,7 +215,7 @@ class Pending:
         if video is None or video.session is None or self.work is not None or self.ask.compare:
             return None
         session = video.session
-        from dycoke_cli.engine.together import is_asked_alone
+        from dycoke_cli.engine.session import is_asked_alone
 
         if is_asked_alone(session, self.methods, request.generation):
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.method_specs import parse_spec
+from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows

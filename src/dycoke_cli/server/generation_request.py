@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.token_options import TokenOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.answer_format import answer_format
 from dycoke_cli.server.refused import Refused

@@ -13,11 +13,10 @@ import torch
 
 from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import Prompt
-from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_runs
 from dycoke_cli.verification.verification_report import FAILED, OK, CheckResult, Outcome

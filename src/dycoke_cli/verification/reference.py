@@ -18,11 +18,11 @@ from transformers import LogitsProcessor
 
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.encode import Encoded, at_decoder
 from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.prompt_batch import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.engine.vision import Encoded, at_decoder
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.layout import (
     DEEPSTACK,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.engine.kv_cache.slots import Slots
+from dycoke_cli.engine.kv_cache import Slots
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load_options import LoadOptions

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dycoke_cli.compression.method import SelectionInputs
-from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.compression.methods import cdpruner
 from dycoke_cli.compression.methods.cdpruner import CDPruner
+from dycoke_cli.compression.registry import parse_specs
 from tests.compression.clips import BUDGETS, CLIPS, cosine, given
 from tests.covering import covered
 

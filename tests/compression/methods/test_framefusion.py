@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.drawn import Drawn
 from dycoke_cli.compression.methods.framefusion import FrameFusion
-from dycoke_cli.compression.similarity import similarity_to_frame_before
-from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.compression.similar import similarity_to_frame_before
+from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.models.load import load
 from dycoke_cli.models.prompts.stock_prompt import make_prompt

@@ -18,8 +18,8 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
-from dycoke_cli.engine import visual_cache
-from dycoke_cli.engine.memory import cost_model, model_facts, product_rate
+from dycoke_cli.engine import vision
+from dycoke_cli.engine.memory import cost_model, flops, model_facts
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate_cost
 from dycoke_cli.engine.memory.cost_model import CostModel, EstimatedContext
 from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
@@ -63,7 +63,7 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nor does a file whose time is what it was, as after the clock was set back."""
-    users = model_facts, visual_cache, layout_search
+    users = model_facts, vision, layout_search
     text = SimpleNamespace(to_json_string=lambda: "")
     model = SimpleNamespace(config=text, video_processor=text, chat_template="", values={})
     assert {user._PROGRAM for user in users} == {version.program_key()}
@@ -75,7 +75,7 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
         for user in users:
             monkeypatch.setattr(user, "_PROGRAM", version.program_key.__wrapped__())
         facts = model_facts._file(cast("Any", model), LoadOptions(), "cpu")
-        found.append({facts, visual_cache.key_of({}, {}), layout_search._file(model, model)})
+        found.append({facts, vision.key_of({}, {}), layout_search._file(model, model)})
     assert found[0] == found[1]
     assert not found[1] & found[2]
 
@@ -364,8 +364,8 @@ def test_the_product_has_the_dtype_that_is_computed_in(
 
 @pytest.mark.slow
 def test_the_next_estimate_imports_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost_model, "product_rate", product_rate.product_rate)
-    monkeypatch.setattr(product_rate, "is_overloaded", lambda: False)
+    monkeypatch.setattr(cost_model, "product_rate", flops.product_rate)
+    monkeypatch.setattr(flops, "is_overloaded", lambda: False)
     first = cost("mini")
     assert first.seconds is not None
     monkeypatch.setattr(model_facts, "_made", lambda *_: pytest.fail("made anew"))

@@ -9,7 +9,7 @@ from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
 from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.memory.cost_model import CUDA_CONTEXT, ExpectedBytes, Work, expected_bytes
-from dycoke_cli.engine.own_masks import prefills_whole
+from dycoke_cli.engine.other_inputs import prefills_whole
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
 from tests.cli.harness import run_code

@@ -10,8 +10,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionLayer
 
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-from dycoke_cli.engine.kv_cache.roomy import make_room
+from dycoke_cli.engine.kv_cache import SPARE_ENTRIES, make_room
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes
 from tests.natural import Pictures, pan
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dycoke_cli.engine.memory import product_rate as rates
-from dycoke_cli.engine.memory.product_rate import product_rate
+from dycoke_cli.engine.memory import flops as rates
+from dycoke_cli.engine.memory.flops import product_rate
 from dycoke_cli.storage.cache_folder import ENVIRONMENT
 
 

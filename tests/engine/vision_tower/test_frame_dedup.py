@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
+from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine.tower import first_alike, new_runs
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.covering import covered
@@ -37,7 +37,7 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
     given = at_decoder(model, stock)
     beside = prompt.extra_inputs(prompt.input_ids(QUESTION), known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
-    encoded = encode.encode_video(model, known, prompt)
+    encoded = vision.encode_video(model, known, prompt)
     assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
     alike = first_alike(known, prompt.inputs, prompt.frames)
     assert len(set(alike)) < prompt.frames

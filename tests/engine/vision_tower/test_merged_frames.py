@@ -17,13 +17,12 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, EarlyTom, Sampling, Uncompressed, VideoSession, load, read
-from dycoke_cli.compression.method_specs import parse_specs
-from dycoke_cli.compression.registry import create
-from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.compression.registry import create, parse_specs
+from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
-from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.tower import FramesInTower
+from dycoke_cli.engine.vision import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
@@ -89,7 +88,7 @@ def of_loops(model: Any, prompt: Any, method: EarlyTom, monkeypatch) -> Any:
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
     behind = method.merge_frames().layers(known.tower.depth(model.config))
     oracle = WrittenOver(known.tower.transformer_layers(model), behind, method)
-    encoded = encode.encode_video(model, known, prompt, with_attention=True)
+    encoded = vision.encode_video(model, known, prompt, with_attention=True)
     for hook in oracle.hooks:
         hook.remove()
     return encoded, oracle
@@ -107,7 +106,7 @@ def check(model: Any, prompt: Any, method: EarlyTom, numbers: int, monkeypatch) 
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     tower = model.model.get_submodule(known.tower.name)
     stock = attention_implementation(tower)
-    ours = encode.encode_video(model, known, prompt, merging=method.merge_frames())
+    ours = vision.encode_video(model, known, prompt, merging=method.merge_frames())
     assert [*ours.merged.into] == oracle.into
     assert numbered(ours.merged.groups) == numbered(oracle.groups)
     assert_same(ours.embeddings, theirs.embeddings)
@@ -171,7 +170,7 @@ def test_later_layers_run_on_fewer_frames(mini) -> None:
         layer.mlp.register_forward_hook(lambda module, args, output: ran.append(len(args[0])))
         for layer in known.tower.transformer_layers(mini)
     ]
-    ours = encode.encode_video(mini, known, prompt, merging=EarlyTom().merge_frames())
+    ours = vision.encode_video(mini, known, prompt, merging=EarlyTom().merge_frames())
     for hook in hooks:
         hook.remove()
     assert ran[0] == 20 > ran[1] == ran[2] > ran[3] == len(set(ours.merged.into))
@@ -203,7 +202,7 @@ def test_masks_of_whole_videos_do_not_matter(family, implementation, monkeypatch
     model, processor = deeper(family)
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, clip(9))
-    expected = encode.encode_video(model, known, prompt, merging=ALL.merge_frames())
+    expected = vision.encode_video(model, known, prompt, merging=ALL.merge_frames())
     tower = model.model.get_submodule(known.tower.name)
     layers = known.tower.transformer_layers(model)
 
@@ -214,7 +213,7 @@ def test_masks_of_whole_videos_do_not_matter(family, implementation, monkeypatch
 
     hooks = [layer.register_forward_pre_hook(masked, with_kwargs=True) for layer in layers]
     tower.set_attn_implementation(implementation)
-    found = encode.encode_video(model, known, prompt, merging=ALL.merge_frames())
+    found = vision.encode_video(model, known, prompt, merging=ALL.merge_frames())
     tower.set_attn_implementation("sdpa")
     for hook in hooks:
         hook.remove()
@@ -288,11 +287,11 @@ def test_other_threads_see_every_frame() -> None:
     model, processor = make("llava_onevision")
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, clip(9))
-    whole = encode.encode_video(model, known, prompt).embeddings
+    whole = vision.encode_video(model, known, prompt).embeddings
     found = []
     with FramesInTower(model, ALL.merge_frames()):
         other = threading.Thread(
-            target=lambda: found.append(encode.encode_video(model, known, prompt).embeddings)
+            target=lambda: found.append(vision.encode_video(model, known, prompt).embeddings)
         )
         other.start()
         other.join()

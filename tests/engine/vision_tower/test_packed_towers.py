@@ -23,12 +23,11 @@ from transformers.vision_utils import get_vision_window_index
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression.registry import create
-from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.vision_tower import stacked
-from dycoke_cli.engine.vision_tower.packed import PackedVision
+from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.tower import PackedVision
+from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
@@ -137,7 +136,7 @@ def rows_of(model: Any, inputs: dict[str, torch.Tensor], per_frame: int) -> list
 
 def encoded(model: Any, prompt: Any, merging: DyCoke | None = None) -> Encoded:
     before = None if merging is None else merging.before_vision()
-    return encode.encode_video(model, family_of(model.config), prompt, None, before)
+    return vision.encode_video(model, family_of(model.config), prompt, None, before)
 
 
 HALF, NOTHING, WINDOW, ALL = 0.5, 0.99, 1, 10**9
@@ -164,7 +163,7 @@ def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) ->
     count = prompt.tokens_per_frame
     tower = getattr(model.model, known.packed_tower.name)
     layers = tower.get_submodule(known.packed_tower.layers)
-    monkeypatch.setattr(stacked, "LAYERS_BEFORE", before)
+    monkeypatch.setattr(tower, "LAYERS_BEFORE", before)
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
     tokens = rows_of(model, prompt.inputs, count)
     first = min(before, len(layers) - 1)
@@ -350,7 +349,7 @@ def test_a_window_that_fails_leaves_nothing_behind() -> None:
 def test_families_that_cannot_are_refused_before_anything_is_encoded(monkeypatch) -> None:
     can = {name for name, family in FAMILIES.items() if family.encodes_parts}
     assert FAMILIES.keys() - can == {"perception_lm", "gemma4", "gemma4_unified", "molmo2"}
-    monkeypatch.setattr(encode, "at_decoder", None)
+    monkeypatch.setattr(vision, "at_decoder", None)
     for family in ("perception_lm", "gemma4"):
         session = VideoSession(loaded_of(family), clip(4))
         for method in (MERGING, create("evs", merge_stage="vision")):

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCokePlus
-from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.vision_tower import stacked
+from dycoke_cli.engine import chunks, tower, vision
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.elsewhere import Elsewhere, moved, second_device
@@ -69,14 +68,14 @@ def test_the_device_is_waited_for_once_a_pass(family, name, monkeypatch) -> None
     size = prompt.frames // PASSES
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", here * size)
     monkeypatch.setattr(chunks, "FRAMES_GPU", (1, 1))
-    monkeypatch.setattr(stacked, "LAYERS_BEFORE", 1)
-    expected = encode.encode_video(model, known, prompt, None, before)
+    monkeypatch.setattr(tower, "LAYERS_BEFORE", 1)
+    expected = vision.encode_video(model, known, prompt, None, before)
     calls: list[int] = []
     there = copy.deepcopy(model)
     with second_device():
         moved(there)
         with waits(monkeypatch) as found, counted(monkeypatch, calls):
-            ours = encode.encode_video(there, known, prompt, None, before)
+            ours = vision.encode_video(there, known, prompt, None, before)
         assert_same(ours.embeddings.cpu(), expected.embeddings)
     assert torch.equal(ours.kept, expected.kept)
     # The pooling matrix is read once for a video.
@@ -94,18 +93,18 @@ def layers_of(model: Any, family: Any) -> Any:
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Iterator[None]:
     """Frames, or parts of them, of each call of the attention behind the choice."""
-    keeping = stacked._keeping_apart
+    keeping = tower._keeping_apart
 
     def around(stock: Any, name: str) -> Any:
         def attention(module: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            if getattr(stacked._here, "running", None) is not None:
+            if getattr(tower._here, "running", None) is not None:
                 calls.append(len(query))
             return stock(module, query, *args, **kwargs)
 
         return keeping(attention, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stacked, "_keeping_apart", around)
+        patch.setattr(tower, "_keeping_apart", around)
         yield
 
 
@@ -113,7 +112,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Iterator[None]
 def test_a_tower_that_is_split_over_two_devices() -> None:
     """What is planned where patches are selected is used where the later layers are."""
     needed = np.array([[True, True, True], [False, True, False]])
-    planned = stacked.TowerPass.of(needed, [None, 0], torch.device("cpu"))
+    planned = tower.TowerPass.of(needed, [None, 0], torch.device("cpu"))
     (part, *_) = attending = planned.attending([0, 3])
     hidden = torch.arange(12.0).view(2, 3, 2)
     with second_device():
@@ -124,7 +123,7 @@ def test_a_tower_that_is_split_over_two_devices() -> None:
         assert torch.equal(back.cpu(), planned.restore(planned.gather(hidden)[0]))
         rows = part.batched(went_on[:, None], part.keys)
         assert rows.shape == (part.count, 1, 3, 2)
-        stacked._here.running = attending
+        tower._here.running = attending
 
         def stock(
             module: Any, query: torch.Tensor, *_: Any, **__: Any
@@ -132,8 +131,8 @@ def test_a_tower_that_is_split_over_two_devices() -> None:
             return query.transpose(1, 2), None
 
         try:
-            attend = stacked._keeping_apart(stock, "")
+            attend = tower._keeping_apart(stock, "")
             found, _ = attend(None, *[went_on[:, None]] * 3, None, scaling=1.0)
         finally:
-            stacked._here.running = None
+            tower._here.running = None
         assert found.shape[1] == 4

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession
-from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.vision_tower import stacked
-from dycoke_cli.engine.vision_tower.stacked import LAYERS_BEFORE
+from dycoke_cli.engine import chunks, tower, vision
+from dycoke_cli.engine.tower import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.layout import normalised
@@ -113,14 +112,14 @@ def _pooled(frame: torch.Tensor, side: int, token: int) -> torch.Tensor:
 @torch.inference_mode()
 def test_rows_and_choice_are_those_written_out(frames, before, numbers, monkeypatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
-    monkeypatch.setattr(stacked, "LAYERS_BEFORE", before)
+    monkeypatch.setattr(tower, "LAYERS_BEFORE", before)
     model, processor = make("llava_onevision")
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
     pixels = prompt.inputs[known.pixels.key]
     floats = normalised(pixels, processor.video_processor, known.pixels)[0]
     expected, kept = by_hand(model, floats, MERGING.merge_ratio, before)
-    encoded = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
+    encoded = vision.encode_video(model, known, prompt, None, MERGING.before_vision())
     flat = [f * GRID**2 + n for f, positions in enumerate(kept) for n in positions]
     assert encoded.kept.tolist() == flat
     assert len(flat) == MERGING.kept_tokens(frames, GRID**2)
@@ -148,7 +147,7 @@ def test_the_tower_runs_less() -> None:
     )
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, Pictures.of(pan(8)))
-    encode.encode_video(model, known, prompt, None, MERGING.before_vision())
+    vision.encode_video(model, known, prompt, None, MERGING.before_vision())
     hook.remove()
     # Of 4 tokens a compared frame keeps 2, four patches each; every fourth frame is whole.
     assert sum(rows) == 2 * (16 + 3 * 2 * 4)
@@ -159,11 +158,11 @@ def test_other_threads_see_whole_frames() -> None:
     model, processor = make("llava_onevision")
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, clip(4))
-    whole = encode.encode_video(model, known, prompt).embeddings
+    whole = vision.encode_video(model, known, prompt).embeddings
     found = []
-    with stacked.MergedVision(model, known.tower, MERGING.before_vision()):
+    with tower.MergedVision(model, known.tower, MERGING.before_vision()):
         other = threading.Thread(
-            target=lambda: found.append(encode.encode_video(model, known, prompt).embeddings)
+            target=lambda: found.append(vision.encode_video(model, known, prompt).embeddings)
         )
         other.start()
         other.join()

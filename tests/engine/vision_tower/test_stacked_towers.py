@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.vision_tower import stacked
+from dycoke_cli.engine import chunks, vision
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
@@ -109,16 +108,16 @@ def test_rows_and_choice_are_those_of_whole_frames(
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
     tower = getattr(model.model, known.tower.name)
-    monkeypatch.setattr(stacked, "LAYERS_BEFORE", before)
+    monkeypatch.setattr(tower, "LAYERS_BEFORE", before)
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
     oracle = Overwritten(tower, layers, before, rows_of(family), merging.merge_ratio)
-    expected = encode.encode_video(model, known, prompt).embeddings
+    expected = vision.encode_video(model, known, prompt).embeddings
     for hook in oracle.hooks:
         hook.remove()
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     stock = attention_implementation(tower)
-    encoded = encode.encode_video(model, known, prompt, None, merging.before_vision())
+    encoded = vision.encode_video(model, known, prompt, None, merging.before_vision())
     count = len(rows_of(family))
     flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
     assert encoded.kept.tolist() == flat
@@ -158,8 +157,8 @@ def test_where_nothing_moves_it_is_exact(family) -> None:
     known = family_of(model.config)
     still = Pictures.of(np.repeat(pan(1), 6, axis=0))
     prompt = make_prompt(processor, known, model.config, still)
-    whole = encode.encode_video(model, known, prompt)
-    merged = encode.encode_video(model, known, prompt, None, MERGING.before_vision())
+    whole = vision.encode_video(model, known, prompt)
+    merged = vision.encode_video(model, known, prompt, None, MERGING.before_vision())
     assert_same(merged.embeddings, whole.embeddings)
 
 

@@ -11,10 +11,10 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
-from dycoke_cli.engine import chunks, encode
-from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.settling import settled
-from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.engine.vision import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
@@ -108,7 +108,7 @@ def encoded(family: str, frames: int):
     model, processor = make(family)
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, clip(frames))
-    return encode.encode_video(model, known, prompt, with_attention=True)
+    return vision.encode_video(model, known, prompt, with_attention=True)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_it_is_that_of_eager_attention(family, numbers, monkeypatch) -> None:
     assert_same(found.tower.attention, attention)
     assert_same(found.tower.keys, keys)
     assert attention.std() > 0
-    plain = encode.encode_video(model, known, make_prompt(processor, known, model.config, clip(5)))
+    plain = vision.encode_video(model, known, make_prompt(processor, known, model.config, clip(5)))
     assert plain.tower is None
     assert torch.equal(plain.embeddings, found.embeddings)
 
@@ -155,7 +155,7 @@ def test_frames_that_are_alike_have_that_of_the_first() -> None:
     shown = clip(3)
     twice = type(shown).of(shown.frames[[0, 1, 0, 2]])
     prompt = make_prompt(processor, known, model.config, twice)
-    found = encode.encode_video(model, known, prompt, with_attention=True).tower
+    found = vision.encode_video(model, known, prompt, with_attention=True).tower
     assert len(found.attention) == len(found.keys) == 4
     assert torch.equal(found.attention[0], found.attention[2])
     assert torch.equal(found.keys[0], found.keys[2])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.compression.method_specs import Spec
+from dycoke_cli.compression.registry import Spec
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.dataset import Item

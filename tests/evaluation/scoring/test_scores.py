@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import About, Dataset, Item

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
+from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.evaluation.datasets.shapes import FILE
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from tests.documents import is_valid, valid

@@ -17,8 +17,7 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.ask import Ask, Footage
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.token_options import TokenOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.load import LoadedModel

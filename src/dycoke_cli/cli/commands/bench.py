@@ -22,7 +22,7 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.figures import headed, with_texts
 from dycoke_cli.cli.render.units import Quantity, column, count, counted, seconds, share, size
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import one_line
 from dycoke_cli.video.file_names import STDIN

@@ -221,7 +221,7 @@ class _Commands:
     def method(self, text: str) -> None:
         """Set the method, or print the current one."""
         if text:
-            from dycoke_cli.compression.method_specs import parse_spec
+            from dycoke_cli.compression.registry import parse_spec
 
             self.chat.use(parse_spec(text).create())
             self._typed = text

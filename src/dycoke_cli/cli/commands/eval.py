@@ -21,7 +21,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, rule_of

@@ -19,8 +19,15 @@ from dycoke_cli.cli import completion, output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import FLAGGED, flags, in_flags
 from dycoke_cli.compression.method import Method, Need
-from dycoke_cli.compression.method_specs import ABLATIONS
-from dycoke_cli.compression.registry import DEFAULT, METHODS, PLACES, find, identity, places
+from dycoke_cli.compression.registry import (
+    ABLATIONS,
+    DEFAULT,
+    METHODS,
+    PLACES,
+    find,
+    identity,
+    places,
+)
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.version import __version__

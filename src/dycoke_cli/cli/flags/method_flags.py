@@ -66,7 +66,7 @@ class MethodFlags:
     def chosen(self) -> Method:
         """Method of the flags; parameters that depend on the model are None until it is settled."""
         # Imported late: no help page needs it.
-        from dycoke_cli.compression.method_specs import parse_spec
+        from dycoke_cli.compression.registry import parse_spec
 
         spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)

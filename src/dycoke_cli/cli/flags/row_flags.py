@@ -8,8 +8,7 @@ import typer
 
 from dycoke_cli.cli import completion
 from dycoke_cli.cli.flags.method_flags import PANEL
-from dycoke_cli.compression.method_specs import ABLATIONS, ALL
-from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.compression.registry import ABLATIONS, ALL, METHODS
 
 Methods = Annotated[
     str,

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dycoke_cli.engine.field_types import EXAMPLE
-from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.structured_output import EXAMPLE, StructuredOutput
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request

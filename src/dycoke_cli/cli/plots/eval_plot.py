@@ -16,7 +16,7 @@ from dycoke_cli.cli.plots.plot_style import (
     new_figure,
     retention_axis,
 )
-from dycoke_cli.compression.method_specs import ABLATIONS
+from dycoke_cli.compression.registry import ABLATIONS
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, row_name
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.unicode import one_line

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.method import Selection, SelectionInputs, top
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similar import wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

@@ -7,9 +7,8 @@ from math import sqrt
 from typing import ClassVar
 
 from dycoke_cli.compression.budget import Budgeted, evenly, shares
-from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similar import sides, wide
 from dycoke_cli.lazy_torch import torch
 
 

@@ -20,7 +20,7 @@ from dycoke_cli.compression.method import (
     into_itself,
     top,
 )
-from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.compression.similar import cosine_similarity, wide
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.method import top
-from dycoke_cli.compression.similarity import similarity_to_frame_before
+from dycoke_cli.compression.similar import similarity_to_frame_before
 from dycoke_cli.lazy_torch import torch
 
 

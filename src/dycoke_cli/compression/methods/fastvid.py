@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import shares
-from dycoke_cli.compression.clusters import density_peaks, distances, means
 from dycoke_cli.compression.method import top
 from dycoke_cli.compression.segments import SegmentBySegment
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similar import density_peaks, distances, means, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import in_proportion
-from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.inner_selection import INNER_RETAIN, SelectingInside
 from dycoke_cli.compression.method import into_itself
 from dycoke_cli.compression.segments import SegmentBySegment
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similar import clustered, means, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dycoke_cli.compression.inner_selection import SelectingInside
 from dycoke_cli.compression.method import Selection, SelectionInputs, top
-from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
+from dycoke_cli.compression.similar import similarity_to_frame_before, wide
 from dycoke_cli.lazy_torch import torch
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import in_proportion
-from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.method import Need, Selection, SelectionInputs, top
-from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
-from dycoke_cli.compression.static_positions import static_and_moving, static_positions
+from dycoke_cli.compression.segments import static_and_moving, static_positions
+from dycoke_cli.compression.similar import clustered, means, similarity_to_frame_before, wide
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 

@@ -7,9 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.clusters import LinkedGroups, means
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.compression.similarity import ROWS, wide
+from dycoke_cli.compression.similar import ROWS, LinkedGroups, means, wide
 from dycoke_cli.lazy_torch import F, torch
 
 if TYPE_CHECKING:

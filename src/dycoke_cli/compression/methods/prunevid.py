@@ -7,10 +7,9 @@ from itertools import groupby, takewhile
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted, in_proportion
-from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.compression.similarity import wide
-from dycoke_cli.compression.static_positions import static_and_moving, static_positions
+from dycoke_cli.compression.segments import static_and_moving, static_positions
+from dycoke_cli.compression.similar import clustered, means, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

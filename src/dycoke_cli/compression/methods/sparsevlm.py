@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.method import LayerPruning, Method, Selection, settled_value, top
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similar import clustered, means, wide
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import PUBLISHED_DEPTH, Param

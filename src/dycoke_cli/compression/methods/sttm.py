@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.clusters import LinkedGroups
-from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.compression.similar import LinkedGroups, cosine_similarity, sides, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.clusters import means
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.compression.similarity import ROWS, wide
+from dycoke_cli.compression.similar import ROWS, means, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.method import top
-from dycoke_cli.compression.similarity import cosine_similarity, wide
+from dycoke_cli.compression.similar import cosine_similarity, wide
 from dycoke_cli.lazy_torch import F, torch
 
 TEMPERATURE = 0.7

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.method import Selection, SelectionInputs, top
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similar import wide
 from dycoke_cli.lazy_torch import F, torch
 
 BANDWIDTHS = (1 / 8, 1 / 4, 1 / 2, 1, 2)

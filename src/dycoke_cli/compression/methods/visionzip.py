@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.clusters import means
-from dycoke_cli.compression.frame_by_frame import FrameByFrame
+from dycoke_cli.compression.budget import FrameByFrame
 from dycoke_cli.compression.method import Selection, into_itself, top
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similar import means, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 

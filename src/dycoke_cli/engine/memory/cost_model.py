@@ -21,9 +21,8 @@ from dycoke_cli.engine.chunks import (
     token_room,
 )
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
-from dycoke_cli.engine.memory.flops import prefill_flops
+from dycoke_cli.engine.memory.flops import prefill_flops, product_rate
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
-from dycoke_cli.engine.memory.product_rate import product_rate
 from dycoke_cli.models.catalog import CATALOG, ModelRef
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
@@ -179,8 +178,8 @@ def expected_bytes(
         copies: see `Work.of`.
     """
     from dycoke_cli.engine.chunked_prefill import has_own_attention
-    from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-    from dycoke_cli.engine.own_masks import prefills_whole
+    from dycoke_cli.engine.kv_cache import SPARE_ENTRIES
+    from dycoke_cli.engine.other_inputs import prefills_whole
     from dycoke_cli.models.devices import input_device
 
     model, clip = loaded.model, video.tokens

@@ -1,4 +1,4 @@
-""" "Paper FLOPs": the formula by which the field compares methods.
+""" "Paper FLOPs", the formula by which the field compares methods, and how many this machine does.
 
 Source: DyCoke (arXiv 2411.15024), section 3.4, after FastV (arXiv 2403.06764). It ignores grouped
 KV heads and the third matrix of gated MLPs.
@@ -6,11 +6,22 @@ KV heads and the third matrix of gated MLPs.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import math
+import os
+import time
 from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
 
 from dycoke_cli.answer.answer import Flops
 from dycoke_cli.compression.method import Method, attended_by_layer, read_by_layer
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
+from dycoke_cli.storage.cache_folder import kept, write_whole
+from dycoke_cli.storage.output_file import read_own
 
 
 def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> float:
@@ -88,3 +99,62 @@ def paper_flops(
         uncompressed=prefill_flops(whole, hidden=hidden, mlp=mlp)
         + decode_flops(generated, whole, hidden=hidden, mlp=mlp),
     )
+
+
+TIMED_S = 0.5
+"""Seconds within which the last timed product begins."""
+
+
+def product_rate(dtype: str, device: str) -> float | None:
+    """Multiplications per second of a matrix product; None without the device on this machine.
+
+    An addition isn't counted beside its multiplication, as in the formula of `flops.py`.
+
+    Args:
+        dtype: such as "bfloat16".
+        device: "cpu", "cuda" or "mps".
+    """
+    processor = processor_name() if device == "cpu" else _accelerator(device)
+    if processor is None:
+        return None
+    threads = usable_cpus(), os.environ.get("OMP_NUM_THREADS")
+    about = json.dumps([processor, *threads, version("torch"), dtype])
+    file = kept("estimates") / f"rate-{hashlib.sha256(about.encode()).hexdigest()[:24]}.json"
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        rate = json.loads(read_own(file))
+        if isinstance(rate, float) and 0 < rate < math.inf:
+            return rate
+    rate = _timed(dtype, device)
+    if rate is not None and not is_overloaded():  # else it would stay too low
+        with contextlib.suppress(OSError, RuntimeError):  # the next estimate times it again
+            write_whole(file, json.dumps(rate))
+    return rate
+
+
+def _accelerator(device: str) -> str | None:
+    """Name of this machine's accelerator of a kind; None if there is none."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return f"{processor_name()} GPU" if torch.backends.mps.is_available() else None
+
+
+@cache  # once per process, where it isn't kept
+def _timed(dtype: str, device: str) -> float | None:
+    """Time products of square matrices; None where the device is out of memory."""
+    import torch
+
+    side = 1024 if device == "cpu" else 4096  # which keep the device busy
+    try:
+        # Times don't depend on the values, and random ones would change what is sampled later.
+        one = torch.full((side, side), 0.01, dtype=getattr(torch, dtype), device=device)
+        part = one[:64, :64]
+        float((part @ part)[0, 0])  # the first product also starts threads and loads libraries
+        count, began = 0, time.perf_counter()
+        while (taken := time.perf_counter() - began) < TIMED_S:
+            float((one @ one)[0, 0])  # a GPU is waited for
+            count += 1
+    except RuntimeError:
+        return None
+    return count * side**3 / taken

@@ -81,7 +81,7 @@ def _named(parts: list[Any]) -> str:
 def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: str) -> ModelFacts:
     import torch
 
-    from dycoke_cli.engine.own_masks import prefills_whole
+    from dycoke_cli.engine.other_inputs import prefills_whole
     from dycoke_cli.models.load_memory import weight_bytes, without_weights
     from dycoke_cli.models.resolve import ResolvedModel, family_in, stored_dtype
     from dycoke_cli.models.weight_dtype import choose_dtype

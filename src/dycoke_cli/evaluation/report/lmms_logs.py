@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.compression.method_specs import Spec
+from dycoke_cli.compression.registry import Spec
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from dycoke_cli.answer.json_schema import Doc
-from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE
 from dycoke_cli.evaluation.datasets import class_of

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT, to_dict
 from dycoke_cli.ask import Answered, Event, Failed, Progress
-from dycoke_cli.compression.method_specs import parse_spec
+from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError

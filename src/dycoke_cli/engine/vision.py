@@ -1,14 +1,11 @@
-"""Encodes a video once: the embeddings of its placeholders, the input of the language model.
-
-The seam is public and the same in every version and family: a forward pre-hook on the text
-decoder, where the visual tokens are in `inputs_embeds` already.
-"""
+"""Encodes a video, or a window of one, unless it is in the cache on disk."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -22,22 +19,32 @@ from dycoke_cli.compression.method import (
     Method,
     Selection,
 )
-from dycoke_cli.engine.chunks import chunk_numbers, free_for_passes, pixel_room
-from dycoke_cli.engine.thread_hook import before_forward
-from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
-from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower, counted_on
-from dycoke_cli.engine.vision_tower.packed import PackedVision
-from dycoke_cli.engine.vision_tower.stacked import MergedVision, TowerInPart
-from dycoke_cli.engine.vision_tower.tower_attention import (
+from dycoke_cli.engine.attention import (
     TowerAttention,
     TowerRecorder,
     split_by_video,
 )
+from dycoke_cli.engine.chunks import chunk_numbers, free_for_passes, pixel_room
+from dycoke_cli.engine.tensor_files import Tensors, digest_of, read_tensors, write_tensors
+from dycoke_cli.engine.thread_hook import before_forward
+from dycoke_cli.engine.tower import (
+    FramesInTower,
+    MergedVision,
+    PackedVision,
+    TowerInPart,
+    counted_on,
+    first_alike,
+    new_runs,
+)
+from dycoke_cli.errors import OutputError
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.layout import DEEPSTACK, Inputs, is_pixels, normalised, shrunk
-from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.stock_prompt import StockPrompt, VideoPrompt
 from dycoke_cli.stock.sizes import Sizes
+from dycoke_cli.storage.cache_folder import CacheFiles, encoded_videos
+from dycoke_cli.version import program_key
 
 
 @dataclass(frozen=True)
@@ -214,3 +221,118 @@ def _on(tensor: torch.Tensor, model: Any) -> torch.Tensor:
     if tensor.is_floating_point():
         return tensor.to(input_device(model), model.dtype)
     return tensor.to(input_device(model))
+
+
+_PROGRAM = program_key()
+_TOWER = {field.name for field in fields(TowerAttention)}
+
+
+class VisualCache:
+    """Encoded videos in files.
+
+    Args:
+        files: where; None for the folder in the user's cache.
+    """
+
+    def __init__(self, files: CacheFiles | None = None) -> None:
+        self._files = encoded_videos() if files is None else files
+        self._files.make_private()
+
+    def get(self, key: str, device: torch.device, with_attention: bool = False) -> Encoded | None:
+        """An encoded video, or None where it isn't there (or can't be trusted any more)."""
+        encoded = read_tensors(self._files, key, lambda tensors: _encoded(tensors, device))
+        if encoded is None or (with_attention and encoded.tower is None):
+            return None
+        return encoded
+
+    def put(self, key: str, encoded: Encoded) -> None:
+        """Keep an encoded video, and drop what was used longest ago where there is no room.
+
+        One that isn't finite isn't kept: that is a fault, and no video has it for good.
+        """
+        named = {str(i): x for i, x in enumerate((encoded.embeddings, *encoded.deepstack))}
+        if encoded.tower is not None:
+            named |= vars(encoded.tower)
+        write_tensors(self._files, key, named)
+
+
+def _encoded(tensors: Tensors, device: torch.device) -> Encoded:
+    """The video of a file's tensors.
+
+    By number: embeddings, then DeepStack's; and by name, the vision encoder's attention.
+
+    Raises:
+        KeyError: they are others.
+    """
+    found = {name: tensor.to(device) for name, tensor in tensors.items()}
+    tower = {name: found.pop(name) for name in _TOWER} if _TOWER & found.keys() else None
+    embeddings, *stacked = (found[str(number)] for number in range(max(1, len(found))))
+    return Encoded(
+        embeddings, tuple(stacked), tower=None if tower is None else TowerAttention(**tower)
+    )
+
+
+def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
+    """Key of a video's embeddings: a digest of everything that they depend on.
+
+    Args:
+        identity: of the model: its weights and dtype.
+        inputs: what the processor made of the video.
+    """
+    about = {"program": _PROGRAM, "model": identity}
+    return digest_of(inputs, json.dumps(about, sort_keys=True).encode())[:40]
+
+
+def encode_cached(
+    loaded: LoadedModel,
+    video: VideoPrompt,
+    method: Method,
+    *,
+    with_attention: bool,
+    cache: VisualCache | None,
+    on_frames: Callable[[int, int], None],
+) -> tuple[Encoded, str | None]:
+    """Encode a video, or take it from the cache.
+
+    Args:
+        cache: of encoded videos on disk, or None.
+
+    Returns:
+        The encoded video, and a warning where the cache can't be written.
+    """
+
+    def encode() -> Encoded:
+        if isinstance(video, StockPrompt):
+            on_frames(0, video.frames)
+            return encode_by_stock(loaded.model, loaded.family, video.latest_inputs)
+        return encode_video(
+            loaded.model,
+            loaded.family,
+            video,
+            on_frames,
+            method.in_tower(),
+            with_attention,
+            method.shrink(),
+        )
+
+    # What a method changes of a video isn't kept on disk: it depends on the method as well.
+    if cache is None or encoded_for(method):
+        return encode(), None
+    inputs = video.video_inputs if isinstance(video, StockPrompt) else video.inputs
+    key = key_of(loaded.identity or {}, inputs)
+    encoded = cache.get(key, loaded.input_device, with_attention)
+    if encoded is not None:
+        return encoded, None
+    encoded = encode()
+    try:
+        cache.put(key, encoded)
+    except OutputError as error:  # the answer doesn't depend on it
+        return encoded, f"the encoded video isn't kept: {error}"
+    return encoded, None
+
+
+def encoded_for(method: Method) -> tuple[Any, ...]:
+    """Key of a way of encoding, by which methods share an encoded video; () for whole frames."""
+    in_tower, shrink = method.in_tower(), method.shrink()
+    merging = () if in_tower is None else in_tower.parameters
+    return merging if shrink is None else (*merging, shrink)

@@ -1,8 +1,4 @@
-"""DeepStack: embeddings from inside the vision tower, added behind the first decoder layers.
-
-Stock decoders add them by a mask of the whole sequence, which doesn't fit a shortened one. So an
-attached method takes them out of the call and adds them itself, before the next layer.
-"""
+"""What some text decoders read beside embeddings and positions: DeepStack's rows, own masks."""
 
 from __future__ import annotations
 
@@ -10,10 +6,13 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.generation_state import GenerationState
+from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.stage import Prefill, Stage
+from dycoke_cli.engine.state import GenerationState
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.thread_hook import Arguments
 from dycoke_cli.models.families.layout import DEEPSTACK, VISUAL_MASK
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 
 
 class DeepStack:
@@ -113,3 +112,33 @@ def _cut(
 def _numbers(places: torch.Tensor) -> torch.Tensor:
     """For each true place of `[B, R]` its number among them."""
     return (places.flatten().cumsum(0) - 1).view(places.shape)
+
+
+def makes_own_masks(model: Any) -> bool:
+    """Whether a model makes masks that aren't just causal."""
+    return "create_masks_for_generate" in vars(type(model))
+
+
+def prefills_whole(model: Any) -> bool:
+    """Whether a model reads each prompt in one piece, whatever the method (`can_be_chunked`)."""
+    return makes_own_masks(model) or bool(other_caches(model.get_decoder().config))
+
+
+class OwnMasks(Stage):
+    """Has a model make its mask again."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """Put in the mask of the shortened prompts."""
+        kwargs, types = prefill.kwargs, prefill.inputs.types
+        kwargs["attention_mask"] = self._model.create_masks_for_generate(
+            config=self._model.config,
+            inputs_embeds=kwargs["inputs_embeds"],
+            attention_mask=kwargs["attention_mask"],
+            position_ids=kwargs["position_ids"],
+            mm_token_type_ids=None if types is None else take(types, prefill.at),
+            is_first_iteration=True,
+            **{CACHE_ARGUMENT: cache_of(kwargs)},
+        )

@@ -1,1 +1,0 @@
-"""What happens inside the vision tower: merged frames, dropped patches, attention."""
