@@ -21,8 +21,12 @@ from benchmarks.page import ROOT
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probability_row
-from dycoke_cli.evaluation.scoring.calibration import bins_of, calibration_error
+from dycoke_cli.evaluation.report.probability_row import (
+    ProbabilityRow,
+    bins_of,
+    calibration_error,
+    probability_row,
+)
 
 NAME = "calibration"
 KEPT = ROOT / "docs" / "data" / "calibration.jsonl.xz"

@@ -29,12 +29,12 @@ from benchmarks.raw_answers import BASELINE, DATA, SUFFIX, Header, RawAnswers, R
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import METHODS, Spec, parse_specs
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
 from dycoke_cli.evaluation.method_row import kept_rows
+from dycoke_cli.evaluation.prediction import FILE, Answers
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.param import parameters_of

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from dycoke_cli.evaluation.datasets.shapes_long import LENGTHS_S
+from dycoke_cli.evaluation.datasets.shapes import LENGTHS_S
 from training.architectures import ARCHITECTURES, BUNDLED, SIDE
 from training.batches import Shape
 from training.world.random_scripts import ScriptLimits

@@ -16,7 +16,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from dycoke_cli.shapes.motion import at, track
 from dycoke_cli.shapes.render import shake
 from dycoke_cli.shapes.script import (
     CELL_CENTRES,
@@ -28,6 +27,8 @@ from dycoke_cli.shapes.script import (
     TONES,
     Event,
     Script,
+    at,
+    track,
 )
 from training.architectures.base import SIDE, grid_of
 

@@ -13,7 +13,7 @@ from benchmarks.decode_rules.rules import NAME, Decode, Kind, Rule
 from benchmarks.decode_rules.text_decoder import Decoder, Prompt
 from dycoke_cli.errors import ModelError
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
-from dycoke_cli.verification.checks import TOLERANCE
+from dycoke_cli.verification.run_checks import TOLERANCE
 
 MAX_NEW_TOKENS = 12
 """Tokens of an answer at most, the first one and the one that ends it included."""

@@ -9,9 +9,8 @@ from typing import Any
 
 from benchmarks import methods
 from benchmarks.methods import Run, evaluation_of
-from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
-from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.prediction import Prediction, open_answers
 from dycoke_cli.models.resolve import resolve_model
 
 VIDEOS = 2

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.kept_tables import DATA, csv_files, kept_files
 from benchmarks.shapes_long import tables
-from dycoke_cli.evaluation.datasets.shapes_long import ShapesLong
+from dycoke_cli.evaluation.datasets.shapes import ShapesLong
 
 
 def lines(better: str) -> list[dict]:

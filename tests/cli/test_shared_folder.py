@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.evaluation import answers, run_record
+from dycoke_cli.evaluation import prediction, run_record
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.evaluation.scoring import verdicts
+from dycoke_cli.evaluation.scoring import judge
 from dycoke_cli.runs import local
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE
 
-OWN = [answers.FILE, run_record.FILE, verdicts.FILE]
+OWN = [prediction.FILE, run_record.FILE, judge.FILE]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +65,7 @@ def test_eval_keeps_the_answers_of_a_batch(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", OWN)
 def test_batch_keeps_the_files_of_an_evaluation(name: str, tmp_path: Path) -> None:
     assert evaluate(tmp_path).code == 0
-    (tmp_path / verdicts.FILE).write_text('{"key": "0"}\n')
+    (tmp_path / judge.FILE).write_text('{"key": "0"}\n')
     before = contents(tmp_path)
     outcome = batch(tmp_path / name)
     assert outcome.code == 6
@@ -102,10 +102,10 @@ def test_files_beside_them_stay(tmp_path: Path) -> None:
     for name, content in mine.items():
         (tmp_path / name).write_bytes(content)
     assert evaluate(tmp_path).code == 0
-    with (tmp_path / answers.FILE).open("ab") as file:
+    with (tmp_path / prediction.FILE).open("ab") as file:
         file.write(b'{"setup": "torn')
     assert evaluate(tmp_path).code == 0
-    assert b"torn" not in (tmp_path / answers.FILE).read_bytes()
+    assert b"torn" not in (tmp_path / prediction.FILE).read_bytes()
     assert contents(tmp_path).items() >= mine.items()
     assert set(contents(tmp_path)) == {*mine, *OWN[:2]}
 
@@ -113,7 +113,7 @@ def test_files_beside_them_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [0, 1, 9, 15])
 def test_what_a_crash_left_of_the_first_line_is_made_anew(left: int, tmp_path: Path) -> None:
     assert evaluate(tmp_path).code == 0
-    path = tmp_path / answers.FILE
+    path = tmp_path / prediction.FILE
     whole = path.read_bytes()
     path.write_bytes(whole[:left] + b"\0" * 9)
     assert evaluate(tmp_path).code == 0

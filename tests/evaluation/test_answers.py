@@ -13,12 +13,11 @@ import pytest
 
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import OutputError
-from dycoke_cli.evaluation import answers, run_record
-from dycoke_cli.evaluation.answers import FILE, open_answers
+from dycoke_cli.evaluation import prediction, run_record
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.evaluation.prediction import FILE, Prediction, Setup, open_answers
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
-from dycoke_cli.evaluation.scoring import verdicts
+from dycoke_cli.evaluation.scoring import judge
 
 MODEL = {"name": "mini", "revision": None, "weights": "real", "dtype": "float32", "device": "cpu"}
 SETUP = Setup("0.1.0", "shapes", "1", "test", MODEL, {"name": "none"}, 32)
@@ -100,8 +99,8 @@ def test_answers_are_found_when_setups_and_answers_get_another_field(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path)
-    monkeypatch.setattr(answers, "Setup", LaterSetup)
-    monkeypatch.setattr(answers, "Prediction", LaterPrediction)
+    monkeypatch.setattr(prediction, "Setup", LaterSetup)
+    monkeypatch.setattr(prediction, "Prediction", LaterPrediction)
     later = LaterSetup(**dataclasses.asdict(SETUP))
     assert later.id != SETUP.id
     with open_answers(tmp_path) as journal:
@@ -208,7 +207,7 @@ def write_nothing(folder: Path) -> None:
     ("name", "write"),
     [
         (FILE, fill),
-        (verdicts.FILE, lambda folder: verdicts.open_verdicts(folder).__enter__()),
+        (judge.FILE, lambda folder: judge.open_verdicts(folder).__enter__()),
         (run_record.FILE, write_nothing),
     ],
 )

@@ -21,9 +21,9 @@ from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import eval_run
-from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
+from dycoke_cli.evaluation.prediction import FILE
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.loop.plan import RunPlan

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycoke_cli.evaluation.datasets.shapes_long import FILE, LENGTHS_S, ShapesLong, frame
+from dycoke_cli.evaluation.datasets.shapes import FILE, LENGTHS_S, ShapesLong, frame
 from dycoke_cli.shapes.script import Event, from_json
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import run_here

@@ -8,7 +8,7 @@ import av
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.videomme_subtitles import lines_at, videomme_subtitles
+from dycoke_cli.evaluation.datasets.published import lines_at, videomme_subtitles
 
 CLIP = Path(__file__).parents[2] / "sample_videos" / "move.mp4"  # 4 s
 

@@ -13,10 +13,10 @@ import torch
 
 from dycoke_cli.engine.vision import Encoded, VisualCache
 from dycoke_cli.errors import OutputError
-from dycoke_cli.evaluation.answers import open_answers
+from dycoke_cli.evaluation.prediction import open_answers
 from dycoke_cli.evaluation.run_record import FILE as RECORD
 from dycoke_cli.evaluation.run_record import check_folder, read_record
-from dycoke_cli.evaluation.scoring.verdicts import open_verdicts
+from dycoke_cli.evaluation.scoring.judge import open_verdicts
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.storage.cache_folder import CacheFiles

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from dycoke_cli.answer.answer_trace import Trace, TraceStep
+from dycoke_cli.answer.answer import Trace, TraceStep
 from dycoke_cli.inspect.inspection import Inspected, Inspection, TokenGrid
 from dycoke_cli.inspect.picture import WIDTH_PX, drawn, faded
 from tests.documents import example

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.evaluation.answers import Answers, open_answers
-from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts, open_verdicts
+from dycoke_cli.evaluation.prediction import Answers, Prediction, Setup, open_answers
+from dycoke_cli.evaluation.scoring.judge import Verdict, Verdicts, open_verdicts
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import ResultsFile, open_results
 from tests.runs.parts import settled_in

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dycoke_cli.shapes.motion import Track, track
-from dycoke_cli.shapes.script import COLOURS, Event, Script
+from dycoke_cli.shapes.script import COLOURS, Event, Script, Track, track
 
 HAIR = 1e-6
 

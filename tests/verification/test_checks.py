@@ -14,10 +14,9 @@ from dycoke_cli.engine.kv_cache import KVLayer, Slots
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family, Layout, family_of
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.verification import checks as checking
-from dycoke_cli.verification.checks import TOLERANCE, checks, compare
+from dycoke_cli.verification import run_checks as checking
 from dycoke_cli.verification.reference import Run
-from dycoke_cli.verification.run_checks import verify
+from dycoke_cli.verification.run_checks import TOLERANCE, checks, compare, verify
 from dycoke_cli.verification.verification_report import CheckResult
 from tests.exactness import EPS, HANDED_OUT
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, one_of_each_kind

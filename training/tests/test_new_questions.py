@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dycoke_cli.evaluation.datasets import open_dataset, shapes, shapes_long
+from dycoke_cli.evaluation.datasets import open_dataset, shapes
 from dycoke_cli.evaluation.datasets.shapes import stored_videos
 from dycoke_cli.shapes.script import from_json
 from dycoke_cli.video import Sampling, read
@@ -29,7 +29,7 @@ def test_they_say_what_neither_training_nor_a_stored_video_says() -> None:
     videos = [drawn(seed, number) for seed in (0, 1, LARGEST_SEED) for number in range(12)]
     # Training draws from another split, which is one of what a script says, not of its seed.
     assert {split_of(from_json(video["script"])) for video in videos} == {"test"}
-    stored = [v for file in (shapes.FILE, shapes_long.FILE) for v in stored_videos(file)]
+    stored = [v for file in (shapes.FILE, shapes.LONG_FILE) for v in stored_videos(file)]
     assert not {*said(videos)} & {*said(stored)}
     assert len({*said(videos)}) == len(videos)
     assert len({video["id"] for video in videos}) == len(videos)

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dycoke_cli.shapes.motion import track
 from dycoke_cli.shapes.recording import Recording, frame_seconds
-from dycoke_cli.shapes.script import DEEDS, GLYPHS, LABELS, Script
+from dycoke_cli.shapes.script import DEEDS, GLYPHS, LABELS, Script, track
 from dycoke_cli.video.sampling import Sampling, wanted_times, window
 from tests.shapes.witness import Witness
 from training.batches import frame_times

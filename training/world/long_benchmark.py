@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, FILE, LENGTHS_S, depth_of
+from dycoke_cli.evaluation.datasets.shapes import DEPTHS, FILE, LENGTHS_S, depth_of
 from dycoke_cli.shapes.script import Script, from_json
 from training.world.random_scripts import draw_script, long_limits, to_json
 from training.world.script_questions import (

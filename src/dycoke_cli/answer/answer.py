@@ -3,7 +3,8 @@
 A key of the object is a field here, and nothing else lists it: the schema
 (`dycoke schema answer`), what is read from a server's answer (`--server`) and the answers that
 tests make up follow from these classes. A value that a server may not report is `Unreported`, and
-null where it doesn't.
+null where it doesn't. `Trace` is
+which visual tokens it came from, step by step.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.answer.answer_trace import Trace
 from dycoke_cli.answer.json_schema import (
     ABSENT,
     NOT_A_KEY,
@@ -26,6 +26,55 @@ from dycoke_cli.answer.json_schema import (
 )
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.version import __version__
+
+
+@dataclass(frozen=True)
+class TraceStep:
+    """A generated token, and what the forward that generated it attended to.
+
+    Tokens are flat indices `frame*N + position`, ascending.
+    """
+
+    text: Annotated[str, Doc("What the token added to the answer; empty for an end token.")]
+    attention: Annotated[
+        tuple[float, ...],
+        Doc(
+            "Attention of the query that generated the token to each token of `kept`: after "
+            "softmax over all keys (those of evicted tokens too), averaged over heads."
+        ),
+    ]
+    active: Annotated[
+        tuple[int, ...],
+        Doc("Visual tokens that the layers behind the selection attended to."),
+    ]
+    evicted: Annotated[
+        tuple[int, ...],
+        Doc("Tokens that left the active set."),
+    ]
+    recalled: Annotated[tuple[int, ...], Doc("Tokens that came back into it.")]
+    reselected: Annotated[bool, Doc("The first selection isn't counted.")]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Which visual tokens an answer came from.
+
+    Tokens are flat indices `frame*N + position`, ascending.
+    """
+
+    layer: Annotated[int, Doc("Whose attention is recorded, from 0.", minimum=0)]
+    kept: Annotated[tuple[int, ...], Doc("Visual tokens that the language model read.")]
+    merged_into: Annotated[
+        tuple[int, ...] | None,
+        Doc(
+            "For each visual token the kept one that represents it: itself where it is kept, -1 "
+            "where it was dropped. Null of a method that doesn't merge."
+        ),
+    ]
+    steps: Annotated[
+        tuple[TraceStep, ...], Doc("The generated tokens; the first comes from the prefill.")
+    ]
+
 
 # How the options of a typed question were scored: the key `scoring` of an answer.
 

@@ -20,8 +20,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from dycoke_cli.answer.answer import Answer, TokenLogprob
-from dycoke_cli.answer.answer_trace import Trace
+from dycoke_cli.answer.answer import Answer, TokenLogprob, Trace
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, end_tokens
 from dycoke_cli.engine.grammar_mask import FormedAnswer, GrammarMask
 from dycoke_cli.engine.memory.measured import kv_bytes

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.answer.answer_trace import Trace, TraceStep
+from dycoke_cli.answer.answer import Trace, TraceStep
 from dycoke_cli.compression.method import Method, layer_prunings
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.state import GenerationState, Records

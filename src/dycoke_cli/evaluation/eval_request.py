@@ -1,7 +1,8 @@
-"""Options of a run of `dycoke eval`."""
+"""What is asked of an evaluation, and which share of it."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +13,43 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
 from dycoke_cli.evaluation.datasets import rule_of
-from dycoke_cli.evaluation.scoring.judge_client import JudgeClient
-from dycoke_cli.evaluation.shard import Shard
+from dycoke_cli.evaluation.scoring.judge import JudgeClient
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import Backend
 from dycoke_cli.storage.cache_folder import kept
 from dycoke_cli.video import Sampling
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Shard of a benchmark's videos.
+
+    A hash of a video's name determines its shard, independently of other videos: with a larger
+    `--limit`, each machine keeps its videos.
+    """
+
+    number: int  # from 1 to `count`
+    count: int  # of shards
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def has(self, video: str) -> bool:
+        """Whether a video is in this shard."""
+        # Not the hash that `--limit` sorts by: of the first videos, all its values are small.
+        digest = hashlib.sha256(b"shard" + video.encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8]) % self.count == self.number - 1
+
+
+def parse_shard(text: str) -> Shard:
+    """Parse the value of `--shard`, such as 1/2."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--shard must be a number and a count, from 1/2 to 2/2, not {text!r}")
+    return Shard(int(number), int(count))
+
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
 """The defaults."""

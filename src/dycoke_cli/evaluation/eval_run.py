@@ -13,21 +13,20 @@ from transformers import AutoTokenizer
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
-from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.check import check_files, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
-from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
+from dycoke_cli.evaluation.prediction import Answers, Prediction, open_answers, scored, unanswered
 from dycoke_cli.evaluation.report.evaluation_report import (
     EvalReport,
     make_report,
     nothing_to_ask,
 )
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
+from dycoke_cli.evaluation.scoring.judge import read_verdicts
 from dycoke_cli.evaluation.scoring.judging import ask_judge
 from dycoke_cli.evaluation.scoring.statistics import grouped
-from dycoke_cli.evaluation.scoring.verdicts import read_verdicts
 from dycoke_cli.loop.plan import RunPlan, common_dtype, plan_of
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory

@@ -1,6 +1,7 @@
 """Record of a run: rows, questions and conditions, from which the report can be built again.
 
-The first line of the file has all but the questions, which follow, one per line.
+The first line of the file has all but the questions, which follow, one per line. `StoredRun` is a
+finished run as the report reads it, from its folder.
 """
 
 from __future__ import annotations
@@ -16,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.evaluation.answers import FILE as ANSWERS
-from dycoke_cli.evaluation.answers import Answers
 from dycoke_cli.evaluation.dataset import OWN_RULE, Item
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.prediction import EvaluatedModel, Prediction
-from dycoke_cli.evaluation.scoring.judge import PROMPTS
-from dycoke_cli.evaluation.scoring.verdicts import FILE as VERDICTS
-from dycoke_cli.evaluation.scoring.verdicts import Verdicts
+from dycoke_cli.evaluation.prediction import FILE as ANSWERS
+from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, Prediction, Setup
+from dycoke_cli.evaluation.scoring.judge import FILE as VERDICTS
+from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdict, Verdicts, read_verdicts
 from dycoke_cli.param import key_part
 from dycoke_cli.resources import processor_name
 from dycoke_cli.runs.journal import check_own
@@ -33,6 +32,7 @@ from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.eval_request import Evaluation
+
 
 FILE = "run.jsonl"
 SCHEMA = "dycoke.run/1"
@@ -157,4 +157,53 @@ def _unread(path: Path) -> str:
     return (
         f"{display_name(path)} is damaged, or another release wrote it: run the same `dycoke eval` "
         "with this --out again, which asks only what is missing"
+    )
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """Record and answers of a run."""
+
+    source: Path  # its folder or log, by which errors name it
+    record: RunRecord
+    answers: Mapping[str, Mapping[str, Prediction]]  # by setup id and question
+    commits: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by setup id
+    damaged: int = 0  # lines that are left out
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # of a judge
+
+    @property
+    def shown(self) -> str:
+        """Its name in a sentence."""
+        return display_name(self.source)
+
+    @property
+    def journal(self) -> Path:
+        """The file with its answers."""
+        return self.source / ANSWERS if self.source.is_dir() else self.source
+
+    def predictions(self, setup: Setup) -> Mapping[str, Prediction]:
+        """Answers of a setup, by question."""
+        return self.answers.get(setup.id, {})
+
+
+def read_folder(folder: Path) -> StoredRun:
+    """Read what `dycoke eval --out` wrote."""
+    path, record = folder / ANSWERS, read_record(folder)
+    try:
+        if record is None or not path.is_file():
+            missing = FILE if record is None else ANSWERS
+            raise UsageError(
+                f"{display_name(folder)} has no {missing}: name a folder that `dycoke eval --out` "
+                "wrote"
+            )
+        journal = Answers(path)
+    except OSError as error:
+        raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
+    return StoredRun(
+        folder,
+        record,
+        {row.setup.id: journal.predictions(row.setup) for row in record.asked_rows},
+        {row.setup.id: frozenset(journal.commits([row.setup])) for row in record.asked_rows},
+        journal.damaged,
+        read_verdicts(folder),
     )

@@ -13,8 +13,7 @@ from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dycoke_cli.answer.answer import Decode, Flops, ReportedModel, Tokens, Version
-from dycoke_cli.answer.answer_trace import Trace
+from dycoke_cli.answer.answer import Decode, Flops, ReportedModel, Tokens, Trace, Version
 from dycoke_cli.answer.json_schema import Amount, Count, Doc, to_dict
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import to_json

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dycoke_cli.answer.answer_trace import TraceStep
+from dycoke_cli.answer.answer import TraceStep
 from dycoke_cli.inspect.inspection import Inspected, Inspection, TokenGrid
 
 WIDTH_PX = 1800

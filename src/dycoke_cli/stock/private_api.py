@@ -31,7 +31,7 @@
 - `get_response_template` and `response_events_to_chunks` of `transformers.cli.serving.utils`, by
   which `transformers serve` finds calls of tools: 5.24.0. Without them no calls are parsed.
 - `coerce` of `typer._coercion.RuntimeParam` (in `cli/pages.py`, which implements it).
-- The logger `torch.utils._pytree` (in `stock/quiet.py`), by its name.
+- The logger `torch.utils._pytree` (in `stock/importing.py`), by its name.
 
 Of Ray: `runs/ray/cluster.py`. Only tests use these:
 

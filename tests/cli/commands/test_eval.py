@@ -11,8 +11,8 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.evaluation import eval_run
-from dycoke_cli.evaluation.answers import FILE, open_answers
 from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.evaluation.prediction import FILE, open_answers
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs import local
 from tests.cli.harness import Outcome, run_here

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, tasks_of
+from dycoke_cli.evaluation.prediction import FILE
 from dycoke_cli.evaluation.presets import presets
 from dycoke_cli.loop.engine import Engine
 from tests.cli.harness import Outcome, run_here

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation.answers import FILE
+from dycoke_cli.evaluation.prediction import FILE
 from tests import warm
 from tests.cli.harness import REAL, run_here
 from tests.documents import valid

@@ -17,12 +17,10 @@ import pytest
 from dycoke_cli.evaluation import run_record
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.scoring import verdicts
-from dycoke_cli.evaluation.scoring.judge import ANSWER, key_of
+from dycoke_cli.evaluation.scoring import judge
+from dycoke_cli.evaluation.scoring.judge import ANSWER, KEY, Verdict, key_of
 from dycoke_cli.evaluation.scoring.judge import Item as Judged
-from dycoke_cli.evaluation.scoring.judge_client import KEY
 from dycoke_cli.evaluation.scoring.judging import Grades, grades_of, judge_of
-from dycoke_cli.evaluation.scoring.verdicts import Verdict
 from dycoke_cli.runs import local
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
@@ -75,7 +73,7 @@ def test_verdicts_stand_beside_the_metric_that_needs_none(
         assert row["by_part"]["official"]["mean"] == row["accuracy"] == 0
     asked = len(endpoint.seen)
     assert 0 < asked <= sum(row["questions"] for row in document["rows"])
-    assert asked == len((tmp_path / "out" / verdicts.FILE).read_text().splitlines())
+    assert asked == len((tmp_path / "out" / judge.FILE).read_text().splitlines())
     prompts = [one["messages"][1]["content"] for _, one, _ in endpoint.seen]
     assert all("Answer the question using a single word or phrase." in one for one in prompts)
     # Again, without the judge, and as a report: nothing is asked, and all verdicts are there.
@@ -110,7 +108,7 @@ def test_captions_have_a_score_alone_and_what_isnt_graded_is_worth_nothing(
     row = run_here("eval", "report", tmp_path / "out", "--json").object["rows"][0]
     said = [
         json.loads(line)["error"]
-        for line in (tmp_path / "out" / verdicts.FILE).read_text().splitlines()
+        for line in (tmp_path / "out" / judge.FILE).read_text().splitlines()
     ]
     failed = sum(error is not None for error in said)
     assert (row["judge_accuracy"], row["judge_failed"]) == (None, failed)

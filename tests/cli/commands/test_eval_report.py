@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from dycoke_cli.evaluation import eval_run, run_record
-from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.evaluation.shard import Shard
+from dycoke_cli.evaluation.eval_request import Shard
+from dycoke_cli.evaluation.prediction import FILE
 from dycoke_cli.runs import local
 from tests.cli.harness import ROOT, Outcome, run_here
 from tests.documents import valid
@@ -162,11 +162,11 @@ def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
     """A folder like another, each answer changed; a change of None leaves it out."""
     to.mkdir()
     (to / run_record.FILE).write_bytes((folder / run_record.FILE).read_bytes())
-    from dycoke_cli.evaluation import answers
+    from dycoke_cli.evaluation import prediction
 
-    lines = [answers._verified(line) for line in (folder / FILE).read_bytes().splitlines(True)]
+    lines = [prediction._verified(line) for line in (folder / FILE).read_bytes().splitlines(True)]
     new = [line if "about" in line else change(line) for line in lines]
-    kept = [answers._with_checksum(line) for line in new if line is not None]
+    kept = [prediction._with_checksum(line) for line in new if line is not None]
     (to / FILE).write_text("".join(kept))
     return to
 

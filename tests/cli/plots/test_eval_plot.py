@@ -18,9 +18,8 @@ from dycoke_cli.cli.commands import eval_report
 from dycoke_cli.cli.plots.eval_plot import accuracy_figure
 from dycoke_cli.cli.plots.plot_style import HEIGHT_PX, WIDTH_PX
 from dycoke_cli.compression.registry import parse_specs
-from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.prediction import Prediction, open_answers
 from dycoke_cli.evaluation.report.combine import report_of
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from tests.cli.harness import Outcome, run_here

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation.scoring.judge_client import KEY
+from dycoke_cli.evaluation.scoring.judge import KEY
 from tests.http_servers import Handler, listening
 
 YES = '{"pred": "yes", "score": 4}'

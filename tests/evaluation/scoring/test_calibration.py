@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from dycoke_cli.evaluation.scoring.calibration import Bin, bins_of, calibration_error
+from dycoke_cli.evaluation.report.probability_row import Bin, bins_of, calibration_error
 
 
 def test_bins_and_their_error_by_hand() -> None:

@@ -8,8 +8,13 @@ import unicodedata
 import pytest
 
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.scoring.comparable_text import bare, comparable, split_words
-from dycoke_cli.evaluation.scoring.descriptions import exact_match, rouge_l
+from dycoke_cli.evaluation.scoring.free_text import (
+    bare,
+    comparable,
+    exact_match,
+    rouge_l,
+    split_words,
+)
 
 SAME = [
     ("Yes.", "yes"),

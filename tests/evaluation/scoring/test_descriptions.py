@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from dycoke_cli.evaluation.scoring.descriptions import events, share_in_order, share_told
+from dycoke_cli.evaluation.scoring.free_text import events, share_in_order, share_told
 
 RIGHT = "First the red circle moves up, then the digit 7 is shown, finally the red circle spins."
 

@@ -16,10 +16,19 @@ import pytest
 from dycoke_cli import judge_answers
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError, OutputError, UsageError
-from dycoke_cli.evaluation.scoring import judge_client
-from dycoke_cli.evaluation.scoring.judge import ANSWER, CAPTION, Item, key_of
-from dycoke_cli.evaluation.scoring.judge_client import KEY, JudgeReply, NoReplyError, OpenAIClient
-from dycoke_cli.evaluation.scoring.verdicts import FILE, open_verdicts
+from dycoke_cli.evaluation.scoring import judge
+from dycoke_cli.evaluation.scoring.judge import (
+    ANSWER,
+    CAPTION,
+    FILE,
+    KEY,
+    Item,
+    JudgeReply,
+    NoReplyError,
+    OpenAIClient,
+    key_of,
+    open_verdicts,
+)
 from dycoke_cli.retries import MAX_ATTEMPTS
 from tests.evaluation.scoring.judges import YES, Endpoint, judging
 
@@ -292,7 +301,7 @@ def test_a_response_is_limited(
     page: str, says: str, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A compressed one was read whole, whatever it became."""
-    monkeypatch.setattr(judge_client, "BOUNDS", Bounds(nbytes=100_000))
+    monkeypatch.setattr(judge, "BOUNDS", Bounds(nbytes=100_000))
     endpoint.plan = [page]
     client = OpenAIClient("judge-1", endpoint.url, retries=0)
     first, second = judge_answers(items(2), client, ANSWER, at_once=1)

@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report.changes import count_changes, list_changes
+from dycoke_cli.evaluation.report.scored_row import count_changes, list_changes
 from dycoke_cli.evaluation.scoring.statistics import (
     Retention,
     clustered_mean,

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.files.hub_client import cached_models, removal
+from dycoke_cli.models.files.hub import cached_models, removal
 from dycoke_cli.models.files.small_files import missing_parts
 
 OLD, NEW = "a" * 40, "b" * 40

@@ -9,8 +9,8 @@ import pytest
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError
 from dycoke_cli.limited_http import HttpLimits
-from dycoke_cli.models.files import hub_client
-from dycoke_cli.models.files.hub_client import _check_document, _check_headers
+from dycoke_cli.models.files import hub as hub_files
+from dycoke_cli.models.files.hub import _check_document, _check_headers
 from tests.http_servers import Handler, listening
 
 
@@ -89,16 +89,16 @@ def hub(monkeypatch):
             self.send(status, content, {"Content-Type": "application/json", **encoded})
 
     bounds = Bounds(nbytes=100_000, values=1000)
-    monkeypatch.setattr(hub_client, "LIMITS", HttpLimits(5.0, bounds, files=True))
+    monkeypatch.setattr(hub_files, "LIMITS", HttpLimits(5.0, bounds, files=True))
     # The stock client: another test of this process may have had limits installed already.
     huggingface_hub.set_client_factory(lambda: httpx2.Client(follow_redirects=True))
-    hub_client.check_hub_answers.cache_clear()
-    hub_client.check_hub_answers()
+    hub_files.check_hub_answers.cache_clear()
+    hub_files.check_hub_answers()
     with listening(Answering) as port:
         yield f"http://127.0.0.1:{port}", answers
     # Whoever comes next installs the usual limits again.
     huggingface_hub.set_client_factory(lambda: httpx2.Client(follow_redirects=True))
-    hub_client.check_hub_answers.cache_clear()
+    hub_files.check_hub_answers.cache_clear()
 
 
 def test_a_document_is_limited(hub):

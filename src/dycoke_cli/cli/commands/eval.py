@@ -87,9 +87,9 @@ def evaluate(
     Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
     # Imported late: help and completion need the flags alone.
+    from dycoke_cli.evaluation.eval_request import parse_shard
     from dycoke_cli.evaluation.presets import preset_named
     from dycoke_cli.evaluation.run_record import check_folder
-    from dycoke_cli.evaluation.shard import parse_shard
     from dycoke_cli.loop.in_windows import check_windows
 
     with contextlib.ExitStack() as stack:
@@ -145,7 +145,7 @@ def evaluate(
             from dycoke_cli.cli.commands.eval_output import write_report
             from dycoke_cli.evaluation.eval_request import Evaluation
             from dycoke_cli.evaluation.eval_run import evaluate as run
-            from dycoke_cli.stock.quiet import silence_libraries
+            from dycoke_cli.stock.importing import silence_libraries
 
         evaluation = Evaluation(
             dataset=dataset,

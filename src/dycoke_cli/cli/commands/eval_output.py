@@ -15,9 +15,8 @@ from dycoke_cli.cli import output, render
 from dycoke_cli.unicode import one_line, shown, to_json
 
 if TYPE_CHECKING:
-    from dycoke_cli.evaluation.report.changes import Change
     from dycoke_cli.evaluation.report.evaluation_report import EvalReport
-    from dycoke_cli.evaluation.report.scored_row import ScoredRow
+    from dycoke_cli.evaluation.report.scored_row import Change, ScoredRow
 
 UNSCORED = 20
 """Number of unscored questions that the text format lists; JSON has all."""

@@ -19,7 +19,7 @@ from dycoke_cli.models.catalog import (
     recommended,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
-from dycoke_cli.models.files.hub_client import OnDisk, StoredRevision, cached_models
+from dycoke_cli.models.files.hub import OnDisk, StoredRevision, cached_models
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here
 from dycoke_cli.models.files.small_files import missing_parts
 from dycoke_cli.models.free_memory import (

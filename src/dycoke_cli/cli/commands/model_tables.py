@@ -21,7 +21,7 @@ from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import METHOD_DEFAULTS
-from dycoke_cli.models.files.hub_client import OnDisk
+from dycoke_cli.models.files.hub import OnDisk
 from dycoke_cli.unicode import one_line
 
 UNKNOWN = "?"

@@ -290,7 +290,7 @@ def remove(
     if source.local:
         what = "is part of the package" if source.entry else "is a folder of yours"
         raise ModelError(f"{name} {what}; only downloaded models are removed")
-    from dycoke_cli.models.files.hub_client import removal
+    from dycoke_cli.models.files.hub import removal
 
     planned = removal(source.location)
     freed = size(planned.freed_bytes)

@@ -12,7 +12,7 @@ from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Dataset
-    from dycoke_cli.evaluation.scoring.judge_client import JudgeClient
+    from dycoke_cli.evaluation.scoring.judge import JudgeClient
 
 _PANEL = "Judge (open answers)"
 
@@ -55,7 +55,7 @@ class JudgeFlags:
             raise UsageError(
                 f"--judge-model is for open answers, and {dataset.name} has none: leave it out"
             )
-        from dycoke_cli.evaluation.scoring.judge_client import KEY, OpenAIClient
+        from dycoke_cli.evaluation.scoring.judge import KEY, OpenAIClient
 
         client = OpenAIClient(self.judge_model, self.judge_url)
         # A local endpoint needs no key; OpenAI's does, and would fail only after the run.

@@ -18,7 +18,7 @@ _PUBLISHED = "dycoke_cli.evaluation.datasets.published"
 
 DATASETS: dict[str, tuple[str, str] | type] = {
     "shapes": ("dycoke_cli.evaluation.datasets.shapes", "Shapes"),
-    "shapes-long": ("dycoke_cli.evaluation.datasets.shapes_long", "ShapesLong"),
+    "shapes-long": ("dycoke_cli.evaluation.datasets.shapes", "ShapesLong"),
     "mvbench": (_PUBLISHED, "MVBench"),
     "videomme": (_PUBLISHED, "VideoMME"),
     "videomme_w_subtitle": (_PUBLISHED, "VideoMMEWithSubtitles"),

@@ -12,8 +12,7 @@ from dycoke_cli.evaluation.annotations import AnnotationRow, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
-from dycoke_cli.evaluation.scoring.comparable_text import comparable
-from dycoke_cli.evaluation.scoring.descriptions import exact_match
+from dycoke_cli.evaluation.scoring.free_text import comparable, exact_match
 from dycoke_cli.unicode import display_name
 
 _NEEDED = ("video", "question", "answer")

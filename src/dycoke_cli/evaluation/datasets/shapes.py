@@ -1,7 +1,9 @@
-"""The benchmark `shapes`: events in time, held out from the bundled model's training.
+"""The benchmarks `shapes` and `shapes-long`: events in time, held out from the model's training.
 
-The package has one small file with scripts and questions, built by `python -m training benchmark`.
-Clips are rendered and encoded on first use, and kept in the cache folder.
+The package has a small file of each, with scripts and questions, built by `python -m training
+benchmark`. Clips of `shapes` are rendered and encoded on first use, and kept in the cache folder.
+Videos of `shapes-long` last 2 to 60 minutes, and none is stored: each frame is rendered when it is
+read, one per second of the video.
 """
 
 from __future__ import annotations
@@ -11,19 +13,22 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from typing_extensions import override
 
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.dataset import About, Dataset, Item, Score, Split
 from dycoke_cli.evaluation.scoring.choices import chosen
-from dycoke_cli.evaluation.scoring.descriptions import share_in_order, share_told
+from dycoke_cli.evaluation.scoring.free_text import share_in_order, share_told
 from dycoke_cli.shapes.script import Script, from_json
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.output_file import temporary_folder
+from dycoke_cli.video.rendered import Rendered
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"
@@ -137,3 +142,55 @@ def stored_videos(file: Path) -> list[dict[str, Any]]:
     """The videos of a benchmark's file: id, split, script and questions of each."""
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+LONG_FILE = Path(__file__).with_name("shapes_long.jsonl.gz")
+LONG_EDITION = "1"
+LENGTHS_S = (120, 600, 1800, 3600)
+FPS = 1.0
+"""Frames per second of every video."""
+SIDE = 64
+"""Width and height of a frame in pixels: those that the bundled model reads."""
+DEPTHS = 10
+
+
+class ShapesLong(StoredShapes):
+    """The benchmark; see `Dataset`. The label of a question is the length of its video."""
+
+    name = "shapes-long"
+    questions_file = LONG_FILE
+    current = LONG_EDITION
+    about = About(
+        title="shapes-long: short events in videos of 2 to 60 minutes",
+        splits=("test", "validation"),
+        questions=640,
+        videos=80,
+        needs="",
+        source="bundled; frames are rendered when they are read",
+    )
+
+    @override
+    def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
+        return [
+            replace(item, label=f"{self.script(item.video).seconds / 60:.0f} min", picture_fps=FPS)
+            for item in super().items(split, limit_videos)
+        ]
+
+    @override
+    def file(self, video: str) -> Rendered:
+        """The video: a frame per second, rendered when it is read."""
+        script = self.script(video)
+        return Rendered(f"{self.name}/{video}", int(script.seconds * FPS), partial(frame, script))
+
+
+def frame(script: Script, number: int) -> np.ndarray:
+    """The frame of a number of a video, uint8 [SIDE, SIDE, 3]."""
+    # Imported late: listing questions needs no renderer.
+    from dycoke_cli.shapes.render import render
+
+    return render(script, np.array([number / (FPS * script.seconds)]), SIDE)[0]
+
+
+def depth_of(script: Script) -> int | None:
+    """In which of ten equal parts of a video its card begins, from 0 on; None without a card."""
+    return next((int(e.begin * DEPTHS) for e in script.events if e.deed == "show"), None)

@@ -17,8 +17,7 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, make_report
 from dycoke_cli.evaluation.report.lmms_logs import is_log, read_logs
-from dycoke_cli.evaluation.report.stored_run import StoredRun, read_folder
-from dycoke_cli.evaluation.run_record import RunRecord
+from dycoke_cli.evaluation.run_record import RunRecord, StoredRun, read_folder
 
 
 def report_of(sources: Sequence[Path], rule: str | None = None) -> EvalReport:

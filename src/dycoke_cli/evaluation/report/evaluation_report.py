@@ -10,18 +10,23 @@ from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
-from dycoke_cli.evaluation.answers import FILE as ANSWERS
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.prediction import FILE as ANSWERS
 from dycoke_cli.evaluation.prediction import EvaluatedModel, no_answer, rescored
-from dycoke_cli.evaluation.report.changes import Change, list_changes
 from dycoke_cli.evaluation.report.published import preset_warnings, published_beside
-from dycoke_cli.evaluation.report.scored_row import ScoredRow, compared_by_holm, make_row
+from dycoke_cli.evaluation.report.scored_row import (
+    Change,
+    ScoredRow,
+    compared_by_holm,
+    list_changes,
+    make_row,
+)
 from dycoke_cli.evaluation.run_record import RunRecord
+from dycoke_cli.evaluation.scoring.judge import Verdict
 from dycoke_cli.evaluation.scoring.judging import Judge, grades_of, judge_of
 from dycoke_cli.evaluation.scoring.statistics import Predictions
-from dycoke_cli.evaluation.scoring.verdicts import Verdict
 from dycoke_cli.version import __version__
 
 _CHANGES = 0.1

@@ -17,8 +17,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.report.stored_run import StoredRun
-from dycoke_cli.evaluation.run_record import RunRecord
+from dycoke_cli.evaluation.run_record import RunRecord, StoredRun
 from dycoke_cli.storage.input_file import read_lines
 from dycoke_cli.unicode import display_name
 

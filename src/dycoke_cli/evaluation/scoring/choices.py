@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.dataset import Item, Score
-from dycoke_cli.evaluation.scoring.comparable_text import UNSPACED, comparable
+from dycoke_cli.evaluation.scoring.free_text import UNSPACED, comparable
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Characters of an answer that are read: its beginning and its conclusion. And around a letter.

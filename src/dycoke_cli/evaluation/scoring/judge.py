@@ -3,6 +3,7 @@
 Hosted models change over time, so each verdict has the model's name as the endpoint returned it,
 the version of the prompt and the date. If the judge gives no valid reply, the verdict is failed: it
 is counted and listed, and the next run retries it.
+Requests go through OpenAI's official client, for any compatible server.
 """
 
 from __future__ import annotations
@@ -11,19 +12,198 @@ import ast
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-from dycoke_cli.errors import ModelError
-from dycoke_cli.evaluation.scoring.judge_client import JudgeClient, JudgeReply, NoReplyError
-from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts
-from dycoke_cli.retries import MAX_ATTEMPTS
+from dycoke_cli.answer.json_schema import Bounds, from_dict
+from dycoke_cli.errors import ModelError, OutputError, UsageError
+from dycoke_cli.extras import how_to_install
+from dycoke_cli.limited_http import HttpLimits, LimitError, limited
+from dycoke_cli.retries import MAX_ATTEMPTS, REQUEST_RETRIES
+from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.unicode import to_json
+
+FILE = "verdicts.jsonl"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Verdict of a judge on an answer."""
+
+    key: str  # hash of question, reference, answer, requested model and prompt
+    correct: bool | None  # None if the prompt asks for a score only, or if the verdict failed
+    score: float | None  # from 0 to 5; None if the verdict failed
+    error: str | None  # why it failed, or None
+    model: str | None  # model name as returned by the endpoint; None without a reply
+    prompt: str  # version of the prompt
+    date: str  # time in UTC
+    reply: str = ""  # the judge's last reply
+
+
+class Verdicts(Journal):
+    """Journal of verdicts, one JSON object per line.
+
+    Attributes:
+        verdicts: verdicts by key; a later line replaces an earlier one.
+    """
+
+    what = "a file of verdicts of dycoke eval"
+    begin = b'{"key": "'
+
+    def __init__(self, path: Path) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        super().__init__(path)
+
+    def add(self, verdict: Verdict) -> None:
+        """Append a verdict; it survives a crash of the process once this returns."""
+        self.write((to_json(asdict(verdict)) + "\n").encode("ascii"))
+        self.verdicts[verdict.key] = verdict
+
+    def take(self, line: bytes) -> None:
+        """Parse a line of the file."""
+        verdict: Verdict = from_dict(Verdict, json.loads(line))
+        self.verdicts[verdict.key] = verdict
+
+
+def open_verdicts(folder: Path) -> AbstractContextManager[Verdicts]:
+    """Open and lock the verdicts in a folder, which is created if it is missing."""
+    return open_journal(Verdicts, folder / FILE)
+
+
+def read_verdicts(folder: Path) -> dict[str, Verdict]:
+    """Read the verdicts of a folder, by key, without locking."""
+    path = folder / FILE
+    try:
+        return Verdicts(path).verdicts
+    except OSError as error:
+        raise OutputError(f"{path} can't be read ({error.strerror})") from error
+
+
+KEY = "OPENAI_API_KEY"
+"""Environment variable with the endpoint's key, the only source of it."""
+TIMEOUT_S = 60.0
+BOUNDS = Bounds(nbytes=4 * 1024**2, values=100_000)
+"""Limits on a response."""
+# A key, or a masked key in an endpoint's error message: "sk-abcd", "sk-ab**********yz".
+_KEYS = re.compile(r"(?<!\S)\S*\*{2}\S*|\bsk-\S+")
+
+
+@dataclass(frozen=True)
+class JudgeReply:
+    """Reply of an endpoint: the text, and the model's name as returned."""
+
+    text: str
+    model: str
+
+
+class NoReplyError(Exception):
+    """No reply to a request after all retries; other requests may succeed."""
+
+
+class JudgeClient(Protocol):
+    """Interface of a judge's endpoint."""
+
+    @property
+    def model(self) -> str:
+        """Requested model."""
+
+    def ask(self, system: str, user: str) -> JudgeReply:
+        """Send two messages, and wait for the reply. Called from several threads."""
+
+
+class OpenAIClient:
+    """OpenAI's official client, with exponential backoff on 429, 5xx and timeouts.
+
+    Args:
+        model: model name, such as gpt-4o-2024-11-20.
+        url: OpenAI-compatible endpoint, such as http://localhost:8000/v1; None for OPENAI_BASE_URL
+            or OpenAI's.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        url: str | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = REQUEST_RETRIES,
+    ) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise UsageError(
+                f"a judge needs the package openai: {how_to_install('judge')}"
+            ) from error
+        if url is not None:
+            _check_url(url)
+        self.model = model
+        self._openai: Any = openai
+        self._key = (
+            os.environ.get(KEY) or "none"
+        )  # required by the client, ignored by local servers
+        self._client: Any = openai.OpenAI(
+            api_key=self._key,
+            base_url=url,
+            timeout=timeout_s,
+            max_retries=retries,
+            http_client=limited(openai.DefaultHttpxClient, HttpLimits(timeout_s, BOUNDS))(),
+        )
+
+    def ask(self, system: str, user: str) -> JudgeReply:
+        """Send two messages, and wait for the reply, as every `JudgeClient` does."""
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        openai = self._openai
+        try:
+            done = self._client.chat.completions.create(
+                model=self.model, messages=messages, temperature=0
+            )
+            return JudgeReply(done.choices[0].message.content or "", str(done.model))
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            # Without the endpoint's message, which contains parts of the key.
+            raise ModelError(
+                f"the judge's endpoint refuses the key ({error.status_code}): set {KEY}"
+            ) from None
+        except openai.NotFoundError as error:
+            raise ModelError(
+                f"the judge's endpoint has no model {self.model!r}, or isn't at that URL "
+                f"({self._redacted(error)}): check --judge-model and --judge-url"
+            ) from None
+        except (openai.APIError, LimitError) as error:
+            limit = (
+                error if isinstance(error, LimitError) else error.__cause__
+            )  # openai may wrap it
+            if isinstance(limit, LimitError):
+                raise NoReplyError(f"its response isn't read, because {limit}") from None
+            raise NoReplyError(self._redacted(error)) from None
+        except (AttributeError, IndexError, TypeError, ValueError, RecursionError):
+            return JudgeReply(
+                "", self.model
+            )  # not an OpenAI response, such as another server's page
+
+    def _redacted(self, error: Exception) -> str:
+        message = str(error).replace(self._key, "…")
+        return " ".join(_KEYS.sub("…", message).split())[:200]
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError("--judge-url must be an address such as http://localhost:8000/v1")
+    if parts.username or parts.password:
+        raise UsageError(f"--judge-url must not have a name or password in it: set {KEY}")
+
 
 BEST = 5
 AT_ONCE = 4

@@ -11,11 +11,16 @@ from typing import Annotated
 from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.run_record import RunRecord
-from dycoke_cli.evaluation.scoring.judge import PROMPTS, judge_answers, key_of
+from dycoke_cli.evaluation.scoring.judge import (
+    PROMPTS,
+    JudgeClient,
+    Verdict,
+    judge_answers,
+    key_of,
+    open_verdicts,
+)
 from dycoke_cli.evaluation.scoring.judge import Item as Judged
-from dycoke_cli.evaluation.scoring.judge_client import JudgeClient
 from dycoke_cli.evaluation.scoring.statistics import Predictions
-from dycoke_cli.evaluation.scoring.verdicts import Verdict, open_verdicts
 from dycoke_cli.runs.listener import Listener
 
 

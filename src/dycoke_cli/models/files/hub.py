@@ -1,13 +1,16 @@
-"""Downloads models from the hub into the cache of the hub client; needs no torch.
+"""Models of the hub: found, downloaded into the hub client's cache, and checked; needs no torch.
 
-A pull fetches one file after the other, so that Ctrl-C stops it immediately: the hub client's own
+The hub client derives file names from responses (a file's ETag is the name of its blob, a commit
+the name of a folder) and accepts any text, including absolute paths and `../../x`: they are checked
+here. A pull fetches one file after the other, so that Ctrl-C stops it immediately: the client's own
 loop waits for its threads. A complete file is moved into place and survives an interruption. A
-partial file is downloaded again, because the hub client can't resume it; the next pull removes it.
+partial file is downloaded again, because the client can't resume it; the next pull removes it.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import shutil
 import warnings
@@ -15,17 +18,338 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
-from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.answer.json_schema import Bounds, Count, Doc
+from dycoke_cli.errors import DycokeError, ModelError, OutputError
+from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.on_disk import check_tokenizer
-from dycoke_cli.models.files.read_errors import explained, hub_folder, unreachable
-from dycoke_cli.models.files.small_files import READ_SUFFIXES, TOKENIZER, check_small_files
+from dycoke_cli.models.files.small_files import (
+    READ_SUFFIXES,
+    TOKENIZER,
+    check_small_files,
+    missing_parts,
+)
 
 if TYPE_CHECKING:
-    from huggingface_hub import DryRunFileInfo
+    from huggingface_hub import CachedRepoInfo, DryRunFileInfo
+
+
+# Parts of errors of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
+_CAUSES = {
+    "file named model.safetensors": "has no safetensors weights, the only format that is loaded; "
+    "use a repository that has them, or convert them",
+    "instantiate the backend tokenizer": "has no file that its tokenizer can be made of, as "
+    "tokenizer.json; download it again",
+    "load image processor for": "has neither processor_config.json nor preprocessor_config.json, "
+    "which say how its frames are prepared; download it again",
+}
+_CUT_OFF = "Error while deserializing header"  # of safetensors
+
+
+@contextmanager
+def explained(source: ModelRef, part: str) -> Iterator[None]:
+    """Convert errors of the hub client and the loaders to a `ModelError` with one sentence.
+
+    Responses of the hub are validated from here on, too.
+    """
+    if not source.local:
+        check_hub_answers()
+    try:
+        yield
+    except (DycokeError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic in a Rust library isn't an Exception
+        raise ModelError(_sentence(source, part, error)) from error
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether an error of the hub client means that the hub can't be reached."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    # An HTTP status is an answer, even if the client then reports that the file isn't cached.
+    if isinstance(error.__cause__, HfHubHTTPError):
+        return False
+    if isinstance(error, (LocalEntryNotFoundError, ConnectionError, TimeoutError)):
+        return True
+    # By name, because the HTTP package of the client depends on its version.
+    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
+
+
+def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
+    """Text of the `ModelError` for an error, from the most specific cause to the least."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = source.location
+    # Downloads of a single file report "not in the cache"; the hub's status is the cause of that.
+    if isinstance(error.__cause__, HfHubHTTPError):
+        error = error.__cause__
+    if isinstance(error, GatedRepoError):
+        return f"{name} is gated: accept its licence on the hub and run `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"the hub has no model {name!r}, or shows it to others alone (`hf auth login`); "
+            "`dycoke models` lists all names"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"{name} has no such revision; give a branch, tag or commit, or none for the newest"
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        if status == 401:
+            return f"the hub refuses this machine's login; run `hf auth login` again for {name}"
+        if status == 429 or status >= 500:
+            return f"the hub doesn't serve {name} now (HTTP status {status}); try again later"
+    if "CAS Client Error" in str(error) or type(error).__module__ == "hf_xet":
+        return (
+            f"{name} can't be downloaded from Xet, the hub's storage; try again later, or set "
+            "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)"
+        )
+    if not source.local and unreachable(error):
+        return f"{_here(name)} and the hub can't be reached; connect once, or {_instead(name)}"
+    for part_of_error, what in _CAUSES.items():
+        if part_of_error in str(error):
+            return f"{name} {what}"
+    if _CUT_OFF in str(error):
+        again = "copy or download it again"
+        if not source.local:
+            again = f"`dycoke models rm {name}` and `dycoke models pull {name}` download it again"
+        return f"{name} has a weight file that is cut off or damaged{_damaged(source)}; {again}"
+    return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
+
+
+def _snapshots(repo: str) -> list[Path]:
+    """Revisions of a model in the hub client's cache, the newest last."""
+    found = hub_folder(repo).glob("snapshots/*")
+    return sorted(found, key=lambda folder: folder.stat().st_mtime)
+
+
+def _whole(repo: str) -> Path | None:
+    """A revision all of whose weights are in the hub client's cache."""
+    return next((one for one in _snapshots(repo) if not missing_parts(one)), None)
+
+
+def _here(repo: str) -> str:
+    """What is on this machine of a model that isn't found there."""
+    if not hub_folder(repo).exists():
+        return f"{repo} isn't on this machine"
+    if whole := _whole(repo):
+        return (
+            f"{repo} is on this machine as commit {whole.name}, but the hub's cache doesn't say "
+            "that the revision is this one (its refs are missing or wrong)"
+        )
+    lacks = [name for one in _snapshots(repo)[-1:] for name in missing_parts(one)[:1]]
+    return f"{repo} isn't all on this machine{' (it lacks ' + lacks[0] + ')' if lacks else ''}"
+
+
+def _instead(repo: str) -> str:
+    """What works without the hub."""
+    whole = _whole(repo)
+    return f"add --revision {whole.name}" if whole else "give a local folder with --model"
+
+
+def _damaged(source: ModelRef) -> str:
+    """The first weight file of a model that can't be opened, in parentheses."""
+    from safetensors import SafetensorError, safe_open
+
+    folders = [Path(source.location)] if source.local else _snapshots(source.location)
+    for path in (path for folder in folders for path in sorted(folder.glob("*.safetensors"))):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (OSError, SafetensorError):
+            return f" ({path.name})"
+    return ""
+
+
+def _first_sentence(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].split(". ")[0].rstrip(":. ")[:200]
+
+
+def hub_folder(repo: str) -> Path:
+    """Folder of a model in the hub client's cache; it may be incomplete or not exist."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+
+
+LIMITS = HttpLimits(seconds=300.0, bounds=Bounds(), files=True)
+"""Limits on the hub's documents and errors; files are limited by the disk."""
+
+# Headers and JSON keys whose value becomes the name of one file or folder.
+_HEADERS = ("x-repo-commit", "x-linked-etag", "x-xet-hash")
+_NAMES = ("sha", "oid", "blobId", "xetHash")
+_PATHS = ("path", "rfilename")
+
+
+@functools.cache
+def check_hub_answers() -> None:
+    """Install limits and validation in the hub client, for the rest of this process.
+
+    A response that exceeds a limit, or names a file outside the client's cache, raises a
+    `ModelError`.
+    """
+    from huggingface_hub import get_session, set_client_factory
+
+    stock = get_session()
+    kind: Any = limited(type(stock), LIMITS)
+
+    class LimitedClient(kind):
+        def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            try:
+                response = super().send(request, stream=stream, **options)
+            except LimitError as error:
+                raise ModelError(
+                    f"what the hub at {request.url.host} sends isn't read, because {error}; check "
+                    "HF_ENDPOINT"
+                ) from error
+            try:
+                for one in (*response.history, response):
+                    _check_headers(one.headers, metadata=one.request.method == "HEAD")
+                if not stream:  # streamed responses are file contents
+                    _check_document(response)
+            except BaseException:
+                response.close()
+                raise
+            return response
+
+    set_client_factory(
+        lambda: LimitedClient(
+            event_hooks=stock.event_hooks,
+            follow_redirects=stock.follow_redirects,
+            timeout=stock.timeout,
+        )
+    )
+
+
+def _check_headers(headers: Any, *, metadata: bool) -> None:
+    for name in _HEADERS:
+        _check_name(headers.get(name))
+    if metadata:  # only a HEAD request's ETag names a blob; others may contain slashes
+        _check_name(headers.get("etag"))
+
+
+def _check_document(response: Any) -> None:
+    try:
+        document = response.json()
+    except ValueError:
+        return
+    for key, value in _texts(document):
+        if key in _NAMES:
+            _check_name(value)
+        elif key in _PATHS:
+            path = PurePosixPath(value)
+            if path.is_absolute() or ".." in path.parts:
+                raise _outside(value)
+
+
+def _texts(document: Any) -> Iterator[tuple[str, str]]:
+    """Yield each string of a JSON document with its key."""
+    left = [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+            yield from ((key, text) for key, text in value.items() if isinstance(text, str))
+
+
+def _check_name(value: str | None) -> None:
+    """Refuse a value that isn't a plain file name, after removing the quotes of an ETag."""
+    if value is None:
+        return
+    name = value.removeprefix("W/").strip('"')
+    if name.strip("W") in ("", ".", "..") or any(sign in name for sign in "/\\:\0"):
+        raise _outside(value)
+
+
+def _outside(value: str) -> ModelError:
+    return ModelError(
+        f"the hub names a file outside its cache ({value[:60]!r}), which is never written; check "
+        "HF_ENDPOINT"
+    )
+
+
+# Listing and removal of models in the hub client's cache; needs no torch.
+
+
+@dataclass(frozen=True)
+class StoredRevision:
+    """A revision of a model that is on this machine."""
+
+    commit: str | None
+    names: Annotated[tuple[str, ...], Doc("Branches and tags at the time of download.")]
+    folder: str
+    complete: Annotated[bool, Doc("Whether its configuration and all its weights are there.")]
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """What is on this machine of a model."""
+
+    bytes: Count
+    complete: Annotated[bool, Doc("Whether the newest revision can be loaded.")]
+    revisions: Annotated[tuple[StoredRevision, ...], Doc("The newest first.", minItems=1)]
+
+
+def cached_models() -> dict[str, OnDisk]:
+    """Models in the hub client's cache, by hub id; empty if there is no cache yet."""
+    return {repo.repo_id: _on_disk(repo) for repo in _cached_repos()}
+
+
+def _cached_repos() -> list[CachedRepoInfo]:
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    return [repo for repo in repos if repo.repo_type == "model" and repo.revisions]
+
+
+def _on_disk(repo: CachedRepoInfo) -> OnDisk:
+    newest_first = sorted(repo.revisions, key=lambda revision: -revision.last_modified)
+    revisions = tuple(
+        StoredRevision(
+            one.commit_hash,
+            tuple(sorted(one.refs)),
+            str(one.snapshot_path),
+            not missing_parts(one.snapshot_path),
+        )
+        for one in newest_first
+    )
+    return OnDisk(repo.size_on_disk, revisions[0].complete, revisions)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Prepared removal of a model."""
+
+    freed_bytes: int  # disk space that it frees
+    execute: Callable[[], None]  # removes the files
+
+
+def removal(repo: str) -> Removal:
+    """Prepare to remove all revisions of a model from the hub client's cache."""
+    from huggingface_hub import scan_cache_dir
+
+    for cached in _cached_repos():
+        if cached.repo_id == repo:
+            commits = [revision.commit_hash for revision in cached.revisions]
+            strategy = scan_cache_dir().delete_revisions(*commits)
+            return Removal(strategy.expected_freed_size, strategy.execute)
+    raise ModelError(
+        f"{repo} isn't on this machine, so it can't be removed; `dycoke models` shows what is here"
+    )
+
 
 _CONFIG = "config.json"
 _READ: dict[str, Any] = {

@@ -1,15 +1,22 @@
-"""Stored configuration of a model, and the trial of its tokenizer; without torch and downloads.
+"""A model's folder: its stored configuration, its fingerprint, the trial of its tokenizer.
 
-It is read from a folder, the hub client's cache, or the package's copy for a published model.
+Without torch and downloads: the configuration is read from a folder, the hub client's cache, or the
+package's copy for a published model. The fingerprint is a hash of all files that loading reads.
+Gigabytes of weights take seconds to hash, so it is kept in the cache folder, by what the file
+system says of the files: their names, sizes, inodes, and times of the last change.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import json
 import os
+import re
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +35,7 @@ from dycoke_cli.models.families import (
 )
 from dycoke_cli.models.files.small_files import (
     CONFIG,
+    READ_SUFFIXES,
     UnreadableError,
     check_settings,
     loaded_files,
@@ -45,9 +53,47 @@ from dycoke_cli.processes.sandbox import (
     limit_memory,
 )
 from dycoke_cli.processes.zygote import import_path
-from dycoke_cli.storage.cache_folder import kept, make_folder
-from dycoke_cli.storage.input_file import read_file
+from dycoke_cli.storage.cache_folder import kept, make_folder, write_whole
+from dycoke_cli.storage.input_file import open_file, read_file
 from dycoke_cli.storage.output_file import open_own, read_own
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# Some file systems keep times in steps of two seconds: a file that was just written may change
+# again without a sign of it.
+_STEP_NS = 2 * 10**9
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """SHA-256 of the names and contents of the files that loading reads, in hexadecimal."""
+    # Files that loading doesn't read, such as a README, don't change the model.
+    files = sorted(path for path in folder.iterdir() if path.suffix in READ_SUFFIXES)
+    files = [path for path in files if path.is_file()]
+    state, changed_ns = _state(files)
+    stored = kept("fingerprints") / state
+    with contextlib.suppress(OSError, ValueError):
+        if _DIGEST.fullmatch(digest := read_own(stored)):
+            return digest
+    content = hashlib.sha256()
+    for path in files:
+        with open_file(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        content.update(f"{path.name} {digest}\n".encode())
+    if time.time_ns() - changed_ns > _STEP_NS and _state(files)[0] == state:
+        with contextlib.suppress(OSError):  # the next run reads the files again
+            write_whole(stored, content.hexdigest())
+    return content.hexdigest()
+
+
+def _state(files: list[Path]) -> tuple[str, int]:
+    """Hash of what the file system says of files, and the time of their last change in ns."""
+    stats = [path.stat() for path in files]
+    about = [
+        (path.name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+        for path, s in zip(files, stats, strict=True)
+    ]
+    latest = max((max(s.st_mtime_ns, s.st_ctime_ns) for s in stats), default=0)
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest(), latest
+
 
 # Sizes of a configuration that `dycoke models` shows.
 _OF_TEXT = (

@@ -1,0 +1,233 @@
+"""Free text scored: what counts as equal, what a description tells, and lmms-eval's rules."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from dycoke_cli.answer.thinking import answer_of
+from dycoke_cli.evaluation.dataset import Item, Score
+
+# Vowel signs that Arabic and Hebrew writers leave out at will, the line that stretches an Arabic
+# word, and variation selectors ("✔" as text or as a picture).
+_OPTIONAL = re.compile(
+    "[\u0591-\u05bd\u05bf-\u05c7\ufb1e\u0610-\u061a\u0640\u064b-\u065f\u0670\ufe00-\ufe0f]"
+)
+# Letters and signs outside ASCII with a plain equivalent that NFKC doesn't have.
+_PLAIN = {ord(letter): plain for letter, plain in (("ß", "ss"), ("ẞ", "SS"), ("İ", "I"))} | {
+    ord(first) + place: chr(ord("A") + place) for first in "🅐🅰" for place in range(26)
+}
+# Rare ideographs, which count as letters, stand for combining marks. Marks beyond the limit belong
+# to historic scripts and to musical notation.
+_LETTERS_OF_MARKS, _LAST_MARK = 0x20000, 0xABFF
+# Scripts without spaces between words: ideographs, kana, Thai, Lao, Burmese, Khmer.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff"
+# Marks around an answer. Signs of a quantity ("-5", "50%", "#1", "$3") belong to it.
+_MARKS = " .,;:!?\"'`*¿¡…‥·。、，｡､؟،؛।॥։՞၊။።፣"
+_WORD = re.compile(rf"(?=\w)[{UNSPACED}]|[^\W_{UNSPACED}]+")
+
+
+def comparable(text: str) -> str:
+    r"""Compose a text so that equal letters are equal characters, and `\w` matches each of them.
+
+    Wide, circled and bold letters become plain ones (NFKC). Invisible characters and optional vowel
+    signs are removed. Other combining marks become letters, so the result isn't for display.
+    """
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
+    return "".join(map(_letter, _OPTIONAL.sub("", text)))
+
+
+def bare(text: str) -> str:
+    """Comparable text in lower case, with single spaces, without punctuation at its ends."""
+    words = " ".join(comparable(text).lower().split())
+    first, last = 0, len(words)
+    while first < last and _is_mark(words[first]):
+        first += 1
+    while first < last and _is_mark(words[last - 1]):
+        last -= 1
+    return words[first:last]
+
+
+def split_words(text: str) -> list[str]:
+    """Words of a text in lower case; in scripts without spaces each character is one."""
+    return _WORD.findall(comparable(text).lower())
+
+
+def _letter(character: str) -> str:
+    category = unicodedata.category(character)
+    if category in ("Mn", "Mc") and ord(character) <= _LAST_MARK:
+        return chr(_LETTERS_OF_MARKS + ord(character))
+    return "" if category in ("Cf", "Me") else character
+
+
+def _is_mark(character: str) -> bool:
+    """Whether a character is a bracket, a quote, or a mark that ends or emphasizes a sentence."""
+    return character in _MARKS or unicodedata.category(character) in ("Ps", "Pe", "Pi", "Pf")
+
+
+LINK = re.compile(r"\b(?:first|then|finally)\b\s*|[.,]", re.IGNORECASE)
+
+
+def exact_match(item: Item, said: str) -> Score:
+    """Exact match of a short answer, ignoring case, and white space and punctuation at the ends.
+
+    An answer without a word is unparsable.
+    """
+    answer = bare(answer_of(said))
+    return Score(answer == bare(item.answer), parsed=bool(answer))
+
+
+def events(description: str) -> list[str]:
+    """Split "First …, then …, finally …." into its events, in order, in lower case."""
+    parts = (" ".join(LINK.sub(" ", part).split()) for part in description.split(","))
+    return [part.lower() for part in parts if part]
+
+
+def share_told(right: str, said: str) -> float:
+    """Fraction of the reference's events that an answer mentions, in any order."""
+    reference = Counter(events(right))
+    return sum((reference & Counter(events(said))).values()) / max(1, reference.total())
+
+
+def share_in_order(right: str, said: str) -> float:
+    """Fraction of the reference's events mentioned in order (longest common subsequence)."""
+    reference, mentioned = events(right), events(said)
+    return _longest_common(reference, mentioned) / max(1, len(reference))
+
+
+def rouge_l(right: str, said: str) -> float:
+    """ROUGE-L F1 of two texts: words in lower case, without stemming.
+
+    It is the harmonic mean of recall and precision of the longest common subsequence of words; in
+    scripts without spaces each character is a word.
+    Source: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, with beta = 1.
+    """
+    reference, answer = split_words(right), split_words(said)
+    return 2 * _longest_common(reference, answer) / max(1, len(reference) + len(answer))
+
+
+def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:
+    """Length of the longest common subsequence."""
+    # Row by row of the usual table: longest[i] is for the words of `first` so far and second[:i].
+    longest = [0] * (len(second) + 1)
+    for one in first:
+        before = longest.copy()
+        for i, other in enumerate(second):
+            longest[i + 1] = before[i] + 1 if one == other else max(before[i + 1], longest[i])
+    return longest[-1]
+
+
+LMMS_EVAL = "lmms-eval"
+"""Name of the rule in `--rule`."""
+
+_NOUNS = (
+    "answer", "correct answer", "best answer", "correct option", "best option", "choice",
+    "correct choice",
+)  # fmt: skip
+_PHRASES = (
+    *(f"{article}{noun} is" for noun in _NOUNS for article in ("", "the ")),
+    "my answer is", "my choice is", "i choose", "i select", "i pick", "옵션", "정답은", "답은",
+    "답:", "答案是", "答案为", "选", "答えは",
+)  # fmt: skip
+_ENDS = ",.!?;:'"
+_PUNCTUATION = (*';/[]"{}()=+\\_->', *"<@`,?!")
+
+
+def videomme(item: Item, said: str) -> Score:
+    """Video-MME: letter with the highest-ranked form; of equal ranks, the last occurrence."""
+    # The spaces make forms such as "A " match at the ends of the text as well.
+    text = " " + _stripped(_answer(said), (*_ENDS, '"')) + " "
+    candidates: list[tuple[int, int, str]] = []
+    for letter in "ABCD":
+        forms = (f"({letter})", f"{letter}.", f"{letter}:", f"{letter})", f"{letter} ")
+        for rank, form in zip((6, 5, 4, 3, 2), forms, strict=True):
+            candidates.append((rank, text.rfind(form), letter))
+        for phrase in _PHRASES:
+            start = text.lower().find(phrase)
+            if start >= 0:  # searched in the original case: "a" after the phrase isn't an option
+                candidates.append((7, text.find(letter, start + len(phrase)), letter))
+        if re.match(rf"\s*{letter}(?![^\W\d_])", text):
+            candidates.append((10, 0, letter))
+        if re.search(rf"(?<![^\W\d_]){letter}\s*$", text):
+            candidates.append((9, 0, letter))
+        candidates.append((0, text.rfind(letter), letter))
+    return _letter_score(
+        item, max((one for one in candidates if one[1] >= 0), default=(0, 0, ""))[2]
+    )
+
+
+def mvbench(item: Item, said: str) -> Score:
+    """MVBench: first isolated letter from A to E, including the article "a".
+
+    Empty answers are excluded from the denominator.
+    """
+    text = _answer(said)
+    if not text:
+        return Score(False, parsed=False, counted=False)
+    if labelled := re.fullmatch(r"([A-Ea-e])\.\s*+.+", text):
+        return _letter_score(item, labelled[1].upper())
+    plain = text = re.sub(r"[\n\t]", " ", text).strip()
+    # The VQA normalization: a mark next to a space is removed, any other becomes a space.
+    for mark in _PUNCTUATION:
+        next_to_space = f"{mark} " in text or f" {mark}" in text or re.search(r"\d,\d", text)
+        plain = plain.replace(mark, "" if next_to_space else " ")
+    plain = re.sub(r"\.(?!\d)", "", plain, count=32)
+    plain = _stripped(plain, "'\")(").strip().upper()
+    alone = re.search(r"\b[A-E]\b", plain)
+    return _letter_score(item, alone[0] if alone else plain)
+
+
+def nextqa(item: Item, said: str) -> Score:
+    """NExT-QA: last letter; if there is none, the last text of an option.
+
+    lmms-eval otherwise draws one of five letters at random; the score here is the expectation.
+    """
+    text, letters = f" {_stripped(_answer(said), _ENDS)} ", "ABCDE"
+    for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
+        named = [letter for letter in letters if form.format(letter) in text]
+        if named:
+            return _letter_score(item, _last(named, (text.rfind(place.format(x)) for x in named)))
+    if len(text.split()) > 5:
+        texts = dict(zip(letters, (option.lower() for option in item.options), strict=True))
+        named = [letter for letter in letters if texts[letter] in text.lower()]
+        if named:
+            return _letter_score(item, _last(named, (text.lower().rfind(texts[x]) for x in named)))
+    return Score(False, parsed=False, value=1 / len(letters))
+
+
+def perceptiontest(item: Item, said: str) -> Score:
+    """Perception Test: first isolated capital from A to D, including the article "A"."""
+    alone = re.search(r"\b[A-D]\b", _answer(said))
+    return _letter_score(item, alone[0] if alone else "")
+
+
+def _letter_score(item: Item, letter: str) -> Score:
+    return Score(letter == item.answer, parsed=re.fullmatch("[A-Z]", letter) is not None)
+
+
+def _last(named: list[str], places: Iterable[int]) -> str:
+    """Letter with the last position; of equal positions the first letter."""
+    return max(zip(places, range(0, -len(named), -1), named, strict=True))[2]
+
+
+def _answer(said: str) -> str:
+    """Remove reasoning as lmms-eval does by default."""
+    for name in ("think", "analysis"):
+        closing = f"</{name}>"
+        # Behind the last closing tag each opening one would be searched to the end in vain.
+        end = said.rfind(closing) + len(closing) if closing in said else 0
+        said = re.sub(f"<{name}>.*?{closing}", "", said[:end], flags=re.DOTALL) + said[end:]
+        if f"<{name}>" not in said:
+            said = said.rpartition(closing)[2]
+    return said.strip()
+
+
+def _stripped(text: str, marks: Iterable[str]) -> str:
+    """Strip marks from both ends, one mark after the other (not as a set, as in lmms-eval)."""
+    for mark in marks:
+        text = text.strip(mark)
+    return text
