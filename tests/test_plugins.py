@@ -20,8 +20,8 @@ from dycoke_cli.compression.method import Method, SelectionInputs
 from dycoke_cli.compression.promises import selected
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import datasets
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.families import table
-from dycoke_cli.models.unsupported import explain
 from tests.cli.harness import REAL, Outcome, run_code, run_fresh
 
 STRIDE = '''

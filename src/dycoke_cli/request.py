@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.registry import identity
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.unsupported import explain
 from dycoke_cli.param import key_part
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.limits import Limits

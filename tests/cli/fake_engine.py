@@ -270,21 +270,20 @@ def _module(name: str, **content: Any) -> types.ModuleType:
 def modules() -> dict[str, types.ModuleType]:
     """The modules that are put in place of the real ones, each of which imports torch."""
     made = (
-        _module("engine.session", VideoSession=FakeSession),
-        _module("engine.answer_stream", Receiver=FakeReceiver),
         _module(
-            "engine.ask_together",
+            "engine.session",
+            VideoSession=FakeSession,
             Question=FakeQuestion,
             ask_together=ask_together,
             ask_without_video=None,
+            is_asked_alone=lambda session, methods, options: True,
         ),
+        _module("engine.generate", Receiver=FakeReceiver),
         _module(
             "engine.supported",
             check_decoder=lambda decoder, method: None,
             other_caches=lambda config: "",
         ),
-        _module("engine.together", is_asked_alone=lambda session, methods, options: True),
-        _module("engine.observing", CertaintyObserver=None),
         _module("models.load", load=load),
         # The cache of encoded videos, which is real, names the others.
         _module(
@@ -301,9 +300,8 @@ def modules() -> dict[str, types.ModuleType]:
 def modules_of_a_process() -> dict[str, types.ModuleType]:
     """The same, and what else would import torch: ten seconds of a processor in each process."""
     others = (
-        _module("engine.visual_cache", VisualCache=object),
+        _module("engine.vision", VisualCache=object),
         _module("stock.quiet", silence_libraries=lambda: None, quiet_libraries=nullcontext),
-        _module("loop.refusing", refusals=lambda *_: None),
     )
     return {**modules(), **{module.__name__: module for module in others}}
 
@@ -312,5 +310,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a file, it is in no package
     sys.modules.update(modules_of_a_process())
     from dycoke_cli.cli.main import main
+    from dycoke_cli.runs import converse
+
+    converse.refusals = lambda *_: None  # the fake model understands any question
 
     sys.exit(main())

@@ -25,7 +25,7 @@ from dycoke_cli.cli.plots.picture_file import write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.models import settings
-from dycoke_cli.models.unsupported import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs import local
 from dycoke_cli.video import stdin
 from tests.cli.fake_engine import FakeSession

@@ -122,7 +122,7 @@ def _module(name: str, **content: Any) -> types.ModuleType:
 if __name__ == "__main__":
     engine = Pretended(together=2, pause_s=0.3)
     for module in (
-        _module("dycoke_cli.stock.importing", silence_libraries=lambda: None),
+        _module("dycoke_cli.stock.quiet", silence_libraries=lambda: None),
         _module("dycoke_cli.runs.local", answers=engine, answers_of=None),
     ):
         sys.modules[module.__name__] = module

@@ -8,7 +8,7 @@ import textwrap
 import traceback
 
 from dycoke_cli.errors import DycokeError, debugging
-from dycoke_cli.models import unsupported
+from dycoke_cli.models import explaining
 from dycoke_cli.unicode import one_line, shown
 
 
@@ -31,7 +31,7 @@ def explain(error: BaseException) -> DycokeError:
     """Convert any exception to an error with a message for the user."""
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted")
-    return unsupported.explain(error)
+    return explaining.explain(error)
 
 
 def say(error: DycokeError) -> None:

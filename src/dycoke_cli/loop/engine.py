@@ -382,7 +382,7 @@ class Engine(Asker):
     def _load_named(self, fit: Future[Fit]) -> LoadedModel:
         with faster_imports():
             from dycoke_cli.models.load import load
-            from dycoke_cli.stock.importing import silence_libraries
+            from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
         source = self._request.model if self.unloaded is None else self.unloaded.source

@@ -23,8 +23,8 @@ from dycoke_cli.models.families import (
     defaults_of,
     family_of,
 )
+from dycoke_cli.models.files.fingerprint import folder_fingerprint
 from dycoke_cli.models.files.hub import explained
-from dycoke_cli.models.files.on_disk import folder_fingerprint
 from dycoke_cli.models.files.small_files import (
     CONFIG,
     check_references,
@@ -121,8 +121,8 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
     from transformers import AutoConfig
 
     from dycoke_cli.models.unsupported import check_known
-    from dycoke_cli.stock.importing import quiet_libraries
     from dycoke_cli.stock.private_api import text_part
+    from dycoke_cli.stock.quiet import quiet_libraries
 
     with quiet_libraries(), explained(source, "its config.json"):
         if source.local:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dycoke_cli.answer.answer import Error
 from dycoke_cli.ask import Answered, Ask, Failed
-from dycoke_cli.models.unsupported import explain
+from dycoke_cli.models.explaining import explain
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def _serve(connection: Connection, plan: RunPlan, threads: int) -> None:
     import torch
 
     import dycoke_cli.loop.answer_batch  # noqa: F401 (what can't be imported ends the process)
-    from dycoke_cli.stock.importing import silence_libraries
+    from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()

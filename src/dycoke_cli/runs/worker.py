@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.models.unsupported import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -189,7 +189,7 @@ def load_slices(plan: RunPlan, threads: int) -> AnswerSlice:
     # Imported here: the process in which the run begins doesn't need torch.
     import torch
 
-    from dycoke_cli.stock.importing import silence_libraries
+    from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()

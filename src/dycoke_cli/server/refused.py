@@ -18,7 +18,7 @@ from dycoke_cli.errors import (
     UsageError,
     VideoError,
 )
-from dycoke_cli.models.unsupported import explain
+from dycoke_cli.models.explaining import explain
 
 _STATUS: dict[type[DycokeError], int] = {
     ContextError: 400,

@@ -52,7 +52,7 @@ def start_service(
         from dycoke_cli.server.incoming import BodyLimits
         from dycoke_cli.server.metrics import Metrics
         from dycoke_cli.server.service import Service
-        from dycoke_cli.stock.importing import silence_libraries
+        from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
     listener.stage("load" if unloaded.local else "fetch")

@@ -1,60 +1,13 @@
-"""Imports of torch, transformers and their dependencies (over 3,000 modules), fast and quiet."""
+"""Faster imports of torch, transformers and their dependencies: over 3,000 modules."""
 
 from __future__ import annotations
 
 import atexit
 import gc
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub.utils import logging as hub_logging
-from transformers.utils import logging
-
-from dycoke_cli.errors import debugging
-
-
-def silence_libraries() -> None:
-    """Silence `transformers`, and warnings of all libraries, for the rest of the process.
-
-    In debugging mode it does nothing.
-    """
-    if debugging():
-        return
-    logging.set_verbosity_error()
-    warnings.simplefilter("ignore")
-    # If torchao is installed, torch logs a warning for each class that it registers.
-    getLogger("torch.utils._pytree").setLevel(ERROR)
-
-
-# bitsandbytes logs missing kernels, accelerate the placement of a model.
-_OTHERS = [getLogger(name) for name in ("accelerate", "bitsandbytes")]
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Silence `transformers`, the hub client and the loaders of weights within the block."""
-    levels = [logger.level for logger in _OTHERS]
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    hub_verbosity = hub_logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()
-    for logger in _OTHERS:
-        logger.setLevel(ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        hub_logging.set_verbosity(hub_verbosity)
-        for logger, level in zip(_OTHERS, levels, strict=True):
-            logger.setLevel(level)
-        if bars:
-            logging.enable_progress_bar()
-
 
 # Some libraries check at exit for leaked objects, and report those that stay frozen on stderr.
 atexit.register(gc.unfreeze)

@@ -26,8 +26,8 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.models import mini
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.unsupported import explain
 from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_runs
 from dycoke_cli.verification.verification_report import (

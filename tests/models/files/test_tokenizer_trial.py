@@ -11,7 +11,7 @@ import pytest
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.files import on_disk as tokenizer_trial
-from dycoke_cli.models.files.on_disk import check_tokenizer
+from dycoke_cli.models.files.small_files import check_tokenizer
 from dycoke_cli.storage import output_file as private_file
 
 BUNDLED = BUNDLED_CHECKPOINT / "tokenizer.json"

@@ -380,7 +380,7 @@ def _plan(
         from dycoke_cli.models.free_memory import free_memory
         from dycoke_cli.models.load_memory import check_room, needed_bytes
         from dycoke_cli.models.resolve import resolve_model
-        from dycoke_cli.stock.importing import silence_libraries
+        from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
         workers = engine.workers or 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, error_of
-from dycoke_cli.models.unsupported import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.output_file import NotOwnFileError, open_own
 from dycoke_cli.unicode import to_json

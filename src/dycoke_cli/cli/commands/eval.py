@@ -145,7 +145,7 @@ def evaluate(
             from dycoke_cli.cli.commands.eval_output import write_report
             from dycoke_cli.evaluation.eval_request import Evaluation
             from dycoke_cli.evaluation.eval_run import evaluate as run
-            from dycoke_cli.stock.importing import silence_libraries
+            from dycoke_cli.stock.quiet import silence_libraries
 
         evaluation = Evaluation(
             dataset=dataset,

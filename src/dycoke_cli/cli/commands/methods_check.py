@@ -38,7 +38,7 @@ def check(file: File, quiet: options.Quiet = False) -> None:
     # Imported late: torch and transformers take seconds.
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import load
-    from dycoke_cli.stock.importing import silence_libraries
+    from dycoke_cli.stock.quiet import silence_libraries
     from dycoke_cli.verification.run_checks import clip, method_checks
     from dycoke_cli.verification.verification_report import OK
 

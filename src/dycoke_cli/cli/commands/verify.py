@@ -61,7 +61,7 @@ def verify(
         with faster_imports():
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.models.load import load
-            from dycoke_cli.stock.importing import silence_libraries
+            from dycoke_cli.stock.quiet import silence_libraries
             from dycoke_cli.verification.run_checks import clip
             from dycoke_cli.verification.run_checks import verify as run
 

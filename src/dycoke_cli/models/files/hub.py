@@ -25,11 +25,11 @@ from dycoke_cli.answer.json_schema import Bounds, Count, Doc
 from dycoke_cli.errors import DycokeError, ModelError, OutputError
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.files.on_disk import check_tokenizer
 from dycoke_cli.models.files.small_files import (
     READ_SUFFIXES,
     TOKENIZER,
     check_small_files,
+    check_tokenizer,
     missing_parts,
 )
 

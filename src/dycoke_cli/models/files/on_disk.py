@@ -1,29 +1,15 @@
-"""A model's folder: its stored configuration, its fingerprint, the trial of its tokenizer.
+"""Stored configuration of a model; without torch and downloads.
 
-Without torch and downloads: the configuration is read from a folder, the hub client's cache, or the
-package's copy for a published model. The fingerprint is a hash of all files that loading reads.
-Gigabytes of weights take seconds to hash, so it is kept in the cache folder, by what the file
-system says of the files: their names, sizes, inodes, and times of the last change.
+It is read from a folder, the hub client's cache, or the package's copy for a published model.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import importlib.metadata
-import json
-import os
-import re
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef, published, published_names
 from dycoke_cli.models.families import (
     CHECKPOINT_KEY,
@@ -35,7 +21,6 @@ from dycoke_cli.models.families import (
 )
 from dycoke_cli.models.files.small_files import (
     CONFIG,
-    READ_SUFFIXES,
     UnreadableError,
     check_settings,
     loaded_files,
@@ -46,54 +31,6 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import download_bytes
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.models.weight_dtype import StoredWeights, WeightDtype, weight_dtype
-from dycoke_cli.processes.sandbox import (
-    end_with,
-    give_up_privileges,
-    limit_cpu,
-    limit_memory,
-)
-from dycoke_cli.processes.zygote import import_path
-from dycoke_cli.storage.cache_folder import kept, make_folder, write_whole
-from dycoke_cli.storage.input_file import open_file, read_file
-from dycoke_cli.storage.output_file import open_own, read_own
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-# Some file systems keep times in steps of two seconds: a file that was just written may change
-# again without a sign of it.
-_STEP_NS = 2 * 10**9
-
-
-def folder_fingerprint(folder: Path) -> str:
-    """SHA-256 of the names and contents of the files that loading reads, in hexadecimal."""
-    # Files that loading doesn't read, such as a README, don't change the model.
-    files = sorted(path for path in folder.iterdir() if path.suffix in READ_SUFFIXES)
-    files = [path for path in files if path.is_file()]
-    state, changed_ns = _state(files)
-    stored = kept("fingerprints") / state
-    with contextlib.suppress(OSError, ValueError):
-        if _DIGEST.fullmatch(digest := read_own(stored)):
-            return digest
-    content = hashlib.sha256()
-    for path in files:
-        with open_file(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        content.update(f"{path.name} {digest}\n".encode())
-    if time.time_ns() - changed_ns > _STEP_NS and _state(files)[0] == state:
-        with contextlib.suppress(OSError):  # the next run reads the files again
-            write_whole(stored, content.hexdigest())
-    return content.hexdigest()
-
-
-def _state(files: list[Path]) -> tuple[str, int]:
-    """Hash of what the file system says of files, and the time of their last change in ns."""
-    stats = [path.stat() for path in files]
-    about = [
-        (path.name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
-        for path, s in zip(files, stats, strict=True)
-    ]
-    latest = max((max(s.st_mtime_ns, s.st_ctime_ns) for s in stats), default=0)
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest(), latest
-
 
 # Sizes of a configuration that `dycoke models` shows.
 _OF_TEXT = (
@@ -242,97 +179,3 @@ def is_here(source: ModelRef) -> bool:
         return False
     files = loaded_files(folder)
     return bool(files) and all(path.exists() for path in files)
-
-
-# Trial of an untrusted tokenizer in a separate process, before it is loaded.
-#
-# Its regular expressions and replacements run in a Rust library. Python can't interrupt it, and it
-# aborts the process if memory runs out. Tokenizers that passed are cached by their hash, so the
-# trial costs a second once.
-
-
-# A tokenizer of 33 MB, one of the largest published, takes 2 s and 400 MB.
-_CPU_S = 8
-_DEADLINE_S = 120
-_BYTES, _BYTES_PER_BYTE = 512 << 20, 32
-# Lists and objects in tokenizer.json. A vocabulary of 262,144 tokens has half a million, most of
-# them merge pairs.
-_MAX_PARTS = 4_000_000
-# Prefixes of the environment variables that an interpreter needs to start. Secrets such as HF_TOKEN
-# aren't passed on.
-_ENVIRONMENT = ("DYLD_", "LD_", "PYTHON", "SYSTEMROOT")
-_START = "from dycoke_cli.models.files.on_disk import try_tokenizer; try_tokenizer()"
-
-
-def check_tokenizer(name: str, file: Path) -> None:
-    """Check that a tokenizer neither crashes nor exceeds the limits of time and memory."""
-    if not file.is_file():
-        return
-    content = read_file(file)
-    digest = hashlib.sha256(content).hexdigest()
-    # By release as well: a tokenizer that one release reads may crash another.
-    version = importlib.metadata.version("tokenizers")
-    passed = kept("tokenizers") / f"{digest}-{version}"
-    if _is_ours(passed):
-        return
-    # transformers parses the file in this process, where a list or object takes at least 20 times
-    # its bytes.
-    if content.count(b"[") + content.count(b"{") > _MAX_PARTS:
-        raise ModelError(
-            f"{name} can't be loaded: its {file.name} has more parts than any real one"
-        )
-    inherited = {key: value for key, value in os.environ.items() if key.startswith(_ENVIRONMENT)}
-    command = [sys.executable, "-c", _START, str(file.absolute()), str(os.getpid()), str(_CPU_S)]
-    try:
-        code = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**inherited, **import_path()},
-            timeout=_DEADLINE_S,
-            check=False,
-        ).returncode
-    except subprocess.TimeoutExpired:
-        code = 1
-    if code:
-        raise ModelError(
-            f"{name} can't be loaded: its {file.name} crashes the library that reads it, or takes "
-            "more time or memory than any real one; download it again"
-        )
-    with suppress(OSError):
-        make_folder(passed.parent)
-        os.close(open_own(passed))
-
-
-def try_tokenizer() -> None:
-    """Entry point of the trial process: encode the hardest texts under limits."""
-    file, parent, cpu_s = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    end_with(parent)
-    give_up_privileges()
-    from tokenizers import Tokenizer
-
-    limit_memory(0, _BYTES + _BYTES_PER_BYTE * file.stat().st_size)
-    limit_cpu(0, cpu_s)
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-        for text in _texts():
-            tokenizer.encode(text)
-    except Exception:
-        return  # an exception is harmless, and loading the tokenizer reports it
-
-
-def _texts() -> list[str]:
-    """Long runs, which make a regular expression backtrack, and every character of the BMP."""
-    runs = ["a", "Z", "7", " ", "\n", ".", "é", "語", "ab ", "What is it? ", "a1", "'s", "3.14 "]
-    letters = "".join(map(chr, [*range(32, 0xD800), *range(0xE000, 0x10000)]))
-    return [*(run * 200 + end for run in runs for end in ("", "!", "0")), letters]
-
-
-def _is_ours(file: Path) -> bool:
-    """Whether a file exists and is of this user; others must not mark a tokenizer as passed."""
-    try:
-        read_own(file)
-    except (OSError, ValueError):
-        return False
-    return True

@@ -24,8 +24,7 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.files.hub import explained, small_files
-from dycoke_cli.models.files.on_disk import check_tokenizer
-from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files
+from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files, check_tokenizer
 from dycoke_cli.models.prompts.chat_template import check_template
 from dycoke_cli.models.prompts.chat_text import chat_text
 from dycoke_cli.processes.sandbox import memory_limited

@@ -28,7 +28,7 @@ from typing import Any
 from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError, UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.models.unsupported import DEBUG
+from dycoke_cli.models.explaining import DEBUG
 from dycoke_cli.resources import in_words, usable_cpus
 from dycoke_cli.storage.output_file import temporary_folder
 

@@ -17,8 +17,8 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import CancelledError, Client, Pending
 from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.unsupported import explain
 from dycoke_cli.request import Request
 from dycoke_cli.server.local.unix_socket import is_own
 from dycoke_cli.server.local.wire import STOP, CommandSetup, Link, code, model_key
