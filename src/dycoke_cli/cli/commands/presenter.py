@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.json_schema import ABSENT
@@ -44,15 +43,10 @@ class AsText(View):
         self._warming_since: float | None = None
         self._warm_up_s = 0.0
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
         # After an OSError, such as a closed pipe, stdout can't be written.
-        if kind is not None and not issubclass(kind, OSError):
+        if raised[1] is not None and not isinstance(raised[1], OSError):
             self._answer.abandon()
 
     @property

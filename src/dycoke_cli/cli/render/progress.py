@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.cli.render.console import animates, note, stderr_console
@@ -179,12 +178,7 @@ class Download:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
