@@ -136,8 +136,8 @@ def test_frames_are_encoded_by_the_memory_that_is_free(frames, sizes, on_gpu, mo
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", pixels.numel() // 7)
     room = chunks.chunk_numbers
     monkeypatch.setattr(vision, "chunk_numbers", lambda on_cpu, pixels: room(False, pixels))
-    sizes = Sizes.of(loaded.model.config).vision
-    per_frame = chunks.patch_bytes(sizes, 8) * pixels.numel() // 7 / sizes.patch
+    of_tower = Sizes.of(loaded.model.config).vision
+    per_frame = chunks.patch_bytes(of_tower, 8) * pixels.numel() // 7 / of_tower.patch
     on_gpu(int(8 * per_frame / 0.8))  # of 8 frames
     done: list[int] = []
     vision.encode_video(

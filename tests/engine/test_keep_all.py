@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke
-from dycoke_cli.engine.kv_cache import layer
+from dycoke_cli.engine import kv_cache
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 
@@ -65,7 +65,7 @@ def test_forward_by_hand_without_position_ids(positions):
 
 
 def test_more_new_tokens_than_spare_rows(monkeypatch):
-    monkeypatch.setattr(layer, "SPARE_ENTRIES", 8)
+    monkeypatch.setattr(kv_cache, "SPARE_ENTRIES", 8)
     shape = SHAPES[0]
     model = make_model(shape)
     inputs = make_inputs(shape, 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycoke_cli.evaluation.datasets.shapes import FILE, LENGTHS_S, ShapesLong, frame
+from dycoke_cli.evaluation.datasets.shapes import LENGTHS_S, LONG_FILE, ShapesLong, frame
 from dycoke_cli.shapes.script import Event, from_json
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import run_here
@@ -19,7 +19,7 @@ from training.world import long_benchmark
 from training.world.random_scripts import content, split_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
-VIDEOS = [json.loads(line) for line in gzip.decompress(FILE.read_bytes()).splitlines()]
+VIDEOS = [json.loads(line) for line in gzip.decompress(LONG_FILE.read_bytes()).splitlines()]
 SCRIPTS = {video["id"]: from_json(video["script"]) for video in VIDEOS}
 
 

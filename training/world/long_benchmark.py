@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dycoke_cli.evaluation.datasets.shapes import DEPTHS, FILE, LENGTHS_S, depth_of
+from dycoke_cli.evaluation.datasets.shapes import DEPTHS, LENGTHS_S, LONG_FILE, depth_of
 from dycoke_cli.shapes.script import Script, from_json
 from training.world.random_scripts import draw_script, long_limits, to_json
 from training.world.script_questions import (
@@ -99,5 +99,5 @@ def write_long_benchmark() -> int:
     """Writes the file; returns how many questions it has."""
     lines = [build(index) for index in range(sum(VIDEOS.values()))]
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-    FILE.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    LONG_FILE.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     return sum(len(line["questions"]) for line in lines)

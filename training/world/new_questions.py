@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.datasets.shapes import FILE, stored_videos
-from dycoke_cli.evaluation.datasets.shapes import FILE as LONG_FILE
+from dycoke_cli.evaluation.datasets.shapes import FILE, LONG_FILE, stored_videos
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import from_json
 from training.world.benchmark_video import benchmark_video

@@ -27,7 +27,6 @@ from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.state import DecodeStats
 from dycoke_cli.engine.thread_hook import after_forward, before_forward
-from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families.layout import is_pixels
@@ -38,6 +37,31 @@ def end_at(text: str, stops: Sequence[str]) -> int | None:
     """Where the first of some texts begins in a text; None where there is none."""
     found = [place for stop in stops if (place := text.find(stop)) >= 0]
     return min(found, default=None)
+
+
+class Pieces:
+    """The text that each token adds; one that ends within a character adds nothing yet.
+
+    Each is decoded behind the piece before it alone, so that a long answer isn't decoded anew at
+    each token. That piece is needed: tokenizers leave out the space in front of a first word.
+    """
+
+    def __init__(self, tokenizer: Any, **decoding: bool) -> None:
+        self._decode = partial(tokenizer.decode, skip_special_tokens=True, **decoding)
+        self._tokens: list[int] = []
+        self._read = 0  # of these tokens, those of the piece before
+
+    def add(self, token: int) -> str:
+        """The piece of one more token."""
+        self._tokens.append(token)
+        text, before = self._decode(self._tokens), self._decode(self._tokens[: self._read])
+        if text.endswith("\ufffd"):
+            return ""
+        piece: str = text[len(before) :]
+        if piece:
+            self._tokens = self._tokens[self._read :]
+        self._read = len(self._tokens)
+        return piece
 
 
 class UntilStop:
@@ -123,6 +147,7 @@ class AnswerStream:
         self.most_tokens = most_tokens
         self._tokenizer, self._receiver = tokenizer, receiver
         self._stops, self._on_token, self._formed = stops, on_token, formed
+        self._pieces, self._said = Pieces(tokenizer, **self._decoding), ""
         # Where only parts of a text have a form, it ends as any other.
         self._whole = formed if formed is not None and formed.is_whole else None
         on_text = self._receiver.on_text
@@ -133,6 +158,8 @@ class AnswerStream:
     def add(self, token: int, ends: Collection[int]) -> bool:
         """Add a token, and stream the words that it finishes; return whether it is the last one."""
         self.tokens.append(token)
+        if self._stops:
+            self._said += self._pieces.add(token)
         self._on_token(token)
         if self._words is not None:
             self._words.put(torch.tensor([token]))
@@ -166,7 +193,7 @@ class AnswerStream:
 
     @property
     def _is_at_stop(self) -> bool:
-        return bool(self._stops) and end_at(self._decoded(), self._stops) is not None
+        return end_at(self._said, self._stops) is not None
 
     def _decoded(self) -> str:
         text: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True, **self._decoding)
@@ -286,7 +313,7 @@ class LogprobRecorder(LogitsProcessor):
         """The tokens of an answer."""
         found: list[TokenLogprob] = []
         length = 0
-        pieces = text_pieces(tokenizer, tokens)
+        pieces = map(Pieces(tokenizer).add, tokens)
         for place, (piece, step) in enumerate(zip(pieces, self._steps[number], strict=False)):
             if place and length >= len(text):
                 break

@@ -21,6 +21,7 @@ from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
 from dycoke_cli.engine.generate import (
     NOBODY,
     Generated,
+    Pieces,
     Receiver,
     Stopwatch,
     generate,
@@ -33,7 +34,6 @@ from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.engine.typed_answer import (
     Scores,
     asked_alone,
@@ -223,7 +223,7 @@ def _add_counts(generated: Generated, number: int, applied: Attachment, tokenize
     """Add the statistics, and the trace if there is one, to an answer of the batch."""
     generated.stats = applied.stats[number].until(len(generated.tokens) - 1)
     if applied.recorder is not None:
-        pieces = text_pieces(tokenizer, generated.tokens.tolist())
+        pieces = map(Pieces(tokenizer).add, generated.tokens.tolist())
         generated.trace = applied.recorder.trace(pieces)
 
 

@@ -6,7 +6,7 @@ were active, evicted and recalled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,7 @@ class Recorder(Records):
         """For each decoding step `[A]`, int64, ascending: which of the tokens read are active."""
         return tuple(record.active for record in self._records[1:])
 
-    def trace(self, pieces: list[str]) -> Trace:
+    def trace(self, pieces: Iterable[str]) -> Trace:
         """What happened; `pieces` has the text of each token, the first of them from the prompt."""
         order = self.kept.argsort()
         was_active = torch.ones(len(self.kept), dtype=torch.bool)
@@ -159,15 +159,3 @@ def traced_layer(config: Any, default: int, *methods: Method) -> int:
             "attention to show"
         )
     return whole[-1]
-
-
-def text_pieces(tokenizer: Any, tokens: list[int]) -> list[str]:
-    """The text that each token adds; one that ends within a character adds nothing yet."""
-    pieces, whole = [], ""
-    for end in range(1, len(tokens) + 1):
-        text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        if text.endswith("\ufffd"):
-            text = whole
-        pieces.append(text[len(whole) :])
-        whole = text
-    return pieces

@@ -129,7 +129,7 @@ def test_a_thing_that_is_in_every_frame_becomes_one_token() -> None:
 
 def test_it_compares_more_tokens_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = LLaVAScissor(retain=0.3).choose(given("drift"))
-    for module in ("methods.llava_scissor", "clusters"):
+    for module in ("methods.llava_scissor", "similar"):
         monkeypatch.setattr(f"dycoke_cli.compression.{module}.ROWS", 7)
     parts = LLaVAScissor(retain=0.3).choose(given("drift"))
     assert torch.equal(whole.kept, parts.kept)

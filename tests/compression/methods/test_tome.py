@@ -63,7 +63,7 @@ def test_a_pair_of_equal_tokens_goes_before_others() -> None:
 
 def test_it_compares_more_tokens_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ToMe(retain=0.3).choose(given("drift"))
-    for module in ("methods.tome", "clusters"):
+    for module in ("methods.tome", "similar"):
         monkeypatch.setattr(f"dycoke_cli.compression.{module}.ROWS", 7)
     parts = ToMe(retain=0.3).choose(given("drift"))
     assert torch.equal(whole.kept, parts.kept)

@@ -24,6 +24,7 @@ from transformers.vision_utils import get_vision_window_index
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine import tower as towers
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.tower import PackedVision
@@ -163,7 +164,7 @@ def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) ->
     count = prompt.tokens_per_frame
     tower = getattr(model.model, known.packed_tower.name)
     layers = tower.get_submodule(known.packed_tower.layers)
-    monkeypatch.setattr(tower, "LAYERS_BEFORE", before)
+    monkeypatch.setattr(towers, "LAYERS_BEFORE", before)
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
     tokens = rows_of(model, prompt.inputs, count)
     first = min(before, len(layers) - 1)

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCokePlus
-from dycoke_cli.engine import chunks, tower, vision
+from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine import tower as towers
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.elsewhere import Elsewhere, moved, second_device
@@ -44,7 +45,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     def noting(name: str, stock: Callable[..., Any]) -> Callable[..., Any]:
         def read(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             caller = sys._getframe(1)
-            if isinstance(self, Elsewhere) and "vision_tower" in caller.f_code.co_filename:
+            if isinstance(self, Elsewhere) and "tower.py" in caller.f_code.co_filename:
                 found.append(f"{name} in {caller.f_code.co_name}")
             return stock(self, *args, **kwargs)
 
@@ -68,7 +69,7 @@ def test_the_device_is_waited_for_once_a_pass(family, name, monkeypatch) -> None
     size = prompt.frames // PASSES
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", here * size)
     monkeypatch.setattr(chunks, "FRAMES_GPU", (1, 1))
-    monkeypatch.setattr(tower, "LAYERS_BEFORE", 1)
+    monkeypatch.setattr(towers, "LAYERS_BEFORE", 1)
     expected = vision.encode_video(model, known, prompt, None, before)
     calls: list[int] = []
     there = copy.deepcopy(model)
@@ -93,18 +94,18 @@ def layers_of(model: Any, family: Any) -> Any:
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Iterator[None]:
     """Frames, or parts of them, of each call of the attention behind the choice."""
-    keeping = tower._keeping_apart
+    keeping = towers._keeping_apart
 
     def around(stock: Any, name: str) -> Any:
         def attention(module: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            if getattr(tower._here, "running", None) is not None:
+            if getattr(towers._here, "running", None) is not None:
                 calls.append(len(query))
             return stock(module, query, *args, **kwargs)
 
         return keeping(attention, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tower, "_keeping_apart", around)
+        patch.setattr(towers, "_keeping_apart", around)
         yield
 
 
@@ -112,7 +113,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Iterator[None]
 def test_a_tower_that_is_split_over_two_devices() -> None:
     """What is planned where patches are selected is used where the later layers are."""
     needed = np.array([[True, True, True], [False, True, False]])
-    planned = tower.TowerPass.of(needed, [None, 0], torch.device("cpu"))
+    planned = towers.TowerPass.of(needed, [None, 0], torch.device("cpu"))
     (part, *_) = attending = planned.attending([0, 3])
     hidden = torch.arange(12.0).view(2, 3, 2)
     with second_device():
@@ -123,7 +124,7 @@ def test_a_tower_that_is_split_over_two_devices() -> None:
         assert torch.equal(back.cpu(), planned.restore(planned.gather(hidden)[0]))
         rows = part.batched(went_on[:, None], part.keys)
         assert rows.shape == (part.count, 1, 3, 2)
-        tower._here.running = attending
+        towers._here.running = attending
 
         def stock(
             module: Any, query: torch.Tensor, *_: Any, **__: Any
@@ -131,8 +132,8 @@ def test_a_tower_that_is_split_over_two_devices() -> None:
             return query.transpose(1, 2), None
 
         try:
-            attend = tower._keeping_apart(stock, "")
+            attend = towers._keeping_apart(stock, "")
             found, _ = attend(None, *[went_on[:, None]] * 3, None, scaling=1.0)
         finally:
-            tower._here.running = None
+            towers._here.running = None
         assert found.shape[1] == 4

@@ -16,6 +16,7 @@ import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine import tower as towers
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
@@ -108,7 +109,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     known = family_of(model.config)
     prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
     tower = getattr(model.model, known.tower.name)
-    monkeypatch.setattr(tower, "LAYERS_BEFORE", before)
+    monkeypatch.setattr(towers, "LAYERS_BEFORE", before)
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
     oracle = Overwritten(tower, layers, before, rows_of(family), merging.merge_ratio)

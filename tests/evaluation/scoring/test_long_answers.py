@@ -10,14 +10,7 @@ import pytest
 
 from dycoke_cli.answer import thinking
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.scoring import (
-    choices,
-    comparable_text,
-    descriptions,
-    judge,
-    judge_client,
-    lmms_rules,
-)
+from dycoke_cli.evaluation.scoring import choices, free_text, judge
 from dycoke_cli.evaluation.scoring.choices import chosen
 
 OPTIONS = ("Red star", "Blue star", "A man walks", "Green circle", "(E) 5")
@@ -34,9 +27,7 @@ RUNS = [
     ("A", run)
     for run in (", ", "(", '"', "'_", "or ", "no ", "hmm, ", "option ", "<b>", "~~x", "<think>")
 ]  # fmt: skip
-MODULES = (
-    choices, comparable_text, descriptions, judge, judge_client, lmms_rules, thinking,
-)  # fmt: skip
+MODULES = choices, free_text, judge, thinking
 # These end at a letter or at the end of an answer, and search some characters before it.
 BEFORE_A_LETTER = {"_ANNOUNCING", "_DENYING"}
 # Compared with a whole text, or matched at a position.
@@ -105,7 +96,7 @@ def test_rules_of_lmms_eval_and_judges_take_no_longer() -> None:
     item = Item("1", "v", "", "B", "", "", options=OPTIONS)
     opened = "</think>" + "<think>" * (LONG // 7)
     spaced = f"A.{' ' * LONG}x\ny"
-    for rule in (lmms_rules.videomme, lmms_rules.mvbench, lmms_rules.nextqa):
+    for rule in (free_text.videomme, free_text.mvbench, free_text.nextqa):
         assert seconds(lambda rule=rule: rule(item, opened)) < LIMIT  # type: ignore[misc]
         assert seconds(lambda rule=rule: rule(item, spaced)) < LIMIT  # type: ignore[misc]
     reply = f"```json{' ' * 4900}1{' ' * 4900}x"
