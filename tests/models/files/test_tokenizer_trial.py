@@ -10,7 +10,7 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.files import on_disk as tokenizer_trial
+from dycoke_cli.models.files import small_files as tokenizer_trial
 from dycoke_cli.models.files.small_files import check_tokenizer
 from dycoke_cli.storage import output_file as private_file
 
