@@ -141,6 +141,8 @@ class FakeSession:
         max_new_tokens, seed = options.max_new_tokens, options.seed
         asked = {"question": question, "method": method.method, "history": history}
         self.asked.append({**asked, **vars(options)})
+        if options.temperature and seed is None:  # drawn for each question
+            seed = 40 + len(self.asked)
         frames = sum(len(clip.timestamps_s) for clip in self.clips)
         for frame in range(frames):
             self._progress("vision", frame + 1, frames)

@@ -154,13 +154,16 @@ def test_video_from_stdin(fake: list[FakeSession]) -> None:
     assert fake[0].clip.frames.shape[0] == 4
 
 
-def test_comparison_stands_side_by_side(fake: list[FakeSession]) -> None:
-    run = run_here("ask", CLIP, "What?", "--compare", "--temperature", "0.5", "--seed", "7")
+@pytest.mark.parametrize(("seed", "drawn"), [(("--seed", "7"), [7, 7]), ((), [None, 41])])
+def test_comparison_stands_side_by_side(
+    fake: list[FakeSession], seed: tuple[str, ...], drawn: list[int | None]
+) -> None:
+    run = run_here("ask", CLIP, "What?", "--compare", "--temperature", "0.5", *seed)
     assert run.out == ANSWER
     names = [asked["method"].name for asked in fake[0].asked]
     assert names == ["dycoke", "none"]
     # Both drew with the same seed.
-    assert [asked["seed"] for asked in fake[0].asked] == [7, 7]
+    assert [asked["seed"] for asked in fake[0].asked] == drawn
     (row,) = [line for line in run.err.splitlines() if "Visual tokens at prefill" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells[1:] == ["224", "512", "44 %"]

@@ -108,7 +108,8 @@ def test_the_root_may_be_written_in_another_way(
         {"sampling": Sampling(frames=3)},
         {"sampling": Sampling(frames=2, start_s=1.0)},
         {"generation": GenerationOptions(max_new_tokens=5)},
-        {"generation": GenerationOptions(max_new_tokens=4, temperature=1.0, seed=3)},
+        {"generation": GenerationOptions(max_new_tokens=4, temperature=1.0)},
+        {"generation": GenerationOptions(max_new_tokens=4, seed=3)},
     ],
     ids=lambda change: next(iter(change)),
 )

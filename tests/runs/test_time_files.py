@@ -165,13 +165,17 @@ def test_what_ffmpeg_takes_for_signs_is_escaped(text: str) -> None:
 
 def test_an_edl_has_videos_one_behind_the_other() -> None:
     first = marked([Marker(1.0, 2.0, "a", "a", "yes")], duration_s=10.0)
-    second = marked([Marker(0.5, 3.0, "b", "b", "yes")], timecode="10:00:00:00")
-    lines = time_files.edl([first, second]).splitlines()
+    # Of unknown length: it is as long as its markers, of which the last has no frame of its own.
+    two = [Marker(0.5, 3.0, "b", "b", "yes"), Marker(2.0, 2.0, "c", "c", "yes")]
+    second = marked(two, timecode="10:00:00:00", duration_s=None)
+    lines = time_files.edl([first, second, first]).splitlines()
     assert lines[1] == "FCM: NON-DROP FRAME"
     events = [line for line in lines if line[:3].isdigit()]
     assert events == [
         "001  AX       V     C        00:00:01:00 00:00:02:00 01:00:01:00 01:00:02:00",
         "002  AX       V     C        10:00:00:12 10:00:03:00 01:00:10:12 01:00:13:00",
+        "003  AX       V     C        10:00:02:00 10:00:02:01 01:00:12:00 01:00:12:01",
+        "004  AX       V     C        00:00:01:00 00:00:02:00 01:00:14:00 01:00:15:00",
     ]
 
 
@@ -240,6 +244,7 @@ def spans(markers: list[Marker]) -> list[tuple[float, float, str]]:
 def test_what_becomes_a_marker() -> None:
     free = [part(0, 5, "a"), part(5, 10, "a"), part(10, 15, "b"), part(20, 25, "b")]
     assert spans(markers_of(free)) == [(0, 10, "a"), (10, 15, "b"), (20, 25, "b")]
+    assert spans(markers_of([part(0, 9, "a"), part(3, 5, "a")])) == [(0, 9, "a")]
     yes = [
         part(5 * n, 5 * n + 5, answer, "A dog?", **YES_NO)
         for n, answer in enumerate(("yes", "yes", "no", "yes"))

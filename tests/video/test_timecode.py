@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import pytest
 from opentimelineio.opentime import RationalTime, to_timecode
 
+from dycoke_cli.video.planning import _lead_s
 from dycoke_cli.video.timecode import Timecode
 from tests.cli.harness import CLIP
 from tests.video.inside import probe
@@ -34,6 +37,8 @@ def test_a_frame_has_the_code_of_another_library(rate: Fraction, drop: bool) -> 
         code = to_timecode(RationalTime(frame, float(rate)), float(rate), drop)
         assert count.text(frame) == code
         assert count.frame_of(code) == frame
+    day = 24 * 6 * (10 * 60 * count.per_second - 9 * (count.left_out if drop else 0))
+    assert [count.frame_of(count.text(day + near)) for near in (-1, 0, 1)] == [day - 1, 0, 1]
 
 
 def test_drop_frame_keeps_the_time_of_the_clock() -> None:
@@ -120,3 +125,10 @@ def test_a_video_that_begins_behind_its_audio_says_by_how_much(tmp_path: Path) -
     found = probe(path)
     assert found.start_s == pytest.approx(0.7)
     assert found.lead_s == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(("start", "lead"), [(1_500_000, 0.5), (2_500_000, 0.0), (None, 0.0)])
+def test_a_frame_before_the_start_of_the_file_has_no_lead(start: int | None, lead: float) -> None:
+    """As of a stream that is cut where frames refer to what comes later: players show them, too."""
+    source: Any = SimpleNamespace(container=SimpleNamespace(start_time=start), origin=Fraction(2))
+    assert _lead_s(source) == lead
