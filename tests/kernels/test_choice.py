@@ -90,20 +90,24 @@ def test_large_layers_of_the_language_model_are_packed_with_amx_alone(
 
 @pytest.mark.parametrize(
     ("least", "memory", "pairs"),
-    [(0, 10**9, True), (0, 10**5, False), (0, None, False), (10**8, 10**9, False)],
+    [(1, 16, True), (1, 15.9, False), (1, None, False), (1.1, 16, False)],
 )
 def test_int8_kernels_by_part(
-    least: int, memory: int | None, pairs: bool, monkeypatch: pytest.MonkeyPatch
+    least: float, memory: float | None, pairs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Least and memory are in multiples of what the second copies take together."""
     monkeypatch.setattr(kernel_choice, "int8_kernels", lambda: BOTH)
-    monkeypatch.setattr(kernel_choice, "MIN_SECOND_BYTES", least)
-    monkeypatch.setattr(kernel_choice, "main_memory", lambda: memory)
     given = model()
+    parts = parts_of(given)
+    decoder = [given.get_submodule(name) for name in to_round(given) if parts[name] == "decoder"]
+    second = sum(map(FbgemmInt8Linear.nbytes_of, decoder))
+    monkeypatch.setattr(kernel_choice, "MIN_SECOND_BYTES", int(least * second))
+    monkeypatch.setattr(kernel_choice, "main_memory", lambda: memory and int(memory * second))
     # Copies that together take more than a sixteenth of the memory aren't made, nor if it isn't
     # known.
-    decoder = PairedInt8Linear if pairs else Int8Linear
-    kinds = {"vision": Int8Linear, "decoder": decoder, "output": FbgemmInt8Linear}
-    expected = {name: kinds[part] for name, part in parts_of(given).items()}
+    of_decoder = PairedInt8Linear if pairs else Int8Linear
+    kinds = {"vision": Int8Linear, "decoder": of_decoder, "output": FbgemmInt8Linear}
+    expected = {name: kinds[part] for name, part in parts.items()}
     found = choose_kernels(given, quantized=True).int8
     assert found == {name: expected[name] for name in to_round(given)}
     assert {*found.values()} == {*kinds.values()}

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import av
@@ -16,10 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs import time_files
-from dycoke_cli.runs.time_files import MarkedVideo, Marker, markers_of, timed_fields
+from dycoke_cli.runs.time_files import MarkedVideo, Marker, TimeFiles, markers_of, timed_fields
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.limits import Limits
 from tests.documents import example
 from tests.properties import QUICK
 
@@ -189,6 +193,25 @@ def test_an_edl_has_one_frame_rate() -> None:
         )
     with pytest.raises(UsageError, match="can't be opened"):
         time_files.edl([replace(marked([marker]), info=None)])
+
+
+def test_an_edl_of_all_is_refused_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rates = {"a.mp4": 25.0, "b.mp4": 50.0, "bad.mp4": None}
+    known = {name: None if rate is None else info(fps=rate) for name, rate in rates.items()}
+    monkeypatch.setattr(time_files, "info_of", lambda source, *_: known[source.name])
+    a, b, bad = (Footage(tmp_path / name, name) for name in rates)
+
+    def check(out: str, *videos: Footage) -> None:
+        files = TimeFiles.at(tmp_path / out, None)
+        assert files is not None
+        files.check(videos, Sampling(), Limits())
+
+    with pytest.raises(UsageError, match=r"a.mp4 has 25 frames per second, b.mp4 has 50"):
+        check("all.edl", bad, a, b)
+    check("all.edl", a, bad)  # whose questions fail
+    check(".edl", a, b)  # one for each
 
 
 @settings(QUICK)
