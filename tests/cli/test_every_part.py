@@ -5,21 +5,27 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from dataclasses import replace
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dycoke_cli.ask import Ask
+from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.pending import Video
 from dycoke_cli.runs import part_by_part
-from dycoke_cli.runs.part_by_part import Parts
+from dycoke_cli.runs.part_by_part import Parts, groups_by_part
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.sampling import format_time, parse_time
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
+from tests.runs.parts import REQUEST
 
 # move.mp4 is 4 s long and has 8 frames per second.
 
@@ -56,6 +62,39 @@ def test_parts_begin_at_the_decimals_that_were_given() -> None:
         float(Decimal(number) / 10) for number in range(1000)
     ]
     assert [parts.start_s(number, 0.7) for number in (1, 2, 6)] == [0.8, 0.9, 1.3]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "every_s", "expected"),
+    [
+        (Sampling(start_s=0.5, end_s=2.0), 1.0, [(0.5, 1.5), (1.5, 2.0)]),
+        (Sampling(start_s=1.5), 1.0, [(1.5, 2.5), (2.5, 3.5), (3.5, 4.5)]),
+        (Sampling(end_s=9.0), 2.0, [(0.0, 2.0), (2.0, 4.0)]),
+        # The last frame begins at 3.875 s.
+        (Sampling(), 3.875, [(0.0, 3.875), (3.875, 7.75)]),
+        (Sampling(), 3.876, [(0.0, 3.876)]),
+        (Sampling(), 1.0, "parts of 1 s are more than 3 in 4 s of video"),
+        (Sampling(start_s=0.5, end_s=3.75), 1.0, "more than 3 in 3.25 s"),
+    ],
+)
+def test_parts_of_a_run(
+    sampling: Sampling, every_s: float, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of `ask`; a video that can't be opened keeps its question."""
+    known = {"a": SimpleNamespace(duration_s=4.0, fps=8.0), "bad": None}
+    monkeypatch.setattr(part_by_part, "_info", lambda ask: known[ask.question])
+    monkeypatch.setattr(part_by_part, "MOST_PARTS", 3)
+    request = replace(REQUEST, sampling=sampling)
+    groups = [[Ask(name, request, ())] for name in ("bad", "a")]
+    if isinstance(expected, str):
+        with pytest.raises(UsageError, match=expected):
+            groups_by_part(groups, Parts(every_s), lambda done, total: None)
+        return
+    bad, *found = groups_by_part(groups, Parts(every_s), lambda done, total: None)
+    assert bad == groups[0]
+    assert [one.part_s for [one] in found] == expected
+    of = [(one.request.sampling.start_s, one.request.sampling.end_s) for [one] in found]
+    assert of == expected
 
 
 def test_the_model_is_loaded_once_and_parts_are_freed(

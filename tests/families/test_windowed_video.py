@@ -241,6 +241,18 @@ def test_survivors_of_the_pool_keep_their_places(family: str) -> None:
     assert all(tuple(row[-3:].tolist()) in places for row in positions)
 
 
+@pytest.mark.parametrize(("room", "read"), [(7, 7), (13, 13), (14, 13)])
+def test_the_cap_is_no_more_than_the_context_has_room_for(room: int, read: int) -> None:
+    loaded, method = loaded_of("llava_onevision"), create("none")
+    session = session_in_windows(loaded, shown(FRAMES), method, max_tokens=13)
+    windowed, video, ids = session.windowed, session.video, session.video.input_ids(QUESTION)
+    assert windowed is not None
+    generated = loaded.context_length - (ids.shape[1] - video.visual) - room
+    prompt = windowed.prompt(loaded, video, ids, generated)()
+    assert prompt.preselection is not None
+    assert prompt.preselection.cap == len(prompt.preselection.kept) == read
+
+
 def test_a_pool_may_close_the_gaps_of_a_method_that_drops_nothing() -> None:
     """As if the tokens that are read were the whole prompt."""
     loaded, video, method = loaded_of("llava_onevision"), shown(FRAMES), create("none")
