@@ -111,8 +111,10 @@ def test_what_another_user_left_stays(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_two_threads_on_one_file(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     with temporary_file(out, 0o666) as mine:
+        opened = len(os.listdir("/dev/fd"))
         replace_content(out, b"of another thread")
         assert mine.exists()
+        assert len(os.listdir("/dev/fd")) == opened
     assert (names(tmp_path), out.read_text()) == (["out.json"], "of another thread")
 
 
