@@ -59,6 +59,13 @@ class Outcome:
         (only,) = self.objects
         return only
 
+    @property
+    def refusal(self) -> str:
+        """The one sentence on stderr that refuses what was asked for; nothing is on stdout."""
+        assert (self.code, self.out) == (2, ""), self
+        (line,) = [line for line in self.err.splitlines() if line.startswith("Error")]
+        return line
+
 
 def run_here(*arguments: str | Path, stdin: bytes | BinaryIO = b"") -> Outcome:
     """Run `dycoke` with these arguments in this process.

@@ -169,16 +169,12 @@ WRONG = [
 
 @pytest.mark.parametrize(("flags", "sentence"), WRONG)
 def test_what_is_wrong_is_one_sentence(flags: list[str | Path], sentence: str) -> None:
-    run = run_here("ask", CLIP, "What is it?", *flags)
-    assert (run.code, run.out) == (2, "")
-    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
-    assert sentence in line
+    assert sentence in run_here("ask", CLIP, "What is it?", *flags).refusal
 
 
 def test_stdin_has_no_parts() -> None:
     run = run_here("ask", "-", "What is it?", "--every", "1", stdin=CLIP.read_bytes())
-    assert (run.code, run.out) == (2, "")
-    assert "stdin can be read once: save it to a file" in run.err
+    assert "stdin can be read once: save it to a file" in run.refusal
 
 
 @pytest.mark.parametrize("seconds", [0.0, 7.5, 59.999, 60.0, 3599.9996, 3661.25])

@@ -12,6 +12,7 @@ from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here, understood
 
 ASK = ("ask", "holiday.mp4", "What is it?")
+BATCH = ("batch", "footage", "What is it?")
 # What is typed, and what the sentence says beside the advice.
 MISTAKES = {
     ("akk", *ASK[1:]): "there is no command and no file 'akk'",
@@ -39,21 +40,9 @@ MISTAKES = {
     ("cache", "clean"): "dycoke cache has no command 'clean'",
     ("summarize", "holiday.mp4"): "there is no command summarize",
     ("when", "holiday.mp4", "What is it?"): "there is no command when",
-    ("batch", "footage", "What is it?", "--ouput", "a.csv"): "there is no flag --ouput",
-    (
-        "batch",
-        "footage",
-        "What is it?",
-        "--out",
-        "a.xlsx",
-    ): "--out a.xlsx: name a file that ends in",
-    (
-        "batch",
-        "footage",
-        "What is it?",
-        "--out",
-        "no/a.csv",
-    ): "there is no folder no; make it first",
+    (*BATCH, "--ouput", "a.csv"): "there is no flag --ouput",
+    (*BATCH, "--out", "a.xlsx"): "--out a.xlsx: name a file that ends in",
+    (*BATCH, "--out", "no/a.csv"): "there is no folder no; make it first",
     (*ASK, "--method", "dycoke merge_ratio=0.5"): "write its parameters as in",
     ("ask", "holiday.mp4", "-q", "What", "is", "it?"): "put the whole question in quotes",
     (*ASK, "Where is it?"): "ask several questions with -q",
@@ -63,11 +52,7 @@ MISTAKES = {
 OTHERS = {
     ("methods", "tmm"): "there is no method 'tmm'",
     ("probe", "footage"): "footage is a folder without pictures: name one video file",
-    (
-        "probe",
-        "holiday.mp4",
-        "b.mp4",
-    ): "there is no place for 'b.mp4': put what has spaces in quotes; an",
+    ("probe", "holiday.mp4", "b.mp4"): "there is no place for 'b.mp4': put what has spaces in",
     ("eval", "shapes", "--check", "--methods", "none,ttmx"): "there is no method 'ttmx'",
     ("caption", "footage"): 'the bundled model only knows moving shapes: --prompt "What happens?"',
     ("eval", "report", "run", "--fromat", "csv"): "--fromat; did you mean --format?",
@@ -84,11 +69,7 @@ OTHERS = {
     (*ASK, "--start", "1:xx"): '--start: "1:xx" isn\'t a time: write seconds',
     (*ASK, "--every", "5frames"): '--every: "5frames" isn\'t a time: write seconds',
     ("models", "--memory", "8"): "--memory: '8' isn't a size of memory: write 8GB",
-    (
-        *ASK,
-        "--model",
-        "footage",
-    ): "name the folder that config.json is in, or one of `dycoke models`",
+    (*ASK, "--model", "footage"): "name the folder that config.json is in, or one of `dycoke mode",
     ("inspect", "holiday.mp4"): "QUESTION is missing; an example: `dycoke inspect holiday.mp4",
     ("batch", "notes.json", "What is it?"): "notes.json isn't a list of videos, one path per line",
     ("batch", "texts", "What is it?"): "there is no video in the folder texts",

@@ -123,8 +123,7 @@ def test_prompt_longer_than_the_context_is_refused_with_what_fits() -> None:
 
 def test_layer_that_the_model_has_not() -> None:
     run = run_here("ask", CLIP, "What?", "--prune-layer", "10")
-    assert run.code == 2
-    assert "--prune-layer must be from 1 to 9" in run.err
+    assert "--prune-layer must be from 1 to 9" in run.refusal
 
 
 def test_checkpoint_in_a_folder_is_a_model_like_any_other() -> None:

@@ -67,10 +67,19 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "LD_PRELOAD": str(library), "LD_STALLED_INODE": str(inode)}
 
 
-def started(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    command = [*REAL, *arguments, "--time-limit", str(LIMIT_S)]
-    return subprocess.Popen(command, env=environment, cwd=folder, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+def ended(environment: dict[str, str], folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and stderr of a command, which ends soon."""
+    done = subprocess.run(
+        [*REAL, *arguments, "--time-limit", str(LIMIT_S)],
+        env=environment,
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=ENOUGH_S,
+        check=False,
+    )
+    return done.returncode, done.stderr
 
 
 def test_the_library_stalls_a_read(environment: dict[str, str], tmp_path: Path) -> None:
@@ -99,24 +108,16 @@ def test_the_library_stalls_a_read(environment: dict[str, str], tmp_path: Path) 
 def test_a_command_about_it_ends(
     environment: dict[str, str], tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    with started(environment, tmp_path, *arguments) as process:
-        try:
-            _, err = process.communicate(timeout=ENOUGH_S)
-        finally:
-            process.kill()
-    assert process.returncode == 3, err
+    code, err = ended(environment, tmp_path, *arguments)
+    assert code == 3, err
     assert f"stall.mp4 isn't decoded after {LIMIT_S} s" in err
 
 
 def test_a_batch_goes_on_with_the_others(environment: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     batch = ("batch", "clips", "What?", *MINI, "--out", str(out))
-    with started(environment, tmp_path, *batch) as process:
-        try:
-            _, err = process.communicate(timeout=ENOUGH_S)
-        finally:
-            process.kill()
-    assert process.returncode == 1, err
+    code, err = ended(environment, tmp_path, *batch)
+    assert code == 1, err
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert {Path(line["video"]).name: "error" in line for line in lines} == {
         "1.mp4": False,

@@ -202,8 +202,7 @@ def test_questions_follow_up_on_each_other(
     run_here("ask", CLIP, *questions)
     assert [one["history"] for one in fake[0].asked] == [(), (), ()]
     run = run_here("ask", CLIP, "A?", "--follow-up")
-    assert run.code == 2
-    assert "--follow-up needs two questions or more" in run.err
+    assert "--follow-up needs two questions or more" in run.refusal
 
 
 def test_the_panel_has_what_was_waited_for_and_its_parts(

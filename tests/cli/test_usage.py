@@ -108,15 +108,11 @@ def test_layer_that_the_model_has_not(
 
 
 def test_no_question(fake: list[FakeSession]) -> None:
-    run = run_here("ask", CLIP)
-    assert (run.code, run.out) == (2, "")
-    assert run.err.startswith("Error: no question: put one behind the video")
+    assert run_here("ask", CLIP).refusal.startswith("Error: no question: put one behind the video")
 
 
 def test_stdin_for_video_and_questions(fake: list[FakeSession]) -> None:
-    run = run_here("ask", "-", "-q", "-", stdin=b"What?\n")
-    assert run.code == 2
-    assert "one thing only" in run.err
+    assert "one thing only" in run_here("ask", "-", "-q", "-", stdin=b"What?\n").refusal
 
 
 def test_questions_that_are_not_text(fake: list[FakeSession]) -> None:
@@ -282,8 +278,7 @@ def test_help_may_be_a_file(
 
 def test_start_beyond_the_end(fake: list[FakeSession]) -> None:
     run = run_here("ask", CLIP, "What?", "--start", "100")
-    assert run.code == 2
-    assert "--start 100 s (1:40) lies beyond the end of the video" in run.err
+    assert "--start 100 s (1:40) lies beyond the end of the video" in run.refusal
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "./missing", "videos/holiday"])

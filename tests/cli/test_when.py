@@ -93,16 +93,12 @@ def picture(folder: Any) -> str:
 def test_a_still_picture_is_refused(name: str, tmp_path: Any, knowing: list[FakeSession]) -> None:
     picture(tmp_path)
     run = run_here("ask", tmp_path / name, "A person enters", "--when")
-    assert (run.code, run.out) == (2, "")
-    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
-    assert line.endswith("is a still picture: --when needs a video; leave it out")
+    assert run.refusal.endswith("is a still picture: --when needs a video; leave it out")
 
 
 def test_a_part_of_one_frame_is_not_called_a_picture(knowing: list[FakeSession]) -> None:
     run = run_here("ask", CLIP, "A person enters", "--when", "--start", "1", "--end", "1.001")
-    assert (run.code, run.out) == (2, "")
-    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
-    assert line.endswith("has one frame from --start to --end: --when needs a longer part")
+    assert run.refusal.endswith("has one frame from --start to --end: --when needs a longer part")
 
 
 WRONG: list[tuple[list[str], str]] = [
@@ -120,10 +116,7 @@ WRONG: list[tuple[list[str], str]] = [
 
 @pytest.mark.parametrize(("flags", "sentence"), WRONG)
 def test_what_is_wrong_is_one_sentence(flags: list[str], sentence: str) -> None:
-    run = run_here("ask", CLIP, "What is it?", "--when", *flags)
-    assert (run.code, run.out) == (2, "")
-    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
-    assert sentence in line
+    assert sentence in run_here("ask", CLIP, "What is it?", "--when", *flags).refusal
 
 
 @pytest.mark.extended

@@ -74,27 +74,29 @@ def metadata_of(times: list[int]) -> dict[str, Any]:
     }
 
 
-def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = QUESTION) -> Any:
+def stock_inputs(family: str, processor: Any, *clips: Pictures, question: str = QUESTION) -> Any:
     """What a user of stock transformers gives to `generate()`: floats, true times.
 
     The floats are those of the processor, as float64: models of `make` may compute with them before
     they cast them.
     """
-    turn = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}
-    text = processor.apply_chat_template([turn], add_generation_prompt=True)
-    frames = list(shown.frames)
-    times = [round(1000 * t) for t in shown.timestamps_s]
-    if len(frames) == 1 and family in PAIRS:
-        frames, times = frames * 2, times * 2
-    video = torch.stack([torch.from_numpy(f).permute(2, 0, 1) for f in frames])
+    shown = [{"type": "video"} for _ in clips]
+    turn = {"role": "user", "content": [*shown, {"type": "text", "text": question}]}
+    videos, metadata = [], []
+    for one in clips:
+        frames, times = list(one.frames), [round(1000 * t) for t in one.timestamps_s]
+        if len(frames) == 1 and family in PAIRS:
+            frames, times = frames * 2, times * 2
+        videos.append(torch.stack([torch.from_numpy(f).permute(2, 0, 1) for f in frames]))
+        metadata.append(metadata_of(times))
     made = processor(
-        text=[text],
-        videos=[[video]],
+        text=[processor.apply_chat_template([turn], add_generation_prompt=True)],
+        videos=[videos],
         text_kwargs={"return_mm_token_type_ids": True} if family == "cosmos3_edge" else {},
         videos_kwargs={
             "return_tensors": "pt",
             "do_sample_frames": False,
-            "video_metadata": [metadata_of(times)],
+            "video_metadata": metadata,
             **OPTIONS.get(family, {}),
         },
     )
@@ -218,8 +220,8 @@ class Masked(Shorter):
         *,
         merge_ratio: float | None,
         prune_ratio: float,
-        prune_layer: int,
-        renumbered: bool,
+        prune_layer: int = 2,
+        renumbered: bool = False,
     ) -> tuple[list[int], list[torch.Tensor], list[list[int]]]:
         """Tokens, their logits, and at each step which of the tokens read are active."""
         kept = self.merged(merge_ratio)

@@ -140,11 +140,7 @@ def test_methods_leave_it_whole(family: str, method: str) -> None:
     ours = session(family, heard)
     merge_ratio, prune_ratio = METHODS[method]
     tokens, _, _ = Masked(model, inputs, ours.video.frames, visual).generate(
-        NEW_TOKENS,
-        merge_ratio=merge_ratio,
-        prune_ratio=prune_ratio or 0.0,
-        prune_layer=2,
-        renumbered=False,
+        NEW_TOKENS, merge_ratio=merge_ratio, prune_ratio=prune_ratio or 0.0
     )
     answer = ours.ask(QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS)
     assert answer.answer == words(processor, torch.tensor(tokens))

@@ -101,11 +101,7 @@ def test_a_method_gives_what_the_masked_reference_gives(name: str, method: str) 
     visual = (inputs["input_ids"][0] == layout.discovered.token_id).nonzero().flatten().tolist()
     merge_ratio, prune_ratio = METHODS[method]
     tokens, _, _ = Masked(model, inputs, FRAMES, visual).generate(
-        NEW_TOKENS,
-        merge_ratio=merge_ratio,
-        prune_ratio=prune_ratio or 0.0,
-        prune_layer=2,
-        renumbered=False,
+        NEW_TOKENS, merge_ratio=merge_ratio, prune_ratio=prune_ratio or 0.0
     )
     answer = session(name).ask(QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS)
     assert answer.answer == words(processor, torch.tensor(tokens))

@@ -179,7 +179,6 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
                 NEW_TOKENS,
                 merge_ratio=merge_ratio,
                 prune_ratio=prune_ratio,
-                prune_layer=2,
                 renumbered=renumbered,
             )
         with method_of(method, positions)(model) as attachment:

@@ -27,12 +27,11 @@ from tests.exactness import assert_same, generated
 from tests.families.stock import (
     MERGING_ONLY,
     NONE_ONLY,
-    OPTIONS,
     QUESTION,
     Masked,
     clip,
-    metadata_of,
     one_of_each_kind,
+    stock_inputs,
 )
 from tests.families.test_matrix import positions_of
 from tests.families.tiny import MAKERS, make
@@ -44,31 +43,6 @@ CLIPS = (clip(5), clip(5, seed=1))
 # "At most one video is supported per sample."
 ONE_VIDEO = ("molmo2",)
 SEVERAL = [name for name in MAKERS if name not in ONE_VIDEO]
-
-
-def stock_inputs(family: str, processor: Any, clips: Sequence[Pictures]) -> dict[str, torch.Tensor]:
-    """What a user of stock transformers gives to `generate()`: floats, true times."""
-    shown = [{"type": "video"} for _ in clips]
-    turn = {"role": "user", "content": [*shown, {"type": "text", "text": QUESTION}]}
-    videos, metadata = [], []
-    for one in clips:
-        frames, times = one.frames, [round(1000 * t) for t in one.timestamps_s]
-        videos.append(torch.from_numpy(frames).permute(0, 3, 1, 2))
-        metadata.append(metadata_of(times))
-    made = processor(
-        text=[processor.apply_chat_template([turn], add_generation_prompt=True)],
-        videos=[videos],
-        text_kwargs={"return_mm_token_type_ids": True} if family == "cosmos3_edge" else {},
-        videos_kwargs={
-            "return_tensors": "pt",
-            "do_sample_frames": False,
-            "video_metadata": metadata,
-            **OPTIONS.get(family, {}),
-        },
-    )
-    made.pop("video_metadata", None)
-    tensors = {name: torch.as_tensor(value) for name, value in made.items()}
-    return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
 
 
 def takes_unequal(model: Any) -> bool:
@@ -143,7 +117,7 @@ def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
         cases.append((clip(4), clip(7, seed=1)))
     for clips in cases:
         session = session_of(family, clips)
-        inputs = stock_inputs(family, processor, clips)
+        inputs = stock_inputs(family, processor, *clips)
         expected = generate(model, inputs)
         prompt = session.prompt(QUESTION, (), BASELINE, GenerationOptions())
         session.encode(Stopwatch(session.loaded.input_device), BASELINE)
@@ -176,7 +150,7 @@ def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
     model, processor = make(family)
     clips = (clip(5), clip(7, seed=1)) if takes_unequal(model) else CLIPS
     session = session_of(family, clips)
-    inputs = stock_inputs(family, processor, clips)
+    inputs = stock_inputs(family, processor, *clips)
     for positions in positions_of(family):
         reference = Apart(model, inputs, session)
         pruned = family not in MERGING_ONLY
@@ -187,11 +161,7 @@ def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
         renumbered = positions == "renumbered"
         if pruned:
             expected, theirs, actives = reference.generate(
-                NEW_TOKENS,
-                merge_ratio=0.5,
-                prune_ratio=0.5,
-                prune_layer=2,
-                renumbered=renumbered,
+                NEW_TOKENS, merge_ratio=0.5, prune_ratio=0.5, renumbered=renumbered
             )
             assert attachment.stats[0].active == [len(active) for active in actives]
         else:

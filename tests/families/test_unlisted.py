@@ -256,11 +256,7 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
         tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered=False)
     else:
         tokens, logits, _ = reference.generate(
-            NEW_TOKENS,
-            merge_ratio=merge_ratio,
-            prune_ratio=prune_ratio or 0.0,
-            prune_layer=2,
-            renumbered=False,
+            NEW_TOKENS, merge_ratio=merge_ratio, prune_ratio=prune_ratio or 0.0
         )
     check_session(family, frames, method, tokens)
     if layout.needs_frame_count:

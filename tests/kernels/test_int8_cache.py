@@ -16,7 +16,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dycoke_cli.kernels import int8_linear
-from dycoke_cli.kernels import int8_linear as int8_cache
 from dycoke_cli.kernels.int8_linear import (
     FbgemmInt8Linear,
     Int8Cache,
@@ -251,7 +250,7 @@ def test_weights_of_another_processor_are_packed_anew_and_that_is_said(
     cache = cache_of(tmp_path, monkeypatch)
     cache.write("one", "kernel", ROUNDED)
     assert cache.problems == []
-    monkeypatch.setattr(int8_cache, "instructions", lambda: ["of another one"])
+    monkeypatch.setattr(int8_linear, "instructions", lambda: ["of another one"])
     moved = cache_of(tmp_path, monkeypatch)
     assert moved.read("one", "kernel", LAYOUT) is None
     (said,) = moved.problems
@@ -270,7 +269,7 @@ def test_a_full_disk_is_said_once_and_nothing_stays(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(int8_cache, "save_file", full)
+    monkeypatch.setattr(int8_linear, "save_file", full)
     for layer in ("two", "three"):
         cache.write(layer, "kernel", ROUNDED)
     (said,) = cache.problems

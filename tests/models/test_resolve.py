@@ -73,18 +73,17 @@ def test_a_folder_that_is_not_a_model(files, sentence, tmp_path):
         find(str(tmp_path))
 
 
-def test_a_file_of_llama_cpp_is_named(tmp_path):
-    path = tmp_path / "model.Q4_K.gguf"
-    path.write_bytes(b"GGUF")
-    with pytest.raises(ModelError, match=r"give the model in transformers' format"):
-        find(str(path))
-
-
-def test_a_file_is_not_a_folder(tmp_path):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(b"")
-    with pytest.raises(ModelError, match="is a file; give the folder"):
-        find(str(path))
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("model.Q4_K.gguf", "give the model in transformers' format"),
+        ("model.safetensors", "is a file; give the folder"),
+    ],
+)
+def test_a_file_is_not_a_folder(name, sentence, tmp_path):
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=sentence):
+        find(str(tmp_path / name))
 
 
 def test_a_fingerprint_changes_with_what_is_read_and_nothing_else(tmp_path):

@@ -183,10 +183,11 @@ def test_one_that_loads_gets_no_question_yet(tmp_path: Path) -> None:
     loading.worker.send.assert_not_called()
 
 
-def test_one_that_dies_while_it_loads_and_others_have_answered_all(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("when", ["DIE_LATE", "DIE_ENDING"])  # while it loads, or afterwards
+def test_one_that_dies_when_others_have_answered_all(
+    when: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DIE_LATE", "1")
+    monkeypatch.setenv(when, "1")
     found, warnings = run(*CLIPS)
     assert not any(one.failed for one in found)
     assert warnings == [KILLED]
@@ -196,13 +197,6 @@ def test_none_that_lives_ends_the_run(run: Run, tmp_path: Path) -> None:
     with pytest.raises(OutOfMemoryError, match="use fewer --workers and run it again: it resumes"):
         run(*CLIPS, die_loading=WORKERS)
     assert (tmp_path / "started").read_text() == "xx"
-
-
-def test_one_that_dies_when_all_is_answered(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIE_ENDING", "1")
-    found, warnings = run(*CLIPS)
-    assert not any(one.failed for one in found)
-    assert warnings == [KILLED]
 
 
 def test_a_run_that_is_to_end_asks_nothing_again(

@@ -28,33 +28,8 @@ from tests.documents import example
 from tests.properties import QUICK
 
 # Any text that a model may say, with what has a meaning in a format.
-TEXTS = (
-    st.lists(
-        st.sampled_from(
-            [
-                "a dog",
-                "=",
-                ";",
-                "#",
-                "\\",
-                "|",
-                "-->",
-                "<b>",
-                "&",
-                "\n",
-                "\n\n",
-                "é",
-                "12",
-                '"',
-                ",",
-            ]
-        ),
-        min_size=1,
-        max_size=8,
-    )
-    .map(" ".join)
-    .filter(str.strip)
-)
+SAID = ["a dog", "=", ";", "#", "\\", "|", "-->", "<b>", "&", "\n", "\n\n", "é", "12", '"', ","]
+TEXTS = st.lists(st.sampled_from(SAID), min_size=1, max_size=8).map(" ".join).filter(str.strip)
 MARKERS = st.lists(
     st.tuples(st.integers(0, 10_000_000), st.integers(100, 600_000), TEXTS), min_size=1, max_size=8
 ).map(lambda found: placed(found))

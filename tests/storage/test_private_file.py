@@ -23,10 +23,18 @@ def named_twice(folder: Path, theirs: Path) -> Path:
     return folder / "file"
 
 
-def writable_for_others(folder: Path, theirs: Path) -> Path:
+def writable(folder: Path, mode: int) -> Path:
     (folder / "file").write_text("changed")
-    (folder / "file").chmod(0o622)
+    (folder / "file").chmod(mode)
     return folder / "file"
+
+
+def writable_for_others(folder: Path, theirs: Path) -> Path:
+    return writable(folder, 0o602)
+
+
+def writable_for_a_group(folder: Path, theirs: Path) -> Path:
+    return writable(folder, 0o620)
 
 
 def a_pipe(folder: Path, theirs: Path) -> Path:
@@ -34,7 +42,9 @@ def a_pipe(folder: Path, theirs: Path) -> Path:
     return folder / "file"
 
 
-@pytest.mark.parametrize("put", [linked, named_twice, writable_for_others, a_pipe])
+@pytest.mark.parametrize(
+    "put", [linked, named_twice, writable_for_others, writable_for_a_group, a_pipe]
+)
 def test_what_others_may_have_put_there(put, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.write_text("kept")
@@ -66,6 +76,8 @@ def test_an_own_file(tmp_path: Path) -> None:
     os.close(descriptor)
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_own(path) == "kept ä"
+    path.chmod(0o755)  # which others may read and run
+    assert read_own(path, 7) == "kept ä"
     with pytest.raises(OSError, match="larger than 3 bytes"):
         read_own(path, 3)
     with pytest.raises(FileNotFoundError):

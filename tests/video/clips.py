@@ -130,7 +130,8 @@ def write_pictures(
     rate: int = 10,
     prepare: Callable[[av.VideoStream], None] | None = None,
 ) -> Path:
-    """Write RGB pictures [H, W, 3] by default without loss."""
+    """Write pictures, [H, W, 3] (RGB) or [H, W, 4] (RGBA), by default without loss."""
+    colors = {3: "rgb24", 4: "rgba"}[pictures[0].shape[2]]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pictures[0].shape[:2]
@@ -139,7 +140,7 @@ def write_pictures(
         if prepare is not None:
             prepare(stream)
         for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=colors)
             frame.pts, frame.time_base = number, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -154,20 +155,14 @@ def write_rgba(
     Args:
         pictures: uint8.
     """
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10)
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = pix_fmt
+
+    def prepare(stream: av.VideoStream) -> None:
         quality = {"libvpx-vp9": {"lossless": "1"}, "libvpx": {"auto-alt-ref": "0"}}
         stream.options = quality.get(codec, {})
         for name, value in options.items():
             setattr(stream.codec_context, name, value)
-        for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgba")
-            frame.pts, frame.time_base = number, Fraction(1, 10)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+
+    return write_pictures(path, pictures, codec=codec, pix_fmt=pix_fmt, prepare=prepare)
 
 
 def write_yuv(

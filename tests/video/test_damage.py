@@ -56,18 +56,15 @@ def cut(coded: CodedClip, path: Path, number: int) -> Path:
     return path
 
 
-def test_one_damaged_packet(make_clip: MakeClip, tmp_path: Path) -> None:
-    path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", 20)
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [([20], "1 damaged packet was skipped"), ([1, 2, 30], "3 damaged packets were skipped")],
+)
+def test_damaged_packets(lost: list[int], told: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", *lost)
     clip = read(path, ALL)
-    assert numbers_in(clip.frames) == [*range(20), *range(21, 50)]
-    assert clip.warnings == (f"{path} is damaged: 1 damaged packet was skipped",)
-
-
-def test_several_damaged_packets(make_clip: MakeClip, tmp_path: Path) -> None:
-    path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", 1, 2, 30)
-    clip = read(path, ALL)
-    assert numbers_in(clip.frames) == [0, *range(3, 30), *range(31, 50)]
-    assert clip.warnings == (f"{path} is damaged: 3 damaged packets were skipped",)
+    assert numbers_in(clip.frames) == [number for number in range(50) if number not in lost]
+    assert clip.warnings == (f"{path} is damaged: {told}",)
 
 
 def test_wanted_frame_is_damaged_then_the_nearest_sound_one(

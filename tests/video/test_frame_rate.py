@@ -12,7 +12,7 @@ import pytest
 from dycoke_cli.video import Clip, Sampling
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.live.live_stream import LiveStream, parse_input
-from tests.video.clips import coded_picture, number_in, numbers_in
+from tests.video.clips import coded_picture, number_in, numbers_in, write_pictures
 from tests.video.inside import probe, read
 from tests.video.live.test_live_stream import next_clip
 
@@ -128,27 +128,21 @@ def test_a_given_rate_times_every_raw_format(tmp_path: Path, name: str, given: f
     assert numbers_in(part.frames) == [8, 9, 10, 11]
 
 
-def film(path: Path, codec: str, rate: int, size: tuple[int, int], frames: int) -> Path:
-    """A file with numbered pictures."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        for number in range(frames):
-            picture = av.VideoFrame.from_ndarray(coded_picture(number), format="rgb24")
-            container.mux(stream.encode(picture.reformat(*size, "yuv420p")))
-        container.mux(stream.encode(None))
-    return path
-
-
 def test_a_file_with_time_stamps_keeps_them(tmp_path: Path) -> None:
-    path = film(tmp_path / "clip.mp4", "libx264", 10, (64, 48), 5)
+    pictures = [coded_picture(number) for number in range(5)]
+    path = write_pictures(tmp_path / "clip.mp4", pictures, codec="libx264", pix_fmt="yuv420p")
     clip = read(path, Sampling(input_fps=5))
     assert clip.timestamps_s[-1] == pytest.approx(0.4)
     assert clip.warnings == (f"{path} has time stamps, so --input-fps has no effect on it",)
 
 
 def test_dv_declares_its_rate_not_its_time_base(tmp_path: Path) -> None:
-    clip = read(film(tmp_path / "clip.dv", "dvvideo", 25, (720, 576), 3))
+    coded = (av.VideoFrame.from_ndarray(coded_picture(n), format="rgb24") for n in range(3))
+    pictures = [frame.reformat(720, 576).to_ndarray() for frame in coded]
+    path = write_pictures(
+        tmp_path / "clip.dv", pictures, codec="dvvideo", pix_fmt="yuv420p", rate=25
+    )
+    clip = read(path)
     assert [number_in(frame) for frame in clip.frames] == [0, 1, 2]
     assert (clip.info.fps, clip.info.duration_s) == (25, pytest.approx(0.12))
 

@@ -21,8 +21,8 @@ from dycoke_cli.unicode import display_name
 # Files that this user alone may have written: no link, of no other user, writable for no other.
 
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its other end
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # equivalent: POSIX has it
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # else a pipe is waited for  # equivalent: POSIX has it
 
 
 class NotOwnFileError(OSError):

@@ -148,15 +148,15 @@ def test_windows_in_every_layer_are_refused() -> None:
         of_model(mistral())
 
 
-def test_layers_that_share_kv_entries_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("num_kv_shared_layers", 1, "layers that read the KV entries of others"),
+        ("layer_types", ["full_attention", "linear_attention"], "has layers of linear_attention"),
+    ],
+)
+def test_other_layers_are_refused(name: str, value: Any, sentence: str) -> None:
     model = llama()
-    model.config.num_kv_shared_layers = 1
-    with pytest.raises(UsageError, match="layers that read the KV entries of others"):
-        of_model(model)
-
-
-def test_linear_attention_is_refused() -> None:
-    model = llama()
-    model.config.layer_types = ["full_attention", "linear_attention"]
-    with pytest.raises(UsageError, match="has layers of linear_attention"):
+    setattr(model.config, name, value)
+    with pytest.raises(UsageError, match=sentence):
         of_model(model)

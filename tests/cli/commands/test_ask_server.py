@@ -84,8 +84,7 @@ def test_another_server_is_not_asked_for_windows(flags: tuple[str, ...]) -> None
     """It would read all that the method keeps, and say nothing of the budget."""
     with serving() as endpoint:
         run = ask(endpoint, "What?", "--max-tokens", "60", *flags)
-    assert (run.code, run.out) == (2, "")
-    assert "can't keep --max-tokens, for only `dycoke serve` reads" in run.err
+    assert "can't keep --max-tokens, for only `dycoke serve` reads" in run.refusal
 
 
 @pytest.mark.parametrize("streams", [True, False])
@@ -285,9 +284,7 @@ def test_several_models_have_to_be_named() -> None:
     ],
 )
 def test_what_is_refused(arguments: tuple[str | Path, ...], sentence: str) -> None:
-    run = run_here("ask", CLIP, *arguments, "-q", "What?")
-    assert run.code == 2
-    assert sentence in run.err
+    assert sentence in run_here("ask", CLIP, *arguments, "-q", "What?").refusal
 
 
 def typed_reply(body: dict[str, Any], **told: Any) -> Reply:

@@ -264,9 +264,7 @@ def test_several_paths_as_a_shell_makes_them(
     assert len(engine.asked) == 3
     # Behind -q no word is a question, also where a video isn't there.
     assert len(batch("clips/1.mp4", "clips/2.mp4", "-q", "Why?").objects) == 2
-    run = batch("clips/1.mp4", "gone.mp4", "-q", "Why?")
-    assert (run.code, run.out) == (2, "")
-    assert "gone.mp4 doesn't exist" in run.err
+    assert "gone.mp4 doesn't exist" in batch("clips/1.mp4", "gone.mp4", "-q", "Why?").refusal
 
 
 def test_videos_of_one_name_in_several_folders(
@@ -465,9 +463,7 @@ def test_a_bad_file_of_results_is_left_alone(clips: Path, tmp_path: Path) -> Non
 def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "dycoke_cli.runs.ray.workers", raising=False)
-    run = batch(clips, "What?", "--engine", "ray")
-    assert run.code == 2
-    assert re.search(r" pip install .*\[ray\]", run.err)
+    assert re.search(r" pip install .*\[ray\]", batch(clips, "What?", "--engine", "ray").refusal)
 
 
 def test_lines_are_ascii_whatever_was_asked(clips: Path) -> None:

@@ -182,8 +182,7 @@ def test_what_fails_in_a_run_leaves_an_error_object(
 
 def test_a_question_beyond_the_bundled_model_is_refused() -> None:
     run = run_here("bench", CLIP, *SMALL, "-q", "Which colours has the fishmonger's parrot?")
-    assert (run.code, run.out) == (2, "")
-    assert re.search(r"Error: .*fishmonger.*the model wasn't asked: it only knows", run.err)
+    assert re.search(r"Error: .*fishmonger.*the model wasn't asked: it only knows", run.refusal)
 
 
 @pytest.mark.extended

@@ -67,5 +67,4 @@ def test_a_benchmark_without_multiple_choice_is_refused(tmp_path: Path) -> None:
     questions.write_text('{"video": "a.mp4", "question": "What?", "answer": "A star."}\n')
     (tmp_path / "a.mp4").touch()
     run = run_here("eval", questions, "--by", "probability", "--model", "mini")
-    assert run.code == 2
-    assert "--by probability is for multiple choice, of which" in run.err
+    assert "--by probability is for multiple choice, of which" in run.refusal

@@ -118,9 +118,7 @@ def test_an_ablation_is_on_the_page_of_its_method() -> None:
 
 
 def test_no_such_method() -> None:
-    run = run_here("methods", "fastw")
-    assert (run.code, run.out) == (2, "")
-    assert "did you mean fastv?" in run.err
+    assert "did you mean fastv?" in run_here("methods", "fastw").refusal
     assert run_here("methods", "fastw", "--json").object["error"]["code"] == "usage"
 
 

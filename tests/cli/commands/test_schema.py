@@ -46,9 +46,8 @@ def test_without_a_name_they_are_listed() -> None:
 
 
 def test_another_name_is_refused() -> None:
-    run = run_here("schema", "answers")
-    assert (run.code, run.out) == (2, "")
-    assert "there is no schema 'answers'; there is one of answer, batch, bench, cache" in run.err
+    refusal = run_here("schema", "answers").refusal
+    assert "there is no schema 'answers'; there is one of answer, batch, bench, cache" in refusal
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,7 @@ def test_a_method_without_a_budget_names_one_that_has_it() -> None:
     assert (run.code, run.out) == (2, "")
     assert run.err == "Error: --retain isn't a flag of dycoke: add --method dycoke-plus\n"
     run = run_here("ask", CLIP, "What?", "--method", "evs", "--retain", "10")
-    assert (run.code, run.out) == (2, "")
-    assert "--retain must be above 0 and at most 1, not 10" in run.err
+    assert "--retain must be above 0 and at most 1, not 10" in run.refusal
 
 
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:

@@ -73,15 +73,6 @@ def test_another_configuration_is_searched_for(searched, monkeypatch) -> None:
     assert searched == ["one", "other"]
 
 
-def test_names_of_inputs_are_words(searched, monkeypatch, tmp_path) -> None:
-    finds(monkeypatch, RUNS, searched)
-    found_layout(Model(), processor(), "it")
-    [file] = tmp_path.glob("layouts/*.json")
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"vision_inputs": [7]}))
-    assert found_layout(Model(), processor(), "it").discovered == RUNS.discovered
-    assert searched == ["it", "it"]
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -90,23 +81,26 @@ def test_names_of_inputs_are_words(searched, monkeypatch, tmp_path) -> None:
     ],
 )  # fmt: skip
 def test_numbers_that_no_layout_has(wrong, searched, monkeypatch, tmp_path) -> None:
-    finds(monkeypatch, SLICES, searched)
-    found_layout(Model(), processor(), "it")
-    [file] = tmp_path.glob("layouts/*.json")
-    file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
-    assert found_layout(Model(), processor(), "it") == SLICES
-    assert searched == ["it", "it"]
+    reads_anew(SLICES, lambda kept: json.dumps(kept | wrong), searched, monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "[" * 3000, json.dumps({"token_id": "seven", "per_frame": None})]
+    "text", ["", "[]", "{}", "[" * 3000, json.dumps({"token_id": "seven", "per_frame": None}), None]
 )
 def test_a_damaged_file_counts_as_none(text, searched, monkeypatch, tmp_path) -> None:
-    finds(monkeypatch, RUNS, searched)
+    def damage(kept: dict[str, Any]) -> str:  # names of inputs are words
+        return json.dumps(kept | {"vision_inputs": [7]}) if text is None else text
+
+    reads_anew(RUNS, damage, searched, monkeypatch, tmp_path)
+
+
+def reads_anew(family, change, searched, monkeypatch, folder) -> None:
+    """Check that a layout is searched for again where its file was changed."""
+    finds(monkeypatch, family, searched)
     found_layout(Model(), processor(), "it")
-    [file] = tmp_path.glob("layouts/*.json")
-    file.write_text(text)
-    assert found_layout(Model(), processor(), "it").discovered == RUNS.discovered
+    [file] = folder.glob("layouts/*.json")
+    file.write_text(change(json.loads(file.read_text())))
+    assert found_layout(Model(), processor(), "it") == family
     assert searched == ["it", "it"]
 
 

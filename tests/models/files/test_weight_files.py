@@ -166,18 +166,15 @@ def test_a_shard_in_a_folder_below_that_is_no_regular_file(folder: Path) -> None
         find(str(folder))
 
 
-def test_a_configuration_that_names_pickled_weights(folder: Path) -> None:
-    pickled(folder, "adapter_model.bin")  # the one such name that transformers takes
-    change(folder / "config.json", transformers_weights="adapter_model.bin")
-    with pytest.raises(ModelError, match=r"\(config.json names 'adapter_model.bin'\)"):
-        load(str(folder), device="cpu")
-
-
-def test_a_configuration_that_names_an_index_of_pickled_weights(folder: Path) -> None:
-    pickled(folder, "w.bin")
-    (folder / "my.safetensors.index.json").write_text(index_of(folder, "w.bin"))
-    change(folder / "config.json", transformers_weights="my.safetensors.index.json")
-    with pytest.raises(ModelError, match=r"\(my.safetensors.index.json names 'w.bin'\)"):
+@pytest.mark.parametrize("by", ["config.json", "my.safetensors.index.json"])
+def test_a_configuration_that_names_pickled_weights(by: str, folder: Path) -> None:
+    name = "adapter_model.bin"  # the one such name that transformers takes
+    pickled(folder, name)
+    if by != "config.json":
+        (folder / by).write_text(index_of(folder, name))
+    named = name if by == "config.json" else by
+    change(folder / "config.json", transformers_weights=named)
+    with pytest.raises(ModelError, match=rf"\({by} names '{name}'\)"):
         load(str(folder), device="cpu")
 
 
