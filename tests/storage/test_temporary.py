@@ -12,10 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.storage import output_file as temporary
 from dycoke_cli.storage.cache_folder import CacheFiles
-from dycoke_cli.storage.output_file import replace_content, temporary_file, temporary_folder
+from dycoke_cli.storage.output_file import (
+    check_folder_name,
+    check_writable,
+    replace_content,
+    replace_own,
+    temporary_file,
+    temporary_folder,
+)
 
 locks = pytest.mark.skipif(temporary.fcntl is None, reason="no such locks on this system")
 FILE = "temporary_file(Path(sys.argv[1]), 0o666)"
@@ -167,3 +175,17 @@ def test_a_cache_drops_what_was_left_in_it(
     assert len(names(tmp_path)) == 1
     act(files)
     assert names(tmp_path) == []
+
+
+def test_folders_are_made_and_no_file_is_taken_for_one(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "below" / "out.txt"
+    check_writable(out.parent, "choose another")
+    assert replace_own(out, b"mine", lambda there: False)
+    assert not replace_own(out, b"other", lambda there: False)
+    assert out.read_bytes() == b"mine"
+    with pytest.raises(OutputError, match=r"out.txt can't be written; choose another"):
+        check_writable(out, "choose another")
+    with pytest.raises(UsageError, match=r"name a folder, as in --out-dir .*out$"):
+        check_folder_name(out, "--out-dir")
+    (tmp_path / "folder.txt").mkdir()
+    check_folder_name(tmp_path / "folder.txt", "--out-dir")
