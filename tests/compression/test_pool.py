@@ -48,11 +48,12 @@ def test_a_token_counts_for_as_many_as_it_stands_for(seed: int) -> None:
     assert torch.equal(most_covering([alike], 12, once), most_covering([alike], 12))
 
 
-def test_the_others_are_merged_into_those_that_stay() -> None:
+@pytest.mark.parametrize("per_frame", [PER_FRAME, 20, 29])
+def test_the_others_are_merged_into_those_that_stay(per_frame: int) -> None:
     tokens = random_tokens(30)
     assert tokens.counts is not None
-    thinned = tokens.at_most(7, PER_FRAME)
-    frames = tokens.kept // PER_FRAME
+    thinned = tokens.at_most(7, per_frame)
+    frames = tokens.kept // per_frame
     span = int(frames[-1] - frames[0]) + 1
     [alike] = alike_in(tokens.features, frames / span, [30])
     stay = sorted(most_covering([alike], 7, tokens.counts).tolist())

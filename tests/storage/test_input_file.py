@@ -36,8 +36,10 @@ def test_a_file_has_as_many_bytes_as_are_allowed(tmp_path: Path) -> None:
     path.write_bytes(content := b"\xef\xbb\xbfa\r\n" * 2**17)
     assert read_file(tmp_path / "link", len(content)) == content
     assert b"".join(read_lines(path)) == content
-    with pytest.raises(OSError, match=r"Larger than 0\.5 MiB"):
+    opened = len(os.listdir("/dev/fd"))
+    with pytest.raises(OSError, match=r"Larger than 0\.5 MiB") as refused:
         read_file(path, 2**19)
+    assert len(os.listdir("/dev/fd")) == opened, refused  # which keeps what isn't closed
     with path.open("ab") as file:
         file.truncate(2**40)
     with pytest.raises(OSError, match="Larger than 1024 MiB"):

@@ -85,7 +85,7 @@ def write_tensors(files: CacheFiles, key: str, named: Tensors) -> None:
         # A folder, because safetensors writes to a temporary file of its own.
         with temporary_folder(files.folder) as folder:
             save_file(tensors, folder / key, {"video": key, "digest": digest_of(tensors)})
-            (folder / key).chmod(0o600)
+            (folder / key).chmod(0o600)  # equivalent: newer safetensors does so
             os.replace(folder / key, files.path(key))
     except (OSError, SafetensorError) as error:
         raise OutputError(unwritable(files.folder, error)) from error

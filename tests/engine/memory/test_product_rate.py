@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +45,14 @@ def test_it_is_timed_for_half_a_second() -> None:
     assert torch.equal(torch.get_rng_state(), state), "sampling must not depend on it"
 
 
+def test_products_are_counted_until_half_a_second_has_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments = iter((1.0, 1.2, 1.4, 1.75))
+    monkeypatch.setattr(rates, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    assert rates._timed.__wrapped__("float32", "cpu") == 2 * 1024**3 / 0.75
+
+
 def test_it_is_kept_by_dtype_and_torch_release(
     timed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +89,11 @@ def test_an_accelerator_that_is_not_here(timed: list[str], monkeypatch: pytest.M
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert product_rate("bfloat16", "cuda") is product_rate("bfloat16", "mps") is None
     assert not timed
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name, rate in (("A", 10.0), ("B", 20.0), ("A", 10.0)):  # each has its own
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
+        assert product_rate("bfloat16", "cuda") == rate
+    assert product_rate("bfloat16", "mps") is None
 
 
 def test_a_device_without_memory_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
