@@ -14,6 +14,8 @@ from dycoke_cli.cli.flags.words import is_pattern
 from dycoke_cli.evaluation.folder import Folder
 from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.file_walk import matches, walk
+from dycoke_cli.storage.made_files import write_made
+from dycoke_cli.video.pictures import pictures_of
 from tests.runs.pretended import make_clips
 
 DEEP = 1500
@@ -53,6 +55,25 @@ def test_as_glob(tree: Path, pattern: str, absolute: bool) -> None:
 def test_paths_are_as_the_pattern_has_them(tree: Path) -> None:
     assert sorted(matches("./x/**/a.mp4")) == ["./x/y/x/a.mp4"]
     assert sorted(matches("**/y")) == ["x/y"]
+
+
+def test_what_a_command_wrote_is_not_found(tmp_path: Path) -> None:
+    def found() -> list[int]:
+        files = [name for _, _, names in walk(str(tmp_path)) for name in names]
+        by_pattern = [[*matches(str(tmp_path / pattern))] for pattern in ("*.*", "**/*.*")]
+        pictures = pictures_of(str(tmp_path))
+        assert pictures is not None
+        annotations = Folder(tmp_path).annotations("*.csv")
+        counts = map(len, (files, *by_pattern, pictures.paths, find(str(tmp_path)).videos))
+        return [*counts, annotations is not None]
+
+    (tmp_path / "1.png").touch()
+    for name in ("2.png", "table.csv"):
+        assert write_made(tmp_path / name, b"content")
+    assert found() == [1, 1, 1, 1, 1, False]
+    for name in ("2.png", "table.csv"):
+        (tmp_path / name).write_text("edited")
+    assert found() == [3, 3, 3, 2, 1, True]
 
 
 @pytest.mark.parametrize("pattern", ["**/*.mp4", "**/none.mp4", "x/**/*.mp4"])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.storage.made_files import write_made
 from dycoke_cli.video import Sampling, find_source, read_subtitles
 from dycoke_cli.video.subtitles import AUTO, HEADER, Line, Subtitles, SubtitleSource
 from tests.video.clips import Recipe
@@ -339,6 +340,21 @@ def test_auto_looks_beside_the_video_first(make_clip: MakeClip, tmp_path: Path) 
     found = find_source(str(video), AUTO)
     assert found.path == str(tmp_path / "v.SRT")
     assert read(video, subtitles=found).subtitles.source == str(tmp_path / "v.SRT")
+
+
+def test_auto_leaves_out_what_a_command_wrote(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    clip, path = tmp_path / "a" / "v.mp4", tmp_path / "a" / "v.srt"
+    for content in (SRT, SRT + SRT):  # any of several runs
+        assert write_made(path, content.encode())
+        assert find_source(str(clip), AUTO) == SubtitleSource(None)
+        assert find_source(str(clip), str(path)).path == str(path)
+    moved = (tmp_path / "a").rename(tmp_path / "b")
+    assert find_source(str(moved / clip.name), AUTO) == SubtitleSource(None)
+    (moved / "v.vtt").write_text(VTT)
+    assert find_source(str(moved / clip.name), AUTO).path == str(moved / "v.vtt")
+    (moved / path.name).write_text(SRT.replace("Hello", "Hallo"))
+    assert find_source(str(moved / clip.name), AUTO).path == str(moved / path.name)
 
 
 def test_the_default_stream_is_read(make_clip: MakeClip, tmp_path: Path) -> None:

@@ -1,19 +1,18 @@
 """Files of captions: a text file beside each clip, or one JSON Lines, JSON or CSV file for all.
 
-A file appears whole or not at all. The hash of each caption is kept in the cache folder before the
-caption is written. A caption whose hash isn't kept was edited, or another program wrote it.
+A file appears whole or not at all. A caption whose hash isn't kept (`storage/made_files.py`) was
+edited, or another program wrote it.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,15 +22,9 @@ from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.tables import no_formula, without_apostrophe
-from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.input_file import read_file
-from dycoke_cli.storage.output_file import (
-    beside,
-    check_writable,
-    open_own,
-    replace_own,
-    short_name,
-)
+from dycoke_cli.storage.made_files import MadeFiles, hash_of, note, write_made
+from dycoke_cli.storage.output_file import beside, check_writable, short_name
 from dycoke_cli.unicode import display_name, is_valid
 
 FORMATS = ("txt", "jsonl", "json", "csv")
@@ -114,7 +107,7 @@ class TextFiles:
         """See `CaptionFiles`; a text file has the caption alone."""
         path, content = self.path(video), f"{caption}\n".encode()
         flag = "--out-dir FOLDER"
-        replace_own(path, content, lambda there: replaces(self._caption(there)), flag)
+        write_made(path, content, flag, lambda there: replaces(self._caption(there)))
 
     def save(self) -> None:
         """See `CaptionFiles`; each file is written at once."""
@@ -199,7 +192,7 @@ class OneFile:
             # Those of other runs come first.
             places = sorted(rows, key=lambda place: self._order.get(place, -1))
             content = self._text([rows[place] for place in places]).encode()
-            written = replace_own(self.path, content, lambda there: there == self._there)
+            written = write_made(self.path, content, is_ours=lambda there: there == self._there)
         self._rows, self._there = rows, content
         self._unsaved.clear()
         self._saved_at = time.monotonic()
@@ -277,70 +270,6 @@ def _json(value: Any, indent: int | None = None) -> str:
     return text if is_valid(text) else json.dumps(value, indent=indent)
 
 
-class WrittenCaptions:
-    """Hashes of the captions that were written to some files, in the cache folder.
-
-    There is a file for each folder that has captions. It only grows, by a line for each caption.
-    """
-
-    def __init__(self, files: CaptionFiles, videos: Iterable[Footage]) -> None:
-        self._files = files
-        self._texts: dict[str, set[str]] = {}
-        self._made: dict[str, tuple[Footage, str]] = {}
-        by_place = {self._hash(files.place(video)): video for video in videos}
-        for path in dict.fromkeys(map(self._path, by_place.values())):
-            for place, text, made in self._read(path):
-                if place in by_place:
-                    self._texts.setdefault(place, set()).add(text)
-                    self._made[made] = by_place[place], text
-
-    def edited(self, video: Footage, caption: str) -> bool:
-        """Whether a caption that is there is none that was written for its video."""
-        texts = self._texts.get(self._hash(self._files.place(video)), ())
-        return self._hash(caption) not in texts
-
-    def has(self, made: str) -> bool:
-        """Whether the caption that was made in a certain way is there, as it was written."""
-        if (found := self._made.get(self._hash(made))) is None:
-            return False
-        current = self._files.current(found[0])
-        return current is not None and self._hash(current) == found[1]
-
-    def note(self, video: Footage, caption: str, made: str) -> None:
-        """Note a caption before it is written, and how it was made."""
-        place = self._hash(self._files.place(video))
-        line = f"{place} {self._hash(caption)} {self._hash(made)}"
-        # Where the folder can't be written, the caption counts as edited later, and is kept.
-        with suppress(OSError):
-            path = self._path(video)
-            make_folder(path.parent)
-            descriptor = open_own(path)
-            try:
-                # The line end in front parts it from one that a power failure cut off.
-                os.write(descriptor, f"\n{line}\n".encode())
-            finally:
-                os.close(descriptor)
-
-    def _path(self, video: Footage) -> Path:
-        folder = os.path.dirname(self._files.place(video)[0])
-        return kept("captions") / self._hash(folder)
-
-    @staticmethod
-    def _hash(of: str | tuple[str, str]) -> str:
-        content = of if isinstance(of, str) else "\0".join(of)
-        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-    @staticmethod
-    def _read(path: Path) -> Iterator[tuple[str, str, str]]:
-        try:
-            lines = read_file(path).decode("ascii", "replace").split("\n")
-        except OSError:
-            return
-        for line in lines:
-            if len(words := line.split(" ")) == 3:
-                yield words[0], words[1], words[2]
-
-
 class CaptionResults:
     """Destination of a run whose answers are captions.
 
@@ -358,7 +287,7 @@ class CaptionResults:
     def __init__(
         self,
         files: CaptionFiles,
-        notes: WrittenCaptions,
+        hashes: MadeFiles,
         asks: Mapping[str, Ask],
         made: str,
         replaces: Callable[[Footage, str | None], bool],
@@ -367,12 +296,16 @@ class CaptionResults:
         self.reasons: dict[str, str] = {}
         self.written: dict[str, tuple[str, str]] = {}
         self.stayed: set[str] = set()
-        self._files, self._notes, self._asks, self._made = files, notes, asks, made
+        self._files, self._asks, self._made = files, asks, made
         self._replaces, self._warn = replaces, warn
+        # How the captions that are there were made.
+        videos = [ask.videos[0] for ask in asks.values()]
+        there = ((video, files.current(video)) for video in videos)
+        self._there = {way for one, text in there for way in ways(files.place(one), text, hashes)}
 
     def state(self, key: str) -> str | None:
         """ "answered" if the caption by this key is there."""
-        return "answered" if self._notes.has(key + self._made) else None
+        return "answered" if hash_of((key + self._made).encode()) in self._there else None
 
     def warned(self, key: str) -> bool:
         """Always False: a file of captions has no warnings."""
@@ -384,23 +317,32 @@ class CaptionResults:
             return
         id_, caption = outcome.line["id"], outcome.line["answer"]
         (video,) = self._asks[id_].videos
+        path, entry = self._files.place(video)
 
         def replaces(current: str | None) -> bool:
             if not (found := self._replaces(video, current)) and id_ not in self.stayed:
                 self.stayed.add(id_)
                 self.written.pop(id_, None)
-                path = display_name(os.path.relpath(self._files.place(video)[0]))
-                self._warn(
-                    f"{path} has another caption of {display_name(video.name)} by now, which stays"
-                )
+                shown, name = display_name(os.path.relpath(path)), display_name(video.name)
+                self._warn(f"{shown} has another caption of {name} by now, which stays")
             return found
 
-        self._notes.note(video, caption, outcome.key + self._made)
+        note(path, _bytes(caption), entry=entry, way=outcome.key + self._made)
         sentences = outcome.line.get(SENTENCES)
         more = {} if sentences is None else {SENTENCES: sentences}
         self._files.write(video, caption, more, replaces)
         if id_ not in self.stayed:
             self.written[id_] = caption, video.name
+
+
+def ways(place: tuple[str, str], caption: str | None, hashes: MadeFiles) -> set[bytes]:
+    """Hashes of how a caption that is there was made; empty for none, and for an edited one."""
+    path, entry = place
+    return set() if caption is None else hashes.ways(path, _bytes(caption), entry)
+
+
+def _bytes(caption: str) -> bytes:
+    return caption.encode("utf-8", "surrogatepass")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 `glob` and, before Python 3.12, `os.walk` call themselves for each level of folders, and `glob`
 follows links in `**`: two links to their own folder are 2^40 paths. Here links in `**` aren't
-followed.
+followed. What a command here wrote isn't found, unless somebody has changed it since.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
+from dycoke_cli.storage.made_files import MadeFiles
 from dycoke_cli.video.file_names import is_folder
 
 _RECURSIVE = re.compile(r"(|.*?[/\\])\*\*(?:[/\\](.*))?", re.DOTALL)
@@ -27,7 +28,7 @@ def walk(folder: str, *, links: bool = False) -> Iterator[tuple[str, list[str], 
         files in it. Folders that the caller removes from the list aren't entered. A folder that
         can't be listed is left out.
     """
-    entered = set[tuple[int, int]]()
+    entered, made = set[tuple[int, int]](), MadeFiles()
     left = [""]
     while left:
         inside = left.pop()
@@ -43,7 +44,8 @@ def walk(folder: str, *, links: bool = False) -> Iterator[tuple[str, list[str], 
             continue
         folders = [name for name, link, here in found if here and (links or not link)]
         folders = [name for name in folders if not name.startswith(".")]
-        yield inside, folders, [name for name, _, here in found if not here]
+        files = [name for name, _, here in found if not here]
+        yield inside, folders, [one for one in files if not made.is_own(os.path.join(path, one))]
         left += [os.path.join(inside, name) for name in reversed(folders)]
 
 
@@ -54,7 +56,8 @@ def matches(pattern: str) -> Iterator[str]:
     """
     recursive = _RECURSIVE.fullmatch(pattern)
     if recursive is None:
-        yield from glob.iglob(pattern)
+        made = MadeFiles()
+        yield from (path for path in glob.iglob(pattern) if not made.is_own(path))
         return
     head, tail = recursive[1], recursive[2] or ""
     wanted = ["**", *filter(None, _SEPARATORS.split(tail))]

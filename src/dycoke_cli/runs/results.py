@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -137,3 +137,12 @@ def open_results(path: Path) -> AbstractContextManager[ResultsFile]:
     """Lock a results file and open it for appending; creates it if necessary."""
     check_place(path)
     return open_journal(ResultsFile, path)
+
+
+def lines_of(journal: Path, keys: Collection[str]) -> list[dict[str, Any]]:
+    """What a journal says about some questions, in the order of their keys."""
+    wanted, found = {*keys}, dict[str, dict[str, Any]]()
+    for line in map(json.loads, read_lines(journal)):
+        if line["key"] in wanted:  # of two lines the later one counts
+            found[line["key"]] = line
+    return [found[key] for key in keys if key in found]

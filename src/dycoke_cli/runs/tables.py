@@ -13,8 +13,8 @@ from typing import Any
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.runs.made_files import check_replaceable, stays, write_made
 from dycoke_cli.storage.input_file import read_lines
+from dycoke_cli.storage.made_files import check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import check_output_file
 from dycoke_cli.unicode import display_name, shown
 

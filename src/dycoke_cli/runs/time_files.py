@@ -15,8 +15,8 @@ from typing import Any
 
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.runs.made_files import check_replaceable, is_unchanged, stays, write_made
 from dycoke_cli.runs.tables import Field, csv_of
+from dycoke_cli.storage.made_files import check_replaceable, is_unchanged, stays, write_made
 from dycoke_cli.storage.output_file import (
     beside,
     check_folder_name,

@@ -36,8 +36,7 @@ KEPT = {
     "layouts": "layouts that were found of unlisted models",
     "fingerprints": "hashes of model folders",
     "tokenizers": "hashes of tokenizers that passed their trial",
-    "captions": "hashes of written captions, by which edited ones are known",
-    "times": "hashes of written files, by which edited ones are known",
+    "made": "hashes of written files and captions, by which edited ones are known",
     "chat_history": "questions of chat",
     "serve.log": "messages of a server in the background",
 }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.storage.input_file import LFS_POINTER, open_file, starts_lfs_pointer
+from dycoke_cli.storage.made_files import MadeFiles
 from dycoke_cli.unicode import display_name, for_model
 from dycoke_cli.video.open_file import advice_on_address
 
@@ -159,7 +160,7 @@ class Subtitles:
 
 
 def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSource:
-    """Find the source of a video's subtitles by file names only."""
+    """Find the source of a video's subtitles: by its name a file that no command here wrote."""
     if wanted != AUTO:
         if not os.path.isfile(wanted):
             if (advice := advice_on_address(wanted)) is not None:
@@ -171,7 +172,9 @@ def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSo
         return SubtitleSource(wanted)
     stem = os.path.splitext(video)[0]
     candidates = (f"{stem}{suffix}" for each in SUFFIXES for suffix in (each, each.upper()))
-    return SubtitleSource(next(filter(os.path.isfile, candidates), None), required)
+    made = MadeFiles()
+    theirs = (path for path in candidates if os.path.isfile(path) and not made.is_own(path))
+    return SubtitleSource(next(theirs, None), required)
 
 
 def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
@@ -256,7 +259,7 @@ def text_stream(source: PacketSource) -> int | str:
             one.index: (is_forced(one), not one.disposition & Disposition.default) for one in text
         }
         return min(text, key=lambda one: rank[one.index]).index
-    no_file = f"no file of its name ({', '.join(SUFFIXES)}) beside it"
+    no_file = f"no file of its name ({', '.join(SUFFIXES)}) beside it that another program wrote"
     if not streams:
         return f"{source.name} has no subtitles: {no_file}, and no subtitle stream in it"
     kinds = {one.codec_context.name for one in streams if one.codec_context} or {"unknown"}

@@ -196,7 +196,7 @@ def test_where_hashes_are_lost_captions_count_as_edited(
         monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "file" / "cache"))
     assert caption(clips).code == 0
     if lost == "deleted":
-        assert run_here("cache", "clear", "captions").code == 0
+        assert run_here("cache", "clear", "made").code == 0
     assert "5 edited and kept" in caption(clips, "--overwrite", "--prompt", "tags").err
 
 

@@ -167,8 +167,7 @@ def batch(
     from dycoke_cli.loop.plan import stored_plan
     from dycoke_cli.models.catalog import find
     from dycoke_cli.models.files.on_disk import stored_config
-    from dycoke_cli.runs.made_files import lines_of
-    from dycoke_cli.runs.results import SUFFIXES, Results, check_place
+    from dycoke_cli.runs.results import SUFFIXES, Results, check_place, lines_of
     from dycoke_cli.runs.run import finished, run
     from dycoke_cli.runs.tables import TABLES, TableFile
     from dycoke_cli.runs.time_files import FORMATS, TimeFiles

@@ -258,8 +258,9 @@ def caption(
     )
     from dycoke_cli.cli.render.caption_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.runs.caption_files import CaptionResults, WrittenCaptions
+    from dycoke_cli.runs.caption_files import CaptionResults, ways
     from dycoke_cli.runs.run import run
+    from dycoke_cli.storage.made_files import MadeFiles
 
     engine.check()
     server.check(context)
@@ -291,11 +292,11 @@ def caption(
         videos, shared = _apart(videos, files)
         for sentence in shared:
             view.note(sentence)
-        notes = WrittenCaptions(files, videos)
+        hashes = MadeFiles()
 
         def replaces(video: Footage, current: str | None) -> bool:
-            by_flag = overwrite_edited or (overwrite and not notes.edited(video, current or ""))
-            return current is None or by_flag
+            by_flag = overwrite_edited or (overwrite and ways(files.place(video), current, hashes))
+            return current is None or bool(by_flag)
 
         wanted = [video for video in videos if replaces(video, files.current(video))]
         left = len(videos) - len(wanted)
@@ -322,7 +323,7 @@ def caption(
             question = question_about(video, prompt)
             asks[id_] = Ask(question, request, (video,), id=id_, check=check)
         made = f"{style_of.identity}{drop_below or ''}"
-        results = CaptionResults(files, notes, asks, made, replaces, view.warning)
+        results = CaptionResults(files, hashes, asks, made, replaces, view.warning)
         failed = 0
         try:
             if asks:

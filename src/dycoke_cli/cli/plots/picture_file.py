@@ -15,7 +15,7 @@ def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> 
     Args:
         suffixes: suffixes of the available formats, such as ".svg".
     """
-    from dycoke_cli.runs.made_files import check_replaceable
+    from dycoke_cli.storage.made_files import check_replaceable
 
     check_output_file(path, flag, "the new file would take its place")
     check_suffix(path, suffixes, flag)
@@ -24,7 +24,7 @@ def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> 
 
 def write_picture(path: Path, content: bytes, flag: str = "--plot") -> bool:
     """Write a file; returns False, with a warning, where another one is there by now."""
-    from dycoke_cli.runs.made_files import stays, write_made
+    from dycoke_cli.storage.made_files import stays, write_made
 
     if not (written := write_made(path, content, flag)):
         render.warning(str(stays([path])))
