@@ -1,7 +1,7 @@
 """Text of a caption, made of a model's answer: what is around it is stripped, and words are added.
 
-The rules are for English. Each is tried at the beginning (`_LEADS`, `_SUBJECTS`) or at the end
-(`_OFFERS`) of the answer, and none empties it.
+The rules are for the languages in which the models of the catalog answer. Each is tried at the
+beginning or at the end of the answer, and none empties it; an answer that refuses is no caption.
 """
 
 from __future__ import annotations
@@ -10,31 +10,67 @@ import json
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from typing import Any
 
 from dycoke_cli.answer.thinking import answer_of
 
 _JOINERS = "\u200c\u200d"  # of Persian letters and of emoji; the others are invisible and unwanted
-_THING = r"(?:video|clip|footage|film|scene|animation|gif|image|picture|photo(?:graph)?|frames?)"
-_OF = rf"(?:short |brief )?(?:{_THING} )?{_THING}"
-_LEADS = (
-    r"(?:sure|certainly|of course|absolutely|okay|ok)\b(?: thing)?[!,.:]\s*",
-    r"here(?:'s|’s| is| are)\b[^.:\n]{0,80}:\s*",
-    rf"(?:{_THING} )?(?:caption|description|summary|answer|tags|title)\s*:\s*",
+# What models call a video, and what they say in front of what it shows.
+_FILM = r"(?:video|vídeo|vidéo|clip|footage|film|animation|gif|recording|видео)"
+_THING = rf"(?:{_FILM}|scene|image|imagen|picture|photo(?:graph)?|frame|series|sequence|bild)s?"
+_NAMED = (
+    rf"(?:(?:short|brief|provided|given|following|entire) )*{_THING}(?: (?:of )?{_THING})*"
+    r"(?: (?:you(?:['’]ve)? )?(?:provided|shared|uploaded))?"
 )
-_VERBS = (
-    r"(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|showcases?|illustrates?"
-    r"|is (?:a shot )?(?:of|about))"
+_THE = r"(?:the|this|these|das|dieses|la|cette|el|este|o|il|questo|это)"
+_SEE = (
+    r"(?:(?:we|you|one|i)(?: can| could)? (?:see|observe)|sieht man|on (?:peut )?voi[rt]|se ve"
+    r"|vemos|si vede|видно)"
+)
+_SHOWS = (
+    r"(?:(?:appears?|seems?) to )?(?:(?:show|depict|feature|capture|display|present|portray)s?"
+    r"|showcases?|illustrates?|takes? place|(?:begin|start|open)s?(?: (?:with|by|on|in|showing))+"
+    r"|(?:is|are) (?:a shot )?(?:of|about)|zeigt|montre|présente|muestra|mostra|показывает"
+    r"|(?:beginnt|commence|comienza|empieza|começa|inizia) (?:mit|par|con|com))(?: us)?(?: that)?"
+)
+_TITLE = (
+    r"(?:caption|description|summary|answer|tags|title|beschreibung|légende|descripción|descrição"
+    r"|descrizione|описание|描述|标题|標題|字幕|说明|説明|설명)"
+)
+_LEADS = (
+    r"(?:assistant|model)\s*[:\n]\s*",
+    r"(?:sure|certainly|of course|absolutely|okay|ok|natürlich|bien sûr|claro|certo|当然|好的)"
+    r"(?: thing)?[!,.:！，。]\s*",
+    r"(?:(?:here(?:['’]s| is| are)|hier ist|voici|aquí|ecco)\b|以下是|这是)[^.:：\n]{0,80}[:：]\s*",
+    rf"(?:{_THING} )?{_TITLE}(?: ?\([^)\n]*\))?\s*[:：]\s*",
 )
 _SUBJECTS = (
-    rf"(?:in|throughout) (?:the|this) {_OF},?\s+(?:(?:we|you|one)(?: can)? see\s+)?",
-    rf"(?:the|this) {_OF} {_VERBS}(?: us)?(?: that)?\s+",
-    r"(?:we|you)(?: can)? see\s+",
+    rf"(?:in|throughout|based on|from|im|dans|en|no|nel|на) (?:{_THE} |diesem )?{_NAMED}"
+    rf"(?:,\s+|\s+(?=(?:an?|the)\b|{_SEE}))",
+    rf"{_THE} {_NAMED} {_SHOWS}\s+",
+    rf"(?:(?:this|it) is (?:an?|the) {_NAMED}|an? (?:short )?{_FILM}) (?:of|showing|featuring)\s+",
+    rf"{_SEE}\s+",
+    r"[在这這该該本此个個段]*(?:视频|視頻|影片|画面|图片)[中里裡]?"
+    r"(?:[，,]?(?:主要)?(?:展示|显示|描绘|呈现|拍摄|记录)[了着]?|(?<=[中里裡])(?:[，,]|可以看到))"
+    r"|この(?:動画|映像|画像)では、?",
 )
-_OFFERS = (
-    r"\s*\b(?:let me know|feel free to|i hope (?:this|that)|would you like|is there anything)\b"
-    r"[^.!?\n]*[.!?]?\s*\Z"
+_OFFERS = re.compile(
+    r"let me know|feel free to|i hope (?:this|that)|would you like|is there anything"
+    r"|if you (?:need|want|have|would)\b|i (?:cannot|can['’]t|am unable to|don['’]t) (?:see|tell)",
+    re.IGNORECASE,
 )
+_REFUSALS = re.compile(
+    r"(?:i['’]m|i am|we['’]re) (?:(?:really|very|so) )?(?:sorry|afraid|(?:un|not )able)|sorry,"
+    r"|(?:as|i['’]m|i am) an? (?:ai|artificial|(?:large )?language)\b|unfortunately, i "
+    r"|i (?:can(?:no|['’])t|could ?n[o'’]t|do ?n[o'’]t|won['’]t) |please (?:provide|upload|share) "
+    r"|(?:es )?tut mir|(?:leider kann ich|ich kann (?:leider|kein|nicht))|als (?:ki|sprachmodell)\b"
+    r"|(?:je suis )?désolée?\b|je ne (?:peux|suis) pas|en tant qu['’]|lo siento|no puedo "
+    r"|desculpe|não (?:posso|consigo)|mi dispiace|non posso|извините|к сожалению, я|я не могу"
+    r"|(?:很|非常)?抱歉|对不起|作为(?:一个|一名)?(?:ai|人工|语言)|我(?:无法|不能|看不到)|申し訳|죄송",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(r"<\|[^|<>\n]*\|>|</?s>")  # such as <|im_end|>, from a server
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "「": "」", "『": "』"}
 _MARKERS = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+•][ \t]+|\d{1,2}[.)][ \t]+)+", re.M)
 _ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,2}[.)])[ \t]+")
@@ -46,11 +82,8 @@ _INLINE = (
     (re.compile(r"(?<!\w)_(?=[^\s_])([^_\n]+?)(?<=\S)_(?!\w)"), r"\1"),
     (re.compile(r"`([^`\n]+)`"), r"\1"),
 )
-# An abbreviation, an initial, or a lower-case letter behind it: there no sentence ends.
-_END = re.compile(
-    r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bvs)(?<!\be\.g)(?<!\bi\.e)(?<!\b[A-Z])"
-    r"[.!?]+[\"'”’)\]]*(?=\s+[^\sa-z]|\s*\Z)|[。！？]+[」』”’]*"
-)
+# An abbreviation of any of these ends no sentence; the languages of others have the stops of one.
+_LANGUAGES = ("en", "de", "es", "fr")
 _LIST = re.compile(r"[^,.!?。！？\n]{1,40}(?:,[^,.!?。！？\n]{1,40}){2,}")
 CHECKING_QUESTION = 'Is this sentence about the video true? "{}" Answer yes or no.'
 
@@ -72,7 +105,7 @@ class CaptionStyle:
         return json.dumps(asdict(self), sort_keys=True)
 
     def text(self, said: str, *, is_cut: bool = False) -> str:
-        """What an answer says of the video; empty if nothing is left of it.
+        """What an answer says of the video; empty if it refuses, or nothing is left of it.
 
         Args:
             is_cut: whether the answer ends at the limit of its tokens.
@@ -88,9 +121,9 @@ class CaptionStyle:
         if not text:
             return ""
         text = f"{self.prefix}{text}{self.suffix}"
-        trigger = re.escape(self.trigger)
-        if self.trigger and not re.match(rf"{trigger}(?!\w)", text, re.IGNORECASE):
-            text = f"{self.trigger}, {text}"
+        trigger = self.trigger.strip(", ")
+        if trigger and not re.match(rf"{re.escape(trigger)}(?!\w)", text, re.IGNORECASE):
+            text = f"{trigger}, {text}"
         return text
 
 
@@ -100,12 +133,23 @@ def sentences(text: str) -> list[str]:
     Joined they are the text: white space and commas between two belong to the first.
     """
     if _LIST.fullmatch(text.strip()):
-        ends = [match.end() for match in re.finditer(r",\s*", text)]
+        ends = {match.end() for match in re.finditer(r",\s*", text)}
     else:
-        ends = [match.end() for match in re.finditer(rf"(?:{_END.pattern})\s*|\n\s*", text)]
-    bounds = [0, *ends, len(text)]
-    pieces = (text[a:b] for a, b in pairwise(bounds))
-    return [piece for piece in pieces if piece]
+        from sentencex import segment  # late: few answers are captions
+
+        whole = re.sub("[\ud800-\udfff]", "\ufffd", text)  # halves of characters, from a server
+        by_language = (set(accumulate(map(len, segment(one, whole)))) for one in _LANGUAGES)
+        ends = set.intersection(*by_language) | {m.end() for m in re.finditer(r"\n\s*", text)}
+        ends = {len(text) - len(text[end:].lstrip()) for end in ends}
+    bounds = [0, *sorted(ends - {0, len(text)}), len(text)]
+    return [text[begin:end] for begin, end in pairwise(bounds) if begin < end]
+
+
+def words(text: str) -> list[re.Match[str]]:
+    """The words of a text by Unicode's rule (UAX 29); of Chinese and Japanese each character."""
+    import regex
+
+    return [*regex.finditer(r"[\p{L}\p{N}_](?:\B.)*", text, regex.WORD | regex.DOTALL)]
 
 
 def without(pieces: Sequence[str], left_out: Collection[int]) -> str:
@@ -120,15 +164,32 @@ def checking_question(sentence: str) -> str:
 
 
 def _stripped(said: str) -> str:
-    """The text without thinking, Markdown, quotes, and what is said around a caption."""
-    text = _FENCE.sub("", answer_of(said))
+    """The text without thinking, JSON, Markdown, quotes, and what is said around a caption."""
+    text = _of_json(_FENCE.sub("", _TOKEN.sub("", answer_of(said))))
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) > 1 and all(_ITEM.match(line) and line.count(" ") < 6 for line in lines):
         text = ", ".join(_ITEM.sub("", line).strip().rstrip(".,;") for line in lines)
     text = _MARKERS.sub("", text)
     for pattern, inner in _INLINE:
         text = pattern.sub(inner, text)
-    return _repeated(text.strip(), _once_stripped)
+    text = _repeated(text.strip(), _once_stripped)
+    return "" if _REFUSALS.match(text) else text
+
+
+def _of_json(text: str) -> str:
+    """The text, or the caption in it where it is JSON; empty if the JSON isn't whole."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return "" if re.match(r"\s*[\[{]\s*[\"{\[]", text) else text
+    return _text_of(found) if isinstance(found, dict | list) else text
+
+
+def _text_of(found: Any) -> str:
+    if isinstance(found, dict):
+        first = sorted(found, key=lambda key: not re.match(_TITLE, key, re.IGNORECASE))[:1]
+        return "".join(_text_of(found[key]) for key in first)
+    return ", ".join(map(_text_of, found)) if isinstance(found, list) else str(found)
 
 
 def _once_stripped(text: str) -> str:
@@ -140,7 +201,8 @@ def _once_stripped(text: str) -> str:
             text = inner.strip()
     for pattern in _SUBJECTS:
         text = _without(text, rf"\A{pattern}", begins=True)
-    return _without(text, _OFFERS)
+    *said, last = sentences(text) or [""]
+    return "".join(said).rstrip() if said and _OFFERS.match(last) else text
 
 
 def _repeated(text: str, change: Callable[[str], str]) -> str:
@@ -168,14 +230,16 @@ def _printable(text: str, multiline: bool) -> str:
 
 def _whole_sentences(text: str) -> str:
     """The sentences that have an end; empty if none has."""
-    ends = [match.end() for match in _END.finditer(text)]
-    return text[: ends[-1]] if ends else ""
+    *whole, last = sentences(text) or [""]
+    ended = re.search(r"[.!?。！？।؟…]\W*\Z", last)
+    return text if ended else "".join(whole).rstrip()
 
 
-def _limited(text: str, words: int) -> str:
+def _limited(text: str, most: int) -> str:
     """So many words at most, and whole sentences if one is whole."""
-    found = [*re.finditer(r"\S+", text)]
-    if len(found) <= words:
+    if len(found := words(text)) <= most:
         return text
-    short = text[: found[words - 1].end()]
-    return _whole_sentences(short) or short.rstrip(",;: ")
+    ends = [*accumulate(map(len, sentences(text)))]
+    fitting = [end for end in ends if end <= found[most].start()]
+    short = text[: fitting[-1]] if fitting else text[: found[most - 1].end()]
+    return short.rstrip(",;: \n")

@@ -32,7 +32,7 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.kernels.quantize import pack, restored, saved
-from dycoke_cli.storage.cache_folder import CacheFiles, packed_weights
+from dycoke_cli.storage.cache_folder import CacheFiles, kept
 from dycoke_cli.storage.output_file import check_own
 
 # Tokens per product: few enough for the passes around it to hit the CPU cache, and enough for few
@@ -410,7 +410,7 @@ class Int8Cache:
     """
 
     def __init__(self, identity: Mapping[str, Any], name: str) -> None:
-        model = packed_weights().folder / _digest(identity)
+        model = kept("int8") / _digest(identity)
         self.folder = model / _digest([VERSION, torch.__version__, instructions()])
         self.problems: list[str] = []
         self._name = name

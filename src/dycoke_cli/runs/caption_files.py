@@ -300,12 +300,12 @@ class CaptionResults:
         self._replaces, self._warn = replaces, warn
         # How the captions that are there were made.
         videos = [ask.videos[0] for ask in asks.values()]
-        there = ((video, files.current(video)) for video in videos)
-        self._there = {way for one, text in there for way in ways(files.place(one), text, hashes)}
+        there = (hashes.ways(*files.place(video), files.current(video)) for video in videos)
+        self._there = set[bytes]().union(*there)
 
     def state(self, key: str) -> str | None:
         """ "answered" if the caption by this key is there."""
-        return "answered" if hash_of((key + self._made).encode()) in self._there else None
+        return "answered" if hash_of(key + self._made) in self._there else None
 
     def warned(self, key: str) -> bool:
         """Always False: a file of captions has no warnings."""
@@ -327,22 +327,12 @@ class CaptionResults:
                 self._warn(f"{shown} has another caption of {name} by now, which stays")
             return found
 
-        note(path, _bytes(caption), entry=entry, way=outcome.key + self._made)
+        note(path, entry, caption, outcome.key + self._made)
         sentences = outcome.line.get(SENTENCES)
         more = {} if sentences is None else {SENTENCES: sentences}
         self._files.write(video, caption, more, replaces)
         if id_ not in self.stayed:
             self.written[id_] = caption, video.name
-
-
-def ways(place: tuple[str, str], caption: str | None, hashes: MadeFiles) -> set[bytes]:
-    """Hashes of how a caption that is there was made; empty for none, and for an edited one."""
-    path, entry = place
-    return set() if caption is None else hashes.ways(path, _bytes(caption), entry)
-
-
-def _bytes(caption: str) -> bytes:
-    return caption.encode("utf-8", "surrogatepass")
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from dycoke_cli.storage.made_files import MadeFiles
 from dycoke_cli.video.file_names import is_folder
 
 _RECURSIVE = re.compile(r"(|.*?[/\\])\*\*(?:[/\\](.*))?", re.DOTALL)
@@ -28,6 +27,8 @@ def walk(folder: str, *, links: bool = False) -> Iterator[tuple[str, list[str], 
         files in it. Folders that the caller removes from the list aren't entered. A folder that
         can't be listed is left out.
     """
+    from dycoke_cli.storage.made_files import MadeFiles  # late: few commands look for files
+
     entered, made = set[tuple[int, int]](), MadeFiles()
     left = [""]
     while left:
@@ -56,6 +57,8 @@ def matches(pattern: str) -> Iterator[str]:
     """
     recursive = _RECURSIVE.fullmatch(pattern)
     if recursive is None:
+        from dycoke_cli.storage.made_files import MadeFiles
+
         made = MadeFiles()
         yield from (path for path in glob.iglob(pattern) if not made.is_own(path))
         return

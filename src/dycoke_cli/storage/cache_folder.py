@@ -8,7 +8,6 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError, UsageError
@@ -170,37 +169,9 @@ def unwritable(folder: Path, error: Exception) -> str:
     return f"{folder} can't be written ({error}); free some space, or set {ENVIRONMENT} to another"
 
 
-@dataclass(frozen=True)
-class PackedWeights:
-    """Int8 weights of models (`--quantize int8` on a CPU), a folder per model."""
-
-    folder: Path  # need not exist
-
-    @property
-    def models(self) -> list[Path]:
-        """Folder of each model."""
-        return [each for each in self.folder.glob("*") if each.is_dir()]
-
-    @property
-    def nbytes(self) -> int:
-        """Total size of the files in bytes."""
-        total = 0
-        for path in self.folder.rglob("*.safetensors"):
-            with contextlib.suppress(FileNotFoundError):  # another run may delete it
-                total += path.stat().st_size
-        return total
-
-    def clear(self) -> int:
-        """Delete all files; returns the number of models."""
-        models = self.models
-        for each in models:
-            shutil.rmtree(each, ignore_errors=True)
-        return len(models)
-
-
-def packed_weights() -> PackedWeights:
-    """Cache of int8 weights."""
-    return PackedWeights(kept("int8"))
+def packed_models() -> list[Path]:
+    """Folders of int8 weights (`--quantize int8` on a CPU), one for each model."""
+    return [each for each in kept("int8").glob("*") if each.is_dir()]
 
 
 def encoded_videos() -> CacheFiles:

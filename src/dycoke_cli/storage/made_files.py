@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,55 +19,58 @@ from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import open_own, replace_own, short_name
 
-_Ways = dict[bytes, dict[bytes, set[bytes]]]
-"""Hashes of how contents were made, by those of the contents, by those of their places."""
-
 
 class MadeFiles:
     """What was written up to the first question about it."""
 
     def __init__(self) -> None:
-        self._read: dict[Path, dict[bytes, _Ways]] = {}  # by the hashes of the files' names
+        # Hashes of contents and of how they were made, by place; hashes of contents by name.
+        self._places = defaultdict[bytes, set[tuple[bytes, bytes]]](set)
+        self._named = defaultdict[bytes, set[bytes]](set)
+        self._read = set[Path]()
 
-    def ways(self, path: str | Path, content: bytes, entry: str = "") -> set[bytes]:
-        """Hashes of how a content was made; empty if it wasn't written there. Args: of `note`."""
-        return self._named(path).get(_place(path, entry), {}).get(hash_of(content), set())
+    def ways(self, path: str | Path, entry: str, content: bytes | str | None) -> set[bytes]:
+        """Hashes of how a content was made; empty for none, and for what wasn't written there."""
+        self._read_about(path)
+        place, hashed = _place(path, entry), hash_of(content or b"")
+        return {way for found, way in self._places.get(place, ()) if content and found == hashed}
 
     def has(self, path: str | Path) -> bool:
         """Whether anything was written to a path."""
-        return _place(path, "") in self._named(path)
+        self._read_about(path)
+        return _place(path, "") in self._places
 
     def is_own(self, path: str | Path) -> bool:
         """Whether a file is as a command wrote it, in whatever folder it is by now."""
-        if not (named := self._named(path)):
-            return False  # most files, which aren't hashed for that
-        try:
-            content = hash_of(read_file(path))
-        except OSError:
-            return False
-        return any(content in contents for contents in named.values())
+        name = self._read_about(path)
+        if name in self._named:  # most aren't, and are never hashed
+            with suppress(OSError):
+                return hash_of(read_file(path)) in self._named[name]
+        return False
 
-    def _named(self, path: str | Path) -> _Ways:
+    def _read_about(self, path: str | Path) -> bytes:
+        """Read what is known of files of this name; returns the name's hash."""
         name = os.fsencode(os.path.basename(path))
-        file = _file(name)
-        if file not in self._read:
-            found: dict[bytes, _Ways] = {}
-            for hashed, place, content, way in _lines(file):
-                found.setdefault(hashed, {}).setdefault(place, {}).setdefault(content, set())
-                found[hashed][place][content].add(way)
-            self._read[file] = found
-        return self._read[file].get(hash_of(name), {})
+        if (file := _file(name)) not in self._read:
+            self._read.add(file)
+            with suppress(OSError):
+                for line in read_file(file).split(b"\n"):
+                    if len(words := line.split(b" ")) == 4:
+                        named, place, content, way = words
+                        self._places[place].add((content, way))
+                        self._named[named].add(content)
+        return hash_of(name)
 
 
-def note(path: str | Path, content: bytes, *, entry: str = "", way: str = "") -> None:
+def note(path: str | Path, entry: str, content: bytes | str, way: str = "") -> None:
     """Keep the hash of a content before it is written.
 
     Args:
-        entry: of a file with several, which of them it is.
+        entry: of a file with several, which of them it is; empty for the whole file.
         way: how it is made.
     """
     name = os.fsencode(os.path.basename(path))
-    line = b" ".join((hash_of(name), _place(path, entry), hash_of(content), hash_of(way.encode())))
+    line = b" ".join((hash_of(name), _place(path, entry), hash_of(content), hash_of(way)))
     # Where the folder can't be written, the file counts as changed later, and is kept.
     with suppress(OSError):
         file = _file(name)
@@ -107,7 +111,7 @@ def write_made(
     Returns:
         Whether it is written; else the file that is there by now stays.
     """
-    note(path, content)
+    note(path, "", content)
     return replace_own(path, content, is_ours or (lambda there: _wrote(path, there)), flag)
 
 
@@ -129,7 +133,7 @@ def is_unchanged(path: Path) -> bool:
 
 
 def _wrote(path: Path, content: bytes) -> bool:
-    return bool(MadeFiles().ways(path, content))
+    return bool(MadeFiles().ways(path, "", content))
 
 
 def _file(name: bytes) -> Path:
@@ -141,13 +145,8 @@ def _place(path: str | Path, entry: str) -> bytes:
     return hash_of(os.fsencode(f"{os.path.abspath(path)}\0{entry}"))
 
 
-def hash_of(content: bytes) -> bytes:
+def hash_of(content: bytes | str) -> bytes:
     """Hash of a content, or of how one is made."""
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogatepass")
     return hashlib.sha256(content).hexdigest()[:32].encode()
-
-
-def _lines(file: Path) -> Iterator[list[bytes]]:
-    with suppress(OSError):
-        for line in read_file(file).split(b"\n"):
-            if len(words := line.split(b" ")) == 4:
-                yield words

@@ -16,7 +16,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.storage.made_files import MadeFiles
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.file_names import is_folder, is_picture, is_video
@@ -84,6 +83,8 @@ def pictures_of(source: Source | Rendered, name: str | None = None) -> Pictures 
             seen = [e for e in entries if e.name[0] != "." and not is_folder(e)]
     except (OSError, ValueError):  # not a folder, or unreadable; opening it reports the cause
         return None
+    from dycoke_cli.storage.made_files import MadeFiles  # late: few sources are folders
+
     made = MadeFiles()
     files = [one.name for one in seen if not made.is_own(one.path)]
     name = name or display_name(source)

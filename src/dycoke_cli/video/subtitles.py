@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.storage.input_file import LFS_POINTER, open_file, starts_lfs_pointer
-from dycoke_cli.storage.made_files import MadeFiles
 from dycoke_cli.unicode import display_name, for_model
 from dycoke_cli.video.open_file import advice_on_address
 
@@ -172,6 +171,8 @@ def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSo
         return SubtitleSource(wanted)
     stem = os.path.splitext(video)[0]
     candidates = (f"{stem}{suffix}" for each in SUFFIXES for suffix in (each, each.upper()))
+    from dycoke_cli.storage.made_files import MadeFiles  # late: few videos have subtitles
+
     made = MadeFiles()
     theirs = (path for path in candidates if os.path.isfile(path) and not made.is_own(path))
     return SubtitleSource(next(theirs, None), required)

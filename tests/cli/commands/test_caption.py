@@ -132,16 +132,19 @@ def test_it_takes_what_batch_takes(clips: Path, tmp_path: Path, kind: str) -> No
 
 def test_a_broken_clip_ends_nothing_and_is_tried_again(clips: Path, engine: Writer) -> None:
     make_clips(clips, "bad.mp4")
-    engine.said = {"2.mp4": "<think>hm"}
+    refusal = "I'm sorry, but I can't describe people."
+    engine.said = {"2.mp4": "<think>hm", "10.mp4": refusal}
     run = caption(clips)
     assert run.code == 1
-    assert {*texts(clips)} == {"1.txt", "10.txt", "photo.txt", "sub/a.txt"}
+    assert {*texts(clips)} == {"1.txt", "photo.txt", "sub/a.txt"}
     lines = run.err.splitlines()
     assert f"Failed: {clips / 'bad.mp4'}: it can't be read" in lines
-    assert lines[-1].startswith("4 captions written beside the clips, 2 failed")
+    said = f"{clips / '10.mp4'}: {refusal!r} is no caption; --raw keeps all that the model says"
+    assert f"Failed: {said}" in lines
+    assert lines[-1].startswith("3 captions written beside the clips, 3 failed")
     engine.said = {}
     assert caption(clips).code == 1
-    assert "2.txt" in texts(clips)
+    assert {"2.txt", "10.txt"} <= {*texts(clips)}
 
 
 @pytest.mark.slow
@@ -392,7 +395,28 @@ def test_another_file_stays_as_it_is(clips: Path, content: str) -> None:
     assert path.read_text() == content
 
 
+LEADS = (
+    *("The video begins with ", "The scene opens on ", "The video appears to show ", "We see "),
+    *("The provided video shows ", "In the provided video, ", "In this video, we can see "),
+    *("This is a video of ", "A video of ", "The video you've provided shows ", "**Caption:** "),
+    *("The series of images shows ", "Based on the frames provided, ", "assistant\n", "Claro: "),
+    *("Das Video zeigt ", "Im Video sieht man ", "Dans cette vidéo, ", "La vidéo montre "),
+    *("En este vídeo, vemos ", "El video comienza con ", "Caption (one sentence): ", "标题："),
+    *("这个视频展示了", "视频中，", "この動画では、", "Voici la légende :\n\n", "以下是描述：\n"),
+)
+REFUSALS = (
+    *("I’m unable to view videos.", "As an AI, I see none.", "Es tut mir leid, das geht nicht."),
+    *("Lo siento, no puedo verlo.", "Je suis désolé.", "抱歉，我无法查看。", '{"caption": "A dog'),
+)
 SAID = {
+    **{f"{lead}A dog runs.": "A dog runs." for lead in LEADS},
+    **dict.fromkeys(REFUSALS, ""),
+    '```json\n{"tags": [], "caption": "A dog."}\n```': "A dog.",
+    '["dog", "green grass"]': "dog, green grass",
+    "A dog runs.<|im_end|>": "A dog runs.",
+    "A dog. I cannot see any more details. If you need more, just ask!": "A dog.",
+    "The video store shows a dog.": "The video store shows a dog.",
+    "视频中的人在跑。": "视频中的人在跑。",
     "The video shows a dog.": "A dog.",
     "This short video clip depicts that a man swims.": "A man swims.",
     "In this video, we can see a dog on a beach.": "A dog on a beach.",
@@ -498,7 +522,9 @@ def test_words_around_a_caption() -> None:
     assert made(style, "a dog. It runs along.") == "ohwx, a film of a dog., 8 mm"
     assert made(CaptionStyle(max_words=3), "A dog, a, cat") == "A dog, a"
     assert made(CaptionStyle(max_words=9), "A dog. A cat") == "A dog. A cat"
-    trigger = CaptionStyle(trigger="ohwx")
+    assert made(CaptionStyle(max_words=4), "Prof. Lee speaks on a stage") == "Prof. Lee speaks on"
+    assert made(CaptionStyle(max_words=6), "一只狗在跑。猫在睡。") == "一只狗在跑。"
+    trigger = CaptionStyle(trigger="ohwx,")
     once = made(trigger, "A dog.")
     assert (once, made(trigger, once)) == ("ohwx, A dog.", "ohwx, A dog.")
     assert made(trigger, "Ohwx runs.") == "Ohwx runs."
@@ -515,6 +541,9 @@ SENTENCES = {
         "A man walks. ",
         "He waves at Dr. Smith, e.g. twice.",
     ],
+    "No. 5 stops. Approx. 50 get off.": ["No. 5 stops. ", "Approx. 50 get off."],
+    "Prof. Lee geht am 3. Mai. Mt. Fuji.": ["Prof. Lee geht am 3. Mai. ", "Mt. Fuji."],
+    "एक कुत्ता है। एक बिल्ली है।": ["एक कुत्ता है। ", "एक बिल्ली है।"],
     "It is 3.5 m tall! Really? Yes...": ["It is 3.5 m tall! ", "Really? ", "Yes..."],
     "J. Smith runs... then he sits.": ["J. Smith runs... then he sits."],
     "He says “Stop.” She stops.": ["He says “Stop.” ", "She stops."],

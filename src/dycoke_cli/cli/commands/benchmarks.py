@@ -13,7 +13,7 @@ from rich.text import Text
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc, to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.render.units import count, size
+from dycoke_cli.cli.render.units import count, counted, size
 from dycoke_cli.errors import VideoError
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_of
@@ -197,9 +197,10 @@ def check_benchmark(
     else:
         for sentence in checked.warnings:
             render.warning(sentence)
+        found, wrong = counted(checked.videos, "video"), {one.video for one in checked.faults}
         output.line(
             f"{checked.benchmark}, {checked.split} split: {checked.questions:,} questions about "
-            f"{_videos(checked.videos)}; {_faults(len({fault.video for fault in checked.faults}))}"
+            f"{found}; {_faults(len(wrong))}"
         )
         for fault in checked.faults:
             output.line(f"{fault.problem}: {fault.message}")
@@ -211,7 +212,3 @@ def _faults(videos: int) -> str:
     if not videos:
         return "all there, first and last frames decoded"
     return "1 isn't right:" if videos == 1 else f"{videos:,} aren't right:"
-
-
-def _videos(count: int) -> str:
-    return "1 video" if count == 1 else f"{count:,} videos"

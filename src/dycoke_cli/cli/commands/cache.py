@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -12,9 +13,10 @@ from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render import units
+from dycoke_cli.cli.render.units import counted
 from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.storage import cache_folder
-from dycoke_cli.storage.cache_folder import KEPT, encoded_videos, packed_weights
+from dycoke_cli.storage.cache_folder import KEPT, encoded_videos, packed_models
 
 SCHEMA = "dycoke.cache/1"
 _WITHOUT_NAME = ("visual", "int8")  # which are large, and made again by the next command
@@ -61,8 +63,7 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    files, weights = encoded_videos(), packed_weights()
-    models = len(weights.models)
+    files, weights, models = encoded_videos(), _kept("int8"), len(packed_models())
     kept, nbytes = files.listed(), files.nbytes
     if as_json:
         state = CacheState(
@@ -70,22 +71,21 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
             videos=len(kept),
             bytes=nbytes,
             limit_bytes=files.limit,
-            int8_folder=str(weights.folder),
+            int8_folder=weights.path,
             int8_models=models,
-            int8_bytes=weights.nbytes,
+            int8_bytes=weights.bytes,
             kept=tuple(map(_kept, KEPT)),
         )
         output.write_json(to_dict(state))
         return
     size, limit = units.size(nbytes), units.size(files.limit)
-    output.line(f"{_videos(len(kept))}, {size} of {limit}, in {files.folder}")
-    output.line(
-        f"int8 weights of {_models(models)}, {units.size(weights.nbytes)}, in {weights.folder}"
-    )
+    videos, of_models = counted(len(kept), "encoded video"), counted(models, "model")
+    output.line(f"{videos}, {size} of {limit}, in {files.folder}")
+    output.line(f"int8 weights of {of_models}, {units.size(weights.bytes)}, in {weights.path}")
 
     others = [found for name in KEPT if name not in _WITHOUT_NAME and (found := _kept(name)).files]
     for one in others:
-        count = "1 file" if one.files == 1 else f"{one.files:,} files"
+        count = counted(one.files, "file")
         output.line(
             f"{one.name}: {one.what}, {count}, {units.size(one.bytes)}, of {str(one.changed)[:10]}"
         )
@@ -133,16 +133,11 @@ def clear(
             hint = did_you_mean(name, KEPT, f"it is one of {', '.join(KEPT)}")
             raise UsageError(f"nothing is kept under the name {name!r}; {hint}")
     if not names and not everything:
-        videos, models = encoded_videos().clear(), packed_weights().clear()
-        render.note(f"{_videos(videos)} and the int8 weights of {_models(models)} deleted")
+        videos, models = encoded_videos().clear(), packed_models()
+        for each in models:
+            shutil.rmtree(each, ignore_errors=True)
+        of_models = f"the int8 weights of {counted(len(models), 'model')}"
+        render.note(f"{counted(videos, 'encoded video')} and {of_models} deleted")
         return
     count = sum(cache_folder.clear(name) for name in (KEPT if everything else names or ()))
-    render.note("1 file deleted" if count == 1 else f"{count:,} files deleted")
-
-
-def _models(count: int) -> str:
-    return "1 model" if count == 1 else f"{count:,} models"
-
-
-def _videos(count: int) -> str:
-    return "1 encoded video" if count == 1 else f"{count:,} encoded videos"
+    render.note(f"{counted(count, 'file')} deleted")

@@ -45,66 +45,57 @@ Prompt = Annotated[
         help="short, detailed, motion, tags, or a text of your own.",
     ),
 ]
-Format = Annotated[
-    Literal["txt", "jsonl", "json", "csv"] | None,
-    typer.Option(
-        "--format",
-        metavar="NAME",
-        help="txt (a file beside each clip), or jsonl, json, csv (one file). Default: by --out, "
-        "else txt.",
-        show_default=False,
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        help="The one file. Default: FOLDER/captions.jsonl or .json, .csv.",
-        show_default=False,
-    ),
-]
-OutDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--out-dir",
-        metavar="DIR",
-        help="Folder for the captions, with FOLDER's subfolders.",
-        show_default=False,
-    ),
-]
-Key = Annotated[
-    str,
-    typer.Option(
-        "--key",
-        metavar="PATH[,CAPTION]",
-        help="Keys of the path and of the caption in the one file, as in --key media_path.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Absolute = Annotated[
-    bool,
-    typer.Option(
-        "--absolute",
-        help="Absolute paths in the one file. Default: relative to its folder.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="List the captions that would be written, and exit.")
-]
 
 
 @dataclass(frozen=True)
 class Where:
     """Flags of the files that captions are written to."""
 
-    form: Format = None
-    out: Out = None
-    out_dir: OutDir = None
-    key: Key = "video_path,caption"
-    absolute: Absolute = False
-    dry_run: DryRun = False
+    form: Annotated[
+        Literal["txt", "jsonl", "json", "csv"] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="txt (a file beside each clip), or jsonl, json, csv (one file). Default: by "
+            "--out, else txt.",
+            show_default=False,
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The one file. Default: FOLDER/captions.jsonl or .json, .csv.",
+            show_default=False,
+        ),
+    ] = None
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the captions, with FOLDER's subfolders.",
+            show_default=False,
+        ),
+    ] = None
+    key: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH[,CAPTION]",
+            help="Keys of the path and of the caption in the one file, as in --key media_path.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = "video_path,caption"
+    absolute: Annotated[
+        bool,
+        typer.Option(
+            "--absolute",
+            help="Absolute paths in the one file. Default: relative to its folder.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the captions that would be written, and exit.")
+    ] = False
 
 
 Overwrite = Annotated[
@@ -258,7 +249,7 @@ def caption(
     )
     from dycoke_cli.cli.render.caption_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.runs.caption_files import CaptionResults, ways
+    from dycoke_cli.runs.caption_files import CaptionResults
     from dycoke_cli.runs.run import run
     from dycoke_cli.storage.made_files import MadeFiles
 
@@ -295,7 +286,7 @@ def caption(
         hashes = MadeFiles()
 
         def replaces(video: Footage, current: str | None) -> bool:
-            by_flag = overwrite_edited or (overwrite and ways(files.place(video), current, hashes))
+            by_flag = overwrite_edited or (overwrite and hashes.ways(*files.place(video), current))
             return current is None or bool(by_flag)
 
         wanted = [video for video in videos if replaces(video, files.current(video))]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.caption import CaptionStyle, without
 from dycoke_cli.ask import Ask, Failed, Footage
-from dycoke_cli.errors import ModelError
+from dycoke_cli.errors import CaptionError
 from dycoke_cli.models.mini import UNKNOWN
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.video.file_names import is_picture
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.listener import Listener
     from dycoke_cli.runs.run import Backend, Group
 
+_SHOWN = 60  # characters of what is said in place of a caption
 PROMPTS = {
     "short": "Describe this video in one sentence. Begin with the subject.",
     "detailed": (
@@ -66,7 +67,8 @@ class Captioned:
             return self._failed(outcome, f"{line['answer']!r} says the bundled model: add --model")
         text = self.style.text(line["answer"], is_cut=line["finish_reason"] == "length")
         if not text:
-            return self._failed(outcome, "the answer is empty; --raw keeps all that the model says")
+            said = f"{line['answer'][:_SHOWN]!r} is no caption; --raw keeps all that the model says"
+            return self._failed(outcome, said)
         if (checked := line.get("sentences")) is not None:
             shares = [one["probability"] for one in checked]
             # What the model says neither yes nor no to stays: nothing speaks against it.
@@ -82,7 +84,7 @@ class Captioned:
 
     def _failed(self, outcome: Outcome, why: str) -> Outcome:
         ask = replace(self.asks[outcome.line["id"]], key=outcome.key)
-        return Outcome.of(ask, Failed(ModelError(why)))
+        return Outcome.of(ask, Failed(CaptionError(why)))
 
 
 def question_about(video: Footage, prompt: str) -> str:

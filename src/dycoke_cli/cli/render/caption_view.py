@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from dycoke_cli.answer.caption import words
 from dycoke_cli.cli.render.batch_view import BatchView
 from dycoke_cli.cli.render.units import count, counted
 from dycoke_cli.unicode import display_name, one_line
@@ -78,7 +79,7 @@ class CaptionView(BatchView):
                 f"{counted(self._unanswered, 'sentence')} unchecked (the model says neither yes "
                 "nor no)"
             )
-        lengths = sorted((len(text.split()), name) for text, name in written)
+        lengths = sorted((len(words(text)), name) for text, name in written)
         if lengths:
             (short, briefest), (long, longest) = lengths[0], lengths[-1]
             parts.append(
