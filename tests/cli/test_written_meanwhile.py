@@ -100,6 +100,23 @@ def test_a_file_of_captions_that_was_changed_meanwhile(
     }
 
 
+@pytest.mark.parametrize(
+    "words", [("batch", "What?", "--out", "a.jsonl"), ("caption", "--prompt", "What?")]
+)
+def test_a_clip_that_is_written_while_it_is_read(
+    clips: Path, engine: Meanwhile, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clips)
+    command = (words[0], clips, *words[1:], *MINI)
+    engine.does = lambda: ((clips / "1.mp4").write_bytes(b"more of it"), (clips / "3.mp4").unlink())
+    run = run_here(*command)
+    assert (run.code, run.err.count("1.mp4 was written while it was read: run")) == (1, 1)
+    engine.asked.clear()
+    engine.does = staticmethod(lambda: None)
+    assert run_here(*command).code == 0
+    assert [place for place, _ in engine.asked] == ["1.mp4"]
+
+
 @pytest.mark.parametrize("out", [".srt", "answers.csv"])
 def test_files_of_a_batch(clips: Path, engine: Meanwhile, out: str) -> None:
     for clip in clips.iterdir():

@@ -10,7 +10,7 @@ from heapq import nsmallest
 
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.file_walk import matches, walk
+from dycoke_cli.runs.file_walk import files_in, matches
 from dycoke_cli.storage.input_file import first_bytes, read_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import HEAD_BYTES, begins_video, is_picture, is_video
@@ -111,20 +111,36 @@ def once(videos: Iterable[Footage]) -> list[Footage]:
     return list(by_name.values())
 
 
+def videos_among(paths: Sequence[str], root: str, *, stills: bool = False) -> VideoList:
+    """The videos among files, and what is said of the others.
+
+    Args:
+        root: the folder that their names are relative to.
+        stills: whether each picture is a video of its own.
+    """
+    files = [path for path in paths if not os.path.isdir(path)]
+    seen = [path for path in files if not os.path.basename(path).startswith(".")]
+    wanted = {path for path in seen if is_video(path) or (stills and is_picture(path))}
+    videos = [Footage(path, path, _name(path, root)) for path in seen if path in wanted]
+    notes = _skipped([path for path in seen if path not in wanted])
+    if hidden := len(files) - len(seen):
+        notes.append(f"Skipped {_files(hidden, 'hidden ')}")
+    videos.sort(key=lambda video: in_order(video.place))
+    return VideoList(once(videos), tuple(notes))
+
+
 def _found(where: str, stills: bool) -> VideoList:
     """The videos of a folder, of a pattern, or one by its path."""
     if os.path.isdir(where):
-        files = [
-            os.path.join(where, inside, name) for inside, _, names in walk(where) for name in names
-        ]
-        found = _sorted_out(files, where, stills)
+        files = files_in(where)
+        found = videos_among(files, where, stills=stills)
         folders = dict.fromkeys(map(os.path.dirname, files))
         return found if found.videos else _of_pictures(folders, where.rstrip(os.sep))
     if os.path.exists(where):
         return VideoList([Footage(where, where, os.path.basename(where))])
     if glob.has_magic(where):
         paths, root = [*matches(where)], _root_of(where)
-        found = _sorted_out(paths, root, stills)
+        found = videos_among(paths, root, stills=stills)
         return found if found.videos else _of_pictures(paths, root)
     if (advice := advice_on_address(where)) is not None:
         raise UsageError(f"{display_name(where)} {advice}")
@@ -151,19 +167,6 @@ def _of_pictures(folders: Iterable[str], root: str) -> VideoList:
     whole = os.path.basename(os.path.abspath(root))
     videos = [Footage(one, one, whole if one == root else _name(one, root)) for one in found]
     return VideoList(sorted(videos, key=lambda video: in_order(video.place)))
-
-
-def _sorted_out(paths: Sequence[str], root: str, stills: bool) -> VideoList:
-    """The videos among files, and what is said of the others."""
-    files = [path for path in paths if not os.path.isdir(path)]
-    seen = [path for path in files if not os.path.basename(path).startswith(".")]
-    wanted = {path for path in seen if is_video(path) or (stills and is_picture(path))}
-    videos = [Footage(path, path, _name(path, root)) for path in seen if path in wanted]
-    notes = _skipped([path for path in seen if path not in wanted])
-    if hidden := len(files) - len(seen):
-        notes.append(f"Skipped {_files(hidden, 'hidden ')}")
-    videos.sort(key=lambda video: in_order(video.place))
-    return VideoList(once(videos), tuple(notes))
 
 
 def _skipped(paths: Sequence[str]) -> list[str]:

@@ -11,8 +11,12 @@ import fnmatch
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from dycoke_cli.errors import VideoError
+from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import is_folder
 
 _RECURSIVE = re.compile(r"(|.*?[/\\])\*\*(?:[/\\](.*))?", re.DOTALL)
@@ -48,6 +52,40 @@ def walk(folder: str, *, links: bool = False) -> Iterator[tuple[str, list[str], 
         files = [name for name, _, here in found if not here]
         yield inside, folders, [one for one in files if not made.is_own(os.path.join(path, one))]
         left += [os.path.join(inside, name) for name in reversed(folders)]
+
+
+def files_in(folder: str) -> list[str]:
+    """Paths of the files of a folder and of those in it.
+
+    Raises:
+        VideoError: the folder can't be read.
+    """
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise VideoError(
+            f"{display_name(folder)} can't be read ({error.strerror}): name a folder that can"
+        ) from error
+    found = walk(folder)
+    return [os.path.join(folder, inside, name) for inside, _, names in found for name in names]
+
+
+class FileState(NamedTuple):
+    """A file as it was at some time: one that is written has another state."""
+
+    path: str
+    size: int  # bytes
+    changed_ns: int
+
+
+def state_of(path: str) -> FileState | None:
+    """State of a regular file; None if it is none, or isn't there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    is_file = stat.S_ISREG(status.st_mode)
+    return FileState(path, status.st_size, status.st_mtime_ns) if is_file else None
 
 
 def matches(pattern: str) -> Iterator[str]:

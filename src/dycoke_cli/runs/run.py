@@ -16,9 +16,11 @@ from typing import Any, Self
 from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.runs.file_walk import FileState, state_of
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.runs.results import Results, ResultsFile
+from dycoke_cli.unicode import display_name
 from dycoke_cli.video.decoded_clip import LateVideoError
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.subtitles import find_source
@@ -145,7 +147,8 @@ class _Progress:
         self._retry_failed = retry_failed
         self.unread = deque[Outcome]()
         self._decoder = Decoder(plan.request.limits)
-        self._asked: dict[str, int] = {}
+        # The number of the group, and the file before it was read.
+        self._asked: dict[str, tuple[int, Ask, FileState | None]] = {}
         self._left_of: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -159,8 +162,19 @@ class _Progress:
         with closing(outcomes):
             for outcome in outcomes:
                 yield from self._taken()
-                yield outcome
+                yield self._checked(outcome)
         yield from self._taken()
+
+    def _checked(self, outcome: Outcome) -> Outcome:
+        """An outcome; a failure if its video was written meanwhile, and so wasn't complete."""
+        _, ask, before = self._asked[outcome.key]
+        if outcome.failed or before is None or state_of(before.path) in (None, before):
+            return outcome
+        error = VideoError(
+            f"{display_name(ask.videos[0].name)} was written while it was read: run the same "
+            "command again when it is complete"
+        )
+        return Outcome.of(ask, Failed(error))
 
     def _taken(self) -> Iterator[Outcome]:
         while self.unread:
@@ -176,6 +190,8 @@ class _Progress:
         counts = self.counts
         for number, group in enumerate(self._groups):
             missing, late = [], None
+            source = group[0].videos[0].source
+            state = state_of(source) if isinstance(source, str) else None
             try:
                 group = _described(group, self._decoder)
             except LateVideoError as error:
@@ -183,18 +199,18 @@ class _Progress:
             for ask in map(self._plan.with_defaults, group):
                 assert ask.key is not None
                 counts.keys[ask.key] = ask.line
-                state = self._results.state(ask.key)
+                known = self._results.state(ask.key)
                 if self._results.warned(ask.key):
                     counts.warned[ask.videos[0].name] = None
-                if state == "answered":
+                if known == "answered":
                     counts.skipped += 1
-                elif state == "failed" and not self._retry_failed:
+                elif known == "failed" and not self._retry_failed:
                     counts.skipped_failed += 1
                     if len(counts.earlier) < _NAMED:
                         counts.earlier.append(self._results.reasons[ask.key])
                 else:
                     missing.append(ask)
-                    self._asked[ask.key] = number
+                    self._asked[ask.key] = number, ask, state
             self._left_of[number] = len(missing)
             if late is not None:
                 self.unread += (Outcome.of(ask, Failed(late)) for ask in missing)
@@ -205,7 +221,7 @@ class _Progress:
 
     def note(self, outcome: Outcome) -> None:
         """Count an outcome."""
-        counts, number = self.counts, self._asked.pop(outcome.key)
+        counts, (number, *_) = self.counts, self._asked.pop(outcome.key)
         self._left_of[number] -= 1
         if not self._left_of[number]:
             counts.videos_answered += 1

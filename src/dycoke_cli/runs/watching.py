@@ -7,10 +7,9 @@ each asked about part by part. All are asked about, in the order in which they w
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -20,10 +19,11 @@ from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.runs.converse import footage
+from dycoke_cli.runs.discovery import videos_among
+from dycoke_cli.runs.file_walk import FileState, files_in, state_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.part_by_part import Parts, ask_part, comparable, converse_by_part
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.file_names import is_video
 from dycoke_cli.video.live.live_stream import EndedError, LiveInput, LiveStream
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from dycoke_cli.video.decoder import Decoder
 
 LOOK_S = 1.0
-"""Seconds between two looks into a folder; a clip is complete where its size stays the same."""
+"""Seconds between two looks into a folder."""
+QUIET_S = 20.0
+"""Seconds without a change after which a clip is complete: recorders write in bursts."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def watch_folder(
     timeout_s: float | None,
     listener: Listener,
 ) -> None:
-    """Ask about each clip that comes into a folder, part by part.
+    """Ask about each clip that comes into a folder or those in it, part by part.
 
     A clip that can't be read is reported, and the watch goes on.
 
@@ -162,16 +164,16 @@ def watch_folder(
         while not found and (timeout_s is None or time.monotonic() - since_s < timeout_s):
             arrivals.look()
             if not arrivals.waiting:
+                since_s = time.monotonic() if arrivals.coming else since_s
                 listener.stage("clip")
                 time.sleep(LOOK_S)
                 continue
-            name = arrivals.waiting[0]
+            clip = arrivals.waiting.pop(0).path
             tally.leave(
-                len(arrivals.waiting) - 1,
+                len(arrivals.waiting),
                 "Clips wait: all are asked about, in the order in which they came; a longer "
                 "--every or fewer --frames make answers faster",
             )
-            clip = os.path.join(folder, name)
             listener.begin_video(clip)
             try:
                 about = [replace(ask, videos=(footage(clip, ask.request),)) for ask in asks]
@@ -179,8 +181,6 @@ def watch_folder(
                 tally.asked += 1
             except VideoError as error:
                 listener.failed(str(error))
-                arrivals.retry_if_grown(name)
-            del arrivals.waiting[0]
             since_s = time.monotonic()
         if not found:
             listener.note(
@@ -189,49 +189,38 @@ def watch_folder(
 
 
 class _Arrivals:
-    """Clips that come into a folder.
+    """Clips that come into a folder, or are written anew there.
 
     Attributes:
-        waiting: names of those that are complete, in the order in which they were.
+        waiting: those that are complete, in the order in which they were.
+        coming: whether there are others, which may still be written.
     """
 
     def __init__(self, folder: str) -> None:
-        self.waiting: list[str] = []
+        self.waiting: list[FileState] = []
+        self.coming = False
         self._folder = folder
-        self._sizes = _clips(folder)
         self._looked_s = time.monotonic()
-        # Clips that were there, or are complete; of one that couldn't be read its size.
-        self._done = dict[str, int | None].fromkeys(self._sizes)
+        self._since_s = dict.fromkeys(_clips(folder), self._looked_s)
+        self._done = {*self._since_s}  # that were there, or are complete
 
     def look(self) -> None:
-        """Find clips whose size is that of the last look; some time after it."""
-        if time.monotonic() - self._looked_s < LOOK_S:
+        """Find clips that are complete; some time after the last look."""
+        if (now_s := time.monotonic()) - self._looked_s < LOOK_S:
             return
-        before, self._sizes = self._sizes, _clips(self._folder)
-        self._looked_s = time.monotonic()
-        self._done = {name: size for name, size in self._done.items() if name in self._sizes}
-        for name, size in self._sizes.items():
-            if before.get(name) == size and self._done.get(name, -1) not in (None, size):
-                self._done[name] = None
-                self.waiting.append(name)
-
-    def retry_if_grown(self, name: str) -> None:
-        """Take a clip for a new one if its size changes: whoever writes it had paused."""
-        self._done[name] = self._sizes.get(name)
+        self._looked_s = now_s
+        self._since_s = {one: self._since_s.get(one, now_s) for one in _clips(self._folder)}
+        self._done &= self._since_s.keys()
+        left = [one for one in self._since_s if one not in self._done]
+        complete = [one for one in left if now_s - self._since_s[one] >= QUIET_S]
+        self._done.update(complete)
+        self.coming = len(left) > len(complete)
+        # One that changes while it waits isn't complete.
+        self.waiting = [one for one in self.waiting if one in self._done] + complete
 
 
-def _clips(folder: str) -> dict[str, int]:
-    """Size of each video of a folder, by name; in the order in which they were written."""
-    found = []
-    try:
-        with os.scandir(folder) as entries:
-            for one in entries:
-                with suppress(FileNotFoundError):  # removed meanwhile
-                    if is_video(one.name) and one.is_file():
-                        status = one.stat()
-                        found.append((status.st_mtime_ns, one.name, status.st_size))
-    except OSError as error:
-        raise VideoError(
-            f"{display_name(folder)} can't be read ({error.strerror}): name a folder that can"
-        ) from error
-    return {name: size for _, name, size in sorted(found)}
+def _clips(folder: str) -> list[FileState]:
+    """The videos of a folder as they are, in the order in which they were written."""
+    videos = videos_among(files_in(folder), folder).videos
+    states = filter(None, (state_of(video.path) for video in videos))
+    return sorted(states, key=lambda state: (state.changed_ns, state.path))

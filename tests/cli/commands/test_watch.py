@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -25,6 +27,8 @@ from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.limited_http import HttpLimits
 from dycoke_cli.runs import watching, webhook
+from dycoke_cli.runs.discovery import find
+from dycoke_cli.runs.file_walk import FileState
 from dycoke_cli.video.live.live_stream import LiveStream
 from tests import warm
 from tests.cli.fake_engine import FakeSession
@@ -50,10 +54,10 @@ def parts_of(path: Path) -> list[tuple[float, float, list[float]]]:
 def during_asks(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]) -> None:
     """Call `before` with the number of each question that is asked."""
     ask = FakeSession.ask
-    count = iter(range(10**6))
+    number = count()
 
     def noted(*given: Any, **more: Any) -> Any:
-        before(next(count))
+        before(next(number))
         FakeSession.made.clear()
         return ask(*given, **more)
 
@@ -62,15 +66,16 @@ def during_asks(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]
 
 def after_looks(monkeypatch: pytest.MonkeyPatch, then: dict[int, Callable[[], object]]) -> None:
     """Call functions after so many looks into a folder."""
-    look, count = watching._clips, iter(range(1, 10**6))
+    look, number = watching._clips, count(1)
 
-    def noted(folder: str) -> dict[str, int]:
+    def noted(folder: str) -> list[FileState]:
         found = look(folder)
-        then.get(next(count), lambda: None)()
+        then.get(next(number), lambda: None)()
         return found
 
     monkeypatch.setattr(watching, "_clips", noted)
     monkeypatch.setattr(watching, "LOOK_S", 0.02)
+    monkeypatch.setattr(watching, "QUIET_S", 0.02)
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
@@ -231,7 +236,7 @@ def test_clips_of_a_folder(
 def test_clips_wait_and_are_asked_about_in_order(
     fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that are complete first come first, whatever their names."""
+    """Those that are complete first come first, whatever their names; lines have these."""
     names = iter([["c.mp4", "b.mp4"], ["a.mp4"], [], []])
 
     def come(number: int) -> None:
@@ -241,8 +246,9 @@ def test_clips_wait_and_are_asked_about_in_order(
 
     after_looks(monkeypatch, {1: lambda: come(0)})
     during_asks(monkeypatch, come)
-    run = run_here("watch", tmp_path, "What?", "--every", "9", "--timeout", "0.5", "--json")
-    assert [Path(one["video"]).name for one in run.objects] == ["c.mp4", "b.mp4", "a.mp4"]
+    run = run_here("watch", tmp_path, "What?", "--every", "9", "--timeout", "0.5")
+    shown = [line.partition("  0:00-")[0] for line in run.out.splitlines()]
+    assert shown == [str(tmp_path / name) for name in ("c.mp4", "b.mp4", "a.mp4")]
     assert run.err.count("Clips wait: all are asked about") == 1
     assert "Asked about 3 clips\n" in run.err
 
@@ -450,12 +456,41 @@ def test_memory_of_two_hundred_windows(
         assert late < 1.05 * early
 
 
-def test_a_clip_that_grows_from_look_to_look_waits(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watching, "LOOK_S", 0)
+def test_what_is_complete_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count()  # a second passes with each look
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    (tmp_path / "recording.mp4").write_bytes(b"x")
     arrivals = watching._Arrivals(str(tmp_path))
-    for size in (1, 2):
-        (tmp_path / "new.mp4").write_bytes(b"x" * size)
-        arrivals.look()
-        assert arrivals.waiting == []
-    arrivals.look()
-    assert arrivals.waiting == ["new.mp4"]
+
+    def seen(looks: int) -> list[str]:
+        for _ in range(looks):
+            arrivals.look()
+        names = [os.path.relpath(one.path, tmp_path) for one in arrivals.waiting]
+        assert {video.place for video in find(str(tmp_path)).videos} >= {*names}
+        return names
+
+    def write(name: str, content: bytes = b"x", mode: str = "ab") -> None:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        with path.open(mode) as file:
+            file.write(content)
+        os.utime(path, ns=(0, next(changes)))
+
+    changes = count()
+    for name in (".~new.mp4", "._new.mp4", ".git/a.mp4", "b.mp4.part", "c.crdownload", "d.mp4.tmp"):
+        write(name)
+    write("new.mp4")
+    assert (seen(20), arrivals.coming) == ([], True)
+    write("new.mp4")  # another burst, after a pause of 19 s
+    assert (seen(20), arrivals.coming) == ([], True)
+    assert (seen(1), arrivals.coming) == (["new.mp4"], False)
+    write("new.mp4")  # while it waits
+    assert seen(1) == []
+    assert seen(21) == ["new.mp4"]
+    arrivals.waiting.clear()
+    write("new.mp4", b"yyy", "wb")  # another clip of its name, as long
+    write("recording.mp4")  # was there when the watch began
+    write("2026-11-29/08.mp4")
+    assert seen(21) == ["new.mp4", "recording.mp4", "2026-11-29/08.mp4"]
+    (tmp_path / "new.mp4").unlink()
+    assert seen(1) == ["recording.mp4", "2026-11-29/08.mp4"]

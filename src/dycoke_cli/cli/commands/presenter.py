@@ -11,6 +11,7 @@ from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.render.typed_choice import likelihood, time_ranges
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.unicode import display_name
 from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class AsText(View):
         self._stats = stats
         self._answer = output.AnswerText(single_line=self._several)
         self._in_parts = False
+        self._video = ""  # in front of the times of a part
         self._warned: set[str] = set()
         self._waiting_since = time.monotonic()
         self._waited_s: float | None = None
@@ -72,10 +74,14 @@ class AsText(View):
             self._warming_since = time.monotonic()
         super().stage(stage, done, total)
 
+    def begin_video(self, name: str) -> None:
+        """Label the lines of the answers with the name of the clip, too."""
+        self._video = f"{display_name(name)}  "
+
     def begin_part(self, start_s: float, end_s: float) -> None:
         """Label the lines of the answers with the times of the part."""
         self._in_parts = True
-        label = f"{format_part(start_s, end_s)}  "
+        label = f"{self._video}{format_part(start_s, end_s)}  "
         self._answer = output.AnswerText(single_line=True, label=label)
 
     def begin(self, question: str) -> None:
