@@ -7,6 +7,7 @@ Times of answers count from a video's first frame. Players count from the start 
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,11 @@ from dycoke_cli.video.timecode import Timecode
 
 # What a site needs of a list of chapters (YouTube): the first at 0:00, each this long or longer.
 _SHORTEST_CHAPTER_S = 10
+_FEWEST_CHAPTERS = 3
+_LONGEST_TITLE = 100
+_LONGEST_CHAPTERS = 5000  # characters of a description
+# SubRip has no escapes for what players take for tags and styles, and a description has no "<".
+_FULL_WIDTH = str.maketrans("<>{}\\", "＜＞｛｝＼")
 # Where the timelines of editors begin by default.
 _TIMELINE_STARTS = "01:00:00:00"
 _COLUMNS: list[Field] = [
@@ -127,7 +133,7 @@ def srt(videos: Sequence[MarkedVideo]) -> str:
     cues = []
     for number, (start_s, end_s, text) in enumerate(_single(videos).player_times(), 1):
         times = f"{_clock(start_s, ',')} --> {_clock(end_s, ',')}"
-        cues.append(f"{number}\n{times}\n{_cue(text)}\n")
+        cues.append(f"{number}\n{times}\n{_cue(text).translate(_FULL_WIDTH)}\n")
     return "\n".join(cues)
 
 
@@ -218,20 +224,23 @@ def ffmeta(videos: Sequence[MarkedVideo]) -> str:
 def chapters(videos: Sequence[MarkedVideo]) -> str:
     """Chapters of one video, a line each, as sites read them from a description.
 
-    What begins sooner than 10 s after the chapter before is left out. The first is at 0:00: what
-    begins in the first 10 s, or else the name of the video.
+    What begins less than 10 s after the chapter before, or before the end, is left out. The first
+    is at 0:00: what begins in the first 10 s, or else the name of the video.
     """
     video = _single(videos)
     found: list[tuple[int, str]] = []
+    end_s = video.info.lead_s + (video.info.duration_s or math.inf) if video.info else math.inf
     for start_s, _, text in video.player_times():
         if not found:
             first = int(start_s) < _SHORTEST_CHAPTER_S
             found = [(0, text if first else Path(video.name).stem)]
             if first:
                 continue
-        if int(start_s) - found[-1][0] >= _SHORTEST_CHAPTER_S:
+        if min(int(start_s) - found[-1][0], end_s - int(start_s)) >= _SHORTEST_CHAPTER_S:
             found.append((int(start_s), text))
-    return "".join(f"{format_time(start_s)} {one_line(text)}\n" for start_s, text in found)
+    titles = (one_line(text).translate(_FULL_WIDTH) for _, text in found)
+    short = (t if len(t) <= _LONGEST_TITLE else f"{t[: _LONGEST_TITLE - 1]}…" for t in titles)
+    return "".join(f"{format_time(at)} {t}\n" for (at, _), t in zip(found, short, strict=True))
 
 
 FORMATS: dict[str, Callable[[Sequence[MarkedVideo]], str]] = {
@@ -400,12 +409,17 @@ class TimeFiles:
         folders = {short_name(path.parent) for path in texts}
         where = f"{len(texts):,} files in {', '.join(sorted(folders))}" if more else short_name(one)
         ranges = f"{total:,} time range{'s' if total != 1 else ''}"
-        if not more and self.suffix == ".chapters.txt" and (few := texts[one].count("\n")) != total:
-            return (
-                f"{few:,} of {ranges} in {where}: a chapter is {_SHORTEST_CHAPTER_S} s or longer, "
-                "and the first begins at 0:00"
-            )
-        return f"{ranges} in {where}"
+        if more or self.suffix != ".chapters.txt":
+            return f"{ranges} in {where}"
+        notes = []
+        if (few := texts[one].count("\n")) != total:
+            ranges = f"{few:,} of {ranges}"
+            notes.append(f"a chapter is {_SHORTEST_CHAPTER_S} s or longer, the first is at 0:00")
+        if few < _FEWEST_CHAPTERS:
+            notes.append(f"YouTube shows chapters only if there are {_FEWEST_CHAPTERS} or more")
+        if len(texts[one]) > _LONGEST_CHAPTERS:
+            notes.append(f"YouTube takes {_LONGEST_CHAPTERS:,} characters, these are more")
+        return f"{ranges} in {where}{': ' * bool(notes)}{'; '.join(notes)}"
 
 
 def _single(videos: Sequence[MarkedVideo]) -> MarkedVideo:
