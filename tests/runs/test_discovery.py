@@ -60,9 +60,9 @@ def test_a_place_without_a_video_is_told(tmp_path: Path) -> None:
 def test_a_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path: Path) -> None:
     folder = make_clips(tmp_path / "x", "b.mp4", "a.dat")
     listed = tmp_path / "list.txt"
-    listed.write_bytes(b"x/b.mp4\r\n\nx/a.dat\n./x/b.mp4\nx/not there.mp4\ncaf\xe9.mp4")
+    listed.write_bytes(b"x/b.mp4\r\n\nx\\a.dat\n./x/b.mp4\nx/a.dat\nx/not there.mp4\ncaf\xe9.mp4")
     found = find(str(listed))
-    assert [video.name for video in found.videos[:3]] == ["x/b.mp4", "x/a.dat", "x/not there.mp4"]
+    assert [video.name for video in found.videos[:3]] == ["x/b.mp4", r"x\a.dat", "x/not there.mp4"]
     assert found.videos[1].path == str(folder / "a.dat")
     assert os.fsencode(found.videos[3].place) == b"caf\xe9.mp4"
 

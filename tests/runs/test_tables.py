@@ -55,6 +55,23 @@ def test_what_somebody_has_changed_stays(tmp_path, lines) -> None:
     table.check("--out")  # its own is made anew
     with pytest.raises(OutputError, match=r"results\.csv exists, and stays as it is"):
         table.check("FILE", resumes=False)
+    ours = table.path.read_text("utf-8")
+    first, *others = [*csv.reader(io.StringIO(ours, newline=""))]
+    more = [[*first, "checked", ""], [*others[0], "ye;s", "é"], *others[1:]]
+    for separator in ",;":  # a person adds columns behind ours, and saves them with a spreadsheet
+        with table.path.open("w", encoding="utf-8-sig", newline="") as file:
+            csv.writer(file, delimiter=separator).writerows(more)
+        for written in (lines, list(reversed(lines))):
+            table.check("--out")
+            table.write(written)
+        rows = [*csv.reader(table.path.open(encoding="utf-8", newline=""))]
+        assert [rows[0], *rows[:0:-1]] == [[*one, "", ""][: len(more[0])] for one in more]
+    for here in (lines[1:], [lines[1]]):  # the row that was checked would be lost
+        with pytest.raises(OutputError, match="stays as it is"):
+            table.write(here)
+    table.path.write_text(table.path.read_text("utf-8").replace("What?", "Who?"), "utf-8")
+    with pytest.raises(OutputError, match="was changed since it was written, and stays as it is"):
+        table.check("--out")
     table.path.write_text("mine")
     with pytest.raises(OutputError, match="was changed since it was written, and stays as it is"):
         table.check("--out")

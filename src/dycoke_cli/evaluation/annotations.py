@@ -6,7 +6,6 @@ Malformed content raises an error of one sentence that names the file and the ro
 from __future__ import annotations
 
 import ast
-import csv
 import io
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -16,12 +15,21 @@ from typing import Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.storage.input_file import LFS_POINTER, is_lfs_pointer, read_file, read_text
+from dycoke_cli.storage.input_file import (
+    LFS_POINTER,
+    LineError,
+    is_lfs_pointer,
+    json_lines,
+    read_file,
+    read_text,
+    separator_of,
+    table_rows,
+)
 from dycoke_cli.unicode import display_name
 
 ROW_FILES = (".parquet", ".json", ".jsonl", ".csv")
 """Suffixes of the files that `read_rows` reads."""
-# A clone without Git LFS has small text files with this first line in place of the data.
+_COLUMNS = ("video", "question", "answer")  # by which the separator is known
 _SHOWN = 40
 _MOST_TEXTS = 26  # options have a letter each
 _LONGEST_S = 1e9  # thirty years
@@ -98,15 +106,14 @@ def read_rows(path: Path) -> list[AnnotationRow]:
     """Read the rows of an annotation file."""
     if path.suffix == ".parquet":
         records: Iterable[Any] = _parquet(path)
-    elif path.suffix == ".csv":
-        records = _csv(path)
-    elif path.suffix == ".jsonl":
-        records = [
-            _json(line, f"{path.name}, line {number}")
-            # Not splitlines, which also splits at separators that a JSON string may contain.
-            for number, line in enumerate(_text(path).split("\n"), 1)
-            if line.strip()
-        ]
+    elif path.suffix in (".csv", ".jsonl"):
+        try:
+            text = _text(path)
+            is_table = path.suffix == ".csv"
+            read = table_rows(text, separator_of(text, _COLUMNS)) if is_table else json_lines(text)
+            records = [fields for _, fields in read][is_table:]  # without the header
+        except LineError as error:
+            raise UsageError(f"{path.name}, {error}: was its download interrupted?") from None
     else:
         records = read_json(path, list)
     rows = [
@@ -118,15 +125,18 @@ def read_rows(path: Path) -> list[AnnotationRow]:
     for row in rows:
         if not isinstance(row.fields, dict):
             raise UsageError(f"{row.where} isn't an object")
-        # `csv.DictReader` gives surplus values the key None, and missing values None.
-        if None in row.fields or None in row.fields.values():
-            raise UsageError(f"{row.where} has more or fewer values than there are fields")
     return rows
 
 
 def read_json(path: Path, kind: type) -> Any:
     """Read a JSON file whose content must be a list or a dict."""
-    content = _json(_text(path), path.name)
+    text = _text(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise UsageError(
+            f"{path.name} isn't JSON, or is cut off: was its download interrupted?"
+        ) from None
     if not isinstance(content, kind):
         raise UsageError(
             f"{path.name} isn't {'a list' if kind is list else 'an object'}, as this benchmark has "
@@ -157,28 +167,6 @@ def _text(path: Path) -> str:
         return read_text(path)
     except OSError as error:
         raise UsageError(f"{path.name} can't be read ({error.strerror})") from error
-
-
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise UsageError(
-            f"{where} isn't JSON, or is cut off: was its download interrupted?"
-        ) from None
-
-
-def _csv(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    try:
-        # `extend` keeps the rows before an error, whose number then tells where it is.
-        rows.extend(csv.DictReader(io.StringIO(_text(path), newline="")))
-    except csv.Error as error:
-        raise UsageError(
-            f"{path.name}, row {len(rows) + 1} can't be read as CSV ({error}): is a quotation "
-            "mark missing?"
-        ) from None
-    return rows
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

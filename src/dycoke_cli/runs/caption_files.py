@@ -6,6 +6,7 @@ edited, or another program wrote it.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -14,15 +15,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.runs.discovery import local_path
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.tables import no_formula, without_apostrophe
-from dycoke_cli.storage.input_file import read_file
+from dycoke_cli.storage.input_file import (
+    LineError,
+    json_lines,
+    read_file,
+    separator_of,
+    table_rows,
+    text_of,
+)
 from dycoke_cli.storage.made_files import MadeFiles, hash_of, note, write_made
 from dycoke_cli.storage.output_file import beside, check_writable, short_name
 from dycoke_cli.unicode import display_name, is_valid
@@ -147,6 +157,8 @@ class OneFile:
         self._order = {self.place(video)[1]: number for number, video in enumerate(videos)}
         self._rows: dict[str, dict[str, Any]] = {}  # by the absolute path
         self._there = b""  # content of the file, which has these rows
+        # Of CSV, as the file has them.
+        self._begin, self._separator, self._line_end = "", ",", "\n"
         self._saved_s, self._saved_at = 0.0, float("-inf")
         self._unsaved: dict[str, tuple[dict[str, Any], Replaces]] = {}
         self._read_anew()
@@ -204,22 +216,32 @@ class OneFile:
             there = read_file(self.path)
             if there == self._there:
                 return
-            text = there.decode("utf-8-sig")
+            text = text_of(there)
         except FileNotFoundError:
             return
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "Not UTF-8 text"
+        except OSError as error:
             raise OutputError(
-                f"{short_name(self.path)} can't be read ({why}); give another --out"
+                f"{short_name(self.path)} can't be read ({error.strerror}); give another --out"
             ) from error
+        except LineError as error:
+            raise OutputError(f"{short_name(self.path)}, {error}") from error
+        self._begin = "\ufeff" * there.startswith(codecs.BOM_UTF8)
+        self._line_end = "\r\n" if b"\r\n" in there.partition(b"\n")[0] + b"\n" else "\n"
+        self._separator = separator_of(text, self._keys)
         rows: dict[str, dict[str, Any]] = {}
         try:
             for row in self._read(text):
-                place = os.path.abspath(os.path.join(self._folder, row[self._keys[0]]))
-                if not isinstance(row[self._keys[1]], str) or place in rows or None in row:
-                    raise ValueError("no text, a second row, or more cells than columns")
+                names = {name.strip().casefold(): name for name in row}
+                path, caption = (names.get(key.casefold(), key) for key in self._keys)
+                self._keys = path, caption
+                place = os.path.abspath(local_path(row[path], self._folder))
+                others = [value for key, value in row.items() if key != path]
+                # Where the caption is missing, a text may be one, by another key.
+                unclear = caption not in row and any(isinstance(one, str) for one in others)
+                if unclear or not isinstance(self._caption(row), str | None) or place in rows:
+                    raise ValueError("no caption, or a second row")
                 rows[place] = row
-        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise OutputError(
                 f"{short_name(self.path)} isn't a file with one caption for each path, by the keys "
                 f"{' and '.join(self._keys)}, and stays as it is; give another --out, or its keys "
@@ -240,25 +262,27 @@ class OneFile:
 
     def _read(self, text: str) -> Iterator[dict[str, Any]]:
         if self._is_csv:
-            yield from csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            yield from (row for _, row in islice(table_rows(text, self._separator), 1, None))
         elif self.path.suffix.lower() == ".json":
             rows = json.loads(text or "[]")
             if not isinstance(rows, list):
                 raise ValueError("no list")
             yield from rows
         else:
-            yield from (json.loads(line) for line in text.split("\n") if line.strip())
+            yield from (row for _, row in json_lines(text))
 
     def _text(self, rows: Sequence[dict[str, Any]]) -> str:
         if self._is_csv:
             file = io.StringIO()
             columns = dict.fromkeys(key for row in rows for key in row)
-            writer = csv.DictWriter(file, [*columns], lineterminator="\n")
+            writer = csv.DictWriter(
+                file, [*columns], delimiter=self._separator, lineterminator=self._line_end
+            )
             writer.writeheader()
             for row in rows:  # sentences are lists
                 cells = {k: _json(v) if isinstance(v, list) else v for k, v in row.items()}
                 writer.writerow(cells)
-            return file.getvalue()
+            return self._begin + file.getvalue()
         if self.path.suffix.lower() == ".json":
             return _json(rows, indent=1) + "\n"
         return "".join(f"{_json(row)}\n" for row in rows)

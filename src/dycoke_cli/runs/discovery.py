@@ -99,8 +99,14 @@ def listed(content: bytes, folder: str, name: str) -> list[Footage]:
 
 def named(path: str, folder: str) -> Footage:
     """A video by a path that is relative to a folder."""
-    joined = os.path.join(folder, path)
+    joined = local_path(path, folder)
     return Footage(joined, path, _name(joined, folder))
+
+
+def local_path(path: str, folder: str) -> str:
+    r"""A path that is relative to a folder; of Windows, `clips\a.mp4`, with other slashes."""
+    joined, turned = (os.path.join(folder, one) for one in (path, path.replace("\\", "/")))
+    return turned if os.path.lexists(turned) and not os.path.lexists(joined) else joined
 
 
 def once(videos: Iterable[Footage]) -> list[Footage]:

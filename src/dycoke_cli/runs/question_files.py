@@ -6,8 +6,6 @@ about). Others are ignored, and a note names them.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +18,15 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import named
-from dycoke_cli.storage.input_file import LFS_POINTER, starts_lfs_pointer
+from dycoke_cli.storage.input_file import (
+    LFS_POINTER,
+    LineError,
+    json_lines,
+    separator_of,
+    starts_lfs_pointer,
+    table_rows,
+    text_of,
+)
 from dycoke_cli.unicode import is_valid, one_line
 from dycoke_cli.video.sampling import Sampling, format_time, parse_time
 
@@ -29,7 +35,6 @@ _TIMES = ("start", "end")
 _NEEDED = ("video", "question")
 _NEAR = 0.75  # of difflib; "strat" is "start", and "answer" is none of them
 _LONGEST = 40  # of what a sentence quotes
-_SEPARATORS = {",": "a comma", ";": "a semicolon"}
 
 
 @dataclass(frozen=True)
@@ -55,29 +60,19 @@ def read_questions(
     """
     if starts_lfs_pointer(content):
         raise UsageError(f"{name} {LFS_POINTER}")
+    keys = _Keys()
     try:
-        text = content.decode("utf-8-sig")  # spreadsheets begin with a byte order mark
-    except UnicodeDecodeError as error:
-        raise _no_text(name, content, error.start) from error
-    begin = text.lstrip()[:1]
-    if begin == "[":
-        raise UsageError(f"{name} is a JSON array; write one object per line, without brackets")
-    keys = _Keys(name)
-    read = keys.json_rows if begin == "{" else keys.csv_rows
-    groups = _groups(read(text), folder, name, request)
+        text = text_of(content)
+        begin = text.lstrip()[:1]
+        if begin == "[":
+            raise UsageError(f"{name} is a JSON array; write one object per line, without brackets")
+        read = keys.json_rows if begin == "{" else keys.csv_rows
+        groups = _groups(read(text), folder, name, request)
+    except LineError as error:
+        raise UsageError(f"{name}, {error}") from error
     if note is not None and keys.ignored:
         note(f"{name}: ignored {', '.join(keys.ignored)}; read {', '.join(_KEYS)}")
     return groups
-
-
-def _separator_of(text: str) -> str:
-    """Comma or semicolon: the one with which the header has more of the keys."""
-    header = text.lstrip("\r\n").partition("\n")[0].casefold()
-
-    def known(separator: str) -> int:
-        return len({cell.strip(' \r"') for cell in header.split(separator)} & {*_KEYS})
-
-    return max(_SEPARATORS, key=known)
 
 
 def _groups(
@@ -88,17 +83,16 @@ def _groups(
     groups: dict[tuple[str, Sampling | None], dict[Ask, None]] = {}
     seen: dict[str, int] = {}
     for row in found:
-        path, question, id_ = _checked(row, name)
+        path, question, id_ = _checked(row)
         if id_ is not None:
             if id_ in seen:
-                raise UsageError(
-                    f"{name}, line {row.line}: the id {id_!r} is that of line "
-                    f"{seen[id_]}, too; ids must differ"
+                raise LineError(
+                    row.line, f"the id {id_!r} is that of line {seen[id_]}, too; ids must differ"
                 )
             seen[id_] = row.line
         video = named(path, folder)
         video = videos.setdefault(video.place, video)
-        part = _part(row, name, request.sampling)
+        part = _part(row, request.sampling)
         ask = Ask(question, request, (video,), id=id_, line=row.line)
         if part is not None:
             own = replace(request, sampling=part)
@@ -113,58 +107,28 @@ def _groups(
 class _Keys:
     """Reads the rows of a file, and the keys that it knows of each."""
 
-    name: str  # what to call the file in errors
     ignored: dict[str, None] = field(default_factory=dict)  # the other keys so far, quoted
 
     def json_rows(self, text: str) -> Iterator[_Row]:
         """The rows of JSON Lines."""
-        for number, line in enumerate(text.split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise self._error(number, f"that isn't JSON ({error})") from error
-            except RecursionError as error:
-                raise self._error(
-                    number, "that is nested too deeply; an object with texts is needed"
-                ) from error
+        for number, values in json_lines(text):
             if not isinstance(values, dict):
-                raise self._error(number, "one JSON object per line is needed")
+                raise LineError(number, "one JSON object per line is needed")
             names = self._known(values, number, "key")
             yield _Row(number, {key: values[name] for key, name in names.items()})
 
     def csv_rows(self, text: str) -> Iterator[_Row]:
         """The rows of a table."""
-        separator = _separator_of(text)
-        columns: dict[str, int] | None = None
-        begins, width = 1, 0
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        try:
-            for cells in reader:
-                line, begins = begins, reader.line_num + 1
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if columns is None:
-                    header = [cell.strip() for cell in cells]
-                    names = self._known(header, line, "column")
-                    columns = {key: header.index(name) for key, name in names.items()}
-                    width = len(header)
-                    continue
-                if any(cell.strip() for cell in cells[width:]):
-                    raise self._error(
-                        line,
-                        f"{len(cells)} values under {width} columns; put quotes around a "
-                        f"value with {_SEPARATORS[separator]}",
-                    )
-                # Some programs leave out the empty cells at the end of a row.
-                whole = [*cells, *[""] * width]
-                values = {key: whole[place] for key, place in columns.items()}
-                given = {key: value for key, value in values.items() if key in _NEEDED or value}
-                # Programs that write decimals with a comma separate cells by something else.
-                yield _Row(line, given, "." if separator == "," else ",")
-        except csv.Error as error:
-            raise self._error(reader.line_num, f"that isn't CSV ({error})") from error
+        separator = separator_of(text, _KEYS)
+        names: dict[str, str] = {}
+        for line, cells in table_rows(text, separator):
+            if not names:
+                names = self._known(cells, line, "column")
+                continue
+            values = {key: cells[name] for key, name in names.items()}
+            given = {key: value for key, value in values.items() if key in _NEEDED or value}
+            # Programs that write decimals with a comma separate cells by something else.
+            yield _Row(line, given, "." if separator == "," else ",")
 
     def _known(self, names: Iterable[str], line: int, kind: str) -> dict[str, str]:
         """Names in the file by the known key that each is, whatever its capitals."""
@@ -172,27 +136,19 @@ class _Keys:
         for name in names:
             key = name.strip().casefold()
             if key in found:
-                raise self._error(line, f"there are two {kind}s {key!r}; leave one out")
+                raise LineError(line, f"there are two {kind}s {key!r}; leave one out")
             if key in _KEYS:
                 found[key] = name
             elif near := get_close_matches(key, _KEYS, 1, _NEAR):
-                raise self._error(
+                raise LineError(
                     line, f"there is no {kind} {_quoted(name)}; did you mean {near[0]}?"
                 )
             elif key:
                 self.ignored[_quoted(name)] = None
         for key in _NEEDED:
             if key not in found:
-                raise self._error(line, f"the {kind} {key!r} is missing")
+                raise LineError(line, f"the {kind} {key!r} is missing")
         return found
-
-    def _error(self, line: int, sentence: str) -> UsageError:
-        return UsageError(f"{self.name}, line {line}: {sentence}")
-
-
-def _no_text(name: str, content: bytes, at: int) -> UsageError:
-    line = content[:at].count(b"\n") + 1
-    return UsageError(f"{name}, line {line}: that isn't UTF-8 text: save the file as UTF-8")
 
 
 def _quoted(text: str) -> str:
@@ -200,30 +156,30 @@ def _quoted(text: str) -> str:
     return f'"{one_line(short)}"'
 
 
-def _checked(row: _Row, name: str) -> tuple[str, str, str | None]:
+def _checked(row: _Row) -> tuple[str, str, str | None]:
     """Video, question and id of a row."""
     values = row.values
     for key in _NEEDED:
         if key == "video" and isinstance(values[key], list):
-            raise UsageError(f"{name}, line {row.line}: {refusal('several', BATCH)}")
+            raise LineError(row.line, f"{refusal('several', BATCH)}")
         if not isinstance(values[key], str):
-            raise UsageError(f"{name}, line {row.line}: {key!r} must be a text")
+            raise LineError(row.line, f"{key!r} must be a text")
         if not values[key].strip():
-            raise UsageError(f"{name}, line {row.line}: {key!r} is empty")
+            raise LineError(row.line, f"{key!r} is empty")
     given = values.get("id")
     if isinstance(given, bool) or not isinstance(given, (str, int, type(None))):
-        raise UsageError(f"{name}, line {row.line}: 'id' must be a text or a whole number")
+        raise LineError(row.line, "'id' must be a text or a whole number")
     for key in ("question", "id"):
         if isinstance(values.get(key), str) and not is_valid(values[key]):
-            raise UsageError(f"{name}, line {row.line}: {key!r} has half a character (a surrogate)")
+            raise LineError(row.line, f"{key!r} has half a character (a surrogate)")
     try:
         os.fsencode(values["video"])
     except UnicodeEncodeError as error:
-        raise UsageError(f"{name}, line {row.line}: no file has such a 'video' name") from error
+        raise LineError(row.line, "no file has such a 'video' name") from error
     return values["video"], values["question"].strip(), None if given is None else str(given)
 
 
-def _part(row: _Row, name: str, sampling: Sampling) -> Sampling | None:
+def _part(row: _Row, sampling: Sampling) -> Sampling | None:
     """Sampling of the part that a row is about; None where it has no start and no end."""
     given = {key: row.values[key] for key in _TIMES if row.values.get(key) is not None}
     if not given:
@@ -231,13 +187,14 @@ def _part(row: _Row, name: str, sampling: Sampling) -> Sampling | None:
     try:
         times = {f"{key}_s": _time(value, row.decimal) for key, value in given.items()}
     except UsageError as error:
-        raise UsageError(f"{name}, line {row.line}: {error}") from error
+        raise LineError(row.line, f"{error}") from error
     start_s = times.get("start_s", sampling.start_s)
     end_s = times.get("end_s", sampling.end_s)
     if end_s is not None and end_s <= (start_s or 0.0):
-        raise UsageError(
-            f"{name}, line {row.line}: the end {format_time(end_s)} must be later than the start "
-            f"{format_time(start_s or 0.0)}"
+        raise LineError(
+            row.line,
+            f"the end {format_time(end_s)} must be later than the start "
+            f"{format_time(start_s or 0.0)}",
         )
     return replace(sampling, start_s=start_s, end_s=end_s)
 

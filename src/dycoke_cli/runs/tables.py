@@ -13,7 +13,7 @@ from typing import Any
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.storage.input_file import read_lines
+from dycoke_cli.storage.input_file import read_file, read_lines, separator_of, text_of
 from dycoke_cli.storage.made_files import check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import check_output_file
 from dycoke_cli.unicode import display_name, shown
@@ -56,16 +56,47 @@ class TableFile:
         if self.path.suffix.lower() == ".parquet":
             need("pyarrow", "eval", f"{display_name(self.path)}, a Parquet file,")
         check_output_file(self.path, flag, "name a file", folder=OutputError)
-        check_replaceable(self.path, resumes=resumes)
+        check_replaceable(self.path, resumes=resumes, made=self._made)
 
     def write(self, lines: Lines) -> str:
-        """Write the table; returns how many rows it has, as a sentence."""
+        """Write the table; returns how many rows it has, as a sentence.
+
+        Columns that people have added behind the column `key` stay.
+        """
         fields = usual_fields(lines) if self.fields is None else self.fields
         columns = columns_of(fields, errors=any("error" in line for line in lines))
         content = TABLES[self.path.suffix.lower()](columns, lines)
-        if not write_made(self.path, content):
+        _, added = self._parted(read_file(self.path) if self.path.exists() else b"")
+        if added:
+            rows = [*csv.reader(io.StringIO(content.decode(), newline=""))]
+            none = [""] * max(map(len, added.values()))
+            whole = (_row([*cells, *added.pop(cells[-1], none)]) for cells in rows)
+            content = "".join(whole).encode()
+        # Cells beside a row that isn't there any more aren't lost.
+        if added or not write_made(self.path, content, made=self._made):
             raise stays([self.path])
         return f"{len(lines):,} answer{'s' * (len(lines) != 1)} in {display_name(self.path)}"
+
+    def _made(self, content: bytes) -> bytes:
+        return self._parted(content)[0]
+
+    def _parted(self, content: bytes) -> tuple[bytes, dict[str, list[str]]]:
+        """A table without the columns behind `key`, and their cells by the cell of `key`.
+
+        Another table, or one with other columns of the command there, is whole.
+        """
+        try:
+            text = text_of(content)
+            separator = separator_of(text, ("video", "key"))
+            found = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+            rows = [cells for cells in found if cells]
+            end = rows[0].index("key") + 1
+        except (ValueError, IndexError, csv.Error):
+            return content, {}
+        if ("key",) in (self.fields or ())[:-1]:
+            return content, {}
+        added = {cells[end - 1]: cells[end:] for cells in rows if any(cells[end:])}
+        return "".join(_row(cells[:end]) for cells in rows).encode(), added
 
 
 def csv_of(columns: Sequence[Field], lines: Lines) -> bytes:

@@ -1,4 +1,6 @@
-"""Files that are read: only regular ones, without waiting, and no more bytes than expected.
+"""Files that are read, and text, JSON Lines and CSV in them.
+
+Only regular ones are read, without waiting, and no more bytes than expected.
 
 A link to /dev/zero never ends, and opening a pipe waits for its other end. The `strerror` of
 an error says why.
@@ -6,15 +8,21 @@ an error says why.
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
+import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 Path = str | os.PathLike[str]
+SEPARATORS = {",": "a comma", ";": "a semicolon"}
+"""Separators of CSV, in words."""
 
+_NOT_UTF8 = "that isn't UTF-8 text: save it as UTF-8, as `iconv -f WINDOWS-1252 -t UTF-8` does"
 _MOST_BYTES = 2**30  # several times the largest published annotations
 _LONGEST_LINE = 2**28
 
@@ -64,9 +72,84 @@ def read_file(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
 def read_text(path: Path, most_bytes: int = _MOST_BYTES) -> str:
     """Read a file in UTF-8, without the byte order mark of spreadsheets."""
     try:
-        return read_file(path, most_bytes).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+        return text_of(read_file(path, most_bytes))
+    except LineError as error:
         raise OSError(errno.EILSEQ, "Not UTF-8 text") from error
+
+
+class LineError(ValueError):
+    """A line that can't be used; the text has its number, and follows the name of the file."""
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(f"line {line}: {why}")
+
+
+def text_of(content: bytes) -> str:
+    """Decode UTF-8, without the byte order mark of spreadsheets.
+
+    Raises:
+        LineError: it is something else.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise LineError(line, _NOT_UTF8) from error
+
+
+def json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    """Values of JSON Lines, each with the number of its line.
+
+    Raises:
+        LineError: a line isn't JSON.
+    """
+    # Not splitlines, which also splits at separators that a JSON string may contain.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                raise LineError(number, f"that isn't JSON ({error})") from error
+            except RecursionError as error:
+                raise LineError(number, "that is nested too deeply") from error
+
+
+def separator_of(text: str, names: Iterable[str]) -> str:
+    """Separator of CSV: comma or semicolon, with which the header has more of some names."""
+    header, known = text.lstrip("\r\n").partition("\n")[0], {*map(str.casefold, names)}
+    cells = {each: header.casefold().split(each) for each in SEPARATORS}
+    return max(SEPARATORS, key=lambda each: len({c.strip(' \r"') for c in cells[each]} & known))
+
+
+def table_rows(text: str, separator: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of CSV by the names of the columns, each with the number of its first line.
+
+    The header comes first, each name by itself. Empty rows are left out.
+
+    Raises:
+        LineError: it isn't CSV, or a row has more values than there are columns.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    names: list[str] = []
+    begins = 1
+    try:
+        for cells in reader:
+            line, begins = begins, reader.line_num + 1
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not names and (twice := [one for one in cells if one and cells.count(one) > 1]):
+                raise LineError(line, f"there are two columns {twice[0]!r}; leave one out")
+            names = names or cells
+            if any(cell.strip() for cell in cells[len(names) :]):
+                raise LineError(
+                    line,
+                    f"{len(cells)} values under {len(names)} columns; put quotes around a "
+                    f"value with {SEPARATORS[separator]}",
+                )
+            # Some programs leave out the empty cells at the end of a row.
+            yield line, dict(zip(names, [*cells, *[""] * len(names)], strict=False))
+    except csv.Error as error:
+        raise LineError(reader.line_num, f"that isn't CSV ({error})") from error
 
 
 def read_lines(path: Path) -> Iterator[bytes]:

@@ -19,6 +19,9 @@ from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import open_own, replace_own, short_name
 
+Made = Callable[[bytes], bytes]
+"""The part of a file's content that a command made, and nobody may change."""
+
 
 class MadeFiles:
     """What was written up to the first question about it."""
@@ -83,13 +86,13 @@ def note(path: str | Path, entry: str, content: bytes | str, way: str = "") -> N
             os.close(descriptor)
 
 
-def check_replaceable(path: Path, *, resumes: bool = True) -> None:
+def check_replaceable(path: Path, *, resumes: bool = True, made: Made = bytes) -> None:
     """Refuse a file that is there, unless an earlier run made it and nobody has changed it since.
 
     Args:
         resumes: whether the file may be that of an earlier run.
     """
-    if path.exists() and not (resumes and is_unchanged(path)):
+    if path.exists() and not (resumes and is_unchanged(path, made)):
         changed = resumes and MadeFiles().has(path)
         why = "was changed since it was written" if changed else "exists"
         raise OutputError(
@@ -102,6 +105,7 @@ def write_made(
     content: bytes,
     flag: str = "--out",
     is_ours: Callable[[bytes], bool] | None = None,
+    made: Made = bytes,
 ) -> bool:
     """Write a file; after a crash it is the earlier or the new one.
 
@@ -111,8 +115,9 @@ def write_made(
     Returns:
         Whether it is written; else the file that is there by now stays.
     """
-    note(path, "", content)
-    return replace_own(path, content, is_ours or (lambda there: _wrote(path, there)), flag)
+    note(path, "", made(content))
+    is_ours = is_ours or (lambda there: _wrote(path, made(there)))
+    return replace_own(path, content, is_ours, flag)
 
 
 def stays(paths: Sequence[Path]) -> OutputError:
@@ -124,10 +129,10 @@ def stays(paths: Sequence[Path]) -> OutputError:
     )
 
 
-def is_unchanged(path: Path) -> bool:
+def is_unchanged(path: Path, made: Made = bytes) -> bool:
     """Whether a file is as `write_made` wrote it."""
     try:
-        return _wrote(path, read_file(path))
+        return _wrote(path, made(read_file(path)))
     except OSError:
         return False
 

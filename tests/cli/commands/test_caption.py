@@ -283,6 +283,32 @@ def test_one_file_keeps_what_else_it_has(clips: Path, engine: Writer, suffix: st
     assert not [*clips.glob(".*")]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("all.csv", '\ufeffvideo_path,caption\r\n1.mp4,"kept, é"\r\n'),
+        ("all.csv", "Video_Path; Caption ;by\n.\\1.mp4;kept;me\n"),
+        ("all.csv", "video_path\n"),
+        ("all.jsonl", '{"video_path": ".\\\\1.mp4", "Caption": "kept"}\n'),
+        ("all.jsonl", '{"video_path": "1.mp4", "fps": 24}'),
+        ("all.jsonl", '{"video_path": "1.mp4", "caption": null}'),
+    ],
+)
+def test_a_file_of_another_program_goes_on(
+    clips: Path, engine: Writer, name: str, content: str
+) -> None:
+    (clips / name).write_bytes(content.encode())
+    assert caption(clips, "--out", clips / name).code == 0
+    assert len(engine.asked) == (4 if "kept" in content else 5)
+    text = (clips / name).read_bytes().decode()
+    # What is there stays, and its line ends, separators and names are those of the new rows.
+    begin = content.rstrip("}\n").removesuffix("null")
+    assert text.startswith(begin)
+    assert text.count("\n") - text.count("\r\n") == ("\r" not in content) * text.count("\n")
+    assert text.count(";") == 2 * text.count("\n") * (";" in content)
+    assert ", 5 skipped" in caption(clips, "--out", clips / name).err
+
+
 @pytest.mark.parametrize("flags", ["", "--dry-run", "--out all.json", "--out all.json --dry-run"])
 def test_what_is_no_file_is_not_read(clips: Path, flags: str) -> None:
     path = clips / ("all.json" if "all" in flags else "1.txt")
@@ -381,6 +407,7 @@ def test_what_is_refused(
         '{"1.mp4": ["a caption"]}',
         "[1]",
         "[{}]",
+        '[{"video_path": "1.mp4", "text": "a caption, by another key"}]',
         "[",
         '[{"video_path": 1}]',
         '[{"video_path": "1.mp4", "caption": "a"}, {"video_path": "./1.mp4", "caption": "b"}]',
@@ -477,7 +504,7 @@ def test_sentences_are_checked_and_left_out(clips: Path, engine: Writer) -> None
     engine.probable = {"A cat flies.": 0.04, "It barks.": None}
     out = clips / "captions.jsonl"
     videos = [clips / name for name in ("1.mp4", "2.mp4")]
-    run = caption(*videos, "--out", out, "--drop-below", "0.5", "--trigger", "ohwx")
+    run = caption(*videos, "--out", out, "--drop-below", "0.5", "--trigger", "ohwx,")
     # Nothing is left of the second one, which is tried again next time.
     assert run.code == 1
     [row] = map(json.loads, out.read_text().splitlines())

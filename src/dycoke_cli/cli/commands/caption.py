@@ -265,7 +265,7 @@ def caption(
         raise UsageError(f"--prompt {prompt}: did you mean {near}?")
     if not prompt.strip():
         raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
-    style_of = CaptionStyle(**vars(style))
+    style_of = CaptionStyle(**{**vars(style), "trigger": style.trigger.rstrip(", ")})
     check, drop_below = (style_of if checking.wanted else None), checking.drop_below or 0.0
     if not 0 <= drop_below <= 1:
         raise UsageError(
