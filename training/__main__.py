@@ -227,7 +227,7 @@ def benchmark() -> None:
 
     for file, written in (
         (benchmark.FILE, benchmark.write_benchmark()),
-        (long_benchmark.FILE, long_benchmark.write_long_benchmark()),
+        (long_benchmark.LONG_FILE, long_benchmark.write_long_benchmark()),
     ):
         console.print(f"{file}: {written:,} questions, {file.stat().st_size:,} bytes")
 

@@ -161,15 +161,11 @@ def test_an_unknown_key_is_ignored_and_named() -> None:
     assert notes == ['q: ignored "answer"; read video, question, id, start, end']
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b'{"video": "a", "question": "caf"}\n{"video": "a", "question": "caf\xe9"}\n',
-                     id="json"),
-        pytest.param(b"video,question\na,caf\xe9\0\n", id="binary"),
-        pytest.param(b"video,question\na,caf\xe9\n", id="Windows-1252"),
-    ],
-)  # fmt: skip
+JSON_ROWS = b'{"video": "a", "question": "caf"}\n{"video": "a", "question": "caf\xe9"}\n'
+TABLE = b"video,question\na,caf\xe9\n"  # in Windows-1252
+
+
+@pytest.mark.parametrize("content", [JSON_ROWS, TABLE, TABLE.replace(b"\n", b"\0\n")])
 def test_other_bytes_than_text(content: bytes) -> None:
     with pytest.raises(UsageError, match="q, line 2: that isn't UTF-8 text"):
         read_questions(content, "", "q", REQUEST)

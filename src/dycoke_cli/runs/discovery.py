@@ -118,12 +118,7 @@ def once(videos: Iterable[Footage]) -> list[Footage]:
 
 
 def videos_among(paths: Sequence[str], root: str, *, stills: bool = False) -> VideoList:
-    """The videos among files, and what is said of the others.
-
-    Args:
-        root: the folder that their names are relative to.
-        stills: whether each picture is a video of its own.
-    """
+    """The videos among files, named relative to a folder, and what is said of the others."""
     files = [path for path in paths if not os.path.isdir(path)]
     seen = [path for path in files if not os.path.basename(path).startswith(".")]
     wanted = {path for path in seen if is_video(path) or (stills and is_picture(path))}

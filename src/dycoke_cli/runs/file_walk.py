@@ -13,7 +13,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
@@ -70,12 +69,8 @@ def files_in(folder: str) -> list[str]:
     return [os.path.join(folder, inside, name) for inside, _, names in found for name in names]
 
 
-class FileState(NamedTuple):
-    """A file as it was at some time: one that is written has another state."""
-
-    path: str
-    size: int  # bytes
-    changed_ns: int
+FileState = tuple[int, str, int]
+"""Time of change in ns, path and size in bytes: a file that is written has another state."""
 
 
 def state_of(path: str) -> FileState | None:
@@ -85,7 +80,7 @@ def state_of(path: str) -> FileState | None:
     except OSError:
         return None
     is_file = stat.S_ISREG(status.st_mode)
-    return FileState(path, status.st_size, status.st_mtime_ns) if is_file else None
+    return (status.st_mtime_ns, path, status.st_size) if is_file else None
 
 
 def matches(pattern: str) -> Iterator[str]:

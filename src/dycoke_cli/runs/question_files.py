@@ -66,8 +66,8 @@ def read_questions(
         begin = text.lstrip()[:1]
         if begin == "[":
             raise UsageError(f"{name} is a JSON array; write one object per line, without brackets")
-        read = keys.json_rows if begin == "{" else keys.csv_rows
-        groups = _groups(read(text), folder, name, request)
+        rows = keys.rows(text, is_json=begin == "{")
+        groups = _groups(rows, folder, name, request)
     except LineError as error:
         raise UsageError(f"{name}, {error}") from error
     if note is not None and keys.ignored:
@@ -109,26 +109,21 @@ class _Keys:
 
     ignored: dict[str, None] = field(default_factory=dict)  # the other keys so far, quoted
 
-    def json_rows(self, text: str) -> Iterator[_Row]:
-        """The rows of JSON Lines."""
-        for number, values in json_lines(text):
-            if not isinstance(values, dict):
-                raise LineError(number, "one JSON object per line is needed")
-            names = self._known(values, number, "key")
-            yield _Row(number, {key: values[name] for key, name in names.items()})
-
-    def csv_rows(self, text: str) -> Iterator[_Row]:
-        """The rows of a table."""
-        separator = separator_of(text, _KEYS)
+    def rows(self, text: str, *, is_json: bool) -> Iterator[_Row]:
+        """The rows of JSON Lines, or of a table."""
+        separator = "," if is_json else separator_of(text, _KEYS)
         names: dict[str, str] = {}
-        for line, cells in table_rows(text, separator):
-            if not names:
-                names = self._known(cells, line, "column")
-                continue
-            values = {key: cells[name] for key, name in names.items()}
-            given = {key: value for key, value in values.items() if key in _NEEDED or value}
-            # Programs that write decimals with a comma separate cells by something else.
-            yield _Row(line, given, "." if separator == "," else ",")
+        for line, values in json_lines(text) if is_json else table_rows(text, separator):
+            if not isinstance(values, dict):
+                raise LineError(line, "one JSON object per line is needed")
+            is_header = not (is_json or names)
+            if is_json or is_header:
+                names = self._known(values, line, "key" if is_json else "column")
+            if not is_header:
+                all_ = {key: values[name] for key, name in names.items()}
+                given = {key: one for key, one in all_.items() if key in _NEEDED or one != ""}
+                # Programs that write decimals with a comma separate cells by something else.
+                yield _Row(line, given, "." if separator == "," else ",")
 
     def _known(self, names: Iterable[str], line: int, kind: str) -> dict[str, str]:
         """Names in the file by the known key that each is, whatever its capitals."""

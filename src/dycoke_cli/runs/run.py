@@ -168,7 +168,7 @@ class _Progress:
     def _checked(self, outcome: Outcome) -> Outcome:
         """An outcome; a failure if its video was written meanwhile, and so wasn't complete."""
         _, ask, before = self._asked[outcome.key]
-        if outcome.failed or before is None or state_of(before.path) in (None, before):
+        if outcome.failed or before is None or state_of(before[1]) in (None, before):
             return outcome
         error = VideoError(
             f"{display_name(ask.videos[0].name)} was written while it was read: run the same "

@@ -13,7 +13,14 @@ from typing import Any
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.storage.input_file import read_file, read_lines, separator_of, text_of
+from dycoke_cli.storage.input_file import (
+    LineError,
+    json_lines,
+    read_file,
+    read_text,
+    separator_of,
+    text_of,
+)
 from dycoke_cli.storage.made_files import check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import check_output_file
 from dycoke_cli.unicode import display_name, shown
@@ -56,7 +63,7 @@ class TableFile:
         if self.path.suffix.lower() == ".parquet":
             need("pyarrow", "eval", f"{display_name(self.path)}, a Parquet file,")
         check_output_file(self.path, flag, "name a file", folder=OutputError)
-        check_replaceable(self.path, resumes=resumes, made=self._made)
+        check_replaceable(self.path, resumes=resumes, made=lambda one: self._parted(one)[0])
 
     def write(self, lines: Lines) -> str:
         """Write the table; returns how many rows it has, as a sentence.
@@ -73,12 +80,9 @@ class TableFile:
             whole = (_row([*cells, *added.pop(cells[-1], none)]) for cells in rows)
             content = "".join(whole).encode()
         # Cells beside a row that isn't there any more aren't lost.
-        if added or not write_made(self.path, content, made=self._made):
+        if added or not write_made(self.path, content, made=lambda one: self._parted(one)[0]):
             raise stays([self.path])
         return f"{len(lines):,} answer{'s' * (len(lines) != 1)} in {display_name(self.path)}"
-
-    def _made(self, content: bytes) -> bytes:
-        return self._parted(content)[0]
 
     def _parted(self, content: bytes) -> tuple[bytes, dict[str, list[str]]]:
         """A table without the columns behind `key`, and their cells by the cell of `key`.
@@ -92,8 +96,8 @@ class TableFile:
             rows = [cells for cells in found if cells]
             end = rows[0].index("key") + 1
         except (ValueError, IndexError, csv.Error):
-            return content, {}
-        if ("key",) in (self.fields or ())[:-1]:
+            end = 0
+        if not end or ("key",) in (self.fields or ())[:-1]:
             return content, {}
         added = {cells[end - 1]: cells[end:] for cells in rows if any(cells[end:])}
         return "".join(_row(cells[:end]) for cells in rows).encode(), added
@@ -125,29 +129,24 @@ TABLES: dict[str, Callable[[Sequence[Field], Lines], bytes]] = {
 def read_answers(path: Path) -> list[dict[str, Any]]:
     """Read answers in JSON Lines; of a question with several lines, the last one."""
     name = display_name(path)
+    found: dict[str | int, dict[str, Any]] = {}
     try:
-        lines = [*read_lines(path)]
+        for number, line in json_lines(read_text(path)):
+            if not isinstance(line, dict) or line.get("schema") != SCHEMA:
+                raise LineError(number, "that isn't an answer of dycoke")
+            # A failure that was asked again has an earlier line if the run was killed.
+            key = line.get("key") or number
+            found.pop(key, None)
+            found[key] = line
     except FileNotFoundError as error:
         raise UsageError(f"{name} doesn't exist: check the spelling and the folder") from error
     except OSError as error:
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
-    found: dict[str | int, dict[str, Any]] = {}
-    for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            line = None
-        if not isinstance(line, dict) or line.get("schema") != SCHEMA:
-            raise UsageError(
-                f"{name}, line {number}: that isn't an answer of dycoke; give a file that "
-                "`dycoke batch … --out FILE.jsonl` or `dycoke ask --json` wrote"
-            )
-        # A failure that was asked again has an earlier line if the run was killed.
-        key = line.get("key") or number
-        found.pop(key, None)
-        found[key] = line
+    except LineError as error:
+        raise UsageError(
+            f"{name}, {error}; give a file that `dycoke batch … --out FILE.jsonl` or `dycoke ask "
+            "--json` wrote"
+        ) from error
     if not found:
         raise UsageError(f"{name} has no answers yet")
     return [*found.values()]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,20 +131,13 @@ class MarkedVideo:
 
 def srt(videos: Sequence[MarkedVideo]) -> str:
     """SubRip subtitles of one video."""
-    cues = []
-    for number, (start_s, end_s, text) in enumerate(_single(videos).player_times(), 1):
-        times = f"{_clock(start_s, ',')} --> {_clock(end_s, ',')}"
-        cues.append(f"{number}\n{times}\n{_cue(text).translate(_FULL_WIDTH)}\n")
-    return "\n".join(cues)
+    cues = _cues(videos, ",", lambda text: text.translate(_FULL_WIDTH))
+    return "\n".join(f"{number}\n{cue}" for number, cue in enumerate(cues, 1))
 
 
 def vtt(videos: Sequence[MarkedVideo]) -> str:
     """WebVTT subtitles of one video (W3C, WebVTT: The Web Video Text Tracks Format)."""
-    cues = ["WEBVTT\n"]
-    for start_s, end_s, text in _single(videos).player_times():
-        times = f"{_clock(start_s, '.')} --> {_clock(end_s, '.')}"
-        cues.append(f"{times}\n{html.escape(_cue(text), quote=False)}\n")
-    return "\n".join(cues)
+    return "\n".join(["WEBVTT\n", *_cues(videos, ".", partial(html.escape, quote=False))])
 
 
 def edl(videos: Sequence[MarkedVideo]) -> str:
@@ -430,14 +424,10 @@ def _single(videos: Sequence[MarkedVideo]) -> MarkedVideo:
 def _different(videos: Sequence[MarkedVideo]) -> UsageError:
     one = videos[0]
     other = next(each for each in videos if each.timecode != one.timecode)
-    rates = (
-        f"{float(each.timecode.rate):.5g} frames per second"
-        + (" with drop-frame time code" if each.timecode.drop else "")
-        for each in (one, other)
-    )
     first, second = (
-        f"{display_name(each.name)} has {rate}"
-        for each, rate in zip((one, other), rates, strict=True)
+        f"{display_name(each.name)} has {float(each.timecode.rate):.5g} frames per second"
+        + " with drop-frame time code" * each.timecode.drop
+        for each in (one, other)
     )
     return UsageError(f"an EDL has one frame rate; {first}, {second}: .edl writes one for each")
 
@@ -451,7 +441,11 @@ def _clock(seconds: float, point: str) -> str:
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{point}{ms:03}"
 
 
-def _cue(text: str) -> str:
-    """Text of a subtitle, which an empty line or an arrow would end."""
-    lines = [line.strip() for line in shown(text).replace("-->", "→").splitlines()]
-    return "\n".join(filter(None, lines))
+def _cues(
+    videos: Sequence[MarkedVideo], point: str, escaped: Callable[[str], str]
+) -> Iterator[str]:
+    for start_s, end_s, text in _single(videos).player_times():
+        # An empty line or an arrow would end it.
+        lines = [line.strip() for line in shown(text).replace("-->", "→").splitlines()]
+        times = f"{_clock(start_s, point)} --> {_clock(end_s, point)}"
+        yield "\n".join([times, *map(escaped, filter(None, lines)), ""])

@@ -168,7 +168,7 @@ def watch_folder(
                 listener.stage("clip")
                 time.sleep(LOOK_S)
                 continue
-            clip = arrivals.waiting.pop(0).path
+            _, clip, _ = arrivals.waiting.pop(0)
             tally.leave(
                 len(arrivals.waiting),
                 "Clips wait: all are asked about, in the order in which they came; a longer "
@@ -222,5 +222,4 @@ class _Arrivals:
 def _clips(folder: str) -> list[FileState]:
     """The videos of a folder as they are, in the order in which they were written."""
     videos = videos_among(files_in(folder), folder).videos
-    states = filter(None, (state_of(video.path) for video in videos))
-    return sorted(states, key=lambda state: (state.changed_ns, state.path))
+    return sorted(filter(None, (state_of(video.path) for video in videos)))

@@ -85,11 +85,7 @@ class LineError(ValueError):
 
 
 def text_of(content: bytes) -> str:
-    """Decode UTF-8, without the byte order mark of spreadsheets.
-
-    Raises:
-        LineError: it is something else.
-    """
+    """Text in UTF-8, without the byte order mark of spreadsheets; a `LineError` if it is none."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -98,11 +94,7 @@ def text_of(content: bytes) -> str:
 
 
 def json_lines(text: str) -> Iterator[tuple[int, Any]]:
-    """Values of JSON Lines, each with the number of its line.
-
-    Raises:
-        LineError: a line isn't JSON.
-    """
+    """Values of JSON Lines, each with the number of its line; a `LineError` if one isn't JSON."""
     # Not splitlines, which also splits at separators that a JSON string may contain.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

@@ -73,7 +73,7 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ((answers, table), 6, "there.csv exists, and stays as it is"),
         ((foreign, new), 2, "f.jsonl, line 1: that isn't an answer of dycoke"),
         ((empty, new), 2, "e.jsonl has no answers yet"),
-        ((notes, new), 2, "n.csv, line 1: that isn't an answer of dycoke"),
+        ((notes, new), 2, "n.csv, line 1: that isn't JSON"),
         ((tmp_path / "none.jsonl", new), 2, "none.jsonl doesn't exist"),
         ((answers, tmp_path / "no" / "a.csv"), 6, "there is no folder"),
         ((answers, new, "--fields", "nothing"), 2, "no key 'nothing'"),
