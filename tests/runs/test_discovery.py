@@ -133,3 +133,5 @@ def test_an_address() -> None:
         find("https://a/b.mp4")
     with pytest.raises(UsageError, match="rtsp://camera/1 is a stream, not a file: record a part"):
         find("rtsp://camera/1")
+    with pytest.raises(UsageError, match=r"^C:.* is a path of Windows: give it relative"):
+        find(r"C:\clips\a.mp4")

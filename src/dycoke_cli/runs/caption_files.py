@@ -226,7 +226,7 @@ class OneFile:
         except LineError as error:
             raise OutputError(f"{short_name(self.path)}, {error}") from error
         self._begin = "\ufeff" * there.startswith(codecs.BOM_UTF8)
-        self._line_end = "\r\n" if b"\r\n" in there.partition(b"\n")[0] + b"\n" else "\n"
+        self._line_end = "\r\n" if there.partition(b"\n")[0].endswith(b"\r") else "\n"
         self._separator = separator_of(text, self._keys)
         rows: dict[str, dict[str, Any]] = {}
         try:

@@ -81,6 +81,8 @@ def advice_on_address(path: str) -> str | None:
             "is a stream, not a file: record a part of it first "
             "(`ffmpeg -i ADDRESS -t 60 -c copy clip.mkv`)"
         )
+    if os.sep == "/" and re.search(r"(^|/)[A-Za-z]:\\", path):
+        return "is a path of Windows: give it relative to what names it, as in clips/a.mp4"
     if path.lower().startswith("file:/"):
         return "is an address, not a path: leave out the file:// in front"
     if not _ADDRESS.match(path):

@@ -302,8 +302,7 @@ def test_a_file_of_another_program_goes_on(
     assert len(engine.asked) == (4 if "kept" in content else 5)
     text = (clips / name).read_bytes().decode()
     # What is there stays, and its line ends, separators and names are those of the new rows.
-    begin = content.rstrip("}\n").removesuffix("null")
-    assert text.startswith(begin)
+    assert text.startswith(content.rstrip("}\n").removesuffix("null"))
     assert text.count("\n") - text.count("\r\n") == ("\r" not in content) * text.count("\n")
     assert text.count(";") == 2 * text.count("\n") * (";" in content)
     assert ", 5 skipped" in caption(clips, "--out", clips / name).err
