@@ -17,9 +17,9 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.storage.input_file import (
     LFS_POINTER,
-    LineError,
     is_lfs_pointer,
     json_lines,
+    naming,
     read_file,
     read_text,
     separator_of,
@@ -107,13 +107,11 @@ def read_rows(path: Path) -> list[AnnotationRow]:
     if path.suffix == ".parquet":
         records: Iterable[Any] = _parquet(path)
     elif path.suffix in (".csv", ".jsonl"):
-        try:
+        with naming(path.name, ": was its download interrupted?"):
             text = _text(path)
             is_table = path.suffix == ".csv"
             read = table_rows(text, separator_of(text, _COLUMNS)) if is_table else json_lines(text)
             records = [fields for _, fields in read][is_table:]  # without the header
-        except LineError as error:
-            raise UsageError(f"{path.name}, {error}: was its download interrupted?") from None
     else:
         records = read_json(path, list)
     rows = [
@@ -163,10 +161,8 @@ def check_fields(
 def _text(path: Path) -> str:
     if is_lfs_pointer(path):
         raise UsageError(f"{path.name} {LFS_POINTER}")
-    try:
+    with naming(path.name):
         return read_text(path)
-    except OSError as error:
-        raise UsageError(f"{path.name} can't be read ({error.strerror})") from error
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

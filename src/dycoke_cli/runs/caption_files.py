@@ -26,8 +26,8 @@ from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.tables import no_formula, without_apostrophe
 from dycoke_cli.storage.input_file import (
-    LineError,
     json_lines,
+    naming,
     read_file,
     separator_of,
     table_rows,
@@ -212,19 +212,13 @@ class OneFile:
 
     def _read_anew(self) -> None:
         """Read the file where it isn't as it was; what people write meanwhile counts."""
-        try:
+        if not self.path.exists():
+            return
+        with naming(short_name(self.path), "; give another --out", OutputError):
             there = read_file(self.path)
             if there == self._there:
                 return
             text = text_of(there)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise OutputError(
-                f"{short_name(self.path)} can't be read ({error.strerror}); give another --out"
-            ) from error
-        except LineError as error:
-            raise OutputError(f"{short_name(self.path)}, {error}") from error
         self._begin = "\ufeff" * there.startswith(codecs.BOM_UTF8)
         self._line_end = "\r\n" if there.partition(b"\n")[0].endswith(b"\r") else "\n"
         self._separator = separator_of(text, self._keys)

@@ -11,7 +11,7 @@ from heapq import nsmallest
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import files_in, matches
-from dycoke_cli.storage.input_file import first_bytes, read_file
+from dycoke_cli.storage.input_file import first_bytes, naming, read_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import HEAD_BYTES, begins_video, is_picture, is_video
 from dycoke_cli.video.open_file import advice_on_address, nearest
@@ -155,10 +155,8 @@ def _begins_video(path: str) -> bool:
 
 
 def _list(where: str) -> list[Footage]:
-    try:
+    with naming(display_name(where)):
         content = read_file(where)
-    except OSError as error:
-        raise UsageError(f"{display_name(where)} can't be read ({error.strerror})") from error
     return listed(content, os.path.dirname(where), display_name(where))
 
 

@@ -22,6 +22,7 @@ from dycoke_cli.storage.input_file import (
     LFS_POINTER,
     LineError,
     json_lines,
+    naming,
     separator_of,
     starts_lfs_pointer,
     table_rows,
@@ -61,15 +62,13 @@ def read_questions(
     if starts_lfs_pointer(content):
         raise UsageError(f"{name} {LFS_POINTER}")
     keys = _Keys()
-    try:
+    with naming(name):
         text = text_of(content)
         begin = text.lstrip()[:1]
         if begin == "[":
             raise UsageError(f"{name} is a JSON array; write one object per line, without brackets")
         rows = keys.rows(text, is_json=begin == "{")
         groups = _groups(rows, folder, name, request)
-    except LineError as error:
-        raise UsageError(f"{name}, {error}") from error
     if note is not None and keys.ignored:
         note(f"{name}: ignored {', '.join(keys.ignored)}; read {', '.join(_KEYS)}")
     return groups

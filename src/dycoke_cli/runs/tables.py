@@ -16,6 +16,7 @@ from dycoke_cli.extras import need
 from dycoke_cli.storage.input_file import (
     LineError,
     json_lines,
+    naming,
     read_file,
     read_text,
     separator_of,
@@ -129,8 +130,11 @@ TABLES: dict[str, Callable[[Sequence[Field], Lines], bytes]] = {
 def read_answers(path: Path) -> list[dict[str, Any]]:
     """Read answers in JSON Lines; of a question with several lines, the last one."""
     name = display_name(path)
+    if not path.exists():
+        raise UsageError(f"{name} doesn't exist: check the spelling and the folder")
+    hint = "; give a file that `dycoke batch … --out FILE.jsonl` or `dycoke ask --json` wrote"
     found: dict[str | int, dict[str, Any]] = {}
-    try:
+    with naming(name, hint):
         for number, line in json_lines(read_text(path)):
             if not isinstance(line, dict) or line.get("schema") != SCHEMA:
                 raise LineError(number, "that isn't an answer of dycoke")
@@ -138,15 +142,6 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
             key = line.get("key") or number
             found.pop(key, None)
             found[key] = line
-    except FileNotFoundError as error:
-        raise UsageError(f"{name} doesn't exist: check the spelling and the folder") from error
-    except OSError as error:
-        raise UsageError(f"{name} can't be read ({error.strerror})") from error
-    except LineError as error:
-        raise UsageError(
-            f"{name}, {error}; give a file that `dycoke batch … --out FILE.jsonl` or `dycoke ask "
-            "--json` wrote"
-        ) from error
     if not found:
         raise UsageError(f"{name} has no answers yet")
     return [*found.values()]

@@ -15,8 +15,10 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from dycoke_cli.errors import DycokeError, UsageError
 
 Path = str | os.PathLike[str]
 SEPARATORS = {",": "a comma", ";": "a semicolon"}
@@ -82,6 +84,17 @@ class LineError(ValueError):
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(f"line {line}: {why}")
+
+
+@contextmanager
+def naming(name: str, hint: str = "", kind: type[DycokeError] = UsageError) -> Iterator[None]:
+    """Raise errors of reading as errors that name the file, with a hint behind them."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{name} can't be read ({error.strerror}){hint}") from error
+    except LineError as error:
+        raise kind(f"{name}, {error}{hint}") from error
 
 
 def text_of(content: bytes) -> str:

@@ -30,6 +30,7 @@ from dycoke_cli.extras import how_to_install
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.retries import MAX_ATTEMPTS, REQUEST_RETRIES
 from dycoke_cli.runs.journal import Journal, open_journal
+from dycoke_cli.storage.input_file import naming
 from dycoke_cli.unicode import to_json
 
 FILE = "verdicts.jsonl"
@@ -82,10 +83,8 @@ def open_verdicts(folder: Path) -> AbstractContextManager[Verdicts]:
 def read_verdicts(folder: Path) -> dict[str, Verdict]:
     """Read the verdicts of a folder, by key, without locking."""
     path = folder / FILE
-    try:
+    with naming(str(path), kind=OutputError):
         return Verdicts(path).verdicts
-    except OSError as error:
-        raise OutputError(f"{path} can't be read ({error.strerror})") from error
 
 
 KEY = "OPENAI_API_KEY"
