@@ -176,5 +176,4 @@ def test_streams_that_are_closed(command: str, closed: str, tmp_path: Path) -> N
 
 def test_a_video_from_a_stdin_that_is_closed() -> None:
     run = run_process(["bash", "-c", '"$@" <&-', "bash", *FAKE], "ask", "-", "What?")
-    assert (run.code, run.out) == (2, "")
-    assert run.err.endswith("stdin is closed; name a video file, or pipe one in\n")
+    assert run.refusal.endswith("stdin is closed; name a video file, or pipe one in")
