@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from dycoke_cli.processes import sandbox as process_limits
-from dycoke_cli.processes.sandbox import (
-    limit_cpu,
-    limit_memory,
-    limits_memory,
-    memory_limited,
-)
+from dycoke_cli.processes.sandbox import limit_cpu, limit_memory, limits_memory
 from tests.processes.test_worker import ended, with_path
 from tests.waiting import until
 
@@ -87,34 +80,6 @@ def test_a_process_that_heeds_nothing_ends_with_its_parent() -> None:
     until(lambda: ended(child), 10)
 
 
-def test_limits_of_two_threads_leave_none_behind() -> None:
-    """The second one's end brought the first one's limit back, for good: threads didn't start."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
-
-    def first() -> None:
-        with memory_limited(2**33):
-            first_is_in.set()
-            second_is_in.wait(0.3)  # which doesn't come: it takes its turn
-
-    def second() -> None:
-        with memory_limited(2**34):
-            second_is_in.set()
-            first_is_out.wait(10)
-
-    threads = [threading.Thread(target=first), threading.Thread(target=second)]
-    threads[0].start()
-    assert first_is_in.wait(10)
-    threads[1].start()
-    threads[0].join(10)
-    first_is_out.set()
-    threads[1].join(10)
-    assert resource.getrlimit(resource.RLIMIT_AS) == before
-    with memory_limited(2**34), memory_limited(2**33):  # of one thread they nest
-        assert resource.getrlimit(resource.RLIMIT_AS) != before
-    assert resource.getrlimit(resource.RLIMIT_AS) == before
-
-
 def test_a_process_that_is_gone_is_said() -> None:
     with started("") as child:
         child.wait()
@@ -135,8 +100,6 @@ def test_without_proc_memory_isnt_limited_and_time_is(
         limit_cpu(child.pid, 0.1)
         assert child.communicate("\n", timeout=60)[0] == "50000000\n"
         assert child.returncode == -signal.SIGXCPU
-    with memory_limited(0):
-        assert len(bytes(50 * MB)) == 50 * MB
 
 
 def test_a_video_is_read_without_proc() -> None:

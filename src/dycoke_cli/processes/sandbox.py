@@ -17,10 +17,9 @@ import platform
 import signal
 import struct
 import sys
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Literal
 
 _SET_SECCOMP = 22  # of prctl(2)
@@ -168,7 +167,6 @@ _LINUX = sys.platform == "linux"
 _SIZE = "/proc/{}/statm"
 # The kind of a process's clock, below its inverted id (clock_getcpuclockid(3)): needs no /proc.
 _PROCESSOR_CLOCK = 2
-_LIMITING = threading.RLock()
 
 
 def end_with(parent: int) -> None:
@@ -213,27 +211,6 @@ def limit_memory(pid: int, more_bytes: int) -> None:
         with open(_SIZE.format(pid or "self"), "rb") as statm:
             has = int(statm.read().split()[0]) * resource.getpagesize()
         _set_soft(pid, "RLIMIT_AS", has + more_bytes)
-
-
-@contextmanager
-def memory_limited(more_bytes: int) -> Iterator[None]:
-    """Limit the memory of this process, all threads included, within the block.
-
-    Threads take turns: a limit that ends within another one's block would come back at its end,
-    and stay.
-    """
-    if not limits_memory():
-        yield
-        return
-    import resource
-
-    with _LIMITING:
-        before = resource.getrlimit(resource.RLIMIT_AS)
-        limit_memory(0, more_bytes)
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def limit_cpu(pid: int, more_seconds: float) -> None:

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 # Variables that an interpreter needs to start. All others are withheld: tokens and API keys are
 # among them.
-_ENVIRONMENT = ("DYCOKE_DEBUG", "DYLD_", "LANG", "LC_", "LD_", "PYTHON", "SYSTEMROOT")
+_ENVIRONMENT = ("DYCOKE_DEBUG", "DYLD_", "LANG", "LC_", "LD_", "PYTHON", "SYSTEMROOT", "TZ")
 # The memory limit is one of address space, which malloc and BLAS reserve per thread. With more
 # threads of BLAS the zygote couldn't be forked, either.
 _FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}

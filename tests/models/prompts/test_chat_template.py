@@ -1,9 +1,9 @@
-"""Chat templates are rendered as stock ones are, within limits of steps and memory."""
+"""Chat templates are rendered as stock ones are, within limits of time and memory."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -19,32 +19,36 @@ CONVERSATION = [{"role": "user", "content": [{"type": "video"}, QUESTION]}]
 NAMES = sorted(path.stem for path in CONFIGURATIONS.glob("*.json"))
 
 
-@dataclass
 class Processor:
     """A processor as far as its chat template."""
 
-    chat_template: Any
-
-    def apply_chat_template(self, conversation: Any, **_: Any) -> str:
-        tokenizer: Any = PreTrainedTokenizerFast(
-            tokenizer_object=byte_tokenizer(
-                {"special": {"<pad>": 0}, "named": {}, "pad": "<pad>"}, 300
-            ).backend_tokenizer
-        )
-        return tokenizer.apply_chat_template(
-            conversation,
-            chat_template=self.chat_template,
-            tokenize=False,
-            add_generation_prompt=True,
+    def __init__(self, chat_template: Any) -> None:
+        self.chat_template = chat_template
+        named = {"special": {"<pad>": 0}, "named": {}, "pad": "<pad>"}
+        tokenizer = byte_tokenizer(named, 300).backend_tokenizer
+        self.tokenizer: Any = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>"
         )
 
+    def apply_chat_template(self, conversation: Any, **given: Any) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            conversation, chat_template=self.chat_template, **given
+        )
+        return text
 
+
+@pytest.mark.parametrize("alien", ["", "{# x #}{{ eos_token }}{{ tools }}{{ mood }}{{ mood }}"])
 @pytest.mark.parametrize("name", NAMES)
-def test_published_templates_are_rendered_as_stock_does(name: str) -> None:
-    processor = Processor("".join(published(name).processor["chat_template"]))
+def test_templates_are_rendered_as_stock_does(name: str, alien: str) -> None:
+    """Published ones in this process, all others in one of their own."""
+    processor = Processor("".join(published(name).processor["chat_template"]) + alien)
     check_template(processor)
     history = [*CONVERSATION, {"role": "assistant", "content": [QUESTION]}, *CONVERSATION]
-    assert render(processor, history) == processor.apply_chat_template(history)
+    more = {"tools": [{"name": "é\ud800"}], "add_generation_prompt": True}
+    stock = processor.apply_chat_template(history, tokenize=False, mood="<b>", **more)
+    variables = {"mood": "<b>"}
+    assert render(processor, history, tools=more["tools"], variables=variables) == stock
+    assert (f"{stock!r}".count("<b>"), processor.chat_template[-1:]) == (2, "}") or not alien
 
 
 def test_a_template_many_times_as_long_as_published_ones_is_rendered() -> None:
@@ -53,22 +57,43 @@ def test_a_template_many_times_as_long_as_published_ones_is_rendered() -> None:
     assert render(processor, CONVERSATION * 20).startswith("useruser")
 
 
-def test_others_who_trace_go_on() -> None:
-    before = sys.gettrace()
-    render(Processor("hello"), CONVERSATION)
-    assert sys.gettrace() is before
+_DOUBLING = (
+    "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(60) %}"
+    "{% set n.a = [n.a, n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}"
+)
+_TENS_OF_MB = "{% set s = 'a' * 9999 %}{% set s = s * 9999 %}"
 
 
-def test_limits_hold_for_one_template_and_not_for_the_next() -> None:
-    endless = Processor("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}" * 2)
-    endless.chat_template += "{% endfor %}" * 2
-    with pytest.raises(ModelError, match="more steps than any real one"):
-        render(endless, CONVERSATION)
-    large = Processor("{{ '%999999999d' % 1 }}")
-    with pytest.raises(ModelError, match="more memory than any real one"):
-        render(large, CONVERSATION)
-    assert len(bytes(1 << 30)) == 1 << 30  # no limit is left behind
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{% for a in range(9999) %}" * 3 + "{% endfor %}" * 3, "more time or memory than any"),
+        (
+            _TENS_OF_MB + "{% for i in range(9999) %}{% set x = s.upper() %}{% endfor %}",
+            "more time",
+        ),
+        (_DOUBLING + "{{ n.a == n.b }}", "more time or memory than any real one"),
+        (_DOUBLING + "{{ n.a }}", "more (time or )?memory than any real one"),
+        (_TENS_OF_MB + "{% for i in range(99) %}{{ s }}{% endfor %}", "more memory than any real"),
+        ("{{ '%999999999d' % 1 }}", "more memory than any real one"),
+        ("{{ (['a' * 9999] * 999999) | join }}", "more memory than any real one"),
+        (_TENS_OF_MB + "{{ s }}", "it writes more than any real one"),
+        ("{{ raise_exception('no\nyou') }}", ": no you;"),
+    ],
+)
+def test_limits_hold_for_a_template_alone(template: str, why: str) -> None:
+    """A limit of the whole process made what other threads allocated meanwhile fail."""
+    hostile, before = Processor(template), time.process_time()
+    with ThreadPoolExecutor(1) as pool:
+        rendering = pool.submit(render, hostile, CONVERSATION)
+        while not rendering.done():
+            assert len(bytes(1 << 30)) == 1 << 30
+            wait([rendering], 0.1)
+        with pytest.raises(ModelError, match=why):
+            rendering.result()
+    assert time.process_time() - before < 5
     assert render(Processor("hello"), CONVERSATION) == "hello"
+    assert hostile.chat_template == template
 
 
 @pytest.mark.parametrize(
@@ -77,10 +102,6 @@ def test_limits_hold_for_one_template_and_not_for_the_next() -> None:
         (None, "it has none"),
         ({"rag": "x"}, "it has none"),
         ("a" * (1 << 18) + "a", "longer than any real one"),
-        ("{{ 2 **  3 }}", r"it has \*\*"),
-        ("{{ messages * messages }}", r"it has \*"),
-        ("{{ 'a' * 10000 }}", r"it has \*"),
-        ("{{ x |  urlize }}", "it has urlize"),
         ("{{ '", "it isn't a template"),
     ],
 )
@@ -91,7 +112,7 @@ def test_what_is_refused_before_it_is_compiled(template: Any, why: str) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ ' ' * 4 }}", "{{ 2 * x }}", "** * {# ** #} urlize", {"default": "x", "rag": "{{ '"}],
+    ["{{ x * y }}", "{{ 2 ** 3 | urlize }}", {"default": "x", "rag": "{{ '"}],
 )
 def test_what_is_not_refused(template: Any) -> None:
     check_template(Processor(template))

@@ -1,34 +1,39 @@
 """Rendering of a model's chat template, which is untrusted code.
 
 transformers runs it in Jinja's sandbox, which limits its access but neither its run time nor its
-memory. So it is rendered with limits on both. Run time is limited by counting steps, which gives
-the same result on a slow or busy machine.
+memory: a single operation may take hours, or all memory. So a template that isn't of this package
+is rendered in an isolated process, with limits on both.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from types import FrameType, MappingProxyType
-from typing import Any, Self, TypeVar
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from types import MappingProxyType
+from typing import Any, Self
 
-from dycoke_cli.errors import ModelError
-from dycoke_cli.processes.sandbox import memory_limited
+from dycoke_cli.errors import DycokeError, ModelError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published, published_names
+from dycoke_cli.processes.isolated import Channel, Isolated, LateError, NonsenseError
+from dycoke_cli.processes.sandbox import seal
+from dycoke_cli.processes.zygote import GoneError
 
-T = TypeVar("T")
-
-# A step is a Python call or a line of a template. Published templates take about 10,000, most of
-# them for compilation.
-_MAX_STEPS = 3_000_000
-_MAX_BYTES = 512 << 20
+PROCESS = f"{__name__}:serve"
+PREPARE = f"{__name__}:prepare"
+# Published templates take 20 ms, most of it for compilation, and a few MB.
+_CPU_S = 1.0
+_MEMORY_BYTES = 256 << 20
+_LATE_S = 20.0
+_MOST_BYTES = 32 << 20  # of a prompt; the longest context has a few MB of text
 _MAX_TEXT = 1 << 18
-# The step counter can't interrupt a single step, so operations that can run for hours in one step
-# are refused beforehand: powers, products, and filters with regular expressions over a whole text.
-_POWER, _TIMES = "**", "*"
-_FILTERS = ("round", "striptags", "urlize", "wordwrap", "xmlattr")
-_MAX_DIGITS = 4  # of a literal factor; real templates multiply by such small numbers only
 _NONE: Mapping[str, Any] = MappingProxyType({})
-_FILE = "<template>"  # file name that Jinja gives to the code of a template from a string
+_LOCK = threading.Lock()
+# In place of an untrusted template: what it would be given, as JSON.
+_MARK = "<given to the template>"
+_GIVEN = _MARK + "{{ dict(messages=messages, tools=tools) | tojson }}"
 
 
 class QuestionWithVariables(str):
@@ -50,15 +55,9 @@ def variables_of(question: str) -> Mapping[str, Any]:
     return question.variables if isinstance(question, QuestionWithVariables) else {}
 
 
-class _TooLongError(Exception):
-    """A template took more steps than allowed."""
-
-
 def check_template(processor: Any) -> None:
     """Check the chat template of a processor before it is compiled."""
-    template = processor.chat_template
-    if isinstance(template, dict):
-        template = template.get("default")
+    template = _default(processor.chat_template)
     if not isinstance(template, str):
         raise _unusable("it has none, so it can't be asked questions")
     if len(template) > _MAX_TEXT:
@@ -66,27 +65,17 @@ def check_template(processor: Any) -> None:
     from jinja2 import Environment, TemplateError
 
     try:
-        tokens = [(k, v) for _, k, v in Environment().lex(template) if k != "whitespace"]
+        for _ in Environment().lex(template):
+            pass
     except TemplateError as error:
         raise _unusable(f"it isn't a template: {error}") from error
-    neighbours = zip([("", ""), *tokens], tokens, [*tokens[1:], ("", "")], strict=False)
-    for before, (kind, value), after in neighbours:
-        applied = value if kind == "name" and before == ("operator", "|") else ""
-        factors = [text for k, text in (before, after) if k == "integer"]
-        small = min(map(len, factors), default=9) <= _MAX_DIGITS
-        if kind == "operator" and value == _TIMES and small:
-            continue
-        if applied in _FILTERS or (kind == "operator" and value in (_POWER, _TIMES)):
-            raise _unusable(f"it has {value}, which no real one has")
 
 
 def names_in(template: Any) -> frozenset[str]:
     """All names in the chat template of a processor, its variables among them."""
     from jinja2 import Environment
 
-    if isinstance(template, dict):
-        template = template.get("default")
-    tokens = Environment().lex(template or "")
+    tokens = Environment().lex(_default(template) or "")
     return frozenset(value for _, kind, value in tokens if kind == "name")
 
 
@@ -99,43 +88,107 @@ def render(
     variables: Mapping[str, Any] = _NONE,
 ) -> str:
     """Render a conversation with the stock template, up to where the answer begins."""
-    more = {**variables, **({"tools": [*tools]} if tools else {})}
+    given: dict[str, Any] = {"tokenize": False, "add_generation_prompt": not answered}
+    if tools:
+        given["tools"] = [*tools]
     try:
-        with memory_limited(_MAX_BYTES):
-            return _counted(
-                lambda: processor.apply_chat_template(
-                    conversation, tokenize=False, add_generation_prompt=not answered, **more
-                )
-            )
-    except _TooLongError as error:
-        raise _unusable("it takes more steps than any real one") from error
-    except MemoryError as error:
-        raise _unusable("it takes more memory than any real one") from error
+        with _LOCK:
+            template = _default(processor.chat_template)
+            if template in _trusted():
+                return str(processor.apply_chat_template(conversation, **given, **variables))
+            kept, processor.chat_template = processor.chat_template, _GIVEN
+            try:
+                # Its class may change the messages, or have a template of its own for videos.
+                text = str(processor.apply_chat_template(conversation, **given))
+            finally:
+                processor.chat_template = kept
+            if not text.startswith(_MARK):
+                return text
+            more = processor.tokenizer.special_tokens_map | json.loads(text.removeprefix(_MARK))
+            return _isolated(template, {**more, "add_generation_prompt": not answered, **variables})
+    except DycokeError:
+        raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise _unusable(reason) from error
+        raise _unusable(_reason(error)) from error
+
+
+def _isolated(template: str, given: Mapping[str, Any]) -> str:
+    """Render a template in its process."""
+    process = _process(os.getpid(), template)
+    try:
+        process.limit(memory_bytes=_MEMORY_BYTES, cpu_s=_CPU_S)
+        with process.within(_LATE_S):
+            process.send({"chat_template": template, **given})
+            reply = process.receive()
+            if reply["error"]:
+                raise _unusable(str(reply["error"]))
+            if not 0 <= int(reply["bytes"]) <= _MOST_BYTES:
+                raise _unusable("it writes more than any real one")
+            text = bytearray(int(reply["bytes"]))
+            process.receive_into(memoryview(text))
+            return text.decode("utf-8", "surrogatepass")
+    except BaseException as error:
+        _process.cache_clear()
+        process.stop()  # what it still sends isn't the answer to the next request
+        if isinstance(error, (GoneError, LateError, NonsenseError)):
+            raise _unusable("it takes more time or memory than any real one") from error
+        raise
+
+
+@lru_cache(maxsize=2)  # a comparison has two models
+def _process(_: int, template: str) -> Isolated:
+    """The process of a template, which keeps it compiled; one per process, as forks share files."""
+    process = Isolated(PROCESS, PREPARE)
+    try:
+        process.await_ready()
+    except (GoneError, NonsenseError) as error:
+        raise DycokeError("the process that renders chat templates can't start") from error
+    return process
+
+
+def prepare() -> None:
+    """Load what can't be read inside the sandbox; runs once in the zygote."""
+    import jinja2.debug  # noqa: F401 - which Jinja imports at the first error
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    render_jinja_template([[]], chat_template="{{ strftime_now('%B') | tojson }}")
+
+
+def serve(channel: Channel) -> None:
+    """Render conversations until the other end of the channel is closed."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    prepare()
+    seal()
+    channel.send({})
+    while True:
+        given, _ = channel.receive()
+        raw, why = b"", ""
+        try:
+            [text], _ = render_jinja_template([given.pop("messages")], **given)
+            raw = text.encode("utf-8", "surrogatepass")
+        except Exception as error:
+            why = _reason(error)
+        channel.send({"error": why, "bytes": len(raw)}, raw)
+
+
+@cache
+def _trusted() -> frozenset[str]:
+    """The chat templates that are part of this package."""
+    bundled = (BUNDLED_CHECKPOINT / "chat_template.jinja").read_text(encoding="utf-8")
+    processors = [published(name).processor for name in published_names()]
+    return frozenset([bundled, *("".join(one["chat_template"]) for one in processors)])
+
+
+def _default(template: Any) -> Any:
+    return template.get("default") if isinstance(template, dict) else template
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "it takes more memory than any real one"
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _unusable(why: str) -> ModelError:
     return ModelError(f"the model's chat template can't be used: {why}; download the model again")
-
-
-def _counted(call: Callable[[], T]) -> T:
-    """Result of a call, which is stopped after `_MAX_STEPS` steps."""
-    left = _MAX_STEPS
-
-    def count(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise _TooLongError
-        # Returning the function traces the lines of a frame, too. Only template code can loop
-        # without a call; tracing lines of Jinja's and transformers' would be slow.
-        return count if frame.f_code.co_filename == _FILE else None
-
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        return call()
-    finally:
-        sys.settrace(before)

@@ -1,6 +1,6 @@
 """Loads and runs the stock processor of a model: text to tokens, frames to resized pixels.
 
-Its files come from third parties: they are checked first, and its memory is limited.
+Its files come from third parties: they are checked first, and the size of what it makes is limited.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 from torch.overrides import TorchFunctionMode
 from transformers import AutoProcessor, BatchEncoding
 
@@ -27,7 +27,6 @@ from dycoke_cli.models.files.hub import explained, small_files
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files, check_tokenizer
 from dycoke_cli.models.prompts.chat_template import check_template
 from dycoke_cli.models.prompts.chat_text import chat_text
-from dycoke_cli.processes.sandbox import memory_limited
 from dycoke_cli.video.kept_frames import FrameResize
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
 
 
 _PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template")
-# Memory limit of a processor: enough for 32 frames at the largest size of a published processor.
-# Larger frames exist as several copies, some of them in float32.
+# Most bytes of resized frames: enough for 32 frames at the largest size of a published processor,
+# in float32.
 _PROCESSOR_BYTES = 1 << 30
 _PROCESSOR_BYTES_PER_BYTE = 16
 
@@ -129,12 +128,12 @@ def run_processor(
 
 @contextmanager
 def processor_memory_limited(frames_bytes: int) -> Iterator[None]:
-    """Limit the memory of a processor within the block.
+    """Limit the frames that a processor makes within the block.
 
-    Its settings, which come with the model, determine the size of resized frames.
+    Its settings, which come with the model, determine their size.
     """
     try:
-        with memory_limited(_PROCESSOR_BYTES + _PROCESSOR_BYTES_PER_BYTE * frames_bytes):
+        with _Bounded(_PROCESSOR_BYTES + _PROCESSOR_BYTES_PER_BYTE * frames_bytes):
             yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -273,6 +272,25 @@ class _FoundError(Exception):
     def __init__(self, resize: FrameResize) -> None:
         super().__init__()
         self.resize = resize
+
+
+class _Bounded(TorchFunctionMode):
+    """Within the block and its thread, a resize or padding that makes too much is refused."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self._most_bytes = most_bytes
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (interpolate, pad):
+            given = inspect.signature(func).bind(*args, **(kwargs or {})).arguments
+            # On the device "meta", tensors have a size and no data.
+            made = func(**given | {"input": given["input"].to("meta")})
+            if not given["input"].is_meta and made.nbytes > self._most_bytes:
+                raise MemoryError
+        return func(*args, **(kwargs or {}))
 
 
 class _Intercepted(TorchFunctionMode):
