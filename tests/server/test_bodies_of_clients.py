@@ -250,6 +250,10 @@ def asked(**more: Any) -> Callable[[list[bytes]], dict[str, Any]]:
     return lambda jpegs: {"messages": [user(text(ASKED), *map(shown, jpegs))], **more}
 
 
+def urls(jpegs: list[bytes]) -> list[str]:
+    return [shown(jpeg)["image_url"]["url"] for jpeg in jpegs]
+
+
 FORMS: dict[str, Callable[[list[bytes]], dict[str, Any]]] = {
     "pictures behind the question": asked(model="mini"),
     "with a detail": lambda jpegs: {
@@ -285,6 +289,18 @@ FORMS: dict[str, Callable[[list[bytes]], dict[str, Any]]] = {
     "no reasoning": asked(reasoning_effort="none", extra_body=None, temperature=0.0, seed=-1),
     "audio": asked(mm_processor_kwargs={"use_audio_in_video": True, "fps": 1}),
     "a tag": asked(model="Mini:latest"),
+    "LiteLLM": asked(model="openai/mini"),
+    "LiteLLM's other name and a tag": asked(model="hosted_vllm/Mini:latest"),
+    "no model": asked(model=""),
+    "a video of pictures": lambda jpegs: {
+        "messages": [user({"type": "video", "video": urls(jpegs), "fps": 2}, text(ASKED))]
+    },
+    **{
+        f"pictures of transformers by {key}": lambda jpegs, key=key: {
+            "messages": [user(*({"type": "image", key: url} for url in urls(jpegs)), text(ASKED))]
+        }
+        for key in ("image", "url")
+    },
     "keys without effect": asked(**IGNORED),
     "a name": lambda jpegs: {
         "messages": [{**user(text(ASKED), *map(shown, jpegs)), "name": "garage"}]
@@ -310,6 +326,50 @@ def test_keys_without_effect_are_listed() -> None:
     body["messages"][0]["content"][1]["image_url"]["detail"] = "low"
     listed = {*IGNORED, "messages[].name", "messages[].content[].image_url.detail"}
     assert {*read(**body).ignored} == listed
+
+
+def test_videos_of_pictures_stay_apart() -> None:
+    videos = [{"type": "video", "video": urls(part)} for part in (JPEGS, JPEGS[:2])]
+    messages = [user(*videos, shown(JPEGS[0]), text(ASKED))]
+    items = [{"role": "user", "content": [*videos, {"type": "input_text", "text": ASKED}]}]
+    assert [len(video.pictures) for video in read(messages=messages).videos] == [3, 2, 1]
+    assert [len(video.pictures) for video in read_responses(items).chat.videos] == [3, 2]
+    for key in ("video", "url"):
+        part = {"type": "video", key: "data:video/mp4;base64,AAAA", "uuid": "v"}
+        [video] = read(messages=[user(part, text(ASKED))]).videos
+        assert (video.url, video.uuid) == ("data:video/mp4;base64,AAAA", "v")
+
+
+SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize(
+    ("body", "kind", "definition"),
+    [
+        ({"response_format": {"type": "json_object", "schema": SCHEMA}}, "json", SCHEMA),
+        ({"response_format": {"type": "json_schema", "schema": SCHEMA}}, "json", SCHEMA),
+        ({"json_schema": SCHEMA}, "json", SCHEMA),
+        ({"json_schema": json.dumps(SCHEMA)}, "json", SCHEMA),
+        ({"guided_json": SCHEMA}, "json", SCHEMA),
+        ({"guided_regex": "[0-9]+"}, "regex", "[0-9]+"),
+        ({"regex": "[0-9]+", "grammar": ""}, "regex", "[0-9]+"),
+        ({"grammar": 'root ::= "x"'}, "grammar", 'root ::= "x"'),
+        ({"ebnf": 'root ::= "x"'}, "grammar", 'root ::= "x"'),
+    ],
+    ids=str,
+)
+def test_forms_of_an_answer_as_other_servers_take_them(
+    body: dict[str, Any], kind: str, definition: Any
+) -> None:
+    requests = [read(**asked(**body)(JPEGS))]
+    if "response_format" not in body:
+        requests.append(read_responses(ASKED, **body).chat)
+    for request in requests:
+        form = request.generation.structured
+        assert form is not None
+        found = json.loads(form.definition) if kind == "json" else form.definition
+        assert (form.kind, found, request.ignored) == (kind, definition, ())
 
 
 @NEEDS_LIBRARY

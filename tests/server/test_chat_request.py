@@ -245,7 +245,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER] * 1001, {}, "there must be 1 to 1000 messages"),
     ([7], {}, r"messages\[0\] must be an object"),
     ([{"role": "function", "content": "x"}], {}, "must be system, user, assistant or tool"),
-    ([{"role": "assistant", "content": "x"}], {}, "must follow one of the user"),
+    ([USER, *[{"role": "assistant", "content": "x"}] * 2], {}, "must follow one of the user"),
     ([USER, {"role": "assistant", "content": "x"}], {}, "the last message must be of the user"),
     ([{"role": "user", "content": "  "}], {}, "the last message has no text"),
     ([{"role": "user", "content": [{"type": "image_file"}]}], {}, "input_video or image_url"),

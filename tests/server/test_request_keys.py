@@ -68,7 +68,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"best_of": 2}, "best_of"),
     ({"ignore_eos": True}, "ignore_eos"), ({"min_tokens": 50}, "min_tokens"),
     ({"stop_token_ids": [5]}, "stop_token_ids"), ({"bad_words": ["x"]}, "bad_words"),
-    ({"guided_choice": "yes"}, "guided_choice"), ({"guided_json": {}}, "guided_json"),
+    ({"guided_choice": "yes"}, "guided_choice"), ({"guided_regex": 7}, "guided_regex"),
     ({"guided_choice": ["yes", 3]}, "guided_choice[1]"),
     ({"structured_outputs": {"regex": 7}}, "structured_outputs.regex"),
     ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
@@ -84,8 +84,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"media_io_kwargs": {"image": {"as_frames": 1}}}, "media_io_kwargs.image.as_frames"),
     ({**EVS, "mm_processor_kwargs": {"dycoke": "evs"}}, "mm_processor_kwargs.dycoke"),
     # llama.cpp, DashScope, Ollama
-    ({"grammar": "root ::= x"}, "grammar"), ({"json_schema": {}}, "json_schema"),
-    ({"enable_thinking": True}, "enable_thinking"), ({"n_predict": 9}, "n_predict"),
+    ({"grammar": 7}, "grammar"), ({"json_schema": {}, "regex": "x"}, "regex"),
+    ({"enable_thinking": "yes"}, "enable_thinking"), ({"n_predict": 9}, "n_predict"),
+    ({"thinking": {"type": "auto"}}, "thinking"), ({"reasoning": {"effort": "low"}}, "reasoning"),
     ({"format": "json"}, "format"), ({"options": {"temperature": 1}}, "options"),
 ]  # fmt: skip
 
@@ -208,6 +209,8 @@ def turn(role: str, content: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("messages", "history", "question"),
     [
+        ([turn("assistant", "Hi!"), turn("user", "a")], (("", "Hi!"),), "a"),
+        ([turn("system", "s"), turn("assistant", "x"), turn("user", "a")], (("s", "x"),), "a"),
         ([turn("user", "What?"), turn("system", "Be brief.")], (), "What?\n\nBe brief."),
         ([turn("user", "a"), turn("system", "s"), turn("user", "b")], (), "a\n\ns\n\nb"),
         ([turn("system", "s"), turn("user", "a"), turn("developer", "d")], (), "s\n\na\n\nd"),

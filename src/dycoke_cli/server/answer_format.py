@@ -11,6 +11,7 @@ from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
+    FORMS,
     JSON_SCHEMA,
     RESPONSE_FORMAT,
     TEXT,
@@ -20,6 +21,7 @@ from dycoke_cli.server.request_keys import (
     text_of,
 )
 
+_KINDS = ("json", "regex", "grammar")
 _ANY_OBJECT = '{"type": "object"}'
 
 
@@ -29,15 +31,15 @@ def answer_format(
     """The fields of `GenerationOptions` that say what an answer may be; none for free text.
 
     Args:
-        body: of the request, with OpenAI's `response_format` (`text` in /v1/responses) and vLLM's
-            older `guided_choice`.
+        body: of the request, with OpenAI's `response_format` (`text` in /v1/responses), vLLM's
+            older `guided_choice`, and `FORMS`.
     """
     typed = _typed(body, structured)
     number = flag_of(own, "number")
     forms = [
         *_response_format(body.get("response_format")),
         *_text(body.get("text")),
-        *_structured(structured),
+        *_structured(structured, body),
     ]
     paths = [
         *(["structured_outputs.choice"] if typed else []),
@@ -65,45 +67,47 @@ _Form = tuple[str, Any, str]
 def _response_format(given: Any) -> Iterator[_Form]:
     if given is None:
         return
-    found = RESPONSE_FORMAT.object(given, RESPONSE_FORMAT.name)
-    if _has_schema(found, RESPONSE_FORMAT.name):
-        inner = JSON_SCHEMA.object(found.get("json_schema"), JSON_SCHEMA.name)
-        yield _schema(inner.get("schema"), f"{JSON_SCHEMA.name}.schema")
-    elif found["type"] == "json_object":
-        yield RESPONSE_FORMAT.name, "json", _ANY_OBJECT
+    path = RESPONSE_FORMAT.name
+    found = RESPONSE_FORMAT.object(given, path)
+    # llama.cpp has the schema beside the type, as /v1/responses has.
+    if found.get("type") == "json_schema" and found.get("schema") is None:
+        path, inner = JSON_SCHEMA.name, found.get("json_schema")
+        found = {"type": "json_schema", **JSON_SCHEMA.object(inner, path)}
+    yield from _of_type(found, path)
 
 
 def _text(given: Any) -> Iterator[_Form]:
-    """The form of /v1/responses, whose schema is beside its type."""
-    if given is None or (given := TEXT.object(given, TEXT.name).get("format")) is None:
-        return
-    found = TEXT_FORMAT.object(given, TEXT_FORMAT.name)
-    if _has_schema(found, TEXT_FORMAT.name):
-        yield _schema(found.get("schema"), f"{TEXT_FORMAT.name}.schema")
-    elif found["type"] == "json_object":
-        yield TEXT_FORMAT.name, "json", _ANY_OBJECT
+    """The form of /v1/responses."""
+    if given is not None and (given := TEXT.object(given, TEXT.name).get("format")) is not None:
+        yield from _of_type(TEXT_FORMAT.object(given, TEXT_FORMAT.name), TEXT_FORMAT.name)
 
 
-def _has_schema(found: Mapping[str, Any], path: str) -> bool:
-    """Whether the form is a schema."""
-    if found.get("type") not in ("text", "json_object", "json_schema"):
+def _of_type(found: Mapping[str, Any], path: str) -> Iterator[_Form]:
+    """A form by its type, with the schema beside it."""
+    kind, schema = found.get("type"), found.get("schema")
+    if kind not in ("text", "json_object", "json_schema"):
         raise Refused(
             400,
             f"{path}.type must be text, json_object or json_schema",
             parameter=f"{path}.type",
         )
-    return bool(found["type"] == "json_schema")
+    if kind == "json_schema" or (kind == "json_object" and schema is not None):
+        yield _schema(schema, f"{path}.schema")
+    elif kind == "json_object":
+        yield path, "json", _ANY_OBJECT
 
 
-def _structured(given: Mapping[str, Any]) -> Iterator[_Form]:
+def _structured(given: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[_Form]:
     if flag_of(given, "json_object"):
         yield "structured_outputs.json_object", "json", _ANY_OBJECT
-    if given.get("json") is not None:
-        yield _schema(given["json"], "structured_outputs.json")
-    for kind in ("regex", "grammar"):
-        if given.get(kind) is not None:
-            path = f"structured_outputs.{kind}"
-            yield path, kind, text_of(given[kind], path)
+    own = ((f"structured_outputs.{kind}", kind, given.get(kind)) for kind in _KINDS)
+    others = ((key, kind, body.get(key)) for key, kind in FORMS.items())
+    for path, kind, definition in (*own, *others):
+        if definition in (None, ""):
+            continue
+        yield (
+            _schema(definition, path) if kind == "json" else (path, kind, text_of(definition, path))
+        )
 
 
 def _schema(given: Any, path: str) -> _Form:

@@ -22,10 +22,10 @@ from dycoke_cli.server.request_keys import (
     BODY,
     DYCOKE,
     MM_PROCESSOR,
-    NO_THINKING,
     STREAM_OPTIONS,
     TEMPLATE,
     THINKING,
+    THINKS,
     flag_of,
     ignoring,
     object_of,
@@ -38,6 +38,7 @@ from dycoke_cli.video.sampling import Sampling
 
 _LONGEST_METHOD = 1000
 _MAX_TOKENS = "dycoke.max_tokens"
+_KINDS = ("openai/", "hosted_vllm/")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _parse(given: Mapping[str, Any], defaults: Request, most_frames: int) -> Cha
 def check_model(given: Mapping[str, Any], defaults: Request) -> None:
     """Refuse another model than the one that is served."""
     model = given.get("model")
-    if model is not None and not is_model(model, defaults):
+    if model not in (None, "") and not is_model(model, defaults):
         raise Refused(
             404,
             f"there is no model {display_name(str(model))[:100]}; this server has {defaults.model} "
@@ -125,17 +126,28 @@ def check_model(given: Mapping[str, Any], defaults: Request) -> None:
 
 
 def is_model(name: Any, defaults: Request) -> bool:
-    """Whether it is the model that is served, in any case, and with any tag (`mini:latest`)."""
-    served = defaults.model.casefold()
-    return isinstance(name, str) and served in (name.casefold(), name.rpartition(":")[0].casefold())
+    """Whether it is the model that is served.
+
+    In any case, with any tag (`mini:latest`), and with LiteLLM's name of the kind of server before
+    it.
+    """
+    if not isinstance(name, str):
+        return False
+    name, served = name.casefold(), defaults.model.casefold()
+    names = (name, *(name.removeprefix(kind) for kind in _KINDS))
+    return served in (*names, *(one.rpartition(":")[0] for one in names))
 
 
 def variables(given: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
     """What a body sets of the variables of the chat template; see `ChatRequest.template`."""
     values = {} if given.get(TEMPLATE) is None else object_of(given[TEMPLATE], TEMPLATE)
     found = ((f"{TEMPLATE}.{display_name(name)[:100]}", name, values[name]) for name in values)
-    off = ((key, THINKING, False) for key in NO_THINKING if given.get(key) is not None)
-    return (*found, *off)
+    said = []
+    for path, means in THINKS.items():
+        key, _, inner = path.partition(".")
+        value = (given.get(key) or {}).get(inner) if inner else given.get(key)
+        said += [(path, THINKING, means[value])] if value in means else []
+    return (*found, *said)
 
 
 def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -49,6 +49,7 @@ class VideoPart:
     # urls of the pictures that are its frames; empty of all other videos
     pictures: tuple[str, ...] = ()
     times_s: tuple[float, ...] = ()  # of each picture, by its label; empty where they have none
+    whole: bool = False  # whether its pictures are one video, whatever stands beside them
 
     @property
     def is_frames(self) -> bool:
@@ -101,6 +102,8 @@ def turns_of(
             raise Refused(400, "only messages of the user have videos")
         videos += shown
         if role == "assistant":
+            if not turns:  # it greets
+                turns, before, open_turn = [(before.strip(), "")], "", True
             if not open_turn:
                 raise Refused(400, "a message of the assistant must follow one of the user")
             turns[-1] = (turns[-1][0], text if turn is None else turn)
@@ -180,7 +183,7 @@ def _joined(parts: Parts, *, labels: bool) -> Parts:
 
 
 def _is_picture(part: VideoPart | str | None) -> TypeGuard[VideoPart]:
-    return isinstance(part, VideoPart) and bool(part.pictures)
+    return isinstance(part, VideoPart) and bool(part.pictures) and not part.whole
 
 
 def _is_label(part: VideoPart | str) -> bool:
@@ -231,17 +234,22 @@ def part_of(given: Any, path: str) -> VideoPart | str:
     if not isinstance(kind, str) or kind not in PARTS:
         raise Refused(
             400,
-            "a part of a message must be text, video_url, input_video or image_url (consecutive "
-            "pictures are the frames of one video)",
+            "a part of a message must be text, video_url, input_video, video, image_url or image "
+            "(consecutive pictures are the frames of one video)",
             parameter=path,
         )
     part = PARTS[kind].object(given, path)
     if kind == "text":
         return text_of(part.get("text"), f"{path}.text")
-    if kind == "image_url":
-        return picture(*_given_url(part.get(kind), f"{path}.{kind}", IMAGE_URL))
-    read = _url if kind == "video_url" else _input_video
-    return VideoPart(read(part.get(kind), f"{path}.{kind}"), _uuid(part))
+    name = "url" if part.get(kind) is None and "url" in part else kind
+    content, path = part.get(name), f"{path}.{name}"
+    if kind in ("image_url", "image"):
+        return picture(*_given_url(content, path, IMAGE_URL))
+    if isinstance(content, list) and content and kind == "video":
+        frames = [picture(frame, f"{path}[{number}]") for number, frame in enumerate(content)]
+        return VideoPart(None, pictures=sum((f.pictures for f in frames), ()), whole=True)
+    read = _input_video if kind == "input_video" else _url
+    return VideoPart(read(content, path), _uuid(part))
 
 
 def _message(given: Any, path: str) -> tuple[str, Parts]:

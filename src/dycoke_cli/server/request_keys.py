@@ -19,8 +19,13 @@ from dycoke_cli.unicode import display_name, is_valid
 
 THINKING = "enable_thinking"
 """Variable of chat templates that decides whether the model thinks before it answers."""
-NO_THINKING = ("reasoning_effort", "think")
-"""Keys whose only value turns thinking off."""
+THINKS: Mapping[str, Mapping[Any, bool]] = {
+    "reasoning_effort": {"none": False}, "think": {False: False},
+    "enable_thinking": {False: False, True: True},  # DashScope
+    "thinking.type": {"disabled": False, "enabled": True},  # GLM, Doubao, DeepSeek
+    "reasoning.effort": {"none": False}, "reasoning.enabled": {False: False, True: True},
+}  # fmt: skip
+"""Whether a model thinks, as other servers say it: by key, what its values mean."""
 TEMPLATE = "chat_template_kwargs"
 """Key of the variables of a model's chat template."""
 _SHOWN = 100
@@ -51,7 +56,7 @@ class Keys:
     # keys that have an effect, or that the protocol has in every request or reply
     read: frozenset[str]
     # keys that would change the answer: they are accepted with one of these values, which don't
-    # (or turn off thinking: `NO_THINKING`), or with null
+    # (or say whether a model thinks: `THINKS`), or with null
     refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def object(self, given: Any, path: str) -> dict[str, Any]:
@@ -82,10 +87,16 @@ def _is_same(value: Any, other: Any) -> bool:
 _OFF, _ON, _ZERO, _ONE, _NONE = (False,), (True,), (0,), (1,), ()
 _NO_LIST: tuple[Any, ...] = ([],)
 
+FORMS = {
+    "guided_json": "json", "guided_regex": "regex", "guided_grammar": "grammar",
+    "json_schema": "json", "grammar": "grammar", "regex": "regex", "ebnf": "grammar",
+}  # fmt: skip
+"""Keys of the body that say what `structured_outputs` does in its keys: vLLM's older ones,
+llama.cpp's and SGLang's."""
 _BOTH = (
     "model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p",
     "repetition_penalty", "seed", "stop", "top_logprobs", "media_io_kwargs", "mm_processor_kwargs",
-    "dycoke", "structured_outputs", "tools", "tool_choice", "parallel_tool_calls",
+    "dycoke", "structured_outputs", "tools", "tool_choice", "parallel_tool_calls", *FORMS,
 )  # fmt: skip
 _REFUSED: dict[str, tuple[Any, ...]] = {
     # several answers, of which the best is sent
@@ -96,13 +107,14 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     # where the answer ends
     "min_tokens": _ZERO, "n_predict": (-1,), "ignore_eos": _OFF, "stop_token_ids": _NO_LIST,
     # its form
-    "guided_json": _NONE, "guided_regex": _NONE, "guided_grammar": _NONE, "grammar": ("",),
-    "json_schema": _NONE, "format": ("",), "modalities": (["text"],), "functions": _NO_LIST,
+    "format": ("",), "modalities": (["text"],), "functions": _NO_LIST,
     # the prompt
     "echo": _OFF, "add_generation_prompt": _ON, "continue_final_message": _OFF,
     "chat_template": _NONE,
     # thinking
-    "reasoning_effort": ("none",), "think": _OFF, "enable_thinking": _NONE,
+    "reasoning_effort": ("none",), "think": _OFF, "enable_thinking": (False, True),
+    "thinking": ({}, {"type": "disabled"}, {"type": "enabled"}),
+    "reasoning": ({}, {"effort": "none"}, {"enabled": False}, {"enabled": True}),
     "options": ({},),  # of Ollama: all that is sampled
 }  # fmt: skip
 """Keys of OpenAI's API, vLLM, llama.cpp and Ollama that would change the answer."""
@@ -126,7 +138,7 @@ STRUCTURED = Keys(
     frozenset(("choice", "json", "json_object", "regex", "grammar")),
     {"structural_tag": _NONE},
 )
-RESPONSE_FORMAT = Keys("response_format", frozenset(("type", "json_schema")))
+RESPONSE_FORMAT = Keys("response_format", frozenset(("type", "json_schema", "schema")))
 # Every answer is held to its schema, so that `strict` changes nothing.
 _SCHEMA = frozenset(("schema", "name", "description", "strict"))
 JSON_SCHEMA = Keys("response_format.json_schema", _SCHEMA)
@@ -164,6 +176,9 @@ PARTS = {
     "video_url": Keys("part video_url", frozenset(("type", "video_url", "uuid"))),
     "input_video": Keys("part input_video", frozenset(("type", "input_video", "uuid"))),
     "image_url": Keys("part image_url", frozenset(("type", "image_url"))),
+    # as the models' own makers and transformers write them
+    "video": Keys("part video", frozenset(("type", "video", "url", "uuid"))),
+    "image": Keys("part image", frozenset(("type", "image", "url"))),
 }
 """Keys of a part of a message, by its type."""
 IMAGE_URL = Keys("image_url", frozenset(("url",)))
@@ -181,7 +196,6 @@ RESPONSES = Keys(
     _REFUSED | {
         "n": _ONE, "max_tokens": _NONE, "response_format": _NONE, "guided_choice": _NONE,
         "background": _OFF, "conversation": _NONE, "prompt": _NONE,
-        "reasoning": ({}, {"effort": "none"}),
     },
 )  # fmt: skip
 """The whole body of a request to /v1/responses."""

@@ -20,6 +20,7 @@ from dycoke_cli.server.chat_request import (
     last_question,
     max_tokens,
     methods,
+    variables,
     with_tools,
 )
 from dycoke_cli.server.generation_request import generation
@@ -35,7 +36,6 @@ from dycoke_cli.server.request_keys import (
     OUTPUT_TEXT,
     RESPONSES,
     RESPONSES_STREAM,
-    THINKING,
     flag_of,
     ignoring,
     list_of,
@@ -140,8 +140,7 @@ def _parse(
         times=times,
         max_tokens=most,
         offer=offer,
-        # The only effort that is accepted is none.
-        template=(("reasoning.effort", THINKING, False),) if given.get("reasoning") else (),
+        template=variables(given),
     )
     options_of(given, RESPONSES_STREAM)
     store = given.get("store") is None or flag_of(given, "store")
@@ -272,10 +271,11 @@ def _part(given: Any, path: str) -> VideoPart | str:
     if kind == "input_image":
         url = INPUT_IMAGE.object(given, path).get("image_url")
         return picture(url, f"{path}.image_url")
-    if kind in ("video_url", "input_video"):
+    if kind in ("video_url", "input_video", "video", "image"):
         return part_of(given, path)
     raise Refused(
         400,
-        f"{path} must be input_text, output_text, input_image, input_video or video_url",
+        f"{path} must be input_text, output_text, input_image, input_video, video_url, video or "
+        "image",
         parameter=path,
     )
