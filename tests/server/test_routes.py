@@ -25,7 +25,8 @@ from dycoke_cli.server.replies import usage
 from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running, body_of, make_service, running
-from tests.server.test_chat_request import read
+from tests.server.responses.test_responses import read as read_responses
+from tests.server.test_chat_request import about, read
 
 CHAT = "/v1/chat/completions"
 
@@ -199,6 +200,8 @@ def test_variables_of_a_template_that_has_them(more: dict[str, Any], found: Any)
         Mock(), Mock(), template_names=frozenset({"messages", "enable_thinking"})
     )
     request = read([{"role": "user", "content": "What?"}], **more)
+    if "reasoning" in more or "thinking" in more:
+        assert read_responses("What?", **more).chat.template == request.template
     if isinstance(found, str):
         with pytest.raises(Refused) as caught:
             for_model(service, request)
@@ -359,11 +362,18 @@ def test_a_text_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
         for reply in (
             server.ask("x" * 1601, max_tokens=100),
             server.ask("é" * 801, max_tokens=100),
-            server.ask("What?", max_tokens=200),
         ):
             assert (reply[0], reply[1]["error"]["code"]) == (400, "context_length_exceeded")
         assert server.pretended.read == []
         assert len(server.pretended.batches) == 1
+
+
+@pytest.mark.parametrize(("most", "found"), [(-1, 50), (200, 50), (10**9, 50), (199, 199)])
+def test_an_answer_as_long_as_there_is_room(most: int, found: int) -> None:
+    """A quarter of the context: the other three are the prompt's."""
+    service = make_service(Mock(), Mock(), context=200)
+    for request in (about(max_tokens=most), read_responses("?", max_output_tokens=most).chat):
+        assert for_model(service, request).generation.max_new_tokens == found
 
 
 def test_frames_beyond_the_context(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,8 @@ from dycoke_cli.server.service import Service
 _POLL_S = 1.0
 _Found = str | TextDelta | Answer | InspectionResult | BaseException
 """A part of an answer, or its last: the answer, an inspection or an error."""
+# Part of the context that an answer gets which may be as long as there is room for.
+_SHARE = 4
 _LOOK_S = 0.2  # at whether a client has left whose videos are read
 
 
@@ -219,6 +221,11 @@ def _seeded(ask: Ask, seed: int) -> Ask:
 
 def for_model(service: Service, request: ChatRequest) -> ChatRequest:
     """A request as the model that is served takes it."""
+    context, most = service.context, request.generation.max_new_tokens
+    if context is not None and most >= context:
+        # How much room the prompt leaves isn't known before its video is read.
+        generation = replace(request.generation, max_new_tokens=max(1, context // _SHARE))
+        request = replace(request, generation=generation)
     return _with_tools_of(service, _with_template_of(service, request))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ CHAT_LIMITS = ("max_tokens", "max_completion_tokens")
 _DRAWN = ("top_p", "top_k", "min_p")
 _ALL = -1  # of vLLM's top_k
 _NEW_SEED = -1
+_NO_LIMIT = -1  # of LM Studio's and llama.cpp's max_tokens
 
 
 def generation(
@@ -34,6 +36,8 @@ def generation(
     if len({*map(repr, named.values())}) > 1:
         raise Refused(400, f"{' and '.join(named)} differ: send one of them", parameter=limits[0])
     name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
+    if type(most) is int and most == _NO_LIMIT:
+        most = sys.maxsize  # above each context; see `exchange.for_model`
     seed = given.get("seed")
     if type(seed) is int and seed == _NEW_SEED:
         default, seed = replace(default, seed=None), None

@@ -45,13 +45,6 @@ def check_text(request: ChatRequest, context: int) -> None:
             "context_length_exceeded",
             parameter="messages",
         )
-    if (most := request.generation.max_new_tokens) >= context:
-        raise Refused(
-            400,
-            f"max_tokens ({most}) must be below the model's context of {context} tokens",
-            "context_length_exceeded",
-            parameter="max_tokens",
-        )
 
 
 def prepare(
