@@ -289,9 +289,7 @@ FORMS: dict[str, Callable[[list[bytes]], dict[str, Any]]] = {
     "no reasoning": asked(reasoning_effort="none", extra_body=None, temperature=0.0, seed=-1),
     "audio": asked(mm_processor_kwargs={"use_audio_in_video": True, "fps": 1}),
     "a tag": asked(model="Mini:latest"),
-    "LiteLLM": asked(model="openai/mini"),
-    "LiteLLM's other name and a tag": asked(model="hosted_vllm/Mini:latest"),
-    "no model": asked(model=""),
+    **{f"model {name!r}": asked(model=name) for name in ("openai/mini", "hosted_vllm/Mini:8b", "")},
     "a video of pictures": lambda jpegs: {
         "messages": [user({"type": "video", "video": urls(jpegs), "fps": 2}, text(ASKED))]
     },
@@ -345,31 +343,25 @@ SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
 
 @NEEDS_LIBRARY
 @pytest.mark.parametrize(
-    ("body", "kind", "definition"),
+    ("kind", "form", "body"),
     [
-        ({"response_format": {"type": "json_object", "schema": SCHEMA}}, "json", SCHEMA),
-        ({"response_format": {"type": "json_schema", "schema": SCHEMA}}, "json", SCHEMA),
-        ({"json_schema": SCHEMA}, "json", SCHEMA),
-        ({"json_schema": json.dumps(SCHEMA)}, "json", SCHEMA),
-        ({"guided_json": SCHEMA}, "json", SCHEMA),
-        ({"guided_regex": "[0-9]+"}, "regex", "[0-9]+"),
-        ({"regex": "[0-9]+", "grammar": ""}, "regex", "[0-9]+"),
-        ({"grammar": 'root ::= "x"'}, "grammar", 'root ::= "x"'),
-        ({"ebnf": 'root ::= "x"'}, "grammar", 'root ::= "x"'),
+        *(("json", SCHEMA, {"response_format": {"type": f"json_{kind}", "schema": SCHEMA}})
+          for kind in ("object", "schema")),
+        *(("json", SCHEMA, {key: SCHEMA}) for key in ("json_schema", "guided_json")),
+        ("json", SCHEMA, {"json_schema": json.dumps(SCHEMA), "grammar": ""}),
+        *(("regex", "[0-9]+", {key: "[0-9]+"}) for key in ("regex", "guided_regex")),
+        *(("grammar", 'root ::= "x"', {key: 'root ::= "x"'})
+          for key in ("grammar", "ebnf", "guided_grammar")),
     ],
     ids=str,
-)
-def test_forms_of_an_answer_as_other_servers_take_them(
-    body: dict[str, Any], kind: str, definition: Any
-) -> None:
-    requests = [read(**asked(**body)(JPEGS))]
-    if "response_format" not in body:
-        requests.append(read_responses(ASKED, **body).chat)
-    for request in requests:
-        form = request.generation.structured
-        assert form is not None
-        found = json.loads(form.definition) if kind == "json" else form.definition
-        assert (form.kind, found, request.ignored) == (kind, definition, ())
+)  # fmt: skip
+def test_forms_of_an_answer_as_other_servers_take_them(kind: str, form: Any, body: Any) -> None:
+    both = [] if "response_format" in body else [read_responses(ASKED, **body).chat]
+    for request in (read(**asked(**body)(JPEGS)), *both):
+        found = request.generation.structured
+        assert found is not None
+        definition = json.loads(found.definition) if kind == "json" else found.definition
+        assert (found.kind, definition, request.ignored) == (kind, form, ())
 
 
 @NEEDS_LIBRARY

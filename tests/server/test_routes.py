@@ -176,17 +176,11 @@ THINKS = "chat_template_kwargs.enable_thinking"
         ({"chat_template_kwargs": {"enable_thinking": True}}, {"enable_thinking": True}),
         ({"chat_template_kwargs": {"enable_thinking": False}, "think": False},
          {"enable_thinking": False}),
-        *(
-            (says, {"enable_thinking": thinks})
-            for thinks, *forms in (
-                (False, {"reasoning_effort": "none"}, {"enable_thinking": False},
-                 {"thinking": {"type": "disabled"}}, {"reasoning": {"effort": "none"}},
-                 {"reasoning": {"enabled": False}}),
-                (True, {"enable_thinking": True}, {"thinking": {"type": "enabled"}},
-                 {"reasoning": {"enabled": True}, "thinking": {}}),
-            )
-            for says in forms
-        ),
+        *((says, {"enable_thinking": False}) for says in (
+            {"reasoning_effort": "none"}, {"enable_thinking": False},
+            {"thinking": {"type": "disabled"}}, {"reasoning": {"enabled": False}})),
+        *((says, {"enable_thinking": True}) for says in (
+            {"enable_thinking": True}, {"reasoning": {"enabled": True}, "thinking": {}})),
         ({"chat_template_kwargs": {"other": 1}}, {}),
         ({"chat_template_kwargs": {"enable_thinking": "no"}}, THINKS),
         ({"chat_template_kwargs": {"enable_thinking": True}, "think": False}, "think"),

@@ -92,7 +92,8 @@ def _of_type(found: Mapping[str, Any], path: str) -> Iterator[_Form]:
             parameter=f"{path}.type",
         )
     if kind == "json_schema" or (kind == "json_object" and schema is not None):
-        yield _schema(schema, f"{path}.schema")
+        path = f"{path}.schema"
+        yield path, "json", _schema(schema, path)
     elif kind == "json_object":
         yield path, "json", _ANY_OBJECT
 
@@ -102,19 +103,15 @@ def _structured(given: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[_
         yield "structured_outputs.json_object", "json", _ANY_OBJECT
     own = ((f"structured_outputs.{kind}", kind, given.get(kind)) for kind in _KINDS)
     others = ((key, kind, body.get(key)) for key, kind in FORMS.items())
-    for path, kind, definition in (*own, *others):
-        if definition in (None, ""):
-            continue
-        yield (
-            _schema(definition, path) if kind == "json" else (path, kind, text_of(definition, path))
-        )
+    for path, kind, form in (*own, *others):
+        if form not in (None, ""):
+            read = _schema if kind == "json" else text_of
+            yield path, kind, read(form, path)
 
 
-def _schema(given: Any, path: str) -> _Form:
+def _schema(given: Any, path: str) -> str:
     """A schema, as an object or as JSON."""
-    if isinstance(given, str):
-        return path, "json", text_of(given, path)
-    return path, "json", json.dumps(given)
+    return text_of(given, path) if isinstance(given, str) else json.dumps(given)
 
 
 def _typed(body: Mapping[str, Any], structured: Mapping[str, Any]) -> TypedOptions | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,7 +39,7 @@ from dycoke_cli.video.sampling import Sampling
 
 _LONGEST_METHOD = 1000
 _MAX_TOKENS = "dycoke.max_tokens"
-_KINDS = ("openai/", "hosted_vllm/")
+_KIND = re.compile("^(openai|hosted_vllm)/")
 
 
 @dataclass(frozen=True)
@@ -126,28 +127,21 @@ def check_model(given: Mapping[str, Any], defaults: Request) -> None:
 
 
 def is_model(name: Any, defaults: Request) -> bool:
-    """Whether it is the model that is served.
-
-    In any case, with any tag (`mini:latest`), and with LiteLLM's name of the kind of server before
-    it.
-    """
-    if not isinstance(name, str):
-        return False
-    name, served = name.casefold(), defaults.model.casefold()
-    names = (name, *(name.removeprefix(kind) for kind in _KINDS))
-    return served in (*names, *(one.rpartition(":")[0] for one in names))
+    """Whether it is the model that is served, in any case, and with any tag (`mini:latest`)."""
+    # LiteLLM puts the kind of server before it.
+    served, name = (_KIND.sub("", str(one).casefold()) for one in (defaults.model, name))
+    return served in (name, name.rpartition(":")[0])
 
 
 def variables(given: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
     """What a body sets of the variables of the chat template; see `ChatRequest.template`."""
     values = {} if given.get(TEMPLATE) is None else object_of(given[TEMPLATE], TEMPLATE)
-    found = ((f"{TEMPLATE}.{display_name(name)[:100]}", name, values[name]) for name in values)
-    said = []
+    found = [(f"{TEMPLATE}.{display_name(name)[:100]}", name, values[name]) for name in values]
     for path, means in THINKS.items():
         key, _, inner = path.partition(".")
         value = (given.get(key) or {}).get(inner) if inner else given.get(key)
-        said += [(path, THINKING, means[value])] if value in means else []
-    return (*found, *said)
+        found += [(path, THINKING, means[value])] if value in means else []
+    return tuple(found)
 
 
 def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -62,11 +62,10 @@ def check_template(processor: Any) -> None:
         raise _unusable("it has none, so it can't be asked questions")
     if len(template) > _MAX_TEXT:
         raise _unusable("it is longer than any real one")
-    from jinja2 import Environment, TemplateError
+    from jinja2 import TemplateError
 
     try:
-        for _ in Environment().lex(template):
-            pass
+        names_in(template)
     except TemplateError as error:
         raise _unusable(f"it isn't a template: {error}") from error
 
@@ -88,9 +87,8 @@ def render(
     variables: Mapping[str, Any] = _NONE,
 ) -> str:
     """Render a conversation with the stock template, up to where the answer begins."""
-    given: dict[str, Any] = {"tokenize": False, "add_generation_prompt": not answered}
-    if tools:
-        given["tools"] = [*tools]
+    begins = {"add_generation_prompt": not answered}
+    given: dict[str, Any] = {"tokenize": False, "tools": [*tools] or None, **begins}
     try:
         with _LOCK:
             template = _default(processor.chat_template)
@@ -105,7 +103,7 @@ def render(
             if not text.startswith(_MARK):
                 return text
             more = processor.tokenizer.special_tokens_map | json.loads(text.removeprefix(_MARK))
-            return _isolated(template, {**more, "add_generation_prompt": not answered, **variables})
+            return _isolated(template, {**more, **begins, **variables})
     except DycokeError:
         raise
     except Exception as error:
@@ -120,11 +118,10 @@ def _isolated(template: str, given: Mapping[str, Any]) -> str:
         with process.within(_LATE_S):
             process.send({"chat_template": template, **given})
             reply = process.receive()
-            if reply["error"]:
-                raise _unusable(str(reply["error"]))
-            if not 0 <= int(reply["bytes"]) <= _MOST_BYTES:
-                raise _unusable("it writes more than any real one")
-            text = bytearray(int(reply["bytes"]))
+            why, size = str(reply["error"]), int(reply["bytes"])
+            if why or not 0 <= size <= _MOST_BYTES:
+                raise _unusable(why or "it writes more than any real one")
+            text = bytearray(size)
             process.receive_into(memoryview(text))
             return text.decode("utf-8", "surrogatepass")
     except BaseException as error:
