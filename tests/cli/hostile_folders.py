@@ -217,6 +217,7 @@ PROCESSORS: dict[str, Spoil] = {
     "size-text": says(PROCESSOR, "video_processor", size="large"),
     "resample": says(PROCESSOR, "video_processor", resample=99),
     "tokens": says(PROCESSOR, num_image_tokens=10**12),
+    "tokens-of-a-frame": says(PROCESSOR, num_image_tokens=10**6),
     "class-unknown": says(PROCESSOR, processor_class="FrodoProcessor"),
     "class-other": says(PROCESSOR, processor_class="WhisperProcessor"),
     "class-number": says(PROCESSOR, processor_class=7),

@@ -63,7 +63,10 @@ _MAX_SIDE = 1 << 12
 # Numbers of modules, or of entries that the stock class creates one by one.
 _MAX_MODULES = 1024
 _MODULES = re.compile(r".*(layers?|blocks?|depth|experts|stages|labels)$")
-_SIDES = re.compile(r"(height|width|.*(patch|merge|kernel)_size|num_frames|max_frames)$")
+_SIDES = re.compile(
+    r"(height|width|.*(patch|merge|kernel)_size|num_frames|max_frames|"
+    r"num_image_tokens|image_seq_len(gth)?)$"  # of one frame: a text has as many placeholders
+)
 # Numbers that determine no size: rotary base, token ids, and a length that stands for "unlimited".
 _ANY_NUMBER = re.compile(r".*(theta|model_max_length|_id|seed)$")
 

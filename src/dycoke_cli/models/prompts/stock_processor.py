@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 
 _PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template")
-# Most bytes of resized frames: enough for 32 frames at the largest size of a published processor,
-# in float32.
+# Most bytes of resized frames: enough for 32 at the largest size of a published processor.
 _PROCESSOR_BYTES = 1 << 30
 _PROCESSOR_BYTES_PER_BYTE = 16
 
