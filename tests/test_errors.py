@@ -29,6 +29,8 @@ FLAGS = ("--frames", "--max-frames", "--fps", "--positions", "--choices", "--mer
         ("-v", ("-q", "-h"), None),
         ("", ("a", "b"), None),
         ("a", (), None),
+        # As a client may send it: comparing all letters took minutes.
+        ("a" * 10**6, FLAGS, None),
     ],
 )
 def test_a_typing_error_away(name: str, known: tuple[str, ...], meant: str | None) -> None:

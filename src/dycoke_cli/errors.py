@@ -114,9 +114,11 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     begun = (one for one in by_letters if word and one.startswith(word))
     if near := next(begun, ""):  # nothing in it is wrong
         return by_letters[near]
-    near = min(by_letters, key=lambda one: _typing_errors(word, one), default="")
-    is_near = near and _typing_errors(word, near) <= (len(word) + 1) // _PER_ERROR
-    return by_letters[near] if is_near else None
+    most = (len(word) + 1) // _PER_ERROR
+    # The time of a comparison is the product of the lengths, whose difference is so many errors.
+    alike = (one for one in by_letters if abs(len(one) - len(word)) <= most)
+    near = min(alike, key=lambda one: _typing_errors(word, one), default="")
+    return by_letters[near] if near and _typing_errors(word, near) <= most else None
 
 
 def _letters(name: str) -> str:

@@ -16,7 +16,7 @@ from dycoke_cli.server.fetching import fetch, is_public
 from dycoke_cli.server.refused import Refused
 from tests.server.pretended import ample
 
-MOST, PATIENCE_S = 1000, 5.0
+MOST, PATIENCE_S, SLOW_S = 1000, 5.0, 4.0
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,7 @@ class Site:
         self.pieces: list[bytes] = []
         self.pause_s = 0.0
         self.asked: list[bytes] = []
+        self.away = 0  # addresses at which nobody answers
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._run, daemon=True).start()
@@ -99,17 +100,25 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     site = Site()
     monkeypatch.setattr(fetching, "is_public", lambda address: address == "127.0.0.1")
 
-    names = {"public.test": "127.0.0.1", "private.test": "127.0.0.2"}
+    names = {"public.test": "127.0.0.1", "private.test": "127.0.0.2", "slow.test": "127.0.0.1"}
     real = socket.getaddrinfo
 
     def resolve(host: str, port: int, *more: Any, **options: Any) -> Any:
-        return real(names.get(host, host), port, *more, **options)
+        if host == "slow.test":
+            time.sleep(SLOW_S)
+        found = real(names.get(host, host), port, *more, **options)
+        return found * (3 if host == "public.test" else 1)
 
     monkeypatch.setattr(fetching.socket, "getaddrinfo", resolve)
     connect = socket.create_connection
-    monkeypatch.setattr(
-        fetching.socket, "create_connection", lambda where, t: connect((where[0], site.port), t)
-    )
+
+    def connected(where: tuple[str, int], timeout_s: float) -> socket.socket:
+        if site.away:
+            site.away -= 1
+            raise ConnectionRefusedError
+        return connect((where[0], site.port), timeout_s)
+
+    monkeypatch.setattr(fetching.socket, "create_connection", connected)
     yield site
     site.close()
 
@@ -120,8 +129,23 @@ def head(status: str, *headers: str) -> bytes:
 
 def test_a_video(site: Site) -> None:
     site.pieces = [head("200 OK", "Content-Length: 5"), b"video"]
-    assert fetch("http://public.test/a?b=c", MOST, PATIENCE_S, ample()) == b"video"
-    assert site.asked[0].startswith(b"GET /a?b=c HTTP/1.1\r\nHost: public.test\r\n")
+    for site.away in (0, 2):  # of three addresses
+        assert fetch("http://public.test/a?b=c", MOST, PATIENCE_S, ample()) == b"video"
+        assert site.asked.pop().startswith(b"GET /a?b=c HTTP/1.1\r\nHost: public.test\r\n")
+    site.away = 3
+    with pytest.raises(Refused, match="can't be fetched"):
+        fetch("http://public.test/", MOST, PATIENCE_S, ample())
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_name_that_is_not_resolved_in_time(site: Site, ends: bool) -> None:
+    """Nor while somebody waits for it."""
+    allowance, began = ample(), time.monotonic()
+    if ends:
+        threading.Timer(0.3, allowance.end, (Refused(499, "gone"),)).start()
+    with allowance, pytest.raises(Refused, match="gone" if ends else "can't be fetched"):
+        fetch("http://slow.test/", MOST, PATIENCE_S if ends else 0.3, allowance)
+    assert time.monotonic() - began < SLOW_S / 2
 
 
 def test_too_much(site: Site) -> None:

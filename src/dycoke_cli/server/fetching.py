@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import Future, InvalidStateError
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -94,20 +95,27 @@ class _Connection(HTTPConnection):
         self._secure = parts.scheme == "https"
         self._deadline = deadline
         self._end: threading.Timer | None = None
+        self._resolved = Future[list[str]]()
         super().__init__(parts.hostname, parts.port or _PORTS[parts.scheme])
 
     def connect(self) -> None:
-        """Connect to the first address of the name, all of which must be public."""
-        entries = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in entries]
+        """Connect to an address of the name that answers; all of them must be public."""
+        # A resolver takes its time, and nothing ends it.
+        threading.Thread(target=self._resolve, name="resolving", daemon=True).start()
+        addresses = self._resolved.result(self._left_s())
         if not addresses or not all(is_public(address.partition("%")[0]) for address in addresses):
             raise Refused(400, "the address of the video is private; only public ones are fetched")
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline is over")
-        self.sock = socket.create_connection((addresses[0], self.port), left)
+        for number, address in enumerate(addresses):
+            share_s = self._left_s() / (len(addresses) - number)
+            try:
+                self.sock = socket.create_connection((address, self.port), share_s)
+                break
+            except OSError:
+                if number == len(addresses) - 1:
+                    raise
+        self.sock.settimeout(self._left_s())
         # A socket's timeout is for each call: a byte now and then would extend it forever.
-        self._end = threading.Timer(max(0, self._deadline - time.monotonic()), self.shut)
+        self._end = threading.Timer(self._left_s(), self.shut)
         self._end.daemon = True
         self._end.start()
         if self._secure:
@@ -116,6 +124,21 @@ class _Connection(HTTPConnection):
                 self.sock, server_hostname=self.host, do_handshake_on_connect=False
             )
             self.sock.do_handshake()
+
+    def _resolve(self) -> None:
+        """Look up the addresses of the name; the body of a thread."""
+        with suppress(InvalidStateError):  # nobody waits for them any more
+            try:
+                entries = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+                self._resolved.set_result([str(entry[4][0]) for entry in entries])
+            except (OSError, ValueError) as error:
+                self._resolved.set_exception(error)
+
+    def _left_s(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline is over")
+        return left
 
     def close(self) -> None:
         """Close it, whatever is still on its way."""
@@ -126,6 +149,7 @@ class _Connection(HTTPConnection):
     def shut(self) -> None:
         """End it, from another thread, at whatever it is."""
         self._deadline = 0.0
+        self._resolved.cancel()
         with suppress(OSError, AttributeError):  # not connected any more, or not yet
             self.sock.shutdown(socket.SHUT_RDWR)
 

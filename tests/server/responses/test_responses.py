@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 from unittest.mock import Mock
 
@@ -198,19 +199,28 @@ def test_what_is_held_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         return HeldResponse((("x" * size, ""),), (video,), Sampling(), JpegTimes())
 
     monkeypatch.setattr(response_store, "_MOST", 3)
-    monkeypatch.setattr(response_store, "_MOST_BYTES", 100)
+    monkeypatch.setattr(response_store, "_MOST_BYTES", 3 * held(10).nbytes)
     store = ResponseStore()
     for number in range(3):
         store.keep(f"r{number}", held(10))
     assert store.find("r0") is not None
     store.keep("r3", held(10))
     assert [store.find(f"r{n}") is not None for n in range(4)] == [True, False, True, True]
-    store.keep("r4", held(85))
+    store.keep("r4", held(20 + held(0).nbytes))
     assert [store.find(f"r{n}") is not None for n in range(5)] == [False, False, False, True, True]
-    store.keep("r5", held(101))
+    most = 30 + 2 * held(0).nbytes
+    store.keep("r5", held(most + 1))
     assert store.find("r5") is None
-    store.keep("r6", held(100))
+    store.keep("r6", held(most))
     assert store.find("r6") is not None
+    # Many short texts, handles and times of pictures take memory, too.
+    tracemalloc.start()
+    pictures = VideoPart(None, "v" * 1000, times_s=tuple(float(n) for n in range(1000)))
+    times = JpegTimes(indices=tuple(range(1000, 2000)))
+    turns = tuple((str(n), chr(0x1F600) * 9) for n in range(1000))
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken <= HeldResponse(turns, (pictures,), Sampling(), times).nbytes < 2 * taken
 
 
 class Star(BaseModel):

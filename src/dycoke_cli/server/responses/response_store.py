@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -27,8 +28,8 @@ class HeldResponse:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the texts."""
-        return sum(len(text.encode("utf-8", "replace")) for turn in self.turns for text in turn)
+        """Bytes in memory."""
+        return _size_of(self)
 
 
 class ResponseStore:
@@ -53,3 +54,9 @@ class ResponseStore:
             self._bytes += held.nbytes
             while len(self._held) > _MOST or self._bytes > _MOST_BYTES:
                 self._bytes -= self._held.popitem(last=False)[1].nbytes
+
+
+def _size_of(value: object) -> int:
+    """Bytes of an object and of all that its attributes and entries refer to."""
+    parts = value if isinstance(value, tuple) else getattr(value, "__dict__", {}).values()
+    return sys.getsizeof(value) + sum(map(_size_of, parts))
