@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.fuzzing.mutators import bytes_of
 from tests.fuzzing.subject import Subject
-from tests.video.clips import Recipe, coded_picture, write_coded
+from tests.video.clips import Recipe, coded_picture, with_edits, write_coded
 
 FRAMES = 4
 
@@ -51,10 +51,17 @@ JOINED: dict[str, Recipe] = {
 """Files that are one after the other in a file, whose clock begins again."""
 _SUFFIXES = {name: recipe.suffix for name, recipe in (RECIPES | JOINED).items()}
 _SUFFIXES["WebP, animated"] = ".webp"
+EDITED = "MP4 with a long edit list"
+_SUFFIXES[EDITED] = ".mp4"
 
 
 def _seeds(name: str) -> list[bytes]:
     """Two videos of a kind: short ones, for a mutation is to hit what is read."""
+    if name == EDITED:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "clip.mp4")
+            write_coded(path, Recipe(frames=2))
+            return [with_edits(path, 9), with_edits(path, 1)]
     if name in JOINED:
         one, other = _written(JOINED[name])
         return [one + other, other + one + other]

@@ -27,6 +27,9 @@ from typing import Any
 
 import psutil
 
+from dycoke_cli.video.limits import MAX_ENTRIES
+from tests.video.clips import Recipe, with_edits, write_coded
+
 CHAT = "/v1/chat/completions"
 CLIP = Path(__file__).parents[2] / "sample_videos" / "move.mp4"
 QUESTION = "What does the blue star do?"
@@ -147,6 +150,11 @@ def worst_bodies() -> dict[str, bytes]:
     video = b"A" * (_BODY_MIB * _MIB - 4096)
     message = b'{"messages": [{"role": "user", "content": [%s]}]}'
     part = b'{"type": "video_url", "video_url": {"url": "%s"}}, {"type": "text", "text": "a"}'
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder, "clip.mp4")
+        write_coded(clip, Recipe(frames=12))
+        # Just below the most entries of an index: it takes all of the time to open a video.
+        edits = b64encode(with_edits(clip, MAX_ENTRIES // 12 - 1))
     jpegs = b",".join([b64encode(b"\xff\xd8\xff" + bytes(90))] * 19_990)
     return {
         "values": message % (b"[]," * 19_000 + b"1"),
@@ -155,6 +163,7 @@ def worst_bodies() -> dict[str, bytes]:
         "text": message % (b'{"type": "text", "text": "%s"}' % (b"a " * (_MIB // 2 - 100))),
         "escapes": message % (b'{"type": "text", "text": "%s"}' % (b"\\u0041" * (_MIB // 6 - 100))),
         "video": message % (part % (b"data:video/mp4;base64," + video)),
+        "edit list": message % (part % (b"data:video/mp4;base64," + edits)),
         "pictures": message % (part % (b"data:video/jpeg;base64," + jpegs)),
         "numbers": message % (b"1e308," * 9_000 + b"1" * 4_000),
         **{f"schema, {kind}": _with_schema(schema) for kind, schema in SCHEMAS.items()},

@@ -5,6 +5,7 @@ So a test reads from the pixels which frame it was given, whatever the time stam
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -206,3 +207,17 @@ def write_sound(path: Path, seconds: float = 1.0) -> Path:
         stream = container.add_stream("aac", rate=8000)
         _add_silence(container, stream, seconds)
     return path
+
+
+def with_edits(path: Path, entries: int) -> bytes:
+    """An MP4 whose edit list shows its begin so many times more."""
+    content = bytearray(path.read_bytes())
+    more = struct.pack(">IiI", 1, 0, 65536) * entries
+    place = content.index(b"elst") + 4
+    content[place + 4 : place + 8] = struct.pack(">I", 1 + entries)
+    content[place + 20 : place + 20] = more
+    for name in (b"moov", b"trak", b"edts", b"elst"):
+        size = content.index(name) - 4
+        length = int.from_bytes(content[size : size + 4], "big") + len(more)
+        content[size : size + 4] = struct.pack(">I", length)
+    return bytes(content)

@@ -6,12 +6,13 @@ import io
 import struct
 from pathlib import Path
 
+import av
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling
+from dycoke_cli.video import Sampling, limits
 from dycoke_cli.video.file_layout import layout_of
-from tests.video.clips import Recipe, numbers_in
+from tests.video.clips import Recipe, numbers_in, with_edits
 from tests.video.conftest import MakeClip
 from tests.video.inside import read
 
@@ -64,6 +65,22 @@ def test_without_pictures_there_are_none_without_the_list(
     begin, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
     path.write_bytes(content[:begin] + bytes(end - begin) + content[end:])
     with pytest.raises(VideoError, match="not one picture in it can be decoded"):
+        read(path)
+
+
+def test_a_list_that_multiplies_the_frames(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its entries adds the frames of the file to the index."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(with_edits(make_clip(Recipe(frames=12)).path, 99))
+    with av.open(str(path)) as container:
+        entries = len(container.streams.video[0].index_entries)
+    assert 1000 < entries <= 12 * 100
+    monkeypatch.setattr(limits, "MAX_ENTRIES", entries)
+    assert len(read(path, Sampling(frames=2)).frames) == 2
+    monkeypatch.setattr(limits, "MAX_ENTRIES", entries - 1)
+    with pytest.raises(VideoError, match=f"has more than {entries - 1:,} entries: convert it"):
         read(path)
 
 

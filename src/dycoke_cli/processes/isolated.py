@@ -101,12 +101,13 @@ class Isolated:
             self.ready = self.receive()
             self._is_ready = True
 
-    def limit(self, *, memory_bytes: int, cpu_s: float | None = None) -> None:
-        """Limit its memory and CPU time, relative to its present use."""
+    def limit(self, *, memory_bytes: int | None = None, cpu_s: float | None = None) -> None:
+        """Limit its memory and CPU time, relative to its present use; None leaves a limit."""
         # Some systems don't permit a limit on another process. Time is bounded by `within` as well.
         with suppress(PermissionError):
             try:
-                limit_memory(self.pid, memory_bytes)
+                if memory_bytes is not None:
+                    limit_memory(self.pid, memory_bytes)
                 if cpu_s is not None:
                     limit_cpu(self.pid, cpu_s)
             except (FileNotFoundError, ProcessLookupError) as error:

@@ -12,7 +12,7 @@ from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.file_names import CONTAINERS, RAW_STREAMS
-from dycoke_cli.video.limits import padded
+from dycoke_cli.video.limits import check_entries, padded
 from dycoke_cli.video.unreadable import why_unreadable, without_index
 
 MAX_PICTURES = 100_000
@@ -63,6 +63,12 @@ def open_container(
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(why_unreadable(file, name)) from error
+    try:
+        # An edit list multiplies the entries: it may show each frame as often as it likes.
+        check_entries(name, max((len(one.index_entries) for one in container.streams), default=0))
+    except VideoError:
+        container.close()
+        raise
     if not container.streams and (cause := without_index(file, name)) is not None:
         container.close()
         raise VideoError(cause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ _MAX_SENTENCE = 1000  # beside the name of the video
 # Errors of a video, its sampling or its subtitles. Others, such as those of a model, end a run.
 _CODES = (VideoError.code, UsageError.code, OutOfMemoryError.code)
 _STARTING_S = 120.0
+_OUT_OF_CPU = -24  # the exit code of SIGXCPU, on Linux, where CPU time is limited
 _DIGEST = re.compile("[0-9a-f]{64}")
 _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
 
@@ -83,6 +85,7 @@ class OpenClip:
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
         self._came = 0  # number of frames
+        self._opening_s: float | None = None  # CPU seconds of this stage; None outside of it
 
     def digest(self, file: BinaryIO) -> str:
         """SHA-256 of an open file in hexadecimal, which the process reads without decoding it."""
@@ -121,10 +124,8 @@ class OpenClip:
                 self._check_sandbox(process.ready)
         self.left_s = self._time_limit_s  # the start of the process doesn't count
         with self._checked():
-            process.limit(
-                memory_bytes=self._memory_limit(limits.OPENING_BYTES),
-                cpu_s=self._limits.time_limit * usable_cpus(),
-            )
+            self._opens(os.fstat(files[0].fileno()).st_size)
+            process.limit(memory_bytes=self._memory_limit(limits.OPENING_BYTES))
             paths = [str(file.name) for file in files]
             subtitle_source = None if subtitles is None else asdict(subtitles)
             request = {
@@ -150,6 +151,11 @@ class OpenClip:
             self._is_paused = False
             self.plan = self._checked_plan(self._receive(), sampling)
             self._is_paused = True
+
+    def _opens(self, nbytes: int, start_s: float = 0.0) -> None:
+        """Limit the CPU time for a file of so many bytes until the frame at this time comes."""
+        self._opening_s = self._limits.opening_cpu_s(nbytes, start_s)
+        self._process.limit(cpu_s=self._opening_s)
 
     def _check_sandbox(self, message: dict[str, Any]) -> None:
         """Check what a message says of the process's sandbox."""
@@ -203,6 +209,7 @@ class OpenClip:
         times: list[float] = []
         self._settle(kept, count)
         with self._checked():
+            self._opens(os.fstat(self._files[0].fileno()).st_size, max(0.0, plan.times_s[0]))
             self._process.send({"go": True})
             self._is_paused = False
         message = None
@@ -253,6 +260,9 @@ class OpenClip:
             self._process.receive_into(kept.room().reshape(-1).data)
             kept.keep()
             times.append(time_s)
+            if self._opening_s is not None:  # is over
+                self._opening_s = None
+                self._process.limit(cpu_s=self._limits.time_limit * usable_cpus())
             if on_progress is not None:
                 on_progress(len(times), count)
             if kept.waits:
@@ -367,15 +377,19 @@ class OpenClip:
         try:
             with self._process.within(self.left_s):
                 yield
-        except GoneError as gone:
-            raise CrashedError(self._name, gone) from gone
-        except LateError as error:
+        except (GoneError, LateError) as error:
+            limit = f"{self._limits.time_limit:g} s"
+            if isinstance(error, GoneError):
+                if error.exit_code != _OUT_OF_CPU:
+                    raise CrashedError(self._name, error) from error
+                if self._opening_s is not None:
+                    doing, limit = "opened", f"{self._opening_s:.0f} s of processor time"
             given = self._subtitle_source
             path = None if given is None else given.path  # the process reads that file, too
             beside = "" if path is None else f" with the subtitles {display_name(path)}"
             raise LateVideoError(
-                f"{self._name}{beside} isn't {doing} after {self._limits.time_limit:g} s: convert "
-                "it, or raise --time-limit"
+                f"{self._name}{beside} isn't {doing} after {limit}: convert it, "
+                "or raise --time-limit"
             ) from error
         except (NonsenseError, MismatchError, TypeError) as error:
             raise VideoError(

@@ -18,6 +18,7 @@ from dycoke_cli.video.containers import choose_stream, most_pictures, open_conta
 from dycoke_cli.video.file_layout import FileLayout, layout_of
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.frame_rate import rate_of
+from dycoke_cli.video.limits import check_entries
 
 _SEEK_ATTEMPTS = 4
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
@@ -175,6 +176,7 @@ class PacketSource:
             if self.by_decoding_time:
                 packet.pts = packet.dts
             pictures += packet.stream_index == self.stream.index and not packet.is_discard
+            check_entries(self.name, pictures)
             if self.most_pictures is not None and pictures > self.most_pictures:
                 raise VideoError(
                     f"{self.name} has more than {self.most_pictures:,} pictures: convert it to "
