@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 import time
 import weakref
 from collections import Counter
@@ -23,6 +24,7 @@ from dycoke_cli.loop import reading as reading_module
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.video import Sampling, decoder, read
+from dycoke_cli.video import limits as limits_module
 from dycoke_cli.video.limits import Limits
 from tests.loop import decoders
 from tests.runs.parts import CLIPS, PLAN, Group, groups_in, plan_with, settled_in
@@ -144,14 +146,21 @@ def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
     assert attempts == {"crash": 3, "exit": 3, "good1": 1, "good2": 1, "good3": 1, "once": 2}
 
 
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("hang.mp4", "decoded after 20 s"), ("burn.mp4", "opened after 1 s of")]
+)
 def test_a_video_that_hangs_its_decoder_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, seconds: str
 ) -> None:
+    if name == "burn.mp4" and sys.platform != "linux":
+        pytest.skip("CPU time isn't limited here")
     decoding_by(monkeypatch, "decode", tmp_path)
-    groups = folder_of(tmp_path, "good1.mp4", "hang.mp4", "good2.mp4")
+    monkeypatch.setattr(limits_module, "_OPENING_CPU_S", 1.0)
+    groups = folder_of(tmp_path, "good1.mp4", name, "good2.mp4")
     # Long enough for a process to start on a machine that is busy.
     taken = read_all(groups, 1, Limits(time_limit=20.0))
-    assert "isn't decoded after 20 s" in error_of(taken["hang.mp4"])
+    assert f"{name} isn't {seconds}" in error_of(taken[name])
+    assert [*tmp_path.glob(f"?.{name[:4]}")] == [tmp_path / f"0.{name[:4]}"]
     assert is_read(taken["good1.mp4"])
     assert is_read(taken["good2.mp4"])
 
@@ -165,6 +174,30 @@ def test_no_more_is_read_ahead_than_there_is_room_for(
         until(lambda: sum(one.is_read for one in begun.values()) >= 3)
         time.sleep(0.5)
         assert sum(one.is_read for one in begun.values()) <= 3 + 1
+
+
+def test_slow_videos_of_one_owner_leave_room_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding_by(monkeypatch, "decode", tmp_path)
+    names = ["hang1.mp4", "hang2.mp4", "hang3.mp4", "good4.mp4", "good5.mp4"]
+    asks = {ask.videos[0].place: ask for ask, *_ in folder_of(tmp_path, *names)}
+    readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None, 2)
+    by_name = {
+        name: Reading(asks[name], decoded=True, urgent=True, owner=owner)
+        for name, owner in zip(names, "aaabb", strict=True)
+    }
+    try:
+        for one in by_name.values():
+            readers.read(one)
+        for name in names[3:]:
+            assert by_name[name]._ended.wait(90)
+            assert is_read(by_name[name])
+        assert {*tmp_path.glob("0.hang?")} == {tmp_path / "0.hang1", tmp_path / "0.hang2"}
+        readers.release(by_name["hang1.mp4"])  # then the third one has its turn
+        until((tmp_path / "0.hang3").exists)
+    finally:
+        readers.close()
 
 
 def test_what_somebody_waits_for_is_read_before_a_run(

@@ -399,6 +399,23 @@ def test_more_than_are_taken_on(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.ask("one more")[0] == 200
 
 
+def test_slow_videos_of_one_client_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(key: str, url: str | None) -> int:
+        head = {"Authorization": f"Bearer {key}"}
+        return server.request("POST", CHAT, body_of("What?", url), **head)[0]
+
+    slow, quick = (f"data:video/mp4;base64,{b64encode(bytes([n])).decode()}" for n in (0, 1))
+    with running(monkeypatch, key="anna\nben") as server, ThreadPoolExecutor(5) as pool:
+        server.pretended.shutter.clear()
+        server.pretended.shut_for = b"\0"
+        waiting = [pool.submit(ask, "anna", slow) for _ in range(5)]
+        assert server.pretended.began.wait(20)
+        # Without a video, and another client's.
+        assert [ask("anna", None), ask("ben", quick), ask("ben", None)] == [200, 200, 200]
+        server.pretended.shutter.set()
+        assert [one.result() for one in waiting] == [200] * 5
+
+
 def test_many_at_once_are_answered_together(server: Running) -> None:
     server.pretended.gate.clear()
     with ThreadPoolExecutor(32) as pool:

@@ -456,8 +456,11 @@ class Engine(Asker):
             earlier.is_kept = False
             self._videos[object()] = earlier  # without a place its frames were never freed
             self._free_unused()
-        reading = Reading(pending.ask, decoded, urgent=not pending.client.bulk, decoders=decoders)
-        video = pending.video = self._videos[key] = Video(key, reading, pending.client)
+        client = pending.client
+        reading = Reading(
+            pending.ask, decoded, urgent=not client.bulk, decoders=decoders, owner=client.owner
+        )
+        video = pending.video = self._videos[key] = Video(key, reading, client)
         video.asked.append(pending)
         reading.send = video.send
         self._readers.read(reading)

@@ -44,6 +44,7 @@ class Client:
 
     Args:
         batch_size: questions that are answered together; None leaves it to the engine.
+        owner: equal for those that share what one of them may have read at once.
 
     Attributes:
         is_over: whether no more questions come.
@@ -51,9 +52,14 @@ class Client:
     """
 
     def __init__(
-        self, *, bulk: bool = False, batch_size: int | None = None, caches: bool = False
+        self,
+        *,
+        bulk: bool = False,
+        batch_size: int | None = None,
+        caches: bool = False,
+        owner: Hashable = None,
     ) -> None:
-        self.bulk, self.batch_size, self.caches = bulk, batch_size, caches
+        self.bulk, self.batch_size, self.caches, self.owner = bulk, batch_size, caches, owner
         self.is_over = False
         self.arrived_s = time.monotonic()
 

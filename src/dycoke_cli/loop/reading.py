@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
@@ -51,6 +51,7 @@ class Reading:
         decoded: whether frames are kept as they are decoded, to be shown.
         urgent: whether somebody waits for the answer.
         decoders: to read with, one for each video; empty for usual ones.
+        owner: see `Client`.
         plans: of the frames; empty until the videos are opened.
         windows: where the frames are handed on while they are decoded; None where all are kept.
         clips: the frames, once they are read. In windows only their shape.
@@ -66,8 +67,9 @@ class Reading:
         *,
         urgent: bool,
         decoders: Sequence[Decoder] = (),
+        owner: Hashable = None,
     ) -> None:
-        self.ask, self.decoded, self.urgent = ask, decoded, urgent
+        self.ask, self.decoded, self.urgent, self.owner = ask, decoded, urgent, owner
         self.send: Callable[[Event], None] = lambda event: None
         self.decoders: list[Decoder] = [*decoders]
         self.plans: list[FramePlan] = []
@@ -135,7 +137,8 @@ class Readers:
             that can't be asked about.
         fit: resize of the model for a reading, as soon as that is known; None to keep frames as
             decoded.
-        most: number of videos that are read at once; None chooses it by CPUs and memory.
+        most: number of videos of an owner that are read at once, and half of those of all; None
+            chooses it by CPUs and memory.
     """
 
     def __init__(
@@ -175,7 +178,7 @@ class Readers:
                 self._queue.insert(len(self._queue) if others is None else others, reading)
             else:
                 self._queue.append(reading)
-            if not self._idle and len(self._threads) < self._most:
+            if self._idle < len(self._queue) and len(self._threads) < 2 * self._most:
                 thread = threading.Thread(target=self._work, name="reading", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -216,11 +219,12 @@ class Readers:
         while True:
             with self._changed:
                 self._idle += 1
-                self._changed.wait_for(lambda: self._closing or self._may_begin())
+                self._changed.wait_for(lambda: self._closing or self._next() is not None)
                 self._idle -= 1
-                if self._closing:
+                reading = self._next()
+                if self._closing or reading is None:
                     return
-                reading = self._queue.popleft()
+                self._queue.remove(reading)
                 self._under_way.add(reading)
                 self._held.add(reading)
             self._read(reading)
@@ -228,12 +232,22 @@ class Readers:
                 self._under_way.discard(reading)
                 if reading.is_closing:
                     self._held.discard(reading)
+                self._changed.notify_all()
             reading.end()
             self._on_change(reading)
             del reading  # else its frames stay in memory until the next one comes
 
-    def _may_begin(self) -> bool:
-        return bool(self._queue) and (self._queue[0].urgent or not self.is_full)
+    def _next(self) -> Reading | None:
+        """The first one that may begin. Slow videos of one owner leave room for those of others."""
+        owners = Counter(reading.owner for reading in self._under_way)
+        return next(
+            (
+                reading
+                for reading in self._queue
+                if owners[reading.owner] < self._most and (reading.urgent or not self.is_full)
+            ),
+            None,
+        )
 
     def _read(self, reading: Reading) -> None:
         count = len(reading.ask.videos)
@@ -326,7 +340,8 @@ class Readers:
     ) -> None:
         """Wait until a decoder may use this much memory, first come, first served.
 
-        Without an order, a clip that needs a lot would wait until all small ones are done.
+        Without an order, a clip that needs a lot would wait until all small ones are done. One
+        whose owner has memory already holds up nobody else.
         """
         since = time.perf_counter()
         with self._changed:
@@ -344,8 +359,12 @@ class Readers:
         waited.seconds += time.perf_counter() - since
 
     def _may_take(self, reading: Reading, needed: int) -> bool:
-        if self._waiting[0] is not reading:
-            return False
+        owners = {one.owner for one, of in self._busy.items() if of}
+        for one in self._waiting:
+            if one is reading:
+                break
+            if one.owner == reading.owner or one.owner not in owners:
+                return False
         others = sum(sum(of.values()) for one, of in self._busy.items() if one is not reading)
         # Alone, a reading may take any amount: else a clip larger than the budget never came.
         needed += sum(self._busy[reading].values())

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
@@ -13,6 +18,7 @@ _USUAL_S = 1.0  # of an answer, until one was measured
 _LONGEST_S = 60
 _JSON_BYTES = 64 * 1024**2
 _FREE_BYTES = 64 * 1024
+_READERS, _READERS_PER_SENDER = 4, 2
 
 
 class Admission:
@@ -87,3 +93,18 @@ class Admission:
     def _count(self, requests: int) -> None:
         self.active += requests
         self._metrics.set("requests_active", self.active)
+
+
+class ReaderShares:
+    """Threads that open videos and wait for them; whoever sends requests has a share of them."""
+
+    def __init__(self) -> None:
+        self._all = CapacityLimiter(_READERS)
+        self._shares = WeakValueDictionary[Hashable, asyncio.Semaphore]()
+
+    async def run(self, sender: Hashable, read: Callable[[], None]) -> None:
+        """Call a function in such a thread, when it is the sender's turn."""
+        share = self._shares.get(sender) or asyncio.Semaphore(_READERS_PER_SENDER)
+        self._shares[sender] = share
+        async with share:
+            await run_sync(read, limiter=self._all)

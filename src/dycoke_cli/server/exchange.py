@@ -9,15 +9,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Text
 from dycoke_cli.engine.generation_options import LARGEST_SEED
-from dycoke_cli.loop.pending import Pending, Work
+from dycoke_cli.loop.pending import Client, Pending, Work
 from dycoke_cli.models.prompts.chat_template import QuestionWithVariables
+from dycoke_cli.server.admission import ReaderShares
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.forced_call import ForcedCallParser
 from dycoke_cli.server.incoming import Spooled
@@ -54,6 +54,7 @@ class Answering:
     def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
         self._service, self.request, self._http = service, request, http
         self._owner = http.state.owner
+        self._sender = self._owner, http.client and http.client.host
         self._events: asyncio.Queue[_Found] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._pendings: list[Pending] = []
@@ -73,15 +74,12 @@ class Answering:
         """
         raise NotImplementedError
 
-    async def begin(self, readers: CapacityLimiter, videos: Mapping[str, Spooled]) -> None:
-        """Submit the question, and wait until its videos are read.
-
-        Args:
-            readers: threads that open videos and wait for them.
-        """
+    async def begin(self, readers: ReaderShares, videos: Mapping[str, Spooled]) -> None:
+        """Submit the question, and wait until its videos are read."""
         if self._service.context is not None:
             check_text(self.request, self._service.context)
-        reading = run_sync(partial(self._read, videos), limiter=readers)
+        read = partial(self._read, videos)
+        reading = readers.run(self._sender, read) if self.request.videos else run_sync(read)
         await self._watched(asyncio.create_task(reading))
 
     def _read(self, videos: Mapping[str, Spooled]) -> None:
@@ -105,6 +103,7 @@ class Answering:
             asks = [_seeded(ask, seed + number) for number, ask in enumerate(asks)]
         self._pendings = self._service.engine.submit(
             *asks,
+            client=Client(owner=self._sender),
             on_event=self._receive,
             streams=self.request.stream,
             decoded=self.inspect,

@@ -93,7 +93,8 @@ def refused(error: BaseException, keys: Mapping[str, str] = KEYS) -> Refused:
         # A client learns neither where the server's temporary files are, nor what is to be done.
         logging.getLogger(__name__).error("a request failed: %s", reason)
         return Refused(503, "the server has no room for the video; come back later", "no_room")
-    if (status := _STATUS.get(type(reason))) is not None:
+    status = next((_STATUS[one] for one in type(reason).__mro__ if one in _STATUS), None)
+    if status is not None:
         sentence = in_keys(str(reason), keys)
         about = _ABOUT.match(sentence) if isinstance(reason, UsageError) else None
         code = "context_length_exceeded" if isinstance(reason, ContextError) else reason.code

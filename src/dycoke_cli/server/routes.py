@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from dycoke_cli.server.access import HEALTH, PAGE
+from dycoke_cli.server.admission import ReaderShares
 from dycoke_cli.server.bodies import json_reply
 from dycoke_cli.server.chat_request import check_model
 from dycoke_cli.server.exchange import Answering, Chatting, Inspecting, Responding
@@ -26,7 +27,6 @@ from dycoke_cli.server.service import Service
 from dycoke_cli.unicode import display_name
 
 _READ = ["GET", "HEAD"]
-_READERS = 2
 _SCANNERS = 1  # they hold the interpreter's lock, which the event loop needs, too
 _PARSERS = 2  # a schema may take one half a second, without the lock
 
@@ -39,8 +39,8 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
     """
     # No pages of its own: they would load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    limiters = map(CapacityLimiter, (_READERS, _SCANNERS, _PARSERS))
-    readers, scanners, parsers = limiters
+    scanners, parsers = map(CapacityLimiter, (_SCANNERS, _PARSERS))
+    readers = ReaderShares()
     most_bytes = service.bodies.most_bytes
     html = shown_page(service.defaults, service.most_frames, most_bytes, needs_key)
 
