@@ -124,7 +124,7 @@ class OpenClip:
                 self._check_sandbox(process.ready)
         self.left_s = self._time_limit_s  # the start of the process doesn't count
         with self._checked():
-            self._opens(os.fstat(files[0].fileno()).st_size)
+            self._limit_opening()
             process.limit(memory_bytes=self._memory_limit(limits.OPENING_BYTES))
             paths = [str(file.name) for file in files]
             subtitle_source = None if subtitles is None else asdict(subtitles)
@@ -152,8 +152,9 @@ class OpenClip:
             self.plan = self._checked_plan(self._receive(), sampling)
             self._is_paused = True
 
-    def _opens(self, nbytes: int, start_s: float = 0.0) -> None:
-        """Limit the CPU time for a file of so many bytes until the frame at this time comes."""
+    def _limit_opening(self, start_s: float = 0.0) -> None:
+        """Limit the CPU time until the frame at this time comes."""
+        nbytes = sum(os.fstat(file.fileno()).st_size for file in self._files)
         self._opening_s = self._limits.opening_cpu_s(nbytes, start_s)
         self._process.limit(cpu_s=self._opening_s)
 
@@ -209,7 +210,7 @@ class OpenClip:
         times: list[float] = []
         self._settle(kept, count)
         with self._checked():
-            self._opens(os.fstat(self._files[0].fileno()).st_size, max(0.0, plan.times_s[0]))
+            self._limit_opening(max(0.0, plan.times_s[0]))
             self._process.send({"go": True})
             self._is_paused = False
         message = None
