@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Refuse
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Work
+from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Client, Pending, Receive, Work
 
 if TYPE_CHECKING:
     from dycoke_cli.loop.unloaded_model import UnloadedModel
@@ -48,6 +48,8 @@ class Asker(ABC):
 
     unloaded: UnloadedModel | None = None
     loaded: LoadedModel | None = None
+    _waiting: Sequence[Pending]  # questions that aren't answered yet
+    _changed: threading.Condition  # guards them
 
     def __enter__(self) -> Self:
         return self
@@ -93,13 +95,19 @@ class Asker(ABC):
     def forget(self, pending: Pending) -> None:
         """Take a question away: nobody waits for it, or it has ended."""
 
-    @abstractmethod
     def leave(self, client: Client) -> None:
         """Forget the questions of a client that wait: each fails with a `CancelledError`."""
+        with self._changed:
+            left = [one for one in self._waiting if one.client is client]
+            for pending in left:
+                self.forget(pending)
+        for pending in left:
+            pending.send(Failed(CancelledError(FORGOTTEN)))
 
-    @abstractmethod
     def videos_of(self, client: Client) -> int:
         """Number of videos that questions of a client wait for."""
+        with self._changed:
+            return len({one.video for one in self._waiting if one.client is client})
 
     @abstractmethod
     def close(self) -> None:

@@ -22,20 +22,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from dycoke_cli.ask import Ask, Failed, Progress, Refuse, Warn
+from dycoke_cli.ask import Ask, Progress, Refuse, Warn
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.in_windows import reads_in_windows, windows_for
-from dycoke_cli.loop.pending import (
-    FORGOTTEN,
-    CancelledError,
-    Client,
-    Pending,
-    Receive,
-    Video,
-    Work,
-)
+from dycoke_cli.loop.pending import Client, Pending, Receive, Video, Work
 from dycoke_cli.loop.reading import ClosingError, Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
@@ -631,20 +623,6 @@ class Engine(Asker):
                 self._waiting.remove(pending)
                 self._release(pending)
             self._changed.notify_all()
-
-    def leave(self, client: Client) -> None:
-        """See `Asker.leave`."""
-        with self._changed:
-            left = [one for one in self._waiting if one.client is client]
-            for pending in left:
-                self.forget(pending)
-        for pending in left:
-            pending.send(Failed(CancelledError(FORGOTTEN)))
-
-    def videos_of(self, client: Client) -> int:
-        """See `Asker.videos_of`."""
-        with self._changed:
-            return len({one.video for one in self._waiting if one.client is client})
 
     def _release(self, pending: Pending) -> None:
         """Note that a question is done with its video; unused ones are freed."""

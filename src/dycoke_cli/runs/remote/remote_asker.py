@@ -16,7 +16,7 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.loop.answer_batch import checked
 from dycoke_cli.loop.asker import Asker, check_answerable
 from dycoke_cli.loop.features import ELSEWHERE, refusal
-from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Video
+from dycoke_cli.loop.pending import Client, Pending, Receive, Video
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.request import Request
@@ -84,20 +84,6 @@ class RemoteAsker(Asker):
                 self._waiting.remove(pending)
             self._release(pending)
             self._changed.notify_all()
-
-    def leave(self, client: Client) -> None:
-        """See `Asker.leave`; requests in flight are finished."""
-        with self._changed:
-            left = [one for one in self._waiting if one.client is client]
-            for pending in left:
-                self.forget(pending)
-        for pending in left:
-            pending.fail(CancelledError("nobody waits for the answer"))
-
-    def videos_of(self, client: Client) -> int:
-        """See `Asker.videos_of`."""
-        with self._changed:
-            return len({one.video for one in self._waiting if one.client is client})
 
     def close(self) -> None:
         """See `Asker.close`."""
