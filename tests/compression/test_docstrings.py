@@ -1,8 +1,9 @@
-"""Parameters in the docstrings of methods, and the keywords that `load` and `ask` name."""
+"""Methods from Python: their docstrings, and attaching one."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -14,6 +15,7 @@ from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import parameters_of
+from tests import warm
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -37,3 +39,23 @@ def test_keywords_are_the_fields_of_the_options(
     for field in fields(options):
         assert given[field.name].kind is inspect.Parameter.KEYWORD_ONLY
         assert given[field.name].default == field.default
+
+
+def last_word(code: str) -> str:
+    """The last line of the error that code ends with, where nothing of the package is imported."""
+    done = warm.run([sys.executable, "-c", code], fresh=True, capture_output=True, text=True)
+    assert done.returncode == 1
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "home",
+    ["dycoke_cli", "dycoke_cli.compression.methods.dycoke"],
+)
+def test_a_method_brings_the_engine_when_it_is_called(home: str) -> None:
+    # The engine looks at the model, and this is none.
+    code = (
+        f"import sys; from {home} import DyCoke; "
+        "assert 'dycoke_cli.engine' not in sys.modules; DyCoke()(object())"
+    )
+    assert "UsageError: a method attaches to a transformers model" in last_word(code)

@@ -1,12 +1,18 @@
-"""The catalog agrees with the families, and with what tests/families runs."""
+"""The catalog of models, and the device that they are for."""
+
+from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG, STATES
 from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.free_memory import FreeMemory, Target
+from dycoke_cli.resources import parse_size
 from tests.families.stock import NONE_ONLY
 from tests.families.tiny import MAKERS
 
@@ -58,3 +64,49 @@ def test_the_changelog_counts_the_families_right():
     (listed,) = re.findall(r"`dycoke models` lists checkpoints of (\d+) of these", text)
     assert int(there) == len(FAMILIES)
     assert int(listed) == len({entry.family for entry in CATALOG.values() if entry.name != "mini"})
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8GB", 8 * GB),
+        ("8 gb", 8 * GB),
+        ("24GiB", 24 * 1024**3),
+        ("0.5TB", 500 * GB),
+        ("512MiB", 512 * 1024**2),
+        ("900 kB", 900_000),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["8", "GB", "8G", "-8GB", "0GB", "8 GB free", "1e3GB", "8,5GB"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="isn't a size of memory: write 8GB or 24GiB"):
+        parse_size(text)
+
+
+HERE = FreeMemory(16 * GB, (24 * GB, 80 * GB))
+
+
+@pytest.mark.parametrize(
+    ("device", "machine", "target"),
+    [
+        ("auto", HERE, Target("cuda", 24 * GB, 16 * GB)),
+        ("auto", FreeMemory(16 * GB, ()), Target("cpu", 16 * GB)),
+        ("cuda", FreeMemory(16 * GB, ()), Target("cuda", None)),
+        ("cuda:0", HERE, Target("cuda", 24 * GB)),
+        ("cuda:7", HERE, Target("cuda", None)),
+        ("mps", HERE, Target("mps", None)),
+        ("cpu", HERE, Target("cpu", 16 * GB)),
+    ],
+)
+def test_devices(
+    device: str, machine: FreeMemory, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert Target.of(device, machine) == target

@@ -1,4 +1,4 @@
-"""Patterns match what `glob` matches, and end where it doesn't: in loops of links, and far down."""
+"""Videos of folders and patterns: which are found, and in which order."""
 
 from __future__ import annotations
 
@@ -12,12 +12,139 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.cli.flags.words import is_pattern
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.folder import Folder
-from dycoke_cli.runs.discovery import find
+from dycoke_cli.runs.discovery import find, find_several
 from dycoke_cli.runs.file_walk import matches, walk
 from dycoke_cli.storage.made_files import write_made
 from dycoke_cli.video.pictures import pictures_of
 from tests.runs.pretended import make_clips
+
+
+def names(where: Path | str) -> list[str]:
+    return [video.place for video in find(str(where)).videos]
+
+
+def test_a_folder_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    make_clips(tmp_path, "clip10.mp4", "clip9.MP4", "Clip1.webm", "2.mkv", "²3.mov")
+    make_clips(tmp_path / "more", "clip1.mp4")
+    assert names(tmp_path) == [
+        "2.mkv", "Clip1.webm", "clip9.MP4", "clip10.mp4", "more/clip1.mp4", "²3.mov",
+    ]  # fmt: skip
+    assert find(str(tmp_path)).videos[0].path == str(tmp_path / "2.mkv")
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    make_clips(tmp_path, "a.mp4", ".b.mp4", "c.txt", "d\x1b[2J", "e.jpg", "f.jpg", "10.md", "9.md")
+    make_clips(tmp_path / ".git", "g.mp4")
+    found = find(str(tmp_path))
+    assert [video.place for video in found.videos] == ["a.mp4"]
+    others, hidden = found.notes
+    assert others == ("Skipped 6 files without a video extension: 9.md, 10.md, c.txt, …")
+    assert hidden == "Skipped 1 hidden file"
+
+
+def test_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_clips(tmp_path / "a", "1.mp4", "2.webm", "3.txt")
+    make_clips(tmp_path / "b" / "c", "1.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert names("a/*.mp4") == ["1.mp4"]
+    assert names("**/*.mp4") == ["a/1.mp4", "b/c/1.mp4"]
+    assert names(f"{tmp_path}/[ab]/*") == ["a/1.mp4", "a/2.webm"]
+    found = find("a/*")
+    assert [video.name for video in found.videos] == ["a/1.mp4", "a/2.webm"]
+    assert found.notes == ("Skipped 1 file without a video extension: 3.txt",)
+
+
+def test_a_place_without_a_video_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.mp4").touch()
+    places = [str(tmp_path / name) for name in ("a.mp4", "empty", "b*.mp4")]
+    found = find_several([*places, "What happens?"])
+    assert [video.place for video in found.videos] == ["a.mp4"]
+    told = (*places[1:], "What happens?")
+    assert found.notes == tuple(f"No video is in {place}, or matches it" for place in told)
+
+
+def test_a_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path: Path) -> None:
+    folder = make_clips(tmp_path / "x", "b.mp4", "a.dat")
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"x/b.mp4\r\n\nx\\a.dat\n./x/b.mp4\nx/a.dat\nx/not there.mp4\ncaf\xe9.mp4")
+    found = find(str(listed))
+    assert [video.name for video in found.videos[:3]] == ["x/b.mp4", r"x\a.dat", "x/not there.mp4"]
+    assert found.videos[1].path == str(folder / "a.dat")
+    assert os.fsencode(found.videos[3].place) == b"caf\xe9.mp4"
+
+
+def test_one_video_is_a_batch_of_one(tmp_path: Path) -> None:
+    make_clips(tmp_path, "a.mp4")
+    assert names(tmp_path / "a.mp4") == ["a.mp4"]
+
+
+def test_a_file_that_is_named_is_looked_into(tmp_path: Path) -> None:
+    """In a folder the name decides; a file that is named may have any."""
+    make_clips(tmp_path, "a.mp4", "notes.txt", "b.jpg")
+    (tmp_path / "clip.000").write_bytes(b"\0\0\0\x20ftypisom")
+    assert names(tmp_path / "clip.000") == ["clip.000"]
+    assert names(tmp_path / "b.jpg") == ["b.jpg"]
+    assert names(tmp_path) == names(f"{tmp_path}/*") == ["a.mp4"]
+    found = find_several([str(path) for path in sorted(tmp_path.iterdir())])
+    assert [Path(video.path).name for video in found.videos] == ["a.mp4", "clip.000"]
+    assert found.notes == ("Skipped 2 files without a video extension: b.jpg, notes.txt",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.dav", "a.264", "a.265", "a.h265", "GX010001.LRV", "VID_0001.insv", "GS010001.360",
+        "MOV001.MOD", "a.f4v", "a.m2v", "a.dv", "a.ivf", "a.mjpeg", "a.nut", "a.divx", "a.m2t",
+    ],
+)  # fmt: skip
+def test_a_video_of_a_camera_is_found_in_a_folder(tmp_path: Path, name: str) -> None:
+    make_clips(tmp_path, name)
+    assert names(tmp_path) == [name]
+
+
+def test_a_folder_of_photos_of_a_phone_is_a_video(tmp_path: Path) -> None:
+    make_clips(tmp_path / "photos", "1.HEIC", "2.HEIC")
+    assert names(tmp_path) == ["photos"]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    make_clips(tmp_path, "a.mp4")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert names(tmp_path) == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("none", r"none doesn't exist; give a folder, a pattern, or a list of videos"),
+        ("empty", r"there is no video in the folder .*empty: no file has the suffix of one"),
+        ("*.avi", r"there is no video in the pattern .*\*\.avi"),
+        ("blank.txt", r"blank.txt lists no video; it needs one path per line"),
+        ("binary", r"binary is neither a video nor a list of videos, one path per line"),
+        ("not\x1b2J", r"not\\x1b2J doesn't exist"),
+    ],
+)
+def test_nothing_to_find(tmp_path: Path, where: str, sentence: str) -> None:
+    make_clips(tmp_path / "empty", "a.txt")
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    (tmp_path / "binary").write_bytes(b"\x7fELF\0\0")
+    with pytest.raises(UsageError, match=sentence):
+        find(str(tmp_path / where))
+
+
+def test_an_address() -> None:
+    with pytest.raises(
+        UsageError, match=r"https://a/b\.mp4 is an address, not a file: download it"
+    ):
+        find("https://a/b.mp4")
+    with pytest.raises(UsageError, match="rtsp://camera/1 is a stream, not a file: record a part"):
+        find("rtsp://camera/1")
+    with pytest.raises(UsageError, match=r"^C:.* is a path of Windows: give it relative"):
+        find(r"C:\clips\a.mp4")
+
 
 DEEP = 1500
 """More folders in each other than Python's recursion has levels."""

@@ -1,19 +1,230 @@
-"""Tables of answers, made of a journal: read by the csv module and by pyarrow."""
+"""Journals of answers, and the tables that are made of them."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.answer import ReportedModel
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, VideoError
+from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.tables import TableFile, row, usual_fields
-from tests.runs.parts import settled_in
-from tests.runs.pretended import make_clips, outcome_of, pretended_answer
+from tests.runs.parts import PLAN, plan_with, settled_in
+from tests.runs.pretended import make_clips, outcome_of, pretended_answer, valid
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path) -> list[Outcome]:
+    """Three answers and an error."""
+    clips = make_clips(tmp_path / "clips", "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    *good, bad = [ask for (ask,) in settled_in(clips)]
+    answers = [outcome_of(ask, pretended_answer("What?")) for ask in good]
+    return [*answers, outcome_of(bad, VideoError("it is torn"))]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.jsonl"
+
+
+def write(path: Path, outcomes: list[Outcome]) -> None:
+    with open_results(path) as results:
+        for outcome in outcomes:
+            results.add(outcome)
+
+
+def test_each_outcome_is_a_line_at_once(path: Path, outcomes: list[Outcome]) -> None:
+    with open_results(path) as results:
+        for number, outcome in enumerate(outcomes, 1):
+            results.add(outcome)
+            lines = path.read_text().splitlines()
+            assert len(lines) == number
+            assert json.loads(lines[-1]) == outcome.line == valid(outcome.line)
+
+
+def test_what_is_there_is_known_again(path: Path, outcomes: list[Outcome]) -> None:
+    write(path, outcomes[1:])
+    with open_results(path) as results:
+        states = [results.state(outcome.key) for outcome in outcomes]
+    assert states == [None, "answered", "answered", "failed"]
+
+
+def test_answers_in_another_dtype_are_noticed(path: Path, outcomes: list[Outcome]) -> None:
+    model = ReportedModel(name="mini", revision=None, dtype="bfloat16", device="cpu")
+    outcomes[0] = replace(outcomes[0], line=outcomes[0].line | {"model": to_dict(model)})
+
+    def plan(in_dtype: str, model: str = "mini", quantize: Any = None) -> RunPlan:
+        plan = plan_with(loading=LoadOptions(quantize=quantize))
+        return replace(plan, identity={"name": model, "dtype": in_dtype})
+
+    with open_results(path) as results:
+        assert results.other_dtype(plan("float16")) is None  # a new file
+    write(path, outcomes)
+    with open_results(path) as results:
+        assert results.other_dtype(plan("float16")) == "bfloat16"
+        assert results.other_dtype(plan("bfloat16")) is None
+        assert results.other_dtype(plan("float16", "another")) is None
+        assert results.other_dtype(plan("int8/float16", quantize="int8")) is None
+
+
+@pytest.mark.parametrize("left", [1, 10, 40, 500, -1])
+def test_a_torn_last_line_is_cut_off(path: Path, outcomes: list[Outcome], left: int) -> None:
+    write(path, outcomes[:2])
+    whole = path.read_bytes()
+    write(path, outcomes[2:3])
+    line = path.read_bytes()[len(whole) :]
+    path.write_bytes(whole + line[:left])
+    with open_results(path) as results:
+        assert results.damaged == 1
+        assert results.state(outcomes[1].key) == "answered"
+        assert results.state(outcomes[2].key) is None
+        assert path.read_bytes() == whole
+        results.add(outcomes[2])
+    assert path.read_bytes() == whole + line
+
+
+@pytest.mark.parametrize("zeros", [b"\0" * 9, b"\0" * 5000])
+def test_zeros_that_a_power_cut_left_are_cut_off(
+    path: Path, outcomes: list[Outcome], zeros: bytes
+) -> None:
+    write(path, outcomes[:2])
+    whole = path.read_bytes()
+    path.write_bytes(whole + zeros)
+    with open_results(path) as results:
+        assert results.damaged == 1
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"dear diary",
+        b"dear diary\n",
+        b'{"a": 1}\n',
+        b'{"schema": "dycoke.answer/1", "answer": "of dycoke ask"}\n{"schema"',
+        b"\x00\x01\x02",
+        b'{"schema": "dycoke.eval/1"}',
+        b"[" * 100_000 + b"\n",
+        b"[1, 2]\n",
+        b"7\n",
+        b"\xff\xfe\x80 junk \x00\n\xff",
+    ],
+)
+def test_another_file_is_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with (
+        pytest.raises(OutputError, match=r"line 1: that isn't a line of results"),
+        open_results(path),
+    ):
+        pass
+    assert path.read_bytes() == content
+
+
+def test_a_line_in_the_middle_that_is_damaged_is_named(path: Path, outcomes: list[Outcome]) -> None:
+    write(path, outcomes)
+    lines = path.read_bytes().splitlines(keepends=True)
+    broken = b"".join([lines[0], lines[1][:50] + b"\n", *lines[2:]])
+    path.write_bytes(broken)
+    with pytest.raises(OutputError, match="line 2: that isn't a line"), open_results(path):
+        pass
+    assert path.read_bytes() == broken
+
+
+def test_a_later_line_replaces_an_earlier_one_when_the_file_is_closed(
+    path: Path, outcomes: list[Outcome], tmp_path: Path
+) -> None:
+    write(path, outcomes)
+    [ask] = settled_in(tmp_path / "clips")[3]
+    again = outcome_of(ask, pretended_answer("What?"))
+    assert again.key == outcomes[3].key
+    with open_results(path) as results:
+        results.add(again)
+        assert len(path.read_text().splitlines()) == 5
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [outcome.line for outcome in [*outcomes[:3], again]]
+    # A run that was killed before it closed the file leaves that to the next one.
+    with path.open("a") as file:
+        file.write(json.dumps(outcomes[0].line) + "\n")
+    write(path, [])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [outcome.line for outcome in [*outcomes[1:3], again, outcomes[0]]]
+
+
+def hold(path: Path, held: multiprocessing.synchronize.Event) -> None:
+    with open_results(path):
+        held.set()
+        signal.pause()
+
+
+def test_two_runs_on_one_file(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    other = context.Process(target=hold, args=(path, held))
+    other.start()
+    try:
+        assert held.wait(60)
+        with (
+            pytest.raises(OutputError, match="another run is writing to") as error,
+            open_results(path),
+        ):
+            pass
+        assert error.value.exit_code == 6
+    finally:
+        other.kill()
+        other.join()
+    # The lock of one that was killed holds nobody up.
+    write(path, [])
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("", "is a folder; give a file"),
+        ("none/results.jsonl", "there is no folder .*none; make it first"),
+    ],
+)
+def test_places_that_are_none(tmp_path: Path, out: str, sentence: str) -> None:
+    with pytest.raises(OutputError, match=sentence), open_results(tmp_path / out):
+        pass
+
+
+def test_a_device_is_no_file(tmp_path: Path) -> None:
+    link = tmp_path / "full"
+    link.symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="isn't a file"), open_results(link):
+        pass
+    assert list(tmp_path.iterdir()) == [link]  # not even a lock
+
+
+def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:
+    """A file may also be called what the escape of another looks like."""
+    found = []
+    for content in (b"caf\xe9.mp4", b"caf\xe8.mp4", b"caf\\xe9.mp4"):
+        name = os.fsdecode(content)
+        ask = PLAN.with_defaults(Ask("What?", PLAN.request, (Footage(name, name, name),)))
+        found.append(outcome_of(ask, VideoError(f"{name} isn't there")))
+    write(path, found)
+    lines = [valid(json.loads(line)) for line in path.read_text().splitlines()]
+    assert [line["video"] for line in lines] == ["caf\\xe9.mp4", "caf\\xe8.mp4", "caf\\xe9.mp4"]
+    assert json.dumps(lines, ensure_ascii=False).encode()  # no lone surrogates anywhere
+    assert len({line["key"] for line in lines}) == 3
+    with open_results(path) as results:
+        assert [results.state(outcome.key) for outcome in found] == ["failed"] * 3
+
 
 FIELDS = [("id",), ("question",), ("answer",), ("tokens", "visual")]
 

@@ -1,4 +1,4 @@
-"""What reading the videos of a request may take, and how it is ended."""
+"""What a client may have, and what it is refused."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import threading
 
 import pytest
 
-from dycoke_cli.errors import VideoError
+from dycoke_cli.cli.render.view import View
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import ContextError, UsageError, VideoError
+from dycoke_cli.loop.unloaded_model import unloaded_model
+from dycoke_cli.models import weight_dtype
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
 from dycoke_cli.server.allowance import Allowance
-from dycoke_cli.server.refused import gone
+from dycoke_cli.server.media import Media
+from dycoke_cli.server.refused import gone, in_keys, refused
+from dycoke_cli.server.start import ServiceLimits, start_service
+from dycoke_cli.video import Sampling
+from dycoke_cli.video.decoded_clip import LateVideoError
 from tests.server.pretended import PATIENCE_S, ample
 
 
@@ -57,3 +68,59 @@ def test_the_time_begins_with_the_work() -> None:
         for late in (allowance.check, lambda: allowance.left_s):
             with pytest.raises(VideoError, match=r"aren't read after 0\.05 s: send fewer"):
                 late()
+
+
+def test_what_is_too_long_has_the_code_that_clients_know() -> None:
+    """They shorten the conversation by it."""
+    found = refused(ContextError("32 frames are too long; lower --max-new-tokens (9) to 4"))
+    assert (found.status, found.code) == (400, "context_length_exceeded")
+    assert str(found) == "32 frames are too long; lower max_tokens (9) to 4"
+    assert refused(UsageError("no")).code == "usage"
+
+
+def test_a_kind_of_an_error_has_its_status() -> None:
+    late = refused(LateVideoError("the video isn't decoded after 9 s"))
+    assert (late.status, str(late)) == (400, "the video isn't decoded after 9 s")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        (
+            "the answer was cut after 2 tokens (--max-new-tokens)",
+            "the answer was cut after 2 tokens (max_tokens)",
+        ),
+        (
+            "a pool was thinned; --max-tokens sets how many are kept",
+            "a pool was thinned; dycoke.max_tokens sets how many are kept",
+        ),
+        (
+            "it begins again; /home/me/visual can't be written (Errno 30); free some space, or set "
+            "DYCOKE_CACHE",
+            "it begins again",
+        ),
+        ("too few; use --retain 0.5 or `dycoke bench`", "too few"),
+    ],
+)
+def test_a_sentence_speaks_of_keys_and_not_of_the_server(sentence: str, told: str) -> None:
+    assert in_keys(sentence) == told
+
+
+def test_the_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    has = ["avx2"]
+    monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+    loading = LoadOptions(device="cpu")
+    request = Request("mini", loading, Sampling(), DyCoke(), GenerationOptions())
+    media = Media((), False, most_bytes=1)
+    unloaded = unloaded_model(request, View(True).warning)
+    limits = ServiceLimits(1, 1, 1, 1)
+    service = start_service(request, unloaded, media, limits, View(True))
+    assert service.defaults.loading == loading  # so that commands with the same flags are answered
+    has.append("avx512_bf16")  # a change of the free memory would do the same
+    engine = service.engine
+    engine.start()
+    try:
+        engine.call(lambda loaded: engine.unload())
+        assert engine.call(lambda loaded: loaded.dtype) == "float32"
+    finally:
+        engine.close()

@@ -1,4 +1,4 @@
-"""Large imports: no garbage is collected meanwhile, and nothing of that is left behind."""
+"""Imports that are fast, and sizes read off stock configurations."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import gc
 import importlib
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from torch import nn
 
 from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.sizes import Sizes, VisionSizes
+from tests.families.tiny import MAKERS
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +71,51 @@ def test_no_library_complains_at_the_end_that_something_of_it_is_left() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stderr == ""
+
+
+# Of Gemma 4 the last layers read the keys of others, and of Qwen 3.5 most have none.
+SOME = [name for name in MAKERS if not name.startswith(("gemma4", "qwen3_5"))]
+
+
+def outputs(model: Any, layer: int) -> dict[str, int]:
+    """Outputs of the linear layers of one layer, by the last word of their names."""
+    parts = model.get_decoder().layers[layer].named_modules()
+    return {n.rpartition(".")[2]: p.out_features for n, p in parts if isinstance(p, nn.Linear)}
+
+
+@pytest.mark.parametrize("family", SOME)
+def test_sizes_are_those_of_the_weights(family: str) -> None:
+    model = MAKERS[family]()[0]
+    sizes, linear = Sizes.of(model.config), outputs(model, 0)
+    assert sizes.hidden == model.get_input_embeddings().embedding_dim
+    assert sizes.layers == len(model.get_decoder().layers)
+    if "k_proj" in linear:
+        assert sizes.kv == sizes.layers * (linear["k_proj"] + linear["v_proj"])
+        assert sizes.heads * sizes.head_width == linear["q_proj"]
+    if "gate_proj" in linear:
+        assert sizes.mlp == linear["gate_proj"]
+
+
+def test_layers_that_differ_count_each_by_itself() -> None:
+    model = MAKERS["gemma4"]()[0]
+    sizes, layers = Sizes.of(model.config), [outputs(model, n) for n in range(6)]
+    assert [layer["q_proj"] for layer in layers] == [32, 32, 64, 32, 32, 64]
+    # As many heads of keys as half of the queries', also where another layer's are read.
+    assert sizes.kv == sum(layer["q_proj"] for layer in layers)
+    assert (sizes.heads, sizes.kv_heads, sizes.head_width) == (4, 2, 8)
+    assert sizes.mlp == 48
+
+
+def test_a_tower_with_other_names_and_one_that_there_is_none_of() -> None:
+    qwen = SimpleNamespace(
+        depth=32,
+        num_heads=16,
+        embed_dim=1280,
+        hidden_size=1536,
+        patch_size=14,
+        spatial_merge_size=2,
+    )
+    found = VisionSizes.of(qwen)
+    assert (found.layers, found.heads, found.hidden, found.mlp) == (32, 16, 1280, 4 * 1280)
+    assert found.patches_of_frame(100) == 400
+    assert VisionSizes.of(None).hidden == 0

@@ -1,7 +1,9 @@
-"""Titles and other tags in any encoding don't keep a video from being read, by any PyAV."""
+"""Tags of containers, and the process that reads them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from dycoke_cli.video.subtitles import read_subtitles
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import probe, read
+from tests.video.test_damage import damaged
 
 TITLE = b"a title of 24 characters"
 STORED = {
@@ -59,3 +62,31 @@ def test_subtitles(tmp_path: Path) -> None:
         b"Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,hello\n"
     )
     assert [line.text for line in read_subtitles(path).lines] == ["hello"]
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+
+def test_ffmpeg_is_silent_about_damage(make_clip: MakeClip, tmp_path: Path) -> None:
+    path = damaged(make_clip(Recipe()), tmp_path / "bad.mp4", 3, 4, 5)
+    # Even where another part of the program has made it talk.
+    script = (
+        "import sys, av.logging; av.logging.restore_default_callback();"
+        "av.logging.set_level(av.logging.DEBUG);"
+        "from dycoke_cli.video import read; print(len(read(sys.argv[1]).warnings))"
+    )
+    done = run(script, str(path))
+    assert done.stderr == ""
+    assert done.stdout == "1\n"
+
+
+def test_torch_isnt_imported() -> None:
+    done = run("import sys, dycoke_cli.video; print('torch' in sys.modules)")
+    assert done.stdout == "False\n"

@@ -1,8 +1,19 @@
-"""Paper FLOPs against the paper's own figures, and by hand."""
+"""FLOPs by the paper's formula, and memory that is measured."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionLayer
 
+from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli.engine.kv_cache import SPARE_ENTRIES, make_room
 from dycoke_cli.engine.memory.flops import decode_flops, paper_flops, prefill_flops
+from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes
+from tests.natural import Pictures, pan
 
 SEVEN_B = {"hidden": 3584, "mlp": 18944}
 
@@ -47,3 +58,47 @@ def test_a_choice_inside():
     assert flops.prefill == 2 * whole + narrowed
     assert flops.decode == decode_flops(2, [12, 12, 6], hidden=3, mlp=5)
     assert flops.uncompressed == UNCOMPRESSED
+
+
+GPUS = [torch.device("cuda", 0), torch.device("cuda", 1)]
+
+
+def test_peaks_of_all_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    reset: list[Any] = []
+    peaks = {GPUS[0]: 5_000, GPUS[1]: 7_000}
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", peaks.__getitem__)
+    peak = PeakMemory(GPUS, weights_bytes=10_000)
+    assert reset == GPUS
+    assert peak.read() == (2_000, 12_000)
+    assert PeakMemory(GPUS[:1], weights_bytes=4_000).read() == (1_000, 5_000)
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_what_cannot_be_measured_is_none(device: str) -> None:
+    peak = PeakMemory([torch.device(device)], weights_bytes=0)
+    assert peak.read() == (None, None)
+
+
+def test_an_answer_on_a_cpu_claims_no_peak() -> None:
+    # The second question of a warm process: resident memory hardly rises, and that is no peak.
+    session = VideoSession(load("mini", device="cpu"), Pictures.of(pan(8)))
+    for question in ("What happens?", "And then?"):
+        answer = session.ask(question, DyCoke(prune_layer=4), max_new_tokens=2)
+        assert answer.bytes.kv_cache
+        assert answer.bytes.peak_working is None
+        assert answer.bytes.peak_total is None
+
+
+def test_spare_entries_of_the_baseline_and_states_of_linear_attention_are_held() -> None:
+    cache = DynamicCache()
+    for count in (100, 1):  # a prompt and a step; float32
+        cache.update(torch.zeros(1, 2, count, 8), torch.zeros(1, 2, count, 8), 0)
+        make_room(cache)
+    of_entry = 2 * 2 * 8 * 4
+    assert kv_bytes(cache) == ((101 + SPARE_ENTRIES) * of_entry, 101 * of_entry)
+    linear = LinearAttentionLayer()
+    linear.update_conv_state(torch.zeros(1, 6, 4))
+    linear.update_recurrent_state(torch.zeros(1, 2, 3, 5))
+    cache.layers = [linear]
+    assert kv_bytes(cache) == (4 * (24 + 30), 4 * (24 + 30))

@@ -1,4 +1,4 @@
-"""A tokenizer is tried once in a process of its own."""
+"""A tokenizer is tried in a process of its own before it is loaded, with random ones too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.files import small_files as tokenizer_trial
 from dycoke_cli.models.files.small_files import check_tokenizer
+from dycoke_cli.models.load import byte_tokenizer
 from dycoke_cli.storage import output_file as private_file
 
 BUNDLED = BUNDLED_CHECKPOINT / "tokenizer.json"
@@ -74,3 +75,33 @@ def test_a_cache_that_cannot_be_written_costs_no_answer(
     (tmp_path / "cache").touch()
     check_tokenizer("mine", BUNDLED)
     assert started
+
+
+SPECIAL = {"<pad>": 0, "<s>": 7, "<video>": 500}
+DESCRIBED = {"special": SPECIAL, "named": {"video_token": "<video>"}, "pad": "<pad>"}
+
+
+@pytest.fixture(scope="module")
+def words():
+    return byte_tokenizer(DESCRIBED, 600)
+
+
+def test_special_tokens_have_their_true_ids(words):
+    assert words.convert_tokens_to_ids(list(SPECIAL)) == [0, 7, 500]
+    assert words("<s><video><video>")["input_ids"] == [7, 500, 500]
+    assert (words.video_token, words.video_token_id) == ("<video>", 500)
+    assert (words.pad_token_id, words.padding_side) == (0, "left")
+
+
+def test_every_id_of_the_model_is_a_word(words):
+    assert len(words) == 600
+    assert len(set(words.convert_ids_to_tokens(list(range(600))))) == 600
+    assert None not in words.convert_ids_to_tokens(list(range(600)))
+
+
+@pytest.mark.parametrize("text", ["What happens?", "Ünï \n 漢字", " two  spaces "])
+def test_text_is_its_bytes(words, text):
+    ids = words(text)["input_ids"]
+    assert len(ids) == len(text.encode())
+    assert words.decode(ids) == text
+    assert not set(ids) & set(SPECIAL.values())

@@ -1,13 +1,20 @@
-"""Prompts about one video are those that the stock processor makes, question by question."""
+"""Prompts of videos: their frames, their text, and text that is collapsed."""
 
+from __future__ import annotations
+
+import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate, pad
 
+from dycoke_cli.errors import ModelError
 from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import load
+from dycoke_cli.models.prompts.stock_processor import CollapsedTokenizer, processor_memory_limited
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.models.prompts.test_chat_text import HISTORIES, QUESTIONS, conversation, prompt_of
@@ -66,3 +73,83 @@ def test_a_follow_up_is_the_stock_rendering_of_the_whole_conversation(loaded, qu
     stock = loaded.processor(text=[text], videos=[list(pixels)], return_tensors="pt")
     prompt = prompt_of(loaded, pixels)
     assert torch.equal(prompt.input_ids(question, history), stock["input_ids"])
+
+
+class Noting:
+    """A processor that notes what it is told of a video."""
+
+    def __init__(self, processor):
+        self._processor = processor
+
+    def __getattr__(self, name):
+        return getattr(self._processor, name)
+
+    def __call__(self, **given):
+        [self.told] = given["videos_kwargs"]["video_metadata"]
+        return self._processor(**given)
+
+
+def test_a_processor_is_told_times_to_the_nearest_millisecond():
+    loaded = load("mini", device="cpu")
+    processor = Noting(loaded.processor)
+    clip = replace(
+        Pictures.of(np.zeros((3, 8, 8, 3), np.uint8)), timestamps_s=(0.0, 0.0667, 0.1333)
+    )
+    make_prompt(processor, loaded.family, loaded.model.config, clip)
+    indices, fps = processor.told["frames_indices"], processor.told["fps"]
+    assert [index / fps for index in indices] == [0.0, 0.067, 0.133]
+    assert all(type(index) is int for index in indices)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda frames, side: interpolate(frames, size=(side, side)),
+        lambda frames, side: interpolate(input=frames, size=(side, side), mode="bicubic"),
+        lambda frames, side: pad(frames, [0, side - 8, 0, side - 8]),
+    ],
+)
+def test_frames_that_a_processor_makes_too_large_are_refused(make):
+    """Before they are allocated."""
+    frames = torch.zeros(1, 3, 8, 8)
+    with processor_memory_limited(frames.nbytes):
+        assert make(frames, 100).shape == (1, 3, 100, 100)
+        made = make(frames.to("meta"), 10_000)  # has no data
+    assert made.nbytes == 1_200_000_000
+    refused = pytest.raises(ModelError, match="more of the frames than this machine should give")
+    with refused, processor_memory_limited(frames.nbytes):
+        make(frames, 10_000)
+
+
+TOKEN = "<video>"
+
+
+class Tokenizer:
+    """Writes 7 for a placeholder, and 1 for any other word."""
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        assert token == TOKEN
+        return 7
+
+    def __call__(self, texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
+        words = texts[0].replace(TOKEN, f" {TOKEN} ").split()
+        return {"input_ids": [[7 if word == TOKEN else 1 for word in words]]}
+
+
+def test_each_run_is_repeated() -> None:
+    found = CollapsedTokenizer(Tokenizer(), TOKEN)(f"a {TOKEN * 3} b {TOKEN} c")
+    assert found["input_ids"] == [[1, 7, 7, 7, 1, 7, 1]]
+    assert found["attention_mask"] == [[1] * 7]
+
+
+def test_a_placeholder_takes_no_more_than_its_text_and_its_numbers() -> None:
+    """Seven characters, and two numbers in lists: a matcher that goes back would take 64 bytes."""
+    count, tokenizer = 200_000, CollapsedTokenizer(Tokenizer(), TOKEN)
+    text = f"a {TOKEN * count} b"
+    tracemalloc.start()
+    try:
+        tokenizer(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / count < 40

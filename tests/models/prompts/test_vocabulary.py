@@ -1,18 +1,35 @@
-"""Which words a model can't read, and what becomes of a question that is about them."""
+"""Words that a tokenizer knows: of questions, numbers and options."""
+
+from __future__ import annotations
 
 import gzip
 import json
+import re
+from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.engine.session import Question, ask_together, ask_without_video
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets.shapes import FILE
-from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
+from dycoke_cli.models.prompts.option_tokens import (
+    MOST_TOKENS,
+    OptionTokens,
+    _encoded,
+    option_tokens,
+)
+from dycoke_cli.models.prompts.vocabulary import (
+    NumberTokens,
+    mostly_unknown,
+    number_of,
+    unknown_words,
+)
 from tests.documents import is_valid, valid
 from tests.families.stock import clip
+from tests.families.tiny import make
 from tests.unlimited import unlimited_model
 
 ONLY = "I only know moving shapes."
@@ -138,3 +155,149 @@ def test_what_a_checkpoint_knows_is_its_own_to_say(tmp_path):
     answer = VideoSession(load(str(folder), device="cpu"), clip(4)).ask("Any dog?", DyCoke())
     assert answer.tokens.generated > 0
     assert "not in the model's vocabulary, read as unknown words: Any, dog" in answer.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("3", "3"), ("3 stars", "3"), ("3.", "3"), ("3.50", "3.5"), ("-0.25", "-0.25"),
+        ("1,250.75", "1250.75"), ("1,25", "1"), ("12,000", "12000"), ("2024-05-01", "2024"),
+        ("007", "7"), ("-0", "0"), ("1000", "1000"), ("50%", "50"), ("1.5.2", "1.5"),
+        ("three", None), ("-", None), (".5", None), ("", None), ("٣", None),
+    ],
+)  # fmt: skip
+def test_the_number_that_a_text_begins_with(text: str, number: str | None) -> None:
+    assert number_of(text) == number
+
+
+def tokenizer(pieces: list[str], decoder: Any) -> Any:
+    vocabulary = {piece: number for number, piece in enumerate(["<unk>", *pieces])}
+    core = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
+    core.decoder = decoder
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+
+
+def next_of(found: NumberTokens, words: Any, *pieces: str) -> set[str]:
+    ids = words.convert_tokens_to_ids([*pieces])
+    return {*words.convert_ids_to_tokens(found.next(ids))}
+
+
+def test_digits_in_threes_and_spaces() -> None:
+    words = tokenizer(["1", "250", "Ġ", "Ġ3", ".", ",", "-", "a", "1a", "Ġa"], decoders.ByteLevel())
+    found = NumberTokens(words)
+    assert next_of(found, words) == {"1", "250", "Ġ", "Ġ3", "-"}
+    assert next_of(found, words, "1") == {"1", "250", ".", ","}
+    assert next_of(found, words, "1", ",") == {"1", "250"}
+    assert next_of(found, words, "1", ",", "250", ".") == {"1", "250"}
+    assert next_of(found, words, "1", ".", "250") == {"1", "250"}
+    assert next_of(found, words, "-") == {"1", "250"}
+
+
+def test_a_space_of_its_own_before_a_number() -> None:
+    words = tokenizer(["▁", "1", "2", "▁1", "."], decoders.Metaspace())
+    found = NumberTokens(words)
+    assert next_of(found, words) == {"▁", "1", "2", "▁1"}
+    assert next_of(found, words, "▁") >= {"1", "2"}
+    assert "▁" not in next_of(found, words, "▁")
+    assert next_of(found, words, "▁", "1") == {"1", "2", "."}
+
+
+def test_tokens_that_are_words_don_t_go_on() -> None:
+    words = tokenizer(["1", "2", "10", "star", "##0"], decoders.WordPiece())
+    found = NumberTokens(words)
+    assert next_of(found, words) == {"1", "2", "10"}
+    assert next_of(found, words, "1") == {"##0"}
+
+
+def test_a_vocabulary_without_digits_is_refused() -> None:
+    with pytest.raises(UsageError, match="has no digits"):
+        NumberTokens(tokenizer(["one", "-", "."], decoders.ByteLevel()))
+
+
+@pytest.fixture(scope="module")
+def mini_processor() -> Any:
+    return load("mini").processor
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "smolvlm", "video_llava", "qwen2_5_vl"])
+def test_they_are_those_of_the_template_s_own_answer(family: str) -> None:
+    _, processor = make(family)
+    question = {"role": "user", "content": [{"type": "text", "text": "Why?"}]}
+    for option in ("a dog", "10"):
+        answer = {"role": "assistant", "content": [{"type": "text", "text": option}]}
+        whole = processor.apply_chat_template([question, answer])
+        prompt = processor.apply_chat_template([question], add_generation_prompt=True)
+        given, *_ = option_tokens(processor, (option, "cat"))
+        before = processor.tokenizer(prompt)["input_ids"]
+        text = whole[: whole.index(option, len(prompt)) + len(option)]
+        assert [*before, *given.ids[0]] == processor.tokenizer(text)["input_ids"]
+
+
+def test_tokens_are_those_behind_the_prompt_and_not_those_of_the_option_alone() -> None:
+    class Marking:
+        """A tokenizer that marks the blank before a word, and puts a token before each text."""
+
+        pieces = ("<s>", "Q:", "yes", "▁yes", "no", "▁no", "Yes", "▁Yes", "No", "▁No")
+        unk_token_id = None
+
+        def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+            found = re.findall(r" ?[^ ]+", text)
+            ids = [self.pieces.index(piece.replace(" ", "▁")) for piece in found]
+            return {"input_ids": [0] * add_special_tokens + ids}
+
+        def convert_ids_to_tokens(self, token: int) -> str:
+            return self.pieces[token]
+
+        def convert_tokens_to_ids(self, piece: str) -> int:
+            return self.pieces.index(piece)
+
+        def decode(self, ids: list[int]) -> str:
+            return "".join(self.pieces[token] for token in ids).replace("▁", " ")
+
+    assert _encoded(Marking(), "Q:", " ", ("yes", "No")).ids == ((3,), (9,))
+
+
+def test_capital_first_letters_are_another_spelling() -> None:
+    _, processor = make("llava_onevision")
+    given, capital = option_tokens(processor, ("a dog", "10"))
+    assert (given.texts, capital.texts) == (("a dog", "10"), ("A dog", "10"))
+    assert given.ids[0] != capital.ids[0]
+    assert given.ids[1] == capital.ids[1]
+    assert len(option_tokens(processor, ("1", "2"))) == 1
+    # Whose capital is two letters stays as it is.
+    given, capital = option_tokens(processor, ("ßa", "b"))
+    assert (given.texts, capital.texts) == (("ßa", "b"), ("ßa", "B"))
+    # Those that differ in this letter alone have one spelling.
+    assert len(option_tokens(processor, ("a", "A"))) == 1
+
+
+def test_the_bundled_model_has_capitals_of_its_own(mini_processor) -> None:
+    given, capital = option_tokens(mini_processor, ("yes", "no"))
+    tokenizer = mini_processor.tokenizer
+    assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in given.ids] == [["▁yes"], ["▁no"]]
+    assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in capital.ids] == [["▁Yes"], ["▁No"]]
+
+
+def test_an_option_that_begins_with_another_is_nested() -> None:
+    def nested(*ids: tuple[int, ...]) -> bool:
+        return OptionTokens(("",) * len(ids), ids).nested
+
+    assert nested((1,), (2, 3), (1, 0))
+    assert nested((2, 3), (1, 0, 5), (1, 0), (1, 4))
+    assert not nested((1, 0), (1, 1), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("red", "Red"), "'red' and 'Red' are the same tokens"),
+        (("red", "mauve"), "not in the model's vocabulary: mauve"),
+        (("red", "<|im_end|>"), "contains '<|im_end|>'"),
+        (tuple("red " * length for length in range(20, 40)), f"at most {MOST_TOKENS} can be"),
+    ],
+)
+def test_options_that_the_model_cannot_tell_apart_are_refused(
+    options: tuple[str, ...], sentence: str, mini_processor
+) -> None:
+    with pytest.raises(UsageError, match=sentence.replace("|", r"\|")):
+        option_tokens(mini_processor, options)

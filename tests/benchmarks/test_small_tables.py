@@ -1,0 +1,159 @@
+"""Tables of peers, seeds, searches and lengths."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.cells import Document
+from benchmarks.event_lengths import EVENTS, by_length, lengths_of
+from benchmarks.json_lines import append_line, read_lines
+from benchmarks.kept_tables import csv_files, kept_files
+from benchmarks.peers import made_again
+from benchmarks.seed_tables import seeds_table
+from benchmarks.when_search import NAME, Faultless, is_found, table
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.datasets.shapes import Shapes
+from dycoke_cli.runs.time_search import TimeSearch
+from dycoke_cli.shapes.script import Event, Script, Thing
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_the_peak_counts_from_when_it_was_forgotten() -> None:
+    """In a process of its own: memory of earlier tests may be freed meanwhile."""
+    code = """
+from benchmarks.resident import forget_peak, peak
+held = bytearray(b"x") * 200_000_000
+del held
+forget_peak()
+before = peak()
+held = bytearray(b"x") * 100_000_000
+print(peak() - before)
+"""
+    grown = int(
+        subprocess.check_output(
+            [sys.executable, "-c", code], cwd=Path(__file__).parents[2], text=True
+        )
+    )
+    assert 80_000_000 < grown < 150_000_000
+
+
+def test_the_kept_tables_are_those_of_the_answers() -> None:
+    for name, text in made_again().items():
+        assert csv_files(text, name) == kept_files(name)
+
+
+def document(accuracy: float, lost: float, videos: int = 10) -> Document:
+    """Of a model that loses so much with a quarter of its tokens drawn at random."""
+    base = {"spec": "none", "accuracy": accuracy, "plus_minus": 0.01, "difference": None}
+    row = {
+        "spec": "random:retain=0.25",
+        "method": "random",
+        "parameters": {},
+        "kept_before_llm": 0.25,
+        "accuracy": accuracy + lost,
+        "plus_minus": 0.01,
+        "difference": lost,
+        "difference_plus_minus": 0.005,
+    }
+    return {"videos": videos, "rows": [base, row]}
+
+
+def test_mean_and_standard_deviation_between_models() -> None:
+    found = seeds_table({"a": document(0.8, -0.06), "b": document(0.82, -0.12)})
+    # Of two: the mean, and their distance / √2.
+    assert found.splitlines() == [
+        "| row | kept | a | b | mean | between models |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| baseline |  | 80.0 ± 1.0 % | 82.0 ± 1.0 % | 81.0 % | 1.4 |",
+        "| `random` | 25 % | −6.0 ± 0.5 | −12.0 ± 0.5 | −9.0 | 4.2 |",
+    ]
+
+
+def test_models_that_were_asked_about_other_videos_arent_compared() -> None:
+    with pytest.raises(ValueError, match="different videos"):
+        seeds_table({"a": document(0.8, -0.06), "b": document(0.8, -0.06, videos=11)})
+
+
+def test_the_kept_table_is_that_of_today() -> None:
+    assert csv_files(table(), NAME) == kept_files(NAME)
+
+
+def test_what_counts_as_found() -> None:
+    search, event = TimeSearch(0.0, 80.0, 10.0), (31.0, 36.0)
+    assert is_found(search, Faultless([event], whole=False))
+    assert not is_found(search, Faultless([event, (37.0, 41.0)], whole=False))
+
+    class Late(Faultless):
+        def yes(self, start: float, end: float) -> float:
+            return super().yes(start - 1, end - 1)
+
+    assert not is_found(search, Late([event], whole=False))
+
+
+def item(key: str, answer: str, options: tuple[str, ...] = ()) -> Item:
+    kind = "letter" if options else "order"
+    return Item(key, "v", "What happens?", answer, kind, "static", options=options)
+
+
+@pytest.fixture(scope="module")
+def script() -> Script:
+    things = (
+        Thing("circle", "red", 0.1, (0, 0), (0.0, 0.0), 0),
+        Thing("star", "blue", 0.1, (1, 1), (0.0, 0.0), 0),
+    )
+    events = (
+        Event("spin", 0.1, 0.2, thing=0),
+        Event("bounce", 0.4, 0.8, thing=1),
+        Event("turn", 0.85, 0.95, thing=1, colour="green"),
+        Event("spin", 0.96, 0.99, thing=0),
+    )
+    stored = Shapes().script("t000")
+    return Script(things, events, stored.scenes, stored.camera, stored.label, 10.0)
+
+
+def test_a_question_has_the_length_of_the_event_that_answers_it(script: Script) -> None:
+    asked = [
+        item("sentence", "The blue star bounces."),
+        item("letter", "C", ("The blue star spins.", "It is red.", "The blue star turns green.")),
+        item("no event", "It is a blue star."),
+        item("twice", "The red circle spins."),
+    ]
+    found = lengths_of(asked, lambda video: script, 32)
+    assert found == {"sentence": pytest.approx(0.4 * 31), "letter": pytest.approx(0.1 * 31)}
+
+
+def test_every_length_is_in_one_column() -> None:
+    belongs = by_length({"a": 2.9, "b": 3.0, "c": 4.39, "d": 4.4, "e": 12.0})
+    columns = [
+        [key for key in "abcdef" if is_in(item(key, ""))] for is_in in belongs.values()
+    ]  # fmt: skip
+    assert columns == [["a"], ["b", "c"], ["d", "e"]]  # of f nothing is known
+    assert [*belongs] == [*EVENTS]
+
+
+def test_of_stored_questions_those_about_order_have_an_event() -> None:
+    dataset = Shapes()
+    items = dataset.items("test", 20)
+    found = lengths_of(items, dataset.script, 32)
+    order = [one for one in items if one.kind == "order" and not one.answer.startswith("Nothing")]
+    assert len({one.id for one in order} & {*found}) > 0.9 * len(order) > 12
+    # Events of the benchmark take at least two intervals of 32 frames.
+    assert min(found.values()) >= 2
+    assert np.quantile([*found.values()], 0.25) < 4.4 < max(found.values())
+
+
+def test_half_a_line_spoils_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    assert [*read_lines(file)] == []
+    append_line(file, {"a": "é"})
+    with file.open("a") as opened:
+        opened.write('{"torn')
+    append_line(file, {"b": 2})
+    append_line(file, {"c": 3})
+    assert [*read_lines(file)] == [{"a": "é"}, {"b": 2}, {"c": 3}]
+    assert file.read_bytes().count(b"\n") == 4
