@@ -139,7 +139,7 @@ class FakeSession:
     ) -> Answer:
         options = GenerationOptions(**generation)
         max_new_tokens, seed = options.max_new_tokens, options.seed
-        asked = {"question": question, "method": method.method, "history": history}
+        asked = {"question": question, "method": method, "history": history}
         self.asked.append({**asked, **vars(options)})
         if options.temperature and seed is None:  # drawn for each question
             seed = 40 + len(self.asked)

@@ -38,8 +38,9 @@ def test_options_in_python_that_are_refused() -> None:
 
 def test_the_mean_is_that_of_the_numbers() -> None:
     score = TypedOptions.parse_score("1-4")
-    assert score.mean([0.5, 0.25, 0.25, 0.0]) == pytest.approx(1.75)
-    assert TypedOptions(("1", "4")).mean([0.5, 0.5]) is None
+    shares = dict(zip(score.texts, [0.5, 0.25, 0.25, 0.0], strict=True))
+    assert score.mean(shares) == pytest.approx(1.75)
+    assert TypedOptions(("1", "4")).mean({"1": 0.5, "4": 0.5}) is None
 
 
 @pytest.mark.parametrize(

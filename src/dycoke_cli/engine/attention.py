@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.attention import causal_mask, computes_sdpa
@@ -259,6 +260,14 @@ class TowerAttention:
     def cat(cls, parts: Sequence[TowerAttention]) -> TowerAttention:
         """That of frames that were encoded one after the other."""
         return cls(torch.cat([p.attention for p in parts]), torch.cat([p.keys for p in parts]))
+
+
+def with_tower(inputs: SelectionInputs, tower: TowerAttention | None) -> SelectionInputs:
+    """The inputs of a selection that needs the vision encoder's attention."""
+    assert tower is not None, "encoded with it, for the method needs it"
+    # Of a model spread over several devices, the vision encoder may be on another one.
+    device = inputs.features.device
+    return replace(inputs, attention=tower.attention.to(device), keys=tower.keys.to(device))
 
 
 class TowerRecorder:

@@ -18,17 +18,13 @@ from dycoke_cli.compression.method import LayerPruning
 from dycoke_cli.engine.kv_cache import LAYERS_IN_A_LOOP
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.state import STATE_ARGUMENT, DecodeStats, GenerationState, ShortenedSequence
-from dycoke_cli.engine.thread_hook import Arguments
+from dycoke_cli.engine.thread_hook import Arguments, Left
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
 from dycoke_cli.stock.private_api import cache_name
 
 OF_LAYERS = 2 / 3
 """The first layer whose attention counts, as a share of all: the 16th of 24, counted from 0."""
-
-
-class _Read(Exception):
-    """Ends the pass: what is behind the last layer's attention isn't needed."""
 
 
 class AttentionToFrames(Stage):
@@ -50,7 +46,7 @@ class AttentionToFrames(Stage):
         state = GenerationState([sequence], torch.zeros(1, 1, dtype=torch.int64), keep=None)
         state.selection = scored
         own = {STATE_ARGUMENT: state, cache_name(prefill.given): None, "use_cache": False}
-        with suppress(_Read):
+        with suppress(Left):
             prefill.decoder(**{**prefill.given, **own})
         weights = scored.of_tokens().split([len(layout.index) for layout in layouts])
         of_frames = [
@@ -83,19 +79,11 @@ class _Scored:
         """Keep it; no token is dropped."""
         self._attention.append(attention[0].cpu())
         if layer == self._counted[-1]:
-            raise _Read
+            raise Left  # what is behind the last layer's attention isn't needed
 
     def of_tokens(self) -> torch.Tensor:
         """`[V]`, float32: the mean over the layers."""
         return torch.stack(self._attention).mean(0)
-
-
-class _OwnAttention(Exception):
-    """Ends a layer's forward where its attention is known, which is all that is asked of it."""
-
-    def __init__(self, attention: torch.Tensor) -> None:
-        super().__init__()
-        self.attention = attention
 
 
 class TokenPruning:
@@ -142,7 +130,7 @@ class TokenPruning:
     def select(self, state: GenerationState, layer: int, attention: list[torch.Tensor]) -> None:
         """See `LayerSelection.select`; the selection follows where the hidden states are known."""
         if layer == self._asked:
-            raise _OwnAttention(attention[0])
+            raise Left(attention[0])
         # A layer that was asked before is scored again: it must not attend more than once.
         if not self._scoring[layer].own_attention:
             self._attention = attention[0]  # of one sequence alone: `check_prefill` refuses a batch
@@ -179,8 +167,9 @@ class TokenPruning:
         self._asked = number
         try:
             self._layers[number].forward(*args, **kwargs | {cache_name(kwargs): None})
-        except _OwnAttention as found:
-            return found.attention
+        except Left as left:  # where its attention is known, which is all that is asked of it
+            attention: torch.Tensor = left.found
+            return attention
         finally:
             self._asked = None
             state.forget_selection(number)

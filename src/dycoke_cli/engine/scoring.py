@@ -246,39 +246,33 @@ def _last_call(model: Any) -> Iterator[_LastCall]:
 
 
 @dataclass(frozen=True)
-class OptionScores:
-    """How likely each option is behind a prompt."""
+class Scores:
+    """How likely answers are behind a prompt: options in their order, or numbers by likelihood."""
 
-    spelling: OptionTokens  # of the options: the one whose first tokens are likelier together
+    texts: tuple[str, ...]  # as they were scored; numbers without zeros that don't count
     log_probabilities: tuple[float, ...]  # of each whole text, in nats
-    scored: tuple[int, ...]  # how many tokens that is of each
-    ended: bool  # whether the end of the answer is one of them: an option begins with another one
-    mass: float  # probability of all first tokens together
+    tokens: tuple[int, ...]  # how many that is of each; of a number in its likeliest notation
+    per_token: bool  # whether they compare per token, since options have different numbers of them
+    ended: bool  # whether the end of the answer is scored: an option begins with another one
+    mass: float  # probability that an answer begins with the first token of any, or is a number
     likeliest: int  # the likeliest first token of all
 
     @property
-    def per_token(self) -> bool:
-        """Whether scores are means over tokens, since options have different numbers of them."""
-        return len(set(self.scored)) > 1
-
-    @property
-    def scores(self) -> tuple[float, ...]:
-        """Log-probability of each option, per token where `per_token`."""
-        if not self.per_token:
-            return self.log_probabilities
-        pairs = zip(self.log_probabilities, self.scored, strict=True)
-        return tuple(total / tokens for total, tokens in pairs)
+    def probabilities(self) -> list[float]:
+        """Probability of each, given that the answer is one of them."""
+        logs = torch.tensor(self.log_probabilities, dtype=torch.float64)
+        return (logs / torch.tensor(self.tokens) if self.per_token else logs).softmax(0).tolist()
 
 
 @dataclass
 class Scored:
     """The scores of each prompt of a batch, and what scoring them took."""
 
-    options: list[OptionScores]  # the scores of each prompt
+    scores: list[Scores]  # of each prompt
     tokens: int  # read behind each prompt
-    # prefill, first_token (since the watch's start), decode: the forward behind it
+    # prefill, first_token (since the watch's start), decode: the forwards behind it
     seconds: dict[str, float]
-    cache: Any  # KV cache, with the options in it
+    cache: Any  # KV cache, with what was read in it
 
 
 @torch.inference_mode()
@@ -311,11 +305,13 @@ def score_options(
     options = []
     for spelling, with_end, rows in zip(chosen, ended, behind, strict=True):
         sums = [_log_probability(ids, rows, ends if with_end else []) for ids in spelling.ids]
+        tokens = tuple(len(ids) + with_end for ids in spelling.ids)
         options.append(
-            OptionScores(
-                spelling=spelling,
+            Scores(
+                texts=spelling.texts,
                 log_probabilities=tuple(sums),
-                scored=tuple(len(ids) + with_end for ids in spelling.ids),
+                tokens=tokens,
+                per_token=len(set(tokens)) > 1,
                 ended=with_end,
                 mass=_mass(rows[()], spelling),
                 likeliest=int(rows[()].argmax()),
@@ -346,32 +342,6 @@ _AT_ONCE = 32
 _MOST_TOKENS = 256  # read behind a prompt, as of options
 
 
-@dataclass(frozen=True)
-class NumberScores:
-    """How likely numbers are behind a prompt, the likeliest first."""
-
-    numbers: tuple[str, ...]  # without commas and zeros that don't count
-    log_probabilities: tuple[float, ...]  # that a free answer begins with each, in nats
-    scored: tuple[int, ...]  # how many tokens that is of each, in its likeliest notation
-    likeliest: int  # the likeliest first token of all
-
-    @property
-    def mass(self) -> float:
-        """Probability that a free answer begins with one of the numbers."""
-        return min(1.0, sum(map(math.exp, self.log_probabilities)))
-
-
-@dataclass
-class ScoredNumbers:
-    """The numbers of each prompt of a batch, and what finding them took."""
-
-    numbers: list[NumberScores]  # of each prompt
-    tokens: int  # read behind each prompt
-    # prefill, first_token (since the watch's start), decode: the forwards behind it
-    seconds: dict[str, float]
-    cache: Any  # KV cache, with what was read in it
-
-
 @torch.inference_mode()
 def score_numbers(
     model: Any,
@@ -379,7 +349,7 @@ def score_numbers(
     vocabulary: NumberTokens,
     watch: Stopwatch,
     attachment: Attachment | None,
-) -> ScoredNumbers:
+) -> Scored:
     """Find the numbers behind prompts; see `score_options`, which it is for options.
 
     Args: as of `score_options`, and
@@ -398,8 +368,8 @@ def score_numbers(
         for search, own, nodes in zip(searches, rows, wanted, strict=True):
             for node in nodes:
                 search.add(node, own[node])
-    numbers = [search.scores() for search in searches]
-    return ScoredNumbers(numbers, len(tree.nodes), prompts.seconds, prompts.cache)
+    scores = [search.scores() for search in searches]
+    return Scored(scores, len(tree.nodes), prompts.seconds, prompts.cache)
 
 
 class _Search:
@@ -443,13 +413,17 @@ class _Search:
             self._found[number] = _log_sum((self._found.get(number, -math.inf), log))
             self._tokens.setdefault(number, len(node) + 1)
 
-    def scores(self) -> NumberScores:
+    def scores(self) -> Scores:
         """The numbers that were found."""
         ranked = sorted(self._found, key=lambda number: (-self._found[number], number))
-        return NumberScores(
-            numbers=tuple(ranked),
-            log_probabilities=tuple(self._found[number] for number in ranked),
-            scored=tuple(self._tokens[number] for number in ranked),
+        logs = tuple(self._found[number] for number in ranked)
+        return Scores(
+            texts=tuple(ranked),
+            log_probabilities=logs,
+            tokens=tuple(self._tokens[number] for number in ranked),
+            per_token=False,
+            ended=True,
+            mass=min(1.0, sum(map(math.exp, logs))),
             likeliest=self._likeliest,
         )
 

@@ -23,6 +23,7 @@ from dycoke_cli.engine.attention import (
     TowerAttention,
     TowerRecorder,
     split_by_video,
+    with_tower,
 )
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.stage import Videos
@@ -203,10 +204,7 @@ def _inputs(
     rows = prompts.embeddings[number]
     inputs = SelectionInputs(layout.grid(rows), encoded=encoded, merged=merged)
     if "attention" in method.needs:
-        assert tower is not None, "encoded with it, for the method needs it"
-        # Of a model spread over several devices, the vision encoder may be on another one.
-        attention, keys = tower.attention.to(rows.device), tower.keys.to(rows.device)
-        inputs = replace(inputs, attention=attention, keys=keys)
+        inputs = with_tower(inputs, tower)
     if "question" in method.needs:
         # The question is all text behind the last video, the end of the chat template included:
         # where in it the user's own words are depends on the template.

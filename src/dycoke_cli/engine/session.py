@@ -59,15 +59,21 @@ def is_asked_alone(
         or _is_penalized(loaded.model.generation_config, options)
         # Attention inside the language model selects tokens for a single sequence.
         or any(method.inside() or method.reads_before for method in methods)
-        or (options.typed is not None and asked_alone(loaded))
+        or _must_be_alone(session, options)
         or options.trace is not None
-        # Which rows of a stock processor's inputs belong to which prompt is known to that model
-        # alone. What is left of windows has a length of its own.
-        or loaded.family.stock_inputs
-        or session.windowed is not None
         or len(session.clips) > 1
         # What was computed of the video is of one sequence.
         or session.is_prefilled
+    )
+
+
+def _must_be_alone(session: EncodedVideo, options: GenerationOptions) -> bool:
+    return (
+        # Which rows of a stock processor's inputs belong to which prompt is known to that model
+        # alone. What is left of windows has a length of its own.
+        session.loaded.family.stock_inputs
+        or session.windowed is not None
+        or (options.typed is not None and asked_alone(session.loaded))
     )
 
 
@@ -109,11 +115,7 @@ def ask_together(
     if any(item.session.loaded is not loaded for item in questions):
         raise UsageError("questions that are asked together need one model")
     typed = options.typed
-    # Inputs of a stock processor can't be batched: which of their rows belongs to which prompt is
-    # known to that model alone.
-    alone = loaded.family.stock_inputs or (typed is not None and asked_alone(loaded))
-    alone = alone or any(item.session.windowed is not None for item in questions)
-    if alone and len(questions) > 1:
+    if len(questions) > 1 and any(_must_be_alone(item.session, options) for item in questions):
         return [ask_together([one], method, options)[0] for one in questions]
     check_unattached(loaded.model)
     watch = Stopwatch(loaded.input_device)

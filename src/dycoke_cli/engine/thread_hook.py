@@ -14,6 +14,14 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a forward."""
 
 
+class Left(Exception):
+    """Leaves a stock forward from within, which nothing else does; with what was found there."""
+
+    def __init__(self, found: Any = None) -> None:
+        super().__init__()
+        self.found = found
+
+
 def before_forward(
     module: Any, hook: Callable[[Any, tuple[Any, ...], dict[str, Any]], Arguments | None]
 ) -> RemovableHandle:

@@ -15,14 +15,7 @@ from dycoke_cli.engine.attach import Attachment
 from dycoke_cli.engine.generate import Generated, Stopwatch
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
-from dycoke_cli.engine.scoring import (
-    NumberScores,
-    OptionScores,
-    Scored,
-    ScoredNumbers,
-    score_numbers,
-    score_options,
-)
+from dycoke_cli.engine.scoring import Scores, score_numbers, score_options
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
@@ -51,7 +44,6 @@ def check_typed(loaded: LoadedModel) -> None:
 
 Scorable = Sequence[OptionTokens] | NumberTokens
 """What is scored behind prompts: the spellings of options, or the vocabulary of numbers."""
-Scores = OptionScores | NumberScores
 
 
 def scorable(loaded: LoadedModel, typed: TypedOptions | OpenNumber) -> Scorable:
@@ -81,14 +73,10 @@ def generate_typed(
     Args:
         attachment: in whose block this runs; None without one.
     """
-    scored: Scored | ScoredNumbers
-    scores: Sequence[Scores]
     if isinstance(what, NumberTokens):
         scored = score_numbers(loaded.model, batch, what, watch, attachment)
-        scores = scored.numbers
     else:
         scored = score_options(loaded.model, batch, what, watch, attachment)
-        scores = scored.options
     in_all, active = kv_bytes(scored.cache)
     sequences = len(batch.input_ids)
     outputs = [
@@ -102,9 +90,9 @@ def generate_typed(
             kv_active_bytes=active // sequences,
             scored=scored.tokens,
         )
-        for _ in scores
+        for _ in scored.scores
     ]
-    return outputs, scores
+    return outputs, scored.scores
 
 
 def with_choice(
@@ -115,13 +103,13 @@ def with_choice(
     on_text: Callable[[str], None] | None = None,
 ) -> Answer:
     """Add the choice to an answer, and a warning where no option, or no number, is likely."""
-    if isinstance(scores, NumberScores) or isinstance(typed, OpenNumber):
-        assert isinstance(scores, NumberScores)
-        return _with_number(answer, scores, tokenizer, on_text)
-    shares = probabilities(scores)
-    first, second = sorted(shares, reverse=True)[:2]
-    choice = typed.texts[shares.index(first)]
-    likeliest = tokenizer.decode([scores.likeliest]).strip()
+    if isinstance(typed, OpenNumber):
+        named, about = scores.texts, _NUMBERS
+    else:
+        named, about = typed.texts, _YES_NO if typed == TypedOptions.yes_no() else _OPTIONS
+    shares = dict(zip(named, scores.probabilities, strict=True))
+    choice, likeliest = max(shares, key=shares.__getitem__), tokenizer.decode([scores.likeliest])
+    first, second = sorted([*shares.values(), 0.0], reverse=True)[:2]
     if on_text is not None:
         on_text(choice)
     mean = typed.mean(shares)
@@ -129,62 +117,12 @@ def with_choice(
         answer,
         answer=choice,
         choice=choice,
-        probabilities=dict(zip(typed.texts, shares, strict=True)),
-        margin=first - second,
-        mean=ABSENT if mean is None else mean,
-        scoring=Scoring(
-            texts=scores.spelling.texts,
-            log_probabilities=scores.log_probabilities,
-            tokens=scores.scored,
-            per_token=scores.per_token,
-            ended=scores.ended,
-            mass=scores.mass,
-            likeliest=likeliest,
-        ),
-        warnings=(
-            *answer.warnings,
-            *_unlikely(
-                scores.mass, likeliest, _YES_NO if typed == TypedOptions.yes_no() else _OPTIONS
-            ),
-        ),
-    )
-
-
-def _with_number(
-    answer: Answer,
-    scores: NumberScores,
-    tokenizer: Any,
-    on_text: Callable[[str], None] | None,
-) -> Answer:
-    logs = torch.tensor(scores.log_probabilities, dtype=torch.float64)
-    shares = dict(zip(scores.numbers, logs.softmax(0).tolist(), strict=True))
-    choice, likeliest = scores.numbers[0], tokenizer.decode([scores.likeliest]).strip()
-    if on_text is not None:
-        on_text(choice)
-    first, second = [*shares.values(), 0.0][:2]
-    return replace(
-        answer,
-        answer=choice,
-        choice=choice,
         probabilities=shares,
         margin=first - second,
-        mean=OpenNumber.mean(shares),
-        scoring=Scoring(
-            texts=scores.numbers,
-            log_probabilities=scores.log_probabilities,
-            tokens=scores.scored,
-            per_token=False,
-            ended=True,
-            mass=scores.mass,
-            likeliest=likeliest,
-        ),
-        warnings=(*answer.warnings, *_unlikely(scores.mass, likeliest, _NUMBERS)),
+        mean=ABSENT if mean is None else mean,
+        scoring=Scoring(**vars(scores) | {"likeliest": likeliest.strip()}),
+        warnings=(*answer.warnings, *_unlikely(scores.mass, likeliest.strip(), about)),
     )
-
-
-def probabilities(scores: OptionScores) -> list[float]:
-    """Probability of each option, given that the answer is one of them."""
-    return torch.tensor(scores.scores, dtype=torch.float64).softmax(0).tolist()
 
 
 _OPTIONS = (

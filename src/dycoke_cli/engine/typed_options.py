@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -94,12 +94,9 @@ class TypedOptions:
             raise UsageError(f"--score {given} has more than the {MOST_OPTIONS} numbers allowed")
         return cls(tuple(map(str, range(low, high + 1))), is_score=True)
 
-    def mean(self, probabilities: Sequence[float]) -> float | None:
-        """Mean of the numbers under these probabilities; None if the options aren't numbers."""
-        if not self.is_score:
-            return None
-        pairs = zip(self.texts, probabilities, strict=True)
-        return sum(int(text) * probability for text, probability in pairs)
+    def mean(self, probabilities: Mapping[str, float]) -> float | None:
+        """Mean of the numbers under their probabilities; None if the options aren't numbers."""
+        return OpenNumber.mean(probabilities) if self.is_score else None
 
 
 @dataclass(frozen=True)

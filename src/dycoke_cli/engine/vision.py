@@ -26,7 +26,7 @@ from dycoke_cli.engine.attention import (
 )
 from dycoke_cli.engine.chunks import chunk_numbers, free_for_passes, pixel_room
 from dycoke_cli.engine.tensor_files import Tensors, digest_of, read_tensors, write_tensors
-from dycoke_cli.engine.thread_hook import before_forward
+from dycoke_cli.engine.thread_hook import Left, before_forward
 from dycoke_cli.engine.tower import (
     FramesInTower,
     MergedVision,
@@ -65,14 +65,6 @@ class Encoded:
     merged: MergedFrames | None = None
     # of each method that doesn't need the question: the same for every question
     selections: dict[Method, Selection] = field(default_factory=dict, compare=False)
-
-
-class _Reached(Exception):
-    """Carries the decoder's arguments out of a forward that ends there."""
-
-    def __init__(self, kwargs: dict[str, Any]) -> None:
-        super().__init__()
-        self.kwargs = kwargs
 
 
 @torch.inference_mode()
@@ -203,15 +195,15 @@ def _joined(parts: list[MergedFrames]) -> MergedFrames:
 def at_decoder(model: Any, ask: Callable[[], Any]) -> dict[str, Any]:
     """What a model calls its text decoder with, which doesn't run."""
 
-    # An exception is the only way out of a stock forward before the decoder runs.
     def stop_here(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        raise _Reached(kwargs)
+        raise Left(kwargs)
 
     hook = before_forward(model.get_decoder(), stop_here)
     try:
         ask()
-    except _Reached as reached:
-        return reached.kwargs
+    except Left as left:
+        found: dict[str, Any] = left.found
+        return found
     finally:
         hook.remove()
     raise AssertionError("the model answered without calling its text decoder")

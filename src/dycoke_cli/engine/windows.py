@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -18,6 +18,7 @@ from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.compression.promises import selected
+from dycoke_cli.engine.attention import with_tower
 from dycoke_cli.engine.context import room_for_video
 from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
 from dycoke_cli.engine.prefill import short_prompt
@@ -106,10 +107,7 @@ def select_from_window(
     """
     inputs = SelectionInputs(features, encoded=encoded.kept, merged=encoded.merged, so_far=so_far)
     if "attention" in method.needs:
-        tower, device = encoded.tower, features.device
-        assert tower is not None, "encoded with it, for the method needs it"
-        attention, keys = tower.attention.to(device), tower.keys.to(device)
-        inputs = replace(inputs, attention=attention, keys=keys)
+        inputs = with_tower(inputs, encoded.tower)
     return selected(method, inputs)
 
 

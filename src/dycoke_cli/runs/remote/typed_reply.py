@@ -61,10 +61,7 @@ def _typed(typed: TypedOptions | OpenNumber, said: str, told: Mapping[str, Any])
     first, second = [*sorted(ordered.values(), reverse=True), 0.0][:2]
     likeliest = [text for text, share in ordered.items() if share == first]
     choice = said if said in likeliest else likeliest[0]
-    if isinstance(typed, OpenNumber):
-        mean: float | None = typed.mean(ordered)
-    else:
-        mean = typed.mean([*ordered.values()])
+    mean = typed.mean(ordered)
     return {
         "answer": choice,
         "choice": choice,
