@@ -19,7 +19,7 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import find
-from dycoke_cli.models.files import on_disk as tokenizer_trial
+from dycoke_cli.models.files import small_files as tokenizer_trial
 from tests import warm
 from tests.cli.harness import CLIP, REAL, Outcome, run_here, run_process
 from tests.cli.hostile_folders import FOLDERS, WROTE, copy_of_bundled

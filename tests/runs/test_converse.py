@@ -13,8 +13,8 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.loop import answer_batch
-from dycoke_cli.loop.answer_batch import probability_of_yes
+from dycoke_cli.loop import checking
+from dycoke_cli.loop.checking import probability_of_yes
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -80,8 +80,8 @@ def test_a_check_encodes_and_prefills_the_video_once(
         answers.append(answer)
         return probability_of_yes(answer)
 
-    monkeypatch.setattr(answer_batch, "probability_of_yes", noted)
-    monkeypatch.setattr(answer_batch, "sentences", lambda text: ["There is a red circle."] * 3)
+    monkeypatch.setattr(checking, "probability_of_yes", noted)
+    monkeypatch.setattr(checking, "sentences", lambda text: ["There is a red circle."] * 3)
     frames, _ = frames_encoded(loaded, PLAIN, False, CaptionStyle(), keep=0)
     # Each of two questions reads its video anew, as the clips of a run that keeps none.
     visual = answers[0].tokens.visual

@@ -1,25 +1,25 @@
-"""Answers a batch of questions together, or by halves where that fails; asks sentences back."""
+"""Answers a batch of questions together, or by halves where that fails."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from dycoke_cli.answer.answer import LEAST_MASS, Answer, CheckedSentence
-from dycoke_cli.answer.caption import CaptionStyle, checking_question, sentences
-from dycoke_cli.answer.json_schema import ABSENT, Absent
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.caption import CaptionStyle
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.ask import Answered, Done, Progress, Text, Warn
 from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine.generate import Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_without_video
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.in_windows import encode_in_windows
 from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Pending
 from dycoke_cli.models.prompts.stock_prompt import fitted
@@ -32,37 +32,6 @@ if TYPE_CHECKING:
     from dycoke_cli.loop.pending import Video
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.clip import Clip
-
-
-OPTIONS = GenerationOptions(typed=TypedOptions.yes_no())
-
-
-def checked(
-    answer: Answer, style: CaptionStyle, ask: Callable[[str, GenerationOptions], Answer]
-) -> Answer:
-    """An answer with the probability that each sentence of it is true.
-
-    Args:
-        style: makes the text whose sentences are asked about.
-        ask: answers a question about the video of the answer.
-    """
-    if answer.refused:
-        return answer
-    text = style.text(answer.answer, is_cut=answer.finish_reason == "length")
-    found = []
-    for sentence in sentences(text):
-        said = probability_of_yes(ask(checking_question(sentence), OPTIONS))
-        found.append(CheckedSentence(sentence, said))
-    return replace(answer, sentences=tuple(found))
-
-
-def probability_of_yes(answer: Answer) -> float | None:
-    """Probability of yes in a typed answer; None where the model would rather say neither."""
-    if answer.refused:
-        return None
-    assert not isinstance(answer.probabilities, Absent)
-    assert not isinstance(answer.scoring, Absent)
-    return answer.probabilities["yes"] if answer.scoring.mass >= LEAST_MASS else None
 
 
 # Frames and new tokens of the warm-up: one window of TTM, so that its kernels run as well.

@@ -12,8 +12,8 @@ from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.ask import Answered, Ask, Failed, Seen
 from dycoke_cli.engine.context import ONE_FRAME
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.answer_batch import probability_of_yes
 from dycoke_cli.loop.asker import Asker, AskerEndedError
+from dycoke_cli.loop.checking import probability_of_yes
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.part_by_part import check_count

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.answer.caption import checking_question
-from dycoke_cli.loop import answer_batch
+from dycoke_cli.loop import checking
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.runs.remote.endpoint import serving
 from tests.server.local.conftest import Served
@@ -24,7 +24,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("move", "three"):
         (tmp_path / f"{name}.mp4").write_bytes((CLIP.parent / f"{name}.mp4").read_bytes())
-    monkeypatch.setattr(answer_batch, "LEAST_MASS", 0.0)
+    monkeypatch.setattr(checking, "LEAST_MASS", 0.0)
 
 
 def captioned(*flags: str) -> Outcome:

@@ -102,7 +102,9 @@ def render(
                 processor.chat_template = kept
             if not text.startswith(_MARK):
                 return text
-            more = processor.tokenizer.special_tokens_map | json.loads(text.removeprefix(_MARK))
+            # Of a model of text alone the processor is its tokenizer.
+            words = getattr(processor, "tokenizer", processor).special_tokens_map
+            more = words | json.loads(text.removeprefix(_MARK))
             return _isolated(template, {**more, **begins, **variables})
     except DycokeError:
         raise
