@@ -53,7 +53,7 @@ def ask(out: Path, split: Split, videos: int) -> None:
     """Ask about every sentence, and about it with the next clip, and keep the probabilities."""
     from dycoke_cli import Sampling, VideoSession, load, read
     from dycoke_cli.answer.caption import checking_question
-    from dycoke_cli.loop.answer_batch import OPTIONS, probability_of_yes
+    from dycoke_cli.loop.checking import OPTIONS, probability_of_yes
     from training.statements import ADAPTER, export_statements
 
     folder = out.with_name("model")

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from dycoke_cli import Uncompressed, VideoSession
-from dycoke_cli.engine import tensor_files, vision
+from dycoke_cli.engine import vision
 from dycoke_cli.engine.attention import TowerAttention
 from dycoke_cli.engine.vision import Encoded, VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.kernels import tensor_files
 from dycoke_cli.storage.cache_folder import LIMIT, CacheFiles
 from tests.families.stock import clip
 from tests.families.test_together import loaded_of
@@ -116,7 +117,7 @@ def write(path, tensors, **about: str) -> None:
 
 def holding(tensors):
     """Replaces a file by one that has other tensors than a video's, as they were written."""
-    about = {"video": "k", "digest": tensor_files.digest_of(tensors)}
+    about = {"about": "k", "digest": tensor_files.digest_of(tensors, b"k")}
     return lambda path: write(path, tensors, **about)
 
 
@@ -144,7 +145,7 @@ def folder(path) -> None:
         holding({"other": torch.zeros(5, 8)}),
         holding({"0": torch.zeros(5, 8), "other": torch.zeros(5, 8)}),
         holding({}),
-        lambda path: write(path, {"0": torch.zeros(5, 8)}, video="k", digest="0"),
+        lambda path: write(path, {"0": torch.zeros(5, 8)}, about="k", digest="0"),
         holding({"0": torch.tensor([torch.nan])}),
         lambda path: os.chown(path, 12345, 12345),
     ],

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dycoke_cli.kernels import int8_linear
+from dycoke_cli.kernels import int8_linear, tensor_files
 from dycoke_cli.kernels.int8_linear import (
     FbgemmInt8Linear,
     Int8Cache,
@@ -269,7 +269,7 @@ def test_a_full_disk_is_said_once_and_nothing_stays(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(int8_linear, "save_file", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     for layer in ("two", "three"):
         cache.write(layer, "kernel", ROUNDED)
     (said,) = cache.problems

@@ -26,9 +26,9 @@ from dycoke_cli.engine.other_inputs import deepstack_of_chunk
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.tensor_files import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.kernels.attention import computes_sdpa, is_causal_custom
+from dycoke_cli.kernels.tensor_files import tensor_hash
 from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
 from dycoke_cli.stock.sizes import Sizes

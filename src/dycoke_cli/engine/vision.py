@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from dycoke_cli.compression.method import (
     BeforeVision,
@@ -25,7 +26,6 @@ from dycoke_cli.engine.attention import (
     split_by_video,
 )
 from dycoke_cli.engine.chunks import chunk_numbers, free_for_passes, pixel_room
-from dycoke_cli.engine.tensor_files import Tensors, digest_of, read_tensors, write_tensors
 from dycoke_cli.engine.thread_hook import Left, before_forward
 from dycoke_cli.engine.tower import (
     FramesInTower,
@@ -37,13 +37,14 @@ from dycoke_cli.engine.tower import (
     new_runs,
 )
 from dycoke_cli.errors import OutputError
+from dycoke_cli.kernels.tensor_files import Tensors, digest_of, read_tensors, write_tensors
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.layout import DEEPSTACK, Inputs, is_pixels, normalised, shrunk
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt, VideoPrompt
 from dycoke_cli.stock.sizes import Sizes
-from dycoke_cli.storage.cache_folder import CacheFiles, encoded_videos
+from dycoke_cli.storage.cache_folder import CacheFiles, encoded_videos, unwritable
 from dycoke_cli.version import program_key
 
 
@@ -232,10 +233,17 @@ class VisualCache:
 
     def get(self, key: str, device: torch.device, with_attention: bool = False) -> Encoded | None:
         """An encoded video, or None where it isn't there (or can't be trusted any more)."""
-        encoded = read_tensors(self._files, key, lambda tensors: _encoded(tensors, device))
-        if encoded is None or (with_attention and encoded.tower is None):
+        path = self._files.path(key)
+        try:
+            encoded = _encoded(read_tensors(path, key), device)
+        except FileNotFoundError:
             return None
-        return encoded
+        except (SafetensorError, OSError, ValueError, KeyError):
+            with suppress(OSError):
+                path.unlink()
+            return None
+        self._files.note_use(path)
+        return None if with_attention and encoded.tower is None else encoded
 
     def put(self, key: str, encoded: Encoded) -> None:
         """Keep an encoded video, and drop what was used longest ago where there is no room.
@@ -245,7 +253,15 @@ class VisualCache:
         named = {str(i): x for i, x in enumerate((encoded.embeddings, *encoded.deepstack))}
         if encoded.tower is not None:
             named |= vars(encoded.tower)
-        write_tensors(self._files, key, named)
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in named.items()}
+        if not _finite(tensors):
+            return
+        try:
+            write_tensors(self._files.path(key), key, tensors)
+        except (OSError, SafetensorError) as error:
+            raise OutputError(unwritable(self._files.folder, error)) from error
+        self._files.note_use(self._files.path(key))
+        self._files.trim()
 
 
 def _encoded(tensors: Tensors, device: torch.device) -> Encoded:
@@ -254,14 +270,20 @@ def _encoded(tensors: Tensors, device: torch.device) -> Encoded:
     By number: embeddings, then DeepStack's; and by name, the vision encoder's attention.
 
     Raises:
-        KeyError: they are others.
+        KeyError, ValueError: they are others, or not finite.
     """
+    if not _finite(tensors):
+        raise ValueError("not finite")
     found = {name: tensor.to(device) for name, tensor in tensors.items()}
     tower = {name: found.pop(name) for name in _TOWER} if _TOWER & found.keys() else None
     embeddings, *stacked = (found[str(number)] for number in range(max(1, len(found))))
     return Encoded(
         embeddings, tuple(stacked), tower=None if tower is None else TowerAttention(**tower)
     )
+
+
+def _finite(tensors: Tensors) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
 def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:

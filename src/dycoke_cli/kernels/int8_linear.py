@@ -9,31 +9,32 @@ AMX). `kernels/choice.py` selects one of them for each layer, or both.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import nn
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.kernels.quantize import pack, restored, saved
+from dycoke_cli.kernels.tensor_files import (
+    OtherContentError,
+    Tensors,
+    read_tensors,
+    write_tensors,
+)
 from dycoke_cli.storage.cache_folder import CacheFiles, kept
-from dycoke_cli.storage.output_file import check_own
 
 # Tokens per product: few enough for the passes around it to hit the CPU cache, and enough for few
 # calls.
@@ -52,7 +53,6 @@ _FILTERS = threading.Lock()
 FEW_TOKENS = 4
 """Most tokens that a layer with both kernels multiplies by FBGEMM's (measured with AMX)."""
 
-Tensors = dict[str, torch.Tensor]
 Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...] | None]]
 """Dtype and shape of each tensor that is kept of a layer, by name; None: one axis of any length."""
 
@@ -392,7 +392,7 @@ def _undeprecated() -> Iterator[None]:
 # packed weights can't be had as bytes, packs the rounded ones at each start.
 
 
-VERSION = 4
+VERSION = 5
 """Of the rounding, the packing and the files; another one is rounded anew."""
 
 MIN_CACHED_WEIGHTS = 100_000_000
@@ -432,14 +432,15 @@ class Int8Cache:
             kernel: name of the class of the int8 layer.
             layout: of its tensors.
         """
-        path = self._files.path(layer)
         try:
-            return _sound(path, kernel, layout)
-        except FileNotFoundError:
+            tensors = read_tensors(self._files.path(layer), kernel)
+            _check(tensors, layout)
+        except (FileNotFoundError, OtherContentError):
             return None
         except (OSError, SafetensorError, ValueError):
             self.refuse()
             return None
+        return tensors
 
     def refuse(self) -> None:
         """Note that tensors of a layer can't be used."""
@@ -455,14 +456,9 @@ class Int8Cache:
         """
         if not self._writes:
             return
-        path = self._files.path(layer)
-        # Processes that start at the same time write the same content; the last one wins.
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             self._files.make_private()
-            save_file(tensors, partial, {"kernel": kernel, "sha256": _hash(kernel, tensors)})
-            partial.chmod(0o600)
-            os.replace(partial, path)
+            write_tensors(self._files.path(layer), kernel, tensors)
         except (OSError, SafetensorError, OutputError) as error:
             self._writes = False
             rmtree(self.folder, ignore_errors=True)
@@ -470,50 +466,20 @@ class Int8Cache:
                 f"the int8 weights of {self._name} can't be kept in {self.folder} "
                 f"({_reason(error)}); each start packs them anew"
             )
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
 
     def _add(self, sentence: str) -> None:
         if sentence not in self.problems:
             self.problems.append(sentence)
 
 
-def _sound(path: Path, kernel: str, layout: Layout) -> Tensors | None:
-    """Tensors of a file as they were written; those that are large stay mapped.
-
-    None if they are of another kernel.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is of another layout, or its content has changed.
-        OSError, SafetensorError: it can't be read, or another user may have written it.
-    """
-    check_own(path)
-    with safe_open(path, framework="pt") as file:
-        about = file.metadata() or {}
-        if about.get("kernel", kernel) != kernel:
-            return None
-        if {*file.keys()} != {*layout}:
-            raise ValueError("of another layout")
-        tensors = {name: file.get_tensor(name) for name in layout}
+def _check(tensors: Tensors, layout: Layout) -> None:
+    if tensors.keys() != layout.keys():
+        raise ValueError("of another layout")
     for name, tensor in tensors.items():
         dtype, shape = layout[name]
         any_length = shape is None and tensor.dim() == 1
         if tensor.dtype != dtype or not (any_length or tuple(tensor.shape) == shape):
             raise ValueError("of another layer")
-    if about.get("sha256") != _hash(kernel, tensors):
-        raise ValueError("not what was written")
-    return tensors
-
-
-def _hash(kernel: str, tensors: Tensors) -> str:
-    """SHA-256 of everything in a file: order, names, dtypes and shapes count, too."""
-    about = [(name, str(each.dtype), [*each.shape]) for name, each in sorted(tensors.items())]
-    total = hashlib.sha256(json.dumps([kernel, about]).encode())
-    for _, each in sorted(tensors.items()):
-        total.update(each.flatten().view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def _digest(about: Any) -> str:
