@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.method import LayerPruning, Selection, top
-from dycoke_cli.compression.similar import wide
+from dycoke_cli.compression.similar import all_but, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 
@@ -91,8 +91,7 @@ def merged_into_similar(hidden: torch.Tensor, kept: torch.Tensor) -> torch.Tenso
         `[A, D]`, in the widest dtype.
     """
     states = wide(hidden)
-    goes = torch.ones(len(states), dtype=torch.bool, device=states.device)
-    goes[kept] = False
+    goes = all_but(kept, len(states))
     directions = F.normalize(states, dim=-1)
     alike = (directions[goes] @ directions[kept].T).float()
     member = alike.argmax(-1) == torch.arange(len(kept), device=states.device)[:, None]

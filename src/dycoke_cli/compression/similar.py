@@ -12,6 +12,20 @@ ROWS = 1024
 """Tokens that are compared with all others at once: more would take memory."""
 
 
+def all_but(chosen: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Which of so many tokens aren't chosen.
+
+    Args:
+        chosen: `[M]`, int64, in any order.
+
+    Returns:
+        `[tokens]`, bool, on the same device.
+    """
+    others = chosen.new_ones(tokens, dtype=torch.bool)
+    others[chosen] = False
+    return others
+
+
 def wide(tokens: torch.Tensor) -> torch.Tensor:
     """Tokens in the widest dtype that their device has: float64, or float32 on Apple's GPUs.
 

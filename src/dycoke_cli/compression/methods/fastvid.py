@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.method import top
 from dycoke_cli.compression.segments import SegmentBySegment
-from dycoke_cli.compression.similar import density_peaks, distances, means, wide
+from dycoke_cli.compression.similar import all_but, density_peaks, distances, means, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 
@@ -70,8 +70,7 @@ class FastVID(SegmentBySegment):
         ]
         others = []
         for positions in salient:
-            is_other = torch.ones(per_frame, dtype=torch.bool, device=features.device)
-            is_other[positions] = False
+            is_other = all_but(positions, per_frame)
             others.append(is_other.nonzero().flatten())
         tokens = [wide(frame) for frame in features]
         parts = [(i * per_frame + at, tokens[i][at]) for i, at in enumerate(salient)]

@@ -10,7 +10,13 @@ from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.method import Need, Selection, SelectionInputs, top
 from dycoke_cli.compression.segments import static_and_moving, static_positions
-from dycoke_cli.compression.similar import clustered, means, similarity_to_frame_before, wide
+from dycoke_cli.compression.similar import (
+    all_but,
+    clustered,
+    means,
+    similarity_to_frame_before,
+    wide,
+)
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 
@@ -122,8 +128,7 @@ def _clustered(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Te
     cluster of each token, `[n]`, int64.
     """
     centers, owner = clustered(tokens, count, min(NEIGHBORS, count))
-    is_other = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-    is_other[centers] = False
+    is_other = all_but(centers, len(tokens))
     mean, members = means(tokens[is_other], owner[is_other], count)
     center = wide(tokens[centers])
     merged = CENTER_WEIGHT * center + (1 - CENTER_WEIGHT) * mean

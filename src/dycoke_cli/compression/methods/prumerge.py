@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dycoke_cli.compression.budget import FrameByFrame, evenly
 from dycoke_cli.compression.method import Selection, into_itself, top
-from dycoke_cli.compression.similar import wide
+from dycoke_cli.compression.similar import all_but, wide
 from dycoke_cli.lazy_torch import F, torch
 
 CLUSTER = 32 / 576
@@ -56,8 +56,7 @@ class PruMerge(FrameByFrame):
         merged = tokens[kept] + (weights[cluster, None] * tokens[cluster]).sum(1)
         into = _into(alike, cluster, kept)
         if with_rest:
-            is_rest = torch.ones_like(attention, dtype=torch.bool)
-            is_rest[kept] = False
+            is_rest = all_but(kept, len(attention))
             first = top(attention.masked_fill(~is_rest, -torch.inf), 1)
             kept = torch.cat([kept, first])
             merged = torch.cat([merged, weights[None, is_rest] @ tokens[is_rest]])
@@ -105,8 +104,7 @@ class PruMergePlus(PruMerge):
     def _kept(self, attention: torch.Tensor, count: int) -> torch.Tensor:
         """A quarter of them, rounded up, by attention."""
         outliers = top(attention, -(-count // 4))
-        others = torch.ones_like(attention, dtype=torch.bool)
-        others[outliers] = False
+        others = all_but(outliers, len(attention))
         places = others.nonzero().flatten()
         spaced = evenly(count - len(outliers), len(places)).to(places.device)
         return torch.cat([outliers, places[spaced]]).sort().values

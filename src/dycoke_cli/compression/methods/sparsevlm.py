@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.method import LayerPruning, Method, Selection, settled_value, top
-from dycoke_cli.compression.similar import clustered, means, wide
+from dycoke_cli.compression.similar import all_but, clustered, means, wide
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import PUBLISHED_DEPTH, Param
@@ -162,8 +162,7 @@ def recycled(hidden: torch.Tensor, attention: torch.Tensor, kept: torch.Tensor) 
     Returns:
         A selection in reading order, each cluster in the place of its center.
     """
-    goes = torch.ones_like(attention, dtype=torch.bool)
-    goes[kept] = False
+    goes = all_but(kept, len(attention))
     others = goes.nonzero().flatten()
     pool, count = clusters_of(len(others))
     if not count:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.compression.similar import ROWS, means, wide
+from dycoke_cli.compression.similar import ROWS, all_but, means, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 
@@ -57,8 +57,7 @@ class ToMe(Budgeted):
             goes, to = most_similar_pairs(tokens, len(tokens) - count)
             owner = torch.arange(len(tokens), device=every.device)
             owner[goes] = to
-            stays = torch.ones_like(owner, dtype=torch.bool)
-            stays[goes] = False
+            stays = all_but(goes, len(owner))
             group = (stays.cumsum(0) - 1)[owner[group]]
             kept = kept[stays]
             tokens, _ = means(every, group, len(kept))

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from dycoke_cli.compression.budget import FrameByFrame
 from dycoke_cli.compression.method import Selection, into_itself, top
-from dycoke_cli.compression.similar import means, wide
+from dycoke_cli.compression.similar import all_but, means, wide
 from dycoke_cli.lazy_torch import F, torch
 from dycoke_cli.param import Param
 
@@ -48,8 +48,7 @@ class VisionZip(FrameByFrame):
         contextual = count - len(dominant)
         if not contextual:
             return Selection(dominant)
-        is_rest = torch.ones_like(attention, dtype=torch.bool)
-        is_rest[dominant] = False
+        is_rest = all_but(dominant, len(attention))
         rest = is_rest.nonzero().flatten()
         step = len(rest) // contextual
         is_target = torch.zeros_like(rest, dtype=torch.bool)
