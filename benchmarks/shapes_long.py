@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.scoring.statistics import (
     plus_minus,
     shown_mean,
 )
-from dycoke_cli.video.frame_windows import WINDOW
+from dycoke_cli.video.frames import WINDOW
 
 SUFFIX = ".jsonl.xz"
 IN_WINDOWS = "dycoke-plus in windows"

@@ -15,9 +15,8 @@ from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import ABSENT, Count, to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import valid
-from dycoke_cli.video.info import VideoInfo
-from dycoke_cli.video.pictures import Source
-from dycoke_cli.video.rendered import Rendered
+from dycoke_cli.video.clip import VideoInfo
+from dycoke_cli.video.pictures import Rendered, Source
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.subtitles import SubtitleSource
 

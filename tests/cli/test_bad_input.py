@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.video.decoded_clip import OpenClip
+from dycoke_cli.video.decoder import OpenClip
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 

@@ -36,8 +36,7 @@ DOCUMENTS = (
 ALSO = {
     "ask": (),
     "chat": (
-        "video.clip", "video.info", "video.kept_frames", "video.open_file", "video.pictures",
-        "video.rendered",
+        "video.clip", "video.frames", "video.open_file", "video.pictures",
     ),
     "watch": (),
     "serve": ("storage.cache_folder",),
@@ -45,8 +44,8 @@ ALSO = {
     "batch": (),
     "caption": (),
     "convert": (),
-    "inspect": (*DOCUMENTS, "inspect.inspection", "video.kept_frames"),
-    "probe": (*DOCUMENTS, "video.info"),
+    "inspect": (*DOCUMENTS, "inspect.inspection", "video.clip", "video.frames"),
+    "probe": (*DOCUMENTS, "video.clip"),
     "models": (),
     "models pull": (),
     "methods": (*DOCUMENTS, "models.families.*"),

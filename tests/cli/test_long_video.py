@@ -21,7 +21,7 @@ from dycoke_cli.runs.converse import engine_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video import Sampling
-from dycoke_cli.video.decoded_clip import OpenClip
+from dycoke_cli.video.decoder import OpenClip
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.covering import EXTENDED
 from tests.documents import valid

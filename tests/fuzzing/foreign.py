@@ -22,7 +22,7 @@ from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.unicode import to_json
 from dycoke_cli.video import Sampling
-from dycoke_cli.video.decoded_clip import OpenClip
+from dycoke_cli.video.decoder import OpenClip
 from dycoke_cli.video.limits import Limits
 from tests.fuzzing.mutators import json_lines_of, json_of
 from tests.fuzzing.subject import Subject

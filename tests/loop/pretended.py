@@ -38,8 +38,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.processes.isolated import GoneError
 from dycoke_cli.request import Request
-from dycoke_cli.video.clip import Clip, FramePlan
-from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
 from dycoke_cli.video.sampling import Sampling
 from tests.documents import example
 

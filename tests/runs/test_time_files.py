@@ -23,7 +23,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.runs import time_files
 from dycoke_cli.runs.time_files import MarkedVideo, Marker, TimeFiles, markers_of, timed_fields
 from dycoke_cli.video import Sampling
-from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.clip import VideoInfo
 from dycoke_cli.video.limits import Limits
 from tests.documents import example
 from tests.properties import QUICK

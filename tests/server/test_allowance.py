@@ -19,7 +19,7 @@ from dycoke_cli.server.media import Media
 from dycoke_cli.server.refused import gone, in_keys, refused
 from dycoke_cli.server.start import ServiceLimits, start_service
 from dycoke_cli.video import Sampling
-from dycoke_cli.video.decoded_clip import LateVideoError
+from dycoke_cli.video.decoder import LateVideoError
 from tests.server.pretended import PATIENCE_S, ample
 
 

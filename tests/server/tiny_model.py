@@ -15,8 +15,7 @@ from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.service import Service
-from dycoke_cli.video.clip import Clip, FramePlan
-from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
 from tests.documents import example
 from tests.families.stock import clip
 from tests.server.pretended import DEFAULTS, make_service

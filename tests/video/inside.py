@@ -14,9 +14,8 @@ from dycoke_cli.video import Clip, FramePlan, Sampling, SubtitleSource, VideoInf
 from dycoke_cli.video.decode import Reader
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
-from dycoke_cli.video.pictures import PictureReader, pictures_of
+from dycoke_cli.video.pictures import PictureReader, Rendered, pictures_of
 from dycoke_cli.video.planning import describe
-from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.source import VideoSource, video_in
 from dycoke_cli.video.subtitles import open_subtitles
 

@@ -30,8 +30,7 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoEr
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
 from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process
-from dycoke_cli.video.decoded_clip import CrashedError, LateVideoError, OpenClip
-from dycoke_cli.video.decoder import sandbox
+from dycoke_cli.video.decoder import CrashedError, LateVideoError, OpenClip, sandbox
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import Line, Subtitles, find_source
 from tests.processes.test_worker import ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,17 @@ from PIL import Image
 
 from dycoke_cli.video import Decoder, Sampling
 from dycoke_cli.video.clip import Clip
-from dycoke_cli.video.frame_windows import (
+from dycoke_cli.video.frames import (
     WINDOW,
     ClosedError,
+    Fit,
+    Frames,
     FrameWindow,
     WindowQueue,
+    known,
 )
-from dycoke_cli.video.kept_frames import Fit, KeptFrames, known
 from dycoke_cli.video.limits import Limits
-from tests.video.inside import read
+from tests.video.inside import plan, read
 from tests.video.test_kept_frames import CLIP, resized, to
 
 SAMPLING = Sampling(frames=30)
@@ -67,7 +70,8 @@ def test_windows_have_the_frames_one_behind_the_other() -> None:
 def test_frames_that_waited_for_the_model_fill_windows_to_the_brim() -> None:
     """All of them, and as many as fill two windows, come before the size is known."""
     windows, got = WindowQueue(8), list[FrameWindow]()
-    kept = KeptFrames("x", 20, (4, 4), to_be := Future[Fit](), by_rate=False, windows=windows)
+    small = replace(plan(CLIP, Sampling(frames=20)), width=4, height=4)
+    kept = Frames(small, SAMPLING, to_be := Future[Fit](), windows)
     taking = threading.Thread(target=lambda: got.extend(windows))
     taking.start()
     for number in range(20):
@@ -76,8 +80,8 @@ def test_frames_that_waited_for_the_model_fill_windows_to_the_brim() -> None:
         if kept.waits:
             kept.catch_up()
         kept.room()[:] = number
-        kept.keep()
-    kept.finish()
+        kept.keep(float(number))
+    kept.clip(())
     windows.end()
     taking.join()
     assert [window.frames[:, 0, 0, 0].tolist() for window in got] == [

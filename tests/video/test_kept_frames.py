@@ -12,8 +12,8 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from dycoke_cli.errors import ModelError, VideoError
-from dycoke_cli.video import Decoder, Sampling, kept_frames, limits
-from dycoke_cli.video.kept_frames import Fit, FrameResize, known
+from dycoke_cli.video import Decoder, Sampling, frames, limits
+from dycoke_cli.video.frames import Fit, FrameResize, known
 from tests.video.inside import read
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")  # 256 × 256
@@ -41,7 +41,7 @@ def test_each_frame_is_resized_and_the_rest_stays_the_files() -> None:
     assert np.array_equal(clip.frames, resized(decoded.frames, 20, 30))
     assert clip.resize == to(20, 30)(8, 256, 256)
     assert (clip.timestamps_s, clip.info) == (decoded.timestamps_s, decoded.info)
-    assert kept_frames.decoded_size(clip) == kept_frames.decoded_size(decoded) == (256, 256)
+    assert frames.decoded_size(clip) == frames.decoded_size(decoded) == (256, 256)
 
 
 def test_pictures_are_resized_as_well(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_fewer_frames_than_planned_have_the_size_of_so_few() -> None:
 def test_frames_wait_for_the_processor_and_no_more_than_may(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kept_frames, "BACKLOG_BYTES", 3 * 256 * 256 * 3)
+    monkeypatch.setattr(frames, "BACKLOG_BYTES", 3 * 256 * 256 * 3)
     held: list[int] = []
 
     class Loading(Future[Fit]):

@@ -12,9 +12,9 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.video import Decoder, Sampling
-from dycoke_cli.video.kept_frames import FrameResize
+from dycoke_cli.video.frames import FrameResize
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.rendered import Rendered
+from dycoke_cli.video.pictures import Rendered
 from tests.runs.parts import REQUEST
 from tests.video.inside import read
 

@@ -28,7 +28,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import Frames
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, show, window_prompt
-from dycoke_cli.video.frame_windows import FrameWindow
+from dycoke_cli.video.frames import FrameWindow
 
 
 @dataclass(frozen=True)

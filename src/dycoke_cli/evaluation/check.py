@@ -18,7 +18,7 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.rendered import Rendered
+from dycoke_cli.video.pictures import Rendered
 
 SCHEMA = "dycoke.eval-check/1"
 _NAMED = 3

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from dycoke_cli.video import Sampling
-    from dycoke_cli.video.rendered import Rendered
+    from dycoke_cli.video.pictures import Rendered
 
 Split = Literal["validation", "test"]
 

@@ -42,7 +42,7 @@ from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import Group, run
 from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling
-from dycoke_cli.video.rendered import Rendered
+from dycoke_cli.video.pictures import Rendered
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100

@@ -18,7 +18,7 @@ from dycoke_cli.answer.json_schema import Amount, Count, Doc, to_dict
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import to_json
 from dycoke_cli.version import __version__
-from dycoke_cli.video.kept_frames import decoded_size
+from dycoke_cli.video.frames import decoded_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,8 +13,7 @@ from dycoke_cli.compression.method import Method, is_windowed
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
-from dycoke_cli.video.frame_windows import WINDOW, WindowQueue
-from dycoke_cli.video.kept_frames import shape_alone
+from dycoke_cli.video.frames import WINDOW, WindowQueue, shape_alone
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.vision import VisualCache

@@ -52,7 +52,7 @@ from dycoke_cli.models.resolve import ResolvedModel, commit_here, resolve_model,
 from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
-from dycoke_cli.video.kept_frames import Fit
+from dycoke_cli.video.frames import Fit
 
 # Reads a stored model with stock `from_pretrained`: safetensors only, no remote code.
 

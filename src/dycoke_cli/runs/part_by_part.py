@@ -18,8 +18,8 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.sampling import exact
 
 if TYPE_CHECKING:
+    from dycoke_cli.video.clip import VideoInfo
     from dycoke_cli.video.decoder import Decoder
-    from dycoke_cli.video.info import VideoInfo
 
 MOST_PARTS = 100_000
 """Parts of one video that are listed, or windows that are searched; each is a question."""

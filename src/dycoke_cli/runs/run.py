@@ -21,8 +21,7 @@ from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.runs.results import Results, ResultsFile
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.decoded_clip import LateVideoError
-from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.decoder import Decoder, LateVideoError
 from dycoke_cli.video.subtitles import find_source
 
 # Failures of earlier runs whose reasons are shown.

@@ -28,8 +28,8 @@ from dycoke_cli.storage.output_file import (
     unwritable,
 )
 from dycoke_cli.unicode import display_name, one_line, shown, to_json, valid
+from dycoke_cli.video.clip import VideoInfo
 from dycoke_cli.video.decoder import info_of
-from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling, exact, format_time
 from dycoke_cli.video.timecode import Timecode

@@ -13,7 +13,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.media import Media
 from dycoke_cli.stock.importing import faster_imports
-from dycoke_cli.video.kept_frames import Fit
+from dycoke_cli.video.frames import Fit
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel

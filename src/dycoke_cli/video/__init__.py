@@ -9,10 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.clip import Clip, FramePlan
+    from dycoke_cli.video.clip import Clip, FramePlan, StreamInfo, VideoInfo
     from dycoke_cli.video.decoder import Decoder, read
     from dycoke_cli.video.file_names import STDIN, STDIN_NAME
-    from dycoke_cli.video.info import StreamInfo, VideoInfo
     from dycoke_cli.video.sampling import Sampling, parse_time
     from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, find_source, read_subtitles
 
@@ -34,10 +33,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "clip": ("Clip", "FramePlan"),
+    "clip": ("Clip", "FramePlan", "StreamInfo", "VideoInfo"),
     "decoder": ("Decoder", "read"),
     "file_names": ("STDIN", "STDIN_NAME"),
-    "info": ("StreamInfo", "VideoInfo"),
     "sampling": ("Sampling", "parse_time"),
     "subtitles": ("SubtitleSource", "Subtitles", "find_source", "read_subtitles"),
 }

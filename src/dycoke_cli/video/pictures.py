@@ -1,6 +1,6 @@
-"""Images as the frames of a video: those of a folder, or named one by one.
+"""Images as the frames of a video: those of a folder, named one by one, or computed when read.
 
-Sampling needs only their number. Each image is decoded as a video of one frame, in the decoder
+Sampling needs only their number. Each file is decoded as a video of one frame, in the decoder
 process as well. Imports neither PyAV nor NumPy.
 """
 
@@ -17,17 +17,46 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, FramePlan
+from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
 from dycoke_cli.video.file_names import is_folder, is_picture, is_video
-from dycoke_cli.video.kept_frames import Fit, KeptFrames, Windows
+from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
-from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 
 if TYPE_CHECKING:
     import numpy as np
 
     from dycoke_cli.video.subtitles import SubtitleSource
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A rendered video. Its frames are sampled as pictures of a folder are, by `picture_fps`."""
+
+    name: str  # for errors and warnings
+    count: int  # number of frames
+    # the frame of a number from 0 on, RGB uint8 [H, W, 3]. Called for the frames that are read, and
+    # once more for the first of them. Picklable, since workers read videos.
+    frame: Callable[[int], np.ndarray]
+
+    def read_one(self, number: str, sampling: Sampling) -> Clip:
+        """A frame as a video of one frame; the arguments are those of `PictureReader`'s reader."""
+        picture = self.frame(int(number))
+        height, width = picture.shape[:2]
+        info = VideoInfo(
+            path=self.name,
+            container="rendered",
+            stream=0,
+            codec="none",
+            width=width,
+            height=height,
+            pixel_format="rgb24",
+            bit_depth=8,
+            full_range=True,
+            matrix="RGB",
+        )
+        return Clip(picture[None], (0.0,), info, ())
+
 
 Source = str | tuple[str, ...]
 """Source of a video: a path, or the paths of images that are its frames."""
@@ -161,18 +190,16 @@ class PictureReader:
             if subtitles.path is not None or subtitles.required:
                 raise UsageError(f"{what}; leave out --subtitles")
             without = (f"{what}; answered without them",)
-        self._pictures, self._admit = pictures, admit
+        self._pictures, self._sampling, self._admit = pictures, sampling, admit
         one = Sampling(frames=1, stream=sampling.stream, max_pixels=sampling.max_pixels)
         self._read_one = lambda number: read_one(pictures.paths[number], one)
         count, fps = len(pictures.paths), sampling.picture_fps
         self._numbers, warning = shown(sampling, count)
-        self._part_s = sampling.part_s(count / fps)
         self._first = first = self._read_one(self._numbers[0])
         height, width = first.frames.shape[1:3]
-        size = (width, height)
-        self._by_rate = sampling.fps is not None
         if not fitted:
-            check_clip(pictures.name, size, len(self._numbers), self._by_rate)
+            by_rate = sampling.fps is not None
+            check_clip(pictures.name, (width, height), len(self._numbers), by_rate)
         self.plan = FramePlan(
             times_s=tuple(float(number / exact(fps)) for number in self._numbers),
             width=width,
@@ -194,25 +221,14 @@ class PictureReader:
         self,
         on_progress: Callable[[int, int], None] | None = None,
         fit: Future[Fit] | None = None,
-        windows: Windows | None = None,
+        windows: WindowQueue | None = None,
     ) -> Clip:
         """Read the frames, once. Arguments and errors are those of `OpenClip.read`."""
         plan, count, decoded = self.plan, len(self._numbers), self._first.frames
-        size = (plan.width, plan.height)
-        kept = KeptFrames(
-            self._pictures.name,
-            count,
-            (plan.height, plan.width),
-            fit,
-            by_rate=self._by_rate,
-            windows=windows,
-        )
-        if kept.waits:
-            kept.catch_up()
+        name, size = self._pictures.name, (plan.width, plan.height)
+        frames = Frames(plan, self._sampling, fit, windows)
         # One more for the image that is copied into the frames.
-        needed = kept.nbytes + decoded.nbytes
-        Limits().check_memory(self._pictures.name, size, needed, count)
-        self._admit(needed)
+        frames.settle(Limits(), self._admit, decoded.nbytes)
         warnings = dict.fromkeys(plan.warnings)
         of_pictures = dict[str, list[str]]()
         for at, number in enumerate(self._numbers):
@@ -224,31 +240,21 @@ class PictureReader:
             if picture.shape != decoded.shape[1:]:
                 picture = _fitted(picture, size)
                 warnings[
-                    f"{self._pictures.name} has pictures of several sizes: they are fitted into "
+                    f"{name} has pictures of several sizes: they are fitted into "
                     f"{picture_size(size)}, that of the first"
                 ] = None
-            kept.room()[:] = picture
-            kept.keep()
-            if kept.waits:
-                kept.catch_up()
+            frames.room()[:] = picture
+            frames.keep(plan.times_s[at])
+            if frames.waits:
+                frames.catch_up()
             if on_progress is not None:
                 on_progress(at + 1, count)
         # What several pictures have in common is said once, of all.
-        name = self._pictures.name
         for said, each in of_pictures.items():
             warnings[each[0] if len(each) == 1 else f"{name}{said}"] = None
-        finished = kept.finish()
-        assert finished is not None, "as many pictures as planned"
-        frames, resize = finished
-        return Clip(
-            frames,
-            plan.times_s,
-            plan.info,
-            tuple(warnings),
-            part_s=self._part_s,
-            resize=resize,
-            window=None if windows is None else windows.size,
-        )
+        clip = frames.clip(tuple(warnings))
+        assert clip is not None, "as many pictures as planned"
+        return clip
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

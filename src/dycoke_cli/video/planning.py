@@ -15,12 +15,11 @@ import av
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import FramePlan
+from dycoke_cli.video.clip import AudioInfo, FramePlan, StreamInfo, VideoInfo
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.containers import best_audio, other_streams, video_streams
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.gaps import FrameTimes, planned_times
-from dycoke_cli.video.info import AudioInfo, StreamInfo, VideoInfo
 from dycoke_cli.video.limits import check_size, picture_size
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling, Seconds, Window, window
 from dycoke_cli.video.source import VideoSource
@@ -53,7 +52,6 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         mirrored=geometry.orientation.mirrored,
         pixel_aspect=geometry.pixel_aspect,
         fps=None if source.rate.declared is None else float(source.rate.declared),
-        variable_rate=None,
         frame_count=stream.frames or None,
         duration_s=_declared_duration(source),
         start_s=float(source.origin),

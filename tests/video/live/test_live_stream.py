@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.kept_frames import Fit, FrameResize, known
+from dycoke_cli.video.frames import Fit, FrameResize, known
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.live.live_stream import EndedError, LiveStream, parse_input
 from dycoke_cli.video.sampling import Sampling

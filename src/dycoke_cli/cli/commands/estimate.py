@@ -36,7 +36,7 @@ from dycoke_cli.models.catalog import find
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name, one_line
-from dycoke_cli.video.frame_windows import WINDOW
+from dycoke_cli.video.frames import WINDOW
 
 if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage

@@ -21,7 +21,7 @@ from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
-from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.clip import VideoInfo
 
 if TYPE_CHECKING:
     from dycoke_cli.models.catalog import ModelRef

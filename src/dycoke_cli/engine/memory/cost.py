@@ -31,7 +31,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.version import __version__
-from dycoke_cli.video.frame_windows import WINDOW
+from dycoke_cli.video.frames import WINDOW
 
 SCHEMA = "dycoke.estimate/1"
 

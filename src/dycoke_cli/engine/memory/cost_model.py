@@ -31,8 +31,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.resources import in_words
 from dycoke_cli.stock.sizes import Sizes
-from dycoke_cli.video.frame_windows import WINDOW
-from dycoke_cli.video.kept_frames import WINDOWS_HELD
+from dycoke_cli.video.frames import WINDOW, WINDOWS_HELD
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel

@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.scoring.free_text import share_in_order, share_told
 from dycoke_cli.shapes.script import Script, from_json
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.output_file import temporary_folder
-from dycoke_cli.video.rendered import Rendered
+from dycoke_cli.video.pictures import Rendered
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"

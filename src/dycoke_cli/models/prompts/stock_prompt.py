@@ -50,8 +50,7 @@ from dycoke_cli.models.prompts.stock_processor import (
 from dycoke_cli.models.prompts.tool_calls import tools_of, tools_text
 from dycoke_cli.models.resolve import family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries
-from dycoke_cli.video.frame_windows import FrameWindow
-from dycoke_cli.video.kept_frames import Fit, FrameResize, decoded_size
+from dycoke_cli.video.frames import Fit, FrameResize, FrameWindow, decoded_size
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Audio, Clip

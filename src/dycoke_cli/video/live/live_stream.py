@@ -26,11 +26,16 @@ from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, FramePlan
-from dycoke_cli.video.decoded_clip import OpenClip, parse_warnings, parsed
-from dycoke_cli.video.decoder import PREPARE
+from dycoke_cli.video.decoder import PREPARE, OpenClip, parse_warnings, parsed
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
-from dycoke_cli.video.frame_windows import ClosedError
-from dycoke_cli.video.kept_frames import Fit, FrameResize, KeptFrames, Windows, shape_alone
+from dycoke_cli.video.frames import (
+    ClosedError,
+    Fit,
+    FrameResize,
+    Frames,
+    WindowQueue,
+    shape_alone,
+)
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.sampling import Sampling
@@ -135,8 +140,7 @@ class EndedError(Exception):
 class _LiveWindow:
     """Frames of a window."""
 
-    kept: KeptFrames  # frames as they came, resized where the size was known
-    times_s: tuple[float, ...]  # theirs, in seconds from the first frame of the source
+    frames: Frames  # as they came, resized where the size was known
     part_s: tuple[float, float]  # start and end of the window
     position: int  # bytes of the source that were read by then
     # about its frames, and about what couldn't be decoded since the window before
@@ -295,25 +299,23 @@ class NextWindow:
         self,
         on_progress: Callable[[int, int], None],
         fit: Future[Fit],
-        windows: Windows | None = None,
+        windows: WindowQueue | None = None,
     ) -> Clip:
         """Wait for the window, and read its frames; see `OpenClip.read` and `LiveStream.take`."""
         window, dropped = self._stream.take(fit, lambda: self._is_stopped, on_progress)
-        finished = window.kept.finish()
-        assert finished is not None, "one size for any number of frames"
-        frames, resize = finished
+        clip = window.frames.clip((*self.plan.warnings, *window.warnings))
+        assert clip is not None, "one size for any number of frames"
+        frames = clip.frames
         if windows is not None:
             for first in range(0, len(frames), windows.size):
-                windows.put(frames[first : first + windows.size], resize)
+                windows.put(frames[first : first + windows.size], clip.resize)
             frames = shape_alone(len(frames), frames.shape[1:3])
-        return Clip(
-            frames,
-            window.times_s,
+        return replace(
+            clip,
+            frames=frames,
             # As long as what has come so far.
-            replace(self.plan.info, duration_s=window.part_s[1]),
-            (*self.plan.warnings, *window.warnings),
+            info=replace(self.plan.info, duration_s=window.part_s[1]),
             part_s=window.part_s,
-            resize=resize,
             window=None if windows is None else windows.size,
             dropped=dropped,
         )
@@ -340,25 +342,17 @@ class _LiveClip(OpenClip):
             with self._checked():
                 self._process.send({"go": True})
             self._is_paused = False
-        count, size = len(self.plan.times_s), (self.plan.height, self.plan.width)
-        by_rate = self._sampling.fps is not None
-        kept = KeptFrames(self._name, count, size, fit, by_rate=by_rate)
-        times: list[float] = []
+        frames = Frames(self.plan, self._sampling, fit)
         with suppress(OSError):  # some systems don't permit it
             limit_cpu(self._process.pid, self._limits.time_limit * usable_cpus())
         with self._checked():
             while "time_s" in (message := self._receive()):
-                time_s: float = parsed(float, message["time_s"])
-                if len(times) == count or (times and time_s <= times[-1]):
-                    raise MismatchError("more frames, or others")
                 with self._process.within(self._patience_s):
-                    self._process.receive_into(kept.room().reshape(-1).data)
-                kept.keep()
-                times.append(time_s)
-                self.frames_so_far = len(times)
+                    self._frame(frames, message)
+                self.frames_so_far = len(frames.times_s)
                 # A file waits until the model is loaded; a stream would break off meanwhile.
-                if kept.waits and (fit.done() or self._is_file):
-                    kept.catch_up()
+                if frames.waits and (fit.done() or self._is_file):
+                    frames.catch_up()
             if "ended" in message:
                 if (reason := parsed(str | None, message["ended"])) is not None:
                     raise VideoError(f"{self._name} broke off ({reason}): its answers end here")
@@ -366,9 +360,9 @@ class _LiveClip(OpenClip):
             start_s, end_s = parsed(tuple[float, float], message.get("window"))
             position = parsed(Count, message.get("position"))
             warnings = parse_warnings(message.get("warnings"))
-            if not times or not 0 <= start_s < end_s < math.inf:
+            if not frames.times_s or not 0 <= start_s < end_s < math.inf:
                 raise MismatchError("no window")
-        return _LiveWindow(kept, tuple(times), (start_s, end_s), position, warnings)
+        return _LiveWindow(frames, (start_s, end_s), position, warnings)
 
     def _receive(self) -> dict[str, Any]:
         while True:

@@ -1,0 +1,320 @@
+"""Frames of a clip as they arrive: resized for the model, and kept or handed on in windows.
+
+A vision tower reads a 4K frame at 384 × 384 or so. So each frame is resized as soon as it arrives,
+and the decoded one is dropped. The resize is that of the model's stock processor
+(`models/prompts/stock_prompt.py`). It runs in this process and not in the one that decodes, because
+importing torch there takes ten times as long and as much memory as decoding a clip.
+
+A window is decoded while the one before it is encoded. No more than these two and one that waits
+are in memory, however long the video is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.video.clip import Clip, FramePlan
+from dycoke_cli.video.limits import Limits, check_clip
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dycoke_cli.video.sampling import Sampling
+
+BACKLOG_BYTES = 64 * 1024**2
+"""Decoded frames that are held while the model's processor, which knows the size, is loaded."""
+WINDOW = 32
+"""Frames of a window, however long the video is: as many as are sampled by default, which so are
+one window; a multiple of pairs of frames, and of the windows of merging methods. Of 1,024 frames,
+windows of 32 answered better than of 8; windows of 64 take 40 MB more of the bundled model."""
+WINDOWS_HELD = 3
+"""Windows in memory: one that is decoded, one that waits, one that is encoded."""
+
+
+@dataclass(frozen=True)
+class FrameResize:
+    """Resize of a decoded frame: one call of `torch.nn.functional.interpolate`."""
+
+    source: tuple[int, int]  # height and width of the decoded frame
+    size: tuple[int, int]  # height and width of the resized one
+    mode: str  # of the interpolation, such as "bicubic"
+    align_corners: bool | None  # of the interpolation
+    antialias: bool  # of the interpolation
+    in_float: bool  # whether it is computed in float32 and rounded; else in uint8
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Resize a frame, uint8 `[H, W, 3]`."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        picture = torch.from_numpy(frame).permute(2, 0, 1)[None]
+        resized = interpolate(
+            picture.float() if self.in_float else picture,
+            self.size,
+            mode=self.mode,
+            align_corners=self.align_corners,
+            antialias=self.antialias,
+        )
+        if self.in_float:
+            resized = resized.round().clamp(0, 255).to(torch.uint8)
+        return resized[0].permute(1, 2, 0).numpy()
+
+
+Fit = Callable[[int, int, int], FrameResize | None]
+"""Resize for a number of frames of a height and width; None keeps them as they are."""
+
+
+def known(fit: Fit) -> Future[Fit]:
+    """The resize of a model that is loaded."""
+    future = Future[Fit]()
+    future.set_result(fit)
+    return future
+
+
+@dataclass(frozen=True)
+class FrameWindow:
+    """Consecutive frames of a video."""
+
+    frames: np.ndarray  # `[W, h, w, 3]`, uint8, RGB
+    resize: FrameResize | None  # that was applied to them; None if they are as decoded
+
+
+class ClosedError(Exception):
+    """Nobody takes windows any more."""
+
+
+class WindowQueue:
+    """A place for one window: it is put there by one thread, and taken by another.
+
+    Attributes:
+        size: frames per window; the last one may have fewer.
+        began: whether a window was taken.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self.began = size, False
+        self._changed = threading.Condition()
+        self._waiting: FrameWindow | None = None
+        self._ended = self._closed = False
+
+    def several(self, frames: int) -> bool:
+        """Whether a video of so many frames is more than one window."""
+        return frames > self.size
+
+    def put(self, frames: np.ndarray, resize: FrameResize | None) -> None:
+        """Put a window, once the one before it was taken.
+
+        Args: as of `FrameWindow`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is None or self._closed)
+            if self._closed:
+                raise ClosedError
+            self._waiting = FrameWindow(frames, resize)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Note that no more windows come."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Note that no more windows are taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[FrameWindow]:
+        """Itself: a generator would hold a window until the next one is there."""
+        return self
+
+    def __next__(self) -> FrameWindow:
+        """Take the next window, once it is there."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._ended)
+            window, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        if window is None:
+            raise StopIteration
+        self.began = True
+        return window
+
+
+class Frames:
+    """The frames of one clip, as they arrive; the only maker of a `Clip`.
+
+    Args:
+        fit: resize of the model's processor, once that is loaded; None keeps decoded frames.
+        windows: where frames are handed on; None to keep all.
+        count: number of frames that are read; None for all of the plan.
+
+    Attributes:
+        count: likewise.
+        times_s: times of the frames so far, in seconds from the video's first frame.
+    """
+
+    def __init__(
+        self,
+        plan: FramePlan,
+        sampling: Sampling,
+        fit: Future[Fit] | None,
+        windows: WindowQueue | None = None,
+        count: int | None = None,
+    ) -> None:
+        self._plan, self._sampling, self._fit, self._windows = plan, sampling, fit, windows
+        self.count = len(plan.times_s) if count is None else count
+        self._size = plan.height, plan.width
+        # Frames in memory: all of a clip, or those of the window that is being filled.
+        self._most = self.count if windows is None else min(self.count, windows.size)
+        self.times_s: list[float] = []
+        self._resize: FrameResize | None = None
+        self._kept: np.ndarray | None = None
+        self._filled = 0  # number of frames in `_kept`
+        self._waiting: list[np.ndarray] = []
+        self._room: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames in memory; before `catch_up`, of those that wait for it at most."""
+        if self._kept is not None:
+            return self._kept.nbytes * (1 if self._windows is None else WINDOWS_HELD)
+        decoded = self.count * self._size[0] * self._size[1] * 3
+        return decoded if self._fit is None else min(decoded, BACKLOG_BYTES)
+
+    @property
+    def waits(self) -> bool:
+        """Whether `catch_up` has to be called before the next frame."""
+        if self._kept is not None:
+            return self._windows is not None and self._filled == self._most
+        held = sum(frame.nbytes for frame in self._waiting)
+        return self._fit is None or self._fit.done() or held >= BACKLOG_BYTES
+
+    def catch_up(self) -> None:
+        """Wait until the size is known, and resize the frames that waited for it.
+
+        Later on, wait until a full window can be handed on.
+        """
+        if self._kept is None:
+            if self._fit is not None:
+                self._resize = self._fit.result()(self.count, *self._size)
+            height, width = self._shape
+            by_rate = self._sampling.fps is not None
+            check_clip(self._plan.info.path, (width, height), self._most, by_rate)
+            self._kept = self._new()
+            waiting, self._waiting = self._waiting, []
+            for frame in waiting:
+                if self.waits:
+                    self._hand_on()
+                self._put(frame)
+        if self.waits:
+            self._hand_on()
+
+    def settle(self, limits: Limits, admit: Callable[[int], None], more: int) -> None:
+        """Catch up if necessary; then check and admit the memory of the frames.
+
+        Args:
+            more: bytes that reading takes beside them.
+        """
+        if self.waits:
+            self.catch_up()
+        info, needed = self._plan.info, self.nbytes + more
+        limits.check_memory(info.path, (info.width, info.height), needed, self.count)
+        admit(needed)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self._size if self._resize is None else self._resize.size
+
+    def _new(self) -> np.ndarray:
+        import numpy as np
+
+        return np.empty((self._most, *self._shape, 3), np.uint8)
+
+    def _put(self, frame: np.ndarray) -> None:
+        assert self._kept is not None, "caught up"
+        self._kept[self._filled] = frame if self._resize is None else self._resize(frame)
+        self._filled += 1
+
+    def _hand_on(self) -> None:
+        assert self._windows is not None, "checked before"
+        assert self._kept is not None, "caught up"
+        self._windows.put(self._kept[: self._filled], self._resize)
+        self._kept, self._filled = self._new(), 0
+
+    def room(self) -> np.ndarray:
+        """Array `[H, W, 3]`, uint8, that the next frame is written to; then call `keep`."""
+        import numpy as np
+
+        if self._kept is not None and self._resize is None:
+            return self._kept[self._filled]
+        if self._room is None:
+            self._room = np.empty((*self._size, 3), np.uint8)
+        return self._room
+
+    def keep(self, time_s: float) -> None:
+        """Keep the frame that was written, which is displayed at a time."""
+        self.times_s.append(time_s)
+        if self._kept is not None and self._resize is None:
+            self._filled += 1
+            return
+        assert self._room is not None, "`room` is called first"
+        if self._kept is not None:
+            self._put(self._room)
+        else:
+            self._waiting.append(self._room)
+            self._room = None
+
+    def clip(self, warnings: tuple[str, ...], **more: Any) -> Clip | None:
+        """The clip, once all frames came; None if its resize is that of another count.
+
+        There may be fewer frames than planned, and some models read fewer frames at a larger size.
+        Of frames that were handed on only the shape is left.
+
+        Args:
+            more: subtitles and audio, as of `Clip`.
+        """
+        self.catch_up()
+        assert self._kept is not None, "caught up"
+        count, window = len(self.times_s), None
+        frames = self._kept[:count]
+        if self._windows is not None:
+            if self._filled:
+                self._hand_on()
+            frames, window = shape_alone(count, self._shape), self._windows.size
+        elif self._fit is not None and count < self.count:
+            of_fewer = self._fit.result()(count, *self._size)
+            if of_fewer != self._resize:
+                return None
+        return Clip(
+            frames,
+            tuple(self.times_s),
+            self._plan.info,
+            warnings,
+            part_s=self._sampling.part_s(self._plan.info.duration_s),
+            resize=self._resize,
+            window=window,
+            **more,
+        )
+
+
+def shape_alone(frames: int, size: Sequence[int]) -> np.ndarray:
+    """An array of frames `[F, h, w, 3]`, uint8, that takes no memory: all are the same number."""
+    import numpy as np
+
+    return np.broadcast_to(np.uint8(0), (frames, *size, 3))
+
+
+def decoded_size(clip: Any) -> tuple[int, int]:
+    """Height and width of a clip's frames before they were resized for a model.
+
+    Args:
+        clip: frames `[F, H, W, 3]` as `frames`; a `Clip` also knows its resize.
+    """
+    resize: FrameResize | None = getattr(clip, "resize", None)
+    height, width = clip.frames.shape[1:3]
+    return (height, width) if resize is None else resize.source
