@@ -25,7 +25,7 @@ EVERY_PAGE = (
     "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.importing", "storage.input_file", "storage.output_file",
-    "unicode", "version", "video.file_names", "video.limits", "video.sampling",
+    "unicode", "version", "video.files", "video.limits", "video.sampling",
 )  # fmt: skip
 """Modules of the flags and of their layout."""
 
@@ -36,7 +36,7 @@ DOCUMENTS = (
 ALSO = {
     "ask": (),
     "chat": (
-        "video.clip", "video.frames", "video.open_file", "video.pictures",
+        "video.clip", "video.frames", "video.pictures",
     ),
     "watch": (),
     "serve": ("storage.cache_folder",),
@@ -131,8 +131,8 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
     )
     allowed += ("cli.failure", "compression.method", "compression.method", "errors")
     allowed += ("lazy_torch",)
-    allowed += ("models.explaining", "param", "plugins", "unicode", "version", "video.file_names")
-    allowed += ("runs.file_walk",)
+    allowed += ("models.explaining", "param", "plugins", "unicode", "version", "video.files")
+    allowed += ("runs.file_walk", "storage.input_file")
     assert others(ours, allowed) == set()
     assert "rich" not in libraries
 

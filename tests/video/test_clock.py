@@ -16,11 +16,11 @@ import pytest
 from opentimelineio.opentime import RationalTime, to_timecode
 
 from dycoke_cli.video import Sampling, SubtitleSource
+from dycoke_cli.video.clip import Timecode
 from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.frame_index import Clock
 from dycoke_cli.video.planning import _lead_s
 from dycoke_cli.video.source import VideoSource
-from dycoke_cli.video.timecode import Timecode
 from tests.cli.harness import CLIP
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip

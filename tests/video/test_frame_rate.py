@@ -11,10 +11,10 @@ import pytest
 
 from dycoke_cli.video import Clip, Sampling
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.live.live_stream import LiveStream, parse_input
+from dycoke_cli.video.live_stream import LiveStream, parse_input
 from tests.video.clips import coded_picture, number_in, numbers_in, write_pictures
 from tests.video.inside import probe, read
-from tests.video.live.test_live_stream import next_clip
+from tests.video.test_live_stream import next_clip
 
 FRAMES = 24
 FILM = Fraction(30000, 1001)

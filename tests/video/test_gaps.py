@@ -153,7 +153,7 @@ def test_a_rate_isnt_refused_for_times_without_frames(
     assert len(plan(coded.path, Sampling(fps=2)).times_s) <= 10
     with pytest.raises(VideoError, match="lower --fps, or --max-frames to 20"):
         plan(coded.path, Sampling(fps=25))
-    monkeypatch.setattr("dycoke_cli.video.gaps.MAX_WANTED", 50)
+    monkeypatch.setattr("dycoke_cli.video.planning.MAX_WANTED", 50)
     monkeypatch.setattr("dycoke_cli.video.sampling.MAX_WANTED", 50)
     with pytest.raises(UsageError, match="--fps 25 would take 90050 frames, the limit is 50"):
         plan(coded.path, Sampling(fps=25))

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, containers, open_file
-from dycoke_cli.video.file_names import (
+from dycoke_cli.video import Sampling, containers, files
+from dycoke_cli.video.files import (
     CONTAINERS,
     HEAD_BYTES,
     PICTURES,
@@ -248,7 +248,7 @@ def test_pipe_that_takes_a_files_place_is_not_waited_for(
 ) -> None:
     os.mkfifo(tmp_path / "clip.mp4")
     regular = os.stat(make_clip(Recipe()).path)
-    monkeypatch.setattr(open_file.os, "stat", lambda path: regular)
+    monkeypatch.setattr(files.os, "stat", lambda path: regular)
     with pytest.raises(VideoError, match="is a pipe"):
         read(tmp_path / "clip.mp4")
 

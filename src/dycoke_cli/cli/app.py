@@ -14,7 +14,7 @@ from dycoke_cli import plugins
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags.words import has_suffix
 from dycoke_cli.version import __version__
-from dycoke_cli.video.file_names import STDIN
+from dycoke_cli.video.files import STDIN
 
 _GROUPS = {
     "Ask": {

@@ -23,7 +23,7 @@ from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.runs.file_walk import walk
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.file_names import SUFFIXES
+from dycoke_cli.video.files import SUFFIXES
 
 _NAMED = 3
 

@@ -32,7 +32,7 @@ from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import commit_here, identity
 from dycoke_cli.request import Request
-from dycoke_cli.video.file_names import STDIN
+from dycoke_cli.video.files import STDIN
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel

@@ -13,8 +13,14 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import files_in, matches
 from dycoke_cli.storage.input_file import first_bytes, naming, read_file
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.file_names import HEAD_BYTES, begins_video, is_picture, is_video
-from dycoke_cli.video.open_file import advice_on_address, nearest
+from dycoke_cli.video.files import (
+    HEAD_BYTES,
+    advice_on_address,
+    begins_video,
+    is_picture,
+    is_video,
+    nearest,
+)
 from dycoke_cli.video.pictures import in_order, pictures_of
 
 _NAMED = 3

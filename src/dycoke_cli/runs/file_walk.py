@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.file_names import is_folder
+from dycoke_cli.video.files import is_folder
 
 _RECURSIVE = re.compile(r"(|.*?[/\\])\*\*(?:[/\\](.*))?", re.DOTALL)
 _SEPARATORS = re.compile(r"[/\\]+" if os.sep == "\\" else "/+")

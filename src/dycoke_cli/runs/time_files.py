@@ -28,11 +28,10 @@ from dycoke_cli.storage.output_file import (
     unwritable,
 )
 from dycoke_cli.unicode import display_name, one_line, shown, to_json, valid
-from dycoke_cli.video.clip import VideoInfo
+from dycoke_cli.video.clip import Timecode, VideoInfo
 from dycoke_cli.video.decoder import info_of
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling, exact, format_time
-from dycoke_cli.video.timecode import Timecode
 
 # What a site needs of a list of chapters (YouTube): the first at 0:00, each this long or longer.
 _SHORTEST_CHAPTER_S = 10

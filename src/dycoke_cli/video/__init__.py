@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip, FramePlan, StreamInfo, VideoInfo
     from dycoke_cli.video.decoder import Decoder, read
-    from dycoke_cli.video.file_names import STDIN, STDIN_NAME
+    from dycoke_cli.video.files import STDIN, STDIN_NAME
     from dycoke_cli.video.sampling import Sampling, parse_time
     from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, find_source, read_subtitles
 

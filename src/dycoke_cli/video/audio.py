@@ -11,8 +11,8 @@ import numpy as np
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video.containers import best_audio
 from dycoke_cli.video.limits import MAX_AUDIO_BYTES
-from dycoke_cli.video.packet_source import PacketSource
 from dycoke_cli.video.sampling import Window
+from dycoke_cli.video.source import PacketSource
 
 _SAMPLE = np.dtype(np.float32)
 # Decoders need some packets before the first exact sample.

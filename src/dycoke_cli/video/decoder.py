@@ -35,10 +35,9 @@ from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, FramePlan, VideoInfo
-from dycoke_cli.video.file_names import STDIN, STDIN_NAME
+from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file
 from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, Rendered, Source, pictures_of
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
 from dycoke_cli.video.stdin import spooled

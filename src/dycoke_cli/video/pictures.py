@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
-from dycoke_cli.video.file_names import is_folder, is_picture, is_video
+from dycoke_cli.video.files import is_folder, is_picture, is_video
 from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window

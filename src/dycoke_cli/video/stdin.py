@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from dycoke_cli.errors import OutputError, UsageError, VideoError
-from dycoke_cli.video.file_names import STDIN_NAME
+from dycoke_cli.video.files import STDIN_NAME
 
 MAX_SPOOLED_BYTES = 8 * 1024**3
 _CHUNK_BYTES = 1024**2

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.storage.input_file import LFS_POINTER, open_file, starts_lfs_pointer
 from dycoke_cli.unicode import display_name, for_model
-from dycoke_cli.video.open_file import advice_on_address
+from dycoke_cli.video.files import advice_on_address
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.packet_source import PacketSource
+    from dycoke_cli.video.source import PacketSource
 
 
 # Plain text of subtitles: tags, styles and drawings are removed, and nothing else.

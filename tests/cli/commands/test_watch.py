@@ -29,13 +29,13 @@ from dycoke_cli.limited_http import HttpLimits
 from dycoke_cli.runs import watching, webhook
 from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.file_walk import FileState
-from dycoke_cli.video.live.live_stream import LiveStream
+from dycoke_cli.video.live_stream import LiveStream
 from tests import warm
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, Outcome, run_here, run_in_terminal
 from tests.documents import example, valid
 from tests.runs.receiver import Receiver
-from tests.video.live.sources import growing, piped, recorded, up_to
+from tests.video.live_sources import growing, piped, recorded, up_to
 from tests.waiting import until
 
 WINDOWS = ("--every", "3s", "--frames", "3")

@@ -18,7 +18,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.local.local_server import why_not
 from dycoke_cli.server.local.wire import CommandSetup, as_sent, in_the_words_of, model_key
-from dycoke_cli.video.file_names import STDIN_NAME
+from dycoke_cli.video.files import STDIN_NAME
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.subtitles import SubtitleSource

@@ -22,7 +22,7 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, quoted
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.file_names import STDIN, is_video
+from dycoke_cli.video.files import STDIN, is_video
 
 if TYPE_CHECKING:
     from dycoke_cli.ask import Footage
@@ -236,7 +236,7 @@ def _is_unquoted(words: Sequence[str]) -> bool:
 def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
     """Check that the arguments are videos, not patterns or folders (except folders of pictures)."""
     from dycoke_cli.runs.discovery import find
-    from dycoke_cli.video.open_file import open_file
+    from dycoke_cli.video.files import open_file
     from dycoke_cli.video.pictures import pictures_of
 
     question_args = (

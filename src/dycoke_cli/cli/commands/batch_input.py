@@ -17,8 +17,7 @@ from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.file_names import STDIN
-from dycoke_cli.video.open_file import advice_on_address
+from dycoke_cli.video.files import STDIN, advice_on_address
 
 _NOTHING = (
     'no videos: `dycoke batch FOLDER "QUESTION"`; or videos, a pattern or a list in place of the '

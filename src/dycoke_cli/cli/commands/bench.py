@@ -25,7 +25,7 @@ from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import one_line
-from dycoke_cli.video.file_names import STDIN
+from dycoke_cli.video.files import STDIN
 
 if TYPE_CHECKING:
     from dycoke_cli.bench.bench_report import BenchReport, QuestionAnswers, TimedRow

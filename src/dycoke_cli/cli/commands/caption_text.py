@@ -11,7 +11,7 @@ from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import CaptionError
 from dycoke_cli.models.mini import UNKNOWN
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.video.file_names import is_picture
+from dycoke_cli.video.files import is_picture
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.render.caption_view import CaptionView

@@ -26,7 +26,7 @@ from dycoke_cli.cli.flags.words import has_suffix, quoted
 from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import is_valid, to_json
-from dycoke_cli.video.file_names import STDIN
+from dycoke_cli.video.files import STDIN
 from dycoke_cli.video.pictures import as_named, sources
 
 if TYPE_CHECKING:

@@ -149,8 +149,8 @@ def watch(
     """
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
-    from dycoke_cli.video.live.live_stream import parse_input
-    from dycoke_cli.video.open_file import nearest
+    from dycoke_cli.video.files import nearest
+    from dycoke_cli.video.live_stream import parse_input
 
     question = " ".join(words or []) or None
     watched = parse_input(source)

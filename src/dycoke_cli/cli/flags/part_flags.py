@@ -13,7 +13,7 @@ from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.file_names import STDIN, is_picture
+from dycoke_cli.video.files import STDIN, is_picture
 from dycoke_cli.video.sampling import parse_time
 
 if TYPE_CHECKING:

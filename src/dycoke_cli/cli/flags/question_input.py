@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import is_valid, valid
-from dycoke_cli.video.file_names import STDIN
+from dycoke_cli.video.files import STDIN
 
 
 def collect(argument: str | None, options: list[str] | None, *videos: str) -> list[str]:

@@ -11,7 +11,7 @@ from itertools import takewhile
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import matches
-from dycoke_cli.video.file_names import STDIN, is_picture, is_video
+from dycoke_cli.video.files import STDIN, is_picture, is_video
 
 _BARE = re.compile(r"[\w@%+=:,./-]+")
 _NUMBER = re.compile(r"(^|\s)\d+\.\d+$")

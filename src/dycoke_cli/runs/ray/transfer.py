@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dycoke_cli.errors import DycokeError, VideoError
 from dycoke_cli.storage.output_file import temporary_folder
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.open_file import open_file
+from dycoke_cli.video.files import open_file
 
 CHUNK_BYTES = 8 * 1024**2
 

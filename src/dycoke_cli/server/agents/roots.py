@@ -10,7 +10,7 @@ from pathlib import Path
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import walk
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.file_names import is_video
+from dycoke_cli.video.files import is_video
 
 _SHOWN = 200  # characters of a path
 _LISTED = 10  # videos

@@ -36,8 +36,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import program_key
-from dycoke_cli.video.file_names import STDIN, STDIN_NAME
-from dycoke_cli.video.open_file import advice_on_address
+from dycoke_cli.video.files import STDIN, STDIN_NAME, advice_on_address
 from dycoke_cli.video.pictures import Rendered
 
 ASK, STOP = "ask", "stop"

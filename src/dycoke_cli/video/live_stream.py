@@ -27,7 +27,7 @@ from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.decoder import PREPARE, OpenClip, parse_warnings, parsed
-from dycoke_cli.video.file_names import STDIN, STDIN_NAME
+from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file
 from dycoke_cli.video.frames import (
     ClosedError,
     Fit,
@@ -37,7 +37,6 @@ from dycoke_cli.video.frames import (
     shape_alone,
 )
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.stdin import standard_input
 
@@ -126,7 +125,7 @@ class Feeder:
         self.note = f"{name} hasn't grown for {self._timeout_s:g} s (--timeout)"
 
 
-PROCESS = "dycoke_cli.video.live.live_process:serve"
+PROCESS = "dycoke_cli.video.live_process:serve"
 _GRACE_S = 10.0  # that the feeder has to report a stall itself
 _UNLIMITED_S = 1e6  # each message has its own limit
 _WINDOW_LOOK_S = 0.2

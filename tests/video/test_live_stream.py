@@ -12,10 +12,10 @@ import pytest
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.frames import Fit, FrameResize, known
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.live.live_stream import EndedError, LiveStream, parse_input
+from dycoke_cli.video.live_stream import EndedError, LiveStream, parse_input
 from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import numbers_in
-from tests.video.live.sources import RATE, SECONDS, recorded
+from tests.video.live_sources import RATE, SECONDS, recorded
 
 AS_DECODED: Future[Fit] = known(lambda *_: None)
 

@@ -1,1 +1,0 @@
-"""Videos that are watched while they come: pipes and growing files."""

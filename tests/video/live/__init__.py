@@ -1,1 +1,0 @@
-"""Tests of dycoke_cli.video."""
