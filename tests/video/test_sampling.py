@@ -291,13 +291,14 @@ class Film:
     def seek(self, time_s: float) -> float | None:
         before = [key for key in self.keys if self.times[key] <= time_s + 1e-6]
         if not before:
+            self.rewind()
             return None
         self._at = before[-1]
         return self.times[self._at]
 
     def leads_on(self, time_s: float, position_s: float) -> bool:
         at = max(self.times[key] for key in self.keys if self.times[key] <= time_s + 1e-6)
-        return not self.index or at > position_s
+        return self.seekable and (not self.index or at > position_s)
 
     def rewind(self) -> None:
         self._at = 0

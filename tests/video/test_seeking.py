@@ -86,7 +86,7 @@ def test_failing_seeks_fall_back_to_one_pass(
     make_clip: MakeClip, decoded: list[source.VideoSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coded = make_clip(Recipe())
-    monkeypatch.setattr(source.VideoSource, "seek", lambda self, time_s: None)
+    monkeypatch.setattr(source.VideoSource, "_seek_by_time", lambda self, time_s: None)
     clip = read(coded.path, Sampling(frames=3))
     assert numbers_in(clip.frames) == [coded.nearest(time) for time in (0, 0.98, 1.96)]
     assert decoded[0].packets_decoded <= 2 * 50 + 10
@@ -173,3 +173,39 @@ def test_frames_that_are_skipped_change_none(
                         assert np.array_equal(found.frame.to_ndarray(), every[found.time_s])
         if times is EVENLY:
             assert len({*decoded}) < 0.75 * sum(t <= max(wanted) for t in every)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_above_a_size_a_container_is_believed(
+    make_clip: MakeClip,
+    decoded: list[source.VideoSource],
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+) -> None:
+    """Its frames are the nearest ones nonetheless; MPEG-TS has nothing that could be believed."""
+    coded = make_clip(Recipe(suffix=suffix, frames=300, gop=25, sound_s=14.0))
+    exact = read(coded.path, Sampling(frames=7))
+    monkeypatch.setattr("dycoke_cli.video.limits.MAX_INDEXED_BYTES", 1000)
+    clip = read(coded.path, Sampling(frames=7))
+    assert numbers_in(clip.frames) == [coded.nearest(time) for time in coded.evenly(7)]
+    assert (clip.timestamps_s, clip.warnings) == (exact.timestamps_s, exact.warnings)
+    assert clip.info.duration_s == pytest.approx(exact.info.duration_s, abs=1e-3)
+    assert clip.info.frame_count == exact.info.frame_count
+    index = decoded[-1].index
+    assert index is not None
+    assert index.is_declared == (suffix != ".ts")
+    assert decoded[-1].packets_decoded <= 7 * 35
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_container_that_is_cut_off_is_not_believed(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str
+) -> None:
+    index_first = (("movflags", "faststart"),) if suffix == ".mp4" else ()
+    coded = make_clip(Recipe(suffix=suffix, frames=300, gop=25, container_options=index_first))
+    content = coded.path.read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(content[: len(content) * 2 // 3])
+    exact = read(path, Sampling(frames=5))
+    monkeypatch.setattr("dycoke_cli.video.limits.MAX_INDEXED_BYTES", 1000)
+    assert read(path, Sampling(frames=5)).timestamps_s == exact.timestamps_s

@@ -86,6 +86,7 @@ def rate_of(
 
 
 MAX_PICTURES = 100_000
+_DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
 _TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
 _WEBP_HEAD, _ANIMATED = 21, 0b10  # bytes up to and including the flags, and the animation flag
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -319,3 +320,15 @@ def _as_large(
 def _pixels(stream: av.VideoStream) -> int:
     context = stream.codec_context
     return context.width * context.height if context else 0
+
+
+def declared_end(stream: av.stream.Stream) -> Fraction | None:
+    """Declared end of a stream by the file's clock, in seconds; None if there is none."""
+    if stream.duration and stream.time_base:
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    # A tag of Matroska: 00:00:12.500000000
+    match = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)

@@ -163,15 +163,18 @@ class Seeker:
         self._before: Picture | None = None
         self._after: Picture | None = None
         self.ended = False
-        self._skips = True
+        # Only where there is a way back: a skipped frame may turn out to be wanted.
+        self._skips = source.index is not None
         self._run_up = max(_RUN_UP_S, _RUN_UP_FRAMES * source.interval)
 
     def around(self, time_s: Seconds) -> tuple[Picture | None, Picture | None]:
         """The frames at or before and after a time, which must not decrease between calls."""
         if self._after is not None and self._after.time_s >= time_s:
             return self._before, self._after
-        keyframe = self._seek(float(time_s))
-        self._reach(time_s, keyframe)
+        position = float(self._after.time_s) if self._after else 0.0
+        is_far = not self.ended and time_s - position > _SHORT_GAP_S
+        leads_on = is_far and self._source.leads_on(float(time_s), position)
+        self._reach(time_s, self._jump(float(time_s)) if leads_on else None)
         if self._may_have_skipped(time_s):
             self._skips = False
             self._reach(time_s, self._jump(float(time_s)))
@@ -183,42 +186,17 @@ class Seeker:
         # No frame after the keyframe can be decoded (a damaged end of the file). Go back one
         # keyframe at a time, until there is a frame that can. Half an interval before a keyframe
         # is certainly after the frame in front of it.
-        while keyframe and self._before is None and self._after is None:
-            earlier = self._source.seek(keyframe - float(self._source.interval) / 2)
-            if earlier is None or earlier >= keyframe:
-                self._restart()
-                keyframe = None
-            else:
-                self._decode_from_here()
-                keyframe = earlier
+        while keyframe is not None and self._before is None and self._after is None:
+            keyframe = self._jump(keyframe - float(self._source.interval) / 2)
             self._advance(time_s)
-
-    def _seek(self, time_s: float) -> float | None:
-        """Seek if the gap is wide enough; returns the keyframe's time, or None without a seek."""
-        position = float(self._after.time_s) if self._after else 0.0
-        if self.ended or not self._source.seekable or time_s - position <= _SHORT_GAP_S:
-            return None
-        return self._jump(time_s) if self._source.leads_on(time_s, position) else None
 
     def _jump(self, time_s: float) -> float | None:
         """Decode from the keyframe before a time; returns its time, or None from the beginning."""
         keyframe = self._source.seek(time_s)
-        if keyframe is None:
-            self._restart()
-        else:
-            self._decode_from_here()
-        return keyframe
-
-    def _restart(self) -> None:
-        """Give up seeking for this file, and decode from its beginning."""
-        self._source.seekable = False
-        self._source.rewind()
-        self._decode_from_here()
-
-    def _decode_from_here(self) -> None:
         self._pictures = self._source.pictures()
         self._before = self._after = None
         self.ended = False
+        return keyframe
 
     def _may_have_skipped(self, time_s: Seconds) -> bool:
         """Whether the frame before a time may be one that wasn't decoded: those before are far."""
@@ -233,9 +211,8 @@ class Seeker:
         of which one may be the nearest.
         """
         self._source.skipped = False
-        # Only where there is a way back: a skipped one may turn out to be wanted.
-        skips = self._skips and self._source.seekable
-        self._source.needed_from = Fraction(time_s) - self._run_up if skips else None
+        run_up = Fraction(time_s) - self._run_up
+        self._source.needed_from = run_up if self._skips else None
         while not self.ended and (self._after is None or self._after.time_s < time_s):
             self._before = self._after or self._before
             # Dropped first, so that only two decoded frames are in memory while the next is made.

@@ -40,6 +40,7 @@ class FileLayout:
     # whether it is an MP4 with one index and no fragments, or a Matroska file with one segment of a
     # declared size
     is_single: bool = False
+    is_cut: bool = False  # whether such a file ends before its last part does
     # number of MP4 files joined behind the first. FFmpeg doesn't read their index.
     hidden_films: int = 0
     # identifiers of the MP4 tracks whose edit list shows nothing, or has a negative time
@@ -52,7 +53,8 @@ def layout_of(file: BinaryIO) -> FileLayout:
     file.seek(0)
     head = file.read(_LARGE_BOX)
     if head[:4] == EBML:
-        return FileLayout(size, is_single=_is_one_segment(file, size))
+        end = _segment_end(file, size)
+        return FileLayout(size, is_single=end is not None, is_cut=(end or 0) > size)
     hidden = frozenset(islice(_hidden_tracks(file, size), _MOST))
     if head[4:8] in (b"ftyp", b"moov", b"wide", b"free", b"mdat", b"styp", b"skip"):
         return replace(_of_boxes(file, size), hidden_tracks=hidden)
@@ -61,29 +63,33 @@ def layout_of(file: BinaryIO) -> FileLayout:
 
 def _of_boxes(file: BinaryIO, size: int) -> FileLayout:
     """Layout of an MP4 file."""
-    indexes = 0
-    for kind, _, _ in islice(boxes(file, 0, size), _MOST_BOXES):
-        if kind == b"moof":
+    indexes, end = 0, None
+    for box in islice(boxes(file, 0, size), _MOST_BOXES):
+        if box.kind == b"moof":
             return FileLayout(size)
-        indexes += kind == b"moov"
-    return FileLayout(size, is_single=True, hidden_films=max(0, indexes - 1))
+        indexes, end = indexes + (box.kind == b"moov"), box.end
+    hidden, is_cut = max(0, indexes - 1), end is None or end > size
+    return FileLayout(size, is_single=True, is_cut=is_cut, hidden_films=hidden)
 
 
-def _is_one_segment(file: BinaryIO, size: int) -> bool:
-    """Whether a Matroska file is an EBML header and one segment that ends with the file."""
+def _segment_end(file: BinaryIO, size: int) -> int | None:
+    """Where the segment of a Matroska file ends by its declared size.
+
+    None if the file isn't an EBML header and one segment that ends with it.
+    """
     place = 0
     for name in (EBML, SEGMENT):
         file.seek(place)
         head = file.read(_ELEMENT_HEAD)
         length = _element_size(head[4:])
         if head[:4] != name or length is None or length[1] is None:
-            return False
+            return None
         place += 4 + length[0] + length[1]
         if place >= size:  # also of a file that is cut off
-            return name == SEGMENT
+            return place if name == SEGMENT else None
     # A few bytes of padding may follow the segment.
     file.seek(place)
-    return file.read(4) not in (EBML, SEGMENT)
+    return None if file.read(4) in (EBML, SEGMENT) else place
 
 
 class Box(NamedTuple):

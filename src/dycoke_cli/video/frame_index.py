@@ -18,6 +18,8 @@ from math import isfinite
 import av
 import numpy as np
 
+from dycoke_cli.video.limits import MAX_ENTRIES
+
 # Continuous times for files whose time stamps step back or jump ahead.
 #
 # Recordings that are joined byte by byte (`cat a.ts b.ts`, the VOB files of a DVD, HLS segments,
@@ -258,6 +260,7 @@ class FrameIndex:
         untimed: number of frames that are displayed before the first one with a time stamp.
         trusts_seeks: whether the demuxer seeks to keyframes with their own time stamps. If not,
             packets are read from the beginning of the file to the keyframe, without decoding them.
+        is_declared: whether it is that of the container; then frames and keyframes may be others.
         last_byte: end of the last packet in the file.
         end_of_lines_s: time at which the last subtitle ends; 0 without any.
     """
@@ -265,7 +268,7 @@ class FrameIndex:
     def __init__(self, clock: Clock, base: Fraction) -> None:
         self.clock, self.base = clock, base
         self.frames = self.untimed = self.last_byte = 0
-        self.trusts_seeks = True
+        self.trusts_seeks, self.is_declared = True, False
         self.end_of_lines_s = Fraction(0)
         self._numbers, self._keyframes = array("q"), array("d")
 
@@ -333,6 +336,46 @@ class FrameIndex:
                 index._add_keyframe(number, float(ticks * base + part.shift))
         return index
 
+    @classmethod
+    def declared(
+        cls,
+        container: av.container.InputContainer,
+        video: av.VideoStream,
+        interval: Fraction,
+        end: Fraction | None,
+    ) -> FrameIndex | None:
+        """What the container of a file declares; None if that is too little.
+
+        An MP4 has decoding times of all frames: those of displaying are the same ones later, except
+        where frames are unevenly spaced. A Matroska file has the keyframes: frames are taken to be
+        evenly spaced.
+
+        Args:
+            end: declared end of the stream by the file's clock, in seconds; None if there is none.
+        """
+        container.seek(0)  # reads the index of a Matroska file
+        index = cls(Clock(container, video, interval), video.time_base or Fraction(1, av.time_base))
+        usual, first, entries = interval / index.base, video.start_time or 0, video.index_entries
+        if end is None:
+            end = Fraction(container.duration or 0, av.time_base) + first * index.base
+        count = round((end - first * index.base) / interval)
+        if not 0 < count <= MAX_ENTRIES or not any(entry.is_keyframe for entry in entries):
+            return None
+        if is_whole := len(entries) == video.frames:
+            times = np.array([entry.timestamp for entry in entries], np.int64)
+            times += first - times[0]
+        else:
+            times = np.rint(first + np.arange(count) * float(usual)).astype(np.int64)
+        for entry in filter(lambda one: one.is_keyframe, entries):
+            time = entry.timestamp + (first - entries[0].timestamp if is_whole else 0)
+            # Before all packets: if a seek fails, they are read from the beginning.
+            index._add_keyframe(-1, float(time * index.base))
+        part = index.clock.parts[0]
+        part.frames.frombytes(times.tobytes())
+        part.first, part.last, part.end = first, int(times[-1]), end / index.base
+        index.frames, index.is_declared = len(times), True
+        return index
+
     def _add_keyframe(self, number: int, time_s: float) -> None:
         """Add a keyframe; `number` counts the packets of all streams."""
         # A damaged time stamp may be earlier than that of the keyframe before.
@@ -348,13 +391,10 @@ class FrameIndex:
         place = bisect_right(self._keyframes, time_s + _SAME_S) - 1
         return None if place < 0 else (self._numbers[place], self._keyframes[place])
 
-    @property
-    def has_keyframes(self) -> bool:
-        """Whether any keyframe has a time stamp."""
-        return bool(self._keyframes)
-
     def has(self, time_s: float) -> bool:
-        """Whether a keyframe has this time."""
+        """Whether a keyframe has this time, as far as that is known."""
+        if self.is_declared:
+            return True
         found = self.keyframe_before(time_s)
         return found is not None and abs(found[1] - time_s) <= _SAME_S
 

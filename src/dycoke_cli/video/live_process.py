@@ -65,7 +65,6 @@ class LiveSource(VideoSource):
         self.position = 0
         self._decoded: Iterator[Picture] = iter(())
         super().__init__(cast("Any", pipe), stream, name, raw_rate)
-        self.seekable = False
 
     def _begin(self) -> None:
         try:

@@ -7,7 +7,6 @@ because containers may declare a wrong number or none, and truncated files their
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,7 +19,12 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import AudioInfo, FramePlan, StreamInfo, VideoInfo
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
-from dycoke_cli.video.containers import best_audio, other_streams, video_streams
+from dycoke_cli.video.containers import (
+    best_audio,
+    declared_end,
+    other_streams,
+    video_streams,
+)
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.limits import check_size, picture_size
 from dycoke_cli.video.sampling import (
@@ -264,7 +268,6 @@ _TOLERANCE_S = Fraction(3, 10)
 # Formats whose packets reach to the end of the file, and how much of it may be padding.
 _PACKETS_TO_THE_END = ("mpegts", "flv", "matroska,webm")
 _PADDING, _PADDING_BYTES = 0.1, 1024
-_DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -328,7 +331,7 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
         info,
         duration_s=float(end_s),
         frame_count=index.frames,
-        variable_rate=index.has_uneven_frames,
+        variable_rate=None if index.is_declared else index.has_uneven_frames,
         start_s=float(source.origin),
     )
     memory_bytes = len(times) * width * height * 3 + decoding_bytes
@@ -350,7 +353,8 @@ def _other_streams(source: VideoSource, sampling: Sampling) -> list[str]:
 def _declared_end_if_cut(source: VideoSource, index: FrameIndex) -> Fraction | None:
     """The declared end of a file that ends well before it; else None."""
     # Where time stamps begin again, the declared duration is that of one part, or includes a jump.
-    declared = None if index.clock.restarts else _declared_end(source)
+    is_known = not (index.clock.restarts or index.is_declared)
+    declared = _declared_end(source) if is_known else None
     # Compared with the end of any stream: audio may be longer than the video of an intact file.
     end = max(index.end_of_any_s, index.end_of_lines_s if _may_end_with_line(source) else 0)
     end -= source.packet_origin
@@ -375,7 +379,7 @@ def _declared_end(source: VideoSource) -> Fraction | None:
     start = 0 if "matroska" in container.format.name else container.start_time or 0
     end = Fraction(start + container.duration, av.time_base)
     if container.streams.subtitles and not _may_end_with_line(source):
-        ends = [_end_of(stream) for stream in _timed_streams(source)]
+        ends = [declared_end(stream) for stream in _timed_streams(source)]
         end = min(end, max(one for one in ends if one is not None))
     return end - source.packet_origin
 
@@ -386,20 +390,8 @@ def _may_end_with_line(source: VideoSource) -> bool:
     It isn't known for streams of Matroska that don't declare their own ends.
     """
     has_lines = bool(source.container.streams.subtitles)
-    return has_lines and None in [_end_of(stream) for stream in _timed_streams(source)]
+    return has_lines and None in [declared_end(stream) for stream in _timed_streams(source)]
 
 
 def _timed_streams(source: VideoSource) -> list[av.stream.Stream]:
     return [one for one in source.container.streams if one.type in ("video", "audio")]
-
-
-def _end_of(stream: av.stream.Stream) -> Fraction | None:
-    """Declared end of a stream by the file's clock, in seconds; None if there is none."""
-    if stream.duration and stream.time_base:
-        return ((stream.start_time or 0) + stream.duration) * stream.time_base
-    # A tag of Matroska: 00:00:12.500000000
-    match = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
-    if match is None:
-        return None
-    hours, minutes, seconds = match.groups()
-    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)

@@ -24,6 +24,7 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.color import has_alpha
 from dycoke_cli.video.containers import (
     choose_stream,
+    declared_end,
     has_separate_alpha,
     most_pictures,
     open_container,
@@ -56,7 +57,6 @@ class PacketSource:
         without_edits: whether the edit list of the stream is ignored.
         index: of all frames; None before it is read, and of a live source.
         by_decoding_time: whether frames are timed by their decoding times.
-        seekable: False once seeking has failed.
         failure: what ended the packets before the end; None if nothing did.
         most_pictures: maximum number of frames of an image file; None for a video.
         undecoded: lasting side data of packets that were read; its user removes it.
@@ -70,7 +70,6 @@ class PacketSource:
     ) -> None:
         self.name = name
         self.origin = Fraction(0)
-        self.seekable = True
         self.failure: Exception | None = None
         self.index: FrameIndex | None = None
         self._file = file
@@ -176,10 +175,18 @@ class PacketSource:
             return
 
     def read_index(self) -> FrameIndex:
-        """Read all packets; `rewind` afterwards."""
+        """Read all packets, unless the file is too large for that; `rewind` afterwards."""
         self.rewind()
-        index = FrameIndex.of(self.container, self.stream, self.interval, self._timed())
-        # A seek would skip what holds from a packet on.
+        # Others have no index of their own, or time stamps that may begin again.
+        layout, film = self.layout, (self.container, self.stream, self.interval)
+        if layout.is_single and not layout.is_cut and layout.size > limits.MAX_INDEXED_BYTES:
+            declared = FrameIndex.declared(*film, declared_end(self.stream))
+            if declared is not None:
+                declared.last_byte = layout.size
+                return declared
+        index = FrameIndex.of(*film, self._timed())
+        # A seek would skip what holds from a packet on, such as a palette, which in AVI comes
+        # wherever it changes.
         index.trusts_seeks &= not self.undecoded
         return index
 
@@ -202,23 +209,19 @@ class PacketSource:
         for kind in _LASTING:
             if packet.has_sidedata(kind):
                 self.undecoded[kind] = packet.get_sidedata(kind)
-                # A palette comes with the first packet, and in AVI wherever it changes. A seek
-                # would skip it. The index reads all packets up to a keyframe instead.
-                self.seekable &= kind != "palette" or self.index is not None
 
     def seek(self, time_s: float) -> float | None:
         """Move to the keyframe at or before a time.
 
         Returns:
-            Time of the keyframe. None if seeking fails; then the position is undefined, and
-            `rewind` is required.
+            Time of the keyframe; None if there is none, and the position is the beginning.
         """
         index, origin = self.index, float(self.packet_origin)
         assert index is not None, "planned before"
         found = index.keyframe_before(time_s + origin)
         if found is None:
             self.rewind()
-            return 0.0
+            return None
         number, keyframe_s = found
         # MPEG-TS can't seek to its first keyframe.
         if index.trusts_seeks and keyframe_s > origin:
@@ -479,7 +482,6 @@ class VideoSource(PacketSource):
         self.index = index
         if self._starts_untimed and index.untimed:
             self.origin = index.first_s - index.untimed * self.interval
-        self.seekable = self.seekable or index.has_keyframes
 
     def first_picture(self) -> Picture | None:
         """Decode the first frame of a newly opened file, and make it the origin of all times.
@@ -536,8 +538,7 @@ class VideoSource(PacketSource):
     def _frame_time(self, frame: av.VideoFrame) -> Fraction | None:
         """Time of a frame, from its time stamp or that of the frame before.
 
-        Raw streams have no time stamps; their frames follow at the usual interval. Such a stream
-        can't be sought, because the time at the new position would be unknown. None for frames
+        Raw streams have no time stamps; their frames follow at the usual interval. None for frames
         between a keyframe that was sought and the first time stamp: they are displayed before it.
         """
         ticks = frame.dts if self.by_decoding_time else frame.pts
@@ -548,7 +549,6 @@ class VideoSource(PacketSource):
         elif not self._is_sought:
             # Matroska's times below 0 are lost, too; they are known again from the index.
             self._starts_untimed = True
-            self.seekable = self.index is not None and self.seekable
             self._last = Fraction(0)
         return self._last
 
