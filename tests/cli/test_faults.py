@@ -27,7 +27,7 @@ from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.models import settings
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs import local
-from dycoke_cli.video import stdin
+from dycoke_cli.video import files
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
 from tests.covering import covered
@@ -53,7 +53,7 @@ def room_for(size: int) -> Iterator[None]:
 
 
 def spooled(path: Path) -> None:
-    with CLIP.open("rb") as video, stdin.spooled(video):
+    with CLIP.open("rb") as video, files.spooled(video):
         raise AssertionError("it has no room")
 
 

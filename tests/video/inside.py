@@ -11,7 +11,7 @@ import numpy as np
 
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import Clip, FramePlan, Sampling, SubtitleSource, VideoInfo
-from dycoke_cli.video.decode import Reader
+from dycoke_cli.video.decoder_process import Reader
 from dycoke_cli.video.files import open_file
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import PictureReader, Rendered, pictures_of

@@ -1,14 +1,25 @@
-"""Videos too large for memory are refused before anything is decoded, with what to do."""
+"""Videos too large for memory, or made to take it over, are refused before anything is decoded."""
 
 from __future__ import annotations
 
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from dycoke_cli.errors import OutOfMemoryError, VideoError
-from dycoke_cli.video import Sampling, limits
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, VideoError
+from dycoke_cli.resources import free_main_memory
+from dycoke_cli.video import Clip, Decoder, Sampling, SubtitleSource, limits
+from tests.covering import EXTENDED, covered
 from tests.video.clips import Recipe, numbers_in, write_pictures
 from tests.video.conftest import MakeClip
 from tests.video.inside import plan, probe, read
@@ -108,3 +119,254 @@ def test_frames_are_scaled_to_a_number_of_pixels(
     assert (planned.width, planned.height) == size == limits.size_within(64, 48, pixels)
     assert clip.frames.shape == (3, size[1], size[0], 3)
     assert clip.warnings == planned.warnings == ()  # it was asked for
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc"),
+]
+FOUR = Sampling(frames=4)
+GB = 10**9
+ROOT = Path(__file__).parents[2]
+
+
+def gif(path: Path, side: int, frames: int) -> Path:
+    """Pictures of which one pixel is coded."""
+    screen = side.to_bytes(2, "little")
+    frame = b"\x21\xf9\x04\0\x0a\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x4c\x01\0"
+    head = b"GIF89a" + 2 * screen + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    path.write_bytes(head + frames * frame + b"\x3b")
+    return path
+
+
+def large_gif(folder: Path) -> Path:
+    return gif(folder / "large.gif", 7999, 30)
+
+
+def png(side: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + 4 * side)) for _ in range(side)) + packer.flush()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def pngs(folder: Path) -> Path:
+    """A film of one PNG of 256 MB, 10 MB in all."""
+    path, picture = folder / "pngs.mov", png(7999)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=10)
+        stream.width = stream.height = 7999
+        stream.pix_fmt = "rgba"
+        for number in range(40):
+            packet = av.Packet(picture)
+            packet.stream, packet.time_base = stream, Fraction(1, 10)
+            packet.pts = packet.dts = number
+            packet.is_keyframe = True
+            container.mux(packet)
+    return path
+
+
+def many_references(folder: Path) -> Path:
+    """Sixteen pictures of 3000×3000 in 10 bits are kept to refer to."""
+    path = folder / "references.mp4"
+    options = {"preset": "ultrafast", "x264-params": "ref=16:bframes=8:keyint=60:level=6.2"}
+    block = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
+    picture = block.repeat(50, 0).repeat(50, 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width = stream.height = 3000
+        stream.pix_fmt = "yuv420p10le"
+        for number in range(30):
+            moved = np.ascontiguousarray(np.roll(picture, 7 * number, 1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(b"".join(parts))) + kind + b"".join(parts)
+
+
+def full(kind: bytes, flags: int, *parts: bytes) -> bytes:
+    return box(kind, struct.pack(">I", flags), *parts)
+
+
+def fragments(folder: Path) -> Path:
+    """19 KB of MP4 that declare 72 million samples of a byte each."""
+    matrix = struct.pack(">9I", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+    times = struct.pack(">IIII", 0, 0, 1000, 0)
+    movie = full(b"mvhd", 0, times, struct.pack(">IH", 65536, 256), bytes(10), matrix, bytes(28))
+    sizes = struct.pack(">II", 64 << 16, 48 << 16)
+    track = full(b"tkhd", 7, struct.pack(">IIIII", 0, 0, 1, 0, 0), bytes(16), matrix, sizes)
+    looks = struct.pack(">HH", 64, 48) + struct.pack(">II", 72 << 16, 72 << 16) + bytes(4)
+    entry = box(
+        b"jpeg", bytes(6), b"\0\1", bytes(16), looks, b"\0\1", bytes(32), struct.pack(">Hh", 24, -1)
+    )
+    table = box(
+        b"stbl",
+        full(b"stsd", 0, struct.pack(">I", 1), entry),
+        *(full(kind, 0, bytes(4)) for kind in (b"stts", b"stsc", b"stco")),
+        full(b"stsz", 0, bytes(8)),
+    )
+    place = box(b"dinf", full(b"dref", 0, struct.pack(">I", 1), full(b"url ", 1)))
+    media = box(
+        b"mdia",
+        full(b"mdhd", 0, times, struct.pack(">HH", 0x55C4, 0)),
+        full(b"hdlr", 0, bytes(4), b"vide", bytes(14)),
+        box(b"minf", full(b"vmhd", 1, bytes(8)), place, table),
+    )
+    usual = box(b"mvex", full(b"trex", 0, struct.pack(">IIIII", 1, 1, 40, 1, 0)))
+    content = box(b"ftyp", b"isom", struct.pack(">I", 512), b"isomiso6mp41")
+    content += box(b"moov", movie, box(b"trak", track, media), usual)
+    for number in range(180):
+        run = full(b"trun", 1, struct.pack(">Ii", 400_000, 0))
+        start = full(b"tfdt", 0, struct.pack(">I", number))
+        one = box(b"traf", full(b"tfhd", 0x20000, struct.pack(">I", 1)), start, run)
+        content += box(b"moof", full(b"mfhd", 0, struct.pack(">I", number)), one)
+        content += box(b"mdat", bytes(8))
+    path = folder / "fragments.mp4"
+    path.write_bytes(content)
+    return path
+
+
+class Watched(Decoder):
+    """Notes the most memory that its process had, for it ends with the video."""
+
+    most = 0
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.pid:
+            self.most = max(self.most, peak_of(self._process.pid))
+        super().stop()
+
+
+def peak_of(pid: int) -> int:
+    """Bytes that a process had at once, at most; 0 where it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    peak = status.partition("VmHWM:")[2].split()
+    return 1024 * int(peak[0]) if peak else 0
+
+
+def read_in_process(
+    path: Path, subtitles: Path | None = None
+) -> tuple[Clip | DycokeError, int, float]:
+    """What comes of a file, the most memory, and the time."""
+    source = None if subtitles is None else SubtitleSource(str(subtitles))
+    with Watched() as decoder:
+        process = decoder.start()
+        process.await_ready()
+        before, begun = peak_of(process.pid), time.monotonic()
+        assert before
+        found: Clip | DycokeError
+        try:
+            found = decoder.read(str(path), FOUR, subtitles=source)
+        except DycokeError as error:
+            found = error
+        return found, decoder.most - before, time.monotonic() - begun
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    ("make", "most"), [(large_gif, GB), (pngs, 1.2 * GB), (many_references, 1.2 * GB)]
+)
+def test_huge_pictures_of_small_files(
+    tmp_path: Path, make: Callable[[Path], Path], most: float
+) -> None:
+    if (free_main_memory() or 0) < 6 * GB:
+        pytest.skip("less than 6 GB of memory are free on this machine")
+    found, peak, _ = read_in_process(make(tmp_path))
+    assert isinstance(found, Clip), found
+    assert found.frames.shape[0] == 4
+    assert 0 < peak < most
+
+
+def test_an_index_that_is_larger_than_its_file(tmp_path: Path) -> None:
+    found, peak, _ = read_in_process(fragments(tmp_path))
+    assert isinstance(found, OutOfMemoryError), found
+    assert "takes far more memory than its pictures account for: convert it, or" in str(found)
+    assert peak < 0.7 * GB
+
+
+def test_a_million_pictures_are_refused_in_a_moment(tmp_path: Path) -> None:
+    found, peak, seconds = read_in_process(gif(tmp_path / "million.gif", 2, 10**6))
+    assert isinstance(found, VideoError)
+    assert "has more than 100,000 pictures: convert it to MP4" in str(found)
+    assert peak < 0.2 * GB
+    assert seconds < 60
+
+
+def test_an_animated_webp_is_called_so(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (64, 48), (20 * number, 0, 0)) for number in range(5)]
+    path = tmp_path / "animated.webp"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=200)
+    found, _, _ = read_in_process(path)
+    assert isinstance(found, VideoError)
+    assert "is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4" in str(found)
+    pictures[0].save(path)
+    assert isinstance(read_in_process(path)[0], Clip)
+
+
+def cues(text: str, count: int = 1) -> str:
+    times = "00:00:00,000 --> 00:00:09,000"
+    # Of equal ones FFmpeg keeps one.
+    return "".join(f"{n}\n{times}\n{text}{n or ''}\n\n" for n in range(count))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            lambda: cues("hi", 900_000),
+            "take far more memory than those of a film: leave out --subtitles",
+        ),
+        (lambda: cues(50_000_000 * "x"), "take far more memory than those of a film"),
+        *(
+            pytest.param(*case, marks=EXTENDED)
+            for case in (
+                (lambda: cues(60_000 * "y", 1000), "take far more memory than those of a film"),
+                (lambda: "\0" * 30_000_000, "take far more memory than those of a film"),
+                (lambda: "00:00:00,000 --> 00:00:09,000\n" * 250_000, "have no line of text"),
+            )
+        ),
+    ],
+    ids=["cues", "one line", "long cues", "zeros", "times"],
+)
+def test_subtitles_of_any_size_end_in_a_sentence(
+    tmp_path: Path, content: Callable[[], str], sentence: str
+) -> None:
+    path = tmp_path / "lines.srt"
+    path.write_text(content())
+    found, peak, seconds = read_in_process(ROOT / "sample_videos" / "move.mp4", path)
+    assert sentence in str(found)
+    assert "move.mp4" not in str(found)  # it isn't the video's fault
+    assert peak < 0.4 * GB
+    assert seconds < 60
+
+
+ODD_TIMES = [
+    "9999999999999:00:00,000 --> 99999999999999:00:09,000",
+    "-1:00:00,000 --> 00:00:09,000",
+    "99:99:99,999 --> 100:99:99,999",
+]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "times"), covered(product(("srt", "vtt"), ODD_TIMES), together=1)
+)
+def test_times_far_out_cost_their_own_line(tmp_path: Path, suffix: str, times: str) -> None:
+    content = f"1\n{times}\nodd\n\n" + cues("read")
+    if suffix == "vtt":
+        content = "WEBVTT\n\n" + content.replace(",", ".")
+    path = tmp_path / f"odd.{suffix}"
+    path.write_text(content)
+    found, _, _ = read_in_process(ROOT / "sample_videos" / "move.mp4", path)
+    assert isinstance(found, Clip), found
+    assert found.subtitles is not None
+    assert found.subtitles.text.splitlines()[-1] == "read"

@@ -26,8 +26,8 @@ from dycoke_cli.video.files import (
     RAW_STREAMS,
     SUFFIXES,
     begins_video,
+    spooled,
 )
-from dycoke_cli.video.stdin import spooled
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import opened, probe, read

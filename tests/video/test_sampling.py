@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.decode import Seeker, nearest_frames
+from dycoke_cli.video.decoder_process import Seeker, nearest_frames
 from dycoke_cli.video.sampling import Sampling, Window, parse_time, wanted_times, window
 from tests.properties import QUICK
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.video import Sampling, source
-from dycoke_cli.video.decode import Seeker
+from dycoke_cli.video.decoder_process import Seeker
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import open_video, read

@@ -15,8 +15,7 @@ import pytest
 
 from dycoke_cli.errors import OutputError, UsageError, VideoError
 from dycoke_cli.video import Decoder, Sampling
-from dycoke_cli.video.files import STDIN
-from dycoke_cli.video.stdin import spooled
+from dycoke_cli.video.files import STDIN, spooled
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
 

@@ -35,12 +35,11 @@ from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, FramePlan, VideoInfo
-from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file
+from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file, spooled
 from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import PictureReader, Rendered, Source, pictures_of
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
-from dycoke_cli.video.stdin import spooled
 from dycoke_cli.video.subtitles import Line, Subtitles, SubtitleSource, open_subtitles
 
 PROCESS = "dycoke_cli.video.decoder_process:serve"

@@ -1,32 +1,293 @@
-"""Main loop of the decoder process: receives open files, and sends decoded frames.
+"""The process that decodes a video: it receives open files, and sends the planned frames.
 
 It never opens a file by itself. So it can enter the sandbox, which forbids that, before it reads
 the first byte of a video.
+
+Decoding runs forward. Before a wide gap it seeks to the last keyframe before the next wanted time,
+if the index has one behind the current position. So the work is one pass over the video at most,
+and much less if wanted times are far apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from fractions import Fraction
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from io import FileIO
 from pkgutil import walk_packages
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 
-from dycoke_cli.errors import DycokeError, VideoError
+from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.processes.sandbox import seal
+from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.decode import Reader
-from dycoke_cli.video.sampling import Sampling
-from dycoke_cli.video.source import threads_at_most, video_in
-from dycoke_cli.video.subtitles import ENCODINGS, Subtitles, SubtitleSource
+from dycoke_cli.video.audio import read_audio
+from dycoke_cli.video.clip import Audio
+from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
+from dycoke_cli.video.limits import picture_size
+from dycoke_cli.video.planning import plan_of
+from dycoke_cli.video.sampling import Sampling, Seconds, Window
+from dycoke_cli.video.source import Picture, VideoSource, threads_at_most, video_in
+from dycoke_cli.video.subtitles import (
+    ENCODINGS,
+    Subtitles,
+    SubtitleSource,
+    parse_subtitles,
+    read_stream,
+    text_stream,
+)
+
+# Gaps up to this are decoded through, which is as fast as a seek.
+_SHORT_GAP_S = 0.5
+# Before a wanted time every frame is decoded for so long.
+_RUN_UP_S, _RUN_UP_FRAMES = Fraction(1, 4), 4
+# Matroska rounds time stamps to 1 ms, so the frame at 1.000 s may have 0.9995.
+_ROUNDING_S = Fraction(1, 1000)
+
+
+class Reader:
+    """Reader of an open video's planned frames. Made in the process that decodes.
+
+    Args:
+        subtitles: to read with them; None for none.
+
+    Attributes:
+        plan: frames that will be read.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        sampling: Sampling,
+        subtitles: SubtitleSource | None = None,
+        subtitle_file: BinaryIO | None = None,
+        *,
+        fitted: bool = False,
+    ) -> None:
+        self._source = source
+        planned = plan_of(source, sampling, fitted=fitted)
+        self.plan, self._geometry = planned.plan, planned.geometry
+        self._wanted, self._part = planned.times, planned.part
+        self._sampling = sampling
+        self._subtitles: Subtitles | int | None = None
+        self._without: tuple[str, ...] = ()
+        if subtitle_file is not None and subtitles is not None:
+            of_file = parse_subtitles(subtitle_file, display_name(subtitles.path or ""))
+            self._subtitles = of_file.shifted(float(source.starts_s))
+        elif subtitles is not None:
+            self._find_stream(subtitles)
+
+    def _find_stream(self, subtitles: SubtitleSource) -> None:
+        """Find the subtitle stream; its lines are read after the frames."""
+        found = text_stream(self._source)
+        if isinstance(found, int):
+            self._subtitles = found
+        elif subtitles.required:
+            raise UsageError(f"{found}; leave out --subtitles")
+        else:
+            self._without = (f"{found}; answered without them",)
+
+    def frames(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Read the frames with their times, once. `rest` is available afterwards."""
+        source, geometry = self._source, self._geometry
+        self._times = list[float]()
+        self._remarks = Remarks(source, geometry)
+        # Planning has read packets to the end.
+        source.rewind()
+        for found in nearest_frames(Seeker(source), self._wanted, self._part):
+            picture = viewable(source, found)
+            self._remarks.add(picture)
+            self._times.append(float(picture.time_s))
+            yield self._times[-1], to_rgb(picture.frame, geometry)
+        if not self._times:
+            raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
+
+    def rest(self) -> tuple[tuple[str, ...], Subtitles | None]:
+        """Warnings, and the subtitles that are displayed at the frames that were read."""
+        subtitles = self._subtitles
+        # A stream is interleaved with the video. Reading it up to the last frame is enough, and for
+        # a short part of a long video far less than all.
+        if isinstance(subtitles, int):
+            subtitles = read_stream(self._source, subtitles, self._times[-1])
+        lines = None if subtitles is None else subtitles.at(self._times)
+        of_lines = self._without if lines is None else lines.warnings
+        return (*self.plan.warnings, *self._remarks.warnings(), *of_lines), lines
+
+    def audio(self) -> Audio | None:
+        """Audio, if the sampling has a rate for it; read after the frames."""
+        rate, source = self._sampling.audio_rate, self._source
+        if rate is None:
+            return None
+        samples = read_audio(source, rate, self._part)
+        if samples is None and self._sampling.audio:
+            raise UsageError(f"{source.name} has no audio in that part of it; leave out --audio")
+        return None if samples is None else Audio(samples, rate)
+
+
+def nearest_frames(seeker: Seeker, wanted: Sequence[Seconds], part: Window) -> Iterator[Picture]:
+    """Yield the frame nearest to each wanted time; of two equally near ones the earlier.
+
+    Only frames of the part count. If it has none (it lies between two frames), the frame that is
+    displayed at its start is used.
+
+    Args:
+        wanted: times in seconds from the first frame, ascending.
+    """
+    last_s: Seconds | None = None
+    fallback: Picture | None = None
+    for time in wanted:
+        pair = [picture for picture in seeker.around(time) if picture is not None]
+        fallback = fallback or (pair[0] if pair else None)
+        inside = [p for p in pair if part.first_s - _ROUNDING_S <= p.time_s < part.end_s]
+        if not inside:
+            continue
+        best = min(inside, key=lambda picture: abs(picture.time_s - Fraction(time)))
+        # Wanted times closer together than frames have the same nearest frame.
+        if last_s is None or best.time_s > last_s:
+            last_s = best.time_s
+            yield best
+    if last_s is None and fallback is not None:
+        yield fallback
+
+
+class Seeker:
+    """Finds the two frames around a wanted time, by seeking and decoding forward.
+
+    Example with keyframes every 2 s: after wanted time 0 s comes 5 s. The gap is wide, so it seeks
+    to the keyframe at 4 s and decodes to 5 s. For wanted times 0, 1, 2, … s a seek to 1 s would
+    land on the keyframe at 0 s, where decoding has already been, so it decodes on.
+
+    Attributes:
+        ended: whether the last frame has been decoded.
+    """
+
+    def __init__(self, source: VideoSource) -> None:
+        self._source = source
+        self._pictures = source.pictures()
+        self._before: Picture | None = None
+        self._after: Picture | None = None
+        self.ended = False
+        # Only where there is a way back: a skipped frame may turn out to be wanted.
+        self._skips = source.index is not None
+        self._run_up = max(_RUN_UP_S, _RUN_UP_FRAMES * source.interval)
+
+    def around(self, time_s: Seconds) -> tuple[Picture | None, Picture | None]:
+        """The frames at or before and after a time, which must not decrease between calls."""
+        if self._after is not None and self._after.time_s >= time_s:
+            return self._before, self._after
+        position = float(self._after.time_s) if self._after else 0.0
+        is_far = not self.ended and time_s - position > _SHORT_GAP_S
+        leads_on = is_far and self._source.leads_on(float(time_s), position)
+        self._reach(time_s, self._jump(float(time_s)) if leads_on else None)
+        if self._may_have_skipped(time_s):
+            self._skips = False
+            self._reach(time_s, self._jump(float(time_s)))
+        return self._before, self._after
+
+    def _reach(self, time_s: Seconds, keyframe: float | None) -> None:
+        """Decode up to a time, from the time of a keyframe that was sought; None from here."""
+        self._advance(time_s)
+        # No frame after the keyframe can be decoded (a damaged end of the file). Go back one
+        # keyframe at a time, until there is a frame that can. Half an interval before a keyframe
+        # is certainly after the frame in front of it.
+        while keyframe is not None and self._before is None and self._after is None:
+            keyframe = self._jump(keyframe - float(self._source.interval) / 2)
+            self._advance(time_s)
+
+    def _jump(self, time_s: float) -> float | None:
+        """Decode from the keyframe before a time; returns its time, or None from the beginning."""
+        keyframe = self._source.seek(time_s)
+        self._pictures = self._source.pictures()
+        self._before = self._after = None
+        self.ended = False
+        return keyframe
+
+    def _may_have_skipped(self, time_s: Seconds) -> bool:
+        """Whether the frame before a time may be one that wasn't decoded: those before are far."""
+        if not self._source.skipped or self._before is None:
+            return False
+        return self._before.time_s < Fraction(time_s) - self._run_up
+
+    def _advance(self, time_s: Seconds) -> None:
+        """Decode until `_after` is at or after a time, or the file ends.
+
+        Of the frames before, those from which no other is decoded are skipped; not the last ones,
+        of which one may be the nearest.
+        """
+        self._source.skipped = False
+        run_up = Fraction(time_s) - self._run_up
+        self._source.needed_from = run_up if self._skips else None
+        while not self.ended and (self._after is None or self._after.time_s < time_s):
+            self._before = self._after or self._before
+            # Dropped first, so that only two decoded frames are in memory while the next is made.
+            self._after = None
+            self._after = _scaled(self._source, next(self._pictures, None))
+            self.ended = self._after is None
+
+
+def _scaled(source: VideoSource, picture: Picture | None) -> Picture | None:
+    """Scale a frame above 8K down at once, because a few of them fill the memory.
+
+    Smaller frames are scaled only if they are selected, because scaling takes longer than decoding.
+    """
+    if picture is None or picture.size[0] * picture.size[1] <= limits.MAX_HELD_PIXELS:
+        return picture
+    picture = viewable(source, picture)
+    return replace(picture, frame=shrunk(picture.frame, limits.MAX_KEPT_PIXELS))
+
+
+def viewable(source: VideoSource, picture: Picture) -> Picture:
+    """The picture, blended over white and marked if it is partly transparent."""
+    # Uncompressed 32-bit AVI is declared to have alpha, but most programs leave it at zero.
+    unused = source.container.format.name == "avi"
+    frame = opaque(picture.frame, blank_is_unused=unused)
+    return picture if frame is picture.frame else replace(picture, frame=frame, transparent=True)
+
+
+class Remarks:
+    """Warnings about the pictures that are read of a video."""
+
+    def __init__(self, source: VideoSource, geometry: Geometry) -> None:
+        self._source, self._geometry = source, geometry
+        self._is_transparent = False
+        self._size_change: str | None = None
+
+    def add(self, picture: Picture) -> None:
+        """Note a picture that was read."""
+        self._is_transparent |= picture.transparent
+        if self._size_change is None and picture.size != self._geometry.stored_size:
+            sizes = self._geometry.stored_size, picture.size
+            first, other = map(picture_size, sizes)
+            self._size_change = (
+                f"{self._source.name} changes its picture size from {first} to {other} at or "
+                f"before {float(picture.time_s):.1f} s: pictures are scaled to the first size"
+            )
+
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about the pictures so far, and about the packets that couldn't be decoded."""
+        name = self._source.name
+        found = [] if self._size_change is None else [self._size_change]
+        if self._source.without_alpha:
+            found.append(
+                f"{name} has transparency that is stored apart and isn't read, so transparent "
+                "parts have any colour: convert it to PNG, APNG or ProRes 4444"
+            )
+        # What a GIF leaves out is white already, and nobody thinks of it as transparent.
+        elif self._is_transparent and self._source.stream.codec_context.name != "gif":
+            found.append(f"{name} is partly transparent: it is shown on white")
+        if count := len(self._source.damaged):
+            what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
+            found.append(f"{name} is damaged: {what} skipped")
+        return tuple(found)
+
 
 _CHUNK_BYTES = 1024**2
 

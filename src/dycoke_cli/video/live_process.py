@@ -25,8 +25,15 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan
 from dycoke_cli.video.color import Geometry, to_rgb
 from dycoke_cli.video.containers import open_descriptor
-from dycoke_cli.video.decode import Remarks, Seeker, nearest_frames, viewable
-from dycoke_cli.video.decoder_process import continues, errors_sent, prepare
+from dycoke_cli.video.decoder_process import (
+    Remarks,
+    Seeker,
+    continues,
+    errors_sent,
+    nearest_frames,
+    prepare,
+    viewable,
+)
 from dycoke_cli.video.planning import describe
 from dycoke_cli.video.sampling import Sampling, Window, exact, wanted_times, window
 from dycoke_cli.video.source import Picture, VideoSource

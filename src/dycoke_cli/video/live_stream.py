@@ -27,7 +27,7 @@ from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.decoder import PREPARE, OpenClip, parse_warnings, parsed
-from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file
+from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file, standard_input
 from dycoke_cli.video.frames import (
     ClosedError,
     Fit,
@@ -38,7 +38,6 @@ from dycoke_cli.video.frames import (
 )
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
-from dycoke_cli.video.stdin import standard_input
 
 Kind = Literal["stdin", "file", "folder"]
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters: C:/ is a drive

@@ -29,7 +29,7 @@ from dycoke_cli.server.local.wire import (
     in_the_words_of,
 )
 from dycoke_cli.storage.output_file import temporary_folder
-from dycoke_cli.video.stdin import spool
+from dycoke_cli.video.files import spool
 
 _REPLY_S = 3.0  # a server that doesn't even respond within that time is stuck
 _STOP_TIMEOUT_S = 30.0  # a stopping server finishes the answer under way
