@@ -12,7 +12,7 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.video.containers import best_audio
 from dycoke_cli.video.limits import MAX_AUDIO_BYTES
 from dycoke_cli.video.sampling import Window
-from dycoke_cli.video.source import PacketSource
+from dycoke_cli.video.source import VideoSource
 
 _SAMPLE = np.dtype(np.float32)
 # Decoders need some packets before the first exact sample.
@@ -22,7 +22,7 @@ _GAP_S = 0.1
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
 
 
-def read_audio(source: PacketSource, rate: int, part: Window) -> np.ndarray | None:
+def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | None:
     """Decode and resample the best audio stream; damaged packets are skipped.
 
     Args:
@@ -66,7 +66,7 @@ def read_audio(source: PacketSource, rate: int, part: Window) -> np.ndarray | No
     return audio[:stop] if stop > max(start, 0) else None
 
 
-def _decoded(source: PacketSource, stream: Any, first_s: float) -> Iterator[av.AudioFrame | None]:
+def _decoded(source: VideoSource, stream: Any, first_s: float) -> Iterator[av.AudioFrame | None]:
     for packet in source.demux(stream):
         time = source.packet_time(packet)
         # A file that can't be sought is read from its beginning.
@@ -108,7 +108,7 @@ def _resampled(
             yield from resampler.resample(frame)
 
 
-def _time_s(source: PacketSource, frame: av.AudioFrame) -> float | None:
+def _time_s(source: VideoSource, frame: av.AudioFrame) -> float | None:
     if frame.pts is None or frame.time_base is None:
         return None
     return float(frame.pts * frame.time_base - source.origin)

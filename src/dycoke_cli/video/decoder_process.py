@@ -83,30 +83,24 @@ class Reader:
             of_file = parse_subtitles(subtitle_file, display_name(subtitles.path or ""))
             self._subtitles = of_file.shifted(float(source.starts_s))
         elif subtitles is not None:
-            self._find_stream(subtitles)
-
-    def _find_stream(self, subtitles: SubtitleSource) -> None:
-        """Find the subtitle stream; its lines are read after the frames."""
-        found = text_stream(self._source)
-        if isinstance(found, int):
-            self._subtitles = found
-        elif subtitles.required:
-            raise UsageError(f"{found}; leave out --subtitles")
-        else:
-            self._without = (f"{found}; answered without them",)
+            found = text_stream(source)
+            if isinstance(found, int):  # its lines are read after the frames
+                self._subtitles = found
+            elif subtitles.required:
+                raise UsageError(f"{found}; leave out --subtitles")
+            else:
+                self._without = (f"{found}; answered without them",)
 
     def frames(self) -> Iterator[tuple[float, np.ndarray]]:
         """Read the frames with their times, once. `rest` is available afterwards."""
-        source, geometry = self._source, self._geometry
+        source = self._source
         self._times = list[float]()
-        self._remarks = Remarks(source, geometry)
+        self._remarks = Remarks(source, self._geometry)
         # Planning has read packets to the end.
         source.rewind()
         for found in nearest_frames(Seeker(source), self._wanted, self._part):
-            picture = viewable(source, found)
-            self._remarks.add(picture)
-            self._times.append(float(picture.time_s))
-            yield self._times[-1], to_rgb(picture.frame, geometry)
+            self._times.append(float(found.time_s))
+            yield self._times[-1], self._remarks.rgb(found)
         if not self._times:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
 
@@ -253,15 +247,16 @@ def viewable(source: VideoSource, picture: Picture) -> Picture:
 
 
 class Remarks:
-    """Warnings about the pictures that are read of a video."""
+    """Converts the pictures that are read of a video, and has the warnings about them."""
 
     def __init__(self, source: VideoSource, geometry: Geometry) -> None:
         self._source, self._geometry = source, geometry
         self._is_transparent = False
         self._size_change: str | None = None
 
-    def add(self, picture: Picture) -> None:
-        """Note a picture that was read."""
+    def rgb(self, picture: Picture) -> np.ndarray:
+        """A picture as it is displayed, RGB, uint8 [H, W, 3]."""
+        picture = viewable(self._source, picture)
         self._is_transparent |= picture.transparent
         if self._size_change is None and picture.size != self._geometry.stored_size:
             sizes = self._geometry.stored_size, picture.size
@@ -270,6 +265,7 @@ class Remarks:
                 f"{self._source.name} changes its picture size from {first} to {other} at or "
                 f"before {float(picture.time_s):.1f} s: pictures are scaled to the first size"
             )
+        return to_rgb(picture.frame, self._geometry)
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences about the pictures so far, and about the packets that couldn't be decoded."""

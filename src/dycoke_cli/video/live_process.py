@@ -23,7 +23,7 @@ from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan
-from dycoke_cli.video.color import Geometry, to_rgb
+from dycoke_cli.video.color import Geometry
 from dycoke_cli.video.containers import open_descriptor
 from dycoke_cli.video.decoder_process import (
     Remarks,
@@ -32,7 +32,6 @@ from dycoke_cli.video.decoder_process import (
     errors_sent,
     nearest_frames,
     prepare,
-    viewable,
 )
 from dycoke_cli.video.planning import describe
 from dycoke_cli.video.sampling import Sampling, Window, exact, wanted_times, window
@@ -166,11 +165,9 @@ def _send_windows(
         part = _part(source, sampling, begin)
         last, remarks = begin, Remarks(source, geometry)
         for found in nearest_frames(seeker, wanted_times(sampling, part)[0], part):
-            picture = viewable(source, found)
-            remarks.add(picture)
-            rgb = to_rgb(picture.frame, geometry)
-            channel.send({"time_s": float(picture.time_s)}, np.ascontiguousarray(rgb))
-            last = picture.time_s
+            rgb = remarks.rgb(found)
+            channel.send({"time_s": float(found.time_s)}, np.ascontiguousarray(rgb))
+            last = found.time_s
         end = begin + every
         if seeker.ended:
             end = min(end, last + source.interval)

@@ -44,12 +44,85 @@ LastingKind = Literal["palette", "new_extradata", "param_change"]
 _LASTING: tuple[LastingKind, ...] = get_args(LastingKind)
 
 
-class PacketSource:
-    """Packets of an open video stream; not thread-safe.
+# Estimate of the memory for decoding a stream, from its headers only.
+
+
+# Maximum reference frames of a decoder, by the standard of the codec.
+_REFERENCES = {"h264": 17, "hevc": 17, "vvc": 17, "av1": 10, "vp9": 10, "vp8": 4}
+_DEFAULT_REFERENCES = 2
+# Decoded frames outside the decoder: the ones before and after a wanted time, and the one that is
+# converted or copied. Huge frames are scaled at once, so there is only the last one.
+_HELD, _HUGE_HELD = 3, 1
+# Factor over the samples of a frame: padding, motion vectors, prediction buffers.
+_OVERHEAD = 1.3
+_UNKNOWN_BITS = 32
+# Frames in RGB: before a wanted time, after it, as an array, and rotated.
+_CONVERTED = 4
+# Bytes per pixel to blend a transparent frame at its full size: in RGBA and in RGB.
+_BLENDED = 4 + 3
+_LARGE_PIXELS = 1_000_000
+_MAX_THREADS = 16
+# Decoders that know from a packet's header whether other frames are decoded from its frame, and
+# containers of which every packet has a time stamp, as FFmpeg names both.
+_SAYS_REFERENCES = {"h264"}
+_ALL_TIMED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# Each thread of frame-parallel decoding holds another frame; all of these together are limited.
+_THREAD_BYTES = 256 * 1024**2
+
+
+def threads_for(context: av.VideoCodecContext) -> int:
+    """Number of frames to decode in parallel.
+
+    That pays off for large frames. For small ones it only decodes more frames than needed, and
+    makes it unclear which packet was damaged. For huge ones it needs too much memory.
+    """
+    if context.width * context.height <= _LARGE_PIXELS:
+        return 1
+    affordable = _THREAD_BYTES // _picture_bytes(context)
+    return max(1, min(threads_at_most(), affordable))
+
+
+@cache
+def threads_at_most() -> int:
+    """Maximum number of threads: FFmpeg's own default."""
+    return min(_MAX_THREADS, usable_cpus() + 1)
+
+
+def decoding_bytes(context: av.VideoCodecContext, threads: int) -> int:
+    """Bytes for decoding and conversion to RGB."""
+    references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)
+    pixels = context.width * context.height
+    held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
+    converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
+    if context.format is not None and has_alpha(context.format):
+        converted += _BLENDED * pixels
+    return (references + threads + held) * _picture_bytes(context) + converted
+
+
+def _picture_bytes(context: av.VideoCodecContext) -> int:
+    # For some codecs the pixel format is known only once a frame is decoded.
+    bits = context.format.padded_bits_per_pixel if context.format else 0
+    return int(context.width * context.height * (bits or _UNKNOWN_BITS) / 8 * _OVERHEAD)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Decoded frame."""
+
+    time_s: Fraction  # from the video's first frame, exact
+    frame: av.VideoFrame  # as decoded, or scaled down
+    size: tuple[int, int]  # stored width and height
+    transparent: bool = False  # whether it was partly transparent, and is blended over white
+
+
+class VideoSource:
+    """Open video stream, whose packets are decoded. Made by `video_in`; not thread-safe.
 
     Attributes:
         name: of the file, escaped for a terminal.
+        container: open container (replaced by `rewind`).
         stream: video stream (replaced by `rewind`).
+        most_pixels: of a frame; larger ones aren't decoded.
         rate: frames per second.
         interval: usual time between two frames, in seconds.
         origin: time stamp of the first frame, in seconds; all other times are relative to it.
@@ -60,40 +133,51 @@ class PacketSource:
         failure: what ended the packets before the end; None if nothing did.
         most_pictures: maximum number of frames of an image file; None for a video.
         undecoded: lasting side data of packets that were read; its user removes it.
+        damaged: time stamps of the damaged packets and frames so far.
+        packets_decoded: number of packets decoded so far.
+        without_alpha: whether the stream has transparency that isn't read.
+        needed_from: seconds; of earlier frames only those are decoded that others are decoded from.
+            None for all.
+        skipped: whether a packet was skipped for that since this was last set to False.
     """
 
-    container: av.container.InputContainer  # open container (replaced by `rewind`)
-    most_pixels: int  # of a frame; larger ones aren't decoded
+    container: av.container.InputContainer
+    _delays_frames = True  # whether several threads may decode, each with a frame of its own
 
     def __init__(
-        self, file: BinaryIO, stream: int | None, name: str, raw_rate: float | None = None
+        self,
+        file: BinaryIO,
+        stream: int | None,
+        name: str,
+        raw_rate: float | None = None,
+        most_pixels: int | None = None,
     ) -> None:
-        self.name = name
-        self.origin = Fraction(0)
+        usual = limits.MAX_PICTURE_PIXELS
+        self.most_pixels = usual if most_pixels is None else min(most_pixels, usual)
+        self.name, self.origin, self._file = name, Fraction(0), file
         self.failure: Exception | None = None
         self.index: FrameIndex | None = None
-        self._file = file
+        self.damaged: set[int | None] = set()
+        self.packets_decoded = 0
+        self.needed_from: Fraction | None = None
+        self.skipped = self._starts_untimed = False
         self.layout = FileLayout(0)
         self._begin()
-        self.most_pictures = most_pictures(self.container)
-        self.by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
+            self.most_pictures = most_pictures(self.container)
+            self.by_decoding_time = self.container.format.name in _BY_DECODING_TIME
             self.stream = choose_stream(self.container, stream, name)
             # Browsers ignore an edit list that shows nothing.
             is_mp4 = self.container.format.name.startswith("mov,")
             self.without_edits = is_mp4 and self.stream.id in self.layout.hidden_tracks
             if self.without_edits:
                 self._reopen()
+            self.rate = rate_of(self.container, self.stream, raw_rate)
+            self.interval = 1 / self.rate.usual
+            self._start()
         except BaseException:
             self.container.close()
             raise
-        self.rate = rate_of(self.container, self.stream, raw_rate)
-        self.interval = 1 / self.rate.usual
-        # Number of the next packet, counted over all streams; None after a seek.
-        self._number: int | None = 0
-        self._packets = self.demux()
-        self._is_sought = False
-        self.undecoded = dict[LastingKind, PacketSideData]()
 
     def _begin(self) -> None:
         self.layout = layout_of(self._file)
@@ -104,6 +188,45 @@ class PacketSource:
         self.container.close()
         self.container = open_container(self._file, self.name, most, without_edits=without)
         self.stream = choose_stream(self.container, index, self.name)
+
+    def _start(self) -> None:
+        """Prepare reading a container that was opened."""
+        # Number of the next packet, counted over all streams; None after a seek.
+        self._number: int | None = 0
+        self._packets = self.demux()
+        self._is_sought = False
+        self._last: Fraction | None = None  # time of the frame before
+        self.undecoded = dict[LastingKind, PacketSideData]()
+        self._prepare_decoder()
+
+    def _prepare_decoder(self) -> None:
+        context = self.stream.codec_context
+        self.without_alpha = has_separate_alpha(self.container, self.stream)
+        if context is None:
+            raise VideoError(
+                f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
+            )
+        limits.check_size(self.name, context.width, context.height, self.most_pixels)
+        self._decoder = context
+        # Decoding times of frames are right only if each packet returns its frame at once, without
+        # the delay of frame threads.
+        is_prompt = self.by_decoding_time or not self._delays_frames
+        threads = 1 if is_prompt else threads_for(context)
+        self._decoder.thread_type = "AUTO" if threads > 1 else "SLICE"
+        if threads > 1:
+            self._decoder.thread_count = threads
+        # Frames may grow in mid-stream; the decoder then refuses them before allocating memory.
+        self._decoder.options = {"max_pixels": str(limits.padded(self.most_pixels))}
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height of a frame, as declared by the container."""
+        return self.stream.codec_context.width, self.stream.codec_context.height
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Estimated memory for decoding the stream."""
+        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
 
     @property
     def starts_s(self) -> Fraction:
@@ -129,10 +252,7 @@ class PacketSource:
     def rewind(self) -> None:
         """Return to the beginning by reopening the container, which works without an index."""
         self._reopen()
-        self._number = 0
-        self._packets = self.demux()
-        self._is_sought = False
-        self.undecoded = {}
+        self._start()
 
     def packets(self) -> Iterator[av.Packet]:
         """Packets of the video from the current position on, which the caller moves.
@@ -216,6 +336,8 @@ class PacketSource:
         Returns:
             Time of the keyframe; None if there is none, and the position is the beginning.
         """
+        self._decoder.flush_buffers()
+        self._last = None
         index, origin = self.index, float(self.packet_origin)
         assert index is not None, "planned before"
         found = index.keyframe_before(time_s + origin)
@@ -322,161 +444,6 @@ class PacketSource:
         """Duration of a tick of the video's time stamps, in seconds."""
         return self.stream.time_base or Fraction(1, av.time_base)
 
-
-def _put_back(packet: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    yield packet
-    yield from rest
-
-
-# Estimate of the memory for decoding a stream, from its headers only.
-
-
-# Maximum reference frames of a decoder, by the standard of the codec.
-_REFERENCES = {"h264": 17, "hevc": 17, "vvc": 17, "av1": 10, "vp9": 10, "vp8": 4}
-_DEFAULT_REFERENCES = 2
-# Decoded frames outside the decoder: the ones before and after a wanted time, and the one that is
-# converted or copied. Huge frames are scaled at once, so there is only the last one.
-_HELD, _HUGE_HELD = 3, 1
-# Factor over the samples of a frame: padding, motion vectors, prediction buffers.
-_OVERHEAD = 1.3
-_UNKNOWN_BITS = 32
-# Frames in RGB: before a wanted time, after it, as an array, and rotated.
-_CONVERTED = 4
-# Bytes per pixel to blend a transparent frame at its full size: in RGBA and in RGB.
-_BLENDED = 4 + 3
-_LARGE_PIXELS = 1_000_000
-_MAX_THREADS = 16
-# Decoders that know from a packet's header whether other frames are decoded from its frame, and
-# containers of which every packet has a time stamp, as FFmpeg names both.
-_SAYS_REFERENCES = {"h264"}
-_ALL_TIMED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-# Each thread of frame-parallel decoding holds another frame; all of these together are limited.
-_THREAD_BYTES = 256 * 1024**2
-
-
-def threads_for(context: av.VideoCodecContext) -> int:
-    """Number of frames to decode in parallel.
-
-    That pays off for large frames. For small ones it only decodes more frames than needed, and
-    makes it unclear which packet was damaged. For huge ones it needs too much memory.
-    """
-    if context.width * context.height <= _LARGE_PIXELS:
-        return 1
-    affordable = _THREAD_BYTES // _picture_bytes(context)
-    return max(1, min(threads_at_most(), affordable))
-
-
-@cache
-def threads_at_most() -> int:
-    """Maximum number of threads: FFmpeg's own default."""
-    return min(_MAX_THREADS, usable_cpus() + 1)
-
-
-def decoding_bytes(context: av.VideoCodecContext, threads: int) -> int:
-    """Bytes for decoding and conversion to RGB."""
-    references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)
-    pixels = context.width * context.height
-    held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
-    converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
-    if context.format is not None and has_alpha(context.format):
-        converted += _BLENDED * pixels
-    return (references + threads + held) * _picture_bytes(context) + converted
-
-
-def _picture_bytes(context: av.VideoCodecContext) -> int:
-    # For some codecs the pixel format is known only once a frame is decoded.
-    bits = context.format.padded_bits_per_pixel if context.format else 0
-    return int(context.width * context.height * (bits or _UNKNOWN_BITS) / 8 * _OVERHEAD)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Decoded frame."""
-
-    time_s: Fraction  # from the video's first frame, exact
-    frame: av.VideoFrame  # as decoded, or scaled down
-    size: tuple[int, int]  # stored width and height
-    transparent: bool = False  # whether it was partly transparent, and is blended over white
-
-
-class VideoSource(PacketSource):
-    """Open video stream, whose packets are decoded. Made by `video_in`; not thread-safe.
-
-    Attributes:
-        damaged: time stamps of the damaged packets and frames so far.
-        packets_decoded: number of packets decoded so far.
-        without_alpha: whether the stream has transparency that isn't read.
-        needed_from: seconds; of earlier frames only those are decoded that others are decoded from.
-            None for all.
-        skipped: whether a packet was skipped for that since this was last set to False.
-    """
-
-    _delays_frames = True  # whether several threads may decode, each with a frame of its own
-
-    def __init__(
-        self,
-        file: BinaryIO,
-        stream: int | None,
-        name: str,
-        raw_rate: float | None = None,
-        most_pixels: int | None = None,
-    ) -> None:
-        usual = limits.MAX_PICTURE_PIXELS
-        self.most_pixels = usual if most_pixels is None else min(most_pixels, usual)
-        super().__init__(file, stream, name, raw_rate)
-        self.damaged: set[int | None] = set()
-        self.packets_decoded = 0
-        self.needed_from: Fraction | None = None
-        self.skipped = False
-        self._last: Fraction | None = None
-        self._starts_untimed = False
-        try:
-            self._prepare_decoder()
-        except BaseException:
-            self.container.close()
-            raise
-
-    def _prepare_decoder(self) -> None:
-        context = self.stream.codec_context
-        self.without_alpha = has_separate_alpha(self.container, self.stream)
-        if context is None:
-            raise VideoError(
-                f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
-            )
-        limits.check_size(self.name, context.width, context.height, self.most_pixels)
-        self._decoder = context
-        # Decoding times of frames are right only if each packet returns its frame at once, without
-        # the delay of frame threads.
-        is_prompt = self.by_decoding_time or not self._delays_frames
-        threads = 1 if is_prompt else threads_for(context)
-        self._decoder.thread_type = "AUTO" if threads > 1 else "SLICE"
-        if threads > 1:
-            self._decoder.thread_count = threads
-        # Frames may grow in mid-stream; the decoder then refuses them before allocating memory.
-        self._decoder.options = {"max_pixels": str(limits.padded(self.most_pixels))}
-
-    @property
-    def stored_size(self) -> tuple[int, int]:
-        """Width and height of a frame, as declared by the container."""
-        return self.stream.codec_context.width, self.stream.codec_context.height
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Estimated memory for decoding the stream."""
-        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
-
-    def rewind(self) -> None:
-        """See `PacketSource`."""
-        super().rewind()
-        self._prepare_decoder()
-        self._last = None
-
-    def seek(self, time_s: float) -> float | None:
-        """See `PacketSource`."""
-        self._decoder.flush_buffers()
-        self._last = None
-        return super().seek(time_s)
-
     def use(self, index: FrameIndex) -> None:
         """Seek by this index from now on, and count times by its clock; then `rewind`."""
         self.index = index
@@ -551,6 +518,11 @@ class VideoSource(PacketSource):
             self._starts_untimed = True
             self._last = Fraction(0)
         return self._last
+
+
+def _put_back(packet: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    yield packet
+    yield from rest
 
 
 @contextmanager

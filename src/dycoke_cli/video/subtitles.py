@@ -22,7 +22,7 @@ from dycoke_cli.unicode import display_name, for_model
 from dycoke_cli.video.files import advice_on_address
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.source import PacketSource
+    from dycoke_cli.video.source import VideoSource
 
 
 # Plain text of subtitles: tags, styles and drawings are removed, and nothing else.
@@ -241,7 +241,7 @@ def _parsed(file: BinaryIO, name: str) -> Subtitles:
         return _subtitles(name, _events(stream, packets), warnings)
 
 
-def text_stream(source: PacketSource) -> int | str:
+def text_stream(source: VideoSource) -> int | str:
     """Index of the subtitle stream to read, or a sentence that says why there is none.
 
     Of several text streams, the one that the container marks as default, or the first. Forced
@@ -270,7 +270,7 @@ def text_stream(source: PacketSource) -> int | str:
     )
 
 
-def read_stream(source: PacketSource, index: int, until_s: float) -> Subtitles:
+def read_stream(source: VideoSource, index: int, until_s: float) -> Subtitles:
     """Read the lines of a subtitle stream up to a time; the position of the source changes.
 
     Args:
