@@ -19,7 +19,7 @@ from dycoke_cli.compression.method import Selector
 from dycoke_cli.engine.generate import BatchStreamer
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.settling import settled
-from dycoke_cli.models.traits import traits_of
+from dycoke_cli.models.families import traits_of
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT
 
 NAME = "published_scheme"

@@ -32,8 +32,7 @@ from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.families import FAMILIES
-from dycoke_cli.models.traits import ModelTraits
+from dycoke_cli.models.families import FAMILIES, ModelTraits
 
 LAYERS = 10  # as the bundled model, by whose files methods are bound
 FRAMES_TOKENS = 16

@@ -24,11 +24,10 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models import catalog as reference
 from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import published
-from dycoke_cli.models.families import UNLISTED
+from dycoke_cli.models.families import UNLISTED, ModelTraits, traits_of
 from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.load import load
 from dycoke_cli.models.prompts import audio_rate
-from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.param import Param
 from tests.cli.harness import CLIP
 

@@ -33,9 +33,8 @@ from dycoke_cli.loop import answer_batch, reading
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Pending
 from dycoke_cli.loop.unloaded_model import UnloadedModel
-from dycoke_cli.models.families import FAMILIES, Discovered, defaults_of
+from dycoke_cli.models.families import FAMILIES, Discovered, ModelTraits, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.processes.isolated import GoneError
 from dycoke_cli.request import Request
 from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo

@@ -15,10 +15,9 @@ from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names
-from dycoke_cli.models.families import FAMILIES, defaults_of, method_defaults
+from dycoke_cli.models.families import FAMILIES, ModelTraits, defaults_of, traits_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
-from dycoke_cli.models.traits import ModelTraits
 from tests.families.stock import NONE_ONLY, clip
 from tests.families.tiny import MAKERS, make
 from tests.pages import section
@@ -61,7 +60,7 @@ def test_python_has_the_same_default(family):
     model, _ = make(family)
     attached = attach(model, DyCoke(kv_prune=False))._method
     assert {name: getattr(attached, name) for name in ("prune_layer", "positions")} == (
-        method_defaults(model.config)
+        traits_of(model.config).defaults
     )
 
 
@@ -70,10 +69,10 @@ def test_what_is_listed_is_what_loading_takes():
     assert listed.keys() == CATALOG.keys()
     for name in ("mini", *published_names()):
         if name == "mini":
-            defaults = resolve_model(name, LoadOptions(device="cpu")).method_defaults
+            defaults = resolve_model(name, LoadOptions(device="cpu")).traits.defaults
         else:
             config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
-            defaults = method_defaults(config)
+            defaults = traits_of(config).defaults
         assert {key: getattr(listed[name], key) for key in defaults} == defaults, name
     for name, entry in CATALOG.items():
         if name != "mini":
@@ -147,7 +146,7 @@ def test_a_checkpoint_with_nonsense_is_refused(copied, own, sentence):
     file = copied / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"dycoke": own}))
     with pytest.raises(ModelError, match=sentence):
-        _ = resolve_model(str(copied), LoadOptions(device="cpu")).method_defaults
+        _ = resolve_model(str(copied), LoadOptions(device="cpu")).traits.defaults
 
 
 def test_places_cant_be_renumbered_by_a_checkpoint_either():

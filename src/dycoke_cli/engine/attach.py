@@ -48,8 +48,7 @@ from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder, Tracing
 from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import family_of
-from dycoke_cli.models.traits import traits_of
+from dycoke_cli.models.families import family_of, traits_of
 from dycoke_cli.stock.private_api import attention_implementation, cache_name, cache_of
 
 

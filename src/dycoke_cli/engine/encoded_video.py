@@ -20,6 +20,7 @@ from dycoke_cli.engine.memory.cost_model import expected_bytes, memory_warning
 from dycoke_cli.engine.prompt_batch import Batch, Prompt
 from dycoke_cli.engine.vision import Encoded, VisualCache, encode_cached, encoded_for
 from dycoke_cli.errors import UsageError, check_kind
+from dycoke_cli.models.families import ModelTraits
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import Turns
@@ -31,7 +32,6 @@ from dycoke_cli.models.prompts.stock_prompt import (
     input_ids,
     show,
 )
-from dycoke_cli.models.traits import ModelTraits
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.windows import WindowedVideo
@@ -80,7 +80,7 @@ class EncodedVideo:
         self.windowed = windowed
         self.on_progress = on_progress or (lambda stage, done, total: None)
         if others:
-            check_several(loaded.name, loaded.family, loaded.domain)
+            check_several(loaded.name, loaded.family, loaded.traits.domain)
         with faults_of(loaded):
             self.videos = [
                 show(loaded.processor, loaded.family, loaded.model.config, one)

@@ -153,7 +153,7 @@ def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) ->
     Half or more of what the question is about is unknown to the model, which would still answer:
     about something else. So it isn't asked.
     """
-    if loaded.domain is None:
+    if loaded.traits.domain is None:
         return None
     unknown = unknown_words(loaded.processor.tokenizer, question)
     if not mostly_unknown(question, unknown):
@@ -161,7 +161,7 @@ def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) ->
     warnings = _input_warnings(loaded, [clip])
     frames, subtitles = _frames(clip), _subtitles(clip)
     return refused_answer(
-        question, loaded.domain, unknown, _model(loaded), method, frames, warnings, subtitles
+        question, loaded.traits.domain, unknown, _model(loaded), method, frames, warnings, subtitles
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dycoke_cli.compression.method import Method, with_model_defaults
 from dycoke_cli.errors import UsageError, check_kind
-from dycoke_cli.models.traits import ModelTraits
+from dycoke_cli.models.families import ModelTraits
 
 
 def settled(method: Method, model: ModelTraits) -> Method:

@@ -28,7 +28,6 @@ from dycoke_cli.evaluation.scoring.judge import read_verdicts
 from dycoke_cli.evaluation.scoring.judging import ask_judge
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.loop.plan import RunPlan, common_dtype, plan_of
-from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
@@ -127,7 +126,7 @@ def _check_understood(chosen: ResolvedModel, items: list[Item]) -> None:
 
     Only the tokenizer is loaded, so the error comes before the weights are.
     """
-    if domain(chosen.config) is None:
+    if chosen.traits.domain is None:
         return
     tokenizer = AutoTokenizer.from_pretrained(chosen.source.location)
     texts = (item.question for item in items)

@@ -20,8 +20,8 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.families import ModelTraits
     from dycoke_cli.models.resolve import ResolvedModel
-    from dycoke_cli.models.traits import ModelTraits
 
 
 _BY_PROBABILITY = {"by": "probability"}

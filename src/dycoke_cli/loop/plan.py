@@ -35,8 +35,8 @@ from dycoke_cli.request import Request
 from dycoke_cli.video.files import STDIN
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.families import ModelTraits
     from dycoke_cli.models.resolve import ResolvedModel
-    from dycoke_cli.models.traits import ModelTraits
     from dycoke_cli.video import Clip
 
 
@@ -111,7 +111,7 @@ def plan_of(request: Request, model: ResolvedModel, **more: Any) -> RunPlan:
 def stored_plan(request: Request, source: ModelRef, stored: StoredConfig | None) -> RunPlan | None:
     """The same by the model's stored configuration, without torch; None if uncertain."""
     loading = request.loading
-    if loading.random_weights or loading.revision or stored is None or stored.layers is None:
+    if loading.random_weights or loading.revision or stored is None:
         return None
     revision = None if source.local else commit_here(source, None)
     if not (source.local or revision):
@@ -119,7 +119,7 @@ def stored_plan(request: Request, source: ModelRef, stored: StoredConfig | None)
     traits = stored.traits(source.name)
     target = Target.of(loading.device, this_machine())
     dtype = dtype_here(source, stored, loading, target).name
-    if dtype == "auto" or not traits.listed:
+    if dtype == "auto" or not traits.listed or traits.layers is None:
         return None
     options = loading.with_dtype(dtype)
     about = identity(source, revision, traits.model_type, dtype, options.quantize)
@@ -171,7 +171,7 @@ def refusals(asks: Sequence[Ask], unloaded: UnloadedModel) -> Refuse | None:
         it is another one, on another device than the CPU, or it may understand a question.
     """
     request = asks[0].request
-    generation, source, stored = request.generation, unloaded.source, unloaded.stored
+    generation, source, traits = request.generation, unloaded.source, unloaded.traits
     plain = generation.typed is None and generation.structured is None
     if isinstance(source, str) or source.entry is None or source.entry.repo is not None:
         return None
@@ -184,12 +184,10 @@ def refusals(asks: Sequence[Ask], unloaded: UnloadedModel) -> Refuse | None:
     tokenizer = _Tokenizer(Path(source.location))
     unknown = {ask.question: unknown_words(tokenizer, ask.question) for ask in asks}
     understood = not all(mostly_unknown(question, words) for question, words in unknown.items())
-    if understood or stored is None or stored.domain is None:
+    domain = None if traits is None else traits.domain
+    plan = None if understood or domain is None else stored_plan(request, source, unloaded.stored)
+    if plan is None or domain is None:
         return None
-    plan = stored_plan(request, source, stored)
-    if plan is None:
-        return None
-    domain = stored.domain
 
     def refuse(ask: Ask, clip: Clip) -> Answer:
         answer = partial(_answer, plan, domain, clip, ask.question, unknown[ask.question])

@@ -13,9 +13,9 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.context import check_context, check_several, room_for_video
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.catalog import ModelRef, find, published
+from dycoke_cli.models.families import ModelTraits
 from dycoke_cli.models.files.hub import first_download
 from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
-from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class UnloadedModel:
         """Refuse a request that the model doesn't support."""
         if self.traits is None:
             return
-        if videos > 1 and self.stored is not None:
-            check_several(request.model, self.traits.family, self.stored.domain)
+        if videos > 1:
+            check_several(request.model, self.traits.family, self.traits.domain)
         settled(request.method, self.traits)
 
     def check_plan(self, plan: FramePlan, method: Method, max_new_tokens: int) -> None:

@@ -41,7 +41,7 @@ from dycoke_cli.models.devices import (
     working_devices,
 )
 from dycoke_cli.models.discovery.layout_search import found_layout
-from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
+from dycoke_cli.models.families import UNLISTED, Family, ModelTraits, remember, traits_of
 from dycoke_cli.models.files.hub import explained
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
 from dycoke_cli.models.load_memory import check_room, without_weights
@@ -49,7 +49,6 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.prompts.stock_prompt import fit_of
 from dycoke_cli.models.resolve import ResolvedModel, commit_here, resolve_model, stored_dtype
-from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.frames import Fit
@@ -340,16 +339,6 @@ class LoadedModel:
         """Dtype of the language model's weights, such as "bfloat16" or "int8"."""
         return self.quantize or str(self.model.dtype).removeprefix("torch.")
 
-    @property
-    def layers(self) -> int:
-        """Number of language model layers."""
-        return self.model.get_decoder().config.num_hidden_layers
-
-    @property
-    def method_defaults(self) -> dict[str, Any]:
-        """Parameters of methods that suit this model."""
-        return method_defaults(self.model.config)
-
     @cached_property
     def traits(self) -> ModelTraits:
         """What a method is settled for; read once, for each request settles its method."""
@@ -359,11 +348,6 @@ class LoadedModel:
     def fit(self) -> Fit:
         """Resize of frames to the size that the model reads."""
         return fit_of(self.processor, self.family, self.model.config)
-
-    @property
-    def domain(self) -> str | None:
-        """The only domain the model knows, if its checkpoint declares one: "moving shapes"."""
-        return domain(self.model.config)
 
     @property
     def context_length(self) -> int:

@@ -16,12 +16,12 @@ from dycoke_cli import plugins
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, ModelRef, find, published
 from dycoke_cli.models.families import (
-    CHECKPOINT_KEY,
     FAMILIES,
     UNLISTED,
     Family,
-    defaults_of,
+    ModelTraits,
     family_of,
+    traits_of,
 )
 from dycoke_cli.models.files.fingerprint import folder_fingerprint
 from dycoke_cli.models.files.hub import explained
@@ -34,7 +34,6 @@ from dycoke_cli.models.files.small_files import (
     stored_bytes,
 )
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, weight_dtype
 from dycoke_cli.resources import free_main_memory
 from dycoke_cli.stock.importing import faster_imports
@@ -56,17 +55,6 @@ class ResolvedModel:
     dtype: torch.dtype  # of its loaded weights
     options: LoadOptions  # load options, with this dtype in place of "auto"
     float32_room: Float32Room | None = None  # see `WeightDtype`
-
-    @property
-    def layers(self) -> int:
-        """Number of language model layers."""
-        return self.config.get_text_config().num_hidden_layers
-
-    @property
-    def method_defaults(self) -> dict[str, Any]:
-        """Parameters of methods that suit this model."""
-        own = getattr(self.config, CHECKPOINT_KEY, None)
-        return defaults_of(self.family, own, self.layers)
 
     @property
     def traits(self) -> ModelTraits:

@@ -68,7 +68,7 @@ def _domain(defaults: Request) -> str | None:
     if defaults.loading.random_weights:
         return None
     stored = stored_config(find(defaults.model))
-    return stored.domain if stored is not None else None
+    return stored.traits().domain if stored is not None else None
 
 
 HEADERS = {

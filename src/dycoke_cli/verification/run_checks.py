@@ -55,7 +55,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 def checks(session: VideoSession) -> Iterator[CheckResult]:
     """Run all checks of a model on a clip, one after the other."""
     loaded = session.loaded
-    default = DyCoke(**loaded.method_defaults)
+    default = DyCoke(**loaded.traits.defaults)
     # Layers with a sliding window or linear attention have no KV entries to evict.
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device), BASELINE)
@@ -212,7 +212,7 @@ def _model(loaded: LoadedModel) -> VerifiedModel:
         name=loaded.name,
         revision=loaded.revision,
         family=loaded.model.config.model_type,
-        layers=loaded.layers,
+        layers=loaded.model.config.get_text_config().num_hidden_layers,
         dtype=loaded.dtype,
         device=loaded.device,
     )

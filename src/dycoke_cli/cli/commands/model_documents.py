@@ -195,7 +195,7 @@ def _dtype(
 
 def _layout(stored: StoredConfig) -> Literal["listed", "found"] | None:
     """Whether the layout is listed or found on loading; None for a model without vision input."""
-    if stored.family is not None:
+    if stored.traits().listed:
         return "listed"
     return "found" if stored.vision or "thinker_config" in stored.values else None
 
@@ -211,8 +211,8 @@ def _stored(on_disk: OnDisk | None) -> StoredConfig | None:
 
 def _method_defaults(family_name: str | None, stored: StoredConfig | None) -> dict[str, Any]:
     """Values of `METHOD_DEFAULTS`: of the checkpoint, otherwise of the family, otherwise None."""
-    if stored is not None and stored.method_defaults is not None:
-        return stored.method_defaults
+    if stored is not None and (traits := stored.traits()).listed:
+        return dict(traits.defaults)
     family = FAMILIES.get(family_name or "")
     return dict.fromkeys(METHOD_DEFAULTS) if family is None else defaults_of(family)
 

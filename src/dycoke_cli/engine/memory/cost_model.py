@@ -24,7 +24,6 @@ from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to
 from dycoke_cli.engine.memory.flops import prefill_flops, product_rate
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
 from dycoke_cli.models.catalog import CATALOG, ModelRef
-from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
 from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
@@ -296,7 +295,7 @@ class CostModel:
         self.source, self.stored, self.method = source, stored, method
         self.max_new_tokens, self.target, self._frame_bytes = max_new_tokens, target, frame_bytes
         self._question, self._questions = question, questions
-        self._family = stored.family or UNLISTED
+        self._family = stored.traits().family
         # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
         dtype = dtype_here(source, stored, loading, target)

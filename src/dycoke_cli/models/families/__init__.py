@@ -1,8 +1,10 @@
-"""Model families: layouts (listed in `table.py`, or discovered) and defaults of methods."""
+"""Model families: layouts (listed in `table.py`, or discovered), and a model's method defaults."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
@@ -49,21 +51,89 @@ def family_of(config: Any) -> Family:
     return family
 
 
-def method_defaults(config: Any) -> dict[str, Any]:
-    """Defaults of method parameters for a model."""
-    layers = config.get_text_config().num_hidden_layers
-    return defaults_of(family_of(config), getattr(config, CHECKPOINT_KEY, None), layers)
+@dataclass(frozen=True)
+class ModelTraits:
+    """Traits for which a method is settled: for two models with equal ones it is the same."""
+
+    model_type: str  # of its configuration
+    family: Family  # its layout; `UNLISTED` where that is found only when the model is loaded
+    defaults: Mapping[str, Any]  # parameters of methods that suit it
+    layers: int | None  # of its language model; None where its stored configuration doesn't say
+    name: str = field(default="this model", compare=False)  # of the model, for errors
+    # layers of its vision tower; None where the tower or the stock configuration isn't known
+    tower_depth: int | None = field(default=None, compare=False)
+    domain: str | None = None  # the only one it knows, as its checkpoint declares; None of others
+
+    @classmethod
+    def declared(
+        cls,
+        model_type: str,
+        family: Family,
+        own: Any,
+        layers: int | None,
+        name: str,
+        tower_depth: int | None = None,
+    ) -> ModelTraits:
+        """The traits of a model.
+
+        Args:
+            own: content of `CHECKPOINT_KEY` in its configuration, or None.
+
+        Raises:
+            ModelError: `own` is invalid.
+        """
+        defaults = defaults_of(family, own, layers)
+        domain = None if own is None else own.get(DOMAIN)
+        return cls(model_type, family, defaults, layers, name, tower_depth, domain)
+
+    @property
+    def listed(self) -> bool:
+        """Whether the layout is known, so that a method can be settled."""
+        return self.family is not UNLISTED
+
+    @property
+    def in_windows(self) -> ModelTraits:
+        """The traits for a video of several windows, whose tokens form a pool.
+
+        Its positions are the family's default, contiguous where positions count tokens, whatever
+        the checkpoint asks for: gaps of an hour are longer than any that it was trained with
+        (docs/long-video.md has the measurement). Positions in time, height and width stay: they
+        are places of the video, which have no contiguous numbering.
+        """
+        return replace(self, defaults={**self.defaults, "positions": self.family.positions})
+
+    @property
+    def before_windows(self) -> ModelTraits:
+        """The traits for videos of unknown lengths: `in_windows` or not, each decides by its own.
+
+        Without a default of positions, which a method that is settled for these therefore lacks.
+        """
+        others = {name: value for name, value in self.defaults.items() if name != "positions"}
+        return replace(self, defaults=others)
 
 
-def domain(config: Any) -> str | None:
-    """Domain that a checkpoint declares; None for a general model."""
-    return (getattr(config, CHECKPOINT_KEY, None) or {}).get(DOMAIN)
+def traits_of(config: Any, name: str = "this model", family: Family | None = None) -> ModelTraits:
+    """The traits of a model with a stock configuration.
+
+    Args:
+        family: its layout; None for that of its configuration.
+    """
+    family = family or family_of(config)
+    return ModelTraits.declared(
+        config.model_type,
+        family,
+        getattr(config, CHECKPOINT_KEY, None),
+        config.get_text_config().num_hidden_layers,
+        name,
+        None if family.tower is None else family.tower.depth(config),
+    )
 
 
 def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> dict[str, Any]:
-    """Defaults of method parameters, without a loaded configuration; see `method_defaults`.
+    """Defaults of method parameters, with those of its checkpoint, if it has any.
 
     Args:
+        own: content of `CHECKPOINT_KEY` in its configuration, or None.
         layers: number of language model layers; None if unknown.
     """
     # The paper's layer doesn't exist in a model with fewer layers; its last one stands in.
@@ -96,11 +166,11 @@ __all__ = [
     "Discovered",
     "Family",
     "Layout",
+    "ModelTraits",
     "PackedTower",
     "Tower",
     "defaults_of",
-    "domain",
     "family_of",
-    "method_defaults",
     "remember",
+    "traits_of",
 ]

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.models.catalog import ModelRef, published, published_names
-from dycoke_cli.models.families import (
-    CHECKPOINT_KEY,
-    DOMAIN,
-    FAMILIES,
-    UNLISTED,
-    Family,
-    defaults_of,
-)
+from dycoke_cli.models.families import CHECKPOINT_KEY, FAMILIES, UNLISTED, ModelTraits
 from dycoke_cli.models.files.small_files import (
     CONFIG,
     UnreadableError,
@@ -29,7 +22,6 @@ from dycoke_cli.models.files.small_files import (
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import download_bytes
-from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.models.weight_dtype import StoredWeights, WeightDtype, weight_dtype
 
 # Sizes of a configuration that `dycoke models` shows.
@@ -64,11 +56,6 @@ class StoredConfig:
     folder: Path | None = None  # of the file; None for the package's copy
 
     @property
-    def family(self) -> Family | None:
-        """Family of the model; None if the table doesn't have it."""
-        return FAMILIES.get(str(self.values.get("model_type")))
-
-    @property
     def text(self) -> dict[str, Any]:
         """Configuration of the language model."""
         return self.values.get("text_config") or self.values
@@ -87,34 +74,16 @@ class StoredConfig:
                     return values[name]
         return None
 
-    @property
-    def layers(self) -> int | None:
-        """Number of language model layers."""
-        layers = self.text.get("num_hidden_layers")
-        return layers if isinstance(layers, int) else None
-
-    @property
-    def method_defaults(self) -> dict[str, Any] | None:
-        """See `families.method_defaults`; None for a family outside the table."""
-        family = self.family
-        if family is None:
-            return None
-        return defaults_of(family, self.values.get(CHECKPOINT_KEY), self.layers)
-
-    def traits(self, name: str) -> ModelTraits:
-        """What a method is settled for; an unsupported family has the usual defaults."""
-        return ModelTraits(
-            model_type=str(self.values.get("model_type")),
-            family=self.family or UNLISTED,
-            defaults=self.method_defaults or defaults_of(UNLISTED),
-            layers=self.layers,
-            name=name,
+    def traits(self, name: str = "this model") -> ModelTraits:
+        """What a method is settled for; an unlisted family has the usual defaults."""
+        kind, layers = str(self.values.get("model_type")), self.text.get("num_hidden_layers")
+        return ModelTraits.declared(
+            kind,
+            FAMILIES.get(kind, UNLISTED),
+            self.values.get(CHECKPOINT_KEY),
+            layers if isinstance(layers, int) else None,
+            name,
         )
-
-    @property
-    def domain(self) -> str | None:
-        """See `families.domain`; only after `method_defaults` has validated the configuration."""
-        return (self.values.get(CHECKPOINT_KEY) or {}).get(DOMAIN)
 
     @property
     def sizes(self) -> dict[str, Any]:
