@@ -11,8 +11,8 @@ import sys
 import torch
 
 from benchmarks.page import ROOT, put
-from dycoke_cli.models.discovery.layout_search import find_layout
 from dycoke_cli.models.families import FAMILIES, Family
+from dycoke_cli.models.families.discovery import find_layout
 from tests.families.tiny import UNLISTED_MAKERS, make
 
 PAGE = ROOT / "docs" / "models.md"

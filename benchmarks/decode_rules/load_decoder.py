@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.decode_rules.text_decoder import Decoder, of_model
 from dycoke_cli.models.load import load
-from dycoke_cli.models.prompts.chat_template import check_template
+from dycoke_cli.models.prompts.chat import check_template
 from dycoke_cli.stock.private_api import shows_videos
 from dycoke_cli.stock.quiet import quiet_libraries
 

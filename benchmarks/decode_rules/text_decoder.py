@@ -12,7 +12,7 @@ import torch
 from benchmarks.decode_rules.contexts import Context
 from benchmarks.decode_rules.rules import NAME
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.prompts.chat_template import render
+from dycoke_cli.models.prompts.chat import render
 
 SLIDING = "sliding_attention"
 

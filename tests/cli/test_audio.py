@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.models.prompts.audio_rate import audio_rate
+from dycoke_cli.models.files.on_disk import audio_rate
 from dycoke_cli.video import Sampling, read
 from tests import documents
 from tests.cli.harness import CLIP, run_here

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dycoke_cli.models.mini import __file__ as mini_package
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests.cli.harness import CLIP, run_here
 
 SENTENCE = "the model can't be used: its logits aren't finite at token 1 of an answer"
@@ -20,7 +20,7 @@ SENTENCE = "the model can't be used: its logits aren't finite at token 1 of an a
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled checkpoint with one weight of a layer that isn't a number."""
     folder = tmp_path_factory.mktemp("damaged")
-    shutil.copytree(Path(mini_package).parent / "checkpoint", folder, dirs_exist_ok=True)
+    shutil.copytree(BUNDLED_CHECKPOINT, folder, dirs_exist_ok=True)
     file = folder / "model.safetensors"
     weights = load_file(file)
     weights["language_model.model.layers.1.mlp.down_proj.weight"][3, 5] = torch.nan

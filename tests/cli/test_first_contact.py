@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models import free_memory
+from dycoke_cli.models import devices
 from dycoke_cli.models.catalog import find, published
-from dycoke_cli.models.free_memory import FreeMemory
+from dycoke_cli.models.devices import FreeMemory
 from tests.cli.harness import CLIP, REAL, ROOT, run_code, run_here, run_process
 from tests.documents import valid
 from tests.hub import Hub, Repo
@@ -146,7 +146,7 @@ def test_an_estimate_is_a_table_or_an_object() -> None:
 def test_an_estimate_on_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     def of(gigabytes: int) -> None:
         machine = FreeMemory(64 * 10**9, (gigabytes * 10**9,))
-        monkeypatch.setattr(free_memory, "this_machine", lambda: machine)
+        monkeypatch.setattr(devices, "this_machine", lambda: machine)
 
     ask = ("ask", CLIP, "--estimate", "--model", "llava-onevision-7b", "--device", "cuda")
     of(12)

@@ -60,7 +60,7 @@ ALSO = {
     "cache": ("storage.cache_folder",),
     "verify": ("verification",),
     "schema": DOCUMENTS,
-    "demo": ("models.mini",),
+    "demo": (),
     "doctor": (*DOCUMENTS, "instruction_sets"),
 }  # fmt: skip
 """Further modules by command."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.load import load
-from dycoke_cli.models.mini import __file__ as mini_package
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_in_terminal
 from tests.covering import EXTENDED
@@ -125,7 +124,7 @@ def test_layer_that_the_model_has_not() -> None:
 
 
 def test_checkpoint_in_a_folder_is_a_model_like_any_other() -> None:
-    folder = Path(mini_package).parent / "checkpoint"
+    folder = BUNDLED_CHECKPOINT
     run = run_here("ask", CLIP, "What happens?", *SHORT, "--model", str(folder))
     assert run.code == 0
     assert run.object["model"]["name"] == str(folder)

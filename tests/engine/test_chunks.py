@@ -16,7 +16,7 @@ from dycoke_cli.engine.memory.cost_model import Work
 from dycoke_cli.kernels import attention
 from dycoke_cli.kernels.attention import has_flash_attention
 from dycoke_cli.kernels.replacing import use_custom_attention
-from dycoke_cli.models.free_memory import free_memory
+from dycoke_cli.models.devices import free_memory
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.private_api import attention_implementation
 from dycoke_cli.stock.sizes import Sizes

@@ -25,9 +25,9 @@ from dycoke_cli.models import catalog as reference
 from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.families import UNLISTED, ModelTraits, traits_of
+from dycoke_cli.models.files import on_disk
 from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.load import load
-from dycoke_cli.models.prompts import audio_rate
 from dycoke_cli.param import Param
 from tests.cli.harness import CLIP
 
@@ -183,7 +183,7 @@ def test_how_often_one_ask_finds_its_model(
         return stock(name)
 
     stock = reference.find
-    for module in (resolve, unloaded_model, audio_rate):
+    for module in (resolve, unloaded_model, on_disk):
         monkeypatch.setattr(module, "find", find)
     assert main(["ask", str(CLIP), "What does the blue star do?", "--quiet"]) == 0
     assert capsys.readouterr().out

@@ -14,7 +14,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.errors import ContextError, UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.chat_text import text_ids
+from dycoke_cli.models.prompts.chat import text_ids
 from tests.exactness import in_float64
 from tests.natural import Pictures, cut, pan
 

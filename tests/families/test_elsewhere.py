@@ -24,7 +24,7 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.unsupported import check_family_packages
+from dycoke_cli.models.resolve import check_family_packages
 from tests.covering import EXTENDED, Case, covering
 from tests.cuda import NEEDS_CUDA
 from tests.elsewhere import DEVICE, Elsewhere, moved, second_device

@@ -13,9 +13,8 @@ import torch
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.discovery import layout_search as layout_cache
-from dycoke_cli.models.discovery.layout_search import find_layout
-from dycoke_cli.models.families import Family, remember
+from dycoke_cli.models.families import Family, discovery, remember
+from dycoke_cli.models.families.discovery import find_layout
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from tests.covering import covered
@@ -120,7 +119,7 @@ def test_one_without_a_template_is_refused_in_one_sentence(tmp_path: Path) -> No
 def test_what_is_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
     model, processor, layout = found("llava")
-    monkeypatch.setattr(layout_cache, "find_layout", lambda *_: layout)
-    assert layout_cache.found_layout(model, processor, "it") == layout
-    monkeypatch.delattr(layout_cache, "find_layout")
-    assert layout_cache.found_layout(model, processor, "it") == layout
+    monkeypatch.setattr(discovery, "find_layout", lambda *_: layout)
+    assert discovery.found_layout(model, processor, "it") == layout
+    monkeypatch.delattr(discovery, "find_layout")
+    assert discovery.found_layout(model, processor, "it") == layout

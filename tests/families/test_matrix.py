@@ -22,7 +22,7 @@ from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
-from dycoke_cli.models.unsupported import needed_release
+from dycoke_cli.models.resolve import needed_release
 from tests.covering import covered
 from tests.exactness import assert_generated, assert_same, generated
 from tests.families import tiny

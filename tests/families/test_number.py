@@ -17,7 +17,7 @@ from dycoke_cli.engine import scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.scoring import Prefilled, TokenTree
 from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.models.prompts.chat_text import text_ids
+from dycoke_cli.models.prompts.chat import text_ids
 from tests.covering import EXTENDED
 from tests.families.stock import QUESTION, clip, one_of_each_kind, stock_inputs
 from tests.families.test_together import QUESTIONS, loaded_of

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dycoke_cli.models.files.small_files import CONFIG, check_small_files, read_json
-from dycoke_cli.models.prompts.chat_template import check_template
+from dycoke_cli.models.prompts.chat import check_template
 from tests.families.tiny import MAKERS, make
 
 

@@ -18,10 +18,10 @@ from benchmarks.families import PAGE, table
 from benchmarks.page import ROOT
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.discovery.layout_search import find_layout
 from dycoke_cli.models.families import FAMILIES, Discovered, Family, remember
+from dycoke_cli.models.families.discovery import find_layout
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.unsupported import needed_release
+from dycoke_cli.models.resolve import needed_release
 from dycoke_cli.video.clip import Audio
 from tests.exactness import assert_generated, generated
 from tests.families.stock import QUESTION, Masked, Shorter, clip, metadata_of

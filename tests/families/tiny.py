@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli.models.unsupported import needed_release
+from dycoke_cli.models.resolve import needed_release
 from tests.exactness import in_float64
 from tests.families.listed import LISTED
 from tests.families.unlisted import UNLISTED as UNLISTED_MAKERS

@@ -231,20 +231,20 @@ def _layouts() -> list[bytes]:
 def _with_layouts(content: bytes | None) -> Any:
     import tempfile
 
-    from dycoke_cli.models.discovery import layout_search as layout_cache
-    from tests.models.discovery import test_layout_cache as made
+    from dycoke_cli.models.families import discovery
+    from tests.models import test_layout_cache as made
 
     model: Any = made.Model()
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", DYCOKE_CACHE=folder):
-        file = layout_cache._file(model, made.processor())
+        file = discovery._file(model, made.processor())
         if content is not None:
             file.parent.mkdir(parents=True)
             file.write_bytes(content)
-            with patch.object(layout_cache, "find_layout", lambda *_: made.REFUSED):
-                return layout_cache.found_layout(model, made.processor(), "x")
+            with patch.object(discovery, "find_layout", lambda *_: made.REFUSED):
+                return discovery.found_layout(model, made.processor(), "x")
         seeds = []
         for family in (made.RUNS, made.SLICES, made.REFUSED):
-            layout_cache._write(file, family)
+            discovery._write(file, family)
             seeds.append(file.read_bytes())
         return seeds
 

@@ -10,8 +10,8 @@ import pytest
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG, STATES
+from dycoke_cli.models.devices import FreeMemory, Target
 from dycoke_cli.models.families import FAMILIES
-from dycoke_cli.models.free_memory import FreeMemory, Target
 from dycoke_cli.resources import parse_size
 from tests.families.stock import NONE_ONLY
 from tests.families.tiny import MAKERS

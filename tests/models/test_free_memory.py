@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dycoke_cli import resources
-from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
+from dycoke_cli.models.devices import free_memory, free_memory_of_all
 from dycoke_cli.resources import in_words, main_memory
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dycoke_cli import resources
-from dycoke_cli.models import free_memory
+from dycoke_cli.models import devices
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.free_memory import FreeMemory, Target, this_machine
+from dycoke_cli.models.devices import FreeMemory, Target, this_machine
 
 GB = 10**9
 
@@ -59,7 +59,7 @@ def test_no_driver(system, monkeypatch):
 
 def test_a_driver_without_its_program(system, monkeypatch):
     (system / "kfd").touch()
-    monkeypatch.setattr(free_memory, "_DRIVERS", [str(system / "kfd")])
+    monkeypatch.setattr(devices, "_DRIVERS", [str(system / "kfd")])
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (3 * GB, 80 * GB))
     assert this_machine().gpu_bytes == (3 * GB,)

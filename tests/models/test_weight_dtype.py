@@ -13,13 +13,12 @@ import torch
 
 from dycoke_cli import load
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models import devices, resolve
 from dycoke_cli.models import load as load_module
-from dycoke_cli.models import resolve, weight_dtype
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.devices import bfloat16_warning
+from dycoke_cli.models.devices import Float32Room, StoredWeights, bfloat16_warning, choose_dtype
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
-from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, choose_dtype
 
 GB = 10**9
 ROOM, NO_ROOM = Float32Room(10 * GB, 13 * GB), Float32Room(10 * GB, 11 * GB)
@@ -33,7 +32,7 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes this machine one with these instructions and so much free memory."""
 
     def become(instructions: list[str], free: int | None = 24 * GB) -> None:
-        monkeypatch.setattr(weight_dtype, "instructions", lambda: instructions)
+        monkeypatch.setattr(devices, "instructions", lambda: instructions)
         monkeypatch.setattr(resolve, "free_main_memory", lambda: free)
 
     return become
@@ -121,7 +120,7 @@ def test_options_and_copies(
 ) -> None:
     on(EMULATES)
     weights = StoredWeights(stored, lambda: 4 * GB)
-    chosen = weight_dtype.weight_dtype(options, weights, cpu=True, free=20 * GB, copies=copies)
+    chosen = devices.weight_dtype(options, weights, cpu=True, free=20 * GB, copies=copies)
     assert chosen.name == expected
     assert (chosen.float32_room and chosen.float32_room.needed) == needed
 
@@ -131,7 +130,7 @@ def test_the_size_is_read_only_where_it_matters(on: Callable[..., None]) -> None
     weights = StoredWeights("bfloat16", lambda: asked.append(1))
 
     def dtype(options: LoadOptions, *, cpu: bool = True) -> str:
-        return weight_dtype.weight_dtype(options, weights, cpu=cpu, free=None).name
+        return devices.weight_dtype(options, weights, cpu=cpu, free=None).name
 
     on(COMPUTES)
     assert dtype(LoadOptions()) == "bfloat16"

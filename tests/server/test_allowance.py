@@ -11,7 +11,7 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ContextError, UsageError, VideoError
 from dycoke_cli.loop.unloaded_model import unloaded_model
-from dycoke_cli.models import weight_dtype
+from dycoke_cli.models import devices
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.allowance import Allowance
@@ -108,7 +108,7 @@ def test_a_sentence_speaks_of_keys_and_not_of_the_server(sentence: str, told: st
 
 def test_the_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     has = ["avx2"]
-    monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+    monkeypatch.setattr(devices, "instructions", lambda: has)
     loading = LoadOptions(device="cpu")
     request = Request("mini", loading, Sampling(), DyCoke(), GenerationOptions())
     media = Media((), False, most_bytes=1)

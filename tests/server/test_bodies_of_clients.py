@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models.prompts.tool_calls import ToolTurn
+from dycoke_cli.models.prompts.chat import ToolTurn
 from dycoke_cli.server.media import Media, opened_pictures
 from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.refused import Refused

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
-from dycoke_cli.models.prompts.chat_template import variables_of
+from dycoke_cli.models.prompts.chat import variables_of
 from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import usage

@@ -8,8 +8,9 @@ from typing import Any
 import openai
 import pytest
 
-from dycoke_cli.models.prompts.tool_calls import CallFormat, ToolTurn
+from dycoke_cli.models.prompts.chat import ToolTurn
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.tool_calls import CallFormat
 from tests.server.pretended import Running, running
 from tests.server.test_chat_request import read
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dycoke_cli.models import mini
+from dycoke_cli.models.settings import BUNDLED_FOLDER
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import Script
 from training.world.random_scripts import ScriptLimits, draw_script
@@ -24,7 +24,7 @@ from training.world.script_questions import (
 )
 
 SPLIT = "samples"
-DEMO = Path(mini.__file__).parent / "demo.mp4"
+DEMO = BUNDLED_FOLDER / "demo.mp4"
 USUAL = Recording(fps=12, side=256)
 
 

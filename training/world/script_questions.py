@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dycoke_cli.models.mini import UNKNOWN
+from dycoke_cli.models.settings import UNKNOWN
 from dycoke_cli.shapes.script import (
     COLOURS,
     DIGITS,

@@ -31,7 +31,7 @@ from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Client
 from dycoke_cli.loop.unloaded_model import UnloadedModel, unloaded_model
-from dycoke_cli.models.prompts.audio_rate import listening
+from dycoke_cli.models.files.on_disk import listening
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus

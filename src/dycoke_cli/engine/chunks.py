@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dycoke_cli.models.free_memory import free_on_gpu
+from dycoke_cli.models.devices import free_on_gpu
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
 
 if TYPE_CHECKING:

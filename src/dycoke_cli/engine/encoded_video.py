@@ -20,10 +20,10 @@ from dycoke_cli.engine.memory.cost_model import expected_bytes, memory_warning
 from dycoke_cli.engine.prompt_batch import Batch, Prompt
 from dycoke_cli.engine.vision import Encoded, VisualCache, encode_cached, encoded_for
 from dycoke_cli.errors import UsageError, check_kind
+from dycoke_cli.models.devices import free_memory
 from dycoke_cli.models.families import ModelTraits
-from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.chat_text import Turns
+from dycoke_cli.models.prompts.chat import Turns
 from dycoke_cli.models.prompts.stock_processor import Frames
 from dycoke_cli.models.prompts.stock_prompt import (
     StockPrompt,

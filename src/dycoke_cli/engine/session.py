@@ -45,7 +45,7 @@ from dycoke_cli.engine.typed_answer import (
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.chat_text import Turns, text_ids
+from dycoke_cli.models.prompts.chat import Turns, text_ids
 
 
 def is_asked_alone(

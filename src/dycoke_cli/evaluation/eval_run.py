@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.scoring.judge import read_verdicts
 from dycoke_cli.evaluation.scoring.judging import ask_judge
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.loop.plan import RunPlan, common_dtype, plan_of
-from dycoke_cli.models.free_memory import free_memory
+from dycoke_cli.models.devices import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import ResolvedModel, resolve_model

@@ -24,11 +24,10 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
+from dycoke_cli.models.devices import Target, this_machine
+from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here, listening
 from dycoke_cli.models.files.small_files import read_json
-from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import commit_here, identity
 from dycoke_cli.request import Request

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError, did_you_mean
-from dycoke_cli.models.files.small_files import NOT_GGUF, check_folder
-from dycoke_cli.models.free_memory import (
+from dycoke_cli.models.devices import (
     BYTES_PER_PARAMETER,
     HEADROOM,
     FreeMemory,
     this_machine,
 )
+from dycoke_cli.models.files.small_files import NOT_GGUF, check_folder
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens, FittedShape, KeptShape
+from dycoke_cli.models.settings import BUNDLED_FOLDER
 
-BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
+BUNDLED_CHECKPOINT = BUNDLED_FOLDER / "checkpoint"
 
 STATES = {
     "config-tested": "architecture tested with a tiny random config",

@@ -1,12 +1,246 @@
-"""Devices: parsing of `--device`, devices of a loaded model, and out-of-memory errors."""
+"""Devices of this machine: their names, their free memory, and the dtype of weights on them.
+
+Most checkpoints are stored in bfloat16. A CPU without instructions for it, or with slow ones, takes
+1.5 to six times as long in bfloat16 as in float32, which takes twice the memory. Imports no torch.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.instruction_sets import instructions, is_slow_in_bfloat16
+from dycoke_cli.models.load_options import DTYPES, LoadOptions
+from dycoke_cli.resources import free_main_memory
+
+if TYPE_CHECKING:
+    import torch
+
+
+HEADROOM = 1.2
+"""Factor over the weights: with 32 frames, LLaVA-OneVision-7B needs 19 GB for 16 GB of weights."""
+
+BYTES_PER_PARAMETER = 2
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd")  # of NVIDIA, its Jetson, and AMD
+
+
+@dataclass(frozen=True)
+class FreeMemory:
+    """Free memory of this machine."""
+
+    ram_bytes: int | None  # of main memory; None if unknown
+    # of each CUDA device; empty if there is none, or one can't be queried
+    gpu_bytes: tuple[int, ...]
+
+    def given(self, memory: int | None) -> FreeMemory:
+        """The same, with so many bytes on the device that is used here; None changes nothing."""
+        if memory is None:
+            return self
+        on_gpu = Target.of("auto", self).device == "cuda"
+        return FreeMemory(0, (memory,)) if on_gpu else FreeMemory(memory, ())
+
+    def fits(self, needed: int) -> str | None:
+        """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""
+        if needed <= max(self.gpu_bytes, default=0):
+            return "gpu"
+        if self.ram_bytes is None:
+            return None
+        return "ram" if needed <= self.ram_bytes else "no"
+
+
+def this_machine() -> FreeMemory:
+    """Query the free memory of this machine."""
+    return FreeMemory(free_main_memory(), _gpus())
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Free bytes of a device; None if unknown.
+
+    For a CPU: memory available without swapping, within the limit of a container.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return free_on_gpu(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return free_main_memory()
+
+
+def free_on_gpu(device: torch.device) -> int:
+    """Free bytes of a CUDA device, with those that torch holds of it unused; 0 of any other."""
+    import torch
+
+    if device.type != "cuda":
+        return 0
+    used = torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - used
+
+
+def free_memory_of_all() -> int | None:
+    """Free bytes of all CUDA devices and main memory together, for a model with a device map."""
+    import torch
+
+    main = free_main_memory()
+    gpus = range(torch.cuda.device_count())
+    return None if main is None else main + sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)
+
+
+def _gpus() -> tuple[int, ...]:
+    if shutil.which("nvidia-smi") is None and not any(map(os.path.exists, _DRIVERS)):
+        return ()  # skip the import of torch, which takes a second
+    import torch
+
+    try:
+        return tuple(torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count()))
+    except RuntimeError:  # a device in another process's exclusive mode, or a broken one
+        return ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """Device that an estimate is for."""
+
+    device: str  # "cuda", "mps" or "cpu"
+    free: int | None  # its free memory in bytes; None if unknown
+    # free main memory as an alternative, if a GPU was chosen automatically
+    other: int | None = None
+
+    @classmethod
+    def of(cls, device: str, here: FreeMemory) -> Target:
+        """The target that `--device` names.
+
+        The device may be one that this machine doesn't have, so torch isn't asked for it.
+        """
+        if device == "auto":
+            if here.gpu_bytes:
+                return cls("cuda", here.gpu_bytes[0], here.ram_bytes)  # that which is loaded onto
+            apple = sys.platform == "darwin" and platform.machine() == "arm64"
+            return cls.of("mps" if apple else "cpu", here)
+        kind, _, number = device.partition(":")
+        gpus = here.gpu_bytes[int(number or 0) :][:1]
+        # Apple's GPUs share main memory.
+        main = here.ram_bytes if kind == "cpu" or sys.platform == "darwin" else None
+        return cls(kind, next(iter(gpus), None) if kind == "cuda" else main)
+
+    @property
+    def most(self) -> int | None:
+        """Bytes that an answer may take, on the device or its alternative; None if unknown."""
+        return None if self.free is None else max(self.free, self.other or 0)
+
+    def fits(self, needed: int) -> str | None:
+        """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""
+        if self.free is None:
+            return None
+        if needed <= self.free:
+            return "ram" if self.device == "cpu" else "gpu"
+        return "ram" if self.other is not None and needed <= self.other else "no"
+
+
+_HALF = ("bfloat16", "float16")
+# Weights in float32 that are never too large, such as those of the bundled model.
+_SMALL = 256 << 20
+
+
+@dataclass(frozen=True)
+class Float32Room:
+    """Memory for a model in float32, on a CPU that is slow in bfloat16."""
+
+    needed: int | None  # bytes of its weights in float32; None if unknown
+    free: int | None  # free bytes of main memory; None if unknown
+
+    @property
+    def fits(self) -> bool:
+        """Whether the weights and what an answer needs beside them fit."""
+        if self.needed is None:
+            return False
+        if self.needed <= _SMALL:
+            return True
+        return self.free is not None and HEADROOM * self.needed <= self.free
+
+    def warning(self, factor: float | None = None) -> str:
+        """Sentence about a model that is loaded in bfloat16 all the same.
+
+        Args:
+            factor: time of a linear layer in bfloat16, as a multiple of its time in float32; None
+                if it isn't measured.
+        """
+        times = "longer than" if factor is None else f"{factor:.2g} times as long as"
+        slow = (
+            "this processor has no fast bfloat16 instructions: linear layers take "
+            f"{times} in float32"
+        )
+        if self.fits:
+            return f"{slow}; use --dtype float32, or leave --dtype out"
+        size = "" if self.needed is None else f" ({self.needed / 1e9:.1f} GB)"
+        return f"{slow}, whose weights{size} don't fit into free memory; use --quantize int8"
+
+
+def choose_dtype(wanted: str, stored: str, *, cpu: bool, room: Float32Room | None) -> str:
+    """Dtype of a model's loaded weights, such as "bfloat16".
+
+    "auto" is the stored dtype, except for a checkpoint in 16 bits on a CPU: float32 if the CPU
+    is slow in bfloat16 and float32 fits, otherwise bfloat16, because CPUs convert every operand of
+    float16.
+
+    Args:
+        wanted: value of `--dtype`.
+        stored: dtype of the checkpoint.
+        room: memory for float32, if the CPU is slow in bfloat16; otherwise None.
+    """
+    if wanted in DTYPES:
+        return wanted
+    if wanted != "auto":
+        raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {wanted!r}")
+    if not cpu or stored not in _HALF:
+        return stored
+    return "float32" if room is not None and room.fits else "bfloat16"
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights of a checkpoint."""
+
+    dtype: str  # such as "bfloat16"
+    # returns the bytes of its files, or None if unknown; it may ask the hub
+    nbytes: Callable[[], int | None]
+    quantized: bool = False  # whether the checkpoint is quantized
+
+
+@dataclass(frozen=True)
+class WeightDtype:
+    """Dtype of a model's loaded weights."""
+
+    name: str  # such as "bfloat16"
+    # memory for float32, if its linear layers compute bfloat16 and the CPU is slow in it; otherwise
+    # None
+    float32_room: Float32Room | None = None
+
+
+def weight_dtype(
+    options: LoadOptions, stored: StoredWeights, *, cpu: bool, free: int | None, copies: int = 1
+) -> WeightDtype:
+    """Dtype that a model is loaded in on this machine.
+
+    Args:
+        free: free bytes of main memory; None if unknown.
+    """
+    room = None
+    # bitsandbytes and stored quantized weights are computed in bfloat16 everywhere.
+    chooses = options.dtype in ("auto", "bfloat16") and options.quantize != "int4"
+    if cpu and chooses and not stored.quantized and is_slow_in_bfloat16(instructions()):
+        size = stored.nbytes()
+        times = copies * (2 if stored.dtype in _HALF else 1)
+        room = Float32Room(None if size is None else times * size, free)
+    name = choose_dtype(options.dtype, stored.dtype, cpu=cpu, room=room)
+    return WeightDtype(name, room if name == "bfloat16" and options.quantize is None else None)
+
 
 _OFFLOADED = ("cpu", "disk")
 # torch raises a plain RuntimeError in these cases, recognisable by its text only: the CPU allocator
@@ -22,6 +256,8 @@ _OUT_OF_MEMORY = (
 
 def named_device(name: str) -> torch.device:
     """The device that `LoadOptions.device` names; "auto" is CUDA, then MPS, then the CPU."""
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -47,6 +283,8 @@ def bfloat16_warning(device: torch.device, dtype: torch.dtype) -> str | None:
     Args:
         dtype: dtype of its weights.
     """
+    import torch
+
     if device.type != "cuda" or dtype != torch.bfloat16 or torch.version.hip is not None:
         return None
     if torch.cuda.get_device_capability(device) >= (8, 0):
@@ -69,6 +307,8 @@ def input_device(model: Any) -> torch.device:
 
 def working_devices(model: Any) -> list[torch.device]:
     """Devices on which a model computes; offloaded layers are copied there for each forward."""
+    import torch
+
     names = _mapped_devices(model)
     if len(names) < 2:
         return [model.device]
@@ -97,6 +337,8 @@ def _mapped_devices(model: Any) -> list[str]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on any device."""
+    import torch
+
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )

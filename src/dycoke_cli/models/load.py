@@ -36,14 +36,15 @@ from dycoke_cli.models.catalog import Entry, ModelRef, PublishedConfig, publishe
 from dycoke_cli.models.devices import (
     bfloat16_warning,
     device_names,
+    free_memory,
+    free_memory_of_all,
     has_device_map,
     input_device,
     working_devices,
 )
-from dycoke_cli.models.discovery.layout_search import found_layout
 from dycoke_cli.models.families import UNLISTED, Family, ModelTraits, remember, traits_of
+from dycoke_cli.models.families.discovery import found_layout
 from dycoke_cli.models.files.hub import explained
-from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
 from dycoke_cli.models.load_memory import check_room, without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor

@@ -1,12 +1,17 @@
 """Resolves a reference to a model that can be loaded.
 
 `read_config` reads or downloads config.json, and `resolve_model` makes all checks that don't need
-the weights.
+the weights, those of the installed packages among them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import hashlib
+import json
+import re
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, ModelRef, find, published
+from dycoke_cli.models.devices import Float32Room, StoredWeights, weight_dtype
 from dycoke_cli.models.families import (
     FAMILIES,
     UNLISTED,
@@ -23,20 +30,24 @@ from dycoke_cli.models.families import (
     family_of,
     traits_of,
 )
-from dycoke_cli.models.files.fingerprint import folder_fingerprint
 from dycoke_cli.models.files.hub import explained
 from dycoke_cli.models.files.small_files import (
     CONFIG,
+    READ_SUFFIXES,
+    brief,
     check_references,
     check_small_files,
     hub_reader,
     missing_parts,
+    read_json,
     stored_bytes,
 )
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, weight_dtype
 from dycoke_cli.resources import free_main_memory
 from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.storage.cache_folder import kept, write_whole
+from dycoke_cli.storage.input_file import open_file
+from dycoke_cli.storage.output_file import read_own
 
 if TYPE_CHECKING:
     import torch
@@ -108,7 +119,6 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
     from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
 
-    from dycoke_cli.models.unsupported import check_known
     from dycoke_cli.stock.private_api import text_part
     from dycoke_cli.stock.quiet import quiet_libraries
 
@@ -160,7 +170,6 @@ def resolve_model(
 
     from dycoke_cli.kernels.quantize import check_quantize, stored_quantized
     from dycoke_cli.models.devices import named_device
-    from dycoke_cli.models.unsupported import check_family_packages
 
     options = options or LoadOptions()
     # The device first: a mistyped flag is reported before anything is downloaded.
@@ -284,3 +293,131 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
             "drop one of them"
         )
     need("accelerate", EXTRA, "--device-map auto")
+
+
+# Checks that the installed packages can load a family.
+
+
+# Families whose repositories contain code, and where the same models are in stock format.
+_STOCK_REPOSITORIES = {
+    "internvl_chat": "the repository of the same name that ends in -hf",
+    "videollama3_qwen2": "lkhl/VideoLLaMA3-2B-Image-HF or lkhl/VideoLLaMA3-7B-Image-HF",
+}
+_ANY_STOCK_REPOSITORY = "one of the same model in transformers' format; its name often ends in -hf"
+# Families whose stock processor or vision tower imports another package: (package, our extra).
+_EXTRAS = {"perception_lm": ("timm", "perception"), "smolvlm": ("num2words", "smolvlm")}
+
+
+def check_known(name: str, folder: Path) -> None:
+    """Check that transformers has a class for a checkpoint."""
+    import transformers
+
+    config = read_json(folder / CONFIG)
+    kind = config.get("model_type")
+    if kind is not None and not isinstance(kind, str):
+        raise ModelError(f"the config.json of {name} names a model_type that isn't text")
+    check_release(name, kind)
+    if kind in transformers.CONFIG_MAPPING:
+        return
+    if kind is None:
+        raise ModelError(f"the config.json of {name} names no model_type, so it can't be loaded")
+    installed = transformers.__version__
+    if kind in _STOCK_REPOSITORIES or "auto_map" in config:
+        stock = _STOCK_REPOSITORIES.get(kind, _ANY_STOCK_REPOSITORY)
+        raise ModelError(f"{name} needs code from its repository, which is never run; take {stock}")
+    stored_by = config.get("transformers_version")
+    if stored_by is not None and _newer(str(stored_by), installed):
+        raise ModelError(
+            f"{name} is of the family {brief(kind)} and was stored by transformers "
+            f"{str(stored_by)[:60]}; {installed} is installed and doesn't know it: "
+            f"{how_to_upgrade('transformers')}"
+        )
+    raise ModelError(
+        f"{name} is of the family {brief(kind)}, which transformers {installed} doesn't know and "
+        "which isn't supported; `dycoke models` lists models that are"
+    )
+
+
+def check_release(name: str, model_type: str | None) -> None:
+    """Check that the installed transformers can run a listed family; others always pass."""
+    import transformers
+
+    release = needed_release(model_type)
+    if release is not None:
+        raise ModelError(
+            f"{name} is of the family {model_type!r}, which needs transformers {release} or later; "
+            f"{transformers.__version__} is installed: {how_to_upgrade('transformers')}"
+        )
+
+
+def needed_release(model_type: str | None) -> str | None:
+    """Release of transformers that a family needs; None if the installed one can run it."""
+    import transformers
+    from packaging.version import Version
+
+    family = FAMILIES.get(model_type or "")
+    if family is None:
+        return None
+    first, release = family.cannot_run_on
+    below = Version(first) <= Version(transformers.__version__) < Version(release)
+    return release if below else None
+
+
+def check_family_packages(name: str, model_type: str) -> None:
+    """Check that the extra packages of a family are installed."""
+    if model_type in _EXTRAS:
+        package, extra = _EXTRAS[model_type]
+        need(package, extra, name)
+
+
+def _newer(version: str, other: str) -> bool:
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version) > Version(other)
+    except InvalidVersion:
+        return False
+
+
+# Fingerprint of a model's folder: a hash of the content of all files that loading reads.
+#
+# Gigabytes of weights take seconds to read and hash. So the hash is kept in the cache folder, by
+# what the file system says of the files: their names, sizes, inodes, and times of the last change.
+
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# Some file systems keep times in steps of two seconds: a file that was just written may change
+# again without a sign of it.
+_STEP_NS = 2 * 10**9
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """SHA-256 of the names and contents of the files that loading reads, in hexadecimal."""
+    # Files that loading doesn't read, such as a README, don't change the model.
+    files = sorted(path for path in folder.iterdir() if path.suffix in READ_SUFFIXES)
+    files = [path for path in files if path.is_file()]
+    state, changed_ns = _state(files)
+    stored = kept("fingerprints") / state
+    with contextlib.suppress(OSError, ValueError):
+        if _DIGEST.fullmatch(digest := read_own(stored)):
+            return digest
+    content = hashlib.sha256()
+    for path in files:
+        with open_file(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        content.update(f"{path.name} {digest}\n".encode())
+    if time.time_ns() - changed_ns > _STEP_NS and _state(files)[0] == state:
+        with contextlib.suppress(OSError):  # the next run reads the files again
+            write_whole(stored, content.hexdigest())
+    return content.hexdigest()
+
+
+def _state(files: list[Path]) -> tuple[str, int]:
+    """Hash of what the file system says of files, and the time of their last change in ns."""
+    stats = [path.stat() for path in files]
+    about = [
+        (path.name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+        for path, s in zip(files, stats, strict=True)
+    ]
+    latest = max((max(s.st_mtime_ns, s.st_ctime_ns) for s in stats), default=0)
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest(), latest

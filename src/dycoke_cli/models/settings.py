@@ -1,4 +1,7 @@
-"""User's default model, stored as a small JSON file in the user's settings folder."""
+"""The bundled model, and the default that the user chose in its place.
+
+The choice is a small JSON file in the user's settings folder.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,12 @@ from dycoke_cli.storage.output_file import replace_content
 
 BUNDLED = "mini"
 """Model that is used until a default is chosen."""
+
+BUNDLED_FOLDER = Path(__file__).with_name(BUNDLED)
+"""Its checkpoint, and the clip of `dycoke demo`; `training/` makes both."""
+
+UNKNOWN = "I only know moving shapes."
+"""What it was trained to answer about any other video."""
 
 _KEY = "default_model"
 

@@ -13,7 +13,7 @@ from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Pending, Work
 from dycoke_cli.loop.plan import refusals
 from dycoke_cli.loop.unloaded_model import unloaded_model
-from dycoke_cli.models.prompts.audio_rate import listening
+from dycoke_cli.models.files.on_disk import listening
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.pictures import sources

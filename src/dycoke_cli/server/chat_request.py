@@ -12,7 +12,7 @@ from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows
-from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message, tools_of
+from dycoke_cli.models.prompts.chat import ToolTurn, text_message, tools_of
 from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.generation_request import answers, generation

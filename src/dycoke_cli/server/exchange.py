@@ -16,7 +16,7 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Text
 from dycoke_cli.engine.generation_options import LARGEST_SEED
 from dycoke_cli.loop.pending import Client, Pending, Work
-from dycoke_cli.models.prompts.chat_template import QuestionWithVariables
+from dycoke_cli.models.prompts.chat import QuestionWithVariables
 from dycoke_cli.server.admission import ReaderShares
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.forced_call import ForcedCallParser

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.refused import Refused
-
-if TYPE_CHECKING:
-    from dycoke_cli.models.prompts.tool_calls import ToolCall
+from dycoke_cli.server.tool_calls import ToolCall
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,6 @@ class ForcedCall:
 
     def call_of(self, text: str) -> ToolCall:
         """The call that an answer of this form is."""
-        # Imported late: a body is read without transformers.
-        from dycoke_cli.models.prompts.tool_calls import ToolCall
-
         value = StructuredOutput.value(text)
         if self.named:
             name, arguments = self.tools[0]["function"]["name"], value

@@ -9,7 +9,7 @@ from itertools import groupby, zip_longest
 from operator import itemgetter
 from typing import Any, TypeGuard
 
-from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message
+from dycoke_cli.models.prompts.chat import ToolTurn, text_message
 from dycoke_cli.server.incoming import data_url
 from dycoke_cli.server.media import JPEGS
 from dycoke_cli.server.refused import Refused

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.prompts.tool_calls import CallParser, ToolCall
     from dycoke_cli.server.forced_call import ForcedCallParser
+    from dycoke_cli.server.tool_calls import CallParser, ToolCall
 
 
 @dataclass(frozen=True)

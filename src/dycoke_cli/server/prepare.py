@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli import request as requests
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.models.prompts.tool_calls import tools_text
+from dycoke_cli.models.prompts.chat import tools_text
 from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.handles import Handles

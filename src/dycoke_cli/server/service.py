@@ -19,8 +19,8 @@ from dycoke_cli.server.underway import Underway
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load_options import LoadOptions
-    from dycoke_cli.models.prompts.tool_calls import CallFormat
     from dycoke_cli.server.chat_request import ChatRequest
+    from dycoke_cli.server.tool_calls import CallFormat
 
 # Of the frames of a request: 32 of 8K, or 256 of 2048 × 2048; more where more frames are allowed.
 _PIXELS, _PIXELS_PER_FRAME = 2**30, 2**22

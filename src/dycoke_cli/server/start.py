@@ -44,14 +44,14 @@ def start_service(
 ) -> Service:
     """Load the model, and assemble the service; its engine isn't started."""
     with faster_imports():
+        from dycoke_cli.models.files.on_disk import listening
         from dycoke_cli.models.load import load
-        from dycoke_cli.models.prompts.audio_rate import listening
-        from dycoke_cli.models.prompts.chat_template import names_in
-        from dycoke_cli.models.prompts.tool_calls import CallFormat
+        from dycoke_cli.models.prompts.chat import names_in
         from dycoke_cli.server.admission import Admission
         from dycoke_cli.server.incoming import BodyLimits
         from dycoke_cli.server.metrics import Metrics
         from dycoke_cli.server.service import Service
+        from dycoke_cli.server.tool_calls import CallFormat
         from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()

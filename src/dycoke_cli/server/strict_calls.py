@@ -11,7 +11,7 @@ from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.server.forced_call import ForcedCall
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.prompts.tool_calls import CallMarks
+    from dycoke_cli.server.tool_calls import CallMarks
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dycoke_cli.answer.json_schema import parse
-from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message
+from dycoke_cli.models.prompts.chat import ToolTurn, text_message
 from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (

@@ -9,7 +9,6 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -25,9 +24,9 @@ from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.models import mini
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.settings import BUNDLED_FOLDER
 from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_runs
 from dycoke_cli.verification.verification_report import (
@@ -171,7 +170,7 @@ def compare(ours: Run, reference: Run, dtype: torch.dtype) -> tuple[Outcome, dic
     return verdict, figures
 
 
-CLIP = Path(mini.__file__).parent / "demo.mp4"
+CLIP = BUNDLED_FOLDER / "demo.mp4"
 
 
 def clip(frames: int) -> Clip:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models import weight_dtype
+from dycoke_cli.models import devices
 from tests.cli.harness import Outcome, run_here, run_light
 from tests.runs.pretended import WARNINGS, Pretended, make_clips, valid
 
@@ -136,7 +136,7 @@ def test_a_run_in_another_dtype_says_how_to_continue_the_earlier_one(
     out = tmp_path / "results.jsonl"
 
     def run_on(*has: str, flags: tuple[str, ...] = ()) -> list[str]:
-        monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+        monkeypatch.setattr(devices, "instructions", lambda: has)
         return batch(clips, "What?", "--out", out, *flags).err.splitlines()
 
     assert run_on("avx2", "avx512_bf16")[0] == "3 clips answered"

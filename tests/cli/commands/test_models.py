@@ -18,9 +18,9 @@ from dycoke_cli.cli.commands.model_documents import all_models
 from dycoke_cli.cli.commands.model_tables import models_table
 from dycoke_cli.cli.commands.models import _rank
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import catalog, settings, weight_dtype
+from dycoke_cli.models import catalog, devices, settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
-from dycoke_cli.models.free_memory import FreeMemory
+from dycoke_cli.models.devices import FreeMemory
 from dycoke_cli.resources import parse_size
 from tests import documents
 from tests.cli.harness import CLIP, REAL, run_here, run_in_terminal, run_light
@@ -263,7 +263,7 @@ THREE = ("mini", "qwen2.5-vl-3b", "qwen2.5-vl-7b")
 def test_the_dtype_that_each_model_is_loaded_in(
     has: list[str], free: int, expected: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+    monkeypatch.setattr(devices, "instructions", lambda: has)
     machine = FreeMemory(free * 10**9, ())
     monkeypatch.setattr(model_documents, "this_machine", lambda: machine)
     found = {model.name: model.dtype for model in all_models().models}
@@ -273,7 +273,7 @@ def test_the_dtype_that_each_model_is_loaded_in(
 def test_the_dtype_on_a_gpu_is_known_of_models_on_this_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(weight_dtype, "instructions", lambda: ["avx2"])
+    monkeypatch.setattr(devices, "instructions", lambda: ["avx2"])
     machine = FreeMemory(80 * 10**9, (10 * 10**9,))
     monkeypatch.setattr(model_documents, "this_machine", lambda: machine)
     found = {model.name: model.dtype for model in all_models().models}

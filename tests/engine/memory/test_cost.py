@@ -26,12 +26,11 @@ from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import choice, linear
-from dycoke_cli.models import resolve, weight_dtype
+from dycoke_cli.models import devices, resolve
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find
-from dycoke_cli.models.discovery import layout_search
-from dycoke_cli.models.families import FAMILIES, UNLISTED
+from dycoke_cli.models.devices import Target
+from dycoke_cli.models.families import FAMILIES, UNLISTED, discovery
 from dycoke_cli.models.files.on_disk import StoredConfig
-from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
@@ -63,7 +62,7 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nor does a file whose time is what it was, as after the clock was set back."""
-    users = model_facts, vision, layout_search
+    users = model_facts, vision, discovery
     text = SimpleNamespace(to_json_string=lambda: "")
     model = SimpleNamespace(config=text, video_processor=text, chat_template="", values={})
     assert {user._PROGRAM for user in users} == {version.program_key()}
@@ -75,7 +74,7 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
         for user in users:
             monkeypatch.setattr(user, "_PROGRAM", version.program_key.__wrapped__())
         facts = model_facts._file(cast("Any", model), LoadOptions(), "cpu")
-        found.append({facts, vision.key_of({}, {}), layout_search._file(model, model)})
+        found.append({facts, vision.key_of({}, {}), discovery._file(model, model)})
     assert found[0] == found[1]
     assert not found[1] & found[2]
 
@@ -123,7 +122,7 @@ def test_the_dtype_is_that_of_loading(
     flag: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+    monkeypatch.setattr(devices, "instructions", lambda: has)
     monkeypatch.setattr(resolve, "free_main_memory", lambda: free * 10**9)
     found = cost("llava-onevision-7b", target=Target("cpu", free * 10**9), **given)
     assert found.dtype == dtype
@@ -137,7 +136,7 @@ def test_the_dtype_is_that_of_loading(
 
 def test_float32_doubles_the_weights_and_the_kv_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "can_pack", lambda: False)  # nothing is copied while loading
-    monkeypatch.setattr(weight_dtype, "instructions", lambda: ["avx2"])
+    monkeypatch.setattr(devices, "instructions", lambda: ["avx2"])
     monkeypatch.setattr(choice, "instructions", lambda: ["avx2"])
     large, small = (cost("llava-onevision-7b", target=Target("cpu", free)) for free in (10**11, 1))
     assert (large.dtype, small.dtype) == ("float32", "bfloat16")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from dycoke_cli import extras
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import unsupported
+from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.load import load
 from dycoke_cli.models.resolve import read_config
@@ -119,7 +119,7 @@ def test_a_family_that_this_transformers_can_run(
     family: str, installed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transformers, "__version__", installed)
-    assert unsupported.needed_release(family) is None
+    assert resolve.needed_release(family) is None
 
 
 def test_code_beside_a_stock_family_is_left_alone(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.models.files.fingerprint import folder_fingerprint
+from dycoke_cli.models.resolve import folder_fingerprint
 
 WEIGHTS = "model.safetensors"
 

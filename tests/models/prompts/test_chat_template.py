@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import CONFIGURATIONS, published
 from dycoke_cli.models.load import byte_tokenizer
-from dycoke_cli.models.prompts.chat_template import check_template, render
+from dycoke_cli.models.prompts.chat import check_template, render
 
 QUESTION = {"type": "text", "text": "What? " * 100}
 CONVERSATION = [{"role": "user", "content": [{"type": "video"}, QUESTION]}]

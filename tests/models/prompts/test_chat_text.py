@@ -8,7 +8,7 @@ import torch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import load
-from dycoke_cli.models.prompts.chat_text import text_ids
+from dycoke_cli.models.prompts.chat import text_ids
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.natural import Pictures

@@ -87,7 +87,7 @@ def _in_float32(patch: pytest.MonkeyPatch) -> None:
     In bfloat16 a prompt that is read in two pieces gives probabilities that are a hundredth off
     those of one piece.
     """
-    patch.setattr("dycoke_cli.models.weight_dtype.is_slow_in_bfloat16", lambda _: True)
+    patch.setattr("dycoke_cli.models.devices.is_slow_in_bfloat16", lambda _: True)
 
 
 @pytest.fixture(autouse=True)

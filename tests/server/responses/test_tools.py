@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from dycoke_cli.models.prompts.tool_calls import ToolTurn
+from dycoke_cli.models.prompts.chat import ToolTurn
 from dycoke_cli.server.refused import Refused
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import Running, running

@@ -376,7 +376,7 @@ def _plan(
 
     engine.start()
     with faster_imports():
-        from dycoke_cli.models.free_memory import free_memory
+        from dycoke_cli.models.devices import free_memory
         from dycoke_cli.models.load_memory import check_room, needed_bytes
         from dycoke_cli.models.resolve import resolve_model
         from dycoke_cli.stock.quiet import silence_libraries

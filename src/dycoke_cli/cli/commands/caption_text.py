@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli.answer.caption import CaptionStyle, without
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import CaptionError
-from dycoke_cli.models.mini import UNKNOWN
+from dycoke_cli.models.settings import UNKNOWN
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.video.files import is_picture
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dycoke_cli.cli import render
 from dycoke_cli.cli.commands.presenter import AsText
 from dycoke_cli.cli.flags import options
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models import mini, settings
+from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 
-CLIP = Path(mini.__file__).parent / "demo.mp4"
+CLIP = settings.BUNDLED_FOLDER / "demo.mp4"
 QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
 HINT = (
     'Next: `dycoke ask VIDEO "QUESTION" --compare`. The bundled demo model only understands clips '

@@ -116,7 +116,7 @@ def cost_of_frames(
         questions: number of questions, by which time and memory grow.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
-    from dycoke_cli.models.free_memory import Target, this_machine
+    from dycoke_cli.models.devices import Target, this_machine
 
     source, loading = find(request.model), request.loading
     target = Target.of(loading.device, this_machine())

@@ -49,7 +49,7 @@ def probe(
     """
     # Imported late: help and completion need the flags alone.
     from dycoke_cli.models.catalog import find
-    from dycoke_cli.models.prompts.audio_rate import listening
+    from dycoke_cli.models.files.on_disk import listening
     from dycoke_cli.video.decoder import Decoder
 
     with contextlib.ExitStack() as stack:

@@ -24,10 +24,10 @@ from dycoke_cli.engine.memory.flops import expected_flops
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.devices import Target
 from dycoke_cli.models.families import ModelTraits
 from dycoke_cli.models.files.hub import pull_config
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
-from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.version import __version__

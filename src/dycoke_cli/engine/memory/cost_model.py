@@ -24,8 +24,8 @@ from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to
 from dycoke_cli.engine.memory.flops import prefill_flops, product_rate
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
 from dycoke_cli.models.catalog import CATALOG, ModelRef
+from dycoke_cli.models.devices import HEADROOM, Target
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
-from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.resources import in_words

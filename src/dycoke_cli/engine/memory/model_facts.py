@@ -82,9 +82,9 @@ def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: 
     import torch
 
     from dycoke_cli.engine.other_inputs import prefills_whole
+    from dycoke_cli.models.devices import choose_dtype
     from dycoke_cli.models.load_memory import weight_bytes, without_weights
     from dycoke_cli.models.resolve import ResolvedModel, family_in, stored_dtype
-    from dycoke_cli.models.weight_dtype import choose_dtype
 
     config = _configuration(source, stored, loading.revision)
     family, target = family_in(source, config), torch.device(device)

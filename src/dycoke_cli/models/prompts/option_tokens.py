@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.prompts.chat_template import render
-from dycoke_cli.models.prompts.chat_text import check_plain, conversation_of
+from dycoke_cli.models.prompts.chat import check_plain, conversation_of, render
 from dycoke_cli.models.prompts.vocabulary import unknown_words
 
 MOST_TOKENS = 256

@@ -25,8 +25,7 @@ from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.files.hub import explained, small_files
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files, check_tokenizer
-from dycoke_cli.models.prompts.chat_template import check_template
-from dycoke_cli.models.prompts.chat_text import chat_text
+from dycoke_cli.models.prompts.chat import chat_text, check_template
 from dycoke_cli.video.frames import FrameResize
 
 if TYPE_CHECKING:

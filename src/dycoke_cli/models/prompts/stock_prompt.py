@@ -20,13 +20,16 @@ from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Discovered, Family
 from dycoke_cli.models.families.layout import Inputs
 from dycoke_cli.models.files.hub import explained
-from dycoke_cli.models.prompts.chat_template import render, variables_of
-from dycoke_cli.models.prompts.chat_text import (
+from dycoke_cli.models.prompts.chat import (
     Turns,
     chat_text,
     check_plain,
     conversation_of,
+    render,
     text_ids,
+    tools_of,
+    tools_text,
+    variables_of,
 )
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import (
@@ -47,7 +50,6 @@ from dycoke_cli.models.prompts.stock_processor import (
     takes_videos,
     without_data,
 )
-from dycoke_cli.models.prompts.tool_calls import tools_of, tools_text
 from dycoke_cli.models.resolve import family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.frames import Fit, FrameResize, FrameWindow, decoded_size

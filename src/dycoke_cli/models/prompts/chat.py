@@ -1,8 +1,8 @@
-"""Rendering of a model's chat template, which is untrusted code.
+"""The chat template of a model: conversations, rendered and checked for special tokens.
 
-transformers runs it in Jinja's sandbox, which limits its access but neither its run time nor its
-memory: a single operation may take hours, or all memory. So a template that isn't of this package
-is rendered in an isolated process, with limits on both.
+A template is untrusted code. transformers runs it in Jinja's sandbox, which limits its access but
+neither its run time nor its memory: a single operation may take hours, or all memory. So a template
+that isn't of this package is rendered in an isolated process, with limits on both.
 """
 
 from __future__ import annotations
@@ -11,15 +11,169 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import cache, lru_cache
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from dycoke_cli.errors import DycokeError, ModelError
+from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published, published_names
 from dycoke_cli.processes.isolated import Channel, Isolated, LateError, NonsenseError
 from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.processes.zygote import GoneError
+
+if TYPE_CHECKING:
+    import torch
+
+
+# Turns of a conversation. Importing this file imports neither torch nor transformers.
+
+
+class ToolTurn(str):
+    """Turn that is more than a text: calls of tools, their results, or a question with tools.
+
+    As a text it is what the model reads of it, so that its length and its special tokens are
+    checked like those of any other turn.
+    """
+
+    __slots__ = ("_messages", "tools")
+
+    _messages: tuple[Mapping[str, Any], ...]
+    # that the answer to it may call, as JSON Schemas of functions
+    tools: tuple[Mapping[str, Any], ...]
+
+    def __new__(
+        cls, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Self:
+        """Make the text of the messages."""
+        turn = super().__new__(cls, "\n".join(text for one in messages for text in _texts(one)))
+        turn._messages, turn.tools = tuple(messages), tuple(tools)
+        return turn
+
+    def with_message(self, message: Mapping[str, Any]) -> Self:
+        """The same turn with one more message."""
+        return type(self)((*self._messages, message), self.tools)
+
+    def with_tools(self, tools: Sequence[Mapping[str, Any]]) -> Self:
+        """The same turn, the answer to which may call tools."""
+        return type(self)(self._messages, tools)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """Copies of the messages, which may be changed."""
+        return deepcopy([dict(one) for one in self._messages])
+
+
+def text_message(role: str, text: str) -> dict[str, Any]:
+    """Message of a text."""
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def messages_of(role: str, turn: str) -> list[dict[str, Any]]:
+    """Messages of a turn."""
+    return turn.messages if isinstance(turn, ToolTurn) else [text_message(role, turn)]
+
+
+def tools_of(question: str) -> tuple[Mapping[str, Any], ...]:
+    """Tools that the answer to a question may call."""
+    return question.tools if isinstance(question, ToolTurn) else ()
+
+
+def tools_text(question: str) -> str:
+    """JSON of the tools of a question; "" without any."""
+    tools = tools_of(question)
+    return json.dumps(tools, ensure_ascii=False) if tools else ""
+
+
+def _texts(message: Mapping[str, Any]) -> list[str]:
+    """Texts of a message, in order; a call's is its JSON."""
+    texts = [part["text"] for part in message["content"]]
+    calls = (call["function"] for call in message.get("tool_calls", ()))
+    return [*texts, *(json.dumps(call, ensure_ascii=False) for call in calls)]
+
+
+Turns = Sequence[tuple[str, str]]
+"""Pairs of question and answer, oldest first; each may be a `ToolTurn`."""
+
+
+def chat_text(
+    processor: Any,
+    question: str,
+    history: Turns = (),
+    *,
+    videos: int = 1,
+    subtitles: str = "",
+) -> str:
+    """Conversation rendered by the stock chat template."""
+    conversation = conversation_of(question, history, videos, subtitles)
+    variables = variables_of(question)
+    return render(processor, conversation, tools=tools_of(question), variables=variables)
+
+
+def conversation_of(
+    question: str, history: Turns, videos: int, subtitles: str
+) -> list[dict[str, Any]]:
+    """Messages for `apply_chat_template`: history and question.
+
+    The first turn contains the videos, then the subtitles, then its question.
+    """
+    conversation: list[dict[str, Any]] = []
+    for earlier, answer in history:
+        conversation += [*messages_of("user", earlier), *messages_of("assistant", answer)]
+    conversation += messages_of("user", question)
+    # Video and subtitles in the first turn are a common prefix of all prompts of a chat, which the
+    # prefix cache reuses.
+    conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
+    conversation[0]["content"][:0] = [{"type": "video"}] * videos
+    return conversation
+
+
+def check_plain(processor: Any, question: str, history: Turns, subtitles: str = "") -> None:
+    """Check that no text contains a special token of the model.
+
+    The tokenizer would encode it as that token, so a text could end its turn or add a placeholder.
+    """
+    turns = [text for turn in history for text in turn]
+    texts = [subtitles, question, *turns, tools_text(question)]
+    # Some processors replace the text of these tokens, although the tokenizer doesn't list them as
+    # special.
+    own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
+    own = [None if token is None else str(token) for token in own]
+    special = next(
+        (
+            token
+            for token in (*processor.tokenizer.all_special_tokens, *filter(None, own))
+            if any(token in text for text in texts)
+        ),
+        None,
+    )
+    if special is not None and special in subtitles:
+        raise UsageError(
+            f"the subtitles contain {special!r}, which has a meaning of its own to the model; "
+            "take it out of them, or leave out --subtitles"
+        )
+    if special is not None:
+        raise UsageError(
+            f"the question contains {special!r}, which has a meaning of its own to the model; "
+            "leave it out"
+        )
+
+
+def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor:
+    """Token ids `[1, S]`, int64, of a prompt without a video.
+
+    Args:
+        processor: of the model.
+        question: plain text.
+        history: earlier questions, with their answers.
+
+    Raises:
+        UsageError: a text contains a special token of the model.
+    """
+    check_plain(processor, question, history)
+    chat = chat_text(processor, question, history, videos=0)
+    return processor(text=[chat], return_tensors="pt")["input_ids"]
+
 
 PROCESS = f"{__name__}:serve"
 PREPARE = f"{__name__}:prepare"

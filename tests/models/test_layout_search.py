@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2Model
 
-from dycoke_cli.models.discovery import layout_search
-from dycoke_cli.models.discovery.layout_search import (
+from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout, discovery
+from dycoke_cli.models.families.discovery import (
     FixedTokens,
     Trial,
     UnprovenError,
@@ -25,7 +25,6 @@ from dycoke_cli.models.discovery.layout_search import (
     _temporal_patch_size,
     noise,
 )
-from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
 
 VIDEO, WIDTH = 7, 4
 CONFIG = SimpleNamespace()
@@ -176,12 +175,12 @@ def test_a_stock_decoder_confirms_that_dropped_rows_are_as_masked_ones() -> None
 
 def test_a_decoder_that_counts_tokens_itself_refutes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one whose positions follow from the number of tokens: a gap in them is lost."""
-    of_rows = layout_search._of_rows
+    of_rows = discovery._of_rows
 
     def renumbered(kwargs: Any, positions: Any, rows: torch.Tensor) -> dict[str, Any]:
         return of_rows(kwargs, positions, rows) | {"position_ids": torch.arange(len(rows))[None]}
 
-    monkeypatch.setattr(layout_search, "_of_rows", renumbered)
+    monkeypatch.setattr(discovery, "_of_rows", renumbered)
     with pytest.raises(UnprovenError, match="as if they were masked"):
         _prove(decoder(), RUNS, shown(), layout([0, 0, 0, 1, 1, 1]))
     # Nothing to compare with where a masked token leaves something behind.

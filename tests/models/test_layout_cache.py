@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models.discovery import layout_search as layout_cache
-from dycoke_cli.models.discovery.layout_search import FixedTokens, found_layout
-from dycoke_cli.models.families import UNLISTED, Discovered, Family
+from dycoke_cli.models.families import UNLISTED, Discovered, Family, discovery
+from dycoke_cli.models.families.discovery import FixedTokens, found_layout
 
 RUNS = replace(
     UNLISTED,
@@ -54,7 +53,7 @@ def finds(monkeypatch: Any, family: Family, searched: list[str]) -> None:
         searched.append(name)
         return family
 
-    monkeypatch.setattr(layout_cache, "find_layout", find_layout)
+    monkeypatch.setattr(discovery, "find_layout", find_layout)
 
 
 @pytest.mark.parametrize("family", [RUNS, SLICES, REFUSED])

@@ -3,8 +3,7 @@
 A trial runs a few frames of noise through the stock processor and the stock `generate()`. Changing
 one frame shows which rows of the decoder's input depend on it. A rule that divides placeholders
 into frames must assign exactly those rows to the frame. A layout is used only if the stock decoder
-confirms it: dropping a frame's rows must give the same output as masking them.
-"""
+confirms it: dropping a frame's rows must give the same output as masking them."""
 
 from __future__ import annotations
 

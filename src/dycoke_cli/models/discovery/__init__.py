@@ -1,1 +1,0 @@
-"""Discovery of the layout of a family outside the table, on the loaded model."""
