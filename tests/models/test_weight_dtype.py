@@ -16,7 +16,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models import devices, resolve
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.devices import Float32Room, StoredWeights, bfloat16_warning, choose_dtype
+from dycoke_cli.models.devices import Float32Room, bfloat16_warning, choose_dtype
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 
@@ -119,18 +119,20 @@ def test_options_and_copies(
     on: Callable[..., None],
 ) -> None:
     on(EMULATES)
-    weights = StoredWeights(stored, lambda: 4 * GB)
-    chosen = devices.weight_dtype(options, weights, cpu=True, free=20 * GB, copies=copies)
+    chosen = devices.weight_dtype(
+        options, stored, lambda: 4 * GB, cpu=True, free=20 * GB, copies=copies
+    )
     assert chosen.name == expected
     assert (chosen.float32_room and chosen.float32_room.needed) == needed
 
 
 def test_the_size_is_read_only_where_it_matters(on: Callable[..., None]) -> None:
     asked: list[int] = []
-    weights = StoredWeights("bfloat16", lambda: asked.append(1))
 
     def dtype(options: LoadOptions, *, cpu: bool = True) -> str:
-        return devices.weight_dtype(options, weights, cpu=cpu, free=None).name
+        return devices.weight_dtype(
+            options, "bfloat16", lambda: asked.append(1), cpu=cpu, free=None
+        ).name
 
     on(COMPUTES)
     assert dtype(LoadOptions()) == "bfloat16"

@@ -38,20 +38,21 @@ _DATA = Path(__file__).with_name("catalog.toml")
 _SHAPES = {"kept": KeptShape, "fitted": FittedShape}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """Model of the catalog; unknown values are None."""
 
     name: str  # short name: family, version, size
-    repo: str | None  # repository on the model hub; None for the bundled model
+    repo: str | None = None  # repository on the model hub; None for the bundled model
     family: str  # `model_type` of its configuration
-    parameters: int | None  # number of parameters
-    download_bytes: int | None  # size of its weight files
-    tokens_per_frame: int | None  # visual tokens per frame before any compression, if constant
+    parameters: int | None = None  # number of parameters
+    download_bytes: int | None = None  # size of its weight files
+    # visual tokens per frame before any compression, if constant
+    tokens_per_frame: int | None = None
     # rule that computes the tokens of a frame from its size, if they aren't constant
     shape: KeptShape | FittedShape | None
-    frame_text: int  # tokens of text per encoded frame: its time, and what separates it
-    clip_text: int  # tokens of text that introduce the video
+    frame_text: int = 0  # tokens of text per encoded frame: its time, and what separates it
+    clip_text: int = 0  # tokens of text that introduce the video
     state: str  # test state, one of `STATES`
     note: str  # one-line description
 
@@ -119,22 +120,11 @@ def _read_catalog() -> dict[str, Entry]:
 
 
 def _entry(values: dict[str, Any], layout_tested: list[str]) -> Entry:
-    shape = dict(values.get("shape", {}))
+    shape = dict(values.pop("shape", {}))
     # The tests run each published configuration with random weights and check its layout.
     tested = "layout-tested" if values["name"] in layout_tested else "config-tested"
-    return Entry(
-        name=values["name"],
-        repo=values.get("repo"),
-        family=values["family"],
-        parameters=values.get("parameters"),
-        download_bytes=values.get("download_bytes"),
-        tokens_per_frame=values.get("tokens_per_frame"),
-        shape=_SHAPES[shape.pop("rule")](**shape) if shape else None,
-        frame_text=values.get("frame_text", 0),
-        clip_text=values.get("clip_text", 0),
-        state=values.get("state", tested),
-        note=values["note"],
-    )
+    made = _SHAPES[shape.pop("rule")](**shape) if shape else None
+    return Entry(shape=made, **{"state": tested} | values)
 
 
 def _json(path: Path) -> dict[str, Any]:

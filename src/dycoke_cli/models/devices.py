@@ -204,16 +204,6 @@ def choose_dtype(wanted: str, stored: str, *, cpu: bool, room: Float32Room | Non
 
 
 @dataclass(frozen=True)
-class StoredWeights:
-    """Weights of a checkpoint."""
-
-    dtype: str  # such as "bfloat16"
-    # returns the bytes of its files, or None if unknown; it may ask the hub
-    nbytes: Callable[[], int | None]
-    quantized: bool = False  # whether the checkpoint is quantized
-
-
-@dataclass(frozen=True)
 class WeightDtype:
     """Dtype of a model's loaded weights."""
 
@@ -224,21 +214,31 @@ class WeightDtype:
 
 
 def weight_dtype(
-    options: LoadOptions, stored: StoredWeights, *, cpu: bool, free: int | None, copies: int = 1
+    options: LoadOptions,
+    stored: str,
+    nbytes: Callable[[], int | None],
+    *,
+    quantized: bool = False,
+    cpu: bool,
+    free: int | None,
+    copies: int = 1,
 ) -> WeightDtype:
     """Dtype that a model is loaded in on this machine.
 
     Args:
+        stored: dtype of the checkpoint, such as "bfloat16".
+        nbytes: returns the bytes of its files, or None if unknown; it may ask the hub.
+        quantized: whether the checkpoint is quantized.
         free: free bytes of main memory; None if unknown.
     """
     room = None
     # bitsandbytes and stored quantized weights are computed in bfloat16 everywhere.
     chooses = options.dtype in ("auto", "bfloat16") and options.quantize != "int4"
-    if cpu and chooses and not stored.quantized and is_slow_in_bfloat16(instructions()):
-        size = stored.nbytes()
-        times = copies * (2 if stored.dtype in _HALF else 1)
+    if cpu and chooses and not quantized and is_slow_in_bfloat16(instructions()):
+        size = nbytes()
+        times = copies * (2 if stored in _HALF else 1)
         room = Float32Room(None if size is None else times * size, free)
-    name = choose_dtype(options.dtype, stored.dtype, cpu=cpu, room=room)
+    name = choose_dtype(options.dtype, stored, cpu=cpu, room=room)
     return WeightDtype(name, room if name == "bfloat16" and options.quantize is None else None)
 
 

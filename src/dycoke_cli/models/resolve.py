@@ -21,7 +21,7 @@ from dycoke_cli import plugins
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, ModelRef, find, published
-from dycoke_cli.models.devices import Float32Room, StoredWeights, weight_dtype
+from dycoke_cli.models.devices import Float32Room, weight_dtype
 from dycoke_cli.models.families import (
     FAMILIES,
     UNLISTED,
@@ -186,9 +186,15 @@ def resolve_model(
     nbytes = (
         partial(built_bytes, source, config) if counted else partial(download_bytes, source, commit)
     )
-    stored = StoredWeights(dtype_stored, nbytes, stored_quantized(config))
-    cpu, free = device.type == "cpu", free_main_memory()
-    chosen = weight_dtype(options, stored, cpu=cpu, free=free, copies=copies)
+    chosen = weight_dtype(
+        options,
+        dtype_stored,
+        nbytes,
+        quantized=stored_quantized(config),
+        cpu=device.type == "cpu",
+        free=free_main_memory(),
+        copies=copies,
+    )
     return ResolvedModel(
         name if isinstance(name, str) else name.name,
         source,

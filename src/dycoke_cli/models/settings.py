@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.errors import DycokeError, ModelError, OutputError
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import replace_content
 
@@ -46,15 +47,12 @@ def default_model() -> str | None:
     """Model chosen with `dycoke models default`; None if none was chosen."""
     path = settings_file()
     try:
-        settings = _read(path)
+        name = _read(path, ModelError).get(_KEY)
     except OSError as error:
         raise ModelError(
             f"the settings in {path} can't be read ({error.strerror}); set {ENVIRONMENT} to a file "
             "of your own, or name a --model"
         ) from error
-    if settings is None:
-        raise ModelError(_foreign(path))
-    name = settings.get(_KEY)
     if name is None or (isinstance(name, str) and name):
         return name
     raise ModelError(
@@ -66,8 +64,7 @@ def choose_default_model(name: str) -> Path:
     """Store `name` as the default model; returns the path of the settings file."""
     path = settings_file().resolve()  # replacing a symbolic link would detach a dotfiles folder
     try:
-        if _read(path) is None:
-            raise OutputError(_foreign(path))
+        _read(path, OutputError)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_content(path, json.dumps({_KEY: name}).encode(), 0o600)
     except OSError as error:
@@ -75,19 +72,19 @@ def choose_default_model(name: str) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """Read the settings: {} if there are none yet, None if the file isn't a settings file."""
+def _read(path: Path, error: type[DycokeError]) -> dict[str, Any]:
+    """Read the settings; {} if there are none yet.
+
+    Args:
+        error: is raised for a file that isn't a settings file.
+    """
     if not path.exists():
         return {}
-    if not path.is_file():
-        return None
-    try:
-        content = read_file(path)
+    with suppress(ValueError, RecursionError):
+        content = read_file(path) if path.is_file() else "null"
         settings = json.loads(content) if content.strip() else {}
-    except (ValueError, RecursionError):
-        return None
-    return settings if isinstance(settings, dict) and settings.keys() <= {_KEY} else None
-
-
-def _foreign(path: Path) -> str:
-    return f"{path} isn't a settings file of dycoke; move it, or name another in {ENVIRONMENT}"
+        if isinstance(settings, dict) and settings.keys() <= {_KEY}:
+            return settings
+    raise error(
+        f"{path} isn't a settings file of dycoke; move it, or name another in {ENVIRONMENT}"
+    )

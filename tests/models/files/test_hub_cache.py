@@ -59,7 +59,7 @@ def test_removal_says_what_it_frees_and_does_it(cache):
     lay_out(cache, OLD, {"config.json": b"{}"})
     lay_out(cache, NEW, {"model.safetensors": b"1234"})
     planned = removal("me/mine")
-    assert planned.freed_bytes == 6
+    assert planned.expected_freed_size == 6
     assert len(cached_models()) == 1
     planned.execute()
     assert cached_models() == {}

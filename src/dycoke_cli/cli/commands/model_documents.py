@@ -21,7 +21,6 @@ from dycoke_cli.models.catalog import (
 from dycoke_cli.models.devices import (
     BYTES_PER_PARAMETER,
     FreeMemory,
-    StoredWeights,
     Target,
     this_machine,
     weight_dtype,
@@ -190,8 +189,8 @@ def _dtype(
     # A CPU loads both 16-bit dtypes in the same one, so that it doesn't matter which is stored.
     size = entry.download_bytes or BYTES_PER_PARAMETER * entry.parameters
     whole = size > 1.5 * BYTES_PER_PARAMETER * entry.parameters
-    weights = StoredWeights("float32" if whole else "bfloat16", lambda: size)
-    return weight_dtype(LoadOptions(), weights, cpu=True, free=target.free).name
+    dtype = "float32" if whole else "bfloat16"
+    return weight_dtype(LoadOptions(), dtype, lambda: size, cpu=True, free=target.free).name
 
 
 def _layout(stored: StoredConfig) -> Literal["listed", "found"] | None:

@@ -293,7 +293,7 @@ def remove(
     from dycoke_cli.models.files.hub import removal
 
     planned = removal(source.location)
-    freed = size(planned.freed_bytes)
+    freed = size(planned.expected_freed_size)
     if not yes and not _agreed(source.location, freed):
         render.note("nothing was removed")
         return

@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -26,15 +25,17 @@ from dycoke_cli.errors import DycokeError, ModelError, OutputError
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.small_files import (
+    CONFIG,
     READ_SUFFIXES,
     TOKENIZER,
     check_small_files,
     check_tokenizer,
     missing_parts,
+    values_in,
 )
 
 if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo, DryRunFileInfo
+    from huggingface_hub import CachedRepoInfo, DeleteCacheStrategy, DryRunFileInfo
 
 
 # Parts of errors of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
@@ -112,7 +113,7 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
             "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)"
         )
     if not source.local and unreachable(error):
-        return f"{_here(name)} and the hub can't be reached; connect once, or {_instead(name)}"
+        return _not_here(name)
     for part_of_error, what in _CAUSES.items():
         if part_of_error in str(error):
             return f"{name} {what}"
@@ -130,28 +131,22 @@ def _snapshots(repo: str) -> list[Path]:
     return sorted(found, key=lambda folder: folder.stat().st_mtime)
 
 
-def _whole(repo: str) -> Path | None:
-    """A revision all of whose weights are in the hub client's cache."""
-    return next((one for one in _snapshots(repo) if not missing_parts(one)), None)
-
-
-def _here(repo: str) -> str:
-    """What is on this machine of a model that isn't found there."""
-    if not hub_folder(repo).exists():
-        return f"{repo} isn't on this machine"
-    if whole := _whole(repo):
-        return (
-            f"{repo} is on this machine as commit {whole.name}, but the hub's cache doesn't say "
-            "that the revision is this one (its refs are missing or wrong)"
+def _not_here(repo: str) -> str:
+    """Sentence about a model that isn't found on this machine, while the hub can't be reached."""
+    snapshots, instead = _snapshots(repo), "give a local folder with --model"
+    whole = next((one for one in snapshots if not missing_parts(one)), None)
+    if whole is not None:
+        here = (
+            f"is on this machine as commit {whole.name}, but the hub's cache doesn't say that the "
+            "revision is this one (its refs are missing or wrong)"
         )
-    lacks = [name for one in _snapshots(repo)[-1:] for name in missing_parts(one)[:1]]
-    return f"{repo} isn't all on this machine{' (it lacks ' + lacks[0] + ')' if lacks else ''}"
-
-
-def _instead(repo: str) -> str:
-    """What works without the hub."""
-    whole = _whole(repo)
-    return f"add --revision {whole.name}" if whole else "give a local folder with --model"
+        instead = f"add --revision {whole.name}"
+    elif hub_folder(repo).exists():
+        lacks = missing_parts(snapshots[-1])[0] if snapshots else None
+        here = f"isn't all on this machine{f' (it lacks {lacks})' if lacks else ''}"
+    else:
+        here = "isn't on this machine"
+    return f"{repo} {here} and the hub can't be reached; connect once, or {instead}"
 
 
 def _damaged(source: ModelRef) -> str:
@@ -241,25 +236,13 @@ def _check_document(response: Any) -> None:
         document = response.json()
     except ValueError:
         return
-    for key, value in _texts(document):
-        if key in _NAMES:
+    for key, value, _ in values_in(document):
+        if key in _NAMES and isinstance(value, str):
             _check_name(value)
-        elif key in _PATHS:
+        elif key in _PATHS and isinstance(value, str):
             path = PurePosixPath(value)
             if path.is_absolute() or ".." in path.parts:
                 raise _outside(value)
-
-
-def _texts(document: Any) -> Iterator[tuple[str, str]]:
-    """Yield each string of a JSON document with its key."""
-    left = [document]
-    while left:
-        value = left.pop()
-        if isinstance(value, list):
-            left += value
-        elif isinstance(value, dict):
-            left += value.values()
-            yield from ((key, text) for key, text in value.items() if isinstance(text, str))
 
 
 def _check_name(value: str | None) -> None:
@@ -329,29 +312,19 @@ def _on_disk(repo: CachedRepoInfo) -> OnDisk:
     return OnDisk(repo.size_on_disk, revisions[0].complete, revisions)
 
 
-@dataclass(frozen=True)
-class Removal:
-    """Prepared removal of a model."""
-
-    freed_bytes: int  # disk space that it frees
-    execute: Callable[[], None]  # removes the files
-
-
-def removal(repo: str) -> Removal:
+def removal(repo: str) -> DeleteCacheStrategy:
     """Prepare to remove all revisions of a model from the hub client's cache."""
     from huggingface_hub import scan_cache_dir
 
     for cached in _cached_repos():
         if cached.repo_id == repo:
             commits = [revision.commit_hash for revision in cached.revisions]
-            strategy = scan_cache_dir().delete_revisions(*commits)
-            return Removal(strategy.expected_freed_size, strategy.execute)
+            return scan_cache_dir().delete_revisions(*commits)
     raise ModelError(
         f"{repo} isn't on this machine, so it can't be removed; `dycoke models` shows what is here"
     )
 
 
-_CONFIG = "config.json"
 _READ: dict[str, Any] = {
     "allow_patterns": [f"*{suffix}" for suffix in READ_SUFFIXES],
     "ignore_patterns": "*/*",
@@ -407,7 +380,7 @@ def _plan(source: ModelRef, revision: str | None) -> DownloadPlan:
                 source.location,
                 revision=commit,
                 dry_run=True,
-                tqdm_class=_counting(lambda received: None, nowhere),
+                tqdm_class=_counting(nowhere),
                 **_READ,
             )
         except DryRunError as error:
@@ -457,7 +430,7 @@ def pull_config(source: ModelRef, revision: str | None = None) -> Path:
     from huggingface_hub import hf_hub_download
 
     with explained(source, "its config.json"), _quiet():
-        return Path(hf_hub_download(source.location, _CONFIG, revision=revision)).parent
+        return Path(hf_hub_download(source.location, CONFIG, revision=revision)).parent
 
 
 def small_files(source: ModelRef, revision: str | None) -> Path:
@@ -484,36 +457,33 @@ def pull(planned: DownloadPlan, on_bytes: Callable[[int], None]) -> None:
     repo, done = planned.source.location, 0
     with _pull_explained(planned.source), _quiet(), open(os.devnull, "w") as nowhere:
         for file in planned.missing:
-            bar = _counting(partial(_add, on_bytes, done), nowhere)
+            bar = _counting(nowhere, on_bytes, done)
             hf_hub_download(repo, file.filename, revision=planned.commit, tqdm_class=bar)
             done += file.file_size or 0
             on_bytes(done)
         # All files are there, so this only stores that the revision points to this commit. From now
         # on it is found without the hub.
-        bar = _counting(lambda received: None, nowhere)
-        snapshot_download(repo, revision=planned.revision, tqdm_class=bar, **_READ)
+        snapshot_download(repo, revision=planned.revision, tqdm_class=_counting(nowhere), **_READ)
 
 
 def check_pulled(planned: DownloadPlan) -> None:
     """Run the checks of loading on a pulled model, so that errors don't wait for the first use."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(planned.source.location, _CONFIG, revision=planned.commit)
+    config = try_to_load_from_cache(planned.source.location, CONFIG, revision=planned.commit)
     if isinstance(config, str):
         folder = Path(config).parent
         check_small_files(planned.source.name, folder)
         check_tokenizer(planned.source.name, folder / TOKENIZER)
 
 
-def _add(on_bytes: Callable[[int], None], before: int, received: int) -> None:
-    on_bytes(before + received)
-
-
-def _counting(on_bytes: Callable[[int], None], nowhere: IO[str]) -> type:
+def _counting(
+    nowhere: IO[str], on_bytes: Callable[[int], None] = lambda received: None, before: int = 0
+) -> type:
     """Class of invisible progress bars for the hub client, which reports progress only that way.
 
     Args:
-        on_bytes: called with the number of bytes of the file received so far.
+        on_bytes: called with the number of bytes received so far: `before`, and those of the file.
     """
     from tqdm import tqdm
 
@@ -529,7 +499,7 @@ def _counting(on_bytes: Callable[[int], None], nowhere: IO[str]) -> type:
         def update(self, n: float | None = 1) -> bool | None:
             shown = super().update(n)
             # A file from Xet storage has two bars: bytes received, and bytes written.
-            on_bytes(int(max(bar.n for bar in bars)))
+            on_bytes(before + int(max(bar.n for bar in bars)))
             return shown
 
     return Counting
@@ -552,31 +522,22 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _pull_explained(source: ModelRef) -> Iterator[None]:
-    """Convert errors of the hub client to one sentence; see `read_errors.explained`."""
+    """Convert errors of the hub client to one sentence; see `explained`."""
     with explained(source, "its files"):
         try:
             yield
         except Exception as error:
-            if _no_space(error):
+            full = (errno.ENOSPC, errno.EDQUOT)
+            # The Xet library reports a full disk only in the text of its error.
+            by_xet = any(f"(os error {number})" in str(error) for number in full)
+            if by_xet or (isinstance(error, OSError) and error.errno in full):
                 raise OutputError(
                     f"the disk is full; free some space and pull {source.name} again (the files "
                     "that are finished are kept)"
                 ) from error
             if unreachable(error):
-                raise _offline(source) from error
+                raise ModelError(
+                    f"{source.location} can't be pulled, for the hub can't be reached; connect, "
+                    "and unset HF_HUB_OFFLINE if it is set (the files that are finished are kept)"
+                ) from error
             raise
-
-
-def _no_space(error: Exception) -> bool:
-    """Whether the disk is full; the Xet library reports that only in the text of its error."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    if isinstance(error, OSError):
-        return error.errno in full
-    return any(f"(os error {number})" in str(error) for number in full)
-
-
-def _offline(source: ModelRef) -> ModelError:
-    return ModelError(
-        f"{source.location} can't be pulled, for the hub can't be reached; connect, and unset "
-        "HF_HUB_OFFLINE if it is set (the files that are finished are kept)"
-    )

@@ -13,7 +13,7 @@ from typing import Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import ModelRef, find, published, published_names
-from dycoke_cli.models.devices import StoredWeights, Target, WeightDtype, weight_dtype
+from dycoke_cli.models.devices import Target, WeightDtype, weight_dtype
 from dycoke_cli.models.families import CHECKPOINT_KEY, FAMILIES, UNLISTED, ModelTraits
 from dycoke_cli.models.files.hub import small_files
 from dycoke_cli.models.files.small_files import (
@@ -126,12 +126,14 @@ def dtype_here(
     source: ModelRef, stored: StoredConfig, options: LoadOptions, target: Target
 ) -> WeightDtype:
     """Dtype that a model is loaded in; named "auto" if its configuration doesn't have one."""
-    weights = StoredWeights(
+    return weight_dtype(
+        options,
         stored.dtype or "auto",
         partial(download_bytes, source, options.revision),
-        stored.values.get("quantization_config") is not None,
+        quantized=stored.values.get("quantization_config") is not None,
+        cpu=target.device == "cpu",
+        free=target.free,
     )
-    return weight_dtype(options, weights, cpu=target.device == "cpu", free=target.free)
 
 
 def folder_of(source: ModelRef) -> Path | None:

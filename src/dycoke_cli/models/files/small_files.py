@@ -57,18 +57,23 @@ _SHARED = re.compile(r"[0-9a-f]{64}")
 # thousands.
 _MAX_DEPTH = 32
 _MAX_VALUES = 200_000
-# Above the longest context, the largest vocabulary and the most pixels of published models.
-_MAX_NUMBER = 1 << 27
-_MAX_SIDE = 1 << 12
-# Numbers of modules, or of entries that the stock class creates one by one.
-_MAX_MODULES = 1024
-_MODULES = re.compile(r".*(layers?|blocks?|depth|experts|stages|labels)$")
-_SIDES = re.compile(
-    r"(height|width|.*(patch|merge|kernel)_size|num_frames|max_frames|"
-    r"num_image_tokens|image_seq_len(gth)?)$"  # of one frame: a text has as many placeholders
+# Largest absolute value of a number, by the first of these that matches its key.
+_MOST = (
+    # They determine no size: rotary base, token ids, and a length that stands for "unlimited".
+    (re.compile(r".*(theta|model_max_length|_id|seed)$"), 1e38),
+    # Numbers of modules, or of entries that the stock class creates one by one.
+    (re.compile(r".*(layers?|blocks?|depth|experts|stages|labels)$"), 1024),
+    # Sides of a frame, and what it has of them: a text has as many placeholders.
+    (
+        re.compile(
+            r"(height|width|.*(patch|merge|kernel)_size|num_frames|max_frames|"
+            r"num_image_tokens|image_seq_len(gth)?)$"
+        ),
+        1 << 12,
+    ),
+    # Above the longest context, the largest vocabulary and the most pixels of published models.
+    (re.compile(""), 1 << 27),
 )
-# Numbers that determine no size: rotary base, token ids, and a length that stands for "unlimited".
-_ANY_NUMBER = re.compile(r".*(theta|model_max_length|_id|seed)$")
 
 _ATTENTION = re.compile(r"_?(attn|experts)_implementation(_internal)?$")
 _ATTENTIONS = ("eager", "sdpa", "grouped_mm", "batched_mm")
@@ -138,10 +143,18 @@ def check_small_files(shown: str, folder: Path) -> None:
 
 def check_settings(name: str, content: Mapping[str, Any]) -> None:
     """Check the values of a configuration."""
-    for key, value, depth in _values(content):
+    for count, (key, value, depth) in enumerate(values_in(content)):
         if depth > _MAX_DEPTH:
             raise UnreadableError("is nested deeper than any real one")
-        _check_number(key, value)
+        if count > _MAX_VALUES:
+            raise UnreadableError("has more values than any real one")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            most = next(most for pattern, most in _MOST if pattern.match(key))
+            # Negated, so that NaN fails, too. math.isnan would overflow for a huge integer.
+            if not abs(value) <= most:
+                raise UnreadableError(
+                    f"says {brief(key)} = {brief(value)}, which no real model has"
+                )
         if name == CONFIG:
             _check_code(key, value)
     if name == GENERATION:
@@ -192,37 +205,19 @@ def _check_kind(path: Path) -> None:
         raise UnreadableError(f"has {status.st_size / 1e6:.0f} MB, more than any real one")
 
 
-def _values(content: Any) -> Iterator[tuple[str, Any, int]]:
+def values_in(content: Any) -> Iterator[tuple[str, Any, int]]:
     """Yield all values of a document with key and depth; items of a list have the list's key.
 
     Iterative, because a hostile document may be nested deeper than Python's recursion limit.
     """
     left: list[tuple[str, Any, int]] = [("", content, 0)]
-    seen = 0
     while left:
         key, value, depth = left.pop()
         yield key, value, depth
-        inner = value.items() if isinstance(value, dict) else ()
-        left += [(str(name), one, depth + 1) for name, one in inner]
-        left += [(key, one, depth + 1) for one in value] if isinstance(value, list) else []
-        seen += 1
-        if seen + len(left) > _MAX_VALUES:
-            raise UnreadableError("has more values than any real one")
-
-
-def _check_number(key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return
-    if _ANY_NUMBER.match(key) and abs(value) <= 1e38:
-        return
-    limit = _MAX_NUMBER
-    if _MODULES.match(key):
-        limit = _MAX_MODULES
-    elif _SIDES.match(key):
-        limit = _MAX_SIDE
-    # Negated, so that NaN fails, too. math.isnan would overflow for a huge integer.
-    if not abs(value) <= limit:
-        raise UnreadableError(f"says {brief(key)} = {brief(value)}, which no real model has")
+        if isinstance(value, dict):
+            left += [(str(name), one, depth + 1) for name, one in value.items()]
+        elif isinstance(value, list):
+            left += [(key, one, depth + 1) for one in value]
 
 
 def _check_code(key: str, value: Any) -> None:
