@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from dycoke_cli.engine import chunks, vision
 from dycoke_cli.models.families import family_of
@@ -16,14 +15,10 @@ def prompt_of(shape, inputs, frames):
     """As if a processor had made it."""
     return VideoPrompt(
         processor=SimpleNamespace(video_processor=None),
-        shown="",
-        expanded="",
-        prefix=torch.zeros(1, 0, dtype=torch.long),
         inputs={"pixel_values_videos": inputs["pixel_values_videos"]},
         frames=frames,
         placeholders=frames * shape.tokens_per_frame + 1,
         tokens_per_frame=shape.tokens_per_frame,
-        token_types=False,
     )
 
 

@@ -21,7 +21,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
 from dycoke_cli.models.resolve import needed_release
 from tests.covering import covered
 from tests.exactness import assert_generated, assert_same, generated
@@ -95,7 +95,7 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
     floats = normalised(pixels, processor.video_processor, known.pixels)
     assert torch.equal(floats.double(), stock[known.pixels.key])
     given = at_decoder(model, stock)
-    beside = prompt.extra_inputs(stock["input_ids"], known.rope)
+    beside = extra_inputs([prompt], stock["input_ids"], known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = vision.encode_video(model, known, prompt)
     assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])

@@ -27,7 +27,7 @@ from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.option_tokens import option_tokens
+from dycoke_cli.models.prompts.vocabulary import option_tokens
 from tests.covering import EXTENDED, covered
 from tests.families import test_unlisted
 from tests.families.stock import (

@@ -19,7 +19,7 @@ from dycoke_cli.models.catalog import CATALOG, published, published_names
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.load import byte_processor
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
 from tests.natural import Pictures
 
 # `total_size` in the index files of the public repositories, by two bytes a number. Those that
@@ -94,7 +94,7 @@ def test_the_layout_is_where_the_stock_processor_puts_the_video(name: str) -> No
     assert (prompt.tokens_per_frame, prompt.frames) == (per_frame, count)
 
     ids = prompt.input_ids("What?")
-    beside = prompt.extra_inputs(ids, family.rope)
+    beside = extra_inputs([prompt], ids, family.rope)
     rows = family.placeholders(config, ids, beside)[0].nonzero().flatten()
     assert len(rows) == per_frame * count + NEWLINES.get(family_name(name), 0)
     layout = family.layout(config, ids[0], positions_of(model, ids, beside), types_of(beside))

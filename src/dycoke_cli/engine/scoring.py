@@ -21,8 +21,7 @@ from dycoke_cli.engine.state import DecodeStep
 from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
-from dycoke_cli.models.prompts.option_tokens import OptionTokens
-from dycoke_cli.models.prompts.vocabulary import NumberTokens, number_of
+from dycoke_cli.models.prompts.vocabulary import NumberTokens, OptionTokens, number_of
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 
 

@@ -20,8 +20,13 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.option_tokens import OptionTokens, option_tokens
-from dycoke_cli.models.prompts.vocabulary import LONGEST, NumberTokens, number_tokens
+from dycoke_cli.models.prompts.vocabulary import (
+    LONGEST,
+    NumberTokens,
+    OptionTokens,
+    number_tokens,
+    option_tokens,
+)
 
 
 def asked_alone(loaded: LoadedModel) -> bool:

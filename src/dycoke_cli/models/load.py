@@ -409,56 +409,51 @@ def load(
     check_kind(name, (str, os.PathLike, ModelRef, ResolvedModel), wanted)
     name = os.fspath(name) if isinstance(name, os.PathLike) else name
     resolved = name if isinstance(name, ResolvedModel) else resolve_model(name, options)
-    options = resolved.options
-    source, family = resolved.source, resolved.family
+    options, source, family = resolved.options, resolved.source, resolved.family
     own_int8 = options.quantize is not None and not by_bitsandbytes(
         options.quantize, resolved.device
     )
     # Weights in the dtype of the file stay mapped: those of which the cache has int8 ones are never
     # read. The rest is converted at the end.
-    stored = getattr(torch, stored_dtype(resolved.config))
-    wider = own_int8 and resolved.dtype.itemsize > stored.itemsize and family is not UNLISTED
-    wider = wider and not options.random_weights
-    built = without_weights(resolved) if wider else None
-    several_devices = options.device_map is not None
-    free = free_memory_of_all() if several_devices else free_memory(resolved.device)
+    read, built = resolved, None
+    if own_int8 and family is not UNLISTED and not options.random_weights:
+        stored = getattr(torch, stored_dtype(resolved.config))
+        if resolved.dtype.itemsize > stored.itemsize:
+            read, built = replace(resolved, dtype=stored), without_weights(resolved)
     # Before anything is allocated: the system kills a process that runs out of main memory, and the
     # user would see no message.
-    check_room(resolved, free, built=built)
+    free = None if options.device_map else free_memory(resolved.device)
+    check_room(resolved, free_memory_of_all() if options.device_map else free, built=built)
     with quiet_libraries():
-        read = resolved if not wider else replace(resolved, dtype=stored)
         if options.random_weights:
             model, processor = with_random_weights(read)
         else:
             model, processor = from_pretrained(read, fit)
-    if family is UNLISTED:
-        with quiet_libraries():
+        if family is UNLISTED:
             family = found_layout(model, processor, source.name)
-        # Methods attach to a plain stock model, which has its configuration but no `LoadedModel`.
-        remember(model.config, family)
-    # A discovered model that takes no method runs entirely stock. Whatever kept its layout from
-    # being proven, such as attention masks of its own, may break our kernels as well.
-    stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
-    fast, one_device = not stock, not has_device_map(model)
-    chosen = choose_kernels(model if built is None else built, own_int8)
+            # Methods attach to a plain stock model, which has its configuration alone.
+            remember(model.config, family)
     identity = None if options.random_weights else resolved.describe()
     warnings = [MEANINGLESS] if options.random_weights else []
     if resolved.float32_room is not None:
         warnings.append(resolved.float32_room.warning(bfloat16_factor()))
     warnings += filter(None, [bfloat16_warning(resolved.device, resolved.dtype)])
+    chosen = choose_kernels(model if built is None else built, own_int8)
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
     if own_int8:
         cache = None
         if identity is not None:
             cache = _int8_cache(source.name, identity["weights"], model, chosen.int8)
         on_rounded = None if on_stage is None else partial(on_stage, "pack")
-        converted = resolved.dtype if wider else None
-        use_int8(model, chosen.int8, cache, on_rounded, converted)
+        use_int8(model, chosen.int8, cache, on_rounded, None if built is None else resolved.dtype)
         warnings += cache.problems if cache else []
-    if fast:
+    # A discovered model that takes no method runs entirely stock. Whatever kept its layout from
+    # being proven, such as attention masks of its own, may break our kernels as well.
+    stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
+    if not stock:
         use_custom_attention(model, chosen.attention)
-    if fast and one_device:
-        use_packed(model, chosen.packed)
+        if not has_device_map(model):
+            use_packed(model, chosen.packed)
     if chosen.int8_is_slower:
         warnings.append(INT8_IS_SLOWER)
     return LoadedModel(
@@ -472,7 +467,7 @@ def load(
         quantize=options.quantize,
         kernels="stock" if stock else options.kernels,
         warnings=tuple(warnings),
-        free_bytes=None if several_devices else free,
+        free_bytes=free,
         # The identity is the key of cached embeddings, which are the same on all devices. Except
         # for our own int8 on a CPU: unlike bitsandbytes, it quantizes the vision tower as well.
         identity=identity and {**identity, "device": "cpu" if own_int8 else None},

@@ -31,7 +31,7 @@ from dycoke_cli.models.families.layout import (
     is_pixels,
     normalised,
 )
-from dycoke_cli.models.prompts.stock_prompt import StockPrompt
+from dycoke_cli.models.prompts.stock_prompt import StockPrompt, extra_inputs
 from dycoke_cli.stock.attention import EAGER, SDPA
 from dycoke_cli.stock.private_api import attention_implementation
 
@@ -85,7 +85,7 @@ def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor
     key = loaded.family.pixels.key
     pixels = normalised(video.inputs[key], loaded.processor.video_processor, loaded.family.pixels)
     ids = video.input_ids(question)
-    inputs = {"input_ids": ids, **video.inputs, **video.extra_inputs(ids, loaded.family.rope)}
+    inputs = {"input_ids": ids, **video.inputs, **extra_inputs([video], ids, loaded.family.rope)}
     return inputs | {key: pixels.to(loaded.model.dtype)}
 
 

@@ -10,7 +10,7 @@ import pytest
 from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine.tower import first_alike, new_runs
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
 from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import KINDS, QUESTION, Pictures, at_decoder, clip, stock_inputs
@@ -35,7 +35,7 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
     prompt = make_prompt(processor, known, model.config, shown)
     stock = stock_inputs(family, processor, shown)
     given = at_decoder(model, stock)
-    beside = prompt.extra_inputs(prompt.input_ids(QUESTION), known.rope)
+    beside = extra_inputs([prompt], prompt.input_ids(QUESTION), known.rope)
     shown_at = known.placeholders(model.config, stock["input_ids"], beside)
     encoded = vision.encode_video(model, known, prompt)
     assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])

@@ -15,16 +15,14 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets.shapes import FILE
-from dycoke_cli.models.prompts.option_tokens import (
+from dycoke_cli.models.prompts.vocabulary import (
     MOST_TOKENS,
+    NumberTokens,
     OptionTokens,
     _encoded,
-    option_tokens,
-)
-from dycoke_cli.models.prompts.vocabulary import (
-    NumberTokens,
     mostly_unknown,
     number_of,
+    option_tokens,
     unknown_words,
 )
 from tests.documents import is_valid, valid

@@ -80,18 +80,13 @@ def takes_images_only(processor: Any) -> bool:
     return not hasattr(processor, "video_processor")
 
 
-def empty_chat(processor: Any) -> str:
-    """The prompt about a video without a question, of the model's chat template."""
-    return chat_text(processor, "")
-
-
 def run_processor(
     processor: Any,
     family: Family,
     config: Any,
-    chat: str,
     video: torch.Tensor,
     metadata: dict[str, Any],
+    chat: str | None = None,
 ) -> dict[str, Any]:
     """Run the stock processor on a video and a prompt without a question.
 
@@ -99,9 +94,9 @@ def run_processor(
         processor: of the model.
         family: of the model.
         config: of the model.
-        chat: see `empty_chat`.
         video: `[F, 3, H, W]`, uint8.
         metadata: of the video.
+        chat: the prompt; None has the chat template write it.
     """
     options = {
         "return_tensors": "pt",
@@ -116,7 +111,7 @@ def run_processor(
     }
     return dict(
         processor(
-            text=[chat],
+            text=[chat_text(processor, "") if chat is None else chat],
             videos=[[video]],
             return_text_replacement_offsets=True,
             videos_kwargs=options,

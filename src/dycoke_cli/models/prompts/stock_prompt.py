@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,6 @@ from dycoke_cli.models.prompts.stock_processor import (
     ShownFrames,
     as_video,
     collapsing,
-    empty_chat,
     found_resize,
     frames_metadata,
     load_processor,
@@ -61,21 +61,22 @@ if TYPE_CHECKING:
 # Prompts about a video: the stock processor runs once, then each question needs only its text.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VideoPrompt:
     """Parts that all prompts about one video share."""
 
     processor: Any  # the stock processor of the model
-    shown: str  # text that the chat template writes for the video
-    expanded: str  # text that replaces it: placeholders, time stamps, separators
-    prefix: torch.Tensor  # `[1, P]`, int64: token ids that the processor prepends to the whole text
+    frames: int  # number of encoded frames: pairs, where the model merges pairs
+    tokens_per_frame: int  # N
+    placeholders: int  # tokens of the prompt that are replaced by visual embeddings
+    shown: str = ""  # text that the chat template writes for the video
+    expanded: str = ""  # text that replaces it: placeholders, time stamps, separators
+    # `[1, P]`, int64: token ids that the processor prepends to the whole text
+    prefix: torch.Tensor = field(default_factory=partial(torch.empty, 1, 0, dtype=torch.int64))
     # output of the processor for the video, without token ids; pixels as uint8, neither rescaled
     # nor normalised
-    inputs: dict[str, torch.Tensor]
-    frames: int  # number of encoded frames: pairs, where the model merges pairs
-    placeholders: int  # tokens of the prompt that are replaced by visual embeddings
-    tokens_per_frame: int  # N
-    token_types: bool  # whether the model needs `mm_token_type_ids`
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    token_types: bool = False  # whether the model needs `mm_token_type_ids`
     subtitles: str = ""  # text between the video and the first question
     long_runs_of: str = ""  # the placeholder, where runs of it are very long; "" where they aren't
 
@@ -106,15 +107,6 @@ class VideoPrompt:
             UsageError: a text contains a special token of the model.
         """
         return input_ids([self], question, history)
-
-    def extra_inputs(self, ids: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Model inputs other than token ids and pixels: see the function `extra_inputs`.
-
-        Args:
-            ids: `[1, S]`, int64.
-            names: of `inputs`.
-        """
-        return extra_inputs([self], ids, names)
 
 
 def input_ids(videos: Sequence[VideoPrompt], question: str, history: Turns = ()) -> torch.Tensor:
@@ -173,7 +165,8 @@ def extra_inputs(
 
 def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
     """Run the stock processor on a video, and make the prompts' shared parts of its output."""
-    frames, times = _padded(clip, family.least_frames)
+    frames = _padded(clip.frames, family.least_frames)
+    times = [*clip.timestamps_s, *clip.timestamps_s[-1:] * (len(frames) - len(clip.frames))]
     size, resize = decoded_size(clip), getattr(clip, "resize", None)
     metadata = frames_metadata(size, times, Length.of(clip))
     long_runs_of = ""
@@ -185,7 +178,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
             video = stack.enter_context(without_data(len(frames), size, resize))
             long_runs_of = processor.tokenizer.convert_ids_to_tokens(family.token(config))
             stack.enter_context(collapsing(processor, long_runs_of))
-        outputs = run_processor(processor, family, config, empty_chat(processor), video, metadata)
+        outputs = run_processor(processor, family, config, video, metadata)
     [[replaced]] = outputs.pop("text_replacement_offsets")
     for name in ("attention_mask", "video_metadata"):
         outputs.pop(name, None)
@@ -216,12 +209,11 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     return prompt if clip.subtitles is None else replace(prompt, subtitles=clip.subtitles.text)
 
 
-def _padded(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
-    """Frames and times, padded with the last one to a minimum count."""
-    frames, times = clip.frames, list(clip.timestamps_s)
-    while len(frames) < count:
-        frames, times = np.concatenate([frames, frames[-1:]]), [*times, times[-1]]
-    return frames, times
+def _padded(frames: np.ndarray, count: int) -> np.ndarray:
+    """Frames `[F, ...]`, padded with the last one to a minimum count."""
+    if len(frames) >= count:
+        return frames
+    return np.concatenate([frames, *[frames[-1:]] * (count - len(frames))])
 
 
 # Argument of the model that interleaves positions of audio and frames.
@@ -401,14 +393,9 @@ def _shown(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPr
     chosen = frame_numbers(family, len(clip.frames))
     prompt = StockPrompt(
         processor=processor,
-        shown="",
-        expanded="",
-        prefix=torch.empty(1, 0, dtype=torch.int64),
-        inputs={},
         frames=1,
-        placeholders=0,
         tokens_per_frame=0,
-        token_types=False,
+        placeholders=0,
         subtitles="" if clip.subtitles is None else clip.subtitles.text,
         family=family,
         config=config,
@@ -499,7 +486,7 @@ def fit_of(processor: Any, family: Family, config: Any) -> Fit:
 
     # Now, and not in the thread that reads a video while weights are loaded: while a chat template
     # runs, the memory of the whole process is limited.
-    chat = "" if family.stock_inputs else empty_chat(processor)
+    chat = "" if family.stock_inputs else chat_text(processor, "")
 
     def fit(frames: int, height: int, width: int) -> FrameResize | None:
         if family.stock_inputs:
@@ -507,7 +494,7 @@ def fit_of(processor: Any, family: Family, config: Any) -> Fit:
         frames = max(frames, family.least_frames)
         metadata = frames_metadata((height, width), [0.0] * frames, Length(1.0, 1.0))
         resize = found_resize(
-            lambda video: run_processor(processor, family, config, chat, video, metadata),
+            lambda video: run_processor(processor, family, config, video, metadata, chat),
             frames,
             height,
             width,
@@ -536,9 +523,7 @@ def window_prompt(
     whole: VideoPrompt, family: Family, config: Any, window: FrameWindow
 ) -> VideoPrompt:
     """The prompt of a video with the pixels of one window, and with its number of frames."""
-    frames = window.frames
-    if len(frames) < family.least_frames:
-        frames = np.concatenate([frames, *[frames[-1:]] * (family.least_frames - len(frames))])
+    frames = _padded(window.frames, family.least_frames)
     try:
         outputs = _processed(whole.processor, family, config, frames, window.resize)
     except OtherResizeError:
@@ -564,6 +549,5 @@ def _processed(
     # Pixels don't depend on times, which are in the text of the whole prompt.
     times = [float(number) for number in range(len(frames))]
     metadata = frames_metadata((height, width), times, Length(len(frames), len(frames)))
-    chat = empty_chat(processor)
     with processor_memory_limited(frames.nbytes), as_video(frames, resize) as video:
-        return run_processor(processor, family, config, chat, video, metadata)
+        return run_processor(processor, family, config, video, metadata)
