@@ -16,6 +16,7 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names
 from dycoke_cli.models.families import FAMILIES, ModelTraits, defaults_of, traits_of
+from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 from tests.families.stock import NONE_ONLY, clip
@@ -147,6 +148,9 @@ def test_a_checkpoint_with_nonsense_is_refused(copied, own, sentence):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"dycoke": own}))
     with pytest.raises(ModelError, match=sentence):
         _ = resolve_model(str(copied), LoadOptions(device="cpu")).traits.defaults
+    # Of a family that isn't listed, too.
+    with pytest.raises(ModelError, match=sentence.split(" must be")[0]):
+        StoredConfig({"num_hidden_layers": 10, "dycoke": own}).traits()
 
 
 def test_places_cant_be_renumbered_by_a_checkpoint_either():

@@ -13,8 +13,6 @@ import json
 import os
 import re
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -22,8 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.processes.sandbox import end_with, give_up_privileges, limit_cpu, limit_memory
-from dycoke_cli.processes.zygote import import_path
+from dycoke_cli.processes.isolated import Channel, Isolated, LateError, NonsenseError
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.input_file import LFS_POINTER, is_lfs_pointer, read_file
 from dycoke_cli.storage.output_file import open_own, read_own
@@ -505,10 +503,8 @@ _BYTES, _BYTES_PER_BYTE = 512 << 20, 32
 # Lists and objects in tokenizer.json. A vocabulary of 262,144 tokens has half a million, most of
 # them merge pairs.
 _MAX_PARTS = 4_000_000
-# Prefixes of the environment variables that an interpreter needs to start. Secrets such as HF_TOKEN
-# aren't passed on.
-_ENVIRONMENT = ("DYLD_", "LD_", "PYTHON", "SYSTEMROOT")
-_START = "from dycoke_cli.models.files.small_files import try_tokenizer; try_tokenizer()"
+PROCESS = f"{__name__}:serve"
+PREPARE = f"{__name__}:prepare"
 
 
 def check_tokenizer(name: str, file: Path) -> None:
@@ -528,45 +524,41 @@ def check_tokenizer(name: str, file: Path) -> None:
         raise ModelError(
             f"{name} can't be loaded: its {file.name} has more parts than any real one"
         )
-    inherited = {key: value for key, value in os.environ.items() if key.startswith(_ENVIRONMENT)}
-    command = [sys.executable, "-c", _START, str(file.absolute()), str(os.getpid()), str(_CPU_S)]
+    process = Isolated(PROCESS, PREPARE)
     try:
-        code = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**inherited, **import_path()},
-            timeout=_DEADLINE_S,
-            check=False,
-        ).returncode
-    except subprocess.TimeoutExpired:
-        code = 1
-    if code:
+        process.await_ready()
+        process.limit(memory_bytes=_BYTES + _BYTES_PER_BYTE * len(content), cpu_s=_CPU_S)
+        with process.within(_DEADLINE_S):
+            process.send({"tokenizer": content.decode("utf-8", "replace")})
+            process.receive()
+    except (GoneError, LateError, NonsenseError) as error:
         raise ModelError(
             f"{name} can't be loaded: its {file.name} crashes the library that reads it, or takes "
             "more time or memory than any real one; download it again"
-        )
+        ) from error
+    finally:
+        process.stop()
     with suppress(OSError):
         make_folder(passed.parent)
         os.close(open_own(passed))
 
 
-def try_tokenizer() -> None:
-    """Entry point of the trial process: encode the hardest texts under limits."""
-    file, parent, cpu_s = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    end_with(parent)
-    give_up_privileges()
+def prepare() -> None:
+    """Load the library; runs once in the zygote."""
+    import tokenizers  # noqa: F401
+
+
+def serve(channel: Channel) -> None:
+    """In the trial's process: encode the hardest texts with a tokenizer."""
     from tokenizers import Tokenizer
 
-    limit_memory(0, _BYTES + _BYTES_PER_BYTE * file.stat().st_size)
-    limit_cpu(0, cpu_s)
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
+    channel.send({})
+    given, _ = channel.receive()
+    with suppress(Exception):  # which is harmless, and loading the tokenizer reports it
+        tokenizer = Tokenizer.from_str(given["tokenizer"])
         for text in _texts():
             tokenizer.encode(text)
-    except Exception:
-        return  # an exception is harmless, and loading the tokenizer reports it
+    channel.send({})
 
 
 def _texts() -> list[str]:
