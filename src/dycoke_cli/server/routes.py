@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from dycoke_cli.server.access import HEALTH, PAGE
 from dycoke_cli.server.admission import ReaderShares
@@ -26,22 +28,20 @@ from dycoke_cli.server.replies import model
 from dycoke_cli.server.service import Service
 from dycoke_cli.unicode import display_name
 
-_READ = ["GET", "HEAD"]
 _SCANNERS = 1  # they hold the interpreter's lock, which the event loop needs, too
 _PARSERS = 2  # a schema may take one half a second, without the lock
 
 
-def make_app(service: Service, needs_key: bool) -> FastAPI:
+def make_app(service: Service, needs_key: bool) -> Starlette:
     """The application; who may ask it is for `access`.
 
     Args:
         needs_key: whether a request must bring one.
     """
-    # No pages of its own: they would load scripts from elsewhere.
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     scanners, parsers = map(CapacityLimiter, (_SCANNERS, _PARSERS))
     readers = ReaderShares()
     most_bytes = service.bodies.most_bytes
+    served = model(service.defaults.model, service.started, service.context)
     html = shown_page(service.defaults, service.most_frames, most_bytes, needs_key)
 
     async def answered(http: Request, kind: type[Answering]) -> Response:
@@ -63,72 +63,66 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
                     return json_reply(await answering.whole())
                 return _Stream(answering.chunks(), stack.pop_all())
             except Exception as error:
-                reason = refused(error)
-                return json_reply(reason.document, reason.status, reason.headers)
+                return _refusal(refused(error))
 
-    @app.post("/v1/chat/completions")
-    async def chat(http: Request) -> Response:
-        return await answered(http, Chatting)
-
-    @app.post("/v1/responses")
-    async def respond(http: Request) -> Response:
-        return await answered(http, Responding)
-
-    @app.post("/inspect")
-    async def show(http: Request) -> Response:
-        return await answered(http, Inspecting)
-
-    @app.api_route(PAGE, methods=_READ)
-    async def front_page() -> Response:
+    async def front_page(_: Request) -> Response:
         return HTMLResponse(html, headers=HEADERS)
 
-    served = model(service.defaults.model, service.started, service.context)
+    async def list_models(_: Request) -> Response:
+        return json_reply({"object": "list", "data": [served]})
 
-    @app.api_route("/v1/models", methods=_READ)
-    @app.api_route("/v1/models/", methods=_READ)
-    async def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": [served]}
-
-    @app.api_route("/v1/models/{name:path}", methods=_READ)
-    async def one_model(name: str) -> Response:
+    async def one_model(http: Request) -> Response:
         try:
-            check_model({"model": name}, service.defaults)
+            check_model(http.path_params, service.defaults)
         except Refused as reason:
-            return json_reply(reason.document, reason.status)
+            return _refusal(reason)
         return json_reply(served)
 
-    @app.api_route(HEALTH, methods=_READ)
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
+    async def health(_: Request) -> Response:
+        return json_reply({"status": "ok"})
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return PlainTextResponse(
-            service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
+    async def metrics(_: Request) -> Response:
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        return PlainTextResponse(service.metrics.text(), media_type=kind)
+
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", partial(answered, kind=Chatting), methods=["POST"]),
+            Route("/v1/responses", partial(answered, kind=Responding), methods=["POST"]),
+            Route("/inspect", partial(answered, kind=Inspecting), methods=["POST"]),
+            Route(PAGE, front_page),
+            Route("/v1/models", list_models),
+            Route("/v1/models/", list_models),
+            Route("/v1/models/{model:path}", one_model),
+            Route(HEALTH, health),
+            Route("/metrics", metrics),
+        ],
+        exception_handlers={HTTPException: _no_route, ClientDisconnect: _refused},
+    )
+
+
+async def _no_route(http: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path, headers = display_name(http.url.path)[:100], dict(error.headers or {})
+    sentence, code = str(error.detail).lower(), "usage"
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        code = "not_found"
+        sentence = (
+            f"there is no {path}; the base URL of this server is {http.base_url}v1, with "
+            "/chat/completions, /responses and /models"
         )
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        code = "method_not_allowed"
+        sentence = f"{path} takes {headers['Allow']}, not {http.method}"
+    return _refusal(Refused(error.status_code, sentence, code, headers))
 
-    @app.exception_handler(HTTPException)
-    async def no_route(http: Request, error: HTTPException) -> Response:
-        path, headers = display_name(http.url.path)[:100], dict(error.headers or {})
-        sentence, code = str(error.detail).lower(), "usage"
-        if error.status_code == HTTPStatus.NOT_FOUND:
-            code = "not_found"
-            sentence = (
-                f"there is no {path}; the base URL of this server is {http.base_url}v1, with "
-                "/chat/completions, /responses and /models"
-            )
-        elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            code = "method_not_allowed"
-            sentence = f"{path} takes {headers['Allow']}, not {http.method}"
-        reason = Refused(error.status_code, sentence, code, headers)
-        return json_reply(reason.document, reason.status, reason.headers)
 
-    @app.exception_handler(ClientDisconnect)
-    async def left(_: Request, error: ClientDisconnect) -> Response:
-        reason = refused(error)
-        return json_reply(reason.document, reason.status)
+async def _refused(_: Request, error: Exception) -> Response:
+    return _refusal(refused(error))
 
-    return app
+
+def _refusal(reason: Refused) -> Response:
+    return json_reply(reason.document, reason.status, reason.headers)
 
 
 class _Stream(StreamingResponse):

@@ -96,6 +96,6 @@ def test_no_http_is_imported_before_there_is_a_server() -> None:
         "import sys, dycoke_cli.cli.commands.ask\n"
         "from dycoke_cli.server.local import client, unix_socket\n"
         "assert unix_socket.connect() is None\n"
-        "assert not {'http.client', 'uvicorn', 'httpx', 'fastapi'} & {*sys.modules}"
+        "assert not {'http.client', 'uvicorn', 'httpx', 'starlette'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

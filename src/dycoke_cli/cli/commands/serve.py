@@ -182,7 +182,7 @@ def serve(
         return
     # A library of torch ends the process without one.
     os.getcwd()
-    need("fastapi", "serve", "dycoke serve")
+    need("starlette", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.server.access import KEY, read_keys, read_origins
