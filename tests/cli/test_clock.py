@@ -21,7 +21,7 @@ DATES = {
     "evaluation/scoring/judge.py": "date of a verdict",
     "models/files/fingerprint.py": "whether a file's last change is old",
     "server/replies.py": "`created` of OpenAI's replies",
-    "server/responses/responses_reply.py": "`created_at` of OpenAI's responses",
+    "server/responses.py": "`created_at` of OpenAI's responses",
     "server/service.py": "`created` of OpenAI's list of models",
     "storage/cache_folder.py": "time of a file's last use, which is later than all others",
 }

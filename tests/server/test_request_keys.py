@@ -86,7 +86,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     # llama.cpp, DashScope, Ollama
     ({"grammar": 7}, "grammar"), ({"json_schema": {}, "regex": "x"}, "regex"),
     ({"enable_thinking": "yes"}, "enable_thinking"), ({"n_predict": 9}, "n_predict"),
-    ({"thinking": {"type": "auto"}}, "thinking"), ({"reasoning": {"effort": "low"}}, "reasoning"),
     ({"format": "json"}, "format"), ({"options": {"temperature": 1}}, "options"),
 ]  # fmt: skip
 
@@ -96,6 +95,9 @@ IGNORED: list[tuple[dict[str, Any], str]] = [
     ({"dycoke": {"metod": "evs"}}, "dycoke.metod"), ({"text": {"format": 3}}, "text"),
     ({"response_format": {"type": "text", "x": 1}}, "response_format.x"),
     ({"stream_options": {"include_obfuscation": False}}, "stream_options.include_obfuscation"),
+    ({"thinking": {"type": "auto"}}, "thinking.type"), ({"thinking": "on"}, "thinking"),
+    ({"reasoning": {"effort": "low"}}, "reasoning.effort"), ({"reasoning": 7}, "reasoning"),
+    ({"reasoning": {"enabled": 1, "exclude": None}}, "reasoning.enabled"),
     ({"mm_processor_kwargs": {"max_pixels": 9}}, "mm_processor_kwargs.max_pixels"),
     ({"media_io_kwargs": {"frames": 4}}, "media_io_kwargs.frames"),
     ({"media_io_kwargs": {"video": {"max_frames": 4}}}, "media_io_kwargs.video.max_frames"),
@@ -147,11 +149,11 @@ def test_what_is_unknown_is_ignored_and_named() -> None:
 
 def test_both_dialects_refuse_the_same() -> None:
     body = {"frequency_penalty": 1, "min_tokens": 5, "n": 2, "response_format": {"type": "text"}}
-    for key, value in (*body.items(), ("reasoning", {"effort": "low"}), ("background", True)):
+    for key, value in (*body.items(), ("background", True)):
         with pytest.raises(Refused, match=f"^{key} isn't supported; leave it out"):
             read_responses("What?", **{key: value})
-    request = read_responses("What?", frequency_penalty=0, logprobs=True, user="a")
-    assert request.chat.ignored == ("logprobs", "user")
+    request = read_responses("What?", reasoning={"effort": "low"}, logprobs=True, user="a")
+    assert request.chat.ignored == ("logprobs", "user", "reasoning.effort")
     assert request.chat == read_responses("What?").chat
     assert RESPONSES.refused.keys() > BODY.refused.keys()
 

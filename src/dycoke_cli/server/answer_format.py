@@ -14,8 +14,6 @@ from dycoke_cli.server.request_keys import (
     FORMS,
     JSON_SCHEMA,
     RESPONSE_FORMAT,
-    TEXT,
-    TEXT_FORMAT,
     flag_of,
     list_of,
     text_of,
@@ -31,14 +29,13 @@ def answer_format(
     """The fields of `GenerationOptions` that say what an answer may be; none for free text.
 
     Args:
-        body: of the request, with OpenAI's `response_format` (`text` in /v1/responses), vLLM's
-            older `guided_choice`, and `FORMS`.
+        body: of the request, with OpenAI's `response_format`, vLLM's older
+            `guided_choice`, and `FORMS`.
     """
     typed = _typed(body, structured)
     number = flag_of(own, "number")
     forms = [
         *_response_format(body.get("response_format")),
-        *_text(body.get("text")),
         *_structured(structured, body),
     ]
     paths = [
@@ -74,12 +71,6 @@ def _response_format(given: Any) -> Iterator[_Form]:
         path, inner = JSON_SCHEMA.name, found.get("json_schema")
         found = {"type": "json_schema", **JSON_SCHEMA.object(inner, path)}
     yield from _of_type(found, path)
-
-
-def _text(given: Any) -> Iterator[_Form]:
-    """The form of /v1/responses."""
-    if given is not None and (given := TEXT.object(given, TEXT.name).get("format")) is not None:
-        yield from _of_type(TEXT_FORMAT.object(given, TEXT_FORMAT.name), TEXT_FORMAT.name)
 
 
 def _of_type(found: Mapping[str, Any], path: str) -> Iterator[_Form]:

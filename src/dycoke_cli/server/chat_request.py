@@ -16,8 +16,8 @@ from dycoke_cli.models.prompts.chat import ToolTurn, text_message, tools_of
 from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.generation_request import answers, generation
-from dycoke_cli.server.media_options import JpegTimes, as_frames, read_media
-from dycoke_cli.server.messages import Turns, VideoPart, chat_messages, turns_of
+from dycoke_cli.server.media_options import JpegTimes, read_media
+from dycoke_cli.server.messages import Turns, VideoPart, turns_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     BODY,
@@ -26,12 +26,12 @@ from dycoke_cli.server.request_keys import (
     STREAM_OPTIONS,
     TEMPLATE,
     THINKING,
-    THINKS,
     flag_of,
     ignoring,
     object_of,
     options_of,
     text_of,
+    thinking,
 )
 from dycoke_cli.server.tools import Offer, offered
 from dycoke_cli.unicode import display_name
@@ -79,25 +79,30 @@ class ChatRequest:
 def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
     """Read a body."""
     with ignoring() as ignored:
-        request = _parse(BODY.object(parse_json(body), ""), defaults, most_frames)
+        given = BODY.object(parse_json(body), "")
+        check_model(given, defaults)
+        request = asked(given, *turns_of(given), defaults, most_frames)
     return replace(request, ignored=tuple(ignored))
 
 
-def _parse(given: Mapping[str, Any], defaults: Request, most_frames: int) -> ChatRequest:
-    check_model(given, defaults)
-    messages = chat_messages(given.get("messages"))
-    videos, turns = turns_of(messages, as_frames=as_frames(given))
-    question, history = last_question(turns)
+def asked(
+    given: Mapping[str, Any],
+    videos: tuple[VideoPart, ...],
+    turns: Turns,
+    defaults: Request,
+    most_frames: int,
+) -> ChatRequest:
+    """What a body asks in a conversation about videos."""
+    question, history = _last_question(turns)
     offer = offered(given)
-    question = with_tools(question, offer)
-    sampling, times = frames_of(given, videos, defaults.sampling, most_frames)
-    method, against = methods(given)
-    options = calling_tools(generation(given, defaults.generation), offer)
-    most = max_tokens(given, defaults.max_tokens)
-    check_in_windows(replace(defaults, method=method or defaults.method, max_tokens=most), videos)
+    sampling, times = _frames(given, videos, defaults.sampling, most_frames)
+    method, against = _methods(given)
+    options = _calling_tools(generation(given, defaults.generation), offer)
+    most = _max_tokens(given, defaults.max_tokens)
+    _check_in_windows(replace(defaults, method=method or defaults.method, max_tokens=most), videos)
     return ChatRequest(
         videos=videos,
-        question=question,
+        question=_with_tools(question, offer),
         history=history,
         sampling=sampling,
         method=method or defaults.method,
@@ -109,7 +114,7 @@ def _parse(given: Mapping[str, Any], defaults: Request, most_frames: int) -> Cha
         answers=answers(given, options),
         max_tokens=most,
         offer=offer,
-        template=variables(given),
+        template=_variables(given),
     )
 
 
@@ -133,18 +138,14 @@ def is_model(name: Any, defaults: Request) -> bool:
     return served in (name, name.rpartition(":")[0])
 
 
-def variables(given: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
+def _variables(given: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
     """What a body sets of the variables of the chat template; see `ChatRequest.template`."""
     values = {} if given.get(TEMPLATE) is None else object_of(given[TEMPLATE], TEMPLATE)
     found = [(f"{TEMPLATE}.{display_name(name)[:100]}", name, values[name]) for name in values]
-    for path, means in THINKS.items():
-        key, _, inner = path.partition(".")
-        value = (given.get(key) or {}).get(inner) if inner else given.get(key)
-        found += [(path, THINKING, means[value])] if value in means else []
-    return tuple(found)
+    return (*found, *((path, THINKING, thinks) for path, thinks in thinking(given)))
 
 
-def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
+def _last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
     """The question of the last turn, and the turns before it."""
     *history, (question, _) = turns
     if not question.strip() and not isinstance(question, ToolTurn):
@@ -152,7 +153,7 @@ def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
     return question, tuple(history)
 
 
-def with_tools(question: str, offer: Offer) -> str:
+def _with_tools(question: str, offer: Offer) -> str:
     """The question with the tools that its answer may call."""
     if not offer.tools:
         return question
@@ -161,7 +162,7 @@ def with_tools(question: str, offer: Offer) -> str:
     return ToolTurn([text_message("user", question)], offer.tools)
 
 
-def calling_tools(options: GenerationOptions, offer: Offer) -> GenerationOptions:
+def _calling_tools(options: GenerationOptions, offer: Offer) -> GenerationOptions:
     """The options of an answer that may call tools, or has to."""
     if offer.tools and (options.typed is not None or options.structured is not None):
         raise Refused(
@@ -172,7 +173,7 @@ def calling_tools(options: GenerationOptions, offer: Offer) -> GenerationOptions
     return replace(options, structured=offer.forced.form())
 
 
-def frames_of(
+def _frames(
     given: Mapping[str, Any], videos: tuple[VideoPart, ...], default: Sampling, most: int
 ) -> tuple[Sampling, JpegTimes]:
     """Which frames of a request's videos are read, and the times of pictures; see `read_media`."""
@@ -186,7 +187,7 @@ def frames_of(
     )
 
 
-def methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
+def _methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
     """The method of the request, in our spelling or in vLLM's, and the one to compare with."""
     own = options_of(given, DYCOKE)
     method = _method(own, "method", "dycoke.method")
@@ -200,7 +201,7 @@ def methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
     return method or vllm, _method(own, "against", "dycoke.against")
 
 
-def max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
+def _max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
     """Visual tokens that the language model reads at most; null is no limit."""
     options = options_of(given, DYCOKE)
     if "max_tokens" not in options:
@@ -211,7 +212,7 @@ def max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
     return found
 
 
-def check_in_windows(request: Request, videos: tuple[VideoPart, ...]) -> None:
+def _check_in_windows(request: Request, videos: tuple[VideoPart, ...]) -> None:
     """Refuse what can't be answered from the windows of a video."""
     try:
         check_windows(request, max(1, len(videos)))

@@ -33,9 +33,12 @@ from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, ChatReply, event
 from dycoke_cli.server.request_keys import THINKING
-from dycoke_cli.server.responses.response_store import HeldResponse
-from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
-from dycoke_cli.server.responses.responses_reply import ResponsesReply
+from dycoke_cli.server.responses import (
+    HeldResponse,
+    ResponsesReply,
+    ResponsesRequest,
+    parse_responses,
+)
 from dycoke_cli.server.service import Service
 
 _POLL_S = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,26 +15,18 @@ from dycoke_cli.server.request_keys import DYCOKE, STRUCTURED, flag_of, list_of,
 
 MOST_ANSWERS = 8
 """Of one request (`n`)."""
-CHAT_LIMITS = ("max_tokens", "max_completion_tokens")
-"""Keys of /v1/chat/completions that limit an answer; the latter wins."""
+_LIMITS = ("max_tokens", "max_completion_tokens")  # of the answer's tokens
 _DRAWN = ("top_p", "top_k", "min_p")
 _ALL = -1  # of vLLM's top_k
 _NEW_SEED = -1
 _NO_LIMIT = -1  # of LM Studio's and llama.cpp's max_tokens
 
 
-def generation(
-    given: Mapping[str, Any], default: GenerationOptions, limits: Sequence[str] = CHAT_LIMITS
-) -> GenerationOptions:
-    """Generation options of a body.
-
-    Args:
-        given: the body, with the keys of /v1/chat/completions.
-        limits: its keys with the number of tokens, two of which must not differ.
-    """
-    named = {name: given[name] for name in limits if given.get(name) is not None}
+def generation(given: Mapping[str, Any], default: GenerationOptions) -> GenerationOptions:
+    """Generation options of a body."""
+    named = {name: given[name] for name in _LIMITS if given.get(name) is not None}
     if len({*map(repr, named.values())}) > 1:
-        raise Refused(400, f"{' and '.join(named)} differ: send one of them", parameter=limits[0])
+        raise Refused(400, f"{' and '.join(named)} differ: send one of them", parameter=_LIMITS[0])
     name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
     if type(most) is int and most == _NO_LIMIT:
         most = sys.maxsize  # above each context; see `exchange.for_model`

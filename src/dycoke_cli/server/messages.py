@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 from dycoke_cli.models.prompts.chat import ToolTurn, text_message
 from dycoke_cli.server.incoming import data_url
 from dycoke_cli.server.media import JPEGS
+from dycoke_cli.server.media_options import as_frames
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     IMAGE_URL,
@@ -66,17 +67,8 @@ Parts = Sequence[VideoPart | str]
 """Content of a message: videos and texts, in order."""
 
 
-def chat_messages(given: Any) -> Iterable[tuple[str, Parts]]:
-    """The role and the parts of each message of /v1/chat/completions."""
-    messages = list_of(given, "messages")
-    return [_message(message, f"messages[{number}]") for number, message in enumerate(messages)]
-
-
 def turns_of(
-    messages: Iterable[tuple[str, Parts]],
-    held: Sequence[tuple[str, str]] = (),
-    *,
-    as_frames: bool = True,
+    body: Mapping[str, Any], held: Sequence[tuple[str, str]] = ()
 ) -> tuple[tuple[VideoPart, ...], Turns]:
     """The videos; and the questions with their answers, the last of which has none yet.
 
@@ -84,9 +76,10 @@ def turns_of(
     next question, or where it stands within one.
 
     Args:
-        as_frames: whether pictures that belong together are the frames of one video.
+        held: the conversation before the messages of the body.
     """
-    messages = [*messages]
+    listed, together = enumerate(list_of(body.get("messages"), "messages")), as_frames(body)
+    messages = [_message(message, f"messages[{number}]") for number, message in listed]
     if not 1 <= len(messages) <= _MOST_MESSAGES:
         raise Refused(400, f"there must be 1 to {_MOST_MESSAGES} messages")
     videos: list[VideoPart] = []
@@ -94,7 +87,7 @@ def turns_of(
     before, between = "", "\n"
     open_turn = False
     for role, given in _in_a_row(messages):
-        parts = _clips(given) if as_frames and role == "user" else given
+        parts = _clips(given) if together and role == "user" else given
         shown = [part for part in parts if isinstance(part, VideoPart)]
         text = "\n".join(part for part in parts if isinstance(part, str) and part)
         turn = next((part for part in parts if isinstance(part, ToolTurn)), None)
@@ -219,7 +212,7 @@ def _followed(earlier: VideoPart, part: VideoPart) -> VideoPart:
     return replace(earlier, pictures=pictures, times_s=times_s if timed else ())
 
 
-def picture(given: Any, path: str) -> VideoPart:
+def _picture(given: Any, path: str) -> VideoPart:
     """A picture, as a video of one frame."""
     url = text_of(given, path)
     kind = data_url(url)[0]
@@ -228,8 +221,8 @@ def picture(given: Any, path: str) -> VideoPart:
     return VideoPart(None, pictures=(url,))
 
 
-def part_of(given: Any, path: str) -> VideoPart | str:
-    """A part of a message of /v1/chat/completions."""
+def _part(given: Any, path: str) -> VideoPart | str:
+    """A part of a message."""
     kind = object_of(given, path).get("type")
     if not isinstance(kind, str) or kind not in PARTS:
         raise Refused(
@@ -244,9 +237,9 @@ def part_of(given: Any, path: str) -> VideoPart | str:
     name = "url" if part.get(kind) is None and "url" in part else kind
     content, path = part.get(name), f"{path}.{name}"
     if kind in ("image_url", "image"):
-        return picture(*_given_url(content, path, IMAGE_URL))
+        return _picture(*_given_url(content, path, IMAGE_URL))
     if isinstance(content, list) and content and kind == "video":
-        frames = [picture(frame, f"{path}[{number}]") for number, frame in enumerate(content)]
+        frames = [_picture(frame, f"{path}[{number}]") for number, frame in enumerate(content)]
         return VideoPart(None, pictures=sum((f.pictures for f in frames), ()), whole=True)
     read = _input_video if kind == "input_video" else _url
     return VideoPart(read(content, path), _uuid(part))
@@ -263,7 +256,8 @@ def _message(given: Any, path: str) -> tuple[str, Parts]:
     if role != "tool" and not calls:
         return role, parts
     if any(isinstance(part, VideoPart) for part in parts):
-        raise Refused(400, "only messages of the user have videos")
+        sentence = "only messages of the user have videos"
+        raise Refused(400, sentence, parameter=f"{path}.content")
     text = "\n".join(part for part in parts if isinstance(part, str) and part)
     if role == "tool":
         return role, [result(text, message.get("tool_call_id"), path)]
@@ -277,7 +271,7 @@ def _content(given: Any, path: str) -> list[VideoPart | str]:
     if isinstance(given, str):
         return [text_of(given, path)]
     parts = enumerate(list_of(given, path))
-    return [part_of(part, f"{path}[{number}]") for number, part in parts]
+    return [_part(part, f"{path}[{number}]") for number, part in parts]
 
 
 def _url(given: Any, path: str, keys: Keys = VIDEO_URL) -> str | None:

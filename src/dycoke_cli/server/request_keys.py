@@ -19,7 +19,7 @@ from dycoke_cli.unicode import display_name, is_valid
 
 THINKING = "enable_thinking"
 """Variable of chat templates that decides whether the model thinks before it answers."""
-THINKS: Mapping[str, Mapping[Any, bool]] = {
+_THINKS: Mapping[str, Mapping[Any, bool]] = {
     "reasoning_effort": {"none": False}, "think": {False: False},
     "enable_thinking": {False: False, True: True},  # DashScope
     "thinking.type": {"disabled": False, "enabled": True},  # GLM, Doubao, DeepSeek
@@ -56,7 +56,7 @@ class Keys:
     # keys that have an effect, or that the protocol has in every request or reply
     read: frozenset[str]
     # keys that would change the answer: they are accepted with one of these values, which don't
-    # (or say whether a model thinks: `THINKS`), or with null
+    # (or say whether a model thinks: `_THINKS`), or with null
     refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def object(self, given: Any, path: str) -> dict[str, Any]:
@@ -96,7 +96,8 @@ llama.cpp's and SGLang's."""
 _BOTH = (
     "model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p",
     "repetition_penalty", "seed", "stop", "top_logprobs", "media_io_kwargs", "mm_processor_kwargs",
-    "dycoke", "structured_outputs", "tools", "tool_choice", "parallel_tool_calls", *FORMS,
+    "dycoke", "structured_outputs", "tools", "tool_choice", "parallel_tool_calls", "thinking",
+    "reasoning", *FORMS,
 )  # fmt: skip
 _REFUSED: dict[str, tuple[Any, ...]] = {
     # several answers, of which the best is sent
@@ -113,8 +114,6 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "chat_template": _NONE,
     # thinking
     "reasoning_effort": ("none",), "think": _OFF, "enable_thinking": (False, True),
-    "thinking": ({}, {"type": "disabled"}, {"type": "enabled"}),
-    "reasoning": ({}, {"effort": "none"}, {"enabled": False}, {"enabled": True}),
     "options": ({},),  # of Ollama: all that is sampled
 }  # fmt: skip
 """Keys of OpenAI's API, vLLM, llama.cpp and Ollama that would change the answer."""
@@ -133,6 +132,8 @@ BODY = Keys(
 
 STREAM_OPTIONS = Keys("stream_options", frozenset(("include_usage",)))
 DYCOKE = Keys("dycoke", frozenset(("method", "against", "max_tokens", "number")))
+THINKING_BY = Keys("thinking", frozenset(("type",)))
+REASONING = Keys("reasoning", frozenset(("effort", "enabled")))
 STRUCTURED = Keys(
     "structured_outputs",
     frozenset(("choice", "json", "json_object", "regex", "grammar")),
@@ -224,7 +225,8 @@ OUTPUT_TEXT = Keys(
 INPUT_IMAGE = Keys("part input_image", frozenset(("type", "image_url")))
 
 ALL = (
-    BODY, STREAM_OPTIONS, DYCOKE, STRUCTURED, RESPONSE_FORMAT, JSON_SCHEMA, MM_PROCESSOR, MEDIA_IO,
+    BODY, STREAM_OPTIONS, DYCOKE, THINKING_BY, REASONING, STRUCTURED, RESPONSE_FORMAT, JSON_SCHEMA,
+    MM_PROCESSOR, MEDIA_IO,
     VIDEO_IO, IMAGE_IO, TOOL, FUNCTION, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, *MESSAGES.values(), CALL,
     CALLED, *PARTS.values(), VIDEO_URL, INPUT_VIDEO, IMAGE_URL, RESPONSES, RESPONSES_TOOL,
     RESPONSES_TOOL_CHOICE, TEXT, TEXT_FORMAT, *ITEMS.values(), *CALL_ITEMS.values(), INPUT_TEXT,
@@ -273,3 +275,21 @@ def flag_of(given: Mapping[str, Any], key: str, path: str | None = None) -> bool
     if value is not None and not isinstance(value, bool):
         raise Refused(400, f"{path} must be true or false", parameter=path)
     return bool(value)
+
+
+def thinking(body: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Path and meaning of each key that says whether the model thinks.
+
+    What else they say, such as how much it thinks, is ignored.
+    """
+    given = {path: body.get(path) for path in _THINKS if "." not in path}
+    for keys in (THINKING_BY, REASONING):
+        value, name = body.get(keys.name), keys.name
+        inner = keys.object(value, name) if isinstance(value, dict) else {"": value}
+        given |= {f"{name}.{key}".rstrip("."): value for key, value in inner.items()}
+    for path, value in given.items():
+        means = [thinks for one, thinks in _THINKS.get(path, {}).items() if _is_same(value, one)]
+        if means:
+            yield path, means[0]
+        elif value not in _EMPTY:
+            ignore(path)

@@ -14,7 +14,7 @@ from dycoke_cli.server.handles import Handles
 from dycoke_cli.server.incoming import BodyLimits
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.responses.response_store import ResponseStore
+from dycoke_cli.server.responses import ResponseStore
 from dycoke_cli.server.underway import Underway
 
 if TYPE_CHECKING:

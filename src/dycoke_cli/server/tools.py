@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,10 @@ from dycoke_cli.server.request_keys import (
     CALL,
     CALLED,
     FUNCTION,
-    RESPONSES_TOOL,
-    RESPONSES_TOOL_CHOICE,
     TOOL,
     TOOL_CHOICE,
     TOOL_CHOICE_FUNCTION,
+    Keys,
     flag_of,
     json_of,
     list_of,
@@ -36,65 +35,29 @@ _SHOWN = 100
 class Offer:
     """What an answer may call, or has to."""
 
-    # that it may call; as chat completions have them, whichever protocol they came by
-    tools: tuple[dict[str, Any], ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()  # that it may call
     forced: ForcedCall | None = None  # the call that it has to be; None where it may be a text
     # calls that it may have, where arguments are held to schemas, or where it may be one
     strict: StrictCalls | None = None
 
 
 def offered(body: Mapping[str, Any]) -> Offer:
-    """The tools of a request to /v1/chat/completions."""
-
-    def tool(given: Any, path: str) -> Mapping[str, Any]:
-        found = TOOL.object(given, path)
-        _check_function(found, path)
-        return FUNCTION.object(found.get("function"), f"{path}.function")
-
-    def chosen(given: Mapping[str, Any]) -> Any:
-        found = TOOL_CHOICE.object(given, "tool_choice")
-        _check_function(found, "tool_choice")
-        path = "tool_choice.function"
-        return TOOL_CHOICE_FUNCTION.object(found.get("function"), path).get("name")
-
-    return _offer(body, tool, chosen, ".function")
-
-
-def offered_in_responses(body: Mapping[str, Any]) -> Offer:
-    """The tools of a request to /v1/responses; see `offered`."""
-
-    def tool(given: Any, path: str) -> Mapping[str, Any]:
-        found = RESPONSES_TOOL.object(given, path)
-        _check_function(found, path)
-        return found
-
-    def chosen(given: Mapping[str, Any]) -> Any:
-        found = RESPONSES_TOOL_CHOICE.object(given, "tool_choice")
-        _check_function(found, "tool_choice")
-        return found.get("name")
-
-    return _offer(body, tool, chosen, "")
-
-
-def _offer(
-    body: Mapping[str, Any],
-    tool: Callable[[Any, str], Mapping[str, Any]],
-    chosen: Callable[[Mapping[str, Any]], Any],
-    place: str,
-) -> Offer:
-    """The tools of a body."""
+    """The tools of a request."""
     given = body.get("tools")
     listed = [] if given is None else list_of(given, "tools")
     if len(listed) > _MOST_TOOLS:
         raise Refused(
             400, f"there may be {_MOST_TOOLS} tools, not {len(listed)}", parameter="tools"
         )
-    functions = [tool(one, f"tools[{number}]") for number, one in enumerate(listed)]
+    functions = [
+        FUNCTION.object(_function(one, f"tools[{number}]", TOOL), f"tools[{number}].function")
+        for number, one in enumerate(listed)
+    ]
     tools = tuple(
-        _kept(function, f"tools[{number}]{place}") for number, function in enumerate(functions)
+        _kept(function, f"tools[{number}].function") for number, function in enumerate(functions)
     )
     is_strict = [flag_of(function, "strict") for function in functions]
-    forced = _forced(body.get("tool_choice"), tools, chosen)
+    forced = _forced(body.get("tool_choice"), tools)
     one_call = not flag_of(body, "parallel_tool_calls")
     one_call = one_call and body.get("parallel_tool_calls") is not None
     if not tools or body.get("tool_choice") == "none":
@@ -112,11 +75,7 @@ def _loose(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {**tool, "function": {**tool["function"], "parameters": {"type": "object"}}}
 
 
-def _forced(
-    choice: Any,
-    tools: tuple[dict[str, Any], ...],
-    chosen: Callable[[Mapping[str, Any]], Any],
-) -> ForcedCall | None:
+def _forced(choice: Any, tools: tuple[dict[str, Any], ...]) -> ForcedCall | None:
     """The call that `tool_choice` forces; None where it forces none."""
     if choice in (None, "none", "auto"):
         return None
@@ -135,7 +94,9 @@ def _forced(
             "tool_choice must be none, auto, required or a function",
             parameter="tool_choice",
         )
-    name = text_of(chosen(choice), "tool_choice: the name of the function")
+    path = "tool_choice.function"
+    called = TOOL_CHOICE_FUNCTION.object(_function(choice, "tool_choice", TOOL_CHOICE), path)
+    name = text_of(called.get("name"), "tool_choice: the name of the function")
     found = [tool for tool in tools if tool["function"]["name"] == name]
     if len(found) != 1:
         raise Refused(
@@ -146,9 +107,12 @@ def _forced(
     return ForcedCall(tuple(found), named=True)
 
 
-def _check_function(found: Mapping[str, Any], path: str) -> None:
+def _function(given: Any, path: str, keys: Keys) -> Any:
+    """The function of a tool, or of a choice of one."""
+    found = keys.object(given, path)
     if found.get("type") != "function":
         raise Refused(400, f"{path}.type must be function", parameter=f"{path}.type")
+    return found.get("function")
 
 
 def _kept(function: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -17,9 +17,12 @@ from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.responses import response_store
-from dycoke_cli.server.responses.response_store import HeldResponse, ResponseStore
-from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
+from dycoke_cli.server.responses import (
+    HeldResponse,
+    ResponsesRequest,
+    ResponseStore,
+    parse_responses,
+)
 from dycoke_cli.video.sampling import Sampling
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running
@@ -162,7 +165,6 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
         ("What?", {"background": True}, "background"),
         ("What?", {"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ("What?", {"text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
-        ("What?", {"reasoning": {"effort": "low"}}, "reasoning"),
         ("What?", {"max_tokens": 5}, "max_tokens"),
         ("What?", {"n": 2}, "n"),
         ("What?", {"include": ["file_search_call.results"]}, "include"),
@@ -198,8 +200,8 @@ def test_what_is_held_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         video = VideoPart(None, "v")
         return HeldResponse((("x" * size, ""),), (video,), Sampling(), JpegTimes())
 
-    monkeypatch.setattr(response_store, "_MOST", 3)
-    monkeypatch.setattr(response_store, "_MOST_BYTES", 3 * held(10).nbytes)
+    monkeypatch.setattr("dycoke_cli.server.responses._MOST", 3)
+    monkeypatch.setattr("dycoke_cli.server.responses._MOST_BYTES", 3 * held(10).nbytes)
     store = ResponseStore()
     for number in range(3):
         store.keep(f"r{number}", held(10))

@@ -114,7 +114,11 @@ def test_a_call_that_is_forced(client: openai.OpenAI, choice: Any, text: str) ->
     [
         ("?", {"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ("?", {"tools": [TOOL], "tool_choice": {"type": "function"}}, None),
-        ([{"type": "function_call", "name": "f"}], {}, "input[0].arguments"),
+        ([{"type": "function_call", "name": "f", "call_id": "c"}], {}, "input[0].arguments"),
+        ([{"type": "function_call", "name": "f", "arguments": "{}"}], {}, "input[0].call_id"),
+        ([{"role": "assistant", "content": "I look."},
+          {"type": "function_call", "name": "f", "arguments": "{", "call_id": "c"}], {},
+         "input[1].arguments"),
         ([{"type": "function_call_output", "output": "x"}], {}, "input[0].call_id"),
         ([{"type": "function_call_output", "output": "x", "call_id": "c"}], {}, None),
         ([{"type": "function_call_output", "output": [{"type": "input_image",
