@@ -14,8 +14,8 @@ from jsonschema import validate
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompts.chat import QuestionWithVariables, ToolTurn, text_message
-from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.tool_calls import CallFormat, ToolCall
+from dycoke_cli.server.tools import ForcedCall
 from tests.families.stock import clip
 from tests.families.test_together import loaded_of
 from tests.families.tiny import make

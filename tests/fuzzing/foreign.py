@@ -76,7 +76,7 @@ def _requests() -> list[bytes]:
 
 
 def _parse_request(content: bytes, _: Path) -> object:
-    from dycoke_cli.server.chat_request import parse
+    from dycoke_cli.server.chat import parse
     from dycoke_cli.server.refused import Refused
 
     try:

@@ -97,9 +97,9 @@ def _calls() -> list[bytes]:
 def _server() -> Any:
     """The tools of `dycoke mcp`, whose model would rather say no."""
     from dycoke_cli.answer.answer import Answer, Scoring
-    from dycoke_cli.server.agents import video_tools
-    from dycoke_cli.server.agents.mcp_server import make_mcp_server
-    from dycoke_cli.server.start import ServiceLimits
+    from dycoke_cli.server import video_tools
+    from dycoke_cli.server.mcp_server import make_mcp_server
+    from dycoke_cli.server.service import ServiceLimits
     from tests.documents import example
     from tests.server.test_chat_request import DEFAULTS
 
@@ -163,9 +163,8 @@ def _data_urls() -> list[bytes]:
 
 def _open(content: bytes, _: Path) -> object:
     """The frames of a data URL, as it stands in a body that comes in pieces."""
-    from dycoke_cli.server.allowance import Allowance
-    from dycoke_cli.server.bodies import parse_json
-    from dycoke_cli.server.incoming import BodyLimits, BodyScanner
+    from dycoke_cli.server.body import BodyLimits, BodyScanner, parse_json
+    from dycoke_cli.server.limits import Allowance
     from dycoke_cli.server.media import Media, opened
     from dycoke_cli.server.refused import Refused
     from dycoke_cli.server.request_keys import text_of as text_in

@@ -19,13 +19,10 @@ from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.access import read_keys
-from dycoke_cli.server.admission import Admission
-from dycoke_cli.server.allowance import Allowance
-from dycoke_cli.server.connections import ConnectionLimits
-from dycoke_cli.server.incoming import BodyLimits
-from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
-from dycoke_cli.server.local.local_listener import LocalListener
-from dycoke_cli.server.local.unix_socket import ENVIRONMENT
+from dycoke_cli.server.body import BodyLimits
+from dycoke_cli.server.lifetime import Address, ConnectionLimits, IdlePolicy, make_server, run
+from dycoke_cli.server.limits import Admission, Allowance
+from dycoke_cli.server.local.unix_socket import ENVIRONMENT, LocalListener
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.service import Service

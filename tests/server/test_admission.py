@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.limits import Admission
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
 

@@ -14,10 +14,10 @@ from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models import devices
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.server.allowance import Allowance
+from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.refused import gone, in_keys, refused
-from dycoke_cli.server.start import ServiceLimits, start_service
+from dycoke_cli.server.service import ServiceLimits, start_service
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import LateVideoError
 from tests.server.pretended import PATIENCE_S, ample

@@ -17,7 +17,7 @@ from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.server.chat_request import ChatRequest, parse
+from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.inspecting import checked
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused, refused

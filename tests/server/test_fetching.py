@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.server import fetching
-from dycoke_cli.server.fetching import fetch, is_public
+from dycoke_cli.server import media
+from dycoke_cli.server.media import fetch, is_public
 from dycoke_cli.server.refused import Refused
 from tests.server.pretended import ample
 
@@ -98,7 +98,7 @@ class Site:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site at an address that passes for public, named public.test; private.test isn't."""
     site = Site()
-    monkeypatch.setattr(fetching, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(media, "is_public", lambda address: address == "127.0.0.1")
 
     names = {"public.test": "127.0.0.1", "private.test": "127.0.0.2", "slow.test": "127.0.0.1"}
     real = socket.getaddrinfo
@@ -109,7 +109,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         found = real(names.get(host, host), port, *more, **options)
         return found * (3 if host == "public.test" else 1)
 
-    monkeypatch.setattr(fetching.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(media.socket, "getaddrinfo", resolve)
     connect = socket.create_connection
 
     def connected(where: tuple[str, int], timeout_s: float) -> socket.socket:
@@ -118,7 +118,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             raise ConnectionRefusedError
         return connect((where[0], site.port), timeout_s)
 
-    monkeypatch.setattr(fetching.socket, "create_connection", connected)
+    monkeypatch.setattr(media.socket, "create_connection", connected)
     yield site
     site.close()
 

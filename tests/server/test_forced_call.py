@@ -10,9 +10,9 @@ import openai
 import pytest
 from jsonschema import ValidationError, validate
 
-from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.tool_calls import ToolCall
+from dycoke_cli.server.tools import ForcedCall
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import running
 from tests.server.test_chat_request import read

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dycoke_cli.server.incoming import BodyLimits
+from dycoke_cli.server.body import BodyLimits
 from tests.server.pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
 from tests.waiting import until
 

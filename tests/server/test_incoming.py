@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.server.incoming import BodyLimits, BodyScanner
+from dycoke_cli.server.body import BodyLimits, BodyScanner
 from dycoke_cli.server.media import Media, opened
 from dycoke_cli.server.refused import Refused
 from tests.server.pretended import ample

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.server.allowance import Allowance
+from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.media import Media, opened, opened_pictures
 from dycoke_cli.server.refused import Refused
 from tests.server.pretended import ample

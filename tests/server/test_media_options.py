@@ -14,12 +14,12 @@ from dycoke_cli.ask import Ask
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.runs.remote.sent_video import as_video
-from dycoke_cli.server.allowance import Allowance
-from dycoke_cli.server.chat_request import ChatRequest, parse
-from dycoke_cli.server.handles import Handles
+from dycoke_cli.server.chat import ChatRequest, parse
+from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.prepare import prepare
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.service import Handles
 from dycoke_cli.video import Clip
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import PATIENCE_S

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.server.chat_request import parse
+from dycoke_cli.server.chat import parse
 from dycoke_cli.video import Clip
 from tests.loop.pretended import PATIENCE_S
 from tests.server.pretended import make_service

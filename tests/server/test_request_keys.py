@@ -13,7 +13,7 @@ from openai.types import chat
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.server.chat_request import ChatRequest
+from dycoke_cli.server.chat import ChatRequest
 from dycoke_cli.server.prepare import _cautions
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import ALL, BODY, RESPONSES
@@ -196,7 +196,7 @@ def test_both_spellings_of_the_method_mean_the_same() -> None:
 
 
 def test_a_key_that_comes_twice() -> None:
-    from dycoke_cli.server.chat_request import parse
+    from dycoke_cli.server.chat import parse
     from tests.server.test_chat_request import DEFAULTS, MOST
 
     body = b'{"messages": [{"role": "user", "content": "a", "content": "b"}]}'

@@ -20,8 +20,8 @@ from tokenizers import AddedToken
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from dycoke_cli.engine.grammar_mask import FormedAnswer
-from dycoke_cli.server.strict_calls import StrictCalls
 from dycoke_cli.server.tool_calls import CallFormat
+from dycoke_cli.server.tools import StrictCalls
 from tests.families.parts import tokenizer
 from tests.families.test_together import loaded_of
 from tests.families.test_tools import TEMPLATE

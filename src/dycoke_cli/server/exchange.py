@@ -17,10 +17,8 @@ from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Text
 from dycoke_cli.engine.generation_options import LARGEST_SEED
 from dycoke_cli.loop.pending import Client, Pending, Work
 from dycoke_cli.models.prompts.chat import QuestionWithVariables
-from dycoke_cli.server.admission import ReaderShares
-from dycoke_cli.server.chat_request import ChatRequest, parse
-from dycoke_cli.server.forced_call import ForcedCallParser
-from dycoke_cli.server.incoming import Spooled
+from dycoke_cli.server.body import Spooled
+from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.inspecting import (
     MOST_FRAMES,
     InspectionResult,
@@ -28,10 +26,10 @@ from dycoke_cli.server.inspecting import (
     checked,
     inspected,
 )
-from dycoke_cli.server.parsed_answer import ParsedAnswer
+from dycoke_cli.server.limits import ReaderShares
 from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
-from dycoke_cli.server.replies import DONE, STILL_HERE, ChatReply, event
+from dycoke_cli.server.replies import DONE, STILL_HERE, ChatReply, ParsedAnswer, event
 from dycoke_cli.server.request_keys import THINKING
 from dycoke_cli.server.responses import (
     HeldResponse,
@@ -40,6 +38,7 @@ from dycoke_cli.server.responses import (
     parse_responses,
 )
 from dycoke_cli.server.service import Service
+from dycoke_cli.server.tools import ForcedCallParser
 
 _POLL_S = 1.0
 _Found = str | TextDelta | Answer | InspectionResult | BaseException

@@ -12,7 +12,7 @@ from dycoke_cli.inspect.inspection import PICTURE_PX, data_of, page, policy
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files.on_disk import stored_config
 from dycoke_cli.request import Request
-from dycoke_cli.server.chat_request import ChatRequest
+from dycoke_cli.server.chat import ChatRequest
 from dycoke_cli.server.refused import Refused
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, TypeGuard
 
 from dycoke_cli.models.prompts.chat import ToolTurn, text_message
-from dycoke_cli.server.incoming import data_url
+from dycoke_cli.server.body import data_url
 from dycoke_cli.server.media import JPEGS
 from dycoke_cli.server.media_options import as_frames
 from dycoke_cli.server.refused import Refused

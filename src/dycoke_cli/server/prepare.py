@@ -11,13 +11,13 @@ from dycoke_cli import request as requests
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.prompts.chat import tools_text
-from dycoke_cli.server.allowance import Allowance
-from dycoke_cli.server.chat_request import ChatRequest
-from dycoke_cli.server.handles import Handles
+from dycoke_cli.server.chat import ChatRequest
+from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened, opened_pictures
 from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.service import Handles
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:

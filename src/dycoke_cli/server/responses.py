@@ -19,13 +19,12 @@ from uuid import uuid4
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.request import Request
-from dycoke_cli.server.bodies import parse_json
-from dycoke_cli.server.chat_request import ChatRequest, asked, check_model
+from dycoke_cli.server.body import parse_json
+from dycoke_cli.server.chat import ChatRequest, asked, check_model
 from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.messages import Turns, VideoPart, turns_of
-from dycoke_cli.server.parsed_answer import NumberedCall, ParsedAnswer
 from dycoke_cli.server.refused import Refused, refused
-from dycoke_cli.server.replies import event, token_logprobs, usage
+from dycoke_cli.server.replies import NumberedCall, ParsedAnswer, event, token_logprobs, usage
 from dycoke_cli.server.request_keys import (
     CALL_ITEMS,
     INPUT_IMAGE,

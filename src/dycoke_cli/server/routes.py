@@ -17,12 +17,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from dycoke_cli.server.access import HEALTH, PAGE
-from dycoke_cli.server.admission import ReaderShares
-from dycoke_cli.server.bodies import json_reply
-from dycoke_cli.server.chat_request import check_model
+from dycoke_cli.server.body import json_reply, received
+from dycoke_cli.server.chat import check_model
 from dycoke_cli.server.exchange import Answering, Chatting, Inspecting, Responding
-from dycoke_cli.server.incoming import received
 from dycoke_cli.server.inspecting import HEADERS, shown_page
+from dycoke_cli.server.limits import ReaderShares
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import model
 from dycoke_cli.server.service import Service

@@ -1,26 +1,95 @@
-"""What the addresses of the server need."""
+"""What the addresses of the server need: the model is loaded, and all is assembled here."""
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from dycoke_cli.engine.settling import settled
 from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
-from dycoke_cli.server.admission import Admission
-from dycoke_cli.server.allowance import Allowance
-from dycoke_cli.server.handles import Handles
-from dycoke_cli.server.incoming import BodyLimits
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.server.body import BodyLimits
+from dycoke_cli.server.limits import Admission, Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.responses import ResponseStore
-from dycoke_cli.server.underway import Underway
+from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.video.frames import Fit
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.load_options import LoadOptions
-    from dycoke_cli.server.chat_request import ChatRequest
+    from dycoke_cli.server.chat import ChatRequest
     from dycoke_cli.server.tool_calls import CallFormat
+
+
+_MOST = 10_000
+
+
+class Handles:
+    """Digests of videos by the handles that clients gave them.
+
+    A handle has its owner in it: what one made, no other can name.
+    """
+
+    def __init__(self) -> None:
+        self._handles: OrderedDict[Hashable, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def name(self, handle: Hashable, digest: str) -> None:
+        """Remember what a client calls a video."""
+        with self._lock:
+            self._handles[handle] = digest
+            self._handles.move_to_end(handle)
+            while len(self._handles) > _MOST:
+                self._handles.popitem(last=False)
+
+    def named(self, handle: Hashable) -> str | None:
+        """The digest of the video that a client calls so."""
+        with self._lock:
+            return self._handles.get(handle)
+
+
+_End = Callable[[Exception], None]
+
+
+class Underway:
+    """Requests of one server; all in the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._ends: set[_End] = set()
+        self._ended = False
+
+    @contextmanager
+    def added(self, end: _End) -> Iterator[None]:
+        """Have a request ended with the server, as long as the block lasts."""
+        self._ends.add(end)
+        try:
+            if self._ended:
+                end(_ending())
+            yield
+        finally:
+            self._ends.discard(end)
+
+    def end(self) -> None:
+        """End all, and those to come."""
+        self._ended = True
+        for end in [*self._ends]:
+            end(_ending())
+
+
+def _ending() -> Refused:
+    return Refused(503, "the server ends; send the request again", "ending")
+
 
 # Of the frames of a request: 32 of 8K, or 256 of 2048 × 2048; more where more frames are allowed.
 _PIXELS, _PIXELS_PER_FRAME = 2**30, 2**22
@@ -53,3 +122,70 @@ class Service:
         """What reading the videos of a request may take."""
         pixels = max(_PIXELS, self.most_frames * _PIXELS_PER_FRAME)
         return Allowance(self.defaults.limits.time_limit, pixels // max(1, len(request.videos)))
+
+
+_MIB = 1024**2
+_BODIES = 4  # room on disk for request bodies, in bodies of the largest allowed size
+
+
+@dataclass(frozen=True)
+class ServiceLimits:
+    """Limits of a service."""
+
+    queue: int = 64  # requests that wait or are answered
+    frames: int = 256  # of a video, whatever a request says
+    body_mib: int = 256  # MiB of a request
+    held: int = 8  # encoded videos in memory
+
+
+def start_service(
+    request: Request,
+    unloaded: UnloadedModel,
+    media: Media,
+    limits: ServiceLimits,
+    listener: Listener,
+    *,
+    cache: bool = False,
+) -> Service:
+    """Load the model, and assemble the service; its engine isn't started."""
+    with faster_imports():
+        from dycoke_cli.models.files.on_disk import listening
+        from dycoke_cli.models.load import load
+        from dycoke_cli.models.prompts.chat import names_in
+        from dycoke_cli.server.tool_calls import CallFormat
+        from dycoke_cli.stock.quiet import silence_libraries
+
+    silence_libraries()
+    listener.stage("load" if unloaded.local else "fetch")
+    loaded = load(unloaded.source, on_stage=listener.stage, **asdict(request.loading))
+    # Loaded again after idling, it has the same dtype: later, less memory may be free.
+    options = request.loading.with_dtype(loaded.model.dtype)
+
+    def reload(fit: Future[Fit]) -> LoadedModel:
+        return load(unloaded.source, fit=fit, **asdict(options))
+
+    # Raises if the model doesn't support the method, so that the server never starts with it.
+    settled(request.method, loaded.traits)
+    metrics = Metrics()
+    sampling = listening(request.sampling, unloaded.source, request.loading)
+    return Service(
+        defaults=replace(request, sampling=sampling),
+        engine=Engine(
+            request,
+            load=reload,
+            loaded=loaded,
+            unloaded=replace(unloaded, traits=loaded.traits),
+            keep=limits.held,
+            cache=cache,
+            counts=metrics,
+        ),
+        media=media,
+        admission=Admission(limits.queue, _BODIES * limits.body_mib * _MIB, metrics),
+        metrics=metrics,
+        most_frames=limits.frames,
+        bodies=BodyLimits(limits.body_mib * _MIB),
+        context=loaded.context_length,
+        loading=options,
+        template_names=names_in(loaded.processor.chat_template),
+        calls=CallFormat.of(loaded.processor, loaded.model),
+    )

@@ -1,14 +1,16 @@
-"""Tools of a request: their definitions, calls and results, checked."""
+"""Tools of a request: definitions, calls and results; and the form of an answer that calls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.json_schema import parse
+from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompts.chat import ToolTurn, text_message
-from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     CALL,
@@ -24,8 +26,131 @@ from dycoke_cli.server.request_keys import (
     object_of,
     text_of,
 )
-from dycoke_cli.server.strict_calls import StrictCalls
 from dycoke_cli.unicode import display_name
+
+if TYPE_CHECKING:
+    from dycoke_cli.server.tool_calls import CallMarks, ToolCall
+
+
+@dataclass(frozen=True)
+class ForcedCall:
+    """One call of a tool, in place of any text.
+
+    The answer is JSON: the arguments where the request names the function, else an object of name
+    and arguments.
+    """
+
+    tools: tuple[Mapping[str, Any], ...]  # that may be called, with different names
+    named: bool  # whether the request names the function, so that there is one tool
+
+    def form(self) -> StructuredOutput:
+        """Form of the answer."""
+        functions = [tool["function"] for tool in self.tools]
+        if self.named:
+            schema = functions[0]["parameters"]
+        else:
+            schema = {
+                "anyOf": [
+                    _schema_of(function["name"], number)
+                    for number, function in enumerate(functions)
+                ],
+                "$defs": {
+                    f"tool{number}": _moved(function["parameters"], f"#/$defs/tool{number}")
+                    for number, function in enumerate(functions)
+                },
+            }
+        try:
+            return StructuredOutput.from_schema(schema)
+        except UsageError as error:
+            raise Refused(400, f"tools: {error}", parameter="tools") from error
+
+    def call_of(self, text: str) -> ToolCall:
+        """The call that an answer of this form is."""
+        # Imported late: a body is read without transformers.
+        from dycoke_cli.server.tool_calls import ToolCall
+
+        value = StructuredOutput.value(text)
+        if self.named:
+            name, arguments = self.tools[0]["function"]["name"], value
+        else:
+            name, arguments = value["name"], value["arguments"]
+        return ToolCall(name, json.dumps(arguments, ensure_ascii=False))
+
+
+class ForcedCallParser:
+    """Parser of an answer that is a call; see `CallParser`. The call is known at its end."""
+
+    def __init__(self, forced: ForcedCall) -> None:
+        self._forced, self._text = forced, ""
+
+    def feed(self, text: str) -> Sequence[str | ToolCall]:
+        """Nothing, until the end."""
+        self._text += text
+        return ()
+
+    def end(self) -> Sequence[str | ToolCall]:
+        """The call; the text where the question wasn't put to the model."""
+        try:
+            return [self._forced.call_of(self._text)]
+        except ValueError:
+            return [self._text]
+
+
+def _schema_of(name: str, number: int) -> dict[str, Any]:
+    """Schema of a call of one function."""
+    return {
+        "type": "object",
+        "properties": {"name": {"const": name}, "arguments": {"$ref": f"#/$defs/tool{number}"}},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema whose references hold where it is a part of another one, at `place`."""
+    if isinstance(schema, Mapping):
+        return {
+            key: place + value[1:]
+            if key == "$ref" and isinstance(value, str) and value.startswith("#")
+            else _moved(value, place)
+            for key, value in schema.items()
+        }
+    return [_moved(one, place) for one in schema] if isinstance(schema, list) else schema
+
+
+@dataclass(frozen=True)
+class StrictCalls:
+    """Calls that an answer may have, in or in place of a text."""
+
+    # that may be called; those whose arguments may be any object have a schema of that
+    tools: tuple[Mapping[str, Any], ...]
+    most_one: bool = False  # whether the answer ends behind its first call
+
+    def form(self, marks: CallMarks) -> StructuredOutput:
+        """Form of the answer: free text until the opening of a call, then a call of the tools."""
+        call = ForcedCall(self.tools, named=False).form()
+        return StructuredOutput("text", _grammar(marks, call.as_part, self.most_one))
+
+
+def _grammar(marks: CallMarks, call: str, most_one: bool) -> str:
+    """Lark, as llguidance has it, of a text with calls."""
+    # A token that stands for a text of its own is no text to the library, so each is named. A text
+    # may have any of them but the one that opens a call.
+    tokens = {text: f"<[{number}]>" for text, number in marks.added.items()}
+    opened, closed = tokens.pop(marks.opening, None), tokens.get(marks.closing)
+    passed = f"(TEXT ({' | '.join(tokens.values())}))*" if tokens else ""
+    rules = (
+        f"start: call | {passed} TEXT" if most_one else f"start: call* {passed} TEXT",
+        f'call: {passed} opening "\\n"? object "\\n"? closing',
+        "opening: opening_text" + (f" | TEXT {opened}" if opened else ""),
+        # Lazy: the first such text opens a call, whatever comes behind it.
+        f"opening_text[lazy]: TEXT {json.dumps(marks.opening)}",
+        f"closing: {json.dumps(marks.closing)}" + (f" | {closed}" if closed else ""),
+        f"object: %json {call}",
+        "TEXT: /(?s:.)*/",
+    )
+    return "\n".join(rules)
+
 
 _MOST_TOOLS = 128
 _SHOWN = 100

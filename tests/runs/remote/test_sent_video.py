@@ -10,7 +10,7 @@ import pytest
 from transformers.video_utils import VideoMetadata
 
 from dycoke_cli.runs.remote.sent_video import as_images, as_video
-from dycoke_cli.server.chat_request import parse
+from dycoke_cli.server.chat import parse
 from tests.server.test_chat_request import DEFAULTS
 from tests.server.test_media_options import clips_of
 

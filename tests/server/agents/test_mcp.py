@@ -21,11 +21,11 @@ from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.engine.typed_options import TypedOptions
-from dycoke_cli.server.agents.mcp_server import make_mcp_server
-from dycoke_cli.server.agents.video_tools import STAGES, VideoTools, progress_of
+from dycoke_cli.server.mcp_server import make_mcp_server
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.start import ServiceLimits
+from dycoke_cli.server.service import ServiceLimits
+from dycoke_cli.server.video_tools import STAGES, VideoTools, progress_of
 from tests import warm
 from tests.documents import example
 from tests.families.test_together import loaded_of

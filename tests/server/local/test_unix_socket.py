@@ -12,8 +12,7 @@ import pytest
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.server.local import local_server, unix_socket
-from dycoke_cli.server.local.local_listener import LocalListener
-from dycoke_cli.server.local.unix_socket import connect
+from dycoke_cli.server.local.unix_socket import LocalListener, connect
 from tests.server.local.conftest import Served
 
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.messages import VideoPart
-from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.replies import ParsedAnswer
 from dycoke_cli.server.responses import (
     HeldResponse,
     ResponsesRequest,

@@ -63,9 +63,9 @@ def mcp(
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     with View(quiet=False) as view, speaking_of_flags():
         from dycoke_cli.loop.unloaded_model import unloaded_model
-        from dycoke_cli.server.agents.mcp_server import make_mcp_server
-        from dycoke_cli.server.agents.video_tools import VideoTools
-        from dycoke_cli.server.start import ServiceLimits
+        from dycoke_cli.server.mcp_server import make_mcp_server
+        from dycoke_cli.server.service import ServiceLimits
+        from dycoke_cli.server.video_tools import VideoTools
 
         unloaded = unloaded_model(request, view.warning)
         unloaded.check(request, 1)

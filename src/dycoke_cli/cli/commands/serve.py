@@ -213,10 +213,15 @@ def serve(
     ):
         view.stage("start")
         from dycoke_cli.loop.unloaded_model import unloaded_model
-        from dycoke_cli.server.connections import ConnectionLimits
-        from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
-        from dycoke_cli.server.local.local_listener import LocalListener
-        from dycoke_cli.server.start import ServiceLimits, start_service
+        from dycoke_cli.server.lifetime import (
+            Address,
+            ConnectionLimits,
+            IdlePolicy,
+            make_server,
+            run,
+        )
+        from dycoke_cli.server.local.unix_socket import LocalListener
+        from dycoke_cli.server.service import ServiceLimits, start_service
         from dycoke_cli.storage.output_file import remove_left
 
         remove_left(Path(tempfile.gettempdir()))  # videos of requests to a server that was killed

@@ -16,14 +16,14 @@ from mcp.types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from dycoke_cli.errors import did_you_mean
-from dycoke_cli.server.agents.video_tools import (
+from dycoke_cli.server.refused import refused
+from dycoke_cli.server.video_tools import (
     MOST_PICTURES,
     VideoExcerpt,
     VideoQuestion,
     VideoTools,
     progress_of,
 )
-from dycoke_cli.server.refused import refused
 from dycoke_cli.unicode import display_name, to_json
 from dycoke_cli.version import __version__
 

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import parse_spec
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
+from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows
 from dycoke_cli.models.prompts.chat import ToolTurn, text_message, tools_of
 from dycoke_cli.request import Request
-from dycoke_cli.server.bodies import parse_json
-from dycoke_cli.server.generation_request import answers, generation
+from dycoke_cli.server.body import parse_json
 from dycoke_cli.server.media_options import JpegTimes, read_media
 from dycoke_cli.server.messages import Turns, VideoPart, turns_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     BODY,
     DYCOKE,
+    FORMS,
+    JSON_SCHEMA,
     MM_PROCESSOR,
+    RESPONSE_FORMAT,
     STREAM_OPTIONS,
+    STRUCTURED,
     TEMPLATE,
     THINKING,
     flag_of,
     ignoring,
+    list_of,
     object_of,
     options_of,
     text_of,
@@ -228,3 +236,188 @@ def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:
     if len(text := text_of(spec, path)) > _LONGEST_METHOD:
         raise Refused(400, f"{path} has more than {_LONGEST_METHOD} characters", parameter=path)
     return parse_spec(text, path).create()
+
+
+MOST_ANSWERS = 8
+"""Of one request (`n`)."""
+_LIMITS = ("max_tokens", "max_completion_tokens")  # of the answer's tokens
+_DRAWN = ("top_p", "top_k", "min_p")
+_ALL = -1  # of vLLM's top_k
+_NEW_SEED = -1
+_NO_LIMIT = -1  # of LM Studio's and llama.cpp's max_tokens
+
+
+def generation(given: Mapping[str, Any], default: GenerationOptions) -> GenerationOptions:
+    """Generation options of a body."""
+    named = {name: given[name] for name in _LIMITS if given.get(name) is not None}
+    if len({*map(repr, named.values())}) > 1:
+        raise Refused(400, f"{' and '.join(named)} differ: send one of them", parameter=_LIMITS[0])
+    name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
+    if type(most) is int and most == _NO_LIMIT:
+        most = sys.maxsize  # above each context; see `exchange.for_model`
+    seed = given.get("seed")
+    if type(seed) is int and seed == _NEW_SEED:
+        default, seed = replace(default, seed=None), None
+    changed: dict[str, Any] = {
+        "max_new_tokens": most,
+        "temperature": given.get("temperature"),
+        "seed": seed,
+        **answer_format(given, options_of(given, STRUCTURED), options_of(given, DYCOKE)),
+    }
+    try:
+        options = replace(default, **{k: v for k, v in changed.items() if v is not None})
+        return replace(options, tokens=_tokens(given, options.temperature > 0))
+    except UsageError as error:
+        raise UsageError(str(error).replace("max_new_tokens", name)) from error
+
+
+def answers(given: Mapping[str, Any], options: GenerationOptions) -> int:
+    """How many answers a body asks for (`n`)."""
+    count = given.get("n")
+    if count is None:
+        return 1
+    if type(count) is not int or not 1 <= count <= MOST_ANSWERS:
+        raise Refused(400, f"n must be from 1 to {MOST_ANSWERS}", parameter="n")
+    if count > 1 and options.temperature == 0:
+        raise Refused(
+            400,
+            "n above 1 needs a temperature above 0: greedy answers are all the same",
+            parameter="n",
+        )
+    return count
+
+
+def _tokens(given: Mapping[str, Any], sampled: bool) -> TokenOptions | None:
+    """Options of single tokens; None where the body has none that change anything."""
+    values = {name: given[name] for name in (*_DRAWN, "repetition_penalty") if name in given}
+    if values.get("top_k") == _ALL:
+        values["top_k"] = 0
+    # 0 leaves the likeliest token, as the smallest share above it does.
+    if not isinstance(values.get("top_p"), bool) and values.get("top_p") == 0:
+        values["top_p"] = 1e-6
+    options = TokenOptions(**values, stop=_stop(given.get("stop")), top_logprobs=_logprobs(given))
+    if not sampled:  # a greedy answer doesn't depend on them
+        options = replace(options, top_p=None, top_k=None, min_p=None)
+    return None if options == TokenOptions() else options
+
+
+def _stop(given: Any) -> tuple[str, ...]:
+    """Texts that end the answer: one, or a list; empty ones end nothing."""
+    texts = [given] if isinstance(given, str) else list_of([] if given is None else given, "stop")
+    named = (text_of(text, f"stop[{number}]") for number, text in enumerate(texts))
+    return tuple(dict.fromkeys(filter(None, named)))
+
+
+def _logprobs(given: Mapping[str, Any]) -> int | None:
+    """Likeliest tokens to report beside each one; None for no log-probabilities."""
+    likeliest: int | None = given.get("top_logprobs")
+    if flag_of(given, "logprobs"):
+        return likeliest or 0
+    if likeliest:
+        raise Refused(
+            400, 'top_logprobs needs logprobs: send "logprobs": true', parameter="top_logprobs"
+        )
+    return None
+
+
+_KINDS = ("json", "regex", "grammar")
+_ANY_OBJECT = '{"type": "object"}'
+
+
+def answer_format(
+    body: Mapping[str, Any], structured: Mapping[str, Any], own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of `GenerationOptions` that say what an answer may be; none for free text.
+
+    Args:
+        body: of the request, with OpenAI's `response_format`, vLLM's older
+            `guided_choice`, and `FORMS`.
+    """
+    typed = _typed(body, structured)
+    number = flag_of(own, "number")
+    forms = [
+        *_response_format(body.get("response_format")),
+        *_structured(structured, body),
+    ]
+    paths = [
+        *(["structured_outputs.choice"] if typed else []),
+        *(path for path, _, _ in forms),
+        *(["dycoke.number"] if number else []),
+    ]
+    if len(paths) > 1:
+        raise Refused(400, f"send {paths[0]} or {paths[1]}, not both", parameter=paths[1])
+    if number:
+        return {"typed": OpenNumber()}
+    if typed is not None:
+        return {"typed": typed}
+    for path, kind, definition in forms:
+        try:
+            return {"structured": StructuredOutput(kind, definition)}
+        except UsageError as error:
+            raise Refused(400, f"{path}: {error}", parameter=path) from error
+    return {}
+
+
+_Form = tuple[str, Any, str]
+"""Path of a form in the request, and the fields of `StructuredOutput`."""
+
+
+def _response_format(given: Any) -> Iterator[_Form]:
+    if given is None:
+        return
+    path = RESPONSE_FORMAT.name
+    found = RESPONSE_FORMAT.object(given, path)
+    # llama.cpp has the schema beside the type, as /v1/responses has.
+    if found.get("type") == "json_schema" and found.get("schema") is None:
+        path, inner = JSON_SCHEMA.name, found.get("json_schema")
+        found = {"type": "json_schema", **JSON_SCHEMA.object(inner, path)}
+    yield from _of_type(found, path)
+
+
+def _of_type(found: Mapping[str, Any], path: str) -> Iterator[_Form]:
+    """A form by its type, with the schema beside it."""
+    kind, schema = found.get("type"), found.get("schema")
+    if kind not in ("text", "json_object", "json_schema"):
+        raise Refused(
+            400,
+            f"{path}.type must be text, json_object or json_schema",
+            parameter=f"{path}.type",
+        )
+    if kind == "json_schema" or (kind == "json_object" and schema is not None):
+        path = f"{path}.schema"
+        yield path, "json", _schema(schema, path)
+    elif kind == "json_object":
+        yield path, "json", _ANY_OBJECT
+
+
+def _structured(given: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[_Form]:
+    if flag_of(given, "json_object"):
+        yield "structured_outputs.json_object", "json", _ANY_OBJECT
+    own = ((f"structured_outputs.{kind}", kind, given.get(kind)) for kind in _KINDS)
+    others = ((key, kind, body.get(key)) for key, kind in FORMS.items())
+    for path, kind, form in (*own, *others):
+        if form not in (None, ""):
+            read = _schema if kind == "json" else text_of
+            yield path, kind, read(form, path)
+
+
+def _schema(given: Any, path: str) -> str:
+    """A schema, as an object or as JSON."""
+    return text_of(given, path) if isinstance(given, str) else json.dumps(given)
+
+
+def _typed(body: Mapping[str, Any], structured: Mapping[str, Any]) -> TypedOptions | None:
+    """The options of the answer, in vLLM's spelling or in its older one; None for any answer."""
+    newer, older = structured.get("choice"), body.get("guided_choice")
+    path = "guided_choice" if newer is None else "structured_outputs.choice"
+    if newer is None and older is None:
+        return None
+    if None not in (newer, older) and newer != older:
+        raise Refused(
+            400,
+            "structured_outputs.choice and guided_choice differ: send one of them",
+            parameter="guided_choice",
+        )
+    texts = list_of(older if newer is None else newer, path)
+    options = tuple(text_of(text, f"{path}[{number}]") for number, text in enumerate(texts))
+    return TypedOptions(options)

@@ -1,1 +1,0 @@
-"""`dycoke mcp`: tools of the Model Context Protocol, by which agents ask about videos."""
