@@ -49,11 +49,13 @@ _LOOK_S = 0.2  # at whether a client has left whose videos are read
 
 
 class Answering:
-    """A request whose answers the engine generates."""
+    """A request to /v1/chat/completions, whose answers the engine generates."""
 
     inspect: ClassVar[bool] = False
 
-    def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
+    def __init__(
+        self, service: Service, request: ChatRequest, http: Request, reply: Reply | None = None
+    ) -> None:
         self._service, self.request, self._http = service, request, http
         self._owner = http.state.owner
         self._sender = self._owner, http.client and http.client.host
@@ -65,6 +67,7 @@ class Answering:
         self._reason: Exception | None = None  # why it was ended
         self._answers: list[Answer] = []
         self._ended = False
+        self._reply = reply or ChatReply(service.defaults.model, request.include_usage)
 
     @classmethod
     def read(cls, body: bytes, service: Service, owner: Hashable) -> Any:
@@ -74,7 +77,7 @@ class Answering:
             Refused: see `parse`.
             UsageError: likewise.
         """
-        raise NotImplementedError
+        return for_model(service, parse(body, service.defaults, service.most_frames))
 
     async def begin(self, readers: ReaderShares, videos: Mapping[str, Spooled]) -> None:
         """Submit the question, and wait until its videos are read."""
@@ -132,12 +135,30 @@ class Answering:
                 raise found
             if not self._ended and await self._http.is_disconnected():
                 raise gone()
-        return self._document()
+        parsed = [*map(self._parse, self._answers)]
+        self._hold(parsed[-1])
+        return self._reply.whole(self._answers, parsed)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The chunks of the reply; one that fails ends with the error."""
-        raise NotImplementedError
-        yield b""
+        yield self._reply.first()
+        parsed = self._new_parser()
+        while not self._ended:
+            index = len(self._answers)
+            found = await self._next()
+            if found is None:
+                yield STILL_HERE
+            elif isinstance(found, str):
+                for piece in parsed.add(found):
+                    yield self._reply.piece(piece, index)
+            elif isinstance(found, Answer):
+                for piece in parsed.end():
+                    yield self._reply.piece(piece, index)
+                self._hold(parsed)
+                yield self._reply.end(self._answers, parsed, more=not self._ended)
+                parsed = self._new_parser()
+            elif isinstance(found, BaseException):
+                yield self._reply.failed(refused(found))
 
     async def _watched(self, reading: asyncio.Task[None]) -> None:
         """Wait for a thread that reads the videos; it is ended if the client leaves."""
@@ -166,8 +187,8 @@ class Answering:
             pending.cancel()
         self._files.close()
 
-    def _document(self) -> dict[str, Any]:
-        raise NotImplementedError
+    def _hold(self, parsed: ParsedAnswer) -> None:
+        """Hold the conversation up to the last answer, if later requests may go on from it."""
 
     def _new_parser(self) -> ParsedAnswer:
         """Of an answer to the request."""
@@ -215,13 +236,18 @@ class Answering:
             self._loop.call_soon_threadsafe(self._events.put_nowait, found)
 
 
+Reply = ChatReply | ResponsesReply
+
+
 def _seeded(ask: Ask, seed: int) -> Ask:
     generation = replace(ask.request.generation, seed=seed % (LARGEST_SEED + 1))
     return replace(ask, request=replace(ask.request, generation=generation))
 
 
-def for_model(service: Service, request: ChatRequest) -> ChatRequest:
+def for_model(service: Service, request: ChatRequest, *, inspect: bool = False) -> ChatRequest:
     """A request as the model that is served takes it."""
+    if request.against is not None and not inspect:
+        raise Refused(400, "dycoke.against is for POST /inspect")
     context, most = service.context, request.generation.max_new_tokens
     if context is not None and most >= context:
         # How much room the prompt leaves isn't known before its video is read.
@@ -275,47 +301,6 @@ def _with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
     return replace(request, generation=replace(request.generation, structured=form))
 
 
-class Chatting(Answering):
-    """One to /v1/chat/completions."""
-
-    def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
-        super().__init__(service, request, http)
-        self._reply = ChatReply(service.defaults.model, request.include_usage)
-        self._parsed = self._new_parser()
-
-    @classmethod
-    def read(cls, body: bytes, service: Service, owner: Hashable) -> ChatRequest:
-        """See `Answering.read`."""
-        request = parse(body, service.defaults, service.most_frames)
-        if request.against is not None:
-            raise Refused(400, "dycoke.against is for POST /inspect")
-        return for_model(service, request)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """See `Answering.chunks`."""
-        yield self._reply.first()
-        while not self._ended:
-            index = len(self._answers)
-            found = await self._next()
-            if found is None:
-                yield STILL_HERE
-            elif isinstance(found, str):
-                for piece in self._parsed.add(found):
-                    yield self._reply.piece(piece, index)
-            elif isinstance(found, Answer):
-                for piece in self._parsed.end():
-                    yield self._reply.piece(piece, index)
-                yield self._reply.end(found, self._parsed, index)
-                self._parsed = self._new_parser()
-                more = not self._ended
-                yield self._reply.first(index + 1) if more else self._reply.last(self._answers)
-            elif isinstance(found, BaseException):
-                yield event(refused(found).document)
-
-    def _document(self) -> dict[str, Any]:
-        return self._reply.whole(self._answers, [*map(self._parse, self._answers)])
-
-
 class Inspecting(Answering):
     """One that is inspected: a stream of pieces of its answers, which ends with the page's data."""
 
@@ -337,7 +322,7 @@ class Inspecting(Answering):
         """See `Answering.read`."""
         most = min(service.most_frames, MOST_FRAMES)
         request = parse(body, replace(service.defaults, max_tokens=None), most)
-        return for_model(service, checked(request))
+        return for_model(service, checked(request), inspect=True)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Answering.chunks`."""
@@ -358,10 +343,9 @@ class Responding(Answering):
     """One to /v1/responses; it is held, so that a later one can go on from it."""
 
     def __init__(self, service: Service, request: ResponsesRequest, http: Request) -> None:
-        super().__init__(service, request.chat, http)
+        reply = ResponsesReply(service.defaults.model, request)
+        super().__init__(service, request.chat, http, reply)
         self._responses = request
-        self._reply = ResponsesReply(service.defaults.model, request)
-        self._parsed = self._new_parser()
 
     @classmethod
     def read(cls, body: bytes, service: Service, owner: Hashable) -> ResponsesRequest:
@@ -373,31 +357,8 @@ class Responding(Answering):
         request = parse_responses(body, service.defaults, service.most_frames, find)
         return replace(request, chat=for_model(service, request.chat))
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """See `Answering.chunks`."""
-        yield self._reply.first()
-        while not self._ended:
-            found = await self._next()
-            if found is None:
-                yield STILL_HERE
-            elif isinstance(found, str):
-                for piece in self._parsed.add(found):
-                    yield self._reply.piece(piece)
-            elif isinstance(found, Answer):
-                for piece in self._parsed.end():
-                    yield self._reply.piece(piece)
-                self._hold(found, self._parsed)
-                yield self._reply.last(found, self._parsed)
-            elif isinstance(found, BaseException):
-                yield self._reply.failed(refused(found))
-
-    def _document(self) -> dict[str, Any]:
-        [answer] = self._answers
-        parsed = self._parse(answer)
-        self._hold(answer, parsed)
-        return self._reply.whole(answer, parsed)
-
-    def _hold(self, answer: Answer, parsed: ParsedAnswer) -> None:
+    def _hold(self, parsed: ParsedAnswer) -> None:
+        """See `Answering._hold`."""
         if self._responses.store:
-            held = self._responses.held(answer, parsed)
+            held = self._responses.held(self._answers[-1], parsed)
             self._service.responses.keep((self._owner, self._responses.id), held)

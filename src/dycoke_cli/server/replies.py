@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from dycoke_cli.answer.answer import Answer, TokenLogprob
 from dycoke_cli.answer.json_schema import ABSENT, Absent, to_dict
-from dycoke_cli.server.refused import in_keys
+from dycoke_cli.server.refused import Refused, in_keys
 from dycoke_cli.unicode import to_json
 
 if TYPE_CHECKING:
@@ -124,16 +124,25 @@ class ChatReply:
             return self._chunk(index, {"content": piece})
         return self._chunk(index, {"tool_calls": [{"index": piece.index, **piece.document}]})
 
-    def end(self, answer: Answer, parsed: ParsedAnswer, index: int = 0) -> bytes:
-        """The chunk behind all of an answer, with the log-probabilities of all its tokens."""
-        return self._chunk(index, {}, _end(answer, parsed), _logprobs(answer))
+    def end(self, answers: Sequence[Answer], parsed: ParsedAnswer, *, more: bool) -> bytes:
+        """The chunks behind all of an answer, with the log-probabilities of all its tokens.
 
-    def last(self, answers: Sequence[Answer]) -> bytes:
-        """What ends a stream."""
-        if not self.include_usage:
-            return DONE
-        head = self._head("chat.completion.chunk")
-        return event({**head, "choices": [], "usage": usage(answers)}) + DONE
+        Args:
+            answers: this one, behind those before it.
+            more: whether another follows; otherwise the stream ends.
+        """
+        answer, index = answers[-1], len(answers) - 1
+        end = self._chunk(index, {}, _end(answer, parsed), _logprobs(answer))
+        if more:
+            return end + self.first(index + 1)
+        if self.include_usage:
+            head = self._head("chat.completion.chunk")
+            end += event({**head, "choices": [], "usage": usage(answers)})
+        return end + DONE
+
+    def failed(self, reason: Refused) -> bytes:
+        """The chunk of an error, which ends a stream."""
+        return event(reason.document)
 
     def _chunk(
         self,

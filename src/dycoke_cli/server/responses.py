@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -152,21 +152,20 @@ def parse_responses(
     with ignoring() as ignored:
         given = RESPONSES.object(parse_json(body), "")
         check_model(given, defaults)
-        earlier = _earlier(given, find)
-        if earlier is not None:
-            defaults = replace(defaults, max_tokens=earlier.max_tokens)
+        before = _earlier(given, find, defaults)
+        defaults = replace(defaults, max_tokens=before.max_tokens)
         places: dict[str, str] = {}
         store = given.get("store") is None or flag_of(given, "store")
         metadata = {} if given.get("metadata") is None else object_of(given["metadata"], "metadata")
         in_chat = to_chat(given, places)
         try:
-            videos, turns = turns_of(in_chat, () if earlier is None else earlier.turns)
-            videos = (*(() if earlier is None else earlier.videos), *videos)
+            videos, turns = turns_of(in_chat, before.turns)
+            videos = (*before.videos, *videos)
             chat = asked(in_chat, videos, _instructed(turns, given), defaults, most_frames)
         except (Refused, DycokeError) as error:
             raise _renamed(refused(error), places) from error
-    if earlier is not None and earlier.videos and given.get("media_io_kwargs") is None:
-        chat = replace(chat, sampling=earlier.sampling, times=earlier.times)
+    if before.videos and given.get("media_io_kwargs") is None:
+        chat = replace(chat, sampling=before.sampling, times=before.times)
     paths = (path.replace("messages[]", "input[]") for path in ignored)
     chat = replace(chat, ignored=tuple(paths))
     return ResponsesRequest(chat, turns, {**given, "metadata": metadata}, store)
@@ -182,12 +181,12 @@ def _renamed(reason: Refused, places: Mapping[str, str]) -> Refused:
 
 
 def _earlier(
-    given: Mapping[str, Any], find: Callable[[str], HeldResponse | None]
-) -> HeldResponse | None:
-    """The conversation that a request goes on from; None for a new one."""
+    given: Mapping[str, Any], find: Callable[[str], HeldResponse | None], defaults: Request
+) -> HeldResponse:
+    """The conversation that a request goes on from; an empty one for a new one."""
     previous = given.get("previous_response_id")
     if previous is None:
-        return None
+        return HeldResponse((), (), defaults.sampling, JpegTimes(), defaults.max_tokens)
     earlier = find(text_of(previous, "previous_response_id"))
     if earlier is None:
         raise Refused(
@@ -341,8 +340,11 @@ class ResponsesReply:
     _numbers: count[int] = field(default_factory=count)
     _streamed: list[str] = field(default_factory=list)  # the message and the ids of calls, in order
 
-    def whole(self, answer: Answer, parsed: ParsedAnswer) -> dict[str, Any]:
-        """The object of an answer."""
+    def whole(
+        self, answers: Sequence[Answer], all_parsed: Sequence[ParsedAnswer]
+    ) -> dict[str, Any]:
+        """The object of an answer, which is the only one."""
+        [answer], [parsed] = answers, all_parsed
         cut = answer.finish_reason == "length"
         status = "incomplete" if cut else "completed"
         items = {call.id: _call(call) for call in parsed.calls}
@@ -363,7 +365,7 @@ class ResponsesReply:
             "response.in_progress", response=begun
         )
 
-    def piece(self, piece: str | NumberedCall) -> bytes:
+    def piece(self, piece: str | NumberedCall, index: int = 0) -> bytes:
         """The events of a stretch of text, or of a whole call."""
         if isinstance(piece, str):
             delta = {"delta": piece, "logprobs": list[Any]()}
@@ -380,12 +382,12 @@ class ResponsesReply:
             + self._event("response.output_item.done", **place, item=item)
         )
 
-    def last(self, answer: Answer, parsed: ParsedAnswer) -> bytes:
+    def end(self, answers: Sequence[Answer], parsed: ParsedAnswer, *, more: bool) -> bytes:
         """The events that end a stream; see `whole`."""
         events = b"" if self._streamed else self._begun()
-        whole = self.whole(answer, parsed)
+        whole = self.whole(answers, [parsed])
         if _MESSAGE in self._streamed:
-            number, part = self._streamed.index(_MESSAGE), _part(answer, parsed)
+            number, part = self._streamed.index(_MESSAGE), _part(answers[-1], parsed)
             of_text = {"text": part["text"], "logprobs": part["logprobs"]}
             done = {"output_index": number, "item": whole["output"][number]}
             events += self._event("response.output_text.done", **self._place, **of_text)

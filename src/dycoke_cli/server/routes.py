@@ -19,7 +19,7 @@ from starlette.routing import Route
 from dycoke_cli.server.access import HEALTH, PAGE
 from dycoke_cli.server.body import json_reply, received
 from dycoke_cli.server.chat import check_model
-from dycoke_cli.server.exchange import Answering, Chatting, Inspecting, Responding
+from dycoke_cli.server.exchange import Answering, Inspecting, Responding
 from dycoke_cli.server.inspecting import HEADERS, shown_page
 from dycoke_cli.server.limits import ReaderShares
 from dycoke_cli.server.refused import Refused, refused
@@ -86,7 +86,7 @@ def make_app(service: Service, needs_key: bool) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", partial(answered, kind=Chatting), methods=["POST"]),
+            Route("/v1/chat/completions", partial(answered, kind=Answering), methods=["POST"]),
             Route("/v1/responses", partial(answered, kind=Responding), methods=["POST"]),
             Route("/inspect", partial(answered, kind=Inspecting), methods=["POST"]),
             Route(PAGE, front_page),

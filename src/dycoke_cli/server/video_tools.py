@@ -9,7 +9,6 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count, islice
@@ -18,20 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT, to_dict
-from dycoke_cli.ask import Answered, Event, Failed, Progress
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Progress
 from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.runs.file_walk import walk
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.when import find_when
-from dycoke_cli.server.chat import ChatRequest
 from dycoke_cli.server.media import Media
-from dycoke_cli.server.messages import VideoPart
-from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.replies import typed
 from dycoke_cli.server.service import ServiceLimits, start_service
 from dycoke_cli.unicode import display_name
@@ -134,8 +131,8 @@ class VideoQuestion:
     # JSON Schema that the answer follows; None for any answer
     schema: Mapping[str, Any] | None = None
 
-    def applied(self, path: Path, request: Request, most_frames: int) -> ChatRequest:
-        """The request to the model's thread."""
+    def applied(self, path: Path, request: Request, most_frames: int) -> Ask:
+        """The question to the model, about the file of the video."""
         frames = None if self.frames is None else min(self.frames, most_frames)
         generation = request.generation
         if self.choices:
@@ -143,17 +140,16 @@ class VideoQuestion:
         if self.schema is not None:
             form = StructuredOutput.from_schema(self.schema)
             generation = replace(generation, structured=form)
-        named = None if self.method is None else parse_spec(self.method, "method").create()
-        return ChatRequest(
-            videos=(VideoPart(path.as_uri()),),
-            question=self.question,
-            history=(),
-            sampling=self.part.of(request.sampling, frames),
-            method=named or request.method,
-            generation=generation,
-            stream=False,
-            include_usage=False,
-        )
+        method = None if self.method is None else parse_spec(self.method, "method").create()
+        if method not in (None, request.method):
+            request = request.with_method(method)
+        sampling = self.part.of(request.sampling, frames)
+        status = path.stat()
+        # An overwritten file is another video.
+        identity = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+        video = Footage(str(path), path.name, shown_as=path.name, identity=identity)
+        asked = replace(request, sampling=sampling, generation=generation)
+        return Ask(self.question, asked, (video,))
 
 
 class VideoTools:
@@ -250,13 +246,12 @@ class VideoTools:
         path = file_below(self._roots, asked.video)
         _check_question(asked)
         service = self._loaded(report)
-        request = asked.applied(path, service.defaults, self._limits.frames)
-        return _answered(service, request, report, cancelled)
+        ask = asked.applied(path, service.defaults, self._limits.frames)
+        return _answered(service.engine, ask, report, cancelled)
 
     @cached_property
     def _service(self) -> Service:
-        media = Media(self._roots)
-        service = start_service(self._request, self._unloaded, media, self._limits, Listener())
+        service = start_service(self._request, self._unloaded, Media(), self._limits, Listener())
         service.engine.start()
         return service
 
@@ -278,29 +273,21 @@ def _check_question(asked: VideoQuestion) -> None:
         raise UsageError("the question is empty")
 
 
-def _answered(
-    service: Service, request: ChatRequest, report: Report, cancelled: threading.Event
-) -> Answer:
-    if service.context is not None:
-        check_text(request, service.context)
-    with ExitStack() as files:
-        media, engine, handles = service.media, service.engine, service.handles
-        allowance = service.allowance(request)
-        ask = prepare(request, service.defaults, media, engine, handles, files, allowance)
-        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        [pending] = engine.submit(ask, on_event=lambda _, event: events.put(event), streams=False)
-        while not cancelled.is_set():
-            try:
-                event = events.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            if isinstance(event, Progress):
-                report(event.stage, event.done, event.total)
-            elif isinstance(event, Failed):
-                raise event.error
-            elif isinstance(event, Answered):
-                return event.answer
-        pending.cancel()
+def _answered(engine: Engine, ask: Ask, report: Report, cancelled: threading.Event) -> Answer:
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    [pending] = engine.submit(ask, on_event=lambda _, event: events.put(event), streams=False)
+    while not cancelled.is_set():
+        try:
+            event = events.get(timeout=_POLL_S)
+        except queue.Empty:
+            continue
+        if isinstance(event, Progress):
+            report(event.stage, event.done, event.total)
+        elif isinstance(event, Failed):
+            raise event.error
+        elif isinstance(event, Answered):
+            return event.answer
+    pending.cancel()
     raise UsageError("the question was cancelled")
 
 
