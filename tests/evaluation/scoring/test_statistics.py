@@ -148,12 +148,12 @@ def test_what_does_not_count_is_in_no_denominator() -> None:
     base = {str(n): said(n, "x", True) for n in range(4)}
     base["2"] = replace(base["2"], counted=False)
     mean = mean_of(right, items, new, base)
-    assert (mean.questions, mean.value) == (3, 1)
+    assert (mean.questions, mean.mean) == (3, 1)
     assert mean.difference == 0  # on the two that count under both
     base["2"] = replace(base["2"], right=False)
     assert mean_of(right, items, new, base).difference == 0
     none = {name: replace(one, counted=False) for name, one in new.items()}
-    assert mean_of(right, items, none, base).value is None
+    assert mean_of(right, items, none, base).mean is None
 
 
 def test_differences_are_paired() -> None:
@@ -161,7 +161,7 @@ def test_differences_are_paired() -> None:
     base = {str(n): said(n, "x", ok) for n, ok in enumerate([True, False, True, True])}
     new = {str(n): said(n, "x", ok) for n, ok in enumerate([True, True, False, True])}
     mean = mean_of(right, items, new, base)
-    assert (mean.questions, mean.value) == (4, 0.75)
+    assert (mean.questions, mean.mean) == (4, 0.75)
     # Differences 0 1 | -1 0: mean 0, sums by video 1 and -1.
     assert mean.difference == 0
     assert mean.difference_error == pytest.approx((2 * 2) ** 0.5 / 4)

@@ -16,11 +16,9 @@ from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.scoring.choices import chosen
-from dycoke_cli.evaluation.scoring.statistics import Predictions, clustered_mean, plus_minus
+from dycoke_cli.evaluation.scoring.statistics import Predictions, Share, clustered_mean, plus_minus
 
 BINS = 10
-
-Share = Annotated[float, Doc(minimum=0, maximum=1)]
 
 
 @dataclass(frozen=True)

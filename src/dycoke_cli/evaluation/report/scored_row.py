@@ -15,7 +15,11 @@ from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probabi
 from dycoke_cli.evaluation.report.published import PublishedRecord
 from dycoke_cli.evaluation.scoring.judging import Grades
 from dycoke_cli.evaluation.scoring.statistics import (
+    Accuracy,
+    AmountOrNull,
+    PartMean,
     Predictions,
+    ShareOrNull,
     detectable,
     grouped,
     holm,
@@ -98,72 +102,11 @@ def _outcome(before: Prediction, after: Prediction) -> Verdict:
     return "fixed" if after.right else "broken"
 
 
-Share = Annotated[float, Doc(minimum=0, maximum=1)]
-ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]
 CountOrNull = Annotated[int | None, Doc(minimum=0)]
-AmountOrNull = Annotated[float | None, Doc(minimum=0)]
-
-
-Questions = Annotated[int, Doc("That count.", minimum=0)]
-Mean = Annotated[float | None, Doc("Null where none counts.", minimum=0, maximum=1)]
-StandardError = Annotated[AmountOrNull, Doc("Clustered by video; null of fewer than two.")]
-Difference = Annotated[
-    float | None,
-    Doc("From the baseline on the same questions; null without one.", minimum=-1, maximum=1),
-]
-DifferenceError = Annotated[
-    float | None,
-    Doc("Standard error of difference, paired and clustered; null of one video.", minimum=0),
-]
-PlusMinus = Annotated[
-    AmountOrNull,
-    Doc(
-        "What tables show behind ±: standard_error, of fewer than 30 videos widened by Student's t "
-        "so that it covers 68.27 %, as one standard error of many does."
-    ),
-]
-DifferencePlusMinus = Annotated[AmountOrNull, Doc("Likewise of difference_error.")]
-DifferenceP = Annotated[
-    ShareOrNull,
-    Doc(
-        "Two-sided p-value of difference: Student's t, with one degree of freedom fewer than "
-        "videos. Null without an error above 0."
-    ),
-]
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """The share of correct answers to some questions, or the mean of the benchmark's metric."""
-
-    questions: Questions
-    accuracy: Mean
-    standard_error: StandardError
-    difference: Difference
-    difference_error: DifferenceError
-    plus_minus: PlusMinus
-    difference_plus_minus: DifferencePlusMinus
-    difference_p: DifferenceP
-
-
-@dataclass(frozen=True)
-class PartMean:
-    """The mean of a measure that only some kinds of questions have."""
-
-    questions: Questions
-    mean: Mean
-    standard_error: StandardError
-    difference: Difference
-    difference_error: DifferenceError
-    plus_minus: PlusMinus
-    difference_plus_minus: DifferencePlusMinus
-    difference_p: DifferenceP
-
-
-@dataclass(frozen=True)
-class ScoredRow:
-    """One method: an entry of `rows`."""
-
+class _Asked:
     method: Annotated[str, Doc("Name of the method or ablation.")]
     spec: Annotated[str, Doc("As it was given to --methods.")]
     model: Annotated[str, Doc("Its name: of that which answered.")]
@@ -171,14 +114,12 @@ class ScoredRow:
     frames: Annotated[
         CountOrNull, Doc("Sampled; null where the number differs from video to video.")
     ]
-    questions: Questions
-    accuracy: Mean
-    standard_error: StandardError
-    difference: Difference
-    difference_error: DifferenceError
-    plus_minus: PlusMinus
-    difference_plus_minus: DifferencePlusMinus
-    difference_p: DifferenceP
+
+
+@dataclass(frozen=True)
+class ScoredRow(Accuracy, _Asked):
+    """One method: an entry of `rows`."""
+
     difference_p_holm: Annotated[
         ShareOrNull,
         Doc("The same by Holm's step-down procedure, over all rows with a difference_p."),
@@ -366,15 +307,11 @@ def _parts(
 ) -> dict[str, PartMean]:
     names = dict.fromkeys(name for item in items for name in predictions[item.id].parts)
     return {
-        name: PartMean(
-            *astuple(
-                mean_of(
-                    lambda prediction, name=name: prediction.parts.get(name, 0.0),  # type: ignore[misc]
-                    [item for item in items if name in predictions[item.id].parts],
-                    predictions,
-                    uncompressed,
-                )
-            )
+        name: mean_of(
+            lambda prediction, name=name: prediction.parts.get(name, 0.0),  # type: ignore[misc]
+            [item for item in items if name in predictions[item.id].parts],
+            predictions,
+            uncompressed,
         )
         for name in names
     }

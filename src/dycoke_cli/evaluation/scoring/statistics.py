@@ -13,7 +13,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Annotated
 
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
 
@@ -26,19 +28,63 @@ _FEW = 30
 """Number of clusters from which the normal distribution is close enough to Student's t."""
 
 
-@dataclass(frozen=True)
-class Mean:
-    """Mean of a measure over questions."""
+Share = Annotated[float, Doc(minimum=0, maximum=1)]
+ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]
+AmountOrNull = Annotated[float | None, Doc(minimum=0)]
+Questions = Annotated[int, Doc("That count.", minimum=0)]
+_Mean = Annotated[float | None, Doc("Null where none counts.", minimum=0, maximum=1)]
 
-    questions: int  # number of questions in the denominator
-    value: float | None  # the mean; None without questions
-    standard_error: float | None  # clustered by video; None for fewer than two videos
-    difference: float | None  # from the baseline on the same questions; None without a baseline
-    # paired and clustered standard error of the difference; None for fewer than two videos
-    difference_error: float | None
-    plus_minus: float | None  # what tables show of the mean, see `plus_minus`
-    difference_plus_minus: float | None  # likewise of the difference
-    difference_p: float | None  # two-sided p-value of the difference, see `p_value`
+
+@dataclass(frozen=True)
+class Compared:
+    """Error of a mean over questions, and its difference from the baseline."""
+
+    standard_error: Annotated[AmountOrNull, Doc("Clustered by video; null of fewer than two.")]
+    difference: Annotated[
+        float | None,
+        Doc("From the baseline on the same questions; null without one.", minimum=-1, maximum=1),
+    ]
+    difference_error: Annotated[
+        float | None,
+        Doc("Standard error of difference, paired and clustered; null of one video.", minimum=0),
+    ]
+    plus_minus: Annotated[
+        AmountOrNull,
+        Doc(
+            "What tables show behind ±: standard_error, of fewer than 30 videos widened by "
+            "Student's t so that it covers 68.27 %, as one standard error of many does."
+        ),
+    ]
+    difference_plus_minus: Annotated[AmountOrNull, Doc("Likewise of difference_error.")]
+    difference_p: Annotated[
+        ShareOrNull,
+        Doc(
+            "Two-sided p-value of difference: Student's t, with one degree of freedom fewer than "
+            "videos. Null without an error above 0."
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class _Averaged:
+    questions: Questions
+    mean: _Mean
+
+
+@dataclass(frozen=True)
+class PartMean(Compared, _Averaged):
+    """The mean of a measure that only some kinds of questions have."""
+
+
+@dataclass(frozen=True)
+class _Scored:
+    questions: Questions
+    accuracy: _Mean
+
+
+@dataclass(frozen=True)
+class Accuracy(Compared, _Scored):
+    """The share of correct answers to some questions, or the mean of the benchmark's metric."""
 
 
 def clustered_mean(
@@ -155,7 +201,7 @@ def mcnemar(won: int, lost: int) -> tuple[float | None, float | None]:
 
 def mean_of(
     value: Value, items: Sequence[Item], predictions: Predictions, uncompressed: Predictions | None
-) -> Mean:
+) -> PartMean:
     """Mean of a measure, and its difference from the baseline.
 
     Args:
@@ -167,13 +213,13 @@ def mean_of(
     )
     around = plus_minus(error, _videos(counted))
     if uncompressed is None:
-        return Mean(len(counted), mean, error, None, None, around, None, None)
+        return PartMean(len(counted), mean, error, None, None, around, None, None)
     both = [item for item in counted if uncompressed[item.id].counted]
     differences = [value(predictions[item.id]) - value(uncompressed[item.id]) for item in both]
     difference, paired = clustered_mean(differences, [item.video for item in both])
-    return Mean(
+    return PartMean(
         questions=len(counted),
-        value=mean,
+        mean=mean,
         standard_error=error,
         difference=difference,
         difference_error=paired,
