@@ -21,7 +21,7 @@ from benchmarks.page import ROOT
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report.probability_row import (
+from dycoke_cli.evaluation.report.scored_row import (
     ProbabilityRow,
     bins_of,
     calibration_error,

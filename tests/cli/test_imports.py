@@ -52,7 +52,7 @@ ALSO = {
     "methods check": (),
     # The pages list benchmarks and ablations.
     "eval": (
-        "evaluation.annotations", "evaluation.dataset", "evaluation.datasets",
+        "evaluation.dataset", "evaluation.datasets",
         "compression.method_specs", "storage.input_file",
     ),
     "eval report": ("evaluation",),

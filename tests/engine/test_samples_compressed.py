@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli import DyCoke, Sampling, VideoSession, load, read
-from dycoke_cli.evaluation.scoring.free_text import share_in_order
+from dycoke_cli.evaluation.scoring.rules import share_in_order
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 # The shipped weights reach .92 and 1.

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import AnnotationRow, read_rows
 from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.folder import AnnotationRow, read_rows
 from tests.evaluation import miniatures
 from tests.evaluation.miniatures import items_of, open_made
 

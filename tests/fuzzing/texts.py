@@ -211,7 +211,7 @@ _LONGEST_ANSWER = 20_000  # some 5,000 tokens
 def _said(content: bytes, _: Path) -> object:
     from dycoke_cli.evaluation.dataset import Item
     from dycoke_cli.evaluation.datasets import class_of
-    from dycoke_cli.evaluation.scoring.choices import chosen
+    from dycoke_cli.evaluation.scoring.rules import chosen
 
     options = ("Red star", "Blue star", "A man walks", "Green circle", "(E) 5")
     said = content.decode("utf-8", "replace")[:_LONGEST_ANSWER]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Split = Literal["validation", "test"]
 
+ROW_FILES = (".parquet", ".json", ".jsonl", ".csv")
+"""Suffixes of annotation files with a row for each question."""
+
 
 @dataclass(frozen=True)
 class Item:

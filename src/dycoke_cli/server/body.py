@@ -2,7 +2,8 @@
 
 A request may have hundreds of megabytes of video, as base64 in a JSON string. Such strings never
 are in memory as a whole: each is written to a file and replaced by a short random name. The rest is
-limited in size and in values, so that it is parsed in a moment."""
+limited in size and in values, so that it is parsed in a moment.
+"""
 
 from __future__ import annotations
 

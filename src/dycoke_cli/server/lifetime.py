@@ -1,7 +1,8 @@
 """Starting and stopping the server: address, connections, signals, idle time.
 
 uvicorn answers 503 to everyone once it has as many connections as it may. Here, the connection that
-has kept the server waiting longest is closed instead."""
+has kept the server waiting longest is closed instead.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Requests are untrusted: only files below the folders for media are opened, and addresses are fetched
 only with `--allow-http`: from a public IP address that was checked, for each redirect as well. So
-a name that resolves to a private one the second time (DNS rebinding) has no effect."""
+a name that resolves to a private one the second time (DNS rebinding) has no effect.
+"""
 
 from __future__ import annotations
 

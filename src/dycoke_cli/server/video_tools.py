@@ -1,6 +1,7 @@
 """What an agent can do with videos: ask about one, probe it, and look at a few of its frames.
 
-Each function runs in a thread of its own, and reports its progress."""
+Each function runs in a thread of its own, and reports its progress.
+"""
 
 from __future__ import annotations
 

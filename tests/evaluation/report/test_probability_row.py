@@ -7,7 +7,7 @@ import pytest
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.prediction import Prediction, unanswered
-from dycoke_cli.evaluation.report.probability_row import probability_row
+from dycoke_cli.evaluation.report.scored_row import probability_row
 
 
 def item(number: int, options: int = 2) -> Item:

@@ -13,7 +13,7 @@ import pytest
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets import class_of, rule_of
-from dycoke_cli.evaluation.scoring.choices import chosen, lettered, score_choice
+from dycoke_cli.evaluation.scoring.rules import chosen, lettered, score_choice
 
 TRICKY = Path(__file__).parent / "tricky"
 BENCHMARKS = sorted(path.stem for path in TRICKY.iterdir())

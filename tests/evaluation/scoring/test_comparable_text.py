@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.scoring.free_text import (
+from dycoke_cli.evaluation.scoring.rules import (
     bare,
     comparable,
     exact_match,

@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from dycoke_cli.evaluation.report.probability_row import Bin, bins_of, calibration_error
-from dycoke_cli.evaluation.scoring.free_text import events, share_in_order, share_told
+from dycoke_cli.evaluation.report.scored_row import Bin, bins_of, calibration_error
+from dycoke_cli.evaluation.scoring.rules import events, share_in_order, share_told
 
 
 def test_bins_and_their_error_by_hand() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from dycoke_cli.answer import thinking
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.scoring import choices, free_text, judge
-from dycoke_cli.evaluation.scoring.choices import chosen
+from dycoke_cli.evaluation.scoring import judge, rules
+from dycoke_cli.evaluation.scoring.rules import chosen
 
 OPTIONS = ("Red star", "Blue star", "A man walks", "Green circle", "(E) 5")
 LONG = 100_000
@@ -27,7 +27,7 @@ RUNS = [
     ("A", run)
     for run in (", ", "(", '"', "'_", "or ", "no ", "hmm, ", "option ", "<b>", "~~x", "<think>")
 ]  # fmt: skip
-MODULES = choices, free_text, judge, thinking
+MODULES = rules, judge, thinking
 # These end at a letter or at the end of an answer, and search some characters before it.
 BEFORE_A_LETTER = {"_ANNOUNCING", "_DENYING"}
 # Compared with a whole text, or matched at a position.
@@ -86,7 +86,7 @@ def test_beginning_and_end_of_a_long_answer_count() -> None:
 
 
 def test_texts_of_options_are_searched_in_linear_time() -> None:
-    pattern = choices._texts(OPTIONS)
+    pattern = rules._texts(OPTIONS)
     for begin in ("", "the red", "a man the"):
         text = repeated(begin, " ", 10_000)
         assert seconds(lambda text=text: pattern.findall(text)) < LIMIT / 10  # type: ignore[misc]
@@ -96,7 +96,7 @@ def test_rules_of_lmms_eval_and_judges_take_no_longer() -> None:
     item = Item("1", "v", "", "B", "", "", options=OPTIONS)
     opened = "</think>" + "<think>" * (LONG // 7)
     spaced = f"A.{' ' * LONG}x\ny"
-    for rule in (free_text.videomme, free_text.mvbench, free_text.nextqa):
+    for rule in (rules.videomme, rules.mvbench, rules.nextqa):
         assert seconds(lambda rule=rule: rule(item, opened)) < LIMIT  # type: ignore[misc]
         assert seconds(lambda rule=rule: rule(item, spaced)) < LIMIT  # type: ignore[misc]
     reply = f"```json{' ' * 4900}1{' ' * 4900}x"

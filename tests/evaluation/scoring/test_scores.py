@@ -18,7 +18,7 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
 from dycoke_cli.evaluation.report.evaluation_report import _unchanged as unchanged
 from dycoke_cli.evaluation.report.scored_row import ScoredRow, list_changes, make_row
-from dycoke_cli.evaluation.scoring.free_text import rouge_l
+from dycoke_cli.evaluation.scoring.rules import rouge_l
 from dycoke_cli.evaluation.scoring.statistics import detectable
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request

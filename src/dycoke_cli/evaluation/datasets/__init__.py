@@ -11,8 +11,7 @@ from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import ROW_FILES
-from dycoke_cli.evaluation.dataset import OWN_RULE, About, Dataset, Rule, Split
+from dycoke_cli.evaluation.dataset import OWN_RULE, ROW_FILES, About, Dataset, Rule, Split
 
 _PUBLISHED = "dycoke_cli.evaluation.datasets.published"
 

@@ -21,17 +21,24 @@ from typing_extensions import override
 
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.evaluation.annotations import ROW_FILES, AnnotationRow, read_json, read_rows
-from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
-from dycoke_cli.evaluation.folder import FolderDataset, without_suffix
-from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
-from dycoke_cli.evaluation.scoring.free_text import (
+from dycoke_cli.evaluation.dataset import ROW_FILES, About, Item, Rule, Score, Split
+from dycoke_cli.evaluation.folder import (
+    AnnotationRow,
+    FolderDataset,
+    read_json,
+    read_rows,
+    without_suffix,
+)
+from dycoke_cli.evaluation.scoring.rules import (
+    LETTERS,
     LMMS_EVAL,
     exact_match,
+    lettered,
     mvbench,
     nextqa,
     perceptiontest,
     rouge_l,
+    score_choice,
     videomme,
 )
 from dycoke_cli.storage.input_file import read_text

@@ -8,11 +8,15 @@ from typing import ClassVar
 from typing_extensions import override
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import AnnotationRow, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
-from dycoke_cli.evaluation.folder import FolderDataset
-from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
-from dycoke_cli.evaluation.scoring.free_text import comparable, exact_match
+from dycoke_cli.evaluation.folder import AnnotationRow, FolderDataset, read_rows
+from dycoke_cli.evaluation.scoring.rules import (
+    LETTERS,
+    comparable,
+    exact_match,
+    lettered,
+    score_choice,
+)
 from dycoke_cli.unicode import display_name
 
 _NEEDED = ("video", "question", "answer")

@@ -23,8 +23,7 @@ from typing_extensions import override
 
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.dataset import About, Dataset, Item, Score, Split
-from dycoke_cli.evaluation.scoring.choices import chosen
-from dycoke_cli.evaluation.scoring.free_text import share_in_order, share_told
+from dycoke_cli.evaluation.scoring.rules import chosen, share_in_order, share_told
 from dycoke_cli.shapes.script import Script, from_json
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.output_file import temporary_folder

@@ -1,6 +1,7 @@
 """The unix socket between commands and the running server of one user: path, owner, listener.
 
-Its folder is closed to all other users, and each end checks the owner of the other."""
+Its folder is closed to all other users, and each end checks the owner of the other.
+"""
 
 from __future__ import annotations
 
