@@ -19,7 +19,7 @@ import pytest
 
 from dycoke_cli.models.prompts.chat import ToolTurn
 from dycoke_cli.server.media import Media, opened_pictures
-from dycoke_cli.server.media_options import JpegTimes
+from dycoke_cli.server.messages import JpegTimes
 from dycoke_cli.server.refused import Refused
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import ample

@@ -15,9 +15,9 @@ from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.runs.remote.sent_video import as_video
 from dycoke_cli.server.chat import ChatRequest, parse
+from dycoke_cli.server.exchange import prepare
 from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.media import Media
-from dycoke_cli.server.prepare import prepare
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.service import Handles
 from dycoke_cli.video import Clip

@@ -13,10 +13,11 @@ from openai.types import chat
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.server import request_keys
 from dycoke_cli.server.chat import ChatRequest
-from dycoke_cli.server.prepare import _cautions
+from dycoke_cli.server.exchange import _cautions
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.request_keys import ALL, BODY, RESPONSES
+from dycoke_cli.server.request_keys import BODY, RESPONSES, Keys
 from tests.server.responses.test_responses import read as read_responses
 from tests.server.test_chat_request import URL, about, read
 
@@ -244,7 +245,11 @@ def test_a_system_message_behind_the_last_answer() -> None:
 def tables() -> str:
     """The table of docs/serve.md, from the code."""
     values: dict[str, list[str]] = defaultdict(list)
-    for keys in {keys.name: keys for keys in ALL}.values():
+    listed = [
+        value if isinstance(value, dict) else {"": value} for value in vars(request_keys).values()
+    ]
+    every = [one for group in listed for one in group.values() if isinstance(one, Keys)]
+    for keys in {keys.name: keys for keys in every}.values():
         of = "" if keys is BODY else f"{keys.name}: "
         for key, neutral in keys.refused.items():
             if keys is RESPONSES and key in BODY.refused:

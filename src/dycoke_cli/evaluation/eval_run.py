@@ -24,8 +24,7 @@ from dycoke_cli.evaluation.report.evaluation_report import (
     nothing_to_ask,
 )
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
-from dycoke_cli.evaluation.scoring.judge import read_verdicts
-from dycoke_cli.evaluation.scoring.judging import ask_judge
+from dycoke_cli.evaluation.scoring.judge import ask_judge, read_verdicts
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.loop.plan import RunPlan, common_dtype, plan_of
 from dycoke_cli.models.devices import free_memory

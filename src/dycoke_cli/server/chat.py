@@ -19,8 +19,7 @@ from dycoke_cli.loop.in_windows import check_windows
 from dycoke_cli.models.prompts.chat import ToolTurn, text_message, tools_of
 from dycoke_cli.request import Request
 from dycoke_cli.server.body import parse_json
-from dycoke_cli.server.media_options import JpegTimes, read_media
-from dycoke_cli.server.messages import Turns, VideoPart, turns_of
+from dycoke_cli.server.messages import JpegTimes, Turns, VideoPart, read_media, turns_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     BODY,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class Keys:
 
     name: str  # of the object in docs/serve.md
     # keys that have an effect, or that the protocol has in every request or reply
-    read: frozenset[str]
+    read: Set[str]
     # keys that would change the answer: they are accepted with one of these values, which don't
     # (or say whether a model thinks: `_THINKS`), or with null
     refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -120,90 +120,82 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
 
 BODY = Keys(
     "the body",
-    frozenset(
-        (
-            *_BOTH, "messages", "max_tokens", "max_completion_tokens", "n", "logprobs",
-            "guided_choice", "response_format", TEMPLATE,
-        )
-    ),
+    {
+        *_BOTH, "messages", "max_tokens", "max_completion_tokens", "n", "logprobs",
+        "guided_choice", "response_format", TEMPLATE,
+    },
     _REFUSED,
 )  # fmt: skip
 """The whole body."""
 
-STREAM_OPTIONS = Keys("stream_options", frozenset(("include_usage",)))
-DYCOKE = Keys("dycoke", frozenset(("method", "against", "max_tokens", "number")))
-THINKING_BY = Keys("thinking", frozenset(("type",)))
-REASONING = Keys("reasoning", frozenset(("effort", "enabled")))
+STREAM_OPTIONS = Keys("stream_options", {"include_usage"})
+DYCOKE = Keys("dycoke", {"method", "against", "max_tokens", "number"})
+THINKING_BY = Keys("thinking", {"type"})
+REASONING = Keys("reasoning", {"effort", "enabled"})
 STRUCTURED = Keys(
     "structured_outputs",
-    frozenset(("choice", "json", "json_object", "regex", "grammar")),
+    {"choice", "json", "json_object", "regex", "grammar"},
     {"structural_tag": _NONE},
 )
-RESPONSE_FORMAT = Keys("response_format", frozenset(("type", "json_schema", "schema")))
+RESPONSE_FORMAT = Keys("response_format", {"type", "json_schema", "schema"})
 # Every answer is held to its schema, so that `strict` changes nothing.
-_SCHEMA = frozenset(("schema", "name", "description", "strict"))
+_SCHEMA = {"schema", "name", "description", "strict"}
 JSON_SCHEMA = Keys("response_format.json_schema", _SCHEMA)
-MM_PROCESSOR = Keys(
-    "mm_processor_kwargs", frozenset(("dycoke", "num_frames", "fps", "use_audio_in_video"))
-)
-MEDIA_IO = Keys("media_io_kwargs", frozenset(("video", "image")))
-IMAGE_IO = Keys("media_io_kwargs.image", frozenset(("as_frames",)))
+MM_PROCESSOR = Keys("mm_processor_kwargs", {"dycoke", "num_frames", "fps", "use_audio_in_video"})
+MEDIA_IO = Keys("media_io_kwargs", {"video", "image"})
+IMAGE_IO = Keys("media_io_kwargs.image", {"as_frames"})
 VIDEO_IO = Keys(
     "media_io_kwargs.video",
-    frozenset(("num_frames", "fps", "frames_indices", "total_num_frames", "duration")),
+    {"num_frames", "fps", "frames_indices", "total_num_frames", "duration"},
 )
 
-_MESSAGE = frozenset(("role", "content"))
+_MESSAGE = {"role", "content"}
 _QUESTION = Keys("message (user, system, developer)", _MESSAGE)
 _ANSWER = Keys("message (assistant)", _MESSAGE | {"tool_calls"})
 _RESULT = Keys("message (tool)", _MESSAGE | {"tool_call_id"})
 MESSAGES = {
-    "user": _QUESTION,
-    "system": _QUESTION,
-    "developer": _QUESTION,
+    **dict.fromkeys(("user", "system", "developer"), _QUESTION),
     "assistant": _ANSWER,
     "tool": _RESULT,
 }
 """Keys of a message, by its role."""
-TOOL = Keys("tools", frozenset(("type", "function")))
-FUNCTION = Keys("tools.function", frozenset(("name", "description", "parameters", "strict")))
-TOOL_CHOICE = Keys("tool_choice", frozenset(("type", "function")))
-TOOL_CHOICE_FUNCTION = Keys("tool_choice.function", frozenset(("name",)))
-CALL = Keys("tool_calls", frozenset(("function", "id", "index")), {"type": ("function",)})
-CALLED = Keys("tool_calls.function", frozenset(("name", "arguments")))
+TOOL = Keys("tools", {"type", "function"})
+FUNCTION = Keys("tools.function", {"name", "description", "parameters", "strict"})
+TOOL_CHOICE = Keys("tool_choice", {"type", "function"})
+TOOL_CHOICE_FUNCTION = Keys("tool_choice.function", {"name"})
+CALL = Keys("tool_calls", {"function", "id", "index"}, {"type": ("function",)})
+CALLED = Keys("tool_calls.function", {"name", "arguments"})
 
 PARTS = {
-    "text": Keys("part text", frozenset(("type", "text"))),
-    "video_url": Keys("part video_url", frozenset(("type", "video_url", "uuid"))),
-    "input_video": Keys("part input_video", frozenset(("type", "input_video", "uuid"))),
-    "image_url": Keys("part image_url", frozenset(("type", "image_url"))),
+    "text": Keys("part text", {"type", "text"}),
+    "video_url": Keys("part video_url", {"type", "video_url", "uuid"}),
+    "input_video": Keys("part input_video", {"type", "input_video", "uuid"}),
+    "image_url": Keys("part image_url", {"type", "image_url"}),
     # as the models' own makers and transformers write them
-    "video": Keys("part video", frozenset(("type", "video", "url", "uuid"))),
-    "image": Keys("part image", frozenset(("type", "image", "url"))),
+    "video": Keys("part video", {"type", "video", "url", "uuid"}),
+    "image": Keys("part image", {"type", "image", "url"}),
 }
 """Keys of a part of a message, by its type."""
-IMAGE_URL = Keys("image_url", frozenset(("url",)))
-VIDEO_URL = Keys("video_url", frozenset(("url",)))
-INPUT_VIDEO = Keys("input_video", frozenset(("data", "url")))
+IMAGE_URL = Keys("image_url", {"url"})
+VIDEO_URL = Keys("video_url", {"url"})
+INPUT_VIDEO = Keys("input_video", {"data", "url"})
 
 RESPONSES = Keys(
     "the body of /v1/responses",
-    frozenset(
-        (
-            *_BOTH, "input", "instructions", "previous_response_id", "store", "metadata",
-            "max_output_tokens", "include", "text",
-        )
-    ),
+    {
+        *_BOTH, "input", "instructions", "previous_response_id", "store", "metadata",
+        "max_output_tokens", "include", "text",
+    },
     _REFUSED | {
         "n": _ONE, "max_tokens": _NONE, "response_format": _NONE, "guided_choice": _NONE,
         "background": _OFF, "conversation": _NONE, "prompt": _NONE,
     },
 )  # fmt: skip
 """The whole body of a request to /v1/responses."""
-TEXT = Keys("text", frozenset(("format",)))
+TEXT = Keys("text", {"format"})
 TEXT_FORMAT = Keys("text.format", _SCHEMA | {"type"})
-RESPONSES_STREAM = Keys("stream_options", frozenset())
-_ITEM = frozenset(("type", "id", "status"))
+RESPONSES_STREAM = Keys("stream_options", set())
+_ITEM = {"type", "id", "status"}
 _ASKED = Keys("input (user, system, developer)", _ITEM | _MESSAGE)
 _SAID = Keys("input (assistant)", _ITEM | _MESSAGE | {"phase"})
 CALL_ITEMS = {
@@ -213,26 +205,14 @@ CALL_ITEMS = {
 """Keys of an item of `input` that isn't a message, by its type."""
 RESPONSES_TOOL = Keys(
     "tools of /v1/responses",
-    frozenset(("type", "name", "description", "parameters", "strict")),
+    {"type", "name", "description", "parameters", "strict"},
 )
-RESPONSES_TOOL_CHOICE = Keys("tool_choice of /v1/responses", frozenset(("type", "name")))
+RESPONSES_TOOL_CHOICE = Keys("tool_choice of /v1/responses", {"type", "name"})
 ITEMS = {"user": _ASKED, "system": _ASKED, "developer": _ASKED, "assistant": _SAID}
 """Keys of a message of `input`, by its role."""
-INPUT_TEXT = Keys("part input_text", frozenset(("type", "text")))
-OUTPUT_TEXT = Keys(
-    "part output_text", frozenset(("type", "text", "annotations", "logprobs", "parsed"))
-)
-INPUT_IMAGE = Keys("part input_image", frozenset(("type", "image_url")))
-
-ALL = (
-    BODY, STREAM_OPTIONS, DYCOKE, THINKING_BY, REASONING, STRUCTURED, RESPONSE_FORMAT, JSON_SCHEMA,
-    MM_PROCESSOR, MEDIA_IO,
-    VIDEO_IO, IMAGE_IO, TOOL, FUNCTION, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, *MESSAGES.values(), CALL,
-    CALLED, *PARTS.values(), VIDEO_URL, INPUT_VIDEO, IMAGE_URL, RESPONSES, RESPONSES_TOOL,
-    RESPONSES_TOOL_CHOICE, TEXT, TEXT_FORMAT, *ITEMS.values(), *CALL_ITEMS.values(), INPUT_TEXT,
-    INPUT_IMAGE, OUTPUT_TEXT,
-)  # fmt: skip
-"""The keys of all objects of a request."""
+INPUT_TEXT = Keys("part input_text", {"type", "text"})
+OUTPUT_TEXT = Keys("part output_text", {"type", "text", "annotations", "logprobs", "parsed"})
+INPUT_IMAGE = Keys("part input_image", {"type", "image_url"})
 
 
 def text_of(given: Any, path: str) -> str:

@@ -21,8 +21,7 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.request import Request
 from dycoke_cli.server.body import parse_json
 from dycoke_cli.server.chat import ChatRequest, asked, check_model
-from dycoke_cli.server.media_options import JpegTimes
-from dycoke_cli.server.messages import Turns, VideoPart, turns_of
+from dycoke_cli.server.messages import JpegTimes, Turns, VideoPart, turns_of
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import NumberedCall, ParsedAnswer, event, token_logprobs, usage
 from dycoke_cli.server.request_keys import (

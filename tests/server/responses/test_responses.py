@@ -13,8 +13,7 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.server.media_options import JpegTimes
-from dycoke_cli.server.messages import VideoPart
+from dycoke_cli.server.messages import JpegTimes, VideoPart
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.replies import ParsedAnswer
 from dycoke_cli.server.responses import (

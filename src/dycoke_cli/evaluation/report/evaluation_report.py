@@ -15,7 +15,7 @@ from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import FILE as ANSWERS
 from dycoke_cli.evaluation.prediction import EvaluatedModel, no_answer, rescored
-from dycoke_cli.evaluation.report.published import preset_warnings, published_beside
+from dycoke_cli.evaluation.presets import preset_warnings, published_beside
 from dycoke_cli.evaluation.report.scored_row import (
     Change,
     ScoredRow,
@@ -24,8 +24,7 @@ from dycoke_cli.evaluation.report.scored_row import (
     make_row,
 )
 from dycoke_cli.evaluation.run_record import RunRecord
-from dycoke_cli.evaluation.scoring.judge import Verdict
-from dycoke_cli.evaluation.scoring.judging import Judge, grades_of, judge_of
+from dycoke_cli.evaluation.scoring.judge import Judge, Verdict, grades_of, judge_of
 from dycoke_cli.evaluation.scoring.statistics import Predictions
 from dycoke_cli.version import __version__
 

@@ -17,8 +17,8 @@ from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report.published import PublishedRecord
-from dycoke_cli.evaluation.scoring.judging import Grades
+from dycoke_cli.evaluation.presets import PublishedRecord
+from dycoke_cli.evaluation.scoring.judge import Grades
 from dycoke_cli.evaluation.scoring.rules import chosen
 from dycoke_cli.evaluation.scoring.statistics import (
     Accuracy,
