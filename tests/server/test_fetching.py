@@ -142,7 +142,7 @@ def test_a_name_that_is_not_resolved_in_time(site: Site, ends: bool) -> None:
     """Nor while somebody waits for it."""
     allowance, began = ample(), time.monotonic()
     if ends:
-        threading.Timer(0.3, allowance.end, (Refused(499, "gone"),)).start()
+        threading.Timer(0.3, allowance.end, (Refused("gone", status=499),)).start()
     with allowance, pytest.raises(Refused, match="gone" if ends else "can't be fetched"):
         fetch("http://slow.test/", MOST, PATIENCE_S if ends else 0.3, allowance)
     assert time.monotonic() - began < SLOW_S / 2

@@ -84,7 +84,7 @@ def check_framing(headers: list[tuple[str, bytes]]) -> None:
     names = {name for name, _ in headers}
     if {"content-length", "transfer-encoding"} <= names:
         raise Refused(
-            400, "a request has Content-Length or Transfer-Encoding, not both", headers=_CLOSED
+            "a request has Content-Length or Transfer-Encoding, not both", headers=_CLOSED
         )
 
 
@@ -111,18 +111,21 @@ def check(
                 continue
             if name in given and _host(given[name]) not in LOOPBACK:
                 raise Refused(
-                    403,
                     f"without a key only this machine may ask, and the header {name.title()} is "
                     f"{display_name(given[name])[:100]}: start the server with {KEY}",
-                    "forbidden",
+                    status=403,
+                    code="forbidden",
                 )
         if "host" not in given:
-            raise Refused(400, "the request has no Host")
+            raise Refused("the request has no Host")
         return None
     owner = key_of(headers, keys)
     if needs_key and owner is None:
         raise Refused(
-            401, "the API key is missing or wrong", "unauthorized", {"WWW-Authenticate": "Bearer"}
+            "the API key is missing or wrong",
+            status=401,
+            code="unauthorized",
+            headers={"WWW-Authenticate": "Bearer"},
         )
     return owner
 

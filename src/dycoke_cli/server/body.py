@@ -35,11 +35,11 @@ _BOUNDS = Bounds(depth=80)
 def check_declared(http: Request, most: int) -> None:
     """Check the type and length of a body, as far as its header tells."""
     if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refused(415, "the body must be JSON (Content-Type: application/json)")
+        raise Refused("the body must be JSON (Content-Type: application/json)", status=415)
     coding = http.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
         shown = display_name(coding)[:100]
-        raise Refused(415, f"the body must not be compressed (Content-Encoding: {shown})")
+        raise Refused(f"the body must not be compressed (Content-Encoding: {shown})", status=415)
     length = http.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > most):
         raise too_long(most)
@@ -51,12 +51,12 @@ def parse_json(body: bytes) -> Any:
         _BOUNDS.check(body)
         return json.loads(body, object_pairs_hook=_object)
     except BoundsError as error:
-        raise Refused(400, f"the body can't be read: {error}") from error
+        raise Refused(f"the body can't be read: {error}") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise Refused(400, f"the body isn't JSON: {error.msg} at {where}") from error
+        raise Refused(f"the body isn't JSON: {error.msg} at {where}") from error
     except ValueError as error:
-        raise Refused(400, "the body isn't JSON") from error
+        raise Refused("the body isn't JSON") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise Refused(400, f"the body has the key {display_name(twice)[:100]} twice in one object")
+        raise Refused(f"the body has the key {display_name(twice)[:100]} twice in one object")
     return found
 
 
@@ -77,7 +77,9 @@ def json_reply(
 
 def too_long(most: int) -> Refused:
     """The refusal of a body of more than so many bytes."""
-    return Refused(413, f"the body is larger than {most / 1024**2:.0f} MiB", "too_large")
+    return Refused(
+        f"the body is larger than {most / 1024**2:.0f} MiB", status=413, code="too_large"
+    )
 
 
 _SMALL = 4096
@@ -162,7 +164,7 @@ async def received(
                         waiting.clear()
                         count(len(scanner.json), scanner.media_bytes)
         except TimeoutError as error:
-            raise Refused(408, "the body didn't come in time", "timeout") from error
+            raise Refused("the body didn't come in time", status=408, code="timeout") from error
         yield RequestBody(bytes(scanner.json), scanner.media)
 
 
@@ -260,17 +262,19 @@ class BodyScanner:
         most = min(self._limits.most_json_bytes, self._limits.most_bytes)
         if len(self.json) > most:
             raise Refused(
-                413,
                 f"the body has more than {most / 1024**2:g} MiB beside its videos "
                 "(data:video/…;base64,…)",
-                "too_large",
+                status=413,
+                code="too_large",
             )
 
     def _count(self, values: int) -> None:
         self._values += values
         if self._values > self._limits.most_values:
             raise Refused(
-                413, f"the body has more than {self._limits.most_values} values", "too_large"
+                f"the body has more than {self._limits.most_values} values",
+                status=413,
+                code="too_large",
             )
 
 

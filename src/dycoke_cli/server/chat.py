@@ -130,11 +130,11 @@ def check_model(given: Mapping[str, Any], defaults: Request) -> None:
     model = given.get("model")
     if model not in (None, "") and not is_model(model, defaults):
         raise Refused(
-            404,
             f"there is no model {display_name(str(model))[:100]}; this server has {defaults.model} "
             "alone (/v1/models)",
-            "model_not_found",
-            parameter="model",
+            "model",
+            status=404,
+            code="model_not_found",
         )
 
 
@@ -156,7 +156,7 @@ def _last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
     """The question of the last turn, and the turns before it."""
     *history, (question, _) = turns
     if not question.strip() and not isinstance(question, ToolTurn):
-        raise Refused(400, "the last message has no text: put a question beside the video")
+        raise Refused("the last message has no text: put a question beside the video")
     return question, tuple(history)
 
 
@@ -172,9 +172,7 @@ def _with_tools(question: str, offer: Offer) -> str:
 def _calling_tools(options: GenerationOptions, offer: Offer) -> GenerationOptions:
     """The options of an answer that may call tools, or has to."""
     if offer.tools and (options.typed is not None or options.structured is not None):
-        raise Refused(
-            400, "an answer of a given form calls no tools: leave tools out", parameter="tools"
-        )
+        raise Refused("an answer of a given form calls no tools: leave tools out", "tools")
     if offer.forced is None:
         return options
     return replace(options, structured=offer.forced.form())
@@ -201,9 +199,8 @@ def _methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
     vllm = _method(options_of(given, MM_PROCESSOR), "dycoke", "mm_processor_kwargs.dycoke")
     if method is not None and vllm is not None and method != vllm:
         raise Refused(
-            400,
             "mm_processor_kwargs.dycoke and dycoke.method are two methods: send one of them",
-            parameter="mm_processor_kwargs.dycoke",
+            "mm_processor_kwargs.dycoke",
         )
     return method or vllm, _method(own, "against", "dycoke.against")
 
@@ -215,7 +212,7 @@ def _max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
         return default
     found = options["max_tokens"]
     if found is not None and (type(found) is not int or found < 1):
-        raise Refused(400, f"{_MAX_TOKENS} must be 1 or more", parameter=_MAX_TOKENS)
+        raise Refused(f"{_MAX_TOKENS} must be 1 or more", _MAX_TOKENS)
     return found
 
 
@@ -225,7 +222,7 @@ def _check_in_windows(request: Request, videos: tuple[VideoPart, ...]) -> None:
         check_windows(request, max(1, len(videos)))
     except UsageError as error:
         sentence = str(error).replace("max_tokens", _MAX_TOKENS)
-        raise Refused(400, sentence, parameter=_MAX_TOKENS) from error
+        raise Refused(sentence, _MAX_TOKENS) from error
 
 
 def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:
@@ -233,7 +230,7 @@ def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:
     if spec is None:
         return None
     if len(text := text_of(spec, path)) > _LONGEST_METHOD:
-        raise Refused(400, f"{path} has more than {_LONGEST_METHOD} characters", parameter=path)
+        raise Refused(f"{path} has more than {_LONGEST_METHOD} characters", path)
     return parse_spec(text, path).create()
 
 
@@ -250,7 +247,7 @@ def generation(given: Mapping[str, Any], default: GenerationOptions) -> Generati
     """Generation options of a body."""
     named = {name: given[name] for name in _LIMITS if given.get(name) is not None}
     if len({*map(repr, named.values())}) > 1:
-        raise Refused(400, f"{' and '.join(named)} differ: send one of them", parameter=_LIMITS[0])
+        raise Refused(f"{' and '.join(named)} differ: send one of them", _LIMITS[0])
     name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
     if type(most) is int and most == _NO_LIMIT:
         most = sys.maxsize  # above each context; see `exchange.for_model`
@@ -276,13 +273,9 @@ def answers(given: Mapping[str, Any], options: GenerationOptions) -> int:
     if count is None:
         return 1
     if type(count) is not int or not 1 <= count <= MOST_ANSWERS:
-        raise Refused(400, f"n must be from 1 to {MOST_ANSWERS}", parameter="n")
+        raise Refused(f"n must be from 1 to {MOST_ANSWERS}", "n")
     if count > 1 and options.temperature == 0:
-        raise Refused(
-            400,
-            "n above 1 needs a temperature above 0: greedy answers are all the same",
-            parameter="n",
-        )
+        raise Refused("n above 1 needs a temperature above 0: greedy answers are all the same", "n")
     return count
 
 
@@ -313,9 +306,7 @@ def _logprobs(given: Mapping[str, Any]) -> int | None:
     if flag_of(given, "logprobs"):
         return likeliest or 0
     if likeliest:
-        raise Refused(
-            400, 'top_logprobs needs logprobs: send "logprobs": true', parameter="top_logprobs"
-        )
+        raise Refused('top_logprobs needs logprobs: send "logprobs": true', "top_logprobs")
     return None
 
 
@@ -344,7 +335,7 @@ def answer_format(
         *(["dycoke.number"] if number else []),
     ]
     if len(paths) > 1:
-        raise Refused(400, f"send {paths[0]} or {paths[1]}, not both", parameter=paths[1])
+        raise Refused(f"send {paths[0]} or {paths[1]}, not both", paths[1])
     if number:
         return {"typed": OpenNumber()}
     if typed is not None:
@@ -353,7 +344,7 @@ def answer_format(
         try:
             return {"structured": StructuredOutput(kind, definition)}
         except UsageError as error:
-            raise Refused(400, f"{path}: {error}", parameter=path) from error
+            raise Refused(f"{path}: {error}", path) from error
     return {}
 
 
@@ -377,11 +368,7 @@ def _of_type(found: Mapping[str, Any], path: str) -> Iterator[_Form]:
     """A form by its type, with the schema beside it."""
     kind, schema = found.get("type"), found.get("schema")
     if kind not in ("text", "json_object", "json_schema"):
-        raise Refused(
-            400,
-            f"{path}.type must be text, json_object or json_schema",
-            parameter=f"{path}.type",
-        )
+        raise Refused(f"{path}.type must be text, json_object or json_schema", f"{path}.type")
     if kind == "json_schema" or (kind == "json_object" and schema is not None):
         path = f"{path}.schema"
         yield path, "json", _schema(schema, path)
@@ -413,9 +400,7 @@ def _typed(body: Mapping[str, Any], structured: Mapping[str, Any]) -> TypedOptio
         return None
     if None not in (newer, older) and newer != older:
         raise Refused(
-            400,
-            "structured_outputs.choice and guided_choice differ: send one of them",
-            parameter="guided_choice",
+            "structured_outputs.choice and guided_choice differ: send one of them", "guided_choice"
         )
     texts = list_of(older if newer is None else newer, path)
     options = tuple(text_of(text, f"{path}[{number}]") for number, text in enumerate(texts))

@@ -64,11 +64,10 @@ def check_text(request: ChatRequest, context: int) -> None:
     size = sum(len(text.encode()) for text in texts)
     if size > context * _BYTES_PER_TOKEN:
         raise Refused(
-            400,
             f"the messages have {size} bytes of text; with the model's context of {context} tokens "
             f"they may have {context * _BYTES_PER_TOKEN}",
-            "context_length_exceeded",
-            parameter="messages",
+            "messages",
+            code="context_length_exceeded",
         )
 
 
@@ -143,11 +142,11 @@ def _digest(part: VideoPart, file: MediaFile | None, handles: Handles, owner: Ha
 
 def _unknown(part: VideoPart) -> Refused:
     if part.uuid is None:
-        return Refused(400, "a video has no url")
+        return Refused("a video has no url")
     return Refused(
-        404,
         "no video of this uuid or response is cached with these frames: send it again",
-        "video_not_held",
+        status=404,
+        code="video_not_held",
     )
 
 
@@ -397,7 +396,7 @@ def _seeded(ask: Ask, seed: int) -> Ask:
 def for_model(service: Service, request: ChatRequest, *, inspect: bool = False) -> ChatRequest:
     """A request as the model that is served takes it."""
     if request.against is not None and not inspect:
-        raise Refused(400, "dycoke.against is for POST /inspect")
+        raise Refused("dycoke.against is for POST /inspect")
     context, most = service.context, request.generation.max_new_tokens
     if context is not None and most >= context:
         # How much room the prompt leaves isn't known before its video is read.
@@ -416,13 +415,12 @@ def _with_template_of(service: Service, request: ChatRequest) -> ChatRequest:
             continue
         if name != THINKING or not isinstance(value, bool) or request.has_tool_turns:
             raise Refused(
-                400,
                 f"{path} isn't supported: of the variables of the model's chat template, a request "
                 f"without tools may set {THINKING}, to true or false; leave it out",
-                parameter=path,
+                path,
             )
         if variables.setdefault(name, value) is not value:
-            raise Refused(400, f"{path} and another key differ: send one of them", parameter=path)
+            raise Refused(f"{path} and another key differ: send one of them", path)
     if variables:
         request = replace(request, question=QuestionWithVariables(request.question, variables))
     return replace(request, ignored=tuple(ignored))
@@ -433,19 +431,17 @@ def _with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
     model, calls, strict = service.defaults.model, service.calls, request.offer.strict
     if request.has_tool_turns and calls is None:
         raise Refused(
-            400,
             f"{model} can't call tools: its chat template takes none, or nothing here parses its "
             "calls; leave tools out",
-            parameter="tools",
+            "tools",
         )
     if strict is None or calls is None:
         return request
     if calls.marks is None:
         raise Refused(
-            400,
             f"{model} doesn't write calls as JSON, so that neither strict nor one call at most can "
             "be promised: send strict false and no parallel_tool_calls, or tool_choice required",
-            parameter="tools",
+            "tools",
         )
     form = strict.form(calls.marks)
     return replace(request, generation=replace(request.generation, structured=form))

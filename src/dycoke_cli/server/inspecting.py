@@ -82,19 +82,16 @@ def checked(request: ChatRequest) -> ChatRequest:
     """A request whose answers can be inspected."""
     if request.max_tokens is not None:
         raise Refused(
-            400,
             "an inspection shows the tokens of all frames; leave out dycoke.max_tokens",
-            parameter="dycoke.max_tokens",
+            "dycoke.max_tokens",
         )
     if len(request.videos) != 1 or request.history:
-        raise Refused(400, "an inspection is of one question about one video")
+        raise Refused("an inspection is of one question about one video")
     if request.has_tool_turns:
-        raise Refused(400, "tools are for POST /v1/chat/completions", parameter="tools")
+        raise Refused("tools are for POST /v1/chat/completions", "tools")
     generation = request.generation
     if request.answers > 1 or generation.tokens is not None:
-        raise Refused(
-            400, "an inspection takes no n, stop, logprobs, top_p, top_k, min_p or penalty"
-        )
+        raise Refused("an inspection takes no n, stop, logprobs, top_p, top_k, min_p or penalty")
     most = min(generation.max_new_tokens, _MOST_TOKENS)
     return replace(request, stream=True, generation=replace(generation, max_new_tokens=most))
 

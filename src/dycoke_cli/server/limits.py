@@ -88,10 +88,10 @@ class Admission:
         each = self._metrics.mean("answer_seconds") or _USUAL_S
         seconds = min(_LONGEST_S, max(1, math.ceil(self.active * each / 2)))
         return Refused(
-            429,
             f"{what}; come back in {seconds} s",
-            "too_many_requests",
-            {"Retry-After": str(seconds)},
+            status=429,
+            code="too_many_requests",
+            headers={"Retry-After": str(seconds)},
         )
 
     def _count(self, requests: int) -> None:

@@ -52,11 +52,11 @@ def fetch(url: str, most_bytes: int, timeout_s: float, allowance: Allowance) -> 
                     url = urljoin(url, response.getheader("Location") or "")
                     continue
                 if response.status != 200:
-                    raise Refused(400, f"the address of the video answers {response.status}")
+                    raise Refused(f"the address of the video answers {response.status}")
                 return _read(response, most_bytes)
     except (OSError, HTTPException, ValueError) as error:
-        raise Refused(400, "the address of the video can't be fetched") from error
-    raise Refused(400, f"the address of the video redirects more than {_MOST_REDIRECTS} times")
+        raise Refused("the address of the video can't be fetched") from error
+    raise Refused(f"the address of the video redirects more than {_MOST_REDIRECTS} times")
 
 
 def is_public(address: str) -> bool:
@@ -101,9 +101,9 @@ class _Connection(HTTPConnection):
 
     def __init__(self, parts: SplitResult, deadline: float) -> None:
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise Refused(400, "the address of a video must be http or https")
+            raise Refused("the address of a video must be http or https")
         if parts.username is not None or parts.password is not None:
-            raise Refused(400, "the address of a video must have no user and no password")
+            raise Refused("the address of a video must have no user and no password")
         self._secure = parts.scheme == "https"
         self._deadline = deadline
         self._end: threading.Timer | None = None
@@ -116,7 +116,7 @@ class _Connection(HTTPConnection):
         threading.Thread(target=self._resolve, name="resolving", daemon=True).start()
         addresses = self._resolved.result(self._left_s())
         if not addresses or not all(is_public(address.partition("%")[0]) for address in addresses):
-            raise Refused(400, "the address of the video is private; only public ones are fetched")
+            raise Refused("the address of the video is private; only public ones are fetched")
         for number, address in enumerate(addresses):
             share_s = self._left_s() / (len(addresses) - number)
             try:
@@ -171,10 +171,10 @@ def _read(response: HTTPResponse, most_bytes: int) -> bytes:
     while chunk := response.read1(_CHUNK_BYTES):
         content += chunk
         if len(content) > most_bytes:
-            raise Refused(413, f"the video is larger than {most_bytes / 1024**2:.0f} MiB")
+            raise Refused(f"the video is larger than {most_bytes / 1024**2:.0f} MiB", status=413)
     expected = response.getheader("Content-Length")
     if expected is not None and expected.isdecimal() and len(content) < int(expected):
-        raise Refused(400, "the address of the video sent only a part of it in time")
+        raise Refused("the address of the video sent only a part of it in time")
     return bytes(content)
 
 
@@ -255,12 +255,12 @@ def _file(url: str, media: Media, allowance: Allowance, path: str) -> MediaFile:
             digest, frames = _write_inline(url, media.received, file, allowance)
     elif _is_fetched(url):
         if not media.allow_http:
-            raise Refused(400, "this server fetches no addresses (--allow-http): send the video")
+            raise Refused("this server fetches no addresses (--allow-http): send the video")
         content = fetch(url, media.most_bytes, min(media.timeout_s, allowance.left_s), allowance)
         digest = hashlib.sha256(content).hexdigest()
         Path(path).write_bytes(content)
     else:
-        raise Refused(400, "the url of a video must begin with data:, file:// or http")
+        raise Refused("the url of a video must begin with data:, file:// or http")
     return MediaFile(path, digest, "the video", frames)
 
 
@@ -271,17 +271,19 @@ def _is_fetched(url: str) -> bool:
 def _below(url: str, roots: Sequence[Path]) -> MediaFile:
     """The file below a folder for media that a URL names."""
     if not roots:
-        raise Refused(400, "this server reads no files (--media-root): send the video")
+        raise Refused("this server reads no files (--media-root): send the video")
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise Refused(400, "the url of the video isn't one") from error
+        raise Refused("the url of the video isn't one") from error
     if not url[: len(_FILE_URL)].lower() == _FILE_URL:
-        raise Refused(400, "a file's url is file:// and its path")
+        raise Refused("a file's url is file:// and its path")
     # As in vLLM, a path without a leading slash begins in the folder where the server was started.
     path = parts.path if parts.netloc == "localhost" else parts.netloc + parts.path
     # The same error for files outside and missing files: nobody learns what other folders have.
-    missing = Refused(404, "there is no such file below the folder for media", "video_unreadable")
+    missing = Refused(
+        "there is no such file below the folder for media", status=404, code="video_unreadable"
+    )
     try:
         # Resolved before the check, so that neither `..` nor a link leads outside.
         real = Path(unquote(path, errors="surrogateescape")).resolve(strict=True)
@@ -307,7 +309,7 @@ def _write_inline(
     data = url[start:]
     if not start:
         raise Refused(
-            400, "a data: url must be data:video/mp4;base64,… (or of another video or picture type)"
+            "a data: url must be data:video/mp4;base64,… (or of another video or picture type)"
         )
     pieces = _pieces(received[data]) if data in received else [data.encode("utf-8", "replace")]
     writer = _Base64Writer(file, allowance)
@@ -319,7 +321,7 @@ def _write_inline(
     pictures = 0
     for piece in pieces:
         if pictures + piece.count(b",") >= _MOST_PICTURES:
-            raise Refused(400, f"a list of JPEGs may have {_MOST_PICTURES}")
+            raise Refused(f"a list of JPEGs may have {_MOST_PICTURES}")
         first, *others = piece.split(b",")
         writer.add(first)
         for other in others:
@@ -330,7 +332,7 @@ def _write_inline(
 
 def _end_picture(writer: _Base64Writer) -> int:
     if writer.end() != _JPEG:
-        raise Refused(400, "data:video/jpeg;base64,… is a list of JPEGs with commas between them")
+        raise Refused("data:video/jpeg;base64,… is a list of JPEGs with commas between them")
     return 1
 
 
@@ -355,7 +357,7 @@ class _Base64Writer:
         """Decode what is left, padded or not; gives the first bytes of all since the last end."""
         self._decode(self._rest + b"=" * (-len(self._rest) % 4))
         if not self._begin:
-            raise Refused(400, "the video is empty")
+            raise Refused("the video is empty")
         begin, self._rest, self._begin = self._begin, b"", b""
         return begin
 
@@ -396,4 +398,4 @@ def _unescaped(text: bytes) -> bytes:
 
 
 def _not_base64() -> Refused:
-    return Refused(400, "the video isn't valid base64")
+    return Refused("the video isn't valid base64")

@@ -141,7 +141,7 @@ def _listening(processor: Mapping[str, Any], default: Sampling) -> Sampling:
         return replace(default, audio_rate=None)
     if default.audio is False:
         sentence = f"{_AUDIO_PATH} must be false: this server reads no audio"
-        raise Refused(400, sentence, parameter=_AUDIO_PATH)
+        raise Refused(sentence, _AUDIO_PATH)
     if default.audio_rate is None:  # the model takes none
         ignore(_AUDIO_PATH)
     return default
@@ -204,7 +204,7 @@ def _number(video: Mapping[str, Any], name: str) -> float | None:
 
 
 def _refused(name: str, sentence: str) -> Refused:
-    return Refused(400, f"{_PATH}.{name} {sentence}", parameter=f"{_PATH}.{name}")
+    return Refused(f"{_PATH}.{name} {sentence}", f"{_PATH}.{name}")
 
 
 Turns = list[tuple[str, str]]
@@ -261,7 +261,7 @@ def turns_of(
     listed, together = enumerate(list_of(body.get("messages"), "messages")), as_frames(body)
     messages = [_message(message, f"messages[{number}]") for number, message in listed]
     if not 1 <= len(messages) <= _MOST_MESSAGES:
-        raise Refused(400, f"there must be 1 to {_MOST_MESSAGES} messages")
+        raise Refused(f"there must be 1 to {_MOST_MESSAGES} messages")
     videos: list[VideoPart] = []
     turns: Turns = [*held]
     before, between = "", "\n"
@@ -272,13 +272,13 @@ def turns_of(
         text = "\n".join(part for part in parts if isinstance(part, str) and part)
         turn = next((part for part in parts if isinstance(part, ToolTurn)), None)
         if shown and role != "user":
-            raise Refused(400, "only messages of the user have videos")
+            raise Refused("only messages of the user have videos")
         videos += shown
         if role == "assistant":
             if not turns:  # it greets
                 turns, before, open_turn = [(before.strip(), "")], "", True
             if not open_turn:
-                raise Refused(400, "a message of the assistant must follow one of the user")
+                raise Refused("a message of the assistant must follow one of the user")
             turns[-1] = (turns[-1][0], text if turn is None else turn)
             open_turn = False
         elif turn is not None:
@@ -295,9 +295,9 @@ def turns_of(
         elif text:
             before += f"{text}\n\n"
     if not open_turn:
-        raise Refused(400, "the last message must be of the user")
+        raise Refused("the last message must be of the user")
     if len(videos) > _MOST_VIDEOS:
-        raise Refused(400, f"there may be {_MOST_VIDEOS} videos, not {len(videos)}")
+        raise Refused(f"there may be {_MOST_VIDEOS} videos, not {len(videos)}")
     return tuple(videos), turns
 
 
@@ -309,7 +309,7 @@ def _with_result(turns: Turns, result: ToolTurn, *, open_turn: bool) -> Turns:
             question = question.with_message(message)
         return [*others, (question, "")]
     if open_turn or not isinstance(answer, ToolTurn):
-        raise Refused(400, "a message of a tool must follow one of the assistant with tool_calls")
+        raise Refused("a message of a tool must follow one of the assistant with tool_calls")
     return [*turns, (result, "")]
 
 
@@ -397,7 +397,7 @@ def _picture(given: Any, path: str) -> VideoPart:
     url = text_of(given, path)
     kind = data_url(url)[0]
     if not kind.startswith("image/") and kind not in _OCTETS:
-        raise Refused(400, f"{path} must be a picture (data:image/jpeg;base64,…)", parameter=path)
+        raise Refused(f"{path} must be a picture (data:image/jpeg;base64,…)", path)
     return VideoPart(None, pictures=(url,))
 
 
@@ -406,10 +406,9 @@ def _part(given: Any, path: str) -> VideoPart | str:
     kind = object_of(given, path).get("type")
     if not isinstance(kind, str) or kind not in PARTS:
         raise Refused(
-            400,
             "a part of a message must be text, video_url, input_video, video, image_url or image "
             "(consecutive pictures are the frames of one video)",
-            parameter=path,
+            path,
         )
     part = PARTS[kind].object(given, path)
     if kind == "text":
@@ -429,7 +428,7 @@ def _message(given: Any, path: str) -> tuple[str, Parts]:
     """The role of a message, and its parts."""
     role = object_of(given, path).get("role")
     if not isinstance(role, str) or role not in MESSAGES:
-        raise Refused(400, "the role of a message must be system, user, assistant or tool")
+        raise Refused("the role of a message must be system, user, assistant or tool")
     message = MESSAGES[role].object(given, path)
     parts = _content(message.get("content"), f"{path}.content")
     calls = message.get("tool_calls")
@@ -437,7 +436,7 @@ def _message(given: Any, path: str) -> tuple[str, Parts]:
         return role, parts
     if any(isinstance(part, VideoPart) for part in parts):
         sentence = "only messages of the user have videos"
-        raise Refused(400, sentence, parameter=f"{path}.content")
+        raise Refused(sentence, f"{path}.content")
     text = "\n".join(part for part in parts if isinstance(part, str) and part)
     if role == "tool":
         return role, [result(text, message.get("tool_call_id"), path)]
@@ -475,7 +474,7 @@ def _input_video(given: Any, path: str) -> str | None:
     if given.get("data") is None:
         return _url(given, path, INPUT_VIDEO)
     if given.get("url") is not None:
-        raise Refused(400, f"{path} has data and a url: send one of them", parameter=path)
+        raise Refused(f"{path} has data and a url: send one of them", path)
     data = text_of(given["data"], f"{path}.data")
     return data if data[:5].lower() == "data:" else f"data:video/mp4;base64,{data}"
 
@@ -485,5 +484,5 @@ def _uuid(part: Mapping[str, Any]) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str) or not 1 <= len(given) <= 200:
-        raise Refused(400, "uuid must be a text of 1 to 200 characters", parameter="uuid")
+        raise Refused("uuid must be a text of 1 to 200 characters", "uuid")
     return given

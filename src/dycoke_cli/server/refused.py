@@ -54,11 +54,12 @@ class Refused(Exception):
 
     def __init__(
         self,
-        status: int,
         message: str,
+        parameter: str | None = None,
+        *,
+        status: int = 400,
         code: str = "usage",
         headers: dict[str, str] | None = None,
-        parameter: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.headers = status, code, headers or {}
@@ -92,15 +93,17 @@ def refused(error: BaseException, keys: Mapping[str, str] = KEYS) -> Refused:
     if isinstance(reason, OutputError):
         # A client learns neither where the server's temporary files are, nor what is to be done.
         logging.getLogger(__name__).error("a request failed: %s", reason)
-        return Refused(503, "the server has no room for the video; come back later", "no_room")
+        return Refused(
+            "the server has no room for the video; come back later", status=503, code="no_room"
+        )
     status = next((_STATUS[one] for one in type(reason).__mro__ if one in _STATUS), None)
     if status is not None:
         sentence = in_keys(str(reason), keys)
         about = _ABOUT.match(sentence) if isinstance(reason, UsageError) else None
         code = "context_length_exceeded" if isinstance(reason, ContextError) else reason.code
-        return Refused(status, sentence, code, parameter=about[1] if about else None)
+        return Refused(sentence, about[1] if about else None, status=status, code=code)
     logging.getLogger(__name__).error("a request failed", exc_info=error)
-    return Refused(500, "something went wrong; the server's log has it", "failed")
+    return Refused("something went wrong; the server's log has it", status=500, code="failed")
 
 
 def in_keys(sentence: str, keys: Mapping[str, str] = KEYS) -> str:
@@ -114,4 +117,4 @@ def in_keys(sentence: str, keys: Mapping[str, str] = KEYS) -> str:
 
 def gone() -> Refused:
     """The reply to a client that has left; nobody reads it, and it is counted."""
-    return Refused(499, "the client has gone", "gone")
+    return Refused("the client has gone", status=499, code="gone")

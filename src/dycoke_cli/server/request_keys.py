@@ -72,7 +72,7 @@ class Keys:
             elif value is None or any(_is_same(value, one) for one in self.refused[key]):
                 found[key] = value
             else:
-                raise Refused(400, f"{whole} isn't supported; leave it out", parameter=whole)
+                raise Refused(f"{whole} isn't supported; leave it out", whole)
         return found
 
 
@@ -218,28 +218,28 @@ INPUT_IMAGE = Keys("part input_image", {"type", "image_url"})
 def text_of(given: Any, path: str) -> str:
     """A text."""
     if not isinstance(given, str) or not is_valid(given):
-        raise Refused(400, f"{path} must be a text", parameter=path)
+        raise Refused(f"{path} must be a text", path)
     return given
 
 
 def json_of(given: Any, path: str) -> Any:
     """Any value."""
     if not is_valid(json.dumps(given, ensure_ascii=False)):
-        raise Refused(400, f"{path} has a text that isn't Unicode", parameter=path)
+        raise Refused(f"{path} has a text that isn't Unicode", path)
     return given
 
 
 def list_of(given: Any, path: str) -> list[Any]:
     """A list."""
     if not isinstance(given, list):
-        raise Refused(400, f"{path} must be a list", parameter=path)
+        raise Refused(f"{path} must be a list", path)
     return given
 
 
 def object_of(given: Any, path: str) -> dict[str, Any]:
     """An object."""
     if not isinstance(given, dict):
-        raise Refused(400, f"{path} must be an object", parameter=path)
+        raise Refused(f"{path} must be an object", path)
     return given
 
 
@@ -253,7 +253,7 @@ def flag_of(given: Mapping[str, Any], key: str, path: str | None = None) -> bool
     """A flag of an object; null is false."""
     value, path = given.get(key), path or key
     if value is not None and not isinstance(value, bool):
-        raise Refused(400, f"{path} must be true or false", parameter=path)
+        raise Refused(f"{path} must be true or false", path)
     return bool(value)
 
 

@@ -176,7 +176,9 @@ def _renamed(reason: Refused, places: Mapping[str, str]) -> Refused:
     for path in sorted(places, key=len, reverse=True):
         texts = [text and text.replace(path, places[path]) for text in texts]
     sentence, parameter = texts
-    return Refused(reason.status, sentence or "", reason.code, reason.headers, parameter)
+    return Refused(
+        sentence or "", parameter, status=reason.status, code=reason.code, headers=reason.headers
+    )
 
 
 def _earlier(
@@ -189,10 +191,10 @@ def _earlier(
     earlier = find(text_of(previous, "previous_response_id"))
     if earlier is None:
         raise Refused(
-            404,
             "the response of previous_response_id isn't held (any more): send the conversation",
-            "previous_response_not_found",
-            parameter="previous_response_id",
+            "previous_response_id",
+            status=404,
+            code="previous_response_not_found",
         )
     return earlier
 
@@ -215,11 +217,9 @@ def to_chat(given: Mapping[str, Any], places: dict[str, str]) -> dict[str, Any]:
     """
     include = [] if given.get("include") is None else list_of(given["include"], "include")
     if other := next((one for one in include if one != _LOGPROBS), None):
-        raise Refused(400, f"include takes {_LOGPROBS}, not {other!r:.100}", parameter="include")
+        raise Refused(f"include takes {_LOGPROBS}, not {other!r:.100}", "include")
     if given.get("top_logprobs") and not include:
-        raise Refused(
-            400, f'top_logprobs needs "include": ["{_LOGPROBS}"]', parameter="top_logprobs"
-        )
+        raise Refused(f'top_logprobs needs "include": ["{_LOGPROBS}"]', "top_logprobs")
     chat = {
         **given,
         "messages": _messages(given.get("input"), places),
@@ -295,10 +295,9 @@ def _message(given: dict[str, Any], path: str) -> dict[str, Any]:
     role = given.get("role")
     if given.get("type", "message") != "message" or not isinstance(role, str) or role not in ITEMS:
         raise Refused(
-            400,
             f"{path} must be a message of the user, the assistant, system or developer, a "
             "function_call or a function_call_output",
-            parameter=path,
+            path,
         )
     content = ITEMS[role].object(given, path).get("content")
     return {"role": role, "content": _content(content, f"{path}.content")}
@@ -322,10 +321,9 @@ def _part_of(given: Any, path: str) -> dict[str, Any]:
     if kind in ("video_url", "input_video", "video", "image"):
         return given
     raise Refused(
-        400,
         f"{path} must be input_text, output_text, input_image, input_video, video_url, video or "
         "image",
-        parameter=path,
+        path,
     )
 
 

@@ -113,7 +113,7 @@ async def _no_route(http: Request, error: Exception) -> Response:
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         code = "method_not_allowed"
         sentence = f"{path} takes {headers['Allow']}, not {http.method}"
-    return _refusal(Refused(error.status_code, sentence, code, headers))
+    return _refusal(Refused(sentence, status=error.status_code, code=code, headers=headers))
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -88,7 +88,7 @@ class Underway:
 
 
 def _ending() -> Refused:
-    return Refused(503, "the server ends; send the request again", "ending")
+    return Refused("the server ends; send the request again", status=503, code="ending")
 
 
 # Of the frames of a request: 32 of 8K, or 256 of 2048 × 2048; more where more frames are allowed.

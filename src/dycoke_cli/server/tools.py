@@ -62,7 +62,7 @@ class ForcedCall:
         try:
             return StructuredOutput.from_schema(schema)
         except UsageError as error:
-            raise Refused(400, f"tools: {error}", parameter="tools") from error
+            raise Refused(f"tools: {error}", "tools") from error
 
     def call_of(self, text: str) -> ToolCall:
         """The call that an answer of this form is."""
@@ -171,9 +171,7 @@ def offered(body: Mapping[str, Any]) -> Offer:
     given = body.get("tools")
     listed = [] if given is None else list_of(given, "tools")
     if len(listed) > _MOST_TOOLS:
-        raise Refused(
-            400, f"there may be {_MOST_TOOLS} tools, not {len(listed)}", parameter="tools"
-        )
+        raise Refused(f"there may be {_MOST_TOOLS} tools, not {len(listed)}", "tools")
     functions = [
         FUNCTION.object(_function(one, f"tools[{number}]", TOOL), f"tools[{number}].function")
         for number, one in enumerate(listed)
@@ -208,26 +206,19 @@ def _forced(choice: Any, tools: tuple[dict[str, Any], ...]) -> ForcedCall | None
         names = [tool["function"]["name"] for tool in tools]
         if not names or len({*names}) < len(names):
             raise Refused(
-                400,
-                "tool_choice required needs tools, each with a name of its own",
-                parameter="tool_choice",
+                "tool_choice required needs tools, each with a name of its own", "tool_choice"
             )
         return ForcedCall(tools, named=False)
     if not isinstance(choice, Mapping):
-        raise Refused(
-            400,
-            "tool_choice must be none, auto, required or a function",
-            parameter="tool_choice",
-        )
+        raise Refused("tool_choice must be none, auto, required or a function", "tool_choice")
     path = "tool_choice.function"
     called = TOOL_CHOICE_FUNCTION.object(_function(choice, "tool_choice", TOOL_CHOICE), path)
     name = text_of(called.get("name"), "tool_choice: the name of the function")
     found = [tool for tool in tools if tool["function"]["name"] == name]
     if len(found) != 1:
         raise Refused(
-            400,
             f"tool_choice names {display_name(name)[:_SHOWN]}, which must be one of the tools",
-            parameter="tool_choice",
+            "tool_choice",
         )
     return ForcedCall(tuple(found), named=True)
 
@@ -236,7 +227,7 @@ def _function(given: Any, path: str, keys: Keys) -> Any:
     """The function of a tool, or of a choice of one."""
     found = keys.object(given, path)
     if found.get("type") != "function":
-        raise Refused(400, f"{path}.type must be function", parameter=f"{path}.type")
+        raise Refused(f"{path}.type must be function", f"{path}.type")
     return found.get("function")
 
 
@@ -271,7 +262,7 @@ def _call(given: Any, path: str) -> dict[str, Any]:
     except ValueError:
         read = None
     if not isinstance(read, dict):
-        raise Refused(400, f"{place} must be JSON of an object", parameter=place)
+        raise Refused(f"{place} must be JSON of an object", place)
     name = text_of(function.get("name"), f"{path}.function.name")
     called = {"name": name, "arguments": json_of(read, place)}
     kept = {"type": "function", "function": called}
