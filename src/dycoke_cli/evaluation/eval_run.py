@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,19 @@ from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.prediction import Answers, Prediction, open_answers, scored, unanswered
 from dycoke_cli.evaluation.report.evaluation_report import (
     EvalReport,
+    judged,
     make_report,
     nothing_to_ask,
 )
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
-from dycoke_cli.evaluation.scoring.judge import ask_judge, read_verdicts
-from dycoke_cli.evaluation.scoring.statistics import grouped
+from dycoke_cli.evaluation.scoring.judge import (
+    PROMPTS,
+    JudgeClient,
+    judge_answers,
+    open_verdicts,
+    read_verdicts,
+)
+from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped
 from dycoke_cli.loop.plan import RunPlan, common_dtype, plan_of
 from dycoke_cli.models.devices import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
@@ -93,7 +101,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
             for setup in setups
         }
         if evaluation.judge is not None:
-            ask_judge(record, answers, evaluation.judge, folder, listener)
+            _ask_judge(record, answers, evaluation.judge, folder, listener)
         report = make_report(
             record,
             answers,
@@ -105,6 +113,21 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
     for sentence in report.warnings[len(shown) :]:
         listener.warning(sentence)
     return report
+
+
+def _ask_judge(
+    record: RunRecord,
+    answers: Mapping[str, Predictions],
+    client: JudgeClient,
+    folder: Path,
+    listener: Listener,
+) -> None:
+    """Judge all answers without a verdict; each verdict is written at once."""
+    setups = dict.fromkeys(row.setup.id for row in record.rows)
+    items = [one for setup in setups for one in judged(record, answers[setup]).values()]
+    on_progress = partial(listener.stage, "verdicts")
+    with open_verdicts(folder) as journal:
+        judge_answers(items, client, PROMPTS[record.prompt], journal, on_progress=on_progress)
 
 
 def _in_shard(evaluation: Evaluation, items: list[Item]) -> dict[int, Item]:

@@ -17,16 +17,10 @@ import pytest
 from dycoke_cli.evaluation import run_record
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.report.evaluation_report import grades_of, judge_of
+from dycoke_cli.evaluation.report.scored_row import Grades
 from dycoke_cli.evaluation.scoring import judge
-from dycoke_cli.evaluation.scoring.judge import (
-    ANSWER,
-    KEY,
-    Grades,
-    Verdict,
-    grades_of,
-    judge_of,
-    key_of,
-)
+from dycoke_cli.evaluation.scoring.judge import ANSWER, KEY, Verdict, key_of
 from dycoke_cli.evaluation.scoring.judge import Item as Judged
 from dycoke_cli.runs import local
 from tests.cli.harness import Outcome, run_here

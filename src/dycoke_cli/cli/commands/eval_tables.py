@@ -12,9 +12,8 @@ from rich.text import Text
 from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
 from dycoke_cli.evaluation.dataset import OWN_RULE
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
-from dycoke_cli.evaluation.scoring.judge import Judge
 from dycoke_cli.evaluation.scoring.statistics import Accuracy, PartMean
 from dycoke_cli.unicode import one_line
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
+from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.dataset import Item, Split
@@ -18,13 +19,15 @@ from dycoke_cli.evaluation.prediction import EvaluatedModel, no_answer, rescored
 from dycoke_cli.evaluation.presets import preset_warnings, published_beside
 from dycoke_cli.evaluation.report.scored_row import (
     Change,
+    Grades,
     ScoredRow,
     compared_by_holm,
     list_changes,
     make_row,
 )
 from dycoke_cli.evaluation.run_record import RunRecord
-from dycoke_cli.evaluation.scoring.judge import Judge, Verdict, grades_of, judge_of
+from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdict, key_of
+from dycoke_cli.evaluation.scoring.judge import Item as JudgedItem
 from dycoke_cli.evaluation.scoring.statistics import Predictions
 from dycoke_cli.version import __version__
 
@@ -48,6 +51,17 @@ class Unscored:
         Doc("unparsable: the answer couldn't be understood; failed: there is no answer."),
     ]
     text: Annotated[str, Doc("The answer, or why there is none.")]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The LLM that graded the answers: the value of `judge`."""
+
+    model: Annotated[str, Doc("As it was asked for.")]
+    served: Annotated[tuple[str, ...], Doc("Models as the endpoint named them.")]
+    prompt: Annotated[str, Doc("Its version.")]
+    first_date: Annotated[str, Doc("Of the verdicts, in UTC.")]
+    last_date: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +188,58 @@ def make_report(
             *_of_answers(record, predictions),
         ),
     )
+
+
+def grades_of(
+    record: RunRecord, predictions: Predictions, verdicts: Mapping[str, Verdict]
+) -> tuple[Grades | None, list[Verdict], int]:
+    """Grades of a row (None if a verdict is missing), its verdicts, and the number missing."""
+    if record.judge is None:
+        return None, [], 0
+    prompt = PROMPTS[record.prompt]
+    keys = [key_of(one, record.judge, prompt) for one in judged(record, predictions).values()]
+    of_row = [verdicts[key] for key in keys if key in verdicts]
+    if len(of_row) < len(keys):
+        return None, of_row, len(keys) - len(of_row)
+    # Failed questions have no verdict but are in the denominator; refused ones aren't.
+    questions = len(record.items) - sum(one.refused for one in predictions.values())
+    correct = sum(verdict.correct is True for verdict in of_row)
+    return (
+        Grades(
+            accuracy=correct / questions if prompt.yes_or_no else None,
+            score=sum(verdict.score or 0.0 for verdict in of_row) / questions,
+            failed=sum(verdict.error is not None for verdict in of_row),
+        ),
+        of_row,
+        0,
+    )
+
+
+def judge_of(record: RunRecord, verdicts: list[Verdict]) -> Judge | None:
+    """Judge and dates of verdicts; None if there are none."""
+    if record.judge is None or not verdicts:
+        return None
+    days = sorted(verdict.date[:10] for verdict in verdicts)
+    return Judge(
+        model=record.judge,
+        served=tuple(sorted({verdict.model for verdict in verdicts if verdict.model})),
+        prompt=PROMPTS[record.prompt].version,
+        first_date=days[0],
+        last_date=days[-1],
+    )
+
+
+def judged(record: RunRecord, predictions: Predictions) -> dict[str, JudgedItem]:
+    """Answers that a judge grades, by question; failed and refused questions have none."""
+    answered = (
+        (item, one)
+        for item in record.items
+        if (one := predictions.get(item.id)) is not None and one.error is None and not one.refused
+    )
+    return {
+        item.id: JudgedItem(item.question, item.answer, answer_of(one.said))
+        for item, one in answered
+    }
 
 
 def _by_probability(

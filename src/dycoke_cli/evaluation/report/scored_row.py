@@ -18,7 +18,6 @@ from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.presets import PublishedRecord
-from dycoke_cli.evaluation.scoring.judge import Grades
 from dycoke_cli.evaluation.scoring.rules import chosen
 from dycoke_cli.evaluation.scoring.statistics import (
     Accuracy,
@@ -215,6 +214,15 @@ def _outcome(before: Prediction, after: Prediction) -> Verdict:
     if before.right == after.right:
         return "still right" if after.right else "still wrong"
     return "fixed" if after.right else "broken"
+
+
+@dataclass(frozen=True)
+class Grades:
+    """Grades of a row, over all of its questions."""
+
+    accuracy: float | None  # share of correct answers; None if the prompt asks for a score only
+    score: float  # mean score, from 0 to 5
+    failed: int  # failed verdicts, which count as incorrect with score 0
 
 
 CountOrNull = Annotated[int | None, Doc(minimum=0)]

@@ -1,4 +1,4 @@
-"""LLM judge of open-ended answers: prompts, verdicts, concurrent requests, and grades of rows.
+"""LLM judge of open-ended answers: prompts, parsing of verdicts, and concurrent requests.
 
 Hosted models change over time, so each verdict has the model's name as the endpoint returned it,
 the version of the prompt and the date. If the judge gives no valid reply, the verdict is failed: it
@@ -14,32 +14,24 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from dycoke_cli.answer.json_schema import Bounds, Doc, from_dict
-from dycoke_cli.answer.thinking import answer_of
+from dycoke_cli.answer.json_schema import Bounds, from_dict
 from dycoke_cli.errors import ModelError, OutputError, UsageError
-from dycoke_cli.evaluation.scoring.statistics import Predictions
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.retries import MAX_ATTEMPTS, REQUEST_RETRIES
 from dycoke_cli.runs.journal import Journal, open_journal
-from dycoke_cli.runs.listener import Listener
 from dycoke_cli.storage.input_file import naming
 from dycoke_cli.unicode import to_json
-
-if TYPE_CHECKING:
-    from dycoke_cli.evaluation.run_record import RunRecord
-
 
 FILE = "verdicts.jsonl"
 
@@ -388,89 +380,3 @@ def _dictionary(reply: str) -> dict[str, Any]:
         if isinstance(values, dict):
             return values
     raise ValueError("it isn't a dictionary")
-
-
-@dataclass(frozen=True)
-class Judge:
-    """The LLM that graded the answers: the value of `judge`."""
-
-    model: Annotated[str, Doc("As it was asked for.")]
-    served: Annotated[tuple[str, ...], Doc("Models as the endpoint named them.")]
-    prompt: Annotated[str, Doc("Its version.")]
-    first_date: Annotated[str, Doc("Of the verdicts, in UTC.")]
-    last_date: str
-
-
-@dataclass(frozen=True)
-class Grades:
-    """Grades of a row, over all of its questions."""
-
-    accuracy: float | None  # share of correct answers; None if the prompt asks for a score only
-    score: float  # mean score, from 0 to 5
-    failed: int  # failed verdicts, which count as incorrect with score 0
-
-
-def ask_judge(
-    record: RunRecord,
-    answers: Mapping[str, Predictions],
-    client: JudgeClient,
-    folder: Path,
-    listener: Listener,
-) -> None:
-    """Judge all answers without a verdict; each verdict is written at once."""
-    setups = dict.fromkeys(row.setup.id for row in record.rows)
-    items = [one for setup in setups for one in _judged(record, answers[setup]).values()]
-    on_progress = partial(listener.stage, "verdicts")
-    with open_verdicts(folder) as journal:
-        judge_answers(items, client, PROMPTS[record.prompt], journal, on_progress=on_progress)
-
-
-def grades_of(
-    record: RunRecord, predictions: Predictions, verdicts: Mapping[str, Verdict]
-) -> tuple[Grades | None, list[Verdict], int]:
-    """Grades of a row (None if a verdict is missing), its verdicts, and the number missing."""
-    if record.judge is None:
-        return None, [], 0
-    prompt = PROMPTS[record.prompt]
-    keys = [key_of(one, record.judge, prompt) for one in _judged(record, predictions).values()]
-    of_row = [verdicts[key] for key in keys if key in verdicts]
-    if len(of_row) < len(keys):
-        return None, of_row, len(keys) - len(of_row)
-    # Failed questions have no verdict but are in the denominator; refused ones aren't.
-    questions = len(record.items) - sum(one.refused for one in predictions.values())
-    correct = sum(verdict.correct is True for verdict in of_row)
-    return (
-        Grades(
-            accuracy=correct / questions if prompt.yes_or_no else None,
-            score=sum(verdict.score or 0.0 for verdict in of_row) / questions,
-            failed=sum(verdict.error is not None for verdict in of_row),
-        ),
-        of_row,
-        0,
-    )
-
-
-def judge_of(record: RunRecord, verdicts: list[Verdict]) -> Judge | None:
-    """Judge and dates of verdicts; None if there are none."""
-    if record.judge is None or not verdicts:
-        return None
-    days = sorted(verdict.date[:10] for verdict in verdicts)
-    return Judge(
-        model=record.judge,
-        served=tuple(sorted({verdict.model for verdict in verdicts if verdict.model})),
-        prompt=PROMPTS[record.prompt].version,
-        first_date=days[0],
-        last_date=days[-1],
-    )
-
-
-def _judged(record: RunRecord, predictions: Predictions) -> dict[str, Item]:
-    """Answers that a judge grades, by question; failed and refused questions have none."""
-    answered = (
-        (item, one)
-        for item in record.items
-        if (one := predictions.get(item.id)) is not None and one.error is None and not one.refused
-    )
-    return {
-        item.id: Item(item.question, item.answer, answer_of(one.said)) for item, one in answered
-    }

@@ -66,24 +66,24 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class _Averaged:
+class _OfMeans:
     questions: Questions
     mean: _Mean
 
 
 @dataclass(frozen=True)
-class PartMean(Compared, _Averaged):
+class PartMean(Compared, _OfMeans):
     """The mean of a measure that only some kinds of questions have."""
 
 
 @dataclass(frozen=True)
-class _Scored:
+class _OfScores:
     questions: Questions
     accuracy: _Mean
 
 
 @dataclass(frozen=True)
-class Accuracy(Compared, _Scored):
+class Accuracy(Compared, _OfScores):
     """The share of correct answers to some questions, or the mean of the benchmark's metric."""
 
 
