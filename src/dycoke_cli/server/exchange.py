@@ -84,8 +84,7 @@ def prepare(
     inspect: bool = False,
 ) -> Ask:
     """Open a request's videos."""
-    with allowance:
-        files = [_opened(part, media, allowance, stack) for part in request.videos]
+    files = [_opened(part, media, allowance, stack) for part in request.videos]
     pairs = [*zip(request.videos, files, strict=True)]
     digests = [_digest(part, file, handles, owner) for part, file in pairs]
     videos = tuple(

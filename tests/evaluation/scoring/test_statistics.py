@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report.scored_row import count_changes, list_changes
+from dycoke_cli.evaluation.report.scored_row import list_changes
 from dycoke_cli.evaluation.scoring.statistics import (
     Retention,
     clustered_mean,
@@ -198,8 +198,6 @@ def test_changed_fixed_and_broken_by_hand() -> None:
     ]
     base = {str(n): said(n, *pair) for n, pair in enumerate(texts)}
     new = {str(n): said(n, *pair) for n, pair in enumerate(after)}
-    counted = count_changes(items, new, base)
-    assert (counted.changed, counted.fixed, counted.broken) == (5, 2, 1)
     listed = list_changes("m", "dycoke", items, new, base)
     assert [(change.item, change.outcome) for change in listed] == [
         ("1", "fixed"),

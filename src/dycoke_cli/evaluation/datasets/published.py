@@ -508,10 +508,6 @@ _TASK = (
     "subtitles. Respond with only the letter (A, B, C, or D) of the correct option."
 )
 _HEAD = "This video's subtitles are listed below: \n"
-_NEEDS = (
-    "test-*.parquet (or its rows as test.jsonl, .json or .csv), and the videos by their YouTube "
-    "names (videoID)"
-)
 
 
 class VideoMME(RowsDataset):
@@ -523,7 +519,8 @@ class VideoMME(RowsDataset):
         splits=("test",),
         questions=2700,
         videos=900,
-        needs=_NEEDS,
+        needs="test-*.parquet (or its rows as test.jsonl, .json or .csv), and the videos by their "
+        "YouTube names (videoID)",
         source="https://huggingface.co/datasets/lmms-lab/Video-MME",
         bytes=100_000_000_000,
     )
@@ -561,14 +558,10 @@ class VideoMMEWithSubtitles(VideoMME):
     """Video-MME with the subtitles at 32 frames in front of each question."""
 
     group: ClassVar[str] = "videomme_w_subtitle"
-    about: ClassVar[About] = About(
+    about: ClassVar[About] = replace(
+        VideoMME.about,
         title="Video-MME, with subtitles",
-        splits=("test",),
-        questions=2700,
-        videos=900,
-        needs=f"{_NEEDS}, and subtitle/*.srt",
-        source="https://huggingface.co/datasets/lmms-lab/Video-MME",
-        bytes=100_000_000_000,
+        needs=f"{VideoMME.about.needs}, and subtitle/*.srt",
     )
 
     def __init__(self, folder: Path, task: str | None = None) -> None:

@@ -8,7 +8,8 @@ Bayesian Binning" (AAAI 2015), with bins of equal width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from statistics import fmean
 from typing import Annotated, Any, Literal
@@ -147,15 +148,6 @@ Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Counts of answers that differ from the baseline's."""
-
-    changed: int  # answers with another text
-    fixed: int  # wrong→right
-    broken: int  # right→wrong
-
-
-@dataclass(frozen=True)
 class Change:
     """An answer that compression changed: an entry of `changes`."""
 
@@ -172,18 +164,6 @@ class Change:
         Verdict,
         Doc("fixed: wrong to right; broken: right to wrong; graded: neither right nor wrong."),
     ]
-
-
-def count_changes(
-    items: Iterable[Item], predictions: Predictions, uncompressed: Predictions
-) -> Changes:
-    """Count the answers that compression changed."""
-    pairs = [(predictions[item.id], uncompressed[item.id]) for item in items]
-    return Changes(
-        changed=sum(new.said != old.said for new, old in pairs),
-        fixed=sum(new.right and not old.right for new, old in pairs),
-        broken=sum(old.right and not new.right for new, old in pairs),
-    )
 
 
 def list_changes(
@@ -362,10 +342,13 @@ def make_row(
 
     answers = [one for item in items if (one := predictions[item.id]).error is None]
     kept, kinds = retention(answers), by(lambda item: item.kind)
-    moved = None if uncompressed is None else count_changes(items, predictions, uncompressed)
+    moved: Counter[Verdict] | None = None
+    if uncompressed is not None:
+        changes = list_changes(row.model, row.spec.text, items, predictions, uncompressed)
+        moved = Counter(change.outcome for change in changes)
     graded = metric != ACCURACY
     chi_square, p_value = (
-        mcnemar(moved.fixed, moved.broken) if moved and not graded else 2 * (None,)
+        mcnemar(moved["fixed"], moved["broken"]) if moved and not graded else 2 * (None,)
     )
     overall = accuracy(items)
     error = overall.difference_error
@@ -394,9 +377,9 @@ def make_row(
         kept_before_llm=kept.prefill,
         kept_in_decode=kept.decode,
         kept_in_pruned_layers=kept.pruned_layers,
-        changed=moved.changed if moved else None,
-        fixed=moved.fixed if moved and not graded else None,
-        broken=moved.broken if moved and not graded else None,
+        changed=None if moved is None else moved.total(),
+        fixed=None if moved is None or graded else moved["fixed"],
+        broken=None if moved is None or graded else moved["broken"],
         mcnemar=chi_square,
         mcnemar_p=p_value,
         seconds=mean_or_none([answer.seconds for answer in answers]) if answers else 0.0,
