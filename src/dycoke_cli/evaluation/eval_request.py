@@ -13,7 +13,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
 from dycoke_cli.evaluation.datasets import rule_of
-from dycoke_cli.evaluation.scoring.judge import JudgeClient
+from dycoke_cli.evaluation.scoring.judge import OpenAIClient
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
@@ -76,7 +76,7 @@ class Evaluation:
     # model on a server, in place of one that `engine` loads
     served: ServedModel | None = field(default=None, compare=False)
     # endpoint that grades open answers; None for no judge
-    judge: JudgeClient | None = field(default=None, compare=False)
+    judge: OpenAIClient | None = field(default=None, compare=False)
     rule: str = OWN_RULE  # scoring rule, see `datasets.rule_of`
     # name of the preset that the settings come from, see `presets`; empty for none
     preset: str = ""

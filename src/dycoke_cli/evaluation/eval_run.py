@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.report.evaluation_report import (
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
 from dycoke_cli.evaluation.scoring.judge import (
     PROMPTS,
-    JudgeClient,
+    OpenAIClient,
     judge_answers,
     open_verdicts,
     read_verdicts,
@@ -118,7 +118,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
 def _ask_judge(
     record: RunRecord,
     answers: Mapping[str, Predictions],
-    client: JudgeClient,
+    client: OpenAIClient,
     folder: Path,
     listener: Listener,
 ) -> None:

@@ -91,7 +91,7 @@ class JpegTimes:
         return replace(clip, timestamps_s=times_s, info=info)
 
 
-def as_frames(given: Mapping[str, Any]) -> bool:
+def _as_frames(given: Mapping[str, Any]) -> bool:
     """Whether pictures that belong together are the frames of one video.
 
     Args:
@@ -258,7 +258,7 @@ def turns_of(
     Args:
         held: the conversation before the messages of the body.
     """
-    listed, together = enumerate(list_of(body.get("messages"), "messages")), as_frames(body)
+    listed, together = enumerate(list_of(body.get("messages"), "messages")), _as_frames(body)
     messages = [_message(message, f"messages[{number}]") for number, message in listed]
     if not 1 <= len(messages) <= _MOST_MESSAGES:
         raise Refused(f"there must be 1 to {_MOST_MESSAGES} messages")

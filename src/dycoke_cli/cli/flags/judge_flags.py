@@ -12,7 +12,7 @@ from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Dataset
-    from dycoke_cli.evaluation.scoring.judge import JudgeClient
+    from dycoke_cli.evaluation.scoring.judge import OpenAIClient
 
 _PANEL = "Judge (open answers)"
 
@@ -45,7 +45,7 @@ class JudgeFlags:
     judge_model: JudgeModel = None
     judge_url: JudgeUrl = None
 
-    def client(self, dataset: Dataset) -> JudgeClient | None:
+    def client(self, dataset: Dataset) -> OpenAIClient | None:
         """Client of the chosen judge; None without one."""
         if self.judge_model is None:
             if self.judge_url is not None:

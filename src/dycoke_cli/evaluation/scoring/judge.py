@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from dycoke_cli.answer.json_schema import Bounds, from_dict
@@ -108,17 +108,6 @@ class NoReplyError(Exception):
     """No reply to a request after all retries; other requests may succeed."""
 
 
-class JudgeClient(Protocol):
-    """Interface of a judge's endpoint."""
-
-    @property
-    def model(self) -> str:
-        """Requested model."""
-
-    def ask(self, system: str, user: str) -> JudgeReply:
-        """Send two messages, and wait for the reply. Called from several threads."""
-
-
 class OpenAIClient:
     """OpenAI's official client, with exponential backoff on 429, 5xx and timeouts.
 
@@ -158,7 +147,7 @@ class OpenAIClient:
         )
 
     def ask(self, system: str, user: str) -> JudgeReply:
-        """Send two messages, and wait for the reply, as every `JudgeClient` does."""
+        """Send two messages, and wait for the reply. Called from several threads."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         openai = self._openai
         try:
@@ -279,7 +268,7 @@ class Item:
 
 def judge_answers(
     items: Sequence[Item],
-    client: JudgeClient,
+    client: OpenAIClient,
     prompt: JudgePrompt,
     journal: Verdicts | None = None,
     *,
@@ -338,7 +327,7 @@ def key_of(item: Item, model: str, prompt: JudgePrompt) -> str:
     return hashlib.sha256(to_json(about).encode()).hexdigest()[:32]
 
 
-def _judge(key: str, item: Item, client: JudgeClient, prompt: JudgePrompt) -> Verdict:
+def _judge(key: str, item: Item, client: OpenAIClient, prompt: JudgePrompt) -> Verdict:
     user = prompt.user.format(**asdict(item))
     reply: JudgeReply | None = None
     for _ in range(MAX_ATTEMPTS):
