@@ -28,7 +28,7 @@ from dycoke_cli.server.inspecting import (
     checked,
     inspected,
 )
-from dycoke_cli.server.limits import Allowance, ReaderShares
+from dycoke_cli.server.limits import Allowance, ReaderShares, Recent
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened, opened_pictures
 from dycoke_cli.server.messages import JpegTimes, VideoPart
 from dycoke_cli.server.refused import Refused, gone, refused
@@ -40,7 +40,7 @@ from dycoke_cli.server.responses import (
     ResponsesRequest,
     parse_responses,
 )
-from dycoke_cli.server.service import Handles, Service
+from dycoke_cli.server.service import Service
 from dycoke_cli.server.tools import ForcedCallParser
 from dycoke_cli.video.sampling import Sampling
 
@@ -76,7 +76,7 @@ def prepare(
     defaults: requests.Request,
     media: Media,
     engine: Engine,
-    handles: Handles,
+    handles: Recent[str],
     stack: ExitStack,
     allowance: Allowance,
     *,
@@ -107,7 +107,7 @@ def prepare(
             raise _unknown(part)
     for part, digest in zip(request.videos, digests, strict=True):
         if part.uuid is not None:
-            handles.name((owner, part.uuid), digest)
+            handles.keep((owner, part.uuid), digest)
     return ask
 
 
@@ -130,10 +130,10 @@ def _opened(
     return None if part.url is None else stack.enter_context(opened(part.url, media, allowance))
 
 
-def _digest(part: VideoPart, file: MediaFile | None, handles: Handles, owner: Hashable) -> str:
+def _digest(part: VideoPart, file: MediaFile | None, handles: Recent[str], owner: Hashable) -> str:
     if file is not None:
         return file.digest
-    digest = None if part.uuid is None else handles.named((owner, part.uuid))
+    digest = None if part.uuid is None else handles.find((owner, part.uuid))
     if digest is None:
         raise _unknown(part)
     return digest

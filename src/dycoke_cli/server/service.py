@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dycoke_cli.engine.settling import settled
@@ -17,11 +16,11 @@ from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.body import BodyLimits
-from dycoke_cli.server.limits import Admission, Allowance
+from dycoke_cli.server.limits import Admission, Allowance, Recent
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.responses import ResponseStore
+from dycoke_cli.server.responses import HeldResponse
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.video.frames import Fit
 
@@ -30,33 +29,6 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load_options import LoadOptions
     from dycoke_cli.server.chat import ChatRequest
     from dycoke_cli.server.tool_calls import CallFormat
-
-
-_MOST = 10_000
-
-
-class Handles:
-    """Digests of videos by the handles that clients gave them.
-
-    A handle has its owner in it: what one made, no other can name.
-    """
-
-    def __init__(self) -> None:
-        self._handles: OrderedDict[Hashable, str] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def name(self, handle: Hashable, digest: str) -> None:
-        """Remember what a client calls a video."""
-        with self._lock:
-            self._handles[handle] = digest
-            self._handles.move_to_end(handle)
-            while len(self._handles) > _MOST:
-                self._handles.popitem(last=False)
-
-    def named(self, handle: Hashable) -> str | None:
-        """The digest of the video that a client calls so."""
-        with self._lock:
-            return self._handles.get(handle)
 
 
 _End = Callable[[Exception], None]
@@ -107,9 +79,10 @@ class Service:
     most_frames: int  # of a video
     bodies: BodyLimits  # limits on those of requests
     context: int | None = None  # tokens of the model's context; None where it isn't known
-    handles: Handles = field(default_factory=Handles)  # what clients call their videos
-    # conversations that clients may go on from
-    responses: ResponseStore = field(default_factory=ResponseStore)
+    # digests of videos by owners and the handles that these gave them
+    handles: Recent[str] = field(default_factory=partial(Recent[str], 10_000))
+    # conversations that clients may go on from, by owners and ids of responses
+    responses: Recent[HeldResponse] = field(default_factory=partial(Recent[HeldResponse], 1000))
     calls: CallFormat | None = None  # how the model calls tools; None where it can't
     # variables of its chat template, and all other names in there
     template_names: frozenset[str] = frozenset()

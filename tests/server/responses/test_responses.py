@@ -13,13 +13,13 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.server.limits import Recent, size_of
 from dycoke_cli.server.messages import JpegTimes, VideoPart
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.replies import ParsedAnswer
 from dycoke_cli.server.responses import (
     HeldResponse,
     ResponsesRequest,
-    ResponseStore,
     parse_responses,
 )
 from dycoke_cli.video.sampling import Sampling
@@ -192,24 +192,22 @@ def test_log_probabilities_are_asked_for_by_include() -> None:
     assert read("What?").chat.generation.tokens is None
 
 
-def test_what_is_held_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_held_is_limited() -> None:
     """By number and by bytes; the least recently used go first."""
 
     def held(size: int) -> HeldResponse:
         video = VideoPart(None, "v")
         return HeldResponse((("x" * size, ""),), (video,), Sampling(), JpegTimes())
 
-    monkeypatch.setattr("dycoke_cli.server.responses._MOST", 3)
-    monkeypatch.setattr("dycoke_cli.server.responses._MOST_BYTES", 3 * held(10).nbytes)
-    store = ResponseStore()
+    store = Recent[HeldResponse](3, 3 * size_of(held(10)))
     for number in range(3):
         store.keep(f"r{number}", held(10))
     assert store.find("r0") is not None
     store.keep("r3", held(10))
     assert [store.find(f"r{n}") is not None for n in range(4)] == [True, False, True, True]
-    store.keep("r4", held(20 + held(0).nbytes))
+    store.keep("r4", held(20 + size_of(held(0))))
     assert [store.find(f"r{n}") is not None for n in range(5)] == [False, False, False, True, True]
-    most = 30 + 2 * held(0).nbytes
+    most = 30 + 2 * size_of(held(0))
     store.keep("r5", held(most + 1))
     assert store.find("r5") is None
     store.keep("r6", held(most))
@@ -221,7 +219,7 @@ def test_what_is_held_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = tuple((str(n), chr(0x1F600) * 9) for n in range(1000))
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert taken <= HeldResponse(turns, (pictures,), Sampling(), times).nbytes < 2 * taken
+    assert taken <= size_of(HeldResponse(turns, (pictures,), Sampling(), times)) < 2 * taken
 
 
 class Star(BaseModel):
