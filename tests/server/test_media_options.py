@@ -16,12 +16,13 @@ from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.runs.remote.sent_video import as_video
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.exchange import prepare
-from dycoke_cli.server.limits import Allowance, Recent
-from dycoke_cli.server.media import Media
+from dycoke_cli.server.limits import Allowance
+from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.video import Clip
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import PATIENCE_S
+from tests.server.pretended import make_service
 from tests.server.test_chat_request import DEFAULTS
 
 MOST = 8
@@ -46,8 +47,8 @@ def requested(*urls: str, **about: Any) -> ChatRequest:
 
 def ask_of(request: ChatRequest, files: ExitStack, pixels: int = 2**40) -> Ask:
     """The question to the engine, whose videos are there as long as the files."""
-    allowance = Allowance(PATIENCE_S, pixels)
-    return prepare(request, DEFAULTS, Media(), Engine(DEFAULTS), Recent[str](1), files, allowance)
+    service = make_service(Engine(DEFAULTS), Metrics())
+    return prepare(request, service, {}, files, Allowance(PATIENCE_S, pixels))
 
 
 def clips_of(request: ChatRequest, pixels: int = 2**40) -> tuple[Clip, ...]:

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 
-from dycoke_cli import request as requests
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Footage, Text
 from dycoke_cli.engine.generation_options import LARGEST_SEED
-from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Client, Pending, Work
 from dycoke_cli.models.prompts.chat import QuestionWithVariables, tools_text
 from dycoke_cli.server.body import Spooled
@@ -73,20 +71,19 @@ def check_text(request: ChatRequest, context: int) -> None:
 
 def prepare(
     request: ChatRequest,
-    defaults: requests.Request,
-    media: Media,
-    engine: Engine,
-    handles: Recent[str],
+    service: Service,
+    received: Mapping[str, Spooled],
     stack: ExitStack,
     allowance: Allowance,
     *,
     owner: Hashable = None,
     inspect: bool = False,
 ) -> Ask:
-    """Open a request's videos."""
+    """Open a request's videos; those of its body are `received`."""
+    media, defaults = replace(service.media, received=received), service.defaults
     files = [_opened(part, media, allowance, stack) for part in request.videos]
     pairs = [*zip(request.videos, files, strict=True)]
-    digests = [_digest(part, file, handles, owner) for part, file in pairs]
+    digests = [_digest(part, file, service.handles, owner) for part, file in pairs]
     videos = tuple(
         _footage(part, file, request, (owner, digest), allowance.pixels)
         for (part, file), digest in zip(pairs, digests, strict=True)
@@ -103,11 +100,11 @@ def prepare(
     )
     ask = Ask(request.question, asked, videos, request.history)
     for part, file in pairs:
-        if file is None and not engine.holds(ask, decoded=inspect):
+        if file is None and not service.engine.holds(ask, decoded=inspect):
             raise _unknown(part)
     for part, digest in zip(request.videos, digests, strict=True):
         if part.uuid is not None:
-            handles.keep((owner, part.uuid), digest)
+            service.handles.keep((owner, part.uuid), digest)
     return ask
 
 
@@ -236,12 +233,10 @@ class Answering:
         await self._watched(asyncio.create_task(reading))
 
     def _read(self, videos: Mapping[str, Spooled]) -> None:
-        service = self._service
-        engine, allowance = service.engine, self._allowance
-        media = replace(service.media, received=videos)
-        given = (self.request, service.defaults, media, engine, service.handles, self._files)
+        engine, allowance = self._service.engine, self._allowance
+        given = (self.request, self._service, videos, self._files, allowance)
         with allowance:
-            self._ask = prepare(*given, allowance, owner=self._owner, inspect=self.inspect)
+            self._ask = prepare(*given, owner=self._owner, inspect=self.inspect)
             self._submit()
             first = self._pendings[0]
             while not engine.wait_until_read(first, min(_LOOK_S, allowance.left_s)):
