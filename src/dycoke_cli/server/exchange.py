@@ -21,7 +21,6 @@ from dycoke_cli.server.body import Spooled
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.inspecting import (
     MOST_FRAMES,
-    InspectionResult,
     TextDelta,
     checked,
     inspected,
@@ -186,7 +185,7 @@ def _footage(
 
 
 _POLL_S = 1.0
-_Found = str | TextDelta | Answer | InspectionResult | BaseException
+_Found = str | TextDelta | Answer | dict[str, Any] | BaseException
 """A part of an answer, or its last: the answer, an inspection or an error."""
 # Part of the context that an answer gets which may be as long as there is room for.
 _SHARE = 4
@@ -472,8 +471,8 @@ class Inspecting(Answering):
                 yield STILL_HERE
             elif isinstance(found, TextDelta):
                 yield event(vars(found))
-            elif isinstance(found, InspectionResult):
-                yield await run_sync(event, found.data)  # some are megabytes
+            elif isinstance(found, dict):
+                yield await run_sync(event, found)  # some are megabytes
             elif isinstance(found, BaseException):
                 yield event(refused(found).document)
         yield DONE

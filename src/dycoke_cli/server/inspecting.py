@@ -17,7 +17,6 @@ from dycoke_cli.server.refused import Refused
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.inspect.inspection import Inspected
 
 MOST_FRAMES = 64
 """Of an inspection, which has a number for every token at every word."""
@@ -30,14 +29,6 @@ class TextDelta:
 
     method: int  # its number
     text: str  # of the answer
-
-
-@dataclass(frozen=True)
-class InspectionResult:
-    """An inspection that is done."""
-
-    data: dict[str, Any]  # of the page
-    methods: tuple[Inspected, ...]  # what each did
 
 
 def shown_page(defaults: Request, most_frames: int, most_bytes: int, needs_key: bool) -> str:
@@ -98,8 +89,8 @@ def checked(request: ChatRequest) -> ChatRequest:
 
 def inspected(
     request: ChatRequest, session: VideoSession, send: Callable[[TextDelta], None]
-) -> InspectionResult:
-    """Ask under each method of a request."""
+) -> dict[str, Any]:
+    """Ask under each method of a request; gives the data of the page."""
     from dycoke_cli.inspect.inspection import inspect_question, pictures
 
     methods = (request.method, request.against)
@@ -111,4 +102,4 @@ def inspected(
         request.generation,
         lambda number, text: send(TextDelta(number, text)),
     )
-    return InspectionResult(data_of(found, pictures(session, PICTURE_PX)), found.methods)
+    return data_of(found, pictures(session, PICTURE_PX))
