@@ -122,6 +122,7 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
     ours, libraries = completing(line)
     allowed = (
         "cli.app",
+        "cli.flags.flag_table",
         "cli.flags.words",
         "cli.main",
         "cli.output",

@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import output, pages
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.words import has_suffix
 from dycoke_cli.version import __version__
 from dycoke_cli.video.files import STDIN
@@ -226,25 +227,29 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_FLAGS = flag_table(
+    """
+    --version: Print the version and exit.
+    """,
+    {"--version": {"callback": _print_version, "is_eager": True}},
+)
+
+
+_FLAGS = flag_table(
+    f"""
+    --version: Print the version and exit.
+    {plugins.FLAG} FILE.py: Also load the methods, benchmarks and families of a Python file; of any
+        command, and repeatable. {plugins.ENVIRONMENT} names files for all commands.
+    """,
+    {"--version": {"callback": _print_version, "is_eager": True}},
+)
+
+
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    show_version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-    plugin: Annotated[
-        list[Path] | None,
-        typer.Option(
-            plugins.FLAG,
-            metavar="FILE.py",
-            help="Also load the methods, benchmarks and families of a Python file; of any command, "
-            f"and repeatable. {plugins.ENVIRONMENT} names files for all commands.",
-            show_default=False,
-        ),
-    ] = None,
+    show_version: Annotated[bool, _FLAGS["--version"]] = False,
+    plugin: Annotated[list[Path] | None, _FLAGS[plugins.FLAG]] = None,
 ) -> None:
     """Video question answering with training-free visual token compression (DyCoke).
 

@@ -14,6 +14,7 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
@@ -33,17 +34,11 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        help="Also write the times of --when or --every: .srt, .vtt, .edl, .markers.csv, .ffmeta "
-        "or .chapters.txt; the suffix alone is a file beside the video.",
-        show_default=False,
-        rich_help_panel="Output",
-    ),
-]
+_FLAGS = flag_table("""
+    [Output]
+    --out FILE: Also write the times of --when or --every: .srt, .vtt, .edl, .markers.csv, .ffmeta
+        or .chapters.txt; the suffix alone is a file beside the video.
+""")
 BRIEF = (
     f"{request_flags.BRIEF} --question --start --end --every --when --choices --yes-no --compare "
     "--estimate --json"
@@ -59,7 +54,7 @@ def ask(
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     parts: PartFlags,
-    out: Out = None,
+    out: Annotated[Path | None, _FLAGS["--out"]] = None,
     budget: request_flags.Budget,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,

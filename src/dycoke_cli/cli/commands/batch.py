@@ -14,6 +14,7 @@ import typer
 from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
@@ -35,80 +36,26 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.run import Backend
     from dycoke_cli.server.local.client import ServerAsker
 
-_RUN = "Run"
-_OUTPUT = "Output"
 
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="VIDEOS… QUESTION",
-        help="Folders, videos, or a pattern in quotes ('clips/**/*.mp4'); or a text file with one "
-        "path per line (- is stdin). The question comes last, or with -q.",
-        show_default=False,
-    ),
-]
-QuestionsFile = Annotated[
-    str | None,
-    typer.Option(
-        "--questions",
-        metavar="FILE",
-        help="JSON Lines or CSV with the columns video, question and optionally id, start, end; - "
-        "is stdin. Videos are relative to VIDEOS, or to the file's folder.",
-        show_default=False,
-    ),
-]
-FailFast = Annotated[
-    bool,
-    typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=_RUN),
-]
-RetryFailed = Annotated[
-    bool,
-    typer.Option(
-        "--retry-failed",
-        help="Also ask again what failed in an earlier run; the new line replaces the old one.",
-        rich_help_panel=_RUN,
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        help="File for the answers (.jsonl, .ndjson), by which the same command resumes. A table "
-        "(.csv, .parquet) or times (.srt, .edl, …: docs/times.md) are made of it at the end. "
-        "Default: stdout.",
-        show_default=False,
-    ),
-]
-OutDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--out-dir",
-        metavar="DIR",
-        help="Folder for the files of --out .srt and the like, in place of the clips' folders.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Fields = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KEY,…",
-        help="Only these keys on stdout, or in a table, such as id,answer,tokens.visual. With "
-        "types, as in colour:str,count:int, each answer is an object of these fields, and a table "
-        "has them as columns.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Csv = Annotated[
-    bool,
-    typer.Option(
-        "--csv",
-        help="CSV instead of JSON on stdout; --fields are its columns.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
+_FLAGS = flag_table("""
+    VIDEOS… QUESTION: Folders, videos, or a pattern in quotes ('clips/**/*.mp4'); or a text file
+        with one path per line (- is stdin). The question comes last, or with -q.
+    --questions FILE: JSON Lines or CSV with the columns video, question and optionally id, start,
+        end; - is stdin. Videos are relative to VIDEOS, or to the file's folder.
+    --out FILE: File for the answers (.jsonl, .ndjson), by which the same command resumes. A table
+        (.csv, .parquet) or times (.srt, .edl, …: docs/times.md) are made of it at the end. Default:
+        stdout.
+    [Run]
+    --fail-fast: Stop at the first failure.
+    --retry-failed: Also ask again what failed in an earlier run; the new line replaces the old one.
+    [Output]
+    --out-dir DIR: Folder for the files of --out .srt and the like, in place of the clips' folders.
+    --fields KEY,…: Only these keys on stdout, or in a table, such as id,answer,tokens.visual. With
+        types, as in colour:str,count:int, each answer is an object of these fields, and a table has
+        them as columns.
+    --csv: CSV instead of JSON on stdout; --fields are its columns.
+""")
+FailFast = Annotated[bool, _FLAGS["--fail-fast"]]
 BRIEF = (
     f"{request_flags.BRIEF} --question --questions --out --choices --yes-no --fields --estimate "
     "--device --workers --retry-failed"
@@ -118,18 +65,18 @@ BRIEF = (
 @spread
 def batch(
     *,
-    words: Words = None,
+    words: Annotated[list[str] | None, _FLAGS["VIDEOS… QUESTION"]] = None,
     more: options.Questions = None,
-    questions_file: QuestionsFile = None,
-    out: Out = None,
-    out_dir: OutDir = None,
+    questions_file: Annotated[str | None, _FLAGS["--questions"]] = None,
+    out: Annotated[Path | None, _FLAGS["--out"]] = None,
+    out_dir: Annotated[Path | None, _FLAGS["--out-dir"]] = None,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     parts: PartFlags,
     budget: request_flags.Budget,
     subtitles: options.Subtitles = None,
     fail_fast: FailFast = False,
-    retry_failed: RetryFailed = False,
+    retry_failed: Annotated[bool, _FLAGS["--retry-failed"]] = False,
     batch_size: engine_flags.BatchSize = "auto",
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -143,8 +90,8 @@ def batch(
     requests: Requests = REQUESTS,
     compare: options.Compare = False,
     estimate: options.Estimate = False,
-    fields: Fields = None,
-    as_csv: Csv = False,
+    fields: Annotated[str | None, _FLAGS["--fields"]] = None,
+    as_csv: Annotated[bool, _FLAGS["--csv"]] = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,

@@ -16,7 +16,8 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import eval_flags, options, request_flags, row_flags
+from dycoke_cli.cli.flags import eval_flags, method_flags, options, request_flags
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.question_input import collect
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.figures import headed, with_texts
@@ -32,48 +33,22 @@ if TYPE_CHECKING:
 
 QUESTION = "What happens in the video?"
 
-Videos = Annotated[
-    list[str],
-    typer.Argument(metavar="VIDEO…", help="Video files.", show_default=False),
-]
-Questions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--question",
-        "-q",
-        metavar="TEXT",
-        help="A question, asked about each video; repeat it to ask several. - reads questions from "
-        f"stdin, one per line. Default: {QUESTION}",
-        show_default=False,
-    ),
-]
-Methods = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME[:PARAMETER=X,…],…",
-        autocompletion=completion.rows,
-        help="What is compared, as in `dycoke eval`. The baseline (none) is always measured.",
-    ),
-]
-PresetName = Annotated[
-    str | None,
-    typer.Option(
-        "--preset",
-        metavar="NAME",
-        help="The settings of a published table: model, methods with their parameters, frames, "
-        "length of answers. Other flags override them. `dycoke eval --list` names the presets.",
-        autocompletion=eval_flags.complete_presets,
-        show_default=False,
-    ),
-]
-Runs = Annotated[
-    int,
-    typer.Option(
-        "--runs",
-        metavar="N",
-        help="Runs of each configuration that are counted; one more comes first as a warm-up.",
-    ),
-]
+_FLAGS = flag_table(
+    f"""
+    VIDEO…: Video files.
+    --question -q TEXT: A question, asked about each video; repeat it to ask several. - reads
+        questions from stdin, one per line. Default: {QUESTION}
+    --methods NAME[:PARAMETER=X,…],…: What is compared, as in `dycoke eval`. The baseline (none) is
+        always measured.
+    --preset NAME: The settings of a published table: model, methods with their parameters, frames,
+        length of answers. Other flags override them. `dycoke eval --list` names the presets.
+    --runs N: Runs of each configuration that are counted; one more comes first as a warm-up.
+    """,
+    {
+        "--methods": {"autocompletion": completion.rows},
+        "--preset": {"autocompletion": eval_flags.complete_presets},
+    },
+)
 BRIEF = """
     --question --methods --preset --retain --model --frames --start --end --runs --device --quantize
     --max-new-tokens --json --quiet
@@ -110,14 +85,14 @@ _COSTS: tuple[_Column, ...] = (
 @spread
 def bench(
     *,
-    videos: Videos,
-    question: Questions = None,
-    preset: PresetName = None,
-    methods: Methods = "none,dycoke",
-    retain: row_flags.Budgets = None,
+    videos: Annotated[list[str], _FLAGS["VIDEO…"]],
+    question: Annotated[list[str] | None, _FLAGS["--question"]] = None,
+    preset: Annotated[str | None, _FLAGS["--preset"]] = None,
+    methods: Annotated[str, _FLAGS["--methods"]] = "none,dycoke",
+    retain: method_flags.Budgets = None,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
-    runs: Runs = 3,
+    runs: Annotated[int, _FLAGS["--runs"]] = 3,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
     generation: request_flags.Generation,

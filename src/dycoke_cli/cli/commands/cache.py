@@ -12,6 +12,7 @@ import typer
 from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.units import counted
 from dycoke_cli.errors import UsageError, did_you_mean
@@ -104,20 +105,19 @@ def _kept(name: str) -> KeptFiles:
     )
 
 
+_FLAGS = flag_table(
+    """
+    NAME…: What is deleted, as `dycoke cache` names it. Default: visual and int8.
+    --all: Delete all that is kept, answers of eval included.
+    """,
+    {"NAME…": {"autocompletion": completion.kept}},
+)
+
+
 @app.command("clear")
 def clear(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME…",
-            help="What is deleted, as `dycoke cache` names it. Default: visual and int8.",
-            autocompletion=completion.kept,
-            show_default=False,
-        ),
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Delete all that is kept, answers of eval included.")
-    ] = False,
+    names: Annotated[list[str] | None, _FLAGS["NAME…"]] = None,
+    everything: Annotated[bool, _FLAGS["--all"]] = False,
 ) -> None:
     """Delete cached encoded videos and int8 weights, or what is named.
 

@@ -15,6 +15,7 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
@@ -26,166 +27,67 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Footage
     from dycoke_cli.runs.caption_files import CaptionFiles
 
-_TEXT = "Caption"
-_OUTPUT = "Output"
 
-Places = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="FOLDER…",
-        help="Folders, clips and pictures, a pattern, or a text file with one path per line.",
-        show_default=False,
-    ),
-]
-Prompt = Annotated[
-    str,
-    typer.Option(
-        "--prompt",
-        metavar="NAME|TEXT",
-        help="short, detailed, motion, tags, or a text of your own.",
-    ),
-]
+_FLAGS = flag_table(
+    """
+    FOLDER…: Folders, clips and pictures, a pattern, or a text file with one path per line.
+    --prompt NAME|TEXT: short, detailed, motion, tags, or a text of your own.
+    --format NAME: txt (a file beside each clip), or jsonl, json, csv (one file). Default: by --out,
+        else txt.
+    --out FILE: The one file. Default: FOLDER/captions.jsonl or .json, .csv.
+    --out-dir DIR: Folder for the captions, with FOLDER's subfolders.
+    --dry-run: List the captions that would be written, and exit.
+    --overwrite: Replace captions that this command wrote. Edited ones stay (--overwrite-edited).
+    --trigger WORD: Put this word and a comma in front, once.
+    --max-words N: Cut the model's text after so many words, at the end of a sentence if one ends.
+    --check: Ask the model whether each sentence is true, and print the probability.
+    --drop-below P: Check, and leave out sentences below P (0.5 = 50 %).
+    [Output]
+    --key PATH[,CAPTION]: Keys of the path and of the caption in the one file, as in --key
+        media_path.
+    --absolute: Absolute paths in the one file. Default: relative to its folder.
+    --overwrite-edited: Replace all captions, also those that you edited or another program wrote.
+    [Caption]
+    --prefix TEXT: Put this text in front, as it is.
+    --suffix TEXT: Put this text at the end, as it is.
+    --multiline: Keep line ends.
+    --raw: Keep all that the model says. By default thinking, Markdown, quotes and words such as
+        “The video shows” are stripped.
+    """,
+    {"--max-words": {"min": 1}},
+)
 
 
 @dataclass(frozen=True)
 class Where:
     """Flags of the files that captions are written to."""
 
-    form: Annotated[
-        Literal["txt", "jsonl", "json", "csv"] | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="txt (a file beside each clip), or jsonl, json, csv (one file). Default: by "
-            "--out, else txt.",
-            show_default=False,
-        ),
-    ] = None
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The one file. Default: FOLDER/captions.jsonl or .json, .csv.",
-            show_default=False,
-        ),
-    ] = None
-    out_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for the captions, with FOLDER's subfolders.",
-            show_default=False,
-        ),
-    ] = None
-    key: Annotated[
-        str,
-        typer.Option(
-            metavar="PATH[,CAPTION]",
-            help="Keys of the path and of the caption in the one file, as in --key media_path.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = "video_path,caption"
-    absolute: Annotated[
-        bool,
-        typer.Option(
-            "--absolute",
-            help="Absolute paths in the one file. Default: relative to its folder.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the captions that would be written, and exit.")
-    ] = False
-
-
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite",
-        help="Replace captions that this command wrote. Edited ones stay (--overwrite-edited).",
-    ),
-]
-OverwriteEdited = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite-edited",
-        help="Replace all captions, also those that you edited or another program wrote.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
+    form: Annotated[Literal["txt", "jsonl", "json", "csv"] | None, _FLAGS["--format"]] = None
+    out: Annotated[Path | None, _FLAGS["--out"]] = None
+    out_dir: Annotated[Path | None, _FLAGS["--out-dir"]] = None
+    key: Annotated[str, _FLAGS["--key"]] = "video_path,caption"
+    absolute: Annotated[bool, _FLAGS["--absolute"]] = False
+    dry_run: Annotated[bool, _FLAGS["--dry-run"]] = False
 
 
 @dataclass(frozen=True)
 class Style:
     """Flags of a caption's text."""
 
-    trigger: Annotated[
-        str,
-        typer.Option(
-            metavar="WORD", help="Put this word and a comma in front, once.", show_default=False
-        ),
-    ] = ""
-    prefix: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT",
-            help="Put this text in front, as it is.",
-            show_default=False,
-            rich_help_panel=_TEXT,
-        ),
-    ] = ""
-    suffix: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT",
-            help="Put this text at the end, as it is.",
-            show_default=False,
-            rich_help_panel=_TEXT,
-        ),
-    ] = ""
-    max_words: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Cut the model's text after so many words, at the end of a sentence if one ends.",
-            min=1,
-            show_default=False,
-        ),
-    ] = None
-    multiline: Annotated[
-        bool,
-        typer.Option("--multiline", help="Keep line ends.", rich_help_panel=_TEXT),
-    ] = False
-    raw: Annotated[
-        bool,
-        typer.Option(
-            "--raw",
-            help="Keep all that the model says. By default thinking, Markdown, quotes and words "
-            "such as “The video shows” are stripped.",
-            rich_help_panel=_TEXT,
-        ),
-    ] = False
+    trigger: Annotated[str, _FLAGS["--trigger"]] = ""
+    prefix: Annotated[str, _FLAGS["--prefix"]] = ""
+    suffix: Annotated[str, _FLAGS["--suffix"]] = ""
+    max_words: Annotated[int | None, _FLAGS["--max-words"]] = None
+    multiline: Annotated[bool, _FLAGS["--multiline"]] = False
+    raw: Annotated[bool, _FLAGS["--raw"]] = False
 
 
 @dataclass(frozen=True)
 class Checking:
     """Flags of the check of a caption's sentences."""
 
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Ask the model whether each sentence is true, and print the probability.",
-        ),
-    ] = False
-    drop_below: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P",
-            help="Check, and leave out sentences below P (0.5 = 50 %).",
-            show_default=False,
-        ),
-    ] = None
+    check: Annotated[bool, _FLAGS["--check"]] = False
+    drop_below: Annotated[float | None, _FLAGS["--drop-below"]] = None
 
     @property
     def wanted(self) -> bool:
@@ -202,13 +104,13 @@ BRIEF = """
 @spread
 def caption(
     *,
-    places: Places,
-    prompt: Prompt = "short",
+    places: Annotated[list[str], _FLAGS["FOLDER…"]],
+    prompt: Annotated[str, _FLAGS["--prompt"]] = "short",
     style: Style,
     checking: Checking,
     where: Where,
-    overwrite: Overwrite = False,
-    overwrite_edited: OverwriteEdited = False,
+    overwrite: Annotated[bool, _FLAGS["--overwrite"]] = False,
+    overwrite_edited: Annotated[bool, _FLAGS["--overwrite-edited"]] = False,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,

@@ -18,6 +18,7 @@ from dycoke_cli.cli import failure, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
 from dycoke_cli.cli.flags import options, request_flags, typed_flags
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
@@ -33,22 +34,17 @@ if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
     from dycoke_cli.runs.chat_state import Chat
 
-Videos = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="VIDEO…",
-        help="A video file, or a folder of pictures, which are its frames. Several are shown "
-        "together, where the model allows it.",
-        show_default=False,
-    ),
-]
+_FLAGS = flag_table("""
+    VIDEO…: A video file, or a folder of pictures, which are its frames. Several are shown together,
+        where the model allows it.
+""")
 BRIEF = f"{request_flags.BRIEF} --start --end --subtitles --device --temperature --seed --cache"
 
 
 @spread
 def chat(
     *,
-    videos: Videos,
+    videos: Annotated[list[str], _FLAGS["VIDEO…"]],
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,

@@ -6,57 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from dycoke_cli.cli import render
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.time_files import TimeFiles
 
-Lines = Annotated[
-    Path,
-    typer.Argument(
-        metavar="ANSWERS",
-        help="Answers in JSON Lines.",
-        show_default=False,
-    ),
-]
-Table = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE",
-        help="New file: a table (.csv, or .parquet, which needs the package pyarrow), or times "
-        "(.srt, .vtt, .edl, .markers.csv, .ffmeta, .chapters.txt). The suffix alone is a file for "
-        "each clip.",
-        show_default=False,
-    ),
-]
-OutDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--out-dir",
-        metavar="DIR",
-        help="Folder for the files of FILE .srt and the like, in place of the clips' folders.",
-        show_default=False,
-    ),
-]
-Fields = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KEY,…",
-        help="Columns, such as id,answer,tokens.visual. Default: what the answers have.",
-        show_default=False,
-    ),
-]
+_FLAGS = flag_table("""
+    ANSWERS: Answers in JSON Lines.
+    FILE: New file: a table (.csv, or .parquet, which needs the package pyarrow), or times (.srt,
+        .vtt, .edl, .markers.csv, .ffmeta, .chapters.txt). The suffix alone is a file for each clip.
+    --out-dir DIR: Folder for the files of FILE .srt and the like, in place of the clips' folders.
+    --fields KEY,…: Columns, such as id,answer,tokens.visual. Default: what the answers have.
+""")
 
 
 def convert(
-    lines: Lines,
-    table: Table,
-    fields: Fields = None,
-    out_dir: OutDir = None,
+    lines: Annotated[Path, _FLAGS["ANSWERS"]],
+    table: Annotated[Path, _FLAGS["FILE"]],
+    fields: Annotated[str | None, _FLAGS["--fields"]] = None,
+    out_dir: Annotated[Path | None, _FLAGS["--out-dir"]] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert answers to a table, or times to subtitles, markers or chapters.

@@ -13,10 +13,11 @@ from dycoke_cli.cli.flags import (
     engine_flags,
     eval_flags,
     judge_flags,
+    method_flags,
     options,
     request_flags,
-    row_flags,
 )
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
@@ -27,16 +28,12 @@ from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, rule_of
 from dycoke_cli.stock.importing import faster_imports
 
-Benchmark = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME",
-        help=f"The benchmark: {', '.join(DATASETS)}; or a file of your own questions (.jsonl, "
-        ".csv).",
-        autocompletion=eval_flags.complete_benchmarks,
-        show_default=False,
-    ),
-]
+_FLAGS = flag_table(
+    f"""
+    NAME: The benchmark: {", ".join(DATASETS)}; or a file of your own questions (.jsonl, .csv).
+    """,
+    {"NAME": {"autocompletion": eval_flags.complete_benchmarks}},
+)
 BRIEF = """
     --list --data --check --preset --methods --retain --model --frames --split --limit --batch-size
     --workers --device --max-new-tokens --judge-model --out --json --quiet
@@ -47,13 +44,13 @@ BRIEF = """
 def evaluate(
     *,
     context: typer.Context,
-    name: Benchmark = None,
+    name: Annotated[str | None, _FLAGS["NAME"]] = None,
     list_all: eval_flags.ListBenchmarks = False,
     data: eval_flags.Data = None,
     check: eval_flags.Check = False,
     preset: eval_flags.PresetName = None,
-    methods: row_flags.Methods = "none,dycoke",
-    retain: row_flags.Budgets = None,
+    methods: method_flags.Methods = "none,dycoke",
+    retain: method_flags.Budgets = None,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,

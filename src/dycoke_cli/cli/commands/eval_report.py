@@ -12,43 +12,27 @@ import typer
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.commands.eval_output import write_report
 from dycoke_cli.cli.flags import eval_flags, options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.extras import how_to_install
 
-_OUTPUT = "Output"
-Runs = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="RUN…",
-        help="Folders that `dycoke eval --out` wrote, of one run, of several, or of its shards; "
-        "or sample logs of lmms-eval, the baseline's first.",
-        show_default=False,
-    ),
-]
-Csv = Annotated[
-    bool,
-    typer.Option("--csv", help="Print CSV, a line per row.", rich_help_panel=_OUTPUT),
-]
-Plot = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE.png|FILE.svg",
-        help="Also draw accuracy over retention, with standard errors: a line for each method, a "
-        "panel for each model (needs the package matplotlib).",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
+_FLAGS = flag_table("""
+    RUN…: Folders that `dycoke eval --out` wrote, of one run, of several, or of its shards; or
+        sample logs of lmms-eval, the baseline's first.
+    [Output]
+    --csv: Print CSV, a line per row.
+    --plot FILE.png|FILE.svg: Also draw accuracy over retention, with standard errors: a line for
+        each method, a panel for each model (needs the package matplotlib).
+""")
 
 
 def report(
     *,
-    runs: Runs,
-    csv: Csv = False,
-    plot: Plot = None,
+    runs: Annotated[list[Path], _FLAGS["RUN…"]],
+    csv: Annotated[bool, _FLAGS["--csv"]] = False,
+    plot: Annotated[Path | None, _FLAGS["--plot"]] = None,
     rule: eval_flags.NewRule = None,
     show_changed: eval_flags.ShowChanged = False,
     as_json: options.Json = False,

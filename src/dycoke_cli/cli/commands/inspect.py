@@ -13,7 +13,8 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
-from dycoke_cli.cli.flags.method_flags import PANEL, MethodFlags
+from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
@@ -29,40 +30,15 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.request import Request
 
-_OUTPUT = "Output"
-Question = Annotated[
-    str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)
-]
-Against = Annotated[
-    str,
-    typer.Option(
-        "--against",
-        metavar="NAME[:PARAMETER=X,…]",
-        help="Second method to show, as in --method.",
-        rich_help_panel=PANEL,
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE.html",
-        help="Also write a page that shows both, by frame, token and word of the answer: one file, "
-        "which needs no network.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Png = Annotated[
-    Path | None,
-    typer.Option(
-        "--png",
-        metavar="FILE.png",
-        help="Also draw kept tokens and the attention to each frame as a picture.",
-        show_default=False,
-        rich_help_panel=_OUTPUT,
-    ),
-]
+_FLAGS = flag_table("""
+    QUESTION: What to ask.
+    [Compression]
+    --against NAME[:PARAMETER=X,…]: Second method to show, as in --method.
+    [Output]
+    --out FILE.html: Also write a page that shows both, by frame, token and word of the answer: one
+        file, which needs no network.
+    --png FILE.png: Also draw kept tokens and the attention to each frame as a picture.
+""")
 BRIEF = """
     --against --out --png --json --model --frames --fps --start --end --device --method
     --merge-ratio --prune-ratio --prune-layer --retain --max-new-tokens --quiet
@@ -81,17 +57,17 @@ class _Drawable:
 def inspect(
     *,
     video: options.VideoArgument,
-    question: Question,
+    question: Annotated[str, _FLAGS["QUESTION"]],
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
     method: MethodFlags,
-    against: Against = "none",
+    against: Annotated[str, _FLAGS["--against"]] = "none",
     generation: request_flags.Generation,
-    out: Out = None,
-    png: Png = None,
+    out: Annotated[Path | None, _FLAGS["--out"]] = None,
+    png: Annotated[Path | None, _FLAGS["--png"]] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,

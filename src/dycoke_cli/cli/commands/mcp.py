@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from dycoke_cli.cli import pages
 from dycoke_cli.cli.flags import request_flags
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
@@ -17,18 +16,13 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
 from dycoke_cli.unicode import display_name
 
-Folders = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="DIR…",
-        help="Folders whose videos agents may name; files elsewhere are refused.",
-        show_default=False,
-    ),
-]
-FrameLimit = Annotated[
-    int,
-    typer.Option(metavar="N", min=1, help="Frames per video, whatever an agent asks for."),
-]
+_FLAGS = flag_table(
+    """
+    DIR…: Folders whose videos agents may name; files elsewhere are refused.
+    --frame-limit N: Frames per video, whatever an agent asks for.
+    """,
+    {"--frame-limit": {"min": 1}},
+)
 BRIEF = """
     --model --frames --fps --device --quantize --method --max-new-tokens --frame-limit
 """
@@ -37,8 +31,8 @@ BRIEF = """
 @spread
 def mcp(
     *,
-    folders: Folders,
-    frame_limit: FrameLimit = 256,
+    folders: Annotated[list[Path], _FLAGS["DIR…"]],
+    frame_limit: Annotated[int, _FLAGS["--frame-limit"]] = 256,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     limits: request_flags.Limiting,

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,6 +16,7 @@ from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc, to_dict
 from dycoke_cli.cli import completion, output, render
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.param_flags import FLAGGED, flags, in_flags
 from dycoke_cli.compression.method import Method, Need
 from dycoke_cli.compression.registry import (
@@ -41,16 +41,16 @@ _NEEDS: dict[Need, str] = {
 }
 
 
+_FLAGS = flag_table(
+    """
+    NAME: Of a method, to show where it acts, its parameters and its paper.
+    """,
+    {"NAME": {"autocompletion": completion.methods}},
+)
+
+
 def methods(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NAME",
-            help="Of a method, to show where it acts, its parameters and its paper.",
-            autocompletion=completion.methods,
-            show_default=False,
-        ),
-    ] = None,
+    name: Annotated[str | None, _FLAGS["NAME"]] = None,
     as_json: options.Json = False,
 ) -> None:
     """List compression methods, or show the parameters of one.

@@ -10,18 +10,18 @@ import typer
 from dycoke_cli import plugins
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
 
-File = Annotated[
-    Path,
-    typer.Argument(metavar="FILE.py", help="A plug-in file with METHODS.", show_default=False),
-]
+_FLAGS = flag_table("""
+    FILE.py: A plug-in file with METHODS.
+""")
 FRAMES = 8
 
 
-def check(file: File, quiet: options.Quiet = False) -> None:
+def check(file: Annotated[Path, _FLAGS["FILE.py"]], quiet: options.Quiet = False) -> None:
     """Check the methods of a plug-in file: what they promise, and answers of the bundled model.
 
     Examples:

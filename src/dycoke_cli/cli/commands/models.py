@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean, naming
 from dycoke_cli.models import settings
@@ -39,43 +38,23 @@ class _Models(pages.Group):
 
 app = pages.App(_Models)
 
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="WORD…",
-        help="Only those with all of these words in name, repository, family or note.",
-        show_default=False,
-    ),
-]
-All = Annotated[
-    bool, typer.Option("--all", help=f"All of them, not only the {SHOWN} to look at first.")
-]
-
-Fits = Annotated[
-    bool,
-    typer.Option("--fits", help="Only those whose weights fit into the free memory, or --memory."),
-]
-FitsInto = Annotated[
-    str | None,
-    typer.Option(
-        "--memory",
-        metavar="SIZE",
-        help="Memory that models have to fit into, such as 8GB. Default: what is free here.",
-        show_default=False,
-    ),
-]
-Downloaded = Annotated[
-    bool, typer.Option("--downloaded", help="Only those that are on this machine.")
-]
-Family = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Only those of a family, such as qwen2_5_vl.",
-        autocompletion=completion.families,
-        show_default=False,
-    ),
-]
+_FLAGS = flag_table(
+    f"""
+    WORD…: Only those with all of these words in name, repository, family or note.
+    --all: All of them, not only the {SHOWN} to look at first.
+    --fits: Only those whose weights fit into the free memory, or --memory.
+    --memory SIZE: Memory that models have to fit into, such as 8GB. Default: what is free here.
+    --downloaded: Only those that are on this machine.
+    --family NAME: Only those of a family, such as qwen2_5_vl.
+    NAME|DIR|HUB_ID: The new default model; without it, print the current one.
+    --revision NAME: Branch, tag or commit. Default: the main branch.
+    --yes -y: Don't ask for confirmation.
+    """,
+    {
+        "--family": {"autocompletion": completion.families},
+        "NAME|DIR|HUB_ID": {"autocompletion": completion.models},
+    },
+)
 
 
 @app.callback()
@@ -93,12 +72,12 @@ def models() -> None:
 
 @app.command("list")
 def list_models(
-    words: Words = None,
-    fits: Fits = False,
-    memory: FitsInto = None,
-    downloaded: Downloaded = False,
-    family: Family = None,
-    everything: All = False,
+    words: Annotated[list[str] | None, _FLAGS["WORD…"]] = None,
+    fits: Annotated[bool, _FLAGS["--fits"]] = False,
+    memory: Annotated[str | None, _FLAGS["--memory"]] = None,
+    downloaded: Annotated[bool, _FLAGS["--downloaded"]] = False,
+    family: Annotated[str | None, _FLAGS["--family"]] = None,
+    everything: Annotated[bool, _FLAGS["--all"]] = False,
     as_json: options.Json = False,
 ) -> None:
     """List models: test status, whether they fit in memory, and whether they are downloaded.
@@ -168,15 +147,7 @@ def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
 
 @app.command("default")
 def default(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NAME|DIR|HUB_ID",
-            help="The new default model; without it, print the current one.",
-            autocompletion=completion.models,
-            show_default=False,
-        ),
-    ] = None,
+    name: Annotated[str | None, _FLAGS["NAME|DIR|HUB_ID"]] = None,
 ) -> None:
     """Set the model that is used where --model isn't given.
 
@@ -233,14 +204,7 @@ def info(
 @app.command("pull")
 def pull(
     name: options.ModelArgument,
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Branch, tag or commit. Default: the main branch.",
-            show_default=False,
-        ),
-    ] = None,
+    revision: Annotated[str | None, _FLAGS["--revision"]] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Download a model ahead of time; print the commit.
@@ -276,7 +240,7 @@ def pull(
 @app.command("rm")
 def remove(
     name: options.ModelArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
+    yes: Annotated[bool, _FLAGS["--yes"]] = False,
 ) -> None:
     """Remove a downloaded model, in all its revisions, from this machine.
 

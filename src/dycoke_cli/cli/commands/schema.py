@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import typer
-
 from dycoke_cli.answer.answer import answer_parts, batch_parts, failure_part
 from dycoke_cli.answer.json_schema import SchemaVariant, schema_of
 from dycoke_cli.cli import output
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 
@@ -143,15 +142,13 @@ DOCUMENTS = {
 }
 
 
+_FLAGS = flag_table(f"""
+    NAME: Which output: {", ".join(DOCUMENTS)}; without it, list them.
+""")
+
+
 def schema(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NAME",
-            help=f"Which output: {', '.join(DOCUMENTS)}; without it, list them.",
-            show_default=False,
-        ),
-    ] = None,
+    name: Annotated[str | None, _FLAGS["NAME"]] = None,
 ) -> None:
     """Print the JSON Schema of an output.
 

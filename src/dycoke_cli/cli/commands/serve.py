@@ -8,12 +8,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from dycoke_cli.cli import pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.detach import detached
 from dycoke_cli.cli.flags import options, request_flags
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
@@ -21,117 +20,41 @@ from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.extras import need
 
-_SERVER = "Server"
-_LIMITS = "Limits"
 _MIB = 1024**2
 _BACKGROUND_IDLE_S = 900.0
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little
 _LEAST_CONNECTIONS = 64
 
-Action = Annotated[
-    Literal["stop"] | None,
-    typer.Argument(
-        metavar="[stop]", help="stop: end your server that is running.", show_default=False
-    ),
-]
-Background = Annotated[
-    bool,
-    typer.Option(
-        "--background",
-        help="Return when the server is ready. It runs until `dycoke serve stop`, or until no "
-        "request has come for --idle seconds (default: 900). `dycoke ask` and `batch` use it.",
-        rich_help_panel=_SERVER,
-    ),
-]
-Host = Annotated[
-    str,
-    typer.Option(
-        metavar="HOST",
-        help="Address to listen on. 0.0.0.0 also accepts other machines, and needs an API key "
-        "in the environment variable DYCOKE_API_KEY (or several, one per line).",
-        rich_help_panel=_SERVER,
-    ),
-]
-Port = Annotated[
-    int,
-    typer.Option(
-        metavar="N", min=0, max=65535, help="0: any that is free.", rich_help_panel=_SERVER
-    ),
-]
-MediaRoot = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Requests may name files below this folder (file:///…). Default: none.",
-        show_default=False,
-        rich_help_panel=_SERVER,
-    ),
-]
-AllowHttp = Annotated[
-    bool,
-    typer.Option(
-        "--allow-http",
-        help="Fetch videos that requests name by http or https, from public addresses only.",
-        rich_help_panel=_SERVER,
-    ),
-]
-Cors = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="ORIGIN",
-        help="Web pages of this origin (https://chat.example) may send requests, beside those of "
-        "this machine; repeatable.",
-        show_default=False,
-        rich_help_panel=_SERVER,
-    ),
-]
-Idle = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS",
-        min=1,
-        help="Unload the model after so long without a request; the next one loads it again. "
-        "With --background the server ends. Default: never.",
-        show_default=False,
-        rich_help_panel=_SERVER,
-    ),
-]
-Hold = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=1,
-        help="Encoded videos kept in memory, with what was prefilled of them.",
-        rich_help_panel=_LIMITS,
-    ),
-]
-Queue = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=1,
-        help="Requests that may wait or be answered at once; others get status 429.",
-        rich_help_panel=_LIMITS,
-    ),
-]
-FrameLimit = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=1,
-        help="Frames per video, whatever a request says.",
-        rich_help_panel=_LIMITS,
-    ),
-]
-BodyLimit = Annotated[
-    int,
-    typer.Option(
-        metavar="MIB",
-        min=1,
-        help="Size of a request, and of a video that is fetched, in MiB.",
-        rich_help_panel=_LIMITS,
-    ),
-]
+_FLAGS = flag_table(
+    """
+    [stop]: stop: end your server that is running.
+    [Server]
+    --background: Return when the server is ready. It runs until `dycoke serve stop`, or until no
+        request has come for --idle seconds (default: 900). `dycoke ask` and `batch` use it.
+    --host HOST: Address to listen on. 0.0.0.0 also accepts other machines, and needs an API key in
+        the environment variable DYCOKE_API_KEY (or several, one per line).
+    --port N: 0: any that is free.
+    --media-root DIR: Requests may name files below this folder (file:///…). Default: none.
+    --allow-http: Fetch videos that requests name by http or https, from public addresses only.
+    --cors ORIGIN: Web pages of this origin (https://chat.example) may send requests, beside those
+        of this machine; repeatable.
+    --idle SECONDS: Unload the model after so long without a request; the next one loads it again.
+        With --background the server ends. Default: never.
+    [Limits]
+    --hold N: Encoded videos kept in memory, with what was prefilled of them.
+    --queue N: Requests that may wait or be answered at once; others get status 429.
+    --frame-limit N: Frames per video, whatever a request says.
+    --body-limit MIB: Size of a request, and of a video that is fetched, in MiB.
+    """,
+    {
+        "--port": {"min": 0, "max": 65535},
+        "--idle": {"min": 1},
+        "--hold": {"min": 1},
+        "--queue": {"min": 1},
+        "--frame-limit": {"min": 1},
+        "--body-limit": {"min": 1},
+    },
+)
 BRIEF = """
     --background --host --port --media-root --allow-http --idle --model --frames --fps --device
     --quantize --method --max-new-tokens --frame-limit --queue --quiet
@@ -141,18 +64,18 @@ BRIEF = """
 @spread
 def serve(
     *,
-    action: Action = None,
-    background: Background = False,
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
-    media_root: MediaRoot = None,
-    allow_http: AllowHttp = False,
-    cors: Cors = None,
-    idle: Idle = None,
-    queue: Queue = 64,
-    frame_limit: FrameLimit = 256,
-    body_limit: BodyLimit = 256,
-    hold: Hold = 8,
+    action: Annotated[Literal["stop"] | None, _FLAGS["[stop]"]] = None,
+    background: Annotated[bool, _FLAGS["--background"]] = False,
+    host: Annotated[str, _FLAGS["--host"]] = "127.0.0.1",
+    port: Annotated[int, _FLAGS["--port"]] = 8000,
+    media_root: Annotated[Path | None, _FLAGS["--media-root"]] = None,
+    allow_http: Annotated[bool, _FLAGS["--allow-http"]] = False,
+    cors: Annotated[list[str] | None, _FLAGS["--cors"]] = None,
+    idle: Annotated[float | None, _FLAGS["--idle"]] = None,
+    queue: Annotated[int, _FLAGS["--queue"]] = 64,
+    frame_limit: Annotated[int, _FLAGS["--frame-limit"]] = 256,
+    body_limit: Annotated[int, _FLAGS["--body-limit"]] = 256,
+    hold: Annotated[int, _FLAGS["--hold"]] = 8,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,

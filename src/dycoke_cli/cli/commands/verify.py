@@ -13,6 +13,7 @@ import typer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.spread import FromParams, spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.errors import OutputError
@@ -26,19 +27,21 @@ if TYPE_CHECKING:
 FRAMES = 8
 
 
+_FLAGS = flag_table(
+    """
+    --frames N: Number of frames of the clip.
+    --out FILE: Where the report goes. Default: verify-NAME.json.
+    """,
+    {"--frames": {"min": 1}},
+)
+
+
 @spread
 def verify(
     model: options.ModelArgument,
     loading: Annotated[LoadOptions, FromParams("Model", without=("random_weights",))],
-    frames: Annotated[
-        int, typer.Option("--frames", metavar="N", min=1, help="Number of frames of the clip.")
-    ] = FRAMES,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", help="Where the report goes. Default: verify-NAME.json."
-        ),
-    ] = None,
+    frames: Annotated[int, _FLAGS["--frames"]] = FRAMES,
+    out: Annotated[Path | None, _FLAGS["--out"]] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsJson, AsText
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags, duration_s
@@ -33,7 +32,6 @@ BRIEF = """
     --question --every --until --only --webhook --timeout --model --frames --fps --method
     --merge-ratio --max-new-tokens --choices --yes-no --json --quiet
 """
-_SOURCE = "Source"
 _TIMEOUT_S = 30.0
 
 Sampled = Annotated[
@@ -45,63 +43,30 @@ Sampled = Annotated[
         common=("frames",),
     ),
 ]
-Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        help="- for a stream on stdin (MPEG-TS, Matroska or fragmented MP4), a file that is being "
-        "written in such a format, or a folder that fills with clips.",
-        show_default=False,
-    ),
-]
+_FLAGS = flag_table("""
+    SOURCE: - for a stream on stdin (MPEG-TS, Matroska or fragmented MP4), a file that is being
+        written in such a format, or a folder that fills with clips.
+    --every TIME: Length of a window, such as 10s.
+    --until ANSWER: End with the first window that has this answer, such as yes.
+    --only ANSWER[:P]: Print and send this answer alone: yes, a choice, or any whose probability is
+        P or more, as in yes:0.8.
+    --webhook URL: POST each answer that is printed, as the object of --json; five tries.
+        DYCOKE_WEBHOOK_AUTHORIZATION has the header Authorization, if any.
+    [Source]
+    --timeout TIME: End if nothing new arrives for so long. Default: 30s; for a folder, never.
+""")
+Source = Annotated[str, _FLAGS["SOURCE"]]
 
 
 @dataclass(frozen=True)
 class WatchFlags:
     """Flags of the windows, and of the source."""
 
-    every: Annotated[
-        str, typer.Option("--every", metavar="TIME", help="Length of a window, such as 10s.")
-    ] = "10s"
-    until: Annotated[
-        str | None,
-        typer.Option(
-            "--until",
-            metavar="ANSWER",
-            help="End with the first window that has this answer, such as yes.",
-            show_default=False,
-        ),
-    ] = None
-    only: Annotated[
-        str | None,
-        typer.Option(
-            "--only",
-            metavar="ANSWER[:P]",
-            help="Print and send this answer alone: yes, a choice, or any whose probability is P "
-            "or more, as in yes:0.8.",
-            show_default=False,
-        ),
-    ] = None
-    webhook: Annotated[
-        str | None,
-        typer.Option(
-            "--webhook",
-            metavar="URL",
-            help="POST each answer that is printed, as the object of --json; five tries. "
-            "DYCOKE_WEBHOOK_AUTHORIZATION has the header Authorization, if any.",
-            show_default=False,
-        ),
-    ] = None
-    timeout: Annotated[
-        str | None,
-        typer.Option(
-            "--timeout",
-            metavar="TIME",
-            help="End if nothing new arrives for so long. Default: 30s; for a folder, never.",
-            show_default=False,
-            rich_help_panel=_SOURCE,
-        ),
-    ] = None
+    every: Annotated[str, _FLAGS["--every"]] = "10s"
+    until: Annotated[str | None, _FLAGS["--until"]] = None
+    only: Annotated[str | None, _FLAGS["--only"]] = None
+    webhook: Annotated[str | None, _FLAGS["--webhook"]] = None
+    timeout: Annotated[str | None, _FLAGS["--timeout"]] = None
 
     def webhook_client(self) -> Webhook | None:
         """Client of --webhook; None where it isn't given."""

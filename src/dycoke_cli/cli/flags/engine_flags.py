@@ -5,78 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.run import Backend
 
-_PANEL = "Cluster (--engine ray)"
-_RUN = "Run"
 
-EngineName = Annotated[
-    Literal["local", "ray"],
-    typer.Option(
-        "--engine",
-        metavar="NAME",
-        help="local (this machine), or ray (a Ray cluster; needs the package ray).",
-        rich_help_panel=_PANEL,
-    ),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        metavar="auto|HOST:PORT",
-        help="A running Ray cluster; auto is the one that this machine belongs to. Default: a "
-        "cluster of this machine alone, for the length of the command.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-Gpus = Annotated[
-    float | None,
-    typer.Option(
-        "--num-gpus-per-worker",
-        metavar="N",
-        help="GPUs reserved per worker; 0.5 puts two workers on one GPU. Default: 1 if the cluster "
-        "has GPUs and --device allows one.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-Cpus = Annotated[
-    float,
-    typer.Option(
-        "--num-cpus-per-worker",
-        metavar="N",
-        help="CPUs reserved per worker, and its number of threads; there are as many workers as "
-        "fit.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Ship = Annotated[
-    bool,
-    typer.Option(
-        "--ship",
-        help="Send the videos to the workers; by default, workers open the same paths as this "
-        "machine.",
-        rich_help_panel=_PANEL,
-    ),
-]
+_FLAGS = flag_table("""
+    [Cluster (--engine ray)]
+    --engine NAME: local (this machine), or ray (a Ray cluster; needs the package ray).
+    --address auto|HOST:PORT: A running Ray cluster; auto is the one that this machine belongs to.
+        Default: a cluster of this machine alone, for the length of the command.
+    --num-gpus-per-worker N: GPUs reserved per worker; 0.5 puts two workers on one GPU. Default: 1
+        if the cluster has GPUs and --device allows one.
+    --num-cpus-per-worker N: CPUs reserved per worker, and its number of threads; there are as many
+        workers as fit.
+    --ship: Send the videos to the workers; by default, workers open the same paths as this machine.
+    [Run]
+    --batch-size N|auto: Questions answered together, about videos of equal shape; auto goes by free
+        memory. Always 1 when sampling (--temperature).
+""")
 
 
-BatchSize = Annotated[
-    str,
-    typer.Option(
-        metavar="N|auto",
-        help="Questions answered together, about videos of equal shape; auto goes by free memory. "
-        "Always 1 when sampling (--temperature).",
-        rich_help_panel=_RUN,
-    ),
-]
+BatchSize = Annotated[str, _FLAGS["--batch-size"]]
 
 
 def batch_size(given: str) -> int | None:
@@ -93,11 +46,11 @@ class EngineFlags:
     """Flags of the execution backend."""
 
     workers: options.Workers = None
-    engine: EngineName = "local"
-    address: Address = None
-    num_gpus_per_worker: Gpus = None
-    num_cpus_per_worker: Cpus = 1.0
-    ship: Ship = False
+    engine: Annotated[Literal["local", "ray"], _FLAGS["--engine"]] = "local"
+    address: Annotated[str | None, _FLAGS["--address"]] = None
+    num_gpus_per_worker: Annotated[float | None, _FLAGS["--num-gpus-per-worker"]] = None
+    num_cpus_per_worker: Annotated[float, _FLAGS["--num-cpus-per-worker"]] = 1.0
+    ship: Annotated[bool, _FLAGS["--ship"]] = False
 
     def check(self) -> None:
         """Check the combination of flags."""

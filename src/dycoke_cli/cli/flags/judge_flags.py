@@ -6,44 +6,29 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Dataset
     from dycoke_cli.evaluation.scoring.judge import OpenAIClient
 
-_PANEL = "Judge (open answers)"
 
-JudgeModel = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Also have the answers graded by an LLM, such as gpt-4o-2024-11-20; for "
-        "activitynetqa and video_dc499. The key is taken from OPENAI_API_KEY.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-JudgeUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="An OpenAI-compatible endpoint that serves it, such as http://localhost:8000/v1. "
-        "Default: OpenAI's.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
+_FLAGS = flag_table("""
+    [Judge (open answers)]
+    --judge-model NAME: Also have the answers graded by an LLM, such as gpt-4o-2024-11-20; for
+        activitynetqa and video_dc499. The key is taken from OPENAI_API_KEY.
+    --judge-url URL: An OpenAI-compatible endpoint that serves it, such as http://localhost:8000/v1.
+        Default: OpenAI's.
+""")
 
 
 @dataclass(frozen=True)
 class JudgeFlags:
     """Flags of the LLM judge."""
 
-    judge_model: JudgeModel = None
-    judge_url: JudgeUrl = None
+    judge_model: Annotated[str | None, _FLAGS["--judge-model"]] = None
+    judge_url: Annotated[str | None, _FLAGS["--judge-url"]] = None
 
     def client(self, dataset: Dataset) -> OpenAIClient | None:
         """Client of the chosen judge; None without one."""

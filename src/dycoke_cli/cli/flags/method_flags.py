@@ -1,13 +1,12 @@
-"""Flags of compression methods: `--method`, and the parameters that have flags."""
+"""Flags of compression methods: `--method`, `--methods`, and the parameters that have flags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-import typer
-
 from dycoke_cli.cli import completion
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.param_flags import (
     FLAGGED,
     flag,
@@ -19,26 +18,39 @@ from dycoke_cli.cli.flags.param_flags import (
 from dycoke_cli.cli.flags.spread import Each
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods.dycoke import FIRST_STAGE
-from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owner_near
+from dycoke_cli.compression.registry import ABLATIONS, ALL, DEFAULT, METHODS, create, owner_near
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter
 from dycoke_cli.request import Request
 
 PANEL = "Compression"
 
-MethodName = Annotated[
-    str | None,
-    typer.Option(
-        "--method",
-        metavar="NAME[:PARAMETER=X,…]",
-        autocompletion=completion.methods,
-        help="Compression method and its parameters, as in dycoke:merge_ratio=0.5,window=8; "
-        f"`dycoke methods` lists them. There are {', '.join(METHODS)}. Default: {DEFAULT} without "
-        "cache pruning.",
-        rich_help_panel=PANEL,
-        show_default=False,
-    ),
-]
+_FLAGS = flag_table(
+    f"""
+    [Compression]
+    --method NAME[:PARAMETER=X,…]: Compression method and its parameters, as in
+        dycoke:merge_ratio=0.5,window=8; `dycoke methods` lists them. There are
+        {", ".join(METHODS)}. Default: {DEFAULT} without cache pruning.
+    --retain R,…: Fractions of the visual tokens kept before the language model: a row at each for
+        each method that takes a budget. Default: its own.
+    """,
+    {"--method": {"autocompletion": completion.methods}},
+)
+MethodName = Annotated[str | None, _FLAGS["--method"]]
+
+_ABLATIONS = ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
+_ROWS = flag_table(
+    f"""
+    --methods NAME[:PARAMETER=X,…],…: The rows of the table, as in
+        none,dycoke:merge_ratio=0.5,window=8,evs; `dycoke methods` lists them. There are
+        {", ".join(METHODS)}, {ALL} (every method), and {_ABLATIONS}.
+    """,
+    {"--methods": {"autocompletion": completion.rows}},
+)
+Methods = Annotated[str, _ROWS["--methods"]]
+"""The methods that a table compares."""
+Budgets = Annotated[str | None, _FLAGS["--retain"]]
+"""The budgets at which it compares them."""
 
 
 def check_comparable(request: Request) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, naming
@@ -23,46 +22,23 @@ if TYPE_CHECKING:
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.pictures import Source
 
-_PANEL = "Frame sampling"
 
-Every = Annotated[
-    str | None,
-    typer.Option(
-        "--every",
-        metavar="TIME",
-        help="Ask about each part of this length, such as 30s.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-Until = Annotated[
-    str | None,
-    typer.Option(
-        "--until",
-        metavar="ANSWER",
-        help="With --every: stop at the first part with this answer, such as yes.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-When = Annotated[
-    bool,
-    typer.Option(
-        "--when",
-        help='Find when something is visible, such as "Is there a red car?", and check each time '
-        "range.",
-        rich_help_panel=_PANEL,
-    ),
-]
+_FLAGS = flag_table("""
+    [Frame sampling]
+    --every TIME: Ask about each part of this length, such as 30s.
+    --until ANSWER: With --every: stop at the first part with this answer, such as yes.
+    --when: Find when something is visible, such as "Is there a red car?", and check each time
+        range.
+""")
 
 
 @dataclass(frozen=True)
 class PartFlags:
     """Flags of questions about each part, and of the search for time ranges."""
 
-    every: Every = None
-    until: Until = None
-    when: When = False
+    every: Annotated[str | None, _FLAGS["--every"]] = None
+    until: Annotated[str | None, _FLAGS["--until"]] = None
+    when: Annotated[bool, _FLAGS["--when"]] = False
 
     @property
     def given(self) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
@@ -16,50 +17,22 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.pool import TokenBudget
     from dycoke_cli.runs.remote.served_model import Server
 
-_PANEL = "Server (--server)"
 
-Url = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        metavar="URL",
-        help="Have an OpenAI-compatible server answer, such as http://localhost:8000/v1 (vLLM, "
-        "dycoke serve); frames are read here. --model is its name there; a method that is named "
-        "is sent along.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-KeyVariable = Annotated[
-    str,
-    typer.Option(
-        "--api-key-env",
-        metavar="NAME",
-        help="Environment variable with the server's key.",
-        rich_help_panel=_PANEL,
-    ),
-]
-AsImages = Annotated[
-    bool,
-    typer.Option(
-        "--as-images",
-        help="Send frames as pictures, to a server that takes no videos.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Requests = Annotated[
-    int, typer.Option("--requests", metavar="N", help="Requests in flight.", rich_help_panel=_PANEL)
-]
+_FLAGS = flag_table("""
+    [Server (--server)]
+    --server URL: Have an OpenAI-compatible server answer, such as http://localhost:8000/v1 (vLLM,
+        dycoke serve); frames are read here. --model is its name there; a method that is named is
+        sent along.
+    --api-key-env NAME: Environment variable with the server's key.
+    --as-images: Send frames as pictures, to a server that takes no videos.
+    --requests N: Requests in flight.
+    [Model]
+    --no-server: Load the model here, even if a server of yours (`dycoke serve`) has it in memory.
+""")
+Requests = Annotated[int, _FLAGS["--requests"]]
 REQUESTS = 8
 
-NoServer = Annotated[
-    bool,
-    typer.Option(
-        "--no-server",
-        help="Load the model here, even if a server of yours (`dycoke serve`) has it in memory.",
-        rich_help_panel="Model",
-    ),
-]
+NoServer = Annotated[bool, _FLAGS["--no-server"]]
 
 # Parameters that need the model in this process; they exclude --server.
 _LOCAL = (
@@ -73,9 +46,9 @@ _LOCAL = (
 class ServerFlags:
     """Flags of a remote server."""
 
-    server: Url = None
-    api_key_env: KeyVariable = "OPENAI_API_KEY"
-    as_images: AsImages = False
+    server: Annotated[str | None, _FLAGS["--server"]] = None
+    api_key_env: Annotated[str, _FLAGS["--api-key-env"]] = "OPENAI_API_KEY"
+    as_images: Annotated[bool, _FLAGS["--as-images"]] = False
 
     def check(self, context: typer.Context) -> None:
         """Check that no flag contradicts --server, or needs it."""

@@ -6,77 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-import typer
-
+from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.engine.structured_output import EXAMPLE, StructuredOutput
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 
-_PANEL = "Generation"
-
-Choices = Annotated[
-    str | None,
-    typer.Option(
-        "--choices",
-        metavar="A,B,…|FILE",
-        help="Answer with one of these, by their probabilities; no text is generated. A file has "
-        "one per line.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-YesNo = Annotated[
-    bool,
-    typer.Option("--yes-no", help="Answer with yes or no, likewise.", rich_help_panel=_PANEL),
-]
-Score = Annotated[
-    str | None,
-    typer.Option(
-        "--score",
-        metavar="LOW-HIGH",
-        help="Answer with a whole number, as in 1-5, likewise; with the mean.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-Number = Annotated[
-    bool,
-    typer.Option(
-        "--number",
-        help="Answer with a number, whichever is likeliest, likewise; with the mean.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Schema = Annotated[
-    str | None,
-    typer.Option(
-        "--schema",
-        metavar="FILE",
-        help="Answer with JSON of this JSON Schema: no other token can be generated.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-Fields = Annotated[
-    str | None,
-    typer.Option(
-        "--fields",
-        metavar="NAME:TYPE,…",
-        help=f"Answer with an object of these fields, likewise, as in {EXAMPLE}.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
+_FLAGS = flag_table(f"""
+    [Generation]
+    --choices A,B,…|FILE: Answer with one of these, by their probabilities; no text is generated. A
+        file has one per line.
+    --yes-no: Answer with yes or no, likewise.
+    --score LOW-HIGH: Answer with a whole number, as in 1-5, likewise; with the mean.
+    --number: Answer with a number, whichever is likeliest, likewise; with the mean.
+    --schema FILE: Answer with JSON of this JSON Schema: no other token can be generated.
+    --fields NAME:TYPE,…: Answer with an object of these fields, likewise, as in {EXAMPLE}.
+""")
+Fields = Annotated[str | None, _FLAGS["--fields"]]
 
 
 @dataclass(frozen=True)
 class OptionFlags:
     """Flags of the options that an answer is one of."""
 
-    choices: Choices = None
-    yes_no: YesNo = False
-    score: Score = None
+    choices: Annotated[str | None, _FLAGS["--choices"]] = None
+    yes_no: Annotated[bool, _FLAGS["--yes-no"]] = False
+    score: Annotated[str | None, _FLAGS["--score"]] = None
 
     def with_options(self, request: Request) -> Request:
         """Add the options to a request, if there are any."""
@@ -104,8 +59,8 @@ class OptionFlags:
 class TypedFlags(OptionFlags):
     """Flags of typed questions."""
 
-    number: Number = False
-    schema: Schema = None
+    number: Annotated[bool, _FLAGS["--number"]] = False
+    schema: Annotated[str | None, _FLAGS["--schema"]] = None
 
     def applied(self, request: Request, fields: str | None = None) -> Request:
         """Add the options, or the form of the answer, to a request."""
