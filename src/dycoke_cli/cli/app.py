@@ -19,99 +19,72 @@ from dycoke_cli.video.files import STDIN
 
 _GROUPS = {
     "Ask": {
-        "ask": (
-            "dycoke_cli.cli.commands.ask:ask",
-            "Answer questions about a video, or about several together.",
-        ),
+        "ask": ("ask:ask", "Answer questions about a video, or about several together."),
         "chat": (
-            "dycoke_cli.cli.commands.chat:chat",
+            "chat:chat",
             "Talk about a video: the model stays loaded, and each question sees the earlier ones.",
         ),
-        "batch": (
-            "dycoke_cli.cli.commands.batch:batch",
-            "Answer questions about many videos.",
-        ),
-        "caption": (
-            "dycoke_cli.cli.commands.caption:caption",
-            "Write a caption for each clip and picture of a folder.",
-        ),
+        "batch": ("batch:batch", "Answer questions about many videos."),
+        "caption": ("caption:caption", "Write a caption for each clip and picture of a folder."),
         "watch": (
-            "dycoke_cli.cli.commands.watch:watch",
+            "watch:watch",
             "Answer questions about a video while it comes, window by window.",
         ),
         "probe": (
-            "dycoke_cli.cli.commands.probe:probe",
+            "probe:probe",
             "Show which frames of a video are sampled, their visual tokens, and what audio it has.",
         ),
         "convert": (
-            "dycoke_cli.cli.commands.convert:convert",
+            "convert:convert",
             "Convert answers to a table, or times to subtitles, markers or chapters.",
         ),
     },
     "Compare": {
         "inspect": (
-            "dycoke_cli.cli.commands.inspect:inspect",
+            "inspect:inspect",
             "Show which visual tokens a method keeps, and what each word of the answer attends to.",
         ),
-        "methods": (
-            "dycoke_cli.cli.commands.methods:methods",
-            "List compression methods, or show the parameters of one.",
-        ),
+        "methods": ("methods:methods", "List compression methods, or show the parameters of one."),
         "methods check": (
-            "dycoke_cli.cli.commands.methods_check:check",
+            "methods_check:check",
             "Check the methods of a plug-in file: what they promise, and answers of the bundled "
             "model.",
         ),
-        "eval": (
-            "dycoke_cli.cli.commands.eval:evaluate",
-            "Compare methods on a benchmark.",
-        ),
+        "eval": ("eval:evaluate", "Compare methods on a benchmark."),
         "eval report": (
-            "dycoke_cli.cli.commands.eval_report:report",
+            "eval_report:report",
             "Print the tables of finished runs again, without a model.",
         ),
-        "bench": (
-            "dycoke_cli.cli.commands.bench:bench",
-            "Time methods on your own videos, and compare their answers.",
-        ),
+        "bench": ("bench:bench", "Time methods on your own videos, and compare their answers."),
         "verify": (
-            "dycoke_cli.cli.commands.verify:verify",
+            "verify:verify",
             "Verify compression on a model's real weights, and write a report.",
         ),
     },
     "Serve": {
         "serve": (
-            "dycoke_cli.cli.commands.serve:serve",
+            "serve:serve",
             "Answer OpenAI-compatible requests about videos, with compression chosen per request.",
         ),
         "mcp": (
-            "dycoke_cli.cli.commands.mcp:mcp",
+            "mcp:mcp",
             "Let agents ask about videos: tools of the Model Context Protocol, on stdin and "
             "stdout.",
         ),
     },
     "Set up": {
-        "demo": (
-            "dycoke_cli.cli.commands.demo:demo",
-            "Answer two questions about a bundled clip with the bundled model.",
-        ),
-        "models": (
-            "dycoke_cli.cli.commands.models:app",
-            "List, download and select models.",
-        ),
+        "demo": ("demo:demo", "Answer two questions about a bundled clip with the bundled model."),
+        "models": ("models:app", "List, download and select models."),
         "doctor": (
-            "dycoke_cli.cli.commands.doctor:doctor",
+            "doctor:doctor",
             "Show whether this machine is ready: versions, devices, processor and extras.",
         ),
         "cache": (
-            "dycoke_cli.cli.commands.cache:app",
+            "cache:app",
             "Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, "
             "answers.",
         ),
-        "schema": (
-            "dycoke_cli.cli.commands.schema:schema",
-            "Print the JSON Schema of an output.",
-        ),
+        "schema": ("schema:schema", "Print the JSON Schema of an output."),
     },
 }
 """Function or Typer app of each command, and the first sentence of its help, by title of the list.
@@ -150,7 +123,7 @@ class _Root(pages.Group):
 
 def _load(name: str) -> Any:
     module, _, attribute = _COMMANDS[name][0].partition(":")
-    home = import_module(module)
+    home = import_module(f"dycoke_cli.cli.commands.{module}")
     command_app = getattr(home, attribute)
     if not isinstance(command_app, typer.Typer):
         function, command_app = command_app, pages.App(add_completion=False)
@@ -163,20 +136,18 @@ def _load(name: str) -> Any:
 app = pages.App(_Root)
 
 # JSON document of each command's --json.
-_DOCUMENTS = {"ask": "answer", "watch": "answer"} | {
-    name: name
-    for name in (
-        "bench",
-        "cache",
-        "doctor",
-        "eval",
-        "inspect",
-        "methods",
-        "models",
-        "probe",
-        "verify",
-    )
-}
+_OF_ITS_OWN = (
+    "bench",
+    "cache",
+    "doctor",
+    "eval",
+    "inspect",
+    "methods",
+    "models",
+    "probe",
+    "verify",
+)
+_DOCUMENTS = {"ask": "answer", "watch": "answer"} | {name: name for name in _OF_ITS_OWN}
 
 
 def command_of(word: str) -> str:
@@ -200,7 +171,7 @@ def prepare() -> None:
     """
     if plugins.offered():
         for home, _ in _COMMANDS.values():
-            import_module(home.partition(":")[0])
+            import_module(f"dycoke_cli.cli.commands.{home.partition(':')[0]}")
 
 
 def meant(arguments: list[str]) -> list[str]:

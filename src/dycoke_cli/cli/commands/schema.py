@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated, Any
 
 from dycoke_cli.answer.answer import answer_parts, batch_parts, failure_part
@@ -17,84 +18,28 @@ from dycoke_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Document:
-    """JSON document of a command."""
+    """JSON document of a command.
+
+    Args:
+        description: what it is, and which command prints it.
+        parts: its variants; or the name of the only one beside errors, with the place of its
+            dataclass, whose module takes time to import.
+        failure: keys that errors have beside their own.
+    """
 
     schema: str  # name of its schema, the value of the key `schema`
-    description: str  # what it is, and which command prints it
-    # returns its variants. A function, because importing their modules takes time.
-    parts: Callable[[], Mapping[str, SchemaVariant]]
+    description: str
+    parts: Callable[[], Mapping[str, SchemaVariant]] | tuple[str, str]
+    failure: tuple[str, ...] = ()
 
-
-def _bench() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.bench.bench_report import BenchReport
-
-    return {"report": SchemaVariant(BenchReport), "error": failure_part()}
-
-
-def _cache() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.cli.commands.cache import CacheState
-
-    return {"cache": SchemaVariant(CacheState), "error": failure_part()}
-
-
-def _doctor() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.cli.commands.doctor import Diagnosis
-
-    return {"diagnosis": SchemaVariant(Diagnosis), "error": failure_part()}
-
-
-def _estimate() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.engine.memory.cost import Cost
-
-    return {"estimate": SchemaVariant(Cost), "error": failure_part("video", "question", "model")}
-
-
-def _eval() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.evaluation.report.evaluation_report import EvalReport
-
-    return {"report": SchemaVariant(EvalReport), "error": failure_part("benchmark")}
-
-
-def _eval_check() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.evaluation.check import DatasetCheck
-
-    return {"check": SchemaVariant(DatasetCheck), "error": failure_part("benchmark")}
-
-
-def _eval_list() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.cli.commands.benchmarks import BenchmarkList
-
-    return {"list": SchemaVariant(BenchmarkList), "error": failure_part()}
-
-
-def _inspect() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.inspect.inspection import Inspection
-
-    return {"inspection": SchemaVariant(Inspection), "error": failure_part("video", "question")}
-
-
-def _methods() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.cli.commands.methods import MethodList
-
-    return {"methods": SchemaVariant(MethodList), "error": failure_part()}
-
-
-def _models() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.cli.commands.model_documents import ModelList
-
-    return {"models": SchemaVariant(ModelList), "error": failure_part()}
-
-
-def _probe() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.cli.commands.probe import Probed
-
-    return {"video": SchemaVariant(Probed), "error": failure_part("video")}
-
-
-def _verify() -> Mapping[str, SchemaVariant]:
-    from dycoke_cli.verification.verification_report import VerificationReport
-
-    return {"report": SchemaVariant(VerificationReport), "error": failure_part("model")}
+    def variants(self) -> Mapping[str, SchemaVariant]:
+        """The objects that it may be."""
+        if not isinstance(self.parts, tuple):
+            return self.parts()
+        part, place = self.parts
+        module, _, name = place.partition(":")
+        kind = getattr(import_module(f"dycoke_cli.{module}"), name)
+        return {part: SchemaVariant(kind), "error": failure_part(*self.failure)}
 
 
 DOCUMENTS = {
@@ -109,36 +54,78 @@ DOCUMENTS = {
         "A line of `dycoke batch`: an answer, a refusal or an error, with the keys of a batch.",
         batch_parts,
     ),
-    "bench": Document("dycoke.bench/1", "The result of `dycoke bench`.", _bench),
-    "cache": Document("dycoke.cache/1", "What `dycoke cache` counts.", _cache),
-    "doctor": Document("dycoke.doctor/1", "The report of `dycoke doctor`.", _doctor),
+    "bench": Document(
+        "dycoke.bench/1",
+        "The result of `dycoke bench`.",
+        ("report", "bench.bench_report:BenchReport"),
+    ),
+    "cache": Document(
+        "dycoke.cache/1",
+        "What `dycoke cache` counts.",
+        ("cache", "cli.commands.cache:CacheState"),
+    ),
+    "doctor": Document(
+        "dycoke.doctor/1",
+        "The report of `dycoke doctor`.",
+        ("diagnosis", "cli.commands.doctor:Diagnosis"),
+    ),
     "error": Document(
         "dycoke.error/1",
         "A usage error with `--json` of an unknown command.",
         lambda: {"error": failure_part()},
     ),
     "estimate": Document(
-        "dycoke.estimate/1", "What an answer would cost: `--estimate`.", _estimate
+        "dycoke.estimate/1",
+        "What an answer would cost: `--estimate`.",
+        ("estimate", "engine.memory.cost:Cost"),
+        ("video", "question", "model"),
     ),
-    "eval": Document("dycoke.eval/1", "The report of `dycoke eval`.", _eval),
+    "eval": Document(
+        "dycoke.eval/1",
+        "The report of `dycoke eval`.",
+        ("report", "evaluation.report.evaluation_report:EvalReport"),
+        ("benchmark",),
+    ),
     "eval-check": Document(
-        "dycoke.eval-check/1", "The result of `dycoke eval NAME --check`.", _eval_check
+        "dycoke.eval-check/1",
+        "The result of `dycoke eval NAME --check`.",
+        ("check", "evaluation.check:DatasetCheck"),
+        ("benchmark",),
     ),
     "eval-list": Document(
-        "dycoke.eval-list/1", "The benchmarks of `dycoke eval --list`.", _eval_list
+        "dycoke.eval-list/1",
+        "The benchmarks of `dycoke eval --list`.",
+        ("list", "cli.commands.benchmarks:BenchmarkList"),
     ),
     "inspect": Document(
         "dycoke.inspect/1",
         "What each method kept of a video, and what each token of the answer attended to: "
         "`dycoke inspect`.",
-        _inspect,
+        ("inspection", "inspect.inspection:Inspection"),
+        ("video", "question"),
     ),
     "methods": Document(
-        "dycoke.methods/1", "Compression methods and their parameters: `dycoke methods`.", _methods
+        "dycoke.methods/1",
+        "Compression methods and their parameters: `dycoke methods`.",
+        ("methods", "cli.commands.methods:MethodList"),
     ),
-    "models": Document("dycoke.models/1", "Models of `dycoke models` and `models info`.", _models),
-    "probe": Document("dycoke.probe/1", "The result of `dycoke probe`.", _probe),
-    "verify": Document("dycoke.verify/1", "The report of `dycoke verify`.", _verify),
+    "models": Document(
+        "dycoke.models/1",
+        "Models of `dycoke models` and `models info`.",
+        ("models", "cli.commands.model_documents:ModelList"),
+    ),
+    "probe": Document(
+        "dycoke.probe/1",
+        "The result of `dycoke probe`.",
+        ("video", "cli.commands.probe:Probed"),
+        ("video",),
+    ),
+    "verify": Document(
+        "dycoke.verify/1",
+        "The report of `dycoke verify`.",
+        ("report", "verification.verification_report:VerificationReport"),
+        ("model",),
+    ),
 }
 
 
@@ -168,7 +155,7 @@ def schema(
 def read_schema(name: str) -> dict[str, Any]:
     """Build a schema as an object; the parameters of methods come from their fields."""
     document = DOCUMENTS[name]
-    schema = schema_of(document.schema, document.description, document.parts())
+    schema = schema_of(document.schema, document.description, document.variants())
     # The field is a plain dict in the dataclass: its keys depend on the method.
     for part in {"answer", "refusal", "estimate"} & schema["$defs"].keys():
         schema["$defs"][part]["properties"]["method"] = method_schema()
