@@ -20,8 +20,7 @@ from dycoke_cli.answer.answer import (
     Tokens,
 )
 from dycoke_cli.cli.render import units
-from dycoke_cli.cli.render.comparison import comparison
-from dycoke_cli.cli.render.panel import panel, saving, summary
+from dycoke_cli.cli.render.panel import comparison, panel, saving, summary
 from tests.documents import example
 
 ANSWER = example(
@@ -316,8 +315,8 @@ def test_seconds(value: float, text: str) -> None:
     ],
 )
 def test_a_column_has_one_unit(shown, values, texts) -> None:
-    assert units.column([units.Quantity(value, shown) for value in values]) == texts
-    assert units.column(["kept", units.Quantity(5e9, units.size)]) == ["kept", "5 GB"]
+    assert units.column(values, shown) == texts
+    assert units.column(["kept", 5e9], units.size) == ["kept", "5 GB"]
 
 
 def test_counts_and_shares() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from operator import itemgetter
 from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
-from rich.text import Text
+from rich.table import Table
 
 from dycoke_cli.cli.render import progress
-from dycoke_cli.cli.render.figures import explained, headed, with_texts
+from dycoke_cli.cli.render.figures import Column, count, table, text
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.runs.listener import RunCounts
 
@@ -20,12 +22,18 @@ CELLS = (
 )
 
 
+def of_cells(headings: Sequence[str], cells: Sequence[Sequence[str]], caption: str = "") -> Table:
+    columns = (
+        Column(heading, itemgetter(number), text if heading == "Method" else count)
+        for number, heading in enumerate(headings)
+    )
+    return table(cells, [*columns], caption)
+
+
 def shown(width: int) -> str:
-    table = with_texts(headed("#", "Method", "Prefill", "Difference"), ("Method",))
-    for row in CELLS:
-        table.add_row(*map(Text, row))
+    made = of_cells(("#", "Method", "Prefill", "Difference"), CELLS, "What it says.")
     file = io.StringIO()
-    Console(file=file, width=width).print(explained(table, "What it says."))
+    Console(file=file, width=width).print(made)
     return file.getvalue()
 
 
@@ -57,11 +65,10 @@ def test_a_wide_one_has_a_table() -> None:
 
 def test_the_table_of_an_evaluation_fits_80_columns() -> None:
     headings = ("#", "Method", "Accuracy, %", "Difference", "Changed", "Wrong→right", "Right→wrong")
-    table = with_texts(headed(*headings), ("Method",))
     spec = "visionzip:retain=0.25:frames_by=question"
-    table.add_row("1", spec, "66.7 ± 15.3", "-24.2 ± 12.6", "11", "0", "8")
+    made = of_cells(headings, [("1", spec, "66.7 ± 15.3", "-24.2 ± 12.6", "11", "0", "8")])
     file = io.StringIO()
-    Console(file=file, width=80).print(table)
+    Console(file=file, width=80).print(made)
     first, *_ = file.getvalue().splitlines()
     assert all(heading in first for heading in headings)
     assert "…" not in file.getvalue()

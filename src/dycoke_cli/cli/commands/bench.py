@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,8 +20,8 @@ from dycoke_cli.cli.flags import eval_flags, method_flags, options, request_flag
 from dycoke_cli.cli.flags.flag_table import flag_table
 from dycoke_cli.cli.flags.question_input import collect
 from dycoke_cli.cli.flags.spread import spread
-from dycoke_cli.cli.render.figures import headed, with_texts
-from dycoke_cli.cli.render.units import Quantity, column, count, counted, seconds, share, size
+from dycoke_cli.cli.render.figures import Column, table, text
+from dycoke_cli.cli.render.units import count, counted, seconds, share, size
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import UsageError
@@ -55,30 +55,28 @@ BRIEF = """
 """
 
 
-_Column = tuple[str, Callable[["TimedRow", "TimedRow"], str | Quantity]]
-
-_TIMES: tuple[_Column, ...] = (
-    ("Video", lambda row, base: Quantity(row.seconds.video_decode, seconds)),
-    ("Preproc.", lambda row, base: Quantity(row.seconds.preprocess, seconds)),
-    ("Vision", lambda row, base: Quantity(row.seconds.vision, seconds)),
-    ("Prefill", lambda row, base: Quantity(row.seconds.prefill, seconds)),
-    ("TTFT", lambda row, base: Quantity(row.seconds.first_token, seconds)),
-    ("TPOT", lambda row, base: Quantity(row.seconds.decode_per_token, seconds)),
-    ("End to end", lambda row, base: Quantity(row.seconds.total, seconds)),
-    ("Speed-up", lambda row, base: f"{base.seconds.total / row.seconds.total:.2f}x"),
+_METHOD = Column("Method", lambda row: row.spec, text)
+_TIMES = (
+    Column("Video", lambda row: row.seconds.video_decode, seconds),
+    Column("Preproc.", lambda row: row.seconds.preprocess, seconds),
+    Column("Vision", lambda row: row.seconds.vision, seconds),
+    Column("Prefill", lambda row: row.seconds.prefill, seconds),
+    Column("TTFT", lambda row: row.seconds.first_token, seconds),
+    Column("TPOT", lambda row: row.seconds.decode_per_token, seconds),
+    Column("End to end", lambda row: row.seconds.total, seconds),
 )
 _MEASURED = (
     "Medians of the runs, mean over questions. Video decode, preprocessing and vision are measured "
     "in each run, once per video: its questions share them, and TTFT and end to end count them in "
     "full, as for one question asked alone. Nothing is cached or reused from run to run."
 )
-_COSTS: tuple[_Column, ...] = (
-    ("Slowest−fastest", lambda row, base: Quantity(row.total_most - row.total_least, seconds)),
-    ("Visual tokens", lambda row, base: _kept(row)),
-    ("KV cache", lambda row, base: Quantity(row.bytes.kv_cache, size)),
-    ("Peak memory", lambda row, base: Quantity(row.bytes.peak_total, size)),
-    ("Generated", lambda row, base: count(round(row.tokens.generated, 1))),
-    ("Changed", lambda row, base: _changed(row)),
+_COSTS = (
+    Column("Slowest−fastest", lambda row: row.total_most - row.total_least, seconds),
+    Column("Visual tokens", lambda row: _kept(row)),
+    Column("KV cache", lambda row: row.bytes.kv_cache, size),
+    Column("Peak memory", lambda row: row.bytes.peak_total, size),
+    Column("Generated", lambda row: count(round(row.tokens.generated, 1))),
+    Column("Changed", lambda row: _changed(row)),
 )
 
 
@@ -151,13 +149,15 @@ def bench(
 def tables(report: BenchReport) -> Group:
     """Tables of times, tokens and memory, and all answers."""
     rows = report.rows
+    base = next(row for row in rows if row.changed is None)  # only the baseline has no changes
+    speed_up = Column("Speed-up", lambda row: f"{base.seconds.total / row.seconds.total:.2f}x")
     return Group(
         Text(_title(report), style="bold"),
         Text(),
-        _table(rows, _TIMES),
+        table(rows, (_METHOD, *_TIMES, speed_up)),
         _small(_MEASURED),
         Text(),
-        _table(rows, _COSTS),
+        table(rows, (_METHOD, *_COSTS)),
         _small(
             "Slowest−fastest: end to end, from run to run. Visual tokens before → at prefill, "
             "tokens generated and KV cache: mean per answer. Peak memory: on CUDA alone. Changed: "
@@ -175,15 +175,6 @@ def tables(report: BenchReport) -> Group:
     )
 
 
-def _table(rows: Sequence[TimedRow], columns: Sequence[_Column]) -> Table:
-    table = with_texts(headed("Method", *(heading for heading, _ in columns)), ("Method",))
-    base = next(row for row in rows if row.changed is None)  # only the baseline has no changes
-    texts = zip(*(column([cell(row, base) for row in rows]) for _, cell in columns), strict=True)
-    for row, cells in zip(rows, texts, strict=True):
-        table.add_row(Text(one_line(row.spec)), *map(Text, cells))
-    return table
-
-
 def _answers(question: QuestionAnswers) -> Iterator[RenderableType]:
     """Question with its answers; configurations with the same answer share a line."""
     yield Text()
@@ -191,16 +182,16 @@ def _answers(question: QuestionAnswers) -> Iterator[RenderableType]:
     texts: dict[str, list[str]] = {}
     for answer in question.answers:
         texts.setdefault(answer.answer, []).append(answer.spec)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(overflow="fold", ratio=1)
-    table.add_column(overflow="fold", ratio=2)
-    for text, specs in texts.items():
-        table.add_row(Text(one_line(", ".join(specs))), Text(one_line(text)))
-    yield Padding(table, (0, 0, 0, 2))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(overflow="fold", ratio=1)
+    grid.add_column(overflow="fold", ratio=2)
+    for said, specs in texts.items():
+        grid.add_row(Text(one_line(", ".join(specs))), Text(one_line(said)))
+    yield Padding(grid, (0, 0, 0, 2))
 
 
-def _small(text: str) -> Text:
-    return Text(one_line(text), style="dim")
+def _small(sentence: str) -> Text:
+    return Text(one_line(sentence), style="dim")
 
 
 def _title(report: BenchReport) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,9 +19,8 @@ from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.render.figures import headed
+from dycoke_cli.cli.render.figures import Column, name, table
 from dycoke_cli.cli.render.units import (
-    Quantity,
     column,
     count,
     counted,
@@ -45,7 +44,15 @@ if TYPE_CHECKING:
     from dycoke_cli.video.clip import FramePlan
     from dycoke_cli.video.pictures import Source
 
-_SIZE, _FLOPS = (partial(Quantity, shown=unit) for unit in (size, flops))
+_FIGURES = (
+    ("Visual tokens at prefill", count, "tokens", "visual", "visual_kept"),
+    ("Visual tokens attended per step", count, "tokens", "visual", "visual_read_per_step"),
+    ("KV cache", size, "bytes", "kv_cache_uncompressed", "kv_cache"),
+    ("Peak memory, weights included", size, "bytes", "peak_uncompressed", "peak"),
+    ("Prefill FLOPs", flops, "flops", "prefill_uncompressed", "prefill"),
+    ("Decode FLOPs", flops, "flops", "decode_uncompressed", "decode"),
+)
+"""Figures of an estimate: heading, unit, group, and names of the baseline's and the method's."""
 _USUAL_SIZE = (224, 224)
 _ROWS = 20  # videos that it lists
 _MOST_OF_UNIT = 90
@@ -151,27 +158,23 @@ def show_cost(cost: Cost, as_json: bool) -> None:
 
 def _table(estimated: Cost) -> Group:
     """Table of the cost with and without compression."""
-    tokens, memory, compute = estimated.tokens, estimated.bytes, estimated.flops
+    tokens, memory = estimated.tokens, estimated.bytes
     method = restore(estimated.method)
-    table = headed("", "baseline", method.title, "ratio")
-    table.columns[0].justify = "left"
     parameters = " ".join(symbols(method, tokens.visual_kept))
-    rows: list[tuple[str, float, float, Callable[[float], str | Quantity]]] = [
-        ("Visual tokens at prefill", tokens.visual, tokens.visual_kept, count),
-        ("Visual tokens attended per step", tokens.visual, tokens.visual_read_per_step, count),
-        ("KV cache", memory.kv_cache_uncompressed, memory.kv_cache, _SIZE),
-        ("Peak memory, weights included", memory.peak_uncompressed, memory.peak, _SIZE),
+    rows = []
+    for heading, unit, group, *pair in _FIGURES:
+        plain, compressed = (getattr(getattr(estimated, group), key) for key in pair)
+        compressed = round(compressed) if unit is count else compressed
+        rows.append([heading, *column([plain, compressed], unit), share(compressed, plain)])
+    figures = table(
+        rows,
         (
-            "Prefill FLOPs",
-            compute.prefill_uncompressed,
-            compute.prefill,
-            _FLOPS,
+            Column("", itemgetter(0), name),
+            Column("baseline", itemgetter(1)),
+            Column(method.title, itemgetter(2)),
+            Column("ratio", itemgetter(3)),
         ),
-        ("Decode FLOPs", compute.decode_uncompressed, compute.decode, _FLOPS),
-    ]
-    for name, plain, compressed, shown in rows:
-        cells = column([shown(plain), shown(round(compressed) if shown == count else compressed)])
-        table.add_row(name, *cells, share(compressed, plain))
+    )
     frames = f"{count(tokens.frames)} × {count(tokens.per_frame)} visual tokens"
     title = (
         f"{one_line(estimated.model)}, {estimated.dtype}, {_DEVICES[estimated.device]}: weights "
@@ -190,7 +193,7 @@ def _table(estimated: Cost) -> Group:
         notes += f" {_TIME}"
     return Group(
         Text(f"{title}; {frames}", style="bold"),
-        table,
+        figures,
         Text(verdict),
         Text(notes, style="dim"),
     )

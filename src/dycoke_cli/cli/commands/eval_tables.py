@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
-from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
+from dycoke_cli.cli.render.figures import (
+    Column,
+    name,
+    per_cent,
+    points,
+    score,
+    table,
+    text,
+)
+from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.evaluation.scoring.statistics import Accuracy, PartMean
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.scored_row import (
+    Accuracy,
+    PartMean,
+    ProbabilityRow,
+    ScoredRow,
+)
+from dycoke_cli.evaluation.scoring.judging import Judge
 from dycoke_cli.unicode import one_line
 
 
@@ -26,38 +43,57 @@ def evaluation(report: EvalReport) -> Group:
         Text(),
         _overall(report),
         Text(),
-        *(part for table in _published(rows) for part in (table, Text())),
+        *(part for each in _published(rows) for part in (each, Text())),
         _by_group(rows),
         Text(),
         *(() if _is_of_logs(report) else (_costs(report), Text())),
-        *(part for table in _by_probability(rows) for part in (table, Text())),
+        *(part for each in _by_probability(rows) for part in (each, Text())),
         Text(_origin(report), style="dim"),
     )
 
 
-_Column = tuple[str, Callable[[ScoredRow], str | Quantity]]
-
 _METRICS = {"accuracy": "Accuracy", "rouge_l_f1": "ROUGE-L F1"}
-_METHOD: _Column = ("Method", lambda row: one_line(row.spec))
-_COMPARED: tuple[_Column, ...] = (
-    ("Difference", lambda row: _difference(row)),
-    ("Changed", lambda row: _number(row.changed)),
-    ("Wrong→right", lambda row: _number(row.fixed)),
-    ("Right→wrong", lambda row: _number(row.broken)),
+_METHOD = Column("Method", lambda row: row.spec, text)
+_COMPARED = (
+    Column("Difference", lambda row: _difference(row)),
+    Column("Changed", lambda row: row.changed),
+    Column("Wrong→right", lambda row: row.fixed),
+    Column("Right→wrong", lambda row: row.broken),
 )
-_COSTS: tuple[_Column, ...] = (
-    ("Prefill", lambda row: _share(row.kept_before_llm)),
-    ("Decode", lambda row: _share(row.kept_in_decode)),
-    ("Pruned", lambda row: _share(row.kept_in_pruned_layers)),
-    ("Time", lambda row: Quantity(row.seconds, seconds)),
-    ("KV cache", lambda row: Quantity(row.bytes, size)),
-    ("Parameters", lambda row: _parameters(row)),
+_COUNTS = (
+    Column("Unparsable", lambda row: row.unparsable),
+    Column("Failed", lambda row: row.failed),
+    Column("Not counted", lambda row: row.uncounted),
+    Column("Refused", lambda row: row.refused),
+)
+"""Columns that are omitted where all rows have 0."""
+_COSTS = (
+    Column("Prefill", lambda row: row.kept_before_llm, per_cent),
+    Column("Decode", lambda row: row.kept_in_decode, per_cent),
+    Column("Pruned", lambda row: row.kept_in_pruned_layers, per_cent),
+    Column("Time", lambda row: row.seconds, seconds),
+    Column("KV cache", lambda row: row.bytes, size),
+    Column("Parameters", lambda row: _parameters(row), text),
+)
+_PROBABILITY = (
+    _METHOD,
+    Column(
+        "Letters, %",
+        lambda row: (
+            f"{points(row.probability.generated_accuracy)} ± "
+            f"{points(row.probability.generated_plus_minus)}"
+        ),
+    ),
+    Column("By probability, %", lambda row: _accuracy(row.probability)),
+    Column("Agree", lambda row: row.probability.agree, points),
+    Column("Probability", lambda row: row.probability.confidence, points),
+    Column("ECE", lambda row: row.probability.calibration_error, points),
+    Column("Mass", lambda row: row.probability.mass, points),
 )
 _MANY = 100
 """Number of questions from which the caption omits the detectable difference."""
 _LEVEL = 0.05
-_MODEL: _Column = ("Model", lambda row: one_line(row.model))
-_TEXTS = ("Model", "Method", "Parameters")
+_MODEL = Column("Model", lambda row: row.model, text)
 _MEASURES = {
     "accuracy": "accuracy, %",
     "judge_accuracy": "judge, %",
@@ -68,42 +104,41 @@ _MEASURES = {
 def _overall(report: EvalReport) -> Table:
     rows = report.rows
     heading = f"{_METRICS.get(report.metric, report.metric)}, %"
-    columns: list[_Column] = [
-        *_model_column(report),
-        _METHOD,
-        (heading, lambda row: f"{points(row.accuracy)} ± {points(row.plus_minus)}"),
-    ]
-    macro = ""
+    columns = [Column(heading, _accuracy)]
+    macro = judge = ""
     if any(row.macro_accuracy is not None for row in rows):
         macro = " Macro: mean of the types."
-        columns.append(("Macro, %", lambda row: points(row.macro_accuracy)))
-    judge = ""
+        columns.append(Column("Macro, %", lambda row: row.macro_accuracy, points))
     if report.judge is not None:
         judge = _judge(report.judge)
         if any(row.judge_accuracy is not None for row in rows):
-            columns.append(("Judge, %", lambda row: points(row.judge_accuracy)))
-        columns.append(("Judge score", lambda row: score(row.judge_score)))
+            columns.append(Column("Judge, %", lambda row: row.judge_accuracy, points))
+        columns.append(Column("Judge score", lambda row: row.judge_score, score))
         if any(row.judge_failed for row in rows):
-            columns.append(("Judge failed", lambda row: _number(row.judge_failed)))
+            columns.append(Column("Judge failed", lambda row: row.judge_failed))
     columns += _COMPARED
     if _is_of_logs(report):
-        columns.append(("McNemar χ²", _mcnemar))
-    # Columns of zeros are omitted.
-    if any(row.unparsable for row in rows):
-        columns.append(("Unparsable", lambda row: count(row.unparsable)))
-    if any(row.failed for row in rows):
-        columns.append(("Failed", lambda row: count(row.failed)))
-    if any(row.uncounted for row in rows):
-        columns.append(("Not counted", lambda row: count(row.uncounted)))
-    if any(row.refused for row in rows):
-        columns.append(("Refused", lambda row: count(row.refused)))
-    return explained(
-        _of_columns(rows, columns),
+        columns.append(Column("McNemar χ²", _mcnemar))
+    columns += [column for column in _COUNTS if any(map(column.value, rows))]
+    return _by_row(
+        report,
+        (_METHOD, *columns),
         "± one standard error, clustered by video, widened by Student's t below 30 videos; it "
         "covers the questions, not the model's training. Difference: points from the baseline (none"
         f"{' of the same model' if report.model is None else ''}), on the same questions."
         f"{_apart(rows)}{macro}{judge}{_power(report)}",
     )
+
+
+def _by_row(report: EvalReport, columns: Sequence[Column], caption: str) -> Table:
+    """Table with one numbered line per row of the report, with its model if there are several."""
+    models = (_MODEL,) if report.model is None else ()
+    numbers = range(1, len(report.rows) + 1)
+    return table(report.rows, (*models, *columns), caption, numbers=numbers)
+
+
+def _accuracy(of: ScoredRow | ProbabilityRow) -> str:
+    return f"{points(of.accuracy)} ± {points(of.plus_minus)}"
 
 
 def _apart(rows: Sequence[ScoredRow]) -> str:
@@ -148,19 +183,19 @@ def _power(report: EvalReport) -> str:
 
 def _by_group(rows: Sequence[ScoredRow]) -> Table:
     """Table with a line per group, and a column per row of the report."""
-    table = headed("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
-    table.columns[0].justify = "left"
+    of_rows = [Column(f"#{number}", str) for number in range(1, len(rows) + 1)]
+    made = table((), (Column("%", str, name), Column("Questions", str), *of_rows))
     for groups in (
         [row.by_type for row in rows],
         [row.by_label for row in rows],
         [row.by_part for row in rows],
     ):
-        for name in dict.fromkeys(name for group in groups for name in group):
-            means = [group.get(name) for group in groups]
+        for kind in dict.fromkeys(kind for group in groups for kind in group):
+            means = [group.get(kind) for group in groups]
             questions = next(mean for mean in means if mean).questions
-            table.add_row(Text(one_line(name)), count(questions), *map(_mean, means))
-        table.add_section()
-    return table
+            made.add_row(Text(one_line(kind)), count(questions), *map(_mean, means))
+        made.add_section()
+    return made
 
 
 def _mean(mean: Accuracy | PartMean | None) -> str:
@@ -180,55 +215,27 @@ def _mcnemar(row: ScoredRow) -> str:
     return f"{row.mcnemar:.2f} (p {row.mcnemar_p:.2g})"
 
 
-def _model_column(report: EvalReport) -> Sequence[_Column]:
-    """Column with the model's name, if there are several models."""
-    return (_MODEL,) if report.model is None else ()
-
-
 def _costs(report: EvalReport) -> Table:
-    return explained(
-        _of_columns(report.rows, (*_model_column(report), *_COSTS)),
+    return _by_row(
+        report,
+        _COSTS,
         "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
         "the pruned layers alone). Time and KV cache: mean per answer.",
     )
 
 
-def _of_columns(rows: Sequence[ScoredRow], columns: Sequence[_Column]) -> Table:
-    """Table with one numbered line per row of the report."""
-    table = headed("#", *(heading for heading, _ in columns))
-    texts = zip(*(column([value(row) for row in rows]) for _, value in columns), strict=True)
-    for number, cells in enumerate(texts, 1):
-        table.add_row(str(number), *map(Text, cells))
-    return with_texts(table, _TEXTS)
-
-
 def _by_probability(rows: Sequence[ScoredRow]) -> list[Table]:
     """Table of multiple choice by probability; empty without it."""
-    with_choices = [(n, row, one) for n, row in enumerate(rows, 1) if (one := row.probability)]
-    if not with_choices:
+    shown = {number: row for number, row in enumerate(rows, 1) if row.probability}
+    if not shown:
         return []
-    table = headed(
-        "#", "Method", "Letters, %", "By probability, %", "Agree", "Probability", "ECE", "Mass"
+    questions = max(row.probability.questions for row in shown.values() if row.probability)
+    caption = (
+        f"{count(questions)} multiple-choice questions: letters of generated "
+        "answers, and the letters with the highest probability. Probability: its mean. ECE: "
+        "expected calibration error in ten bins. Mass: of all letters among all first tokens."
     )
-    for number, row, one in with_choices:
-        table.add_row(
-            str(number),
-            Text(one_line(row.spec)),
-            f"{points(one.generated_accuracy)} ± {points(one.generated_plus_minus)}",
-            f"{points(one.accuracy)} ± {points(one.plus_minus)}",
-            points(one.agree),
-            points(one.confidence),
-            points(one.calibration_error),
-            points(one.mass),
-        )
-    questions = with_choices[0][2].questions
-    explained(
-        table,
-        f"{count(questions)} multiple-choice questions: letters of generated answers, and the "
-        "letters with the highest probability. Probability: its mean. ECE: expected calibration "
-        "error in ten bins. Mass: of all letters among all first tokens.",
-    )
-    return [with_texts(table, ("Method",))]
+    return [table([*shown.values()], _PROBABILITY, caption, numbers=[*shown])]
 
 
 def _title(report: EvalReport) -> str:
@@ -295,12 +302,17 @@ def _difference(row: ScoredRow) -> str:
     return f"{100 * row.difference:+.1f} ± {points(row.difference_plus_minus)}"
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
-def _number(value: int | None) -> str:
-    return "–" if value is None else count(value)
+_FIGURES = (
+    Column("#", itemgetter(0)),
+    Column("Published row", itemgetter(1), text),
+    Column("Measure", itemgetter(2), text),
+    Column("Measured here", itemgetter(3)),
+    Column("Published", itemgetter(4)),
+)
+_CONDITIONS = tuple(
+    Column(heading, itemgetter(number), text)
+    for number, heading in enumerate(("Condition that differs", "Rows", "Here", "Published"))
+)
 
 
 def _published(rows: Sequence[ScoredRow]) -> list[Table]:
@@ -308,38 +320,27 @@ def _published(rows: Sequence[ScoredRow]) -> list[Table]:
     with_figures = [(str(n), row, row.published) for n, row in enumerate(rows, 1) if row.published]
     if not with_figures:
         return []
-    figures = headed("#", "Published row", "Measure", "Measured here", "Published")
+    figures: list[tuple[str, ...]] = []
+    numbers: dict[tuple[str, str, str], list[str]] = {}
     for number, row, source in with_figures:
         for measure, value in source.figures.items():
-            figures.add_row(
-                number,
-                Text(one_line(source.row)),
-                _MEASURES[measure],
-                _measured(row, measure),
-                _shown(measure, value),
-            )
+            measured = _measured(row, measure), _shown(measure, value)
+            figures.append((number, source.row, _MEASURES[measure], *measured))
         if source.tflops is not None:
-            row_there = Text(one_line(source.row))
             here = "–" if row.flops is None else f"{row.flops / 1e12:.1f}"
-            figures.add_row(number, row_there, "paper FLOPs, 10¹²", here, f"{source.tflops:.1f}")
-    papers = dict.fromkeys(source.paper for _, _, source in with_figures)
-    explained(
-        figures,
-        f"Published: by {', '.join(papers)}, under other conditions (below); it isn't a result of "
-        "this run.",
-    )
-    conditions = headed("Condition that differs", "Rows", "Here", "Published")
-    numbers: dict[tuple[str, str, str], list[str]] = {}
-    for number, _, source in with_figures:
+            there = f"{source.tflops:.1f}"
+            figures.append((number, source.row, "paper FLOPs, 10¹²", here, there))
         for one in source.differs:
             numbers.setdefault((one.name, one.here, one.published), []).append(number)
-    for (name, here, published), of in numbers.items():
-        which = "all" if len(of) == len(rows) else ", ".join(f"#{number}" for number in of)
-        conditions.add_row(*(Text(one_line(cell)) for cell in (name, which, here, published)))
-    return [
-        with_texts(figures, ("Published row", "Measure")),
-        with_texts(conditions, ("Condition that differs", "Rows", "Here", "Published")),
+    conditions = [
+        (name, "all" if len(of) == len(rows) else ", ".join(f"#{n}" for n in of), here, published)
+        for (name, here, published), of in numbers.items()
     ]
+    papers = ", ".join(dict.fromkeys(source.paper for _, _, source in with_figures))
+    caption = (
+        f"Published: by {papers}, under other conditions (below); it isn't a result of this run."
+    )
+    return [table(figures, _FIGURES, caption), table(conditions, _CONDITIONS)]
 
 
 def _measured(row: ScoredRow, measure: str) -> str:

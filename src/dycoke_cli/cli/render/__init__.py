@@ -51,15 +51,14 @@ def statistics(
         return
     # A server reports fewer figures, so its answers have a table of their own.
     if answer.remote:
-        from dycoke_cli.cli.render.served import figures, served_line
+        from dycoke_cli.cli.render.panel import served, served_line
 
         if answer.compared_to is ABSENT and not whole:
             note(served_line(answer, waited_s, more))
         else:
-            to_stderr(figures(answer, waited_s))
+            to_stderr(served(answer, waited_s))
         return
-    from dycoke_cli.cli.render.comparison import comparison
-    from dycoke_cli.cli.render.panel import panel, summary
+    from dycoke_cli.cli.render.panel import comparison, panel, summary
     from dycoke_cli.cli.render.typed_choice import odds
 
     if answer.compared_to is ABSENT and not whole:

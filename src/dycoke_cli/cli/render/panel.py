@@ -1,6 +1,8 @@
-"""Statistics below an answer: a summary line, or a panel with retention, cost and savings."""
+"""Statistics below an answer: a line, a panel of retention, cost and savings, or a comparison."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from rich.console import Group
 from rich.panel import Panel
@@ -8,11 +10,35 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, ReportedWindows, Seconds
-from dycoke_cli.answer.json_schema import Absent
-from dycoke_cli.cli.render.typed_choice import odds, scoring
+from dycoke_cli.answer.json_schema import ABSENT, Absent
+from dycoke_cli.cli.render.figures import Column, FigureTable, figure_rows
+from dycoke_cli.cli.render.typed_choice import likelihood, odds, scoring
 from dycoke_cli.cli.render.units import count, counted, flops, seconds, share, size
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.unicode import one_line
+
+_COMPARED = (
+    Column("Visual tokens at prefill", lambda answer: answer.tokens.visual_kept),
+    Column("Visual tokens attended per step", lambda answer: _read_per_step(answer)),
+    Column("Vision", lambda answer: answer.seconds.vision, seconds),
+    Column("Prefill", lambda answer: answer.seconds.prefill, seconds),
+    Column("TTFT", lambda answer: answer.seconds.first_token, seconds),
+    Column("Decode", lambda answer: answer.seconds.decode, seconds),
+    Column("End to end", lambda answer: answer.seconds.total, seconds),
+    Column("KV cache in use", lambda answer: answer.bytes.kv_active, size),
+    Column("KV cache held", lambda answer: answer.bytes.kv_cache, size),
+    Column("LLM FLOPs (paper's formula)", lambda answer: _total_flops(answer), flops),
+)
+_SERVED = (
+    Column("Visual tokens", lambda answer: answer.tokens.visual),
+    Column("Visual tokens at prefill", lambda answer: answer.tokens.visual_kept),
+    Column("Prompt tokens", lambda answer: answer.tokens.prompt),
+    Column("Generated tokens", lambda answer: answer.tokens.generated),
+    Column("Video decode", lambda answer: answer.seconds.video_decode, seconds),
+    Column("TTFT", lambda answer: answer.seconds.first_token, seconds),
+    Column("Request", lambda answer: answer.seconds.request, seconds),
+)
+"""Figures that a server may report."""
 
 
 def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0) -> Panel:
@@ -189,3 +215,89 @@ def _loaded(answer: Answer) -> str:
     times = answer.seconds
     weights = f"weights {size(answer.bytes.weights)} in {seconds(times.load)}"
     return f"{weights} · video {seconds(times.video_decode)}" if times.video_decode else weights
+
+
+def comparison(compressed: Answer, uncompressed: Answer) -> FigureTable:
+    """Table of both answers and their costs, with ratios."""
+    # The second answer reused the encoded video; its costs are compared as if it hadn't.
+    shared = not uncompressed.seconds.vision
+    if shared:
+        uncompressed = _with_video(uncompressed, compressed)
+    table = _side_by_side("With and without compression", compressed, uncompressed)
+    if (likely := likelihood(compressed)) is not None:
+        table.add_row("Probability", likely, likelihood(uncompressed), "")
+    for name, *cells in figure_rows(_COMPARED, compressed, uncompressed):
+        table.add_row(name, *(["–"] * 3 if "–" in cells[:2] else cells))
+    once = " The video was encoded once, for both." if shared else ""
+    table.caption = Text(
+        f"A short run came first that isn't measured, so that times compare.{once}"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def served(answer: Answer, waited_s: float) -> FigureTable:
+    """Table of all figures of a server's answer; a dash where it doesn't report one.
+
+    Args:
+        waited_s: seconds until its end.
+    """
+    base = None if answer.compared_to is ABSENT else answer.compared_to
+    table = _side_by_side(f"{answer.model.name} at {answer.model.server}", answer, base)
+    for row in figure_rows(_SERVED, *(one for one in (answer, base) if one is not None)):
+        table.add_row(*row)
+    if base is None:
+        table.add_row("In all", seconds(waited_s))
+    return table
+
+
+def served_line(answer: Answer, waited_s: float, more: str) -> str:
+    """Summary line of a server's answer.
+
+    Args:
+        waited_s: seconds until its end.
+    """
+    tokens, parts = answer.tokens, [seconds(waited_s)]
+    if tokens.visual and tokens.visual_kept is not None:
+        dropped = share(tokens.visual - tokens.visual_kept, tokens.visual)
+        parts.append(f"{dropped} of {count(tokens.visual)} visual tokens dropped")
+    elif isinstance(tokens.prompt, int):
+        parts.append(f"{count(tokens.prompt)} prompt tokens")
+    return one_line(" · ".join([*parts, answer.model.name, f"{more} shows more"]))
+
+
+def _side_by_side(title: str, answer: Answer, base: Answer | None) -> FigureTable:
+    """Table with a column for an answer; with the baseline, if there is one, and both texts."""
+    table = FigureTable(title=Text(one_line(title)), title_justify="left")
+    table.add_column("")
+    method = "the server's own method" if answer.method is None else str(answer.method["name"])
+    table.add_column(Text(one_line(method)), ratio=1)
+    if base is not None:
+        table.add_column("baseline", ratio=1)
+        table.add_column("ratio", justify="right", no_wrap=True)
+        same = "identical" if answer.answer == base.answer else "differs"
+        table.add_row("Answer", Text(one_line(answer.answer)), Text(one_line(base.answer)), same)
+    return table
+
+
+def _read_per_step(answer: Answer) -> float | None:
+    read = answer.tokens.visual_read_per_step
+    return None if read is None else round(read, 1)
+
+
+def _total_flops(answer: Answer) -> float:
+    return answer.flops.prefill + answer.flops.decode
+
+
+def _with_video(answer: Answer, encoded: Answer) -> Answer:
+    """Add the time of decoding and encoding the video to an answer that reused it."""
+    video_s, vision_s = encoded.seconds.video_decode, encoded.seconds.vision
+    seconds_ = answer.seconds
+    with_video = replace(
+        seconds_,
+        video_decode=video_s,
+        vision=vision_s,
+        first_token=seconds_.first_token + video_s + vision_s,
+        total=seconds_.total + video_s + vision_s,
+    )
+    return replace(answer, seconds=with_video)

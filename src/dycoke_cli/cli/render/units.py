@@ -6,10 +6,13 @@ A size, FLOPs or a duration gets a suitable unit; in a table, all of a column ge
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
+
+Unit = Callable[[Any, float | None], str]
+"""Formats a value, by the largest one of its column."""
 
 
-def count(value: float) -> str:
+def count(value: float, largest: float | None = None) -> str:
     """Format a count with thousands separators; a fractional mean keeps one digit."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
@@ -19,19 +22,14 @@ def counted(number: int, what: str) -> str:
     return f"{count(number)} {what}" if number == 1 else f"{count(number)} {what}s"
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """Number in a table, shown in the unit of its column."""
-
-    value: float | None  # None is shown as a dash
-    shown: Callable[[float, float | None], str]  # formatter: `size`, `flops` or `seconds`
-
-
-def column(cells: Sequence[str | Quantity]) -> list[str]:
-    """Format the cells of a column, all quantities in the unit of the largest."""
-    values = [cell.value for cell in cells if isinstance(cell, Quantity)]
-    largest = max((value for value in values if value is not None), default=None)
-    return [cell if isinstance(cell, str) else _shown(cell, largest) for cell in cells]
+def column(values: Sequence[Any], unit: Unit) -> list[str]:
+    """Format the values of a column in the unit of the largest; None is a dash, a text stays."""
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    largest = max(numbers, default=None)
+    return [
+        "–" if value is None else value if isinstance(value, str) else unit(value, largest)
+        for value in values
+    ]
 
 
 def size(value: float, largest: float | None = None) -> str:
@@ -56,10 +54,6 @@ def seconds(value: float, largest: float | None = None) -> str:
 def share(part: float, whole: float) -> str:
     """Format `part / whole` in percent; a dash if `whole` is 0."""
     return f"{100 * part / whole:.0f} %" if whole else "–"
-
-
-def _shown(quantity: Quantity, largest: float | None) -> str:
-    return "–" if quantity.value is None else quantity.shown(quantity.value, largest)
 
 
 def _scaled(value: float, units: tuple[str, ...], largest: float | None) -> str:
