@@ -18,8 +18,7 @@ from benchmarks.page import ROOT, put
 from dycoke_cli import errors
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.failure import Interrupted
-from dycoke_cli.cli.page import HelpRow, Page, Panel
-from dycoke_cli.cli.pages import page_of
+from dycoke_cli.cli.pages import HelpRow, Page, Panel, page_of
 from dycoke_cli.errors import DycokeError
 
 PAGE = ROOT / "docs" / "reference.md"

@@ -15,8 +15,7 @@ from typer.completion import get_completion_script
 from benchmarks.cli_page import exit_codes
 from benchmarks.page import ROOT
 from dycoke_cli.cli.app import app
-from dycoke_cli.cli.page import HelpRow, Panel
-from dycoke_cli.cli.pages import command_panels, page_of
+from dycoke_cli.cli.pages import HelpRow, Panel, command_panels, page_of
 from dycoke_cli.version import __version__
 
 SHARE = ROOT / "src" / "dycoke_cli" / "share"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from benchmarks.method_tables import CONTROLS, Row, best_first, by_budget
-from dycoke_cli.cli.plots.plot_style import (
+from dycoke_cli.cli.commands.eval_plot import (
     FAINT,
     TEXT_COLOUR,
     name_lines,

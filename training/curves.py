@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, figure_bytes, new_figure, unframe
+from dycoke_cli.cli.commands.eval_plot import TEXT_COLOUR, figure_bytes, new_figure, unframe
 from dycoke_cli.errors import UsageError
 from training.world.script_questions import KINDS
 

@@ -15,7 +15,7 @@ from benchmarks import method_pages, methods
 from benchmarks.cells import correct, points
 from benchmarks.method_figures import is_absent
 from benchmarks.raw_answers import read_answers
-from dycoke_cli.cli.plots.plot_style import HEIGHT_PX, WIDTH_PX
+from dycoke_cli.cli.commands.eval_plot import HEIGHT_PX, WIDTH_PX
 from dycoke_cli.evaluation.datasets import open_dataset
 from tests.benchmarks.made_up_answers import VIDEOS, table_of
 

@@ -48,14 +48,15 @@ ALSO = {
     "probe": (*DOCUMENTS, "video.clip"),
     "models": (),
     "models pull": (),
-    "methods": (*DOCUMENTS, "models.families.*"),
-    "methods check": (),
+    **dict.fromkeys(("methods", "methods check"), (*DOCUMENTS, "models.families.*")),
     # The pages list benchmarks and ablations.
-    "eval": (
-        "evaluation.dataset", "evaluation.datasets",
-        "compression.method_specs", "storage.input_file",
+    **dict.fromkeys(
+        ("eval", "eval report"),
+        (
+            "bench", "evaluation.dataset", "evaluation.datasets",
+            "compression.method_specs", "storage.input_file",
+        ),
     ),
-    "eval report": ("evaluation",),
     "bench": ("bench", "compression.method_specs"),
     "cache": ("storage.cache_folder",),
     "verify": ("verification",),
@@ -122,7 +123,8 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
     ours, libraries = completing(line)
     allowed = (
         "cli.app",
-        "cli.flags.flag_table",
+        "cli.completion",
+        "cli.flags.options",
         "cli.flags.words",
         "cli.main",
         "cli.output",

@@ -12,79 +12,94 @@ from typer.core import TyperCommand
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import output, pages
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.words import has_suffix
 from dycoke_cli.version import __version__
 from dycoke_cli.video.files import STDIN
 
 _GROUPS = {
     "Ask": {
-        "ask": ("ask:ask", "Answer questions about a video, or about several together."),
+        "ask": (
+            "dycoke_cli.cli.commands.ask:ask",
+            "Answer questions about a video, or about several together.",
+        ),
         "chat": (
-            "chat:chat",
+            "dycoke_cli.cli.commands.chat:chat",
             "Talk about a video: the model stays loaded, and each question sees the earlier ones.",
         ),
-        "batch": ("batch:batch", "Answer questions about many videos."),
-        "caption": ("caption:caption", "Write a caption for each clip and picture of a folder."),
+        "batch": ("dycoke_cli.cli.commands.batch:batch", "Answer questions about many videos."),
+        "caption": (
+            "dycoke_cli.cli.commands.caption:caption",
+            "Write a caption for each clip and picture of a folder.",
+        ),
         "watch": (
-            "watch:watch",
+            "dycoke_cli.cli.commands.watch:watch",
             "Answer questions about a video while it comes, window by window.",
         ),
         "probe": (
-            "probe:probe",
+            "dycoke_cli.cli.commands.probe:probe",
             "Show which frames of a video are sampled, their visual tokens, and what audio it has.",
         ),
         "convert": (
-            "convert:convert",
+            "dycoke_cli.cli.commands.convert:convert",
             "Convert answers to a table, or times to subtitles, markers or chapters.",
         ),
     },
     "Compare": {
         "inspect": (
-            "inspect:inspect",
+            "dycoke_cli.cli.commands.inspect:inspect",
             "Show which visual tokens a method keeps, and what each word of the answer attends to.",
         ),
-        "methods": ("methods:methods", "List compression methods, or show the parameters of one."),
+        "methods": (
+            "dycoke_cli.cli.commands.methods:methods",
+            "List compression methods, or show the parameters of one.",
+        ),
         "methods check": (
-            "methods_check:check",
+            "dycoke_cli.cli.commands.methods:check",
             "Check the methods of a plug-in file: what they promise, and answers of the bundled "
             "model.",
         ),
-        "eval": ("eval:evaluate", "Compare methods on a benchmark."),
+        "eval": ("dycoke_cli.cli.commands.eval:evaluate", "Compare methods on a benchmark."),
         "eval report": (
-            "eval_report:report",
+            "dycoke_cli.cli.commands.eval:report",
             "Print the tables of finished runs again, without a model.",
         ),
-        "bench": ("bench:bench", "Time methods on your own videos, and compare their answers."),
+        "bench": (
+            "dycoke_cli.cli.commands.bench:bench",
+            "Time methods on your own videos, and compare their answers.",
+        ),
         "verify": (
-            "verify:verify",
+            "dycoke_cli.cli.commands.verify:verify",
             "Verify compression on a model's real weights, and write a report.",
         ),
     },
     "Serve": {
         "serve": (
-            "serve:serve",
+            "dycoke_cli.cli.commands.serve:serve",
             "Answer OpenAI-compatible requests about videos, with compression chosen per request.",
         ),
         "mcp": (
-            "mcp:mcp",
+            "dycoke_cli.cli.commands.mcp:mcp",
             "Let agents ask about videos: tools of the Model Context Protocol, on stdin and "
             "stdout.",
         ),
     },
     "Set up": {
-        "demo": ("demo:demo", "Answer two questions about a bundled clip with the bundled model."),
-        "models": ("models:app", "List, download and select models."),
+        "demo": (
+            "dycoke_cli.cli.commands.demo:demo",
+            "Answer two questions about a bundled clip with the bundled model.",
+        ),
+        "models": ("dycoke_cli.cli.commands.models:app", "List, download and select models."),
         "doctor": (
-            "doctor:doctor",
+            "dycoke_cli.cli.commands.doctor:doctor",
             "Show whether this machine is ready: versions, devices, processor and extras.",
         ),
         "cache": (
-            "cache:app",
+            "dycoke_cli.cli.commands.cache:app",
             "Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, "
             "answers.",
         ),
-        "schema": ("schema:schema", "Print the JSON Schema of an output."),
+        "schema": ("dycoke_cli.cli.commands.schema:schema", "Print the JSON Schema of an output."),
     },
 }
 """Function or Typer app of each command, and the first sentence of its help, by title of the list.
@@ -123,7 +138,7 @@ class _Root(pages.Group):
 
 def _load(name: str) -> Any:
     module, _, attribute = _COMMANDS[name][0].partition(":")
-    home = import_module(f"dycoke_cli.cli.commands.{module}")
+    home = import_module(module)
     command_app = getattr(home, attribute)
     if not isinstance(command_app, typer.Typer):
         function, command_app = command_app, pages.App(add_completion=False)
@@ -171,7 +186,7 @@ def prepare() -> None:
     """
     if plugins.offered():
         for home, _ in _COMMANDS.values():
-            import_module(f"dycoke_cli.cli.commands.{home.partition(':')[0]}")
+            import_module(home.partition(":")[0])
 
 
 def meant(arguments: list[str]) -> list[str]:

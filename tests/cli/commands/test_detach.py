@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cli.commands.detach import detached
+from dycoke_cli.cli.commands.serve import detached
 from dycoke_cli.errors import OutputError
 
 

@@ -14,8 +14,7 @@ import pytest
 from rich.console import Console
 
 from dycoke_cli.cli.commands import model_documents
-from dycoke_cli.cli.commands.model_documents import all_models
-from dycoke_cli.cli.commands.model_tables import models_table
+from dycoke_cli.cli.commands.model_documents import all_models, models_table
 from dycoke_cli.cli.commands.models import _rank
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import catalog, devices, settings

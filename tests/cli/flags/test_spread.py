@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dycoke_cli.cli.flags.spread import Each, spread
+from dycoke_cli.cli.flags.param_flags import Each, spread
 
 Size = Annotated[int, typer.Option("--size", "-s", help="How large.")]
 

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dycoke_cli.cli import output, pages
-from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags import options, question_flags, request_flags
+from dycoke_cli.cli.flags.engine_flags import NoServer, ServerFlags
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
-from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.flags.part_flags import PartFlags
-from dycoke_cli.cli.flags.server_flags import NoServer, ServerFlags
-from dycoke_cli.cli.flags.spread import spread
-from dycoke_cli.cli.flags.typed_flags import TypedFlags
-from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, quoted
+from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
+from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
+from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, questions_of, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.files import STDIN, is_video
 
@@ -62,7 +60,7 @@ def ask(
     method: MethodFlags,
     generation: request_flags.Generation,
     typed: TypedFlags,
-    fields: typed_flags.Fields = None,
+    fields: question_flags.Fields = None,
     cache: options.Cache = False,
     no_server: NoServer = False,
     server: ServerFlags,
@@ -140,7 +138,7 @@ def ask(
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
             known = question is not None or more
-            questions = question_input.collect(question, more, *videos) if known else []
+            questions = questions_of(question, more, *videos) if known else []
             longest = max(questions, key=len, default=None)
             _, cost = cost_of_video(
                 files[0],
@@ -151,7 +149,7 @@ def ask(
             )
             show_cost(cost, as_json)
             return
-        questions = question_input.collect(question, more, *videos)
+        questions = questions_of(question, more, *videos)
         if follow_up and len(questions) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
         unanswered[:] = [{"video": videos[0], "question": text} for text in questions]

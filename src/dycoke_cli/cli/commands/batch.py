@@ -14,13 +14,11 @@ import typer
 from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
-from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.flags.part_flags import PartFlags
-from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
-from dycoke_cli.cli.flags.spread import spread
-from dycoke_cli.cli.flags.typed_flags import TypedFlags
+from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
+from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports
@@ -107,8 +105,7 @@ def batch(
     command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
     """
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
-    from dycoke_cli.cli.commands.batch_input import collect
-    from dycoke_cli.cli.commands.batch_lines import Lines, parse_fields
+    from dycoke_cli.cli.commands.batch_lines import Lines, collect, parse_fields
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.loop.plan import stored_plan

@@ -16,10 +16,10 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import eval_flags, method_flags, options, request_flags
-from dycoke_cli.cli.flags.flag_table import flag_table
-from dycoke_cli.cli.flags.question_input import collect
-from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.flags import method_flags, options, request_flags
+from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.param_flags import spread
+from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.cli.render.figures import Column, table, text
 from dycoke_cli.cli.render.units import count, counted, seconds, share, size
 from dycoke_cli.cli.render.view import View
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from dycoke_cli.bench.bench_report import BenchReport, QuestionAnswers, TimedRow
 
 QUESTION = "What happens in the video?"
+
+
+def complete_presets(incomplete: str) -> completion.Names:
+    """Presets of published results; see `cli.completion`."""
+    from dycoke_cli.evaluation.presets import presets
+
+    return [(name, preset.paper) for name, preset in presets().items()]
+
 
 _FLAGS = flag_table(
     f"""
@@ -46,7 +54,7 @@ _FLAGS = flag_table(
     """,
     {
         "--methods": {"autocompletion": completion.rows},
-        "--preset": {"autocompletion": eval_flags.complete_presets},
+        "--preset": {"autocompletion": complete_presets},
     },
 )
 BRIEF = """
@@ -130,7 +138,7 @@ def bench(
         specs = parse_specs(methods, retain)
         benchmark = Benchmark(
             videos=tuple(dict.fromkeys(videos)),
-            questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
+            questions=tuple(dict.fromkeys(questions_of(None, question or [QUESTION], ""))),
             specs=tuple(specs),
             request=request,
             runs=runs,

@@ -12,7 +12,7 @@ import typer
 from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.units import counted
 from dycoke_cli.errors import UsageError, did_you_mean

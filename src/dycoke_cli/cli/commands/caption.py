@@ -15,11 +15,10 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
-from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
-from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, closest
 from dycoke_cli.unicode import display_name
 
@@ -142,14 +141,14 @@ def caption(
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
     from dycoke_cli.answer.caption import CaptionStyle
     from dycoke_cli.ask import Ask
-    from dycoke_cli.cli.commands.batch_input import videos_at
+    from dycoke_cli.cli.commands.batch_lines import videos_at
     from dycoke_cli.cli.commands.caption_text import (
         PROMPTS,
         SHAPES_ONLY,
         Captioned,
         question_about,
     )
-    from dycoke_cli.cli.render.caption_view import CaptionView
+    from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.runs.caption_files import CaptionResults
     from dycoke_cli.runs.run import run

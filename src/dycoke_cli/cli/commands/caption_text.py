@@ -14,7 +14,7 @@ from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.video.files import is_picture
 
 if TYPE_CHECKING:
-    from dycoke_cli.cli.render.caption_view import CaptionView
+    from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.loop.plan import RunPlan
     from dycoke_cli.runs.listener import Listener
     from dycoke_cli.runs.run import Backend, Group

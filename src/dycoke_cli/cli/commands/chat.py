@@ -17,12 +17,11 @@ import typer
 from dycoke_cli.cli import failure, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
-from dycoke_cli.cli.flags import options, request_flags, typed_flags
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags import options, question_flags, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
-from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.flags.spread import spread
-from dycoke_cli.cli.flags.typed_flags import TypedFlags
+from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
+from dycoke_cli.cli.flags.question_flags import TypedFlags
 from dycoke_cli.cli.flags.words import has_suffix, quoted
 from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
@@ -54,7 +53,7 @@ def chat(
     method: MethodFlags,
     generation: request_flags.Generation,
     typed: TypedFlags,
-    fields: typed_flags.Fields = None,
+    fields: question_flags.Fields = None,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:

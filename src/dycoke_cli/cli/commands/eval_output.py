@@ -1,22 +1,45 @@
-"""Output of an evaluation's report as text, JSON or CSV."""
+"""Output of an evaluation's report: its tables, JSON or CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
+from dycoke_cli.cli.render.figures import (
+    Column,
+    name,
+    per_cent,
+    points,
+    score,
+    table,
+    text,
+)
+from dycoke_cli.cli.render.units import count, seconds, size
+from dycoke_cli.evaluation.dataset import OWN_RULE
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
+from dycoke_cli.evaluation.report.scored_row import (
+    Accuracy,
+    PartMean,
+    ProbabilityRow,
+    ScoredRow,
+)
 from dycoke_cli.unicode import one_line, shown, to_json
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.report.evaluation_report import EvalReport
     from dycoke_cli.evaluation.report.scored_row import Change, ScoredRow
+
 
 UNSCORED = 20
 """Number of unscored questions that the text format lists; JSON has all."""
@@ -34,7 +57,6 @@ def write_report(
         output.write(_comma_separated(report))
     else:
         # Imported late: the help of `eval report` doesn't wait for tables.
-        from dycoke_cli.cli.commands.eval_tables import evaluation
 
         render.to_stdout(evaluation(report))
         _write_unscored(report)
@@ -138,3 +160,323 @@ def _values(row: ScoredRow) -> Mapping[str, Any]:
 
 def _safe(value: Any) -> Any:
     return one_line(value) if isinstance(value, str) else value
+
+
+def evaluation(report: EvalReport) -> Group:
+    """All tables of a report: accuracy overall, published figures, accuracy by group, costs."""
+    rows = report.rows
+    return Group(
+        Text(_title(report), style="bold"),
+        Text(),
+        _overall(report),
+        Text(),
+        *(part for each in _published(rows) for part in (each, Text())),
+        _by_group(rows),
+        Text(),
+        *(() if _is_of_logs(report) else (_costs(report), Text())),
+        *(part for each in _by_probability(rows) for part in (each, Text())),
+        Text(_origin(report), style="dim"),
+    )
+
+
+_METRICS = {"accuracy": "Accuracy", "rouge_l_f1": "ROUGE-L F1"}
+_METHOD = Column("Method", lambda row: row.spec, text)
+_COMPARED = (
+    Column("Difference", lambda row: _difference(row)),
+    Column("Changed", lambda row: row.changed),
+    Column("Wrong→right", lambda row: row.fixed),
+    Column("Right→wrong", lambda row: row.broken),
+)
+_COUNTS = (
+    Column("Unparsable", lambda row: row.unparsable),
+    Column("Failed", lambda row: row.failed),
+    Column("Not counted", lambda row: row.uncounted),
+    Column("Refused", lambda row: row.refused),
+)
+"""Columns that are omitted where all rows have 0."""
+_COSTS = (
+    Column("Prefill", lambda row: row.kept_before_llm, per_cent),
+    Column("Decode", lambda row: row.kept_in_decode, per_cent),
+    Column("Pruned", lambda row: row.kept_in_pruned_layers, per_cent),
+    Column("Time", lambda row: row.seconds, seconds),
+    Column("KV cache", lambda row: row.bytes, size),
+    Column("Parameters", lambda row: _parameters(row), text),
+)
+_PROBABILITY = (
+    _METHOD,
+    Column(
+        "Letters, %",
+        lambda row: (
+            f"{points(row.probability.generated_accuracy)} ± "
+            f"{points(row.probability.generated_plus_minus)}"
+        ),
+    ),
+    Column("By probability, %", lambda row: _accuracy(row.probability)),
+    Column("Agree", lambda row: row.probability.agree, points),
+    Column("Probability", lambda row: row.probability.confidence, points),
+    Column("ECE", lambda row: row.probability.calibration_error, points),
+    Column("Mass", lambda row: row.probability.mass, points),
+)
+_MANY = 100
+"""Number of questions from which the caption omits the detectable difference."""
+_LEVEL = 0.05
+_MODEL = Column("Model", lambda row: row.model, text)
+_MEASURES = {
+    "accuracy": "accuracy, %",
+    "judge_accuracy": "judge, %",
+    "judge_score": "judge score",
+}
+
+
+def _overall(report: EvalReport) -> Table:
+    rows = report.rows
+    heading = f"{_METRICS.get(report.metric, report.metric)}, %"
+    columns = [Column(heading, _accuracy)]
+    macro = judge = ""
+    if any(row.macro_accuracy is not None for row in rows):
+        macro = " Macro: mean of the types."
+        columns.append(Column("Macro, %", lambda row: row.macro_accuracy, points))
+    if report.judge is not None:
+        judge = _judge(report.judge)
+        if any(row.judge_accuracy is not None for row in rows):
+            columns.append(Column("Judge, %", lambda row: row.judge_accuracy, points))
+        columns.append(Column("Judge score", lambda row: row.judge_score, score))
+        if any(row.judge_failed for row in rows):
+            columns.append(Column("Judge failed", lambda row: row.judge_failed))
+    columns += _COMPARED
+    if _is_of_logs(report):
+        columns.append(Column("McNemar χ²", _mcnemar))
+    columns += [column for column in _COUNTS if any(map(column.value, rows))]
+    return _by_row(
+        report,
+        (_METHOD, *columns),
+        "± one standard error, clustered by video, widened by Student's t below 30 videos; it "
+        "covers the questions, not the model's training. Difference: points from the baseline (none"
+        f"{' of the same model' if report.model is None else ''}), on the same questions."
+        f"{_apart(rows)}{macro}{judge}{_power(report)}",
+    )
+
+
+def _by_row(report: EvalReport, columns: Sequence[Column], caption: str) -> Table:
+    """Table with one numbered line per row of the report, with its model if there are several."""
+    models = (_MODEL,) if report.model is None else ()
+    numbers = range(1, len(report.rows) + 1)
+    return table(report.rows, (*models, *columns), caption, numbers=numbers)
+
+
+def _accuracy(of: ScoredRow | ProbabilityRow) -> str:
+    return f"{points(of.accuracy)} ± {points(of.plus_minus)}"
+
+
+def _apart(rows: Sequence[ScoredRow]) -> str:
+    """Sentence about the rows that differ from the baseline; empty without p-values."""
+    compared = {n: row.difference_p_holm for n, row in enumerate(rows, 1)}
+    known = {number: p for number, p in compared.items() if p is not None}
+    if not known:
+        return ""
+    apart = ", ".join(f"#{number}" for number, p in known.items() if p < _LEVEL) or "none"
+    several = f" by Holm's procedure over {len(known)} comparisons" if len(known) > 1 else ""
+    return f" Different from it at the 5 % level{several} (Student's t): {apart}."
+
+
+def _power(report: EvalReport) -> str:
+    """Sentence about the differences that so few questions can detect; empty for many."""
+    compared = [row for row in report.rows if row.difference is not None]
+    questions = report.rows[0].questions
+    if not compared or (questions >= _MANY and not _is_of_logs(report)):
+        return ""
+    of = f" {count(questions)} questions about {count(report.videos)} videos"
+    shown = [row.detectable for row in compared if row.detectable is not None]
+    # Accuracies differ by 100 points at most.
+    possible = [one for one in shown if one < 1]
+    if shown and not possible:
+        return f"{of} are too few to tell a difference."
+    if possible:
+        least = " to ".join(dict.fromkeys(map(points, (min(possible), max(possible)))))
+        rest = "" if possible == shown else "; of some rows they are too few to tell any"
+        return (
+            f"{of} show a difference from about {least} points on{rest} (80 % power at the 5 % "
+            "level: (t0.975 + t0.8) × standard error)."
+        )
+    if report.videos == 1:
+        return " One video has no standard error: it says nothing of others."
+    # Exact binomial bound for zero events, by video.
+    most = 1 - 0.05 ** (1 / report.videos)
+    return (
+        f"{of}, of which none moved between right and wrong, still allow for {points(most)} % that "
+        "do (95 % confidence: 1 − 0.05^(1/videos))."
+    )
+
+
+def _by_group(rows: Sequence[ScoredRow]) -> Table:
+    """Table with a line per group, and a column per row of the report."""
+    of_rows = [Column(f"#{number}", str) for number in range(1, len(rows) + 1)]
+    made = table((), (Column("%", str, name), Column("Questions", str), *of_rows))
+    for groups in (
+        [row.by_type for row in rows],
+        [row.by_label for row in rows],
+        [row.by_part for row in rows],
+    ):
+        for kind in dict.fromkeys(kind for group in groups for kind in group):
+            means = [group.get(kind) for group in groups]
+            questions = next(mean for mean in means if mean).questions
+            made.add_row(Text(one_line(kind)), count(questions), *map(_mean, means))
+        made.add_section()
+    return made
+
+
+def _mean(mean: Accuracy | PartMean | None) -> str:
+    if mean is None:
+        return "–"
+    return points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
+
+
+def _is_of_logs(report: EvalReport) -> bool:
+    """Whether these are logs of lmms-eval, which don't say what answered."""
+    return not report.edition
+
+
+def _mcnemar(row: ScoredRow) -> str:
+    if row.mcnemar is None or row.mcnemar_p is None:
+        return "–"
+    return f"{row.mcnemar:.2f} (p {row.mcnemar_p:.2g})"
+
+
+def _costs(report: EvalReport) -> Table:
+    return _by_row(
+        report,
+        _COSTS,
+        "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
+        "the pruned layers alone). Time and KV cache: mean per answer.",
+    )
+
+
+def _by_probability(rows: Sequence[ScoredRow]) -> list[Table]:
+    """Table of multiple choice by probability; empty without it."""
+    shown = {number: row for number, row in enumerate(rows, 1) if row.probability}
+    if not shown:
+        return []
+    questions = max(row.probability.questions for row in shown.values() if row.probability)
+    caption = (
+        f"{count(questions)} multiple-choice questions: letters of generated "
+        "answers, and the letters with the highest probability. Probability: its mean. ECE: "
+        "expected calibration error in ten bins. Mass: of all letters among all first tokens."
+    )
+    return [table([*shown.values()], _PROBABILITY, caption, numbers=[*shown])]
+
+
+def _title(report: EvalReport) -> str:
+    questions, names = report.rows[0].questions, [model.name for model in report.models]
+    if _is_of_logs(report):
+        return one_line(
+            f"{report.benchmark}, logged by lmms-eval: {count(questions)} questions about "
+            f"{count(report.videos)} videos"
+        )
+    return one_line(
+        f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
+        f"{count(report.videos)} videos, {_frames(report.frames)}, "
+        f"model{'' if len(names) == 1 else 's'} {', '.join(names)}"
+    )
+
+
+def _parameters(row: ScoredRow) -> str:
+    frames = {} if row.frames is None else {"frames": row.frames}
+    parameters = {name: value for name, value in row.parameters.items() if value is not None}
+    values = {**frames, **parameters}
+    return one_line(" ".join(f"{name}={_value(value)}" for name, value in values.items()))
+
+
+def _origin(report: EvalReport) -> str:
+    if _is_of_logs(report):
+        return one_line(f"Scores of lmms-eval in {report.journal}; the first is the baseline")
+    several, commits = report.model is None, report.commits
+    models = "; ".join(
+        f"{f'{model.name}: ' if several else ''}"
+        + (
+            "on a server"
+            if model.weights is None
+            else f"{model.dtype} on {model.device}, weights {model.weights[:19]}"
+        )
+        for model in report.models
+    )
+    made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
+    rule = "" if report.rule == OWN_RULE else f"; scored as {report.rule} 0.7.3 does"
+    return one_line(
+        f"Benchmark version {report.edition}{rule}; {models}; {made_by}; answers in "
+        f"{report.journal}"
+    )
+
+
+def _frames(frames: int | None) -> str:
+    return "as many frames as --fps takes" if frames is None else f"{frames} frames"
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _judge(judge: Judge) -> str:
+    """Sentence about the judge, with dates, since hosted models change over time."""
+    served = [name for name in judge.served if name != judge.model]
+    names = f"{judge.model} (served as {', '.join(served)})" if served else judge.model
+    days = " to ".join(dict.fromkeys((judge.first_date, judge.last_date)))
+    return one_line(f" Judge: {names}, prompt {judge.prompt}, {days}; score from 0 to 5.")
+
+
+def _difference(row: ScoredRow) -> str:
+    if row.difference is None:
+        return "–"
+    return f"{100 * row.difference:+.1f} ± {points(row.difference_plus_minus)}"
+
+
+_FIGURES = (
+    Column("#", itemgetter(0)),
+    Column("Published row", itemgetter(1), text),
+    Column("Measure", itemgetter(2), text),
+    Column("Measured here", itemgetter(3)),
+    Column("Published", itemgetter(4)),
+)
+_CONDITIONS = tuple(
+    Column(heading, itemgetter(number), text)
+    for number, heading in enumerate(("Condition that differs", "Rows", "Here", "Published"))
+)
+
+
+def _published(rows: Sequence[ScoredRow]) -> list[Table]:
+    """Tables of published figures and of differing conditions; empty without published figures."""
+    with_figures = [(str(n), row, row.published) for n, row in enumerate(rows, 1) if row.published]
+    if not with_figures:
+        return []
+    figures: list[tuple[str, ...]] = []
+    numbers: dict[tuple[str, str, str], list[str]] = {}
+    for number, row, source in with_figures:
+        for measure, value in source.figures.items():
+            measured = _measured(row, measure), _shown(measure, value)
+            figures.append((number, source.row, _MEASURES[measure], *measured))
+        if source.tflops is not None:
+            here = "–" if row.flops is None else f"{row.flops / 1e12:.1f}"
+            there = f"{source.tflops:.1f}"
+            figures.append((number, source.row, "paper FLOPs, 10¹²", here, there))
+        for one in source.differs:
+            numbers.setdefault((one.name, one.here, one.published), []).append(number)
+    conditions = [
+        (name, "all" if len(of) == len(rows) else ", ".join(f"#{n}" for n in of), here, published)
+        for (name, here, published), of in numbers.items()
+    ]
+    papers = ", ".join(dict.fromkeys(source.paper for _, _, source in with_figures))
+    caption = (
+        f"Published: by {papers}, under other conditions (below); it isn't a result of this run."
+    )
+    return [table(figures, _FIGURES, caption), table(conditions, _CONDITIONS)]
+
+
+def _measured(row: ScoredRow, measure: str) -> str:
+    value = getattr(row, measure)
+    if value is None:
+        return "–"
+    error = f" ± {points(row.standard_error)}" if measure == "accuracy" else ""
+    return _shown(measure, value) + error
+
+
+def _shown(measure: str, value: float) -> str:
+    return score(value) if measure == "judge_score" else points(value)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean, naming
 from dycoke_cli.models import settings
@@ -92,8 +92,7 @@ def list_models(
     """
     # Imported late, as in the other commands: help and completion need the flags alone.
     from dycoke_cli.answer.json_schema import to_dict
-    from dycoke_cli.cli.commands.model_documents import all_models
-    from dycoke_cli.cli.commands.model_tables import models_table
+    from dycoke_cli.cli.commands.model_documents import all_models, models_table
 
     with naming("--memory"):
         document = all_models(None if memory is None else parse_size(memory))
@@ -190,8 +189,7 @@ def info(
         dycoke models info ./my-checkpoint --json
     """
     from dycoke_cli.answer.json_schema import to_dict
-    from dycoke_cli.cli.commands.model_documents import one_model
-    from dycoke_cli.cli.commands.model_tables import model_table
+    from dycoke_cli.cli.commands.model_documents import model_table, one_model
     from dycoke_cli.models.catalog import find
 
     document = one_model(find(name))

@@ -13,7 +13,7 @@ from dycoke_cli.answer.answer import ReportedAudio, ReportedFrames, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options, request_flags
-from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.flags.param_flags import spread
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.compression.methods.dycoke import DyCoke

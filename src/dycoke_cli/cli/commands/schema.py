@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from dycoke_cli.answer.answer import answer_parts, batch_parts, failure_part
 from dycoke_cli.answer.json_schema import SchemaVariant, schema_of
 from dycoke_cli.cli import output
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 
@@ -38,7 +38,7 @@ class Document:
             return self.parts()
         part, place = self.parts
         module, _, name = place.partition(":")
-        kind = getattr(import_module(f"dycoke_cli.{module}"), name)
+        kind = getattr(import_module(module), name)
         return {part: SchemaVariant(kind), "error": failure_part(*self.failure)}
 
 
@@ -57,17 +57,17 @@ DOCUMENTS = {
     "bench": Document(
         "dycoke.bench/1",
         "The result of `dycoke bench`.",
-        ("report", "bench.bench_report:BenchReport"),
+        ("report", "dycoke_cli.bench.bench_report:BenchReport"),
     ),
     "cache": Document(
         "dycoke.cache/1",
         "What `dycoke cache` counts.",
-        ("cache", "cli.commands.cache:CacheState"),
+        ("cache", "dycoke_cli.cli.commands.cache:CacheState"),
     ),
     "doctor": Document(
         "dycoke.doctor/1",
         "The report of `dycoke doctor`.",
-        ("diagnosis", "cli.commands.doctor:Diagnosis"),
+        ("diagnosis", "dycoke_cli.cli.commands.doctor:Diagnosis"),
     ),
     "error": Document(
         "dycoke.error/1",
@@ -77,53 +77,53 @@ DOCUMENTS = {
     "estimate": Document(
         "dycoke.estimate/1",
         "What an answer would cost: `--estimate`.",
-        ("estimate", "engine.memory.cost:Cost"),
+        ("estimate", "dycoke_cli.engine.memory.cost:Cost"),
         ("video", "question", "model"),
     ),
     "eval": Document(
         "dycoke.eval/1",
         "The report of `dycoke eval`.",
-        ("report", "evaluation.report.evaluation_report:EvalReport"),
+        ("report", "dycoke_cli.evaluation.report.evaluation_report:EvalReport"),
         ("benchmark",),
     ),
     "eval-check": Document(
         "dycoke.eval-check/1",
         "The result of `dycoke eval NAME --check`.",
-        ("check", "evaluation.check:DatasetCheck"),
+        ("check", "dycoke_cli.evaluation.check:DatasetCheck"),
         ("benchmark",),
     ),
     "eval-list": Document(
         "dycoke.eval-list/1",
         "The benchmarks of `dycoke eval --list`.",
-        ("list", "cli.commands.benchmarks:BenchmarkList"),
+        ("list", "dycoke_cli.cli.commands.benchmarks:BenchmarkList"),
     ),
     "inspect": Document(
         "dycoke.inspect/1",
         "What each method kept of a video, and what each token of the answer attended to: "
         "`dycoke inspect`.",
-        ("inspection", "inspect.inspection:Inspection"),
+        ("inspection", "dycoke_cli.inspect.inspection:Inspection"),
         ("video", "question"),
     ),
     "methods": Document(
         "dycoke.methods/1",
         "Compression methods and their parameters: `dycoke methods`.",
-        ("methods", "cli.commands.methods:MethodList"),
+        ("methods", "dycoke_cli.cli.commands.methods:MethodList"),
     ),
     "models": Document(
         "dycoke.models/1",
         "Models of `dycoke models` and `models info`.",
-        ("models", "cli.commands.model_documents:ModelList"),
+        ("models", "dycoke_cli.cli.commands.model_documents:ModelList"),
     ),
     "probe": Document(
         "dycoke.probe/1",
         "The result of `dycoke probe`.",
-        ("video", "cli.commands.probe:Probed"),
+        ("video", "dycoke_cli.cli.commands.probe:Probed"),
         ("video",),
     ),
     "verify": Document(
         "dycoke.verify/1",
         "The report of `dycoke verify`.",
-        ("report", "verification.verification_report:VerificationReport"),
+        ("report", "dycoke_cli.verification.verification_report:VerificationReport"),
         ("model",),
     ),
 }

@@ -13,8 +13,8 @@ import typer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.flag_table import flag_table
-from dycoke_cli.cli.flags.spread import FromParams, spread
+from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.param_flags import FromParams, spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions

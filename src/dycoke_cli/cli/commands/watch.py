@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsJson, AsText
-from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags import options, question_flags, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
-from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.flags.part_flags import PartFlags, duration_s
-from dycoke_cli.cli.flags.spread import FromParams, spread
-from dycoke_cli.cli.flags.typed_flags import TypedFlags
+from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spread
+from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags, duration_s
+from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.sampling import Sampling
@@ -96,7 +95,7 @@ def watch(
     method: MethodFlags,
     generation: request_flags.Generation,
     typed: TypedFlags,
-    fields: typed_flags.Fields = None,
+    fields: question_flags.Fields = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -129,7 +128,7 @@ def watch(
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     request = typed.applied(request, fields)
     wanted = _Wanted(watching.only, request)
-    questions = question_input.collect(question, more, source)
+    questions = questions_of(question, more, source)
     parts.check(request, (watched.name,), questions)  # as no `-`: stdin is read in parts
     timeout_s = watching.timeout_s
     waiting[:] = [{"video": source, "question": text} for text in questions]

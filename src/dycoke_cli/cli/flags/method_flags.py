@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from dycoke_cli.cli import completion
-from dycoke_cli.cli.flags.flag_table import flag_table
+from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import (
     FLAGGED,
+    Each,
     flag,
     in_flags,
     option,
     speaking_of_flags,
     value_of,
 )
-from dycoke_cli.cli.flags.spread import Each
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods.dycoke import FIRST_STAGE
 from dycoke_cli.compression.registry import ABLATIONS, ALL, DEFAULT, METHODS, create, owner_near

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.spread import FromParams
+from dycoke_cli.cli.flags.param_flags import FromParams
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.engine.generation_options import GenerationOptions

@@ -1,4 +1,4 @@
-"""Separation of positional arguments into videos and the question."""
+"""Positional arguments and -q as videos and questions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import glob
 import os
 import re
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import matches
+from dycoke_cli.unicode import is_valid, valid
 from dycoke_cli.video.files import STDIN, is_picture, is_video
 
 _BARE = re.compile(r"[\w@%+=:,./-]+")
@@ -98,3 +100,41 @@ def quoted(word: str) -> str:
     if _BARE.fullmatch(word) and not word.startswith("-"):
         return word
     return shlex.quote(word) if _EXPANDED.search(word) else f'"{word}"'
+
+
+def questions_of(argument: str | None, options: list[str] | None, *videos: str) -> list[str]:
+    """Collect all questions, in the order given."""
+    given = [*([] if argument is None else [argument]), *(options or [])]
+    if not given:
+        raise UsageError('no question: put one behind the video, as in `dycoke ask VIDEO "…"`')
+    if given.count(STDIN) + videos.count(STDIN) > 1:
+        raise UsageError("stdin can be read for one thing only: the video, or -q - once")
+    questions: list[str] = []
+    for text in given:
+        questions += _lines_of_stdin() if text == STDIN else [text.strip()]
+    if "" in questions:
+        raise UsageError("a question is empty")
+    # Bytes of an argument that aren't UTF-8 would reach the tokenizer as lone surrogates.
+    for text in questions:
+        if not is_valid(text):
+            raise UsageError(f"the question '{valid(text)}' isn't UTF-8 text; convert it to UTF-8")
+    return questions
+
+
+def _lines_of_stdin() -> list[str]:
+    questions = list(_decoded_lines())
+    if not questions:
+        raise UsageError("no question came from stdin; -q - reads one per line")
+    return questions
+
+
+def _decoded_lines() -> Iterator[str]:
+    if sys.stdin is None:
+        raise UsageError("stdin is closed; -q - has nothing to read")
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError("the questions on stdin aren't UTF-8 text") from error
+    for line in text.splitlines():
+        if line.strip():
+            yield line.strip()

@@ -14,9 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from PIL import Image
 
-from dycoke_cli.cli.commands import eval_report
-from dycoke_cli.cli.plots.eval_plot import accuracy_figure
-from dycoke_cli.cli.plots.plot_style import HEIGHT_PX, WIDTH_PX
+from dycoke_cli.cli.commands import eval as eval_command
+from dycoke_cli.cli.commands.eval_plot import HEIGHT_PX, WIDTH_PX, accuracy_figure
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, open_answers
@@ -215,7 +214,7 @@ def test_what_is_refused(name: str, code: int, sentence: str, tmp_path: Path) ->
 
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of(tmp_path / "1", "none,vidcom2:retain=0.5")
-    monkeypatch.setattr(eval_report, "find_spec", lambda name: None)
+    monkeypatch.setattr(eval_command, "find_spec", lambda name: None)
     outcome = report(folder, "--plot", tmp_path / "a.png")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith("Error: --plot needs the package matplotlib: ")

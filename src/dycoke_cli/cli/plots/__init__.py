@@ -1,1 +1,0 @@
-"""Plots that commands write (`--plot`)."""
