@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from benchmarks.page import ROOT, put
 from dycoke_cli import errors
 from dycoke_cli.cli.app import app
-from dycoke_cli.cli.failure import Interrupted
+from dycoke_cli.cli.output import Interrupted
 from dycoke_cli.cli.pages import HelpRow, Page, Panel, page_of
 from dycoke_cli.errors import DycokeError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cli import failure, output
+from dycoke_cli.cli import output
 from dycoke_cli.errors import OutputError, VideoError
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
@@ -51,10 +51,10 @@ def test_a_terminal_breaks_the_line_between_words(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     said = VideoError("/a/long/name-of-a-clip.mp4 can't be read: did you mean /a/clip.mp4?")
-    failure.say(said)
+    output.say(said)
     assert capsys.readouterr().err == f"Error: {said}\n"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    failure.say(said)
+    output.say(said)
     lines = capsys.readouterr().err.splitlines()
     assert " ".join(lines) == f"Error: {said}"
     assert max(map(len, lines)) <= max(columns, len("/a/long/name-of-a-clip.mp4"))
@@ -76,26 +76,26 @@ def test_debugging_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_accelerator_memory() -> None:
     import torch
 
-    assert failure.explain(torch.OutOfMemoryError("CUDA out of memory")).exit_code == 5
-    assert failure.explain(RuntimeError("MPS backend out of memory (…)")).exit_code == 5
-    assert failure.explain(RuntimeError("shapes differ")).exit_code == 1
+    assert output.explain(torch.OutOfMemoryError("CUDA out of memory")).exit_code == 5
+    assert output.explain(RuntimeError("MPS backend out of memory (…)")).exit_code == 5
+    assert output.explain(RuntimeError("shapes differ")).exit_code == 1
 
 
 def test_errors_for_people_pass_as_they_are() -> None:
     error = VideoError("no video")
-    assert failure.explain(error) is error
+    assert output.explain(error) is error
 
 
 def test_other_trouble_with_files_is_not_a_full_disk() -> None:
-    assert failure.explain(OSError(errno.ENOSPC, "x")).exit_code == 6
-    assert failure.explain(OSError(errno.EIO, "x")).exit_code == 1
+    assert output.explain(OSError(errno.ENOSPC, "x")).exit_code == 6
+    assert output.explain(OSError(errno.EIO, "x")).exit_code == 1
 
 
 def test_a_limit_of_address_space() -> None:
     """`ulimit -v`: the linker finds no room for torch."""
     error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
-    assert failure.explain(error).exit_code == 5
-    assert failure.explain(ImportError("No module named 'x'")).exit_code == 1
+    assert output.explain(error).exit_code == 5
+    assert output.explain(ImportError("No module named 'x'")).exit_code == 1
 
 
 def test_a_current_folder_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_a_current_folder_that_was_deleted(tmp_path: Path, monkeypatch: pytest.M
     folder.mkdir()
     monkeypatch.chdir(folder)
     folder.rmdir()
-    reason = failure.explain(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    reason = output.explain(FileNotFoundError(errno.ENOENT, "No such file or directory"))
     assert (reason.exit_code, "current folder was deleted" in str(reason)) == (2, True)
     run = run_here("serve")
     assert (run.code, "current folder was deleted" in run.err) == (2, True)

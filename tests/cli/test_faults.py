@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cli.plots.picture_file import write_picture
+from dycoke_cli.cli.output import write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.models import settings

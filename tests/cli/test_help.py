@@ -19,7 +19,7 @@ from typer.core import TyperOption
 
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.commands import eval as eval_command
-from dycoke_cli.cli.flags import method_flags
+from dycoke_cli.cli.flags import request_flags
 from dycoke_cli.compression.method import with_model_defaults
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
@@ -248,7 +248,7 @@ def help_of(option: object) -> str:
     return text
 
 
-OPTIONS = method_flags.options()
+OPTIONS = request_flags.method_options()
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(DyCoke), ids=lambda field: field.name)
@@ -291,12 +291,12 @@ def test_other_defaults_in_the_help() -> None:
 
 def test_every_method_is_named() -> None:
     for name in METHODS:
-        assert re.search(rf"\b{name}\b", help_of(method_flags.MethodName))
+        assert re.search(rf"\b{name}\b", help_of(request_flags.MethodName))
 
 
 def test_every_row_of_a_table_and_every_benchmark_is_named() -> None:
     for name in (*METHODS, *ABLATIONS):
-        assert re.search(rf"\b{name}\b", help_of(method_flags.Methods))
+        assert re.search(rf"\b{name}\b", help_of(request_flags.Methods))
     for name in DATASETS:
         assert re.search(rf"\b{name}\b", eval_command._FLAGS["NAME"].help)
 

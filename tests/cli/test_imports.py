@@ -130,9 +130,8 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
         "cli.output",
         "cli.page",
         "cli.pages",
-        "cli.failure",
     )
-    allowed += ("cli.failure", "compression.method", "compression.method", "errors")
+    allowed += ("compression.method", "errors")
     allowed += ("lazy_torch",)
     allowed += ("models.explaining", "param", "plugins", "unicode", "version", "video.files")
     allowed += ("runs.file_walk", "storage.input_file")

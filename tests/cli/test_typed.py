@@ -13,7 +13,7 @@ import pytest
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import SchemaVariant, schema_of
 from dycoke_cli.cli.commands.batch_lines import Lines
-from dycoke_cli.cli.render.typed_choice import odds, scoring
+from dycoke_cli.cli.render.units import odds, scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.runs import local

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.ask import Ask
-from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.runs import local
 from dycoke_cli.runs.outcome import Outcome

@@ -16,7 +16,7 @@ from types import FrameType
 import typer
 
 from dycoke_cli import plugins
-from dycoke_cli.cli import failure, output
+from dycoke_cli.cli import output
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 
 _COMPLETE = "_DYCOKE_COMPLETE"
@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         command = typer.main.get_command(app)
         code = command.main(arguments, prog_name="dycoke", standalone_mode=False)
         # Typer catches Ctrl-C itself, and returns this code without a message.
-        if code == failure.Interrupted.exit_code:
-            failure.say(failure.explain(KeyboardInterrupt()))
+        if code == output.Interrupted.exit_code:
+            output.say(output.explain(KeyboardInterrupt()))
         return int(code or 0)
     except SystemExit as leaving:
         # Typer raises SystemExit when a pipe closes. The reader has what it wanted, so there is no
@@ -53,17 +53,17 @@ def main(arguments: list[str] | None = None) -> int:
         for descriptor in (1, 2):
             output.silence(descriptor)
         return 128 + 13
-    except failure.Reported as error:
-        failure.show_traceback()
-        failure.say(error.reason)
+    except output.Reported as error:
+        output.show_traceback()
+        output.say(error.reason)
         return error.reason.exit_code
     except typer.TyperException as error:
         from dycoke_cli.cli import unknown_words  # no usual command line needs it
 
         return _report(unknown_words.explain(error), arguments)
     except (Exception, KeyboardInterrupt) as error:
-        failure.show_traceback()
-        return _report(failure.explain(error), arguments)
+        output.show_traceback()
+        return _report(output.explain(error), arguments)
 
 
 def run() -> None:
@@ -119,7 +119,7 @@ def _report(error: DycokeError, arguments: list[str]) -> int:
 
         with suppress(OSError, OutputError):  # a closed stdout must not hide the error on stderr
             output.write_json(output.error_document(schema_of(arguments), error))
-    failure.say(error)
+    output.say(error)
     return error.exit_code
 
 

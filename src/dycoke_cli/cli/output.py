@@ -1,18 +1,63 @@
-"""Output on stdout: streamed answer text, or one JSON object per question."""
+"""Output: answers and JSON objects on stdout, errors as one sentence on stderr, and files."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+import textwrap
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from dycoke_cli.cli.failure import Reported, explain
-from dycoke_cli.errors import DycokeError, OutputError
+from dycoke_cli.errors import DycokeError, OutputError, debugging
+from dycoke_cli.models import explaining
 from dycoke_cli.unicode import one_line, shown, to_json
+
+
+class Interrupted(DycokeError):
+    """The user pressed Ctrl-C."""
+
+    code = "interrupted"
+    exit_code = 130
+
+
+class Reported(Exception):
+    """Failure whose JSON object is already on stdout; only the line on stderr is missing."""
+
+    def __init__(self, reason: DycokeError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def explain(error: BaseException) -> DycokeError:
+    """Convert any exception to an error with a message for the user."""
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted")
+    return explaining.explain(error)
+
+
+def say(error: DycokeError) -> None:
+    """Print one line on stderr; if that fails too, only the exit code remains."""
+    message = "Interrupted" if isinstance(error, Interrupted) else f"Error: {one_line(str(error))}"
+    try:
+        if sys.stderr.isatty():
+            width = max(20, shutil.get_terminal_size().columns)
+            message = textwrap.fill(message, width, break_long_words=False, break_on_hyphens=False)
+        # Plain print, which works whatever else failed.
+        print(message, file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def show_traceback() -> None:
+    """Print the traceback of the current exception on stderr, with `DYCOKE_DEBUG` only."""
+    if debugging():
+        print(shown(traceback.format_exc()), end="", file=sys.stderr)
 
 
 def write(text: str) -> None:
@@ -107,3 +152,27 @@ class AnswerText:
 def line(text: str) -> None:
     """Write one line of text to stdout."""
     write(one_line(text) + "\n")
+
+
+def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> None:
+    """Check that a plot can be written, and that only one that was written here is replaced.
+
+    Args:
+        suffixes: suffixes of the available formats, such as ".svg".
+    """
+    from dycoke_cli.storage.made_files import check_replaceable
+    from dycoke_cli.storage.output_file import check_output_file, check_suffix
+
+    check_output_file(path, flag, "the new file would take its place")
+    check_suffix(path, suffixes, flag)
+    check_replaceable(path)
+
+
+def write_picture(path: Path, content: bytes, flag: str = "--plot") -> bool:
+    """Write a file; returns False, with a warning, where another one is there by now."""
+    from dycoke_cli.cli import render
+    from dycoke_cli.storage.made_files import stays, write_made
+
+    if not (written := write_made(path, content, flag)):
+        render.warning(str(stays([path])))
+    return written

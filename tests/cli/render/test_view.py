@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from dycoke_cli.cli.render import progress
+from dycoke_cli.cli.render import view as view_module
 from dycoke_cli.cli.render.figures import Column, count, table, text
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.runs.listener import RunCounts
@@ -78,7 +78,7 @@ def test_a_line_now_and_then_for_answers_and_for_verdicts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = Mock(monotonic=Mock(return_value=100.0))
-    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setattr(view_module, "time", clock)
     with View(quiet=False, note="a note") as view:
         view.stage("start")
         view.progress(RunCounts(videos=3, questions=2400, skipped=100))

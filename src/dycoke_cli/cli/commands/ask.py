@@ -15,10 +15,10 @@ import typer
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_flags, request_flags
 from dycoke_cli.cli.flags.engine_flags import NoServer, ServerFlags
-from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
+from dycoke_cli.cli.flags.request_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, questions_of, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.files import STDIN, is_video

@@ -15,10 +15,10 @@ from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, ServerFlags
-from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
+from dycoke_cli.cli.flags.request_flags import MethodFlags, check_comparable
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports

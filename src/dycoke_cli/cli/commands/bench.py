@@ -16,7 +16,7 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import method_flags, options, request_flags
+from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import spread
 from dycoke_cli.cli.flags.words import questions_of
@@ -95,7 +95,7 @@ def bench(
     question: Annotated[list[str] | None, _FLAGS["--question"]] = None,
     preset: Annotated[str | None, _FLAGS["--preset"]] = None,
     methods: Annotated[str, _FLAGS["--methods"]] = "none,dycoke",
-    retain: method_flags.Budgets = None,
+    retain: request_flags.Budgets = None,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     runs: Annotated[int, _FLAGS["--runs"]] = 3,

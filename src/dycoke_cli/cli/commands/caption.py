@@ -16,9 +16,9 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, ServerFlags
-from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
+from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, closest
 from dycoke_cli.unicode import display_name
 

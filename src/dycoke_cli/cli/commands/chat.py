@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dycoke_cli.cli import failure, pages, render
+from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
 from dycoke_cli.cli.flags import options, question_flags, request_flags
-from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import TypedFlags
+from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.cli.flags.words import has_suffix, quoted
 from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
@@ -141,8 +141,8 @@ def _run_line(commands: _Commands, line: str, interactive: bool) -> bool:
         raise
     except Exception as error:
         commands.view.interrupted()
-        failure.show_traceback()
-        failure.say(failure.explain(error))
+        output.show_traceback()
+        output.say(output.explain(error))
         return False
     return True
 

@@ -15,14 +15,13 @@ from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.bench import complete_presets
 from dycoke_cli.cli.flags import (
     engine_flags,
-    method_flags,
     options,
     request_flags,
 )
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
@@ -136,8 +135,8 @@ def evaluate(
     data: Annotated[Path | None, _FLAGS["--data"]] = None,
     check: Annotated[bool, _FLAGS["--check"]] = False,
     preset: Annotated[str | None, _FLAGS["--preset"]] = None,
-    methods: method_flags.Methods = "none,dycoke",
-    retain: method_flags.Budgets = None,
+    methods: request_flags.Methods = "none,dycoke",
+    retain: request_flags.Budgets = None,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,

@@ -13,10 +13,10 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
-from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.cli.flags.request_flags import MethodFlags
+from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import OutputError
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from dycoke_cli.cli import pages
 from dycoke_cli.cli.flags import request_flags
-from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
+from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.render.typed_choice import likelihood, time_ranges
+from dycoke_cli.cli.render.units import likelihood, time_ranges
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.sampling import format_part

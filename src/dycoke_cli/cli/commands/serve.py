@@ -15,9 +15,9 @@ import typer
 from dycoke_cli.cli import pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
-from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
+from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, error_of
 from dycoke_cli.extras import need

@@ -15,7 +15,7 @@ from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import FromParams, spread
-from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.stock.importing import faster_imports

@@ -12,10 +12,10 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsJson, AsText
 from dycoke_cli.cli.flags import options, question_flags, request_flags
-from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags, duration_s
+from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, VideoError

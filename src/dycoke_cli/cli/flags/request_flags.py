@@ -1,20 +1,123 @@
-"""Flags of a request, shared by ask, batch, eval and others."""
+"""Flags of a request, shared by ask, batch, eval and others, those of methods among them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
 
+from dycoke_cli.cli import completion
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.param_flags import FromParams
+from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.param_flags import (
+    FLAGGED,
+    Each,
+    FromParams,
+    flag,
+    in_flags,
+    option,
+    speaking_of_flags,
+    value_of,
+)
 from dycoke_cli.compression.method import Method
+from dycoke_cli.compression.methods.dycoke import FIRST_STAGE
 from dycoke_cli.compression.pool import TokenBudget
+from dycoke_cli.compression.registry import ABLATIONS, ALL, DEFAULT, METHODS, create, owner_near
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.param import Parameter
 from dycoke_cli.request import Request
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
+
+PANEL = "Compression"
+
+_FLAGS = flag_table(
+    f"""
+    [Compression]
+    --method NAME[:PARAMETER=X,…]: Compression method and its parameters, as in
+        dycoke:merge_ratio=0.5,window=8; `dycoke methods` lists them. There are
+        {", ".join(METHODS)}. Default: {DEFAULT} without cache pruning.
+    --retain R,…: Fractions of the visual tokens kept before the language model: a row at each for
+        each method that takes a budget. Default: its own.
+    """,
+    {"--method": {"autocompletion": completion.methods}},
+)
+MethodName = Annotated[str | None, _FLAGS["--method"]]
+
+_ABLATIONS = ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
+_ROWS = flag_table(
+    f"""
+    --methods NAME[:PARAMETER=X,…],…: The rows of the table, as in
+        none,dycoke:merge_ratio=0.5,window=8,evs; `dycoke methods` lists them. There are
+        {", ".join(METHODS)}, {ALL} (every method), and {_ABLATIONS}.
+    """,
+    {"--methods": {"autocompletion": completion.rows}},
+)
+Methods = Annotated[str, _ROWS["--methods"]]
+"""The methods that a table compares."""
+Budgets = Annotated[str | None, _FLAGS["--retain"]]
+"""The budgets at which it compares them."""
+
+
+def check_comparable(request: Request) -> None:
+    """Check that --compare, which is given, has two methods to compare."""
+    if request.method.name == "none":
+        raise UsageError("--compare compares with --method none; choose another method")
+
+
+def method_options() -> dict[str, Any]:
+    """Typer options by parameter name."""
+    return {name: option(parameters, PANEL) for name, parameters in FLAGGED.items()}
+
+
+@dataclass(frozen=True)
+class MethodFlags:
+    """Flags of the compression method."""
+
+    method: MethodName = None
+    parameters: Annotated[dict[str, Any], Each(method_options())] = field(default_factory=dict)
+
+    def applied(self, request: Request) -> Request:
+        """Add the chosen method to a request."""
+        return replace(request, method=self.chosen())
+
+    def chosen(self) -> Method:
+        """Method of the flags; parameters that depend on the model are None until it is settled."""
+        # Imported late: no help page needs it.
+        from dycoke_cli.compression.registry import parse_spec
+
+        spec = parse_spec(self.method or DEFAULT)
+        given = dict(spec.given)
+        flags = [name for name, value in self.parameters.items() if value is not None]
+        alien = next((name for name in flags if spec.method not in FLAGGED[name]), None)
+        if alien is not None and self.method is None:
+            other = owner_near(alien, DEFAULT)
+            raise UsageError(f"{flag(alien)} isn't a flag of {DEFAULT}: add --method {other}")
+        if self.method is None and not {*flags} - FIRST_STAGE:
+            # Who names neither the method nor a parameter of stage 2: docs/methods.md says why.
+            given |= METHODS[DEFAULT].ablations["ttm"].parameters
+        for name, flagged in self.parameters.items():
+            if flagged is None:
+                continue
+            with speaking_of_flags():
+                value = value_of(self._parameter(name, spec.method), flagged)
+            # `--method fastv:retain=0.5 --retain 0.5` is fine; different values aren't.
+            if name in spec.given and spec.given[name] != value:
+                raise UsageError(
+                    f"{in_flags(f'{name}={value}')} contradicts --method {spec.text}; give one of "
+                    "them"
+                )
+            given[name] = value
+        with speaking_of_flags():
+            return create(spec.method, **given)
+
+    def _parameter(self, name: str, method: str) -> Parameter:
+        """The parameter as defined by the method: its words may mean other numbers elsewhere."""
+        owners = FLAGGED[name]
+        return owners.get(method, next(iter(owners.values())))
+
 
 Frames = Annotated[
     Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"), common=("frames",))

@@ -20,7 +20,7 @@ from dycoke_cli.cli.render.console import (
     to_stdout,
     warning,
 )
-from dycoke_cli.cli.render.progress import Download, ProgressLine
+from dycoke_cli.cli.render.view import Download, ProgressLine
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
@@ -59,7 +59,7 @@ def statistics(
             to_stderr(served(answer, waited_s))
         return
     from dycoke_cli.cli.render.panel import comparison, panel, summary
-    from dycoke_cli.cli.render.typed_choice import odds
+    from dycoke_cli.cli.render.units import odds
 
     if answer.compared_to is ABSENT and not whole:
         if answer.choice is not ABSENT:

@@ -11,9 +11,8 @@ from rich.text import Text
 
 from dycoke_cli.answer.caption import words
 from dycoke_cli.cli.render.console import animates, stderr_console
-from dycoke_cli.cli.render.progress import LINE_EVERY_S
 from dycoke_cli.cli.render.units import count, counted
-from dycoke_cli.cli.render.view import ENDING, View
+from dycoke_cli.cli.render.view import ENDING, LINE_EVERY_S, View
 from dycoke_cli.runs.listener import RunCounts
 from dycoke_cli.unicode import display_name, one_line
 

@@ -12,8 +12,17 @@ from rich.text import Text
 from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, ReportedWindows, Seconds
 from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.cli.render.figures import Column, FigureTable, figure_rows
-from dycoke_cli.cli.render.typed_choice import likelihood, odds, scoring
-from dycoke_cli.cli.render.units import count, counted, flops, seconds, share, size
+from dycoke_cli.cli.render.units import (
+    count,
+    counted,
+    flops,
+    likelihood,
+    odds,
+    scoring,
+    seconds,
+    share,
+    size,
+)
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.unicode import one_line
 

@@ -1,4 +1,4 @@
-"""Formatting of numbers with units.
+"""Formatting of numbers with units, and of probabilities.
 
 A size, FLOPs or a duration gets a suitable unit; in a table, all of a column get the same unit.
 """
@@ -6,7 +6,14 @@ A size, FLOPs or a duration gets a suitable unit; in a table, all of a column ge
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.answer.json_schema import Absent
+from dycoke_cli.video.sampling import format_part
+
+if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer, TimeRange
+
 
 Unit = Callable[[Any, float | None], str]
 """Formats a value, by the largest one of its column."""
@@ -63,3 +70,52 @@ def _scaled(value: float, units: tuple[str, ...], largest: float | None) -> str:
         value, most, index = value / 1000, most / 1000, index + 1
     digits = f"{value:.0f}" if index == 0 or value >= 99.95 else f"{round(value, 3):.3g}"
     return f"{digits} {units[index]}"
+
+
+_MOST_SHOWN = 6
+
+
+def percent(probability: float) -> str:
+    """Format a probability; one that isn't 0 isn't shown as 0."""
+    return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
+
+
+def likelihood(answer: Answer) -> str | None:
+    """Probability of the choice of a typed answer; None of another one."""
+    if isinstance(answer.choice, Absent) or isinstance(answer.probabilities, Absent):
+        return None
+    return percent(answer.probabilities[answer.choice])
+
+
+def odds(answer: Answer) -> str:
+    """The likeliest options of a typed answer with their probabilities, and the mean of a score."""
+    assert not isinstance(answer.probabilities, Absent)
+    ranked = sorted(answer.probabilities.items(), key=lambda pair: -pair[1])
+    parts = [f"{option} {percent(value)}" for option, value in ranked[:_MOST_SHOWN]]
+    if rest := ranked[_MOST_SHOWN:]:
+        parts.append(f"{len(rest)} others {percent(sum(value for _, value in rest))}")
+    if not isinstance(answer.mean, Absent):
+        parts.append(f"mean {answer.mean:.2f}")
+    return " · ".join(parts)
+
+
+def scoring(answer: Answer) -> str:
+    """How the options of a typed answer were scored."""
+    how = answer.scoring
+    assert not isinstance(how, Absent)
+    parts = [f"they have {percent(how.mass)} of the probability"]
+    if how.per_token:
+        parts.append("mean over tokens")
+    if how.ended:
+        parts.append("with the end of the answer")
+    return "; ".join(parts)
+
+
+def time_ranges(ranges: Sequence[TimeRange]) -> str:
+    """A line for each range in which the answer is yes, with the probabilities of its check."""
+    return "\n".join(map(_time_range, ranges)) or "not found"
+
+
+def _time_range(one: TimeRange) -> str:
+    beside = "" if one.outside is None else f", outside {percent(one.outside)}"
+    return f"{format_part(one.start, one.end)} (inside {percent(one.inside)}{beside})"
