@@ -7,16 +7,19 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dycoke_cli.errors import DycokeError, OutputError, debugging
 from dycoke_cli.models import explaining
 from dycoke_cli.unicode import one_line, shown, to_json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 class Interrupted(DycokeError):
@@ -83,6 +86,18 @@ def write_json(document: dict[str, Any]) -> None:
     write(to_json(document) + "\n")
 
 
+def show(document: Any, as_json: bool, laid_out: Callable[[Any], RenderableType]) -> None:
+    """Print a dataclass as one JSON object, or as it is laid out for people."""
+    if as_json:
+        from dycoke_cli.answer.json_schema import to_dict
+
+        write_json(to_dict(document))
+    else:
+        from dycoke_cli.cli.render import to_stdout
+
+        to_stdout(laid_out(document))
+
+
 def error_document(schema: str, error: DycokeError, **where: Any) -> dict[str, Any]:
     """Error object in place of a result."""
     from dycoke_cli.answer.answer import Error, Failure  # imported late: they are for errors alone
@@ -93,13 +108,15 @@ def error_document(schema: str, error: DycokeError, **where: Any) -> dict[str, A
 
 
 @contextmanager
-def failures_as_json(schema: str, waiting: list[dict[str, Any]]) -> Iterator[None]:
-    """If the block fails, write an error object for each entry left in `waiting`."""
+def failures_as_json(wanted: bool, schema: str, waiting: list[dict[str, Any]]) -> Iterator[None]:
+    """If wanted and the block fails, write an error object for each entry left in `waiting`."""
     try:
         yield
     except (typer.Exit, BrokenPipeError):  # results were written, or nobody reads them
         raise
     except (Exception, KeyboardInterrupt) as error:
+        if not wanted:
+            raise
         reason = explain(error)
         # If stdout itself failed, the error is only on stderr and in the exit code.
         with suppress(OutputError):

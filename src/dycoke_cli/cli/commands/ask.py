@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,8 +24,9 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.video.files import STDIN, is_video
 
 if TYPE_CHECKING:
-    from dycoke_cli.ask import Footage
+    from dycoke_cli.cli.render.view import View
     from dycoke_cli.loop.asker import Asker
+    from dycoke_cli.request import Request
     from dycoke_cli.video.pictures import Source
 
 BUNDLED_NOTE = (
@@ -93,8 +94,7 @@ def ask(
     # are parsed, the words of the command line stand for them.
     unanswered: list[dict[str, Any]] = [{"video": video, "question": " ".join(words or []) or None}]
     with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, unanswered))
+        stack.enter_context(output.failures_as_json(as_json, SCHEMA, unanswered))
         names, question = apart([video, *(words or [])])
         videos = as_named(names)
         if question and more and _is_unquoted([*more, *(words or [])]):
@@ -120,32 +120,17 @@ def ask(
             check_comparable(request)
         whole = {"estimate": estimate, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
-        times = None
-        timed: list[Footage] = []
-        if out is not None:
-            from dycoke_cli.runs.time_files import FORMATS, TimeFiles
-            from dycoke_cli.storage.output_file import check_suffix
-
-            times = TimeFiles.at(out, None)
-            if times is None:
-                check_suffix(out, [*FORMATS], "--out")
-            elif parts.given is None:
-                raise times.refusal()
-            else:
-                timed = [_footage(files[0])]
-                times.check(timed, request.sampling, request.limits)
+        timed = None if out is None else _Timed(out, parts, files[0], request)
         if estimate:
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
-            known = question is not None or more
-            questions = questions_of(question, more, *videos) if known else []
+            questions = (
+                questions_of(question, more, *videos) if question is not None or more else []
+            )
+            count = len(questions) or 1
             longest = max(questions, key=len, default=None)
             _, cost = cost_of_video(
-                files[0],
-                request,
-                longest,
-                questions=len(questions) or 1,
-                in_windows=not compare,
+                files[0], request, longest, questions=count, in_windows=not compare
             )
             show_cost(cost, as_json)
             return
@@ -164,57 +149,79 @@ def ask(
         )
         # The progress display starts before torch is imported, which takes seconds.
         presenter.stage("start")
-        from dycoke_cli.runs.converse import asks_of, converse, engine_of
+        from dycoke_cli.runs.converse import asks_of, converse
 
         with speaking_of_flags():
-            from dycoke_cli.server.local.client import find_server
-
-            found: Asker | str = ""
             if remote is not None:
+                from dycoke_cli.runs.remote.remote_asker import RemoteAsker
                 from dycoke_cli.runs.remote.served_model import check_silent
 
                 check_silent(request)  # nothing is heard, whatever the model is
                 request = replace(request, sampling=replace(request.sampling, audio=False))
-            if remote is not None:
-                from dycoke_cli.runs.remote.remote_asker import RemoteAsker
-
                 served = remote.asked_by(model.model, request, compare=compare)
-                found = RemoteAsker(served, request)
-            elif not no_server:
-                found = find_server(request, cache=cache)
-            if isinstance(found, str):
-                if found:
-                    presenter.note(f"Asking without your server: {found}")
-                found = engine_of(
-                    request,
-                    presenter,
-                    videos=len(files),
-                    keep=int(len(questions) > 1),
-                    cache=cache,
-                )
+                found: Asker = RemoteAsker(served, request)
+            else:
+                keep = int(len(questions) > 1)
+                found = _asker(request, presenter, len(files), keep, cache, here=no_server)
             asker = stack.enter_context(found)
             asks = asks_of(asker, videos, questions, request, compare=compare)
-            if parts.given is not None:
-                lines: list[dict[str, Any]] = []
-                if times is not None:
-                    presenter.on_answer = lambda one: lines.append(one.to_dict())
-                so_far = ", of the answers so far"
-                try:
-                    parts.converse(asker, asks, presenter)
-                    so_far = ""
-                finally:  # after Ctrl-C, too: minutes of answers would be lost
-                    if times is not None and (lines or not so_far):
-                        written = times.write(timed, lines, request.sampling, request.limits)
-                        presenter.note(written + so_far)
+            if parts.given is None:
+                converse(asker, asks, presenter, follow_up=follow_up)
                 return
-            converse(asker, asks, presenter, follow_up=follow_up)
+            if timed is not None:
+                stack.enter_context(timed.collecting(presenter))
+            parts.converse(asker, asks, presenter)
 
 
-def _footage(source: Source) -> Footage:
-    """The one video whose times are written."""
-    from dycoke_cli.ask import Footage
+def _asker(
+    request: Request, presenter: View, videos: int, keep: int, cache: bool, *, here: bool
+) -> Asker:
+    """The user's own server, if it can answer; otherwise an engine of this process.
 
-    return Footage(source, source if isinstance(source, str) else source[0])
+    Args:
+        here: whether the model is loaded even if the server has it in memory.
+    """
+    from dycoke_cli.runs.converse import engine_of
+    from dycoke_cli.server.local.client import find_server
+
+    found = "" if here else find_server(request, cache=cache)
+    if not isinstance(found, str):
+        return found
+    if found:
+        presenter.note(f"Asking without your server: {found}")
+    return engine_of(request, presenter, videos=videos, keep=keep, cache=cache)
+
+
+class _Timed:
+    """The file of --out, which has the times of the answers about a video."""
+
+    def __init__(self, out: Path, parts: PartFlags, video: Source, request: Request) -> None:
+        from dycoke_cli.ask import Footage
+        from dycoke_cli.runs.time_files import FORMATS, TimeFiles
+        from dycoke_cli.storage.output_file import check_suffix
+
+        times = TimeFiles.at(out, None)
+        if times is None:
+            check_suffix(out, [*FORMATS], "--out")
+        assert times is not None, "no other suffix passes"
+        if parts.given is None:
+            raise times.refusal()
+        self._times, self._how = times, (request.sampling, request.limits)
+        self._videos = [Footage(video, video if isinstance(video, str) else video[0])]
+        times.check(self._videos, *self._how)
+
+    @contextlib.contextmanager
+    def collecting(self, presenter: View) -> Iterator[None]:
+        """Write the answers of the block; after Ctrl-C, too: minutes of them would be lost."""
+        lines: list[dict[str, Any]] = []
+        presenter.on_answer = lambda answer: lines.append(answer.to_dict())
+        so_far = ", of the answers so far"
+        try:
+            yield
+            so_far = ""
+        finally:
+            if lines or not so_far:
+                presenter.note(self._times.write(self._videos, lines, *self._how) + so_far)
 
 
 def _is_unquoted(words: Sequence[str]) -> bool:

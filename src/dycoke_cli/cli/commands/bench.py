@@ -12,9 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
-from dycoke_cli.cli import completion, output, pages, render
+from dycoke_cli.cli import completion, output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.options import flag_table
@@ -121,8 +120,7 @@ def bench(
     """
     waiting: list[dict[str, Any]] = [{}]
     with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, waiting))
+        stack.enter_context(output.failures_as_json(as_json, SCHEMA, waiting))
         # Imported late: help and completion need the flags alone.
         from dycoke_cli.bench.bench_run import Benchmark, run
         from dycoke_cli.evaluation.presets import preset_named
@@ -147,11 +145,8 @@ def bench(
         view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
         report = run(benchmark, view)
         view.stop()
-        if as_json:
-            output.write_json(to_dict(report))
-            waiting.clear()
-        else:
-            render.to_stdout(tables(report))
+        output.show(report, as_json, tables)
+        waiting.clear()
 
 
 def tables(report: BenchReport) -> Group:

@@ -30,10 +30,7 @@ def list_benchmarks(as_json: bool) -> None:
         benchmarks=tuple(map(_benchmark, DATASETS)),
         presets=tuple(map(_preset, presets().values())),
     )
-    if as_json:
-        output.write_json(to_dict(listed))
-        return
-    render.to_stdout(table(listed))
+    output.show(listed, as_json, table)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.json_schema import Count, Doc, to_dict
-from dycoke_cli.cli import output, render
+from dycoke_cli.answer.json_schema import Count, Doc
+from dycoke_cli.cli import output
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
@@ -49,14 +49,8 @@ def doctor(as_json: options.Json = False) -> None:
 
     The last line is "ready: yes", or what to do first. No model is loaded.
     """
-    with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
-        diagnosis = diagnose()
-        if as_json:
-            output.write_json(to_dict(diagnosis))
-            return
-        render.to_stdout(table_of(diagnosis))
+    with output.failures_as_json(as_json, SCHEMA, [{}]):
+        output.show(diagnose(), as_json, table_of)
 
 
 @dataclass(frozen=True)

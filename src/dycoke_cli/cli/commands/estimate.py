@@ -148,12 +148,9 @@ def cost_of_frames(
 
 def show_cost(cost: Cost, as_json: bool) -> None:
     """Print an estimate as a table or a JSON object."""
-    if as_json:
-        output.write_json(to_dict(cost))
-    else:
-        for warning in cost.warnings:
-            render.warning(warning)
-        render.to_stdout(_table(cost))
+    for warning in () if as_json else cost.warnings:
+        render.warning(warning)
+    output.show(cost, as_json, _table)
 
 
 def _table(estimated: Cost) -> Group:

@@ -176,8 +176,10 @@ def evaluate(
     from dycoke_cli.loop.in_windows import check_windows
 
     with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(_failures_as_json(name, list_all, check))
+        form = "-list" if list_all else "-check" if check else ""
+        waiting = [{"benchmark": name} if name is not None and not list_all else {}]
+        schema = SCHEMA.replace("/", f"{form}/")
+        stack.enter_context(output.failures_as_json(as_json, schema, waiting))
         if list_all:
             from dycoke_cli.cli.commands.benchmarks import list_benchmarks
 
@@ -259,17 +261,6 @@ def evaluate(
         write_report(report, show_changed, as_json=as_json)
 
 
-def _failures_as_json(
-    name: str | None, list_all: bool, check: bool
-) -> contextlib.AbstractContextManager[None]:
-    if list_all:
-        from dycoke_cli.cli.commands.benchmarks import SCHEMA as LIST_SCHEMA
-
-        return output.failures_as_json(LIST_SCHEMA, [{}])
-    schema = f"{SCHEMA.partition('/')[0]}-check/1" if check else SCHEMA
-    return output.failures_as_json(schema, [{} if name is None else {"benchmark": name}])
-
-
 def report(
     *,
     runs: Annotated[list[Path], _FLAGS["RUN…"]],
@@ -290,9 +281,7 @@ def report(
     Several runs of one benchmark under the same conditions are combined, of one model or several.
     If two of them answer the same question, the newer answer counts.
     """
-    with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
+    with output.failures_as_json(as_json, SCHEMA, [{}]):
         for flag, given in (("--json", as_json), ("--show-changed", show_changed)):
             if csv and given:
                 raise UsageError(f"{flag} and --csv exclude each other; use one of them")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,10 +79,8 @@ def inspect(
 
     The answers, and a small map of each frame, go to stdout.
     """
-    with contextlib.ExitStack() as stack:
-        if as_json:
-            waiting = [{"video": video, "question": question}]
-            stack.enter_context(output.failures_as_json(SCHEMA, waiting))
+    waiting = [{"video": video, "question": question}]
+    with output.failures_as_json(as_json, SCHEMA, waiting):
         methods = [method.chosen()]
         other = MethodFlags(against).chosen()
         if other != methods[0]:

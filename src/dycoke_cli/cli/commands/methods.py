@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from dycoke_cli import plugins
 from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.json_schema import Doc, to_dict
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.cli import completion, output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.options import flag_table
@@ -68,17 +67,11 @@ def methods(
 
     `dycoke methods check FILE.py` checks those of a plug-in.
     """
-    with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
+    with output.failures_as_json(as_json, SCHEMA, [{}]):
         # An ablation is on the page of its method.
         owner = ABLATIONS[name].method if name in ABLATIONS else name
         listed = [*METHODS.values()] if owner is None else [find(owner)]
-        document = list_methods(listed)
-        if as_json:
-            output.write_json(to_dict(document))
-            return
-        render.to_stdout(table(document) if name is None else page(document))
+        output.show(list_methods(listed), as_json, table if name is None else page)
 
 
 @dataclass(frozen=True)

@@ -188,15 +188,10 @@ def info(
         dycoke models info qwen2.5-vl-3b
         dycoke models info ./my-checkpoint --json
     """
-    from dycoke_cli.answer.json_schema import to_dict
     from dycoke_cli.cli.commands.model_documents import model_table, one_model
     from dycoke_cli.models.catalog import find
 
-    document = one_model(find(name))
-    if as_json:
-        output.write_json(to_dict(document))
-    else:
-        render.to_stdout(model_table(document))
+    output.show(one_model(find(name)), as_json, model_table)
 
 
 @app.command("pull")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich.table import Table
 
 from dycoke_cli.answer.answer import ReportedAudio, ReportedFrames, Version
-from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc, to_dict
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import spread
@@ -52,20 +51,15 @@ def probe(
     from dycoke_cli.models.files.on_disk import listening
     from dycoke_cli.video.decoder import Decoder
 
-    with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, [{"video": video}]))
+    with output.failures_as_json(as_json, SCHEMA, [{"video": video}]):
         name = model.named or settings.BUNDLED
         source = find(name)
         with Decoder(limits) as decoder:
             clip = decoder.read(video, listening(sampling, name, LoadOptions()))
         probed = _probed(video, name, clip, _clip_tokens(source, clip))
-        if as_json:
-            output.write_json(to_dict(probed))
-            return
-        for warning in probed.warnings:
+        for warning in () if as_json else probed.warnings:
             render.warning(warning)
-        render.to_stdout(table(probed))
+        output.show(probed, as_json, table)
 
 
 @dataclass(frozen=True)

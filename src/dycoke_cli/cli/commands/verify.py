@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -55,9 +54,7 @@ def verify(
     masked reference. Nothing is sent anywhere.
     """
     path = out or Path(f"verify-{_file_name(model)}.json")
-    with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
+    with output.failures_as_json(as_json, SCHEMA, [{"model": model}]):
         check_picture(path, (".json",), "--out")
         if not quiet:
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")

@@ -135,8 +135,7 @@ def watch(
     wanted.webhook = watching.webhook_client()
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, waiting))
+        stack.enter_context(output.failures_as_json(as_json, SCHEMA, waiting))
         presenter = stack.enter_context(
             _Lines(waiting, quiet, note, wanted)
             if as_json
