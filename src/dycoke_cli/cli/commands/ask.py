@@ -120,7 +120,7 @@ def ask(
             check_comparable(request)
         whole = {"estimate": estimate, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
-        timed = None if out is None else _Timed(out, parts, files[0], request)
+        timed = None if out is None else _TimesOut(out, parts, files[0], request)
         if estimate:
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
@@ -192,7 +192,7 @@ def _asker(
     return engine_of(request, presenter, videos=videos, keep=keep, cache=cache)
 
 
-class _Timed:
+class _TimesOut:
     """The file of --out, which has the times of the answers about a video."""
 
     def __init__(self, out: Path, parts: PartFlags, video: Source, request: Request) -> None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.plan import RunPlan
-    from dycoke_cli.runs.listener import RunCounts
     from dycoke_cli.runs.remote.served_model import Server
     from dycoke_cli.runs.results import ResultsFile
     from dycoke_cli.runs.run import Backend
@@ -105,16 +104,14 @@ def batch(
     command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
     """
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
-    from dycoke_cli.cli.commands.batch_lines import Lines, collect, parse_fields
+    from dycoke_cli.cli.commands.batch_lines import Destination, collect
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.loop.plan import stored_plan
     from dycoke_cli.models.catalog import find
     from dycoke_cli.models.files.on_disk import stored_config
-    from dycoke_cli.runs.results import SUFFIXES, Results, check_place, lines_of
+    from dycoke_cli.runs.results import Results
     from dycoke_cli.runs.run import finished, run
-    from dycoke_cli.runs.tables import TABLES, TableFile
-    from dycoke_cli.runs.time_files import FORMATS, TimeFiles
 
     engine.check()
     server.check(context)
@@ -135,20 +132,8 @@ def batch(
     out = None if out == Path("-") else out
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
-    columns = None if fields is None else parse_fields(fields)
-    times = TimeFiles.at(out, out_dir)
-    table = TableFile.at(out, columns) if times is None else None
-    if out is not None and table is None and (as_csv or fields is not None):
-        raise UsageError(
-            "--fields and --csv are for stdout and for tables: JSON Lines keep whole lines; "
-            f"--out {display_name(str(out.with_suffix('.csv')))} is a table"
-        )
-    if table is not None:
-        table.check("--out")
-    if (made := times or table) is not None:
-        out = made.journal
-    if out is not None and out_dir is None:  # a folder is made once all else is checked
-        check_place(out, (*SUFFIXES, *TABLES, *FORMATS))
+    to = Destination(out, out_dir, fields, as_csv=as_csv)
+    out = to.journal
     inputs = collect(words or [], more, questions_file, request)
     videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
     check_subtitles(videos, subtitles)
@@ -162,11 +147,7 @@ def batch(
         return
     of_parts = parts.every is not None and not parts.when
     of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)
-    if times is not None:
-        if not (of_parts or parts.when):
-            raise times.refusal()
-        times.check(videos, request.sampling, request.limits, resumes=True)
-        times.make_folder()
+    to.check(videos, request, has_times=of_parts or parts.when)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if model.named is None and remote is None:
@@ -186,16 +167,6 @@ def batch(
 
             groups = groups_by_part(groups, Parts(parts.every_s), partial(view.stage, "video"))
 
-        def conclude(counts: RunCounts, *, retried: bool = False) -> None:
-            view.finished(counts, out, retried=retried)
-            if out is not None and table is not None:
-                view.note(table.write(lines_of(out, counts.given)))
-            if out is not None and times is not None:
-                found = lines_of(out, counts.given)
-                view.note(times.write(videos, found, request.sampling, request.limits))
-            if counts.standing:
-                raise typer.Exit(1)
-
         file: ResultsFile | None = None
         if out is not None and out.exists() and remote is None and engine.is_alone:
             # A run that is complete says so before torch is imported, which takes seconds.
@@ -206,7 +177,7 @@ def batch(
             if stored is not None and (
                 done := finished(groups, stored, file, retry_failed=retry_failed)
             ):
-                conclude(done)
+                to.conclude(done, view)
                 return
         plan, backend = backend_of(
             request,
@@ -222,14 +193,7 @@ def batch(
         )
         results: Results
         if out is None:
-            results = Lines(
-                columns,
-                as_csv,
-                request.generation,
-                parts=of_parts,
-                times=parts.when,
-                clear=view.stop,
-            )
+            results = to.stdout(request.generation, of_parts, parts.when, view.stop)
         else:
             results = file = file or stack.enter_context(_opened(out, view))
             if remote is None and (other := file.other_dtype(plan)):
@@ -251,7 +215,7 @@ def batch(
         except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             view.interrupted(out)
             raise
-        conclude(counts, retried=retry_failed)
+        to.conclude(counts, view, retried=retry_failed)
 
 
 def backend_of(

@@ -1,4 +1,4 @@
-"""Questions of `dycoke batch` from its arguments, and its results on stdout."""
+"""What `dycoke batch` reads, the questions of its arguments; and where it writes the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from dycoke_cli.answer.answer import SCHEMA, answer_parts
 from dycoke_cli.answer.json_schema import schema_of
@@ -22,10 +25,13 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.question_files import read_questions
+from dycoke_cli.runs.results import SUFFIXES, check_place, lines_of
 from dycoke_cli.runs.tables import (
     ERRORS,
+    TABLES,
     TEXT_FIELDS,
     Field,
+    TableFile,
     fields_of,
     header,
     object_fields,
@@ -35,9 +41,14 @@ from dycoke_cli.runs.tables import (
     with_more,
     with_parts,
 )
+from dycoke_cli.runs.time_files import FORMATS, TimeFiles
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.files import STDIN, advice_on_address
+
+if TYPE_CHECKING:
+    from dycoke_cli.cli.render.batch_view import BatchView
+    from dycoke_cli.runs.listener import RunCounts
 
 _NOTHING = (
     'no videos: `dycoke batch FOLDER "QUESTION"`; or videos, a pattern or a list in place of the '
@@ -128,6 +139,65 @@ def _stdin() -> bytes:
 
 
 _FREE = GenerationOptions()
+
+
+class Destination:
+    """Where answers go: to a journal, of which a table or times are made at the end; or to stdout.
+
+    Attributes:
+        journal: file of the answers in JSON Lines; None for stdout.
+    """
+
+    def __init__(
+        self, out: Path | None, out_dir: Path | None, fields: str | None, *, as_csv: bool
+    ) -> None:
+        self._as_csv = as_csv
+        self._columns = None if fields is None else parse_fields(fields)
+        self._times = TimeFiles.at(out, out_dir)
+        self._table = TableFile.at(out, self._columns) if self._times is None else None
+        if out is not None and self._table is None and (as_csv or fields is not None):
+            raise UsageError(
+                "--fields and --csv are for stdout and for tables: JSON Lines keep whole lines; "
+                f"--out {display_name(str(out.with_suffix('.csv')))} is a table"
+            )
+        if self._table is not None:
+            self._table.check("--out")
+        made = self._times or self._table
+        self.journal = out if made is None else made.journal
+        if self.journal is not None and out_dir is None:  # a folder is made once all is checked
+            check_place(self.journal, (*SUFFIXES, *TABLES, *FORMATS))
+
+    def check(self, videos: Sequence[Footage], request: Request, *, has_times: bool) -> None:
+        """Check that times can be written, where they are; makes their folder.
+
+        Args:
+            has_times: whether the answers are about parts, or are times.
+        """
+        self._videos, self._how = videos, (request.sampling, request.limits)
+        if self._times is None:
+            return
+        if not has_times:
+            raise self._times.refusal()
+        self._times.check(videos, *self._how, resumes=True)
+        self._times.make_folder()
+
+    def stdout(
+        self, generation: GenerationOptions, parts: bool, times: bool, clear: Callable[[], None]
+    ) -> Lines:
+        """Lines on stdout. Args: as of these."""
+        return Lines(self._columns, self._as_csv, generation, parts=parts, times=times, clear=clear)
+
+    def conclude(self, counts: RunCounts, view: BatchView, *, retried: bool = False) -> None:
+        """Say how a run ended, and make what is made of its answers. Exit code 1: some failed."""
+        view.finished(counts, self.journal, retried=retried)
+        if self.journal is not None and (self._table or self._times):
+            lines = lines_of(self.journal, counts.given)
+            if self._table is not None:
+                view.note(self._table.write(lines))
+            if self._times is not None:
+                view.note(self._times.write(self._videos, lines, *self._how))
+        if counts.standing:
+            raise typer.Exit(1)
 
 
 class Lines:

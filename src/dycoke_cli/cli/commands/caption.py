@@ -19,7 +19,7 @@ from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, Serv
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.request_flags import MethodFlags
-from dycoke_cli.errors import DycokeError, OutputError, UsageError, closest
+from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -93,6 +93,16 @@ class Checking:
         """Whether sentences are checked."""
         return self.check or self.drop_below is not None
 
+    @property
+    def least(self) -> float:
+        """Probability below which a sentence is left out."""
+        least = self.drop_below or 0.0
+        if not 0 <= least <= 1:
+            raise UsageError(
+                f"--drop-below is a probability from 0 to 1, as 0.5 for 50 %, not {least:g}"
+            )
+        return least
+
 
 BRIEF = """
     --prompt --trigger --max-words --check --drop-below --format --out --out-dir --overwrite
@@ -146,6 +156,7 @@ def caption(
         PROMPTS,
         SHAPES_ONLY,
         Captioned,
+        check_prompt,
         question_about,
     )
     from dycoke_cli.cli.render.batch_view import CaptionView
@@ -162,16 +173,9 @@ def caption(
     with speaking_of_flags():
         check_windows(request)
     remote = server.chosen(context, request.method, budget)
-    if prompt not in PROMPTS and (near := closest(prompt, PROMPTS)):
-        raise UsageError(f"--prompt {prompt}: did you mean {near}?")
-    if not prompt.strip():
-        raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
+    check_prompt(prompt)
     style_of = CaptionStyle(**{**vars(style), "trigger": style.trigger.rstrip(", ")})
-    check, drop_below = (style_of if checking.wanted else None), checking.drop_below or 0.0
-    if not 0 <= drop_below <= 1:
-        raise UsageError(
-            f"--drop-below is a probability from 0 to 1, as 0.5 for 50 %, not {drop_below:g}"
-        )
+    check, drop_below = (style_of if checking.wanted else None), checking.least
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, subtitles)
     if estimate and check is not None:
@@ -193,14 +197,14 @@ def caption(
         wanted = [video for video in videos if replaces(video, files.current(video))]
         left = len(videos) - len(wanted)
         skipped, edited = (0, left) if overwrite else (left, 0)
+        asks = {
+            id_: Ask(question_about(video, prompt), request, (video,), id=id_, check=check)
+            for id_, video in ((os.fsencode(video.place).hex(), video) for video in wanted)
+        }
         if estimate:
             from dycoke_cli.cli.commands.estimate import show_costs
 
-            show_costs(
-                [[Ask(question_about(one, prompt), request, (one,))] for one in wanted],
-                request,
-                view,
-            )
+            show_costs([[ask] for ask in asks.values()], request, view)
             return
         if where.dry_run:
             for video in wanted:
@@ -209,11 +213,6 @@ def caption(
                 output.line(f"{shown} {display_name(video.name)}" if entry else shown)
             view.dry(len(wanted), PROMPTS.get(prompt, prompt))
             return
-        asks: dict[str, Ask] = {}
-        for video in wanted:
-            id_ = os.fsencode(video.place).hex()
-            question = question_about(video, prompt)
-            asks[id_] = Ask(question, request, (video,), id=id_, check=check)
         made = f"{style_of.identity}{drop_below or ''}"
         results = CaptionResults(files, hashes, asks, made, replaces, view.warning)
         failed = 0

@@ -10,6 +10,8 @@ from dycoke_cli.answer.caption import CaptionStyle, without
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import CaptionError
 from dycoke_cli.models.settings import UNKNOWN
+from dycoke_cli.errors import CaptionError, UsageError, closest
+from dycoke_cli.models.mini import UNKNOWN
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.video.files import is_picture
 
@@ -85,6 +87,14 @@ class Captioned:
     def _failed(self, outcome: Outcome, why: str) -> Outcome:
         ask = replace(self.asks[outcome.line["id"]], key=outcome.key)
         return Outcome.of(ask, Failed(CaptionError(why)))
+
+
+def check_prompt(prompt: str) -> None:
+    """Check that a prompt isn't a misspelt preset, and has a text."""
+    if prompt not in PROMPTS and (near := closest(prompt, PROMPTS)):
+        raise UsageError(f"--prompt {prompt}: did you mean {near}?")
+    if not prompt.strip():
+        raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
 
 
 def question_about(video: Footage, prompt: str) -> str:
