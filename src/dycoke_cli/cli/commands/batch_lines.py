@@ -100,7 +100,9 @@ def videos_at(places: Sequence[str], *, stills: bool = False) -> VideoList:
     if len(places) > 1:
         return find_several(places, stills=stills)
     if places == [STDIN]:
-        return VideoList(_listed_on_stdin())
+        if b"\0" in (content := _stdin()):
+            raise refusal("stdin", BATCH)
+        return VideoList(listed(content, "", "stdin"))
     return find(*places, stills=stills)
 
 
@@ -123,13 +125,6 @@ def _of_file(
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
     folder = os.path.dirname(file) if videos is None else videos
     return read_questions(content, folder, name, request, note)
-
-
-def _listed_on_stdin() -> list[Footage]:
-    content = _stdin()
-    if b"\0" in content:
-        raise refusal("stdin", BATCH)
-    return listed(content, "", "stdin")
 
 
 def _stdin() -> bytes:
@@ -264,7 +259,7 @@ def parse_fields(given: str) -> list[Field]:
     """Parse a list of key paths of an answer."""
     fields = fields_of(given)
     for field in fields:
-        if not _is_key(field):
+        if not any(_has(schema, field) for schema in _kinds_of_answers().values()):
             raise UsageError(
                 f"--fields: an answer has no key {'.'.join(field)!r}; `dycoke schema answer` has "
                 "them all"
@@ -299,14 +294,9 @@ def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
     return parts
 
 
-def _is_key(field: Field) -> bool:
-    """Whether any kind of answer has a key."""
-    return any(_has(schema, field) for schema in _kinds_of_answers().values())
-
-
 @cache
 def _kinds_of_answers() -> dict[str, Any]:
-    """Their JSON Schemas."""
+    """JSON Schemas of all kinds of answers."""
     definitions: dict[str, Any] = schema_of(SCHEMA, "", answer_parts())["$defs"]
     return definitions
 

@@ -11,7 +11,7 @@ from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import CaptionError
 from dycoke_cli.models.settings import UNKNOWN
 from dycoke_cli.errors import CaptionError, UsageError, closest
-from dycoke_cli.models.mini import UNKNOWN
+from dycoke_cli.models.settings import (UNKNOWN)
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.video.files import is_picture
 

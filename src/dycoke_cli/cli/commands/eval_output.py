@@ -139,7 +139,8 @@ def _comma_separated(report: EvalReport) -> str:
     writer = csv.DictWriter(file, [*columns], lineterminator="\n")
     writer.writeheader()
     for line in lines:
-        writer.writerow({name: _safe(value) for name, value in {**made_by, **line}.items()})
+        cells = {**made_by, **line}.items()
+        writer.writerow({n: one_line(v) if isinstance(v, str) else v for n, v in cells})
     return file.getvalue()
 
 
@@ -158,10 +159,6 @@ def _values(row: ScoredRow) -> Mapping[str, Any]:
     }
 
 
-def _safe(value: Any) -> Any:
-    return one_line(value) if isinstance(value, str) else value
-
-
 def evaluation(report: EvalReport) -> Group:
     """All tables of a report: accuracy overall, published figures, accuracy by group, costs."""
     rows = report.rows
@@ -173,7 +170,7 @@ def evaluation(report: EvalReport) -> Group:
         *(part for each in _published(rows) for part in (each, Text())),
         _by_group(rows),
         Text(),
-        *(() if _is_of_logs(report) else (_costs(report), Text())),
+        *(() if _is_of_logs(report) else (_by_row(report, _COSTS, _COSTS_CAPTION), Text())),
         *(part for each in _by_probability(rows) for part in (each, Text())),
         Text(_origin(report), style="dim"),
     )
@@ -201,6 +198,10 @@ _COSTS = (
     Column("Time", lambda row: row.seconds, seconds),
     Column("KV cache", lambda row: row.bytes, size),
     Column("Parameters", lambda row: _parameters(row), text),
+)
+_COSTS_CAPTION = (
+    "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in the "
+    "pruned layers alone). Time and KV cache: mean per answer."
 )
 _PROBABILITY = (
     _METHOD,
@@ -340,15 +341,6 @@ def _mcnemar(row: ScoredRow) -> str:
     if row.mcnemar is None or row.mcnemar_p is None:
         return "–"
     return f"{row.mcnemar:.2f} (p {row.mcnemar_p:.2g})"
-
-
-def _costs(report: EvalReport) -> Table:
-    return _by_row(
-        report,
-        _COSTS,
-        "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
-        "the pruned layers alone). Time and KV cache: mean per answer.",
-    )
 
 
 def _by_probability(rows: Sequence[ScoredRow]) -> list[Table]:

@@ -18,7 +18,6 @@ from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import (
-    BUNDLED_CHECKPOINT,
     CATALOG,
     STATES,
     Entry,
@@ -121,35 +120,16 @@ def all_models(memory: int | None = None) -> ModelList:
         memory: bytes of the device; None for the free memory.
     """
     machine, cached = this_machine().given(memory), cached_models()
-    models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
-    return _document(machine, models)
+    return _document(machine, [_listed(find(name), machine, cached) for name in CATALOG])
 
 
 def one_model(source: ModelRef) -> ModelList:
     """Document of one model, with details."""
-    machine, cached = this_machine(), cached_models()
-    if source.entry is not None:
-        model = _of_entry(source.entry, machine, cached)
-        stored = _stored(model.on_disk)
-        details = replace(model, configuration=_configuration(stored))
-        return _document(machine, [details])
-    # Outside the catalog nothing is known but the name, and what the stored files say.
-    names = (field.name for field in fields(Entry))
-    values: dict[str, Any] = {name: None for name in names if name not in _OF_ESTIMATES}
-    values |= {"name": source.name, "repo": None if source.local else source.location}
-    folder = Path(source.location) if source.local else None
-    on_disk = cached.get(source.location) if folder is None else _folder(folder)
-    stored = _stored(on_disk)
-    model = ListedModel(
-        **values,
-        layout=None if stored is None else _layout(stored),
-        fits=None,
-        dtype=_dtype(source, stored, on_disk, None, machine),
-        on_disk=on_disk,
-        configuration=_configuration(stored),
-        **_method_defaults(None, stored),
-    )
-    return _document(machine, [model])
+    machine = this_machine()
+    model = _listed(source, machine, cached_models())
+    stored = _stored(model.on_disk)
+    configuration = None if stored is None else Configuration(**stored.sizes)
+    return _document(machine, [replace(model, configuration=configuration)])
 
 
 def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
@@ -163,17 +143,21 @@ def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
     )
 
 
-def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, OnDisk]) -> ListedModel:
-    on_disk = _folder(BUNDLED_CHECKPOINT) if entry.repo is None else cached.get(entry.repo)
-    shown = {key: value for key, value in vars(entry).items() if key not in _OF_ESTIMATES}
-    fits, stored = entry.fits(machine), _stored(on_disk)
+def _listed(source: ModelRef, machine: FreeMemory, cached: dict[str, OnDisk]) -> ListedModel:
+    entry, folder = source.entry, Path(source.location) if source.local else None
+    # Outside the catalog nothing is known but the name, and what the stored files say.
+    names = (field.name for field in fields(Entry) if field.name not in _OF_ESTIMATES)
+    values: dict[str, Any] = {name: getattr(entry, name, None) for name in names}
+    values |= {"name": source.name, "repo": source.location if folder is None else None}
+    on_disk = cached.get(source.location) if folder is None else _folder(folder)
+    fits, stored = None if entry is None else entry.fits(machine), _stored(on_disk)
     return ListedModel(
-        **shown,
-        layout="listed" if entry.family in FAMILIES else "found",
+        **values,
+        layout=_layout(entry, stored),
         fits=fits,
-        dtype=_dtype(find(entry.name), stored, on_disk, fits, machine),
+        dtype=_dtype(source, stored, on_disk, fits, machine),
         on_disk=on_disk,
-        **_method_defaults(entry.family, stored),
+        **_method_defaults(None if entry is None else entry.family, stored),
     )
 
 
@@ -202,15 +186,13 @@ def _dtype(
     return weight_dtype(LoadOptions(), dtype, lambda: size, cpu=True, free=target.free).name
 
 
-def _layout(stored: StoredConfig) -> Literal["listed", "found"] | None:
+def _layout(entry: Entry | None, stored: StoredConfig | None) -> Literal["listed", "found"] | None:
     """Whether the layout is listed or found on loading; None for a model without vision input."""
-    if stored.traits().listed:
-        return "listed"
+    if entry is not None:
+        return "listed" if entry.family in FAMILIES else "found"
+    if stored is None or stored.traits().listed:
+        return None if stored is None else "listed"
     return "found" if stored.vision or "thinker_config" in stored.values else None
-
-
-def _configuration(stored: StoredConfig | None) -> Configuration | None:
-    return None if stored is None else Configuration(**stored.sizes)
 
 
 def _stored(on_disk: OnDisk | None) -> StoredConfig | None:
@@ -326,11 +308,13 @@ def _free(machine: MemoryDocument, memory: str | None = None) -> str:
 
 def _rows(document: ModelList) -> list[tuple[str, str]]:
     (model,) = document.models
+    configuration = model.configuration
+    stored_family = configuration.family if isinstance(configuration, Configuration) else None
     return [
         ("Name", model.name),
         ("Repository", model.repo or "–"),
         ("Note", model.note or "not in the catalog"),
-        ("Family", model.family or _stored_family(model) or UNKNOWN),
+        ("Family", model.family or stored_family or UNKNOWN),
         ("Layout", _LAYOUTS[model.layout]),
         ("Size", f"{_parameters(model.parameters)} parameters"),
         ("Download", _download(model)),
@@ -342,11 +326,6 @@ def _rows(document: ModelList) -> list[tuple[str, str]]:
         ("State", _state(model.state, document.states)),
         *_configured(model.configuration),
     ]
-
-
-def _stored_family(model: ListedModel) -> str | None:
-    configuration = model.configuration
-    return configuration.family if isinstance(configuration, Configuration) else None
 
 
 def _parameters(number: int | None, largest: float | None = None) -> str:

@@ -36,7 +36,11 @@ _COMPARED = (
     Column("End to end", lambda answer: answer.seconds.total, seconds),
     Column("KV cache in use", lambda answer: answer.bytes.kv_active, size),
     Column("KV cache held", lambda answer: answer.bytes.kv_cache, size),
-    Column("LLM FLOPs (paper's formula)", lambda answer: _total_flops(answer), flops),
+    Column(
+        "LLM FLOPs (paper's formula)",
+        lambda answer: answer.flops.prefill + answer.flops.decode,
+        flops,
+    ),
 )
 _SERVED = (
     Column("Visual tokens", lambda answer: answer.tokens.visual),
@@ -203,14 +207,11 @@ def _speed(answer: Answer) -> str:
     video = ", video included" if times.video_decode else ""
     parts = [f"TTFT {seconds(times.first_token)}{video}"]
     if rate:
-        parts.append(f"{rate:.1f} tokens/s{_bandwidth(rate, answer.bytes)}")
+        # Memory bandwidth of decode: implausible speeds show at a glance.
+        read = answer.bytes.read_per_token
+        bandwidth = "" if read is None else f" ({size(read * rate)}/s)"
+        parts.append(f"{rate:.1f} tokens/s{bandwidth}")
     return " · ".join(parts)
-
-
-def _bandwidth(rate: float, memory: Bytes) -> str:
-    """Memory bandwidth of decode: implausible speeds show at a glance."""
-    read = memory.read_per_token
-    return "" if read is None else f" ({size(read * rate)}/s)"
 
 
 def _memory(memory: Bytes) -> str:
@@ -292,10 +293,6 @@ def _side_by_side(title: str, answer: Answer, base: Answer | None) -> FigureTabl
 def _read_per_step(answer: Answer) -> float | None:
     read = answer.tokens.visual_read_per_step
     return None if read is None else round(read, 1)
-
-
-def _total_flops(answer: Answer) -> float:
-    return answer.flops.prefill + answer.flops.decode
 
 
 def _with_video(answer: Answer, encoded: Answer) -> Answer:
