@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.plan import RunPlan
+    from dycoke_cli.runs.listener import RunCounts
     from dycoke_cli.runs.remote.served_model import Server
     from dycoke_cli.runs.results import ResultsFile
     from dycoke_cli.runs.run import Backend
@@ -107,11 +108,8 @@ def batch(
     from dycoke_cli.cli.commands.batch_lines import Destination, collect
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.loop.plan import stored_plan
-    from dycoke_cli.models.catalog import find
-    from dycoke_cli.models.files.on_disk import stored_config
     from dycoke_cli.runs.results import Results
-    from dycoke_cli.runs.run import finished, run
+    from dycoke_cli.runs.run import run
 
     engine.check()
     server.check(context)
@@ -155,28 +153,12 @@ def batch(
         for sentence in inputs.notes:
             view.note(sentence)
         view.stage("start")
-        groups: list[Sequence[Ask]] = [
-            [replace(ask.asked_by(request), compare=compare) for ask in group]
-            for group in inputs.groups
-        ]
-        if parts.when:
-            when_s = parts.every_s or 0.0
-            groups = [[replace(ask, when_s=when_s) for ask in group] for group in groups]
-        elif parts.every_s is not None:
-            from dycoke_cli.runs.part_by_part import Parts, groups_by_part
-
-            groups = groups_by_part(groups, Parts(parts.every_s), partial(view.stage, "video"))
-
+        groups = _groups(inputs.groups, request, parts, compare, view)
         file: ResultsFile | None = None
         if out is not None and out.exists() and remote is None and engine.is_alone:
             # A run that is complete says so before torch is imported, which takes seconds.
             file = stack.enter_context(_opened(out, view))
-            with speaking_of_flags():
-                source = find(request.model)
-                stored = stored_plan(request, source, stored_config(source))
-            if stored is not None and (
-                done := finished(groups, stored, file, retry_failed=retry_failed)
-            ):
+            if (done := _finished(groups, request, file, retry_failed)) is not None:
                 to.conclude(done, view)
                 return
         plan, backend = backend_of(
@@ -204,18 +186,49 @@ def batch(
                 )
         try:
             counts = run(
-                groups,
-                plan,
-                results,
-                backend,
-                view,
-                retry_failed=retry_failed,
-                fail_fast=fail_fast,
+                groups, plan, results, backend, view, retry_failed=retry_failed, fail_fast=fail_fast
             )
         except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             view.interrupted(out)
             raise
         to.conclude(counts, view, retried=retry_failed)
+
+
+def _groups(
+    given: Sequence[Sequence[Ask]],
+    request: Request,
+    parts: PartFlags,
+    compare: bool,
+    view: BatchView,
+) -> list[Sequence[Ask]]:
+    """The questions about each clip, or about each of its parts, as they are asked."""
+    from dycoke_cli.runs.part_by_part import Parts, groups_by_part
+
+    when_s = (parts.every_s or 0.0) if parts.when else None
+    groups: list[Sequence[Ask]] = [
+        [replace(ask.asked_by(request), compare=compare, when_s=when_s) for ask in group]
+        for group in given
+    ]
+    if parts.when or parts.every_s is None:
+        return groups
+    return groups_by_part(groups, Parts(parts.every_s), partial(view.stage, "video"))
+
+
+def _finished(
+    groups: Sequence[Sequence[Ask]], request: Request, file: ResultsFile, retry_failed: bool
+) -> RunCounts | None:
+    """Counts of a run that is complete, without torch, which takes seconds to import; else None."""
+    from dycoke_cli.loop.plan import stored_plan
+    from dycoke_cli.models.catalog import find
+    from dycoke_cli.models.files.on_disk import stored_config
+    from dycoke_cli.runs.run import finished
+
+    with speaking_of_flags():
+        source = find(request.model)
+        stored = stored_plan(request, source, stored_config(source))
+    if stored is None:
+        return None
+    return finished(groups, stored, file, retry_failed=retry_failed)
 
 
 def backend_of(

@@ -27,8 +27,7 @@ SCHEMA = "dycoke.eval-list/1"
 def list_benchmarks(as_json: bool) -> None:
     """Print all benchmarks and presets."""
     listed = BenchmarkList(
-        benchmarks=tuple(map(_benchmark, DATASETS)),
-        presets=tuple(map(_preset, presets().values())),
+        benchmarks=tuple(map(_benchmark, DATASETS)), presets=tuple(map(_preset, presets().values()))
     )
     output.show(listed, as_json, table)
 

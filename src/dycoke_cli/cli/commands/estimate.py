@@ -20,14 +20,7 @@ from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.figures import Column, name, table
-from dycoke_cli.cli.render.units import (
-    column,
-    count,
-    counted,
-    flops,
-    share,
-    size,
-)
+from dycoke_cli.cli.render.units import column, count, counted, flops, share, size
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop.in_windows import check_windows, why_not_in_windows
@@ -189,10 +182,7 @@ def _table(estimated: Cost) -> Group:
         verdict += f" Takes about {spelled(estimated.seconds)}."
         notes += f" {_TIME}"
     return Group(
-        Text(f"{title}; {frames}", style="bold"),
-        figures,
-        Text(verdict),
-        Text(notes, style="dim"),
+        Text(f"{title}; {frames}", style="bold"), figures, Text(verdict), Text(notes, style="dim")
     )
 
 

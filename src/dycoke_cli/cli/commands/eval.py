@@ -13,11 +13,7 @@ import typer
 
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.bench import complete_presets
-from dycoke_cli.cli.flags import (
-    engine_flags,
-    options,
-    request_flags,
-)
+from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread

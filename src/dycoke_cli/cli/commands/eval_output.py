@@ -16,15 +16,7 @@ from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.render.figures import (
-    Column,
-    name,
-    per_cent,
-    points,
-    score,
-    table,
-    text,
-)
+from dycoke_cli.cli.render.figures import Column, name, per_cent, points, score, table, text
 from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
@@ -34,6 +26,9 @@ from dycoke_cli.evaluation.report.scored_row import (
     ProbabilityRow,
     ScoredRow,
 )
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.scored_row import Accuracy, PartMean, ProbabilityRow, ScoredRow
+from dycoke_cli.evaluation.scoring.judging import Judge
 from dycoke_cli.unicode import one_line, shown, to_json
 
 if TYPE_CHECKING:
@@ -222,11 +217,7 @@ _MANY = 100
 """Number of questions from which the caption omits the detectable difference."""
 _LEVEL = 0.05
 _MODEL = Column("Model", lambda row: row.model, text)
-_MEASURES = {
-    "accuracy": "accuracy, %",
-    "judge_accuracy": "judge, %",
-    "judge_score": "judge score",
-}
+_MEASURES = {"accuracy": "accuracy, %", "judge_accuracy": "judge, %", "judge_score": "judge score"}
 
 
 def _overall(report: EvalReport) -> Table:

@@ -165,11 +165,7 @@ def _lines(rows: Iterable[ScoredRow]) -> list[_Line]:
 
 
 def _draw(
-    axes: Axes,
-    rows: Sequence[ScoredRow],
-    lines: Sequence[_Line],
-    names: list[str],
-    decode: bool,
+    axes: Axes, rows: Sequence[ScoredRow], lines: Sequence[_Line], names: list[str], decode: bool
 ) -> None:
     """Draw one panel, with a label of each line."""
     for row in rows:

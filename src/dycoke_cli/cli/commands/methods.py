@@ -55,8 +55,7 @@ _FLAGS = flag_table(
 
 
 def methods(
-    name: Annotated[str | None, _FLAGS["NAME"]] = None,
-    as_json: options.Json = False,
+    name: Annotated[str | None, _FLAGS["NAME"]] = None, as_json: options.Json = False
 ) -> None:
     """List compression methods, or show the parameters of one.
 
@@ -112,10 +111,7 @@ class ListedMethod:
         str | None, Doc("Package or file that it comes from, and a hash; null of bundled ones.")
     ]
     acts: Annotated[tuple[str, ...], Doc("Where it selects.")]
-    needs: Annotated[
-        tuple[Need, ...],
-        Doc("Inputs of its selection other than the visual tokens."),
-    ]
+    needs: Annotated[tuple[Need, ...], Doc("Inputs of its selection other than the visual tokens.")]
     families: Annotated[
         dict[str, tuple[str, ...]],
         Doc(

@@ -32,10 +32,12 @@ from dycoke_cli.models.devices import (
     this_machine,
     weight_dtype,
 )
+from dycoke_cli.models.catalog import CATALOG, STATES, Entry, ModelRef, find, recommended
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.files.hub import OnDisk, StoredRevision, cached_models
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here
 from dycoke_cli.models.files.small_files import missing_parts
+from dycoke_cli.models.free_memory import BYTES_PER_PARAMETER, FreeMemory, Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.unicode import one_line
@@ -226,11 +228,7 @@ BILLION = 1e9
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
 
-_LAYOUTS = {
-    "listed": "listed",
-    "found": "found when the model is first loaded",
-    None: UNKNOWN,
-}
+_LAYOUTS = {"listed": "listed", "found": "found when the model is first loaded", None: UNKNOWN}
 
 
 def models_table(document: ModelList, hidden: int = 0, *, memory: str | None = None) -> Group:
@@ -291,10 +289,7 @@ def _marks(document: ModelList) -> list[str]:
 
 def _legend(document: ModelList, memory: str | None) -> list[str]:
     states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
-    return [
-        f"Size in parameters. Fits: {_free(document.machine, memory)}.",
-        f"State: {states}.",
-    ]
+    return [f"Size in parameters. Fits: {_free(document.machine, memory)}.", f"State: {states}."]
 
 
 def _free(machine: MemoryDocument, memory: str | None = None) -> str:

@@ -145,9 +145,7 @@ def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
 
 
 @app.command("default")
-def default(
-    name: Annotated[str | None, _FLAGS["NAME|DIR|HUB_ID"]] = None,
-) -> None:
+def default(name: Annotated[str | None, _FLAGS["NAME|DIR|HUB_ID"]] = None) -> None:
     """Set the model that is used where --model isn't given.
 
     Examples:
@@ -178,10 +176,7 @@ def _still_missing(source: ModelRef) -> str:
 
 
 @app.command("info")
-def info(
-    name: options.ModelArgument,
-    as_json: options.Json = False,
-) -> None:
+def info(name: options.ModelArgument, as_json: options.Json = False) -> None:
     """Show the details of a model; no weights are downloaded.
 
     Examples:
@@ -231,10 +226,7 @@ def pull(
 
 
 @app.command("rm")
-def remove(
-    name: options.ModelArgument,
-    yes: Annotated[bool, _FLAGS["--yes"]] = False,
-) -> None:
+def remove(name: options.ModelArgument, yes: Annotated[bool, _FLAGS["--yes"]] = False) -> None:
     """Remove a downloaded model, in all its revisions, from this machine.
 
     Examples:

@@ -134,9 +134,7 @@ _FLAGS = flag_table(f"""
 """)
 
 
-def schema(
-    name: Annotated[str | None, _FLAGS["NAME"]] = None,
-) -> None:
+def schema(name: Annotated[str | None, _FLAGS["NAME"]] = None) -> None:
     """Print the JSON Schema of an output.
 
     Examples:
