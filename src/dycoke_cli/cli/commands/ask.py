@@ -15,10 +15,7 @@ import typer
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_flags, request_flags
 from dycoke_cli.cli.flags.engine_flags import NoServer, ServerFlags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
-from dycoke_cli.cli.flags.request_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, questions_of, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.files import STDIN, is_video
@@ -33,7 +30,7 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
-_FLAGS = flag_table("""
+_FLAGS = options.flag_table("""
     [Output]
     --out FILE: Also write the times of --when or --every: .srt, .vtt, .edl, .markers.csv, .ffmeta
         or .chapters.txt; the suffix alone is a file beside the video.
@@ -52,15 +49,15 @@ def ask(
     more: options.Questions = None,
     model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
-    parts: PartFlags,
+    parts: question_flags.PartFlags,
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
     budget: request_flags.Budget,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
-    method: MethodFlags,
+    method: request_flags.MethodFlags,
     generation: request_flags.Generation,
-    typed: TypedFlags,
+    typed: question_flags.TypedFlags,
     fields: question_flags.Fields = None,
     cache: options.Cache = False,
     no_server: NoServer = False,
@@ -117,7 +114,7 @@ def ask(
             check_windows(request, len(files), whole=compare)
         remote = server.chosen(context, request.method, budget)
         if compare:
-            check_comparable(request)
+            request_flags.check_comparable(request)
         whole = {"estimate": estimate, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
         timed = None if out is None else _TimesOut(out, parts, files[0], request)
@@ -195,7 +192,9 @@ def _asker(
 class _TimesOut:
     """The file of --out, which has the times of the answers about a video."""
 
-    def __init__(self, out: Path, parts: PartFlags, video: Source, request: Request) -> None:
+    def __init__(
+        self, out: Path, parts: question_flags.PartFlags, video: Source, request: Request
+    ) -> None:
         from dycoke_cli.ask import Footage
         from dycoke_cli.runs.time_files import FORMATS, TimeFiles
         from dycoke_cli.storage.output_file import check_suffix

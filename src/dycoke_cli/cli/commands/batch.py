@@ -15,10 +15,8 @@ from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, ServerFlags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
-from dycoke_cli.cli.flags.request_flags import MethodFlags, check_comparable
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from dycoke_cli.server.local.client import ServerAsker
 
 
-_FLAGS = flag_table("""
+_FLAGS = options.flag_table("""
     VIDEOS… QUESTION: Folders, videos, or a pattern in quotes ('clips/**/*.mp4'); or a text file
         with one path per line (- is stdin). The question comes last, or with -q.
     --questions FILE: JSON Lines or CSV with the columns video, question and optionally id, start,
@@ -79,7 +77,7 @@ def batch(
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
     cache: options.Cache = False,
-    method: MethodFlags,
+    method: request_flags.MethodFlags,
     generation: request_flags.Generation,
     typed: TypedFlags,
     engine: engine_flags.EngineFlags,
@@ -124,7 +122,7 @@ def batch(
     with speaking_of_flags():
         check_windows(request, whole=compare)
     if compare:
-        check_comparable(request)
+        request_flags.check_comparable(request)
     fields = None if types is not None else fields
     remote = server.chosen(context, request.method, budget)
     out = None if out == Path("-") else out

@@ -16,7 +16,6 @@ from dycoke_cli.bench import SCHEMA
 from dycoke_cli.cli import completion, output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import spread
 from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.cli.render.figures import Column, table, text
@@ -40,7 +39,7 @@ def complete_presets(incomplete: str) -> completion.Names:
     return [(name, preset.paper) for name, preset in presets().items()]
 
 
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     f"""
     VIDEO…: Video files.
     --question -q TEXT: A question, asked about each video; repeat it to ask several. - reads

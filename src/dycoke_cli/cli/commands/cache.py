@@ -12,7 +12,6 @@ import typer
 from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.units import counted
 from dycoke_cli.errors import UsageError, did_you_mean
@@ -105,7 +104,7 @@ def _kept(name: str) -> KeptFiles:
     )
 
 
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     """
     NAME…: What is deleted, as `dycoke cache` names it. Default: visual and int8.
     --all: Delete all that is kept, answers of eval included.

@@ -16,9 +16,7 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, ServerFlags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import display_name
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.caption_files import CaptionFiles
 
 
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     """
     FOLDER…: Folders, clips and pictures, a pattern, or a text file with one path per line.
     --prompt NAME|TEXT: short, detailed, motion, tags, or a text of your own.
@@ -129,7 +127,7 @@ def caption(
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
     cache: options.Cache = False,
-    method: MethodFlags,
+    method: request_flags.MethodFlags,
     generation: request_flags.Generation,
     engine: engine_flags.EngineFlags,
     no_server: NoServer = False,

@@ -18,10 +18,7 @@ from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
 from dycoke_cli.cli.flags import options, question_flags, request_flags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.flags.question_flags import TypedFlags
-from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.cli.flags.words import has_suffix, quoted
 from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
     from dycoke_cli.runs.chat_state import Chat
 
-_FLAGS = flag_table("""
+_FLAGS = options.flag_table("""
     VIDEO…: A video file, or a folder of pictures, which are its frames. Several are shown together,
         where the model allows it.
 """)
@@ -50,9 +47,9 @@ def chat(
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
-    method: MethodFlags,
+    method: request_flags.MethodFlags,
     generation: request_flags.Generation,
-    typed: TypedFlags,
+    typed: question_flags.TypedFlags,
     fields: question_flags.Fields = None,
     cache: options.Cache = False,
     quiet: options.Quiet = False,

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.time_files import TimeFiles
 
-_FLAGS = flag_table("""
+_FLAGS = options.flag_table("""
     ANSWERS: Answers in JSON Lines.
     FILE: New file: a table (.csv, or .parquet, which needs the package pyarrow), or times (.srt,
         .vtt, .edl, .markers.csv, .ffmeta, .chapters.txt). The suffix alone is a file for each clip.

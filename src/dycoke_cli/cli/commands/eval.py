@@ -15,9 +15,7 @@ from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.bench import complete_presets
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, Requests, ServerFlags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
@@ -39,7 +37,7 @@ _RULE = (
     "How answers are scored: dycoke, which reads letters as a person does; or lmms-eval, to "
     "compare figures with that harness, of the benchmarks that it scores without a judge."
 )
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     f"""
     NAME: The benchmark: {", ".join(DATASETS)}; or a file of your own questions (.jsonl, .csv).
     RUN…: Folders that `dycoke eval --out` wrote, of one run, of several, or of its shards; or
@@ -80,7 +78,7 @@ _FLAGS = flag_table(
         "--preset": {"autocompletion": complete_presets},
     },
 )
-_OF_RUNS = flag_table(f"""
+_OF_RUNS = options.flag_table(f"""
     [Benchmark]
     --rule NAME: {_RULE} Nothing is asked again. Default: the rule of the runs.
 """)
@@ -282,7 +280,7 @@ def report(
             if csv and given:
                 raise UsageError(f"{flag} and --csv exclude each other; use one of them")
         if plot is not None:
-            check_picture(plot, (".png", ".svg"))
+            output.check_picture(plot, (".png", ".svg"))
             if find_spec("matplotlib") is None:
                 raise UsageError(f"--plot needs the package matplotlib: {how_to_install('plot')}")
         from dycoke_cli.cli.commands.eval_output import write_report
@@ -296,7 +294,7 @@ def report(
             # Imported late: matplotlib is slow to import.
             from dycoke_cli.cli.commands.eval_plot import accuracy_figure, figure_bytes, undrawn
 
-            written = write_picture(plot, figure_bytes(accuracy_figure(combined), plot))
+            written = output.write_picture(plot, figure_bytes(accuracy_figure(combined), plot))
             for sentence in () if quiet else undrawn(combined):
                 render.warning(sentence)
         write_report(combined, show_changed, as_json=as_json, as_csv=csv)

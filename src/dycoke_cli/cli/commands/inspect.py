@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +12,7 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.flags.request_flags import MethodFlags
-from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import OutputError
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.request import Request
 
-_FLAGS = flag_table("""
+_FLAGS = options.flag_table("""
     QUESTION: What to ask.
     [Compression]
     --against NAME[:PARAMETER=X,…]: Second method to show, as in --method.
@@ -43,14 +40,6 @@ BRIEF = """
 """
 
 
-@dataclass(frozen=True)
-class _Drawable:
-    """Inspection, with the frames that it is drawn on."""
-
-    inspection: Inspection
-    frames: list[Image]
-
-
 @spread
 def inspect(
     *,
@@ -61,7 +50,7 @@ def inspect(
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
-    method: MethodFlags,
+    method: request_flags.MethodFlags,
     against: Annotated[str, _FLAGS["--against"]] = "none",
     generation: request_flags.Generation,
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
@@ -82,33 +71,36 @@ def inspect(
     waiting = [{"video": video, "question": question}]
     with output.failures_as_json(as_json, SCHEMA, waiting):
         methods = [method.chosen()]
-        other = MethodFlags(against).chosen()
+        other = request_flags.MethodFlags(against).chosen()
         if other != methods[0]:
             methods.append(other)
         # Before the model is loaded, so that an unusable path costs no time.
         if out is not None:
-            check_picture(out, (".html",), "--out")
+            output.check_picture(out, (".html",), "--out")
         if png is not None:
-            check_picture(png, (".png",), "--png")
+            output.check_picture(png, (".png",), "--png")
         request = request_flags.request(model, loading, sampling, generation, limits, subtitles)
         request = request.with_method(methods[0])
         note = BUNDLED_NOTE if model.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
             view.stage("start")
-            drawable = _run_inspection(video, question, request, methods, view)
+            inspection, frames = _run_inspection(video, question, request, methods, view)
             view.announce()
         written = {}
         if out is not None:
-            written[out] = write_picture(out, _page(drawable).encode(), "--out")
+            from dycoke_cli.inspect.inspection import data_of, page
+
+            written[out] = output.write_picture(
+                out, page(data_of(inspection, frames)).encode(), "--out"
+            )
         if png is not None:
             from dycoke_cli.inspect.picture import drawn
 
-            picture = drawn(drawable.inspection, drawable.frames)
-            written[png] = write_picture(png, picture, "--png")
+            written[png] = output.write_picture(png, drawn(inspection, frames), "--png")
         if as_json:
-            output.write_json(to_dict(drawable.inspection))
+            output.write_json(to_dict(inspection))
         else:
-            _print(drawable)
+            _print(inspection, frames)
     for path in written:
         if written[path] and not quiet and not as_json:
             render.note(f"Written: {short_name(path)}")
@@ -118,38 +110,32 @@ def inspect(
 
 def _run_inspection(
     video: str, question: str, request: Request, methods: list[Any], view: View
-) -> _Drawable:
+) -> tuple[Inspection, list[Image]]:
     # From here on torch is imported, which takes seconds.
     from dycoke_cli.inspect.inspection import PICTURE_PX
     from dycoke_cli.runs.converse import asks_of, engine_of, work_on
 
-    def inspect(session: VideoSession, _: object) -> _Drawable:
+    def inspect(session: VideoSession, _: object) -> tuple[Inspection, list[Image]]:
         inspection = inspect_question(session, video, question, methods, request.generation)
-        return _Drawable(inspection, pictures(session, PICTURE_PX))
+        return inspection, pictures(session, PICTURE_PX)
 
     # The engine keeps no video, and so no prefix: the figures of each method are those of a
     # question asked alone.
     with engine_of(request, view) as engine:
         [ask] = asks_of(engine, [video], [question], request)
-        drawable: _Drawable = work_on(engine, ask, inspect, view, decoded=True)
-    for sentence in dict.fromkeys(w for m in drawable.inspection.methods for w in m.warnings):
+        inspection, frames = work_on(engine, ask, inspect, view, decoded=True)
+    for sentence in dict.fromkeys(w for m in inspection.methods for w in m.warnings):
         view.warning(request.advise(sentence))
-    return drawable
+    return inspection, frames
 
 
-def _page(drawable: _Drawable) -> str:
-    from dycoke_cli.inspect.inspection import data_of, page
-
-    return page(data_of(drawable.inspection, drawable.frames))
-
-
-def _print(drawable: _Drawable) -> None:
+def _print(inspection: Inspection, frames: Sequence[Image]) -> None:
     from dycoke_cli.cli.render.kept_strip import KeptStrip
 
-    grid = drawable.inspection.grid
+    grid = inspection.grid
     visual = grid.frames * grid.rows * grid.columns
-    for each in drawable.inspection.methods:
+    for each in inspection.methods:
         kept = each.trace.kept
         output.line(f"{each.title}: {len(kept):,} of {visual:,} visual tokens kept")
-        render.to_stdout(KeptStrip(grid, kept, drawable.frames))
+        render.to_stdout(KeptStrip(grid, kept, frames))
         output.write(f"{one_line(each.answer)}\n\n")

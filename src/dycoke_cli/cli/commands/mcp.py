@@ -9,7 +9,6 @@ from dycoke_cli.cli import pages
 from dycoke_cli.cli.flags import request_flags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
@@ -36,7 +35,7 @@ def mcp(
     sampling: request_flags.Frames,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
-    method: MethodFlags,
+    method: request_flags.MethodFlags,
     generation: request_flags.Generation,
     help_all: pages.HelpAll = False,
 ) -> None:

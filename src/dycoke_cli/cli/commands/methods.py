@@ -18,7 +18,6 @@ from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.cli import completion, output, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import FLAGGED, flags, in_flags
 from dycoke_cli.compression.method import Method, Need
 from dycoke_cli.compression.registry import (
@@ -45,7 +44,7 @@ _NEEDS: dict[Need, str] = {
 }
 
 
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     """
     FILE.py: A plug-in file with METHODS.
     NAME: Of a method, to show where it acts, its parameters and its paper.

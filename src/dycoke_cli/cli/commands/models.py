@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean, naming
 from dycoke_cli.models import settings
@@ -38,7 +37,7 @@ class _Models(pages.Group):
 
 app = pages.App(_Models)
 
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     f"""
     WORD…: Only those with all of these words in name, repository, family or note.
     --all: All of them, not only the {SHOWN} to look at first.

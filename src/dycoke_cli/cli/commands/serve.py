@@ -15,9 +15,7 @@ import typer
 from dycoke_cli.cli import pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, error_of
 from dycoke_cli.extras import need
@@ -31,7 +29,7 @@ _BACKGROUND_IDLE_S = 900.0
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little
 _LEAST_CONNECTIONS = 64
 
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     """
     [stop]: stop: end your server that is running.
     [Server]
@@ -87,7 +85,7 @@ def serve(
     budget: request_flags.Budget,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
-    method: MethodFlags,
+    method: request_flags.MethodFlags,
     generation: request_flags.Generation,
     cache: options.Cache = False,
     quiet: options.Quiet = False,

@@ -12,9 +12,7 @@ import typer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import FromParams, spread
-from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.stock.importing import faster_imports
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 FRAMES = 8
 
 
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     """
     --frames N: Number of frames of the clip.
     --out FILE: Where the report goes. Default: verify-NAME.json.
@@ -55,7 +53,7 @@ def verify(
     """
     path = out or Path(f"verify-{_file_name(model)}.json")
     with output.failures_as_json(as_json, SCHEMA, [{"model": model}]):
-        check_picture(path, (".json",), "--out")
+        output.check_picture(path, (".json",), "--out")
         if not quiet:
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
         with faster_imports():
@@ -69,7 +67,9 @@ def verify(
         session = VideoSession(load(model, **asdict(loading)), clip(frames))
         report = run(session) if quiet else run(session, _show_check)
         document = to_dict(report)
-        written = write_picture(path, (json.dumps(document, indent=2) + "\n").encode(), "--out")
+        written = output.write_picture(
+            path, (json.dumps(document, indent=2) + "\n").encode(), "--out"
+        )
         if as_json:
             output.write_json(document)
         else:

@@ -12,10 +12,8 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsJson, AsText
 from dycoke_cli.cli.flags import options, question_flags, request_flags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags, duration_s
-from dycoke_cli.cli.flags.request_flags import MethodFlags
 from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, VideoError
@@ -42,7 +40,7 @@ Sampled = Annotated[
         common=("frames",),
     ),
 ]
-_FLAGS = flag_table("""
+_FLAGS = options.flag_table("""
     SOURCE: - for a stream on stdin (MPEG-TS, Matroska or fragmented MP4), a file that is being
         written in such a format, or a folder that fills with clips.
     --every TIME: Length of a window, such as 10s.
@@ -92,7 +90,7 @@ def watch(
     sampling: Sampled,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
-    method: MethodFlags,
+    method: request_flags.MethodFlags,
     generation: request_flags.Generation,
     typed: TypedFlags,
     fields: question_flags.Fields = None,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.run import Backend
 
 
-_FLAGS = flag_table("""
+_FLAGS = options.flag_table("""
     [Cluster (--engine ray)]
     --engine NAME: local (this machine), or ray (a Ray cluster; needs the package ray).
     --address auto|HOST:PORT: A running Ray cluster; auto is the one that this machine belongs to.

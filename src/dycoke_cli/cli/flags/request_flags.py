@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from dycoke_cli.cli import completion
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import (
     FLAGGED,
     Each,
@@ -33,7 +32,7 @@ from dycoke_cli.video.sampling import Sampling
 
 PANEL = "Compression"
 
-_FLAGS = flag_table(
+_FLAGS = options.flag_table(
     f"""
     [Compression]
     --method NAME[:PARAMETER=X,…]: Compression method and its parameters, as in
@@ -47,7 +46,7 @@ _FLAGS = flag_table(
 MethodName = Annotated[str | None, _FLAGS["--method"]]
 
 _ABLATIONS = ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
-_ROWS = flag_table(
+_ROWS = options.flag_table(
     f"""
     --methods NAME[:PARAMETER=X,…],…: The rows of the table, as in
         none,dycoke:merge_ratio=0.5,window=8,evs; `dycoke methods` lists them. There are
