@@ -122,19 +122,11 @@ def test_a_command_line_of_words_is_read_without_pydantic() -> None:
 def test_the_list_of_commands_imports_no_command(line: str) -> None:
     ours, libraries = completing(line)
     allowed = (
-        "cli.app",
-        "cli.completion",
-        "cli.flags.options",
-        "cli.flags.words",
-        "cli.main",
-        "cli.output",
-        "cli.page",
-        "cli.pages",
-    )
-    allowed += ("compression.method", "errors")
-    allowed += ("lazy_torch",)
-    allowed += ("models.explaining", "param", "plugins", "unicode", "version", "video.files")
-    allowed += ("runs.file_walk", "storage.input_file")
+        "cli.app", "cli.completion", "cli.flags.options", "cli.flags.words", "cli.main",
+        "cli.output", "cli.page", "cli.pages", "compression.method", "errors", "lazy_torch",
+        "models.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode", "version",
+        "video.files",
+    )  # fmt: skip
     assert others(ours, allowed) == set()
     assert "rich" not in libraries
 

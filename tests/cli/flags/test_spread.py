@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import Each, spread
 
 Size = Annotated[int, typer.Option("--size", "-s", help="How large.")]
@@ -93,3 +94,16 @@ def test_help_has_them_in_their_place() -> None:
     assert "Paint something." in out
     places = [out.index(flag) for flag in ("--size", "--round", "--colour", "--times")]
     assert places == sorted(places)
+
+
+def test_a_table_of_flags_has_names_placeholder_panel_and_help_in_several_lines() -> None:
+    video, out = flag_table("""
+        VIDEO: What is read: a file.
+        [Output]
+        --out -o FILE[:KEY]: Where it goes,
+            and how.
+    """).values()
+    assert (video.metavar, video.help) == ("VIDEO", "What is read: a file.")
+    assert (out.default, *out.param_decls, out.metavar, out.rich_help_panel, out.help) == (
+        "--out", "-o", "FILE[:KEY]", "Output", "Where it goes, and how.",
+    )  # fmt: skip
