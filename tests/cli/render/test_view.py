@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dycoke_cli.cli.render import view as view_module
-from dycoke_cli.cli.render.figures import Column, count, table, text
+from dycoke_cli.cli.render.figures import Column, as_text, count, table
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.runs.listener import RunCounts
 
@@ -24,7 +24,7 @@ CELLS = (
 
 def of_cells(headings: Sequence[str], cells: Sequence[Sequence[str]], caption: str = "") -> Table:
     columns = (
-        Column(heading, itemgetter(number), text if heading == "Method" else count)
+        Column(heading, itemgetter(number), as_text if heading == "Method" else count)
         for number, heading in enumerate(headings)
     )
     return table(cells, [*columns], caption)

@@ -119,17 +119,9 @@ def ask(
         parts.check(request, files, asked, **whole, follow_up=follow_up)
         timed = None if out is None else _TimesOut(out, parts, files[0], request)
         if estimate:
-            from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
-
-            questions = (
-                questions_of(question, more, *videos) if question is not None or more else []
-            )
-            count = len(questions) or 1
-            longest = max(questions, key=len, default=None)
-            _, cost = cost_of_video(
-                files[0], request, longest, questions=count, in_windows=not compare
-            )
-            show_cost(cost, as_json)
+            known = question is not None or more
+            questions = questions_of(question, more, *videos) if known else []
+            _show_estimate(files[0], request, questions, compare=compare, as_json=as_json)
             return
         questions = questions_of(question, more, *videos)
         if follow_up and len(questions) < 2:
@@ -168,6 +160,17 @@ def ask(
             if timed is not None:
                 stack.enter_context(timed.collecting(presenter))
             parts.converse(asker, asks, presenter)
+
+
+def _show_estimate(
+    video: Source, request: Request, questions: Sequence[str], *, compare: bool, as_json: bool
+) -> None:
+    """Print what the answers cost; without questions, to one of usual length."""
+    from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
+
+    longest, number = max(questions, key=len, default=None), len(questions) or 1
+    _, cost = cost_of_video(video, request, longest, questions=number, in_windows=not compare)
+    show_cost(cost, as_json)
 
 
 def _asker(

@@ -176,12 +176,8 @@ def batch(
             results = to.stdout(request.generation, of_parts, parts.when, view.stop)
         else:
             results = file = file or stack.enter_context(_opened(out, view))
-            if remote is None and (other := file.other_dtype(plan)):
-                view.warning(
-                    f"the answers in {out} are in {other}, and this run is in "
-                    f"{plan.identity['dtype']}, so that it asks again; --dtype {other} continues "
-                    "the earlier run"
-                )
+            if remote is None:
+                _check_dtype(out, file, plan, view)
         try:
             counts = run(
                 groups, plan, results, backend, view, retry_failed=retry_failed, fail_fast=fail_fast
@@ -274,6 +270,15 @@ def backend_of(
 
         view.note(common_dtype(plan))
     return plan, engine.chosen()
+
+
+def _check_dtype(out: Path, file: ResultsFile, plan: RunPlan, view: BatchView) -> None:
+    """Warn where earlier answers are in another dtype, by which all is asked again."""
+    if other := file.other_dtype(plan):
+        view.warning(
+            f"the answers in {out} are in {other}, and this run is in {plan.identity['dtype']}, so "
+            f"that it asks again; --dtype {other} continues the earlier run"
+        )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import spread
 from dycoke_cli.cli.flags.words import questions_of
-from dycoke_cli.cli.render.figures import Column, table, text
+from dycoke_cli.cli.render.figures import Column, as_text, table
 from dycoke_cli.cli.render.units import count, counted, seconds, share, size
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import parse_specs
@@ -61,7 +61,7 @@ BRIEF = """
 """
 
 
-_METHOD = Column("Method", lambda row: row.spec, text)
+_METHOD = Column("Method", lambda row: row.spec, as_text)
 _TIMES = (
     Column("Video", lambda row: row.seconds.video_decode, seconds),
     Column("Preproc.", lambda row: row.seconds.preprocess, seconds),

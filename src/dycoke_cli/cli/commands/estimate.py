@@ -19,7 +19,7 @@ from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.render.figures import Column, name, table
+from dycoke_cli.cli.render.figures import Column, as_name, table
 from dycoke_cli.cli.render.units import column, count, counted, flops, share, size
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.errors import UsageError, VideoError
@@ -159,7 +159,7 @@ def _table(estimated: Cost) -> Group:
     figures = table(
         rows,
         (
-            Column("", itemgetter(0), name),
+            Column("", itemgetter(0), as_name),
             Column("baseline", itemgetter(1)),
             Column(method.title, itemgetter(2)),
             Column("ratio", itemgetter(3)),

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.render.figures import Column, name, per_cent, points, score, table, text
+from dycoke_cli.cli.render.figures import Column, as_name, as_text, per_cent, points, score, table
 from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
@@ -172,7 +172,7 @@ def evaluation(report: EvalReport) -> Group:
 
 
 _METRICS = {"accuracy": "Accuracy", "rouge_l_f1": "ROUGE-L F1"}
-_METHOD = Column("Method", lambda row: row.spec, text)
+_METHOD = Column("Method", lambda row: row.spec, as_text)
 _COMPARED = (
     Column("Difference", lambda row: _difference(row)),
     Column("Changed", lambda row: row.changed),
@@ -192,7 +192,7 @@ _COSTS = (
     Column("Pruned", lambda row: row.kept_in_pruned_layers, per_cent),
     Column("Time", lambda row: row.seconds, seconds),
     Column("KV cache", lambda row: row.bytes, size),
-    Column("Parameters", lambda row: _parameters(row), text),
+    Column("Parameters", lambda row: _parameters(row), as_text),
 )
 _COSTS_CAPTION = (
     "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in the "
@@ -216,7 +216,7 @@ _PROBABILITY = (
 _MANY = 100
 """Number of questions from which the caption omits the detectable difference."""
 _LEVEL = 0.05
-_MODEL = Column("Model", lambda row: row.model, text)
+_MODEL = Column("Model", lambda row: row.model, as_text)
 _MEASURES = {"accuracy": "accuracy, %", "judge_accuracy": "judge, %", "judge_score": "judge score"}
 
 
@@ -303,7 +303,7 @@ def _power(report: EvalReport) -> str:
 def _by_group(rows: Sequence[ScoredRow]) -> Table:
     """Table with a line per group, and a column per row of the report."""
     of_rows = [Column(f"#{number}", str) for number in range(1, len(rows) + 1)]
-    made = table((), (Column("%", str, name), Column("Questions", str), *of_rows))
+    made = table((), (Column("%", str, as_name), Column("Questions", str), *of_rows))
     for groups in (
         [row.by_type for row in rows],
         [row.by_label for row in rows],
@@ -414,13 +414,13 @@ def _difference(row: ScoredRow) -> str:
 
 _FIGURES = (
     Column("#", itemgetter(0)),
-    Column("Published row", itemgetter(1), text),
-    Column("Measure", itemgetter(2), text),
+    Column("Published row", itemgetter(1), as_text),
+    Column("Measure", itemgetter(2), as_text),
     Column("Measured here", itemgetter(3)),
     Column("Published", itemgetter(4)),
 )
 _CONDITIONS = tuple(
-    Column(heading, itemgetter(number), text)
+    Column(heading, itemgetter(number), as_text)
     for number, heading in enumerate(("Condition that differs", "Rows", "Here", "Published"))
 )
 

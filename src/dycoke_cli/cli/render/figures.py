@@ -55,12 +55,12 @@ def _text(cell: object) -> Text:
     return cell if isinstance(cell, Text) else Text.from_markup(str(cell))
 
 
-def text(value: str | None, largest: float | None = None) -> str:
+def as_text(value: str | None, largest: float | None = None) -> str:
     """The unit of a column of texts, which is left-aligned and wraps."""
     return one_line(value or "")
 
 
-def name(value: str, largest: float | None = None) -> str:
+def as_name(value: str, largest: float | None = None) -> str:
     """The unit of a column of names, which is left-aligned and doesn't wrap."""
     return one_line(value)
 
@@ -92,8 +92,8 @@ def table(
         made.add_column("#", justify="right", no_wrap=True)
         cells.append([*map(str, numbers)])
     for heading, value, unit in columns:
-        of_texts = unit in (text, name)
-        if unit is text:
+        of_texts = unit in (as_text, as_name)
+        if unit is as_text:
             made.add_column(heading, overflow="fold")
         else:
             made.add_column(heading, justify="left" if of_texts else "right", no_wrap=True)
