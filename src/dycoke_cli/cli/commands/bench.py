@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.bench import SCHEMA
-from dycoke_cli.cli import completion, output, pages
+from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import spread
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 QUESTION = "What happens in the video?"
 
 
-def complete_presets(incomplete: str) -> completion.Names:
-    """Presets of published results; see `cli.completion`."""
+def complete_presets(incomplete: str) -> options.Names:
+    """Presets of published results."""
     from dycoke_cli.evaluation.presets import presets
 
     return [(name, preset.paper) for name, preset in presets().items()]
@@ -51,7 +51,7 @@ _FLAGS = options.flag_table(
     --runs N: Runs of each configuration that are counted; one more comes first as a warm-up.
     """,
     {
-        "--methods": {"autocompletion": completion.rows},
+        "--methods": {"autocompletion": options.complete_rows},
         "--preset": {"autocompletion": complete_presets},
     },
 )

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dycoke_cli.answer.json_schema import Count, Doc, to_dict
-from dycoke_cli.cli import completion, output, pages, render
+from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.units import counted
@@ -109,7 +109,7 @@ _FLAGS = options.flag_table(
     NAME…: What is deleted, as `dycoke cache` names it. Default: visual and int8.
     --all: Delete all that is kept, answers of eval included.
     """,
-    {"NAME…": {"autocompletion": completion.kept}},
+    {"NAME…": {"autocompletion": options.complete_kept}},
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dycoke_cli.cli import completion, output, pages, render
+from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.bench import complete_presets
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, Requests, ServerFlags
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dycoke_cli.evaluation.scoring.judge import OpenAIClient
 
 
-def _complete_benchmarks(incomplete: str) -> completion.Names:
+def _complete_benchmarks(incomplete: str) -> options.Names:
     return [(name, "") for name in DATASETS]
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from dycoke_cli import plugins
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc
-from dycoke_cli.cli import completion, output, render
+from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import FLAGGED, flags, in_flags
 from dycoke_cli.compression.method import Method, Need
@@ -49,7 +49,7 @@ _FLAGS = options.flag_table(
     FILE.py: A plug-in file with METHODS.
     NAME: Of a method, to show where it acts, its parameters and its paper.
     """,
-    {"NAME": {"autocompletion": completion.methods}},
+    {"NAME": {"autocompletion": options.complete_methods}},
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from dycoke_cli.cli import completion, output, pages, render
+from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean, naming
@@ -50,8 +50,8 @@ _FLAGS = options.flag_table(
     --yes -y: Don't ask for confirmation.
     """,
     {
-        "--family": {"autocompletion": completion.families},
-        "NAME|DIR|HUB_ID": {"autocompletion": completion.models},
+        "--family": {"autocompletion": options.complete_families},
+        "NAME|DIR|HUB_ID": {"autocompletion": options.complete_models},
     },
 )
 

@@ -1,4 +1,4 @@
-"""Flags as lines of a table, and those that several commands share and no dataclass has."""
+"""Flags as lines of a table, what shells complete, and flags that several commands share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-
-from dycoke_cli.cli import completion
 
 _PANEL = re.compile(r"\[(.+)\]")
 _NAME = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
@@ -48,6 +46,53 @@ def flag_table(
     return table
 
 
+Names = list[tuple[str, str]]
+"""What a shell completes an incomplete word to, with descriptions; if none matches, files.
+
+Each function imports what it lists: every command has such a function, and a shell calls one.
+"""
+
+
+def complete_models(incomplete: str) -> Names:
+    """Models of the catalog."""
+    from dycoke_cli.models.catalog import CATALOG
+
+    return [(name, entry.note or "") for name, entry in CATALOG.items()]
+
+
+def complete_families(incomplete: str) -> Names:
+    """Model families of the catalog."""
+    from dycoke_cli.models.catalog import CATALOG
+
+    return [(name, "") for name in sorted({e.family for e in CATALOG.values() if e.family})]
+
+
+def complete_methods(incomplete: str) -> Names:
+    """Compression methods."""
+    from dycoke_cli.compression.registry import METHODS
+
+    return [(name, method.summary) for name, method in METHODS.items()]
+
+
+def complete_kept(incomplete: str) -> Names:
+    """What is kept in the cache folder."""
+    from dycoke_cli.storage.cache_folder import KEPT
+
+    return [*KEPT.items()]
+
+
+def complete_rows(incomplete: str) -> Names:
+    """Last entry of a comma-separated list of methods."""
+    from dycoke_cli.compression.registry import ABLATIONS
+
+    before, comma, _ = incomplete.rpartition(",")
+    named = [
+        *complete_methods(incomplete),
+        *((name, row.summary) for name, row in ABLATIONS.items()),
+    ]
+    return [(f"{before}{comma}{name}", summary) for name, summary in named]
+
+
 _MODEL_HELP = "A name from `dycoke models`, a folder, or a Hugging Face id."
 _FLAGS = flag_table(
     f"""
@@ -79,7 +124,7 @@ _FLAGS = flag_table(
     --estimate: Load no weights: print an answer's tokens, memory and FLOPs, and about how many
         seconds it takes on this machine, from the model's configuration and the video.
     """,
-    {name: {"autocompletion": completion.models} for name in ("--model", "NAME|DIR|HUB_ID")},
+    {name: {"autocompletion": complete_models} for name in ("--model", "NAME|DIR|HUB_ID")},
 )
 VideoArgument = Annotated[str, _FLAGS["VIDEO"]]
 VideosArgument = Annotated[str, _FLAGS["VIDEO…"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-from dycoke_cli.cli import completion
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import (
     FLAGGED,
@@ -41,7 +40,7 @@ _FLAGS = options.flag_table(
     --retain R,…: Fractions of the visual tokens kept before the language model: a row at each for
         each method that takes a budget. Default: its own.
     """,
-    {"--method": {"autocompletion": completion.methods}},
+    {"--method": {"autocompletion": options.complete_methods}},
 )
 MethodName = Annotated[str | None, _FLAGS["--method"]]
 
@@ -52,7 +51,7 @@ _ROWS = options.flag_table(
         none,dycoke:merge_ratio=0.5,window=8,evs; `dycoke methods` lists them. There are
         {", ".join(METHODS)}, {ALL} (every method), and {_ABLATIONS}.
     """,
-    {"--methods": {"autocompletion": completion.rows}},
+    {"--methods": {"autocompletion": options.complete_rows}},
 )
 Methods = Annotated[str, _ROWS["--methods"]]
 """The methods that a table compares."""
