@@ -26,9 +26,6 @@ from dycoke_cli.evaluation.report.scored_row import (
     ProbabilityRow,
     ScoredRow,
 )
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport
-from dycoke_cli.evaluation.report.scored_row import Accuracy, PartMean, ProbabilityRow, ScoredRow
-from dycoke_cli.evaluation.scoring.judging import Judge
 from dycoke_cli.unicode import one_line, shown, to_json
 
 if TYPE_CHECKING:

@@ -32,12 +32,10 @@ from dycoke_cli.models.devices import (
     this_machine,
     weight_dtype,
 )
-from dycoke_cli.models.catalog import CATALOG, STATES, Entry, ModelRef, find, recommended
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.files.hub import OnDisk, StoredRevision, cached_models
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here
 from dycoke_cli.models.files.small_files import missing_parts
-from dycoke_cli.models.free_memory import BYTES_PER_PARAMETER, FreeMemory, Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.unicode import one_line
