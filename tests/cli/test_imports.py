@@ -124,8 +124,8 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
     allowed = (
         "cli.app", "cli.flags.options", "cli.flags.words", "cli.main",
         "cli.output", "cli.page", "cli.pages", "compression.method", "errors", "lazy_torch",
-        "models.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode", "version",
-        "video.files",
+        "models.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode",
+        "version", "video.files",
     )  # fmt: skip
     assert others(ours, allowed) == set()
     assert "rich" not in libraries
