@@ -25,7 +25,7 @@ from dycoke_cli.resources import usable_cpus
 from tests.covering import thin_out
 
 # Nearly every worker comes to need it: imported before the first test, it is on no test's account.
-ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycoke_cli.runs.local")
+ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycoke_cli.runs.run")
 
 TIERS = ("extended", "slow")
 

@@ -71,7 +71,7 @@ def test_it_begins_with_torch_and_the_command_and_without_the_engine() -> None:
     code = """
 import sys
 from dycoke_cli import engine, runs
-names = "cli.main", "engine.session", "runs.local"
+names = "cli.main", "engine.session", "runs.run"
 print([f"dycoke_cli.{name}" in sys.modules for name in names])
 print("torch" in sys.modules, hasattr(engine, "session"), hasattr(runs, "local"))
 """

@@ -37,7 +37,7 @@ from typing import Any, ClassVar, NoReturn
 ROOT = Path(__file__).parents[1]
 # What every command imports, and then all that an answer of the bundled model needs.
 COMMAND = ("dycoke_cli.cli.main",)
-ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycoke_cli.runs.local")
+ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycoke_cli.runs.run")
 OWN = ("dycoke_cli", "tests")
 WORKERS = "dycoke_cli.processes.worker:serve_forked"
 # Variables that libraries and the interpreter read when they begin.

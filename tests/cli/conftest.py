@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.models import settings
-from dycoke_cli.runs import converse, local
+from dycoke_cli.runs import converse
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli import fake_engine
@@ -46,5 +46,5 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[fake_engine.FakeSessi
 def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     """What answers in runs over many videos only pretends."""
     pretended = Pretended()
-    monkeypatch.setattr(local, "answers", pretended)
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", pretended)
     return pretended

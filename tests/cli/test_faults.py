@@ -26,7 +26,6 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.models import settings
 from dycoke_cli.models.explaining import explain
-from dycoke_cli.runs import local
 from dycoke_cli.video import files
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
@@ -38,7 +37,7 @@ ASK = ("ask", CLIP, "What?", "--frames", "2")
 
 @pytest.fixture(autouse=True)
 def _pretend(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", Pretended())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
 
 
 @contextmanager

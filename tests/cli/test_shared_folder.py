@@ -11,7 +11,6 @@ import pytest
 from dycoke_cli.evaluation import prediction, run_record
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.scoring import judge
-from dycoke_cli.runs import local
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE
@@ -23,7 +22,7 @@ OWN = [prediction.FILE, run_record.FILE, judge.FILE]
 def benchmark() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "samples", WHERE)
-        patch.setattr(local, "answers", Prepared())
+        patch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
         yield
 
 

@@ -13,7 +13,6 @@ import pytest
 
 from dycoke_cli import StructuredOutput
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.runs import local
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid
@@ -61,7 +60,7 @@ pretended_answer = pretended.pretended_answer
 def test_a_table_has_a_column_for_each_field(
     flag: str, schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "answers", Pretended())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     monkeypatch.setattr(pretended, "pretended_answer", answered)
     make_clips(tmp_path / "clips", "1.mp4")
     value = FIELDS if flag == "--fields" else str(schema)
@@ -77,7 +76,7 @@ def test_a_table_has_a_column_for_each_field(
 def test_keys_are_chosen_of_answers_of_a_schema(
     schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "answers", Pretended())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     monkeypatch.setattr(pretended, "pretended_answer", answered)
     make_clips(tmp_path / "clips", "1.mp4")
     words = ("batch", tmp_path / "clips", "What?", "--model", "mini", "--schema", schema)
@@ -86,7 +85,7 @@ def test_keys_are_chosen_of_answers_of_a_schema(
 
 
 def test_other_fields_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", Pretended())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     make_clips(tmp_path / "clips", "1.mp4")
     out = tmp_path / "out.jsonl"
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")

@@ -16,7 +16,6 @@ from dycoke_cli.cli.commands.batch_lines import Lines
 from dycoke_cli.cli.render.units import odds, scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
-from dycoke_cli.runs import local
 from dycoke_cli.runs.outcome import Outcome
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
@@ -118,7 +117,7 @@ def test_a_csv_of_numbers_has_no_column_for_each(capsys: pytest.CaptureFixture[s
 
 
 def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", Pretended())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     make_clips(tmp_path / "clips", "1.mp4")
     out = tmp_path / "out.jsonl"
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")

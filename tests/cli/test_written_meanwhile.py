@@ -13,11 +13,9 @@ import pytest
 from dycoke_cli.ask import Ask
 from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.errors import OutputError
-from dycoke_cli.runs import local
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.storage.output_file import replace_own
 from tests.cli.harness import CLIP, run_here
-from tests.runs.pretended import Pretended, make_clips
+from tests.runs.pretended import Last, Pretended, make_clips
 
 MINI = ("--model", "mini", "--device", "cpu", "--no-server")
 MINE = "my own words\n"
@@ -28,16 +26,16 @@ class Meanwhile(Pretended):
 
     does: Callable[[], object] = staticmethod(lambda: None)
 
-    def _outcome(self, ask: Ask) -> Outcome:
+    def _event(self, ask: Ask) -> Last:
         if not self.asked:
             self.does()
-        return super()._outcome(ask)
+        return super()._event(ask)
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
     meanwhile = Meanwhile()
-    monkeypatch.setattr(local, "answers", meanwhile)
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", meanwhile)
     return meanwhile
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
 from dycoke_cli.answer.answer import Answer, ReportedFrames, Tokens
-from dycoke_cli.ask import Ask
+from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import VideoError
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.loop.asker import Asker
 from tests.documents import example
 from tests.evaluation.samples import CLIPS
-from tests.runs.pretended import Pretended, outcome_of
+from tests.runs.pretended import Last, Pretended
 
 PER_FRAME = 16
 
@@ -22,11 +20,11 @@ PER_FRAME = 16
 class Prepared(Pretended):
     """An engine that knows the answers: each method gives another two thirds of them."""
 
-    def _outcome(self, ask: Ask) -> Outcome:
+    def _event(self, ask: Ask) -> Last:
         method, [video] = ask.request.method, ask.videos
         self.asked.append((video.place, ask.question))
         if not ask.blind and not Path(video.path).exists():
-            return outcome_of(ask, VideoError(f"{video.path} doesn't exist"))
+            return Failed(VideoError(f"{video.path} doesn't exist"))
         frames = 0 if ask.blind else ask.request.sampling.frames or 3
         kept = method.kept_tokens(frames, PER_FRAME) if frames else 0
         knows = crc32(f"{video.place} {ask.question} {method.name} {frames}".encode()) % 3
@@ -46,13 +44,12 @@ class Prepared(Pretended):
                 generated=5,
             ),
         )
-        return replace(outcome_of(ask, answer), seconds=0.01)
+        return Answered(ask.named(answer), seconds=0.01)
 
 
-def never(groups: Iterable[object], *_: object) -> Iterator[Outcome]:
-    """In place of an engine, where no question may be asked."""
-    assert not list(groups), "something was asked"
-    yield from ()
+def never(*_: object) -> Asker:
+    """In place of what opens an engine, where no question may be asked."""
+    raise AssertionError("something was asked")
 
 
 def _answers() -> dict[tuple[str, str], str]:

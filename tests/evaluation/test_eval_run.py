@@ -30,8 +30,8 @@ from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
-from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Listener, RunCounts
+from dycoke_cli.runs.run import asker_here, outcomes_of
 from dycoke_cli.video import Sampling
 from tests import warm
 from tests.evaluation.prepared import Prepared, never
@@ -96,7 +96,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> EvalReport:
 
 @pytest.fixture
 def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", Prepared())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
 
 
 @pytest.mark.extended
@@ -152,10 +152,10 @@ def test_a_run_that_is_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", Prepared())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
     first = evaluate(plan(tmp_path, limit_videos=1))
 
-    monkeypatch.setattr(local, "answers", never)
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", never)
     heard = Heard()
     again = evaluate(plan(tmp_path, limit_videos=1), heard)
     assert (figures(again), again.changed) == (figures(first), first.changed)
@@ -338,7 +338,7 @@ def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
     plan = RunPlan(request, request.method, {}, workers=2)
     ask = plan.with_defaults(Ask("What?", request, (Footage("no", "no", "no"),), blind=True))
     with pytest.raises(DycokeError) as error:
-        list(local.answers([[ask]], plan, Heard()))
+        list(outcomes_of([[ask]], plan, asker_here, Heard()))
     assert "in load" in error.value.__notes__[0]
 
 

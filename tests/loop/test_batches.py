@@ -28,9 +28,9 @@ from dycoke_cli.models.families import Discovered
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
-from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.run import asker_here, outcomes_of
 from dycoke_cli.video import Sampling, read
 from tests.runs.parts import CLIPS, Group, groups_in, plan_with, settled_in
 from tests.runs.pretended import valid
@@ -268,7 +268,7 @@ def test_local_answers_everything_and_loads_once(
     real = loading.load
     monkeypatch.setattr(loading, "load", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
     groups = settled_in(tmp_path, *QUESTIONS[:2], plan=plan)
-    outcomes = list(local.answers(groups, plan, Listener()))
+    outcomes = list(outcomes_of(groups, plan, asker_here, Listener()))
     assert loads == ["mini"]
     answers = said(outcomes)
     assert len(outcomes) == len(answers) == 8
@@ -280,10 +280,10 @@ def test_without_questions_nothing_is_loaded(
     plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(loading, "load")
-    assert list(local.answers([], plan, Listener())) == []
+    assert list(outcomes_of([], plan, asker_here, Listener())) == []
 
 
 def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(plan: RunPlan) -> None:
     wrong = plan_with(plan, method=replace(plan.request.method, prune_layer=99))
     with pytest.raises(UsageError, match="prune_layer must be from 1"):
-        list(local.answers(settled_in(CLIPS, plan=wrong), wrong, Listener()))
+        list(outcomes_of(settled_in(CLIPS, plan=wrong), wrong, asker_here, Listener()))

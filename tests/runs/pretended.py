@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 from dycoke_cli.answer.answer import Answer, ReportedFrames, Tokens
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import VideoError
+from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.pending import Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.catalog import ModelRef, find
 from dycoke_cli.models.load_options import LoadOptions
@@ -33,8 +35,11 @@ def valid(line: dict[str, Any]) -> dict[str, Any]:
 WARNINGS = ("it is damaged: 3 packets were skipped", 'the "end", so to say, is missing')
 
 
-class Pretended:
-    """An engine: the answer is the question, a video called "bad…" can't be read.
+Last = Answered | Failed
+
+
+class Pretended(Asker):
+    """Opens itself: the answer is the question, a video called "bad…" can't be read.
 
     The answers about one called "torn…" have `WARNINGS`.
 
@@ -42,30 +47,43 @@ class Pretended:
         together: answers that come in one go, of which none is lost.
     """
 
+    searches = True
+
     def __init__(self, together: int = 1, pause_s: float = 0.0) -> None:
+        super().__init__()
         self.asked: list[tuple[str, str]] = []
         self._together, self._pause_s = together, pause_s
 
-    def __call__(
-        self, groups: Iterable[Sequence[Ask]], plan: RunPlan, listener: Listener
-    ) -> Iterator[Outcome]:
+    def __call__(self, plan: RunPlan, listener: Listener) -> Pretended:
         listener.stage("load")
-        listener.ready = True
-        waiting = [ask for group in groups for ask in group]
-        while waiting and not listener.stopping:
-            go, waiting = waiting[: self._together], waiting[self._together :]
-            time.sleep(self._pause_s)
-            yield from map(self._outcome, go)
+        return self
 
-    def _outcome(self, ask: Ask) -> Outcome:
+    def _carry(self, pendings: Sequence[Pending], **_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+    def advance(self) -> None:
+        with self._changed:
+            if not self._changed.wait_for(self._has_go, 0.05):
+                return
+            go, self._waiting = self._waiting[: self._together], self._waiting[self._together :]
+        time.sleep(self._pause_s)
+        for pending in go:
+            pending.send(self._event(pending.ask))
+
+    def _has_go(self) -> bool:
+        waiting = self._waiting
+        return len(waiting) >= self._together or bool(waiting and waiting[0].client.is_over)
+
+    def _event(self, ask: Ask) -> Last:
         [video] = ask.videos
         self.asked.append((video.place, ask.question))
         if Path(video.path).name.startswith("bad"):
-            return outcome_of(ask, VideoError("it can't be read"))
+            return Failed(VideoError("it can't be read"))
         answer = pretended_answer(ask.question)
         if Path(video.path).name.startswith("torn"):
             answer = replace(answer, warnings=WARNINGS)
-        return outcome_of(ask, answer)
+        return Answered(ask.named(answer))
 
 
 def pretended_answer(text: str) -> Answer:
@@ -113,21 +131,15 @@ class PretendedModel(fake_engine.FakeLoaded):
         return self.identity
 
 
-def _module(name: str, **content: Any) -> types.ModuleType:
-    module = types.ModuleType(name)
-    vars(module).update(content)
-    return module
-
-
 if __name__ == "__main__":
-    engine = Pretended(together=2, pause_s=0.3)
-    for module in (
-        _module("dycoke_cli.stock.quiet", silence_libraries=lambda: None),
-        _module("dycoke_cli.runs.local", answers=engine, answers_of=None),
-    ):
-        sys.modules[module.__name__] = module
+    quiet = types.ModuleType("dycoke_cli.stock.quiet")
+    vars(quiet).update(silence_libraries=lambda: None)
+    sys.modules[quiet.__name__] = quiet
     from dycoke_cli.cli.main import main
     from dycoke_cli.models import load_memory, resolve
+    from dycoke_cli.runs import run
+
+    run.asker_here = Pretended(together=2, pause_s=0.3)
 
     resolve.resolve_model = lambda name, *options: PretendedModel(name)  # type: ignore[assignment]
     load_memory.needed_bytes = lambda model, built=None: None

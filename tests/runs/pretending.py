@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from dycoke_cli.ask import Ask, Footage
+from dycoke_cli.ask import Answered, Ask, Footage
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.worker import AnswerSlice
 from dycoke_cli.video import Sampling
+from tests.runs.pretended import Last, Pretended, pretended_answer
 
 
 class Nothing:
@@ -52,30 +52,30 @@ def groups_named(folder: Path, *names: str) -> list[list[Ask]]:
     ]
 
 
-def pretend(plan: RunPlan, threads: int) -> AnswerSlice:
+class Pretending(Pretended):
     """Takes a while for each video, and dies of those named so; a diary tells of it."""
 
-    def answer(groups: Sequence[Sequence[Ask]]) -> list[Outcome]:
-        found = []
-        for group in groups:
-            path = Path(group[0].videos[0].path)
+    def __init__(self, threads: int) -> None:
+        super().__init__(together=2)
+        self._threads = threads
+
+    def _event(self, ask: Ask) -> Last:
+        path = Path(ask.videos[0].path)
+        if ask.question == "What?":
             with (path.parent / "diary").open("a") as diary:
                 diary.write(f"{path.name}\n")
             if path.name.startswith(DEADLY):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(SECONDS)
-            found += [_outcome(ask, threads) for ask in group]
-        return found
-
-    return answer
+        answer = pretended_answer(ask.question)
+        return Answered(ask.named(replace(answer, answer=f"{os.getpid()} {self._threads}")))
 
 
-def cannot_load(plan: RunPlan, threads: int) -> AnswerSlice:
+def pretend(plan: RunPlan, threads: int) -> Asker:
+    """What answers in a worker."""
+    return Pretending(threads)
+
+
+def cannot_load(plan: RunPlan, threads: int) -> Asker:
     """There is no such model on the workers' machines."""
     raise ModelError("this machine hasn't got the model")
-
-
-def _outcome(ask: Ask, threads: int) -> Outcome:
-    assert ask.key is not None
-    known = {"video": ask.videos[0].name, "question": ask.question, "answer": "so"}
-    return Outcome(ask.key, {**known, "pid": os.getpid(), "threads": threads})

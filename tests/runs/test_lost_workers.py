@@ -13,13 +13,15 @@ from unittest.mock import Mock
 
 import pytest
 
-from dycoke_cli.ask import Ask
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.ask import Answered, Ask
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs import pool
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.pool import answers_of_workers
+from dycoke_cli.runs.run import asker_here, outcomes_of
+from tests.documents import example
 from tests.runs.pretending import PLAN, groups_named
 
 WORKERS = 2
@@ -46,29 +48,29 @@ def serve(connection: Connection, plan: RunPlan, threads: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         for number in range(int(os.environ["DIE_LOADING"])):
             die_once(folder / f"loading{number}")
-    connection.send(pool._LOADED)
-    while isinstance(group := connection.recv(), list | tuple):
-        for outcome in answered(group, plan):
-            connection.send(outcome)
+    connection.send(pool.LOADED)
+    while isinstance(group := connection.recv(), list):
+        for answer in answered(group, plan):
+            connection.send(answer)
     if "DIE_ENDING" in os.environ:
         die_once(folder / "ending")
     (folder / "all").touch()  # before the message: this process may be ended once that has come
     connection.send(None)
 
 
-def answered(group: Sequence[Ask], plan: RunPlan) -> list[Outcome]:
-    path = Path(group[0].videos[0].path)
+def answered(group: Sequence[tuple[int, Ask]], plan: RunPlan) -> list[tuple[int, Answered]]:
+    path = Path(group[0][1].videos[0].path)
     if path.name.startswith("once"):
         die_once(path)
     found = []
-    for ask in group:
+    for number, ask in group:
         if path.name.startswith("deadly") and ask.question == "Where?":
             os.kill(os.getpid(), signal.SIGKILL)
         if path.name.startswith("crashing"):
             os._exit(3)
-        assert ask.key is not None
-        line = {"video": path.name, "question": ask.question, "alone": plan.batch_size == 1}
-        found.append(Outcome(ask.key, line))
+        alone = "alone" if plan.batch_size == 1 else "together"
+        answer = example(Answer, question=ask.question, answer=alone)
+        found.append((number, Answered(ask.named(answer))))
     return found
 
 
@@ -96,7 +98,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         listener = Warned()
         plan = replace(PLAN, workers=WORKERS)
         groups = groups_named(tmp_path, *names)
-        found = list(answers_of_workers(groups, plan, listener))
+        found = list(outcomes_of(groups, plan, asker_here, listener))
         asked = [(one.line["video"], one.line["question"]) for one in found]
         assert sorted(asked) == sorted((name, text) for name in names for text in QUESTIONS)
         return found, listener.warnings
@@ -113,7 +115,7 @@ def test_what_a_killed_worker_had_is_asked_again(run: Run) -> None:
     found, warnings = run(*CLIPS, "once.mp4")
     assert not any(one.failed for one in found)
     assert warnings == [KILLED]
-    again = {one.line["video"] for one in found if one.line["alone"]}
+    again = {one.line["video"] for one in found if one.line.get("answer") == "alone"}
     assert "once.mp4" in again
     assert len(again) <= 2  # what was in one batch with it
 
@@ -124,7 +126,7 @@ def test_outcomes_that_a_dead_worker_had_sent_are_received(
     # Its pipe is written to when it is dead, and what it had sent before isn't read yet.
     def send(worker: pool.Worker, message: object) -> None:
         send_it(worker, message)
-        if isinstance(message, list) and Path(message[0].videos[0].path).name == "once.mp4":
+        if isinstance(message, list) and Path(message[0][1].videos[0].path).name == "once.mp4":
             while worker._process.exit_code() is None:
                 time.sleep(0.01)
             raise pool.GoneError(-signal.SIGKILL)
@@ -133,7 +135,7 @@ def test_outcomes_that_a_dead_worker_had_sent_are_received(
     monkeypatch.setattr(pool.Worker, "send", send)
     found, warnings = run(*CLIPS, "once.mp4")
     assert warnings == [KILLED]
-    assert {one.line["video"] for one in found if one.line["alone"]} == {"once.mp4"}
+    assert {one.line["video"] for one in found if one.line.get("answer") == "alone"} == {"once.mp4"}
 
 
 def test_a_question_that_kills_twice_fails_and_no_other(run: Run) -> None:
@@ -172,12 +174,11 @@ def test_one_that_dies_while_it_loads_is_done_without(run: Run, tmp_path: Path) 
 
 
 def test_one_that_loads_gets_no_question_yet(tmp_path: Path) -> None:
-    workers = pool._Pool(PLAN, Listener(), [])
-    loading, ready = pool._AtWork(Mock()), pool._AtWork(Mock(), is_loaded=True)
+    workers = pool.Pool(PLAN, print)
+    loading, ready = pool.AtWork(Mock()), pool.AtWork(Mock(), is_loaded=True)
     workers._at_work = [loading, ready]
-    drawn = Mock(is_over=False)
-    drawn.take.return_value = groups_named(tmp_path, "clip.mp4")[0]
-    workers._hand_out(drawn)
+    workers.submit(*groups_named(tmp_path, "clip.mp4")[0])
+    workers._hand_out()
     assert len(ready.asks) == len(QUESTIONS)
     assert not loading.asks
     loading.worker.send.assert_not_called()
@@ -216,7 +217,7 @@ def serve_until_memory_is_short(connection: Connection, plan: RunPlan, threads: 
     with started.open("a") as file:
         file.write("x")
     if started.stat().st_size <= WORKERS:
-        connection.send(pool._LOADED)
+        connection.send(pool.LOADED)
         connection.recv()
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from dycoke_cli import plugins
-from dycoke_cli.runs import local, pool
+from dycoke_cli.runs import pool
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.run import asker_here, outcomes_of
 from tests.runs.parts import CLIPS, PLAN, settled_in
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 def outcomes(folder: Path, workers: int, listener: Listener | None = None) -> list[Outcome]:
     groups = settled_in(folder, "What happens?", "How many objects are there?")
     plan = replace(PLAN, workers=workers)
-    return list(local.answers(groups, plan, listener or Listener()))
+    return list(outcomes_of(groups, plan, asker_here, listener or Listener()))
 
 
 @pytest.fixture
@@ -56,12 +57,11 @@ def test_workers_share_the_threads_that_may_run(monkeypatch: pytest.MonkeyPatch)
         def stop(self) -> None: ...
 
     monkeypatch.setattr(pool, "Worker", Noted)
-    monkeypatch.setattr(pool._Pool, "_hand_out", lambda self, drawn: self._at_work.clear())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     for cpus, threads in ((4, 2), (1, 1), (100, 32)):
         monkeypatch.setattr(pool, "usable_cpus", lambda cpus=cpus: cpus)
         given.clear()
-        assert not list(pool.answers_of_workers([], replace(PLAN, workers=2), Listener()))
+        pool.Pool(replace(PLAN, workers=2), print)._start(2)
         assert given == [threads] * 2
 
 

@@ -13,13 +13,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
 from dycoke_cli.processes.worker import Worker
 from dycoke_cli.runs import pool
-from dycoke_cli.runs.listener import Listener
 from tests.processes.test_worker import with_path
 
 pytestmark = [
@@ -58,7 +56,7 @@ def start_importing(first: str) -> None:
 def answer_in_workers(first: str) -> None:
     sys.path.insert(0, first)
     plan: Any = SimpleNamespace(workers=2)
-    print(next(pool.answers_of_workers([[Mock()]], plan, Listener())))
+    pool.Pool(plan, print).begin_run()
 
 
 def started(function: Callable[..., None], *arguments: str, **more: str) -> subprocess.Popen[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
 from dycoke_cli.video import Sampling, decoder
@@ -181,28 +179,38 @@ def test_an_interrupt_finishes_what_is_under_way(clips: Path, out: Path, togethe
 def test_a_second_interrupt_and_one_while_loading_wait_for_nothing(
     loading: bool, clips: Path, out: Path
 ) -> None:
-    def stubborn(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
-        if loading:
-            listener.stage("load")
-        else:
-            listener.ready = True
+    class Stubborn(Pretended):
+        """Goes on until it is interrupted once more."""
+
+        def begin_run(self) -> None:
+            if loading:
+                interrupt_at_last()
+
+        def advance(self) -> None:
             signal.raise_signal(signal.SIGINT)
             assert listener.stopping
+            interrupt_at_last()
+
+    def interrupt_at_last() -> None:
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it waited")
-        yield
 
+    listener = Heard()
     with pytest.raises(KeyboardInterrupt):
-        once(out, groups_in(clips), engine=stubborn)
+        once(out, groups_in(clips), engine=Stubborn(), listener=listener)
 
 
 def test_what_keeps_the_engine_from_answering_is_raised(clips: Path, out: Path) -> None:
-    def broken(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
-        yield from Pretended()([next(iter(groups))], plan, listener)
-        raise ModelError("it is gone")
+    class Broken(Pretended):
+        """Answers once."""
+
+        def advance(self) -> None:
+            if self.asked:
+                raise ModelError("it is gone")
+            super().advance()
 
     with pytest.raises(ModelError, match="it is gone"):
-        once(out, groups_in(clips), engine=broken)
+        once(out, groups_in(clips), engine=Broken())
     assert len(lines(out)) == 1
 
 

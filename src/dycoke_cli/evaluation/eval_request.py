@@ -17,7 +17,7 @@ from dycoke_cli.evaluation.scoring.judge import OpenAIClient
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
-from dycoke_cli.runs.run import Backend
+from dycoke_cli.runs.run import OpenAsker
 from dycoke_cli.storage.cache_folder import kept
 from dycoke_cli.video import Sampling
 
@@ -71,8 +71,8 @@ class Evaluation:
     workers: int | None = None  # number of processes; None chooses by model and machine
     batch_size: int | None = 1  # questions per batch; None chooses by free memory
     cache: bool = False  # whether encoded videos are kept on disk
-    # backend that answers; None is this machine
-    engine: Backend | None = field(default=None, compare=False)
+    # opens what answers; None is this machine
+    engine: OpenAsker | None = field(default=None, compare=False)
     # model on a server, in place of one that `engine` loads
     served: ServedModel | None = field(default=None, compare=False)
     # endpoint that grades open answers; None for no judge

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,6 @@ from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.remote.served_model import ServedModel
@@ -249,13 +248,16 @@ def _ask_missing(
     scorer = _Scorer(
         journal, evaluation.dataset, pending, listener, running_commit() or __version__
     )
-    engine, dataset = evaluation.engine or local.answers, evaluation.dataset
-
-    def answer(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
+    run(
+        groups,
+        plan,
+        scorer,
+        evaluation.engine,
+        listener,
         # Lazily: the clips of `shapes` are rendered when they are next.
-        return engine((_with_file(group, dataset) for group in groups), plan, listener)
-
-    run(groups, plan, scorer, answer, listener, answered_before=answered)
+        drawn=partial(_with_file, evaluation.dataset),
+        answered_before=answered,
+    )
     if scorer.stopped is not None:
         raise scorer.stopped
     # With no answer at all, a report of zeros would hide that every video failed.
@@ -300,7 +302,7 @@ def _groups(pending: dict[str, tuple[KeptRow, Item]], request: Request) -> list[
     return [group for _, group in sorted(groups.items(), key=lambda one: of_video[one[0][0]])]
 
 
-def _with_file(group: Group, dataset: Dataset) -> Group:
+def _with_file(dataset: Dataset, group: Group) -> Group:
     ask = group[0]
     [video] = ask.videos
     if ask.blind:

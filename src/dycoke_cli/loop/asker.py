@@ -6,9 +6,11 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Refuse
+from dycoke_cli.answer.answer import Answer, ReportedSubtitles
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Refuse, Warn
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Client, Pending, Receive, Work
 
@@ -21,35 +23,70 @@ AHEAD_VIDEOS = 64
 """Videos of a run that are asked about at once; each is hashed before."""
 
 
-def check_answerable(asker: str, **given: object) -> None:
-    """Check that nothing is given to `Asker.submit` that needs the engine of this process.
-
-    Raises:
-        UsageError: `given` has something.
-    """
-    if names := [name for name, one in given.items() if one]:
-        raise UsageError(
-            f"{asker} answers questions alone: leave out {' and '.join(names)}, or ask a model in "
-            "this process, with --no-server and without --server"
-        )
-
-
 class AskerEndedError(DycokeError):
     """What answers has ended: no question is answered any more."""
 
 
+def cancel(pendings: Iterable[Pending]) -> None:
+    """End questions that nobody waits for."""
+    for pending in pendings:
+        pending.send(Failed(CancelledError(FORGOTTEN)))
+
+
+E = TypeVar("E", bound=Event)
+
+
+def renamed(event: E, names: Sequence[tuple[str, str]]) -> E:
+    """An event of another process, with paths as they were given.
+
+    Args:
+        names: of files, escaped: as they are called there, and as they were given.
+    """
+
+    def said(sentence: str) -> str:
+        for there, given in names:
+            sentence = sentence.replace(there, given)
+        return sentence
+
+    def named(answer: Answer) -> Answer:
+        answer = replace(answer, warnings=tuple(map(said, answer.warnings)))
+        if isinstance(answer.subtitles, ReportedSubtitles):
+            subtitles = replace(answer.subtitles, source=said(answer.subtitles.source))
+            answer = replace(answer, subtitles=subtitles)
+        if isinstance(answer.compared_to, Answer):
+            answer = replace(answer, compared_to=named(answer.compared_to))
+        return answer
+
+    if isinstance(event, Warn):
+        return replace(event, text=said(event.text))
+    if isinstance(event, Failed) and isinstance(event.error, DycokeError):
+        return replace(event, error=type(event.error)(said(str(event.error))))
+    if isinstance(event, Answered):
+        return replace(event, answer=named(event.answer))
+    return event
+
+
 class Asker(ABC):
-    """Answers questions. A context manager, which ends what is under way.
+    """Answers questions, and keeps the book of those that wait. A context manager, which ends what
+    is under way. A subclass only carries them to whoever answers.
 
     Attributes:
         unloaded: what is known of the model of this process before it is loaded, if anything is.
         loaded: the model of this process; None while it isn't loaded, or is in another one.
+        elsewhere: what answers in place of this process, such as "a remote server".
+        ahead_videos: videos of a run that are asked about at once.
+        searches: whether it takes questions whose times are searched (`Ask.when_s`).
     """
 
     unloaded: UnloadedModel | None = None
     loaded: LoadedModel | None = None
-    _waiting: Sequence[Pending]  # questions that aren't answered yet
-    _changed: threading.Condition  # guards them
+    elsewhere: str | None = None
+    ahead_videos = AHEAD_VIDEOS
+    searches = False
+
+    def __init__(self) -> None:
+        self._waiting: list[Pending] = []  # for their turn
+        self._changed = threading.Condition(threading.RLock())  # guards them
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +94,6 @@ class Asker(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @abstractmethod
     def submit(
         self,
         *asks: Ask,
@@ -86,14 +122,48 @@ class Asker(ABC):
             UsageError: the model doesn't support what is asked for, as far as that is known; or
                 whoever answers it can't have the other arguments.
         """
+        local = {"work": work, "refuse": refuse, "decoders": decoders}
+        names = [name for name, one in local.items() if one]
+        if self.elsewhere is not None and names:
+            raise UsageError(
+                f"{self.elsewhere} answers questions alone: leave out {' and '.join(names)}, or "
+                "ask a model in this process, with --no-server and without --server"
+            )
+        client = client or Client()
+        pendings = [
+            Pending(self, ask, client, on_event, streams=streams, work=work, refuse=refuse)
+            for ask in asks
+        ]
+        with self._changed:
+            self._carry(pendings, decoded=decoded, decoders=decoders)
+            self._waiting += pendings
+            self._changed.notify_all()
+        return pendings
+
+    @abstractmethod
+    def _carry(
+        self, pendings: Sequence[Pending], *, decoded: bool, decoders: Sequence[Decoder]
+    ) -> None:
+        """Begin with questions of one client, which wait once this returns; `_changed` is held."""
 
     @abstractmethod
     def advance(self) -> None:
-        """Answer a batch, or wait a moment for whoever does."""
+        """Answer a batch, or wait a moment for whoever does.
 
-    @abstractmethod
+        Raises:
+            DycokeError: nothing more is answered.
+        """
+
     def forget(self, pending: Pending) -> None:
         """Take a question away: nobody waits for it, or it has ended."""
+        with self._changed:
+            if pending in self._waiting:
+                self._waiting.remove(pending)
+                self._forgotten(pending)
+            self._changed.notify_all()
+
+    def _forgotten(self, pending: Pending) -> None:  # noqa: B027
+        """Free what was kept for a question that waited; `_changed` is held."""
 
     def leave(self, client: Client) -> None:
         """Forget the questions of a client that wait: each fails with a `CancelledError`."""
@@ -101,13 +171,16 @@ class Asker(ABC):
             left = [one for one in self._waiting if one.client is client]
             for pending in left:
                 self.forget(pending)
-        for pending in left:
-            pending.send(Failed(CancelledError(FORGOTTEN)))
+        cancel(left)
 
     def videos_of(self, client: Client) -> int:
         """Number of videos that questions of a client wait for."""
         with self._changed:
-            return len({one.video for one in self._waiting if one.client is client})
+            return len({one.ask.read for one in self._waiting if one.client is client})
+
+    def ends_run(self, error: BaseException) -> BaseException | None:
+        """What ends a run, of an error that every other question would have, too; else None."""
+        return error if isinstance(error, AskerEndedError) else None
 
     @abstractmethod
     def close(self) -> None:
@@ -222,7 +295,7 @@ class _ManyAsks:
             self._client.is_over = True
 
     def _has_room(self) -> bool:
-        return self._asker.videos_of(self._client) < AHEAD_VIDEOS
+        return self._asker.videos_of(self._client) < self._asker.ahead_videos
 
     def _receive(self, pending: Pending, event: Event) -> None:
         if isinstance(event, (Answered, Failed)):

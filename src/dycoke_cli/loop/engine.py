@@ -22,12 +22,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from dycoke_cli.ask import Ask, Progress, Refuse, Warn
+from dycoke_cli.ask import Ask, Progress, Warn
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.in_windows import reads_in_windows, windows_for
-from dycoke_cli.loop.pending import Client, Pending, Receive, Video, Work
+from dycoke_cli.loop.pending import Client, Pending, Video
 from dycoke_cli.loop.reading import ClosingError, Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
@@ -96,6 +96,7 @@ class Engine(Asker):
         counts: Counts | None = None,
         on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None,
     ) -> None:
+        super().__init__()
         self._request, self.unloaded, self._on_stage = request, unloaded, on_stage
         self._load, self.loaded = load or self._load_named, loaded
         self._keep, self._batch_size, self._counts = keep, batch_size, counts
@@ -103,14 +104,12 @@ class Engine(Asker):
         self._fit = Future[Fit]() if loaded is None else known(loaded.fit)
         self._readers = Readers(request.limits, self._planned, self._fit_of, self._notify, readers)
         self._videos: OrderedDict[Hashable, Video] = OrderedDict()
-        self._waiting: list[Pending] = []
         self._calls: deque[Callable[[], None]] = deque()
         self._turns: deque[Client] = deque()
         self._fitting: dict[Hashable, int] = {}
         self._halved: int | None = None
         self._current: Sequence[Pending] = ()
         self.has_answered = self.is_warm = False
-        self._changed = threading.Condition(threading.RLock())
         self._thread: threading.Thread | None = None
         self._occupied, self._busy_since_s = 0, time.monotonic()
         self._closing = False
@@ -118,34 +117,16 @@ class Engine(Asker):
 
     # Asking
 
-    def submit(
-        self,
-        *asks: Ask,
-        client: Client | None = None,
-        on_event: Receive | None = None,
-        streams: bool = True,
-        work: Work | None = None,
-        refuse: Refuse | None = None,
-        decoded: bool = False,
-        decoders: Sequence[Decoder] = (),
-    ) -> list[Pending]:
-        """See `Asker.submit`."""
-        client = client or Client()
-        for ask in asks:
-            self.check(ask.request, len(ask.videos))
-        pendings = [
-            Pending(self, ask, client, on_event, streams=streams, work=work, refuse=refuse)
-            for ask in asks
-        ]
-        with self._changed:
-            for pending in pendings:
-                if pending.ask.read is not None:
-                    self._find_video(pending, decoded or refuse is not None, decoders)
-                self._waiting.append(pending)
-            if client not in self._turns:
-                self._turns.append(client)
-            self._changed.notify_all()
-        return pendings
+    def _carry(
+        self, pendings: Sequence[Pending], *, decoded: bool, decoders: Sequence[Decoder]
+    ) -> None:
+        for pending in pendings:
+            self.check(pending.ask.request, len(pending.ask.videos))
+        for pending in pendings:
+            if pending.ask.read is not None:
+                self._find_video(pending, decoded or pending.refuse is not None, decoders)
+            if pending.client not in self._turns:
+                self._turns.append(pending.client)
 
     def call(self, work: Callable[[LoadedModel], T]) -> T:
         """Have a function called with the model, when it is its turn; wait for what it returns.
@@ -616,13 +597,8 @@ class Engine(Asker):
             self._fitting[group] = pending.fitting()
         return min(most, self._fitting[group])
 
-    def forget(self, pending: Pending) -> None:
-        """See `Asker.forget`."""
-        with self._changed:
-            if pending in self._waiting:
-                self._waiting.remove(pending)
-                self._release(pending)
-            self._changed.notify_all()
+    def _forgotten(self, pending: Pending) -> None:
+        self._release(pending)
 
     def _release(self, pending: Pending) -> None:
         """Note that a question is done with its video; unused ones are freed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -23,6 +24,7 @@ Receive = Callable[["Pending", Event], None]
 
 
 FORGOTTEN = "nobody waits for the answer"
+_NUMBERS = itertools.count()
 
 
 class Owner(Protocol):
@@ -106,6 +108,7 @@ class Pending:
     Attributes:
         ask: the question.
         client: who asks.
+        number: of this question, for another process.
         video: what it is about; None without a video.
         methods: that of the question, settled for the model; empty before it is.
         is_cancelled: whether nobody waits for the answer.
@@ -125,7 +128,7 @@ class Pending:
         work: Work | None,
         refuse: Refuse | None,
     ) -> None:
-        self.ask, self.client = ask, client
+        self.ask, self.client, self.number = ask, client, next(_NUMBERS)
         self.streams, self.work, self.refuse = streams, work, refuse
         self.video: Video | None = None
         self.methods: Sequence[Method] = ()

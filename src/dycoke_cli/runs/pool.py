@@ -1,39 +1,43 @@
 """Several processes that answer, each with the model: on a CPU they are faster than one.
 
-The process that began the run hands questions out, and receives their outcomes. Each worker has an
-engine of its own, which reads the videos. If a worker dies, the others go on, and the questions
-that it had are asked again at the end, one at a time.
+This process hands questions out, and receives their last events. Each worker has an engine of its
+own, which reads the videos. If a worker dies, the others go on, and the questions that it had are
+asked again at the end, one at a time.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
 from dycoke_cli import plugins
-from dycoke_cli.ask import Ask, Failed
-from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.answer.answer import Error
+from dycoke_cli.ask import Answered, Ask, Failed
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, error_of
+from dycoke_cli.loop.asker import Asker, cancel
+from dycoke_cli.loop.pending import Client, Pending
 from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.processes.worker import HUNG_UP, Worker, start_preloading, wait
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.when import answers_of
 from dycoke_cli.unicode import display_name
 
 _POLL_S = 0.05
 # Questions that a worker has at once: a batch that is answered, and one whose videos are read.
 _AHEAD = 16
-_LOADED = "the model is loaded"
-_STOP = "only the answers under way are still wanted"
-Group = Sequence[Ask]
+LOADED = "the model is loaded"
+"""Sent by a worker."""
+STOP = "only the answers under way are still wanted"
+"""Sent to a worker."""
+Message = list[tuple[int, Ask]] | str | None
+"""Questions about a video with their numbers; `STOP`, or None where no more will come."""
 
 
 def start_importing() -> None:
@@ -50,96 +54,115 @@ def _preloaded() -> tuple[str, ...]:
     return () if plugins.offered() else ("dycoke_cli.runs.preloaded",)
 
 
-def answers_of_workers(
-    groups: Iterable[Group], plan: RunPlan, listener: Listener
-) -> Iterator[Outcome]:
-    """Answer all questions in `plan.workers` processes."""
-    lost: list[tuple[Ask, GoneError]] = []
-    yield from _Pool(plan, listener, lost).outcomes(groups)
-    if listener.stopping or not lost:
-        return
-    # With a single worker, which has all memory, and one question at a time: a question that kills
-    # its worker again fails alone, and the ones beside it are answered.
-    alone, again = replace(plan, workers=1, batch_size=1), [(ask,) for ask, _ in lost]
-    lost_again: list[tuple[Ask, GoneError]] = []
-    yield from _Pool(alone, listener, lost_again, ahead=1).outcomes(again)
-    for ask, gone in lost_again:
-        yield Outcome.of(ask, Failed(_deadly(ask, gone)))
-
-
 @dataclass(eq=False)
-class _AtWork:
-    """A worker with the questions that it has, by key."""
+class AtWork:
+    """A worker with the questions that it has, by number."""
 
     worker: Worker
-    asks: dict[str, Ask] = field(default_factory=dict)
+    asks: dict[int, Pending] = field(default_factory=dict)
     is_loaded: bool = False  # whether it has loaded the model; before, it gets none
     is_told: bool = False  # whether it knows that no more will come
 
 
-class _Pool:
-    """Workers, and the questions that each has.
+class Pool(Asker):
+    """Has worker processes answer a run: one client, whose questions about a video stay together.
 
     Args:
-        ahead: questions that a worker has at once, unless one video has more.
+        warn: receives sentences about workers that died.
     """
 
-    def __init__(
-        self,
-        plan: RunPlan,
-        listener: Listener,
-        lost: list[tuple[Ask, GoneError]],
-        ahead: int = _AHEAD,
-    ) -> None:
-        import torch
+    elsewhere, searches = "a pool of workers", True
 
-        self._plan, self._listener, self._lost, self._ahead = plan, listener, lost, ahead
-        # Together, workers have as many threads as one process: more make each worker slower.
-        self._threads = max(1, min(torch.get_num_threads(), usable_cpus()) // plan.workers)
-        self._at_work: list[_AtWork] = []
-        self._has_loaded = False
+    def __init__(self, plan: RunPlan, warn: Callable[[str], None]) -> None:
+        super().__init__()
+        self._plan, self._warn, self._ahead = plan, warn, _AHEAD
+        self._at_work: list[AtWork] = []
+        self._client = Client(bulk=True)
+        self._lost: list[Pending] = []  # what workers had that died
+        self._asked_again: set[Pending] = set()
+        self._is_stopped = self._has_loaded = False
         self._died_idle = 0  # workers in a row that died without a question
 
-    def outcomes(self, groups: Iterable[Group]) -> Iterator[Outcome]:
-        """Outcomes of all questions, but for those of workers that died."""
-        drawn = _Drawn(groups)
-        try:
-            self._start(self._plan.workers)
-            while self._at_work or not (drawn.is_over or self._listener.stopping):
-                if not self._at_work:  # all have died, and questions are left
-                    self._start(1)
-                self._hand_out(drawn)
-                yield from self._receive()
-        except GoneError as gone:
-            raise _unusable(gone) from gone
-        finally:
-            drawn.stop()
-            for one in self._at_work:
-                one.worker.stop()
+    def _carry(self, pendings: Sequence[Pending], **_: object) -> None:
+        self._client = pendings[0].client
+
+    def begin_run(self) -> None:
+        """See `Asker.begin_run`: wait until a worker has loaded the model."""
+        self._start(self._plan.workers)
+        while not self._has_loaded:
+            self.advance()
+
+    def advance(self) -> None:
+        """See `Asker.advance`: hand questions out, and receive their last events."""
+        if not self._at_work:  # all have ended, and questions are left
+            if self._lost and self._client.is_over and not self._waiting:
+                self._ask_again()
+            self._start(1)
+        self._hand_out()
+        self._receive()
+
+    def leave(self, client: Client) -> None:
+        """See `Asker.leave`; workers finish the answers under way."""
+        super().leave(client)
+        self._is_stopped = True
+        cancel(self._lost)
+        self._lost = []
+
+    def close(self) -> None:
+        """See `Asker.close`."""
+        for one in self._at_work:
+            one.worker.stop()
 
     def _start(self, count: int) -> None:
-        for _ in range(count):
-            worker = Worker(_serve, self._plan, self._threads, preload=_preloaded())
-            self._at_work.append(_AtWork(worker))
+        threads = _threads(self._plan.workers)
+        try:
+            for _ in range(count):
+                worker = Worker(_serve, self._plan, threads, preload=_preloaded())
+                self._at_work.append(AtWork(worker))
+        except GoneError as gone:
+            raise _unusable(gone) from gone
 
-    def _hand_out(self, drawn: _Drawn) -> None:
+    def _ask_again(self) -> None:
+        """Ask what dead workers had: of a worker that has all memory, and one at a time.
+
+        So a question that kills its worker again fails alone, and the ones beside it are answered.
+        """
+        self._plan, self._ahead = replace(self._plan, workers=1, batch_size=1), 1
+        self._asked_again.update(self._lost)
+        with self._changed:
+            self._waiting += self._lost
+        self._lost = []
+
+    def _hand_out(self) -> None:
         """Send questions to the workers that have the fewest."""
-        stopping = self._listener.stopping
         for one in sorted(self._at_work, key=lambda one: len(one.asks)):
-            message: Group | str | None = None
-            has_room = one.is_loaded and len(one.asks) < self._ahead
-            if one.is_told:
-                continue
-            if stopping or drawn.is_over:
-                message, one.is_told = _STOP if stopping else None, True
-            elif has_room and (message := drawn.take()) is not None:
-                one.asks |= {ask.key: ask for ask in message if ask.key is not None}
+            is_over = self._client.is_over  # before it is looked whether any wait
+            group: list[Pending] = []
+            with self._changed:
+                if self._waiting and one.is_loaded and len(one.asks) < self._ahead:
+                    group = self._next()
+                    taken = {*group}
+                    self._waiting = [left for left in self._waiting if left not in taken]
+                is_over = is_over and not self._waiting
+            message: Message = [(pending.number, pending.ask) for pending in group]
+            if group:
+                one.asks |= {pending.number: pending for pending in group}
+            elif is_over and not one.is_told:
+                message, one.is_told = STOP if self._is_stopped else None, True
             else:
                 continue
-            with suppress(GoneError):  # `_receive` finds that, behind the outcomes that it has sent
+            with suppress(GoneError):  # `_receive` finds that, behind the events that it has sent
                 one.worker.send(message)
 
-    def _receive(self) -> Iterator[Outcome]:
+    def _next(self) -> list[Pending]:
+        """The questions that a worker gets next: those about one video, unless asked again."""
+        first = self._waiting[0]
+        if first in self._asked_again:
+            return [first]
+        about = first.ask.videos, first.ask.request.sampling
+        return [p for p in self._waiting if (p.ask.videos, p.ask.request.sampling) == about]
+
+    def _receive(self) -> None:
         by_worker = {one.worker: one for one in self._at_work}
         for worker in wait(by_worker, _POLL_S):
             one = by_worker[worker]
@@ -149,70 +172,46 @@ class _Pool:
                 self._lose(one, gone)
                 continue
             if isinstance(message, BaseException):
-                raise message
-            self._listener.ready = self._has_loaded = one.is_loaded = True
-            if isinstance(message, Outcome):
+                self._fail(one, message)
+                continue
+            self._has_loaded = one.is_loaded = True
+            if message is None:  # it has answered everything that was still wanted
+                self._end(one)
+                cancel(one.asks.values())
+            elif message != LOADED:
+                number, event = message
                 self._died_idle = 0
-                del one.asks[message.key]
-                yield message
-            elif message is None:  # it has answered everything
-                self._at_work.remove(one)
-                worker.stop()
+                one.asks.pop(number).send(event)
 
-    def _lose(self, one: _AtWork, gone: GoneError) -> None:
+    def _end(self, one: AtWork) -> None:
         self._at_work.remove(one)
         one.worker.stop()
+
+    def _fail(self, one: AtWork, error: BaseException) -> None:
+        """End the run, because a worker can't answer anything."""
+        raise error
+
+    def _lose(self, one: AtWork, gone: GoneError) -> None:
+        self._end(one)
         self._died_idle = 0 if one.asks else self._died_idle + 1
         most = MAX_ATTEMPTS if self._has_loaded else 1
-        if not self._at_work and not one.is_told and self._died_idle >= most:
-            raise gone  # it died while loading the model, and so would the next one
-        self._lost += [(ask, gone) for ask in one.asks.values()]
-        self._listener.warning(f"{_ended(gone)}; the run continues without it")
+        if not (self._at_work or one.is_told) and self._died_idle >= most:
+            raise _unusable(gone) from gone  # it died while it loaded, and so would the next one
+        for pending in one.asks.values():
+            if pending in self._asked_again:
+                pending.fail(_deadly(pending.ask, gone))
+            else:
+                self._lost.append(pending)
+        if self._is_stopped:
+            self.leave(self._client)
+        self._warn(f"{_ended(gone)}; the run continues without it")
 
 
-class _Drawn:
-    """Questions that are drawn in a thread: drawing hashes files, and workers don't wait for it."""
+def _threads(workers: int) -> int:
+    """Threads of each worker. Together they have as many as one process: more are slower."""
+    import torch
 
-    def __init__(self, groups: Iterable[Group]) -> None:
-        self._drawn: queue.Queue[Group] = queue.Queue(maxsize=4)
-        self._failure: BaseException | None = None
-        self._ended, self._stopped = threading.Event(), threading.Event()
-        threading.Thread(target=self._draw, args=(groups,), daemon=True).start()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        over = self._ended.is_set() and self._drawn.empty()
-        if over and self._failure is not None:
-            raise self._failure
-        return over
-
-    def take(self) -> Group | None:
-        """The next questions; None if there are none yet."""
-        try:
-            return self._drawn.get_nowait()
-        except queue.Empty:
-            return None
-
-    def stop(self) -> None:
-        """Draw no more. The thread isn't joined: it may be in a long read."""
-        self._stopped.set()
-
-    def _draw(self, groups: Iterable[Group]) -> None:
-        try:
-            for group in groups:
-                while not self._stopped.is_set():
-                    try:
-                        self._drawn.put(group, timeout=_POLL_S)
-                        break
-                    except queue.Full:
-                        continue
-                if self._stopped.is_set():
-                    return
-        except BaseException as error:
-            self._failure = error
-        finally:
-            self._ended.set()
+    return max(1, min(torch.get_num_threads(), usable_cpus()) // workers)
 
 
 def _serve(connection: Connection, plan: RunPlan, threads: int) -> None:
@@ -224,25 +223,42 @@ def _serve(connection: Connection, plan: RunPlan, threads: int) -> None:
 
     torch.set_num_threads(threads)
     silence_libraries()
-    listener = Listener()
-
-    def groups() -> Iterator[Group]:
-        while isinstance(message := connection.recv(), (tuple, list)):
-            yield message
-        listener.stopping = message == _STOP
-
     try:
         with plan.engine(max(1, threads - 1)) as engine:
             engine.begin_run()
-            connection.send(_LOADED)
-            for ask, event in answers_of(engine, groups(), listener):
-                connection.send(Outcome.of(ask, event))
+            connection.send(LOADED)
+            for number, event in answers_of_numbered(engine, connection.recv):
+                connection.send((number, event))
         connection.send(None)
     except HUNG_UP:  # the run has ended: there is nobody to send the error to
         raise
     except Exception as error:
         error.add_note(traceback.format_exc())
         connection.send(error)
+
+
+def answers_of_numbered(
+    asker: Asker, receive: Callable[[], Message]
+) -> Iterator[tuple[int, Answered | Failed]]:
+    """Answer questions that another process numbers and sends; gives their last events."""
+    listener, numbers = Listener(), dict[str | None, int]()
+
+    def groups() -> Iterator[Sequence[Ask]]:
+        while isinstance(message := receive(), list):
+            numbers.update({ask.key: number for number, ask in message})
+            yield [ask for _, ask in message]
+        listener.stopping = message == STOP
+
+    for ask, event in answers_of(asker, groups(), listener):
+        yield numbers.pop(ask.key), _sendable(event)
+
+
+def _sendable(event: Answered | Failed) -> Answered | Failed:
+    """The event with an error that can be unpickled, whatever the arguments of its class."""
+    if isinstance(event, Answered):
+        return event
+    error = Error.of(explain(event.error))
+    return Failed(error_of(error.code, error.message))
 
 
 def _ended(gone: GoneError) -> str:

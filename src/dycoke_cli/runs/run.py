@@ -10,16 +10,20 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import chain
 from types import FrameType
 from typing import Any, Self
 
 from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.file_walk import FileState, state_of
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.outcome import Outcome, reason
+from dycoke_cli.runs.pool import Pool
 from dycoke_cli.runs.results import Results, ResultsFile
+from dycoke_cli.runs.when import answers_of
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.decoder import Decoder, LateVideoError
 from dycoke_cli.video.subtitles import find_source
@@ -29,29 +33,46 @@ _NAMED = 3
 
 Group = Sequence[Ask]
 """Questions about one video, or a part of it."""
-Backend = Callable[[Iterable[Group], RunPlan, Listener], Iterator[Outcome]]
-"""Answers all questions of all groups, in any order, with exactly one outcome for each."""
+OpenAsker = Callable[[RunPlan, Listener], Asker]
+"""Opens what answers the questions of a run; it is closed when they are answered."""
+
+
+def asker_here(plan: RunPlan, listener: Listener) -> Asker:
+    """What answers on this machine: this process, or several (`RunPlan.workers`)."""
+    listener.stage("build" if plan.request.loading.random_weights else "load")
+    return Pool(plan, listener.warning) if plan.workers > 1 else plan.engine()
 
 
 def run(
     groups: Sequence[Group],
     plan: RunPlan,
     results: Results,
-    backend: Backend,
+    open_asker: OpenAsker | None,
     listener: Listener,
     *,
+    drawn: Callable[[Group], Group] = lambda group: group,
+    line: Callable[[Outcome], Outcome] = lambda outcome: outcome,
     retry_failed: bool = False,
     fail_fast: bool = False,
     answered_before: int = 0,
 ) -> RunCounts:
-    """Answer the questions that have no result yet."""
+    """Answer the questions that have no result yet.
+
+    Args:
+        open_asker: called if there are any; None for `asker_here`.
+        drawn: called with each group before it is asked about, in another thread.
+        line: makes the line of a question of the one that it would have.
+    """
     progress = _Progress(groups, plan, results, retry_failed, answered_before)
     counts = progress.counts
     with _interruptible(listener), progress:
+        outcomes = outcomes_of(
+            map(drawn, progress.left()), plan, open_asker or asker_here, listener
+        )
         # If writing fails, the processes are to end now, not when it is garbage-collected.
-        with closing(progress.joined(backend(progress.left(), plan, listener))) as outcomes:
+        with closing(progress.joined(outcomes)) as joined:
             listener.progress(counts)
-            for outcome in outcomes:
+            for outcome in map(line, joined):
                 results.add(outcome)  # first: whatever is shown as done is in the file
                 progress.note(outcome)
                 if outcome.failed:
@@ -61,6 +82,22 @@ def run(
                     listener.stopping = True
         listener.progress(counts)
     return counts
+
+
+def outcomes_of(
+    groups: Iterable[Group], plan: RunPlan, open_asker: OpenAsker, listener: Listener
+) -> Iterator[Outcome]:
+    """The lines of all questions. No model is loaded where there are none."""
+    groups = iter(groups)
+    if (first := next(groups, None)) is None:
+        return
+    groups = chain([first], groups)
+
+    with open_asker(plan, listener) as asker:
+        for ask, event in answers_of(asker, groups, listener):
+            if isinstance(event, Failed) and (error := asker.ends_run(event.error)) is not None:
+                raise error
+            yield Outcome.of(ask, event)
 
 
 def finished(
@@ -157,7 +194,7 @@ class _Progress:
         self._decoder.stop()
 
     def joined(self, outcomes: Any) -> Generator[Outcome]:
-        """The outcomes of a backend, and those of `unread`."""
+        """The outcomes, and those of `unread`."""
         with closing(outcomes):
             for outcome in outcomes:
                 yield from self._taken()

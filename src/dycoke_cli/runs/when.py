@@ -12,7 +12,7 @@ from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.ask import Answered, Ask, Failed, Seen
 from dycoke_cli.engine.context import ONE_FRAME
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.asker import Asker, AskerEndedError
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.checking import probability_of_yes
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
@@ -71,7 +71,7 @@ def answers_of(
     def on_load() -> None:
         listener.ready = True
 
-    if first[0].when_s is None:
+    if first[0].when_s is None or asker.searches:
         yield from asker.answers(groups, lambda: listener.stopping, on_load)
         return
     asker.begin_run()
@@ -85,8 +85,6 @@ def answers_of(
         try:
             answer = find_when(parts.ask, parts.length_s, sampling, ask.question, window_s)
             event = Answered(answer, answer.seconds.total)
-        except AskerEndedError:
-            raise
         except Exception as error:
             event = Failed(error)
         yield ask, event

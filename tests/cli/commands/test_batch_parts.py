@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.runs import local
 from tests.cli.harness import CLIP, run_here
 from tests.runs.pretended import Pretended, make_clips, valid
 
@@ -22,7 +21,7 @@ tail,clips/1.mp4,Why?,30,
 
 @pytest.fixture
 def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(local, "answers", Pretended())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     make_clips(tmp_path / "clips", "1.mp4")
     path = tmp_path / "questions.csv"
     path.write_text(FILE)

@@ -24,14 +24,12 @@ from hypothesis import strategies as st
 
 from dycoke_cli.answer.answer import CheckedSentence
 from dycoke_cli.answer.caption import CaptionStyle, sentences, without
-from dycoke_cli.ask import Answered, Ask
+from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.cli.commands.caption_text import PROMPTS
-from dycoke_cli.runs import local
-from dycoke_cli.runs.outcome import Outcome as Line
 from tests import warm
 from tests.cli.harness import PATIENCE_S, ROOT, Outcome, run_here
 from tests.pages import commands
-from tests.runs.pretended import Pretended, make_clips, pretended_answer
+from tests.runs.pretended import Last, Pretended, make_clips, pretended_answer
 from tests.waiting import until
 from training.world.script_questions import UNKNOWN
 
@@ -46,10 +44,10 @@ class Writer(Pretended):
     said: dict[str, str]
     probable: dict[str, float | None]
 
-    def _outcome(self, ask: Ask) -> Line:
-        found = super()._outcome(ask)
+    def _event(self, ask: Ask) -> Last:
+        found = super()._event(ask)
         [video] = ask.videos
-        if found.failed:
+        if isinstance(found, Failed):
             return found
         text = self.said.get(Path(video.path).name, f"The video shows {Path(video.path).stem}.")
         answer = replace(pretended_answer(ask.question), answer=text)
@@ -57,14 +55,14 @@ class Writer(Pretended):
             pieces = sentences(ask.check.text(text))
             checked = (CheckedSentence(one, self.probable.get(one.strip(), 0.9)) for one in pieces)
             answer = replace(answer, sentences=tuple(checked))
-        return Line.of(ask, Answered(ask.named(answer)))
+        return Answered(ask.named(answer))
 
 
 @pytest.fixture(autouse=True)
 def engine(monkeypatch: pytest.MonkeyPatch) -> Writer:
     writer = Writer()
     writer.said, writer.probable = {}, {}
-    monkeypatch.setattr(local, "answers", writer)
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", writer)
     return writer
 
 

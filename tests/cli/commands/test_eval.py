@@ -14,7 +14,6 @@ from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.prediction import FILE, open_answers
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.runs import local
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared
@@ -45,7 +44,7 @@ def done(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", Prepared())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
 
 
 def test_table_on_stdout(done: Path) -> None:

@@ -22,7 +22,6 @@ from dycoke_cli.evaluation.report.scored_row import Grades
 from dycoke_cli.evaluation.scoring import judge
 from dycoke_cli.evaluation.scoring.judge import ANSWER, KEY, Verdict, key_of
 from dycoke_cli.evaluation.scoring.judge import Item as Judged
-from dycoke_cli.runs import local
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
@@ -41,7 +40,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 
 @pytest.fixture(autouse=True)
 def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", Prepared())
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
 
 
 def never(*_: object) -> None:
@@ -153,7 +152,7 @@ def test_what_is_refused_before_a_model_is_loaded(
     name: str, flags: list[str], key: str, sentence: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(local, "answers", never)
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", never)
     monkeypatch.setenv(KEY, key)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     if len(flags) == 2 and not key:
@@ -164,7 +163,7 @@ def test_what_is_refused_before_a_model_is_loaded(
 
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", never)
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", never)
     monkeypatch.setitem(sys.modules, "openai", None)
     outcome = evaluate("activitynetqa", tmp_path, "--judge-model", "j")
     assert outcome.code == 2

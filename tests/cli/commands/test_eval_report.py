@@ -19,7 +19,6 @@ from dycoke_cli.evaluation import eval_run, run_record
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.eval_request import Shard
 from dycoke_cli.evaluation.prediction import FILE
-from dycoke_cli.runs import local
 from tests.cli.harness import ROOT, Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared, never
@@ -41,7 +40,7 @@ def report(*arguments: str | Path) -> Outcome:
 def benchmark() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "samples", WHERE)
-        patch.setattr(local, "answers", Prepared())
+        patch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
         yield
 
 
@@ -62,7 +61,7 @@ def shards(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> list[Pa
 
 @pytest.fixture(autouse=True)
 def no_model(done: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "answers", never)
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", never)
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",), ("--show-changed",)])

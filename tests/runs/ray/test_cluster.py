@@ -14,8 +14,7 @@ import pytest
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError, UsageError
 from dycoke_cli.runs.ray import cluster
-from dycoke_cli.runs.ray.cluster import Workers, connected, fit_workers
-from dycoke_cli.runs.ray.workers import OnRay
+from dycoke_cli.runs.ray.cluster import OnRay, Workers, connected, fit_workers
 from tests.cli.harness import run_here, run_process
 
 ray = pytest.importorskip("ray")
@@ -154,7 +153,7 @@ def test_numbers_out_of_range() -> None:
 
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None if name == "pyarrow" else ray)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install .*\[ray\]"):
         OnRay()
 

@@ -105,7 +105,7 @@ def started(videos: Path, out: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("killed", ["ray::MapWorker", "ray::Attempts", "raylet/raylet", "batch"])
+@pytest.mark.parametrize("killed", ["ray::RayWorker", "raylet/raylet", "batch"])
 def test_what_is_killed_on_ray_is_answered_again(killed: str, folder: Path, tmp_path: Path) -> None:
     """Workers are replaced; without what else is Ray's the run ends in a sentence, and resumes."""
     for number in range(36):
@@ -125,7 +125,7 @@ def test_what_is_killed_on_ray_is_answered_again(killed: str, folder: Path, tmp_
         process.kill()
     assert b"Traceback" not in said
     until(lambda: not alive(family), PATIENCE_S)
-    if killed == "ray::MapWorker":
+    if killed == "ray::RayWorker":
         assert process.returncode == 1, said.decode()
     else:
         if killed != "batch":

@@ -18,7 +18,8 @@ import pytest
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.ray.workers import OnRay
+from dycoke_cli.runs.ray.cluster import OnRay
+from dycoke_cli.runs.run import outcomes_of
 from tests.runs.clusters import add_node, cluster_of
 from tests.runs.pretending import PLAN, cannot_load, groups_named, pretend
 
@@ -45,14 +46,14 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
     # Begun after the last kill, or it would share the blame for one of its own attempts.
     names = [*numbered(40), "deadly.mp4"]
     found, killed = [], set()
-    for outcome in OnRay(cluster.address, make=pretend)(
-        groups_named(tmp_path, *names), PLAN, Listener()
-    ):
+    on_ray = OnRay(cluster.address, make=pretend)
+    for outcome in outcomes_of(groups_named(tmp_path, *names), PLAN, on_ray, Listener()):
         found.append(outcome)
         if len(found) in (4, 20) and not outcome.failed:
-            killed.add(outcome.line["pid"])
+            pid = int(outcome.line["answer"].split()[0])
+            killed.add(pid)
             with suppress(ProcessLookupError):
-                os.kill(outcome.line["pid"], signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         if len(found) == 12:
             cluster.remove_node(third)
     assert len(killed) == 2
@@ -67,9 +68,8 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
 
 def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path) -> None:
     listener, found = Listener(), []
-    for outcome in OnRay(cluster.address, make=pretend)(
-        groups_named(tmp_path, *numbered(200)), PLAN, listener
-    ):
+    groups, on_ray = groups_named(tmp_path, *numbered(200)), OnRay(cluster.address, make=pretend)
+    for outcome in outcomes_of(groups, PLAN, on_ray, listener):
         found.append(outcome)
         listener.stopping = True
     assert set((tmp_path / "diary").read_text().split()) == set(videos_of(found))
@@ -81,7 +81,7 @@ def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path
 def test_model_that_workers_havent_got(cluster: Any, tmp_path: Path) -> None:
     groups = groups_named(tmp_path, *numbered(3))
     with pytest.raises(DycokeError, match="this machine hasn't got the model"):
-        list(OnRay(cluster.address, make=cannot_load)(groups, PLAN, Listener()))
+        list(outcomes_of(groups, PLAN, OnRay(cluster.address, make=cannot_load), Listener()))
 
 
 @pytest.mark.parametrize("lost", ["raylet", "node"])
@@ -91,7 +91,8 @@ def test_the_node_of_the_run_is_lost(lost: str, tmp_path: Path) -> None:
     names = numbered(40)
     with cluster_of(2) as own:
         groups = groups_named(tmp_path, *names)
-        outcomes = OnRay(own.address, make=pretend)(groups, PLAN, Listener())
+        on_ray = OnRay(own.address, make=pretend)
+        outcomes = outcomes_of(groups, PLAN, on_ray, Listener())
         for outcome in outcomes:
             found.append(outcome)
             if len(found) == 8:

@@ -14,9 +14,11 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.runs.converse import asks_of, converse
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.remote.remote_asker import RemoteAsker, RemoteRun
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 from dycoke_cli.runs.remote.remote_client import ServerGoneError
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
+from dycoke_cli.runs.run import outcomes_of
 from tests.documents import example
 from tests.runs.parts import CLIPS, PLAN, REQUEST, settled_in
 
@@ -49,6 +51,13 @@ class Served:
             on_text("to")
         answer = example(Answer, question=question, answer=f"to {question}", seed=seed)
         return replace(answer, seconds=replace(answer.seconds, request=0.5))
+
+
+def run_on(model: Any, groups: Any) -> list[Outcome]:
+    def opened(*_: object) -> RemoteAsker:
+        return RemoteAsker(model, REQUEST)
+
+    return list(outcomes_of(groups, PLAN, opened, Listener()))
 
 
 def answered(*, compare: bool = False, follow_up: bool = False) -> tuple[Served, list[Answer]]:
@@ -88,7 +97,7 @@ def test_what_needs_the_model_of_this_process_is_refused() -> None:
 def test_a_run_asks_each_question_once_and_sends_each_video_once() -> None:
     model: Any = Served()
     groups = settled_in(CLIPS, "One?", "Two?")
-    outcomes = list(RemoteRun(model)(groups, PLAN, Listener()))
+    outcomes = run_on(model, groups)
     assert {one.key for one in outcomes} == {ask.key for group in groups for ask in group}
     assert len(outcomes) == len(model.asked)
     assert sum(waited for *_, waited, _ in model.asked) == len(groups)
@@ -105,5 +114,5 @@ def test_a_run_asks_each_question_once_and_sends_each_video_once() -> None:
 def test_what_fails_every_request_ends_the_run(failure: Exception, sentence: str) -> None:
     model: Any = Served(failure)
     with pytest.raises(ModelError) as error:
-        list(RemoteRun(model)(settled_in(CLIPS), PLAN, Listener()))
+        run_on(model, settled_in(CLIPS))
     assert str(error.value) == sentence

@@ -20,6 +20,7 @@ from dycoke_cli.runs.converse import footage
 from dycoke_cli.server.local.client import ServerAsker, find_server
 from tests.cli.harness import REAL, ROOT, Outcome, run_here
 from tests.loop.pretended import PATIENCE_S
+from tests.runs.pretended import Pretended
 from tests.server.local.conftest import Served
 from tests.waiting import until
 
@@ -208,12 +209,13 @@ def test_what_cannot_be_served_says_so_once_and_runs_in_the_command(local: Serve
 
 
 def test_several_workers_are_of_the_command(local: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dycoke_cli.runs import local as in_process
-
     asked: list[Any] = []
-    monkeypatch.setattr(
-        in_process, "answers_of_workers", lambda groups, plan, _: iter(asked.append(plan) or ())
-    )
+
+    def opened(plan: Any, listener: Any) -> Pretended:
+        asked.append(plan)
+        return Pretended()
+
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", opened)
     run = batch(FOUR[0], "What?", "--workers", "2")
     assert "server" not in run.err
     assert asked[0].workers == 2

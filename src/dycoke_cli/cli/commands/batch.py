@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.listener import RunCounts
     from dycoke_cli.runs.remote.served_model import Server
     from dycoke_cli.runs.results import ResultsFile
-    from dycoke_cli.runs.run import Backend
+    from dycoke_cli.runs.run import OpenAsker
     from dycoke_cli.server.local.client import ServerAsker
 
 
@@ -159,7 +159,7 @@ def batch(
             if (done := _finished(groups, request, file, retry_failed)) is not None:
                 to.conclude(done, view)
                 return
-        plan, backend = backend_of(
+        plan, open_asker = asker_of(
             request,
             engine,
             model,
@@ -180,7 +180,13 @@ def batch(
                 _check_dtype(out, file, plan, view)
         try:
             counts = run(
-                groups, plan, results, backend, view, retry_failed=retry_failed, fail_fast=fail_fast
+                groups,
+                plan,
+                results,
+                open_asker,
+                view,
+                retry_failed=retry_failed,
+                fail_fast=fail_fast,
             )
         except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             view.interrupted(out)
@@ -225,7 +231,7 @@ def _finished(
     return finished(groups, stored, file, retry_failed=retry_failed)
 
 
-def backend_of(
+def asker_of(
     request: Request,
     engine: engine_flags.EngineFlags,
     model: request_flags.ModelFlag,
@@ -237,7 +243,7 @@ def backend_of(
     cache: bool,
     here: bool,
     compare: bool = False,
-) -> tuple[RunPlan, Backend]:
+) -> tuple[RunPlan, OpenAsker | None]:
     """Who answers, and the plan of the run; imports torch, unless a server has the model.
 
     Args:
@@ -246,10 +252,11 @@ def backend_of(
         compare: whether all is also asked without compression.
     """
     if remote is not None:
-        from dycoke_cli.runs.remote.remote_asker import RemoteRun
+        from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 
         served_model = remote.asked_by(model.model, request, compare=compare)
-        return served_model.plan(request), RemoteRun(served_model)
+        plan = served_model.plan(request)
+        return plan, lambda plan, _: RemoteAsker(served_model, plan.request)
     # The user's own server is used unless several workers are wanted, which are faster.
     on_server: ServerAsker | str = ""
     if engine.is_alone and not here:
@@ -258,10 +265,8 @@ def backend_of(
         with speaking_of_flags():
             on_server = find_server(request, cache=cache, bulk=True, batch_size=group_size)
     if not isinstance(on_server, str):
-        from dycoke_cli.runs.local import outcomes_of
-
-        plan = on_server.plan(batch_size=group_size, cache=cache)
-        return plan, partial(outcomes_of, stack.enter_context(on_server))
+        server = stack.enter_context(on_server)
+        return server.plan(batch_size=group_size, cache=cache), lambda *_: server
     if on_server:
         view.note(f"Answering without your server: {on_server}")
     plan = _plan(request, engine, group_size, cache)

@@ -13,7 +13,7 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
+from dycoke_cli.cli.commands.batch import FailFast, asker_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
@@ -221,7 +221,7 @@ def caption(
                         raise UsageError(SHAPES_ONLY)
                     view.note(BUNDLED_NOTE)
                 view.stage("start")
-                plan, backend = backend_of(
+                plan, open_asker = asker_of(
                     request, engine, model, remote, group_size, view, stack, cache=cache,
                     here=no_server,
                 )  # fmt: skip
@@ -229,8 +229,9 @@ def caption(
                     [(ask,) for ask in asks.values()],
                     plan,
                     results,
-                    Captioned(backend, style_of, asks, view, drop_below),
+                    open_asker,
                     view,
+                    line=Captioned(style_of, asks, view, drop_below),
                     fail_fast=fail_fast,
                 )
                 files.save()

@@ -1,8 +1,7 @@
-"""Prompts of captions, and a run whose answers are captions."""
+"""Prompts of captions, and what makes captions of answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,6 @@ from dycoke_cli.video.files import is_picture
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.render.batch_view import CaptionView
-    from dycoke_cli.loop.plan import RunPlan
-    from dycoke_cli.runs.listener import Listener
-    from dycoke_cli.runs.run import Backend, Group
 
 _SHOWN = 60  # characters of what is said in place of a caption
 PROMPTS = {
@@ -44,22 +40,17 @@ SHAPES_ONLY = (
 
 @dataclass(frozen=True)
 class Captioned:
-    """A backend whose answers are captions; an answer that is none is a failure."""
+    """Makes captions of the answers of a run; an answer that is none is a failure."""
 
-    backend: Backend
     style: CaptionStyle
     asks: dict[str, Ask]  # by the id of the question
     view: CaptionView
     drop_below: float = 0.0  # sentences of a lower probability are left out
 
-    def __call__(
-        self, groups: Iterable[Group], plan: RunPlan, listener: Listener
-    ) -> Iterator[Outcome]:
-        """Answer all questions; see `runs.run.Backend`."""
-        for outcome in self.backend(groups, plan, listener):
-            yield outcome if outcome.failed else self._captioned(outcome)
-
-    def _captioned(self, outcome: Outcome) -> Outcome:
+    def __call__(self, outcome: Outcome) -> Outcome:
+        """The line of a caption, from that of an answer."""
+        if outcome.failed:
+            return outcome
         line = outcome.line
         if outcome.refused:
             return self._failed(outcome, SHAPES_ONLY)

@@ -209,12 +209,13 @@ def evaluate(
             for spec in specs:
                 check_windows(replace(request, method=spec.create()))
         client = judge.client(dataset)
-        remote, served, answers = server.chosen(context, budget=budget), None, engine.other()
+        remote, served, answers = server.chosen(context, budget=budget), None, engine.chosen()
         if remote is not None:
-            from dycoke_cli.runs.remote.remote_asker import RemoteRun
+            from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 
-            served = remote.connected(model.model, [spec.create() for spec in specs])
-            request, answers = replace(request, model=served.name), RemoteRun(served)
+            found = served = remote.connected(model.model, [spec.create() for spec in specs])
+            request = replace(request, model=served.name)
+            answers = lambda plan, _: RemoteAsker(found, plan.request)  # noqa: E731
         part = None if shard is None else parse_shard(shard)
         view = stack.enter_context(View(quiet))
         # From here on torch is imported, which takes seconds.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.method import Method
     from dycoke_cli.compression.pool import TokenBudget
     from dycoke_cli.runs.remote.served_model import Server
-    from dycoke_cli.runs.run import Backend
+    from dycoke_cli.runs.run import OpenAsker
 
 
 _FLAGS = options.flag_table("""
@@ -99,17 +99,11 @@ class EngineFlags:
 
             start_importing()
 
-    def other(self) -> Backend | None:
-        """The chosen engine if it isn't local, otherwise None."""
-        return None if self.engine == "local" else self.chosen()
-
-    def chosen(self) -> Backend:
-        """The chosen engine."""
+    def chosen(self) -> OpenAsker | None:
+        """The chosen engine; None for that of this machine."""
         if self.engine == "local":
-            from dycoke_cli.runs.local import answers
-
-            return answers
-        from dycoke_cli.runs.ray.workers import OnRay
+            return None
+        from dycoke_cli.runs.ray.cluster import OnRay
 
         return OnRay(self.address, self.num_cpus_per_worker, self.num_gpus_per_worker, self.ship)
 

@@ -18,12 +18,12 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError, UsageError
@@ -31,6 +31,11 @@ from dycoke_cli.extras import how_to_install
 from dycoke_cli.models.explaining import DEBUG
 from dycoke_cli.resources import in_words, usable_cpus
 from dycoke_cli.storage.output_file import temporary_folder
+
+if TYPE_CHECKING:
+    from dycoke_cli.loop.asker import Asker
+    from dycoke_cli.loop.plan import RunPlan
+    from dycoke_cli.runs.listener import Listener
 
 # Small: videos are sent in chunks, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2
@@ -49,7 +54,7 @@ _ALWAYS = {
     # On a busy machine its processes don't start within Ray's own 30 s.
     "RAY_gcs_server_port_wait_time_s": "120",
 }
-_QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 class NoClusterError(DycokeError):
@@ -71,9 +76,34 @@ class Workers:
         return max(1, int(self.cpus))
 
 
+@dataclass(frozen=True)
+class OnRay:
+    """Options of a run on a cluster; it opens what answers there (`runs.run.OpenAsker`)."""
+
+    address: str | None = None  # of the cluster, as of `connected`
+    cpus: float = 1.0  # that a worker reserves
+    gpus: float | None = None  # that a worker reserves; None is one if the cluster has any
+    ship: bool = False  # send the videos to the workers, because they can't open their paths
+    # makes what answers in a worker, with a number of threads; None is an engine
+    make: Callable[[RunPlan, int], Asker] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cpus < float("inf"):
+            raise UsageError(f"--num-cpus-per-worker must be above 0, not {self.cpus:g}")
+        if self.gpus is not None and not 0 <= self.gpus < float("inf"):
+            raise UsageError(f"--num-gpus-per-worker must be 0 or more, not {self.gpus:g}")
+        need_ray()
+
+    def __call__(self, plan: RunPlan, listener: Listener) -> Asker:
+        """Open it."""
+        from dycoke_cli.runs.ray.ray_asker import RayAsker
+
+        return RayAsker(self, plan, listener)
+
+
 def need_ray() -> None:
     """Check that Ray is installed."""
-    if any(find_spec(package) is None for package in ("ray", "pyarrow", "pandas")):
+    if find_spec("ray") is None:
         raise UsageError(f"--engine ray needs Ray: {how_to_install('ray')}; or leave --engine out")
 
 
@@ -190,17 +220,6 @@ def fit_workers(cpus: float, gpus: float | None, device: str, model_bytes: int =
             "--num-cpus-per-worker or --num-gpus-per-worker"
         )
     return Workers(count, cpus, gpus, memory)
-
-
-def silence_data() -> None:
-    """Keep Ray Data's reports and progress bars off stderr; Ray's log files have them."""
-    from ray.data import DataContext
-
-    if os.environ.get(DEBUG):
-        return
-    DataContext.get_current().enable_progress_bars = False
-    logger = logging.getLogger("ray.data")
-    logger.handlers = [h for h in logger.handlers if not isinstance(h, logging.StreamHandler)]
 
 
 def _fitting(node: dict[str, float], cpus: float, gpus: float) -> int:

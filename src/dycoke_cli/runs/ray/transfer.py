@@ -17,8 +17,12 @@ CHUNK_BYTES = 8 * 1024**2
 class Sender:
     """Reads the files of a run, and no others, for workers on other machines."""
 
-    def __init__(self, paths: Collection[str]) -> None:
-        self._paths = frozenset(paths)
+    def __init__(self) -> None:
+        self._paths = set[str]()
+
+    def add(self, paths: Collection[str]) -> None:
+        """Let files be read from now on."""
+        self._paths.update(paths)
 
     def chunk(self, path: str, offset: int) -> bytes | DycokeError:
         """Bytes of a file from an offset on; empty at its end.

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.ask import Answered, Ask, Failed, Progress, Seen, Text
+from dycoke_cli.ask import Answered, Progress, Seen, Text
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.loop.asker import Asker, check_answerable
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.features import ELSEWHERE, refusal
-from dycoke_cli.loop.pending import Client, Pending, Receive, Video
-from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.loop.pending import Pending, Video
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.request import Request
-from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.remote.remote_client import ServerGoneError
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
 from dycoke_cli.runs.remote.served_model import ServedModel
-from dycoke_cli.runs.when import answers_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 _WAIT_S = 0.2
 
@@ -37,53 +28,36 @@ _WAIT_S = 0.2
 class RemoteAsker(Asker):
     """Answers questions with a model on a server."""
 
+    elsewhere = "a remote server"
+
     def __init__(self, model: ServedModel, request: Request) -> None:
+        super().__init__()
         self._model = model
         self._readers = Readers(request.limits, lambda _: None, lambda _: None, lambda _: None)
         self._videos: dict[Hashable, Video] = {}
         self._sent: dict[Video, SentVideo] = {}
-        self._waiting: list[Pending] = []
-        self._changed = threading.Condition(threading.RLock())
         self._sending = threading.Lock()
         self._threads = ThreadPoolExecutor(model.server.concurrency, "request")
 
-    def submit(
-        self,
-        *asks: Ask,
-        client: Client | None = None,
-        on_event: Receive | None = None,
-        streams: bool = True,
-        decoded: bool = True,
-        **local: object,
-    ) -> list[Pending]:
-        """See `Asker.submit`; frames are always kept as they are decoded.
-
-        The other arguments are for an engine of the process itself.
-        """
-        check_answerable("a remote server", **local)
-        client, pendings = client or Client(), []
-        for ask in asks:
-            pending = Pending(self, ask, client, on_event, streams=streams, work=None, refuse=None)
-            with self._changed:
-                if ask.read is not None:
-                    self._find_video(pending)
-                self._waiting.append(pending)
+    def _carry(self, pendings: Sequence[Pending], **_: object) -> None:
+        for pending in pendings:
+            if pending.ask.read is not None:
+                self._find_video(pending)
             self._threads.submit(self._answer, pending)
-            pendings.append(pending)
-        return pendings
 
     def advance(self) -> None:
         """See `Asker.advance`."""
         with self._changed:
             self._changed.wait(_WAIT_S)
 
-    def forget(self, pending: Pending) -> None:
-        """See `Asker.forget`."""
-        with self._changed:
-            if pending in self._waiting:
-                self._waiting.remove(pending)
-            self._release(pending)
-            self._changed.notify_all()
+    def _forgotten(self, pending: Pending) -> None:
+        self._release(pending)
+
+    def ends_run(self, error: BaseException) -> BaseException | None:
+        """See `Asker.ends_run`: what a server says of a model, it says of every request."""
+        if isinstance(error, ServerGoneError):
+            return ServerGoneError(f"{error}; the same command then resumes")
+        return error if isinstance(error, ModelError) else None
 
     def close(self) -> None:
         """See `Asker.close`."""
@@ -128,7 +102,11 @@ class RemoteAsker(Asker):
         except BaseException as error:
             pending.fail(error)
         finally:
-            self.forget(pending)
+            with self._changed:
+                if pending in self._waiting:
+                    self._waiting.remove(pending)
+                self._release(pending)
+                self._changed.notify_all()
 
     def _sent_video(self, pending: Pending) -> SentVideo:
         """The video of a question in the form that is sent; its pictures are made once."""
@@ -179,23 +157,3 @@ class RemoteAsker(Asker):
 
 def _ignore(text: str) -> None:
     """Ignore streamed text that isn't shown."""
-
-
-class RemoteRun:
-    """Backend of a run (`runs.run.Backend`) on a server."""
-
-    def __init__(self, model: ServedModel) -> None:
-        self._model = model
-
-    def __call__(
-        self, groups: Iterable[Sequence[Ask]], plan: RunPlan, listener: Listener
-    ) -> Iterator[Outcome]:
-        """Answer all questions."""
-        with RemoteAsker(self._model, plan.request) as asker:
-            for ask, event in answers_of(asker, groups, listener):
-                error = event.error if isinstance(event, Failed) else None
-                if isinstance(error, ServerGoneError):
-                    raise ServerGoneError(f"{error}; the same command then resumes")
-                if isinstance(error, ModelError):  # every other request would fail as well
-                    raise error
-                yield Outcome.of(ask, event)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
+import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any
 
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Seen
 from dycoke_cli.errors import OutputError
-from dycoke_cli.loop.asker import Asker, AskerEndedError, check_answerable
-from dycoke_cli.loop.pending import Client, Pending, Receive
+from dycoke_cli.loop.asker import Asker, AskerEndedError
+from dycoke_cli.loop.pending import Client, Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
 from dycoke_cli.server.local.unix_socket import connect, socket_identity
@@ -69,18 +68,17 @@ def find_server(
 
 
 class ServerAsker(Asker):
-    """Has the running server of this user answer."""
+    """Has the running server of this user answer; the server knows which questions wait there."""
+
+    elsewhere = "a running server"
 
     def __init__(self, plan: RunPlan | None, link: Link, opened: ExitStack) -> None:
+        super().__init__()
         self._plan, self._link, self._opened = plan, link, opened
-        self._numbers = itertools.count()
-        self._pending: dict[int, Pending] = {}
-        self._events: deque[tuple[int, Event]] = deque()
+        self._events = queue.SimpleQueue[tuple[int, Event] | None]()  # None is the end
         self._seen: set[Hashable] = set()
         self._stdin: str | None = None
         self._run: Client | None = None
-        self._ended = False
-        self._changed = threading.Condition(threading.RLock())
         self._thread = threading.Thread(target=self._receive, name="server", daemon=True)
         self._thread.start()
 
@@ -89,47 +87,35 @@ class ServerAsker(Asker):
         assert self._plan is not None, "it was asked for with `bulk`"
         return replace(self._plan, **more)
 
-    def submit(
-        self,
-        *asks: Ask,
-        client: Client | None = None,
-        on_event: Receive | None = None,
-        streams: bool = True,
-        **local: object,
-    ) -> list[Pending]:
-        """See `Asker.submit`; the other arguments are for an engine of the process itself."""
-        check_answerable("a running server", **local)
-        client = client or Client()
-        pendings = [
-            Pending(self, ask, client, on_event, streams=streams, work=None, refuse=None)
-            for ask in asks
-        ]
+    def _carry(self, pendings: Sequence[Pending], **_: object) -> None:
         for pending in pendings:
+            self._run = pending.client if pending.client.bulk else None
             sent = as_sent(pending.ask, self._spooled)
-            with self._changed:
-                number = next(self._numbers)
-                self._pending[number] = pending
-                self._run = client if client.bulk else None
-            self._send("ask", number, (sent, streams))
-        return pendings
+            self._send("ask", pending.number, (sent, pending.streams))
 
     def advance(self) -> None:
         """See `Asker.advance`: deliver what the server sent, or wait for it a moment."""
         if self._run is not None and self._run.is_over:
             self._run = None
             self._send("over")
+        try:
+            received = self._events.get(timeout=_WAIT_S)
+        except queue.Empty:
+            return
+        if received is None:
+            self._events.put(None)
+            resumed = "" if self._plan is None else ": --out has what was answered"
+            raise AskerEndedError(f"the server ended while it answered; run it again{resumed}")
+        number, event = received
         with self._changed:
-            if not self._events:
-                if self._ended:
-                    resumed = "" if self._plan is None else ": --out has what was answered"
-                    raise AskerEndedError(
-                        f"the server ended while it answered; run it again{resumed}"
-                    )
-                self._changed.wait(_WAIT_S)
-            events, self._events = self._events, deque()
+            pending = next((one for one in self._waiting if one.number == number), None)
+            if pending is not None and isinstance(event, (Answered, Failed)):
+                self._waiting.remove(pending)
         # Here, as the engine of a process does it: what a receiver raises ends the command.
-        for number, event in events:
-            self._deliver(number, event)
+        if pending is not None:
+            if isinstance(event, Seen):
+                self._seen.add(pending.ask.read)
+            pending.send(in_the_words_of(pending.ask, event))
 
     def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
         """See `Asker.holds`."""
@@ -140,25 +126,13 @@ class ServerAsker(Asker):
         self._send("free")
         return False
 
-    def forget(self, pending: Pending) -> None:
-        """See `Asker.forget`."""
-        with self._changed:
-            number = next((n for n, one in self._pending.items() if one is pending), None)
-            self._pending.pop(number, None)  # type: ignore[arg-type]
-        if number is not None:
-            self._send("cancel", number)
+    def _forgotten(self, pending: Pending) -> None:
+        self._send("cancel", pending.number)
 
     def leave(self, client: Client) -> None:
-        """See `Asker.leave`; the server knows which questions wait."""
-        with self._changed:
-            waits = any(one.client is client for one in self._pending.values())
-        if waits:
+        """See `Asker.leave`; the server cancels those that wait, and answers the others."""
+        if self.videos_of(client):
             self._send("leave")
-
-    def videos_of(self, client: Client) -> int:
-        """See `Asker.videos_of`."""
-        with self._changed:
-            return len({one.ask.read for one in self._pending.values() if one.client is client})
 
     def close(self) -> None:
         """See `Asker.close`."""
@@ -182,23 +156,8 @@ class ServerAsker(Asker):
         """Take events as they come, until none does; the body of the thread."""
         with suppress(*_SILENT):
             while True:
-                event = self._link.receive()
-                with self._changed:
-                    self._events.append(event)
-                    self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _deliver(self, number: int, event: Event) -> None:
-        with self._changed:
-            pending = self._pending.get(number)
-            if isinstance(event, (Answered, Failed)):
-                self._pending.pop(number, None)
-        if pending is not None:
-            if isinstance(event, Seen):
-                self._seen.add(pending.ask.read)
-            pending.send(in_the_words_of(pending.ask, event))
+                self._events.put(self._link.receive())
+        self._events.put(None)
 
 
 def stop_running() -> bool:

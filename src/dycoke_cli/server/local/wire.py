@@ -28,10 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.answer.answer import Answer, ReportedSubtitles
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Warn
+from dycoke_cli.ask import Ask, Event, Footage
 from dycoke_cli.compression.registry import described
-from dycoke_cli.errors import DycokeError
+from dycoke_cli.loop.asker import renamed
 from dycoke_cli.request import Request
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.unicode import display_name
@@ -145,20 +144,7 @@ def _stamp(path: str) -> tuple[str, int, int, int] | None:
 
 def in_the_words_of(ask: Ask, event: Event) -> Event:
     """An event of a server, with the paths that the command was given in place of those sent."""
-    names = [*_names_of(ask)]
-
-    def said(sentence: str) -> str:
-        for absolute, given in names:
-            sentence = sentence.replace(absolute, given)
-        return sentence
-
-    if isinstance(event, Warn):
-        return replace(event, text=said(event.text))
-    if isinstance(event, Failed) and isinstance(event.error, DycokeError):
-        return Failed(type(event.error)(said(str(event.error))))
-    if isinstance(event, Answered):
-        return replace(event, answer=_named(event.answer, said))
-    return event
+    return renamed(event, [*_names_of(ask)])
 
 
 def _names_of(ask: Ask) -> Iterator[tuple[str, str]]:
@@ -169,13 +155,3 @@ def _names_of(ask: Ask) -> Iterator[tuple[str, str]]:
         for path in (*own, *subtitles):
             if path is not None and path != STDIN:
                 yield display_name(_absolute(path)), display_name(path)
-
-
-def _named(answer: Answer, said: Callable[[str], str]) -> Answer:
-    answer = replace(answer, warnings=tuple(map(said, answer.warnings)))
-    if isinstance(answer.subtitles, ReportedSubtitles):
-        subtitles = replace(answer.subtitles, source=said(answer.subtitles.source))
-        answer = replace(answer, subtitles=subtitles)
-    if isinstance(answer.compared_to, Answer):
-        answer = replace(answer, compared_to=_named(answer.compared_to, said))
-    return answer
