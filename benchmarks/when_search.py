@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from benchmarks.cells import head, line
 from benchmarks.kept_tables import report
-from dycoke_cli.runs.time_search import Part, TimeSearch
-from dycoke_cli.runs.when import usual_window_s
+from dycoke_cli.runs.parts import Part, TimeSearch, usual_window_s
 
 NAME = "when-search"
 VIDEOS = 200

@@ -85,7 +85,7 @@ import tests.test_warm
 from dycoke_cli.processes.worker import Worker
 sys.path.insert(0, "here")
 print("not written twice", end="")
-worker = Worker(tests.test_warm.tell, preload=["dycoke_cli.runs.outcome"])
+worker = Worker(tests.test_warm.tell, preload=["dycoke_cli.runs.results"])
 print(worker.receive())
 """
 
@@ -93,7 +93,7 @@ print(worker.receive())
 def tell(connection: Connection) -> None:
     """How many modules of ours the process has that this one was forked from, and more of it."""
     ours = {name for name in sys.modules if name.startswith("dycoke_cli.")}
-    connection.send(("torch" in sys.modules, "dycoke_cli.runs.outcome" in ours,
+    connection.send(("torch" in sys.modules, "dycoke_cli.runs.results" in ours,
                      "dycoke_cli.cli.main" in ours, "here" in sys.path))  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from dycoke_cli.instruction_sets import instructions, is_slow_in_bfloat16
+from dycoke_cli.kernels.instruction_sets import instructions, is_slow_in_bfloat16
 
 ATTENTION = "dycoke_training"
 # Queries at a time: they see no key behind the last of them.

@@ -18,7 +18,7 @@ from benchmarks.seed_tables import seeds_table
 from benchmarks.when_search import NAME, Faultless, is_found, table
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-from dycoke_cli.runs.time_search import TimeSearch
+from dycoke_cli.runs.parts import TimeSearch
 from dycoke_cli.shapes.script import Event, Script, Thing
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from dycoke_cli.ask import Ask
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.pending import Video
-from dycoke_cli.runs import part_by_part
-from dycoke_cli.runs.part_by_part import Parts, groups_by_part
+from dycoke_cli.loop.asker import Video
+from dycoke_cli.runs import parts as parts_module
+from dycoke_cli.runs.parts import Parts, groups_by_part
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.sampling import format_time, parse_time
 from tests.cli import fake_engine
@@ -82,8 +82,8 @@ def test_parts_of_a_run(
 ) -> None:
     """As those of `ask`; a video that can't be opened keeps its question."""
     known = {"a": SimpleNamespace(duration_s=4.0, fps=8.0), "bad": None}
-    monkeypatch.setattr(part_by_part, "_info", lambda ask: known[ask.question])
-    monkeypatch.setattr(part_by_part, "MOST_PARTS", 3)
+    monkeypatch.setattr(parts_module, "_info", lambda ask: known[ask.question])
+    monkeypatch.setattr(parts_module, "MOST_PARTS", 3)
     request = replace(REQUEST, sampling=sampling)
     groups = [[Ask(name, request, ())] for name in ("bad", "a")]
     if isinstance(expected, str):
@@ -136,14 +136,14 @@ def test_until_stops_at_the_answer(
 def test_a_part_that_fails_ends_the_run_with_its_times(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = part_by_part.converse
+    asked = parts_module.converse
 
     def failing(asker: Any, asks: Any, *given: Any, **more: Any) -> Any:
         if asks[0].part_s == (2.0, 3.0):
             monkeypatch.setenv("FAKE_FAILURE", "torch_cpu")
         return asked(asker, asks, *given, **more)
 
-    monkeypatch.setattr(part_by_part, "converse", failing)
+    monkeypatch.setattr(parts_module, "converse", failing)
     run = run_here("ask", CLIP, "What?", "--every", "1", "--frames", "2", "--json")
     assert run.code == 5
     *answers, failure = run.objects

@@ -62,7 +62,7 @@ ALSO = {
     "verify": ("verification",),
     "schema": DOCUMENTS,
     "demo": (),
-    "doctor": (*DOCUMENTS, "instruction_sets"),
+    "doctor": (*DOCUMENTS, "kernels.instruction_sets"),
 }  # fmt: skip
 """Further modules by command."""
 

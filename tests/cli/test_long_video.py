@@ -16,8 +16,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import windows_for
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.chat_state import Chat
-from dycoke_cli.runs.converse import engine_of
+from dycoke_cli.runs.converse import Chat, engine_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video import Sampling

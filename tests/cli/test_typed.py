@@ -16,7 +16,7 @@ from dycoke_cli.cli.commands.batch_lines import Lines
 from dycoke_cli.cli.render.units import odds, scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.results import Outcome
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Scoring, Seconds
-from dycoke_cli.runs.when import as_question
+from dycoke_cli.runs.parts import as_question
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid

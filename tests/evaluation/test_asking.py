@@ -18,7 +18,7 @@ from dycoke_cli.evaluation.prediction import Prediction, scored
 from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.results import Outcome
 from dycoke_cli.video import Clip, Sampling, read
 from tests.evaluation.samples import Samples
 

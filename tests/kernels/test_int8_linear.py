@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.kernels import int8_linear as kernels
+from dycoke_cli.kernels.instruction_sets import instructions
 from dycoke_cli.kernels.int8_linear import (
     FBGEMM_TOKENS,
     FEW_TOKENS,

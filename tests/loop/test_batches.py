@@ -29,7 +29,7 @@ from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import asker_here, outcomes_of
 from dycoke_cli.video import Sampling, read
 from tests.runs.parts import CLIPS, Group, groups_in, plan_with, settled_in

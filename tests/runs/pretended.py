@@ -16,13 +16,12 @@ from typing import Any
 from dycoke_cli.answer.answer import Answer, ReportedFrames, Tokens
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import VideoError
-from dycoke_cli.loop.asker import Asker
-from dycoke_cli.loop.pending import Pending
+from dycoke_cli.loop.asker import Asker, Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.catalog import ModelRef, find
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.results import Outcome
 from tests import documents
 from tests.cli import fake_engine
 

@@ -20,8 +20,7 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, VideoError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.results import open_results
+from dycoke_cli.runs.results import Outcome, open_results
 from dycoke_cli.runs.tables import TableFile, row, usual_fields
 from tests.runs.parts import PLAN, plan_with, settled_in
 from tests.runs.pretended import make_clips, outcome_of, pretended_answer, valid

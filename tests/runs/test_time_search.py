@@ -13,8 +13,14 @@ import pytest
 from dycoke_cli.answer.answer import Answer, Scoring, Seconds, TimeRange
 from dycoke_cli.engine.context import ONE_FRAME
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.time_search import Part, Probability, TimeSearch
-from dycoke_cli.runs.when import _warnings, find_when, usual_window_s
+from dycoke_cli.runs.parts import (
+    Part,
+    Probability,
+    TimeSearch,
+    _warnings,
+    find_when,
+    usual_window_s,
+)
 from dycoke_cli.video import Sampling
 from tests.documents import example
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from dycoke_cli.answer.json_schema import Bounds
-from dycoke_cli.limited_http import HttpLimits
 from dycoke_cli.retries import WEBHOOK_WAITS_S
 from dycoke_cli.runs import webhook
 from dycoke_cli.runs.webhook import Webhook
+from dycoke_cli.storage.limited_http import HttpLimits
 from tests.runs.receiver import Receiver
 
 

@@ -27,9 +27,8 @@ from dycoke_cli.bench.bench_report import (
 from dycoke_cli.compression.registry import Spec, parse_specs
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, bound_spec, rows_on
-from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.asker import Asker, Client
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.pending import Client
 from dycoke_cli.loop.unloaded_model import UnloadedModel, unloaded_model
 from dycoke_cli.models.files.on_disk import listening
 from dycoke_cli.param import key_part

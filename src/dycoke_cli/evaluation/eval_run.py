@@ -42,8 +42,8 @@ from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.remote.served_model import ServedModel
+from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import Group, run
 from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import torch
 
-from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.attention import DECODE, SHAPES
+from dycoke_cli.kernels.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.int8_linear import (
     FbgemmInt8Linear,
     Int8Linear,

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.instruction_sets import instructions
+from dycoke_cli.kernels.instruction_sets import instructions
 from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.kernels.quantize import pack, restored, saved
 from dycoke_cli.kernels.tensor_files import (

@@ -19,9 +19,9 @@ from dycoke_cli.engine.generate import Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_without_video
 from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.loop.asker import FORGOTTEN, CancelledError, Pending
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.in_windows import encode_in_windows
-from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Pending
 from dycoke_cli.models.prompts.stock_prompt import fitted
 from dycoke_cli.video.frames import ClosedError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dycoke_cli.answer.caption import CaptionStyle
     from dycoke_cli.compression.method import Method
     from dycoke_cli.engine.vision import VisualCache
-    from dycoke_cli.loop.pending import Video
+    from dycoke_cli.loop.asker import Video
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.clip import Clip
 

@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from dycoke_cli.ask import Ask, Progress, Warn
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.settling import settled
-from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.asker import Asker, Client, Pending, Video
 from dycoke_cli.loop.in_windows import reads_in_windows, windows_for
-from dycoke_cli.loop.pending import Client, Pending, Video
 from dycoke_cli.loop.reading import ClosingError, Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request

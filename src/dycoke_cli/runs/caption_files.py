@@ -23,7 +23,7 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.discovery import local_path
 from dycoke_cli.runs.journal import locked
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.tables import no_formula, without_apostrophe
 from dycoke_cli.storage.input_file import (
     json_lines,

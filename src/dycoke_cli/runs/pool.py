@@ -17,8 +17,7 @@ from dycoke_cli import plugins
 from dycoke_cli.answer.answer import Error
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, error_of
-from dycoke_cli.loop.asker import Asker, cancel
-from dycoke_cli.loop.pending import Client, Pending
+from dycoke_cli.loop.asker import Asker, Client, Pending, cancel
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.processes.worker import HUNG_UP, Worker, start_preloading, wait
@@ -26,7 +25,7 @@ from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.when import answers_of
+from dycoke_cli.runs.parts import answers_of
 from dycoke_cli.unicode import display_name
 
 _POLL_S = 0.05

@@ -5,18 +5,62 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dycoke_cli.answer.answer import SCHEMA
+from dycoke_cli.answer.answer import SCHEMA, Error
+from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import OutputError
 from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import DTYPES
 from dycoke_cli.runs.journal import Journal, open_journal
-from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.storage.input_file import read_lines
 from dycoke_cli.storage.output_file import check_output_file, check_suffix, replace_content
 from dycoke_cli.unicode import to_json
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line."""
+
+    key: str  # of the question, see `Plan.key`
+    line: dict[str, Any]  # the object, an answer or an error
+    # to answer, after the video was encoded. Questions that were answered together have equal
+    # shares.
+    seconds: float = 0.0
+    together: int = 1  # how many questions were answered with this one, itself included
+
+    @classmethod
+    def of(cls, ask: Ask, event: Answered | Failed) -> Outcome:
+        """The line of a question, from its last event."""
+        assert ask.key is not None, "only questions of a run have lines"
+        if isinstance(event, Failed):
+            return cls(ask.key, ask.failure(Error.of(explain(event.error))))
+        return cls(ask.key, event.answer.to_dict(), event.seconds, event.together)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer."""
+        return "error" in self.line
+
+    @property
+    def warned(self) -> bool:
+        """Whether the answer has warnings."""
+        return bool(self.line.get("warnings"))
+
+    @property
+    def refused(self) -> bool:
+        """Whether the question wasn't put to the model, so that nothing was measured."""
+        return self.line.get("finish_reason") == "refused"
+
+
+def reason(line: dict[str, Any]) -> str:
+    """The video and the reason, from the line of a question that failed."""
+    message = str(line["error"]["message"])
+    return message if line["video"] in message else f"{line['video']}: {message}"
+
 
 SUFFIXES = (".jsonl", ".ndjson")
 """Of files of results."""

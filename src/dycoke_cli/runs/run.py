@@ -20,10 +20,9 @@ from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.file_walk import FileState, state_of
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.runs.outcome import Outcome, reason
+from dycoke_cli.runs.parts import answers_of
 from dycoke_cli.runs.pool import Pool
-from dycoke_cli.runs.results import Results, ResultsFile
-from dycoke_cli.runs.when import answers_of
+from dycoke_cli.runs.results import Outcome, Results, ResultsFile, reason
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.decoder import Decoder, LateVideoError
 from dycoke_cli.video.subtitles import find_source

@@ -22,7 +22,7 @@ from dycoke_cli.runs.converse import footage
 from dycoke_cli.runs.discovery import videos_among
 from dycoke_cli.runs.file_walk import FileState, files_in, state_of
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.part_by_part import Parts, ask_part, comparable, converse_by_part
+from dycoke_cli.runs.parts import Parts, ask_part, comparable, converse_by_part
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.live_stream import EndedError, LiveInput, LiveStream
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import UsageError
-from dycoke_cli.limited_http import HttpLimits, http_library, limited
 from dycoke_cli.retries import WEBHOOK_WAITS_S
+from dycoke_cli.storage.limited_http import HttpLimits, http_library, limited
 from dycoke_cli.unicode import to_json
 
 MOST_WAITING = 100  # answers; one that comes while so many wait isn't sent

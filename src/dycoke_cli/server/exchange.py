@@ -15,7 +15,7 @@ from starlette.requests import Request
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Footage, Text
 from dycoke_cli.engine.generation_options import LARGEST_SEED
-from dycoke_cli.loop.pending import Client, Pending, Work
+from dycoke_cli.loop.asker import Client, Pending, Work
 from dycoke_cli.models.prompts.chat import QuestionWithVariables, tools_text
 from dycoke_cli.server.body import Spooled
 from dycoke_cli.server.chat import ChatRequest, parse

@@ -28,7 +28,7 @@ from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.runs.file_walk import walk
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.when import find_when
+from dycoke_cli.runs.parts import find_when
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.replies import typed
 from dycoke_cli.server.service import ServiceLimits, start_service

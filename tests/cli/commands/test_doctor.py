@@ -14,8 +14,8 @@ import torch
 import transformers
 from packaging.requirements import Requirement
 
-from dycoke_cli import instruction_sets
 from dycoke_cli.cli.commands import doctor
+from dycoke_cli.kernels import instruction_sets
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli.harness import run_here, run_light
 from tests.documents import valid

@@ -25,10 +25,10 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import Bounds
-from dycoke_cli.limited_http import HttpLimits
 from dycoke_cli.runs import watching, webhook
 from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.file_walk import FileState
+from dycoke_cli.storage.limited_http import HttpLimits
 from dycoke_cli.video.live_stream import LiveStream
 from tests import warm
 from tests.cli.fake_engine import FakeSession

@@ -8,9 +8,9 @@ import pytest
 
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError
-from dycoke_cli.limited_http import HttpLimits
 from dycoke_cli.models.files import hub as hub_files
 from dycoke_cli.models.files.hub import _check_document, _check_headers
+from dycoke_cli.storage.limited_http import HttpLimits
 from tests.http_servers import Handler, listening
 
 

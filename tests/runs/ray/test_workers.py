@@ -17,8 +17,8 @@ import pytest
 
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.cluster import OnRay
+from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import outcomes_of
 from tests.runs.clusters import add_node, cluster_of
 from tests.runs.pretending import PLAN, cannot_load, groups_named, pretend

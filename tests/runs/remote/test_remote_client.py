@@ -13,9 +13,9 @@ import pytest
 
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
-from dycoke_cli.limited_http import LimitError
 from dycoke_cli.runs.remote import remote_client
 from dycoke_cli.runs.remote.remote_client import RemoteClient, ServerGoneError, ServerResponse
+from dycoke_cli.storage.limited_http import LimitError
 
 URL = "http://localhost:9/v1"
 

@@ -105,7 +105,7 @@ def found(local: Served, **more: Any) -> ServerAsker:
 
 
 def _client(local: Served) -> Any:
-    from dycoke_cli.loop.pending import Client
+    from dycoke_cli.loop.asker import Client
 
     return Client(bulk=True)
 

@@ -202,7 +202,7 @@ def _groups(
     view: BatchView,
 ) -> list[Sequence[Ask]]:
     """The questions about each clip, or about each of its parts, as they are asked."""
-    from dycoke_cli.runs.part_by_part import Parts, groups_by_part
+    from dycoke_cli.runs.parts import Parts, groups_by_part
 
     when_s = (parts.every_s or 0.0) if parts.when else None
     groups: list[Sequence[Ask]] = [

@@ -23,9 +23,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.question_files import read_questions
-from dycoke_cli.runs.results import SUFFIXES, check_place, lines_of
+from dycoke_cli.runs.results import SUFFIXES, Outcome, check_place, lines_of
 from dycoke_cli.runs.tables import (
     ERRORS,
     TABLES,

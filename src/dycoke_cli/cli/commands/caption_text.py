@@ -9,7 +9,7 @@ from dycoke_cli.answer.caption import CaptionStyle, without
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import CaptionError, UsageError, closest
 from dycoke_cli.models.settings import UNKNOWN
-from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.results import Outcome
 from dycoke_cli.video.files import is_picture
 
 if TYPE_CHECKING:

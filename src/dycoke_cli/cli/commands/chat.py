@@ -28,7 +28,7 @@ from dycoke_cli.video.pictures import as_named, sources
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
-    from dycoke_cli.runs.chat_state import Chat
+    from dycoke_cli.runs.converse import Chat
 
 _FLAGS = options.flag_table("""
     VIDEO…: A video file, or a folder of pictures, which are its frames. Several are shown together,
@@ -76,8 +76,7 @@ def chat(
     with ExitStack() as stack:
         view = stack.enter_context(_ChatView(quiet, note, several=not interactive))
         view.stage("start")
-        from dycoke_cli.runs.chat_state import Chat
-        from dycoke_cli.runs.converse import engine_of
+        from dycoke_cli.runs.converse import Chat, engine_of
 
         with speaking_of_flags():
             names = as_named(videos)

@@ -144,7 +144,7 @@ def watch(
             stack.callback(wanted.tell, presenter)
             stack.callback(wanted.webhook.close)
         from dycoke_cli.runs.converse import asks_of, engine_of
-        from dycoke_cli.runs.part_by_part import Parts
+        from dycoke_cli.runs.parts import Parts
         from dycoke_cli.runs.watching import watch_folder, watch_stream
 
         assert parts.every_s is not None

@@ -179,7 +179,7 @@ class PartFlags:
         _ = self.every_s
 
     def _check_until(self, request: Request, questions: Sequence[str]) -> None:
-        from dycoke_cli.runs.part_by_part import comparable
+        from dycoke_cli.runs.parts import comparable
 
         assert self.until is not None
         if len(questions) > 1:
@@ -199,14 +199,14 @@ class PartFlags:
         listener: Listener,
         decoders: Sequence[Decoder] = (),
     ) -> None:
-        """Ask about the parts of the video; see `runs.part_by_part` and `runs.when`."""
+        """Ask about the parts of the video; see `runs.parts`."""
         # Imported late: help and completion need the flags alone.
         if self.when:
-            from dycoke_cli.runs.when import converse_when
+            from dycoke_cli.runs.parts import converse_when
 
             converse_when(asker, asks, self.every_s, listener, decoders)
             return
-        from dycoke_cli.runs.part_by_part import Parts, converse_by_part
+        from dycoke_cli.runs.parts import Parts, converse_by_part
 
         assert self.every_s is not None
         converse_by_part(asker, asks, Parts(self.every_s, self.until), listener, decoders)

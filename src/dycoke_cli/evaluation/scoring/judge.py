@@ -27,10 +27,10 @@ from urllib.parse import urlsplit
 from dycoke_cli.answer.json_schema import Bounds, from_dict
 from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.retries import MAX_ATTEMPTS, REQUEST_RETRIES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.storage.input_file import naming
+from dycoke_cli.storage.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.unicode import to_json
 
 FILE = "verdicts.jsonl"

@@ -22,7 +22,6 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.answer.json_schema import Bounds, Count, Doc
 from dycoke_cli.errors import DycokeError, ModelError, OutputError
-from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.small_files import (
     CONFIG,
@@ -33,6 +32,7 @@ from dycoke_cli.models.files.small_files import (
     missing_parts,
     values_in,
 )
+from dycoke_cli.storage.limited_http import HttpLimits, LimitError, limited
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo, DeleteCacheStrategy, DryRunFileInfo

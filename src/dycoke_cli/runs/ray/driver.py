@@ -49,6 +49,7 @@ def serve(pipe: Any, options: OnRay, plan: RunPlan) -> None:
     try:
         with connected(options.address):
             Driver(pipe, options, plan).run()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # else it could stay half connected
         pipe.send(None)
     except HUNG_UP:
         raise
@@ -57,6 +58,7 @@ def serve(pipe: Any, options: OnRay, plan: RunPlan) -> None:
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 
 

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.loop.pending import Pending
+from dycoke_cli.loop.asker import Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.processes.worker import Worker, wait
 from dycoke_cli.processes.zygote import GoneError

@@ -16,8 +16,8 @@ import openai
 
 from dycoke_cli.answer.json_schema import Bounds, BoundsError, parse
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
-from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.retries import FIRST_REQUEST_RETRIES, REQUEST_RETRIES
+from dycoke_cli.storage.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.unicode import valid
 
 TIMEOUT_S = 600.0

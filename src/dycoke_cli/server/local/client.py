@@ -13,8 +13,7 @@ from typing import Any
 
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Seen
 from dycoke_cli.errors import OutputError
-from dycoke_cli.loop.asker import Asker, AskerEndedError
-from dycoke_cli.loop.pending import Client, Pending
+from dycoke_cli.loop.asker import Asker, AskerEndedError, Client, Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
 from dycoke_cli.server.local.unix_socket import connect, socket_identity

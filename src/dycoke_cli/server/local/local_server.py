@@ -14,8 +14,8 @@ from typing import Any
 from dycoke_cli.ask import Ask, Event, Failed
 from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import DycokeError
+from dycoke_cli.loop.asker import CancelledError, Client, Pending
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.pending import CancelledError, Client, Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import LoadOptions

@@ -73,7 +73,7 @@ class CommandSetup:
     method: dict[str, Any]  # its method, with the version of its plug-in
     cache: str | None  # folder of encoded videos, or None if they aren't cached on disk
     bulk: bool  # whether many questions come, of a run that needs a plan
-    batch_size: int | None  # see `loop.pending.Client`
+    batch_size: int | None  # see `loop.asker.Client`
 
     @classmethod
     def of(cls, request: Request, cache: bool, bulk: bool, batch_size: int | None) -> CommandSetup:

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from dycoke_cli.answer.json_schema import Bounds
-from dycoke_cli.limited_http import HttpLimits, LimitError, limited
+from dycoke_cli.storage.limited_http import HttpLimits, LimitError, limited
 
 LIMITS = HttpLimits(0.3, Bounds(nbytes=65536, values=100, depth=8))
 FILES = HttpLimits(0.3, LIMITS.bounds, files=True)

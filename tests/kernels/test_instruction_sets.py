@@ -8,8 +8,8 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from dycoke_cli import instruction_sets
-from dycoke_cli.instruction_sets import (
+from dycoke_cli.kernels import instruction_sets
+from dycoke_cli.kernels.instruction_sets import (
     emulates_bfloat16,
     instructions,
     is_slow_in_bfloat16,
