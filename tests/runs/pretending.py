@@ -55,7 +55,7 @@ def groups_named(folder: Path, *names: str) -> list[list[Ask]]:
 class Pretending(Pretended):
     """Takes a while for each video, and dies of those named so; a diary tells of it."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, plan: RunPlan, threads: int) -> None:
         super().__init__(together=2)
         self._threads = threads
 
@@ -69,11 +69,6 @@ class Pretending(Pretended):
             time.sleep(SECONDS)
         answer = pretended_answer(ask.question)
         return Answered(ask.named(replace(answer, answer=f"{os.getpid()} {self._threads}")))
-
-
-def pretend(plan: RunPlan, threads: int) -> Asker:
-    """What answers in a worker."""
-    return Pretending(threads)
 
 
 def cannot_load(plan: RunPlan, threads: int) -> Asker:

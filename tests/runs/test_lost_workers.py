@@ -121,12 +121,14 @@ def test_what_a_killed_worker_had_is_asked_again(run: Run) -> None:
 
 
 def test_outcomes_that_a_dead_worker_had_sent_are_received(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Its pipe is written to when it is dead, and what it had sent before isn't read yet.
     def send(worker: pool.Worker, message: object) -> None:
+        kills = isinstance(message, list) and message[0][1].videos[0].name == "once.mp4"
+        kills = kills and not (tmp_path / "once.mp4").exists()
         send_it(worker, message)
-        if isinstance(message, list) and Path(message[0][1].videos[0].path).name == "once.mp4":
+        if kills:
             while worker._process.exit_code() is None:
                 time.sleep(0.01)
             raise pool.GoneError(-signal.SIGKILL)
@@ -174,7 +176,7 @@ def test_one_that_dies_while_it_loads_is_done_without(run: Run, tmp_path: Path) 
 
 
 def test_one_that_loads_gets_no_question_yet(tmp_path: Path) -> None:
-    workers = pool.Pool(PLAN, print)
+    workers = pool.WorkerPool(PLAN, print)
     loading, ready = pool.AtWork(Mock()), pool.AtWork(Mock(), is_loaded=True)
     workers._at_work = [loading, ready]
     workers.submit(*groups_named(tmp_path, "clip.mp4")[0])
@@ -191,7 +193,7 @@ def test_one_that_dies_when_others_have_answered_all(
     monkeypatch.setenv(when, "1")
     found, warnings = run(*CLIPS)
     assert not any(one.failed for one in found)
-    assert warnings == [KILLED]
+    assert {*warnings} <= {KILLED}  # nobody waits for it
 
 
 def test_none_that_lives_ends_the_run(run: Run, tmp_path: Path) -> None:

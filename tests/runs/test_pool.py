@@ -61,7 +61,7 @@ def test_workers_share_the_threads_that_may_run(monkeypatch: pytest.MonkeyPatch)
     for cpus, threads in ((4, 2), (1, 1), (100, 32)):
         monkeypatch.setattr(pool, "usable_cpus", lambda cpus=cpus: cpus)
         given.clear()
-        pool.Pool(replace(PLAN, workers=2), print)._start(2)
+        pool.WorkerPool(replace(PLAN, workers=2), print)._start(2)
         assert given == [threads] * 2
 
 

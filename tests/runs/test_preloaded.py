@@ -56,7 +56,7 @@ def start_importing(first: str) -> None:
 def answer_in_workers(first: str) -> None:
     sys.path.insert(0, first)
     plan: Any = SimpleNamespace(workers=2)
-    pool.Pool(plan, print).begin_run()
+    pool.WorkerPool(plan, print).begin_run()
 
 
 def started(function: Callable[..., None], *arguments: str, **more: str) -> subprocess.Popen[str]:

@@ -427,6 +427,7 @@ def find_when(
         That about the whole, with the ranges, and the seconds and warnings of all; a refused one
         has no ranges.
     """
+
     asked = as_question(question)
     answers = [ask(asked, None)]
     whole = replace(answers[0], question=question)

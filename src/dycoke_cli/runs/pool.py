@@ -60,10 +60,10 @@ class AtWork:
     worker: Worker
     asks: dict[int, Pending] = field(default_factory=dict)
     is_loaded: bool = False  # whether it has loaded the model; before, it gets none
-    is_told: bool = False  # whether it knows that no more will come
+    told: str | None = ""  # of its end: nothing yet, `STOP`, or None
 
 
-class Pool(Asker):
+class WorkerPool(Asker):
     """Has worker processes answer a run: one client, whose questions about a video stay together.
 
     Args:
@@ -146,8 +146,8 @@ class Pool(Asker):
             message: Message = [(pending.number, pending.ask) for pending in group]
             if group:
                 one.asks |= {pending.number: pending for pending in group}
-            elif is_over and not one.is_told:
-                message, one.is_told = STOP if self._is_stopped else None, True
+            elif is_over and one.told != (STOP if self._is_stopped else None):
+                message = one.told = STOP if self._is_stopped else None
             else:
                 continue
             with suppress(GoneError):  # `_receive` finds that, behind the events that it has sent
@@ -194,7 +194,7 @@ class Pool(Asker):
         self._end(one)
         self._died_idle = 0 if one.asks else self._died_idle + 1
         most = MAX_ATTEMPTS if self._has_loaded else 1
-        if not (self._at_work or one.is_told) and self._died_idle >= most:
+        if not self._at_work and one.told == "" and self._died_idle >= most:
             raise _unusable(gone) from gone  # it died while it loaded, and so would the next one
         for pending in one.asks.values():
             if pending in self._asked_again:

@@ -20,8 +20,6 @@ from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.file_walk import FileState, state_of
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.runs.parts import answers_of
-from dycoke_cli.runs.pool import Pool
 from dycoke_cli.runs.results import Outcome, Results, ResultsFile, reason
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.decoder import Decoder, LateVideoError
@@ -38,8 +36,10 @@ OpenAsker = Callable[[RunPlan, Listener], Asker]
 
 def asker_here(plan: RunPlan, listener: Listener) -> Asker:
     """What answers on this machine: this process, or several (`RunPlan.workers`)."""
+    from dycoke_cli.runs.pool import WorkerPool  # late: a run that is complete needs no torch
+
     listener.stage("build" if plan.request.loading.random_weights else "load")
-    return Pool(plan, listener.warning) if plan.workers > 1 else plan.engine()
+    return WorkerPool(plan, listener.warning) if plan.workers > 1 else plan.engine()
 
 
 def run(
@@ -87,6 +87,8 @@ def outcomes_of(
     groups: Iterable[Group], plan: RunPlan, open_asker: OpenAsker, listener: Listener
 ) -> Iterator[Outcome]:
     """The lines of all questions. No model is loaded where there are none."""
+    from dycoke_cli.runs.parts import answers_of
+
     groups = iter(groups)
     if (first := next(groups, None)) is None:
         return

@@ -16,7 +16,7 @@ from ray.exceptions import ActorDiedError
 
 from dycoke_cli.answer.answer import Answer, ReportedSubtitles
 from dycoke_cli.ask import Answered, Ask, Failed
-from dycoke_cli.errors import DycokeError, OutOfMemoryError, VideoError
+from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.ray import driver
 from dycoke_cli.runs.ray.cluster import OnRay, Workers
@@ -25,8 +25,8 @@ from dycoke_cli.runs.ray.transfer import Sender
 from dycoke_cli.version import __version__
 from dycoke_cli.video import SubtitleSource
 from tests.documents import example
-from tests.runs.pretended import Last, Pretended
-from tests.runs.pretending import PLAN, cannot_load, groups_named, pretend
+from tests.runs.pretended import Last
+from tests.runs.pretending import PLAN, Pretending, cannot_load, groups_named
 
 
 class Actor:
@@ -63,20 +63,16 @@ def said(event: Last) -> str:
     return str(event.error) if isinstance(event, Failed) else event.answer.answer
 
 
-class Refusing(Pretended):
+class Refusing(Pretending):
     """Fails each video, with the name that the worker has for it."""
 
     def _event(self, ask: Ask) -> Last:
         return Failed(VideoError(f"{ask.videos[0].path} is torn"))
 
 
-def refuse(plan: Any, threads: int) -> Pretended:
-    return Refusing()
-
-
 def test_answers_all_with_its_threads(tmp_path: Path) -> None:
     groups = groups_named(tmp_path, "a.mp4", "b.mp4")
-    found = answers(worker_of(pretend, threads=3), groups, tmp_path)
+    found = answers(worker_of(Pretending, threads=3), groups, tmp_path)
     assert [said(event).split()[1] for event in found] == ["3"] * 4
 
 
@@ -87,7 +83,7 @@ def test_an_actor_that_is_gone_is_told_as_the_clusters_failure(
         raise ActorDiedError
 
     monkeypatch.setattr("ray.get", gone)
-    worker = worker_of(pretend, Actor(Sender()))
+    worker = worker_of(Pretending, Actor(Sender()))
     worker.load()
     failure = worker.answer([[(0, groups_named(tmp_path, "a.mp4")[0][0])]], str(tmp_path))
     assert str(failure).startswith("the Ray cluster broke down (ActorDiedError: ")
@@ -95,7 +91,7 @@ def test_an_actor_that_is_gone_is_told_as_the_clusters_failure(
 
 
 def test_what_keeps_a_worker_from_loading_is_an_error() -> None:
-    assert "install one version on all machines" in str(worker_of(pretend, version="0.1").load())
+    assert "install one version on all machines" in str(worker_of(Pretending, version="0.1").load())
     assert str(worker_of(cannot_load).load()) == "this machine hasn't got the model"
 
 
@@ -105,7 +101,7 @@ def test_videos_are_called_what_they_were_given_as(ship: bool, tmp_path: Path) -
     (tmp_path / "here" / "a.mp4").write_bytes(b"x")
     # A path that means something in the folder of the run alone.
     groups = groups_named(Path("here"), "a.mp4")
-    event = answers(worker_of(refuse, sender_of(tmp_path, groups, ship)), groups, tmp_path)[0]
+    event = answers(worker_of(Refusing, sender_of(tmp_path, groups, ship)), groups, tmp_path)[0]
     assert said(event) == os.path.join("here", "a.mp4") + " is torn"
 
 
@@ -115,7 +111,7 @@ def sender_of(folder: Path, groups: Sequence[Sequence[Ask]], ship: bool = True) 
     return Actor(sender) if ship else None
 
 
-class Spelling(Pretended):
+class Spelling(Pretending):
     """Answers with what the subtitles' file holds, under the name that the worker has for it."""
 
     def _event(self, ask: Ask) -> Last:
@@ -131,10 +127,6 @@ class Spelling(Pretended):
         return Answered(ask.named(answer))
 
 
-def spell(plan: Any, threads: int) -> Pretended:
-    return Spelling()
-
-
 @pytest.mark.parametrize("ship", [False, True])
 def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
@@ -142,7 +134,7 @@ def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
     (group,) = groups_named(Path("."), "a.mp4")
     video = replace(group[0].videos[0], subtitles=SubtitleSource("a.srt"))
     group = [replace(ask, videos=(video,)) for ask in group]
-    event = answers(worker_of(spell, sender_of(tmp_path, [group], ship)), [group], tmp_path)[0]
+    event = answers(worker_of(Spelling, sender_of(tmp_path, [group], ship)), [group], tmp_path)[0]
     assert isinstance(event, Answered)
     assert event.answer.answer == "what was said"
     assert event.answer.subtitles == ReportedSubtitles("a.srt", 1)
@@ -152,7 +144,7 @@ def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
 def test_video_that_cant_be_sent_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(b"x")
     groups = groups_named(Path("."), "a.mp4", "b.mp4")
-    found = answers(worker_of(refuse, sender_of(tmp_path, groups)), groups, tmp_path)
+    found = answers(worker_of(Refusing, sender_of(tmp_path, groups)), groups, tmp_path)
     assert said(found[0]) == "a.mp4 doesn't exist: check the spelling and the folder"
     assert said(found[2]) == "b.mp4 is torn"
 
@@ -253,16 +245,6 @@ def test_workers_that_die_while_they_load_end_the_run_and_blame_no_video(
         Driver(pipe, OnRay(), PLAN).run()
     assert cluster.loads == 6
     assert not pipe.sent
-
-
-def test_a_model_that_cant_be_loaded_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asks, _ = numbered(tmp_path, 1)
-    cluster = Cluster(monkeypatch)
-    monkeypatch.setattr(cluster, "load", lambda: lambda: DycokeError("no model"))
-    with pytest.raises(DycokeError, match="no model"):
-        Driver(Pipe(asks, None), OnRay(), PLAN).run()
 
 
 def test_what_workers_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

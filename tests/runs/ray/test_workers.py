@@ -10,6 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import pytest
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.ray.cluster import OnRay
+from dycoke_cli.runs.ray.ray_asker import RayAsker
 from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import outcomes_of
 from tests.runs.clusters import add_node, cluster_of
-from tests.runs.pretending import PLAN, cannot_load, groups_named, pretend
+from tests.runs.pretending import PLAN, Pretending, cannot_load, groups_named
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
@@ -46,7 +48,7 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
     # Begun after the last kill, or it would share the blame for one of its own attempts.
     names = [*numbered(40), "deadly.mp4"]
     found, killed = [], set()
-    on_ray = OnRay(cluster.address, make=pretend)
+    on_ray = partial(RayAsker, OnRay(cluster.address, make=Pretending))
     for outcome in outcomes_of(groups_named(tmp_path, *names), PLAN, on_ray, Listener()):
         found.append(outcome)
         if len(found) in (4, 20) and not outcome.failed:
@@ -68,7 +70,8 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
 
 def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path) -> None:
     listener, found = Listener(), []
-    groups, on_ray = groups_named(tmp_path, *numbered(200)), OnRay(cluster.address, make=pretend)
+    groups = groups_named(tmp_path, *numbered(200))
+    on_ray = partial(RayAsker, OnRay(cluster.address, make=Pretending))
     for outcome in outcomes_of(groups, PLAN, on_ray, listener):
         found.append(outcome)
         listener.stopping = True
@@ -80,8 +83,9 @@ def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path
 
 def test_model_that_workers_havent_got(cluster: Any, tmp_path: Path) -> None:
     groups = groups_named(tmp_path, *numbered(3))
+    on_ray = partial(RayAsker, OnRay(cluster.address, make=cannot_load))
     with pytest.raises(DycokeError, match="this machine hasn't got the model"):
-        list(outcomes_of(groups, PLAN, OnRay(cluster.address, make=cannot_load), Listener()))
+        list(outcomes_of(groups, PLAN, on_ray, Listener()))
 
 
 @pytest.mark.parametrize("lost", ["raylet", "node"])
@@ -91,7 +95,7 @@ def test_the_node_of_the_run_is_lost(lost: str, tmp_path: Path) -> None:
     names = numbered(40)
     with cluster_of(2) as own:
         groups = groups_named(tmp_path, *names)
-        on_ray = OnRay(own.address, make=pretend)
+        on_ray = partial(RayAsker, OnRay(own.address, make=Pretending))
         outcomes = outcomes_of(groups, PLAN, on_ray, Listener())
         for outcome in outcomes:
             found.append(outcome)

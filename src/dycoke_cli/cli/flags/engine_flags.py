@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -104,8 +105,10 @@ class EngineFlags:
         if self.engine == "local":
             return None
         from dycoke_cli.runs.ray.cluster import OnRay
+        from dycoke_cli.runs.ray.ray_asker import RayAsker
 
-        return OnRay(self.address, self.num_cpus_per_worker, self.num_gpus_per_worker, self.ship)
+        gpus = self.num_gpus_per_worker
+        return partial(RayAsker, OnRay(self.address, self.num_cpus_per_worker, gpus, self.ship))
 
 
 Requests = Annotated[int, _FLAGS["--requests"]]

@@ -35,7 +35,6 @@ from dycoke_cli.storage.output_file import temporary_folder
 if TYPE_CHECKING:
     from dycoke_cli.loop.asker import Asker
     from dycoke_cli.loop.plan import RunPlan
-    from dycoke_cli.runs.listener import Listener
 
 # Small: videos are sent in chunks, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2
@@ -78,7 +77,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class OnRay:
-    """Options of a run on a cluster; it opens what answers there (`runs.run.OpenAsker`)."""
+    """Options of a run on a cluster."""
 
     address: str | None = None  # of the cluster, as of `connected`
     cpus: float = 1.0  # that a worker reserves
@@ -93,12 +92,6 @@ class OnRay:
         if self.gpus is not None and not 0 <= self.gpus < float("inf"):
             raise UsageError(f"--num-gpus-per-worker must be 0 or more, not {self.gpus:g}")
         need_ray()
-
-    def __call__(self, plan: RunPlan, listener: Listener) -> Asker:
-        """Open it."""
-        from dycoke_cli.runs.ray.ray_asker import RayAsker
-
-        return RayAsker(self, plan, listener)
 
 
 def need_ray() -> None:

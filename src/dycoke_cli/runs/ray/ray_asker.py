@@ -19,7 +19,7 @@ from dycoke_cli.processes.worker import Worker, wait
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.retries import RECONNECT_S
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.pool import AtWork, Pool
+from dycoke_cli.runs.pool import AtWork, WorkerPool
 from dycoke_cli.runs.ray.cluster import NoClusterError, OnRay
 from dycoke_cli.runs.ray.driver import serve
 
@@ -27,7 +27,7 @@ _END_S = 10.0
 _PAUSE_S = 3.0
 
 
-class RayAsker(Pool):
+class RayAsker(WorkerPool):
     """Has a process answer that hands the questions out on a cluster; another if that ends."""
 
     elsewhere, ahead_videos = "a Ray cluster", sys.maxsize

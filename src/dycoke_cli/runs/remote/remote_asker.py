@@ -12,7 +12,6 @@ from dycoke_cli.ask import Answered, Progress, Seen, Text
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.loop.answer_batch import checked
 from dycoke_cli.loop.asker import Asker, Pending, Video
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.features import ELSEWHERE, refusal
