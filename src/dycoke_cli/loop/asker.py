@@ -36,7 +36,6 @@ Receive = Callable[["Pending", Event], None]
 
 
 FORGOTTEN = "nobody waits for the answer"
-_NUMBERS = itertools.count()
 
 
 class CancelledError(DycokeError):
@@ -110,7 +109,7 @@ class Pending:
     Attributes:
         ask: the question.
         client: who asks.
-        number: of this question, for another process.
+        number: of this question among those of its asker, for another process.
         video: what it is about; None without a video.
         methods: that of the question, settled for the model; empty before it is.
         is_cancelled: whether nobody waits for the answer.
@@ -130,7 +129,7 @@ class Pending:
         work: Work | None,
         refuse: Refuse | None,
     ) -> None:
-        self.ask, self.client, self.number = ask, client, next(_NUMBERS)
+        self.ask, self.client, self.number = ask, client, next(asker.numbers)
         self.streams, self.work, self.refuse = streams, work, refuse
         self.video: Video | None = None
         self.methods: Sequence[Method] = ()
@@ -336,6 +335,7 @@ class Asker(ABC):
     searches = False
 
     def __init__(self) -> None:
+        self.numbers = itertools.count()  # of the questions
         self._waiting: list[Pending] = []  # for their turn
         self._changed = threading.Condition(threading.RLock())  # guards them
 

@@ -124,7 +124,7 @@ def groups(local: Served, drawn: list[str] | None = None) -> Iterator[list[Ask]]
 
 
 def test_only_so_many_videos_are_sent_ahead(local: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asker, "AHEAD_VIDEOS", 2)
+    monkeypatch.setattr(asker.Asker, "ahead_videos", 2)
     drawn: list[str] = []
     local.pretended.gate.clear()
     ahead: list[str] = []
