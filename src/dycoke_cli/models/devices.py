@@ -129,11 +129,6 @@ class Target:
         main = here.ram_bytes if kind == "cpu" or sys.platform == "darwin" else None
         return cls(kind, next(iter(gpus), None) if kind == "cuda" else main)
 
-    @property
-    def most(self) -> int | None:
-        """Bytes that an answer may take, on the device or its alternative; None if unknown."""
-        return None if self.free is None else max(self.free, self.other or 0)
-
     def fits(self, needed: int) -> str | None:
         """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""
         if self.free is None:
