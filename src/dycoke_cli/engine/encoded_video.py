@@ -24,7 +24,7 @@ from dycoke_cli.models.devices import free_memory
 from dycoke_cli.models.families import ModelTraits
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns
-from dycoke_cli.models.prompts.stock_processor import Frames
+from dycoke_cli.models.prompts.stock_processor import ClipLike
 from dycoke_cli.models.prompts.stock_prompt import (
     StockPrompt,
     VideoPrompt,
@@ -59,10 +59,10 @@ class EncodedVideo:
     def __init__(
         self,
         loaded: LoadedModel,
-        clip: Frames,
+        clip: ClipLike,
         on_progress: Progress | None = None,
         *,
-        others: Sequence[Frames] = (),
+        others: Sequence[ClipLike] = (),
         seconds_load: float | None = None,
         seconds_video_decode: float = 0.0,
         reuse: bool = True,

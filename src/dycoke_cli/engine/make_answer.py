@@ -30,7 +30,7 @@ from dycoke_cli.engine.refused_answer import refused_answer
 from dycoke_cli.engine.state import DecodeStats
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.stock_processor import Frames
+from dycoke_cli.models.prompts.stock_processor import ClipLike
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.stock.sizes import Sizes
 
@@ -41,7 +41,7 @@ def make_answer(
     question: str,
     loaded: LoadedModel,
     method: Method,
-    clips: Sequence[Frames],
+    clips: Sequence[ClipLike],
     generated: Generated,
     visual: Sequence[int],
     *,
@@ -147,7 +147,7 @@ def make_answer(
     )
 
 
-def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) -> Answer | None:
+def refusal(loaded: LoadedModel, question: str, method: Method, clip: ClipLike) -> Answer | None:
     """The answer to a question that a model of one domain can't understand; None where it may.
 
     Half or more of what the question is about is unknown to the model, which would still answer:
@@ -169,13 +169,13 @@ def _model(loaded: LoadedModel) -> ReportedModel:
     return ReportedModel(loaded.name, loaded.revision, loaded.dtype, loaded.device)
 
 
-def _frames(*clips: Frames) -> ReadFrames:
+def _frames(*clips: ClipLike) -> ReadFrames:
     times = [time for clip in clips for time in clip.timestamps_s]
     return ReadFrames(len(times), tuple(times))
 
 
 def _videos(
-    clips: Sequence[Frames], visual: Sequence[int], kept: Sequence[int]
+    clips: Sequence[ClipLike], visual: Sequence[int], kept: Sequence[int]
 ) -> tuple[OneVideo, ...] | Absent:
     if len(clips) < 2:
         return ABSENT
@@ -183,7 +183,7 @@ def _videos(
     return tuple(OneVideo(frames=_frames(clip), visual=v, visual_kept=k) for clip, v, k in each)
 
 
-def _subtitles(clip: Frames) -> ReportedSubtitles | Absent:
+def _subtitles(clip: ClipLike) -> ReportedSubtitles | Absent:
     subtitles = clip.subtitles
     if subtitles is None:
         return ABSENT
@@ -217,7 +217,7 @@ def _early_pruning(pruning: Pruning | None, steps: int, layers: int) -> str | No
     )
 
 
-def _input_warnings(loaded: LoadedModel, clips: Sequence[Frames]) -> list[str]:
+def _input_warnings(loaded: LoadedModel, clips: Sequence[ClipLike]) -> list[str]:
     warnings = [*loaded.warnings]
     for clip in clips:
         sparse = frames_warning(clip.timestamps_s)

@@ -26,7 +26,7 @@ from dycoke_cli.engine.prompt_batch import Preselection, Prompt
 from dycoke_cli.engine.vision import Encoded, VisualCache, encode_cached
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.stock_processor import Frames
+from dycoke_cli.models.prompts.stock_processor import ClipLike
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, show, window_prompt
 from dycoke_cli.video.frames import FrameWindow
 
@@ -177,7 +177,7 @@ class WindowedVideo:
 def read_windows(
     loaded: LoadedModel,
     method: Method,
-    planned: Frames,
+    planned: ClipLike,
     windows: Iterable[FrameWindow],
     size: int,
     *,

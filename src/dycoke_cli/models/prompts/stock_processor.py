@@ -147,7 +147,7 @@ FRAMES_PER_SECOND = 1000
 _FRAME_S = 0.04
 
 
-class Frames(Protocol):
+class ClipLike(Protocol):
     """Video that a prompt is made of, such as `dycoke_cli.video.Clip`.
 
     Frames may be resized already, as the processor would: then a `resize` says how.
@@ -182,7 +182,7 @@ class Length:
     part_s: float  # length of the part (`--start`, `--end`), in seconds
 
     @classmethod
-    def of(cls, clip: Frames) -> Length:
+    def of(cls, clip: ClipLike) -> Length:
         """That of the file, where the clip is of one; else up to the end of its last frame.
 
         Args:

@@ -34,8 +34,8 @@ from dycoke_cli.models.prompts.chat import (
 )
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import (
+    ClipLike,
     CollapsedTokenizer,
-    Frames,
     Length,
     OtherResizeError,
     ShownFrames,
@@ -163,7 +163,7 @@ def extra_inputs(
     return inputs
 
 
-def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
+def make_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -> VideoPrompt:
     """Run the stock processor on a video, and make the prompts' shared parts of its output."""
     frames = _padded(clip.frames, family.least_frames)
     times = [*clip.timestamps_s, *clip.timestamps_s[-1:] * (len(frames) - len(clip.frames))]
@@ -356,7 +356,7 @@ class StockPrompt(VideoPrompt):
         }
 
 
-def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
+def show(processor: Any, family: Family, config: Any, clip: ClipLike) -> VideoPrompt:
     """Make the prompt of a video: a `StockPrompt` for a family outside the table."""
     try:
         return _shown(processor, family, config, clip)
@@ -387,7 +387,7 @@ def _padded_frames(side: int, other: int) -> int:
     return least + least % 2
 
 
-def _shown(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
+def _shown(processor: Any, family: Family, config: Any, clip: ClipLike) -> VideoPrompt:
     if not family.stock_inputs:
         return make_prompt(processor, family, config, clip)
     chosen = frame_numbers(family, len(clip.frames))
@@ -443,7 +443,7 @@ def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int 
     return most if most is not None and counts[most] else None
 
 
-def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) -> ClipTokens:
+def count_tokens(source: ModelRef, clip: ClipLike, revision: str | None = None) -> ClipTokens:
     """Count the tokens of a clip, its text included, with the stock processor; needs no weights."""
     config, commit = read_config(source, revision)
     family = family_in(source, config)
