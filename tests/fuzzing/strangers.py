@@ -108,7 +108,7 @@ def _server() -> Any:
     answer = example(Answer, choice="no", probabilities=probabilities, scoring=scoring)
     unloaded: Any = None
     tools = video_tools.VideoTools([_VIDEOS], DEFAULTS, unloaded, ServiceLimits(frames=16))
-    vars(tools)["_service"] = SimpleNamespace(defaults=DEFAULTS)
+    vars(tools)["_service"] = SimpleNamespace(defaults=DEFAULTS, engine=None)
     patch.object(video_tools, "_answered", lambda *_: answer).start()  # as long as the process
     return make_mcp_server(tools, "sample_videos")
 
