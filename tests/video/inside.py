@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from dycoke_cli.video.decoder_process import Reader
 from dycoke_cli.video.files import open_file
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import PictureReader, Rendered, pictures_of
-from dycoke_cli.video.planning import describe
 from dycoke_cli.video.source import VideoSource, video_in
 from dycoke_cli.video.subtitles import open_subtitles
 
@@ -33,9 +31,7 @@ def open_video(path: Path, stream: int | None = None) -> Iterator[VideoSource]:
 
 def probe(path: Path, stream: int | None = None) -> VideoInfo:
     """What is known of a video whose first frame alone is decoded."""
-    with open_video(path, stream) as source:
-        info, index = describe(source)[0], source.read_index()
-        return replace(info, variable_rate=index.has_uneven_frames)
+    return plan(path, Sampling(frames=1, stream=stream)).info
 
 
 @contextmanager

@@ -128,11 +128,11 @@ class VideoInfo:
     mirrored: bool = False  # whether the stored picture is mirrored left-right before that turn
     pixel_aspect: float = 1.0  # width of a stored pixel over its height; 1 is square
     fps: float | None = None  # average frames per second, None where the file doesn't say
-    # whether frames are unevenly spaced, None where that takes reading the file
+    # whether frames are unevenly spaced, None of a live source and of a file too large to be read
     variable_rate: bool | None = None
-    frame_count: int | None = None  # number of frames, None where the file doesn't say
-    # length in seconds: what the file declares, None where it doesn't. In a `Clip` it is measured:
-    # the end of the last frame that is really there.
+    frame_count: int | None = None  # number of frames, None of a live source
+    # length in seconds, measured: the end of the last frame that is really there. None of a live
+    # source; of a file too large to be read it is what the file declares.
     duration_s: float | None = None
     # time of the first frame in the file's own clock; all other times count from there
     start_s: float = 0.0

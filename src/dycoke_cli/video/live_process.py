@@ -141,8 +141,6 @@ def _serve(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: ExitS
     info, geometry = describe(source)
     every = exact(cast(float, sampling.end_s))
     times = np.array(wanted_times(sampling, _part(source, sampling, Fraction(0)))[0], np.float64)
-    # Its end isn't known.
-    info = replace(info, duration_s=None, frame_count=None)
     width, height = geometry.shown_size
     of_rate = source.rate.warning(source.name)
     warnings = () if of_rate is None else (of_rate,)

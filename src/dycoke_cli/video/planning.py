@@ -177,7 +177,10 @@ def _spread(
 
 
 def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
-    """Read the metadata of an open video and the geometry of its frames; sets `origin`."""
+    """Read the metadata of an open video and the geometry of its frames; sets `origin`.
+
+    What only an index shows isn't known yet.
+    """
     first = source.first_picture()
     if first is None:
         raise VideoError(
@@ -201,8 +204,6 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         mirrored=geometry.orientation.mirrored,
         pixel_aspect=geometry.pixel_aspect,
         fps=None if source.rate.declared is None else float(source.rate.declared),
-        frame_count=stream.frames or None,
-        duration_s=_declared_duration(source),
         start_s=float(source.origin),
         lead_s=_lead_s(source),
         timecode=_timecode(source),
@@ -235,13 +236,6 @@ def _timecode(source: VideoSource) -> str | None:
         if code := tags.get("timecode"):
             return code
     return None
-
-
-def _declared_duration(source: VideoSource) -> float | None:
-    stream, container = source.stream, source.container
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
 
 
 def _audio_info(stream: Any) -> AudioInfo | None:
