@@ -285,7 +285,7 @@ def modules() -> dict[str, types.ModuleType]:
             check_decoder=lambda decoder, method: None,
             other_caches=lambda config: "",
         ),
-        _module("models.load", load=load),
+        _module("models.load", load=load, LoadedModel=FakeLoaded),
         # The cache of encoded videos, which is real, names the others.
         _module(
             "models.prompts.stock_prompt",
