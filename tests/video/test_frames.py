@@ -16,12 +16,11 @@ from torch.nn.functional import interpolate
 
 from dycoke_cli.errors import ModelError, VideoError
 from dycoke_cli.video import Decoder, Sampling, frames, limits
-from dycoke_cli.video.clip import Clip
+from dycoke_cli.video.clip import Clip, FrameResize
 from dycoke_cli.video.frames import (
     WINDOW,
     ClosedError,
     Fit,
-    FrameResize,
     Frames,
     FrameWindow,
     WindowQueue,

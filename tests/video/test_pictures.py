@@ -16,7 +16,7 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.video import Decoder, Sampling, SubtitleSource
-from dycoke_cli.video.frames import FrameResize
+from dycoke_cli.video.clip import FrameResize
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import Pictures, Rendered, as_named, pictures_of, sources
 from tests.runs.parts import REQUEST

@@ -13,7 +13,6 @@ from dycoke_cli.video.sampling import exact
 if TYPE_CHECKING:
     import numpy as np
 
-    from dycoke_cli.video.frames import FrameResize
     from dycoke_cli.video.subtitles import Subtitles
 
 
@@ -26,6 +25,35 @@ _RATES = (
 )
 _NEAR = 0.01
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})([:;.,])(\d{2,3})")
+
+
+@dataclass(frozen=True)
+class FrameResize:
+    """Resize of a decoded frame: one call of `torch.nn.functional.interpolate`."""
+
+    source: tuple[int, int]  # height and width of the decoded frame
+    size: tuple[int, int]  # height and width of the resized one
+    mode: str  # of the interpolation, such as "bicubic"
+    align_corners: bool | None  # of the interpolation
+    antialias: bool  # of the interpolation
+    in_float: bool  # whether it is computed in float32 and rounded; else in uint8
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Resize a frame, uint8 `[H, W, 3]`."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        picture = torch.from_numpy(frame).permute(2, 0, 1)[None]
+        resized = interpolate(
+            picture.float() if self.in_float else picture,
+            self.size,
+            mode=self.mode,
+            align_corners=self.align_corners,
+            antialias=self.antialias,
+        )
+        if self.in_float:
+            resized = resized.round().clamp(0, 255).to(torch.uint8)
+        return resized[0].permute(1, 2, 0).numpy()
 
 
 @dataclass(frozen=True)

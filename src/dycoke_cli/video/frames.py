@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.video.clip import Clip, FramePlan
+from dycoke_cli.video.clip import Clip, FramePlan, FrameResize
 from dycoke_cli.video.limits import Limits, check_clip
 
 if TYPE_CHECKING:
@@ -33,35 +33,6 @@ one window; a multiple of pairs of frames, and of the windows of merging methods
 windows of 32 answered better than of 8; windows of 64 take 40 MB more of the bundled model."""
 WINDOWS_HELD = 3
 """Windows in memory: one that is decoded, one that waits, one that is encoded."""
-
-
-@dataclass(frozen=True)
-class FrameResize:
-    """Resize of a decoded frame: one call of `torch.nn.functional.interpolate`."""
-
-    source: tuple[int, int]  # height and width of the decoded frame
-    size: tuple[int, int]  # height and width of the resized one
-    mode: str  # of the interpolation, such as "bicubic"
-    align_corners: bool | None  # of the interpolation
-    antialias: bool  # of the interpolation
-    in_float: bool  # whether it is computed in float32 and rounded; else in uint8
-
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """Resize a frame, uint8 `[H, W, 3]`."""
-        import torch
-        from torch.nn.functional import interpolate
-
-        picture = torch.from_numpy(frame).permute(2, 0, 1)[None]
-        resized = interpolate(
-            picture.float() if self.in_float else picture,
-            self.size,
-            mode=self.mode,
-            align_corners=self.align_corners,
-            antialias=self.antialias,
-        )
-        if self.in_float:
-            resized = resized.round().clamp(0, 255).to(torch.uint8)
-        return resized[0].permute(1, 2, 0).numpy()
 
 
 Fit = Callable[[int, int, int], FrameResize | None]

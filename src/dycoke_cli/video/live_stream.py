@@ -25,17 +25,10 @@ from dycoke_cli.processes.isolated import Isolated, LateError
 from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, FramePlan
+from dycoke_cli.video.clip import Clip, FramePlan, FrameResize
 from dycoke_cli.video.decoder import PREPARE, OpenClip, parse_warnings, parsed
 from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file, standard_input
-from dycoke_cli.video.frames import (
-    ClosedError,
-    Fit,
-    FrameResize,
-    Frames,
-    WindowQueue,
-    shape_alone,
-)
+from dycoke_cli.video.frames import ClosedError, Fit, Frames, WindowQueue, shape_alone
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 

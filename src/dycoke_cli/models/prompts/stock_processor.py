@@ -26,7 +26,7 @@ from dycoke_cli.models.families import Family
 from dycoke_cli.models.files.hub import explained, small_files
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files, check_tokenizer
 from dycoke_cli.models.prompts.chat import chat_text, check_template
-from dycoke_cli.video.frames import FrameResize
+from dycoke_cli.video.clip import FrameResize
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Audio
