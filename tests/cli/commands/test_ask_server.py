@@ -383,7 +383,7 @@ def test_options_go_with_a_method_and_in_a_batch(tmp_path: Path) -> None:
 def test_a_server_that_gives_no_probabilities(told: dict[str, Any]) -> None:
     with serving(lambda body: typed_reply(body, **told)) as endpoint:
         run = ask(endpoint, "What?", "--yes-no", "--quiet")
-    assert run.code == 2
+    assert (run.code, run.out) == (2, "")
     [line] = run.err.splitlines()
     assert "gives no probabilities of the options: only `dycoke serve` does" in line
 

@@ -134,8 +134,12 @@ class RemoteAsker(Asker):
             raise refusal("compare", ELSEWHERE, url=model.server.url)
         pending.send(Progress("prefill"))
         # Streamed even if only the whole is shown: it tells when the first token came.
-        streamed = None if pending.client.bulk else on_text
+        # Of a typed question the text counts once probabilities came with it.
+        is_typed = request.generation.typed is not None
+        streamed = None if pending.client.bulk else _ignore if is_typed else on_text
         answer = model.ask(ask.question, ask.history, video, method, request.generation, streamed)
+        if is_typed and streamed is not None:
+            on_text(answer.answer)
         if ask.check is not None:
             pending.send(Progress("sentences"))
 
