@@ -125,7 +125,9 @@ def test_what_is_killed_on_ray_is_answered_again(killed: str, folder: Path, tmp_
         process.kill()
     assert b"Traceback" not in said
     until(lambda: not alive(family), PATIENCE_S)
-    if killed == "ray::RayWorker":
+    # Workers outlive the raylet for a moment, in which they may answer the rest.
+    is_over = killed == "raylet/raylet" and b"broke down" not in said
+    if killed == "ray::RayWorker" or is_over:
         assert process.returncode == 1, said.decode()
     else:
         if killed != "batch":
