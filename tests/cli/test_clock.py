@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / "dycoke_cli"
 DATES = {
     "evaluation/run_record.py": "date of a run",
     "evaluation/scoring/judge.py": "date of a verdict",
-    "models/files/fingerprint.py": "whether a file's last change is old",
+    "models/resolve.py": "whether a file's last change is old",
     "server/replies.py": "`created` of OpenAI's replies",
     "server/responses.py": "`created_at` of OpenAI's responses",
     "server/service.py": "`created` of OpenAI's list of models",

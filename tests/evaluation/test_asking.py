@@ -42,7 +42,7 @@ def ask(
     }
     plan = eval_run._EvaluationPlan(BUNDLED, BUNDLED.method, {})
     groups = [
-        [plan.with_defaults(ask) for ask in eval_run._with_file(group, Samples())]
+        [plan.with_defaults(ask) for ask in eval_run._with_file(Samples(), group)]
         for group in eval_run._groups(asked, BUNDLED)  # type: ignore[arg-type]
     ]
     with Engine(plan.request, loaded=loaded, batch_size=batch_size) as engine:

@@ -66,7 +66,7 @@ def test_text_is_utf_8(tmp_path: Path) -> None:
 # Files of the system and of the package, and those that are opened in a way of their own.
 OTHERS = {
     *("version.py", "resources.py", "kernels/replacing.py", "processes/sandbox.py"),
-    *("models/catalog.py", "models/prompts/chat_template.py", "evaluation/presets.py"),
+    *("models/catalog.py", "models/prompts/chat.py", "evaluation/presets.py"),
     "inspect/inspection.py",
     *("cli/commands/doctor.py", "evaluation/datasets/shapes.py"),
     *("cli/commands/serve.py", "video/live_stream.py"),  # pipes by their descriptors

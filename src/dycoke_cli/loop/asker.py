@@ -373,7 +373,7 @@ class Asker(ABC):
             UsageError: the model doesn't support what is asked for, as far as that is known; or
                 whoever answers it can't have the other arguments.
         """
-        local = {"work": work, "refuse": refuse, "decoders": decoders}
+        local = {"work": work, "refuse": refuse, "decoded": decoded, "decoders": decoders}
         names = [name for name, one in local.items() if one]
         if self.elsewhere is not None and names:
             raise UsageError(

@@ -39,7 +39,7 @@ from tests.video.live_sources import growing, piped, recorded, up_to
 from tests.waiting import until
 
 WINDOWS = ("--every", "3s", "--frames", "3")
-CAMERA = Path(__file__).parents[2] / "video" / "live" / "camera.py"
+CAMERA = Path(__file__).parents[2] / "video" / "camera.py"
 
 
 def windows_of(run: Outcome) -> list[tuple[float, float, list[float]]]:

@@ -13,16 +13,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.prediction import Prediction
 
-Predictions = Mapping[str, Prediction]
+if TYPE_CHECKING:  # a plug-in's benchmark is read while the modules behind it are imported
+    from dycoke_cli.evaluation.prediction import Prediction
+
+Predictions = Mapping[str, "Prediction"]
 """Predictions by question id."""
 
-Value = Callable[[Prediction], float]
+Value = Callable[["Prediction"], float]
 
 _FEW = 30
 """Number of clusters from which the normal distribution is close enough to Student's t."""
