@@ -47,6 +47,7 @@ def test_every_place_of_the_package_is_still_code() -> None:
     assert drawn("storage", 9, "1") == drawn("storage", 9, "1") != drawn("storage", 9, "2")
 
 
+@pytest.mark.slow
 def test_who_should_notice_names_the_module_or_its_room() -> None:
     assert "tests/evaluation/scoring/test_choices.py" in noticing(
         Path("evaluation/scoring/rules.py")

@@ -44,6 +44,7 @@ def test_ask_says_so_and_shows_no_figures() -> None:
         assert (one["finish_reason"], one["tokens"], one["seconds"]) == ("refused", None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [(), ("--json", "--compare"), ("--method", "evs", "--fps", "2")])
 def test_no_model_is_loaded_to_say_so(
     monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
