@@ -56,7 +56,7 @@ def group(one: Mapping[str, Any] | None) -> str:
     """The mean of some questions in percent, and its difference."""
     if one is None:
         return ""
-    mean = next(one[key] for key in ("accuracy", "mean", "value") if key in one)
+    mean = next(one[key] for key in ("accuracy", "mean") if key in one)
     moved = difference(one)
     return f"{100 * mean:.1f}" + (f" ({moved})" if moved else "")
 
