@@ -156,12 +156,13 @@ def test_an_answer_as_long_as_the_context_is_refused_before_decoding(
 @pytest.mark.extended
 @pytest.mark.slow
 def test_several_questions_and_a_conversation() -> None:
-    """The second prompt is longer, and still fits."""
+    """The second prompt is longer, and of the video no more is read."""
     run = run_here(*WHOLE, "-q", "How many objects are there?", "--follow-up")
     assert run.code == 0, run.err
     first, second = run.objects
     assert second["seconds"]["vision"] == 0 < first["seconds"]["vision"]
-    assert second["tokens"]["visual_kept"] < first["tokens"]["visual_kept"]
+    assert second["tokens"]["text"] > first["tokens"]["text"]
+    assert second["tokens"]["visual_kept"] <= first["tokens"]["visual_kept"]
 
 
 def test_each_video_of_a_chat_has_the_positions_of_its_length(tmp_path: Path) -> None:

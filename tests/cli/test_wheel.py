@@ -64,7 +64,7 @@ def test_what_is_inside(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     # What makes the bundled model, its clips and its benchmark stays in `training/`.
     mini = [name for name in names if name.startswith("dycoke_cli/models/mini/")]
-    assert [name for name in mini if name.endswith(".py")] == ["dycoke_cli/models/mini/__init__.py"]
+    assert [name for name in mini if name.endswith(".py")] == []
     assert not [name for name in names if not name.startswith("dycoke_cli")]
     assert wheel.stat().st_size < LARGEST_BYTES
 

@@ -193,7 +193,8 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
     clips = (clip(5), clip(6, seed=1))
     session = session_of(family, clips)
     loaded = session.loaded
-    method = with_model_defaults(method, {"prune_layer": 2, "positions": "kept"})
+    defaults = {"prune_layer": 2, "positions": "kept"}
+    method = with_model_defaults(method, defaults, loaded.traits.layers)
     method = settled(method, loaded.traits)
     answer = session.ask(QUESTION, method, max_new_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]

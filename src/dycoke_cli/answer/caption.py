@@ -187,8 +187,8 @@ def _of_json(text: str) -> str:
 
 def _text_of(found: Any) -> str:
     if isinstance(found, dict):
-        first = sorted(found, key=lambda key: not re.match(_TITLE, key, re.IGNORECASE))[:1]
-        return "".join(_text_of(found[key]) for key in first)
+        keys = sorted(found, key=lambda key: not re.match(_TITLE, key, re.IGNORECASE))
+        return next(filter(None, (_text_of(found[key]) for key in keys)), "")
     return ", ".join(map(_text_of, found)) if isinstance(found, list) else str(found)
 
 

@@ -146,7 +146,8 @@ MEDIA_IO = Keys("media_io_kwargs", {"video", "image"})
 IMAGE_IO = Keys("media_io_kwargs.image", {"as_frames"})
 VIDEO_IO = Keys(
     "media_io_kwargs.video",
-    {"num_frames", "fps", "frames_indices", "total_num_frames", "duration"},
+    # `do_sample_frames` has no effect, and is sent by our own client: frames are as they come.
+    {"num_frames", "fps", "frames_indices", "total_num_frames", "duration", "do_sample_frames"},
 )
 
 _MESSAGE = {"role", "content"}
