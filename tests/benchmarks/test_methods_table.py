@@ -97,9 +97,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     rows = rows_of(document)
     assert len(document["ahead"]) == 2 * len(ahead[1])
     for spec, pair in document["ahead"].items():
-        assert (
-            pair["mean"] == rows[spec.replace(spec.partition(":")[0], "dycoke-plus")]["accuracy"]
-        )
+        assert pair["mean"] == rows[spec.replace(spec.partition(":")[0], "dycoke-plus")]["accuracy"]
         assert pair["difference"] == pytest.approx(pair["mean"] - rows[spec]["accuracy"])
     assert "`dycoke-plus`" not in ahead[1]
     assert {"`evs`", "`random`", "`cdpruner`"} < {*ahead[1]}
