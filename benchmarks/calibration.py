@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import json
 import lzma
+import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import fmean
+from typing import Any
 
-from benchmarks.cells import table_lines
+from benchmarks.cells import head, line
 from benchmarks.comparison_tables import LAYERS
 from benchmarks.kept_tables import report
 from benchmarks.page import ROOT
-from dycoke_cli.evaluation.dataset import Item, Split
+from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report.scored_row import (
-    ProbabilityRow,
-    bins_of,
-    calibration_error,
-    probability_row,
-)
+from dycoke_cli.evaluation.scoring.rules import chosen
+from dycoke_cli.evaluation.scoring.statistics import shown_mean
 
 NAME = "calibration"
 KEPT = ROOT / "docs" / "data" / "calibration.jsonl.xz"
@@ -39,15 +36,11 @@ METHODS = (
     "random:retain=0.25:kv_prune=false",
 )
 _RESAMPLED = 2000
-_FIELDS = ("said", "right", "visual", "visual_kept", "probabilities", "mass")
+_BINS = 10
 
 
-class MultipleChoice(Shapes):
-    """Of `shapes` the questions with options."""
-
-    def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
-        """Questions of the first videos; see `Dataset`."""
-        return [item for item in super().items(split, limit_videos) if item.letters]
+Answer = dict[str, Any]
+"""A line of the file: the generated answer to a question, or the choice by probability."""
 
 
 @dataclass(frozen=True)
@@ -55,82 +48,84 @@ class Kept:
     """Answers of a file: by method the generated ones and the choices, by question."""
 
     header: Mapping[str, Any]
-    generated: Mapping[str, Mapping[str, Prediction]]
-    choices: Mapping[str, Mapping[str, Prediction]]
+    generated: Mapping[str, Mapping[str, Answer]]
+    choices: Mapping[str, Mapping[str, Answer]]
 
     @property
     def items(self) -> list[Item]:
         """The questions."""
-        every = MultipleChoice().items(self.header["split"])
+        every = Shapes().items(self.header["split"])
         return [item for item in every if item.id in self.choices[METHODS[0]]]
-
-    def row(self, spec: str, items: Sequence[Item]) -> ProbabilityRow:
-        """The figures of a method on some questions, of which one may come several times."""
-        found = probability_row(items, self.generated[spec], self.choices[spec])
-        assert found is not None
-        return found
-
-
-class Row(NamedTuple):
-    """What the table says of a method."""
-
-    spec: str
-    of: ProbabilityRow
-    choices: Mapping[str, Prediction]
-    error: float
-    difference: str
 
 
 def kept(path: Path = KEPT) -> Kept:
     """The answers of a file."""
     with lzma.open(path, "rt") as file:
         header, *lines = map(json.loads, file)
-    generated: dict[str, dict[str, Prediction]] = {}
-    choices: dict[str, dict[str, Prediction]] = {}
-    unkept: dict[str, Any] = dict.fromkeys(("visual_active", "generated", "bytes"))
-    unkept |= {"parts": {}, "seconds": 0.0}
-    for line in lines:
-        fields = {name: line[name] for name in _FIELDS} | unkept
-        of = choices if line["by"] == "probability" else generated
-        of.setdefault(line["row"], {})[line["item"]] = Prediction(line["item"], **fields)
+    generated: dict[str, dict[str, Answer]] = {}
+    choices: dict[str, dict[str, Answer]] = {}
+    for one in lines:
+        of = choices if one["by"] == "probability" else generated
+        of.setdefault(one["row"], {})[one["item"]] = one
     return Kept(header, generated, choices)
 
 
 def table(answers: Kept) -> str:
     """Markdown table of all methods."""
-    items = answers.items
-
-    def kept_share(row: Row) -> str:
-        shares = [(c.visual_kept or 0) / (c.visual or 1) for c in row.choices.values()]
-        return f"{100 * sum(shares) / len(shares):.0f} %"
-
-    columns: dict[str, Callable[[Row], str]] = {
-        "method": lambda row: f"`{row.spec}`",
-        "kept at prefill": kept_share,
-        "letters, %": lambda row: _points(row.of.generated_accuracy, row.of.generated_plus_minus),
-        "by probability, %": lambda row: _points(row.of.accuracy, row.of.plus_minus),
-        "agree, %": lambda row: _points(row.of.agree),
-        "mean probability, %": lambda row: _points(row.of.confidence),
-        "ECE, points": lambda row: _points(row.of.calibration_error, row.error),
-        "ECE − none": lambda row: row.difference,
-        "mass, %": lambda row: _points(row.of.mass),
-    }
-    rows = (
-        Row(
-            spec, answers.row(spec, items), answers.choices[spec], *_resampled(answers, spec, items)
+    items, lines = answers.items, []
+    videos, header = [item.video for item in items], answers.header
+    for spec in METHODS:
+        letters = [answers.generated[spec][item.id] for item in items]
+        choices = [answers.choices[spec][item.id] for item in items]
+        agreed = (
+            chosen(letter["said"], item.options) == choice["said"]
+            for item, letter, choice in zip(items, letters, choices, strict=True)
         )
-        for spec in METHODS
-    )
-    videos, header = len({item.video for item in items}), answers.header
+        error, difference = _resampled(answers, spec, items)
+        kept_share = fmean((one["visual_kept"] or 0) / (one["visual"] or 1) for one in choices)
+        lines.append(
+            {
+                "method": f"`{spec}`",
+                "kept at prefill": f"{100 * kept_share:.0f} %",
+                "letters, %": _points(*shown_mean([float(x["right"]) for x in letters], videos)),
+                "by probability, %": _points(
+                    *shown_mean([float(x["right"]) for x in choices], videos)
+                ),
+                "agree, %": _points(fmean(agreed)),
+                "mean probability, %": _points(fmean(map(_confidence, choices))),
+                "ECE, points": _points(calibration_error(choices), error),
+                "ECE − none": difference,
+                "mass, %": _points(fmean(choice["mass"] for choice in choices)),
+            }
+        )
     notes = (
-        f"{len(items)} multiple-choice questions about {videos} {header['split']} videos of "
-        f"`shapes`, bundled model in {header['model']['dtype']}, 32 frames. 16 tokens per frame; "
-        f"`dycoke` prunes from L = 9 of {LAYERS} layers. "
+        f"{len(items)} multiple-choice questions about {len({*videos})} {header['split']} videos "
+        f"of `shapes`, bundled model in {header['model']['dtype']}, 32 frames. "
+        f"16 tokens per frame; `dycoke` prunes from L = 9 of {LAYERS} layers. "
         f"±: one standard error, one training; of the ECE by {_RESAMPLED} resamples of the "
         f"videos, of its difference in pairs. Commit {', '.join(header['commits'])}, "
         f"{header['machine']}."
     )
-    return "\n".join([*table_lines(columns, rows), "", notes])
+    shown = [*head(*lines[0]), *(line(*cells.values()) for cells in lines)]
+    return "\n".join([*shown, "", notes])
+
+
+def calibration_error(choices: Sequence[Answer]) -> float:
+    """Expected calibration error: mean distance of probability and accuracy in bins of equal width.
+
+    Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (AAAI
+    2015).
+    """
+    apart: dict[int, float] = {}
+    for choice in choices:
+        # An interval has its upper end; the first one has 0 as well.
+        number = max(math.ceil(_confidence(choice) * _BINS), 1)
+        apart[number] = apart.get(number, 0.0) + _confidence(choice) - choice["right"]
+    return math.fsum(map(abs, apart.values())) / len(choices)
+
+
+def _confidence(choice: Answer) -> float:
+    return min(max(choice["probabilities"].values()), 1.0)  # a sum may round to above 1
 
 
 def _points(share: float | None, error: float | None = None) -> str:
@@ -154,10 +149,8 @@ def _resampled(answers: Kept, spec: str, items: Sequence[Item]) -> tuple[float, 
     return own, f"{100 * difference:+.1f} ± {100 * spread:.1f}"
 
 
-def _error(choices: Mapping[str, Prediction], items: Sequence[Item]) -> float:
-    drawn = [choices[item.id] for item in items]
-    sure = [min(max((one.probabilities or {}).values()), 1.0) for one in drawn]
-    return calibration_error(bins_of(sure, [one.right for one in drawn]))
+def _error(choices: Mapping[str, Answer], items: Sequence[Item]) -> float:
+    return calibration_error([choices[item.id] for item in items])
 
 
 def _deviation(values: Sequence[float]) -> float:

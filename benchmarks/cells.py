@@ -56,9 +56,8 @@ def group(one: Mapping[str, Any] | None) -> str:
     """The mean of some questions in percent, and its difference."""
     if one is None:
         return ""
-    mean = next(one[key] for key in ("accuracy", "mean") if key in one)
     moved = difference(one)
-    return f"{100 * mean:.1f}" + (f" ({moved})" if moved else "")
+    return f"{100 * one['accuracy']:.1f}" + (f" ({moved})" if moved else "")
 
 
 def moved(row: Row) -> str:

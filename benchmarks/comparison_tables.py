@@ -127,7 +127,7 @@ def by_kind_table(document: Mapping[str, Any]) -> str:
         for kind in shown:
             one = more[spec][kind]
             trivial = spec == DOWNSAMPLED and kind in ("hard", "easy")
-            value = f"{100 * one['mean']:.1f} %" if is_base else difference(one)
+            value = f"{100 * one['accuracy']:.1f} %" if is_base else difference(one)
             cells.append("" if trivial else value)
         name = "baseline" if is_base else named(row)
         lines.append(line(name, percent(row["kept_before_llm"]), *cells))

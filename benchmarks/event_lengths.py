@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.scoring.rules import LETTERS
 from dycoke_cli.shapes.script import Script
 from training.world.script_questions import event_clause, sentence
 
@@ -23,7 +24,7 @@ def lengths_of(
     """How many intervals between frames an event takes, by question."""
     found = {}
     for item in items:
-        answer = item.options[item.letters.index(item.answer)] if item.options else item.answer
+        answer = item.options[LETTERS.index(item.answer)] if item.options else item.answer
         script = script_of(item.video)
         events = [one for one in script.events if sentence(event_clause(script, one)) == answer]
         if len(events) == 1:

@@ -49,7 +49,7 @@ from benchmarks.page import ROOT
 from benchmarks.raw_answers import SUFFIX, read_answers
 from benchmarks.seed_tables import seeds_table
 from benchmarks.shapes import kinds_table
-from dycoke_cli.cli.commands.eval_plot import figure_bytes
+from training.curves import figure_bytes
 
 _PLUS_MINUS = (
     f"± is {PLUS_MINUS} videos, paired and clustered by video. It covers the questions alone: each "

@@ -10,17 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from benchmarks.method_tables import CONTROLS, Row, best_first, by_budget
-from dycoke_cli.cli.commands.eval_plot import (
-    FAINT,
-    TEXT_COLOUR,
-    name_lines,
-    new_figure,
-    retention_axis,
-)
+from training.curves import TEXT_COLOUR, new_figure, unframe
 
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#8a4fbf")
 """Of the best methods; all others are grey, and have one name."""
-_CONTROL, _OURS = "#c8553d", "#111111"
+_CONTROL, _OURS, _FAINT = "#c8553d", "#111111", "#c2c2c2"
 CONTROL = "random"
 _FIRST = ("dycoke", "fastv")
 """Of those without a budget, what the others are compared with."""
@@ -54,14 +48,14 @@ def method_figure(rows: Sequence[Row]) -> Figure:
         width = 2.0 if name in colours else 1.0
         # All tokens kept are the baseline.
         retentions, heights = zip(*lines[name], (100.0, base), strict=True)
-        colour = colours.get(name, FAINT)
+        colour = colours.get(name, _FAINT)
         label = name if name in colours else "other methods" if name == first_grey else None
         axes.plot(retentions, heights, color=colour, linewidth=width, zorder=width, label=label)
     _draw_points(axes, [row for row in others if row["changed"] is not None])
     least = min((points[0][0] for points in lines.values()), default=5)
-    retention_axis(axes, least, _TICKS)
+    _retention_axis(axes, least, _TICKS)
     axes.annotate(f"baseline {base:.1f}", (least, base), (0, 4), ha="right", **_BESIDE)
-    name_lines(axes)
+    _name_lines(axes)
     axes.set_ylabel("correct answers, %", fontsize=9, color=TEXT_COLOUR)
     figure.supxlabel(
         "visual tokens that a decoding step attends to (mean over layers)",
@@ -69,6 +63,27 @@ def method_figure(rows: Sequence[Row]) -> Figure:
         color=TEXT_COLOUR,
     )
     return figure
+
+
+def _retention_axis(axes: Axes, least: float, ticks: Sequence[float]) -> None:
+    """Set up a logarithmic horizontal axis of retention, with all tokens on the left."""
+    axes.set_xscale("log")
+    axes.set_xlim(105, least)
+    axes.set_xticks([tick for tick in ticks if tick >= 0.9 * least], minor=False)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0f} %")
+    axes.set_xticks([], minor=True)
+    axes.tick_params(labelsize=8, labelcolor=TEXT_COLOUR, length=0)
+    axes.grid(axis="y", color="#eeeeee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    unframe(axes)
+
+
+def _name_lines(axes: Axes) -> None:
+    """Add a legend with all labelled lines, at the right of a plot."""
+    style = {"fontsize": 8, "labelcolor": TEXT_COLOUR, "frameon": False}
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0, **style)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:

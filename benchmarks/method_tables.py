@@ -123,10 +123,7 @@ def by_type_table(document: Document) -> str:
             line(kind, str(one["questions"]), correct(one), correct(other), difference(other))
         )
     for part, name in (("told", "description: events named"), ("ordered", "in the right order")):
-        one, other = (
-            {**row["by_part"][part], "accuracy": row["by_part"][part]["mean"]}
-            for row in (base, own)
-        )
+        one, other = (row["by_part"][part] for row in (base, own))
         lines.append(
             line(name, str(one["questions"]), correct(one), correct(other), difference(other))
         )

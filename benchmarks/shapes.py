@@ -60,7 +60,7 @@ def kinds_table(document: Mapping[str, Any]) -> str:
                 difference(row),
                 *(_accuracy(row["by_label"].get(label)) for label in LABELS),
                 *(_accuracy(row["by_type"].get(kind)) for kind in KINDS),
-                f"{100 * row['by_part']['ordered']['mean']:.1f}",
+                f"{100 * row['by_part']['ordered']['accuracy']:.1f}",
                 *("" if count is None else str(count) for count in counts),
             )
         )

@@ -62,7 +62,6 @@ WITH_EXTRAS = [
     "tests/kernels/test_bitsandbytes.py", "tests/models/test_devices.py", "tests/runs/ray",
     "tests/cli/commands/test_eval_engines.py", "tests/evaluation/scoring/test_judge.py",
     "tests/cli/commands/test_eval_judge.py", "tests/cli/commands/test_batch_server.py",
-    "tests/cli/commands/test_eval_plot.py",
     "tests/evaluation/test_datasets.py", "tests/evaluation/test_refused_annotations.py",
     "tests/server/test_page.py", "plugins/lmms_eval/tests",
 ]  # fmt: skip

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dycoke_cli.cli.commands.eval_plot import TEXT_COLOUR, figure_bytes, new_figure, unframe
 from dycoke_cli.errors import UsageError
 from training.world.script_questions import KINDS
 
 _SMALL = 7.5
+# Of all plots in the docs.
+WIDTH_PX, HEIGHT_PX = 1800, 960  # twice the width of a README, for sharp screens
+TEXT_COLOUR = "#444444"
+_DPI = 200
+
+
+def new_figure(rows: int = 1) -> Figure:
+    """Empty figure of `WIDTH_PX` x `HEIGHT_PX` per row of panels."""
+    size = (WIDTH_PX / _DPI, rows * HEIGHT_PX / _DPI)
+    return Figure(figsize=size, layout="constrained")
+
+
+def figure_bytes(figure: Figure, path: Path) -> bytes:
+    """A figure as PNG or SVG, according to the suffix."""
+    kind = path.suffix.lower().removeprefix(".")
+    content = io.BytesIO()
+    # SVG with text elements instead of outlines, and without date and random ids: deterministic.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dycoke"}):
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(content, format=kind, dpi=_DPI, metadata=metadata)
+    return content.getvalue()
+
+
+def unframe(axes: Axes) -> None:
+    """Remove the frame of a plot."""
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.speed.tables import STAGES, Rounds, median
-from dycoke_cli.cli.commands.eval_plot import TEXT_COLOUR, figure_bytes, new_figure, unframe
+from training.curves import TEXT_COLOUR, figure_bytes, new_figure, unframe
 
 PANELS = {"end to end": "seconds end to end", "TPOT": "TPOT, ms"}
 

@@ -15,7 +15,6 @@ PURPOSES = {
     "judge": "--judge-model",
     "mcp": "`dycoke mcp`",
     "perception": "models of PerceptionLM",
-    "plot": "--plot",
     "ray": "--engine ray",
     "schema": "--schema, and --fields with types",
     "serve": "`dycoke serve`",

@@ -40,8 +40,8 @@ def document() -> Document:
     short, longest = (name for place, name in enumerate(EVENTS) if place != 1)
     more = {
         one["spec"]: {
-            short: {"questions": 9, "mean": 0.5, **_apart(one["difference"], 3)},
-            longest: {"questions": 8, "mean": 0.7, **_apart(one["difference"], 1)},
+            short: {"questions": 9, "accuracy": 0.5, **_apart(one["difference"], 3)},
+            longest: {"questions": 8, "accuracy": 0.7, **_apart(one["difference"], 1)},
         }
         for one in rows
     }

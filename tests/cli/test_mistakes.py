@@ -53,7 +53,6 @@ OTHERS = {
     ("methods", "tmm"): "there is no method 'tmm'",
     ("probe", "footage"): "footage is a folder without pictures: name one video file",
     ("probe", "holiday.mp4", "b.mp4"): "there is no place for 'b.mp4': put what has spaces in",
-    ("eval", "shapes", "--check", "--methods", "none,ttmx"): "there is no method 'ttmx'",
     ("caption", "footage"): 'the bundled model only knows moving shapes: --prompt "What happens?"',
     ("eval", "report", "run", "--fromat", "csv"): "--fromat; did you mean --format?",
     ("completion",): "there is no command completion: `dycoke --install-completion` has",

@@ -52,7 +52,7 @@ def ask(
 
 
 def row_of(method: Method, frames: int) -> Any:
-    return SimpleNamespace(method=method, spec=Spec(frames), is_by_probability=False)
+    return SimpleNamespace(method=method, spec=Spec(frames))
 
 
 @dataclass(frozen=True)

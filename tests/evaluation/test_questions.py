@@ -187,20 +187,11 @@ def test_the_example_of_the_page_runs_resumes_and_is_reported(tmp_path: Path) ->
 
 @pytest.mark.extended
 @pytest.mark.slow
-def test_shards_and_limits(tmp_path: Path) -> None:
-    clips = ("move", "appear", "vanish", "turn", "three")
-    rows = [{"video": clip, "question": "What happens?", "answer": "much"} for clip in clips]
+def test_one_video_has_no_error(tmp_path: Path) -> None:
+    rows = [{"video": clip, "question": "What?", "answer": "much"} for clip in ("move", "turn")]
     file = jsonl(tmp_path, rows)
     flags = ("--data", CLIPS, "--frames", "2", "--methods", "none", "--device", "cpu", "--quiet")
     flags += ("--max-new-tokens", "4")
-    counts = [
-        run_here("eval", file, *flags, "--out", tmp_path / part[0], "--shard", part, "--json")
-        .object["rows"][0]["questions"]
-        for part in ("1/2", "2/2")
-    ]  # fmt: skip
-    assert sum(counts) == len(rows)
-    both = run_here("eval", "report", tmp_path / "1", tmp_path / "2", "--json").object
-    assert both["rows"][0]["questions"] == sum(counts)
     one = run_here("eval", file, *flags, "--limit", "1", "--json", "--out", tmp_path / "l").object
     assert one["videos"] == 1
     assert one["rows"][0]["standard_error"] is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -49,11 +48,6 @@ class Item:
     end_s: float | None = None
     picture_fps: float | None = None
 
-    @property
-    def letters(self) -> tuple[str, ...]:
-        """Letters of the options of a multiple-choice question; empty for an open-ended one."""
-        return tuple(ascii_uppercase[: len(self.options)])
-
     def sampled(self, sampling: Sampling) -> Sampling:
         """Sampling restricted to the part of the video that the question is about."""
         if self.picture_fps is not None:
@@ -73,21 +67,16 @@ class Score:
             events that a description mentions.
         parsed: whether it could be parsed.
         value: graded score from 0 to 1; None if the metric is accuracy (1 if correct, otherwise 0).
-        counted: whether it is in the denominator.
     """
 
     right: bool
     parts: Mapping[str, float] = field(default_factory=dict)
     parsed: bool = True
     value: float | None = None
-    counted: bool = True
 
 
 Rule = Callable[[Item, str], Score]
 """Scoring rule: from a question and an answer to a score."""
-
-OWN_RULE = "dycoke"
-"""Name of the rule that is each benchmark's `Dataset.score`."""
 
 ACCURACY = "accuracy"
 """Metric of a benchmark whose answers are correct or incorrect."""
@@ -176,4 +165,4 @@ class Dataset(Protocol):
 
     @staticmethod
     def score(item: Item, said: str) -> Score:
-        """Score the answer `said` to `item` by this program's rule."""
+        """Score the answer `said` to `item`."""

@@ -12,10 +12,9 @@ import torch
 from transformers import AutoTokenizer
 
 from dycoke_cli.ask import Ask, Footage
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
-from dycoke_cli.evaluation.check import check_files, items_of
-from dycoke_cli.evaluation.dataset import Dataset, Item
+from dycoke_cli.evaluation.dataset import Dataset, Item, Split
+from dycoke_cli.evaluation.datasets import check_split
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.prediction import Answers, Prediction, open_answers, scored, unanswered
@@ -45,21 +44,21 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import Group, run
+from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.pictures import Rendered
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100
+_MOST_NAMED = 3
 
 
 def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalReport:
     """Run the missing questions, and build the report."""
     listener = listener or Listener()
     dataset, sampling = evaluation.dataset, evaluation.request.sampling
-    all_items = items_of(dataset, evaluation.split, evaluation.limit_videos)
-    items_by_place = _in_shard(evaluation, all_items)
-    items = list(items_by_place.values())
+    items = items_of(dataset, evaluation.split, evaluation.limit_videos)
     if any(item.start_s is not None for item in items) and (
         sampling.start_s is not None or sampling.end_s is not None
     ):
@@ -75,26 +74,21 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
     rows, left_out = kept_rows(evaluation, chosen)
     if isinstance(chosen, ResolvedModel):
         _check_understood(chosen, items)
-    if evaluation.by_probability and not any(item.letters for item in items):
-        raise UsageError(
-            f"--by probability is for multiple choice, of which {dataset.name} has none; leave it "
-            "out"
-        )
     warnings += left_out
     folder = evaluation.folder
     with open_answers(folder) as journal:
         shown = warnings + _repairs(journal)
         for sentence in shown:
             listener.warning(sentence)
-        record = record_of(evaluation, rows, items_by_place, warnings)
+        record = record_of(evaluation, rows, items, warnings)
         if record.judge is None:  # the verdicts of an earlier run stay in the tables
             record = replace(record, judge=_earlier_judge(folder, record))
         # Before the run, so that `eval report` can build the tables of an interrupted one.
         write_record(folder, record)
-        failures = _ask_missing(evaluation, chosen, record.asked_rows, items, journal, listener)
+        failures = _ask_missing(evaluation, chosen, rows, items, journal, listener)
         record = replace(record, failures=failures)
         write_record(folder, record)
-        setups = [row.setup for row in record.asked_rows]
+        setups = [row.setup for row in rows]
         answers = {
             setup.id: {**failures.get(setup.id, {}), **journal.predictions(setup)}
             for setup in setups
@@ -114,6 +108,35 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
     return report
 
 
+def items_of(dataset: Dataset, split: Split, limit_videos: int | None) -> list[Item]:
+    """Questions of a benchmark, at least one."""
+    check_split(dataset, split)
+    items = dataset.items(split, limit_videos)
+    if not items:
+        raise UsageError(f"{dataset.name} has no questions in its {split} split")
+    return items
+
+
+def check_files(dataset: Dataset, items: list[Item]) -> list[str]:
+    """Warnings about missing files of a benchmark; fast, since no video is opened."""
+    videos = list(dict.fromkeys(item.video for item in items))
+    missing = dataset.missing(videos)
+    if not missing:
+        return dataset.notes()
+    more = ", …" if len(missing) > _MOST_NAMED else ""
+    named = ", ".join(map(display_name, missing[:_MOST_NAMED])) + more
+    if len(missing) == len(videos):
+        raise VideoError(
+            f"none of the {len(videos)} videos of {dataset.name} is below --data ({named}): unpack "
+            "them there"
+        )
+    return [
+        *dataset.notes(),
+        f"{len(missing)} of {len(videos)} videos of {dataset.name} aren't below --data ({named}); "
+        "questions about them count as wrong, and the report lists them",
+    ]
+
+
 def _ask_judge(
     record: RunRecord,
     answers: Mapping[str, Predictions],
@@ -127,19 +150,6 @@ def _ask_judge(
     on_progress = partial(listener.stage, "verdicts")
     with open_verdicts(folder) as journal:
         judge_answers(items, client, PROMPTS[record.prompt], journal, on_progress=on_progress)
-
-
-def _in_shard(evaluation: Evaluation, items: list[Item]) -> dict[int, Item]:
-    """Questions of the chosen shard, by their position among all questions."""
-    shard = evaluation.shard
-    chosen = {n: item for n, item in enumerate(items) if shard is None or shard.has(item.video)}
-    if not chosen:
-        videos = len({item.video for item in items})
-        raise UsageError(
-            f"--shard {shard} has none of the {videos} videos of {evaluation.dataset.name} that "
-            "were chosen: choose more of them, or fewer shards"
-        )
-    return chosen
 
 
 def _check_understood(chosen: ResolvedModel, items: list[Item]) -> None:
@@ -237,10 +247,10 @@ def _ask_missing(
     pending = {
         f"{row.setup.id}/{item.id}": (row, item)
         for row in rows
-        for item in _asked(row, items)
+        for item in items
         if item.id not in journal.predictions(row.setup)
     }
-    answered = sum(len(_asked(row, items)) for row in rows) - len(pending)
+    answered = len(rows) * len(items) - len(pending)
     groups = _groups(pending, evaluation.request)
     plan = _plan(evaluation, chosen, len(pending), len(groups))
     if pending and evaluation.engine is not None and isinstance(chosen, ResolvedModel):
@@ -266,11 +276,6 @@ def _ask_missing(
     return scorer.failures
 
 
-def _asked(row: KeptRow, items: list[Item]) -> list[Item]:
-    """Questions of a row: by probability those of multiple choice."""
-    return [item for item in items if item.letters] if row.is_by_probability else items
-
-
 def _groups(pending: dict[str, tuple[KeptRow, Item]], request: Request) -> list[Group]:
     """Questions by video and sampling.
 
@@ -280,15 +285,9 @@ def _groups(pending: dict[str, tuple[KeptRow, Item]], request: Request) -> list[
     of_video = {video: number for number, video in enumerate(videos)}
     groups: dict[tuple[str, Sampling | None], list[Ask]] = {}
     for key, (row, item) in pending.items():
-        typed = TypedOptions(item.letters) if row.is_by_probability else request.generation.typed
         frames = row.spec.sampled(request.sampling)
         frames = None if frames is None else item.sampled(frames)
-        asked = replace(
-            request,
-            method=row.method,
-            generation=replace(request.generation, typed=typed),
-            sampling=frames or request.sampling,
-        )
+        asked = replace(request, method=row.method, sampling=frames or request.sampling)
         ask = Ask(
             item.question,
             asked,

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.dataset import ROW_FILES, About, Dataset, Item, Rule, Score, Split
+from dycoke_cli.evaluation.dataset import ROW_FILES, About, Dataset, Item, Score, Split
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.runs.file_walk import walk
@@ -299,8 +299,6 @@ class FolderDataset(Dataset, ABC):
     """Description; see `Dataset.about`."""
     tasks: ClassVar[tuple[str, ...]] = ()
     """Parts that can be run separately."""
-    rules: ClassVar[Mapping[str, Rule]] = {}
-    """Scoring rules of other harnesses, by name."""
 
     def __init__(self, folder: Path, task: str | None = None) -> None:
         self.folder = Folder(folder)

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
 
 
-_BY_PROBABILITY = {"by": "probability"}
-
-
 @dataclass(frozen=True)
 class MethodRow:
     """Row of a table on a model."""
@@ -51,17 +48,6 @@ class KeptRow(MethodRow):
     def model(self) -> str:
         """Name of the model."""
         return str(self.setup.model.get("name"))
-
-    @property
-    def by_probability(self) -> KeptRow:
-        """The same row where multiple choice is by the options' probabilities."""
-        options = {**self.setup.options, **_BY_PROBABILITY}
-        return replace(self, setup=replace(self.setup, options=options))
-
-    @property
-    def is_by_probability(self) -> bool:
-        """Whether this is such a row."""
-        return _BY_PROBABILITY.items() <= self.setup.options.items()
 
 
 def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:

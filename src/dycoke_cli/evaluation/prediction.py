@@ -85,7 +85,6 @@ class Prediction:
     seconds_decode: float | None = None
     parsed: bool = True  # see `dataset.Score`
     value: float | None = None  # see `dataset.Score`
-    counted: bool = True  # see `dataset.Score`
     # why there is no answer; such a prediction is incorrect, and isn't in the journal
     error: str | None = None
     # whether the model refused the question; such a prediction isn't scored, and its counts are
@@ -94,10 +93,6 @@ class Prediction:
     # of the language model by the paper's formula, prefill and decode; None of answers of earlier
     # releases and of a server
     flops: float | None = None
-    # of each option's letter; None of a generated answer
-    probabilities: dict[str, float] | None = None
-    # probability of all letters together among all first tokens; None likewise
-    mass: float | None = None
     warnings: tuple[str, ...] = ()  # of the answer; empty for answers of earlier releases
 
     @property
@@ -134,10 +129,7 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         seconds_decode=share_of_batch("decode"),
         parsed=score.parsed,
         value=score.value,
-        counted=score.counted,
         flops=None if flops is None else flops["prefill"] + flops["decode"],
-        probabilities=line.get("probabilities"),
-        mass=line["scoring"]["mass"] if "scoring" in line else None,
         warnings=tuple(line["warnings"]),
     )
 

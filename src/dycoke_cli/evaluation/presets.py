@@ -17,7 +17,7 @@ from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError, did_you_mean
-from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE, Dataset
+from dycoke_cli.evaluation.dataset import ACCURACY, Dataset
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
@@ -300,8 +300,7 @@ def _conditions(
         here = f"{record.judge}, prompt {record.prompt}" if record.judge else f"none ({metric})"
         yield "judge", here, f"{task.judge}, prompt of lmms-eval"
     if task.unparsable:
-        own = record.rule == OWN_RULE
-        yield "answers not understood", "wrong" if own else task.unparsable, task.unparsable
+        yield "answers not understood", "wrong", task.unparsable
     yield from preset.always
 
 

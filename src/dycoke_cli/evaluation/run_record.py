@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.evaluation.dataset import OWN_RULE, Item
+from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import FILE as ANSWERS
 from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, Prediction, Setup
@@ -45,42 +45,30 @@ class RunRecord:
 
     rows: tuple[KeptRow, ...]  # rows in order, at least one
     items: tuple[Item, ...]  # questions in order
-    places: tuple[int, ...]  # position of each question among those of all shards
     frames: int | None  # frames per video; None with `--fps`
     conditions: Mapping[str, Any]  # other options that are the same for all rows
     metric: str  # see `dataset.About`
     macro: bool  # see `dataset.About`
-    # shards that the questions are from, such as ("1/2",); empty for all questions
-    shards: tuple[str, ...] = ()
     judge: str | None = None  # the judge's model, as requested; None without a judge
     prompt: str = ""  # key of the judge's prompt in `judge.PROMPTS`
     # failed questions, by setup id
     failures: Mapping[str, Mapping[str, Prediction]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()  # about the files of the benchmark, and about skipped rows
     date: str = ""  # start of the run in UTC
-    rule: str = OWN_RULE  # scoring rule, see `datasets.rule_of`
-    by_probability: bool = False  # see `Evaluation`
-    final: bool = False  # whether the scores are final: a log of lmms-eval
     versions: Mapping[str, str] = field(default_factory=dict)  # what asked the questions
-
-    @property
-    def asked_rows(self) -> list[KeptRow]:
-        """All rows with answers: those of the table, and the same by probability."""
-        return [*self.rows, *(row.by_probability for row in self.rows if self.by_probability)]
 
 
 def record_of(
     evaluation: Evaluation,
     rows: Iterable[KeptRow],
-    items: Mapping[int, Item],
+    items: Iterable[Item],
     warnings: list[str],
 ) -> RunRecord:
     """Build the record of a run."""
     about, request = evaluation.dataset.about, evaluation.request
     return RunRecord(
         rows=tuple(rows),
-        items=tuple(items.values()),
-        places=tuple(items),
+        items=tuple(items),
         frames=evaluation.frames,
         conditions={
             "sampling": asdict(request.sampling),
@@ -89,13 +77,10 @@ def record_of(
         },
         metric=about.metric,
         macro=about.macro,
-        shards=() if evaluation.shard is None else (str(evaluation.shard),),
         judge=None if evaluation.judge is None else evaluation.judge.model,
         prompt=about.judge,
         warnings=tuple(warnings),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        rule=evaluation.rule,
-        by_probability=evaluation.by_probability,
         versions={
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("torch", "transformers", "av")},
@@ -108,7 +93,7 @@ def write_record(folder: Path, record: RunRecord) -> None:
     """Write the record into a folder; replaces that of an earlier run."""
     _check_record(folder)
     path = folder / FILE
-    values = {"schema": SCHEMA, **asdict(record)}
+    values = {"schema": SCHEMA, "questions": len(record.items), **asdict(record)}
     items = values.pop("items")
     try:
         lines = (json.dumps(line) + "\n" for line in (values, *items))
@@ -140,7 +125,7 @@ def read_record(folder: Path) -> RunRecord | None:
         raise UsageError(_unread(path)) from error
     try:
         values, *items = map(json.loads, content.splitlines())
-        if values.pop("schema") != SCHEMA or len(items) != len(values["places"]):
+        if values.pop("schema") != SCHEMA or len(items) != values.pop("questions"):
             raise ValueError
         record: RunRecord = from_dict(RunRecord, {**values, "items": items})
         # `Setup.model` is a plain dictionary, so `from_dict` hasn't checked its content.
@@ -164,7 +149,7 @@ def _unread(path: Path) -> str:
 class StoredRun:
     """Record and answers of a run."""
 
-    source: Path  # its folder or log, by which errors name it
+    source: Path  # its folder
     record: RunRecord
     answers: Mapping[str, Mapping[str, Prediction]]  # by setup id and question
     commits: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by setup id
@@ -179,7 +164,7 @@ class StoredRun:
     @property
     def journal(self) -> Path:
         """The file with its answers."""
-        return self.source / ANSWERS if self.source.is_dir() else self.source
+        return self.source / ANSWERS
 
     def predictions(self, setup: Setup) -> Mapping[str, Prediction]:
         """Answers of a setup, by question."""
@@ -202,8 +187,8 @@ def read_folder(folder: Path) -> StoredRun:
     return StoredRun(
         folder,
         record,
-        {row.setup.id: journal.predictions(row.setup) for row in record.asked_rows},
-        {row.setup.id: frozenset(journal.commits([row.setup])) for row in record.asked_rows},
+        {row.setup.id: journal.predictions(row.setup) for row in record.rows},
+        {row.setup.id: frozenset(journal.commits([row.setup])) for row in record.rows},
         journal.damaged,
         read_verdicts(folder),
     )

@@ -68,61 +68,6 @@ def test_a_name_is_needed() -> None:
     valid(run_here("eval", "--json").object, "eval", "error")
 
 
-@pytest.mark.parametrize("name", miniatures.MAKERS)
-def test_files_that_are_right(
-    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
-    outcome = run_here("eval", name, "--data", data / name, "--check", "--json")
-    document = valid(outcome.object, "eval-check", "check")
-    assert (outcome.code, document["faults"], document["warnings"]) == (0, [], [])
-    text = run_here("eval", name, "--data", data / name, "--check")
-    assert (text.code, text.err) == (0, "")
-    assert text.out.endswith("; all there, first and last frames decoded\n")
-    assert f"{document['questions']} questions about {document['videos']} videos" in text.out
-
-
-def test_what_is_missing_cut_off_or_no_video_is_named(tmp_path: Path) -> None:
-    miniatures.make("mvbench", tmp_path)
-    videos = tmp_path / "video"
-    (videos / "ssv2_video" / "166583.webm").unlink()
-    (videos / "vlnqa" / "1.mp4").write_bytes(b"no video at all")
-    cut = videos / "scene_qa" / "video" / "Top001_00001.mp4"
-    whole = miniatures.clip("blue", ".mkv")
-    cut.unlink()
-    cut.with_suffix(".mkv").write_bytes(whole[: len(whole) * 4 // 5])
-    (videos / "perception" / "videos" / "video_1.mp4").write_bytes(b"")
-    rows = miniatures.mvbench_rows("action_localization")
-    rows[1] |= {"start": 5.0, "end": 6.0}
-    miniatures.put_json(tmp_path / "json" / "action_localization.json", rows)
-    outcome = run_here("eval", "mvbench", "--data", tmp_path, "--check", "--json")
-    assert outcome.code == 3
-    document = valid(outcome.object, "eval-check", "check")
-    faults = {one["video"]: (one["problem"], one["message"]) for one in document["faults"]}
-    assert set(faults) == {
-        "ssv2_video/166583.webm", "vlnqa/1.mp4", "scene_qa/video/Top001_00001.mp4",
-        "perception/videos/video_1.mp4", "sta/sta_video/a.mp4",
-    }  # fmt: skip
-    assert faults["ssv2_video/166583.webm"] == (
-        "missing", "ssv2_video/166583.webm isn't below --data",
-    )  # fmt: skip
-    assert faults["vlnqa/1.mp4"][0] == "unreadable"
-    assert "vlnqa/1.mp4 is a text file, not a video" in faults["vlnqa/1.mp4"][1]
-    assert faults["scene_qa/video/Top001_00001.mp4"][0] == "damaged"
-    assert "it is cut off" in faults["scene_qa/video/Top001_00001.mp4"][1]
-    assert "is empty (0 bytes)" in faults["perception/videos/video_1.mp4"][1]
-    assert faults["sta/sta_video/a.mp4"][1].startswith(
-        "sta/sta_video/a.mp4: --start 5 s lies beyond the end of the video, which is 2.0 s long"
-    )
-    text = run_here("eval", "mvbench", "--data", tmp_path, "--check")
-    assert text.code == 3
-    assert "; 5 aren't right:\n" in text.out
-    assert "missing: ssv2_video/166583.webm isn't below --data\n" in text.out
-    # Of the first videos only.
-    few = run_here("eval", "mvbench", "--data", tmp_path, "--check", "--limit", "2", "--json")
-    assert few.object["videos"] == 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -175,7 +120,7 @@ def test_a_video_that_is_missing_or_broken_is_a_line_per_question(
     assert loud.code == 1
     assert (
         "Warning: 1 of 2 videos of nextqa_mc_test aren't below --data (4010069381); questions "
-        "about them count as wrong, and --check lists them all" in loud.err
+        "about them count as wrong, and the report lists them" in loud.err
     )
     lines = [line for line in loud.out.splitlines() if "4010069381_" in line]
     assert [line.split()[:2] for line in lines] == [
@@ -291,20 +236,3 @@ def test_methods_in_place_of_the_preset_s(data: Path, tmp_path: Path) -> None:
     differing = {one["name"]: one["here"] for one in row["published"]["differs"]}
     assert differing.keys() >= {"variant", "frames", "max new tokens"}
     assert (differing["variant"], differing["max new tokens"]) == ("paper", "6")
-
-
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        (
-            "activitynetqa",
-            "which lmms-eval grades with a judge (--judge-model); it is for mvbench, ",
-        ),
-        ("shapes", "which lmms-eval does not have; it is for mvbench, videomme, "),
-    ],
-)
-def test_a_rule_that_a_benchmark_has_not_got(name: str, why: str, tmp_path: Path) -> None:
-    data = () if name == "shapes" else ("--data", miniatures.make(name, tmp_path))
-    outcome = run_here("eval", name, *data, "--rule", "lmms-eval")
-    assert outcome.code == 2
-    assert f"--rule lmms-eval isn't for {name}, {why}" in " ".join(outcome.err.split())

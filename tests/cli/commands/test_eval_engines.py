@@ -1,4 +1,4 @@
-"""One process, two shards and Ray make the same tables of a benchmark; each resumes when killed."""
+"""One process and Ray make the same tables of a benchmark; each resumes when killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.slow
 EXACT = ("--dtype", "float32", "--device", "cpu", "--frames", "4", "--max-new-tokens", "8")
 # The six of the paper; with subtitles, one of them is asked in other words.
 NAMES = tuple(miniatures.MAKERS)
-# As many videos as each has, at least: one falls to each shard.
 METHODS = ("--methods", "none,dycoke,no-video", "--limit", "2")
 FEW = ("--methods", "none,dycoke", "--limit", "8")
 # Open answers, choices about parts of videos, and a prompt with subtitles: the jobs of others, sent
@@ -114,18 +113,6 @@ def test_to_the_end(name: str, whole: Path) -> None:
     visual = {visual for _, _, visual, _ in predictions(whole).values()}
     assert visual == {0, 64}
     assert document["rows"][-1]["changed"] > 0
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SENT[:2], indirect=True, scope="module")
-def test_two_shards(name: str, whole: Path, data: Path, tmp_path: Path) -> None:
-    folders = [answered(name, data, tmp_path / n, "--shard", f"{n}/2") for n in ("1", "2")]
-    first, second = map(predictions, folders)
-    assert first | second == predictions(whole)
-    assert min(len(first), len(second)) > 0
-    assert len(first) + len(second) == len(predictions(whole))
-    assert tables(*folders) == tables(whole)
 
 
 @pytest.mark.extended

@@ -70,7 +70,7 @@ def test_verdicts_stand_beside_the_metric_that_needs_none(
     assert document["judge"]["last_date"] == f"{datetime.now(UTC):%Y-%m-%d}"
     for row in document["rows"]:
         assert (row["judge_accuracy"], row["judge_score"], row["judge_failed"]) == (1, 4, 0)
-        assert row["by_part"]["official"]["mean"] == row["accuracy"] == 0
+        assert row["by_part"]["official"]["accuracy"] == row["accuracy"] == 0
     asked = len(endpoint.seen)
     assert 0 < asked <= sum(row["questions"] for row in document["rows"])
     assert asked == len((tmp_path / "out" / judge.FILE).read_text().splitlines())

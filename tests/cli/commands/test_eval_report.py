@@ -1,4 +1,4 @@
-"""`dycoke eval report`: the tables of runs again, from their folders, and of shards together."""
+"""`dycoke eval report`: the tables of runs again, from their folders."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation import eval_run, run_record
+from dycoke_cli.evaluation import run_record
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.evaluation.eval_request import Shard
 from dycoke_cli.evaluation.prediction import FILE
 from tests.cli.harness import ROOT, Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared, never
-from tests.evaluation.samples import WHERE, Samples, without_times
+from tests.evaluation.samples import WHERE, Samples
 
 SMALL = ("--split", "validation", "--limit", "4", "--frames", "2", "--device", "cpu", "--quiet")
 METHODS = ("--methods", "none,dycoke:merge_ratio=0.7,no-video")
@@ -51,16 +50,8 @@ def done(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def shards(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folders = [tmp_path_factory.mktemp(f"shard{number}") for number in (1, 2)]
-    for number, folder in enumerate(folders, 1):
-        assert run(folder, "--shard", f"{number}/2").code == 0
-    return folders
-
-
 @pytest.fixture(autouse=True)
-def no_model(done: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def no_model(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dycoke_cli.runs.run.asker_here", never)
 
 
@@ -83,64 +74,6 @@ def test_neither_the_benchmark_nor_torch_is_needed(done: Path) -> None:
     there = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert (there.returncode, there.stderr) == (0, b"")
     assert json.loads(there.stdout) == report(done, "--json").object
-
-
-def test_shards_together_are_one_run(done: Path, shards: list[Path]) -> None:
-    for order in (shards, shards[::-1]):
-        outcome = report(*order, "--json", "--show-changed", "--quiet")
-        assert (outcome.code, outcome.err) == (0, "")
-        whole = report(done, "--json", "--show-changed").object
-        assert without_times(outcome.object) == without_times(whole)
-        assert outcome.object["journal"] == ", ".join(str(folder / FILE) for folder in order)
-    # Each was asked what falls to it alone.
-    parts = [report(one, "--json").object["rows"][0]["questions"] for one in shards]
-    assert sum(parts) == 4
-    assert min(parts) > 0
-
-
-def test_a_shard_alone_says_so(shards: list[Path]) -> None:
-    sentence = (
-        "only the questions of shard 2/2, not those of 1/2; `dycoke eval report` merges the "
-        "folders of all"
-    )
-    assert report(shards[1]).err.startswith(f"Warning: {sentence}\n")
-
-
-def test_videos_fall_to_one_shard_each_whatever_the_others_are() -> None:
-    names = [f"video{number}" for number in range(1000)]
-    parts = [[name for name in names if Shard(number, 3).has(name)] for number in (1, 2, 3)]
-    assert sorted(name for part in parts for name in part) == sorted(names)
-    assert all(250 < len(part) < 420 for part in parts)
-    # Literal: another hash would have machines ask again what others have.
-    assert [n for n in range(12) if Shard(1, 2).has(f"v{n}")] == SHARD_ONE
-
-
-SHARD_ONE = [0, 1, 2, 3, 4, 5, 6, 7, 10, 11]
-
-
-@pytest.mark.parametrize("given", ["0/2", "3/2", "1", "1/", "/2", "a/b", "-1/2", "1/2/3", "1.0/2"])
-def test_what_is_no_shard(given: str, tmp_path: Path) -> None:
-    outcome = run(tmp_path, f"--shard={given}")
-    assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err == (
-        f"Error: --shard must be a number and a count, from 1/2 to 2/2, not {given!r}\n"
-    )
-
-
-def test_a_shard_to_which_nothing_falls(tmp_path: Path) -> None:
-    taken = {item.video for item in Samples().items("validation", 4)}
-    empty = next(n for n in range(1, 99) if not any(Shard(n, 99).has(v) for v in taken))
-    outcome = run(tmp_path, "--shard", f"{empty}/99")
-    assert outcome.code == 2
-    assert f"--shard {empty}/99 has none of the 4 videos of samples that were chosen" in outcome.err
-
-
-def test_shards_have_folders_of_their_own_in_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(eval_run, "_ask_missing", lambda *_: {})
-    run_here("eval", "samples", *SMALL, *METHODS, "--shard", "2/2")
-    assert (tmp_path / "cache/evaluation/samples-validation-mini-2-of-2" / run_record.FILE).exists()
 
 
 def test_values_separated_by_commas(done: Path) -> None:
@@ -293,7 +226,7 @@ def test_flags_that_exclude_each_other(done: Path) -> None:
         {"rows": []},
         {"rows": None},
         {"judge": "gpt", "prompt": "none"},
-        {"places": [None]},
+        {"questions": 9},
         {"model": {"name": True}},
         {"model": {"device": 5}},
         {"model": {"weights": []}},

@@ -73,15 +73,6 @@ def test_what_they_cost(frames: Path) -> None:
     assert run.object["tokens"]["frames"] == 4
 
 
-def test_own_questions_are_checked_with_them(frames: Path, tmp_path: Path) -> None:
-    questions = tmp_path / "questions.jsonl"
-    questions.write_text('{"video": "walk", "question": "Who?", "answer": "me"}\n')
-    command = ("eval", questions, "--data", frames.parent, "--check")
-    assert run_here(*command).code == 0
-    (frames / "0.png").write_bytes(b"")
-    assert "0.png is empty" in run_here(*command).out
-
-
 @pytest.mark.parametrize(
     ("files", "code", "says"),
     [

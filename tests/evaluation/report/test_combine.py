@@ -56,7 +56,7 @@ def written(
     """A folder with a run; `names` says whose answers in `RIGHT` a row has, by spec."""
     folder.mkdir()
     items = tuple(ITEMS[place] for place in places)
-    record = RunRecord(rows, items, places, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
+    record = RunRecord(rows, items, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
     write_record(folder, record)
     with open_answers(folder) as journal:
         for row in rows:
@@ -69,8 +69,8 @@ def written(
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     failures = {NONE.setup.id: {"q0": answer(NONE, 0)}}
     record = RunRecord(
-        (NONE, OTHER), ITEMS, (0, 1, 2, 3), None, {"sampling": {"fps": 2.0}}, "rouge_l_f1", True,
-        ("1/2",), "judge", "answer", failures, ("a warning",), "2026-11-22",
+        (NONE, OTHER), ITEMS, None, {"sampling": {"fps": 2.0}}, "rouge_l_f1", True,
+        "judge", "answer", failures, ("a warning",), "2026-11-22",
     )  # fmt: skip
     write_record(tmp_path, record)
     assert read_record(tmp_path) == record
@@ -82,16 +82,13 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
         read_record(tmp_path)
 
 
-@pytest.mark.parametrize("apart", ["one", "shards", "methods", "overlapping"])
+@pytest.mark.parametrize("apart", ["one", "questions", "methods", "overlapping"])
 def test_tables_by_hand(apart: str, tmp_path: Path) -> None:
     """However the answers are spread over folders."""
     one, two = tmp_path / "1", tmp_path / "2"
     folders = {
         "one": lambda: [written(one)],
-        "shards": lambda: [
-            written(one, places=(2, 3), shards=("2/2",)),
-            written(two, places=(0, 1), shards=("1/2",)),
-        ],
+        "questions": lambda: [written(one, places=(0, 1)), written(two, places=(2, 3))],
         "methods": lambda: [written(one, (NONE,)), written(two, (OTHER,))],
         "overlapping": lambda: [written(one, places=(0, 1, 2)), written(two, places=(1, 2, 3))],
     }[apart]()
@@ -114,10 +111,11 @@ def test_tables_by_hand(apart: str, tmp_path: Path) -> None:
     assert [group.accuracy for group in none.by_type.values()] == [1, 1 / 2]
     assert [group.accuracy for group in other.by_type.values()] == [1 / 2, 1 / 2]
     assert (other.kept_before_llm, other.kept_in_pruned_layers, other.bytes) == (0.25, 0.25, 250)
-    assert [(one.item, one.outcome) for one in report.changed] == [
+    assert none.changes == ()
+    assert [(one.item, one.outcome) for one in other.changes] == [
         ("q1", "fixed"), ("q2", "broken"), ("q3", "broken"),
     ]  # fmt: skip
-    assert report.changed[0].question == "What 1?"
+    assert other.changes[0].question == "What 1?"
 
 
 def test_the_newer_of_two_answers(tmp_path: Path) -> None:
@@ -131,7 +129,7 @@ def test_the_newer_of_two_answers(tmp_path: Path) -> None:
             f"1 answer differs between {old} and {new} under the same settings; those of {new}, "
             "the newer run, are taken",
         )
-        assert report.changed[0].uncompressed == "yes, no"
+        assert report.rows[1].changes[0].uncompressed == "yes, no"
 
 
 def test_warnings_of_answers_are_counted_by_question(tmp_path: Path) -> None:
@@ -239,7 +237,6 @@ def test_several_models_each_beside_its_own_baseline(tmp_path: Path) -> None:
     assert [(row.fixed, row.broken) for row in report.rows] == [
         (None, None), (1, 2), (None, None), (2, 1),
     ]  # fmt: skip
-    assert {change.model for change in report.changed} == {"m", "n"}
     # As they come: the rows of a model stand together, whatever lies between its runs.
     another = replace(OTHER, spec=replace(OTHER.spec, text="third"))
     third = written(tmp_path / "3", (of_model(another, "m"),))
@@ -266,45 +263,3 @@ def test_one_name_is_one_model(facts: dict[str, str], tmp_path: Path) -> None:
     (name,) = facts
     with pytest.raises(UsageError, match=rf"2 and .*3 can't be in one report: .* in {name} \("):
         report_of(folders)
-
-
-def test_shards_of_several_models(tmp_path: Path) -> None:
-    folders = [
-        written(tmp_path / f"{name}{n}", tuple(of_model(row, name) for row in (NONE, OTHER)),
-                places, shards=(f"{n}/2",))
-        for name in ("m", "n")
-        for n, places in ((1, (0, 1)), (2, (2, 3)))
-    ]  # fmt: skip
-    report = report_of(folders)
-    assert report.warnings == ()
-    assert [(row.questions, row.accuracy) for row in report.rows] == [(4, 3 / 4), (4, 1 / 2)] * 2
-
-
-def test_kept_answers_are_scored_again_by_another_rule(tmp_path: Path) -> None:
-    """Nothing is asked, and how they were scored when they came doesn't matter."""
-    setup = replace(NONE.setup, benchmark="mvbench_action_count")
-    row = replace(NONE, setup=setup)
-    items = tuple(replace(ITEMS[n], answer="A", options=("walks", "sits")) for n in range(4))
-    # A letter, an article, nothing, and the text of an option.
-    said = ("A. B is wrong", "a man", "", "walks")
-    folder = tmp_path / "run"
-    folder.mkdir()
-    write_record(folder, RunRecord((row,), items, (0, 1, 2, 3), 8, {}, "accuracy", False))
-    with open_answers(folder) as journal:
-        for number, text in enumerate(said):
-            journal.add(setup, replace(answer(row, number), said=text, right=False), "abc")
-    own, theirs = report_of([folder]), report_of([folder], "lmms-eval")
-    assert (own.rule, theirs.rule) == ("dycoke", "lmms-eval")
-    (row_own,), (row_theirs,) = own.rows, theirs.rows
-    assert (row_own.accuracy, row_own.unparsable, row_own.uncounted) == (2 / 4, 2, 0)
-    # There the article is A, the empty answer leaves the denominator, and a text is no letter.
-    assert (row_theirs.accuracy, row_theirs.questions, row_theirs.uncounted) == (2 / 3, 3, 1)
-    with pytest.raises(UsageError, match="--rule lmms-eval isn't for own, "):
-        report_of([written(tmp_path / "other")], "lmms-eval")
-
-
-def test_runs_scored_by_different_rules(tmp_path: Path) -> None:
-    one = written(tmp_path / "1", (NONE,))
-    other = written(tmp_path / "2", (OTHER,), rule="lmms-eval")
-    with pytest.raises(UsageError, match="scored by dycoke and lmms-eval: choose one with --rule"):
-        report_of([one, other])

@@ -12,7 +12,6 @@ import pytest
 
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.datasets import class_of, rule_of
 from dycoke_cli.evaluation.scoring.rules import chosen, lettered, score_choice
 
 TRICKY = Path(__file__).parent / "tricky"
@@ -210,9 +209,8 @@ def test_an_explanation_of_the_others_changes_nothing(said: str, letter: str) ->
 
 @cache
 def tricky(benchmark: str) -> list[dict[str, Any]]:
-    """Answers to questions of a benchmark: what a person reads in them (`letter`, null where that
-    is none or several), and what the task of lmms-eval 0.7.3 itself did (null where none, or where
-    it drew one at random)."""
+    """Answers to questions of a benchmark, and what a person reads in them (`letter`, null where
+    that is none or several)."""
     text = (TRICKY / f"{benchmark}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -225,17 +223,6 @@ def test_tricky_answers_are_read_as_a_person_reads_them(benchmark: str) -> None:
     assert sum(letter == person for letter, person in read) >= 0.98 * len(rows)
     # An answer that isn't understood is counted as such; another letter is a silent mistake.
     assert sum(letter not in (None, person) for letter, person in read) <= 0.01 * len(rows)
-
-
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
-def test_tricky_answers_are_read_as_lmms_eval_does(benchmark: str) -> None:
-    rule = class_of(benchmark).rules["lmms-eval"]
-    for row in tricky(benchmark):
-        items = [
-            Item("1", "v", "", letter, "", "", options=tuple(row["options"])) for letter in "ABCDE"
-        ]
-        right = [item.answer for item in items if rule(item, row["said"]).right]
-        assert right == [letter for letter in [row["lmms-eval"]] if letter], row
 
 
 def only_letter(said: str) -> str | None:
@@ -277,20 +264,3 @@ def test_the_table_is_what_a_simpler_reader_says_where_it_can() -> None:
 )
 def test_thinking_is_cut_off(said: str, answer: str) -> None:
     assert answer_of(said) == answer
-
-
-def test_what_lmms_eval_draws_at_random_is_worth_its_mean() -> None:
-    item = Item("1", "v", "", "B", "", "", options=("a", "b", "c", "d", "e"))
-    rule = rule_of("nextqa_mc_test", "lmms-eval")
-    assert rule is not None
-    score = rule(item, "no idea")
-    assert (score.right, score.parsed, score.value) == (False, False, 1 / 5)
-
-
-def test_an_empty_answer_leaves_the_denominator_of_mvbench_there() -> None:
-    item = Item("1", "v", "", "B", "", "", options=("a", "b"))
-    rule = rule_of("mvbench_action_count", "lmms-eval")
-    assert rule is not None
-    assert [rule(item, said).counted for said in ("", "<think>B</think>", "B", "?")] == [
-        False, False, True, True,
-    ]  # fmt: skip

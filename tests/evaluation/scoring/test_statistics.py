@@ -11,7 +11,6 @@ from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.scored_row import list_changes
 from dycoke_cli.evaluation.scoring.statistics import (
-    Retention,
     clustered_mean,
     detectable,
     grouped,
@@ -141,27 +140,12 @@ def test_intervals_of_few_videos_hold_what_they_say(videos: int) -> None:
         assert held_before / draws < 0.87
 
 
-def test_what_does_not_count_is_in_no_denominator() -> None:
-    items = [item(n, video) for n, video in enumerate("aabb")]
-    new = {str(n): said(n, "x", ok) for n, ok in enumerate([True, False, True, True])}
-    new["1"] = replace(new["1"], counted=False)
-    base = {str(n): said(n, "x", True) for n in range(4)}
-    base["2"] = replace(base["2"], counted=False)
-    mean = mean_of(right, items, new, base)
-    assert (mean.questions, mean.mean) == (3, 1)
-    assert mean.difference == 0  # on the two that count under both
-    base["2"] = replace(base["2"], right=False)
-    assert mean_of(right, items, new, base).difference == 0
-    none = {name: replace(one, counted=False) for name, one in new.items()}
-    assert mean_of(right, items, none, base).mean is None
-
-
 def test_differences_are_paired() -> None:
     items = [item(0, "a"), item(1, "a"), item(2, "b"), item(3, "b")]
     base = {str(n): said(n, "x", ok) for n, ok in enumerate([True, False, True, True])}
     new = {str(n): said(n, "x", ok) for n, ok in enumerate([True, True, False, True])}
     mean = mean_of(right, items, new, base)
-    assert (mean.questions, mean.mean) == (4, 0.75)
+    assert (mean.questions, mean.accuracy) == (4, 0.75)
     # Differences 0 1 | -1 0: mean 0, sums by video 1 and -1.
     assert mean.difference == 0
     assert mean.difference_error == pytest.approx((2 * 2) ** 0.5 / 4)
@@ -218,15 +202,15 @@ def test_groups_keep_the_order_in_which_they_come() -> None:
 
 def test_shares_are_means_over_answers_that_had_a_video() -> None:
     answers = [said(0, "x", True, 100, 40), said(1, "x", True, 200, 120)]
-    shares = retention(replace(one, visual_read=30) for one in answers)
-    assert (shares.prefill, shares.pruned_layers) == (0.5, 0.125)
-    assert shares.decode == pytest.approx((30 / 100 + 30 / 200) / 2)
-    assert retention([said(0, "x", True, 0, 0)]) == Retention(None, None, None)
+    assert retention(answers, lambda one: one.visual_kept) == 0.5
+    assert retention(answers, lambda one: one.visual_active) == 0.125
+    assert retention(answers, lambda one: 30) == pytest.approx((30 / 100 + 30 / 200) / 2)
+    assert retention([said(0, "x", True, 0, 0)], lambda one: one.visual_kept) is None
 
 
 def test_a_share_that_is_known_of_some_answers_alone_isn_t_told() -> None:
     answers = [replace(said(0, "x", True, 100, 40), visual_read=30), said(1, "x", True, 200, 120)]
-    assert retention(answers).decode is None
+    assert retention(answers, lambda one: one.visual_read) is None
 
 
 def test_a_mean_with_something_unknown_in_it_is_unknown() -> None:

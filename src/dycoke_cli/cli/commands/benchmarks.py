@@ -1,4 +1,4 @@
-"""`dycoke eval --list` and `--check`: list of benchmarks, and validation of their files."""
+"""`dycoke eval --list`: list of benchmarks and presets."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.json_schema import Doc, to_dict
-from dycoke_cli.cli import output, render
-from dycoke_cli.cli.render.units import count, counted, size
-from dycoke_cli.errors import VideoError
-from dycoke_cli.evaluation.dataset import Dataset, Split
+from dycoke_cli.answer.json_schema import Doc
+from dycoke_cli.cli import output
+from dycoke_cli.cli.render.units import count, size
+from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_of
 from dycoke_cli.evaluation.presets import Preset, presets
 from dycoke_cli.version import __version__
-from dycoke_cli.video.limits import Limits
 
 SCHEMA = "dycoke.eval-list/1"
 
@@ -158,53 +155,3 @@ def _lines(each: BenchmarkEntry) -> list[str]:
         lines.append(f"Presets of published rows: {', '.join(each.presets)}.")
     lines.append(f"Source: {each.source}")
     return lines
-
-
-def check_benchmark(
-    dataset: Dataset,
-    split: Split | None,
-    limit: int | None,
-    limits: Limits,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Print the faults of a benchmark's files.
-
-    Args:
-        split: split of the benchmark; None for the first.
-        limit: number of videos; None for all.
-    """
-    progress = render.ProgressLine(quiet)
-    progress.update("start", 0, 0)
-    from dycoke_cli.evaluation.check import check
-
-    try:
-        checked = check(
-            dataset,
-            split or dataset.about.splits[0],
-            limit,
-            limits,
-            lambda done, total: progress.update("check", done, total),
-        )
-    finally:
-        progress.stop()
-    if as_json:
-        output.write_json(to_dict(checked))
-    else:
-        for sentence in checked.warnings:
-            render.warning(sentence)
-        found, wrong = counted(checked.videos, "video"), {one.video for one in checked.faults}
-        output.line(
-            f"{checked.benchmark}, {checked.split} split: {checked.questions:,} questions about "
-            f"{found}; {_faults(len(wrong))}"
-        )
-        for fault in checked.faults:
-            output.line(f"{fault.problem}: {fault.message}")
-    if checked.faults:
-        raise typer.Exit(VideoError.exit_code)
-
-
-def _faults(videos: int) -> str:
-    if not videos:
-        return "all there, first and last frames decoded"
-    return "1 isn't right:" if videos == 1 else f"{videos:,} aren't right:"

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from rich.console import Group
@@ -18,20 +18,10 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.render.figures import Column, as_name, as_text, per_cent, points, score, table
 from dycoke_cli.cli.render.units import count, seconds, size
-from dycoke_cli.evaluation.dataset import OWN_RULE
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
-from dycoke_cli.evaluation.report.scored_row import (
-    Accuracy,
-    PartMean,
-    ProbabilityRow,
-    ScoredRow,
-)
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge, row_name
+from dycoke_cli.evaluation.report.scored_row import Change, ScoredRow
+from dycoke_cli.evaluation.scoring.statistics import Accuracy
 from dycoke_cli.unicode import one_line, shown, to_json
-
-if TYPE_CHECKING:
-    from dycoke_cli.evaluation.report.evaluation_report import EvalReport
-    from dycoke_cli.evaluation.report.scored_row import Change, ScoredRow
-
 
 UNSCORED = 20
 """Number of unscored questions that the text format lists; JSON has all."""
@@ -43,13 +33,12 @@ def write_report(
 ) -> None:
     """Write a report to stdout; JSON has the changed answers only if they are asked for."""
     if as_json:
-        listed = replace(report, changes=report.changed) if show_changed else report
+        changes = tuple(change for row in report.rows for change in row.changes)
+        listed = replace(report, changes=changes) if show_changed else report
         output.write_json(to_dict(listed))
     elif as_csv:
         output.write(_comma_separated(report))
     else:
-        # Imported late: the help of `eval report` doesn't wait for tables.
-
         render.to_stdout(evaluation(report))
         _write_unscored(report)
         if show_changed:
@@ -60,14 +49,9 @@ def write_report(
 
 def _write_unscored(report: EvalReport) -> None:
     """Write the first unscored questions to stdout."""
-    from dycoke_cli.evaluation.dataset import OWN_RULE
-    from dycoke_cli.evaluation.report.evaluation_report import row_name
-
     if not report.unscored:
         return
-    wrong = "Counted as wrong, for nothing could be scored"
-    other = "Not understood, or not answered"
-    output.write(f"\n{wrong if report.rule == OWN_RULE else other}:\n")
+    output.write("\nCounted as wrong, for nothing could be scored:\n")
     # Failures first: the user may be able to fix them.
     for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
         name = row_name(one.spec, one.model, report.model is None)
@@ -80,8 +64,6 @@ def _write_unscored(report: EvalReport) -> None:
 
 def _write_changes(report: EvalReport) -> None:
     """Write all changed predictions to stdout, by row."""
-    from dycoke_cli.evaluation.report.evaluation_report import row_name
-
     for row in report.rows:
         if row.changed is None:
             continue
@@ -89,9 +71,8 @@ def _write_changes(report: EvalReport) -> None:
         counts = f": {row.fixed} wrong→right, {row.broken} right→wrong"
         name = row_name(row.spec, row.model, report.model is None)
         output.write(f"\n{one_line(name)} changed {of}{'' if row.fixed is None else counts}\n")
-        for change in report.changed:
-            if (change.model, change.spec) == (row.model, row.spec):
-                output.write(_entry(change))
+        for change in row.changes:
+            output.write(_entry(change))
 
 
 _OUTCOMES = {
@@ -122,7 +103,7 @@ def _comma_separated(report: EvalReport) -> str:
     # `model` is here only for its position in the header; each row has its value.
     made_by = {
         "benchmark": report.benchmark, "edition": report.edition, "split": report.split,
-        "rule": report.rule, "model": "",
+        "model": "",
     }  # fmt: skip
     if report.judge is not None:
         made_by |= {"judge": report.judge.model, "judge_date": report.judge.last_date}
@@ -145,7 +126,7 @@ def _values(row: ScoredRow) -> Mapping[str, Any]:
         published["differs"] = to_json(published["differs"])
         values |= {f"published.{name}": value for name, value in published.items()}
     return values | {
-        f"{group}.{name}": mean["mean" if group == "by_part" else "accuracy"]
+        f"{group}.{name}": mean["accuracy"]
         for group, means in groups.items()
         for name, mean in means.items()
     }
@@ -162,8 +143,8 @@ def evaluation(report: EvalReport) -> Group:
         *(part for each in _published(rows) for part in (each, Text())),
         _by_group(rows),
         Text(),
-        *(() if _is_of_logs(report) else (_by_row(report, _COSTS, _COSTS_CAPTION), Text())),
-        *(part for each in _by_probability(rows) for part in (each, Text())),
+        _by_row(report, _COSTS, _COSTS_CAPTION),
+        Text(),
         Text(_origin(report), style="dim"),
     )
 
@@ -179,7 +160,6 @@ _COMPARED = (
 _COUNTS = (
     Column("Unparsable", lambda row: row.unparsable),
     Column("Failed", lambda row: row.failed),
-    Column("Not counted", lambda row: row.uncounted),
     Column("Refused", lambda row: row.refused),
 )
 """Columns that are omitted where all rows have 0."""
@@ -194,21 +174,6 @@ _COSTS = (
 _COSTS_CAPTION = (
     "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in the "
     "pruned layers alone). Time and KV cache: mean per answer."
-)
-_PROBABILITY = (
-    _METHOD,
-    Column(
-        "Letters, %",
-        lambda row: (
-            f"{points(row.probability.generated_accuracy)} ± "
-            f"{points(row.probability.generated_plus_minus)}"
-        ),
-    ),
-    Column("By probability, %", lambda row: _accuracy(row.probability)),
-    Column("Agree", lambda row: row.probability.agree, points),
-    Column("Probability", lambda row: row.probability.confidence, points),
-    Column("ECE", lambda row: row.probability.calibration_error, points),
-    Column("Mass", lambda row: row.probability.mass, points),
 )
 _MANY = 100
 """Number of questions from which the caption omits the detectable difference."""
@@ -233,8 +198,6 @@ def _overall(report: EvalReport) -> Table:
         if any(row.judge_failed for row in rows):
             columns.append(Column("Judge failed", lambda row: row.judge_failed))
     columns += _COMPARED
-    if _is_of_logs(report):
-        columns.append(Column("McNemar χ²", _mcnemar))
     columns += [column for column in _COUNTS if any(map(column.value, rows))]
     return _by_row(
         report,
@@ -253,7 +216,7 @@ def _by_row(report: EvalReport, columns: Sequence[Column], caption: str) -> Tabl
     return table(report.rows, (*models, *columns), caption, numbers=numbers)
 
 
-def _accuracy(of: ScoredRow | ProbabilityRow) -> str:
+def _accuracy(of: ScoredRow) -> str:
     return f"{points(of.accuracy)} ± {points(of.plus_minus)}"
 
 
@@ -272,7 +235,7 @@ def _power(report: EvalReport) -> str:
     """Sentence about the differences that so few questions can detect; empty for many."""
     compared = [row for row in report.rows if row.difference is not None]
     questions = report.rows[0].questions
-    if not compared or (questions >= _MANY and not _is_of_logs(report)):
+    if not compared or questions >= _MANY:
         return ""
     of = f" {count(questions)} questions about {count(report.videos)} videos"
     shown = [row.detectable for row in compared if row.detectable is not None]
@@ -314,44 +277,12 @@ def _by_group(rows: Sequence[ScoredRow]) -> Table:
     return made
 
 
-def _mean(mean: Accuracy | PartMean | None) -> str:
-    if mean is None:
-        return "–"
-    return points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
-
-
-def _is_of_logs(report: EvalReport) -> bool:
-    """Whether these are logs of lmms-eval, which don't say what answered."""
-    return not report.edition
-
-
-def _mcnemar(row: ScoredRow) -> str:
-    if row.mcnemar is None or row.mcnemar_p is None:
-        return "–"
-    return f"{row.mcnemar:.2f} (p {row.mcnemar_p:.2g})"
-
-
-def _by_probability(rows: Sequence[ScoredRow]) -> list[Table]:
-    """Table of multiple choice by probability; empty without it."""
-    shown = {number: row for number, row in enumerate(rows, 1) if row.probability}
-    if not shown:
-        return []
-    questions = max(row.probability.questions for row in shown.values() if row.probability)
-    caption = (
-        f"{count(questions)} multiple-choice questions: letters of generated "
-        "answers, and the letters with the highest probability. Probability: its mean. ECE: "
-        "expected calibration error in ten bins. Mass: of all letters among all first tokens."
-    )
-    return [table([*shown.values()], _PROBABILITY, caption, numbers=[*shown])]
+def _mean(mean: Accuracy | None) -> str:
+    return "–" if mean is None else points(mean.accuracy)
 
 
 def _title(report: EvalReport) -> str:
     questions, names = report.rows[0].questions, [model.name for model in report.models]
-    if _is_of_logs(report):
-        return one_line(
-            f"{report.benchmark}, logged by lmms-eval: {count(questions)} questions about "
-            f"{count(report.videos)} videos"
-        )
     return one_line(
         f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
         f"{count(report.videos)} videos, {_frames(report.frames)}, "
@@ -367,8 +298,6 @@ def _parameters(row: ScoredRow) -> str:
 
 
 def _origin(report: EvalReport) -> str:
-    if _is_of_logs(report):
-        return one_line(f"Scores of lmms-eval in {report.journal}; the first is the baseline")
     several, commits = report.model is None, report.commits
     models = "; ".join(
         f"{f'{model.name}: ' if several else ''}"
@@ -380,10 +309,8 @@ def _origin(report: EvalReport) -> str:
         for model in report.models
     )
     made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
-    rule = "" if report.rule == OWN_RULE else f"; scored as {report.rule} 0.7.3 does"
     return one_line(
-        f"Benchmark version {report.edition}{rule}; {models}; {made_by}; answers in "
-        f"{report.journal}"
+        f"Benchmark version {report.edition}; {models}; {made_by}; answers in {report.journal}"
     )
 
 

@@ -86,12 +86,6 @@ DOCUMENTS = {
         ("report", "dycoke_cli.evaluation.report.evaluation_report:EvalReport"),
         ("benchmark",),
     ),
-    "eval-check": Document(
-        "dycoke.eval-check/1",
-        "The result of `dycoke eval NAME --check`.",
-        ("check", "dycoke_cli.evaluation.check:DatasetCheck"),
-        ("benchmark",),
-    ),
     "eval-list": Document(
         "dycoke.eval-list/1",
         "The benchmarks of `dycoke eval --list`.",

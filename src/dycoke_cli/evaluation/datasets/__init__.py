@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.dataset import OWN_RULE, ROW_FILES, About, Dataset, Rule, Split
+from dycoke_cli.evaluation.dataset import ROW_FILES, About, Dataset, Rule, Split
 
 _PUBLISHED = "dycoke_cli.evaluation.datasets.published"
 
@@ -73,34 +72,14 @@ def tasks_of(name: str) -> tuple[str, ...]:
     return tasks
 
 
-def rule_of(name: str, rule: str) -> Rule | None:
-    """Scoring rule of a benchmark; None if its plug-in isn't installed, so stored scores are kept.
-
-    Args:
-        rule: name of the rule, such as "lmms-eval".
-    """
+def rule_of(name: str) -> Rule | None:
+    """Scoring rule of a benchmark; None where its plug-in isn't installed: stored scores stay."""
     try:
         dataset_class = _class(OWN_QUESTIONS) if _is_file(name) else class_of(_named(name)[0])
     except UsageError:
-        dataset_class = None
-    if rule == OWN_RULE:
-        own: Rule | None = getattr(dataset_class, "score", None)
-        return own
-    scoring = _rules(dataset_class).get(rule)
-    if scoring is None:
-        judged = dataset_class is not None and dataset_class.about.judge
-        with_it = ", ".join(one for one in DATASETS if rule in _rules(class_of(one)))
-        raise UsageError(
-            f"--rule {rule} isn't for {name}, which lmms-eval "
-            f"{'grades with a judge (--judge-model)' if judged else 'does not have'}; it is for "
-            f"{with_it}"
-        )
-    return scoring
-
-
-def _rules(dataset_class: Any) -> Mapping[str, Rule]:
-    rules: Mapping[str, Rule] = getattr(dataset_class, "rules", {})
-    return rules
+        return None
+    own: Rule = dataset_class.score
+    return own
 
 
 def check_split(dataset: Dataset, split: Split) -> None:

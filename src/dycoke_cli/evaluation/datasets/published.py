@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.evaluation.dataset import ROW_FILES, About, Item, Rule, Score, Split
+from dycoke_cli.evaluation.dataset import ROW_FILES, About, Item, Score, Split
 from dycoke_cli.evaluation.folder import (
     AnnotationRow,
     FolderDataset,
@@ -31,15 +31,10 @@ from dycoke_cli.evaluation.folder import (
 )
 from dycoke_cli.evaluation.scoring.rules import (
     LETTERS,
-    LMMS_EVAL,
     exact_match,
     lettered,
-    mvbench,
-    nextqa,
-    perceptiontest,
     rouge_l,
     score_choice,
-    videomme,
 )
 from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name
@@ -277,7 +272,6 @@ class MVBench(RowsDataset):
         macro=True,
     )
     tasks: ClassVar[tuple[str, ...]] = tuple(_TASKS)
-    rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: mvbench}
     fields = ("video", "question", "candidates", "answer")
     ignored = (
         "start", "end", "accurate_start", "accurate_end", "fps", "question_id", "task_type",
@@ -377,7 +371,6 @@ class NextQA(RowsDataset):
         source="https://github.com/doc-doc/NExT-QA",
         bytes=4_100_000_000,
     )
-    rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: nextqa}
     annotations: ClassVar = {"test": ("test.csv",), "validation": ("val.csv",)}
     fields = ("video", "question", "answer", "qid", "type", *_OPTIONS)
     ignored = ("frame_count", "width", "height")
@@ -423,7 +416,6 @@ class PerceptionTest(RowsDataset):
         source="https://github.com/google-deepmind/perception_test",
         bytes=70_200_000_000,
     )
-    rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: perceptiontest}
     annotations: ClassVar = {
         "validation": (
             "mc_question_valid.json", "all_valid.json", "*mc_question*val*.json", "*valid*.json",
@@ -524,7 +516,6 @@ class VideoMME(RowsDataset):
         source="https://huggingface.co/datasets/lmms-lab/Video-MME",
         bytes=100_000_000_000,
     )
-    rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: videomme}
     annotations = _in_any_format("test-*", "test", "videomme*", "video-mme*", "Video-MME*")
     fields = ("videoID", "question_id", "duration", "task_type", "question", "options", "answer")
     ignored = ("video_id", "domain", "sub_category", "url")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
@@ -22,7 +22,6 @@ from dycoke_cli.evaluation.report.scored_row import (
     Grades,
     ScoredRow,
     compared_by_holm,
-    list_changes,
     make_row,
 )
 from dycoke_cli.evaluation.run_record import RunRecord
@@ -66,7 +65,7 @@ class Judge:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalReport:
-    """All that came of an evaluation; all fields but `changed` are keys of the JSON object."""
+    """All that came of an evaluation: the JSON object of `dycoke eval --json`."""
 
     schema: str = SCHEMA
     version: Version = __version__
@@ -76,7 +75,6 @@ class EvalReport:
     benchmark: str
     edition: Annotated[str, Doc("Of the benchmark.")]
     split: Split
-    rule: Annotated[str, Doc("By which answers are scored: dycoke, or lmms-eval.")]
     metric: Annotated[str, Doc("What every accuracy is the mean of: accuracy, or a measure.")]
     videos: Annotated[int, Doc(minimum=1)]
     frames: Annotated[
@@ -98,8 +96,6 @@ class EvalReport:
     ]
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
     changes: Annotated[tuple[Change, ...] | Absent, Doc("With --show-changed.")] = ABSENT
-    # answers that differ from the baseline's, row by row
-    changed: Annotated[tuple[Change, ...], NOT_A_KEY] = ()
 
 
 def make_report(
@@ -112,8 +108,7 @@ def make_report(
 ) -> EvalReport:
     """Score and aggregate all answers; a missing answer is incorrect."""
     items = list(record.items)
-    rule = None if record.final else rule_of(record.rows[0].setup.benchmark, record.rule)
-    if rule is not None:
+    if (rule := rule_of(record.rows[0].setup.benchmark)) is not None:
         answers = {setup: rescored(rule, items, one) for setup, one in answers.items()}
     predictions = {
         row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows
@@ -128,7 +123,6 @@ def make_report(
     models = {row.model: EvaluatedModel(**row.setup.model) for row in record.rows}
     several = len(models) > 1
     rows: list[ScoredRow] = []
-    changed: list[Change] = []
     unscored: list[Unscored] = []
     judged: list[Verdict] = []
     ungraded: list[str] = []
@@ -154,18 +148,14 @@ def make_report(
             refused=len(items) - len(counted),
             grades=grades,
             published=published_beside(one, record),
-            by_probability=_by_probability(one, record, answers),
         )
         rows.append(row)
         unscored += _unscored(one, counted, of_method)
-        if baseline is not None:
-            changed += list_changes(one.model, one.spec.text, counted, of_method, baseline)
     setup, made_by = record.rows[0].setup, tuple(sorted(commits))
     return EvalReport(
         benchmark=setup.benchmark,
         edition=setup.edition,
         split=setup.split,
-        rule=record.rule,
         metric=record.metric,
         videos=len({item.video for item in items}),
         frames=record.frames,
@@ -176,11 +166,9 @@ def make_report(
         journal=journal,
         rows=compared_by_holm(rows),
         unscored=tuple(unscored),
-        changed=tuple(changed),
         warnings=(
             *noticed,
             *preset_warnings(record),
-            *_missing_shards(record.shards),
             *_refused(accepted, items),
             *ungraded,
             *_unchanged(rows, several),
@@ -242,13 +230,6 @@ def judged(record: RunRecord, predictions: Predictions) -> dict[str, JudgedItem]
     }
 
 
-def _by_probability(
-    row: KeptRow, record: RunRecord, answers: Mapping[str, Predictions]
-) -> Predictions | None:
-    """Choices of a row by the options' probabilities; None where they weren't asked for."""
-    return answers.get(row.by_probability.setup.id) if record.by_probability else None
-
-
 def _completed(items: list[Item], answers: Predictions) -> Predictions:
     """Predictions of all questions; the missing ones of an interrupted run are incorrect."""
     parts = {item.kind: answers[item.id].parts for item in items if item.id in answers}
@@ -290,17 +271,6 @@ def _refused(accepted: Mapping[str, list[Item]], items: list[Item]) -> list[str]
         "doesn't know; they aren't scored"
         for model, counted in accepted.items()
         if len(counted) < len(items)
-    ]
-
-
-def _missing_shards(shards: Sequence[str]) -> list[str]:
-    count = int(shards[0].partition("/")[2]) if shards else 0
-    missing = [one for n in range(1, count + 1) if (one := f"{n}/{count}") not in shards]
-    if not missing:
-        return []
-    return [
-        f"only the questions of shard {', '.join(shards)}, not those of {', '.join(missing)}; "
-        "`dycoke eval report` merges the folders of all"
     ]
 
 

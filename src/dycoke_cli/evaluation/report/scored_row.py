@@ -1,148 +1,30 @@
-"""Row of the results table: scores, retention and cost of a method, and what changed by it.
-
-Multiple choice by the options' probabilities stands beside the generated letters. Source of the
-expected calibration error (ECE): Naeini et al., "Obtaining Well Calibrated Probabilities Using
-Bayesian Binning" (AAAI 2015), with bins of equal width.
-"""
+"""Row of the results table: scores, retention and cost of a method, and what changed by it."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.answer.json_schema import Doc
+from dycoke_cli.answer.json_schema import NOT_A_KEY, Doc
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.presets import PublishedRecord
-from dycoke_cli.evaluation.scoring.rules import chosen
 from dycoke_cli.evaluation.scoring.statistics import (
     Accuracy,
     AmountOrNull,
-    PartMean,
     Predictions,
-    Share,
     ShareOrNull,
-    clustered_mean,
     detectable,
     grouped,
     holm,
-    mcnemar,
     mean_of,
     mean_or_none,
-    plus_minus,
     retention,
 )
-
-BINS = 10
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Answers of about the same probability."""
-
-    answers: Annotated[int, Doc(minimum=1)]
-    probability: Annotated[Share, Doc("Mean probability of the chosen option.")]
-    accuracy: Annotated[Share, Doc("Share that is correct.")]
-
-
-def bins_of(probabilities: Sequence[float], correct: Sequence[bool]) -> tuple[Bin, ...]:
-    """Answers in `BINS` intervals of equal width, those that are empty left out.
-
-    Args:
-        probabilities: of the chosen options, from 0 to 1.
-    """
-    members: dict[int, list[tuple[float, bool]]] = {}
-    for probability, right in zip(probabilities, correct, strict=True):
-        # An interval has its upper end; the first one has 0 as well.
-        number = max(math.ceil(probability * BINS), 1)
-        members.setdefault(number, []).append((probability, right))
-    return tuple(
-        Bin(len(group), fmean(p for p, _ in group), fmean(right for _, right in group))
-        for _, group in sorted(members.items())
-    )
-
-
-def calibration_error(bins: Sequence[Bin]) -> float:
-    """Expected calibration error: mean distance of probability and accuracy, over answers.
-
-    Args:
-        bins: at least one.
-    """
-    answers = sum(one.answers for one in bins)
-    return math.fsum(one.answers * abs(one.probability - one.accuracy) for one in bins) / answers
-
-
-_Error = Annotated[float | None, Doc("Clustered by video; null of fewer than two.", minimum=0)]
-_PlusMinus = Annotated[
-    float | None, Doc("What tables show behind ±, as plus_minus of a row.", minimum=0)
-]
-
-
-@dataclass(frozen=True)
-class ProbabilityRow:
-    """Both ways of answering the multiple-choice questions of a row: the value of `probability`."""
-
-    questions: Annotated[int, Doc("Of multiple choice, answered both ways.", minimum=1)]
-    generated_accuracy: Annotated[Share, Doc("Of the letters in generated answers.")]
-    generated_error: _Error
-    accuracy: Annotated[Share, Doc("Of the likeliest letters.")]
-    standard_error: _Error
-    generated_plus_minus: _PlusMinus
-    plus_minus: _PlusMinus
-    agree: Annotated[Share, Doc("Share of questions that get the same letter both ways.")]
-    confidence: Annotated[Share, Doc("Mean probability of the likeliest letter.")]
-    calibration_error: Annotated[
-        Share, Doc("Expected calibration error of these probabilities, in ten bins.")
-    ]
-    mass: Annotated[Share, Doc("Mean probability of all letters among all first tokens.")]
-    bins: Annotated[tuple[Bin, ...], Doc("In ascending order of probability.", minItems=1)]
-
-
-def probability_row(
-    items: Sequence[Item], generated: Predictions, by_probability: Predictions
-) -> ProbabilityRow | None:
-    """Compare both ways on the questions that were answered both ways; None without any."""
-    both = [
-        (item, generated[item.id], choice)
-        for item in items
-        if (choice := by_probability.get(item.id)) is not None
-        and choice.probabilities
-        and generated[item.id].error is None
-    ]
-    if not both:
-        return None
-    videos = [item.video for item, _, _ in both]
-    confidences = [_confidence(choice) for _, _, choice in both]
-    bins = bins_of(confidences, [choice.right for _, _, choice in both])
-    letters = clustered_mean([float(answer.right) for _, answer, _ in both], videos)
-    likeliest = clustered_mean([float(choice.right) for _, _, choice in both], videos)
-    assert letters[0] is not None
-    assert likeliest[0] is not None
-    return ProbabilityRow(
-        questions=len(both),
-        generated_accuracy=letters[0],
-        generated_error=letters[1],
-        accuracy=likeliest[0],
-        standard_error=likeliest[1],
-        generated_plus_minus=plus_minus(letters[1], len({*videos})),
-        plus_minus=plus_minus(likeliest[1], len({*videos})),
-        agree=fmean(chosen(answer.said, item.options) == c.said for item, answer, c in both),
-        confidence=fmean(confidences),
-        calibration_error=calibration_error(bins),
-        mass=fmean(choice.mass or 0.0 for _, _, choice in both),
-        bins=bins,
-    )
-
-
-def _confidence(choice: Prediction) -> float:
-    assert choice.probabilities is not None
-    return min(max(choice.probabilities.values()), 1.0)  # a sum may round to above 1
-
 
 Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]
 
@@ -168,9 +50,9 @@ class Change:
 
 def list_changes(
     model: str, spec: str, items: list[Item], predictions: Predictions, uncompressed: Predictions
-) -> list[Change]:
+) -> tuple[Change, ...]:
     """List the answers of a row that differ from the baseline's."""
-    return [
+    return tuple(
         Change(
             model=model,
             spec=spec,
@@ -185,7 +67,7 @@ def list_changes(
         )
         for item in items
         if predictions[item.id].said != uncompressed[item.id].said
-    ]
+    )
 
 
 def _outcome(before: Prediction, after: Prediction) -> Verdict:
@@ -235,7 +117,6 @@ class ScoredRow(Accuracy, _Asked):
             "Null without an error, or where none moved."
         ),
     ]
-    uncounted: Annotated[int, Doc("Questions that count neither as right nor as wrong.", minimum=0)]
     macro_accuracy: Annotated[
         ShareOrNull,
         Doc("Mean over kinds of question, of a benchmark that is reported so."),
@@ -256,7 +137,7 @@ class ScoredRow(Accuracy, _Asked):
     ]
     by_type: Annotated[dict[str, Accuracy], Doc("By kind of question.")]
     by_label: Annotated[dict[str, Accuracy], Doc("By label of the video.")]
-    by_part: Annotated[dict[str, PartMean], Doc("Measures that only some kinds have.")]
+    by_part: Annotated[dict[str, Accuracy], Doc("Means of measures that only some kinds have.")]
     kept_before_llm: Annotated[
         AmountOrNull,
         Doc("Retention at prefill: mean share of the visual tokens."),
@@ -269,17 +150,9 @@ class ScoredRow(Accuracy, _Asked):
     changed: Annotated[CountOrNull, Doc("Answers with another text than the baseline's.")]
     fixed: Annotated[CountOrNull, Doc("Wrong to right.")]
     broken: Annotated[CountOrNull, Doc("Right to wrong.")]
-    mcnemar: Annotated[
-        AmountOrNull,
-        Doc(
-            "McNemar's chi-square of fixed and broken, with continuity correction: of questions "
-            "that have nothing in common. Null without either."
-        ),
-    ]
-    mcnemar_p: Annotated[ShareOrNull, Doc("Its p-value.")]
     seconds: Annotated[
         AmountOrNull,
-        Doc("Mean time per answer, once the video is encoded; null of logs of lmms-eval."),
+        Doc("Mean time per answer, once the video is encoded."),
     ]
     seconds_prefill: Annotated[
         AmountOrNull,
@@ -303,10 +176,7 @@ class ScoredRow(Accuracy, _Asked):
     published: Annotated[
         PublishedRecord | None, Doc("What others measured, with --preset; null without such a row.")
     ]
-    probability: Annotated[
-        ProbabilityRow | None,
-        Doc("With --by probability; null without."),
-    ]
+    changes: Annotated[tuple[Change, ...], NOT_A_KEY]  # answers that differ from the baseline's
 
 
 def make_row(
@@ -320,7 +190,6 @@ def make_row(
     refused: int = 0,
     grades: Grades | None = None,
     published: PublishedRecord | None = None,
-    by_probability: Predictions | None = None,
 ) -> ScoredRow:
     """Aggregate the answers of a row.
 
@@ -328,32 +197,26 @@ def make_row(
         uncompressed: answers of the baseline; None without one, or if this is the baseline.
         grades: grades of a judge, or None.
         published: published figures, or None.
-        by_probability: choices by the options' probabilities, by question; None without them.
     """
 
-    def score(prediction: Prediction) -> float:
-        return prediction.score
-
     def accuracy(group: list[Item]) -> Accuracy:
-        return Accuracy(*astuple(mean_of(score, group, predictions, uncompressed)))
+        return mean_of(lambda prediction: prediction.score, group, predictions, uncompressed)
 
     def by(key: Callable[[Item], str]) -> dict[str, Accuracy]:
         return {name: accuracy(group) for name, group in grouped(items, key).items() if name}
 
+    def mean(value: Callable[[Prediction], float | None]) -> float | None:
+        return mean_or_none([value(answer) for answer in answers])
+
     answers = [one for item in items if (one := predictions[item.id]).error is None]
-    kept, kinds = retention(answers), by(lambda item: item.kind)
-    moved: Counter[Verdict] | None = None
+    overall, kinds = accuracy(items), by(lambda item: item.kind)
+    of_kinds = [kind.accuracy for kind in kinds.values() if kind.accuracy is not None]
+    error, videos = overall.difference_error, len({item.video for item in items})
+    changes: tuple[Change, ...] = ()
     if uncompressed is not None:
         changes = list_changes(row.model, row.spec.text, items, predictions, uncompressed)
-        moved = Counter(change.outcome for change in changes)
-    graded = metric != ACCURACY
-    chi_square, p_value = (
-        mcnemar(moved["fixed"], moved["broken"]) if moved and not graded else 2 * (None,)
-    )
-    overall = accuracy(items)
-    error = overall.difference_error
-    # The degrees of freedom are those of the paired difference: questions that count in both.
-    clusters = len({item.video for item in items if _counts(item, predictions, uncompressed)})
+    moved = Counter(change.outcome for change in changes)
+    has_moved = uncompressed is not None and metric == ACCURACY
     return ScoredRow(
         method=row.spec.name,
         spec=row.spec.text,
@@ -362,9 +225,8 @@ def make_row(
         frames=row.setup.frames,
         **vars(overall),
         difference_p_holm=None,  # known when all rows are: `compared_by_holm`
-        detectable=detectable(error, clusters) if error else None,
-        uncounted=len(items) - overall.questions,
-        macro_accuracy=_mean_of_kinds(kinds) if macro else None,
+        detectable=detectable(error, videos) if error else None,
+        macro_accuracy=fmean(of_kinds) if macro and of_kinds else None,
         unparsable=sum(not answer.parsed for answer in answers),
         failed=len(items) - len(answers),
         refused=refused,
@@ -374,21 +236,19 @@ def make_row(
         by_type=kinds,
         by_label=by(lambda item: item.label),
         by_part=_parts(items, predictions, uncompressed),
-        kept_before_llm=kept.prefill,
-        kept_in_decode=kept.decode,
-        kept_in_pruned_layers=kept.pruned_layers,
-        changed=None if moved is None else moved.total(),
-        fixed=None if moved is None or graded else moved["fixed"],
-        broken=None if moved is None or graded else moved["broken"],
-        mcnemar=chi_square,
-        mcnemar_p=p_value,
-        seconds=mean_or_none([answer.seconds for answer in answers]) if answers else 0.0,
-        seconds_prefill=mean_or_none([answer.seconds_prefill for answer in answers]),
-        seconds_decode=mean_or_none([answer.seconds_decode for answer in answers]),
-        bytes=mean_or_none([answer.bytes for answer in answers]) if answers else 0.0,
-        flops=mean_or_none([answer.flops for answer in answers]) if answers else None,
+        kept_before_llm=retention(answers, lambda one: one.visual_kept),
+        kept_in_decode=retention(answers, lambda one: one.visual_read),
+        kept_in_pruned_layers=retention(answers, lambda one: one.visual_active),
+        changed=None if uncompressed is None else len(changes),
+        fixed=moved["fixed"] if has_moved else None,
+        broken=moved["broken"] if has_moved else None,
+        seconds=mean(lambda one: one.seconds) if answers else 0.0,
+        seconds_prefill=mean(lambda one: one.seconds_prefill),
+        seconds_decode=mean(lambda one: one.seconds_decode),
+        bytes=mean(lambda one: one.bytes) if answers else 0.0,
+        flops=mean(lambda one: one.flops),
         published=published,
-        probability=probability_row(items, predictions, by_probability or {}),
+        changes=changes,
     )
 
 
@@ -398,20 +258,9 @@ def compared_by_holm(rows: Sequence[ScoredRow]) -> tuple[ScoredRow, ...]:
     return tuple(replace(row, difference_p_holm=p) for row, p in zip(rows, adjusted, strict=True))
 
 
-def _counts(item: Item, *answers: Predictions | None) -> bool:
-    """Whether a question is in the denominator under all of these."""
-    return all(one is None or one[item.id].counted for one in answers)
-
-
-def _mean_of_kinds(kinds: Mapping[str, Accuracy]) -> float | None:
-    known = [kind.accuracy for kind in kinds.values() if kind.accuracy is not None]
-    return fmean(known) if known else None
-
-
 def _parts(
     items: list[Item], predictions: Predictions, uncompressed: Predictions | None
-) -> dict[str, PartMean]:
-    names = dict.fromkeys(name for item in items for name in predictions[item.id].parts)
+) -> dict[str, Accuracy]:
     return {
         name: mean_of(
             lambda prediction, name=name: prediction.parts.get(name, 0.0),  # type: ignore[misc]
@@ -419,5 +268,5 @@ def _parts(
             predictions,
             uncompressed,
         )
-        for name in names
+        for name in dict.fromkeys(name for item in items for name in predictions[item.id].parts)
     }

@@ -33,22 +33,22 @@ _FEW = 30
 Share = Annotated[float, Doc(minimum=0, maximum=1)]
 ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]
 AmountOrNull = Annotated[float | None, Doc(minimum=0)]
-Questions = Annotated[int, Doc("That count.", minimum=0)]
-_Mean = Annotated[float | None, Doc("Null where none counts.", minimum=0, maximum=1)]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Error of a mean over questions, and its difference from the baseline."""
+class Accuracy:
+    """The share of correct answers to some questions, or the mean of a measure from 0 to 1."""
 
+    questions: Annotated[int, Doc("That count.", minimum=0)]
+    accuracy: ShareOrNull
     standard_error: Annotated[AmountOrNull, Doc("Clustered by video; null of fewer than two.")]
     difference: Annotated[
         float | None,
         Doc("From the baseline on the same questions; null without one.", minimum=-1, maximum=1),
     ]
     difference_error: Annotated[
-        float | None,
-        Doc("Standard error of difference, paired and clustered; null of one video.", minimum=0),
+        AmountOrNull,
+        Doc("Standard error of difference, paired and clustered; null of one video."),
     ]
     plus_minus: Annotated[
         AmountOrNull,
@@ -65,28 +65,6 @@ class Compared:
             "videos. Null without an error above 0."
         ),
     ]
-
-
-@dataclass(frozen=True)
-class _OfMeans:
-    questions: Questions
-    mean: _Mean
-
-
-@dataclass(frozen=True)
-class PartMean(Compared, _OfMeans):
-    """The mean of a measure that only some kinds of questions have."""
-
-
-@dataclass(frozen=True)
-class _OfScores:
-    questions: Questions
-    accuracy: _Mean
-
-
-@dataclass(frozen=True)
-class Accuracy(Compared, _OfScores):
-    """The share of correct answers to some questions, or the mean of the benchmark's metric."""
 
 
 def clustered_mean(
@@ -189,50 +167,33 @@ def _t_below(angle: float, freedom: int) -> float:
     return 0.5 + ((angle + inside) / math.pi if odd else inside / 2)
 
 
-def mcnemar(won: int, lost: int) -> tuple[float | None, float | None]:
-    """McNemar's test of pairs that differ, with continuity correction (Edwards, 1948).
-
-    Returns:
-        Chi-square and p-value, with one degree of freedom; None without such a pair.
-    """
-    if not won + lost:
-        return None, None
-    chi_square = max(abs(won - lost) - 1, 0) ** 2 / (won + lost)
-    return chi_square, math.erfc(math.sqrt(chi_square / 2))
-
-
 def mean_of(
     value: Value, items: Sequence[Item], predictions: Predictions, uncompressed: Predictions | None
-) -> PartMean:
+) -> Accuracy:
     """Mean of a measure, and its difference from the baseline.
 
     Args:
         uncompressed: answers of the baseline, or None.
     """
-    counted = [item for item in items if predictions[item.id].counted]
-    mean, error = clustered_mean(
-        [value(predictions[item.id]) for item in counted], [item.video for item in counted]
-    )
-    around = plus_minus(error, _videos(counted))
-    if uncompressed is None:
-        return PartMean(len(counted), mean, error, None, None, around, None, None)
-    both = [item for item in counted if uncompressed[item.id].counted]
-    differences = [value(predictions[item.id]) - value(uncompressed[item.id]) for item in both]
-    difference, paired = clustered_mean(differences, [item.video for item in both])
-    return PartMean(
-        questions=len(counted),
-        mean=mean,
+    videos = [item.video for item in items]
+    clusters = len({*videos})
+    values = [value(predictions[item.id]) for item in items]
+    mean, error = clustered_mean(values, videos)
+    difference = paired = None
+    if uncompressed is not None:
+        pairs = zip(items, values, strict=True)
+        differences = [own - value(uncompressed[item.id]) for item, own in pairs]
+        difference, paired = clustered_mean(differences, videos)
+    return Accuracy(
+        questions=len(items),
+        accuracy=mean,
         standard_error=error,
         difference=difference,
         difference_error=paired,
-        plus_minus=around,
-        difference_plus_minus=plus_minus(paired, _videos(both)),
-        difference_p=p_value(difference, paired, _videos(both)),
+        plus_minus=plus_minus(error, clusters),
+        difference_plus_minus=plus_minus(paired, clusters),
+        difference_p=p_value(difference, paired, clusters),
     )
-
-
-def _videos(items: Sequence[Item]) -> int:
-    return len({item.video for item in items})
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
@@ -249,25 +210,9 @@ def mean_or_none(values: Sequence[float | None]) -> float | None:
     return math.fsum(known) / len(values) if values and len(known) == len(values) else None
 
 
-@dataclass(frozen=True)
-class Retention:
-    """Mean retention of visual tokens; None without a video, or if unknown."""
-
-    prefill: float | None = None  # retention at prefill
-    decode: float | None = None  # retention at decode, mean over steps and layers
-    pruned_layers: float | None = None  # retention at decode in the pruned layers only
-
-
-def retention(predictions: Iterable[Prediction]) -> Retention:
-    """Mean retention over predictions with a video."""
-    with_video = [prediction for prediction in predictions if prediction.visual]
-
-    def share(tokens: Callable[[Prediction], float | None]) -> float | None:
-        shares = [(tokens(one), one.visual) for one in with_video]
-        return mean_or_none([n if n is None or not all_ else n / all_ for n, all_ in shares])
-
-    return Retention(
-        share(lambda one: one.visual_kept),
-        share(lambda one: one.visual_read),
-        share(lambda one: one.visual_active),
-    )
+def retention(
+    predictions: Iterable[Prediction], tokens: Callable[[Prediction], float | None]
+) -> float | None:
+    """Mean share of the visual tokens, over answers with a video; None without any, or unknown."""
+    shares = [(tokens(one), one.visual) for one in predictions if one.visual]
+    return mean_or_none([n if n is None or not all_ else n / all_ for n, all_ in shares])
