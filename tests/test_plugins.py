@@ -168,12 +168,6 @@ def test_an_error_in_a_plug_in_names_it_with_file_and_line(load: Load, tmp_path:
     assert "something unexpected went wrong" in str(explain(ValueError("elsewhere")))
 
 
-def test_what_a_file_offers(load: Load, tmp_path: Path) -> None:
-    load(STRIDE, BENCHMARK)
-    assert plugins.names_of("method", tmp_path / "plug-0.py") == ["stride"]
-    assert plugins.names_of("method", tmp_path / "plug-1.py") == []
-
-
 def test_what_is_recorded_of_a_method_changes_with_its_file(load: Load, tmp_path: Path) -> None:
     load(STRIDE)
     first = registry.identity(registry.create("stride"))

@@ -133,12 +133,6 @@ def version(kind: Kind, name: str) -> str | None:
     return _versions.get((kind, name))
 
 
-def names_of(kind: Kind, file: Path) -> list[str]:
-    """Names of the objects of a kind that a plug-in file offers, and that are in use."""
-    offers = _loaded_offers.items()
-    return [name for (of, name), offer in offers if of == kind and offer.origin == file.name]
-
-
 def place_of(error: BaseException) -> str | None:
     """Plug-in, function, file and line that an error came from; None if no plug-in was running."""
     for at in reversed(extract_tb(error.__traceback__)):

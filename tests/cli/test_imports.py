@@ -48,7 +48,7 @@ ALSO = {
     "probe": (*DOCUMENTS, "video.clip"),
     "models": (),
     "models pull": (),
-    **dict.fromkeys(("methods", "methods check"), (*DOCUMENTS, "models.families.*")),
+    "methods": (*DOCUMENTS, "models.families.*"),
     # The pages list benchmarks and ablations.
     **dict.fromkeys(
         ("eval", "eval report"),

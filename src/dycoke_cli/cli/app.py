@@ -54,11 +54,6 @@ _GROUPS = {
             "dycoke_cli.cli.commands.methods:methods",
             "List compression methods, or show the parameters of one.",
         ),
-        "methods check": (
-            "dycoke_cli.cli.commands.methods:check",
-            "Check the methods of a plug-in file: what they promise, and answers of the bundled "
-            "model.",
-        ),
         "eval": ("dycoke_cli.cli.commands.eval:evaluate", "Compare methods on a benchmark."),
         "eval report": (
             "dycoke_cli.cli.commands.eval:report",
@@ -123,8 +118,8 @@ class _Root(pages.Group):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the subcommand; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
-        # These take a positional argument, so Typer can't give them a subcommand.
-        if args[:2] in (["eval", "report"], ["methods", "check"]):
+        # It takes a positional argument, so Typer can't give it a subcommand.
+        if args[:2] == ["eval", "report"]:
             args = [" ".join(args[:2]), *args[2:]]
         word = command_of(args[0])
         if word not in _COMMANDS:

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:  # nohup sets SIG_IGN
             signal.signal(hang_up, _terminate)
         files, arguments = plugins.split(arguments)
-        plugins.name_files([*files, *_to_check(arguments), *_named_while_typing()])
+        plugins.name_files([*files, *_named_while_typing()])
         from dycoke_cli.cli.app import app, meant, prepare
 
         arguments = meant(arguments)
@@ -85,12 +85,6 @@ def run() -> None:
         with suppress(OSError, AttributeError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-def _to_check(arguments: list[str]) -> list[str]:
-    """Plug-in that `dycoke methods check FILE` is about: it is loaded like one of --plugin."""
-    words = arguments[2:] if arguments[:2] == ["methods", "check"] else []
-    return [word for word in words if word.endswith(".py")][:1]
 
 
 def _named_while_typing() -> list[str]:

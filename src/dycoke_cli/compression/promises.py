@@ -1,7 +1,6 @@
 """What a method promises of its selection.
 
-Tests check bundled methods; the class of a plug-in is checked at its first selection, and by
-`dycoke methods check`.
+Tests check bundled methods; the class of a plug-in is checked at its first selection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of `dycoke verify`: of the engine against references, of methods, of the environment.
+"""Checks of `dycoke verify`: of the engine against references.
 
 Each check yields a step; a failed one doesn't stop the others.
 """
@@ -8,26 +8,21 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import product
 from typing import Any, Literal
 
 import torch
 import transformers
 
-from dycoke_cli.compression.method import BASELINE, Method, SelectionInputs, layer_prunings
+from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.compression.promises import check_indices, check_selection
 from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.session import Question, VideoSession, ask_together
-from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.models.explaining import explain
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.settings import BUNDLED_FOLDER
-from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_runs
 from dycoke_cli.verification.verification_report import (
     FAILED,
@@ -221,162 +216,3 @@ def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
-
-
-# Checks of a compression method: what it promises, and answers of the bundled model with it.
-
-
-FRAMES = (1, 2, 3, 4, 5, 8, 13)
-PER_FRAME = (1, 4, 10, 16)
-WIDTH = 16
-_MANY = 12  # a value of a parameter that counts something and has no upper bound
-
-
-def method_checks(kind: type[Method], session: VideoSession) -> Iterator[CheckResult]:
-    """Run all checks of a method; a failed one doesn't stop the others.
-
-    Args:
-        session: a clip with a model in float32; no question was answered yet.
-    """
-    settings = [(text, settled(method, session.loaded.traits)) for text, method in _settings(kind)]
-    yield _step("keeps what it promises", _selections(settings))
-    yield _step("selects the same again, and leaves its input alone", _repetitions(settings))
-    yield _step("prunes as it promises", _prunings(settings))
-    method = settings[0][1]
-    yield _answered("in one batch: same answers as one by one", session, method)
-    if _has_reference(method):
-        yield _answered("pruned: same answers as the masked reference", session, method)
-
-
-def _settings(kind: type[Method]) -> Iterator[tuple[str, Method]]:
-    """A method with its defaults, and with each parameter at the ends of its range."""
-    yield "defaults", kind()
-    for name, parameter in parameters_of(kind).items():
-        for value in _ends(parameter):
-            try:
-                yield f"{name}={value}", kind(**{name: value})
-            except UsageError:  # another parameter's default excludes it
-                continue
-
-
-def _ends(parameter: Parameter) -> list[Any]:
-    if parameter.kind is bool:
-        return [False, True]
-    if parameter.choices:
-        return [*parameter.choices]
-    spec = parameter.spec
-    if spec.layer:
-        return [spec.least_layer]
-    if parameter.kind not in (int, float):
-        return []
-    step = 1 if parameter.kind is int else 0.01
-    low = spec.at_least if spec.above is None else spec.above + step
-    high = spec.to if spec.below is None else spec.below - step
-    return [parameter.kind(end) for end in (low or 0, _MANY if high is None else high)]
-
-
-def _clips() -> Iterator[tuple[str, SelectionInputs]]:
-    """Synthetic tokens: noise, tokens that are all alike, and noise in bfloat16."""
-    for frames, per_frame in product(FRAMES, PER_FRAME):
-        generator = torch.Generator().manual_seed(frames * per_frame)
-
-        def noise(*shape: int, drawn: torch.Generator = generator) -> torch.Tensor:
-            return torch.randn(*shape, generator=drawn)
-
-        shape = (frames, per_frame)
-        features = noise(*shape, WIDTH)
-        kinds = {
-            "noise": features,
-            "all alike": torch.ones_like(features),
-            "bfloat16": features.bfloat16(),
-        }
-        for name, one in kinds.items():
-            attention = noise(*shape).exp() / per_frame
-            question = noise(3, WIDTH).to(one.dtype)
-            inputs = SelectionInputs(one, attention, noise(*shape, 4), question)
-            yield f"{frames} frames of {per_frame} tokens, {name}", inputs
-
-
-def _selections(settings: list[tuple[str, Method]]) -> Iterator[str]:
-    for (setting, method), (clip, inputs) in product(settings, _clips()):
-        if _selects(method):
-            yield f"{setting}, {clip}"
-            check_selection(method, inputs, method.choose(inputs))
-
-
-def _repetitions(settings: list[tuple[str, Method]]) -> Iterator[str]:
-    for (setting, method), (clip, inputs) in product(settings, _clips()):
-        if _selects(method):
-            yield f"{setting}, {clip}"
-            before = inputs.features.clone()
-            first, again = method.choose(inputs).kept, method.choose(inputs).kept
-            if not torch.equal(first, again):
-                raise DycokeError("two selections from the same tokens differ")
-            if not torch.equal(before, inputs.features):
-                raise DycokeError("the selection changed the features that it was given")
-
-
-def _prunings(settings: list[tuple[str, Method]]) -> Iterator[str]:
-    """Selections inside the language model, and in decoding steps."""
-    generator = torch.Generator().manual_seed(0)
-    for (setting, method), kept in product(settings, (1, 5, 64)):
-        yield f"{setting}, {kept} tokens"
-        attention = torch.rand(kept, generator=generator)
-        chosen, left = [], kept
-        for inside in layer_prunings(method):
-            count = (inside.left or method.attended_tokens)(left)
-            indices = inside.select(attention[:left], torch.ones(left, WIDTH)).kept
-            chosen.append((indices, left, count, f"attended_tokens({kept})"))
-            left = count
-        if (pruning := method.pruning()) is not None and pruning.selector is not None:
-            indices = pruning.selector.step(attention)
-            chosen.append((indices, kept, len(indices), "pruning"))
-        for indices, tokens, count, by in chosen:
-            if (broken := check_indices(indices, tokens, count, by)) is not None:
-                raise DycokeError(f"it returned {broken[0]}; promised: {broken[1]}")
-
-
-def _selects(method: Method) -> bool:
-    """Whether it selects from whole frames: after merging in the vision tower none are left."""
-    return method.merge_frames() is None and method.before_vision() is None
-
-
-def _has_reference(method: Method) -> bool:
-    """Whether stock `generate()` can be masked to what it keeps, for nothing is merged."""
-    pruning = method.pruning()
-    try:
-        chosen = method.choose(SelectionInputs(torch.randn(8, 16, WIDTH)))
-    except Exception:
-        return True  # the comparison fails, and says why
-    return (
-        not method.needs
-        and _selects(method)
-        and not layer_prunings(method)
-        and method.shrink() is None
-        and (pruning is None or pruning.selector is not None)
-        and chosen.features is None
-    )
-
-
-def _step(name: str, cases: Iterator[str]) -> CheckResult:
-    """Run cases up to the first that fails."""
-    tried = []
-    try:
-        for case in cases:
-            tried.append(case)  # first, so that it is named if it fails
-    except Exception as error:
-        return CheckResult(name, FAILED, f"{tried[-1]}: {explain(error)}")
-    return CheckResult(name, OK, f"{len(tried)} cases")
-
-
-def _answered(name: str, session: VideoSession, method: Method) -> CheckResult:
-    """Compare answers of the model."""
-    try:
-        if name.startswith("in one batch"):
-            return compare_batch(session, method)
-        options = GenerationOptions(NEW_TOKENS)
-        method = settled(method, session.loaded.traits)
-        prompts = [session.prompt(question, (), method, options)() for question in QUESTIONS]
-        return compare_with_masked(name, session, prompts, method)
-    except Exception as error:
-        return CheckResult(name, FAILED, str(explain(error)))

@@ -182,9 +182,7 @@ def test_two_judges_are_in_no_table_together(endpoint: Endpoint, tmp_path: Path)
 
 def asked(count: int, judge: str | None) -> run_record.RunRecord:
     items = tuple(Item(f"q{n}", "v", "What?", f"a{n}", "k", "") for n in range(count))
-    return run_record.RunRecord(
-        (), items, tuple(range(count)), 2, {}, "accuracy", False, judge=judge, prompt="answer"
-    )
+    return run_record.RunRecord((), items, 2, {}, "accuracy", False, judge=judge, prompt="answer")
 
 
 def answer(number: int, error: str | None = None) -> Prediction:

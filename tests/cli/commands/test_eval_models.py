@@ -64,7 +64,7 @@ def test_other_forms(runs: list[Path]) -> None:
     assert [(line["model"], line["spec"]) for line in lines] == [
         ("m", "none"), ("m", "other"), ("n", "none"), ("n", "other"),
     ]  # fmt: skip
-    assert list(lines[0])[:5] == ["benchmark", "edition", "split", "rule", "model"]
+    assert list(lines[0])[:5] == ["benchmark", "edition", "split", "model", "method"]
 
 
 def test_changes_of_each(runs: list[Path]) -> None:

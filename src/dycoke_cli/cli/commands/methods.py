@@ -1,22 +1,19 @@
-"""`dycoke methods`: the list of methods, the details of one, and checks of those of a plug-in."""
+"""`dycoke methods`: the list of methods, and the details of one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli import plugins
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc
-from dycoke_cli.cli import output, render
+from dycoke_cli.cli import output
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import FLAGGED, flags, in_flags
 from dycoke_cli.compression.method import Method, Need
@@ -29,10 +26,8 @@ from dycoke_cli.compression.registry import (
     identity,
     places,
 )
-from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.param import Parameter, parameters_of
-from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.methods/1"
@@ -46,7 +41,6 @@ _NEEDS: dict[Need, str] = {
 
 _FLAGS = options.flag_table(
     """
-    FILE.py: A plug-in file with METHODS.
     NAME: Of a method, to show where it acts, its parameters and its paper.
     """,
     {"NAME": {"autocompletion": options.complete_methods}},
@@ -62,8 +56,6 @@ def methods(
         dycoke methods
         dycoke methods dycoke
         dycoke methods --json
-
-    `dycoke methods check FILE.py` checks those of a plug-in.
     """
     with output.failures_as_json(as_json, SCHEMA, [{}]):
         # An ablation is on the page of its method.
@@ -271,43 +263,3 @@ def _parameters(parameters: Sequence[ListedParameter]) -> Table:
         names = [Text(f"{name}{symbol}") for name in parameter.flags or (parameter.name,)]
         table.add_row(Text("\n").join(names), Text(" ".join(sentences)))
     return table
-
-
-FRAMES = 8
-
-
-def check(file: Annotated[Path, _FLAGS["FILE.py"]], quiet: options.Quiet = False) -> None:
-    """Check the methods of a plug-in file: what they promise, and answers of the bundled model.
-
-    Examples:
-        dycoke methods check stride.py
-
-    Each parameter is tried at both ends of its range. Exit code 1: a check failed.
-    """
-    names = plugins.names_of("method", file)
-    if not names:
-        raise UsageError(
-            f"{display_name(file)} offers no method; a Python file needs METHODS, as in METHODS = "
-            '{"stride": Stride}'
-        )
-    # Imported late: torch and transformers take seconds.
-    from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.models.load import load
-    from dycoke_cli.stock.quiet import silence_libraries
-    from dycoke_cli.verification.run_checks import clip, method_checks
-    from dycoke_cli.verification.verification_report import OK
-
-    silence_libraries()
-    loaded = load("mini", device="cpu", dtype="float32")
-    failed = 0
-    for name in names:
-        verdicts = []
-        for step in method_checks(METHODS[name], VideoSession(loaded, clip(FRAMES))):
-            verdicts.append(step.verdict)
-            if not quiet or step.verdict != OK:
-                render.check(step.name, step.verdict, step.detail)
-        wrong = len(verdicts) - verdicts.count(OK)
-        failed += wrong
-        output.line(f"{name}: " + (f"{wrong} of {len(verdicts)} checks failed" if wrong else OK))
-    if failed:
-        raise typer.Exit(1)
