@@ -171,8 +171,8 @@ def line(text: str) -> None:
     write(one_line(text) + "\n")
 
 
-def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> None:
-    """Check that a plot can be written, and that only one that was written here is replaced.
+def check_picture(path: Path, suffixes: Sequence[str], flag: str) -> None:
+    """Check that a file can be written, and that only one that was written here is replaced.
 
     Args:
         suffixes: suffixes of the available formats, such as ".svg".
@@ -185,7 +185,7 @@ def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> 
     check_replaceable(path)
 
 
-def write_picture(path: Path, content: bytes, flag: str = "--plot") -> bool:
+def write_picture(path: Path, content: bytes, flag: str) -> bool:
     """Write a file; returns False, with a warning, where another one is there by now."""
     from dycoke_cli.cli import render
     from dycoke_cli.storage.made_files import stays, write_made
