@@ -23,7 +23,9 @@ from dycoke_cli import (
 from dycoke_cli.answer.answer import ReportedFrames
 from dycoke_cli.answer.answer import ReportedSubtitles as SubtitlesRead
 from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.engine.generation_options import WHAT_FITS, GenerationOptions
 from dycoke_cli.engine.memory.measured import weights_read
+from dycoke_cli.engine.session import ask_without_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.engine.tiny import SHAPES, make_inputs, make_model
@@ -455,3 +457,29 @@ def test_a_prompt_without_a_video_runs_plain(model):
     with pytest.warns(UserWarning, match="no generate"), METHODS[1](model):
         attached = model.generate(**text, max_new_tokens=8, do_sample=False)
     assert torch.equal(plain, attached)
+
+
+@pytest.mark.parametrize("method", [Uncompressed(), DyCoke(kv_prune=False)])
+def test_an_answer_as_long_as_there_is_room_for_fills_the_context(loaded, monkeypatch, method):
+    """What is read and what is generated are together as long as the context."""
+    session = VideoSession(loaded, natural(4))
+    short = session.ask(QUESTION, method, max_new_tokens=1).tokens
+    context = short.visual_kept + short.text + 40
+    monkeypatch.setattr(type(loaded), "context_length", context)
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
+    answer = session.ask(QUESTION, method, max_new_tokens=WHAT_FITS)
+    assert (answer.finish_reason, answer.tokens.generated) == ("length", 40)
+    beside = session.ask(QUESTION, method, max_new_tokens=39)
+    assert answer.answer.startswith(beside.answer)
+    with pytest.raises(UsageError, match="lower --max-new-tokens"):
+        session.ask(QUESTION, method, max_new_tokens=41)
+
+
+def test_a_text_alone_is_answered_at_the_length_that_there_is_room_for(loaded, monkeypatch):
+    read = ask_without_video(
+        loaded, QUESTION, options=GenerationOptions(max_new_tokens=1)
+    ).tokens.text
+    monkeypatch.setattr(type(loaded), "context_length", read + 30)
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
+    options = GenerationOptions(max_new_tokens=WHAT_FITS)
+    assert ask_without_video(loaded, QUESTION, options=options).tokens.generated == 30

@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.engine.generation_options import WHAT_FITS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.prompts.chat import variables_of
@@ -362,9 +363,10 @@ def test_a_text_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(server.pretended.batches) == 1
 
 
-@pytest.mark.parametrize(("most", "found"), [(-1, 50), (200, 50), (10**9, 50), (199, 199)])
+@pytest.mark.parametrize(
+    ("most", "found"), [(-1, WHAT_FITS), (200, WHAT_FITS), (10**9, WHAT_FITS), (199, 199)]
+)
 def test_an_answer_as_long_as_there_is_room(most: int, found: int) -> None:
-    """A quarter of the context: the other three are the prompt's."""
     service = make_service(Mock(), Mock(), context=200)
     for request in (about(max_tokens=most), read_responses("?", max_output_tokens=most).chat):
         assert for_model(service, request).generation.max_new_tokens == found

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dycoke_cli.compression.method import Method
+from dycoke_cli.engine.generation_options import WHAT_FITS
 from dycoke_cli.errors import ContextError, UsageError
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
@@ -60,6 +61,16 @@ def check_context(
         f"{what} make a prompt longer than the model's context of {context} tokens; "
         + ", or ".join(ways)
     )
+
+
+def answer_room(context: int, most: int, read: int) -> int:
+    """Tokens that an answer may have, 1 or more.
+
+    Args:
+        most: those that are asked for, or `WHAT_FITS`.
+        read: tokens of the prompt.
+    """
+    return most if most != WHAT_FITS else max(1, context - read)
 
 
 def room_for_video(context: int, text: int, max_new_tokens: int) -> int:

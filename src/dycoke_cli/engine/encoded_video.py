@@ -12,10 +12,10 @@ from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.chunked_prefill import MOST_STORED, PrefixCache
-from dycoke_cli.engine.context import check_context, check_several
+from dycoke_cli.engine.context import answer_room, check_context, check_several
 from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generate import Stopwatch
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.generation_options import WHAT_FITS, GenerationOptions
 from dycoke_cli.engine.memory.cost_model import expected_bytes, memory_warning
 from dycoke_cli.engine.prompt_batch import Batch, Prompt
 from dycoke_cli.engine.vision import Encoded, VisualCache, encode_cached, encoded_for
@@ -96,6 +96,22 @@ class EncodedVideo:
         self._cache_warning: str | None = None
         self._reported = {} if windowed is None else windowed.seconds
 
+    def limit(self, question: str, history: Turns, method: Method, most: int) -> int:
+        """Tokens that an answer may have; see `context.answer_room`."""
+        if most != WHAT_FITS:
+            return most
+        text = self._ids(question, history).shape[1] - self.visual
+        context = self.loaded.context_length
+        if self.windowed is not None:
+            # Their pool may fill what is left: three quarters of it at most.
+            pooled = min(self.windowed.max_tokens, (context - text) * 3 // 4)
+            return answer_room(context, most, text + pooled)
+        return answer_room(context, most, text + sum(self._most_read(method)))
+
+    def _most_read(self, method: Method) -> list[int]:
+        """Visual tokens of each video that the language model reads at most."""
+        return [method.most_read(v.frames, v.tokens_per_frame) for v in self.videos]
+
     def prompt(
         self, question: str, history: Turns, method: Method, options: GenerationOptions
     ) -> Callable[[], Prompt]:
@@ -108,9 +124,6 @@ class EncodedVideo:
             self.windowed.check(method)
             return self.windowed.prompt(self.loaded, self.video, ids, options.max_new_tokens)
         text = ids.shape[1] - self.visual
-        kept_of_others = sum(
-            method.most_read(video.frames, video.tokens_per_frame) for video in self.videos[1:]
-        )
         check_context(
             self.loaded.context_length,
             self.video.tokens,
@@ -119,7 +132,7 @@ class EncodedVideo:
             text,
             options.max_new_tokens,
             0 if self.clip.subtitles is None else len(self.clip.subtitles.lines),
-            kept_of_others,
+            sum(self._most_read(method)[1:]),
         )
 
         def make() -> Prompt:

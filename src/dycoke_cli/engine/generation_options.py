@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -82,6 +83,8 @@ def end_tokens(model: Any) -> set[int]:
 
 
 LARGEST_SEED = 2**63 - 1
+WHAT_FITS = sys.maxsize
+"""As `max_new_tokens`: as many as the model's context has room for behind the prompt."""
 LEAST_TEMPERATURE = 1e-6
 """Below it, logits that are divided by it aren't finite, and there is nothing to draw from."""
 

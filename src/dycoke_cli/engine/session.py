@@ -15,7 +15,7 @@ from dycoke_cli.answer.json_schema import BoundsError
 from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.engine.attach import Attachment, attach, check_unattached, flat_without_method
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
-from dycoke_cli.engine.context import check_text_alone
+from dycoke_cli.engine.context import answer_room, check_text_alone
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
 from dycoke_cli.engine.generate import (
@@ -127,7 +127,12 @@ def ask_together(
             options = replace(options, max_new_tokens=most)
         # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
         # are made behind that: they take the embeddings along.
-        limits = [q.max_new_tokens or options.max_new_tokens for q in questions]
+        limits = [
+            q.session.limit(
+                q.question, q.history, method, q.max_new_tokens or options.max_new_tokens
+            )
+            for q in questions
+        ]
         formed = _formed(loaded, options, limits)
         prompts = [
             q.session.prompt(q.question, q.history, method, replace(options, max_new_tokens=limit))
@@ -263,13 +268,15 @@ def ask_without_video(
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     with faults_of(loaded):
         ids = text_ids(loaded.processor, question, history)
-        check_text_alone(loaded.context_length, ids.shape[1], options.max_new_tokens)
+        read, context = ids.shape[1], loaded.context_length
+        most = answer_room(context, options.max_new_tokens, read)
+        check_text_alone(context, read, most)
         batch = without_video(ids)
         if typed is not None:
             what = scorable(loaded, typed)
             [generated], [scores] = generate_typed(loaded, batch, what, watch, None)
         else:
-            formed = _formed(loaded, options, [options.max_new_tokens])
+            formed = _formed(loaded, options, [most])
             [generated] = generate(
                 loaded.model,
                 tokenizer,
@@ -277,6 +284,7 @@ def ask_without_video(
                 options,
                 watch,
                 receivers=[receiver],
+                limits=[most],
                 on_token=on_token,
                 formed=formed,
             )

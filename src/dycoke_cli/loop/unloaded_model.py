@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.engine.context import check_context, check_several, room_for_video
+from dycoke_cli.engine.context import answer_room, check_context, check_several, room_for_video
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.catalog import ModelRef, find, published
 from dycoke_cli.models.families import ModelTraits
@@ -51,7 +51,8 @@ class UnloadedModel:
         if known is not None and self.traits is not None:
             context, count, clip = known
             method = settled(method, self.traits)
-            check_context(context, clip, count, method, clip.text, max_new_tokens)
+            new = answer_room(context, max_new_tokens, context)
+            check_context(context, clip, count, method, clip.text, new)
 
     def check_room(self, plan: FramePlan, max_new_tokens: int) -> None:
         """Refuse windows of a video for which an answer leaves no room, before they are decoded.
@@ -61,7 +62,7 @@ class UnloadedModel:
         known = self._tokens_of(plan)
         if known is not None:
             context, _, clip = known
-            room_for_video(context, clip.text, max_new_tokens)
+            room_for_video(context, clip.text, answer_room(context, max_new_tokens, context))
 
     def _tokens_of(self, plan: FramePlan) -> tuple[int, int, ClipTokens] | None:
         """The context, the frames of a plan and their tokens; None where they aren't known."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import parse_spec
-from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
+from dycoke_cli.engine.generation_options import WHAT_FITS, GenerationOptions, TokenOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
@@ -250,7 +249,7 @@ def generation(given: Mapping[str, Any], default: GenerationOptions) -> Generati
         raise Refused(f"{' and '.join(named)} differ: send one of them", _LIMITS[0])
     name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
     if type(most) is int and most == _NO_LIMIT:
-        most = sys.maxsize  # above each context; see `exchange.for_model`
+        most = WHAT_FITS
     seed = given.get("seed")
     if type(seed) is int and seed == _NEW_SEED:
         default, seed = replace(default, seed=None), None

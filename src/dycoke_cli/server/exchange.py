@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Footage, Text
-from dycoke_cli.engine.generation_options import LARGEST_SEED
+from dycoke_cli.engine.generation_options import LARGEST_SEED, WHAT_FITS
 from dycoke_cli.loop.asker import Client, Pending, Work
 from dycoke_cli.models.prompts.chat import QuestionWithVariables, tools_text
 from dycoke_cli.server.body import Spooled
@@ -187,8 +187,6 @@ def _footage(
 _POLL_S = 1.0
 _Found = str | TextDelta | Answer | dict[str, Any] | BaseException
 """A part of an answer, or its last: the answer, an inspection or an error."""
-# Part of the context that an answer gets which may be as long as there is room for.
-_SHARE = 4
 _LOOK_S = 0.2  # at whether a client has left whose videos are read
 
 
@@ -392,8 +390,7 @@ def for_model(service: Service, request: ChatRequest, *, inspect: bool = False) 
         raise Refused("dycoke.against is for POST /inspect")
     context, most = service.context, request.generation.max_new_tokens
     if context is not None and most >= context:
-        # How much room the prompt leaves isn't known before its video is read.
-        generation = replace(request.generation, max_new_tokens=max(1, context // _SHARE))
+        generation = replace(request.generation, max_new_tokens=WHAT_FITS)
         request = replace(request, generation=generation)
     return _with_tools_of(service, _with_template_of(service, request))
 
