@@ -222,6 +222,3 @@ class Done:
 
 Event = Progress | Warn | Seen | Text | Answered | Failed | Done
 """What happens to a question, from being read to its answer."""
-
-Refuse = Callable[[Ask, "Clip"], Answer]
-"""Makes the answer to a question that the model isn't asked, once the video is read."""

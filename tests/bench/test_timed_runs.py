@@ -19,7 +19,6 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
 from tests.bench.made_up import PretendedAsker, measured, rows_of
-from tests.documents import example
 from tests.loop.pretended import Asking
 
 REQUEST = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
@@ -127,19 +126,6 @@ def test_a_single_token_has_no_time_per_token(asker: PretendedAsker) -> None:
     asker.generated = 1
     [none] = rows_of("none")
     assert timer(asker).run(none, "v")[0].seconds.decode_per_token is None
-
-
-def test_a_question_that_the_model_was_not_asked_is_refused(
-    asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(question: str, **_: float) -> Answer:
-        warnings = ("the model wasn't asked: it only knows shapes",)
-        return example(Answer, question=question, finish_reason="refused", warnings=warnings)
-
-    monkeypatch.setattr(asker, "answered", refused)
-    for each in rows_of("none,no-video"):
-        with pytest.raises(UsageError, match=r"^'Who\?': the model wasn't asked: it only knows"):
-            timer(asker).run(each, "v")
 
 
 def test_errors_name_their_row(asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch) -> None:

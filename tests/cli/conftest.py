@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.models import settings
-from dycoke_cli.runs import converse
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli import fake_engine
@@ -33,8 +32,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[fake_engine.FakeSessi
         monkeypatch.setitem(sys.modules, name, module)
     # It imports what the others stand in for.
     real = sys.modules.pop("dycoke_cli.loop.answer_batch", None)
-    # The fake model understands any question.
-    monkeypatch.setattr(converse, "refusals", lambda *_: None)
     fake_engine.FakeSession.made.clear()
     yield fake_engine.FakeSession.made
     sys.modules.pop("dycoke_cli.loop.answer_batch", None)

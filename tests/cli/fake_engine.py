@@ -311,8 +311,5 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a file, it is in no package
     sys.modules.update(modules_of_a_process())
     from dycoke_cli.cli.main import main
-    from dycoke_cli.runs import converse
-
-    converse.refusals = lambda *_: None  # the fake model understands any question
 
     sys.exit(main())

@@ -9,10 +9,9 @@ import torch
 from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, load
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli.commands.schema import read_schema
-from dycoke_cli.compression.method import Method, SelectionInputs
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision import encode_video
-from dycoke_cli.errors import UsageError
 from dycoke_cli.inspect.inspection import Inspection, grid_shape, inspect_question, pictures
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import ROOT
@@ -75,13 +74,6 @@ def test_evicted_and_recalled_are_those_of_a_brute_force(session: VideoSession) 
 
 def test_all_are_recorded_in_one_layer(found: Inspection) -> None:
     assert {each.trace.layer for each in found.methods} == {1}  # before FastV's layer
-
-
-def test_a_question_that_the_model_cannot_understand(session: VideoSession) -> None:
-    with pytest.raises(UsageError, match="the model wasn't asked: it only knows"):
-        inspect_question(
-            session, "v", "Why did the senator resign?", [Method()], GenerationOptions()
-        )
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,6 @@ def test_what_becomes_a_marker() -> None:
 
 def test_what_has_no_time_has_no_marker() -> None:
     failed = {"question": "What?", "error": {"code": "x"}, "start": 0, "end": 1}
-    refused = {"question": "What?", "answer": "", "finish_reason": "refused", "start": 0, "end": 1}
-    for line in ({"question": "What?", "answer": "a dog"}, failed, refused):
+    for line in ({"question": "What?", "answer": "a dog"}, failed):
         assert markers_of([timed_fields(line)]) == []
     assert markers_of([part(0, 1, " \n")]) == []

@@ -280,7 +280,5 @@ def _together(batch_size: int | str) -> int | None:
 
 def _result(line: Mapping[str, Any], stops: tuple[str, ...]) -> GenerationResult:
     tokens, text = line["tokens"], up_to(stops, line["answer"])
-    if tokens is None:  # the question wasn't put to the model
-        return GenerationResult(text, None)
     read = TokenCounts(tokens["text"] + tokens["visual_kept"], tokens["generated"])
     return GenerationResult(text, read)

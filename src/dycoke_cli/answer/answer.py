@@ -222,21 +222,6 @@ Dropped = Annotated[
 
 _BATCH_KEYS = ("id", "key", "digest")
 _CONTEXT_KEYS = (*_BATCH_KEYS, "benchmark", "model", "video", "question")
-_UNMEASURED = ("seed", "tokens", "decode", "flops", "seconds", "tokens_per_second", "bytes")
-"""Keys whose value is null if the question wasn't put to the model."""
-_ANSWERED = {
-    "finish_reason": {
-        "enum": ["stop", "length"],
-        "description": "length: cut by --max-new-tokens.",
-    }
-}
-_REFUSED: dict[str, dict[str, Any]] = {
-    "finish_reason": {
-        "enum": ["refused"],
-        "description": "The question wasn't put to the model; `warnings` says why.",
-    },
-    **{key: {"type": "null"} for key in _UNMEASURED},
-}
 
 
 @dataclass(frozen=True)
@@ -409,9 +394,7 @@ class Bytes:
 class Answer:
     """One answered question about a video; all fields but the last two are keys of the JSON object.
 
-    The answer of a server has null for what the server doesn't report. A question that wasn't put
-    to the model has the finish reason "refused", and null for everything that is measured; only
-    models of one domain, such as the bundled one, have such answers.
+    The answer of a server has null for what the server doesn't report.
 
     Args:
         trace: what each generated token attended to, where that was asked for.
@@ -469,10 +452,7 @@ class Answer:
         tuple[CheckedSentence, ...] | Absent,
         Doc("Of `dycoke caption --check`: each sentence of the text that the caption is made of."),
     ] = ABSENT
-    finish_reason: Annotated[
-        Literal["stop", "length", "refused"],
-        Doc("length: cut by --max-new-tokens; refused: not put to the model, see `warnings`."),
-    ]
+    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
     seed: Annotated[int | None, Doc("Sampling seed; null for greedy decoding.", minimum=0)]
     model: ReportedModel
     method: Annotated[
@@ -523,11 +503,6 @@ class Answer:
     digest: Digest = ABSENT
     trace: Annotated[Trace | None, NOT_A_KEY] = None
     logprobs: Annotated[tuple[TokenLogprob, ...] | None, NOT_A_KEY] = None
-
-    @property
-    def refused(self) -> bool:
-        """Whether the question wasn't put to the model, so that nothing was measured."""
-        return self.finish_reason == "refused"
 
     @property
     def remote(self) -> bool:
@@ -581,11 +556,10 @@ def failure_part(*about: str, needs: tuple[str, ...] = ()) -> SchemaVariant:
 
 
 def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[str, SchemaVariant]:
-    """Variants of an answer: from a local model, a refusal, from a server."""
+    """Variants of an answer: from a local model, from a server."""
     return {
-        "answer": SchemaVariant(Answer, needs, without, values=_ANSWERED),
-        "refusal": SchemaVariant(Answer, needs, without, values=_REFUSED),
-        "remote": SchemaVariant(Answer, needs, without, values=_ANSWERED, remote=True),
+        "answer": SchemaVariant(Answer, needs, without),
+        "remote": SchemaVariant(Answer, needs, without, remote=True),
     }
 
 

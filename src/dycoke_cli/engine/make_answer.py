@@ -26,12 +26,11 @@ from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.generate import Generated
 from dycoke_cli.engine.memory.flops import paper_flops
 from dycoke_cli.engine.memory.measured import read_per_token
-from dycoke_cli.engine.refused_answer import refused_answer
 from dycoke_cli.engine.state import DecodeStats
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import ClipLike
-from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
+from dycoke_cli.models.prompts.vocabulary import unknown_words
 from dycoke_cli.stock.sizes import Sizes
 
 _NAMED_WORDS = 5
@@ -144,24 +143,6 @@ def make_answer(
         warnings=tuple(warnings),
         trace=generated.trace,
         logprobs=generated.logprobs,
-    )
-
-
-def refusal(loaded: LoadedModel, question: str, method: Method, clip: ClipLike) -> Answer | None:
-    """The answer to a question that a model of one domain can't understand; None where it may.
-
-    Half or more of what the question is about is unknown to the model, which would still answer:
-    about something else. So it isn't asked.
-    """
-    if loaded.traits.domain is None:
-        return None
-    unknown = unknown_words(loaded.processor.tokenizer, question)
-    if not mostly_unknown(question, unknown):
-        return None
-    warnings = _input_warnings(loaded, [clip])
-    frames, subtitles = _frames(clip), _subtitles(clip)
-    return refused_answer(
-        question, loaded.traits.domain, unknown, _model(loaded), method, frames, warnings, subtitles
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from dycoke_cli.engine.generate import (
 )
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, end_tokens
 from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
-from dycoke_cli.engine.make_answer import make_answer, refusal
+from dycoke_cli.engine.make_answer import make_answer
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.settling import settled
@@ -138,15 +137,6 @@ def ask_together(
             q.session.prompt(q.question, q.history, method, replace(options, max_new_tokens=limit))
             for q, limit in zip(questions, limits, strict=True)
         ]
-    refused = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
-    if any(refused):
-        for item, answer in zip(questions, refused, strict=True):
-            if answer is not None:
-                item.receiver.receive(answer)
-        allowed = [answer is None for answer in refused]
-        rest = [*compress(questions, allowed)]
-        others = iter(ask_together(rest, method, options) if rest else ())
-        return [next(others) if answer is None else answer for answer in refused]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     stage, tokenizer = RunningStage(), loaded.processor.tokenizer
     # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
@@ -259,9 +249,6 @@ def ask_without_video(
         with the number of tokens at each.
     """
     receiver = Receiver(on_text)
-    if (refused := refusal(loaded, question, BASELINE, _NoFrames())) is not None:
-        receiver.receive(refused)
-        return refused
     options = options or GenerationOptions()
     typed, tokenizer = options.typed, loaded.processor.tokenizer
     watch = Stopwatch(loaded.input_device)

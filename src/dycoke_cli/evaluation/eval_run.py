@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
@@ -22,7 +21,6 @@ from dycoke_cli.evaluation.report.evaluation_report import (
     EvalReport,
     judged,
     make_report,
-    nothing_to_ask,
 )
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
 from dycoke_cli.evaluation.scoring.judge import (
@@ -36,7 +34,6 @@ from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped
 from dycoke_cli.loop.plan import RunPlan, common_dtype, plan_of
 from dycoke_cli.models.devices import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
-from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
@@ -72,8 +69,6 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
         request.model, request.loading, evaluation.workers or 1
     )
     rows, left_out = kept_rows(evaluation, chosen)
-    if isinstance(chosen, ResolvedModel):
-        _check_understood(chosen, items)
     warnings += left_out
     folder = evaluation.folder
     with open_answers(folder) as journal:
@@ -150,19 +145,6 @@ def _ask_judge(
     on_progress = partial(listener.stage, "verdicts")
     with open_verdicts(folder) as journal:
         judge_answers(items, client, PROMPTS[record.prompt], journal, on_progress=on_progress)
-
-
-def _check_understood(chosen: ResolvedModel, items: list[Item]) -> None:
-    """Check that a single-domain model would accept at least one question.
-
-    Only the tokenizer is loaded, so the error comes before the weights are.
-    """
-    if chosen.traits.domain is None:
-        return
-    tokenizer = AutoTokenizer.from_pretrained(chosen.source.location)
-    texts = (item.question for item in items)
-    if all(mostly_unknown(text, unknown_words(tokenizer, text)) for text in texts):
-        raise nothing_to_ask(chosen.source.name, len(items))
 
 
 def _earlier_judge(folder: Path, record: RunRecord) -> str | None:

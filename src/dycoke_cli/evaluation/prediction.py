@@ -87,9 +87,6 @@ class Prediction:
     value: float | None = None  # see `dataset.Score`
     # why there is no answer; such a prediction is incorrect, and isn't in the journal
     error: str | None = None
-    # whether the model refused the question; such a prediction isn't scored, and its counts are
-    # meaningless
-    refused: bool = False
     # of the language model by the paper's formula, prefill and decode; None of answers of earlier
     # releases and of a server
     flops: float | None = None
@@ -104,8 +101,6 @@ class Prediction:
 def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
     """Score an answer."""
     line = outcome.line
-    if outcome.refused:
-        return replace(no_answer(item, ()), said=line["answer"], refused=True)
     score, tokens = dataset.score(item, line["answer"]), line["tokens"]
     seconds, memory, flops = line["seconds"], line["bytes"], line["flops"]
 

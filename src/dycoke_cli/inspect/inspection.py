@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dycoke_cli.answer.answer import Decode, Flops, ReportedModel, Tokens, Trace, Version
 from dycoke_cli.answer.json_schema import Amount, Count, Doc, to_dict
-from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import to_json
 from dycoke_cli.version import __version__
 from dycoke_cli.video.frames import decoded_size
@@ -105,8 +104,6 @@ def inspect_question(
         answer = session.ask(
             question, method, on_text=on_piece, **vars(replace(options, trace=layer))
         )
-        if answer.finish_reason == "refused":
-            raise UsageError(answer.warnings[-1])
         assert answer.trace is not None, "the options have a trace"
         shown = symbols(method, answer.tokens.visual_kept)
         inspected.append(

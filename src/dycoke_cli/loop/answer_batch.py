@@ -130,7 +130,7 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
             on_text,
             on_token=lambda done: on_progress("decode", done, generation.max_new_tokens),
         )
-        _finish(engine, first, answer, 0.0 if answer.refused else _seconds_of_each([answer]))
+        _finish(engine, first, answer, _seconds_of_each([answer]))
         return
     if not _is_encoded_for(engine, first):
         return
@@ -152,9 +152,7 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
     both = zip(sessions, batch, strict=True)
     questions = [_question(engine, own, one) for own, one in both]
     answers = ask_together(questions, first.methods[0], generation)
-    # Refused questions never reached the model, so that they have no part in the batch's time.
-    measured = [answer for answer in answers if not answer.refused]
-    seconds, together = (_seconds_of_each(measured), len(measured)) if measured else (0.0, 1)
+    seconds = _seconds_of_each(answers)
     for pending, own, answer in zip(batch, sessions, answers, strict=True):
         if pending.has_ended:
             continue
@@ -162,10 +160,7 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
             answer = _compared(pending, session, answer)
         if pending.ask.check is not None:
             answer = _checked(pending, own, answer, pending.ask.check)
-        if answer.refused:
-            _finish(engine, pending, answer)
-        else:
-            _finish(engine, pending, answer, seconds, together)
+        _finish(engine, pending, answer, seconds, len(answers))
 
 
 def _session(pending: Pending) -> VideoSession:
@@ -292,10 +287,9 @@ def _finish(
     if answer.compared_to is not ABSENT:
         answer = replace(answer, compared_to=ask.named(answer.compared_to))
     engine.count("add", "answers_total", method=answer.method["name"])
-    if not answer.refused:
-        engine.count("add", "tokens_generated_total", answer.tokens.generated)
-        engine.count("add", "visual_tokens_total", answer.tokens.visual)
-        engine.count("add", "visual_tokens_kept_total", answer.tokens.visual_kept)
+    engine.count("add", "tokens_generated_total", answer.tokens.generated)
+    engine.count("add", "visual_tokens_total", answer.tokens.visual)
+    engine.count("add", "visual_tokens_kept_total", answer.tokens.visual_kept)
     pending.send(Answered(ask.named(answer), seconds, together))
 
 

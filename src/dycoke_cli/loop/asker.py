@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dycoke_cli.answer.answer import Answer, ReportedSubtitles
-from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Progress, Refuse, Seen, Text, Warn
+from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Seen, Text, Warn
 from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.loop.reading import Reading
@@ -127,10 +127,9 @@ class Pending:
         *,
         streams: bool,
         work: Work | None,
-        refuse: Refuse | None,
     ) -> None:
         self.ask, self.client, self.number = ask, client, next(asker.numbers)
-        self.streams, self.work, self.refuse = streams, work, refuse
+        self.streams, self.work = streams, work
         self.video: Video | None = None
         self.methods: Sequence[Method] = ()
         self.is_cancelled = self.has_ended = self.has_text = False
@@ -159,6 +158,12 @@ class Pending:
     def fail(self, error: BaseException) -> None:
         """Send the error in place of an answer."""
         self.send(Failed(self.ask.request.advised(error)))
+
+    def fail_unread(self) -> None:
+        """Send why its video can't be read."""
+        assert self.video is not None
+        assert self.video.reading.error is not None
+        self.fail(self.video.reading.error)
 
     def cancel(self) -> None:
         """Note that nobody waits for the answer; one under way ends at its next token."""
@@ -254,20 +259,6 @@ class Pending:
         own = self.video.reading.error
         return own if isinstance(own, DycokeError) and own is not error else error
 
-    def end_without_model(self) -> None:
-        """Send the answer that needs no model, or why the video can't be read."""
-        assert self.video is not None
-        if self.video.reading.error is not None:
-            self.fail(self.video.reading.error)
-            return
-        assert self.refuse is not None
-        answer = self.refuse(self.ask, self.video.reading.clips[0])
-        if self.streams:
-            self.send(Text(answer.answer))
-        if self.ask.compare:
-            self.send(Progress("comparison"))
-        self.send(Answered(answer))
-
 
 AHEAD_VIDEOS = 64
 """Videos of a run that are asked about at once; each is hashed before."""
@@ -352,7 +343,6 @@ class Asker(ABC):
         on_event: Receive | None = None,
         streams: bool = True,
         work: Work | None = None,
-        refuse: Refuse | None = None,
         decoded: bool = False,
         decoders: Sequence[Decoder] = (),
     ) -> list[Pending]:
@@ -365,7 +355,6 @@ class Asker(ABC):
                 for `Pending.events`.
             streams: whether the text is sent as it is generated.
             work: made of the video in place of an answer; its result is sent as `Done`.
-            refuse: gives the answer without the model, once the video is read.
             decoded: whether frames are kept as they are decoded, to be shown.
             decoders: to read with, one for each video.
 
@@ -373,7 +362,7 @@ class Asker(ABC):
             UsageError: the model doesn't support what is asked for, as far as that is known; or
                 whoever answers it can't have the other arguments.
         """
-        local = {"work": work, "refuse": refuse, "decoded": decoded, "decoders": decoders}
+        local = {"work": work, "decoded": decoded, "decoders": decoders}
         names = [name for name, one in local.items() if one]
         if self.elsewhere is not None and names:
             raise UsageError(
@@ -382,8 +371,7 @@ class Asker(ABC):
             )
         client = client or Client()
         pendings = [
-            Pending(self, ask, client, on_event, streams=streams, work=work, refuse=refuse)
-            for ask in asks
+            Pending(self, ask, client, on_event, streams=streams, work=work) for ask in asks
         ]
         with self._changed:
             self._carry(pendings, decoded=decoded, decoders=decoders)

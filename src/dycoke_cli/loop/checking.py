@@ -23,8 +23,6 @@ def checked(
         style: makes the text whose sentences are asked about.
         ask: answers a question about the video of the answer.
     """
-    if answer.refused:
-        return answer
     text = style.text(answer.answer, is_cut=answer.finish_reason == "length")
     found = []
     for sentence in sentences(text):
@@ -35,8 +33,6 @@ def checked(
 
 def probability_of_yes(answer: Answer) -> float | None:
     """Probability of yes in a typed answer; None where the model would rather say neither."""
-    if answer.refused:
-        return None
     assert not isinstance(answer.probabilities, Absent)
     assert not isinstance(answer.scoring, Absent)
     return answer.probabilities["yes"] if answer.scoring.mass >= LEAST_MASS else None

@@ -123,7 +123,7 @@ class Engine(Asker):
             self.check(pending.ask.request, len(pending.ask.videos))
         for pending in pendings:
             if pending.ask.read is not None:
-                self._find_video(pending, decoded or pending.refuse is not None, decoders)
+                self._find_video(pending, decoded, decoders)
             if pending.client not in self._turns:
                 self._turns.append(pending.client)
 
@@ -365,11 +365,10 @@ class Engine(Asker):
         """Load the model, unless what waits needs none; whether it is loaded."""
         with self._changed:
             waiting = [*self._waiting]
-        if all(pending.refuse is not None or pending.is_broken for pending in waiting):
+        if all(pending.is_broken for pending in waiting):
             for pending in waiting:
-                if pending.is_ready:
-                    pending.end_without_model()
-                    self.forget(pending)
+                pending.fail_unread()
+                self.forget(pending)
             return False
         with self._changed:  # torch, which takes seconds, isn't imported for a video that is broken
             if not self._changed.wait_for(lambda: any(p.is_opened for p in waiting), _POLL_S):

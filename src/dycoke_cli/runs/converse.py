@@ -12,7 +12,6 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker, Pending, Work
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.plan import refusals
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.files.on_disk import listening
 from dycoke_cli.request import Request
@@ -83,8 +82,6 @@ def converse(
     decoders: Sequence[Decoder] = (),
 ) -> list[Answer]:
     """Answer questions in their order; each is streamed to `listener`."""
-    known = asker.unloaded
-    refuse = refusals(asks, known) if asker.loaded is None and known is not None else None
     history: list[tuple[str, str]] = [*asks[0].history]
     answers: list[Answer] = []
     for ask in asks:
@@ -94,7 +91,6 @@ def converse(
             ask,
             on_event=shown.take,
             streams=listener.on_text is not None,
-            refuse=refuse,
             decoders=decoders,
         )
         decoders = ()

@@ -23,7 +23,6 @@ class RunCounts:
     skipped: int = 0  # questions that an earlier run answered
     skipped_failed: int = 0  # questions that failed in an earlier run and aren't retried
     answered: int = 0  # questions that this run answered
-    refused: int = 0  # questions that weren't sent to the model, which can't understand them
     failed: int = 0  # questions that failed in this run
     tokens: int = 0  # generated tokens
     earlier: list[str] = field(default_factory=list)  # reasons of the first few of those failures
@@ -50,7 +49,7 @@ class RunCounts:
     @property
     def added(self) -> int:
         """Questions that this run added a result for."""
-        return self.answered + self.refused + self.failed
+        return self.answered + self.failed
 
     @property
     def standing(self) -> int:

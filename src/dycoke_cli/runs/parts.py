@@ -367,8 +367,6 @@ def converse_when(
         parts = _Parts(asker, ask, listener, decoders)
         decoders = ()
         answer = find_when(parts.ask, parts.length_s, ask.request.sampling, ask.question, window_s)
-        if answer.refused and listener.on_text is not None:
-            listener.on_text(answer.answer)
         listener.finish(answer)
 
 
@@ -424,16 +422,12 @@ def find_when(
         window_s: length of the windows in seconds; None for `usual_window_s`.
 
     Returns:
-        That about the whole, with the ranges, and the seconds and warnings of all; a refused one
-        has no ranges.
+        That about the whole, with the ranges, and the seconds and warnings of all.
     """
 
     asked = as_question(question)
     answers = [ask(asked, None)]
     whole = replace(answers[0], question=question)
-    if whole.refused:
-        return whole
-
     begin_s, end_s = sampling.part_s(length_s()) or (0.0, length_s())
     window_s = window_s or usual_window_s(end_s - begin_s)
     check_count(end_s - begin_s, window_s)

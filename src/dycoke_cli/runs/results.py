@@ -50,11 +50,6 @@ class Outcome:
         """Whether the answer has warnings."""
         return bool(self.line.get("warnings"))
 
-    @property
-    def refused(self) -> bool:
-        """Whether the question wasn't put to the model, so that nothing was measured."""
-        return self.line.get("finish_reason") == "refused"
-
 
 def reason(line: dict[str, Any]) -> str:
     """The video and the reason, from the line of a question that failed."""

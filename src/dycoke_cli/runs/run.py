@@ -266,8 +266,6 @@ class _Progress:
             counts.warned[self._groups[number][0].videos[0].name] = None
         if outcome.failed:
             counts.failed += 1
-        elif outcome.refused:
-            counts.refused += 1
         else:
             counts.answered += 1
             counts.tokens += outcome.line["tokens"]["generated"] or 0  # a server may not report it

@@ -61,8 +61,8 @@ class Marker:
 
 
 def timed_fields(line: Mapping[str, Any]) -> dict[str, Any]:
-    """What `markers_of` needs of an answer's JSON object; of a failure or a refusal no times."""
-    if "error" in line or line.get("finish_reason") == "refused":
+    """What `markers_of` needs of an answer's JSON object; of a failure no times."""
+    if "error" in line:
         return {}
     found = {key: line[key] for key in _KEYS if line.get(key) is not None}
     found["options"] = [*(line.get("probabilities") or ())]

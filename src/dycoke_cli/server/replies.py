@@ -171,9 +171,6 @@ def usage(answers: Sequence[Answer]) -> dict[str, Any]:
     first = answers[0]
     sentences = (warning for answer in answers for warning in answer.warnings)
     warnings = [*dict.fromkeys(map(in_keys, sentences))]
-    if first.refused:
-        own: dict[str, Any] = {"method": first.method, "warnings": warnings}
-        return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "dycoke": own}
     tokens = first.tokens
     prompt = tokens.visual_kept + tokens.text
     generated = sum(answer.tokens.generated for answer in answers)

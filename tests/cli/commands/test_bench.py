@@ -180,11 +180,6 @@ def test_what_fails_in_a_run_leaves_an_error_object(
     assert valid(run.object, "bench", "error")["error"]["code"] == "out_of_memory"
 
 
-def test_a_question_beyond_the_bundled_model_is_refused() -> None:
-    run = run_here("bench", CLIP, *SMALL, "-q", "Which colours has the fishmonger's parrot?")
-    assert re.search(r"Error: .*fishmonger.*the model wasn't asked: it only knows", run.refusal)
-
-
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_bundled_model_with_two_methods_and_the_controls() -> None:

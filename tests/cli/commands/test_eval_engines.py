@@ -17,7 +17,6 @@ from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.samples import without_times
 from tests.runs.clusters import cluster_of
-from tests.unlimited import unlimited_model
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -36,11 +35,10 @@ PATIENCE_S = 300
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a miniature of each, and a model to which every question is put."""
+    """A folder with a miniature of each."""
     folder = tmp_path_factory.mktemp("data")
     for name in NAMES:
         miniatures.make(name, folder / name)
-    unlimited_model(folder / "model")
     return folder
 
 
@@ -51,7 +49,7 @@ def cluster() -> Iterator[Any]:
 
 
 def flags(name: str, data: Path, out: Path) -> tuple[str | Path, ...]:
-    model = ("--model", data / "model")
+    model = ("--model", "mini")
     return ("eval", name, "--data", data / name, *EXACT, *model, "--out", out)
 
 

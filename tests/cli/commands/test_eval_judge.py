@@ -7,7 +7,6 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.scoring.judges import Endpoint, judging
-from tests.unlimited import unlimited_model
 
 SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--methods", "none,dycoke")
 
@@ -51,8 +49,7 @@ def evaluate(name: str, folder: Path, *flags: str) -> Outcome:
     data = folder / "data"
     if not data.exists():
         miniatures.make(name, data)
-        unlimited_model(folder / "model")
-    given = (*SMALL, "--model", folder / "model", "--out", folder / "out")
+    given = (*SMALL, "--model", "mini", "--out", folder / "out")
     return run_here("eval", name, "--data", data, *given, *flags)
 
 
@@ -188,15 +185,6 @@ def asked(count: int, judge: str | None) -> run_record.RunRecord:
 def answer(number: int, error: str | None = None) -> Prediction:
     said = "" if error else f"said {number}"
     return Prediction(f"q{number}", said, False, {}, 0, 0, 0, 0, 0, 0, error=error)
-
-
-def test_what_was_refused_is_not_graded() -> None:
-    """Of four questions one was refused; of the others one is correct (4), and two aren't (2)."""
-    said = {f"q{n}": answer(n) for n in range(4)}
-    said["q3"] = replace(said["q3"], refused=True)
-    known = dict(verdict(n, correct=n == 0, score=4.0 if n == 0 else 2.0) for n in range(3))
-    grades, _, missing = grades_of(asked(4, "j"), said, known)
-    assert (grades, missing) == (Grades(1 / 3, 8 / 3, 0), 0)
 
 
 def verdict(number: int, model: str = "j", **values: Any) -> tuple[str, Verdict]:

@@ -155,52 +155,6 @@ def test_an_answer_counts_more_than_a_failure(tmp_path: Path) -> None:
     assert [row.failed for row in report_of([failing, whole]).rows] == [0, 0]
 
 
-def refuse(folder: Path, row: KeptRow, *names: str) -> None:
-    with open_answers(folder) as journal:
-        for name in names:
-            refused = Prediction(name, "I only know.", False, {}, 0, 0, 0, 0, 0, 0, refused=True)
-            journal.add(row.setup, refused, "abc")
-
-
-@pytest.mark.parametrize("by", [(NONE, OTHER), (NONE,), (OTHER,)])
-def test_what_was_refused_is_counted_and_scored_in_no_row(
-    by: tuple[KeptRow, ...], tmp_path: Path
-) -> None:
-    """Pairs stay pairs: what one row wasn't asked is in none of that model."""
-    folder = written(tmp_path / "run")
-    for row in by:
-        refuse(folder, row, "q1")
-    report = report_of([folder])
-    assert report.warnings == (
-        "m refused 1 of 4 questions, whose words it doesn't know; they aren't scored",
-    )
-    none, other = report.rows
-    assert [(row.questions, row.refused, row.failed) for row in report.rows] == [(3, 1, 0)] * 2
-    # none: 1 | 1, 1; other: 1 | 0, 0.
-    assert (none.accuracy, other.accuracy) == (1, 1 / 3)
-    assert other.difference == pytest.approx(-2 / 3)
-    assert (other.changed, other.fixed, other.broken) == (2, 0, 2)
-    assert [group.questions for group in none.by_type.values()] == [2, 1]
-    # Figures are those of answers.
-    assert (none.kept_before_llm, other.kept_before_llm) == (1, 0.25)
-    assert (none.seconds, other.bytes) == (0.5, 250)
-    assert report.unscored == ()
-
-
-def test_of_another_model_it_may_be_scored(tmp_path: Path) -> None:
-    other = replace(OTHER, setup=replace(OTHER.setup, model=MODEL | {"name": "n"}))
-    folder = written(tmp_path / "run", (NONE, other))
-    refuse(folder, NONE, "q0", "q1")
-    assert [(row.questions, row.refused) for row in report_of([folder]).rows] == [(2, 2), (4, 0)]
-
-
-def test_a_model_that_refused_all_has_no_table(tmp_path: Path) -> None:
-    folder = written(tmp_path / "run")
-    refuse(folder, NONE, "q0", "q1", "q2", "q3")
-    with pytest.raises(UsageError, match=r"^m can't be asked any of the 4 questions: half or more"):
-        report_of([folder])
-
-
 def test_runs_without_a_common_question(tmp_path: Path) -> None:
     folders = [written(tmp_path / "1", (NONE,), (0, 1)), written(tmp_path / "2", (OTHER,), (2, 3))]
     with pytest.raises(UsageError, match=r"1 and .*2 can't be in one report: there is no question"):

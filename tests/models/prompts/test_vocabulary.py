@@ -11,8 +11,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.engine.session import Question, ask_together, ask_without_video
+from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets.shapes import FILE
 from dycoke_cli.models.prompts.vocabulary import (
@@ -20,17 +19,12 @@ from dycoke_cli.models.prompts.vocabulary import (
     NumberTokens,
     OptionTokens,
     _encoded,
-    mostly_unknown,
     number_of,
     option_tokens,
     unknown_words,
 )
-from tests.documents import is_valid, valid
 from tests.families.stock import clip
 from tests.families.tiny import make
-from tests.unlimited import unlimited_model
-
-ONLY = "I only know moving shapes."
 
 
 @pytest.fixture(scope="module")
@@ -62,27 +56,6 @@ def test_any_tokenizer_with_an_unknown_token_tells():
     assert unknown_words(PreTrainedTokenizerFast(tokenizer_object=core), "bez") == []
 
 
-@pytest.mark.parametrize(
-    ("question", "mostly"),
-    [
-        ("Is there a dog?", True),
-        ("Is there a dog in this video?", True),
-        ("How many people can you see?", True),
-        ("What colour is the dog?", True),
-        ("What is the man in the red hat doing?", True),
-        ("What happens in this clip?", False),
-        ("Please describe the footage.", False),
-        ("Which shape appears?", False),
-        ("What colour is the big circle?", False),
-        ("And what does it do?", False),
-        ("", False),
-    ],
-)
-def test_a_question_about_what_is_unknown_is_told_from_one_with_an_odd_word(mini, question, mostly):
-    unknown = unknown_words(mini.processor.tokenizer, question)
-    assert mostly_unknown(question, unknown) is mostly
-
-
 def test_the_benchmark_asks_nothing_that_is_unknown(mini):
     with gzip.open(FILE, "rt", encoding="utf-8") as lines:
         videos = [json.loads(line) for line in lines]
@@ -90,47 +63,6 @@ def test_the_benchmark_asks_nothing_that_is_unknown(mini):
     assert len(asked) > 1000
     tokenizer = mini.processor.tokenizer
     assert not {text: words for text in asked if (words := unknown_words(tokenizer, text))}
-
-
-FIGURES = ("tokens", "decode", "flops", "seconds", "tokens_per_second", "bytes", "seed")
-
-
-def test_a_question_beyond_the_model_is_refused_and_nothing_is_measured(mini):
-    session, parts = VideoSession(mini, clip(4), seconds_video_decode=2.0), []
-    answer = session.ask("Is there a dog?", DyCoke(), on_text=parts.append)
-    assert parts == [answer.answer] == [ONLY]
-    assert answer.warnings == (
-        "the model wasn't asked: it only knows moving shapes, and its vocabulary lacks: dog",
-    )
-    document = answer.to_dict() | {"video": "a.mp4"}
-    assert document["finish_reason"] == "refused"
-    assert [document[name] for name in FIGURES] == [None] * len(FIGURES)
-    assert document["frames"]["count"] == 4
-    valid(document, "answer", "refusal")
-    valid(document, "answer")
-    # Figures are null there alone, and nothing else is refused.
-    for wrong in ({"finish_reason": "stop"}, {"tokens": {}}, {"bytes": {"weights": 0}}):
-        assert not is_valid(document | wrong, "answer")
-    asked = session.ask("What happens?", DyCoke()).to_dict() | {"video": "a.mp4"}
-    valid(asked, "answer", "answer")
-    assert not is_valid(asked | {"finish_reason": "refused"}, "answer")
-    assert not is_valid(asked | {"tokens": None}, "answer")
-
-
-def test_without_a_video_the_same_questions_are_refused(mini):
-    refused, asked = (ask_without_video(mini, text) for text in ("Any dog?", "What happens?"))
-    assert (refused.finish_reason, refused.answer, refused.tokens) == ("refused", ONLY, None)
-    assert asked.tokens.generated > 0
-
-
-def test_of_a_batch_only_the_others_are_asked(mini):
-    session = VideoSession(mini, clip(4))
-    texts = ["Is there a dog?", "What happens?", "Any cats?", "Is there a red star?"]
-    answers = ask_together([Question(session, text) for text in texts], Uncompressed())
-    alone = [session.ask(text, Uncompressed()).answer for text in texts]
-    assert [answer.question for answer in answers] == texts
-    assert [answer.answer for answer in answers] == alone
-    assert [answer.finish_reason == "refused" for answer in answers] == [True, False, True, False]
 
 
 def test_a_single_odd_word_is_named_and_the_model_is_asked(mini):
@@ -146,13 +78,6 @@ def test_one_frame_is_warned_of(mini):
     )
     assert "only one frame" in one
     assert not more
-
-
-def test_what_a_checkpoint_knows_is_its_own_to_say(tmp_path):
-    folder = unlimited_model(tmp_path / "checkpoint")
-    answer = VideoSession(load(str(folder), device="cpu"), clip(4)).ask("Any dog?", DyCoke())
-    assert answer.tokens.generated > 0
-    assert "not in the model's vocabulary, read as unknown words: Any, dog" in answer.warnings
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,6 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     """A model that pretends, here and in the server; videos are real."""
     pretended = Pretended()
     pretended.install(monkeypatch, videos=False)
-    monkeypatch.setattr("dycoke_cli.runs.converse.refusals", lambda *_: None)
     return pretended
 
 

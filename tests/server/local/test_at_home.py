@@ -139,8 +139,8 @@ def test_what_no_command_shows_arrives_too(real: Served, mini: LoadedModel) -> N
         [served], [alone] = (converse(one, [ask], Listener()) for one in (asker, engine))
         with pytest.raises(UsageError, match=r"a running server .* leave out work and decoded"):
             asker.submit(ask, work=lambda session, send: None, decoded=True)
-        with pytest.raises(UsageError, match="leave out refuse and decoders"):
-            asker.submit(ask, refuse=lambda ask, clip: alone, decoders=[Decoder()])
+        with pytest.raises(UsageError, match="leave out decoders"):
+            asker.submit(ask, decoders=[Decoder()])
     assert served.trace is not None
     assert served.logprobs
     shown, expected = (json.loads(json.dumps(asdict(one), default=str)) for one in (served, alone))

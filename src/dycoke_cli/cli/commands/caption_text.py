@@ -52,8 +52,6 @@ class Captioned:
         if outcome.failed:
             return outcome
         line = outcome.line
-        if outcome.refused:
-            return self._failed(outcome, SHAPES_ONLY)
         if line["answer"] == UNKNOWN:
             return self._failed(outcome, f"{line['answer']!r} says the bundled model: add --model")
         text = self.style.text(line["answer"], is_cut=line["finish_reason"] == "length")

@@ -225,8 +225,6 @@ class _Commands:
     def stats(self, _: str) -> None:
         """Print the panel of the last answer."""
         answer = self._last("ask a question first")
-        if answer.refused:
-            raise UsageError("the last question wasn't put to the model: it has no figures")
         render.statistics(answer, answer.seconds.total, 0.0, whole=True)
 
     def video(self, text: str) -> None:

@@ -160,7 +160,6 @@ _COMPARED = (
 _COUNTS = (
     Column("Unparsable", lambda row: row.unparsable),
     Column("Failed", lambda row: row.failed),
-    Column("Refused", lambda row: row.refused),
 )
 """Columns that are omitted where all rows have 0."""
 _COSTS = (

@@ -57,7 +57,7 @@ class AsText(View):
         return self._add
 
     def _add(self, text: str) -> None:
-        self.announce()  # a refusal, or an answer of a server, comes without a prefill stage
+        self.announce()  # an answer of a server comes without a prefill stage
         if sys.stdout.isatty():
             self.stop()
         self._answer.add(text)

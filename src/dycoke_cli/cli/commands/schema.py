@@ -149,6 +149,6 @@ def read_schema(name: str) -> dict[str, Any]:
     document = DOCUMENTS[name]
     schema = schema_of(document.schema, document.description, document.variants())
     # The field is a plain dict in the dataclass: its keys depend on the method.
-    for part in {"answer", "refusal", "estimate"} & schema["$defs"].keys():
+    for part in {"answer", "estimate"} & schema["$defs"].keys():
         schema["$defs"][part]["properties"]["method"] = method_schema()
     return schema

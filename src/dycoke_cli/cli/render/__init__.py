@@ -43,12 +43,7 @@ __all__ = [
 def statistics(
     answer: Answer, waited_s: float, warm_up_s: float, whole: bool, more: str = "--stats"
 ) -> None:
-    """Print the figures of an answer: a line or the panel, and the comparison if there is one.
-
-    Prints nothing for a refusal, which has no figures.
-    """
-    if answer.refused:
-        return
+    """Print the figures of an answer: a line or the panel, and the comparison if there is one."""
     # A server reports fewer figures, so its answers have a table of their own.
     if answer.remote:
         from dycoke_cli.cli.render.panel import served, served_line

@@ -159,8 +159,6 @@ def batch_summary(counts: RunCounts, resumable: bool) -> str:
     parts = [whole]
     if 0 < counts.skipped < counts.questions:
         parts.append(f"{count(counts.skipped)} done already")
-    if counts.refused:
-        parts.append(f"{count(counts.refused)} refused (outside what the model knows)")
     if counts.failed:
         parts.append(f"{count(counts.failed)} failed")
     if counts.skipped_failed:

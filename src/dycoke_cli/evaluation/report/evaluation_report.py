@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.answer.thinking import answer_of
-from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import rule_of
@@ -113,7 +112,6 @@ def make_report(
     predictions = {
         row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows
     }
-    accepted = _accepted(record, predictions)
     # Reversed, so that the first baseline of a model counts.
     baselines = {
         row.model: predictions[row.setup.id]
@@ -137,20 +135,18 @@ def make_report(
         judged += of_row if grades else []
         of_method = predictions[one.setup.id]
         baseline = None if one.spec.is_baseline else baselines.get(one.model)
-        counted = accepted[one.model]
         row = make_row(
             one,
-            counted,
+            items,
             of_method,
             baseline,
             metric=record.metric,
             macro=record.macro,
-            refused=len(items) - len(counted),
             grades=grades,
             published=published_beside(one, record),
         )
         rows.append(row)
-        unscored += _unscored(one, counted, of_method)
+        unscored += _unscored(one, items, of_method)
     setup, made_by = record.rows[0].setup, tuple(sorted(commits))
     return EvalReport(
         benchmark=setup.benchmark,
@@ -169,7 +165,6 @@ def make_report(
         warnings=(
             *noticed,
             *preset_warnings(record),
-            *_refused(accepted, items),
             *ungraded,
             *_unchanged(rows, several),
             *_several(made_by),
@@ -189,8 +184,8 @@ def grades_of(
     of_row = [verdicts[key] for key in keys if key in verdicts]
     if len(of_row) < len(keys):
         return None, of_row, len(keys) - len(of_row)
-    # Failed questions have no verdict but are in the denominator; refused ones aren't.
-    questions = len(record.items) - sum(one.refused for one in predictions.values())
+    # Failed questions have no verdict but are in the denominator.
+    questions = len(record.items)
     correct = sum(verdict.correct is True for verdict in of_row)
     return (
         Grades(
@@ -218,11 +213,11 @@ def judge_of(record: RunRecord, verdicts: list[Verdict]) -> Judge | None:
 
 
 def judged(record: RunRecord, predictions: Predictions) -> dict[str, JudgedItem]:
-    """Answers that a judge grades, by question; failed and refused questions have none."""
+    """Answers that a judge grades, by question; failed questions have none."""
     answered = (
         (item, one)
         for item in record.items
-        if (one := predictions.get(item.id)) is not None and one.error is None and not one.refused
+        if (one := predictions.get(item.id)) is not None and one.error is None
     )
     return {
         item.id: JudgedItem(item.question, item.answer, answer_of(one.said))
@@ -239,39 +234,6 @@ def _completed(items: list[Item], answers: Predictions) -> Predictions:
         or no_answer(item, parts.get(item.kind, ()), "it was not asked: the run was interrupted")
         for item in items
     }
-
-
-def _accepted(record: RunRecord, predictions: Mapping[str, Predictions]) -> dict[str, list[Item]]:
-    """Questions of each model that it refused in no row."""
-    refused: dict[str, set[str]] = {row.model: set() for row in record.rows}
-    for row in record.rows:
-        of_row = predictions[row.setup.id]
-        refused[row.model] |= {name for name, one in of_row.items() if one.refused}
-    accepted = {
-        model: [item for item in record.items if item.id not in names]
-        for model, names in refused.items()
-    }
-    for model, items in accepted.items():
-        if not items:
-            raise nothing_to_ask(model, len(record.items))
-    return accepted
-
-
-def nothing_to_ask(model: str, questions: int) -> UsageError:
-    """Error of a model that refuses all questions."""
-    return UsageError(
-        f"{model} can't be asked any of the {questions} questions: half or more of their words are "
-        "unknown to it; choose another --model, with --random-weights to try it without a download"
-    )
-
-
-def _refused(accepted: Mapping[str, list[Item]], items: list[Item]) -> list[str]:
-    return [
-        f"{model} refused {len(items) - len(counted)} of {len(items)} questions, whose words it "
-        "doesn't know; they aren't scored"
-        for model, counted in accepted.items()
-        if len(counted) < len(items)
-    ]
 
 
 def _unscored(row: KeptRow, items: list[Item], predictions: Predictions) -> list[Unscored]:

@@ -123,9 +123,6 @@ class ScoredRow(Accuracy, _Asked):
     ]
     unparsable: Annotated[int, Doc("Answers that couldn't be understood: wrong.", minimum=0)]
     failed: Annotated[int, Doc("Questions without an answer: wrong.", minimum=0)]
-    refused: Annotated[
-        int, Doc("Questions that weren't put to the model: not in `questions`.", minimum=0)
-    ]
     judge_accuracy: Annotated[
         ShareOrNull, Doc("Share of answers that the judge found correct; null without one.")
     ]
@@ -187,7 +184,6 @@ def make_row(
     *,
     metric: str,
     macro: bool,
-    refused: int = 0,
     grades: Grades | None = None,
     published: PublishedRecord | None = None,
 ) -> ScoredRow:
@@ -229,7 +225,6 @@ def make_row(
         macro_accuracy=fmean(of_kinds) if macro and of_kinds else None,
         unparsable=sum(not answer.parsed for answer in answers),
         failed=len(items) - len(answers),
-        refused=refused,
         judge_accuracy=grades.accuracy if grades else None,
         judge_score=grades.score if grades else None,
         judge_failed=grades.failed if grades else None,
