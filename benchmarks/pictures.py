@@ -126,7 +126,6 @@ def run(command: list[str], folder: Path, seen: Callable[[Screen], None]) -> Scr
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {
         "TERM": "xterm-256color",
         "PYTHONPATH": str(ROOT / "src"),
-        "DYCOKE_SETTINGS": str(folder / "settings.json"),
         "DYCOKE_CACHE": "cache",
     }
     process = subprocess.Popen(

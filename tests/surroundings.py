@@ -14,10 +14,9 @@ _REMOVED = (
     "LC_", "LINES", "NO_COLOR", "OPENAI_", "PYTEST_ADDOPTS", "PYTHONUNBUFFERED", "PYTHONWARNINGS",
     "TRANSFORMERS_", "XDG_",
 )  # fmt: skip
-# Settings and a hub's cache of this process: a user's default model isn't that of tests.
+# A hub's cache of this process.
 _NOWHERE = os.path.join(tempfile.gettempdir(), f"dycoke-tests-{os.getpid()}")
 _SET = {
-    "DYCOKE_SETTINGS": os.path.join(_NOWHERE, "settings.json"),
     "HF_HOME": _NOWHERE,
     "LANG": "C.UTF-8",
     "TERM": "xterm-256color",

@@ -105,7 +105,7 @@ def test_a_parent_changes_nothing() -> None:
         capture_output=True,
         text=True,
     )
-    variables = ["DYCOKE_SETTINGS", "HF_HOME", "LANG", "TERM", "TZ"]
+    variables = ["HF_HOME", "LANG", "TERM", "TZ"]
     assert json.loads(done.stdout or done.stderr) == [
         dict.fromkeys(IGNORED, True), [], 0o022, 1, "00 UTC", variables, "C.UTF-8"
     ]  # fmt: skip

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.models import settings
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli import fake_engine
@@ -16,13 +15,10 @@ from tests.runs.pretended import Pretended
 
 
 @pytest.fixture(autouse=True)
-def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep every test away from the settings and cache of whoever runs it."""
-    path = tmp_path / "settings" / "settings.json"
-    monkeypatch.setenv(settings.ENVIRONMENT, str(path))
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test away from the cache and the servers of whoever runs it."""
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     monkeypatch.setenv(unix_socket.ENVIRONMENT, str(tmp_path / "runtime"))
-    return path
 
 
 @pytest.fixture

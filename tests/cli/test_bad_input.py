@@ -126,14 +126,6 @@ def test_folder_without_weights(tmp_path: Path) -> None:
     assert "has no weights" in run.err
 
 
-def test_settings_that_are_broken(settings_file: Path) -> None:
-    settings_file.parent.mkdir()
-    settings_file.write_text("{")
-    run, _ = both_ways(CLIP)
-    assert run.code == 4
-    assert "isn't a settings file of dycoke; move it, or name another" in run.err
-
-
 def test_model_and_video_are_looked_at_before_anything_is_loaded(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:

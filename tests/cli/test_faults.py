@@ -24,7 +24,6 @@ import pytest
 from dycoke_cli.cli.output import write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
-from dycoke_cli.models import settings
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.video import files
 from tests.cli.fake_engine import FakeSession
@@ -58,7 +57,6 @@ def spooled(path: Path) -> None:
 
 WRITES: dict[str, Callable[[Path], object]] = {
     "picture": lambda path: write_picture(path, b"x" * 999),
-    "settings": lambda path: settings.choose_default_model("x" * 999),
     "record": lambda path: write_record(
         path.parent, RunRecord((), (), (), 2, {"x": "x" * 999}, "accuracy", False)
     ),
@@ -75,7 +73,6 @@ def test_a_full_disk_leaves_what_was_there(
     path = folder / {"record": "run.jsonl"}.get(name, "settings.json")
     path.write_text('{"schema": "dycoke.run/1"}' if name == "record" else "{}")
     before = path.read_bytes()
-    monkeypatch.setenv(settings.ENVIRONMENT, str(path))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with room_for(100), pytest.raises(OutputError) as error:
         WRITES[name](path)
@@ -87,29 +84,16 @@ def test_a_full_disk_leaves_what_was_there(
 @pytest.mark.parametrize("home", ["/dev/null", "/dev/null/none"])
 def test_a_home_that_is_none(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All but what is to be kept there goes on."""
-    for name in ("DYCOKE_SETTINGS", "DYCOKE_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HF_HOME"):
+    for name in ("DYCOKE_CACHE", "XDG_CACHE_HOME", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", home)
     assert run_here(*ASK).code == 0
     assert run_here("batch", CLIP, "What?").code == 0
     for command in (("models",), ("methods",), ("probe", CLIP)):
         assert run_here(*command).code == 0, command
-    for command in (("models", "default", "mini"), (*ASK, "--cache")):
-        run = run_here(*command)
-        assert (run.code, run.out) == (6, "")
-        assert "can't be written" in run.err.splitlines()[-1]
-
-
-def test_an_empty_name_of_a_folder_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else settings would lie in whatever folder the command is run in."""
-    for name in ("DYCOKE_SETTINGS", "DYCOKE_CACHE"):
-        monkeypatch.delenv(name)
-    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    assert run_here("models", "default", "mini").code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    run = run_here(*ASK, "--cache")
+    assert (run.code, run.out) == (6, "")
+    assert "can't be written" in run.err.splitlines()[-1]
 
 
 def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:

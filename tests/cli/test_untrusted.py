@@ -52,8 +52,6 @@ COMMANDS = [
     ["probe", "VIDEO.none"],
     ["models", "info", NAME],
     ["models", "info", "FOLDER"],
-    ["models", "default", NAME],
-    ["models", "rm", NAME],
     ["batch", "VIDEO.none", "What?"],
     ["batch", "FOLDER", f"What {NAME}?"],
     ["batch", "--questions", "VIDEO"],

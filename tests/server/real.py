@@ -26,7 +26,7 @@ def serving(
     Args:
         folder: for all that it keeps, and what it writes to `stderr`.
     """
-    names = {"DYCOKE_CACHE": "cache", "DYCOKE_SETTINGS": "settings.json", "DYCOKE_RUNTIME": "run"}
+    names = {"DYCOKE_CACHE": "cache", "DYCOKE_RUNTIME": "run"}
     own = {**os.environ, **{name: str(folder / at) for name, at in names.items()}, **environment}
     log = folder / "stderr"
     with log.open("wb") as errors:

@@ -182,7 +182,6 @@ def test_a_warm_ask() -> None:
         environment = {
             **os.environ,
             "DYCOKE_CACHE": folder,
-            "DYCOKE_SETTINGS": f"{folder}/settings.json",
             "DYCOKE_RUNTIME": f"{folder}/run",
         }
         done = []

@@ -56,7 +56,6 @@ class Command:
         own = {
             "DYCOKE_CACHE": str(folder / "cache"),
             "DYCOKE_RUNTIME": str(folder / "runtime"),
-            "DYCOKE_SETTINGS": str(folder / "settings" / "settings.json"),
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(folder / "tmp"),
         }

@@ -183,7 +183,6 @@ def server(place: Path) -> Iterator[tuple[int, int]]:
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "DYCOKE_CACHE": str(place / "cache"),
-        "DYCOKE_SETTINGS": str(place / "settings.json"),
         "DYCOKE_RUNTIME": tempfile.mkdtemp(prefix="dycoke-soak-"),
     }
     with (place / "serve.log").open("wb") as log:

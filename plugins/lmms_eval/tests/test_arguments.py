@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,14 +40,13 @@ def test_a_budget_of_tokens() -> None:
 
 
 def test_without_any_it_is_what_the_commands_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(settings.ENVIRONMENT, str(tmp_path / "settings.json"))
     found = parse(split(""))
     assert (found.model, found.loading, found.sampling) == ("mini", LoadOptions(), Sampling())
     assert found.generation == GenerationOptions()
     assert found.spec.create() == METHODS["dycoke"]()
-    settings.choose_default_model("my-model")
+    monkeypatch.setenv(settings.ENVIRONMENT, "my-model")
     assert parse({}).model == "my-model"
 
 

@@ -22,8 +22,8 @@ _ADVICE = {
     "`dycoke models` lists models": "list list-models ls",
     "`dycoke models pull NAME` downloads a model": "download get install pull",
     "`dycoke models info NAME` shows a model": "info show",
-    "`dycoke models rm NAME` deletes a model": "rm",
-    "`dycoke models default NAME` sets the model, and `dycoke doctor` shows what is installed": (
+    "`hf cache rm model/ID` deletes a model": "rm",
+    "DYCOKE_MODEL in the environment sets the model, and `dycoke doctor` shows what is there": (
         "config configure settings setup"
     ),
     "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded": "run",

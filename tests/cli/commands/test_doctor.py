@@ -76,14 +76,14 @@ def test_without_proc_the_memory_of_a_decoder_isnt_limited(
 
 
 def test_the_last_line_says_whether_it_is_ready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings_file: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_here("doctor")
     assert (run.out.splitlines()[-1], run_here("doctor", "--json").object["to_do"]) == (
         "ready: yes",
         [],
     )
-    run_here("models", "default", "llava-onevision-0.5b")
+    monkeypatch.setenv("DYCOKE_MODEL", "llava-onevision-0.5b")
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setattr("dycoke_cli.cli.commands.doctor._PACKAGES", ("torch", "nonesuch"))

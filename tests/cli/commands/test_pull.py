@@ -284,45 +284,6 @@ def test_a_commit_can_be_pulled(hub: Hub, tmp_path: Path) -> None:
     assert (revision["commit"], revision["names"]) == (COMMIT, [])
 
 
-def test_rm_takes_a_model_away(hub: Hub, tmp_path: Path) -> None:
-    pulled, refused, here, done, gone, nothing = models(
-        hub,
-        tmp_path,
-        ["pull", NAME, "--quiet"],
-        ["rm", NAME],
-        ["info", NAME, "--json"],
-        ["rm", NAME, "--yes"],
-        ["info", NAME, "--json"],
-        ["rm", NAME, "--yes"],
-    )
-    assert pulled.code == 0
-    assert (refused.code, refused.out) == (2, "")
-    assert (
-        f"removing {REPO} frees 1.02 MB; there is no terminal to confirm on: add --yes"
-        in refused.err
-    )
-    assert only(here)["on_disk"] is not None
-    assert (done.code, done.out) == (0, "")
-    assert f"{REPO} is removed; that freed 1.02 MB" in done.err
-    assert only(gone)["on_disk"] is None
-    assert not list((tmp_path / "hub").glob("models--*"))
-    assert (nothing.code, nothing.out) == (4, "")
-    assert f"{REPO} isn't on this machine" in nothing.err
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-@pytest.mark.parametrize(("typed", "left"), [(b"y\n", False), (b"\n", True)])
-def test_rm_asks_on_a_terminal(hub: Hub, tmp_path: Path, typed: bytes, left: bool) -> None:
-    assert models(hub, tmp_path, PULL)[0].code == 0
-    code, seen, _ = run_in_terminal(
-        [*REAL, "models", "rm", "me/mine"], environment=hub.environment(tmp_path), typed=typed
-    )
-    assert code == 0
-    assert b"Remove me/mine and free 1.02 MB? [y/N]" in seen
-    assert bool(list((tmp_path / "hub").glob("models--*"))) == left
-
-
 def test_pull_on_a_terminal_has_a_bar(hub: Hub, tmp_path: Path) -> None:
     code, seen, out = run_in_terminal(
         [*REAL, "models", "pull", "me/mine"],

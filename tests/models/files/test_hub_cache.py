@@ -5,8 +5,7 @@ import os
 
 import pytest
 
-from dycoke_cli.errors import ModelError
-from dycoke_cli.models.files.hub import cached_models, removal
+from dycoke_cli.models.files.hub import cached_models
 from dycoke_cli.models.files.small_files import missing_parts
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -37,8 +36,6 @@ def lay_out(cache, commit, files, ref=None, time=0):
 def test_no_cache(cache):
     os.rmdir(cache)
     assert cached_models() == {}
-    with pytest.raises(ModelError, match="me/mine isn't on this machine"):
-        removal("me/mine")
 
 
 def test_revisions_the_newest_first(cache):
@@ -53,17 +50,6 @@ def test_revisions_the_newest_first(cache):
         (OLD, (), False),
     ]
     assert found.revisions[0].folder == str(folder)
-
-
-def test_removal_says_what_it_frees_and_does_it(cache):
-    lay_out(cache, OLD, {"config.json": b"{}"})
-    lay_out(cache, NEW, {"model.safetensors": b"1234"})
-    planned = removal("me/mine")
-    assert planned.expected_freed_size == 6
-    assert len(cached_models()) == 1
-    planned.execute()
-    assert cached_models() == {}
-    assert list(cache.iterdir()) == []
 
 
 INDEX = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}}

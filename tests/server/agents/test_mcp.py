@@ -391,7 +391,6 @@ def test_over_stdin_and_stdout(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "DYCOKE_CACHE": str(tmp_path),
-        "DYCOKE_SETTINGS": str(tmp_path / "settings.json"),
         "DYCOKE_RUNTIME": str(tmp_path / "run"),
     }
     program = [sys.executable, "-m", "dycoke_cli"]

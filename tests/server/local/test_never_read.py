@@ -67,7 +67,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment(place: Path) -> Iterator[dict[str, str]]:
     """That of commands which find a server; its decoders stall, and they don't."""
-    names = {"DYCOKE_CACHE": "cache", "DYCOKE_RUNTIME": "run", "DYCOKE_SETTINGS": "settings.json"}
+    names = {"DYCOKE_CACHE": "cache", "DYCOKE_RUNTIME": "run"}
     own = {**os.environ, **{name: str(place / at) for name, at in names.items()}}
     with (place / "stderr").open("wb") as errors:
         process = subprocess.Popen(

@@ -147,8 +147,3 @@ def test_a_cache_of_another_user_is_refused_and_the_settings_too(users: tuple[Us
     assert "belongs to another user, who could change what is kept there" in refused.err
     assert nobody.run(*ASK, DYCOKE_CACHE=str(shared)).code == 0
     assert {path: path.read_bytes() for path in others} == others
-    # As with sudo, where it keeps HOME.
-    home = nobody.run(*ASK, HOME=str(root.home))
-    assert home.code == 4
-    assert ONE_SENTENCE.fullmatch(home.err)
-    assert "DYCOKE_SETTINGS" in home.err

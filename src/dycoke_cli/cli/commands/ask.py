@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
-    "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
+    "For real videos: --model llava-onevision-0.5b (or DYCOKE_MODEL in the environment)."
 )
 _FLAGS = options.flag_table("""
     [Output]

@@ -16,7 +16,7 @@ CLIP = settings.BUNDLED_FOLDER / "demo.mp4"
 QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
 HINT = (
     'Next: `dycoke ask VIDEO "QUESTION" --compare`. The bundled demo model only understands clips '
-    "of moving shapes; for real videos: `dycoke models default llava-onevision-0.5b`."
+    "of moving shapes; for real videos: --model llava-onevision-0.5b."
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
+from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
@@ -26,17 +26,13 @@ from dycoke_cli.models.catalog import (
     recommended,
 )
 from dycoke_cli.models.devices import (
-    BYTES_PER_PARAMETER,
     FreeMemory,
-    Target,
     this_machine,
-    weight_dtype,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.files.hub import OnDisk, StoredRevision, cached_models
-from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here
+from dycoke_cli.models.files.on_disk import StoredConfig, config_in
 from dycoke_cli.models.files.small_files import missing_parts
-from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
@@ -54,16 +50,6 @@ class MemoryDocument:
 
     ram_bytes: Annotated[int | None, Doc(minimum=0)]
     gpu_bytes: Annotated[tuple[Count, ...], Doc("Of each NVIDIA GPU.")]
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """Sizes in a model's config.json; only what the file has."""
-
-    family: str | None
-    dtype: str | None
-    text: dict[str, Any]
-    vision: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +73,6 @@ class ListedModel:
     fits: Annotated[
         str | None, Doc("Where its weights fit, by size.", enum=["gpu", "ram", "no", None])
     ]
-    dtype: Annotated[
-        str | None, Doc("That --dtype auto loads it in where it fits; null where it doesn't.")
-    ] = None
     on_disk: OnDisk | None
     layout: Annotated[
         Literal["listed", "found"] | None,
@@ -97,7 +80,6 @@ class ListedModel:
     ] = None
     prune_layer: Annotated[int | None, Doc("Default of --prune-layer.", minimum=1)]
     positions: Annotated[Literal["kept", "renumbered"] | None, Doc("Default of --positions.")]
-    configuration: Annotated[Configuration | Absent | None, Doc("Of `models info`.")] = ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +108,7 @@ def all_models(memory: int | None = None) -> ModelList:
 def one_model(source: ModelRef) -> ModelList:
     """Document of one model, with details."""
     machine = this_machine()
-    model = _listed(source, machine, cached_models())
-    stored = _stored(model.on_disk)
-    configuration = None if stored is None else Configuration(**stored.sizes)
-    return _document(machine, [replace(model, configuration=configuration)])
+    return _document(machine, [_listed(source, machine, cached_models())])
 
 
 def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
@@ -150,40 +129,16 @@ def _listed(source: ModelRef, machine: FreeMemory, cached: dict[str, OnDisk]) ->
     values: dict[str, Any] = {name: getattr(entry, name, None) for name in names}
     values |= {"name": source.name, "repo": source.location if folder is None else None}
     on_disk = cached.get(source.location) if folder is None else _folder(folder)
-    fits, stored = None if entry is None else entry.fits(machine), _stored(on_disk)
+    stored = None if on_disk is None else config_in(Path(on_disk.revisions[0].folder))
+    if entry is None and stored is not None:
+        values["family"] = stored.values.get("model_type")
     return ListedModel(
         **values,
         layout=_layout(entry, stored),
-        fits=fits,
-        dtype=_dtype(source, stored, on_disk, fits, machine),
+        fits=None if entry is None else entry.fits(machine),
         on_disk=on_disk,
         **_method_defaults(None if entry is None else entry.family, stored),
     )
-
-
-def _dtype(
-    source: ModelRef,
-    stored: StoredConfig | None,
-    on_disk: OnDisk | None,
-    fits: str | None,
-    machine: FreeMemory,
-) -> str | None:
-    """Dtype that `--dtype auto` loads a model in, without asking the hub; None if unknown."""
-    target = Target.of("auto", machine)
-    if fits == "ram" and target.device == "cuda":
-        target = Target("cpu", machine.ram_bytes)
-    if fits == "no":
-        return None
-    if stored is not None and stored.dtype is not None and on_disk is not None and on_disk.complete:
-        return dtype_here(source, stored, LoadOptions(), target).name
-    entry = source.entry
-    if entry is None or entry.parameters is None or target.device != "cpu":
-        return None
-    # A CPU loads both 16-bit dtypes in the same one, so that it doesn't matter which is stored.
-    size = entry.download_bytes or BYTES_PER_PARAMETER * entry.parameters
-    whole = size > 1.5 * BYTES_PER_PARAMETER * entry.parameters
-    dtype = "float32" if whole else "bfloat16"
-    return weight_dtype(LoadOptions(), dtype, lambda: size, cpu=True, free=target.free).name
 
 
 def _layout(entry: Entry | None, stored: StoredConfig | None) -> Literal["listed", "found"] | None:
@@ -193,11 +148,6 @@ def _layout(entry: Entry | None, stored: StoredConfig | None) -> Literal["listed
     if stored is None or stored.traits().listed:
         return None if stored is None else "listed"
     return "found" if stored.vision or "thinker_config" in stored.values else None
-
-
-def _stored(on_disk: OnDisk | None) -> StoredConfig | None:
-    """Configuration of the newest revision."""
-    return None if on_disk is None else config_in(Path(on_disk.revisions[0].folder))
 
 
 def _method_defaults(family_name: str | None, stored: StoredConfig | None) -> dict[str, Any]:
@@ -279,9 +229,9 @@ def _notes(document: ModelList) -> list[str]:
 def _marks(document: ModelList) -> list[str]:
     default, first = document.default, document.recommended
     chosen = "* the default" if default in CATALOG else f"Default: {one_line(default)}"
-    lines = [f"{chosen}: `dycoke models default NAME` sets another; `info NAME` shows one."]
+    lines = [f"{chosen}: DYCOKE_MODEL in the environment names another; `info NAME` shows one."]
     if first is not None and first != default:
-        lines.append(f"> recommended for real videos: `dycoke models default {first}`.")
+        lines.append(f"> recommended for real videos: --model {first}.")
     return lines
 
 
@@ -301,23 +251,19 @@ def _free(machine: MemoryDocument, memory: str | None = None) -> str:
 
 def _rows(document: ModelList) -> list[tuple[str, str]]:
     (model,) = document.models
-    configuration = model.configuration
-    stored_family = configuration.family if isinstance(configuration, Configuration) else None
     return [
         ("Name", model.name),
         ("Repository", model.repo or "–"),
         ("Note", model.note or "not in the catalog"),
-        ("Family", model.family or stored_family or UNKNOWN),
+        ("Family", model.family or UNKNOWN),
         ("Layout", _LAYOUTS[model.layout]),
         ("Size", f"{_parameters(model.parameters)} parameters"),
         ("Download", _download(model)),
         ("On disk", _places(model.on_disk)),
         ("Fits", f"{_FITS[model.fits]}: {_free(document.machine)}"),
-        ("Loaded in", model.dtype or UNKNOWN),
         ("Visual tokens", _tokens(model)),
         ("Defaults", _defaults(model)),
         ("State", _state(model.state, document.states)),
-        *_configured(model.configuration),
     ]
 
 
@@ -375,14 +321,3 @@ def _defaults(model: ListedModel) -> str:
 
 def _state(state: str | None, states: dict[str, str]) -> str:
     return UNKNOWN if state is None else f"{state}: {states[state]}"
-
-
-def _configured(configuration: Configuration | Absent | None) -> list[tuple[str, str]]:
-    if not isinstance(configuration, Configuration):
-        return []
-    rows = [("Stored in", configuration.dtype or UNKNOWN)]
-    parts = (configuration.text, "Language model"), (configuration.vision, "Vision encoder")
-    for sizes, name in parts:
-        values = [f"{key} {value}" for key, value in sizes.items()]
-        rows.append((name, ", ".join(values) or UNKNOWN))
-    return rows

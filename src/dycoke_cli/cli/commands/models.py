@@ -1,8 +1,7 @@
-"""`dycoke models`: lists, downloads, removes and selects models."""
+"""`dycoke models`: lists and downloads models."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,14 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.render.units import size
-from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean, naming
-from dycoke_cli.models import settings
+from dycoke_cli.errors import UsageError, closest, did_you_mean, naming
 from dycoke_cli.resources import parse_size
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
-    from dycoke_cli.models.catalog import ModelRef
 
 SHOWN = 16
 """Length of the short list: it fits on a terminal of 24 lines, including the legend."""
@@ -45,20 +41,15 @@ _FLAGS = options.flag_table(
     --memory SIZE: Memory that models have to fit into, such as 8GB. Default: what is free here.
     --downloaded: Only those that are on this machine.
     --family NAME: Only those of a family, such as qwen2_5_vl.
-    NAME|DIR|HUB_ID: The new default model; without it, print the current one.
     --revision NAME: Branch, tag or commit. Default: the main branch.
-    --yes -y: Don't ask for confirmation.
     """,
-    {
-        "--family": {"autocompletion": options.complete_families},
-        "NAME|DIR|HUB_ID": {"autocompletion": options.complete_models},
-    },
+    {"--family": {"autocompletion": options.complete_families}},
 )
 
 
 @app.callback()
 def models() -> None:
-    """List, download and select models.
+    """List and download models.
 
     Examples:
         dycoke models
@@ -143,37 +134,6 @@ def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
     )
 
 
-@app.command("default")
-def default(name: Annotated[str | None, _FLAGS["NAME|DIR|HUB_ID"]] = None) -> None:
-    """Set the model that is used where --model isn't given.
-
-    Examples:
-        dycoke models default llava-onevision-0.5b
-        dycoke models default
-    """
-    if name is None:
-        output.line(settings.default_model() or settings.BUNDLED)
-        return
-    from dycoke_cli.models.catalog import find
-
-    source = find(name)
-    # Absolute, since the next command may run in another folder.
-    chosen = os.path.abspath(name) if source.local and source.entry is None else name
-    path = settings.choose_default_model(chosen)
-    render.note(f"Default model set to {chosen}{_still_missing(source)} (remembered in {path})")
-
-
-def _still_missing(source: ModelRef) -> str:
-    """Hint to download a model; empty if it is on this machine."""
-    from dycoke_cli.cli.commands.model_documents import one_model
-
-    (model,) = one_model(source).models
-    if model.on_disk is not None and model.on_disk.complete:
-        return ""
-    needed = "" if model.download_bytes is None else f" ({size(model.download_bytes)})"
-    return f"; not downloaded yet{needed}: dycoke models pull {source.name}"
-
-
 @app.command("info")
 def info(name: options.ModelArgument, as_json: options.Json = False) -> None:
     """Show the details of a model; no weights are downloaded.
@@ -222,36 +182,3 @@ def pull(
     if not quiet:
         render.note(f"{name} is on this machine, {len(planned.files)} files in {planned.folder}")
     output.line(planned.commit)
-
-
-@app.command("rm")
-def remove(name: options.ModelArgument, yes: Annotated[bool, _FLAGS["--yes"]] = False) -> None:
-    """Remove a downloaded model, in all its revisions, from this machine.
-
-    Examples:
-        dycoke models rm llava-onevision-0.5b
-        dycoke models rm llava-onevision-0.5b --yes
-    """
-    from dycoke_cli.models.catalog import find
-
-    source = find(name)
-    if source.local:
-        what = "is part of the package" if source.entry else "is a folder of yours"
-        raise ModelError(f"{name} {what}; only downloaded models are removed")
-    from dycoke_cli.models.files.hub import removal
-
-    planned = removal(source.location)
-    freed = size(planned.expected_freed_size)
-    if not yes and not _agreed(source.location, freed):
-        render.note("nothing was removed")
-        return
-    planned.execute()
-    render.note(f"{source.location} is removed; that freed {freed}")
-
-
-def _agreed(repo: str, freed: str) -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            f"removing {repo} frees {freed}; there is no terminal to confirm on: add --yes"
-        )
-    return render.confirm(f"Remove {repo} and free {freed}?")

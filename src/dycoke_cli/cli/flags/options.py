@@ -103,8 +103,8 @@ _FLAGS = flag_table(
     QUESTION: What to ask.
     --question -q TEXT: A question; repeat it to ask several (the video is encoded once). With -
         questions come from stdin, one per line.
-    --model NAME|DIR|HUB_ID: {_MODEL_HELP} Default: mini (bundled), until `dycoke models default`
-        sets another.
+    --model NAME|DIR|HUB_ID: {_MODEL_HELP} Default: DYCOKE_MODEL in the environment, or
+        mini (bundled).
     --json: Print one JSON object per result on stdout, errors included.
     --quiet: Print only what ends the run. All else is in --json.
     [Generation]

@@ -138,7 +138,7 @@ class ModelFlag:
 
     @property
     def named(self) -> str | None:
-        """Model of the flag, otherwise of `dycoke models default`; None for the bundled one."""
+        """Model of the flag, otherwise of the environment; None for the bundled one."""
         return settings.default_model() if self.model is None else self.model
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli.render.console import (
     check,
-    confirm,
     failed,
     note,
     question,
@@ -29,7 +28,6 @@ __all__ = [
     "Download",
     "ProgressLine",
     "check",
-    "confirm",
     "failed",
     "note",
     "question",

@@ -65,12 +65,6 @@ def check(name: str, verdict: str, detail: str) -> None:
     _line(Text.assemble((f"{verdict:8}", style), f"{one_line(name)}: {one_line(detail)}"))
 
 
-def confirm(text: str) -> bool:
-    """Ask for confirmation on stderr; anything but yes on stdin is a no."""
-    print(f"{one_line(text)} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
 def _line(text: Text) -> None:
     # Not wrapped unless on a terminal, so that a program can search for a message.
     stderr_console().print(text, soft_wrap=not sys.stderr.isatty())

@@ -35,7 +35,7 @@ from dycoke_cli.models.files.small_files import (
 from dycoke_cli.storage.limited_http import HttpLimits, LimitError, limited
 
 if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo, DeleteCacheStrategy, DryRunFileInfo
+    from huggingface_hub import CachedRepoInfo, DryRunFileInfo
 
 
 # Parts of errors of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
@@ -120,7 +120,7 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
     if _CUT_OFF in str(error):
         again = "copy or download it again"
         if not source.local:
-            again = f"`dycoke models rm {name}` and `dycoke models pull {name}` download it again"
+            again = f"`hf cache rm model/{name}` and `dycoke models pull {name}` download it again"
         return f"{name} has a weight file that is cut off or damaged{_damaged(source)}; {again}"
     return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
 
@@ -261,7 +261,7 @@ def _outside(value: str) -> ModelError:
     )
 
 
-# Listing and removal of models in the hub client's cache; needs no torch.
+# Listing of models in the hub client's cache; needs no torch.
 
 
 @dataclass(frozen=True)
@@ -310,19 +310,6 @@ def _on_disk(repo: CachedRepoInfo) -> OnDisk:
         for one in newest_first
     )
     return OnDisk(repo.size_on_disk, revisions[0].complete, revisions)
-
-
-def removal(repo: str) -> DeleteCacheStrategy:
-    """Prepare to remove all revisions of a model from the hub client's cache."""
-    from huggingface_hub import scan_cache_dir
-
-    for cached in _cached_repos():
-        if cached.repo_id == repo:
-            commits = [revision.commit_hash for revision in cached.revisions]
-            return scan_cache_dir().delete_revisions(*commits)
-    raise ModelError(
-        f"{repo} isn't on this machine, so it can't be removed; `dycoke models` shows what is here"
-    )
 
 
 _READ: dict[str, Any] = {

@@ -27,29 +27,6 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import download_bytes
 from dycoke_cli.video.sampling import Sampling
 
-# Sizes of a configuration that `dycoke models` shows.
-_OF_TEXT = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "intermediate_size",
-    "vocab_size",
-    "max_position_embeddings",
-)
-_OF_VISION = (
-    "hidden_size",
-    "embed_dim",
-    "num_hidden_layers",
-    "depth",
-    "num_attention_heads",
-    "num_heads",
-    "intermediate_size",
-    "image_size",
-    "patch_size",
-)
-
 
 @dataclass(frozen=True)
 class StoredConfig:
@@ -87,16 +64,6 @@ class StoredConfig:
             layers if isinstance(layers, int) else None,
             name,
         )
-
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """Keys `family`, `dtype`, and the sizes of `text` and `vision` that the file has."""
-        return {
-            "family": self.values.get("model_type"),
-            "dtype": self.dtype,
-            "text": {name: self.text[name] for name in _OF_TEXT if name in self.text},
-            "vision": {name: self.vision[name] for name in _OF_VISION if name in self.vision},
-        }
 
 
 def config_in(folder: Path) -> StoredConfig | None:
