@@ -1,6 +1,6 @@
 """Machines that fail: no room, no folder, no stream, another clock. One sentence, and nothing half.
 
-Elsewhere: memory (test_failure.py, tests/engine/memory), workers (tests/runs/test_lost_workers.py,
+Elsewhere: memory (test_main.py, tests/engine/memory), workers (tests/runs/test_lost_workers.py,
 tests/runs/ray), journals (tests/runs/test_journal.py), two runs on one file (tests/runs,
 tests/evaluation/test_answers.py), the hub (test_pull.py).
 """

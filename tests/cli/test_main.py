@@ -1,4 +1,4 @@
-"""Whatever goes wrong is a sentence and an exit code; a traceback is for those who ask for it."""
+"""`main`: what goes wrong is a sentence and an exit code, and a traceback where it is wanted."""
 
 from __future__ import annotations
 
