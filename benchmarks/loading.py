@@ -1,15 +1,14 @@
 """How long a start takes: loading llava-onevision-0.5b in float32, and quantized to int8.
 
-The weights are random, but in files, as downloaded ones are: `--random-weights` has none that could
-be cached. Each start is a fresh process, whose imports count; the configurations take turns. Prints
-a Markdown table; `--write FILE` also puts it between the markers in FILE.
+The weights are random, but in files, as downloaded ones are. Each start is a fresh process, whose
+imports count; the configurations take turns. Prints a Markdown table; `--write FILE` also puts it
+between the markers in FILE.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -37,12 +36,10 @@ os._exit(0)
 ROWS = {
     "float32": ("float32", ""),
     "bfloat16": ("bfloat16", ""),
-    "int8 and float32, first start": ("float32", "int8"),
-    "int8 and float32, later starts": ("float32", "int8"),
-    "int8 and bfloat16, first start": ("bfloat16", "int8"),
-    "int8 and bfloat16, later starts": ("bfloat16", "int8"),
+    "int8 and float32": ("float32", "int8"),
+    "int8 and bfloat16": ("bfloat16", "int8"),
 }
-"""Arguments of `_START` by row; a first start finds no int8 weights, a later one those of it."""
+"""Arguments of `_START` by row."""
 
 
 def write_checkpoint(folder: Path) -> None:
@@ -104,17 +101,11 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="also write the table into this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder, cache = Path(scratch, "model"), Path(scratch, "cache")
-        os.environ[ENVIRONMENT] = str(cache)
+        folder = Path(scratch, "model")
+        os.environ[ENVIRONMENT] = str(Path(scratch, "cache"))
         write_checkpoint(folder)
-        start(folder, ROWS["float32"])  # times the kernels, and reads everything from disk
-
-        def measure(name: str) -> tuple[float, float]:
-            if "first start" in name:
-                shutil.rmtree(cache / "int8", ignore_errors=True)
-            return start(folder, ROWS[name])
-
-        measured = table(arguments.runs, measure)
+        start(folder, ROWS["float32"])  # reads everything from disk
+        measured = table(arguments.runs, lambda name: start(folder, ROWS[name]))
     print(measured)
     if arguments.write is not None:
         put(measured, NAME, arguments.write)

@@ -224,7 +224,7 @@ def test_a_model_on_a_gpu_has_masks_only_where_there_is_padding(monkeypatch) -> 
     model = loaded.model
     with monkeypatch.context() as patch:
         patch.setattr(type(model), "device", property(lambda self: torch.device("cuda:0")))
-        assert use_custom_attention(model, frozenset())
+        assert use_custom_attention(model)
     try:
         assert attention_implementation(model.get_decoder()) == attention.ON_GPU
         assert same(session.ask(QUESTION, Uncompressed(), max_new_tokens=4), expected)

@@ -11,14 +11,7 @@ import torch
 
 from dycoke_cli.kernels import choice as kernel_choice
 from dycoke_cli.kernels import replacing
-from dycoke_cli.kernels.attention import (
-    BIDIRECTIONAL,
-    CAUSAL,
-    DECODE,
-    NAME,
-    SHAPES,
-    name_of,
-)
+from dycoke_cli.kernels.attention import DECODE_ONLY, NAME
 from dycoke_cli.kernels.choice import KernelChoice, choose_kernels, parts_of
 from dycoke_cli.kernels.int8_linear import (
     FbgemmInt8Linear,
@@ -26,9 +19,9 @@ from dycoke_cli.kernels.int8_linear import (
     PairedInt8Linear,
     int8_kernels,
 )
-from dycoke_cli.kernels.replacing import eligible, to_round, use_custom_attention, use_int8
+from dycoke_cli.kernels.replacing import eligible, to_round, use_int8
 from dycoke_cli.resources import is_overloaded
-from dycoke_cli.stock.private_api import attention_implementation
+from dycoke_cli.stock.attention import SDPA
 from tests.families.tiny import MAKERS
 
 BOTH = {"int8 (oneDNN)": Int8Linear, "int8 (FBGEMM)": FbgemmInt8Linear}
@@ -53,16 +46,16 @@ def model(family: str = "llava_onevision", dtype: torch.dtype = torch.bfloat16) 
 @pytest.mark.parametrize(
     ("has", "dtype", "custom"),
     [
-        (BFLOAT16, torch.bfloat16, {*SHAPES}),
-        ([], torch.bfloat16, {*SHAPES}),  # another architecture, which doesn't name them
-        (AMX, torch.bfloat16, set()),
-        (VNNI, torch.bfloat16, {DECODE}),  # which emulates it
-        (AVX2, torch.bfloat16, {DECODE}),
-        *((has, torch.float32, {DECODE}) for has in ([], AVX2, VNNI, BFLOAT16, AMX)),
+        (BFLOAT16, torch.bfloat16, NAME),
+        ([], torch.bfloat16, NAME),  # another architecture, which doesn't name them
+        (AMX, torch.bfloat16, SDPA),
+        (VNNI, torch.bfloat16, DECODE_ONLY),  # which emulates it
+        (AVX2, torch.bfloat16, DECODE_ONLY),
+        *((has, torch.float32, DECODE_ONLY) for has in ([], AVX2, VNNI, BFLOAT16, AMX)),
     ],
 )
 def test_attention_by_instructions_and_dtype(
-    has: list[str], dtype: torch.dtype, custom: set[str], monkeypatch: pytest.MonkeyPatch
+    has: list[str], dtype: torch.dtype, custom: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel_choice, "instructions", lambda: has)
     assert choose_kernels(model(dtype=dtype), quantized=False).attention == custom
@@ -140,20 +133,10 @@ def test_more_processes_than_cpus_overload(
     assert is_overloaded() is expected
 
 
-@pytest.mark.parametrize("own", [{CAUSAL}, {DECODE}, {CAUSAL, DECODE}, {DECODE, BIDIRECTIONAL}])
-def test_a_name_says_whether_prompts_are_ours(own: set[str]) -> None:
-    name = name_of(own)
-    assert name.endswith(NAME) is (CAUSAL in own)
-    given = model()
-    assert use_custom_attention(given, own)
-    assert attention_implementation(given.get_decoder()) == name
-    assert not use_custom_attention(model(), frozenset())
-
-
 def test_each_layer_gets_its_kernel() -> None:
     given = model()
     layers = to_round(given)
     kinds = cycle(int8_kernels().values())
-    choice = KernelChoice(frozenset(), [], dict(zip(layers, kinds)))  # noqa: B905
+    choice = KernelChoice(SDPA, [], dict(zip(layers, kinds)))  # noqa: B905
     use_int8(given, choice.int8)
     assert all(type(given.get_submodule(name)) is kind for name, kind in choice.int8.items())

@@ -6,7 +6,7 @@ import pytest
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.kernels import choice, replacing
-from dycoke_cli.kernels.attention import DECODE, NAME, name_of
+from dycoke_cli.kernels.attention import DECODE_ONLY, NAME
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation
@@ -26,7 +26,7 @@ def test_attention_is_ours_where_there_are_no_tiles(dtype: str, amx: bool) -> No
     loaded = load("mini", device="cpu", dtype=dtype)
     in_bfloat16 = SDPA if amx else NAME
     for part in loaded.model, loaded.model.get_decoder():
-        expected = in_bfloat16 if dtype == "bfloat16" else name_of({DECODE})
+        expected = in_bfloat16 if dtype == "bfloat16" else DECODE_ONLY
         assert attention_implementation(part) == expected
     stock = load("mini", device="cpu", dtype=dtype, kernels="stock")
     assert attention_implementation(stock.model) == SDPA

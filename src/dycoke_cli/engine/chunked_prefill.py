@@ -27,7 +27,7 @@ from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.kernels.attention import computes_sdpa, is_causal_custom
+from dycoke_cli.kernels.attention import NAME, computes_sdpa
 from dycoke_cli.kernels.tensor_files import tensor_hash
 from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
@@ -41,7 +41,7 @@ Entries = list[tuple[torch.Tensor, torch.Tensor]]
 
 def has_own_attention(decoder: Any) -> bool:
     """Whether a text decoder computes attention in `dycoke_cli.kernels`."""
-    return is_causal_custom(attention_implementation(decoder))
+    return attention_implementation(decoder) == NAME
 
 
 class PrefixCache:

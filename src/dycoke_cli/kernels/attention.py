@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Set
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -155,35 +154,21 @@ def bidirectional_attention(
 # Registration of custom attention in the public attention registry of transformers.
 #
 # The registry maps a name to one function for all layers of a model. Which shapes are faster
-# depends on the processor, so each combination of custom shapes is registered under its own name.
+# depends on the processor, so there is a name for each choice of `choice.py`.
 
 
-CAUSAL, DECODE, BIDIRECTIONAL = SHAPES = ("causal", "decode", "bidirectional")
+CAUSAL, DECODE, BIDIRECTIONAL = "causal", "decode", "bidirectional"
 NAME = "dycoke_kernels"
 """Registered name of custom attention in all shapes."""
+DECODE_ONLY = f"{NAME}_decode"
+"""Registered name of custom attention of single tokens, with SDPA in all other shapes."""
 ON_GPU = f"{NAME}_stock"
 """Registered name of SDPA in all shapes, with a mask only where a prompt is padded."""
-
-
-def name_of(custom: Set[str]) -> str:
-    """Registered name for a set of custom shapes; all others run stock SDPA.
-
-    It ends with `NAME` if causal attention is custom.
-
-    Args:
-        custom: custom shapes, of `SHAPES`.
-    """
-    stock = "_".join(["stock", *(shape for shape in SHAPES if shape not in custom)])
-    if not custom:
-        return SDPA
-    if len(custom) == len(SHAPES):
-        return NAME
-    return f"{stock}_{NAME}" if CAUSAL in custom else f"{NAME}_{stock}"
-
-
-def is_causal_custom(name: str) -> bool:
-    """Whether an attention function is one of ours, with custom causal attention."""
-    return name.endswith(NAME)
+_CUSTOM = {
+    NAME: frozenset({CAUSAL, DECODE, BIDIRECTIONAL}),
+    DECODE_ONLY: frozenset({DECODE}),
+    ON_GPU: frozenset[str](),
+}
 
 
 def computes_sdpa(name: str) -> bool:
@@ -200,7 +185,7 @@ def attention(
     scaling: float | None = None,
     is_causal: bool | None = None,
     dropout: float = 0.0,
-    custom: Set[str] = frozenset(SHAPES),
+    custom: Set[str] = _CUSTOM[NAME],
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention function for transformers: custom where a shape matches, else stock SDPA.
@@ -312,11 +297,6 @@ def causal_mask(length: int, keys: int, device: torch.device) -> torch.Tensor:
     return attended.tril(keys - length)[None, None]
 
 
-for count in range(1, len(SHAPES) + 1):
-    for shapes in combinations(SHAPES, count):
-        AttentionInterface.register(
-            name_of({*shapes}), partial(attention, custom=frozenset(shapes))
-        )
-        AttentionMaskInterface.register(name_of({*shapes}), mask)
-AttentionInterface.register(ON_GPU, partial(attention, custom=frozenset()))
-AttentionMaskInterface.register(ON_GPU, mask)
+for name, custom in _CUSTOM.items():
+    AttentionInterface.register(name, partial(attention, custom=custom))
+    AttentionMaskInterface.register(name, mask)

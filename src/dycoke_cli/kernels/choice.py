@@ -11,17 +11,18 @@ from typing import Any, Literal
 
 import torch
 
-from dycoke_cli.kernels.attention import DECODE, SHAPES
+from dycoke_cli.kernels.attention import DECODE_ONLY, NAME
 from dycoke_cli.kernels.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.int8_linear import (
     FbgemmInt8Linear,
     Int8Linear,
     PairedInt8Linear,
-    RoundedLinear,
     int8_kernels,
 )
+from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.kernels.replacing import eligible, to_pack, to_round
 from dycoke_cli.resources import main_memory
+from dycoke_cli.stock.attention import SDPA
 
 MOST_PACKED_INPUTS = 1024
 """Maximum inputs of a layer of the language model that is packed without AMX: packing makes prompts
@@ -46,10 +47,10 @@ Part = Literal["vision", "decoder", "output"]
 class KernelChoice:
     """Selected kernels of a model."""
 
-    attention: frozenset[str]  # attention shapes that run on custom kernels
+    attention: str  # registered name of the attention
     packed: list[str]  # names of the layers to pack
     # class for each layer to quantize to 8 bits, by layer name
-    int8: dict[str, type[RoundedLinear]] = field(default_factory=dict)
+    int8: dict[str, type[PackedLinear]] = field(default_factory=dict)
     # whether the quantized layers are slower than in the model's own dtype
     int8_is_slower: bool = False
 
@@ -68,9 +69,9 @@ def choose_kernels(model: Any, quantized: bool) -> KernelChoice:
     has = instructions()
     amx = "amx_bf16" in has
     if model.dtype != torch.bfloat16 or emulates_bfloat16(has):
-        attention = frozenset([DECODE])
+        attention = DECODE_ONLY
     else:
-        attention = frozenset() if amx else frozenset(SHAPES)
+        attention = SDPA if amx else NAME
     parts, layers = parts_of(model), eligible(model)
     return KernelChoice(
         attention=attention,
@@ -94,7 +95,7 @@ def parts_of(model: Any) -> dict[str, Part]:
     }
 
 
-def _int8_layers(model: Any, parts: dict[str, Part]) -> dict[str, type[RoundedLinear]]:
+def _int8_layers(model: Any, parts: dict[str, Part]) -> dict[str, type[PackedLinear]]:
     """The class of each layer to quantize: oneDNN's is for prompts, FBGEMM's for single tokens.
 
     Layers of the decoder, which get both, have both kernels if that saves time and the second
@@ -106,7 +107,7 @@ def _int8_layers(model: Any, parts: dict[str, Part]) -> dict[str, type[RoundedLi
     decoder = [model.get_submodule(name) for name in names if parts[name] == "decoder"]
     second = sum(map(FbgemmInt8Linear.nbytes_of, decoder))
     both = MIN_SECOND_BYTES <= second <= _MOST_SECOND_COPIES * (main_memory() or 0)
-    kinds: dict[Part, type[RoundedLinear]] = {
+    kinds: dict[Part, type[PackedLinear]] = {
         "vision": Int8Linear,
         "decoder": PairedInt8Linear if both else Int8Linear,
         "output": FbgemmInt8Linear,

@@ -35,6 +35,12 @@ class PackedLinear(nn.Module):
         self.bias = linear.bias
         self.weight = linear.weight.detach()
         self.set_dtype(linear.weight.dtype)
+        self.packed_bytes = self.nbytes_of(linear)
+        self._pack(linear.weight.detach())
+
+    def _pack(self, weight: torch.Tensor) -> None:
+        """Keep the weights `[out, in]` in the layout of the kernel."""
+        raise NotImplementedError
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Set the dtype of `weight`, by which stock code converts inputs."""
@@ -87,11 +93,10 @@ class Bfloat16Linear(PackedLinear):
 
     def __init__(self, linear: nn.Linear, epilogue: Epilogue = NO_EPILOGUE) -> None:
         super().__init__(linear)
-        self.packed_bytes = self.nbytes_of(linear)
         self._epilogue = epilogue
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(
-            linear.weight.detach(), BFLOAT16_TOKENS
-        )
+
+    def _pack(self, weight: torch.Tensor) -> None:
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, BFLOAT16_TOKENS)
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:

@@ -10,8 +10,7 @@ import ctypes
 import itertools
 import mmap
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from dycoke_cli.kernels.attention import (
-    ON_GPU,
-    SHAPES,
-    name_of,
-)
-from dycoke_cli.kernels.int8_linear import Int8Cache, RoundedLinear, int8_kernels
+from dycoke_cli.kernels.attention import NAME, ON_GPU
+from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import (
     GELU,
     GELU_TANH,
@@ -45,8 +40,6 @@ Routers and gates of mixtures of experts are smaller, too; rounding could select
 """
 MIN_PACKED_WEIGHTS = 512 * 512
 """Minimum weights of a layer that is packed."""
-_RESTORED_AT_ONCE = 4
-"""Maximum layers that are restored at the same time: their copies have to fit beside the model."""
 _BLOCK_BYTES = 32 * 1024**2
 """Bytes of a tensor that are copied at once."""
 _TRIM_BYTES = 64 * 1024**2
@@ -57,22 +50,22 @@ _EPILOGUES: dict[type[nn.Module], Epilogue] = {
     type(ACT2FN["gelu_pytorch_tanh"]): GELU_TANH,
 }
 
-_Replacement = Callable[[nn.Linear], PackedLinear | None]
+_Replacement = Callable[[nn.Linear], PackedLinear]
 
 
-def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bool:
+def use_custom_attention(model: Any, name: str = NAME) -> bool:
     """Set custom attention on the parts of a model that run SDPA; returns whether it was set.
 
     Eager attention stays: it is that of a model with sinks or a soft cap, which SDPA doesn't have.
     On a GPU the kernels are stock, and only their masks are ours.
 
     Args:
-        custom: custom shapes on a CPU, of `attention.SHAPES`.
+        name: registered name of the attention on a CPU; that of SDPA leaves it.
     """
     device = model.device.type
-    if device != "cuda" and (not custom or device != "cpu"):
+    if device != "cuda" and (name == SDPA or device != "cpu"):
         return False
-    ours = ON_GPU if device == "cuda" else name_of(custom)
+    ours = ON_GPU if device == "cuda" else name
     parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
     replaced = [
         part
@@ -89,8 +82,7 @@ def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bo
 
 def use_int8(
     model: Any,
-    kernels: Mapping[str, type[RoundedLinear]] | None = None,
-    cache: Int8Cache | None = None,
+    kernels: Mapping[str, type[PackedLinear]] | None = None,
     on_rounded: Callable[[int, int], None] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
@@ -105,38 +97,17 @@ def use_int8(
     if kernels is None:
         kernels = dict.fromkeys(to_round(model), next(iter(int8_kernels().values())))
 
-    def restoring(name: str, kind: type[RoundedLinear]) -> _Replacement:
-        def restore(linear: nn.Linear) -> PackedLinear | None:
-            stored = cache and cache.read(name, kind.__name__, kind.layout(linear))
-            if not (cache and stored):
-                return None
-            try:
-                return kind(linear, stored)
-            except ValueError:
-                cache.refuse()
-                return None
+    done = itertools.count(1)
 
-        return restore
-
-    def rounding(name: str, kind: type[RoundedLinear]) -> _Replacement:
+    def rounding(kind: type[PackedLinear]) -> _Replacement:
         def pack(linear: nn.Linear) -> PackedLinear:
             if on_rounded is not None:
                 on_rounded(next(done), len(kernels))
-            layer = kind(linear)
-            if cache is not None:
-                cache.write(name, kind.__name__, layer.kept())
-            return layer
+            return kind(linear)
 
         return pack
 
-    restored: Set[str] = frozenset()
-    if cache is not None and cache.folder.exists():
-        # A core checks and packs a third of a GB/s, which is most of a later start's time.
-        restorable = {name: restoring(name, kind) for name, kind in kernels.items()}
-        restored = _replace(model, restorable, min(_RESTORED_AT_ONCE, torch.get_num_threads()))
-    done = itertools.count(len(restored) + 1)
-    missing = {n: rounding(n, kind) for n, kind in kernels.items() if n not in restored}
-    _replace(model, missing)
+    _replace(model, {name: rounding(kind) for name, kind in kernels.items()})
     _copy_others(model, dtype)
 
 
@@ -207,9 +178,7 @@ def packed_bytes(model: Any) -> int:
     return sum(part.packed_bytes for part in model.modules() if isinstance(part, PackedLinear))
 
 
-def _replace(
-    model: Any, replacements: Mapping[str, _Replacement], at_once: int = 1
-) -> frozenset[str]:
+def _replace(model: Any, replacements: Mapping[str, _Replacement]) -> None:
     """Replace layers one by one, freeing the stock weights of each before the next is packed.
 
     The peak of memory is a whole model plus the copy of one layer. The largest layer comes last,
@@ -217,26 +186,18 @@ def _replace(
     the peak from this order.
 
     Args:
-        replacements: of each layer, by layer name; one that returns None leaves it.
-        at_once: number of layers that are replaced at the same time, in threads.
+        replacements: of each layer, by layer name.
     """
-    freed, replaced, mapped = 0, [], mapped_files()
-    names = sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel())
-    with ThreadPoolExecutor(at_once) as threads:
-        for first in range(0, len(names), at_once):
-            some = names[first : first + at_once]
-            made = threads.map(lambda name: replacements[name](model.get_submodule(name)), some)
-            for name, layer in zip(some, made, strict=True):
-                if layer is not None:
-                    weight = model.get_submodule(name).weight
-                    freed += weight.nbytes
-                    forget(weight, mapped)
-                    model.set_submodule(name, layer)
-                    replaced.append(name)
-            if freed >= _TRIM_BYTES:
-                freed = 0
-                _trim()
-    return frozenset(replaced)
+    freed, mapped = 0, mapped_files()
+    for name in sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel()):
+        stock = model.get_submodule(name)
+        freed += stock.weight.nbytes
+        model.set_submodule(name, replacements[name](stock))
+        forget(stock.weight, mapped)
+        del stock
+        if freed >= _TRIM_BYTES:
+            freed = 0
+            _trim()
 
 
 def _copy_others(model: Any, dtype: torch.dtype | None = None) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -17,19 +17,8 @@ from dycoke_cli.storage.output_file import check_own, temporary_folder
 Tensors = dict[str, torch.Tensor]
 
 
-class OtherContentError(ValueError):
-    """A file is sound, and of something else than what was asked for."""
-
-
-class Digest(Protocol):
-    """What `hashlib` makes."""
-
-    def update(self, data: memoryview, /) -> None:
-        """Take in bytes."""
-
-
-def add_tensor(digest: Digest, tensor: torch.Tensor) -> None:
-    """Take in the bytes of a tensor of any shape and dtype, on any device."""
+def add_tensor(digest: Any, tensor: torch.Tensor) -> None:
+    """Add the bytes of a tensor of any shape and dtype, on any device, to a hash of `hashlib`."""
     digest.update(tensor.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
 
 
@@ -59,15 +48,12 @@ def read_tensors(path: Path, about: str) -> Tensors:
 
     Raises:
         FileNotFoundError: there is no such file.
-        OtherContentError: they are of something else.
-        ValueError: they aren't what was written.
+        ValueError: they aren't what was written, or of something else.
         OSError, SafetensorError: it can't be read, or another user may have written it.
     """
     check_own(path)
     with safe_open(path, framework="pt") as file:
         said = file.metadata() or {}
-        if said.get("about", about) != about:
-            raise OtherContentError(said["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if said.get("digest") != digest_of(tensors, about.encode()):
         raise ValueError("not what was written")

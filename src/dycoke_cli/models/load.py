@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +17,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dycoke_cli.errors import ModelError, UsageError, check_kind
 from dycoke_cli.kernels.choice import INT8_IS_SLOWER, choose_kernels
-from dycoke_cli.kernels.int8_linear import MIN_CACHED_WEIGHTS, Int8Cache
 from dycoke_cli.kernels.quantize import (
     by_bitsandbytes,
     import_bitsandbytes,
@@ -392,8 +391,7 @@ def load(
     Args:
         name: what `--model` takes, or what `catalog.find` found by that; or a model that was
             resolved with its options already.
-        on_stage: called with ("pack", layers done, layers in total) while weights are quantized for
-            the first time.
+        on_stage: called with ("pack", layers done, layers in total) while weights are quantized.
         fit: receives `LoadedModel.fit` before the weights are read; not with random weights.
         device: and the others: fields of `LoadOptions`, whose text is that of `--help-all`. A model
             that was resolved has them already.
@@ -413,8 +411,8 @@ def load(
     own_int8 = options.quantize is not None and not by_bitsandbytes(
         options.quantize, resolved.device
     )
-    # Weights in the dtype of the file stay mapped: those of which the cache has int8 ones are never
-    # read. The rest is converted at the end.
+    # Weights in the dtype of the file stay mapped until they are quantized. The rest is converted
+    # at the end.
     read, built = resolved, None
     if own_int8 and family is not UNLISTED and not options.random_weights:
         stored = getattr(torch, stored_dtype(resolved.config))
@@ -441,12 +439,8 @@ def load(
     chosen = choose_kernels(model if built is None else built, own_int8)
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
     if own_int8:
-        cache = None
-        if identity is not None:
-            cache = _int8_cache(source.name, identity["weights"], model, chosen.int8)
         on_rounded = None if on_stage is None else partial(on_stage, "pack")
-        use_int8(model, chosen.int8, cache, on_rounded, None if built is None else resolved.dtype)
-        warnings += cache.problems if cache else []
+        use_int8(model, chosen.int8, on_rounded, None if built is None else resolved.dtype)
     # A discovered model that takes no method runs entirely stock. Whatever kept its layout from
     # being proven, such as attention masks of its own, may break our kernels as well.
     stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
@@ -472,10 +466,3 @@ def load(
         # for our own int8 on a CPU: unlike bitsandbytes, it quantizes the vision tower as well.
         identity=identity and {**identity, "device": "cpu" if own_int8 else None},
     )
-
-
-def _int8_cache(name: str, weights: str, model: Any, layers: Collection[str]) -> Int8Cache | None:
-    """Int8 weights of earlier loads; None for a small model."""
-    if sum(model.get_submodule(one).weight.numel() for one in layers) < MIN_CACHED_WEIGHTS:
-        return None
-    return Int8Cache({"weights": weights, "dtype": str(model.dtype)}, name)

@@ -28,7 +28,6 @@ def cache_folder() -> Path:
 
 KEPT = {
     "visual": "encoded videos (--cache)",
-    "int8": "int8 weights (--quantize int8)",
     "evaluation": "answers of eval, from which it resumes",
     "shapes": "rendered clips of bundled benchmarks",
     "estimates": "sizes of estimated models, and rates of matrix products",
@@ -167,11 +166,6 @@ def write_whole(file: Path, text: str) -> None:
 def unwritable(folder: Path, error: Exception) -> str:
     """Error message for a cache folder that can't be written."""
     return f"{folder} can't be written ({error}); free some space, or set {ENVIRONMENT} to another"
-
-
-def packed_models() -> list[Path]:
-    """Folders of int8 weights (`--quantize int8` on a CPU), one for each model."""
-    return [each for each in kept("int8").glob("*") if each.is_dir()]
 
 
 def encoded_videos() -> CacheFiles:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,10 +15,10 @@ from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.units import counted
 from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.storage import cache_folder
-from dycoke_cli.storage.cache_folder import KEPT, encoded_videos, packed_models
+from dycoke_cli.storage.cache_folder import KEPT, encoded_videos
 
 SCHEMA = "dycoke.cache/1"
-_WITHOUT_NAME = ("visual", "int8")  # which are large, and made again by the next command
+_WITHOUT_NAME = "visual"  # which are large, and made again by the next command
 
 
 @dataclass(frozen=True)
@@ -36,16 +35,13 @@ class KeptFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheState:
-    """What is kept: encoded videos, int8 weights, and the rest."""
+    """What is kept: encoded videos, and the rest."""
 
     schema: str = SCHEMA
     folder: str
     videos: Annotated[Count, Doc("How many.")]
     bytes: Annotated[Count, Doc("That they take.")]
     limit_bytes: Annotated[Count, Doc("That they may take.")]
-    int8_folder: str
-    int8_models: Annotated[Count, Doc("How many have int8 weights there.")]
-    int8_bytes: Annotated[Count, Doc("That these weights take.")]
     kept: Annotated[tuple[KeptFiles, ...], Doc("All that is kept, these included.")]
 
 
@@ -54,7 +50,7 @@ app = pages.App()
 
 @app.callback(invoke_without_command=True)
 def cache(context: typer.Context, as_json: options.Json = False) -> None:
-    """Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, answers.
+    """Show what is kept on disk: encoded videos (--cache), measurements, answers.
 
     Examples:
         dycoke cache
@@ -63,7 +59,7 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    files, weights, models = encoded_videos(), _kept("int8"), len(packed_models())
+    files = encoded_videos()
     kept, nbytes = files.listed(), files.nbytes
     if as_json:
         state = CacheState(
@@ -71,19 +67,13 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
             videos=len(kept),
             bytes=nbytes,
             limit_bytes=files.limit,
-            int8_folder=weights.path,
-            int8_models=models,
-            int8_bytes=weights.bytes,
             kept=tuple(map(_kept, KEPT)),
         )
         output.write_json(to_dict(state))
         return
     size, limit = units.size(nbytes), units.size(files.limit)
-    videos, of_models = counted(len(kept), "encoded video"), counted(models, "model")
-    output.line(f"{videos}, {size} of {limit}, in {files.folder}")
-    output.line(f"int8 weights of {of_models}, {units.size(weights.bytes)}, in {weights.path}")
-
-    others = [found for name in KEPT if name not in _WITHOUT_NAME and (found := _kept(name)).files]
+    output.line(f"{counted(len(kept), 'encoded video')}, {size} of {limit}, in {files.folder}")
+    others = [found for name in KEPT if name != _WITHOUT_NAME and (found := _kept(name)).files]
     for one in others:
         count = counted(one.files, "file")
         output.line(
@@ -106,7 +96,7 @@ def _kept(name: str) -> KeptFiles:
 
 _FLAGS = options.flag_table(
     """
-    NAME…: What is deleted, as `dycoke cache` names it. Default: visual and int8.
+    NAME…: What is deleted, as `dycoke cache` names it. Default: visual.
     --all: Delete all that is kept, answers of eval included.
     """,
     {"NAME…": {"autocompletion": options.complete_kept}},
@@ -118,7 +108,7 @@ def clear(
     names: Annotated[list[str] | None, _FLAGS["NAME…"]] = None,
     everything: Annotated[bool, _FLAGS["--all"]] = False,
 ) -> None:
-    """Delete cached encoded videos and int8 weights, or what is named.
+    """Delete cached encoded videos, or what is named.
 
     Examples:
         dycoke cache clear
@@ -132,11 +122,7 @@ def clear(
             hint = did_you_mean(name, KEPT, f"it is one of {', '.join(KEPT)}")
             raise UsageError(f"nothing is kept under the name {name!r}; {hint}")
     if not names and not everything:
-        videos, models = encoded_videos().clear(), packed_models()
-        for each in models:
-            shutil.rmtree(each, ignore_errors=True)
-        of_models = f"the int8 weights of {counted(len(models), 'model')}"
-        render.note(f"{counted(videos, 'encoded video')} and {of_models} deleted")
+        render.note(f"{counted(encoded_videos().clear(), 'encoded video')} deleted")
         return
     count = sum(cache_folder.clear(name) for name in (KEPT if everything else names or ()))
     render.note(f"{counted(count, 'file')} deleted")

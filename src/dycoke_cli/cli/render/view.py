@@ -32,7 +32,7 @@ _LABELS = {
     "load": "Loading the model",
     "build": "Building the model with random weights, which takes minutes for billions of them",
     "fetch": "Loading the model, downloading it first if needed",
-    "pack": "Quantizing layer {done}/{total}, for this start and later ones",
+    "pack": "Quantizing layer {done}/{total}",
     "warm_up": "Warming up",
     "vision": "Encoding frame {done}/{total}",
     "prefill": "Prefill",
