@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.generation_options import GenerationOptions as GenerationOptions
     from dycoke_cli.engine.session import VideoSession as VideoSession
     from dycoke_cli.engine.structured_output import StructuredOutput as StructuredOutput
-    from dycoke_cli.engine.typed_options import OpenNumber as OpenNumber
     from dycoke_cli.engine.typed_options import TypedOptions as TypedOptions
     from dycoke_cli.evaluation.dataset import About as About
     from dycoke_cli.evaluation.dataset import Dataset as Dataset
@@ -73,7 +72,6 @@ _HOMES = {
     "judge_answers": "dycoke_cli.evaluation.scoring.judge",
     "load": "dycoke_cli.models.load",
     "LoadOptions": "dycoke_cli.models.load_options",
-    "OpenNumber": "dycoke_cli.engine.typed_options",
     "Param": "dycoke_cli.param",
     "Progress": "dycoke_cli.ask",
     "read": "dycoke_cli.video",

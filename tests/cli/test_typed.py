@@ -15,7 +15,7 @@ from dycoke_cli.answer.json_schema import SchemaVariant, schema_of
 from dycoke_cli.cli.commands.batch_lines import Lines
 from dycoke_cli.cli.render.units import odds, scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.runs.results import Outcome
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
@@ -42,11 +42,10 @@ def answered() -> Answer:
         (["--choices", "left, right"], TypedOptions(("left", "right"))),
         (["--yes-no"], TypedOptions(("yes", "no"))),
         (["--score", "1-3"], TypedOptions(("1", "2", "3"), is_score=True)),
-        (["--number"], OpenNumber()),
     ],
 )
 def test_the_engine_gets_the_options(
-    flags: list[str], typed: TypedOptions | OpenNumber, fake: list[FakeSession]
+    flags: list[str], typed: TypedOptions, fake: list[FakeSession]
 ) -> None:
     assert run_here("ask", CLIP, "What?", *flags).code == 0
     assert fake[0].asked[0]["typed"] == typed
@@ -58,9 +57,6 @@ WRONG = [
     (["--choices", "red"], "--choices red is neither a list, as in --choices red,blue, nor a file"),
     (["--score", "5-1"], "--score takes two whole numbers, as in 1-5, not '5-1'"),
     (["--yes-no", "--score", "1-5"], "--yes-no and --score exclude each other"),
-    (["--number", "--score", "1-5"], "--score and --number exclude each other; use one of them"),
-    (["--number", "--fields", "a:str"], "--number and --fields exclude each other; use one"),
-    (["--number", "--temperature", "1"], "--number scores answers and samples nothing; leave"),
     (["--yes-no", "--temperature", "1"], "leave --temperature out"),
     # Of forms, all before the library of them is needed.
     (["--schema", "none.json"], "--schema none.json can't be read: No such file or directory"),
@@ -107,15 +103,6 @@ def test_progress_is_removed_from_a_terminal_before_a_line(
     assert capsys.readouterr().out == '{"answer": "9"}\n'
 
 
-def test_a_csv_of_numbers_has_no_column_for_each(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(None, True, GenerationOptions(typed=OpenNumber()))
-    lines.add(Outcome("key", answered().to_dict()))
-    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    expected = {"choice": "9", "margin": "0.2", "mean": "9.1", "scoring.mass": "0.25"}
-    assert {name: row[name] for name in expected} == expected
-    assert not any(name.startswith("probabilities") for name in row)
-
-
 def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     make_clips(tmp_path / "clips", "1.mp4")
@@ -123,7 +110,7 @@ def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.M
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
     assert run_here(*first, "--yes-no").err.startswith("1 clip answered")
     assert run_here(*first, "--yes-no").err.startswith("1 clip done already")
-    for other in (["--choices", "no,yes"], ["--score", "1-2"], ["--number"], []):
+    for other in (["--choices", "no,yes"], ["--score", "1-2"], []):
         assert run_here(*first, *other).err.startswith("1 clip answered")
 
 

@@ -13,7 +13,7 @@ import pytest
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -405,17 +405,3 @@ def test_another_model() -> None:
 def test_too_many_videos() -> None:
     with pytest.raises(Refused, match="16 videos, not 17"):
         about(*[{"type": "video_url", "video_url": URL}] * 17)
-
-
-def test_a_number_is_asked_for_by_a_key_of_ours() -> None:
-    question = [{"role": "user", "content": "How many?"}]
-    assert read(question, dycoke={"number": True}).generation.typed == OpenNumber()
-    for other in ({"number": False}, {"number": None}, {}):
-        assert read(question, dycoke=other).generation.typed is None
-    for wrong, other in (
-        ({"number": 3}, {}),
-        ({"number": True}, {"guided_choice": ["a", "b"]}),
-    ):
-        with pytest.raises(Refused) as caught:
-            read(question, dycoke=wrong, **other)
-        assert caught.value.status == 400

@@ -89,17 +89,11 @@ class Scoring:
 
     texts: Annotated[
         tuple[str, ...],
-        Doc(
-            "The options as they were scored: as given, or all with a capital first letter. With "
-            "--number the numbers."
-        ),
+        Doc("The options as they were scored: as given, or all with a capital first letter."),
     ]
     log_probabilities: Annotated[
         tuple[float, ...],
-        Doc(
-            "Of each whole text behind the prompt, in nats: the sum over tokens. With --number "
-            "that a free answer begins with the number."
-        ),
+        Doc("Of each whole text behind the prompt, in nats: the sum over tokens."),
     ]
     tokens: Annotated[tuple[Count, ...], Doc("Tokens scored of each.")]
     per_token: Annotated[
@@ -119,9 +113,8 @@ class Scoring:
     mass: Annotated[
         Amount,
         Doc(
-            "Probability of all options' first tokens together, among all tokens; with --number "
-            "that a free answer begins with one of the numbers. Small: the model would rather "
-            "answer something else.",
+            "Probability of all options' first tokens together, among all tokens. Small: the model "
+            "would rather answer something else.",
             maximum=1,
         ),
     ]
@@ -419,23 +412,20 @@ class Answer:
     choice: Annotated[
         str | Absent,
         Doc(
-            "With --choices, --yes-no, --score or --number: the likeliest option, as given.",
+            "With --choices, --yes-no or --score: the likeliest option, as given.",
             needs=("probabilities", "margin", "scoring"),
         ),
     ] = ABSENT
     probabilities: Annotated[
         dict[str, Amount] | Absent,
-        Doc(
-            "Of each option, given that the answer is one of them; they sum to 1. With --number of "
-            "each number that isn't far less likely than the choice, which comes first."
-        ),
+        Doc("Of each option, given that the answer is one of them; they sum to 1."),
     ] = ABSENT
     margin: Annotated[
         Amount | Absent, Doc("Probability of the choice minus that of the second likeliest option.")
     ] = ABSENT
     mean: Annotated[
         float | Absent,
-        Doc("With --score or --number: mean of the numbers under their probabilities."),
+        Doc("With --score: mean of the numbers under their probabilities."),
     ] = ABSENT
     scoring: Scoring | Absent = ABSENT
     parsed: Annotated[

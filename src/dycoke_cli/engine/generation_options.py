@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.param import Param, check_all
 
@@ -95,8 +95,7 @@ class GenerationOptions:
 
     Args:
         trace: the layer whose attention is recorded, for `Answer.trace`; None records nothing.
-        typed: options that the answer is one of, or a number, by probabilities; None generates
-            text.
+        typed: options that the answer is one of, by probabilities; None generates text.
         structured: form that the text is held to; None for free text.
         tokens: how tokens are drawn, and what ends the answer; None for the checkpoint's own.
 
@@ -110,7 +109,7 @@ class GenerationOptions:
         int | None, Param("Sampling seed, to repeat an answer.", default="a new one each time")
     ] = None
     trace: int | None = None
-    typed: TypedOptions | OpenNumber | None = field(default=None, metadata={"before": None})
+    typed: TypedOptions | None = field(default=None, metadata={"before": None})
     structured: StructuredOutput | None = field(default=None, metadata={"before": None})
     tokens: TokenOptions | None = field(default=None, metadata={"before": None})
 
@@ -119,7 +118,7 @@ class GenerationOptions:
         # A form and options are made by functions that check them.
         options = 'typed takes TypedOptions.parse("red,blue") or TypedOptions.yes_no()'
         for value, kinds, wanted in (
-            (self.typed, (TypedOptions, OpenNumber), options),
+            (self.typed, (TypedOptions,), options),
             (self.structured, StructuredOutput, "structured takes StructuredOutput.from_schema(…)"),
         ):
             if value is not None:

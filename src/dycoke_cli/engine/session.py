@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import BoundsError
 from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.engine.attach import Attachment, attach, check_unattached, flat_without_method
@@ -34,14 +34,12 @@ from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, witho
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_answer import (
-    Scores,
     asked_alone,
     generate_typed,
-    longest,
-    scorable,
+    spellings_of,
     with_choice,
 )
-from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns, text_ids
@@ -121,8 +119,9 @@ def ask_together(
     with faults_of(loaded):
         method = settled(method, loaded.traits)
         if typed is not None:
-            what = scorable(loaded, typed)
-            most = max(options.max_new_tokens, longest(what))
+            what = spellings_of(loaded, typed)
+            longest = max(len(ids) for spelling in what for ids in spelling.ids)
+            most = max(options.max_new_tokens, longest)
             options = replace(options, max_new_tokens=most)
         # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
         # are made behind that: they take the embeddings along.
@@ -153,7 +152,7 @@ def ask_together(
         whole = None if batch.preselection is None else batch.preselection.length
         windows = questions[0].session.windows_of(batch)
         answers: dict[int, Answer] = {}
-        scored: dict[int, Scores] = {}
+        scored: dict[int, Scoring] = {}
 
         def finish(number: int, generated: Generated) -> None:
             item = questions[number]
@@ -178,7 +177,7 @@ def ask_together(
             )
             if typed is not None:
                 on_text = item.receiver.on_text
-                answer = with_choice(answer, typed, scored[number], tokenizer, on_text)
+                answer = with_choice(answer, typed, scored[number], on_text)
             answers[number] = answer = _parsed(answer, options)
             item.receiver.on_answer(answer)
 
@@ -260,7 +259,7 @@ def ask_without_video(
         check_text_alone(context, read, most)
         batch = without_video(ids)
         if typed is not None:
-            what = scorable(loaded, typed)
+            what = spellings_of(loaded, typed)
             [generated], [scores] = generate_typed(loaded, batch, what, watch, None)
         else:
             formed = _formed(loaded, options, [most])
@@ -290,7 +289,7 @@ def ask_without_video(
     if typed is None:
         return _parsed(answer, options)
     # The prompt is the blind one already, by which nothing can be divided.
-    return with_choice(answer, typed, scores, tokenizer, on_text)
+    return with_choice(answer, typed, scores, on_text)
 
 
 def _formed(
@@ -384,7 +383,7 @@ class VideoSession(EncodedVideo):
         temperature: float = 0.0,
         seed: int | None = None,
         trace: int | None = None,
-        typed: TypedOptions | OpenNumber | None = None,
+        typed: TypedOptions | None = None,
         structured: StructuredOutput | None = None,
         tokens: TokenOptions | None = None,
     ) -> Answer:

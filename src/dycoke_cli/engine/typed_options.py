@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.storage.input_file import read_text
@@ -96,25 +96,8 @@ class TypedOptions:
 
     def mean(self, probabilities: Mapping[str, float]) -> float | None:
         """Mean of the numbers under their probabilities; None if the options aren't numbers."""
-        return OpenNumber.mean(probabilities) if self.is_score else None
-
-
-@dataclass(frozen=True)
-class OpenNumber:
-    """A number as the answer, any that the model would begin its answer with.
-
-    Its numbers are known when it was asked: see `engine.number_search`, which says how their
-    probabilities come about.
-
-    Args:
-        kind: tells it from options where both are JSON.
-    """
-
-    kind: Literal["number"] = "number"
-
-    @staticmethod
-    def mean(probabilities: Mapping[str, float]) -> float:
-        """Mean of numbers under their probabilities."""
+        if not self.is_score:
+            return None
         return sum(float(text) * probability for text, probability in probabilities.items())
 
 

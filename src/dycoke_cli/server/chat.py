@@ -12,7 +12,7 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.generation_options import WHAT_FITS, GenerationOptions, TokenOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows
 from dycoke_cli.models.prompts.chat import ToolTurn, text_message, tools_of
@@ -257,7 +257,7 @@ def generation(given: Mapping[str, Any], default: GenerationOptions) -> Generati
         "max_new_tokens": most,
         "temperature": given.get("temperature"),
         "seed": seed,
-        **answer_format(given, options_of(given, STRUCTURED), options_of(given, DYCOKE)),
+        **answer_format(given, options_of(given, STRUCTURED)),
     }
     try:
         options = replace(default, **{k: v for k, v in changed.items() if v is not None})
@@ -313,9 +313,7 @@ _KINDS = ("json", "regex", "grammar")
 _ANY_OBJECT = '{"type": "object"}'
 
 
-def answer_format(
-    body: Mapping[str, Any], structured: Mapping[str, Any], own: Mapping[str, Any]
-) -> dict[str, Any]:
+def answer_format(body: Mapping[str, Any], structured: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `GenerationOptions` that say what an answer may be; none for free text.
 
     Args:
@@ -323,7 +321,6 @@ def answer_format(
             `guided_choice`, and `FORMS`.
     """
     typed = _typed(body, structured)
-    number = flag_of(own, "number")
     forms = [
         *_response_format(body.get("response_format")),
         *_structured(structured, body),
@@ -331,12 +328,9 @@ def answer_format(
     paths = [
         *(["structured_outputs.choice"] if typed else []),
         *(path for path, _, _ in forms),
-        *(["dycoke.number"] if number else []),
     ]
     if len(paths) > 1:
         raise Refused(f"send {paths[0]} or {paths[1]}, not both", paths[1])
-    if number:
-        return {"typed": OpenNumber()}
     if typed is not None:
         return {"typed": typed}
     for path, kind, definition in forms:

@@ -129,7 +129,7 @@ BODY = Keys(
 """The whole body."""
 
 STREAM_OPTIONS = Keys("stream_options", {"include_usage"})
-DYCOKE = Keys("dycoke", {"method", "against", "max_tokens", "number"})
+DYCOKE = Keys("dycoke", {"method", "against", "max_tokens"})
 THINKING_BY = Keys("thinking", {"type"})
 REASONING = Keys("reasoning", {"effort", "enabled"})
 STRUCTURED = Keys(

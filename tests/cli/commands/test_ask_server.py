@@ -325,38 +325,6 @@ def test_options_are_scored_there(flags: list[str], options: list[str]) -> None:
     assert shown.out == f"{line['choice']} (50.0 %)\n"
 
 
-def number_reply(body: dict[str, Any], **told: Any) -> Reply:
-    """Of `dycoke serve` to `dycoke.number`."""
-    assert body["dycoke"] == {"number": True}
-    scoring = {
-        "texts": ["3", "12"], "log_probabilities": [-1.0, -2.0], "tokens": [2, 3],
-        "per_token": False, "ended": True, "mass": 0.9, "likeliest": "3",
-    }  # fmt: skip
-    status, answer = said(body, "3")
-    shares = {"3": 0.75, "12": 0.25}
-    answer["usage"]["dycoke"] = {"probabilities": shares, "scoring": scoring} | told
-    return status, answer
-
-
-def test_a_number_is_found_there() -> None:
-    with serving(number_reply) as endpoint:
-        line = ask(endpoint, "How many?", "--number", "--json").object
-    documents.valid(line, "answer", "remote")
-    assert line["choice"] == line["answer"] == "3"
-    assert line["probabilities"] == {"3": 0.75, "12": 0.25}
-    assert (line["margin"], line["mean"]) == (0.5, 5.25)
-
-
-@pytest.mark.parametrize(
-    "shares", [None, {}, {"three": 1.0}, {"3": 1.0, "nan": 0.0}, {"3": "1"}, {"1e9": 1.0}], ids=str
-)
-def test_a_server_that_gives_no_numbers(shares: Any) -> None:
-    with serving(lambda body: number_reply(body, probabilities=shares)) as endpoint:
-        run = ask(endpoint, "How many?", "--number", "--quiet")
-    assert run.code == 2
-    assert "gives no probabilities of the options" in run.err
-
-
 def test_options_go_with_a_method_and_in_a_batch(tmp_path: Path) -> None:
     with serving(typed_reply) as endpoint:
         flags = ("--yes-no", "--method", "evs", "--server", endpoint.url)

@@ -360,7 +360,6 @@ WRONG = [
     ([CLIP, "--timeout", "0"], 2, "--timeout must be longer than 0 s"),
     ([CLIP, "--until", "maybe", "--yes-no"], 2, "--until 'maybe' is none of the options"),
     ([CLIP, "--only", "yes"], 2, "--only is for options: add --yes-no, --choices or --score"),
-    ([CLIP, "--only", "yes", "--number"], 2, "--only is for options"),
     ([CLIP, "--only", "maybe", "--yes-no"], 2, "--only 'maybe' is none of the options: yes, no"),
     ([CLIP, "--only", "yes:2", "--yes-no"], 2, "must be above 0 and at most 1, as in yes:0.8"),
     ([CLIP, "--only", "yes:nan", "--yes-no"], 2, "must be above 0 and at most 1"),

@@ -96,7 +96,6 @@ TYPED: Sequence[tuple[str, ...]] = (
     ("--yes-no",),
     ("--choices", "red,blue"),
     ("--score", "1-5"),
-    ("--number",),
 )
 ASKED: dict[str, tuple[str, ...]] = {
     "several": ("move.mp4", "-q", STAR, "-q", "Why?", "--follow-up", *FOUR),

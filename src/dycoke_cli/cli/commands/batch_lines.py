@@ -18,7 +18,6 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.cli import output
 from dycoke_cli.cli.flags.words import apart, questions_of
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.typed_options import OpenNumber
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
@@ -269,13 +268,10 @@ def parse_fields(given: str) -> list[Field]:
 def table_fields(generation: GenerationOptions, *, times: bool = False) -> list[Field]:
     """Key paths of the CSV columns of answers.
 
-    Of typed ones the choice, and a column for each option; of objects one for each field. Of
-    numbers there is none for each: they differ from answer to answer.
+    Of typed ones the choice, and a column for each option; of objects one for each field.
     """
     typed, structured = generation.typed, generation.structured
     if typed is not None:
-        if isinstance(typed, OpenNumber):
-            return typed_fields((), True)
         return typed_fields(typed.texts, typed.is_score, times=times)
     if structured is not None and structured.properties:
         return object_fields(structured.properties)

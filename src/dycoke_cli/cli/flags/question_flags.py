@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.engine.structured_output import EXAMPLE, StructuredOutput
-from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name
@@ -29,7 +29,6 @@ _FLAGS = flag_table(f"""
         file has one per line.
     --yes-no: Answer with yes or no, likewise.
     --score LOW-HIGH: Answer with a whole number, as in 1-5, likewise; with the mean.
-    --number: Answer with a number, whichever is likeliest, likewise; with the mean.
     --schema FILE: Answer with JSON of this JSON Schema: no other token can be generated.
     --fields NAME:TYPE,…: Answer with an object of these fields, likewise, as in {EXAMPLE}.
     [Frame sampling]
@@ -75,19 +74,14 @@ class OptionFlags:
 class TypedFlags(OptionFlags):
     """Flags of typed questions."""
 
-    number: Annotated[bool, _FLAGS["--number"]] = False
     schema: Annotated[str | None, _FLAGS["--schema"]] = None
 
     def applied(self, request: Request, fields: str | None = None) -> Request:
         """Add the options, or the form of the answer, to a request."""
         forms = {"--schema": self.schema, "--fields": fields}
         formed = [flag for flag, value in forms.items() if value is not None]
-        check_one([*self.options_given, *(["--number"] if self.number else []), *formed])
+        check_one([*self.options_given, *formed])
         request = self.with_options(request)
-        if self.number:
-            check_greedy("--number", request)
-            generation = replace(request.generation, typed=OpenNumber())
-            return replace(request, generation=generation)
         if not formed:
             return request
         changed = replace(request.generation, structured=self._form(fields))
@@ -133,7 +127,7 @@ class PartFlags:
         """The options of the question: with --when they are yes and no."""
         if not self.when:
             return flags
-        others = {"--choices": flags.choices, "--score": flags.score, "--number": flags.number}
+        others = {"--choices": flags.choices, "--score": flags.score}
         others |= {"--schema": flags.schema, "--fields": fields}
         for name, value in others.items():
             if value not in (None, False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,22 +10,19 @@ from dycoke_cli.answer.answer import Scoring
 from dycoke_cli.answer.json_schema import ABSENT, Amount, read_or_none
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import MOST_OPTIONS, OpenNumber, TypedOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.unicode import valid
 
 _LENGTH = 2000
-_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?")
 
 
 def asked_for(options: GenerationOptions) -> dict[str, Any]:
     """Keys of a request for the options or the form of its answer; none for free text.
 
-    `response_format` is OpenAI's, `structured_outputs` is vLLM's, and `dycoke` is ours.
+    `response_format` is OpenAI's, and `structured_outputs` is vLLM's.
     """
-    if isinstance(options.typed, OpenNumber):
-        return {"dycoke": {"number": True}}
     if options.typed is not None:
         return {"structured_outputs": {"choice": [*options.typed.texts]}}
     if (form := options.structured) is None:
@@ -51,14 +47,13 @@ def replied(options: GenerationOptions, text: str, reason: str, told: Any) -> di
     return _value(options.structured, text)
 
 
-def _typed(typed: TypedOptions | OpenNumber, said: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(typed: TypedOptions, said: str, told: Mapping[str, Any]) -> dict[str, Any]:
     shares = read_or_none(dict[str, Amount], told.get("probabilities"))
     scoring = read_or_none(Scoring, told.get("scoring"), lambda text: valid(text[:_LENGTH]))
-    if shares is None or scoring is None or not _is_of(typed, shares):
+    if shares is None or scoring is None or shares.keys() != set(typed.texts):
         raise refusal("choices", ELSEWHERE)
-    texts = [*shares] if isinstance(typed, OpenNumber) else typed.texts
-    ordered = {text: float(shares[text]) for text in texts}
-    first, second = [*sorted(ordered.values(), reverse=True), 0.0][:2]
+    ordered = {text: float(shares[text]) for text in typed.texts}
+    first, second = sorted(ordered.values(), reverse=True)[:2]
     likeliest = [text for text, share in ordered.items() if share == first]
     choice = said if said in likeliest else likeliest[0]
     mean = typed.mean(ordered)
@@ -70,13 +65,6 @@ def _typed(typed: TypedOptions | OpenNumber, said: str, told: Mapping[str, Any])
         "mean": ABSENT if mean is None else mean,
         "scoring": scoring,
     }
-
-
-def _is_of(typed: TypedOptions | OpenNumber, shares: Mapping[str, float]) -> bool:
-    """Whether these are probabilities of what was asked for."""
-    if isinstance(typed, OpenNumber):
-        return 0 < len(shares) <= MOST_OPTIONS and all(map(_NUMBER.fullmatch, shares))
-    return shares.keys() == set(typed.texts)
 
 
 def _value(form: StructuredOutput, text: str) -> dict[str, Any]:
