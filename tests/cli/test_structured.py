@@ -41,10 +41,10 @@ def test_the_engine_gets_the_form(flag: str, schema: Path, fake: list[FakeSessio
     assert fake[0].asked[0]["structured"] == FORM
 
 
-def test_a_part_of_a_schema_that_cannot_be_followed(schema: Path) -> None:
+def test_a_schema_that_cannot_be_followed(schema: Path) -> None:
     schema.write_text(json.dumps({"properties": {"a": {"type": "array", "uniqueItems": True}}}))
     run = run_here("chat", CLIP, "--schema", schema)
-    assert 'followed at #/properties/a: Unimplemented keys: ["uniqueItems"]' in run.refusal
+    assert 'followed: Unimplemented keys: ["uniqueItems"]' in run.refusal
 
 
 def answered(text: str) -> Answer:

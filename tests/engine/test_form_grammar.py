@@ -18,7 +18,6 @@ from dycoke_cli.engine import form_grammar
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Isolated
-from dycoke_cli.processes.zygote import GoneError
 from tests.forms import NEEDS_LIBRARY
 
 pytestmark = NEEDS_LIBRARY
@@ -91,20 +90,3 @@ def test_a_process_that_cannot_start_blames_no_form(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(form_grammar, "PROCESS", "dycoke_cli.engine.form_grammar:nothing")
     with pytest.raises(DycokeError, match="the process that compiles forms of answers can't start"):
         StructuredOutput.from_fields("never_tried:str")
-
-
-def test_the_whole_is_named_where_there_is_no_time_to_find_the_part(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    receive = Isolated.receive
-
-    def ended_after_the_first(process: Isolated) -> dict[str, Any]:
-        message = receive(process)
-        if not message.get("more", True):
-            raise GoneError(-27)
-        return message
-
-    monkeypatch.setattr(Isolated, "receive", ended_after_the_first)
-    schema = {"properties": {"no_time": {"not": {}}}}
-    with pytest.raises(UsageError, match=r"the schema can't be followed at #: .*not"):
-        StructuredOutput.from_schema(schema)

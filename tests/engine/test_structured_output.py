@@ -88,26 +88,20 @@ def test_a_file_that_is_refused(content: bytes, sentence: str, tmp_path: Path) -
         StructuredOutput.from_file(str(tmp_path / "none.json"))
 
 
-REFUSED = [
-    (an_object(tags={"type": "array", "items": TEXT, "uniqueItems": True}),
-     "#/properties/tags: .*uniqueItems"),
-    (an_object(a={"$ref": "#/$defs/b"}) | {"$defs": {"b": {"not": TEXT}}}, r"#/\$defs/b: .*not"),
-    (an_object(a={"anyOf": [TEXT, {"type": "array", "items": {"not": TEXT}}]}),
-     "#/properties/a/anyOf/1/items: .*not"),
-    (an_object(a={"type": "string", "format": "nosuch"}), "#/properties/a: .*format.*nosuch"),
-    (an_object(a={"type": "integer", "minimum": 3, "maximum": 2}), "#/properties/a: "),
-    ({"if": TEXT}, "#: .*if"),
-    # Parts that can't be tried alone, and more than can be tried one by one.
-    (an_object(a=TEXT, b={"$ref": "#/properties/a"}, c={"not": TEXT}), "#/properties/c: .*not"),
-    (an_object(**{f"p{n}": TEXT for n in range(1000)}, z={"not": TEXT}), "#/properties/z: .*not"),
-    (an_object(**{"a\n\x1b": {"not": TEXT}}), r"#/properties/a\\n\\x1b: .*not"),
-    ({"$ref": "https://example.org/schema"}, "#: "),
-]  # fmt: skip
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (an_object(tags={"type": "array", "items": TEXT, "uniqueItems": True}), "uniqueItems"),
+    (an_object(a={"$ref": "#/$defs/b"}) | {"$defs": {"b": {"not": TEXT}}}, "not"),
+    (an_object(a={"type": "string", "format": "nosuch"}), "format.*nosuch"),
+    (an_object(a={"type": "integer", "minimum": 3, "maximum": 2}), ""),
+    ({"if": TEXT}, "if"),
+    (an_object(**{"a\n\x1b": {"not": TEXT}}), "not"),
+    ({"$ref": "https://example.org/schema"}, ""),
+]
 
 
-@pytest.mark.parametrize(("schema", "sentence"), REFUSED)
-def test_the_part_that_cannot_be_followed_is_named(schema: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UsageError, match=f"the schema can't be followed at {sentence}") as refused:
+@pytest.mark.parametrize(("schema", "reason"), REFUSED)
+def test_the_reason_of_the_library_is_told(schema: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=f"the schema can't be followed: .*{reason}") as refused:
         StructuredOutput.from_schema(schema)
     assert str(refused.value).isprintable()
 
@@ -121,7 +115,7 @@ def test_the_part_that_cannot_be_followed_is_named(schema: dict[str, Any], sente
         ("json", '{"properties": {"\\ud800": {}}}', "the schema isn't Unicode"),
         ("json", '{"minimum": 1' + "0" * 400 + "}", "can't be followed: number out of range"),
         ("json", '{"minimum": 1' + "0" * 5000 + "}", "can't be followed: Exceeds the limit"),
-        ("json", '{"$ref": "#"}', "can't be followed at #: there is no text of it"),
+        ("json", '{"$ref": "#"}', "can't be followed: there is no text of it"),
         ("regex", "\ud800", "the regular expression isn't Unicode"),
         ("regex", "a(", "the regular expression can't be followed: "),
         ("regex", "a" * (1 << 17), "more than 65536 characters"),

@@ -13,7 +13,7 @@ from dycoke_cli import DyCoke, FastV, PyramidDrop, Uncompressed, VideoSession
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks
-from dycoke_cli.engine.attach import attach, flat_without_method
+from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.attention import own_attention_to_keys
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
@@ -80,7 +80,7 @@ def test_eager_attention_keeps_its_rounding(kind: str, dtype: torch.dtype) -> No
     model.set_attn_implementation("eager")
     try:
         expected = torch.stack(written(model, processor)[1])
-        for block in (flat_without_method(model), attach(model, KEEPING["before"])):
+        for block in (attach(model, Uncompressed()), attach(model, KEEPING["before"])):
             with block:
                 assert torch.equal(torch.stack(written(model, processor)[1]), expected)
     finally:

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dycoke_cli import DyCoke, FastV, VideoSession
+from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine import chunks, flat_decode
-from dycoke_cli.engine.attach import attach, flat_without_method
+from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
@@ -331,7 +331,7 @@ def test_without_a_method_sliding_windows_are_not_flat() -> None:
     options = {"max_new_tokens": NEW_TOKENS, "do_sample": False}
     with logits_of(model) as expected:
         model.generate(**inputs, **options)
-    with flat_without_method(model), logits_of(model) as logits, counted() as steps:
+    with attach(model, Uncompressed()), logits_of(model) as logits, counted() as steps:
         model.generate(**inputs, **options)
     assert not steps
     assert all(torch.equal(a, b) for a, b in zip(logits, expected, strict=True))

@@ -312,7 +312,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
 
 WRONG_FORMS: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"response_format": {"type": "json_schema", "json_schema": {"schema": {"if": {}}}}},
-     "response_format.json_schema.schema: the schema can't be followed at #: .*if"),
+     "response_format.json_schema.schema: the schema can't be followed: .*if"),
     ([USER], {"structured_outputs": {"regex": "a("}}, "regular expression can't be followed"),
     ([USER], {"structured_outputs": {"json": "{"}}, "structured_outputs.json: the schema can't be"),
     ([USER], {"structured_outputs": {"json": [1]}}, "json: the schema must be a JSON object"),

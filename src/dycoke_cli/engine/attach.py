@@ -12,8 +12,8 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from transformers import DynamicCache
 from dycoke_cli.compression.method import Method, layer_prunings
 from dycoke_cli.engine.attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache
-from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat, flat_or_stock, without_method
+from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat, flat_or_stock
 from dycoke_cli.engine.inside import AttentionToFrames, InLLMPruning
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
@@ -49,7 +49,7 @@ from dycoke_cli.engine.trace import Recorder, Tracing
 from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, traits_of
-from dycoke_cli.stock.private_api import attention_implementation, cache_name, cache_of
+from dycoke_cli.stock.private_api import cache_name, cache_of
 
 
 class InStore(Stage):
@@ -199,9 +199,11 @@ def attach(
     else:
         shown = VideosInGenerate(model, method, frames)
     inside = layer_prunings(method, decoder.config.num_hidden_layers)
+    # The baseline is stock in every decoder that has no flat steps.
+    is_stock = method.name == "none" and decodes and not (flat and can_be_flat(decoder))
     # In the order in which they are called.
     stages: list[Stage] = [
-        InStockCache() if other_caches(decoder.config) else InStore(),
+        InStockCache() if is_stock or other_caches(decoder.config) else InStore(),
         AddedByLayer(model),
     ]
     if method.reads_before:
@@ -355,25 +357,6 @@ def check_unattached(model: Any) -> None:
 
 def _here(model: Any) -> tuple[int, int]:
     return threading.get_ident(), id(model.get_decoder())
-
-
-@contextmanager
-def flat_without_method(model: Any) -> Iterator[None]:
-    """Within the block, this thread's `generate()` without a method decodes as it would with one.
-
-    Flat decoding makes steps faster. Without it a comparison would credit the method with that.
-    """
-    decoder = model.get_decoder()
-    is_flat = can_be_flat(decoder) and "flex" not in attention_implementation(decoder)
-    if family_of(model.config).only_none or not is_flat:
-        yield
-        return
-    _switch.enter(decoder)
-    try:
-        with without_method():
-            yield
-    finally:
-        _switch.leave(decoder)
 
 
 def _before_layer(

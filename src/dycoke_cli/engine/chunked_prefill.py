@@ -12,26 +12,20 @@ every question about a video. The prefix cache holds them, and a later question 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
-from dycoke_cli.engine.chunks import chunk_length, free_for_passes, token_room
+from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import arguments_of_chunk
 from dycoke_cli.engine.other_inputs import deepstack_of_chunk
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.kernels.attention import NAME, computes_sdpa
+from dycoke_cli.kernels.attention import NAME, computes_sdpa, has_flash_attention
 from dycoke_cli.kernels.tensor_files import tensor_hash
-from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
-from dycoke_cli.stock.sizes import Sizes
 
 # A question with and without compression (--compare) take turns.
 MOST_STORED = 2
@@ -83,16 +77,12 @@ class PrefixCache:
 class ChunkedPrefill(Stage):
     """Prefills prompts in chunks.
 
-    Attributes:
-        running: whether a chunk is being prefilled; hooks before the decoder leave it as it is.
-
     Args:
         prefix: of the video that the prompts are about: what is in it isn't computed again; None
             to prefill each prompt as a whole.
     """
 
     def __init__(self, prefix: PrefixCache | None = None) -> None:
-        self.running = False
         self._prefix = prefix
 
     def after_selection(self, prefill: Prefill) -> None:
@@ -101,25 +91,17 @@ class ChunkedPrefill(Stage):
         So its output has only that chunk's positions, which will do where the last logits are
         wanted.
         """
+        decoder, kwargs = prefill.decoder, prefill.kwargs
         last_only = prefill.inputs.last_logits_only or self._prefix is not None
-        if last_only and not prefill.is_positional:
-            visual = length_up_to(prefill.state.sequences[0].visual)
-            prefill.kwargs = self.up_to_last(prefill.decoder, prefill.kwargs, visual)
-
-    def up_to_last(self, decoder: Any, kwargs: dict[str, Any], visual: int) -> dict[str, Any]:
-        """Prefill a prompt up to its last chunk; return the arguments for that one.
-
-        Args:
-            kwargs: with which it is about to read the whole prompt, `[B, R, D]`.
-        """
+        if not last_only or prefill.is_positional or not can_be_chunked(decoder, kwargs):
+            return
         batch, length, _ = kwargs["inputs_embeds"].shape
+        visual = prefill.state.sequences[0].visual
         # Prompts of a batch have their videos at different places, behind different padding.
-        alone = batch == 1
-        prefix = self._prefix if alone and visual > 0 else None
-        room = _token_room(decoder, batch, length)
-        long = chunk_length(length, has_own_attention(decoder), room) < length
-        if not can_be_chunked(decoder, kwargs) or not (prefix or long):
-            return kwargs
+        prefix = self._prefix if batch == 1 and len(visual) else None
+        flash = batch == 1 and _is_flash(decoder)
+        if prefix is None and chunk_length(length, has_own_attention(decoder), flash) >= length:
+            return
         cache = cache_of(kwargs)
         if isinstance(cache, KVStore):
             cache.expect_chunks()
@@ -127,23 +109,17 @@ class ChunkedPrefill(Stage):
         if prefix is not None:
             # The text behind the video is never part of the prefix, so that at least one chunk,
             # with the logits that are wanted, is left for the caller.
-            begin, key = visual, _prefix_key(kwargs, visual)
-            prefix.reused = visual if prefix.restore(key, cache) else 0
+            begin = int(visual[-1]) + 1
+            key = _prefix_key(kwargs, begin)
+            prefix.reused = begin if prefix.restore(key, cache) else 0
             if not prefix.reused:
-                self._run(decoder, kwargs, _bounds(0, visual, decoder, room))
+                for chunk in _bounds(0, begin, decoder, flash):
+                    decoder(**_chunk(kwargs, *chunk))
                 prefix.keep(key, cache)
-        *chunks, last = _bounds(begin, length, decoder, room)
-        self._run(decoder, kwargs, chunks)
-        return _chunk(kwargs, *last)
-
-    def _run(self, decoder: Any, kwargs: dict[str, Any], chunks: list[tuple[int, int]]) -> None:
-        # The decoder is called within its own hook, which sees these calls, too: see `running`.
-        self.running = True
-        try:
-            for chunk in chunks:
-                decoder(**_chunk(kwargs, *chunk))
-        finally:
-            self.running = False
+        *chunks, last = _bounds(begin, length, decoder, flash)
+        for chunk in chunks:
+            decoder(**_chunk(kwargs, *chunk))
+        prefill.kwargs = _chunk(kwargs, *last)
 
 
 def can_be_chunked(decoder: Any, kwargs: dict[str, Any]) -> bool:
@@ -164,57 +140,18 @@ def can_be_chunked(decoder: Any, kwargs: dict[str, Any]) -> bool:
     )
 
 
-@contextmanager
-def chunked_prefill(
-    model: Any, prefix: PrefixCache | None = None, placeholders: torch.Tensor | None = None
-) -> Iterator[None]:
-    """Within the block, this thread's `generate()` without a method prefills in chunks.
-
-    Args:
-        model: a stock model.
-        prefix: of the video that the prompts are about, or None.
-        placeholders: `[B, S]`, bool: where it is; None where that isn't known.
-    """
-    chunks = ChunkedPrefill(prefix)
-    visual = 0 if placeholders is None else length_up_to(placeholders[0].nonzero().flatten())
-
-    def before_decoder(
-        module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Arguments | None:
-        cache = cache_of(kwargs)
-        # A chunk of ours, a cache of another kind, or a decoding step: none of them is a prompt.
-        if chunks.running or args or type(cache) is not DynamicCache or cache.get_seq_length():
-            return None
-        return args, chunks.up_to_last(module, kwargs, visual)
-
-    hook = before_forward(model.get_decoder(), before_decoder)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def length_up_to(tokens: torch.Tensor) -> int:
-    """How many tokens there are up to the last of these, `[V]`, ascending; 0 for none."""
-    return int(tokens[-1]) + 1 if len(tokens) else 0
-
-
-def _token_room(decoder: Any, batch: int, length: int) -> float:
-    """How many tokens of each prompt a GPU has room for in a layer; 0 on other devices."""
+def _is_flash(decoder: Any) -> bool:
+    """Whether all attention to a prompt without padding is FlashAttention."""
     name = attention_implementation(decoder)
-    if not (computes_sdpa(name) or "flash" in name):
-        return 0  # its scores, which grow with the square of a chunk, are in memory
     devices = {weight.device for weight in decoder.parameters()}
-    free = min((free_for_passes(device, decoder.dtype) for device in devices), default=0)
-    # Padding is a mask; without it only stock code makes one for chunks.
-    masked = batch > 1 or name == SDPA
-    dtype_bytes = decoder.dtype.itemsize
-    return token_room(Sizes.of(decoder.config), dtype_bytes, free, length, batch, masked)
+    return (computes_sdpa(name) or "flash" in name) and all(
+        has_flash_attention(device, decoder.dtype) for device in devices
+    )
 
 
-def _bounds(begin: int, end: int, decoder: Any, room: float) -> list[tuple[int, int]]:
+def _bounds(begin: int, end: int, decoder: Any, flash: bool) -> list[tuple[int, int]]:
     """First token of each chunk, and the one behind its last."""
-    size = chunk_length(end - begin, has_own_attention(decoder), room)
+    size = chunk_length(end - begin, has_own_attention(decoder), flash)
     return [(start, min(start + size, end)) for start in range(begin, end, size)]
 
 

@@ -14,9 +14,7 @@ modules.
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -26,11 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.engine.kv_cache import RoomyLayer, make_room
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.thread_hook import changed_by_others
@@ -66,7 +62,6 @@ _ARGUMENTS = {
 _MADE_UP_KEYS = 8
 # A GPU's fused norm sums in another order than the layers' own.
 _ROUNDINGS_ON_GPU = 16
-_here = threading.local()
 
 Attention = Callable[..., Any]
 
@@ -243,19 +238,15 @@ class FlatSteps(Stage):
 
 
 def flat_or_stock(decoder: Any) -> Callable[..., Any]:
-    """The forward of a text decoder that makes decoding steps flat, if it can.
-
-    They are those of a `GenerationState`, and those without a method within `without_method`.
-    """
+    """The forward of a text decoder that makes the decoding steps of attached calls flat."""
     stock = decoder.forward
     of_calls: WeakKeyDictionary[Any, FlatDecoder | None] = WeakKeyDictionary()
 
     # With `wraps`, since stock code may inspect the signature.
-
     @wraps(stock)
     def forward(*args: Any, **kwargs: Any) -> Any:
         state: GenerationState | None = kwargs.get(STATE_ARGUMENT)
-        is_step = _is_plain_step(kwargs) if state is None else state.flat and not state.in_prefill
+        is_step = state is not None and state.flat and not state.in_prefill
         if not is_step or not _takes(decoder, args, kwargs):
             return stock(*args, **kwargs)
         cache = cache_of(kwargs)
@@ -263,38 +254,10 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
         if cache not in of_calls:
             flat = FlatDecoder(decoder) if can_be_flat(decoder) else None
             of_calls[cache] = flat if flat is not None and flat.agrees(kwargs) else None
-            if state is None and of_calls[cache] is not None:  # a method has its own store
-                make_room(cache)
         flat = of_calls[cache]
         return stock(**kwargs) if flat is None else flat.step(kwargs)
 
     return forward
-
-
-@contextmanager
-def without_method() -> Iterator[None]:
-    """Within the block, this thread's decoding steps without a method are flat, too."""
-    _here.without_method = True
-    try:
-        yield
-    finally:
-        _here.without_method = False
-
-
-def _is_plain_step(kwargs: dict[str, Any]) -> bool:
-    """Whether these are arguments of a decoding step without a method, that sees all tokens."""
-    cache, tokens = cache_of(kwargs), kwargs.get("inputs_embeds")
-    if tokens is None:
-        tokens = kwargs.get("input_ids")
-    return (
-        getattr(_here, "without_method", False)
-        and type(cache) is DynamicCache
-        and torch.is_tensor(tokens)
-        # In a batch there may be padding, which the mask hides; here it hides nothing.
-        and tokens.shape[:2] == (1, 1)
-        and cache.get_seq_length() > 0
-        and all(type(layer) in (DynamicLayer, RoomyLayer) for layer in cache.layers)
-    )
 
 
 def _takes(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -7,13 +7,10 @@ most about twice as much with the vocabulary of a model.
 
 from __future__ import annotations
 
-import json
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
 
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Channel, Isolated, LateError, NonsenseError
@@ -31,12 +28,6 @@ _OVER = (
     f"takes more than {_CPU_S:g} s or {_MEMORY_BYTES >> 20} MiB to compile: shorten its lists, "
     "repetitions and patterns, or leave out multipleOf"
 )
-_PATH_SHOWN = 200  # characters
-_KEYWORDS_OF_SCHEMAS = ("properties", "patternProperties")
-_KEYWORDS_OF_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_KEYWORDS_OF_ONE = ("items", "additionalProperties")
-_DEFINITIONS = ("$defs", "definitions")
-_OTHER_REFERENCE = re.compile(rf'"\$ref": "(?!#/(?:{"|".join(map(re.escape, _DEFINITIONS))})/)')
 # As `json.dumps` writes it: other white space costs tokens, and a weak model repeats it for ever.
 LAYOUT: Any = {
     "whitespace_flexible": False,
@@ -93,28 +84,24 @@ def refusal(kind: str, definition: str) -> str:
     Raises:
         DycokeError: the machine is to blame. Only what is returned is cached.
     """
-    process, reason = Isolated(PROCESS, PREPARE), None
+    process, compiling = Isolated(PROCESS, PREPARE), False
     try:
-        try:
-            process.await_ready()
-        except (GoneError, NonsenseError) as error:
-            raise DycokeError("the process that compiles forms of answers can't start") from error
+        process.await_ready()
+        compiling = True
         with process.within(_LATE_S):
             process.send({"kind": kind, "definition": definition})
-            more = True
-            while more:
-                message = process.receive()
-                reason, more = str(message.get("reason")), message.get("more") is True
+            return str(process.receive().get("reason"))
     except (GoneError, LateError, NonsenseError) as error:
-        # Over a limit: the last reason is that of the whole form, or there is none yet.
-        if reason is None and (isinstance(error, LateError) or getattr(error, "killed", False)):
+        if not compiling:
+            raise DycokeError("the process that compiles forms of answers can't start") from error
+        if isinstance(error, LateError) or getattr(error, "killed", False):
             raise DycokeError(
                 f"the process that compiles forms of answers was killed, or took over {_LATE_S:g} "
                 "s, as on a busy machine; try again, or with a shorter form"
             ) from error
+        return _OVER
     finally:
         process.stop()
-    return _OVER if reason is None else reason
 
 
 def prepare() -> None:
@@ -134,26 +121,19 @@ def serve(channel: Channel) -> None:
     seal()
     channel.send({})
     request, _ = channel.receive()
-    for reason, more in _refusals(**request):
-        channel.send({"reason": reason, "more": more})
+    channel.send({"reason": _refusal(**request)})
 
 
-def _refusals(kind: str, definition: str) -> Iterator[tuple[str, bool]]:
-    """The refusal of a form (empty if it can be followed), and whether a better one comes."""
+def _refusal(kind: str, definition: str) -> str:
+    """See `refusal`."""
     try:
         reason = _reason(grammar_of(kind, definition), with_tokens=kind != "text")
     except UsageError as error:
-        yield str(error), False
-        return
-    if kind == "json" and reason:
-        yield f"can't be followed at #: {reason}", True
-        path, reason = _narrowed(json.loads(definition), reason)
-        yield f"can't be followed at {display_name(path)[:_PATH_SHOWN]}: {reason}", False
-    else:
-        yield reason and f"can't be followed: {reason}", False
+        return str(error)
+    return reason and f"can't be followed: {reason}"
 
 
-def _reason(grammar: str, *, with_tokens: bool = True) -> str:
+def _reason(grammar: str, *, with_tokens: bool) -> str:
     """Why a grammar can't be compiled, or begins no text; empty if it can and does."""
     from llguidance import LLMatcher, LLTokenizer
 
@@ -166,68 +146,3 @@ def _reason(grammar: str, *, with_tokens: bool = True) -> str:
         if compiled.get_error().startswith("NoExtension"):
             return "there is no text of it"
     return one_line(compiled.get_error())
-
-
-def _narrowed(schema: Mapping[str, Any], reason: str) -> tuple[str, str]:
-    """The innermost part of a schema that is refused alone.
-
-    Returns:
-        The path of the part, and the reason of its refusal.
-    """
-    shared = {name: schema[name] for name in _DEFINITIONS if name in schema}
-    path, part = "#", schema
-    passed = {path}
-
-    def refused(parts: Sequence[Mapping[str, Any]]) -> str:
-        # All at once, each required: an optional one may be impossible.
-        names = {str(number): inner for number, inner in enumerate(parts)}
-        whole = {"type": "object", "properties": names, "required": [*names], **shared}
-        return _reason(grammar_of("json", json.dumps(whole)))
-
-    while True:
-        found = [
-            (place, inner)
-            for place, inner in _parts(part, path, schema)
-            if place not in passed
-            and isinstance(inner, dict)
-            and inner.get("$ref") not in passed
-            and not _OTHER_REFERENCE.search(json.dumps(inner))
-        ]
-        passed.update(place for place, _ in found)
-        if not found or not refused([inner for _, inner in found]):
-            return path, reason
-        while len(found) > 1:
-            first = found[: len(found) // 2]
-            found = first if refused([inner for _, inner in first]) else found[len(first) :]
-        [(place, inner)] = found
-        why = _reason(grammar_of("json", json.dumps(shared | inner)))
-        if not why:
-            return path, reason
-        reason, path, part = why, place, inner
-
-
-def _parts(
-    part: Mapping[str, Any], path: str, schema: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    """The schemas inside a part of a schema, and the one that it refers to, each with its place."""
-    if isinstance(reference := part.get("$ref"), str):
-        yield reference, resolved(reference, schema)
-    for keyword in _KEYWORDS_OF_SCHEMAS:
-        if isinstance(found := part.get(keyword), dict):
-            yield from ((f"{path}/{keyword}/{name}", one) for name, one in found.items())
-    for keyword in _KEYWORDS_OF_LISTS:
-        if isinstance(found := part.get(keyword), list):
-            yield from ((f"{path}/{keyword}/{number}", one) for number, one in enumerate(found))
-    for keyword in _KEYWORDS_OF_ONE:
-        yield f"{path}/{keyword}", part.get(keyword)
-
-
-def resolved(reference: Any, root: Mapping[str, Any]) -> Any:
-    """The part that "#/$defs/name" refers to; None for another notation, and for no part."""
-    if not isinstance(reference, str) or not (reference + "/").startswith("#/"):
-        return None
-    part: Any = root
-    for key in reference.split("/")[1:]:
-        name = unquote(key).replace("~1", "/").replace("~0", "~")
-        part = part.get(name) if isinstance(part, dict) else None
-    return part

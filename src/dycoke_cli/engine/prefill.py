@@ -45,7 +45,12 @@ def shorten(prefill: Prefill) -> None:
     length = max(len(tokens) for tokens, _ in read)
     paddings = [length - len(tokens) for tokens, _ in read]
     padded = [torch.nn.functional.pad(t, (p, 0)) for (t, _), p in zip(read, paddings, strict=True)]
-    at = prefill.at = torch.stack(padded).to(device)
+    places = torch.stack(padded)
+    # Of a prompt that is read as it is nothing has to be copied.
+    is_whole = torch.equal(places, torch.arange(stays.shape[1]).expand(len(stays), -1)) and all(
+        selection.features is None for selection in prefill.selections
+    )
+    at = prefill.at = places.to(device)
     keep = None
     if any(paddings):
         keep = (torch.arange(length) >= torch.tensor(paddings)[:, None]).to(device)
@@ -61,8 +66,8 @@ def shorten(prefill: Prefill) -> None:
     for sequence, position in zip(sequences, largest, strict=True):
         sequence.stats.next_position = position
     prefill.state = GenerationState(sequences, next_positions=upcoming, keep=keep)
-    gathered = arguments_at(kwargs, at)
-    embeddings = gathered["inputs_embeds"]
+    gathered = {} if is_whole else arguments_at(kwargs, at)
+    embeddings = gathered.get("inputs_embeds", prompts.embeddings)
     for number, (sequence, selection) in enumerate(zip(sequences, prefill.selections, strict=True)):
         if selection.features is not None:
             places = sequence.visual.to(embeddings.device)

@@ -12,8 +12,8 @@ import numpy as np
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import BoundsError
 from dycoke_cli.compression.method import BASELINE, Method
-from dycoke_cli.engine.attach import Attachment, attach, check_unattached, flat_without_method
-from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
+from dycoke_cli.engine.attach import Attachment, attach, check_unattached
+from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.context import answer_room, check_text_alone
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
@@ -330,43 +330,35 @@ def _applied(
 ) -> Iterator[Attachment | None]:
     """Within the block, `generate()` sees the videos of a batch by a method.
 
+    The baseline keeps all tokens. It decodes and prefills as a method does, so that a comparison is
+    of the method alone.
+
     Args:
         prefix: what was prefilled of the video before, or None.
 
     Returns:
-        The attachment; None where the baseline answers without one.
+        The attachment; None of a model that takes none.
     """
     session = questions[0].session
-    loaded, model = session.loaded, session.loaded.model
-    family, fast = loaded.family, loaded.kernels == "fast"
+    loaded, family = session.loaded, session.loaded.family
     with ExitStack() as stack:
         if family.encoded_once:
-            stack.enter_context(inject_videos(model, batch.videos, batch.placeholders))
-        # A trace is recorded by an attachment, and options are read by one: that of the baseline
-        # keeps all tokens.
-        reads_options = options.typed is not None and not family.only_none
-        preselection = batch.preselection
-        if method.name != "none" or options.trace is not None or reads_options or preselection:
-            attachment = attach(
-                model,
-                method,
-                trace=options.trace,
-                prefix=prefix,
-                videos=batch.videos if family.encoded_once else (),
-                flat=fast,
-                frames=session.video.frames if family.needs_frame_count else None,
-                preselection=preselection,
-                decodes=options.typed is None,
-            )
-            yield stack.enter_context(attachment)
+            stack.enter_context(inject_videos(loaded.model, batch.videos, batch.placeholders))
+        if family.only_none and method.name == "none":
+            yield None
             return
-        # The baseline runs without hooks of a method, so that its time is that of stock layers; but
-        # decodes and prefills as a method does, so that a comparison is of the method alone.
-        if fast:
-            stack.enter_context(flat_without_method(model))
-        if not family.only_none:
-            stack.enter_context(chunked_prefill(model, prefix, batch.placeholders))
-        yield None
+        attachment = attach(
+            loaded.model,
+            method,
+            trace=options.trace,
+            prefix=prefix,
+            videos=batch.videos if family.encoded_once else (),
+            flat=loaded.kernels == "fast",
+            frames=session.video.frames if family.needs_frame_count else None,
+            preselection=batch.preselection,
+            decodes=options.typed is None,
+        )
+        yield stack.enter_context(attachment)
 
 
 class VideoSession(EncodedVideo):

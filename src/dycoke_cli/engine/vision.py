@@ -25,7 +25,7 @@ from dycoke_cli.engine.attention import (
     TowerRecorder,
     split_by_video,
 )
-from dycoke_cli.engine.chunks import chunk_numbers, free_for_passes, pixel_room
+from dycoke_cli.engine.chunks import chunk_numbers
 from dycoke_cli.engine.thread_hook import Left, before_forward
 from dycoke_cli.engine.tower import (
     FramesInTower,
@@ -37,13 +37,13 @@ from dycoke_cli.engine.tower import (
     new_runs,
 )
 from dycoke_cli.errors import OutputError
+from dycoke_cli.kernels.attention import has_flash_attention
 from dycoke_cli.kernels.tensor_files import Tensors, digest_of, read_tensors, write_tensors
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.layout import DEEPSTACK, Inputs, is_pixels, normalised, shrunk
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt, VideoPrompt
-from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import CacheFiles, encoded_videos, unwritable
 from dycoke_cli.version import program_key
 
@@ -89,9 +89,8 @@ def encode_video(
     pixels = inputs[family.pixels.key]
     device = input_device(model)
     # As many frames per pass as have so many numbers of pixels.
-    vision = Sizes.of(model.config).vision
-    room = pixel_room(vision, model.dtype.itemsize, free_for_passes(device, model.dtype))
-    size = max(1, chunk_numbers(device.type == "cpu", room) * frames // pixels.numel())
+    flash = has_flash_attention(device, model.dtype)
+    size = max(1, chunk_numbers(device.type == "cpu", flash) * frames // pixels.numel())
     count = prompt.tokens_per_frame
     alike = list(range(frames))
     patches: Any = nullcontext()

@@ -67,20 +67,12 @@ def free_memory(device: torch.device) -> int | None:
     import torch
 
     if device.type == "cuda":
-        return free_on_gpu(device)
+        # With what torch holds unused.
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     return free_main_memory()
-
-
-def free_on_gpu(device: torch.device) -> int:
-    """Free bytes of a CUDA device, with those that torch holds of it unused; 0 of any other."""
-    import torch
-
-    if device.type != "cuda":
-        return 0
-    used = torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - used
 
 
 def free_memory_of_all() -> int | None:

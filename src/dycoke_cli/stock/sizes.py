@@ -15,7 +15,6 @@ class VisionSizes:
     """Sizes of a vision tower; 0 if the configuration doesn't have them."""
 
     layers: int  # number of transformer layers
-    heads: int  # attention heads
     hidden: int  # hidden size
     mlp: int  # intermediate size of the MLPs
     patch: int  # numbers (channels times pixels) in a patch
@@ -39,7 +38,6 @@ class VisionSizes:
         fixed = all(patch) and not side
         return cls(
             layers=_first(config, "num_hidden_layers", "depth", default=0),
-            heads=_first(config, "num_attention_heads", "num_heads", default=0),
             hidden=hidden,
             mlp=_first(config, "intermediate_size", default=4 * hidden),
             patch=_CHANNELS * (prod(patch) or 14 * 14),
@@ -60,9 +58,6 @@ class Sizes:
     layers: int  # number of language model layers
     hidden: int  # hidden size
     mlp: int  # intermediate size of the widest MLP
-    heads: int  # query heads of the first layer
-    kv_heads: int  # key and value heads of the first layer
-    head_width: int  # head size of the first layer
     kv: int  # numbers in the keys and values of one token, summed over all layers
     vocabulary: int  # vocabulary size
     context: int | None  # context length in tokens; None if unknown
@@ -80,9 +75,6 @@ class Sizes:
             layers=layers,
             hidden=hidden,
             mlp=max(_first(one, "intermediate_size", default=4 * hidden) for one in each),
-            heads=each[0].num_attention_heads,
-            kv_heads=heads[0][0],
-            head_width=heads[0][1],
             kv=sum(2 * number * width for number, width in heads),
             vocabulary=text.vocab_size,
             context=getattr(text, "max_position_embeddings", None),

@@ -60,7 +60,7 @@ def test_no_more_is_read_than_the_context_has_room_for(context: int | None, cap:
     ],
 )
 def test_bytes_beside_a_window_by_hand(count: int, kept: int, device: str, taken: int) -> None:
-    vision = VisionSizes(1, 1, 1, 1, patch=588, frame_patches=0, merged=4, stacked=3)
+    vision = VisionSizes(1, 1, 1, patch=588, frame_patches=0, merged=4, stacked=3)
     model: Any = SimpleNamespace(
         sizes=SimpleNamespace(vision=vision, hidden=8),
         facts=SimpleNamespace(dtype_bytes=2),

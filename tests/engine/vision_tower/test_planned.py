@@ -68,7 +68,7 @@ def test_the_device_is_waited_for_once_a_pass(family, name, monkeypatch) -> None
     # Two passes, each of half of the windows.
     size = prompt.frames // PASSES
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", here * size)
-    monkeypatch.setattr(chunks, "FRAMES_GPU", (1, 1))
+    monkeypatch.setattr(chunks, "FRAMES_GPU", 1)
     monkeypatch.setattr(towers, "LAYERS_BEFORE", 1)
     expected = vision.encode_video(model, known, prompt, None, before)
     calls: list[int] = []

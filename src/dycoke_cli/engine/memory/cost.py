@@ -18,7 +18,6 @@ from dycoke_cli.engine.memory.cost_model import (
     EstimatedContext,
     ReadInWindows,
     would_fit,
-    would_fit_in_windows,
 )
 from dycoke_cli.engine.memory.flops import expected_flops
 from dycoke_cli.engine.settling import settled
@@ -216,9 +215,7 @@ def estimate_cost(
         would_fit=(
             ()
             if fits != "no" and context.fits
-            else would_fit(answer, clip, frames)
-            if video_in_windows is None
-            else would_fit_in_windows(answer, video_in_windows)
+            else would_fit(answer, clip, frames, video_in_windows)
         ),
         warnings=answer.warnings(clip, kept, times_s),
         windows=ABSENT if video_in_windows is None else _reported(video_in_windows, method, traits),

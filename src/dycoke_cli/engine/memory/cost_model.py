@@ -1,4 +1,4 @@
-"""What an answer of a model takes, and with which flags it would fit; no weights are loaded."""
+"""Bytes that an answer takes, by arithmetic on sizes of a model and a prompt; imports no torch."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.compression.method import Method, attended_by_layer, layer_prunings, read_by_layer
 from dycoke_cli.compression.pool import HELD, PART
-from dycoke_cli.engine.chunks import (
-    chunk_length,
-    chunk_numbers,
-    patch_bytes,
-    pixel_room,
-    token_bytes,
-    token_room,
-)
+from dycoke_cli.engine.chunks import chunk_length, chunk_numbers, patch_bytes, token_bytes
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.flops import prefill_flops, product_rate
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
-from dycoke_cli.models.catalog import CATALOG, ModelRef
-from dycoke_cli.models.devices import HEADROOM, Target
+from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.devices import Target
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
@@ -36,13 +29,7 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 
-
-# Bytes that an answer will take, by arithmetic, and whether the device has them.
-#
-# Arithmetic on a few sizes of a model and of a prompt. Importing this doesn't import torch. What it
-# ignores (norms, masks, rotary tables, fragmentation) is what `MARGIN` is for.
-
-
+# What the arithmetic ignores: norms, masks, rotary tables, fragmentation.
 MARGIN = 1.05
 # What CUDA and its libraries take of a GPU before anything is computed.
 CUDA_CONTEXT = 600_000_000
@@ -81,8 +68,7 @@ class Work:
         on_cpu: bool,
         own_attention: bool,
         whole: bool,
-        dtype_bytes: int,
-        free: int = 0,
+        flash: bool = False,
         copies: int = 0,
     ) -> Work:
         """Those of a clip that has so many visual tokens left.
@@ -90,25 +76,21 @@ class Work:
         Args:
             own_attention: whether attention is computed in `kernels/`.
             whole: whether the model reads each prompt in one piece, whatever the method.
-            dtype_bytes: bytes of one number of the model's dtype.
-            free: bytes of a GPU beside the weights; 0 on other devices, or where that isn't known.
+            flash: whether the device has FlashAttention.
             copies: that a session keeps of a prompt's keys and values, where it can
                 (`chunked_prefill.PrefixCache`).
         """
         length, merging = method.read_at_once(clip.visual, kept) + text, method.in_tower()
         chunked = not layer_prunings(method, sizes.layers) and not method.reads_before and not whole
-        pixels = pixel_room(sizes.vision, dtype_bytes, free)
-        patches = chunk_numbers(on_cpu, pixels) // sizes.vision.patch
-        patches = min(patches, clip.frames * sizes.vision.patches_of_frame(clip.per_frame))
+        of_frame = sizes.vision.patches_of_frame(clip.per_frame)
+        patches = chunk_numbers(on_cpu, flash) // sizes.vision.patch
+        patches = min(patches, clip.frames * of_frame)
         if merging is not None:
             # A window isn't split: its frames are compared with each other inside the tower.
-            window = min(clip.frames, merging.window)
-            patches = max(patches, window * sizes.vision.patches_of_frame(clip.per_frame))
-        room = token_room(sizes, dtype_bytes, free, length)
-        chunk_len = chunk_length(length, own_attention, room) if chunked else length
+            patches = max(patches, min(clip.frames, merging.window) * of_frame)
+        chunk_len = chunk_length(length, own_attention, flash) if chunked else length
         held = fmean(read_by_layer(method, kept, sizes.layers))
-        copies = copies if chunked else 0
-        return cls(clip.visual, held, text, chunk_len, spare, patches, copies)
+        return cls(clip.visual, held, text, chunk_len, spare, patches, copies if chunked else 0)
 
 
 @dataclass(frozen=True)
@@ -122,17 +104,11 @@ class ExpectedBytes:
 
     @classmethod
     def of(cls, sizes: Sizes, work: Work, weights: int, dtype_bytes: int) -> ExpectedBytes:
-        """What an answer takes.
-
-        Args:
-            weights: bytes of the model's.
-            dtype_bytes: bytes of one number of its dtype.
-        """
-        token = sizes.hidden * dtype_bytes
+        """What an answer takes of a model with so many bytes of weights, and in each number."""
+        token, entry = sizes.hidden * dtype_bytes, sizes.kv * dtype_bytes
         features = (1 + sizes.vision.stacked) * work.visual * token
         read = work.held + work.text
-        kv = round(sizes.kv * dtype_bytes * (read + work.spare))
-        kept = round(sizes.kv * dtype_bytes * read * work.copies)
+        kv = round(entry * (read + work.spare))
         layer = work.chunk_len * token_bytes(sizes, dtype_bytes)
         # Embeddings of the whole prompt exist before anything is dropped from it.
         prompt = (work.visual + work.text) * token
@@ -140,7 +116,12 @@ class ExpectedBytes:
             weights=weights,
             kv=kv,
             vision=features + work.patches * patch_bytes(sizes.vision, dtype_bytes),
-            prefill=features + prompt + layer + kv + kept + LOGITS_BYTES * sizes.vocabulary,
+            prefill=features
+            + prompt
+            + layer
+            + kv
+            + round(entry * read * work.copies)
+            + LOGITS_BYTES * sizes.vocabulary,
         )
 
     @property
@@ -168,8 +149,6 @@ def expected_bytes(
 ) -> ExpectedBytes:
     """What the answer to one question takes of a loaded model's device, at least.
 
-    A GPU with more free memory has larger chunks.
-
     Args:
         pooled: visual tokens that are left of a video that was read in windows; None of another
             one.
@@ -178,10 +157,11 @@ def expected_bytes(
     from dycoke_cli.engine.chunked_prefill import has_own_attention
     from dycoke_cli.engine.kv_cache import SPARE_ENTRIES
     from dycoke_cli.engine.other_inputs import prefills_whole
+    from dycoke_cli.kernels.attention import has_flash_attention
     from dycoke_cli.models.devices import input_device
 
     model, clip = loaded.model, video.tokens
-    sizes = Sizes.of(model.config)
+    sizes, device = Sizes.of(model.config), input_device(model)
     work = Work.of(
         method,
         sizes,
@@ -189,10 +169,10 @@ def expected_bytes(
         method.kept_tokens(clip.frames, clip.per_frame) if pooled is None else pooled,
         text,
         spare=SPARE_ENTRIES,
-        on_cpu=input_device(model).type == "cpu",
+        on_cpu=device.type == "cpu",
         own_attention=has_own_attention(model.get_decoder()),
         whole=prefills_whole(model),
-        dtype_bytes=model.dtype.itemsize,
+        flash=has_flash_attention(device, model.dtype),
         copies=copies,
     )
     if pooled is not None:
@@ -324,14 +304,7 @@ class CostModel:
 
     def work(self, method: Method, clip: ClipTokens, kept: int) -> Work:
         """Sizes of a prompt that has so many visual tokens left."""
-        on_cpu, free = self.target.device == "cpu", 0
-        if (
-            self.target.device == "cuda"
-            and self.target.free is not None
-            and self.facts.dtype_bytes == 2  # FlashAttention has no others
-        ):
-            within = (self.target.free - CUDA_CONTEXT) / MARGIN
-            free = max(0, int(within) - self.facts.weights.loaded)
+        on_cpu = self.target.device == "cpu"
         return Work.of(
             method,
             self.sizes,
@@ -342,8 +315,8 @@ class CostModel:
             on_cpu=on_cpu,
             own_attention=on_cpu and self.loading.kernels == "fast",
             whole=self.facts.prefills_whole,
-            dtype_bytes=self.facts.dtype_bytes,
-            free=free,
+            # Which GPU it is isn't asked: nearly all that are large enough have it in 16 bits.
+            flash=self.target.device == "cuda" and self.facts.dtype_bytes == 2,
             copies=int(self._questions > 1),  # all are asked by one method
         )
 
@@ -454,44 +427,32 @@ class CostModel:
         return self.context(clip, kept).fits and self.fits(peak) != "no"
 
 
-# Flags with each of which an answer would fit the device's memory and the model's context.
+def would_fit(
+    answer: CostModel, clip: ClipTokens, frames: int, windows: ReadInWindows | None
+) -> tuple[str, ...]:
+    """Flags with each of which an answer would fit the device's memory and the model's context.
 
-
-def would_fit(answer: CostModel, clip: ClipTokens, frames: int) -> tuple[str, ...]:
-    """Flags with each of which an answer would fit.
-
-    Where no single one is enough, each of the smaller weights with the most frames that fit then.
+    Args:
+        windows: of a video that is read in windows, whose frames hardly matter.
     """
     method = answer.method
 
-    def ways_of(model: CostModel) -> list[str]:
-        def fits(kept: int, shown: int) -> bool:
-            return model.holds(clip.of_frames(shown), kept)
+    def fits(kept: int, shown: int) -> bool:
+        return answer.holds(clip.of_frames(shown), kept)
 
-        return ways_to_fit(clip, frames, method, fits)
+    def fits_with(model: CostModel) -> bool:
+        if windows is not None:
+            in_context = model.context(windows.clip, windows.read).fits
+            return in_context and model.fits(model.peak_in_windows(method, windows)) != "no"
+        return model.holds(clip, method.kept_tokens(clip.frames, clip.per_frame))
 
-    ways, models = ways_of(answer), [answer.loaded_as(one) for one in smaller_weights(answer)]
-    kept = method.kept_tokens(clip.frames, clip.per_frame)
-    in_context = answer.context(clip, kept).fits
-    if in_context:  # else they alone don't help
-        ways += [_flag(model.loading) for model in models if model.holds(clip, kept)][:1]
-    if not ways:
-        both = ((_flag(model.loading), ways_of(model)) for model in models)
-        ways = [f"{flag} {others[0]}" for flag, others in both if others]
-    return (*ways, *(smaller_model(answer) if in_context else ()))
-
-
-def would_fit_in_windows(answer: CostModel, video: ReadInWindows) -> tuple[str, ...]:
-    """The same of a video that is read in windows: its frames hardly matter."""
-    if not answer.context(video.clip, video.read).fits:
-        return ()
-    smaller = ((one, answer.loaded_as(one)) for one in smaller_weights(answer))
-    ways = [
-        _flag(one)
-        for one, model in smaller
-        if model.fits(model.peak_in_windows(answer.method, video)) in ("gpu", "ram")
-    ]
-    return (*ways[:1], *smaller_model(answer))
+    ways = [] if windows is not None else ways_to_fit(clip, frames, method, fits)
+    smaller = filter(fits_with, map(answer.loaded_as, smaller_weights(answer)))
+    loading = next((model.loading for model in smaller), None)
+    if loading is not None:
+        quantize = loading.quantize
+        ways.append(f"--quantize {quantize}" if quantize else f"--dtype {loading.dtype}")
+    return tuple(ways)
 
 
 def smaller_weights(answer: CostModel) -> list[LoadOptions]:
@@ -503,24 +464,3 @@ def smaller_weights(answer: CostModel) -> list[LoadOptions]:
     half = [replace(loading, dtype="bfloat16")] if answer.facts.dtype_bytes == 4 else []
     names: tuple[Literal["int8", "int4"], ...] = ("int8", "int4")
     return [*half, *(replace(loading, quantize=name) for name in names)]
-
-
-def smaller_model(answer: CostModel) -> list[str]:
-    """The flag of the family's largest smaller model that fits the device; or none."""
-    entry = answer.source.entry
-    smaller = [
-        other
-        for other in CATALOG.values()
-        if entry is not None
-        and other.family == entry.family
-        and (other.parameters or 0) < (entry.parameters or 0)
-        and other.repo is not None
-        and answer.target.fits(int(HEADROOM * 2 * (other.parameters or 0))) in ("gpu", "ram")
-    ]
-    largest = max(smaller, key=lambda other: other.parameters or 0, default=None)
-    return [f"--model {largest.name}"] if largest else []
-
-
-def _flag(loading: LoadOptions) -> str:
-    """The flag of options that `smaller_weights` returns."""
-    return f"--quantize {loading.quantize}" if loading.quantize else f"--dtype {loading.dtype}"

@@ -42,12 +42,11 @@ def kv_bytes(cache: Any) -> tuple[int, int]:
     if isinstance(cache, KVStore):
         return cache.nbytes, cache.active_nbytes
     # All tensors that its layers have: kinds of layers name their states differently, and linear
-    # attention has them in dictionaries. Entries may be views of longer memory (`roomy`).
+    # attention has them in dictionaries.
     states = [state for layer in cache.layers for state in vars(layer).values()]
     parts = [part for one in states for part in (one.values() if isinstance(one, dict) else (one,))]
-    tensors = [part for part in parts if torch.is_tensor(part)]
-    memory = {one.data_ptr(): one.nbytes() for one in (part.untyped_storage() for part in tensors)}
-    return sum(memory.values()), sum(tensor.nbytes for tensor in tensors)
+    nbytes = sum(part.nbytes for part in parts if torch.is_tensor(part))
+    return nbytes, nbytes
 
 
 def read_per_token(model: Any, kv_active: int) -> int | None:
