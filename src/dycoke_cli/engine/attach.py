@@ -35,7 +35,7 @@ from dycoke_cli.engine.prompt_batch import Preselection
 from dycoke_cli.engine.selecting import EncodedVideos, VideosInGenerate
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.stage import Prefill, Stage, Videos
-from dycoke_cli.engine.state import STATE_ARGUMENT, DecodeStats, GenerationState
+from dycoke_cli.engine.state import STATE_ARGUMENT, DecodeStats, GenerationState, LayerSelection
 from dycoke_cli.engine.supported import (
     check_cache,
     check_decode_step,
@@ -99,7 +99,7 @@ class InStockCache(Stage):
 
 
 @dataclass(frozen=True)
-class _StepSelection:
+class _StepSelection(LayerSelection):
     """The selection of a decoding step; the layers behind follow it."""
 
     scoring_layer: int  # the last that attends to every token
@@ -107,12 +107,6 @@ class _StepSelection:
     def scores_at(self, layer: int) -> bool:
         """See `LayerSelection`."""
         return layer == self.scoring_layer
-
-    def keys(self, layer: int) -> None:
-        """See `LayerSelection`: all."""
-
-    def queries(self, layer: int) -> None:
-        """See `LayerSelection`: the one token of a step."""
 
     def select(self, state: GenerationState, layer: int, attention: list[torch.Tensor]) -> None:
         """See `LayerSelection.select`."""

@@ -18,13 +18,12 @@ import torch
 
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.model_inputs import arguments_of_chunk
-from dycoke_cli.engine.other_inputs import deepstack_of_chunk
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.kernels.attention import NAME, computes_sdpa, has_flash_attention
 from dycoke_cli.kernels.tensor_files import tensor_hash
+from dycoke_cli.models.families.layout import PER_TOKEN
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
 
 # A question with and without compression (--compare) take turns.
@@ -157,13 +156,16 @@ def _bounds(begin: int, end: int, decoder: Any, flash: bool) -> list[tuple[int, 
 
 def _chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
     """The arguments that prefill the tokens `start` … `stop` - 1, behind those before."""
-    state: GenerationState | None = kwargs.get(STATE_ARGUMENT)
-    return (
-        kwargs
-        | arguments_of_chunk(kwargs, start, stop)
-        | deepstack_of_chunk(kwargs, start, stop)
-        | ({} if state is None else {STATE_ARGUMENT: state.of_chunk(start, stop)})
-    )
+    chunk = {
+        name: kwargs[name][:, start:stop] for name in PER_TOKEN if kwargs.get(name) is not None
+    }
+    if kwargs.get("position_ids") is not None:
+        chunk["position_ids"] = kwargs["position_ids"][..., start:stop]
+    if kwargs.get("attention_mask") is not None:
+        # Keys are those of all tokens so far, so the mask begins at the first token.
+        chunk["attention_mask"] = kwargs["attention_mask"][:, :stop]
+    state: GenerationState = kwargs[STATE_ARGUMENT]
+    return kwargs | chunk | {STATE_ARGUMENT: state.of_chunk(start, stop)}
 
 
 def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
@@ -177,8 +179,7 @@ def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
     hashed = [kwargs["inputs_embeds"][:, :length]]
     if positions is not None:
         hashed.append(positions[..., :length])
-    state: GenerationState | None = kwargs.get(STATE_ARGUMENT)
-    if state is not None and (bias := state.bias(length)) is not None:
+    if (bias := kwargs[STATE_ARGUMENT].bias(length)) is not None:
         hashed.append(bias)
     return tensor_hash(hashed)
 

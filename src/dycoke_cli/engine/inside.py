@@ -17,7 +17,13 @@ import torch
 from dycoke_cli.compression.method import LayerPruning
 from dycoke_cli.engine.kv_cache import LAYERS_IN_A_LOOP
 from dycoke_cli.engine.stage import Prefill, Stage
-from dycoke_cli.engine.state import STATE_ARGUMENT, DecodeStats, GenerationState, ShortenedSequence
+from dycoke_cli.engine.state import (
+    STATE_ARGUMENT,
+    DecodeStats,
+    GenerationState,
+    LayerSelection,
+    ShortenedSequence,
+)
 from dycoke_cli.engine.thread_hook import Arguments, Left
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
@@ -56,7 +62,7 @@ class AttentionToFrames(Stage):
         prefill.prompts = replace(prompts, frame_attention=torch.cat(of_frames))
 
 
-class _Scored:
+class _Scored(LayerSelection):
     """Collects the attention of the last token to the visual ones: see `LayerSelection`."""
 
     def __init__(self, layout: Layout, layers: int) -> None:
@@ -67,9 +73,6 @@ class _Scored:
     def scores_at(self, layer: int) -> bool:
         """Whether the layer's attention counts."""
         return layer in self._counted
-
-    def queries(self, layer: int) -> None:
-        """The last token alone."""
 
     def keys(self, layer: int) -> torch.Tensor:
         """The visual tokens."""
@@ -86,7 +89,7 @@ class _Scored:
         return torch.stack(self._attention).mean(0)
 
 
-class TokenPruning:
+class TokenPruning(LayerSelection):
     """Takes a method's selections during prefill, and drops the others from later layers.
 
     Args:
@@ -118,9 +121,6 @@ class TokenPruning:
     def scores_at(self, layer: int) -> bool:
         """See `LayerSelection`."""
         return layer in self._scoring
-
-    def keys(self, layer: int) -> None:
-        """See `LayerSelection`: all."""
 
     def queries(self, layer: int) -> torch.Tensor | None:
         """See `LayerSelection`."""

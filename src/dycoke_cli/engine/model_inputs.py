@@ -143,24 +143,6 @@ def arguments_at(kwargs: dict[str, Any], at: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def arguments_of_chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """The arguments of the text decoder for a chunk of a prompt behind what is in the cache.
-
-    Returns:
-        Those of PER_TOKEN that are there, and `position_ids`, of these tokens; the
-        2-D `attention_mask` of all tokens up to them.
-    """
-    chunk = {
-        name: kwargs[name][:, start:stop] for name in PER_TOKEN if kwargs.get(name) is not None
-    }
-    if kwargs.get("position_ids") is not None:
-        chunk["position_ids"] = kwargs["position_ids"][..., start:stop]
-    if kwargs.get("attention_mask") is not None:
-        # Keys are those of all tokens so far, so the mask begins at the first token.
-        chunk["attention_mask"] = kwargs["attention_mask"][:, :stop]
-    return chunk
-
-
 def take(values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Of `values[B, S, ...]` those at `at[B, R]`: `[B, R, ...]`."""
     return values[torch.arange(len(at), device=at.device)[:, None], at]

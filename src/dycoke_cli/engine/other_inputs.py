@@ -28,8 +28,9 @@ class DeepStack:
 
     def of_chunk(self, start: int, stop: int) -> DeepStack:
         """See `LayerInputs.of_chunk`."""
-        places, stacked = _cut(self._places, self._stacked, start, stop)
-        return DeepStack(places, stacked)
+        places = self._places[:, start:stop]
+        which = _numbers(self._places)[:, start:stop][places]
+        return DeepStack(places, [values[which.to(values.device)] for values in self._stacked])
 
     def before_layer(self, state: GenerationState, number: int, arguments: Arguments) -> Arguments:
         """The input of a layer, with what is added behind the layer before it."""
@@ -84,29 +85,6 @@ class AddedByLayer(Stage):
 
 def _is_in(kwargs: dict[str, Any]) -> bool:
     return kwargs.get(DEEPSTACK) is not None and kwargs.get(VISUAL_MASK) is not None
-
-
-def deepstack_of_chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """DeepStack's arguments of the text decoder for the tokens `start` … `stop` - 1 alone.
-
-    Returns:
-        None for both where no token is visual; nothing where the call has none.
-    """
-    if not _is_in(kwargs):
-        return {}
-    places, values = _cut(kwargs[VISUAL_MASK], kwargs[DEEPSTACK], start, stop)
-    if not places.any():
-        return {VISUAL_MASK: None, DEEPSTACK: None}
-    return {VISUAL_MASK: places, DEEPSTACK: values}
-
-
-def _cut(
-    places: torch.Tensor, stacked: list[torch.Tensor], start: int, stop: int
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Of places `[B, R]` those from `start` to `stop`, and what is added there."""
-    cut = places[:, start:stop]
-    which = _numbers(places)[:, start:stop][cut]
-    return cut, [values[which.to(values.device)] for values in stacked]
 
 
 def _numbers(places: torch.Tensor) -> torch.Tensor:

@@ -43,6 +43,7 @@ from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns, text_ids
+from dycoke_cli.stock.attention import can_be_wrapped
 
 
 def is_asked_alone(
@@ -344,7 +345,8 @@ def _applied(
     with ExitStack() as stack:
         if family.encoded_once:
             stack.enter_context(inject_videos(loaded.model, batch.videos, batch.placeholders))
-        if family.only_none and method.name == "none":
+        takes_methods = not family.only_none and can_be_wrapped(loaded.model.get_decoder())
+        if method.name == "none" and not takes_methods:
             yield None
             return
         attachment = attach(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -203,18 +204,22 @@ class LayerInputs(Protocol):
         """The same while the tokens `start` … `stop` - 1 are prefilled alone."""
 
 
-class LayerSelection(Protocol):
+class LayerSelection(ABC):
     """Selections that layers get of the attention of others."""
 
+    @abstractmethod
     def scores_at(self, layer: int) -> bool:
         """Whether one is made from the attention of this layer."""
 
     def queries(self, layer: int) -> torch.Tensor | None:
         """Which tokens of the forward attend there for it, `[Q]`, int64; None for the last one."""
+        return None
 
     def keys(self, layer: int) -> torch.Tensor | None:
         """Among which tokens attention adds up to 1, `[K]`, int64; None for all."""
+        return None
 
+    @abstractmethod
     def select(self, state: GenerationState, layer: int, attention: list[torch.Tensor]) -> None:
         """Make it; the layers behind follow.
 

@@ -49,16 +49,13 @@ class WrappedAttention:
     """
 
     def __init__(self, model: nn.Module, wrapper: Wrapper) -> None:
-        spaces = map(_globals_of, _kinds(model))
-        # Nearly all files share one; a file may make its own.
-        registries = {id(names[_REGISTRY]): names[_REGISTRY] for names in spaces if names}
-        if not registries:
+        self._registries = _registries(model)
+        if not self._registries:
             raise UsageError(
                 f"no method can be attached to {type(model).__name__}, whose attention can't be "
                 "replaced; --method none works"
             )
         self._name, self._wrapper = attention_implementation(model), wrapper
-        self._registries = list(registries.values())
         with _lock:
             for registry in self._registries:
                 key = (id(registry), self._name)
@@ -98,6 +95,17 @@ class _Function:
         else:
             del self._registry[self._name]
         return bool(used)
+
+
+def can_be_wrapped(model: nn.Module) -> bool:
+    """Whether a model takes its attention from a registry."""
+    return bool(_registries(model))
+
+
+def _registries(model: nn.Module) -> list[Any]:
+    """The registries of a model's attention: nearly all files share one; one may have its own."""
+    spaces = map(_globals_of, _kinds(model))
+    return [*{id(names[_REGISTRY]): names[_REGISTRY] for names in spaces if names}.values()]
 
 
 def depends_on_name(model: nn.Module) -> bool:
