@@ -23,9 +23,9 @@ import torch
 from transformers import DynamicCache
 
 from dycoke_cli.compression.method import Method, layer_prunings
-from dycoke_cli.engine.attention import AttentionSwitch, scoring_attention
+from dycoke_cli.engine.attention import scoring_attention
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache
-from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat, flat_or_stock
+from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat
 from dycoke_cli.engine.inside import AttentionToFrames, InLLMPruning
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
@@ -49,6 +49,7 @@ from dycoke_cli.engine.trace import Recorder, Tracing
 from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, traits_of
+from dycoke_cli.stock.attention import WrappedAttention
 from dycoke_cli.stock.private_api import cache_name, cache_of
 
 
@@ -207,7 +208,7 @@ def attach(
     if makes_own_masks(model):
         stages.append(OwnMasks(model))
     if flat:
-        stages.append(FlatSteps())
+        stages.append(FlatSteps(decoder))
     if trace is not None:
         stages.append(Tracing(trace))
     # Last, for it runs the decoder. In-LLM pruning needs the attention of the last token before
@@ -246,8 +247,7 @@ class Attachment:
         with ExitStack() as stack:  # undone if a stage can't be entered
             _attached.add(here)
             stack.callback(_attached.discard, here)
-            _switch.enter(self._decoder)
-            stack.callback(_switch.leave, self._decoder)
+            stack.callback(WrappedAttention(self._decoder, scoring_attention).remove)
             for stage in self._stages:
                 stack.enter_context(stage.attached())
             hooks = [
@@ -365,7 +365,5 @@ def _before_layer(
     return arguments
 
 
-# One for all attachments: those of several threads on one model count as users of one switch.
 _attached: set[tuple[int, int]] = set()
 """By thread and text decoder: where a method is attached."""
-_switch = AttentionSwitch(scoring_attention, flat_or_stock)

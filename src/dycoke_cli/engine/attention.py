@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
@@ -22,57 +21,7 @@ from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.attention import causal_mask, computes_sdpa
 from dycoke_cli.models.families import family_of
-from dycoke_cli.stock.attention import Attention, WrappedAttention, Wrapper, own_eager
-from dycoke_cli.stock.private_api import has_stock_forward
-
-
-class AttentionSwitch:
-    """Puts a custom attention function around that of a decoder or a vision tower while in use.
-
-    Attachments of several threads can overlap, so the last one to leave restores the stock one.
-
-    Args:
-        forward: makes a custom forward that takes the place of a module's own as well; None to
-            leave that. One that was replaced already stays.
-    """
-
-    def __init__(self, wrapper: Wrapper, forward: Callable[[Any], Any] | None = None) -> None:
-        self._wrapper, self._forward = wrapper, forward
-        self._lock = threading.Lock()
-        self._attached: WeakKeyDictionary[Any, _Attached] = WeakKeyDictionary()
-
-    def enter(self, decoder: Any) -> None:
-        """Count one more user, for a text decoder or a vision tower."""
-        with self._lock:
-            attached = self._attached.get(decoder)
-            # The first user switches, within the lock: a second thread must not run before that.
-            if attached is None:
-                wrapped = WrappedAttention(decoder, self._wrapper)
-                attached = self._attached[decoder] = _Attached(wrapped)
-                if self._forward is not None and has_stock_forward(decoder):
-                    attached.has_our_forward = True
-                    decoder.forward = self._forward(decoder)
-            attached.count += 1
-
-    def leave(self, decoder: Any) -> None:
-        """Count one less."""
-        with self._lock:
-            attached = self._attached[decoder]
-            attached.count -= 1
-            if attached.count == 0:
-                del self._attached[decoder]
-                attached.attention.remove()
-                if attached.has_our_forward:
-                    del decoder.forward
-
-
-@dataclass
-class _Attached:
-    """The custom attention of a decoder or a vision tower, and its users."""
-
-    attention: WrappedAttention
-    count: int = 0
-    has_our_forward: bool = False
+from dycoke_cli.stock.attention import Attention, WrappedAttention, own_eager
 
 
 def scoring_attention(stock: Attention, name: str) -> Attention:
@@ -283,13 +232,13 @@ class TowerRecorder:
         self._recorded: list[TowerAttention] = []
 
     def __enter__(self) -> TowerRecorder:
-        _switch.enter(self._tower)
+        self._attention = WrappedAttention(self._tower, _recording)
         _here.recorders = [*_recorders(), self]
         return self
 
     def __exit__(self, *_: object) -> None:
         _here.recorders = [other for other in _recorders() if other is not self]
-        _switch.leave(self._tower)
+        self._attention.remove()
 
     def take(self) -> TowerAttention | None:
         """What was noted since the last time, frame by frame, or None where that is nothing."""
@@ -352,6 +301,3 @@ def _recording(stock: Attention, _: str) -> Attention:
         return stock(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
 
     return attention
-
-
-_switch = AttentionSwitch(_recording)

@@ -14,7 +14,9 @@ modules.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -35,6 +37,7 @@ from dycoke_cli.stock.private_api import (
     CACHE_NAMES,
     attention_implementation,
     cache_of,
+    has_stock_forward,
 )
 
 # Decoder layers of one structure: a norm before attention and one before the MLP, a gated MLP, and
@@ -62,6 +65,10 @@ _ARGUMENTS = {
 _MADE_UP_KEYS = 8
 # A GPU's fused norm sums in another order than the layers' own.
 _ROUNDINGS_ON_GPU = 16
+_OURS = "is_of_dycoke"
+_lock = threading.Lock()
+_users: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""How many attachments there are, by text decoder."""
 
 Attention = Callable[..., Any]
 
@@ -230,7 +237,30 @@ class FlatDecoder:
 
 
 class FlatSteps(Stage):
-    """Lets the decoding steps of a call be flat."""
+    """Lets the decoding steps of a call be flat.
+
+    Args:
+        decoder: gets a forward that makes them so, unless its own was replaced already.
+    """
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Attachments of several threads can overlap: the last one restores the stock forward."""
+        decoder = self._decoder
+        with _lock:
+            _users[decoder] = _users.get(decoder, 0) + 1
+            if has_stock_forward(decoder):
+                decoder.forward = flat_or_stock(decoder)
+        try:
+            yield
+        finally:
+            with _lock:
+                _users[decoder] -= 1
+                if not _users[decoder] and hasattr(decoder.forward, _OURS):
+                    del decoder.forward
 
     def after_selection(self, prefill: Prefill) -> None:
         """Until something else than a token is read."""
@@ -257,6 +287,7 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
         flat = of_calls[cache]
         return stock(**kwargs) if flat is None else flat.step(kwargs)
 
+    setattr(forward, _OURS, True)
     return forward
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import torch
 
 from dycoke_cli.answer.answer import ReportedWindows
-from dycoke_cli.compression.method import Method, Selection, SelectionInputs
+from dycoke_cli.compression.method import Method, SelectionInputs
 from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.compression.promises import selected
 from dycoke_cli.engine.attention import with_tower
@@ -29,86 +28,6 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import ClipLike
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, show, window_prompt
 from dycoke_cli.video.frames import FrameWindow
-
-
-@dataclass(frozen=True)
-class ReadWindow:
-    """What is left of a window."""
-
-    tokens: PooledTokens  # that the method kept, as tokens of the whole video
-    tail: Encoded  # what stands behind its last frame
-    # what the method knows of the video up to its end; see `Method.so_far`
-    so_far: tuple[torch.Tensor, ...]
-    frames: int  # encoded ones
-    warning: str | None  # a sentence where the cache can't be written; else None
-    seconds: float  # that it took
-
-
-def read_window(
-    loaded: LoadedModel,
-    method: Method,
-    whole: VideoPrompt,
-    window: FrameWindow,
-    before: int,
-    so_far: tuple[torch.Tensor, ...],
-    cache: VisualCache | None,
-    on_frames: Callable[[int, int], None],
-) -> ReadWindow:
-    """Encode a window, and select from it.
-
-    Args:
-        loaded: the model.
-        method: that needs no question.
-        whole: prompt of the video, without pixels.
-        window: the frames.
-        before: frames that were encoded before it.
-        so_far: what the method knows of these.
-        cache: of encoded windows on disk, or None.
-        on_frames: called with (frames of the window done, its frames).
-    """
-    started = time.perf_counter()
-    video = window_prompt(whole, loaded.family, loaded.model.config, window)
-    encoded, warning = encode_cached(
-        loaded,
-        video,
-        method,
-        with_attention="attention" in method.needs,
-        cache=cache,
-        on_frames=on_frames,
-    )
-    rows, stacked, tokens = encoded.embeddings, encoded.deepstack, video.visual
-    features = rows[:tokens].view(video.frames, video.tokens_per_frame, -1)
-    so_far = method.so_far(features, so_far)
-    selection = select_from_window(method, encoded, features, so_far)
-    return ReadWindow(
-        PooledTokens.of_window(selection, rows, stacked, before * video.tokens_per_frame),
-        Encoded(rows[tokens:].clone(), tuple(layer[tokens:].clone() for layer in stacked)),
-        so_far,
-        video.frames,
-        warning,
-        time.perf_counter() - started,
-    )
-
-
-@torch.inference_mode()
-def select_from_window(
-    method: Method,
-    encoded: Encoded,
-    features: torch.Tensor,
-    so_far: tuple[torch.Tensor, ...] = (),
-) -> Selection:
-    """A method's selection from one window.
-
-    Args:
-        method: that needs no question.
-        encoded: the window.
-        features: `[F, N, D]`, of its embeddings those of frames.
-        so_far: of the video up to its end; see `Method.so_far`.
-    """
-    inputs = SelectionInputs(features, encoded=encoded.kept, merged=encoded.merged, so_far=so_far)
-    if "attention" in method.needs:
-        inputs = with_tower(inputs, encoded.tower)
-    return selected(method, inputs)
 
 
 @dataclass(frozen=True)
@@ -203,30 +122,51 @@ def read_windows(
         )
     began, encoding = time.perf_counter(), 0.0
     with faults_of(loaded), memory_faults(RunningStage(), method, loaded.model):
-        whole = show(loaded.processor, loaded.family, loaded.model.config, planned)
+        family, config = loaded.family, loaded.model.config
+        whole = show(loaded.processor, family, config, planned)
         per_frame = whole.tokens_per_frame
         # Any question is longer, so that no video is read for which there is no room.
         text = whole.input_ids("").shape[1] - whole.visual
         room_for_video(loaded.context_length, text, max_new_tokens)
         if max_tokens is None:
             max_tokens = whole.tokens.frames_in_window(len(planned.timestamps_s), size) * per_frame
-        cap = min(loaded.context_length, max_tokens)
-        pool = Pool(cap, per_frame)
-        frames, count, kept, warning = 0, 0, 0, None
+        pool = Pool(min(loaded.context_length, max_tokens), per_frame)
+        shared = cache if loaded.identity else None
+        frames, kept, warning, tail = 0, 0, None, Encoded(torch.empty(0))
         so_far: tuple[torch.Tensor, ...] = ()
 
-        def read_next(window: FrameWindow) -> ReadWindow:
-            report = partial(_report, on_frames, frames, whole.frames)
-            shared = cache if loaded.identity else None
-            return read_window(loaded, method, whole, window, frames, so_far, shared, report)
+        def read(window: FrameWindow) -> None:
+            """Put into the pool what the method keeps of a window."""
+            nonlocal encoding, frames, kept, so_far, tail, warning
+            started, before = time.perf_counter(), frames
+            video = window_prompt(whole, family, config, window)
+            encoded, warning = encode_cached(
+                loaded,
+                video,
+                method,
+                with_attention="attention" in method.needs,
+                cache=shared,
+                on_frames=lambda done, _: on_frames(before + done, whole.frames),
+            )
+            rows, stacked, tokens = encoded.embeddings, encoded.deepstack, video.visual
+            features = rows[:tokens].view(video.frames, per_frame, -1)
+            so_far = method.so_far(features, so_far)
+            inputs = SelectionInputs(
+                features, encoded=encoded.kept, merged=encoded.merged, so_far=so_far
+            )
+            if "attention" in method.needs:
+                inputs = with_tower(inputs, encoded.tower)
+            with torch.inference_mode():
+                selection = selected(method, inputs)
+            found = PooledTokens.of_window(selection, rows, stacked, before * per_frame)
+            pool.add(found)
+            # What stands behind the last frame of all.
+            tail = Encoded(rows[tokens:].clone(), tuple(x[tokens:].clone() for x in stacked))
+            kept, frames = kept + len(found), before + video.frames
+            encoding += time.perf_counter() - started
 
         # By `map`, so that nothing here holds a window while the next one is waited for.
-        for done in map(read_next, windows):
-            started = time.perf_counter()
-            pool.add(done.tokens)
-            tail, so_far, warning = done.tail, done.so_far, done.warning
-            kept, frames, count = kept + len(done.tokens), frames + done.frames, count + 1
-            encoding += done.seconds + time.perf_counter() - started
+        count = sum(1 for _ in map(read, windows))
     waiting = time.perf_counter() - began - encoding
     return WindowedVideo(
         tokens=pool.tokens(),
@@ -240,10 +180,3 @@ def read_windows(
         seconds={"video_decode": waiting, "vision": encoding},
         warnings=() if warning is None else (warning,),
     )
-
-
-def _report(
-    on_frames: Callable[[int, int], None], before: int, frames: int, done: int, _: int
-) -> None:
-    """Count on from the windows before."""
-    on_frames(before + done, frames)
