@@ -16,7 +16,7 @@ PURPOSES = {
     "mcp": "`dycoke mcp`",
     "perception": "models of PerceptionLM",
     "ray": "--engine ray",
-    "schema": "--schema, and --fields with types",
+    "schema": "--schema",
     "serve": "`dycoke serve`",
     "server": "--server",
     "smolvlm": "models of SmolVLM",

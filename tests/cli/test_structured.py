@@ -1,4 +1,4 @@
-"""`--schema` and `--fields` of types: what reaches the engine, and what is refused before it."""
+"""`--schema`: what reaches the engine, and what is refused before it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dycoke_cli import StructuredOutput
 from dycoke_cli.answer.answer import Answer
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid
-from tests.forms import NEEDS_LIBRARY
+from tests.forms import NEEDS_LIBRARY, form_of
 from tests.runs import pretended
 from tests.runs.pretended import Pretended, make_clips
 
 pytestmark = NEEDS_LIBRARY
 
-FIELDS = "colour:str,where.x:float"
-FORM = StructuredOutput.from_fields(FIELDS)
+FORM = form_of(**{"colour": "string", "where.x": "number"})
 
 
 @pytest.fixture
@@ -34,10 +32,10 @@ def schema(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("flag", ["--fields", "--schema"])
-def test_the_engine_gets_the_form(flag: str, schema: Path, fake: list[FakeSession]) -> None:
-    value = FIELDS if flag == "--fields" else str(schema)
-    assert run_here("ask", CLIP, "What?", flag, value).code == 0
+@pytest.mark.parametrize("inline", [True, False])
+def test_the_engine_gets_the_form(inline: bool, schema: Path, fake: list[FakeSession]) -> None:
+    value = FORM.definition if inline else schema
+    assert run_here("ask", CLIP, "What?", "--schema", value).code == 0
     assert fake[0].asked[0]["structured"] == FORM
 
 
@@ -56,15 +54,13 @@ def answered(text: str) -> Answer:
 pretended_answer = pretended.pretended_answer
 
 
-@pytest.mark.parametrize("flag", ["--fields", "--schema"])
 def test_a_table_has_a_column_for_each_field(
-    flag: str, schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     monkeypatch.setattr(pretended, "pretended_answer", answered)
     make_clips(tmp_path / "clips", "1.mp4")
-    value = FIELDS if flag == "--fields" else str(schema)
-    words = ("batch", tmp_path / "clips", "What?", "--model", "mini", flag, value)
+    words = ("batch", tmp_path / "clips", "What?", "--model", "mini", "--schema", schema)
     [row] = csv.DictReader(io.StringIO(run_here(*words, "--csv").out))
     expected = {"question": "What?", "parsed.colour": "red, or so", "parsed.where.x": "1.5"}
     assert {name: row[name] for name in expected} == expected
@@ -84,14 +80,15 @@ def test_keys_are_chosen_of_answers_of_a_schema(
     assert run.object == {"question": "What?", "parsed": {"colour": "red, or so"}}
 
 
-def test_other_fields_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_schemas_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     make_clips(tmp_path / "clips", "1.mp4")
     out = tmp_path / "out.jsonl"
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
-    assert run_here(*first, "--fields", "a:str").err.startswith("1 clip answered")
-    assert run_here(*first, "--fields", "a:str").err.startswith("1 clip done already")
-    assert run_here(*first, "--fields", "a:int").err.startswith("1 clip answered")
+    text, number = (form_of(a=kind).definition for kind in ("string", "integer"))
+    assert run_here(*first, "--schema", text).err.startswith("1 clip answered")
+    assert run_here(*first, "--schema", text).err.startswith("1 clip done already")
+    assert run_here(*first, "--schema", number).err.startswith("1 clip answered")
 
 
 def test_the_document_is_as_its_schema_says() -> None:

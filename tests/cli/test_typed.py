@@ -60,8 +60,8 @@ WRONG = [
     (["--yes-no", "--temperature", "1"], "leave --temperature out"),
     # Of forms, all before the library of them is needed.
     (["--schema", "none.json"], "--schema none.json can't be read: No such file or directory"),
-    (["--fields", "a:str", "--yes-no"], "--yes-no and --fields exclude each other; use one"),
-    (["--fields", "colour:text"], "--fields needs a type (str, int, float, bool, "),
+    (["--schema", "{}", "--yes-no"], "--yes-no and --schema exclude each other; use one"),
+    (["--schema", "{"], "--schema isn't JSON: "),
 ]
 
 

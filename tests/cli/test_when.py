@@ -105,7 +105,6 @@ WRONG: list[tuple[list[str], str]] = [
     (["--choices", "a,b"], "--when is for yes or no: leave --choices out"),
     (["--score", "1-5"], "--when is for yes or no: leave --score out"),
     (["--schema", "form.json"], "--when is for yes or no: leave --schema out"),
-    (["--fields", "day:bool"], "--when is for yes or no: leave --fields out"),
     (["--until", "yes"], "--until is for parts of a video"),
     (["--every", "0"], "--every must be longer than 0 s"),
     (["--compare"], "--compare is for the whole video: leave it out, or --when"),

@@ -18,7 +18,7 @@ from dycoke_cli.engine import form_grammar
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Isolated
-from tests.forms import NEEDS_LIBRARY
+from tests.forms import NEEDS_LIBRARY, form_of
 
 pytestmark = NEEDS_LIBRARY
 
@@ -45,9 +45,9 @@ def test_what_takes_the_library_too_much_is_refused(schema: dict[str, Any]) -> N
 
 
 def test_a_form_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    form = StructuredOutput.from_fields("tried_once:str")
+    form = form_of(tried_once="string")
     monkeypatch.setattr(form_grammar, "Isolated", lambda *_: pytest.fail("tried again"))
-    assert StructuredOutput.from_fields("tried_once:str") == form
+    assert form_of(tried_once="string") == form
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals of Linux")
@@ -60,8 +60,8 @@ def test_what_the_machine_is_to_blame_for_is_forgotten(
         patched.setattr(Isolated, "await_ready", lambda p: (ready(p), os.kill(p.pid, harm)))
         patched.setattr(form_grammar, "_LATE_S", 0.1)
         with pytest.raises(DycokeError, match=r"killed, or took over 0\.1 s, as on a busy machine"):
-            StructuredOutput.from_fields(f"{name}:str")
-    StructuredOutput.from_fields(f"{name}:str")
+            form_of(**{name: "string"})
+    form_of(**{name: "string"})
 
 
 def test_no_reason_names_an_option_of_the_library() -> None:
@@ -89,4 +89,4 @@ def test_the_process_is_sealed_before_it_has_a_form() -> None:
 def test_a_process_that_cannot_start_blames_no_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form_grammar, "PROCESS", "dycoke_cli.engine.form_grammar:nothing")
     with pytest.raises(DycokeError, match="the process that compiles forms of answers can't start"):
-        StructuredOutput.from_fields("never_tried:str")
+        form_of(never_tried="string")

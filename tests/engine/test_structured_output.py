@@ -1,4 +1,4 @@
-"""Forms of answers: what the short form means, and what is refused before anything runs."""
+"""Forms of answers: what is refused before anything runs."""
 
 from __future__ import annotations
 
@@ -10,63 +10,24 @@ from typing import Any
 import pytest
 
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.structured_output import StructuredOutput, schema_of_fields
+from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import key_part
-from tests.forms import NEEDS_LIBRARY
+from tests.forms import NEEDS_LIBRARY, an_object, form_of
 
 pytestmark = NEEDS_LIBRARY
 
 
-def an_object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*properties],
-        "additionalProperties": False,
-    }
-
-
-TEXT, WHOLE, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
-
-
-def test_the_short_form_is_a_schema() -> None:
-    events = {"type": "array", "items": an_object(start=NUMBER, what=TEXT)}
-    expected = an_object(colour=TEXT, count=WHOLE, seen={"type": "boolean"}, events=events)
-    given = "colour:str, count : int,seen:bool,events:[{start:float,what:str}]"
-    assert schema_of_fields(given) == expected
-    form = StructuredOutput.from_fields(given)
-    assert form == StructuredOutput.from_schema(expected)
-    assert form.properties == ("colour", "count", "seen", "events")
-
-
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ("", "needs the name of a field in place of the end, as in colour:str"),
-        ("colour", "needs a : in place of the end"),
-        ("colour:", r"needs a type \(str, int, float, bool, .* in place of the end"),
-        ("colour:text", "needs a type .* in place of 'text'"),
-        ("colour:str count:int", "needs a type .* in place of 'str count'"),
-        ("a:str,a:int", "has the field 'a' twice"),
-        ("a:[str", "needs a ] in place of the end"),
-        ("a:{b:str", "needs a comma or } in place of the end"),
-        ("a:str}", "needs a comma or the end in place of '}'"),
-        ("a:str,", "needs the name of a field in place of the end"),
-        ("a:" + "[" * 31 + "str" + "]" * 31, "nested more than 30 deep"),
-    ],
-)
-def test_a_short_form_that_is_refused(given: str, sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
-        StructuredOutput.from_fields(given)
+TEXT = {"type": "string"}
 
 
 def test_a_schema_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "answer.json"
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps(an_object(colour=TEXT)).encode())
-    form = StructuredOutput.from_file(str(file))
-    assert form == StructuredOutput.from_fields("colour:str")
+    form = StructuredOutput.parse(str(file))
+    assert form == form_of(colour="string") == StructuredOutput.parse(f" {form.definition}")
+    assert form.properties == ("colour",)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +44,9 @@ def test_a_file_that_is_refused(content: bytes, sentence: str, tmp_path: Path) -
     file = tmp_path / "answer.json"
     file.write_bytes(content)
     with pytest.raises(UsageError, match=sentence):
-        StructuredOutput.from_file(str(file))
+        StructuredOutput.parse(str(file))
     with pytest.raises(UsageError, match=r"none\.json can't be read: No such file"):
-        StructuredOutput.from_file(str(tmp_path / "none.json"))
+        StructuredOutput.parse(str(tmp_path / "none.json"))
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -139,11 +100,11 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     from dycoke_cli.errors import ModelError
 
     with pytest.raises(ModelError, match="needs the package llguidance, which isn't installed"):
-        StructuredOutput.from_fields("a:str")
+        form_of(a="string")
 
 
 def test_a_number_that_no_float_holds_is_the_largest() -> None:
-    form = StructuredOutput.from_fields("a:[float]")
+    form = StructuredOutput.from_schema(an_object(a={"type": "array", "items": {"type": "number"}}))
     largest = sys.float_info.max
     assert form.value('{"a": [1e999, -1e999, 1.5]}') == {"a": [largest, -largest, 1.5]}
     digits = "9" * 5000  # Python reads 4300 at most
@@ -152,7 +113,7 @@ def test_a_number_that_no_float_holds_is_the_largest() -> None:
 
 
 def test_the_key_of_an_answer_has_the_form_where_there_is_one() -> None:
-    forms = [StructuredOutput.from_fields(given) for given in ("a:str,b:int", "b:int,a:str")]
+    forms = [form_of(a="string", b="integer"), form_of(b="integer", a="string")]
     keys = [key_part(GenerationOptions(structured=form)) for form in (None, *forms)]
     assert "structured" not in keys[0]
     assert keys[1] != keys[2]

@@ -25,7 +25,7 @@ from tests.families.stock import MERGING_ONLY, QUESTION, clip, one_of_each_kind,
 from tests.families.test_together import QUESTIONS, loaded_of
 from tests.families.test_typed import SIX, ending
 from tests.families.tiny import MAKERS, make
-from tests.forms import NEEDS_LIBRARY
+from tests.forms import NEEDS_LIBRARY, an_object
 
 pytestmark = NEEDS_LIBRARY
 
@@ -33,7 +33,16 @@ pytestmark = NEEDS_LIBRARY
 VALUES = ("a cat", "a dog", "birds", "ca")
 TEXTS = tuple(json.dumps(value) for value in VALUES)
 ENUM = StructuredOutput.from_schema({"enum": list(VALUES)})
-EVENTS = StructuredOutput.from_fields("colour:str,count:int,events:[{start:float,what:str}]")
+EVENTS = StructuredOutput.from_schema(
+    an_object(
+        colour={"type": "string"},
+        count={"type": "integer"},
+        events={
+            "type": "array",
+            "items": an_object(start={"type": "number"}, what={"type": "string"}),
+        },
+    )
+)
 
 
 class OneOf(LogitsProcessor):

@@ -428,9 +428,7 @@ class Answer:
         Doc("With --score: mean of the numbers under their probabilities."),
     ] = ABSENT
     scoring: Scoring | Absent = ABSENT
-    parsed: Annotated[
-        Any | Absent, Doc("With --schema or --fields of types: the JSON value of the answer.")
-    ] = ABSENT
+    parsed: Annotated[Any | Absent, Doc("With --schema: the JSON value of the answer.")] = ABSENT
     when: Annotated[
         tuple[TimeRange, ...] | Absent,
         Doc(

@@ -1,9 +1,8 @@
-"""The form of an answer: a JSON Schema, a regular expression, a grammar or fields."""
+"""The form of an answer: a JSON Schema, a regular expression or a grammar."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,85 +13,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
 from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name, is_valid
-
-_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-_TOKENS = re.compile(r"\s*([{}\[\],:]|[^{}\[\],:]+)")
-_MOST_DEPTH = 30
-EXAMPLE = "colour:str,count:int,events:[{start:float,end:float,what:str}]"
-
-
-def schema_of_fields(fields: str) -> dict[str, Any]:
-    """The JSON Schema of an object with fields; all are required, and there are no others.
-
-    A type is str, int, float, bool, a list `[TYPE]` or an object `{NAME:TYPE,…}`.
-    """
-    return _Parser(fields).object_until("")
-
-
-class _Parser:
-    """Reads one list of fields from left to right."""
-
-    def __init__(self, fields: str) -> None:
-        self._tokens = [token.strip() for token in _TOKENS.findall(fields)]
-        self._place = self._depth = 0
-
-    def object_until(self, end: str) -> dict[str, Any]:
-        """The fields before a closing bracket, or before the end of the text."""
-        self._deeper()
-        properties: dict[str, Any] = {}
-        while True:
-            name = self._next()
-            if not name or name in "{}[],:":
-                raise self._wrong("the name of a field")
-            if name in properties:
-                raise UsageError(f"--fields has the field {name!r} twice")
-            self._take(":")
-            properties[name] = self._type()
-            if (after := self._next()) == end:
-                break
-            if after != ",":
-                raise self._wrong(f"a comma or {end or 'the end'}")
-        self._depth -= 1
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": [*properties],
-            "additionalProperties": False,
-        }
-
-    def _type(self) -> dict[str, Any]:
-        word = self._next()
-        if word == "{":
-            return self.object_until("}")
-        if word == "[":
-            self._deeper()
-            items = self._type()
-            self._take("]")
-            self._depth -= 1
-            return {"type": "array", "items": items}
-        if word not in _TYPES:
-            raise self._wrong(f"a type ({', '.join(_TYPES)}, [TYPE] or {{NAME:TYPE}})")
-        return {"type": _TYPES[word]}
-
-    def _take(self, wanted: str) -> None:
-        if self._next() != wanted:
-            raise self._wrong(f"a {wanted}")
-
-    def _next(self) -> str:
-        """The next token; "" behind the last one."""
-        self._place += 1
-        return self._tokens[self._place - 1] if self._place <= len(self._tokens) else ""
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > _MOST_DEPTH:
-            raise UsageError(f"--fields is nested more than {_MOST_DEPTH} deep")
-
-    def _wrong(self, wanted: str) -> UsageError:
-        found = self._tokens[self._place - 1 : self._place]
-        where = repr(found[0][:60]) if found else "the end"
-        return UsageError(f"--fields needs {wanted} in place of {where}, as in {EXAMPLE}")
-
 
 # The library reads a schema recursively: a deeper one could end the process.
 _BOUNDS = Bounds(nbytes=1 << 20, values=20_000, depth=64)
@@ -147,24 +67,18 @@ class StructuredOutput:
             raise UsageError(f"the schema can't be followed: {error}") from error
 
     @classmethod
-    def from_fields(cls, fields: str) -> Self:
-        """An answer that is an object with these fields, as in "colour:str,times:[float]".
-
-        Raises:
-            UsageError: see `schema_of_fields`.
-        """
-        return cls.from_schema(schema_of_fields(fields))
-
-    @classmethod
-    def from_file(cls, path: str) -> Self:
-        """An answer that is JSON of the schema in a file.
+    def parse(cls, given: str) -> Self:
+        """An answer that is JSON of a schema: of JSON text that begins with a brace, or of a file.
 
         Raises:
             UsageError: it can't be read, or isn't JSON; or see the class.
         """
-        name = f"--schema {display_name(path)}"
+        name = "--schema"
         try:
-            text = read_text(path, _BOUNDS.nbytes)
+            text = given
+            if not given.lstrip().startswith("{"):
+                name = f"--schema {display_name(given)}"
+                text = read_text(given, _BOUNDS.nbytes)
             _BOUNDS.check(text.encode())
             schema = json.loads(text)
         except OSError as error:

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dycoke_cli import StructuredOutput
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.runs.remote import remote_client
 from tests import documents, warm
 from tests.cli.harness import CLIP, REAL, Outcome, run_here
-from tests.forms import NEEDS_LIBRARY
+from tests.forms import NEEDS_LIBRARY, form_of
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
 TOLD = {
@@ -357,24 +356,19 @@ def test_a_server_that_gives_no_probabilities(told: dict[str, Any]) -> None:
 
 
 @NEEDS_LIBRARY
-@pytest.mark.parametrize("flag", ["--fields", "--schema"])
-def test_a_form_is_asked_of_the_server(flag: str, tmp_path: Path) -> None:
-    form = StructuredOutput.from_fields("colour:str,count:int")
-    schema = json.loads(form.definition)
-    (tmp_path / "a.json").write_text(form.definition)
-    value = "colour:str,count:int" if flag == "--fields" else tmp_path / "a.json"
+def test_a_form_is_asked_of_the_server() -> None:
+    form = form_of(colour="string", count="integer")
 
     def reply(body: dict[str, Any]) -> Reply:
         return said(body, '{"colour": "red", "count": 2}')
 
     with serving(reply) as endpoint:
-        line = ask(endpoint, "What?", flag, value, "--json").object
+        line = ask(endpoint, "What?", "--schema", form.definition, "--json").object
     documents.valid(line, "answer", "remote")
     assert line["parsed"] == {"colour": "red", "count": 2}
     [body] = endpoint.bodies
-    assert body["response_format"] == {
-        "type": "json_schema", "json_schema": {"name": "answer", "schema": schema}
-    }  # fmt: skip
+    named = {"name": "answer", "schema": json.loads(form.definition)}
+    assert body["response_format"] == {"type": "json_schema", "json_schema": named}
 
 
 @NEEDS_LIBRARY
@@ -392,7 +386,7 @@ def test_what_is_not_of_the_form_is_an_error(text: str, reason: str, sentence: s
         return status, answer
 
     with serving(reply) as endpoint:
-        run = ask(endpoint, "What?", "--fields", "a:str", "--json")
+        run = ask(endpoint, "What?", "--schema", form_of(a="string").definition, "--json")
     assert run.code == 2
     assert sentence in run.object["error"]["message"]
 

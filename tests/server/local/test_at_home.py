@@ -92,6 +92,10 @@ def both(real: Served, *arguments: str, stdin: bytes = b"") -> tuple[Outcome, Ou
 
 
 FOUR = ("--frames", "4")
+OBJECT = (
+    '{"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"], '
+    '"additionalProperties": false}'
+)
 TYPED: Sequence[tuple[str, ...]] = (
     ("--yes-no",),
     ("--choices", "red,blue"),
@@ -149,7 +153,7 @@ def test_what_no_command_shows_arrives_too(real: Served, mini: LoadedModel) -> N
 
 @NEEDS_LIBRARY
 def test_ask_for_an_object(real: Served) -> None:
-    flags = ("--fields", "colour:str,count:int", "--max-new-tokens", "60")
+    flags = ("--schema", OBJECT, "--max-new-tokens", "60")
     served, alone = both(real, "ask", "move.mp4", STAR, *FOUR, *flags, "--json")
     assert unmeasured(served.objects) == unmeasured(alone.objects)
 
@@ -222,7 +226,7 @@ def test_batch(real: Served, asked: tuple[str, ...]) -> None:
 
 @NEEDS_LIBRARY
 def test_batch_of_objects(real: Served) -> None:
-    test_batch(real, ("move.mp4", STAR, "--fields", "colour:str", "--max-new-tokens", "40"))
+    test_batch(real, ("move.mp4", STAR, "--schema", OBJECT, "--max-new-tokens", "40"))
 
 
 def _lines(path: Path) -> dict[str, Any]:

@@ -58,7 +58,6 @@ def ask(
     method: request_flags.MethodFlags,
     generation: request_flags.Generation,
     typed: question_flags.TypedFlags,
-    fields: question_flags.Fields = None,
     cache: options.Cache = False,
     no_server: NoServer = False,
     server: ServerFlags,
@@ -109,7 +108,7 @@ def ask(
         request = request_flags.request(
             model, loading, sampling, generation, limits, subtitles, budget
         )
-        request = method.applied(parts.typed(typed, fields).applied(request, fields))
+        request = method.applied(parts.typed(typed).applied(request))
         with speaking_of_flags():
             check_windows(request, len(files), whole=compare)
         remote = server.chosen(context, request.method, budget)

@@ -46,9 +46,7 @@ _FLAGS = options.flag_table("""
     --retry-failed: Also ask again what failed in an earlier run; the new line replaces the old one.
     [Output]
     --out-dir DIR: Folder for the files of --out .srt and the like, in place of the clips' folders.
-    --fields KEY,…: Only these keys on stdout, or in a table, such as id,answer,tokens.visual. With
-        types, as in colour:str,count:int, each answer is an object of these fields, and a table has
-        them as columns.
+    --fields KEY,…: Only these keys on stdout, or in a table, such as id,answer,tokens.visual.
     --csv: CSV instead of JSON on stdout; --fields are its columns.
 """)
 FailFast = Annotated[bool, _FLAGS["--fail-fast"]]
@@ -113,9 +111,7 @@ def batch(
     server.check(context)
     group_size = engine_flags.batch_size(batch_size)
     request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
-    # No key of an answer has a colon.
-    types = fields if fields is not None and ":" in fields else None
-    request = method.applied(parts.typed(typed, types).applied(request, types))
+    request = method.applied(parts.typed(typed).applied(request))
     parts.check_options(estimate=estimate, compare=compare)
     if parts.until is not None:
         raise UsageError("--until is for `dycoke ask`: a batch asks about all parts; leave it out")
@@ -123,7 +119,6 @@ def batch(
         check_windows(request, whole=compare)
     if compare:
         request_flags.check_comparable(request)
-    fields = None if types is not None else fields
     remote = server.chosen(context, request.method, budget)
     out = None if out == Path("-") else out
     if out is None and retry_failed:

@@ -50,7 +50,6 @@ def chat(
     method: request_flags.MethodFlags,
     generation: request_flags.Generation,
     typed: question_flags.TypedFlags,
-    fields: question_flags.Fields = None,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -70,7 +69,7 @@ def chat(
 
         raise refusal("stdin", CHAT)
     request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
-    request = method.applied(typed.applied(request, fields))
+    request = method.applied(typed.applied(request))
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     interactive = sys.stdin is not None and sys.stdin.isatty()
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsJson, AsText
-from dycoke_cli.cli.flags import options, question_flags, request_flags
+from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags, duration_s
 from dycoke_cli.cli.flags.words import questions_of
@@ -93,7 +93,6 @@ def watch(
     method: request_flags.MethodFlags,
     generation: request_flags.Generation,
     typed: TypedFlags,
-    fields: question_flags.Fields = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -124,7 +123,7 @@ def watch(
         raise VideoError(f"{watched.name} doesn't exist: {hint}")
     parts = PartFlags(every=watching.every, until=watching.until)
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
-    request = typed.applied(request, fields)
+    request = typed.applied(request)
     wanted = _Wanted(watching.only, request)
     questions = questions_of(question, more, source)
     parts.check(request, (watched.name,), questions)  # as no `-`: stdin is read in parts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from dycoke_cli.cli.flags.options import flag_table
-from dycoke_cli.engine.structured_output import EXAMPLE, StructuredOutput
+from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.request import Request
@@ -23,21 +23,19 @@ if TYPE_CHECKING:
     from dycoke_cli.video.pictures import Source
 
 
-_FLAGS = flag_table(f"""
+_FLAGS = flag_table("""
     [Generation]
     --choices A,B,…|FILE: Answer with one of these, by their probabilities; no text is generated. A
         file has one per line.
     --yes-no: Answer with yes or no, likewise.
     --score LOW-HIGH: Answer with a whole number, as in 1-5, likewise; with the mean.
-    --schema FILE: Answer with JSON of this JSON Schema: no other token can be generated.
-    --fields NAME:TYPE,…: Answer with an object of these fields, likewise, as in {EXAMPLE}.
+    --schema FILE|JSON: Answer with JSON of this JSON Schema: no other token can be generated.
     [Frame sampling]
     --every TIME: Ask about each part of this length, such as 30s.
     --until ANSWER: With --every: stop at the first part with this answer, such as yes.
     --when: Find when something is visible, such as "Is there a red car?", and check each time
         range.
 """)
-Fields = Annotated[str | None, _FLAGS["--fields"]]
 
 
 @dataclass(frozen=True)
@@ -76,21 +74,14 @@ class TypedFlags(OptionFlags):
 
     schema: Annotated[str | None, _FLAGS["--schema"]] = None
 
-    def applied(self, request: Request, fields: str | None = None) -> Request:
+    def applied(self, request: Request) -> Request:
         """Add the options, or the form of the answer, to a request."""
-        forms = {"--schema": self.schema, "--fields": fields}
-        formed = [flag for flag, value in forms.items() if value is not None]
-        check_one([*self.options_given, *formed])
+        check_one([*self.options_given, *(["--schema"] if self.schema is not None else [])])
         request = self.with_options(request)
-        if not formed:
+        if self.schema is None:
             return request
-        changed = replace(request.generation, structured=self._form(fields))
-        return replace(request, generation=changed)
-
-    def _form(self, fields: str | None) -> StructuredOutput:
-        if self.schema is not None:
-            return StructuredOutput.from_file(self.schema)
-        return StructuredOutput.from_fields(fields or "")
+        form = StructuredOutput.parse(self.schema)
+        return replace(request, generation=replace(request.generation, structured=form))
 
 
 def check_greedy(flag: str, request: Request) -> None:
@@ -123,14 +114,13 @@ class PartFlags:
         """Length of a part in seconds; None where the flag isn't given."""
         return duration_s("--every", self.every)
 
-    def typed(self, flags: TypedFlags, fields: str | None) -> TypedFlags:
+    def typed(self, flags: TypedFlags) -> TypedFlags:
         """The options of the question: with --when they are yes and no."""
         if not self.when:
             return flags
-        others = {"--choices": flags.choices, "--score": flags.score}
-        others |= {"--schema": flags.schema, "--fields": fields}
+        others = {"--choices": flags.choices, "--score": flags.score, "--schema": flags.schema}
         for name, value in others.items():
-            if value not in (None, False):
+            if value is not None:
                 raise UsageError(f"--when is for yes or no: leave {name} out")
         return replace(flags, yes_no=True)
 

@@ -75,5 +75,5 @@ def _value(form: StructuredOutput, text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UsageError(
             "the server's answer isn't JSON: it doesn't support response_format; leave --schema "
-            "and --fields out, or ask a model on this machine"
+            "out, or ask a model on this machine"
         ) from error
