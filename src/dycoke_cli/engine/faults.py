@@ -1,8 +1,8 @@
 """Errors of libraries while a model answers, turned into one sentence each.
 
-There are four causes. Memory ran out: the flag that helps depends on the stage. A package isn't
-installed. The device or its driver failed. Otherwise the model's files may not fit each other,
-which shows only when they are used, long after they were read.
+There are four causes. Memory ran out. A package isn't installed. The device or its driver failed.
+Otherwise the model's files may not fit each other, which shows only when they are used, long after
+they were read.
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import torch
 
 from dycoke_cli import plugins
-from dycoke_cli.compression.method import Method
-from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError
+from dycoke_cli.errors import DEBUG, DycokeError, ModelError
 from dycoke_cli.models.devices import is_out_of_memory
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load import LoadedModel
 
 # Errors of devices, drivers and their libraries, and of operations that a device doesn't have. An
@@ -44,8 +41,10 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
     except _PASSED_ON:
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
+        if is_out_of_memory(error):
+            raise explain(error) from error
         bundled = loaded.entry is not None and loaded.entry.repo is None
-        if bundled or is_out_of_memory(error) or plugins.place_of(error) is not None:
+        if bundled or plugins.place_of(error) is not None:
             raise
         text = " ".join(str(error).split())[:160]
         cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -63,47 +62,3 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
             f"{loaded.name} failed while it answered ({cause}): its files may not fit each other; "
             f"download it again, or run it with {DEBUG}=1 in the environment to see where"
         ) from error
-
-
-class RunningStage:
-    """The current stage of an answer: "vision", "prefill" or "decode"."""
-
-    def __init__(self) -> None:
-        self.name = "vision"
-
-
-@contextmanager
-def memory_faults(stage: RunningStage, method: Method, model: Any) -> Iterator[None]:
-    """Turn what allocators raise into a sentence with the flags that help."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"memory ran out while {_DOING[stage.name]}; use {_ways(stage.name, method, model)}"
-        ) from error
-
-
-_DOING = {
-    "vision": "the video was encoded, a few frames at a time",
-    "prefill": "the prompt was prefilled",
-    "decode": "the answer was generated",
-}
-
-
-def _ways(stage: str, method: Method, model: Any) -> str:
-    parameters, ways = method.parameters(), []
-    # Frames are encoded in chunks of a fixed size: fewer of them need as much memory at a time.
-    if stage == "vision" and model.dtype == torch.float32:
-        ways.append("--dtype bfloat16")
-    if stage != "vision":
-        ways.append("fewer --frames")
-        if parameters.get("ttm"):
-            ways.append("a larger --merge-ratio")
-        elif method.name == "none":
-            ways.append("--method dycoke")
-    if stage == "decode":
-        ways.append("fewer --max-new-tokens")
-    *most, last = [*ways, "a smaller --model"]
-    return f"{', '.join(most)} or {last}" if most else last

@@ -16,7 +16,7 @@ from dycoke_cli.engine.attach import Attachment, attach, check_unattached
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.context import answer_room, check_text_alone
 from dycoke_cli.engine.encoded_video import EncodedVideo
-from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
+from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generate import (
     NOBODY,
     Generated,
@@ -138,15 +138,10 @@ def ask_together(
             for q, limit in zip(questions, limits, strict=True)
         ]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
-    stage, tokenizer = RunningStage(), loaded.processor.tokenizer
+    tokenizer, report = loaded.processor.tokenizer, questions[0].session.on_progress
     # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
     prefix = questions[0].session.prefix if len(questions) == 1 else None
-
-    def report(name: str, done: int, total: int) -> None:
-        stage.name = name
-        questions[0].session.on_progress(name, done, total)
-
-    with faults_of(loaded), memory_faults(stage, method, loaded.model):
+    with faults_of(loaded):
         seconds = [item.session.encode(watch, method) for item in questions]
         batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
         report("prefill", 0, 1)

@@ -141,11 +141,11 @@ class FramesInTower:
             rows.append(row_of)
             parts.append(left)
         self._left = [len(left) for left in parts]
-        row_in = counted_on(rows)
+        row_in = numbered_on(rows)
         self._rows = [row_in[row] for row in self._rows]
         self._rows_by_count[sum(self._left)] = self._rows
         if is_last:
-            self._groups = counted_on(map(self._merging.groups, parts))
+            self._groups = numbered_on(map(self._merging.groups, parts))
         return _without_mask(module, (torch.cat(parts), *args[1:]), kwargs)
 
     def _after_tower(self, output: Any) -> Any:
@@ -162,7 +162,7 @@ class FramesInTower:
         return hidden if len(rows) == len(hidden) else hidden[rows]
 
 
-def counted_on(parts: Iterable[Sequence[int]]) -> list[int]:
+def numbered_on(parts: Iterable[Sequence[int]]) -> list[int]:
     """Numbers that begin at 0 in each part, counted on."""
     numbers: list[int] = []
     for part in parts:

@@ -32,9 +32,9 @@ from dycoke_cli.engine.tower import (
     MergedVision,
     PackedVision,
     TowerInPart,
-    counted_on,
     first_alike,
     new_runs,
+    numbered_on,
 )
 from dycoke_cli.errors import OutputError
 from dycoke_cli.kernels.attention import has_flash_attention
@@ -189,7 +189,7 @@ def _joined(parts: list[MergedFrames]) -> MergedFrames:
     into = (
         start + frame for start, part in zip(starts, parts, strict=False) for frame in part.into
     )
-    return MergedFrames(tuple(into), tuple(counted_on(part.groups for part in parts)))
+    return MergedFrames(tuple(into), tuple(numbered_on(part.groups for part in parts)))
 
 
 def at_decoder(model: Any, ask: Callable[[], Any]) -> dict[str, Any]:

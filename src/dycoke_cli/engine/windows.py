@@ -19,7 +19,7 @@ from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.compression.promises import selected
 from dycoke_cli.engine.attention import with_tower
 from dycoke_cli.engine.context import room_for_video
-from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
+from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.prefill import short_prompt
 from dycoke_cli.engine.prompt_batch import Preselection, Prompt
 from dycoke_cli.engine.vision import Encoded, VisualCache, encode_cached
@@ -121,7 +121,7 @@ def read_windows(
             "once; use fewer --frames, without --max-tokens"
         )
     began, encoding = time.perf_counter(), 0.0
-    with faults_of(loaded), memory_faults(RunningStage(), method, loaded.model):
+    with faults_of(loaded):
         family, config = loaded.family, loaded.model.config
         whole = show(loaded.processor, family, config, planned)
         per_frame = whole.tokens_per_frame
