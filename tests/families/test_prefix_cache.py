@@ -53,6 +53,13 @@ def test_methods_take_turns_and_each_finds_what_it_read() -> None:
         assert read.prefilled <= answer.tokens.text
 
 
+def test_a_method_that_reads_all_reports_that_nothing_was_reused() -> None:
+    session = VideoSession(loaded_of("llava_onevision"), clip(5))
+    methods = (Uncompressed(), Uncompressed(), FastV(prune_layer=2))
+    reused = [session.ask("what", one, max_new_tokens=2).tokens.reused for one in methods]
+    assert reused[1] > reused[0] == reused[2] == 0
+
+
 @pytest.mark.parametrize("method", ["ttm", "dycoke"])
 @pytest.mark.parametrize("turns", [("kept", "renumbered"), ("renumbered", "kept")])
 def test_the_same_tokens_at_other_positions_are_another_prefix(

@@ -141,6 +141,8 @@ def ask_together(
     tokenizer, report = loaded.processor.tokenizer, questions[0].session.on_progress
     # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
     prefix = questions[0].session.prefix if len(questions) == 1 else None
+    if prefix is not None:
+        prefix.reused = 0  # also by a method that prefills in one pass
     with faults_of(loaded):
         seconds = [item.session.encode(watch, method) for item in questions]
         batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
