@@ -18,8 +18,7 @@ from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
-from dycoke_cli.video import Sampling, decoder
-from dycoke_cli.video.limits import Limits
+from dycoke_cli.video import Sampling
 from tests.runs.parts import PLAN, Group, Heard, groups_in, plan_with
 from tests.runs.pretended import Pretended, make_clips, valid
 
@@ -212,35 +211,3 @@ def test_what_keeps_the_engine_from_answering_is_raised(clips: Path, out: Path) 
     with pytest.raises(ModelError, match="it is gone"):
         once(out, groups_in(clips), engine=Broken())
     assert len(lines(out)) == 1
-
-
-def test_a_file_that_cant_be_hashed_in_time_fails_and_the_others_are_answered(
-    clips: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (clips / "stall.mp4").write_bytes(b"x")
-    monkeypatch.setattr(decoder, "PROCESS", "tests.video.taken_over:stall")
-    limited = plan_with(limits=Limits(time_limit=0.5))
-    groups = groups_in(clips, "What?", "Why?", plan=limited)
-    counts, asked = once(out, groups, limited)
-    assert {name for name, _ in asked} == {"a.mp4", "b.mp4", "bad.mp4", "c.mp4"}
-    late = [line for line in lines(out) if line["video"].endswith("stall.mp4")]
-    assert {line["error"]["message"].partition("stall.mp4 ")[2] for line in late} == {
-        "isn't read after 0.5 s: convert it, or raise --time-limit"
-    }
-    assert (len(late), counts.failed, counts.answered) == (2, 4, 6)
-    # It counts as failed from now on, and is asked about again if it can be read.
-    again, asked = once(out, groups, limited)
-    assert (asked, again.skipped_failed) == ([], 4)
-    monkeypatch.undo()
-    _, asked = once(out, groups, limited)
-    assert {name for name, _ in asked} == {"stall.mp4"}
-
-
-def test_only_files_that_cant_be_hashed(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clips = make_clips(tmp_path / "one", "stall.mp4")
-    monkeypatch.setattr(decoder, "PROCESS", "tests.video.taken_over:stall")
-    limited = plan_with(limits=Limits(time_limit=0.5))
-    counts, asked = once(out, groups_in(clips, "What?", plan=limited), limited)
-    assert (counts.failed, asked) == (1, [])

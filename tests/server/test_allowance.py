@@ -19,7 +19,6 @@ from dycoke_cli.server.media import Media
 from dycoke_cli.server.refused import gone, in_keys, refused
 from dycoke_cli.server.service import ServiceLimits, start_service
 from dycoke_cli.video import Sampling
-from dycoke_cli.video.decoder import LateVideoError
 from tests.server.pretended import PATIENCE_S, ample
 
 
@@ -76,11 +75,6 @@ def test_what_is_too_long_has_the_code_that_clients_know() -> None:
     assert (found.status, found.code) == (400, "context_length_exceeded")
     assert str(found) == "32 frames are too long; lower max_tokens (9) to 4"
     assert refused(UsageError("no")).code == "usage"
-
-
-def test_a_kind_of_an_error_has_its_status() -> None:
-    late = refused(LateVideoError("the video isn't decoded after 9 s"))
-    assert (late.status, str(late)) == (400, "the video isn't decoded after 9 s")
 
 
 @pytest.mark.parametrize(

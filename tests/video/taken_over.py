@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from dycoke_cli.processes.isolated import Channel
@@ -96,43 +95,3 @@ def sealed_by(*means: str) -> Callable[[Channel], None]:
 
 
 unsealed, half_sealed = sealed_by(), sealed_by("landlock")
-
-
-def stall(channel: Channel) -> None:
-    """Never finish to read a file called stall.mp4."""
-    receive = channel.receive
-
-    def stalling() -> tuple[dict[str, Any], list[int]]:
-        message, files = receive()
-        if "name" in message and message["name"].endswith("stall.mp4"):
-            time.sleep(1000)
-        return message, files
-
-    channel.receive = stalling  # type: ignore[method-assign]
-    decoder_process.serve(channel)
-
-
-def killed_once(channel: Channel) -> None:
-    """Be killed by the first file that it hashes, and by one called always.mp4 each time."""
-    receive = channel.receive
-
-    def killing() -> tuple[dict[str, Any], list[int]]:
-        message, files = receive()
-        for path in map(Path, message.get("paths", ())):
-            tries = len([*path.parent.glob(f"{path.stem}.try*")])
-            if path.name == "always.mp4" or not tries:
-                path.with_suffix(f".try{tries}").touch()  # it may write no byte
-                os.kill(os.getpid(), signal.SIGKILL)
-        return message, files
-
-    decoder_process.seal = lambda: ()  # type: ignore[assignment]
-    channel.receive = killing  # type: ignore[method-assign]
-    decoder_process.serve(channel)
-
-
-def misread(channel: Channel) -> None:
-    """Send a digest that is none."""
-    channel.send({})
-    channel.receive()
-    channel.send({"digest": "../../etc"})
-    channel.receive()

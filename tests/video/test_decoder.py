@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
-import shutil
 import signal
 import struct
 import sys
@@ -17,7 +15,6 @@ from dataclasses import asdict
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +27,7 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoEr
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
 from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process
-from dycoke_cli.video.decoder import CrashedError, LateVideoError, OpenClip, sandbox
+from dycoke_cli.video.decoder import CrashedError, OpenClip, sandbox
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import Line, Subtitles, find_source
 from tests.processes.test_worker import ended
@@ -54,69 +51,6 @@ def test_the_frames_are_those_that_are_read_here() -> None:
     assert np.array_equal(clip.frames, alone.frames)
     assert (clip.timestamps_s, clip.info) == (alone.timestamps_s, alone.info)
     assert progress == [(done, 8) for done in range(1, 9)]
-
-
-def test_a_digest_is_that_of_the_content(tmp_path: Path) -> None:
-    """One process hashes any files; the next video is decoded in it."""
-    large, empty = tmp_path / "large.mp4", tmp_path / "empty.mp4"
-    large.write_bytes(bytes(range(256)) * 10_001)
-    empty.touch()
-    with Decoder() as child:
-        process = child.start()
-        for path in (Path(CLIP), large, empty):
-            assert child.digest(str(path)) == hashlib.sha256(path.read_bytes()).hexdigest()
-        with pytest.raises(VideoError, match=r"none.mp4 doesn't exist"):
-            child.digest(str(tmp_path / "none.mp4"))
-        assert child.start() is process
-        assert child.read(CLIP, TWO).frames.shape[0] == 2
-
-
-def test_a_file_whose_read_never_returns_ends_at_the_time_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stall = Path(shutil.copy(CLIP, tmp_path / "stall.mp4"))
-    monkeypatch.setattr(decoder, "PROCESS", "tests.video.taken_over:stall")
-    with Decoder(Limits(time_limit=0.5)) as child:
-        for _ in range(2):
-            with pytest.raises(LateVideoError) as late:
-                child.digest(str(stall))
-            assert str(late.value) == (
-                f"{stall} isn't read after 0.5 s: convert it, or raise --time-limit"
-            )
-            assert child.digest(CLIP) == hashlib.sha256(Path(CLIP).read_bytes()).hexdigest()
-
-
-def test_a_process_that_is_killed_while_it_hashes_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without its digest a file would have another key in a run's results, and be asked again."""
-    monkeypatch.setattr(decoder, "PROCESS", "tests.video.taken_over:killed_once")
-    first = Path(shutil.copy(CLIP, tmp_path / "first.mp4"))
-    content = hashlib.sha256(first.read_bytes()).hexdigest()
-    with Decoder() as child:
-        assert child.digest(str(first)) == content
-        always = Path(shutil.copy(CLIP, tmp_path / "always.mp4"))
-        with pytest.raises(CrashedError, match="signal 9"):
-            child.digest(str(always))
-        assert len([*tmp_path.glob("always.try*")]) == 3
-        assert child.digest(str(first)) == content
-
-
-def test_a_decoder_that_is_stopped_while_it_hashes_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stall = Path(shutil.copy(CLIP, tmp_path / "stall.mp4"))
-    monkeypatch.setattr(decoder, "PROCESS", "tests.video.taken_over:stall")
-    with Decoder(Limits(time_limit=60)) as child:
-        Timer(0.5, child.stop).start()
-        with pytest.raises(CrashedError):
-            child.digest(str(stall))
-
-
-def test_a_digest_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "PROCESS", "tests.video.taken_over:misread")
-    with Decoder() as child, pytest.raises(VideoError, match="send what no video has"):
-        child.digest(CLIP)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")

@@ -18,7 +18,7 @@ from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.video import Decoder, Sampling, SubtitleSource
 from dycoke_cli.video.clip import FrameResize
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.pictures import Pictures, Rendered, as_named, pictures_of, sources
+from dycoke_cli.video.pictures import Pictures, Rendered, as_named, digest, pictures_of, sources
 from tests.runs.parts import REQUEST
 from tests.video.clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in, write_rgba
 from tests.video.conftest import MakeClip
@@ -188,18 +188,18 @@ def test_too_many_of_them(frames: Path, monkeypatch: pytest.MonkeyPatch) -> None
         read(frames)
 
 
-def test_the_digest_is_that_of_names_and_contents(tmp_path: Path, decoder: Decoder) -> None:
+def test_the_digest_is_that_of_names_and_contents(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="is a folder without pictures"):
-        decoder.digest(str(tmp_path))
+        digest(str(tmp_path))
     first, second = put(tmp_path, "1.png", 1), put(tmp_path, "2.png", 2)
     (tmp_path / "3.png").symlink_to("nowhere.png")
     (tmp_path / "notes.txt").write_text("x")
     of_files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second)]
     each = [("1.png", of_files[0]), ("2.png", of_files[1]), ("3.png", None)]
-    assert decoder.digest(str(tmp_path)) == hashlib.sha256(repr(each).encode()).hexdigest()
+    assert digest(str(tmp_path)) == hashlib.sha256(repr(each).encode()).hexdigest()
     (tmp_path / "clip.mp4").write_bytes(b"x")
     with pytest.raises(UsageError, match="has pictures and videos"):
-        decoder.digest(str(tmp_path))
+        digest(str(tmp_path))
 
 
 def test_links_that_lead_nowhere_are_named_and_hide_no_pictures(

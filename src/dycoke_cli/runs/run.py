@@ -6,13 +6,11 @@ Ctrl-C ends a run after the answers under way; a second one ends it at once.
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import chain
 from types import FrameType
-from typing import Any, Self
 
 from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import UsageError, VideoError
@@ -22,7 +20,7 @@ from dycoke_cli.runs.file_walk import FileState, state_of
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.results import Outcome, Results, ResultsFile, reason
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.decoder import Decoder, LateVideoError
+from dycoke_cli.video.pictures import digest
 from dycoke_cli.video.subtitles import find_source
 
 # Failures of earlier runs whose reasons are shown.
@@ -64,14 +62,12 @@ def run(
     """
     progress = _Progress(groups, plan, results, retry_failed, answered_before)
     counts = progress.counts
-    with _interruptible(listener), progress:
-        outcomes = outcomes_of(
-            map(drawn, progress.left()), plan, open_asker or asker_here, listener
-        )
+    with _interruptible(listener):
+        asked = map(drawn, progress.left())
         # If writing fails, the processes are to end now, not when it is garbage-collected.
-        with closing(progress.joined(outcomes)) as joined:
+        with closing(outcomes_of(asked, plan, open_asker or asker_here, listener)) as outcomes:
             listener.progress(counts)
-            for outcome in map(line, joined):
+            for outcome in map(line, map(progress.checked, outcomes)):
                 results.add(outcome)  # first: whatever is shown as done is in the file
                 progress.note(outcome)
                 if outcome.failed:
@@ -85,7 +81,7 @@ def run(
 
 def outcomes_of(
     groups: Iterable[Group], plan: RunPlan, open_asker: OpenAsker, listener: Listener
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """The lines of all questions. No model is loaded where there are none."""
     from dycoke_cli.runs.parts import answers_of
 
@@ -108,11 +104,11 @@ def finished(
 
     Args: as of `run`.
     """
-    with _Progress(groups, plan, results, retry_failed, 0) as progress:
-        # First what takes no time: `left` hashes the videos.
-        if results.questions < progress.counts.questions or any(progress.left()):
-            return None
-        return None if progress.unread else progress.counts
+    progress = _Progress(groups, plan, results, retry_failed, 0)
+    # First what takes no time: `left` hashes the videos.
+    if results.questions < progress.counts.questions or any(progress.left()):
+        return None
+    return progress.counts
 
 
 @contextmanager
@@ -136,7 +132,7 @@ def _interruptible(listener: Listener) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _described(group: Group, decoder: Decoder) -> Group:
+def _described(group: Group) -> Group:
     """Questions with the digests of their files, which are part of the keys."""
     ask = group[0]
     [video] = ask.videos
@@ -146,28 +142,20 @@ def _described(group: Group, decoder: Decoder) -> Group:
     if ask.request.subtitles is not None:
         subtitles = find_source(video.source, ask.request.subtitles, required=False)
         if subtitles.path is not None:
-            subtitles = replace(subtitles, digest=_digest(subtitles.path, decoder))
-    video = replace(video, digest=_digest(video.source, decoder), subtitles=subtitles)
+            subtitles = replace(subtitles, digest=_digest(subtitles.path))
+    video = replace(video, digest=_digest(video.source), subtitles=subtitles)
     return [replace(ask, videos=(video,)) for ask in group]
 
 
-def _digest(path: str, decoder: Decoder) -> str | None:
+def _digest(path: str) -> str | None:
     try:
-        return decoder.digest(path)
-    except LateVideoError:
-        raise
+        return digest(path)
     except (VideoError, UsageError):  # raised again when the file is opened, and reported then
         return None
 
 
 class _Progress:
-    """The questions that are left, and the counts of those that are done.
-
-    A context manager, which ends the process that hashes the files.
-
-    Attributes:
-        unread: outcomes of questions about files that can't be hashed in time.
-    """
+    """The questions that are left, and the counts of those that are done."""
 
     def __init__(
         self,
@@ -182,27 +170,11 @@ class _Progress:
         self.counts = RunCounts(len(groups), questions, clips, skipped=answered_before)
         self._groups, self._plan, self._results = groups, plan, results
         self._retry_failed = retry_failed
-        self.unread = deque[Outcome]()
-        self._decoder = Decoder(plan.request.limits)
         # The number of the group, and the file before it was read.
         self._asked: dict[str, tuple[int, Ask, FileState | None]] = {}
         self._left_of: dict[int, int] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._decoder.stop()
-
-    def joined(self, outcomes: Any) -> Generator[Outcome]:
-        """The outcomes, and those of `unread`."""
-        with closing(outcomes):
-            for outcome in outcomes:
-                yield from self._taken()
-                yield self._checked(outcome)
-        yield from self._taken()
-
-    def _checked(self, outcome: Outcome) -> Outcome:
+    def checked(self, outcome: Outcome) -> Outcome:
         """An outcome; a failure if its video was written meanwhile, and so wasn't complete."""
         _, ask, before = self._asked[outcome.key]
         if outcome.failed or before is None or state_of(before[1]) in (None, before):
@@ -213,10 +185,6 @@ class _Progress:
         )
         return Outcome.of(ask, Failed(error))
 
-    def _taken(self) -> Iterator[Outcome]:
-        while self.unread:
-            yield self.unread.popleft()
-
     def left(self) -> Iterator[Group]:
         """The questions that have no result; a generator.
 
@@ -226,14 +194,10 @@ class _Progress:
         """
         counts = self.counts
         for number, group in enumerate(self._groups):
-            missing, late = [], None
+            missing = []
             source = group[0].videos[0].source
             state = state_of(source) if isinstance(source, str) else None
-            try:
-                group = _described(group, self._decoder)
-            except LateVideoError as error:
-                late = error
-            for ask in map(self._plan.with_defaults, group):
+            for ask in map(self._plan.with_defaults, _described(group)):
                 assert ask.key is not None
                 counts.keys[ask.key] = ask.line
                 known = self._results.state(ask.key)
@@ -249,9 +213,7 @@ class _Progress:
                     missing.append(ask)
                     self._asked[ask.key] = number, ask, state
             self._left_of[number] = len(missing)
-            if late is not None:
-                self.unread += (Outcome.of(ask, Failed(late)) for ask in missing)
-            elif missing:
+            if missing:
                 yield missing
             else:
                 counts.videos_skipped += 1

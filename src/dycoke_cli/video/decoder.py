@@ -8,9 +8,7 @@ that takes its decoder over sees no other video, and can't change what is read o
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -31,7 +29,6 @@ from dycoke_cli.processes.isolated import Isolated, LateError, NonsenseError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, FramePlan, VideoInfo
@@ -55,7 +52,6 @@ _MAX_SENTENCE = 1000  # beside the name of the video
 _CODES = (VideoError.code, UsageError.code, OutOfMemoryError.code)
 _STARTING_S = 120.0
 _OUT_OF_CPU = -24  # the exit code of SIGXCPU, on Linux, where CPU time is limited
-_DIGEST = re.compile("[0-9a-f]{64}")
 _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
 
 
@@ -70,10 +66,6 @@ class CrashedError(VideoError):
             f"{name} ends the process that decodes it ({how}){times}: convert it, or leave it out"
         )
         self.name, self.gone = name, gone
-
-
-class LateVideoError(VideoError):
-    """A video wasn't read within the time limit."""
 
 
 class OpenClip:
@@ -106,19 +98,6 @@ class OpenClip:
         self._is_done = False  # whether it has finished this video, and can take the next
         self._opening_s: float | None = None  # CPU seconds of this stage; None outside of it
 
-    def digest(self, file: BinaryIO) -> str:
-        """SHA-256 of an open file in hexadecimal, which the process reads without decoding it."""
-        self._await_ready("read")
-        with self._checked("read"):
-            cpu_s = self._limits.time_limit * usable_cpus()
-            self._process.limit(memory_bytes=self._memory_limit(limits.OPENING_BYTES), cpu_s=cpu_s)
-            self._process.send({"name": self._name, "paths": [str(file.name)]}, [file])
-            digest: str = parsed(str, self._receive().get("digest"))
-            if not _DIGEST.fullmatch(digest):
-                raise MismatchError("no digest")
-            self._is_done = True
-        return digest
-
     def begin(
         self,
         files: list[BinaryIO],
@@ -143,15 +122,11 @@ class OpenClip:
         }
         self._plan()
 
-    def _await_ready(self, doing: str = "decoded") -> None:
-        """Wait for the start of the process, which doesn't count as time of the video."""
-        with self._checked(doing):
-            self._process.await_ready()
-        self.left_s = self._time_limit_s
-
     def _plan(self) -> None:
         process = self._process
-        self._await_ready()
+        with self._checked():  # its start doesn't count as time of the video
+            process.await_ready()
+        self.left_s = self._time_limit_s
         with self._checked():
             if "sealed" in process.ready:  # before it reads anything
                 self._check_sandbox(process.ready)
@@ -382,7 +357,7 @@ class OpenClip:
                     doing, limit = "opened", f"{self._opening_s:.0f} s of processor time"
             path = (self._request.get("subtitles") or {}).get("path")  # is read there, too
             beside = "" if path is None else f" with the subtitles {display_name(path)}"
-            raise LateVideoError(
+            raise VideoError(
                 f"{self._name}{beside} isn't {doing} after {limit}: convert it, "
                 "or raise --time-limit"
             ) from error
@@ -558,47 +533,6 @@ class Decoder:
             return clip
 
         return read
-
-    def digest(self, path: str) -> str:
-        """Hash a file, or the pictures of a folder, in the process, which goes on for the next.
-
-        So a file whose read never returns ends at the time limit. Nothing is decoded, so one
-        process hashes any number of files. `stop` in another thread ends it.
-
-        Returns:
-            SHA-256 in hexadecimal. That of a folder is of the names and digests of its pictures.
-        """
-        pictures = pictures_of(path)
-        if pictures is None:
-            return self._digest(path, self._limits.time_limit)[0]
-        each, left_s = list[tuple[str, str | None]](), self._limits.time_limit
-        for picture in pictures.paths:
-            digest = None
-            try:
-                digest, left_s = self._digest(picture, left_s)
-            except LateVideoError:
-                raise
-            except VideoError:  # raised again if it is read
-                pass
-            each.append((os.path.basename(picture), digest))
-        return hashlib.sha256(repr(each).encode("utf-8", "surrogateescape")).hexdigest()
-
-    def _digest(self, path: str, left_s: float, attempt: int = 1) -> tuple[str, float]:
-        """Digest of a file, and what is left of the time.
-
-        Without a digest the file would have another key, so a process that is killed is replaced.
-        """
-        name, process = display_name(path), self.start()
-        with open_file(path, name, may_be_empty=True) as file:
-            opened = OpenClip(process, self.stop, name, self._limits, lambda needed: None, left_s)
-            try:
-                return opened.digest(file), opened.left_s
-            except CrashedError:
-                if attempt == MAX_ATTEMPTS or self._process is not process:  # it was stopped
-                    raise
-            finally:
-                opened.end()
-        return self._digest(path, left_s, attempt + 1)
 
     def read(
         self,

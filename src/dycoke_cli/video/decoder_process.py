@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import cache
-from hashlib import sha256
 from importlib import import_module
 from io import FileIO
 from pkgutil import walk_packages
@@ -285,13 +284,10 @@ class Remarks:
         return tuple(found)
 
 
-_CHUNK_BYTES = 1024**2
-
-
 @cache
 def prepare() -> None:
     """Load what can't be read inside the sandbox; runs once in the zygote of all decoders."""
-    # Lazy imports (codecs of subtitles, modules of PyAV), the number of CPUs, and OpenSSL's files.
+    # Lazy imports (codecs of subtitles, modules of PyAV), and the number of CPUs.
     for encoding in (*ENCODINGS, "unicode_escape"):
         "".encode(encoding)
     for module in walk_packages(av.__path__, "av."):
@@ -299,7 +295,6 @@ def prepare() -> None:
         if not module.name.endswith(("__main__", "datasets")):
             import_module(module.name)
     threads_at_most()
-    sha256(bytes(_CHUNK_BYTES))
 
 
 def serve(channel: Channel) -> None:
@@ -311,10 +306,7 @@ def serve(channel: Channel) -> None:
         with errors_sent(channel, request["name"]), ExitStack() as stack:
             # Where descriptors can't be sent (Windows), the request has paths instead.
             opened = [stack.enter_context(FileIO(file)) for file in files or request["paths"]]
-            if "sampling" in request:
-                _read(channel, request, opened, stack)
-            else:
-                channel.send({"digest": _digest(opened[0], request["name"])})
+            _read(channel, request, opened, stack)
 
 
 @contextmanager
@@ -328,17 +320,6 @@ def errors_sent(channel: Channel, name: str) -> Iterator[None]:
         channel.send({"out_of_memory": True})
     except Exception as error:
         channel.send({"error": _error_message(name, error)})
-
-
-def _digest(file: FileIO, name: str) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    digest = sha256()
-    try:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    except OSError as error:
-        raise VideoError(f"{name} can't be read ({error.strerror}): check its disk") from error
-    return digest.hexdigest()
 
 
 def _read(

@@ -6,19 +6,21 @@ process as well. Imports neither PyAV nor NumPy.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
-from dycoke_cli.video.files import is_folder, is_picture, is_video
+from dycoke_cli.video.files import is_folder, is_picture, is_video, open_file
 from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
@@ -133,6 +135,29 @@ def pictures_of(source: Source | Rendered, name: str | None = None) -> Pictures 
         files_are = "1 file" if len(others) == 1 else f"{len(others)} files"
         warnings = (f"{name}: skipped {files_are} that no picture is in, by the name: {some}",)
     return Pictures(name, tuple(os.path.join(source, one) for one in found), warnings)
+
+
+def digest(path: str) -> str:
+    """SHA-256 of a file in hexadecimal; that of a folder is of its pictures' names and digests."""
+    pictures = pictures_of(path)
+    if pictures is None:
+        return _digest(path)
+    each = list[tuple[str, str | None]]()
+    for picture in pictures.paths:
+        content = None
+        with suppress(VideoError):  # raised again if it is read
+            content = _digest(picture)
+        each.append((os.path.basename(picture), content))
+    return hashlib.sha256(repr(each).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _digest(path: str) -> str:
+    with open_file(path, may_be_empty=True) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            name = display_name(path)
+            raise VideoError(f"{name} can't be read ({error.strerror}): check its disk") from error
 
 
 def shown(sampling: Sampling, count: int) -> tuple[tuple[int, ...], str | None]:
