@@ -165,7 +165,7 @@ def test_audio_is_in_the_key_of_those_who_hear_it(of: Callable[[Request], str]) 
     """And in no other: answers from before there was audio stay."""
     heard = replace(REQUEST, sampling=Sampling(audio_rate=16000))
     assert of(heard) != of(replace(REQUEST, sampling=Sampling()))
-    new = {"audio", "audio_rate", "picture_fps", "input_fps"}
+    new = {"audio", "audio_rate", "picture_fps"}
     assert not new & {*REQUEST.key_parts()["sampling"]}
 
 

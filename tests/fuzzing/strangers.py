@@ -185,9 +185,8 @@ def _open(content: bytes, _: Path) -> object:
             if error.status >= 500:
                 raise
             raise UsageError(str(error)) from error
-        sampling = Sampling(frames=2, input_fps=None if file.frames is None else 1.0)
         decoder = stack.enter_context(Decoder())
-        clip = decoder.read(file.path, sampling, shown_as=file.shown)
+        clip = decoder.read(file.path, Sampling(frames=2), shown_as=file.shown)
         check(clip.frames, clip.timestamps_s)
     return file.digest
 

@@ -43,7 +43,7 @@ def opened(
         files = [stack.enter_context(open_file(path, name))]
         if subtitles is not None and subtitles.path is not None:
             files.append(stack.enter_context(open_subtitles(subtitles.path)))
-        source = stack.enter_context(video_in(files[0], sampling.stream, name, sampling.input_fps))
+        source = stack.enter_context(video_in(files[0], sampling.stream, name))
         Limits().check_memory(name, source.stored_size, source.decoding_bytes)
         yield Reader(source, sampling, subtitles, *files[1:])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageOps, features
+from PIL import Image, ImageDraw, ImageOps
 
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.color import Orientation, is_opaque, over_white
@@ -295,29 +295,6 @@ def test_colours_under_transparency_dont_bleed(
     clip = read(path)
     assert (clip.frames == 255).all()
     assert any("partly transparent" in warning for warning in clip.warnings)
-
-
-@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
-def test_webm_stores_transparency_apart(codec: str, tmp_path: Path) -> None:
-    path = write_rgba(tmp_path / "a.webm", codec, "yuva420p", DRAWN)
-    clip = read(path, Sampling(frames=8))
-    assert len(clip.frames) == 8
-    assert clip.warnings == (
-        f"{path} has transparency that is stored apart and isn't read, so transparent parts have "
-        "any colour: convert it to PNG, APNG or ProRes 4444",
-    )
-
-
-def test_avif_stores_transparency_in_another_stream(tmp_path: Path) -> None:
-    if not features.check("avif"):
-        pytest.skip("Pillow was built without AVIF")
-    for name, more in (("a.avif", []), ("b.avif", DRAWINGS[1:4])):
-        path = tmp_path / name
-        DRAWINGS[0].save(path, save_all=bool(more), append_images=more, duration=100)
-        (warning,) = read(path).warnings
-        assert "has transparency that is stored apart and isn't read" in warning
-    DRAWINGS[0].convert("RGB").save(path)
-    assert not read(path).warnings
 
 
 def test_a_folder_says_it_once(tmp_path: Path) -> None:

@@ -45,7 +45,6 @@ RECIPES = {
     "avi": Recipe(suffix=".avi", codec="mpeg4"),
     "avi, frames reordered": Recipe(suffix=".avi"),
     "flv": Recipe(suffix=".flv", codec="flv1"),
-    "raw h264, no time stamps": Recipe(suffix=".h264"),
     "mjpeg": Recipe(suffix=".mkv", codec="mjpeg", pix_fmt="yuvj420p"),
 }
 

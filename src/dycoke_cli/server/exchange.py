@@ -173,15 +173,8 @@ def _footage(
     sampling = request.sampling
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     count = min(file.frames, most or file.frames)
-    fps = FRAMES_PER_SECOND
-    chosen = Sampling(frames=count, picture_fps=fps, input_fps=fps)
-    is_list = isinstance(file.path, str)  # of JPEGs, all of which are decoded
-    return replace(
-        one,
-        sampling=chosen,
-        edit=_Timed(times, file.frames),
-        count=file.frames if is_list else count,
-    )
+    chosen = Sampling(frames=count, picture_fps=FRAMES_PER_SECOND)
+    return replace(one, sampling=chosen, edit=_Timed(times, file.frames), count=count)
 
 
 _POLL_S = 1.0

@@ -23,7 +23,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from dycoke_cli.server.body import Spooled, data_url
@@ -188,7 +187,7 @@ _PIECE_BYTES = 1024**2
 _MOST_PICTURES = 20_000
 _LONGEST_ESCAPE = 6
 FRAMES_PER_SECOND = 25.0
-"""What FFmpeg takes for the rate of a stream of JPEGs; pictures are given the same."""
+"""Rate of pictures, until they are given the times of the request."""
 
 
 @dataclass(frozen=True)
@@ -247,13 +246,12 @@ def opened_pictures(urls: Sequence[str], media: Media, allowance: Allowance) -> 
 
 def _file(url: str, media: Media, allowance: Allowance, path: str) -> MediaFile:
     """The file of an address; what isn't one already is written to `path`."""
-    scheme, frames = url.partition(":")[0].lower(), None
+    scheme = url.partition(":")[0].lower()
     if scheme == "file":
         return _below(url, media.roots)
     if scheme == "data":
-        with open(path, "wb") as file:
-            digest, frames = _write_inline(url, media.received, file, allowance)
-    elif _is_fetched(url):
+        return _write_inline(url, media.received, path, allowance)
+    if _is_fetched(url):
         if not media.allow_http:
             raise Refused("this server fetches no addresses (--allow-http): send the video")
         content = fetch(url, media.most_bytes, min(media.timeout_s, allowance.left_s), allowance)
@@ -261,7 +259,7 @@ def _file(url: str, media: Media, allowance: Allowance, path: str) -> MediaFile:
         Path(path).write_bytes(content)
     else:
         raise Refused("the url of a video must begin with data:, file:// or http")
-    return MediaFile(path, digest, "the video", frames)
+    return MediaFile(path, digest, "the video")
 
 
 def _is_fetched(url: str) -> bool:
@@ -298,13 +296,9 @@ def _below(url: str, roots: Sequence[Path]) -> MediaFile:
 
 
 def _write_inline(
-    url: str, received: Mapping[str, Spooled], file: IO[bytes], allowance: Allowance
-) -> tuple[str, int | None]:
-    """Write the content of a `data:` URL to a file.
-
-    Returns:
-        Its digest; and of how many JPEGs it consists, where it is such a list.
-    """
+    url: str, received: Mapping[str, Spooled], path: str, allowance: Allowance
+) -> MediaFile:
+    """Write the content of a `data:` URL to a file, or each JPEG of a list to its own."""
     kind, start = data_url(url)
     data = url[start:]
     if not start:
@@ -312,37 +306,48 @@ def _write_inline(
             "a data: url must be data:video/mp4;base64,… (or of another video or picture type)"
         )
     pieces = _pieces(received[data]) if data in received else [data.encode("utf-8", "replace")]
-    writer = _Base64Writer(file, allowance)
-    if kind != JPEGS:
+    with closing(_Base64Writer(path, allowance)) as writer:
+        if kind != JPEGS:
+            for piece in pieces:
+                writer.add(piece)
+            writer.end()
+            return MediaFile(path, writer.digest.hexdigest(), "the video")
+        paths = [path]
         for piece in pieces:
-            writer.add(piece)
-        writer.end()
-        return writer.digest.hexdigest(), None
-    pictures = 0
-    for piece in pieces:
-        if pictures + piece.count(b",") >= _MOST_PICTURES:
-            raise Refused(f"a list of JPEGs may have {_MOST_PICTURES}")
-        first, *others = piece.split(b",")
-        writer.add(first)
-        for other in others:
-            pictures += _end_picture(writer)
-            writer.add(other)
-    return writer.digest.hexdigest(), pictures + _end_picture(writer)
+            if len(paths) + piece.count(b",") > _MOST_PICTURES:
+                raise Refused(f"a list of JPEGs may have {_MOST_PICTURES}")
+            first, *others = piece.split(b",")
+            writer.add(first)
+            for other in others:
+                _end_picture(writer)
+                paths.append(f"{path}-{len(paths)}")
+                writer.begin(paths[-1])
+                writer.add(other)
+        _end_picture(writer)
+        return MediaFile(tuple(paths), writer.digest.hexdigest(), "the video", len(paths))
 
 
-def _end_picture(writer: _Base64Writer) -> int:
+def _end_picture(writer: _Base64Writer) -> None:
     if writer.end() != _JPEG:
         raise Refused("data:video/jpeg;base64,… is a list of JPEGs with commas between them")
-    return 1
 
 
 class _Base64Writer:
     """Decodes base64 that comes in pieces, and writes it to a file."""
 
-    def __init__(self, file: IO[bytes], allowance: Allowance) -> None:
+    def __init__(self, path: str, allowance: Allowance) -> None:
         self.digest = hashlib.sha256()
-        self._file, self._allowance = file, allowance
+        self._file, self._allowance = open(path, "wb"), allowance  # noqa: SIM115
         self._rest = self._begin = b""
+
+    def begin(self, path: str) -> None:
+        """Write to this file from now on."""
+        self.close()
+        self._file = open(path, "wb")  # noqa: SIM115
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def add(self, text: bytes) -> None:
         """Decode the next piece; its last characters are left, as they may be padded."""

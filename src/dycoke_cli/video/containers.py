@@ -1,14 +1,9 @@
-"""Opening of containers, selection of their video stream, and its frame rate.
-
-Raw streams (H.264, MJPEG, …) have no time stamps. Their frames are timed by counting, so a wrong
-rate makes every time of the video wrong.
-"""
+"""Opening of containers, selection of their video stream, and its frame rate."""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -20,69 +15,16 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.file_layout import why_unreadable, without_index
 from dycoke_cli.video.files import CONTAINERS, RAW_STREAMS
 from dycoke_cli.video.limits import check_entries, padded
-from dycoke_cli.video.sampling import exact
 
-_RAW_PICTURES = "_pipe"
-# FFmpeg declares 25 for each raw stream, and the inverse of its time base for DV. The decoder has
-# the rate that is stored in the frames.
-_RATE_IN_FRAMES = ("h264", "hevc", "vvc", "av1", "obu", "mpegvideo", "vc1", "dirac", "dv")
-# Frames have times of their own. What the decoder has is the resolution of these.
-_TIMES_IN_FRAMES = "m4v"
-# The clock of the standard. Encoders leave frames out, so it is the highest rate possible.
-_CLOCKED = ("h263", "h261")
-_ASSUMED = Fraction(25)
+ASSUMED_RATE = Fraction(25)
+"""Frames per second where a file says nothing. Frames have times of their own."""
 
 
-@dataclass(frozen=True)
-class FrameRate:
-    """Frames per second of a video stream."""
-
-    usual: Fraction  # that two frames are apart; never 0
-    # average that the file declares or the user has given; None if neither does
-    declared: Fraction | None
-    # whether frames are timed by counting, whatever time stamps FFmpeg gives them
-    is_counted: bool = False
-    is_assumed: bool = False  # whether times depend on a rate that nothing says
-    is_ignored: bool = False  # whether a rate was given for a file that has time stamps
-
-    def warning(self, name: str) -> str | None:
-        """Sentence about a rate that is assumed or ignored; None if neither is the case."""
-        if self.is_assumed:
-            return (
-                f"{name} doesn't say how many frames per second it has: {float(self.usual):.6g} "
-                "are assumed, on which all times depend; set the true rate by --input-fps"
-            )
-        if self.is_ignored:
-            return f"{name} has time stamps, so --input-fps has no effect on it"
-        return None
-
-
-def rate_of(
-    container: av.container.InputContainer, stream: av.VideoStream, given: float | None
-) -> FrameRate:
-    """Frame rate of a stream.
-
-    Args:
-        given: rate that the user gives for a raw stream, or None.
-    """
-    name = container.format.name
-    context = stream.codec_context
-    in_frames = None if context is None else context.framerate
-    average, guessed = stream.average_rate, stream.guessed_rate
-    is_raw = name in RAW_STREAMS or name.endswith(_RAW_PICTURES)
-    if is_raw and given is not None:
-        return FrameRate(exact(given), exact(given), is_counted=True)
-    ignored = given is not None
-    if name in _RATE_IN_FRAMES and in_frames:
-        return FrameRate(in_frames, in_frames, is_ignored=ignored)
-    if name == _TIMES_IN_FRAMES and guessed:
-        return FrameRate(guessed, guessed)
-    if name in _CLOCKED and in_frames:
-        return FrameRate(in_frames, None, is_counted=True, is_assumed=True)
-    usual = average or guessed or _ASSUMED
-    if is_raw:
-        return FrameRate(usual, None, is_assumed=True)
-    return FrameRate(usual, average, is_ignored=ignored)
+def rate_of(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Average frames per second that a stream declares; None if it declares none."""
+    # FFmpeg declares 25 for each single picture.
+    is_picture = container.format.name.endswith("_pipe")
+    return None if is_picture else stream.average_rate or stream.guessed_rate
 
 
 MAX_PICTURES = 100_000
@@ -110,9 +52,7 @@ _WITHOUT_VIDEO = (
 _FORMATS = ",".join((*CONTAINERS, *RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
 
 
-def open_container(
-    file: BinaryIO, name: str, max_pixels: int, *, without_edits: bool = False
-) -> av.container.InputContainer:
+def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
     """Open a container, at its beginning.
 
     FFmpeg gets a file descriptor instead of a path, so that no file content can make it open
@@ -120,7 +60,6 @@ def open_container(
 
     Args:
         file: a regular file, which must stay open while the container is read.
-        without_edits: whether the edit lists of an MP4 are ignored.
     """
     # Checked first, because it moves the file position, from which FFmpeg reads.
     if _is_animated_webp(file):
@@ -129,7 +68,7 @@ def open_container(
         )
     file.seek(0)
     try:
-        container = open_descriptor(file.fileno(), max_pixels, without_edits=without_edits)
+        container = open_descriptor(file.fileno(), max_pixels)
     except MemoryError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -146,9 +85,7 @@ def open_container(
     return container
 
 
-def open_descriptor(
-    descriptor: int, max_pixels: int, *, without_edits: bool = False
-) -> av.container.InputContainer:
+def open_descriptor(descriptor: int, max_pixels: int) -> av.container.InputContainer:
     """Open the container that a file descriptor reads; see `open_container`."""
     options = {
         "fd": str(descriptor),
@@ -156,7 +93,6 @@ def open_descriptor(
         "protocol_whitelist": "fd",
         "format_whitelist": _FORMATS,
         "max_pixels": str(padded(max_pixels)),
-        "ignore_editlist": str(int(without_edits)),
     }
     return av.open("fd:", options=options, **_tag_options())
 
@@ -213,6 +149,11 @@ def choose_stream(
 ) -> av.VideoStream:
     """Choose the video stream to read: the one with this index, or `best_stream`."""
     best = best_stream(container)
+    if container.format.name in RAW_STREAMS:
+        raise VideoError(
+            f"{name} is a raw stream, which has no time stamps: put it into a container with "
+            "its frame rate first (of 25, `ffmpeg -r 25 -i raw.h264 clip.mp4`)"
+        )
     if best is None:
         raise VideoError(f"{name} has no video in it{_what_else(container)}: name a video file")
     if container.metadata.get("major_brand") in _HEIC and len(_as_large(container, best)) > 1:
@@ -271,21 +212,6 @@ def other_streams(
         return []  # its transparency, or its thumbnail
     moving = video_streams(container)
     return [one for one in moving if one.index != read.index and _moves_like(one, read)]
-
-
-def has_separate_alpha(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Whether the transparency of a stream is stored apart from it: in WebM and AVIF."""
-    if stream.metadata.get("alpha_mode") == "1":
-        return True
-    if container.metadata.get("major_brand") not in _AVIF:
-        return False
-    others = [one for one in video_streams(container) if one.index != stream.index]
-    return any(
-        one.codec_context is not None
-        and _pixels(one) == _pixels(stream)
-        and (one.codec_context.pix_fmt or "").startswith("gray")
-        for one in others
-    )
 
 
 def best_audio(container: av.container.InputContainer) -> av.AudioStream | None:

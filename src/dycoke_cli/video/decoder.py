@@ -413,12 +413,11 @@ def info_of(
     """What is known of a video without reading it; None where it can't be opened.
 
     Args:
-        sampling: has its stream, and the rate of raw ones and of pictures.
+        sampling: has its stream, and the rate of pictures.
     """
     one = Sampling(
         frames=1,
         stream=sampling.stream,
-        input_fps=sampling.input_fps,
         picture_fps=sampling.picture_fps,
     )
     try:

@@ -270,13 +270,8 @@ class Remarks:
         """Sentences about the pictures so far, and about the packets that couldn't be decoded."""
         name = self._source.name
         found = [] if self._size_change is None else [self._size_change]
-        if self._source.without_alpha:
-            found.append(
-                f"{name} has transparency that is stored apart and isn't read, so transparent "
-                "parts have any colour: convert it to PNG, APNG or ProRes 4444"
-            )
         # What a GIF leaves out is white already, and nobody thinks of it as transparent.
-        elif self._is_transparent and self._source.stream.codec_context.name != "gif":
+        if self._is_transparent and self._source.stream.codec_context.name != "gif":
             found.append(f"{name} is partly transparent: it is shown on white")
         if count := len(self._source.damaged):
             what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
@@ -327,7 +322,7 @@ def _read(
 ) -> None:
     sampling = Sampling(**request["sampling"])
     subtitles = request["subtitles"] and SubtitleSource(**request["subtitles"])
-    given = (opened[0], sampling.stream, request["name"], sampling.input_fps)
+    given = (opened[0], sampling.stream, request["name"])
     source = stack.enter_context(video_in(*given, request["most_pixels"]))
     # Twice the parent decides whether to continue, because only it knows how much memory is free:
     # before the first frame is decoded, and before all are read.

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
-from math import inf
 from typing import BinaryIO, NamedTuple
 
 from dycoke_cli.storage.input_file import LFS_POINTER, starts_lfs_pointer
@@ -22,14 +20,7 @@ from dycoke_cli.video.files import is_picture
 _BOX_HEAD, _LARGE_BOX = 8, 16
 _ELEMENT_HEAD = 12
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_BEHIND_ALL = 2**63
-_MOST = 10_000  # tracks, and boxes of a level
-_MOST_BYTES = 100_000  # of a box that is read
-Place = tuple[int, int]
-"""Begin and end of a part of a file."""
-_NOWHERE: Place = (0, 0)
 _MOST_BOXES = 100_000
-_EMPTY_EDIT = -1
 
 
 @dataclass(frozen=True)
@@ -43,8 +34,6 @@ class FileLayout:
     is_cut: bool = False  # whether such a file ends before its last part does
     # number of MP4 files joined behind the first. FFmpeg doesn't read their index.
     hidden_films: int = 0
-    # identifiers of the MP4 tracks whose edit list shows nothing, or has a negative time
-    hidden_tracks: frozenset[int] = frozenset()
 
 
 def layout_of(file: BinaryIO) -> FileLayout:
@@ -55,10 +44,9 @@ def layout_of(file: BinaryIO) -> FileLayout:
     if head[:4] == EBML:
         end = _segment_end(file, size)
         return FileLayout(size, is_single=end is not None, is_cut=(end or 0) > size)
-    hidden = frozenset(islice(_hidden_tracks(file, size), _MOST))
     if head[4:8] in (b"ftyp", b"moov", b"wide", b"free", b"mdat", b"styp", b"skip"):
-        return replace(_of_boxes(file, size), hidden_tracks=hidden)
-    return FileLayout(size, hidden_tracks=hidden)
+        return _of_boxes(file, size)
+    return FileLayout(size)
 
 
 def _of_boxes(file: BinaryIO, size: int) -> FileLayout:
@@ -131,53 +119,6 @@ def _element_size(head: bytes) -> tuple[int, int | None] | None:
     return width, None if value == (1 << 7 * width) - 1 else value
 
 
-def _hidden_tracks(file: BinaryIO, size: int) -> Iterator[int]:
-    """Identifiers of the MP4 tracks whose edit list hides them (ISO/IEC 14496-12)."""
-    movie = next(_places(file, (0, size), b"moov"), _NOWHERE)
-    # In a fragmented file, an edit with a duration of 0 lasts until the end.
-    if any(_places(file, movie, b"mvex")):
-        return
-    for track in _places(file, movie, b"trak"):
-        head = _content(file, track, b"tkhd")
-        media = _content(file, track, b"mdia", b"mdhd")
-        # Two times come first, of 4 bytes in version 0 and of 8 in version 1.
-        number = head[20:24] if head[:1] == b"\1" else head[12:16]
-        length = media[24:32] if media[:1] == b"\1" else media[16:20]
-        if _hides(_content(file, track, b"edts", b"elst"), int.from_bytes(length, "big")):
-            yield int.from_bytes(number, "big")
-
-
-def _hides(edits: bytes, media_duration: int) -> bool:
-    """Whether an edit list shows nothing of a track, or has a negative time."""
-    entry = struct.Struct(">Qqi" if edits[:1] == b"\1" else ">Iii")
-    count = min(int.from_bytes(edits[4:8], "big"), len(edits[8:]) // entry.size)
-    entries = [entry.unpack_from(edits, 8 + number * entry.size) for number in range(count)]
-    if any(time < _EMPTY_EDIT for _, time, _ in entries):
-        return True
-    last = media_duration or inf
-    shows = any(duration > 0 and 0 <= time < last for duration, time, _ in entries)
-    return bool(entries) and not shows
-
-
-def _places(file: BinaryIO, place: Place, *path: bytes) -> Iterator[Place]:
-    """Content of each box with a path of types below a place."""
-    if not path:
-        yield place
-        return
-    for kind, begin, end in islice(boxes(file, *place), _MOST):
-        if kind == path[0] and end is not None and end <= place[1]:
-            yield from _places(file, (begin, end), *path[1:])
-
-
-def _content(file: BinaryIO, place: Place, *path: bytes) -> bytes:
-    """Content of the first such box, up to `_MOST_BYTES`; empty if there is none."""
-    begin, end = next(_places(file, place, *path), _NOWHERE)
-    if begin >= _BEHIND_ALL:
-        return b""
-    file.seek(begin)
-    return file.read(min(end - begin, _MOST_BYTES))
-
-
 _SNIFFED_BYTES = 4096
 _WEB_PAGE = re.compile(
     rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
@@ -211,7 +152,7 @@ def without_index(file: BinaryIO, name: str) -> str | None:
     if file.read(4) not in _FIRST_BOXES:
         return None
     size = file.seek(0, os.SEEK_END)
-    first = islice(boxes(file, 0, size), _MOST)
+    first = islice(boxes(file, 0, size), _MOST_BOXES)
     ends = [end for kind, _, end in first if kind == _INDEX and end is not None]
     if ends and ends[0] <= size:
         return None

@@ -39,7 +39,6 @@ CONTAINERS = {
     "ivf": ".ivf",
     "rm": ".rm .rmvb",
     "wtv": ".wtv",
-    "dv": ".dv .dif",
     "gxf": ".gxf",
     "dhav": ".dav",
     "yuv4mpegpipe": ".y4m",
@@ -64,8 +63,9 @@ RAW_STREAMS = {
     "mjpeg": ".mjpeg .mjpg",
     "dirac": ".drc .dirac",
     "dnxhd": ".dnxhd .dnxhr",
+    "dv": ".dv .dif",
 }
-"""Formats without time stamps, likewise."""
+"""Formats without time stamps, which are refused, likewise."""
 _MOVING_PICTURES = ".gif .apng"
 _STILL_PICTURES = (
     ".avif .bmp .dpx .exr .hdr .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jxl .pbm "

@@ -63,14 +63,13 @@ class LiveSource(VideoSource):
         pipe: FileIO,
         stream: int | None,
         name: str,
-        raw_rate: float | None = None,
         *,
         on_packet: Callable[[], None] = lambda: None,
     ) -> None:
         self._pipe, self._on_packet = pipe, on_packet
         self.position = 0
         self._decoded: Iterator[Picture] = iter(())
-        super().__init__(cast("Any", pipe), stream, name, raw_rate)
+        super().__init__(cast("Any", pipe), stream, name)
 
     def _begin(self) -> None:
         try:
@@ -131,9 +130,7 @@ def serve(channel: Channel) -> None:
 
 def _serve(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: ExitStack) -> None:
     sampling = Sampling(**request["sampling"])
-    source = LiveSource(
-        pipe, sampling.stream, request["name"], sampling.input_fps, on_packet=_pulse(channel)
-    )
+    source = LiveSource(pipe, sampling.stream, request["name"], on_packet=_pulse(channel))
     stack.enter_context(closing(source))
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
     if not continues(channel):
@@ -142,9 +139,7 @@ def _serve(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: ExitS
     every = exact(cast(float, sampling.end_s))
     times = np.array(wanted_times(sampling, _part(source, sampling, Fraction(0)))[0], np.float64)
     width, height = geometry.shown_size
-    of_rate = source.rate.warning(source.name)
-    warnings = () if of_rate is None else (of_rate,)
-    plan = FramePlan((), width, height, info, warnings, len(times) * width * height * 3)
+    plan = FramePlan((), width, height, info, (), len(times) * width * height * 3)
     without_times = asdict(plan)
     del without_times["times_s"]
     channel.send({"plan": without_times, "times": len(times)}, times)

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
@@ -152,7 +152,8 @@ def digest(path: str) -> str:
 
 
 def _digest(path: str) -> str:
-    with open_file(path, may_be_empty=True) as file:
+    with open_file(path, may_be_empty=True) as opened:
+        file: Any = opened  # whose type lacks a method
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:

@@ -21,7 +21,6 @@ from dycoke_cli.video.clip import AudioInfo, FramePlan, StreamInfo, VideoInfo
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.containers import (
     best_audio,
-    declared_end,
     other_streams,
     video_streams,
 )
@@ -185,7 +184,8 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
     if first is None:
         raise VideoError(
             f"{source.name} has a video stream, but not one picture in it can be decoded: "
-            "is the file cut off?"
+            "is the file cut off, or does an edit list hide it (`ffmpeg -ignore_editlist 1 -i "
+            "clip.mp4 -c copy shown.mp4`)?"
         )
     frame, stream = first.frame, source.stream
     geometry = geometry_of(frame, stream)
@@ -203,7 +203,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         rotation_deg=geometry.orientation.rotation_deg,
         mirrored=geometry.orientation.mirrored,
         pixel_aspect=geometry.pixel_aspect,
-        fps=None if source.rate.declared is None else float(source.rate.declared),
+        fps=None if source.rate is None else float(source.rate),
         start_s=float(source.origin),
         lead_s=_lead_s(source),
         timecode=_timecode(source),
@@ -259,9 +259,6 @@ def _stream_info(stream: av.VideoStream) -> StreamInfo:
 # Slack when declared and measured ends are compared: a container's duration is rounded, and its
 # streams end at different times.
 _TOLERANCE_S = Fraction(3, 10)
-# Formats whose packets reach to the end of the file, and how much of it may be padding.
-_PACKETS_TO_THE_END = ("mpegts", "flv", "matroska,webm")
-_PADDING, _PADDING_BYTES = 0.1, 1024
 
 
 @dataclass(frozen=True)
@@ -293,23 +290,15 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     if not fitted:
         limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
     warnings = [*said, *_other_streams(source, sampling)]
-    if index.frames != 1 and (of_rate := source.rate.warning(source.name)) is not None:
-        warnings.append(of_rate)
-    if source.without_edits:
-        warnings.append(
-            f"{source.name} has an edit list that can't be followed (its duration is 0, its time "
-            "is negative, or it shows nothing): it was read without the list"
-        )
     if (declared_s := _declared_end_if_cut(source, index)) is not None:
         ends = f"{float(end_s):.1f} s of {float(declared_s):.1f} s"
         warnings.append(
             f"{source.name} ends at {ends}: it is cut off, and only what is there was used"
         )
-    if _goes_on(source, index):
+    if source.layout.hidden_films:
         warnings.append(
-            f"{source.name} has more after its first {float(end_s):.1f} s, which FFmpeg "
-            "can't read from there: it seems to be joined from several files, and only the first "
-            "was used; name each of them, or join them with ffmpeg -f concat"
+            f"{source.name} is joined from several MP4 files, of which FFmpeg reads only the "
+            "first: join them with `ffmpeg -f concat`"
         )
     if info.hdr:
         warnings.append(
@@ -346,23 +335,12 @@ def _other_streams(source: VideoSource, sampling: Sampling) -> list[str]:
 
 def _declared_end_if_cut(source: VideoSource, index: FrameIndex) -> Fraction | None:
     """The declared end of a file that ends well before it; else None."""
-    # Where time stamps begin again, the declared duration is that of one part, or includes a jump.
-    is_known = not (index.clock.restarts or index.is_declared)
-    declared = _declared_end(source) if is_known else None
+    declared = None if index.is_declared else _declared_end(source)
     # Compared with the end of any stream: audio may be longer than the video of an intact file.
-    end = max(index.end_of_any_s, index.end_of_lines_s if _may_end_with_line(source) else 0)
-    end -= source.packet_origin
+    end = index.end_of_any_s - source.packet_origin
     if declared is None or declared - end <= max(_TOLERANCE_S, 2 * source.interval):
         return None
     return declared
-
-
-def _goes_on(source: VideoSource, index: FrameIndex) -> bool:
-    """Whether a file has more behind its last readable packet."""
-    unread = source.layout.size - index.last_byte
-    reaches = source.container.format.name in _PACKETS_TO_THE_END and not source.layout.is_single
-    unused = reaches and unread > max(_PADDING * source.layout.size, _PADDING_BYTES)
-    return unused or source.layout.hidden_films > 0
 
 
 def _declared_end(source: VideoSource) -> Fraction | None:
@@ -371,21 +349,4 @@ def _declared_end(source: VideoSource) -> Fraction | None:
         return None
     # The declared duration of Matroska counts from time 0, of all others from the first time stamp.
     start = 0 if "matroska" in container.format.name else container.start_time or 0
-    end = Fraction(start + container.duration, av.time_base)
-    if container.streams.subtitles and not _may_end_with_line(source):
-        ends = [declared_end(stream) for stream in _timed_streams(source)]
-        end = min(end, max(one for one in ends if one is not None))
-    return end - source.packet_origin
-
-
-def _may_end_with_line(source: VideoSource) -> bool:
-    """Whether the declared end may be that of a subtitle, which may be displayed longer.
-
-    It isn't known for streams of Matroska that don't declare their own ends.
-    """
-    has_lines = bool(source.container.streams.subtitles)
-    return has_lines and None in [declared_end(stream) for stream in _timed_streams(source)]
-
-
-def _timed_streams(source: VideoSource) -> list[av.stream.Stream]:
-    return [one for one in source.container.streams if one.type in ("video", "audio")]
+    return Fraction(start + container.duration, av.time_base) - source.packet_origin

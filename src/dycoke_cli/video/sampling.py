@@ -151,15 +151,6 @@ class Sampling:
         float,
         Param("Frames per second of a folder of pictures.", above=0, before=1.0),
     ] = 1.0
-    input_fps: Annotated[
-        float | None,
-        Param(
-            "Frames per second of a raw stream (H.264, MJPEG), which has no time stamps.",
-            at_least=0.001,
-            before=None,
-            default="what the stream declares, else 25",
-        ),
-    ] = None
     stream: Annotated[
         int | None,
         Param(
@@ -171,7 +162,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_all(self)
-        for name in ("frames", "fps", "max_frames", "picture_fps", "input_fps"):
+        for name in ("frames", "fps", "max_frames", "picture_fps"):
             value = getattr(self, name)
             if value is not None and value > MAX_WANTED:
                 raise UsageError(f"{name} must be {MAX_WANTED} or fewer, not {value:g}")

@@ -23,9 +23,9 @@ from dycoke_cli.resources import usable_cpus
 from dycoke_cli.video import limits
 from dycoke_cli.video.color import has_alpha
 from dycoke_cli.video.containers import (
+    ASSUMED_RATE,
     choose_stream,
     declared_end,
-    has_separate_alpha,
     most_pictures,
     open_container,
     rate_of,
@@ -123,11 +123,10 @@ class VideoSource:
         container: open container (replaced by `rewind`).
         stream: video stream (replaced by `rewind`).
         most_pixels: of a frame; larger ones aren't decoded.
-        rate: frames per second.
+        rate: frames per second; None if the file doesn't say.
         interval: usual time between two frames, in seconds.
         origin: time stamp of the first frame, in seconds; all other times are relative to it.
         layout: structure of the file; empty of a live source.
-        without_edits: whether the edit list of the stream is ignored.
         index: of all frames; None before it is read, and of a live source.
         by_decoding_time: whether frames are timed by their decoding times.
         failure: what ended the packets before the end; None if nothing did.
@@ -135,7 +134,6 @@ class VideoSource:
         undecoded: lasting side data of packets that were read; its user removes it.
         damaged: time stamps of the damaged packets and frames so far.
         packets_decoded: number of packets decoded so far.
-        without_alpha: whether the stream has transparency that isn't read.
         needed_from: seconds; of earlier frames only those are decoded that others are decoded from.
             None for all.
         skipped: whether a packet was skipped for that since this was last set to False.
@@ -149,7 +147,6 @@ class VideoSource:
         file: BinaryIO,
         stream: int | None,
         name: str,
-        raw_rate: float | None = None,
         most_pixels: int | None = None,
     ) -> None:
         usual = limits.MAX_PICTURE_PIXELS
@@ -167,13 +164,8 @@ class VideoSource:
             self.most_pictures = most_pictures(self.container)
             self.by_decoding_time = self.container.format.name in _BY_DECODING_TIME
             self.stream = choose_stream(self.container, stream, name)
-            # Browsers ignore an edit list that shows nothing.
-            is_mp4 = self.container.format.name.startswith("mov,")
-            self.without_edits = is_mp4 and self.stream.id in self.layout.hidden_tracks
-            if self.without_edits:
-                self._reopen()
-            self.rate = rate_of(self.container, self.stream, raw_rate)
-            self.interval = 1 / self.rate.usual
+            self.rate = rate_of(self.container, self.stream)
+            self.interval = 1 / (self.rate or ASSUMED_RATE)
             self._start()
         except BaseException:
             self.container.close()
@@ -184,9 +176,9 @@ class VideoSource:
         self.container = open_container(self._file, self.name, self.most_pixels)
 
     def _reopen(self) -> None:
-        index, most, without = self.stream.index, self.most_pixels, self.without_edits
+        index = self.stream.index
         self.container.close()
-        self.container = open_container(self._file, self.name, most, without_edits=without)
+        self.container = open_container(self._file, self.name, self.most_pixels)
         self.stream = choose_stream(self.container, index, self.name)
 
     def _start(self) -> None:
@@ -201,7 +193,6 @@ class VideoSource:
 
     def _prepare_decoder(self) -> None:
         context = self.stream.codec_context
-        self.without_alpha = has_separate_alpha(self.container, self.stream)
         if context is None:
             raise VideoError(
                 f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
@@ -268,22 +259,17 @@ class VideoSource:
             streams: of `container`; the video stream if none is given.
         """
         wanted = {stream.index for stream in streams or (self.stream,)}
-        clock = self.index.clock if self.index is not None and self.index.clock.restarts else None
         try:
-            # Packets of all streams, because the clock counts them.
+            # Packets of all streams, because the index counts them.
             for packet in self.container.demux():
                 if not packet.size:  # PyAV ends with empty packets, which would flush the decoder
                     continue
-                number = self._number
-                if number is not None:
-                    self._number = number + 1
-                if self.rate.is_counted:
-                    packet.pts = packet.dts = None
+                if self._number is not None:
+                    self._number += 1
                 if packet.stream_index == self.stream.index:
                     self._keep_lasting(packet)
                 if packet.stream_index in wanted:
-                    # A file whose time stamps restart is only read from its beginning.
-                    yield packet if clock is None else clock.apply(packet, number or 0)
+                    yield packet
         except MemoryError:
             raise
         except (av.FFmpegError, OSError) as error:
@@ -302,9 +288,14 @@ class VideoSource:
         if layout.is_single and not layout.is_cut and layout.size > limits.MAX_INDEXED_BYTES:
             declared = FrameIndex.declared(*film, declared_end(self.stream))
             if declared is not None:
-                declared.last_byte = layout.size
                 return declared
         index = FrameIndex.of(*film, self._timed())
+        if index.restarts:
+            raise VideoError(
+                f"{self.name} has time stamps that begin again in mid-file (it is joined from "
+                "several recordings, or damaged): make them continuous with `ffmpeg -i "
+                "recording.ts -c copy whole.mkv`, or join the parts with `ffmpeg -f concat`"
+            )
         # A seek would skip what holds from a packet on, such as a palette, which in AVI comes
         # wherever it changes.
         index.trusts_seeks &= not self.undecoded
@@ -505,8 +496,8 @@ class VideoSource:
     def _frame_time(self, frame: av.VideoFrame) -> Fraction | None:
         """Time of a frame, from its time stamp or that of the frame before.
 
-        Raw streams have no time stamps; their frames follow at the usual interval. None for frames
-        between a keyframe that was sought and the first time stamp: they are displayed before it.
+        None for frames between a keyframe that was sought and the first time stamp: they are
+        displayed before it.
         """
         ticks = frame.dts if self.by_decoding_time else frame.pts
         if ticks is not None:
@@ -530,7 +521,6 @@ def video_in(
     file: BinaryIO,
     stream: int | None,
     name: str,
-    raw_rate: float | None = None,
     most_pixels: int | None = None,
 ) -> Iterator[VideoSource]:
     """Open the video stream of an open file, which the caller closes.
@@ -538,12 +528,11 @@ def video_in(
     Args:
         stream: index of the stream in its container; None for the best.
         name: for errors.
-        raw_rate: frames per second of a raw stream, or None.
         most_pixels: of a frame; None for the usual limit.
     """
     # FFmpeg's messages on stderr add nothing to our errors and warnings.
     av.logging.set_level(None)
-    source = VideoSource(file, stream, name, raw_rate, most_pixels)
+    source = VideoSource(file, stream, name, most_pixels)
     try:
         yield source
     finally:
