@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import pytest
@@ -94,8 +93,7 @@ def test_text(tmp_path: Path) -> None:
 def test_url(address: str) -> None:
     run, _ = both_ways(address)
     assert run.code == 3
-    line = f"yt-dlp -o clip.mp4 {shlex.quote(address)}"
-    assert run.err == f"Error: {address} is an address, not a file: download it first (`{line}`)\n"
+    assert f"{address} is an address, not a file: download it first (`yt-dlp" in run.err
 
 
 def test_name_with_everything_in_it(tmp_path: Path) -> None:

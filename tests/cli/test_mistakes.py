@@ -60,7 +60,7 @@ OTHERS = {
     ("serve", "--port", "99999"): "--port: it must be less than or equal to 65535",
     ("ask", "--video", *ASK[1:]): "there is no flag --video: name a video without a flag",
     ("dycoke", *ASK): "there is no command dycoke: leave the second dycoke out",
-    ("ask", "footaeg", "What is it?"): "footaeg doesn't exist: did you mean footage?",
+    ("ask", "footaeg", "What is it?"): "footaeg doesn't exist: check the spelling and the folder",
     ("samples",): "there is no command and no file 'samples': `dycoke --help` lists",
     (*ASK, "--question"): "--question needs a value: --question TEXT",
     (*ASK, "--merge-ratio"): "--merge-ratio needs a value: --merge-ratio K",

@@ -61,7 +61,7 @@ def test_device_and_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_link_to_itself(tmp_path: Path) -> None:
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
-    assert "is a link that leads back to itself" in refused(tmp_path / "loop.mp4")
+    assert "can't be read (Too many levels of symbolic links)" in refused(tmp_path / "loop.mp4")
 
 
 def test_link_to_nothing(tmp_path: Path) -> None:
@@ -86,35 +86,27 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("builtins.open", refuse)
     sentence = refused(path)
     monkeypatch.undo()
-    assert sentence == f"{path} may not be read: ask for permission, or copy it as its owner"
+    assert sentence == f"{path} can't be read (Permission denied): check its name, owner and disk"
 
 
 def test_names_that_no_file_can_have() -> None:
-    assert "can't be the name of a file" in refused("a\0b.mp4")
-    assert "is too long for the name of a file" in refused("a" * 5000 + ".mp4")
+    assert "that is no name of a file" in refused("a\0b.mp4")
+    assert "(File name too long)" in refused("a" * 5000 + ".mp4")
 
 
 @pytest.mark.parametrize(
-    "address", ["http://example.org/a.mp4", "https://example.org/a", "s3://b/k"]
-)
-def test_address(address: str) -> None:
-    line = "" if address.startswith("s3") else f" (`yt-dlp -o clip.mp4 {address}`)"
-    assert refused(address) == f"{address} is an address, not a file: download it first{line}"
-    assert "download it first" in refused(Path(address))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("address", "advice"),
+    "address",
     [
-        ("rtsp://camera/1", "a stream, not a file: record a part of it first (`ffmpeg -i ADDRESS"),
-        ("rtsp:/camera/1", "a stream, not a file"),
-        ("RTMPS://live/1", "a stream, not a file"),
-        ("https://example.org/live.m3u8?key=1", "a stream, not a file"),
-        ("file:///home/a/b.mp4", "an address, not a path: leave out the file:// in front"),
+        "http://example.org/a.mp4",
+        "https://example.org/a",
+        "s3://b/k",
+        "rtsp:/camera/1",
+        "RTMPS://l",
     ],
 )
-def test_streams_and_file_addresses_have_their_own_advice(address: str, advice: str) -> None:
-    assert refused(address).startswith(f"{address} is {advice}")
+def test_address(address: str) -> None:
+    assert refused(address).startswith(f"{address} is an address, not a file: download it first (")
+    assert "download it first" in refused(Path(address))  # type: ignore[arg-type]
 
 
 def test_a_git_lfs_pointer_and_a_web_page(tmp_path: Path) -> None:

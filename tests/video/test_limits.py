@@ -108,19 +108,6 @@ def test_limits_allow_8k() -> None:
     assert limits.MAX_CLIP_BYTES // (3840 * 2160 * 3) >= 64
 
 
-@pytest.mark.parametrize(
-    ("pixels", "size"), [(64 * 48, (64, 48)), (64 * 48 // 4, (32, 24)), (100, (11, 8))]
-)
-def test_frames_are_scaled_to_a_number_of_pixels(
-    make_clip: MakeClip, pixels: int, size: tuple[int, int]
-) -> None:
-    path, sampling = make_clip(Recipe()).path, Sampling(frames=3, max_pixels=pixels)
-    planned, clip = plan(path, sampling), read(path, sampling)
-    assert (planned.width, planned.height) == size == limits.size_within(64, 48, pixels)
-    assert clip.frames.shape == (3, size[1], size[0], 3)
-    assert clip.warnings == planned.warnings == ()  # it was asked for
-
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc"),

@@ -19,7 +19,6 @@ from dycoke_cli.video.files import (
     begins_video,
     is_picture,
     is_video,
-    nearest,
 )
 from dycoke_cli.video.pictures import in_order, pictures_of
 
@@ -151,8 +150,9 @@ def _found(where: str, stills: bool) -> VideoList:
         return found if found.videos else _of_pictures(paths, root)
     if (advice := advice_on_address(where)) is not None:
         raise UsageError(f"{display_name(where)} {advice}")
-    hint = nearest(where) or "give a folder, a pattern, or a list of videos"
-    raise UsageError(f"{display_name(where)} doesn't exist; {hint}")
+    raise UsageError(
+        f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
+    )
 
 
 def _begins_video(path: str) -> bool:

@@ -35,7 +35,7 @@ __all__ = [
 _HOMES = {
     "clip": ("Clip", "FramePlan", "StreamInfo", "VideoInfo"),
     "decoder": ("Decoder", "read"),
-    "file_names": ("STDIN", "STDIN_NAME"),
+    "files": ("STDIN", "STDIN_NAME"),
     "sampling": ("Sampling", "parse_time"),
     "subtitles": ("SubtitleSource", "Subtitles", "find_source", "read_subtitles"),
 }

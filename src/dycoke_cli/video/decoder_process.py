@@ -46,8 +46,6 @@ from dycoke_cli.video.subtitles import (
 
 # Gaps up to this are decoded through, which is as fast as a seek.
 _SHORT_GAP_S = 0.5
-# Before a wanted time every frame is decoded for so long.
-_RUN_UP_S, _RUN_UP_FRAMES = Fraction(1, 4), 4
 # Matroska rounds time stamps to 1 ms, so the frame at 1.000 s may have 0.9995.
 _ROUNDING_S = Fraction(1, 1000)
 
@@ -168,9 +166,6 @@ class Seeker:
         self._before: Picture | None = None
         self._after: Picture | None = None
         self.ended = False
-        # Only where there is a way back: a skipped frame may turn out to be wanted.
-        self._skips = source.index is not None
-        self._run_up = max(_RUN_UP_S, _RUN_UP_FRAMES * source.interval)
 
     def around(self, time_s: Seconds) -> tuple[Picture | None, Picture | None]:
         """The frames at or before and after a time, which must not decrease between calls."""
@@ -179,14 +174,7 @@ class Seeker:
         position = float(self._after.time_s) if self._after else 0.0
         is_far = not self.ended and time_s - position > _SHORT_GAP_S
         leads_on = is_far and self._source.leads_on(float(time_s), position)
-        self._reach(time_s, self._jump(float(time_s)) if leads_on else None)
-        if self._may_have_skipped(time_s):
-            self._skips = False
-            self._reach(time_s, self._jump(float(time_s)))
-        return self._before, self._after
-
-    def _reach(self, time_s: Seconds, keyframe: float | None) -> None:
-        """Decode up to a time, from the time of a keyframe that was sought; None from here."""
+        keyframe = self._jump(float(time_s)) if leads_on else None
         self._advance(time_s)
         # No frame after the keyframe can be decoded (a damaged end of the file). Go back one
         # keyframe at a time, until there is a frame that can. Half an interval before a keyframe
@@ -194,6 +182,7 @@ class Seeker:
         while keyframe is not None and self._before is None and self._after is None:
             keyframe = self._jump(keyframe - float(self._source.interval) / 2)
             self._advance(time_s)
+        return self._before, self._after
 
     def _jump(self, time_s: float) -> float | None:
         """Decode from the keyframe before a time; returns its time, or None from the beginning."""
@@ -203,21 +192,8 @@ class Seeker:
         self.ended = False
         return keyframe
 
-    def _may_have_skipped(self, time_s: Seconds) -> bool:
-        """Whether the frame before a time may be one that wasn't decoded: those before are far."""
-        if not self._source.skipped or self._before is None:
-            return False
-        return self._before.time_s < Fraction(time_s) - self._run_up
-
     def _advance(self, time_s: Seconds) -> None:
-        """Decode until `_after` is at or after a time, or the file ends.
-
-        Of the frames before, those from which no other is decoded are skipped; not the last ones,
-        of which one may be the nearest.
-        """
-        self._source.skipped = False
-        run_up = Fraction(time_s) - self._run_up
-        self._source.needed_from = run_up if self._skips else None
+        """Decode until `_after` is at or after a time, or the file ends."""
         while not self.ended and (self._after is None or self._after.time_s < time_s):
             self._before = self._after or self._before
             # Dropped first, so that only two decoded frames are in memory while the next is made.

@@ -6,21 +6,18 @@ doesn't support. The space of such a file is freed however this process ends. Im
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import re
 import select
-import shlex
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
 from typing import BinaryIO
 
-from dycoke_cli.errors import OutputError, UsageError, VideoError, closest
+from dycoke_cli.errors import OutputError, UsageError, VideoError
 from dycoke_cli.storage import input_file
 from dycoke_cli.unicode import display_name
 
@@ -143,12 +140,9 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 _ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]+:/|www\.|(m\.)?youtube\.com/|youtu\.be/|vimeo\.com/", re.IGNORECASE
 )
-_DIGITS = re.compile(r"\d+")
-_SHORTEST = 3  # letters of a name that can be mistyped and still be known
-_MOST_NAMES = 2_000  # of a folder, among which a mistyped one is looked for
-_STREAM = re.compile(
-    r"(rtsps?|rtmp\w*|rtp|srt|udp|mmsh?|rist):/|https?:/.*\.(m3u8|mpd)\b", re.IGNORECASE
-)
+
+
+_LONGEST_SHOWN = 1000  # characters of a name
 
 
 def open_file(
@@ -168,52 +162,17 @@ def open_file(
         raise VideoError(_why_unreachable(path, shown, error)) from error
 
 
-def nearest(path: str) -> str | None:
-    """Question after the video, picture or folder that a mistyped path must mean; None without."""
-    folder, name = os.path.split(path)
-    stem, suffix = os.path.splitext(name)
-    if len(stem) < _SHORTEST:
-        return None
-    try:
-        with os.scandir(folder or os.curdir) as entries:
-            files = [
-                entry.name
-                for entry in islice(entries, _MOST_NAMES)
-                if not entry.name.startswith(".")
-                and (is_video(entry.name) or is_picture(entry.name) or is_folder(entry))
-            ]
-    except (OSError, ValueError):
-        return None
-    # Of one name, that with the same suffix comes last, and stays.
-    by_stem = {
-        os.path.splitext(one)[0]: one for one in sorted(files, key=lambda one: one.endswith(suffix))
-    }
-    # Another number is another clip, and no typing error.
-    numbers = _DIGITS.findall(stem)
-    near = closest(stem, sorted(one for one in by_stem if _DIGITS.findall(one) == numbers))
-    return near and f"did you mean {display_name(os.path.join(folder, by_stem[near]))}?"
-
-
 def advice_on_address(path: str) -> str | None:
     """Predicate of an error message if a path is an address (`https://…`); None if it isn't.
 
     FFmpeg could read it, but nothing that a user names may open a connection.
     """
-    if _STREAM.match(path):
-        return (
-            "is a stream, not a file: record a part of it first "
-            "(`ffmpeg -i ADDRESS -t 60 -c copy clip.mkv`)"
-        )
-    if os.sep == "/" and re.search(r"(^|/)[A-Za-z]:\\", path):
-        return "is a path of Windows: give it relative to what names it, as in clips/a.mp4"
-    if path.lower().startswith("file:/"):
-        return "is an address, not a path: leave out the file:// in front"
     if not _ADDRESS.match(path):
         return None
-    advice = "is an address, not a file: download it first"
-    if "://" in path and not path.lower().startswith("http"):
-        return advice  # as that of a bucket
-    return f"{advice} (`yt-dlp -o clip.mp4 {shlex.quote(display_name(path))}`)"
+    return (
+        "is an address, not a file: download it first (`yt-dlp -o clip.mp4 ADDRESS`), or record a "
+        "part of a stream (`ffmpeg -t 60 -i ADDRESS -c copy clip.mkv`)"
+    )
 
 
 def _check_kind(status: os.stat_result, shown: str, may_be_empty: bool) -> None:
@@ -228,24 +187,15 @@ def _check_kind(status: os.stat_result, shown: str, may_be_empty: bool) -> None:
 
 
 def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception) -> str:
-    if isinstance(error, ValueError):  # a NUL in the name
-        return f"{shown} can't be the name of a file: check the spelling"
-    if isinstance(error, PermissionError):
-        return f"{shown} may not be read: ask for permission, or copy it as its owner"
-    if isinstance(error, OSError) and error.errno == errno.ELOOP:
-        return f"{shown} is a link that leads back to itself: name the file that it should lead to"
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return f"{shown[:60]}… is too long for the name of a file: check the spelling"
     # An address and a broken link are "not found" to the system, but need another remedy.
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         if (advice := advice_on_address(os.fsdecode(path))) is not None:
             return f"{shown} {advice}"
         if os.path.islink(path):
             return f"{shown} is a link to a file that isn't there: name the file itself"
-        # Of a file that a server names otherwise, nothing else in the folder is told.
-        near = nearest(os.fsdecode(path)) if shown == display_name(path) else None
-        return f"{shown} doesn't exist: {near or 'check the spelling and the folder'}"
-    return f"{shown} can't be read ({display_name(str(error))}): check the disk it lies on"
+        return f"{shown} doesn't exist: check the spelling and the folder"
+    why = getattr(error, "strerror", None) or "that is no name of a file"  # it has a NUL
+    return f"{shown[:_LONGEST_SHOWN]} can't be read ({why}): check its name, owner and disk"
 
 
 MAX_SPOOLED_BYTES = 8 * 1024**3

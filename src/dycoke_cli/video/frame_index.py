@@ -151,6 +151,13 @@ class FrameIndex:
         index.frames, index.is_declared = len(times), True
         return index
 
+    def forget_keyframes(self) -> None:
+        """Have all frames decoded one after the other.
+
+        A seek would skip what a packet says of all later ones, such as a palette.
+        """
+        self._numbers, self._keyframes = array("q"), array("d")
+
     def _add_keyframe(self, number: int, time_s: float) -> None:
         """Add a keyframe; `number` counts the packets of all streams."""
         # A damaged time stamp may be earlier than that of the keyframe before.

@@ -217,7 +217,7 @@ class PictureReader:
                 raise UsageError(f"{what}; leave out --subtitles")
             without = (f"{what}; answered without them",)
         self._pictures, self._sampling, self._admit = pictures, sampling, admit
-        one = Sampling(frames=1, stream=sampling.stream, max_pixels=sampling.max_pixels)
+        one = Sampling(frames=1, stream=sampling.stream)
         self._read_one = lambda number: read_one(pictures.paths[number], one)
         count, fps = len(pictures.paths), sampling.picture_fps
         self._numbers, warning = shown(sampling, count)

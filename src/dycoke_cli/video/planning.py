@@ -274,8 +274,6 @@ class Planned:
 def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) -> Planned:
     """Plan the frames of an open video."""
     info, geometry = describe(source)
-    if sampling.max_pixels is not None:
-        geometry = geometry.within(sampling.max_pixels)
     # More precise than before `describe`, which has decoded the first frame: now the pixel format
     # is known.
     decoding_bytes = source.decoding_bytes
@@ -305,7 +303,7 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
             f"{source.name} is an HDR video: its colours are not tone-mapped and look paler than "
             "on a screen"
         )
-    if sampling.max_pixels is None and (width, height) != (info.width, info.height):
+    if (width, height) != (info.width, info.height):
         warnings.append(
             f"{source.name} has pictures of {picture_size((info.width, info.height))}: they are "
             f"scaled down to {picture_size((width, height))}"

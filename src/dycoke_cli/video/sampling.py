@@ -94,7 +94,6 @@ class Sampling:
         start_s: seconds from the video's first frame.
         end_s: seconds from the video's first frame, exclusive.
         audio_rate: sampling rate of the audio, which the model determines; None to read none.
-        max_pixels: larger frames are scaled down to so many pixels; None keeps their size.
 
     Raises:
         UsageError: a value is out of range.
@@ -146,7 +145,6 @@ class Sampling:
         ),
     ] = None
     audio_rate: int | None = field(default=None, metadata={"before": None})
-    max_pixels: int | None = field(default=None, metadata={"before": None})
     picture_fps: Annotated[
         float,
         Param("Frames per second of a folder of pictures.", above=0, before=1.0),

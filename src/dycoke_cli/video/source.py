@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal
 
 import av
 import av.logging
-from av.packet import PacketSideData
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.resources import usable_cpus
@@ -40,8 +39,9 @@ _SEEK_ATTEMPTS = 4
 # frames. The decoding times of frames are correct, once frames are in display order.
 _BY_DECODING_TIME = ("avi",)
 # Side data of a packet that holds for all later packets: a demuxer sends it once.
-LastingKind = Literal["palette", "new_extradata", "param_change"]
-_LASTING: tuple[LastingKind, ...] = get_args(LastingKind)
+_LASTING: tuple[Literal["palette", "new_extradata", "param_change"], ...] = (
+    "palette", "new_extradata", "param_change",
+)  # fmt: skip
 
 
 # Estimate of the memory for decoding a stream, from its headers only.
@@ -62,10 +62,6 @@ _CONVERTED = 4
 _BLENDED = 4 + 3
 _LARGE_PIXELS = 1_000_000
 _MAX_THREADS = 16
-# Decoders that know from a packet's header whether other frames are decoded from its frame, and
-# containers of which every packet has a time stamp, as FFmpeg names both.
-_SAYS_REFERENCES = {"h264"}
-_ALL_TIMED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # Each thread of frame-parallel decoding holds another frame; all of these together are limited.
 _THREAD_BYTES = 256 * 1024**2
 
@@ -131,12 +127,8 @@ class VideoSource:
         by_decoding_time: whether frames are timed by their decoding times.
         failure: what ended the packets before the end; None if nothing did.
         most_pictures: maximum number of frames of an image file; None for a video.
-        undecoded: lasting side data of packets that were read; its user removes it.
         damaged: time stamps of the damaged packets and frames so far.
         packets_decoded: number of packets decoded so far.
-        needed_from: seconds; of earlier frames only those are decoded that others are decoded from.
-            None for all.
-        skipped: whether a packet was skipped for that since this was last set to False.
     """
 
     container: av.container.InputContainer
@@ -156,8 +148,7 @@ class VideoSource:
         self.index: FrameIndex | None = None
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
-        self.needed_from: Fraction | None = None
-        self.skipped = self._starts_untimed = False
+        self._starts_untimed = False
         self.layout = FileLayout(0)
         self._begin()
         try:
@@ -188,7 +179,6 @@ class VideoSource:
         self._packets = self.demux()
         self._is_sought = False
         self._last: Fraction | None = None  # time of the frame before
-        self.undecoded = dict[LastingKind, PacketSideData]()
         self._prepare_decoder()
 
     def _prepare_decoder(self) -> None:
@@ -266,8 +256,6 @@ class VideoSource:
                     continue
                 if self._number is not None:
                     self._number += 1
-                if packet.stream_index == self.stream.index:
-                    self._keep_lasting(packet)
                 if packet.stream_index in wanted:
                     yield packet
         except MemoryError:
@@ -296,15 +284,16 @@ class VideoSource:
                 "several recordings, or damaged): make them continuous with `ffmpeg -i "
                 "recording.ts -c copy whole.mkv`, or join the parts with `ffmpeg -f concat`"
             )
-        # A seek would skip what holds from a packet on, such as a palette, which in AVI comes
-        # wherever it changes.
-        index.trusts_seeks &= not self.undecoded
+        if self._has_lasting:
+            index.forget_keyframes()
         return index
 
     def _timed(self) -> Iterator[av.Packet]:
         """Packets of all streams with the times of their frames."""
-        pictures = 0
+        pictures, self._has_lasting = 0, False
         for packet in self.demux(*self.container.streams):
+            if packet.stream_index == self.stream.index:
+                self._has_lasting |= any(map(packet.has_sidedata, _LASTING))
             if self.by_decoding_time:
                 packet.pts = packet.dts
             pictures += packet.stream_index == self.stream.index and not packet.is_discard
@@ -315,11 +304,6 @@ class VideoSource:
                     "MP4, in which each of them can be found"
                 )
             yield packet
-
-    def _keep_lasting(self, packet: av.Packet) -> None:
-        for kind in _LASTING:
-            if packet.has_sidedata(kind):
-                self.undecoded[kind] = packet.get_sidedata(kind)
 
     def seek(self, time_s: float) -> float | None:
         """Move to the keyframe at or before a time.
@@ -462,14 +446,6 @@ class VideoSource:
         yield from self._decode(None)
 
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
-        if packet is not None:
-            for kind, data in self.undecoded.items():
-                if not packet.has_sidedata(kind):
-                    packet.set_sidedata(data)
-            self.undecoded = {}
-            may_skip = self._may_skip(packet)
-            self.skipped |= may_skip
-            self._decoder.skip_frame = "NONREF" if may_skip else "DEFAULT"
         try:
             frames = self._decoder.decode(packet)
         except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet
@@ -484,14 +460,6 @@ class VideoSource:
                 self.damaged.add(frame.pts)
             elif time is not None:
                 yield Picture(time, frame, (frame.width, frame.height))
-
-    def _may_skip(self, packet: av.Packet) -> bool:
-        """Whether a frame isn't needed, unless others are decoded from it."""
-        known = self._decoder.name in _SAYS_REFERENCES and packet.pts is not None
-        if self.needed_from is None or not known or self.container.format.name not in _ALL_TIMED:
-            return False
-        time = self.packet_time(packet)
-        return time is not None and time < self.needed_from
 
     def _frame_time(self, frame: av.VideoFrame) -> Fraction | None:
         """Time of a frame, from its time stamp or that of the frame before.

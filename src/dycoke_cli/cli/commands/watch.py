@@ -110,7 +110,6 @@ def watch(
     """
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
-    from dycoke_cli.video.files import nearest
     from dycoke_cli.video.live_stream import parse_input
 
     question = " ".join(words or []) or None
@@ -119,8 +118,7 @@ def watch(
     if os.name == "nt" and watched.kind != "folder":
         raise UsageError("on Windows only a folder can be watched: record clips into one")
     if watched.kind == "file" and not os.path.lexists(source):
-        hint = nearest(source) or "check the spelling and the folder"
-        raise VideoError(f"{watched.name} doesn't exist: {hint}")
+        raise VideoError(f"{watched.name} doesn't exist: check the spelling and the folder")
     parts = PartFlags(every=watching.every, until=watching.until)
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     request = typed.applied(request)
