@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 COMMAND = ("dycoke_cli.cli.main",)
 ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycoke_cli.runs.run")
 OWN = ("dycoke_cli", "tests")
-WORKERS = "dycoke_cli.processes.worker:serve_forked"
+WORKERS = "dycoke_cli.processes.worker:serve_worker"
 # Variables that libraries and the interpreter read when they begin.
 READ_EARLY = ("CUDA", "FORCE_COLOR", "HF_", "HUGGINGFACE", "LC_", "LANG", "LD_", "MKL", "OMP",
               "PYTHON", "PY_COLORS", "RAY", "TORCH", "TRANSFORMERS", "XDG_")  # fmt: skip

@@ -25,12 +25,13 @@ _COMPLETE = "_DYCOKE_COMPLETE"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code (README.md has the list)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if sys.platform == "win32":
+        sys.exit("dycoke runs on Linux and macOS; on Windows, run it in WSL")
     try:
         _prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)
-        hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-        if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:  # nohup sets SIG_IGN
-            signal.signal(hang_up, _terminate)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup sets SIG_IGN
+            signal.signal(signal.SIGHUP, _terminate)
         files, arguments = plugins.split(arguments)
         plugins.name_files([*files, *_named_while_typing()])
         from dycoke_cli.cli.app import app, meant, prepare

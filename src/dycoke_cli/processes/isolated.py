@@ -4,8 +4,7 @@ On Linux it is a fork of a zygote (`zygote`), elsewhere a fresh interpreter.
 
 A message is a length-prefixed JSON object; one from the child has 64 KiB or less. Raw bytes follow
 it where both sides know their number: what may be longer (frames, times, subtitles) isn't JSON.
-Open file descriptors are passed with a message, so that the process never opens a file (on Windows
-it receives file names).
+Open file descriptors are passed with a message, so that the process never opens a file.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import json
 import os
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,23 +21,17 @@ from typing import Any, BinaryIO
 from dycoke_cli.answer.json_schema import parse
 from dycoke_cli.processes.sandbox import give_up_privileges, limit_cpu, limit_memory
 from dycoke_cli.processes.zygote import (
-    FORKS,
-    Child,
     GoneError,
     function_of,
     passed_environment,
-    start_interpreter,
+    start_child,
     why_gone,
-    zygote,
 )
 
 MAX_MESSAGE_BYTES = 64 * 1024
-_ENDING_S = 10.0
 _LENGTH = struct.Struct("<Q")
 _MOST_FILES = 2
-_PASSES_FILES = hasattr(socket, "send_fds")
 _ENTRY = f"{__name__}:serve"
-_START = f"from {__name__} import serve; serve()"
 
 
 class LateError(Exception):
@@ -48,19 +40,6 @@ class LateError(Exception):
 
 class NonsenseError(Exception):
     """The process violated the protocol."""
-
-
-class _Interpreter:
-    """A fresh interpreter."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.kill, self.exit_code = process.kill, process.poll
-
-    def stop(self) -> None:
-        self.process.kill()
-        with suppress(subprocess.TimeoutExpired):  # it waits for a disk, and can't be killed
-            self.process.wait(_ENDING_S)
 
 
 class Isolated:
@@ -72,27 +51,13 @@ class Isolated:
     """
 
     def __init__(self, target: str, prepare: str) -> None:
-        self._socket: socket.socket | None = None
-        self._pipe: subprocess.Popen[bytes] | None = None
         self._late = self._is_ready = False
         self.pid = 0
         self.ready: dict[str, Any] = {}
-        if FORKS:
-            self._socket, theirs = socket.socketpair()
-            self._process: Child = zygote(_ENTRY, prepare).fork(theirs)
-        else:
-            self._process = self._start_interpreter()
+        self._process, self._socket = start_child(_ENTRY, prepare)
         # A fork has the environment of the zygote's start.
         with suppress(GoneError):  # which the first `receive` raises
             self.send({"target": target, "environment": passed_environment()})
-
-    def _start_interpreter(self) -> _Interpreter:
-        if not _PASSES_FILES:
-            self._pipe = start_interpreter(_START, io=subprocess.PIPE)
-            return _Interpreter(self._pipe)
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            return _Interpreter(start_interpreter(_START, io=theirs))
 
     def await_ready(self) -> None:
         """Wait until its imports are done; required before the first message."""
@@ -117,11 +82,6 @@ class Isolated:
         """Send a message and open files."""
         content = json.dumps(message).encode()
         try:
-            if self._socket is None:
-                assert self._pipe is not None
-                assert self._pipe.stdin is not None
-                self._pipe.stdin.write(_LENGTH.pack(len(content)) + content)
-                return
             numbers = [file.fileno() for file in files]
             # With the length only: ancillary data must accompany a send that isn't split.
             socket.send_fds(self._socket, [_LENGTH.pack(len(content))], numbers)
@@ -152,7 +112,7 @@ class Isolated:
         left = buffer
         while left:
             try:
-                got = self._read_into(left)
+                got = self._socket.recv_into(left)
             except OSError as error:
                 raise why_gone(self._process) from error
             if not got:
@@ -187,28 +147,19 @@ class Isolated:
         self.stop()
         return NonsenseError()
 
-    def _read_into(self, buffer: memoryview) -> int:
-        if self._socket is not None:
-            return self._socket.recv_into(buffer)
-        assert self._pipe is not None
-        assert self._pipe.stdout is not None
-        return int(self._pipe.stdout.readinto(buffer))  # type: ignore[attr-defined]
-
     def _give_up(self) -> None:
         self._late = True
         self._process.kill()
         # A process that waits for a disk which doesn't answer can't be killed, nor closes its end.
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class Channel:
     """Child's end of the connection."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(fileno=0) if _PASSES_FILES else None
-        self._out = 0 if _PASSES_FILES else 1
+        self._socket = socket.socket(fileno=0)
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
         """Wait for a message and the file descriptors passed with it."""
@@ -225,16 +176,13 @@ class Channel:
         for part in (_LENGTH.pack(len(content)) + content, raw):
             left = memoryview(part).cast("B")
             while left:
-                left = left[os.write(self._out, left) :]
+                left = left[os.write(0, left) :]
 
     def _read(self, size: int) -> tuple[bytes, list[int]]:
         read, files = b"", list[int]()
         while len(read) < size:
-            if self._socket is None:
-                part = os.read(0, size - len(read))
-            else:
-                part, more, _, _ = socket.recv_fds(self._socket, size - len(read), _MOST_FILES)
-                files += more
+            part, more, _, _ = socket.recv_fds(self._socket, size - len(read), _MOST_FILES)
+            files += more
             if not part:
                 raise EOFError
             read += part

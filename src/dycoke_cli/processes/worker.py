@@ -7,26 +7,23 @@ interpreter.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
-import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from dycoke_cli.processes.zygote import (
     FORKS,
-    Child,
-    Fork,
     detached_channel,
-    start_in_lasting_thread,
+    start_child,
     why_gone,
     zygote,
 )
@@ -34,7 +31,8 @@ from dycoke_cli.processes.zygote import (
 HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
 """Exceptions of reading or writing a pipe whose other end is closed."""
 
-_ENTRY = f"{__name__}:serve_forked"
+_ENTRY = f"{__name__}:serve_worker"
+_LOOK_S = 1.0
 
 
 class Worker:
@@ -49,9 +47,8 @@ class Worker:
     def __init__(
         self, serve: Callable[..., None], *arguments: Any, preload: Sequence[str] = ()
     ) -> None:
-        self._process: Child
-        self._connection: Connection
-        self._process, self._connection = _forked(preload) if FORKS else _fresh()
+        self._process, ours = start_child(_ENTRY, *preload, trusted=True)
+        self._connection = Connection(ours.detach())
         # Pickled by hand: unpickling imports modules, which must come after the worker has set the
         # environment and the import path of this process.
         there = dict(os.environ), _folder(), list(sys.path)
@@ -103,59 +100,21 @@ def _folder() -> str:
         return ""
 
 
-def _forked(preload: Sequence[str]) -> tuple[Fork, Connection]:
-    ours, theirs = socket.socketpair()
-    child = zygote(_ENTRY, *preload, trusted=True).fork(theirs)
-    return child, Connection(ours.detach())
-
-
-class _Fresh:
-    """A fresh interpreter."""
-
-    def __init__(self, theirs: Connection) -> None:
-        context: Any = multiprocessing.get_context("spawn")
-        if hasattr(signal, "pthread_sigmask"):
-            # It unblocks signals in the thread that starts it, which must not be the lasting one.
-            resource_tracker.ensure_running()
-        self._process = context.Process(target=_serve_fresh, args=(theirs,), daemon=True)
-        start_in_lasting_thread(self._process.start)
-        self.kill = self._process.kill
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.join()
-
-    def exit_code(self) -> int | None:
-        return self._process.exitcode
-
-
-def _fresh() -> tuple[_Fresh, Connection]:
-    ours, theirs = multiprocessing.Pipe()
-    # Otherwise this process would hold the worker's end open, and never see it close.
-    with theirs:
-        return _Fresh(theirs), ours
-
-
-def serve_forked() -> NoReturn:
-    """Entry point of a fork, whose stdin and stdout are its end of the pipe."""
+def serve_worker() -> NoReturn:
+    """Entry point of a worker, whose stdin and stdout are its end of the pipe."""
+    if not FORKS:
+        # There is no signal of the parent's death. A closed pipe isn't enough: a worker notices it
+        # only when it reads, not while it computes.
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     code = _served(Connection(detached_channel()))
     if sys.stderr is not None:
         sys.stderr.flush()
     os._exit(code)
 
 
-def _serve_fresh(pipe: Connection) -> NoReturn:
-    """Entry point of a fresh interpreter."""
-    # There is no signal of the parent's death. A closed pipe isn't enough: a worker notices it only
-    # when it reads, not while it computes.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.exit(_served(pipe))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
     os._exit(1)
 
 

@@ -41,6 +41,7 @@ _ENVIRONMENT = ("DYCOKE_DEBUG", "DYLD_", "LANG", "LC_", "LD_", "PYTHON", "SYSTEM
 # threads of BLAS the zygote couldn't be forked, either.
 _FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
 _START = "from dycoke_cli.processes.zygote import serve; serve()"
+_CALL = "import sys; from dycoke_cli.processes.zygote import function_of as of; of(sys.argv[1])()"
 _REQUEST, _REPLY = struct.Struct("<cQ"), struct.Struct("<?i")
 _FORK, _KILL, _STOP, _EXIT_CODE = b"f", b"k", b"s", b"e"
 FORKS = sys.platform == "linux"
@@ -62,7 +63,7 @@ class GoneError(Exception):
     @property
     def killed(self) -> bool:
         """Whether it was killed by SIGKILL, which is what Linux sends when memory runs out."""
-        return self.exit_code == -9  # SIGKILL, for which Windows has no name
+        return self.exit_code == KILLED
 
 
 class Child(Protocol):
@@ -183,6 +184,33 @@ def zygote(entry: str, *prepare: str, trusted: bool = False) -> Zygote:
         if key not in _zygotes or not _zygotes[key].runs:
             _zygotes[key] = Zygote(entry, prepare, trusted=trusted)
         return _zygotes[key]
+
+
+class _Interpreter:
+    """A fresh interpreter."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.kill, self.exit_code = process.kill, process.poll
+
+    def stop(self) -> None:
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):  # it waits for a disk, and can't be killed
+            self._process.wait(_ENDING_S)
+
+
+def start_child(entry: str, *prepare: str, trusted: bool = False) -> tuple[Child, socket.socket]:
+    """Start a process that calls a function: a fork on Linux, elsewhere a fresh interpreter.
+
+    Returns:
+        The process, and the other end of the socket that is its stdin and stdout. Args: see
+        `Zygote`.
+    """
+    ours, theirs = socket.socketpair()
+    if FORKS:
+        return zygote(entry, *prepare, trusted=trusted).fork(theirs), ours
+    with theirs:
+        return _Interpreter(start_interpreter(_CALL, entry, io=theirs, trusted=trusted)), ours
 
 
 def start_interpreter(
@@ -318,8 +346,7 @@ def _starter(pid: int) -> SimpleQueue[tuple[Future[Any], Callable[[], Any]]]:
 
 
 def _start_each(tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows, where workers ignore Ctrl-C
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     while True:
         future, start = tasks.get()
         try:

@@ -170,8 +170,8 @@ def _check_size(size: int, most_bytes: int | None) -> None:
         raise OSError(errno.EFBIG, f"Larger than {most_bytes / 2**20:g} MiB")
 
 
-def _at_once(path: str, flags: int) -> int:  # Windows has no such flag, and no such pipes
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 _LFS_HEAD = b"version https://git-lfs"

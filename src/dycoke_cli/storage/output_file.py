@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import secrets
 import shlex
@@ -21,17 +22,13 @@ from dycoke_cli.unicode import display_name
 # Files that this user alone may have written: no link, of no other user, writable for no other.
 
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # equivalent: POSIX has it
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # else a pipe is waited for  # equivalent: POSIX has it
-
-
 class NotOwnFileError(OSError):
     """A file that another user may have written, or that stands for another file."""
 
 
 def is_of_another_user(status: os.stat_result) -> bool:
-    """Whether another user owns a file or folder; False on Windows, which has no owner ids."""
-    return hasattr(os, "geteuid") and status.st_uid != os.geteuid()
+    """Whether another user owns a file or folder."""
+    return status.st_uid != os.geteuid()
 
 
 def read_own(path: Path, most_bytes: int = 2**24) -> str:
@@ -54,7 +51,7 @@ def check_own(path: Path) -> None:
 
 def _opened(path: Path, flags: int) -> int:
     try:
-        descriptor = os.open(path, flags | _NO_LINK | _NO_WAIT, 0o600)
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         if path.is_symlink():
             raise NotOwnFileError(f"{path} is a link") from error
@@ -62,7 +59,7 @@ def _opened(path: Path, flags: int) -> int:
     status = os.fstat(descriptor)
     # A second name of one of the user's other files is a link as well.
     own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not is_of_another_user(status)
-    if not own or (os.name == "posix" and status.st_mode & 0o022):
+    if not own or status.st_mode & 0o022:
         os.close(descriptor)
         raise NotOwnFileError(f"{path} isn't yours alone")
     return descriptor
@@ -70,19 +67,15 @@ def _opened(path: Path, flags: int) -> int:
 
 # Temporary files and folders of which a killed process leaves none for long.
 #
-# Each is locked while it is used, and the system releases the lock of a process that ends. What is
-# found unlocked was left by a killed process, and is removed by the next one that makes such a file
-# or folder. Windows and file systems without locks keep what is left.
+# The name of each has the machine and the process that made it. What a process has left that doesn't
+# run any more is removed by the next one that makes such a file or folder.
 
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-_FILE = re.compile(r"\.(.+)\.[0-9a-f]{12}\.part", re.DOTALL)
+_MADE_BY = r"([0-9a-f]{4})-([1-9]\d{0,6})-[0-9a-f]{6}"
+_FILE = re.compile(rf"\.(.+)\.{_MADE_BY}\.part", re.DOTALL)
 _LONGEST_NAME = 220  # bytes; file systems allow 255, with a dot in front and a suffix
-_FOLDER = re.compile(r"dycoke-()[0-9a-f]{12}")
+_FOLDER = re.compile(rf"dycoke-(){_MADE_BY}")
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
 
 
 @contextmanager
@@ -94,17 +87,12 @@ def temporary_folder(place: Path | None = None) -> Iterator[Path]:
     """
     parent = place or Path(tempfile.gettempdir())
     _remove(parent, _FOLDER, None)
-
-    def make() -> Path:
-        folder = parent / f"dycoke-{secrets.token_hex(6)}"
-        folder.mkdir(0o700)
-        return folder
-
-    with _locked(make) as folder:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    folder = parent / f"dycoke-{_made_by()}"
+    folder.mkdir(0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -112,17 +100,12 @@ def temporary_file(beside: Path, mode: int) -> Iterator[Path]:
     """A new, empty file in the folder of another one, for the length of the block."""
     hidden = hidden_name(beside.name)
     _remove(beside.parent, _FILE, hidden[1:])
-
-    def make() -> Path:
-        file = beside.with_name(f"{hidden}.{secrets.token_hex(6)}.part")
-        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
-        return file
-
-    with _locked(make) as file:
-        try:
-            yield file
-        finally:
-            file.unlink(missing_ok=True)
+    file = beside.with_name(f"{hidden}.{_made_by()}.part")
+    os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def hidden_name(name: str) -> str:
@@ -137,22 +120,8 @@ def remove_left(parent: Path) -> None:
     _remove(parent, _FOLDER, None)
 
 
-@contextmanager
-def _locked(make: Callable[[], Path]) -> Iterator[Path]:
-    """Make a file or folder, and lock it for the length of the block."""
-    while True:
-        path = make()
-        descriptor = None
-        with suppress(FileNotFoundError):
-            descriptor = _lock(path, wait=True)
-        # Between the two steps another process may have found it unlocked, and removed it.
-        if path.exists():
-            break
-        _close(descriptor)
-    try:
-        yield path
-    finally:
-        _close(descriptor)
+def _made_by() -> str:
+    return f"{_HOST}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def _remove(folder: Path, names: re.Pattern[str], name: str | None) -> None:
@@ -160,46 +129,25 @@ def _remove(folder: Path, names: re.Pattern[str], name: str | None) -> None:
         # By names alone: a folder of thousands of files is searched each time that one is written.
         for entry in os.scandir(folder):
             found = names.fullmatch(entry.name)
-            if found and name in (None, found[1]):
+            if not found or name not in (None, found[1]) or found[2] != _HOST:
+                continue
+            if _runs(int(found[3])) or is_of_another_user(entry.stat(follow_symlinks=False)):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
                 with suppress(OSError):  # another process removes it
-                    _remove_unlocked(Path(entry))
+                    os.unlink(entry)
 
 
-def _remove_unlocked(path: Path) -> None:
-    if (descriptor := _lock(path, wait=False)) is None:
-        return
+def _runs(pid: int) -> bool:
     try:
-        if is_of_another_user(os.fstat(descriptor)):
-            return
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
-    finally:
-        _close(descriptor)
-
-
-def _lock(path: Path, *, wait: bool) -> int | None:
-    """Lock a file or folder.
-
-    Returns:
-        A descriptor that holds the lock until it is closed; None where another process holds it, or
-        there are no locks.
-    """
-    if fcntl is None:
-        return None
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _close(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
 
 
 # A path component is at most 255 bytes on common file systems; a longer text was never a path.

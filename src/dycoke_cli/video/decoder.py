@@ -117,7 +117,6 @@ class OpenClip:
             "sampling": asdict(sampling),
             "subtitles": None if subtitles is None else asdict(subtitles),
             "fitted": fitted,
-            "paths": [str(file.name) for file in files],
             **more,
         }
         self._plan()

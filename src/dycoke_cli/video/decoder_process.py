@@ -275,8 +275,7 @@ def serve(channel: Channel) -> None:
     while True:
         request, files = channel.receive()
         with errors_sent(channel, request["name"]), ExitStack() as stack:
-            # Where descriptors can't be sent (Windows), the request has paths instead.
-            opened = [stack.enter_context(FileIO(file)) for file in files or request["paths"]]
+            opened = [stack.enter_context(FileIO(file)) for file in files]
             _read(channel, request, opened, stack)
 
 

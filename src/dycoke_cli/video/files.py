@@ -284,7 +284,6 @@ def _wait(stdin: BinaryIO) -> None:
     A signal that arrives after Python's last check and before `read` has begun doesn't interrupt
     it: the command would end only when the pipe's other end writes or closes.
     """
-    if os.name == "posix":  # Windows can wait for sockets alone
-        with suppress(io.UnsupportedOperation):  # a stream without a file descriptor never blocks
-            while not select.select([stdin], [], [], _SIGNAL_CHECK_S)[0]:
-                pass
+    with suppress(io.UnsupportedOperation):  # a stream without a file descriptor never blocks
+        while not select.select([stdin], [], [], _SIGNAL_CHECK_S)[0]:
+            pass

@@ -16,7 +16,7 @@ from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spre
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags, duration_s
 from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.errors import VideoError
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -115,8 +115,6 @@ def watch(
     question = " ".join(words or []) or None
     watched = parse_input(source)
     waiting: list[dict[str, Any]] = [{"video": source, "question": question}]
-    if os.name == "nt" and watched.kind != "folder":
-        raise UsageError("on Windows only a folder can be watched: record clips into one")
     if watched.kind == "file" and not os.path.lexists(source):
         raise VideoError(f"{watched.name} doesn't exist: check the spelling and the folder")
     parts = PartFlags(every=watching.every, until=watching.until)
