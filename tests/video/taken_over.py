@@ -25,11 +25,10 @@ def answering(change: Callable[[dict[str, Any]], Any]) -> Callable[[Channel], No
     def serve(channel: Channel) -> None:
         send = channel.send
 
-        def changed(message: dict[str, Any], raw: Any = b"") -> None:
+        def changed(message: dict[str, Any], raw: Any = b"", *most: int, **more: int) -> None:
             if "plan" in message:
                 change(message["plan"])
-                message["times"] = message["plan"].pop("count", message["times"])
-            send(message, raw)
+            send(message, raw, *most, **more)
 
         channel.send = changed  # type: ignore[method-assign]
         decoder_process.serve(channel)
@@ -39,7 +38,7 @@ def answering(change: Callable[[dict[str, Any]], Any]) -> Callable[[Channel], No
 
 huge = answering(lambda plan: plan.update(width=10**6, height=10**6))
 flat = answering(lambda plan: plan.update(width=0))
-many = answering(lambda plan: plan.update(count=10**5))
+many = answering(lambda plan: plan.update(times_s=[*range(10**5)]))
 keyed = answering(lambda plan: plan.update(more=1))
 odd = answering(lambda plan: plan.update(warnings={"a": "b"}))
 deep = answering(lambda plan: plan.update(warnings=[[[[]]]]))
@@ -75,10 +74,10 @@ def haunt(channel: Channel) -> None:
         videos.extend(filter(None, [message.get("name")]))
         return message, files
 
-    def forging(message: dict[str, Any], raw: Any = b"") -> None:
+    def forging(message: dict[str, Any], raw: Any = b"", *most: int, **more: int) -> None:
         if len(videos) > 1 and "time_s" in message:
             raw = bytes(raw.nbytes)
-        send(message, raw)
+        send(message, raw, *most, **more)
 
     channel.receive, channel.send = noting, forging  # type: ignore[method-assign]
     decoder_process.serve(channel)

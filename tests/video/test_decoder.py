@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -26,10 +24,10 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
-from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process
+from dycoke_cli.video import Clip, Decoder, Sampling, decoder
 from dycoke_cli.video.decoder import CrashedError, OpenClip, sandbox
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.subtitles import Line, Subtitles, find_source
+from dycoke_cli.video.subtitles import Line, Subtitles, SubtitleSource, find_source
 from tests.processes.test_worker import ended
 from tests.runs.parts import REQUEST
 from tests.video import taken_over
@@ -231,24 +229,21 @@ def test_a_picture_above_4k_is_scaled_as_it_is_read(tmp_path: Path) -> None:
 INFO = plan(CLIP, TWO).info
 HEADER = {"needs": 1000, "size": [8, 4]}
 PLAN: dict[str, Any] = {
+    "times_s": [0.0, 1.0],
     "width": 8,
     "height": 4,
     "warnings": [],
     "memory_bytes": 1,
     "info": json.loads(json.dumps(asdict(INFO))),
 }
-GOOD: list[Any] = [
-    HEADER,
-    {"plan": PLAN, "times": 2},
-    np.array([0.0, 1.0]),
-    {"time_s": 0.0},
-    np.zeros(96, np.uint8),
-    {"subtitles": {"source": "a\x1b.srt", "warnings": [], "lines": 2, "text_bytes": 5}},
-    np.array([[0.0, 1.0], [1.0, 2.0]]),
-    np.array([2, 3], np.uint32),
-    np.frombuffer("éa\n\x1b".encode()[:5], np.uint8),
-    {"warnings": [], "samples": None},
-]
+LINE = {"start_s": 0.0, "end_s": 1.0, "text": "é"}
+LINES: dict[str, Any] = {
+    "source": "a\x1b.srt",
+    "warnings": [],
+    "lines": [LINE, LINE | {"text": "a\n\x1b"}],
+}
+LAST: dict[str, Any] = {"subtitles": LINES, "warnings": [], "samples": None}
+GOOD: list[Any] = [HEADER, {"plan": PLAN}, {"time_s": 0.0}, np.zeros(96, np.uint8), LAST]
 """Messages of a decoder about a video of one frame with two subtitles, and raw bytes."""
 
 
@@ -271,7 +266,7 @@ class Scripted:
     def within(self, seconds: float) -> Iterator[None]:
         yield
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self, most_bytes: int = MAX_MESSAGE_BYTES) -> dict[str, Any]:
         message = self.sent.pop(0)
         assert isinstance(message, dict), "what is read isn't what was sent"
         return message
@@ -295,11 +290,12 @@ def test_a_clip_is_made_of_messages_and_raw_bytes() -> None:
     assert clip.timestamps_s == (0.0,)
     assert clip.frames.shape == (1, 4, 8, 3)
     assert clip.subtitles == Subtitles(
-        "a\\x1b.srt", (Line(0.0, 1.0, "é"), Line(1.0, 2.0, "a\\n\\x1b"))
+        "a\\x1b.srt", (Line(0.0, 1.0, "é"), Line(0.0, 1.0, "a\\n\\x1b"))
     )
 
 
-NUMBERS = [-1, 10**400, 2**62, True, 1.5, None, "1", [1], float("nan")]
+NAN = float("nan")
+NUMBERS = [-1, 10**400, 2**62, True, 1.5, None, "1", [1], NAN]
 
 
 @pytest.mark.parametrize(
@@ -307,30 +303,30 @@ NUMBERS = [-1, 10**400, 2**62, True, 1.5, None, "1", [1], float("nan")]
     [
         *((0, HEADER | {"needs": number}) for number in NUMBERS),
         *((0, HEADER | {"size": size}) for size in ([8, 4, 1], [8], [], [8, -4], [8, 10**400], 8)),
-        *((1, {"plan": PLAN, "times": number}) for number in [*NUMBERS, 0, 3]),
-        (1, {"plan": [], "times": 2}),
-        (1, {"plan": PLAN | {"times_s": 1, "more": 1}, "times": 2}),
-        (1, {"plan": PLAN | {"warnings": [""] * 101}, "times": 2}),
-        (1, {"plan": PLAN | {"width": 10**6, "height": 10**6}, "times": 2}),
-        (2, np.array([0.0, np.inf])),
-        (2, np.array([0.0, np.nan])),
-        (2, np.array([0.0, 1e300])),
-        *((3, {"time_s": number}) for number in (10**400, "1", None, float("nan"))),
-        (5, {"subtitles": []}),
-        *((5, {"subtitles": GOOD[5]["subtitles"] | {"lines": n}}) for n in [*NUMBERS, 200_001]),
-        *((5, {"subtitles": GOOD[5]["subtitles"] | {"text_bytes": n}}) for n in NUMBERS),
-        (5, {"subtitles": GOOD[5]["subtitles"] | {"warnings": [""] * 101}}),
-        (5, {"subtitles": GOOD[5]["subtitles"] | {"source": 7}}),
-        (6, np.array([[0.0, 1.0], [np.nan, 2.0]])),
-        (7, np.array([2, 4], np.uint32)),
-        (7, np.array([2**32 - 1, 2**32 - 1], np.uint32)),
-        (7, np.array([1, 4], np.uint32)),
-        (9, {"warnings": [""] * 101, "samples": None}),
-        (9, {"warnings": {"a": "b"}, "samples": None}),
-        (9, {"warnings": [], "samples": 5}),
+        *(
+            (1, {"plan": PLAN | {"times_s": [number]}})
+            for number in (10**400, None, float("nan"), 1e300)
+        ),
+        *((1, {"plan": PLAN | {"times_s": times}}) for times in ([], [0.0, 1.0, 2.0], 7)),
+        (1, {"plan": []}),
+        (1, {"plan": PLAN | {"more": 1}}),
+        (1, {"plan": PLAN | {"warnings": [""] * 101}}),
+        (1, {"plan": PLAN | {"width": 10**6, "height": 10**6}}),
+        *((2, {"time_s": number}) for number in (10**400, "1", None, float("nan"))),
+        (4, LAST | {"subtitles": []}),
+        (4, LAST | {"subtitles": LINES | {"warnings": [""] * 101}}),
+        (4, LAST | {"subtitles": LINES | {"source": 7}}),
+        *(
+            (4, LAST | {"subtitles": LINES | {"lines": [LINE | {"end_s": n}]}})
+            for n in ("1", None, float("nan"))
+        ),
+        (4, LAST | {"subtitles": LINES | {"lines": [LINE | {"text": 7}]}}),
+        (4, LAST | {"warnings": [""] * 101}),
+        (4, LAST | {"warnings": {"a": "b"}}),
+        (4, LAST | {"samples": 5}),
         *(
             (place, {"error": {"code": code, "message": "m"}})
-            for place in (0, 1, 3)
+            for place in (0, 1, 2)
             for code in (
                 "model_unavailable",
                 "output_failed",
@@ -357,32 +353,18 @@ def test_an_error_of_a_decoder_is_cut() -> None:
     assert str(error.value) == "x" * (1000 + len("clip.mp4"))
 
 
-def test_many_subtitles_come_over() -> None:
-    """More than a message holds, with all that a text may have."""
-    sent: list[Any] = []
-
-    def send(message: dict[str, Any], raw: Any = b"") -> None:
-        content = json.dumps(message)
-        assert len(content) < MAX_MESSAGE_BYTES
-        sent.append(json.loads(content))
-        sent.append(raw)
-
-    channel: Any = SimpleNamespace(send=send)
-    texts = ["", "é語", "a" * 40_000, "\udc80"] * 100
-    lines = tuple(Line(float(n), n + 0.5, text) for n, text in enumerate(texts))
-    decoder_process._send_subtitles(channel, Subtitles("s.srt", lines, ("w",)), "clip.mp4")
-    message, raw = sent
-    sizes = np.cumsum([0, 16 * len(lines), 4 * len(lines)])
-    parts = [np.frombuffer(raw[a:b], np.uint8) for a, b in pairwise([*sizes, len(raw)])]
-    clip = received([*GOOD[:5], message, *parts, GOOD[9]])
+def test_many_subtitles_come_over(tmp_path: Path) -> None:
+    """More than a message otherwise holds, and too many."""
+    text, most = "é語" * 10_000, 170
+    path = tmp_path / "many.srt"
+    cue = "00:00:00,000 --> 00:00:09,000\n"
+    path.write_text("".join(f"{n}\n{cue}{text}\n\n" for n in range(1)))
+    clip = Decoder().read(CLIP, TWO, subtitles=SubtitleSource(str(path)))
     assert clip.subtitles is not None
-    assert [line.text for line in clip.subtitles.lines] == [
-        "", "é語", "a" * 40_000, "\\x80"
-    ] * 100  # fmt: skip
-    assert clip.subtitles.warnings == ("w",)
-    more = Subtitles("s.srt", (Line(0.0, 1.0, "x" * 2**20),) * 17)
-    with pytest.raises(VideoError, match=r"the frames of clip\.mp4 have more than 200000 subt"):
-        decoder_process._send_subtitles(channel, more, "clip.mp4")
+    assert [line.text for line in clip.subtitles.lines] == [text]
+    path.write_text("".join(f"{n}\n{cue}{text}\n\n" for n in range(most)))
+    with pytest.raises(VideoError, match=r"move\.mp4 have more than 16 MiB of subtitles"):
+        Decoder().read(CLIP, TWO, subtitles=SubtitleSource(str(path)))
 
 
 FRAMES, RATE, CHANGE = 40, 10, 20

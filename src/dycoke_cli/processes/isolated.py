@@ -2,8 +2,8 @@
 
 On Linux it is a fork of a zygote (`zygote`), elsewhere a fresh interpreter.
 
-A message is a length-prefixed JSON object; one from the child has 64 KiB or less. Raw bytes follow
-it where both sides know their number: what may be longer (frames, times, subtitles) isn't JSON.
+A message is a length-prefixed JSON object; one from the child has 64 KiB or less, unless more is
+expected. Raw bytes (frames, audio) follow it where both sides know their number.
 Open file descriptors are passed with a message, so that the process never opens a file.
 """
 
@@ -89,13 +89,13 @@ class Isolated:
         except OSError as error:
             raise why_gone(self._process) from error
 
-    def receive(self) -> dict[str, Any]:
-        """Wait for a message."""
+    def receive(self, most_bytes: int = MAX_MESSAGE_BYTES) -> dict[str, Any]:
+        """Wait for a message of at most so many bytes."""
         head = bytearray(_LENGTH.size)
         self.receive_into(memoryview(head))
         (length,) = _LENGTH.unpack(head)
         # Checked before anything is allocated: a compromised process may claim any length.
-        if length > MAX_MESSAGE_BYTES:
+        if length > most_bytes:
             raise self.nonsense()
         content = bytearray(length)
         self.receive_into(memoryview(content))
@@ -167,11 +167,13 @@ class Channel:
         content, _ = self._read(*_LENGTH.unpack(head))
         return json.loads(content), files
 
-    def send(self, message: dict[str, Any], raw: Any = b"") -> None:
-        """Send a message followed by raw bytes."""
+    def send(
+        self, message: dict[str, Any], raw: Any = b"", most_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
+        """Send a message of at most so many bytes, followed by raw bytes."""
         content = json.dumps(message).encode()
-        if len(content) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"its description takes more than {MAX_MESSAGE_BYTES // 1024} KiB")
+        if len(content) > most_bytes:
+            raise ValueError(f"its description takes more than {most_bytes // 1024} KiB")
         # Not concatenated, which would copy the frames of a video.
         for part in (_LENGTH.pack(len(content)) + content, raw):
             left = memoryview(part).cast("B")

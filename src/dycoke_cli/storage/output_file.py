@@ -67,8 +67,8 @@ def _opened(path: Path, flags: int) -> int:
 
 # Temporary files and folders of which a killed process leaves none for long.
 #
-# The name of each has the machine and the process that made it. What a process has left that doesn't
-# run any more is removed by the next one that makes such a file or folder.
+# The name of each has the machine and the process that made it. What a process has left that has
+# ended is removed by the next one that makes such a file or folder.
 
 
 _MADE_BY = r"([0-9a-f]{4})-([1-9]\d{0,6})-[0-9a-f]{6}"

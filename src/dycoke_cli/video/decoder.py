@@ -25,7 +25,7 @@ from dycoke_cli.errors import (
     check_kind,
     error_of,
 )
-from dycoke_cli.processes.isolated import Isolated, LateError, NonsenseError
+from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES, Isolated, LateError, NonsenseError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
@@ -37,7 +37,7 @@ from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import PictureReader, Rendered, Source, pictures_of
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
-from dycoke_cli.video.subtitles import Line, Subtitles, SubtitleSource, open_subtitles
+from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, open_subtitles
 
 PROCESS = "dycoke_cli.video.decoder_process:serve"
 PREPARE = "dycoke_cli.video.decoder_process:prepare"
@@ -46,7 +46,6 @@ _SAMPLING = Sampling()
 _SLACK = 1.5
 _MAX_NEEDED = 2**48
 """Most bytes that a video may claim: 256 TiB, which no machine has."""
-_MAX_TIME_S = 2.0**63  # false of NaN, too
 _MAX_SENTENCE = 1000  # beside the name of the video
 # Errors of a video, its sampling or its subtitles. Others, such as those of a model, end a run.
 _CODES = (VideoError.code, UsageError.code, OutOfMemoryError.code)
@@ -145,7 +144,7 @@ class OpenClip:
             process.limit(memory_bytes=self._memory_limit(int(self._needed * _SLACK) + _ROOM_BYTES))
             process.send({"go": True})
             self._is_paused = False
-            self.plan = self._checked_plan(self._receive())
+            self.plan = self._checked_plan(self._receive(limits.MAX_PLAN_BYTES))
             self._is_paused = True
 
     def _limit_opening(self, start_s: float = 0.0) -> None:
@@ -205,8 +204,9 @@ class OpenClip:
             if message is None:  # outside the time limit: the processor may still be loading
                 frames.settle(self._limits, self._admit, self._needed)
         with self._checked():
-            lines = self._subtitles(message.get("subtitles"))
-            message = self._receive()
+            lines = parsed(Subtitles | None, message.get("subtitles"))
+            if lines is not None:
+                _check_warnings(lines.warnings)
             warnings = parse_warnings(message.get("warnings"))
             if not frames.times_s:
                 raise MismatchError("no frame")
@@ -218,7 +218,7 @@ class OpenClip:
         self, frames: Frames, on_progress: Callable[[int, int], None] | None
     ) -> dict[str, Any] | None:
         """Receive frames; returns the message behind the last, or None where they wait."""
-        while "time_s" in (message := self._receive()):
+        while "time_s" in (message := self._receive(limits.MAX_SUBTITLE_BYTES)):
             self._frame(frames, message)
             if self._opening_s is not None:  # is over
                 self._opening_s = None
@@ -237,37 +237,6 @@ class OpenClip:
             raise MismatchError("more frames, or others")
         self._process.receive_into(frames.room().reshape(-1).data)
         frames.keep(time_s)
-
-    def _subtitles(self, head: Any) -> Subtitles | None:
-        """Receive the lines of the subtitles that a message describes."""
-        import numpy as np
-
-        if head is None:
-            return None
-        if not isinstance(head, dict):
-            raise MismatchError("no subtitles")
-        count = _parse_count(head.get("lines"), limits.MAX_SUBTITLE_LINES)
-        text = bytearray(_parse_count(head.get("text_bytes"), limits.MAX_SUBTITLE_BYTES))
-        times, lengths = np.empty((count, 2), np.float64), np.empty(count, np.uint32)
-        for buffer in (times, lengths):
-            self._process.receive_into(buffer.reshape(-1).view(np.uint8).data)
-        self._process.receive_into(memoryview(text))
-        ends = lengths.cumsum(dtype=np.int64).tolist()
-        if not (abs(times) < _MAX_TIME_S).all() or (ends[-1] if ends else 0) != len(text):
-            raise MismatchError("subtitles without times, or of other lengths")
-        try:
-            texts = [
-                _escaped(text[start:end].decode("utf-8", "surrogatepass"))
-                for start, end in zip([0, *ends], ends, strict=False)
-            ]
-        except UnicodeDecodeError as error:
-            raise MismatchError("no text") from error
-        lines = tuple(
-            Line(start, end, one) for (start, end), one in zip(times.tolist(), texts, strict=True)
-        )
-        return Subtitles(
-            parsed(str, head.get("source")), lines, parse_warnings(head.get("warnings"))
-        )
 
     def _audio(self, count: int | None) -> Audio | None:
         import numpy as np
@@ -297,8 +266,8 @@ class OpenClip:
         user_limit = self._limits.memory_limit
         return estimate if user_limit is None else user_limit + _ROOM_BYTES
 
-    def _receive(self) -> dict[str, Any]:
-        message = self._process.receive()
+    def _receive(self, most_bytes: int = MAX_MESSAGE_BYTES) -> dict[str, Any]:
+        message = self._process.receive(most_bytes)
         if "error" in message:
             error = message["error"]
             if not isinstance(error, dict) or error.get("code") not in _CODES:
@@ -316,18 +285,10 @@ class OpenClip:
         return message
 
     def _checked_plan(self, message: dict[str, Any]) -> FramePlan:
-        import numpy as np
-
         sampling = self._sampling
         max_frames = MAX_WANTED if sampling.fps is not None else sampling.frames
-        times = np.empty(_parse_count(message.get("times"), max_frames), np.float64)
-        self._process.receive_into(times.view(np.uint8).data)
-        without_times = message.get("plan")
-        if not isinstance(without_times, dict) or not (abs(times) < _MAX_TIME_S).all():
-            raise MismatchError("no plan, or no times")
-        plan: FramePlan = parsed(FramePlan, {**without_times, "times_s": []})
-        parse_warnings(without_times.get("warnings"))
-        plan = replace(plan, times_s=tuple(times.tolist()))
+        plan: FramePlan = parsed(FramePlan, message.get("plan"))
+        _check_warnings(plan.warnings)
         pixels = plan.width * plan.height
         clip_bytes = len(plan.times_s) * pixels * 3
         if (
@@ -384,9 +345,13 @@ def _parse_count(value: Any, most: int) -> int:
 def parse_warnings(value: Any) -> tuple[str, ...]:
     """Validate warnings from the process; texts are escaped for a terminal."""
     warnings: tuple[str, ...] = parsed(tuple[str, ...], value)
+    _check_warnings(warnings)
+    return warnings
+
+
+def _check_warnings(warnings: tuple[str, ...]) -> None:
     if len(warnings) > limits.MAX_WARNINGS:
         raise MismatchError("more warnings than any video gives cause for")
-    return warnings
 
 
 def _escaped(text: str) -> str:

@@ -305,9 +305,7 @@ def _read(
     if not continues(channel):
         return
     reader = Reader(source, sampling, subtitles, *opened[1:], fitted=request["fitted"])
-    plan = asdict(reader.plan)
-    times = np.array(plan.pop("times_s"), np.float64)
-    channel.send({"plan": plan, "times": len(times)}, times)
+    channel.send({"plan": asdict(reader.plan)}, most_bytes=limits.MAX_PLAN_BYTES)
     if not continues(channel):
         return
     for time_s, frame in reader.frames():
@@ -315,30 +313,18 @@ def _read(
     warnings, lines = reader.rest()
     audio = reader.audio()
     samples = np.empty(0, np.float32) if audio is None else audio.samples
-    _send_subtitles(channel, lines, request["name"])
-    channel.send(
-        {"warnings": warnings, "samples": None if audio is None else len(samples)}, samples
-    )
-
-
-def _send_subtitles(channel: Channel, subtitles: Subtitles | None, name: str) -> None:
-    """Send subtitles: a message, then the times, the lengths and the texts of all lines."""
-    if subtitles is None:
-        channel.send({"subtitles": None})
-        return
-    lines = subtitles.lines
-    texts = [line.text.encode("utf-8", "surrogatepass") for line in lines]
-    text = b"".join(texts)
-    if len(lines) > limits.MAX_SUBTITLE_LINES or len(text) > limits.MAX_SUBTITLE_BYTES:
+    message = {
+        "subtitles": None if lines is None else asdict(lines),
+        "warnings": warnings,
+        "samples": None if audio is None else len(samples),
+    }
+    try:
+        channel.send(message, samples, limits.MAX_SUBTITLE_BYTES)
+    except ValueError as error:
         raise VideoError(
-            f"the frames of {name} have more than {limits.MAX_SUBTITLE_LINES} subtitles, or "
-            f"{limits.MAX_SUBTITLE_BYTES // 1024**2} MiB of them: leave out --subtitles"
-        )
-    times = np.array([(line.start_s, line.end_s) for line in lines], np.float64)
-    lengths = np.array([len(one) for one in texts], np.uint32)
-    head = {"source": subtitles.source, "warnings": subtitles.warnings}
-    message = {**head, "lines": len(lines), "text_bytes": len(text)}
-    channel.send({"subtitles": message}, times.tobytes() + lengths.tobytes() + text)
+            f"the frames of {request['name']} have more than {limits.MAX_SUBTITLE_BYTES >> 20} "
+            "MiB of subtitles: leave out --subtitles"
+        ) from error
 
 
 def continues(channel: Channel) -> bool:

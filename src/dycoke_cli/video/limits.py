@@ -20,10 +20,10 @@ MAX_HELD_PIXELS = 8192 * 4320
 MAX_CLIP_BYTES = 2 * 1024**3
 MAX_AUDIO_BYTES = 128 * 1024**2
 """Maximum audio of a video: half an hour at 16 kHz."""
-MAX_SUBTITLE_LINES = 200_000
-"""Maximum number of lines that are displayed at the sampled frames."""
 MAX_SUBTITLE_BYTES = 16 * 1024**2
-"""Maximum size of their text, as UTF-8."""
+"""Maximum size of the subtitles that are displayed at the sampled frames, as JSON."""
+MAX_PLAN_BYTES = 4 * 1024**2
+"""Maximum size of a plan as JSON: that of 100,000 frames has half of it."""
 MAX_WARNINGS = 100
 """Maximum number of warnings about a video."""
 MAX_INDEXED_BYTES = 8 * 1024**3

@@ -137,12 +137,10 @@ def _serve(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: ExitS
         return
     info, geometry = describe(source)
     every = exact(cast(float, sampling.end_s))
-    times = np.array(wanted_times(sampling, _part(source, sampling, Fraction(0)))[0], np.float64)
+    times = tuple(map(float, wanted_times(sampling, _part(source, sampling, Fraction(0)))[0]))
     width, height = geometry.shown_size
-    plan = FramePlan((), width, height, info, (), len(times) * width * height * 3)
-    without_times = asdict(plan)
-    del without_times["times_s"]
-    channel.send({"plan": without_times, "times": len(times)}, times)
+    plan = FramePlan(times, width, height, info, (), len(times) * width * height * 3)
+    channel.send({"plan": asdict(plan)}, most_bytes=limits.MAX_PLAN_BYTES)
     if continues(channel):
         _send_windows(channel, source, geometry, sampling, every)
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 
 from dycoke_cli.answer.json_schema import Count, MismatchError
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.processes.isolated import Isolated, LateError
+from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES, Isolated, LateError
 from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
@@ -355,10 +355,10 @@ class _LiveClip(OpenClip):
                 raise MismatchError("no window")
         return _LiveWindow(frames, (start_s, end_s), position, warnings)
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self, most_bytes: int = MAX_MESSAGE_BYTES) -> dict[str, Any]:
         while True:
             with self._process.within(self._patience_s):
-                message = super()._receive()
+                message = super()._receive(most_bytes)
             if "alive" not in message:
                 return message
 
