@@ -18,7 +18,6 @@ MISTAKES = {
     ("akk", *ASK[1:]): "there is no command and no file 'akk'",
     ("holliday.mp4", "What is it?"): "holliday.mp4 doesn't exist",
     ("ask", "holiday", "What is it?"): "holiday doesn't exist",
-    ("batch", "footaeg", "What is it?", "--frames", "2"): "footaeg doesn't exist",
     ("ask", "footage", "What is it?"): "footage is a folder",
     ("chat", "holiday.mp4", "What is it?"): "a chat asks for questions once it runs",
     (*ASK, "--framse", "2"): "there is no flag --framse",
@@ -60,6 +59,7 @@ OTHERS = {
     ("serve", "--port", "99999"): "--port: it must be less than or equal to 65535",
     ("ask", "--video", *ASK[1:]): "there is no flag --video: name a video without a flag",
     ("dycoke", *ASK): "there is no command dycoke: leave the second dycoke out",
+    ("batch", "footaeg", "What is it?", "--frames", "2"): "footaeg doesn't exist",
     ("ask", "footaeg", "What is it?"): "footaeg doesn't exist: check the spelling and the folder",
     ("samples",): "there is no command and no file 'samples': `dycoke --help` lists",
     (*ASK, "--question"): "--question needs a value: --question TEXT",
@@ -149,12 +149,3 @@ def test_a_name_with_spaces_that_isnt_in_quotes(asked: str) -> None:
     said = 'Error: my red car.mp4 has spaces in its name: put it in quotes, as in "my red car.mp4"'
     assert run_here("ask", "my", "red", "car.mp4", asked).err.rstrip() == said
     assert run_here("ask", "holiday.mp4", "my", "red", "car.mp4", asked).err.rstrip() == said
-
-
-def test_another_number_is_another_clip() -> None:
-    Path("clip_0012.mp4").write_bytes(b"")
-    assert "check the spelling" in run_here("ask", "clip_0013.mp4", "What is it?").err
-    assert "did you mean clip_0012.mp4?" in run_here("ask", "clp_0012.mp4", "What is it?").err
-    assert "did you mean holiday.mp4?" in run_here("ask", "holiday.mov", "What is it?").err
-    # The names of a letter are all alike.
-    assert "check the spelling" in run_here("ask", "footage/c.mp4", "What is it?").err

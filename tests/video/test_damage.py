@@ -178,7 +178,7 @@ def with_edit(clip: Path, path: Path, duration: int, media_time: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("duration", "media_time"), [(0, 0), (0, 1024), (2000, -6400), (2000, -1), (2000, 1_000_000)]
+    ("duration", "media_time"), [(0, 0), (0, 1024), (2000, -1), (2000, 1_000_000)]
 )
 def test_a_list_that_shows_nothing(
     make_clip: MakeClip, tmp_path: Path, duration: int, media_time: int

@@ -21,6 +21,7 @@ from dycoke_cli.video.limits import MAX_ENTRIES
 # Time stamps that differ by less are the same.
 _SAME_S = 0.001
 _MOST_TICKS = 2**60
+_TIMED = ("video", "audio")
 # Frames without a time stamp follow at the usual interval, which is no whole number of ticks.
 Ticks = int | Fraction
 
@@ -35,7 +36,7 @@ class FrameIndex:
         trusts_seeks: whether the demuxer seeks to keyframes with their own time stamps. If not,
             packets are read from the beginning of the file to the keyframe, without decoding them.
         is_declared: whether it is that of the container; then frames and keyframes may be others.
-        end_of_any_s: time at which the last packet of any stream ends.
+        end_of_any_s: time at which the last frame or audio packet ends.
     """
 
     def __init__(self, base: Fraction) -> None:
@@ -69,9 +70,14 @@ class FrameIndex:
         # Time stamp of the last keyframe, and the number of frames since.
         anchor: int | None = None
         since = 0
-        highest, behind = -_MOST_TICKS, 0  # time stamp of a keyframe, and how many are before it
+        # In every codec a keyframe is displayed after all frames that are decoded before it, and
+        # what is decoded after it as well. These frames have time stamps up to `floor`, and so many
+        # others behind them, too.
+        highest: Ticks = -_MOST_TICKS
+        floor: Ticks = -_MOST_TICKS
+        behind = 0
         for number, packet in enumerate(packets):
-            if packet.pts is not None and packet.time_base:
+            if packet.pts is not None and packet.time_base and packet.stream.type in _TIMED:
                 end = (packet.pts + (packet.duration or 0)) * packet.time_base
                 index.end_of_any_s = max(index.end_of_any_s, end)
             if packet.stream_index != video.index or packet.is_discard:
@@ -91,14 +97,14 @@ class FrameIndex:
                 anchor, since = ticks, 0
                 if packet.is_keyframe:
                     index._add_keyframe(number, float(ticks * index.base))
-                    # In every codec a keyframe is displayed after all frames decoded before it.
-                    behind = behind + 1 if ticks <= highest - usual / 2 else 0
-                    index.restarts |= behind > 1  # a single one is a damaged time stamp
-                    highest = max(highest, ticks)
+                    floor = highest
+            if ticks is not None:
+                behind = behind + 1 if ticks <= floor - usual / 2 else 0
+                index.restarts |= behind > 1  # a single one has a damaged time stamp
+                highest = max(highest, ticks)
             index._add_frame(
                 (anchor or 0) + since * usual if ticks is None else ticks, packet.duration or usual
             )
-        index.restarts |= behind > 0
         begin = index._first or 0
         index._ticks.extend(round(begin - (n + 1) * usual) for n in range(index.untimed))
         index.trusts_seeks &= not index.untimed  # a seek goes by time stamps

@@ -21,6 +21,7 @@ from dycoke_cli.video.clip import AudioInfo, FramePlan, StreamInfo, VideoInfo
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.containers import (
     best_audio,
+    declared_end,
     other_streams,
     video_streams,
 )
@@ -347,4 +348,12 @@ def _declared_end(source: VideoSource) -> Fraction | None:
         return None
     # The declared duration of Matroska counts from time 0, of all others from the first time stamp.
     start = 0 if "matroska" in container.format.name else container.start_time or 0
-    return Fraction(start + container.duration, av.time_base) - source.packet_origin
+    end = Fraction(start + container.duration, av.time_base)
+    if container.streams.subtitles:
+        # It may be the end of a line, which may be displayed longer.
+        timed = [one for one in container.streams if one.type in ("video", "audio")]
+        ends = [declared_end(one) for one in timed]
+        if None in ends:
+            return None
+        end = max(one for one in ends if one is not None)
+    return end - source.packet_origin
