@@ -80,8 +80,8 @@ def test_a_single_damaged_time_stamp_is_no_restart(at: int) -> None:
     base, video = Fraction(1, 1000), SimpleNamespace(index=0, time_base=Fraction(1, 1000))
     packets: list[Any] = [
         SimpleNamespace(
-            stream_index=0, stream=SimpleNamespace(type="video"), pts=time, duration=40, time_base=base, pos=0,
-            is_keyframe=True, is_discard=False,
+            stream_index=0, stream=SimpleNamespace(type="video"), pts=time, duration=40,
+            time_base=base, pos=0, is_keyframe=True, is_discard=False,
         )
         for time in times
     ]  # fmt: skip
