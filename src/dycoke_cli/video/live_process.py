@@ -5,8 +5,7 @@ It reads a pipe, and is sealed before the first byte.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -63,11 +62,8 @@ class LiveSource(VideoSource):
         pipe: FileIO,
         stream: int | None,
         name: str,
-        *,
-        on_packet: Callable[[], None] = lambda: None,
     ) -> None:
-        self._pipe, self._on_packet = pipe, on_packet
-        self.position = 0
+        self._pipe, self.position = pipe, 0
         self._decoded: Iterator[Picture] = iter(())
         super().__init__(cast("Any", pipe), stream, name)
 
@@ -83,7 +79,6 @@ class LiveSource(VideoSource):
         """See `VideoSource`."""
         for packet in super().demux(*streams):
             self.position = max(self.position, packet.pos or 0)
-            self._on_packet()
             yield packet
 
     def first_picture(self) -> Picture:
@@ -116,9 +111,6 @@ class LiveSource(VideoSource):
             yield replace(picture, time_s=time)
 
 
-ALIVE_EVERY_S = 1.0
-
-
 def serve(channel: Channel) -> None:
     """Decode a source until it ends, or the other end of the channel is closed."""
     prepare()
@@ -130,7 +122,7 @@ def serve(channel: Channel) -> None:
 
 def _serve(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: ExitStack) -> None:
     sampling = Sampling(**request["sampling"])
-    source = LiveSource(pipe, sampling.stream, request["name"], on_packet=_pulse(channel))
+    source = LiveSource(pipe, sampling.stream, request["name"])
     stack.enter_context(closing(source))
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
     if not continues(channel):
@@ -175,16 +167,3 @@ def _part(source: LiveSource, sampling: Sampling, begin: Fraction) -> Window:
     end = begin + exact(cast(float, sampling.end_s))
     named = replace(sampling, start_s=float(begin), end_s=float(end))
     return window(named, inf, inf, source.interval)
-
-
-def _pulse(channel: Channel) -> Callable[[], None]:
-    """Tell the parent now and then that packets come."""
-    last_s = time.monotonic()
-
-    def pulse() -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= ALIVE_EVERY_S:
-            last_s = time.monotonic()
-            channel.send({"alive": True})
-
-    return pulse

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import select
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +18,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from dycoke_cli.answer.json_schema import Count, MismatchError
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES, Isolated, LateError
+from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
@@ -60,7 +61,7 @@ def parse_input(given: str) -> LiveInput:
     return LiveInput(given, "folder" if stat.S_ISDIR(mode) else "file", display_name(given))
 
 
-# Bytes of a growing file, copied into a pipe that the decoder process reads.
+# Bytes of stdin or a growing file, copied into a pipe that the decoder process reads.
 #
 # So that process needs no file system, and can be sealed before it has read a byte.
 
@@ -77,12 +78,14 @@ class Feeder:
 
     Attributes:
         reader: end of the pipe that is read; the caller closes it.
-        failure: why the file can't be read, or None. Set before the pipe ends.
+        failure: why the source can't be read, or None. Set before the pipe ends.
         note: sentence about a file that doesn't grow any more, or None; likewise.
     """
 
-    def __init__(self, file: LiveInput, timeout_s: float) -> None:
-        self._file, self._timeout_s = file, timeout_s
+    def __init__(self, source: LiveInput, timeout_s: float) -> None:
+        self._source, self._timeout_s = source, timeout_s
+        is_stdin = source.kind == "stdin"
+        self._chunks = self._sent(standard_input().fileno()) if is_stdin else self._growing()
         self.failure: VideoError | None = None
         self.note: str | None = None
         reader, self._writer = os.pipe()
@@ -92,16 +95,25 @@ class Feeder:
     def _feed(self) -> None:
         with suppress(BrokenPipeError), open(self._writer, "wb", buffering=0) as pipe:
             try:
-                for chunk in self._growing():
+                for chunk in self._chunks:
                     left = memoryview(chunk)
                     while left:
                         left = left[pipe.write(left) :]
             except VideoError as error:
                 self.failure = error
 
+    def _sent(self, pipe: int) -> Iterator[bytes]:
+        """Bytes of a pipe, until it ends."""
+        while select.select([pipe], [], [], self._timeout_s)[0]:
+            if not (chunk := os.read(pipe, _CHUNK_BYTES)):
+                return
+            yield chunk
+        name, timeout_s = self._source.name, self._timeout_s
+        raise VideoError(f"{name} has sent nothing for {timeout_s:g} s (--timeout)")
+
     def _growing(self) -> Iterator[bytes]:
         """Bytes of a file, until it hasn't grown for some time."""
-        path, name = self._file.given, self._file.name
+        path, name = self._source.given, self._source.name
         deadline = time.monotonic() + self._timeout_s
         # A recorder may have created it a moment ago.
         with suppress(OSError, ValueError):
@@ -118,8 +130,7 @@ class Feeder:
 
 
 PROCESS = "dycoke_cli.video.live_process:serve"
-_GRACE_S = 10.0  # that the feeder has to report a stall itself
-_UNLIMITED_S = 1e6  # each message has its own limit
+_UNLIMITED_S = 1e9  # the feeder reports a stall
 _WINDOW_LOOK_S = 0.2
 
 
@@ -139,7 +150,9 @@ class _LiveWindow:
 
 
 class LiveStream:
-    """Live source. A context manager, which ends its process.
+    """Live source, in place of a `Decoder` of its next window.
+
+    A context manager, which ends its process.
 
     Args:
         sampling: frames of a window, which is from `start_s` 0 to `end_s`.
@@ -147,7 +160,10 @@ class LiveStream:
 
     Attributes:
         dropped: number of windows that were dropped so far.
+        plan: frames of a whole window.
     """
+
+    plan: FramePlan
 
     def __init__(
         self, source: LiveInput, sampling: Sampling, limits: Limits, timeout_s: float
@@ -161,6 +177,7 @@ class LiveStream:
         self._waiting: _LiveWindow | None = None
         self._dropped_before = 0
         self._failure: BaseException | None = None
+        self._is_stopped = False
         self._changed = Condition()
         self._thread = Thread(target=self._receive, name="live", daemon=True)
         self._backlog = 0
@@ -184,44 +201,67 @@ class LiveStream:
     def begin(self) -> FramePlan:
         """Open the source, once; returns the plan of a whole window."""
         if self._clip is None:
-            self._clip = clip = _LiveClip(self._source, self._limits, self._timeout_s)
-            if self._source.kind == "stdin":
-                pipe = open(os.dup(standard_input().fileno()), "rb", buffering=0)  # noqa: SIM115
-            else:
-                self._feeder = Feeder(self._source, self._timeout_s)
-                pipe = self._feeder.reader
-            with pipe:  # the process has its own
+            self._clip = clip = _LiveClip(self._source, self._limits)
+            self._feeder = feeder = Feeder(self._source, self._timeout_s)
+            with feeder.reader:  # the process has its own
                 try:
-                    clip.begin([pipe], self._sampling, None, fitted=True)
+                    clip.begin([feeder.reader], self._sampling, None, fitted=True)
                 except VideoError as error:
                     raise self._cause(error) from error
-        return self._clip.plan
+            self.plan = clip.plan
+        return self.plan
 
-    def next_window(self) -> NextWindow:
-        """Decoder of the next window, for `open_session`."""
-        return NextWindow(self)
+    def next_window(self) -> Self:
+        """Itself, for the next window."""
+        self._is_stopped = False
+        return self
 
-    def take(
+    def stop(self) -> None:
+        """End a `read` that waits."""
+        self._is_stopped = True
+
+    @contextmanager
+    def open(self, *_: object, **__: object) -> Iterator[Self]:
+        """Open the source, with its own sampling; see `begin`."""
+        self.begin()
+        yield self
+
+    def read(
         self,
-        fit: Future[Fit],
-        is_stopped: Callable[[], bool],
         on_progress: Callable[[int, int], None],
-    ) -> tuple[_LiveWindow, int]:
-        """Wait for the newest window that is complete.
-
-        Returns:
-            The window, and the number of windows dropped before it.
-        """
-        assert self._clip is not None, "`begin` is called first"
+        fit: Future[Fit],
+        windows: WindowQueue | None = None,
+    ) -> Clip:
+        """Wait for the newest window that is complete, and read its frames; see `OpenClip.read`."""
         if self._thread.ident is None:
-            plan = self._clip.plan
-            fit.add_done_callback(lambda done: _settle(done, self._fit, plan))
+            fit.add_done_callback(lambda done: _settle(done, self._fit, self.plan))
             self._thread.start()
+        window, dropped = self._take(on_progress)
+        clip = window.frames.clip((*self.plan.warnings, *window.warnings))
+        assert clip is not None, "one size for any number of frames"
+        frames = clip.frames
+        if windows is not None:
+            for first in range(0, len(frames), windows.size):
+                windows.put(frames[first : first + windows.size], clip.resize)
+            frames = shape_alone(len(frames), frames.shape[1:3])
+        return replace(
+            clip,
+            frames=frames,
+            # As long as what has come so far.
+            info=replace(self.plan.info, duration_s=window.part_s[1]),
+            part_s=window.part_s,
+            window=None if windows is None else windows.size,
+            dropped=dropped,
+        )
+
+    def _take(self, on_progress: Callable[[int, int], None]) -> tuple[_LiveWindow, int]:
+        """The newest window, once it is complete, and the number of those dropped before it."""
+        assert self._clip is not None, "`begin` is called first"
         with self._changed:
             while self._waiting is None and self._failure is None:
-                if is_stopped():
+                if self._is_stopped:
                     raise ClosedError
-                on_progress(self._clip.frames_so_far, len(self._clip.plan.times_s))
+                on_progress(self._clip.frames_so_far, len(self.plan.times_s))
                 self._changed.wait(_WINDOW_LOOK_S)
             if self._waiting is None:
                 assert self._failure is not None
@@ -258,69 +298,19 @@ class LiveStream:
 
     def _cause(self, error: Exception) -> Exception:
         """What the feeder noticed comes first: the process sees the end of a pipe."""
-        if self._feeder is None:
-            return error
+        assert self._feeder is not None
         if isinstance(error, EndedError) and self._feeder.note is not None:
             return EndedError(self._feeder.note)
         return self._feeder.failure or error
 
 
-class NextWindow:
-    """What `open_session` needs of a decoder, for the next window of a live source.
-
-    Attributes:
-        plan: frames of a whole window.
-    """
-
-    def __init__(self, stream: LiveStream) -> None:
-        self._stream, self._is_stopped = stream, False
-        self.plan: FramePlan
-
-    def stop(self) -> None:
-        """End a `read` that waits."""
-        self._is_stopped = True
-
-    @contextmanager
-    def open(self, *_: object, **__: object) -> Iterator[Self]:
-        """Open the source, with its own sampling; see `LiveStream.begin`."""
-        self.plan = self._stream.begin()
-        yield self
-
-    def read(
-        self,
-        on_progress: Callable[[int, int], None],
-        fit: Future[Fit],
-        windows: WindowQueue | None = None,
-    ) -> Clip:
-        """Wait for the window, and read its frames; see `OpenClip.read` and `LiveStream.take`."""
-        window, dropped = self._stream.take(fit, lambda: self._is_stopped, on_progress)
-        clip = window.frames.clip((*self.plan.warnings, *window.warnings))
-        assert clip is not None, "one size for any number of frames"
-        frames = clip.frames
-        if windows is not None:
-            for first in range(0, len(frames), windows.size):
-                windows.put(frames[first : first + windows.size], clip.resize)
-            frames = shape_alone(len(frames), frames.shape[1:3])
-        return replace(
-            clip,
-            frames=frames,
-            # As long as what has come so far.
-            info=replace(self.plan.info, duration_s=window.part_s[1]),
-            part_s=window.part_s,
-            window=None if windows is None else windows.size,
-            dropped=dropped,
-        )
-
-
 class _LiveClip(OpenClip):
     """Client of the process that decodes a live source; receives windows without end."""
 
-    def __init__(self, source: LiveInput, limits: Limits, timeout_s: float) -> None:
-        process = Isolated(PROCESS, PREPARE)
-        super().__init__(process, process.stop, source.name, limits, lambda needed: None)
-        self._timeout_s = timeout_s
+    def __init__(self, source: LiveInput, limits: Limits) -> None:
+        process, no_admission = Isolated(PROCESS, PREPARE), lambda needed: None
+        super().__init__(process, process.stop, source.name, limits, no_admission, _UNLIMITED_S)
         self._is_file = source.kind == "file"
-        self._patience_s = timeout_s + (_GRACE_S if self._is_file else 0.0)
         self.frames_so_far = 0
 
     def stop(self) -> None:
@@ -338,8 +328,7 @@ class _LiveClip(OpenClip):
             limit_cpu(self._process.pid, self._limits.time_limit * usable_cpus())
         with self._checked():
             while "time_s" in (message := self._receive()):
-                with self._process.within(self._patience_s):
-                    self._frame(frames, message)
+                self._frame(frames, message)
                 self.frames_so_far = len(frames.times_s)
                 # A file waits until the model is loaded; a stream would break off meanwhile.
                 if frames.waits and (fit.done() or self._is_file):
@@ -354,24 +343,6 @@ class _LiveClip(OpenClip):
             if not frames.times_s or not 0 <= start_s < end_s < math.inf:
                 raise MismatchError("no window")
         return _LiveWindow(frames, (start_s, end_s), position, warnings)
-
-    def _receive(self, most_bytes: int = MAX_MESSAGE_BYTES) -> dict[str, Any]:
-        while True:
-            with self._process.within(self._patience_s):
-                message = super()._receive(most_bytes)
-            if "alive" not in message:
-                return message
-
-    @contextmanager
-    def _checked(self, doing: str = "decoded") -> Iterator[None]:
-        self.left_s = _UNLIMITED_S
-        with super()._checked(doing):
-            try:
-                yield
-            except LateError as error:
-                raise VideoError(
-                    f"{self._name} has sent nothing for {self._timeout_s:g} s (--timeout)"
-                ) from error
 
 
 def _settle(done: Future[Fit], fit: Future[Fit], plan: FramePlan) -> None:
