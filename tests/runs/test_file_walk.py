@@ -89,8 +89,8 @@ def test_a_file_that_is_named_is_looked_into(tmp_path: Path) -> None:
     assert names(tmp_path / "b.jpg") == ["b.jpg"]
     assert names(tmp_path) == names(f"{tmp_path}/*") == ["a.mp4"]
     found = find_several([str(path) for path in sorted(tmp_path.iterdir())])
-    assert [Path(video.path).name for video in found.videos] == ["a.mp4", "clip.000"]
-    assert found.notes == ("Skipped 2 files without a video extension: b.jpg, notes.txt",)
+    assert [Path(video.path).name for video in found.videos] == ["a.mp4"]
+    assert found.notes == ("Skipped 3 files without a video extension: b.jpg, clip.000, notes.txt",)
 
 
 @pytest.mark.parametrize(

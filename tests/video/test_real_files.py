@@ -21,11 +21,9 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Sampling, containers, files
 from dycoke_cli.video.files import (
     CONTAINERS,
-    HEAD_BYTES,
     PICTURES,
     RAW_STREAMS,
     SUFFIXES,
-    begins_video,
     spooled,
 )
 from tests.video.clips import Recipe, numbers_in
@@ -309,51 +307,6 @@ def test_the_guide_lists_the_suffixes() -> None:
     guide = (ROOT / "docs" / "guide.md").read_text()
     for suffixes in (SUFFIXES, PICTURES):
         assert ", ".join(f"`{suffix}`" for suffix in sorted(suffixes)) in guide
-
-
-@pytest.mark.parametrize(
-    ("suffix", "codec", "pixels"),
-    [
-        (".mp4", "libx264", "yuv420p"), (".mov", "libx264", "yuv420p"),
-        (".mkv", "libx264", "yuv420p"), (".avi", "mpeg4", "yuv420p"),
-        (".ts", "libx264", "yuv420p"), (".m2ts", "libx264", "yuv420p"),
-        (".mpg", "mpeg2video", "yuv420p"), (".flv", "flv1", "yuv420p"),
-        (".ogv", "libvpx", "yuv420p"), (".wmv", "wmv2", "yuv420p"),
-        (".mxf", "mpeg2video", "yuv420p"), (".nut", "mpeg4", "yuv420p"),
-        (".ivf", "libvpx", "yuv420p"), (".y4m", "rawvideo", "yuv420p"),
-        (".gif", "gif", "rgb8"), (".apng", "apng", "rgb24"),
-        (".h264", "libx264", "yuv420p"), (".hevc", "libx265", "yuv420p"),
-        (".obu", "libsvtav1", "yuv420p"), (".m2v", "mpeg2video", "yuv420p"),
-        (".mjpeg", "mjpeg", "yuvj420p"), (".rm", "rv10", "yuv420p"),
-    ],
-)  # fmt: skip
-def test_a_video_of_any_name_is_known_by_its_content(
-    tmp_path: Path, suffix: str, codec: str, pixels: str
-) -> None:
-    size = {"rv10": (176, 144)}.get(codec, (64, 64))
-    path = tmp_path / f"clip{suffix}"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height = size
-        stream.pix_fmt = pixels
-        for _ in range(5):
-            frame = av.VideoFrame.from_ndarray(np.zeros((*size[::-1], 3), np.uint8), "rgb24")
-            container.mux(stream.encode(frame.reformat(format=pixels)))
-        container.mux(stream.encode(None))
-    assert begins_video(path.read_bytes()[:HEAD_BYTES])
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"", b"a.mp4\nb.mp4\n", b"video,question\n", b"%PDF-1.7\n", b"PK\3\4\x14\0\0\0",
-        b"\x7fELF\2\1",
-        b"ID3\4\0\0", b"\xff\xfea\0.\0m\0p\x004\0", b"\x1f\x8b\x08\0", b"G", b"G" + bytes(500),
-        b"RIFF\0\0\0\0WAVEfmt ", b"\0\1\0\0\0\x0b\0\x80",
-    ],
-)  # fmt: skip
-def test_another_file_isnt_taken_for_a_video(content: bytes) -> None:
-    assert not begins_video(content)
 
 
 def test_formats_are_known_to_ffmpeg() -> None:

@@ -14,9 +14,7 @@ from dycoke_cli.runs.file_walk import files_in, matches
 from dycoke_cli.storage.input_file import first_bytes, naming, read_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.files import (
-    HEAD_BYTES,
     advice_on_address,
-    begins_video,
     is_picture,
     is_video,
 )
@@ -24,6 +22,7 @@ from dycoke_cli.video.pictures import in_order, pictures_of
 
 _NAMED = 3
 _SHOWN = 60  # characters of a line
+_HEAD_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def find(where: str, *, stills: bool = False) -> VideoList:
             path per line, relative to its own folder.
         stills: whether each picture is a video of its own.
     """
-    if os.path.isfile(where) and not (is_video(where) or is_picture(where) or _begins_video(where)):
+    if os.path.isfile(where) and not (is_video(where) or is_picture(where) or _is_binary(where)):
         return VideoList(_list(where))
     found = _found(where, stills)
     if not found.videos:
@@ -64,7 +63,7 @@ def find_several(places: Sequence[str], *, stills: bool = False) -> VideoList:
     same are named by their paths.
     """
     files = [place for place in places if os.path.isfile(place) and not is_video(place)]
-    others = [one for one in files if (not stills if is_picture(one) else not _begins_video(one))]
+    others = [one for one in files if not (stills and is_picture(one))]
     by_place = {place: _found(place, stills) for place in places if place not in others}
     found = by_place.values()
     videos = [video for each in found for video in each.videos]
@@ -155,9 +154,9 @@ def _found(where: str, stills: bool) -> VideoList:
     )
 
 
-def _begins_video(path: str) -> bool:
-    """Whether a file begins as a video does; False if it can't be read."""
-    return begins_video(first_bytes(path, HEAD_BYTES))
+def _is_binary(path: str) -> bool:
+    """Whether a file is no text, as a list of videos is."""
+    return b"\0" in first_bytes(path, _HEAD_BYTES)
 
 
 def _list(where: str) -> list[Footage]:

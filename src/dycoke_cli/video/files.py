@@ -78,37 +78,6 @@ STDIN = "-"
 """Path that stands for stdin."""
 STDIN_NAME = "the video on stdin"
 """Name of stdin in a sentence."""
-HEAD_BYTES = 1024
-"""Bytes of a file that `begins_video` looks at."""
-# What files of these formats begin with: a place, and the bytes there.
-_HEADS = (
-    *((0, bytes((0, 0, third))) for third in range(0x80, 0x84)),  # H.263
-    *((4, kind) for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
-    (0, b"\x1a\x45\xdf\xa3"),  # Matroska
-    (8, b"AVI "),
-    (0, b"\0\0\1"),  # MPEG, H.264, H.265, H.266, VC-1
-    (0, b"\0\0\0\1"),
-    (0, b"FLV\1"),
-    (0, b"OggS"),
-    (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),  # ASF
-    (0, b"\x06\x0e\x2b\x34"),  # MXF
-    (0, b"nut/multimedia container\0"),
-    (0, b"DKIF"),
-    (0, b".RMF"),
-    (0, bytes.fromhex("b7d800203749da11a64e0007e95ead8d")),  # WTV
-    (0, b"\x1f\x07\0"),  # DV
-    (0, b"\0\0\0\0\1\xbc"),  # GXF
-    (0, b"DHAV"),
-    (0, b"YUV4MPEG2 "),
-    (0, b"\x12\0\x0a"),  # AV1
-    (0, b"BBCD"),  # Dirac
-    (0, b"\0\0\2\x80"),  # DNxHD
-    (0, b"GIF8"),
-    (0, b"\xff\xd8\xff"),
-    (0, b"\x89PNG"),
-)
-# MPEG-TS: a byte at the beginning of each packet, whose size and first place vary.
-_SYNC, _SYNCED = 0x47, ((0, 188), (4, 192), (0, 204))
 
 
 def is_video(path: str) -> bool:
@@ -119,16 +88,6 @@ def is_video(path: str) -> bool:
 def is_picture(path: str) -> bool:
     """Whether a file name has the suffix of an image."""
     return os.path.splitext(path)[1].lower() in PICTURES
-
-
-def begins_video(head: bytes) -> bool:
-    """Whether a file that begins with these bytes is a video or an image, whatever its name."""
-    if any(head[place : place + len(begin)] == begin for place, begin in _HEADS):
-        return True
-    return any(
-        len(places := head[first::size][:4]) == 4 and set(places) == {_SYNC}
-        for first, size in _SYNCED
-    )
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
