@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from dycoke_cli import resources
@@ -41,19 +40,8 @@ def test_the_quota_of_a_group_above(system: Path, quota: int, cpus: int) -> None
     assert usable_cpus() == cpus
 
 
-@pytest.mark.parametrize(("quota", "cpus"), [(-1, 8), (200_000, 2)])
-def test_a_quota_of_the_older_kind(system: Path, quota: int, cpus: int) -> None:
-    (system / "cgroup").write_text("4:cpu,cpuacct:/job\n2:pids:/\n")
-    folder = system / "cpu" / "job"
-    folder.mkdir(parents=True)
-    (folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-    (folder / "cpu.cfs_period_us").write_text("100000\n")
-    assert usable_cpus() == cpus
-
-
 def test_where_nothing_is_listed(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.delattr(psutil.Process, "cpu_affinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert usable_cpus() == 1
 

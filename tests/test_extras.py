@@ -47,7 +47,3 @@ def test_which_extras_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert extras.installed_extras() == {extra: extra != "big" for extra in EXTRAS}
     names = {Requirement(text).name for texts in EXTRAS.values() for text in texts}
     assert {*asked} == names
-
-
-def test_each_extra_says_what_it_is_for() -> None:
-    assert {*extras.PURPOSES} == {*EXTRAS}

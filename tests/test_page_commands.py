@@ -20,7 +20,6 @@ import typer
 from typer.core import TyperCommand
 
 from dycoke_cli.cli.app import app
-from dycoke_cli.plugins import FLAG
 from tests.cli.harness import understood
 from tests.pages import PAGES, ROOT, commands
 
@@ -28,7 +27,7 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
     "optional-dependencies"
 ]
-SHELL = {"export", "printf", "unzip"}
+SHELL = {"export", "printf"}
 OTHERS = {
     "curl": "run against a server by tests/server/test_page.py",
     "docker": "needs a daemon; the Dockerfile is linted",
@@ -77,8 +76,7 @@ def test_every_program_is_known() -> None:
 @pytest.mark.parametrize("lines", on_pages("dycoke"))
 def test_ours(lines: list[list[str]]) -> None:
     for words in lines:
-        if FLAG not in words:  # its flags are a plug-in's: tests/test_plugins_page.py runs those
-            assert understood(words).command_path, words
+        assert understood(words).command_path, words
 
 
 def test_flags_in_sentences_exist() -> None:

@@ -108,9 +108,6 @@ def test_check(name: str, good: list[object], bad: dict[object, str]) -> None:
         ("on", "true", True),
         ("on", "false", False),
         ("retain", ".5", 0.5),
-        ("retain", "70%", 0.7),
-        ("retain", "33.3%", 0.333),
-        ("retain", "0%", 0.0),
         ("frames", "7", 7),
         ("layer", "3", 3),
         ("order", "rising", "rising"),
@@ -126,15 +123,8 @@ def test_parse(name: str, text: str, value: object) -> None:
     [
         ("on", "1", "on must be true or false, not '1'"),
         ("retain", "half", "retain must be a number, not 'half'"),
-        ("retain", "half%", "retain must be a number, not 'half%'"),
-        ("retain", "%", "retain must be a number, not '%'"),
         ("threshold", "70%", "threshold must be a number, not '70%'"),
-        ("retain", "0,7", "retain must be a number, not '0,7': did you mean 0.7?"),
-        (
-            "frames",
-            "8frames",
-            "frames must be a whole number, not '8frames': did you mean 8?",
-        ),
+        ("retain", "0,7", "retain must be a number, not '0,7'"),
         ("frames", "8s", "frames must be a whole number, not '8s'"),
         ("frames", "2.5", "frames must be a whole number, not '2.5'"),
     ],
@@ -148,7 +138,7 @@ def test_what_cannot_be_parsed(name: str, text: str, sentence: str) -> None:
 def test_range_and_default_in_words() -> None:
     assert {name: p.range for name, p in PARAMETERS.items()} == {
         "on": None,
-        "retain": "0 < R ≤ 1",
+        "retain": "above 0 and at most 1",
         "frames": "at least 1 and at most 8",
         "threshold": "above -1",
         "weight": None,
@@ -161,10 +151,10 @@ def test_range_and_default_in_words() -> None:
 
 
 def test_symbols_of_what_has_an_effect() -> None:
-    assert symbols(Pretended(weight=2), 100) == ["W=2"]
-    assert symbols(Pretended(on=True, retain=1 / 3), 100) == ["R=0.333333", "W=1"]
-    assert symbols(create("dycoke", prune_layer=9), 50) == ["K=0.7", "P=0.7 L=9"]
-    assert symbols(create("dycoke", kv_prune=False), 50) == ["K=0.7"]
+    assert symbols(Pretended(weight=2)) == ["W=2"]
+    assert symbols(Pretended(on=True, retain=1 / 3)) == ["R=0.333333", "W=1"]
+    assert symbols(create("dycoke", prune_layer=9)) == ["K=0.7", "P=0.7 L=9"]
+    assert symbols(create("dycoke", kv_prune=False)) == ["K=0.7"]
 
 
 @pytest.mark.parametrize(
@@ -222,12 +212,8 @@ def test_where_methods_act() -> None:
         "cdpruner": ["inside the vision tower", "before the language model"],
         "visionzip": ["before the language model"],
         "fastv": ["inside the language model"],
-        "holitom": ["before the language model", "inside the language model"],
-        "earlytom": [
-            "inside the vision tower",
-            "before the language model",
-            "inside the language model",
-        ],
+        "holitom": ["before the language model"],
+        "earlytom": ["inside the vision tower", "before the language model"],
     }
     assert {name: places(METHODS[name]) for name in acts} == acts
 

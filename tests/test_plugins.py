@@ -18,7 +18,6 @@ from dycoke_cli import plugins
 from dycoke_cli.compression import registry
 from dycoke_cli.compression.method import Method, SelectionInputs
 from dycoke_cli.compression.promises import selected
-from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import datasets
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.families import table
@@ -90,23 +89,22 @@ Load = Callable[..., dict[str, list[str]]]
 def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Load]:
     """Extends copies of the registries by files and packages; returns what each got."""
     caches = plugins.files, plugins._imported, plugins._installed
-    for name in ("problems", "_loaded_offers", "_versions", "_by_flag", "_homes"):
+    for name in ("problems", "_versions", "_homes"):
         monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
     for module, name, _ in REGISTRIES.values():
         monkeypatch.setattr(module, name, dict(getattr(module, name)))
     monkeypatch.setenv(plugins.ENVIRONMENT, "")
 
     def loaded(
-        *files: str, asked: tuple[str, ...] = (), packages: dict[str, dict[str, str]] | None = None
+        *files: str, packages: dict[str, dict[str, str]] | None = None
     ) -> dict[str, list[str]]:
         for cache in caches:
             cache.cache_clear()
         named = []
-        for number, text in enumerate((*asked, *files)):
+        for number, text in enumerate(files):
             named.append(tmp_path / f"plug-{number}.py")
             named[-1].write_text(text)
-        monkeypatch.setenv(plugins.ENVIRONMENT, os.pathsep.join(map(str, named[len(asked) :])))
-        plugins.name_files([str(path) for path in named[: len(asked)]])
+        monkeypatch.setenv(plugins.ENVIRONMENT, os.pathsep.join(map(str, named)))
         found = [
             importlib.metadata.EntryPoint(name, value, "dycoke.methods")._for(Package(package))
             for package, offers in (packages or {}).items()
@@ -134,10 +132,6 @@ class Package:
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-
-def sentences() -> list[str]:
-    return [problem.sentence for problem in plugins.problems]
 
 
 def test_a_file_offers_all_kinds(load: Load) -> None:
@@ -202,27 +196,24 @@ def test_no_bytecode_is_left_beside_a_file(load: Load, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "why"),
     [
-        (("@dataclass(frozen=True)\n", ""), "it isn't a dataclass: put @dataclass(frozen=True)"),
-        (('= "stride"\n', '= "strides"\n'), "its class has another name, 'strides'"),
-        (('{"stride"', '{"other"'), "its class has another name, 'stride'"),
-        (('"stride"', '"my_stride"'), "a name has lower-case letters and digits"),
+        (("@dataclass(frozen=True)\n", ""), "it isn't a dataclass that inherits Method"),
+        (('{"stride"', '{"other"'), "must have the same `name`, of lower-case l"),
+        (('"stride"', '"my_stride"'), "must have the same `name`, of lower-case l"),
         (('"stride"', '"one-frame"'), "there is another row 'one-frame' of --methods"),
         (('"stride"', '"dycoke-once"'), "there is another row 'dycoke-once' of --methods"),
         (('"stride"', '"evs"'), "the name is taken by one of dycoke"),
-        (("Stride(Method, ABC)", "Stride"), "it isn't a class that inherits Method"),
-        (("title:", "titel:"), "it has no title"),
-        (("def select(", "def selects("), "it selects nothing"),
+        (("Stride(Method, ABC)", "Stride"), "it isn't a dataclass that inherits Method"),
+        (("title:", "titel:"), "it needs a title, a summary, and one of select"),
+        (("def select(", "def selects("), "it needs a title, a summary, and one of select"),
         (("] = 4", "] = 0"), "stride must be 1 or more, not 0"),
         (("] = 4", "]"), "TypeError: Stride.__init__() missing 1 required positional argument"),
         (("stride: Annotated[int", "stride: Annotated[list"), "TypeError: stride: a parameter"),
         (("stride: Ann", "window: Ann"), None),
-        (("stride: Annotated[int", "retain: Annotated[int"), "is of another type than that of"),
-        (("stride: Ann", "plugin: Ann"), "a parameter can't be called plugin"),
+        (("stride: Annotated[int", "retain: Annotated[int"), "its parameter retain means some"),
+        (("stride: Ann", "plugin: Ann"), "its parameter plugin means something else"),
         (("    def select(", "    @abstractmethod\n    def select("), "TypeError: Can't instant"),
-        (("METHODS = ", "METHOD = "), "it has to have METHODS, BENCHMARKS or FAMILIES"),
-        (("METHODS = {", "METHODS = [Stride] # {"), None),  # whose class has its name
-        (("METHODS = {", "METHODS = [3] # {"), "its METHODS has to be a dictionary by name"),
-        (("METHODS = {", "METHODS = [] # {"), "it has to have METHODS, BENCHMARKS or FAMILIES"),
+        (("METHODS = ", "METHOD = "), "it needs a dictionary by name, such as METHODS = {"),
+        (("METHODS = {", "METHODS = [Stride] # {"), "it needs a dictionary by name, such as"),
         (("import Method", "import Methode"), "ImportError: cannot import name 'Methode'"),
         (("METHODS = ", "1 / 0\nMETHODS = "), "ZeroDivisionError: division by zero (line 25)"),
         (("METHODS = ", "raise SystemExit(3)\nMETHODS = "), "SystemExit: 3"),
@@ -237,10 +228,10 @@ def test_a_broken_method_is_one_sentence_and_the_rest_goes_on(
     got = load(text, FAMILY)
     assert got["family"] == ["my_vl"]
     if why is None:
-        assert (got["method"], sentences()) == (["stride"], [])
+        assert (got["method"], plugins.problems) == (["stride"], [])
         return
     assert got["method"] == []
-    (sentence,) = sentences()
+    (sentence,) = plugins.problems
     assert sentence.startswith("plug-in ")
     assert "plug-0.py" in sentence
     assert why in sentence
@@ -263,22 +254,21 @@ def test_a_broken_benchmark(edit: tuple[str, str], why: str, load: Load) -> None
     text = BENCHMARK.replace(*edit)
     assert text != BENCHMARK
     assert load(text)["benchmark"] == []
-    (sentence,) = sentences()
+    (sentence,) = plugins.problems
     assert why in sentence
 
 
 def test_a_family_is_a_family(load: Load) -> None:
     assert load(FAMILY.replace('["llava_onevision"]', ""))["family"] == []
-    assert "the family 'my_vl' isn't used: it isn't a Family" in sentences()[0]
+    assert "the family 'my_vl' isn't used: it isn't a Family" in plugins.problems[0]
 
 
 def test_of_two_with_one_name_the_first_is_used(load: Load) -> None:
     packages = {"dycoke-a": {"stride": f"{__name__}:Other"}, "dycoke-b": {"stride": "nowhere:X"}}
     assert load(STRIDE, STRIDE + "\n", packages=packages)["method"] == ["stride"]
-    first, *others = sentences()
+    first, *others = plugins.problems
     assert "plug-1.py: the method 'stride' isn't used: the name is taken by plug-0.py" in first
     assert [one[:24] for one in others] == ["plug-in dycoke-a 1.2: th", "plug-in dycoke-b 1.2: th"]
-    assert not any(problem.asked for problem in plugins.problems)
 
 
 class Other(Method):
@@ -288,50 +278,12 @@ class Other(Method):
 def test_a_package_is_named_with_its_version(load: Load) -> None:
     packages = {"dycoke-a": {"stride": "nowhere:Stride"}, "dycoke-b": {"b": f"{__name__}:Other"}}
     load(packages=packages)
-    assert sentences() == [
+    assert plugins.problems == [
         "plug-in dycoke-a 1.2: the method 'stride' isn't used: "
         "ModuleNotFoundError: No module named 'nowhere'",
-        "plug-in dycoke-b 1.2: the method 'b' isn't used: its class has another name, 'none'",
+        "plug-in dycoke-b 1.2: the method 'b' isn't used: it isn't a dataclass that inherits "
+        "Method, with @dataclass(frozen=True) above it",
     ]
-
-
-def test_a_file_of_the_command_line_is_asked_for(load: Load) -> None:
-    assert load("1 / 0", asked=(STRIDE.replace("stride:", "retain:"),))["method"] == []
-    assert [problem.asked for problem in plugins.problems] == [True, False]
-
-
-def test_names_of_files_come_before_registries(load: Load) -> None:
-    load(STRIDE)
-    plugins.name_files([])
-    plugins.name_files([str(plugins.files()[0])])
-    with pytest.raises(UsageError, match="this process has read its plug-ins; start another"):
-        plugins.name_files(["other.py"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "files", "others"),
-    [
-        (["ask", "--plugin", "a.py", "x"], ["a.py"], ["ask", "x"]),
-        (["--plugin=a.py", "ask", "--plugin", "b.py"], ["a.py", "b.py"], ["ask"]),
-        (["ask", "--", "--plugin", "a.py"], [], ["ask", "--", "--plugin", "a.py"]),
-        (["ask", "--plugins", "x"], [], ["ask", "--plugins", "x"]),
-    ],
-)
-def test_the_flag_stands_anywhere(
-    arguments: list[str], files: list[str], others: list[str]
-) -> None:
-    assert plugins.split(arguments) == (files, others)
-
-
-@pytest.mark.parametrize("arguments", [["ask", "--plugin"], ["--plugin=", "ask"]])
-def test_the_flag_needs_a_file(arguments: list[str]) -> None:
-    with pytest.raises(UsageError, match="--plugin needs the name of a Python file"):
-        plugins.split(arguments)
-
-
-def test_rows_that_are_no_method_are_those_of_the_list() -> None:
-    controls = {name for name, row in registry.ABLATIONS.items() if row.frames is not None}
-    assert {*registry.OTHER_ROWS} == {registry.ALL, *controls}
 
 
 def dycoke(*arguments: str, **environment: str) -> Outcome:
@@ -356,18 +308,7 @@ def test_an_unknown_name_may_be_that_of_a_plug_in_that_is_not_used(tmp_path: Pat
     run = dycoke("methods", "mine", "--json", DYCOKE_PLUGINS=str(file))
     message = json.loads(run.out)["error"]["message"]
     assert message.startswith("there is no method 'mine'; `dycoke methods` lists them; plug-in ")
-    assert message.endswith(
-        'METHODS has to be a dictionary by name, as in METHODS = {"stride": Stride}'
-    )
-
-
-@pytest.mark.parametrize("before", [True, False])
-def test_a_plug_in_of_the_command_line_is_an_error(before: bool, tmp_path: Path) -> None:
-    named, command = ["--plugin", str(tmp_path / "gone.py")], ["methods", "--json"]
-    run = dycoke(*(named + command if before else command + named))
-    assert (run.code, run.err[:15]) == (2, "Error: plug-in ")
-    assert json.loads(run.out)["error"]["code"] == "usage"
-    assert json.loads(run.out)["schema"] == "dycoke.methods/1"
+    assert message.endswith('needs a dictionary by name, such as METHODS = {"stride": Stride}')
 
 
 def test_two_files_of_one_name(tmp_path: Path) -> None:
@@ -378,15 +319,6 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
     run = dycoke("methods", "other", "--json", DYCOKE_PLUGINS=os.pathsep.join(map(str, files)))
     assert (run.code, run.err) == (0, "")
     assert [one["name"] for one in json.loads(run.out)["methods"]] == ["other"]
-
-
-def test_what_is_typed_is_completed(tmp_path: Path) -> None:
-    file = tmp_path / "stride.py"
-    file.write_text(STRIDE)
-    line = f"dycoke ask --plugin {file} --method str"
-    typed = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
-    run = dycoke(_DYCOKE_COMPLETE="complete_bash", **typed)
-    assert (run.out.strip(), run.err) == ("stride", "")
 
 
 UNPICKLE = "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1])).stride)"

@@ -51,12 +51,12 @@ def sources_and(folder: Path) -> str:
     return os.pathsep.join([str(ROOT / "src"), str(folder)])
 
 
-def dycoke(*arguments: str | Path, **environment: str) -> Outcome:
+def dycoke(*arguments: str | Path, **environment: str | Path) -> Outcome:
     """In a process that imports the package itself, for plug-ins are read when registries are."""
-    return run_fresh(*REAL, *arguments, **environment)
+    return run_fresh(*REAL, *arguments, **{name: str(it) for name, it in environment.items()})
 
 
-def answered(*arguments: str | Path, **environment: str) -> Any:
+def answered(*arguments: str | Path, **environment: str | Path) -> Any:
     outcome = dycoke(*arguments, **environment)
     assert (outcome.code, outcome.err) == (0, "")
     return outcome.object
@@ -88,8 +88,8 @@ def test_the_first_example_is_as_short_as_the_page_says() -> None:
 def test_the_row_that_the_page_ends_in(tmp_path: Path) -> None:
     command = re.search(r"^\$ dycoke (eval shapes .*) --limit \d+$", PAGE, re.MULTILINE)
     assert command is not None
-    words = command[1].replace("stride.py", str(put("stride.py", tmp_path))).split()
-    outcome = dycoke(*words, "--limit", "1", "--frames", "8", "--out", tmp_path / "run", "--quiet")
+    words = [*command[1].split(), "--limit", "1", "--frames", "8", "--quiet"]
+    outcome = dycoke(*words, "--out", tmp_path / "run", DYCOKE_PLUGINS=put("stride.py", tmp_path))
     assert outcome.code == 0, outcome.err
     # Of so few questions the figures are others; the page's table is that of this command.
     heading, *rows = [line.split() for line in PAGE.splitlines() if re.match(r"[#123]  \w", line)]
@@ -102,10 +102,10 @@ def test_the_row_that_the_page_ends_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        (("-(-frames //", "-(frames //"), " indices; promised: "),
-        ((".flatten()", ".flatten().flip(0)"), "promised: ascending indices, each once"),
+        (("-(-frames //", "-(frames //"), " ascending indices from 0 to "),
+        ((".flatten()", ".flatten().flip(0)"), " ascending indices from 0 to "),
         (("return tokens.view", "raise ValueError('no')\n        return tokens.view"), "line 22"),
-        (("tokens.view(", "(tokens + frames).view("), "promised: indices from 0 to"),
+        (("tokens.view(", "(tokens + frames).view("), " ascending indices from 0 to "),
     ],
 )
 def test_what_a_check_finds(edit: tuple[str, str], sentence: str, tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_what_a_check_finds(edit: tuple[str, str], sentence: str, tmp_path: Path
     before = path.read_text()
     path.write_text(before.replace(*edit))
     assert path.read_text() != before
-    command = ("ask", CLIP, QUESTION, "--frames", "5", "--plugin", path, "--method", "stride")
-    wrong = dycoke(*command, "--quiet")
+    command = ["ask", CLIP, QUESTION, "--frames", "5", "--method", "stride", "--quiet"]
+    wrong = dycoke(*command, DYCOKE_PLUGINS=path)
     assert wrong.code == 1
     assert sentence in wrong.err
     assert "stride.py" in wrong.err
@@ -155,11 +155,11 @@ def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path
 @pytest.mark.extended
 def test_answers_of_an_edited_file_are_asked_again(tmp_path: Path) -> None:
     file, out = put("stride.py", tmp_path), tmp_path / "out.jsonl"
-    command = ["batch", CLIP, QUESTION, "--frames", "4", "--out", out, "--plugin", file]
+    command = ["batch", CLIP, QUESTION, "--frames", "4", "--out", out]
     command += ["--method", "stride:stride=2", "--workers", "2"]  # which make the keys
     for edit, lines in (("", 1), ("", 1), ("# edited\n", 2)):
         file.write_text(file.read_text() + edit)
-        assert dycoke(*command).code == 0
+        assert dycoke(*command, DYCOKE_PLUGINS=file).code == 0
         found = [json.loads(line) for line in out.read_text().splitlines()]
         assert len(found) == lines
     assert len({line["method"]["plugin"] for line in found}) == len(found) == 2
@@ -170,7 +170,7 @@ def test_a_method_of_a_file_on_ray(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     line = answered(
         "batch", CLIP, QUESTION, "--frames", "4", "--engine", "ray", "--quiet",
-        "--plugin", put("stride.py", tmp_path), "--method", "stride:stride=2",
+        "--method", "stride:stride=2", DYCOKE_PLUGINS=put("stride.py", tmp_path),
     )  # fmt: skip
     assert line["method"]["plugin"].startswith("stride.py ")
     assert 2 * line["tokens"]["visual_kept"] == line["tokens"]["visual"]
@@ -195,10 +195,10 @@ def test_a_benchmark(tmp_path: Path) -> None:
     (data / "yesno.csv").write_text(
         "video,question,answer\nmove,Does the blue star move up?,yes\nmove,What is it?,no\n"
     )
-    asked = ["eval", "yesno", "--plugin", file, "--data", data, "--json", "--quiet"]
-    listed = answered("eval", "--list", "--json", "--plugin", file)["benchmarks"]
+    asked, plugin = ["eval", "yesno", "--data", data, "--json", "--quiet"], {"DYCOKE_PLUGINS": file}
+    listed = answered("eval", "--list", "--json", **plugin)["benchmarks"]
     assert listed[-1]["name"] == "yesno"
-    report = answered(*asked, "--methods", "none", "--frames", "4")
+    report = answered(*asked, "--methods", "none", "--frames", "4", **plugin)
     assert report["benchmark"] == "yesno"
     assert "yesno.py " in report["edition"]
     assert report["rows"][0]["questions"] == 2
@@ -215,6 +215,6 @@ def test_a_family(tmp_path: Path) -> None:
     refused = dycoke(*ask, "--model", model)
     assert refused.code == 4
     assert "'my_vl'" in refused.object["error"]["message"]
-    bundled, own = answered(*ask), answered(*ask, "--model", model, "--plugin", file)
+    bundled, own = answered(*ask), answered(*ask, "--model", model, DYCOKE_PLUGINS=file)
     assert own["answer"] == bundled["answer"]
     assert own["tokens"]["visual_kept"] == bundled["tokens"]["visual_kept"]

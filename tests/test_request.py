@@ -9,11 +9,10 @@ from typing import Annotated, Any, get_type_hints
 
 import pytest
 
-from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.registry import METHODS, create, parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
 from dycoke_cli.loop.plan import RunPlan, plan_of
@@ -22,9 +21,7 @@ from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.param import Param, parameters_of
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling, SubtitleSource
-from tests.documents import example
 from tests.evaluation.samples import Samples
-from tests.runs.pretended import outcome_of
 
 REQUEST = Request("mini", LoadOptions(), Sampling(), create("none"), GenerationOptions())
 VIDEO = Footage("clips/a.mp4", "clips/a.mp4", "a.mp4", "0" * 64)
@@ -226,19 +223,3 @@ def test_the_dtype_is_in_the_key() -> None:
 def test_generation_out_of_range(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         GenerationOptions(**values)
-
-
-def test_advice_is_about_the_flag_that_was_given() -> None:
-    """In lines of a batch as well."""
-    told = "use fewer --frames, or --frames 12 or fewer"
-    by_fps = replace(REQUEST, sampling=Sampling(fps=2))
-    assert REQUEST.advise(told) == told
-    assert by_fps.advise(told) == "use a lower --fps, or --max-frames 12 or fewer"
-    limited = replace(REQUEST, sampling=Sampling(fps=2, max_frames=9))
-    assert by_fps.advise("use more --frames") == "use a higher --fps"
-    assert limited.advise("use more --frames") == "use more --max-frames"
-    ask = PLAN.with_defaults(replace(ASK, request=by_fps))
-    outcome = outcome_of(ask, OutOfMemoryError("memory ran out; use fewer --frames"))
-    assert outcome.line["error"]["message"] == "memory ran out; use a lower --fps"
-    answer = outcome_of(ask, example(Answer, warnings=("use fewer --frames",)))
-    assert answer.line["warnings"] == ["use a lower --fps"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dycoke_cli.compression.coverage import cover_and_merge
+from dycoke_cli.compression import coverage
 from training.architectures.base import PATCH
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ def thinned(batch: Batch, pool: int, *, renumbered: bool) -> Batch:
     window = max(1, batch.spread // WINDOWS)
     kept, slots = [], []
     for pixels, when in zip(batch.pixels, seconds, strict=True):
-        selection = cover_and_merge(colours(pixels), when, pool, window)
+        tokens = colours(pixels)
+        lengths = torch.unique_consecutive(when // window, return_counts=True)[1].tolist()
+        alike = coverage.alike_in(tokens, when.float() / window, lengths)
+        of_video = coverage.most_covering(alike, pool).sort().values
+        selection = coverage.merged(tokens, alike, of_video)
         assert selection.into is not None, "coverage merges"
         of_kept = torch.searchsorted(selection.kept, selection.into)
         kept.append(selection.kept)

@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
-from dycoke_cli.compression.method import Selector
+from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.engine.generate import BatchStreamer
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.settling import settled
@@ -30,7 +30,7 @@ METHOD = DyCoke(variant="published")
 class _Choice:
     """What the layers of one answer share."""
 
-    selector: Selector  # chooses at each step
+    selector: VisualSelector  # chooses at each step
     layer: int  # the first that attends to the choice alone
     visual: torch.Tensor  # `[V]`, int64: rows of the cache with visual tokens
     # `[A]`, int64: rows of the cache that are gathered in this step

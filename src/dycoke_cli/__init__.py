@@ -54,59 +54,46 @@ if TYPE_CHECKING:
     from dycoke_cli.video import Sampling as Sampling
     from dycoke_cli.video import read as read
 
+Uncompressed = Method  # keeps all tokens
+
 _HOMES = {
-    "About": "dycoke_cli.evaluation.dataset",
-    "Answer": "dycoke_cli.answer.answer",
-    "Answered": "dycoke_cli.ask",
-    "Ask": "dycoke_cli.ask",
-    "Budgeted": "dycoke_cli.compression.budget",
-    "Dataset": "dycoke_cli.evaluation.dataset",
-    "Engine": "dycoke_cli.loop.engine",
-    "Failed": "dycoke_cli.ask",
-    "FAMILIES": "dycoke_cli.models.families.table",
-    "Family": "dycoke_cli.models.families.family",
-    "FolderDataset": "dycoke_cli.evaluation.folder",
-    "Footage": "dycoke_cli.ask",
-    "GenerationOptions": "dycoke_cli.engine.generation_options",
-    "Item": "dycoke_cli.evaluation.dataset",
-    "judge_answers": "dycoke_cli.evaluation.scoring.judge",
-    "load": "dycoke_cli.models.load",
-    "LoadOptions": "dycoke_cli.models.load_options",
-    "Param": "dycoke_cli.param",
-    "Progress": "dycoke_cli.ask",
-    "read": "dycoke_cli.video",
-    "Request": "dycoke_cli.request",
-    "Sampling": "dycoke_cli.video",
-    "Score": "dycoke_cli.evaluation.dataset",
-    "Seen": "dycoke_cli.ask",
-    "Selection": "dycoke_cli.compression.method",
-    "SelectionInputs": "dycoke_cli.compression.method",
-    "StructuredOutput": "dycoke_cli.engine.structured_output",
-    "Text": "dycoke_cli.ask",
-    "TypedOptions": "dycoke_cli.engine.typed_options",
-    "VideoSession": "dycoke_cli.engine.session",
-    "Warn": "dycoke_cli.ask",
+    "answer.answer": "Answer",
+    "ask": "Answered Ask Failed Footage Progress Seen Text Warn",
+    "compression.budget": "Budgeted",
+    "compression.method": "Selection SelectionInputs",
+    "engine.generation_options": "GenerationOptions",
+    "engine.session": "VideoSession",
+    "engine.structured_output": "StructuredOutput",
+    "engine.typed_options": "TypedOptions",
+    "evaluation.dataset": "About Dataset Item Score",
+    "evaluation.folder": "FolderDataset",
+    "evaluation.scoring.judge": "judge_answers",
+    "loop.engine": "Engine",
+    "models.families.family": "Family",
+    "models.families.table": "FAMILIES",
+    "models.load": "load",
+    "models.load_options": "LoadOptions",
+    "param": "Param",
+    "request": "Request",
+    "video": "Sampling read",
 }
+_HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: the command line must not wait for torch."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
     # `from dycoke_cli import plugins` asks for an attribute before it imports the module.
-    if name[0].islower():
+    if name != "__all__" and not name[0].isupper():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dycoke_cli.compression import methods
+    from dycoke_cli.compression.methods import CLASSES
 
     if name == "__all__":
-        return ["Method", "__version__", *methods.__all__, *_HOMES]
-    if name not in methods.__all__:
+        return ["Method", "Uncompressed", "__version__", *CLASSES, *_HOME_OF]
+    if name not in CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dycoke_cli.param import document_parameters
-
-    method = getattr(methods, name)
-    document_parameters(method)
-    return method
+    return CLASSES[name]
 
 
 def __dir__() -> list[str]:

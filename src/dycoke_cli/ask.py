@@ -146,7 +146,6 @@ class Ask:
 
     def failure(self, error: Error) -> dict[str, Any]:
         """The JSON object in place of an answer."""
-        error = replace(error, message=self.request.advise(error.message))
         about = self._about(question=self.question)
         return to_dict(Failure(schema=SCHEMA, error=error, **about))
 

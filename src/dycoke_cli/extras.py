@@ -9,20 +9,6 @@ from importlib.util import find_spec
 
 from dycoke_cli.errors import ModelError
 
-PURPOSES = {
-    "big": "--device-map auto, and --quantize int4",
-    "eval": "benchmarks in Parquet, and `dycoke convert` to it",
-    "judge": "--judge-model",
-    "mcp": "`dycoke mcp`",
-    "perception": "models of PerceptionLM",
-    "ray": "--engine ray",
-    "schema": "--schema",
-    "serve": "`dycoke serve`",
-    "server": "--server",
-    "smolvlm": "models of SmolVLM",
-}
-"""What each extra for users is for."""
-
 
 def how_to_install(extra: str) -> str:
     """Shell command that installs the packages of an extra."""
@@ -43,23 +29,18 @@ def need(package: str, extra: str, what: str) -> None:
 
 
 def installed_extras() -> dict[str, bool]:
-    """Extras for users (not `dev`), and whether all packages of each are installed."""
-    # Of an older checkout, the metadata has extras that are gone.
-    return {
-        extra: all(_is_installed(re.split(r"[^\w.-]", text, maxsplit=1)[0]) for text in packages)
-        for extra, packages in _requirements_by_extra().items()
-        if extra in PURPOSES
-    }
+    """Extras for users (not `dev`), and whether all packages of each are installed.
 
-
-def _requirements_by_extra() -> dict[str, list[str]]:
-    """Requirements of each extra; empty if only the sources are on PYTHONPATH."""
-    requirements: dict[str, list[str]] = {}
+    Empty if only the sources are on PYTHONPATH.
+    """
+    installed: dict[str, bool] = {}
     with suppress(PackageNotFoundError):
         for text in requires("dycoke-cli") or []:
-            if extra := re.search(r"""extra == ['"]([\w-]+)['"]""", text):
-                requirements.setdefault(extra[1], []).append(text.partition(";")[0].strip())
-    return requirements
+            package, extra = re.match(r"[\w.-]+", text), re.search(r"extra == ['\"]([\w-]+)", text)
+            if package and extra and extra[1] != "dev":
+                is_here = _is_installed(package[0])
+                installed[extra[1]] = is_here and installed.get(extra[1], True)
+    return installed
 
 
 def _is_installed(package: str) -> bool:

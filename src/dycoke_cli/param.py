@@ -13,7 +13,6 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-import re
 import reprlib
 import sys
 import textwrap
@@ -34,7 +33,6 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
 """By type: the accepted class (numpy numbers included), the JSON type, the noun in an error."""
 
 _SHOWN = 60  # characters of a text
-_NUMBER = re.compile(r"-?\d+([.,]\d+)?")
 _BOOLEANS = {"true": True, "false": False}
 _ARGS = "\n\nArgs:"
 
@@ -106,17 +104,11 @@ class Parameter:
 
     @property
     def range(self) -> str | None:
-        """Allowed range for a help text: "0 ≤ K < 1", "2 or more"; None if unbounded."""
-        spec = self.spec
-        if spec.layer:
-            return f"{spec.least_layer} to the model's layers - 1"
-        low, high = _first_not_none(spec.at_least, spec.above), _first_not_none(spec.to, spec.below)
-        if low is None and high is None:
-            return None
-        if low is None or high is None or spec.symbol is None:
-            return self._range_in_words()
-        signs = ["<" if limit is None else "≤" for limit in (spec.at_least, spec.to)]
-        return f"{low:g} {signs[0]} {spec.symbol} {signs[1]} {high:g}"
+        """Allowed range for a help text, such as "2 or more"; None if unbounded."""
+        if self.spec.layer:
+            return f"{self.spec.least_layer} to the model's layers - 1"
+        words = self._range_in_words()
+        return None if words == "finite" else words
 
     @property
     def default_in_words(self) -> str:
@@ -126,13 +118,6 @@ class Parameter:
         if self.kind is bool:
             return "on" if self.default else "off"
         return str(self.default)
-
-    @property
-    def is_share(self) -> bool:
-        """Whether the range is within 0 to 1, so that a text may give the value in per cent."""
-        low = _first_not_none(self.spec.at_least, self.spec.above)
-        high = _first_not_none(self.spec.to, self.spec.below)
-        return self.kind is float and low is not None and low >= 0 and high == 1
 
     def check(self, value: Any) -> None:
         """Check type and range of a value; NaN and infinity are out of range."""
@@ -152,30 +137,18 @@ class Parameter:
             raise UsageError(f"{self.name} has too many digits")
         if self.kind is not str and not self._in_range(value):
             # 25 for 0.25 is the common mistake; 1.5 is more likely a typing error than 1.5 %.
-            percent = self.is_share and value >= 2 and self._in_range(value / 100)
+            is_share = self.kind is float and 1 in (self.spec.to, self.spec.below)
+            percent = is_share and value >= 2 and self._in_range(value / 100)
             hint = f": did you mean {value / 100:g}?" if percent else ""
             raise UsageError(f"{self.name} must be {self._range_in_words()}, not {value:g}{hint}")
 
     def parse(self, text: str) -> Any:
-        """Parse a text ("70%" of a share is 0.7); doesn't check the range."""
-        given = text
-        if self.is_share and text.endswith("%"):
-            # Parsed in one step, 70e-2 is the float 0.7; 70 * 0.01 would be another one.
-            text = f"{text[:-1]}e-2"
+        """Parse a text; doesn't check the range."""
         try:
             return _BOOLEANS[text] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
             wanted = _KINDS[self.kind][2]
-            meant = self._number_in(given)
-            hint = f": did you mean {meant}?" if meant else ""
-            raise UsageError(f"{self.name} must be {wanted}, not {_shown(given)}{hint}") from None
-
-    def _number_in(self, text: str) -> str | None:
-        """Number of a text with a decimal comma, or with the parameter as its unit ("30fps")."""
-        found = _NUMBER.fullmatch(text.strip().removesuffix(self.name))
-        if found is None or self.kind not in ((float,) if found[1] else (float, int)):
-            return None
-        return found[0].replace(",", ".")
+            raise UsageError(f"{self.name} must be {wanted}, not {_shown(text)}") from None
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the value in an answer, where dependent defaults are settled."""
@@ -214,11 +187,6 @@ class Parameter:
         return " and ".join(named) or "finite"
 
 
-def parameters_of(kind: type) -> dict[str, Parameter]:
-    """Parameters of a dataclass by name, in the order of its fields."""
-    return _parameters_of(kind)
-
-
 def document_parameters(kind: type) -> None:
     """Put the parameters of a dataclass at the end of its docstring: text, range and default."""
     lines = []
@@ -249,6 +217,11 @@ def key_part(options: Any) -> dict[str, Any]:
     before = {each.name: each.metadata.get("before", _NO_EARLIER_VALUE) for each in fields(options)}
     before |= {name: parameter.spec.before for name, parameter in parameters.items()}
     return {name: value for name, value in asdict(options).items() if value != before[name]}
+
+
+def parameters_of(kind: type) -> dict[str, Parameter]:
+    """Parameters of a dataclass by name, in the order of its fields."""
+    return _parameters_of(kind)  # mypy takes no class of classes as hashable
 
 
 @cache
@@ -307,7 +280,3 @@ def _shown(value: Any) -> str:
 def _joined_by_or(words: tuple[str, ...]) -> str:
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
-
-
-def _first_not_none(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)

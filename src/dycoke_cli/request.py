@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.registry import identity
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import key_part
 from dycoke_cli.video import Sampling
@@ -50,29 +48,9 @@ class Request:
         }
 
     def noted(self, answer: Answer) -> Answer:
-        """Add the cautions to an answer; its warnings name the flags in use."""
-        warnings = (*map(self.advise, answer.warnings), *self.cautions)
-        return replace(answer, warnings=warnings)
+        """Add the cautions to an answer."""
+        return replace(answer, warnings=(*answer.warnings, *self.cautions))
 
     def with_method(self, method: Method) -> Request:
         """The same request with another method, without the cautions of this one."""
         return replace(self, method=method, cautions=())
-
-    def advise(self, sentence: str) -> str:
-        """Rewrite advice about `--frames` for a request that samples by `--fps`."""
-        if self.sampling.fps is None:
-            return sentence
-        sentence = re.sub(r"--frames(?= \d+ or fewer)", "--max-frames", sentence)
-        more = "a higher --fps" if self.sampling.max_frames is None else "more --max-frames"
-        sentence = sentence.replace("more --frames", more)
-        return sentence.replace("fewer --frames", "a lower --fps")
-
-    def advised(self, error: BaseException) -> BaseException:
-        """An error with its advice rewritten likewise."""
-        reason = explain(error)
-        advice = self.advise(str(reason))
-        if advice == str(reason):
-            return error
-        rewritten = type(reason)(advice)
-        rewritten.__cause__ = error
-        return rewritten

@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from dycoke_cli.errors import UsageError
@@ -17,12 +16,6 @@ _PROCESSOR = Path("/proc/cpuinfo")
 # psutil reports the whole machine; the limits of a container are those of its control groups.
 _CGROUP = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
-# By cgroup version: the files with the memory limit and the usage, and the counter of page cache
-# that the kernel reclaims under pressure, which therefore counts as free.
-_FILES = {
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    2: ("memory.max", "memory.current", "inactive_file"),
-}
 
 
 def free_main_memory() -> int | None:
@@ -30,15 +23,13 @@ def free_main_memory() -> int | None:
 
     None if the system doesn't report them.
     """
-    free = [_of_machine("available")]
-    free += [_free_in_group(group, *_FILES[version]) for group, version in _groups("memory")]
+    free = [_of_machine("available"), *map(_free_in_group, _groups())]
     return min((each for each in free if each is not None), default=None)
 
 
 def main_memory() -> int | None:
     """Bytes of main memory, within the limits of the container; None if unknown."""
-    sizes = [_of_machine("total")]
-    sizes += [_limit(group / _FILES[version][0]) for group, version in _groups("memory")]
+    sizes = [_of_machine("total"), *(_limit(group / "memory.max") for group in _groups())]
     return min((each for each in sizes if each is not None), default=None)
 
 
@@ -48,7 +39,9 @@ def usable_cpus() -> int:
     A quota of 2.5 CPUs counts as 3.
     """
     counts = [len(affinity()) or os.cpu_count() or 1]
-    counts += [math.ceil(quota) for group in _groups("cpu") if (quota := _quota(*group))]
+    for group in _groups():
+        if (most := _limit(group / "cpu.max")) is not None:
+            counts.append(math.ceil(most / int(_words(group / "cpu.max")[1])))
     return max(1, min(counts))
 
 
@@ -91,13 +84,7 @@ def parse_size(text: str) -> int:
 
 def affinity() -> list[int]:
     """Numbers of the CPUs that this process may run on; empty if the system doesn't say."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    import psutil
-
-    process = psutil.Process()
-    # macOS has none.
-    return [*process.cpu_affinity()] if hasattr(process, "cpu_affinity") else []
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _of_machine(name: str) -> int | None:
@@ -109,63 +96,39 @@ def _of_machine(name: str) -> int | None:
         return None
 
 
-def _groups(controller: str) -> Iterator[tuple[Path, int]]:
-    """Control groups of this process, from its own up to the root: folder and cgroup version.
-
-    Every level is needed, because a limit of any ancestor applies.
-    """
+def _groups() -> list[Path]:
+    """Control groups (version 2) of this process, from its own up to the root: all have limits."""
     try:
         lines = _CGROUP.read_text().splitlines()
     except OSError:
-        return
-    for line in lines:
-        number, controllers, place = line.split(":", 2)
-        if number == "0":
-            mounted, version = _MOUNTED, 2
-        elif controller in controllers.split(","):
-            mounted, version = _MOUNTED / controller, 1
-        else:
-            continue
-        group = mounted / place.lstrip("/")
-        # In a container the listed path may be the host's, of which only the top is mounted.
-        yield from ((path, version) for path in (group, *group.parents) if path >= mounted)
+        return []
+    own = [_MOUNTED / line[3:].lstrip("/") for line in lines if line.startswith("0::")]
+    # In a container the listed path may be the host's, of which only the top is mounted.
+    return [path for group in own for path in (group, *group.parents) if path >= _MOUNTED]
 
 
-def _quota(folder: Path, version: int) -> float | None:
-    """CPU time per wall time that a group may use, in CPUs; None if unlimited."""
+def _words(file: Path) -> list[str]:
+    """Words of a file of a control group; none if it can't be read."""
     try:
-        if version == 2:
-            most, period = (folder / "cpu.max").read_text().split()
-        else:
-            most, period = (
-                (folder / name).read_text().strip()
-                for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            )
+        return file.read_text().split()
     except OSError:
-        return None
-    return None if most in ("max", "-1") else int(most) / int(period)
+        return []
 
 
 def _limit(file: Path) -> int | None:
-    """Bytes that a group may use; None if unlimited."""
-    try:
-        most = file.read_text().strip()
-    except OSError:
-        return None
-    return None if most == "max" else int(most)
+    """First number of a file of a control group; None if it is unlimited or missing."""
+    word = next(iter(_words(file)), "max")
+    return None if word == "max" else int(word)
 
 
-def _free_in_group(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
-    if (most := _limit(folder / limit)) is None:
+def _free_in_group(group: Path) -> int | None:
+    most, used = _limit(group / "memory.max"), _limit(group / "memory.current")
+    if most is None or used is None:
         return None
-    try:
-        usage = int((folder / used).read_text())
-        stat = (folder / "memory.stat").read_text()
-    except OSError:
-        return None
-    lines = (line.split() for line in stat.splitlines())
-    cached = next((int(words[1]) for words in lines if words[0] == reclaimable), 0)
-    return max(0, most - usage + cached)
+    # The page cache that the kernel reclaims under pressure counts as free.
+    stat = _words(group / "memory.stat")
+    cached = int(stat[stat.index("inactive_file") + 1]) if "inactive_file" in stat else 0
+    return max(0, most - used + cached)
 
 
 def _gigabytes(value: int) -> str:

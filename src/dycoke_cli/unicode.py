@@ -34,7 +34,7 @@ def is_valid(text: str) -> bool:
 
 def valid(text: str) -> str:
     r"""Escape lone surrogates: `\xff` for one that represents a byte."""
-    return _LONE.sub(_escape, text)
+    return _LONE.sub(_escaped, text)
 
 
 def shown(text: str) -> str:
@@ -42,7 +42,7 @@ def shown(text: str) -> str:
 
     Each character is escaped by itself, so the chunks of a stream can be escaped one by one.
     """
-    return _HARMFUL.sub(_as_code, valid(text))
+    return _HARMFUL.sub(_escaped, valid(text))
 
 
 def one_line(text: str) -> str:
@@ -56,11 +56,7 @@ def for_model(text: str) -> str:
     Other invisible marks are kept, because Arabic, Hebrew and Thai need them. Where the text is
     printed later, `shown` escapes these, too.
     """
-    return _CONTROL.sub(_as_code, _DIRECTION.sub("", valid(text)))
-
-
-def _as_code(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode()
+    return _CONTROL.sub(_escaped, _DIRECTION.sub("", valid(text)))
 
 
 def display_name(path: str | bytes | os.PathLike[str]) -> str:
@@ -70,16 +66,10 @@ def display_name(path: str | bytes | os.PathLike[str]) -> str:
     terminal escapes, direction overrides and bytes that aren't UTF-8 become `\n`, `\x1b`,
     `\u202e` and the like.
     """
-    return "".join(_shown(character) for character in os.fsdecode(path))
-
-
-def _shown(character: str) -> str:
-    if character.isprintable() or character == _ZERO_WIDTH_JOINER:
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that isn't UTF-8, as os.fsdecode carries it
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    characters = os.fsdecode(path)
+    return "".join(
+        c if c.isprintable() or c == _ZERO_WIDTH_JOINER else _code(c) for c in characters
+    )
 
 
 def to_json(document: dict[str, Any]) -> str:
@@ -87,9 +77,15 @@ def to_json(document: dict[str, Any]) -> str:
     return json.dumps(_valid(document), ensure_ascii=True, allow_nan=False)
 
 
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+def _escaped(match: re.Match[str]) -> str:
+    return _code(match[0])
+
+
+def _code(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that isn't UTF-8, as os.fsdecode carries it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def _valid(value: Any) -> Any:

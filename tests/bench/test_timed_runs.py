@@ -130,7 +130,7 @@ def test_a_single_token_has_no_time_per_token(asker: PretendedAsker) -> None:
 
 def test_errors_name_their_row(asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(question: str, **_: float) -> Answer:
-        raise OutOfMemoryError("memory ran out; use fewer --frames")
+        raise OutOfMemoryError("memory ran out; use fewer frames")
 
     monkeypatch.setattr(asker, "answered", fail)
     [_, evs] = rows_of("none,evs:retain=0.5")
@@ -144,7 +144,7 @@ def test_a_video_that_doesnt_fit_the_context_isnt_read_in_windows(
     """The rows would be of different frames."""
 
     def too_long(*_: Any) -> None:
-        raise UsageError("longer than the context; use --frames 9 or fewer")
+        raise UsageError("longer than the context; use 9 frames or fewer")
 
     asking = Asking(tmp_path, monkeypatch)
     monkeypatch.setattr(UnloadedModel, "check_plan", too_long)

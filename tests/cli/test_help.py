@@ -273,11 +273,11 @@ def test_every_choice_of_a_flag_is_told_in_its_help(name: str) -> None:
 
 
 def test_help_and_ranges_speak_of_flags() -> None:
-    assert "0 ≤ K < 1" in help_of(OPTIONS["merge_ratio"])
+    assert "at least 0 and below 1" in help_of(OPTIONS["merge_ratio"])
     assert "2 or more" in help_of(OPTIONS["window"])
     assert "1 to the model's layers - 1" in help_of(OPTIONS["prune_layer"])
     budget = help_of(OPTIONS["retain"])
-    assert "0 < R ≤ 1" in budget
+    assert "above 0 and at most 1" in budget
     # What most methods have stands first, and names none of them.
     assert "Default: 0.25; random: as many as TTM keeps" in budget
 

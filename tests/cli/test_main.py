@@ -22,8 +22,8 @@ def _pretend(fake: list[FakeSession]) -> None: ...
 @pytest.mark.parametrize(
     ("name", "exit_code", "sentence"),
     [
-        ("memory", 5, "memory ran out; use fewer --frames"),
-        ("torch_cpu", 5, "memory ran out; use fewer --frames"),
+        ("memory", 5, "memory ran out; use fewer frames"),
+        ("torch_cpu", 5, "memory ran out; use fewer frames"),
         ("disk", 6, "the disk is full at /somewhere"),
         ("bug", 1, "something unexpected went wrong (KeyError: 'no such [bold]thing[/bold]')"),
     ],

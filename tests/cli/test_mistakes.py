@@ -30,10 +30,7 @@ MISTAKES = {
     (*ASK, "--cpu"): "there is no flag --cpu",
     ("ask", "holiday.mp4", "--prompt", "What is it?"): "there is no flag --prompt",
     (*ASK, "--merge-ratio", "70"): "--merge-ratio must be at least 0 and below 1, not 70",
-    (*ASK, "--merge-ratio", "0,7"): "--merge-ratio must be a number, not '0,7'",
-    (*ASK, "--frames", "8frames"): "--frames must be a whole number, not '8frames'",
     (*ASK, "--method", "dyckoe"): "there is no method 'dyckoe'",
-    (*ASK, "--method", "baseline"): "there is no method 'baseline'",
     (*ASK, "--model", "minni"): "there is no model 'minni'",
     ("eval", "shapse", "--limit", "1"): "there is no benchmark 'shapse'",
     ("cache", "clean"): "dycoke cache has no command 'clean'",
@@ -42,13 +39,14 @@ MISTAKES = {
     (*BATCH, "--ouput", "a.csv"): "there is no flag --ouput",
     (*BATCH, "--out", "a.xlsx"): "--out a.xlsx: name a file that ends in",
     (*BATCH, "--out", "no/a.csv"): "there is no folder no; make it first",
-    (*ASK, "--method", "dycoke merge_ratio=0.5"): "write its parameters as in",
     ("ask", "holiday.mp4", "-q", "What", "is", "it?"): "put the whole question in quotes",
     (*ASK, "Where is it?"): "ask several questions with -q",
     (*ASK, "--retain", "0.5"): "--retain isn't a flag of dycoke",
 }
 # Without one command that would be right for everybody.
 OTHERS = {
+    (*ASK, "--merge-ratio", "0,7"): "--merge-ratio must be a number, not '0,7'",
+    (*ASK, "--frames", "8frames"): "--frames must be a whole number, not '8frames'",
     ("methods", "tmm"): "there is no method 'tmm'",
     ("probe", "footage"): "footage is a folder without pictures: name one video file",
     ("probe", "holiday.mp4", "b.mp4"): "there is no place for 'b.mp4': put what has spaces in",

@@ -81,7 +81,7 @@ def test_what_fits_the_context_is_told_for_the_flag_that_was_given() -> None:
     # A method that selects from windows would read them.
     ask = ("ask", minute, "What happens?", "--method", "fastv", "--fps", "7")
     run = run_here(*ask)
-    found = re.search(r"use --max-frames (\d+) or fewer", run.refusal)
+    found = re.search(r"use (\d+) frames or fewer", run.refusal)
     assert found is not None
     # The text of the prompt isn't known before a first frame is: it may cost one more.
     fewer = str(int(found[1]) - 1)
@@ -113,7 +113,7 @@ def test_prompt_longer_than_the_context_is_refused_with_what_fits() -> None:
     # A method that selects from windows would read them.
     ask = ("ask", minute, "What happens?", "--method", "fastv")
     run = run_here(*ask, "--frames", "400")
-    found = re.search(r"use --frames (\d+) or fewer", run.refusal)
+    found = re.search(r"use (\d+) frames or fewer", run.refusal)
     assert found is not None, run.err
     assert len(run.err.splitlines()) == 1
 

@@ -84,7 +84,7 @@ def test_a_budget_is_a_share_of_the_tokens(name: str) -> None:
         with pytest.raises(UsageError, match="retain must be above 0 and at most 1, not"):
             create(name, retain=retain)
     assert create(name, retain=1).kept_tokens(3, 5) == 15
-    assert "R=0.25" in symbols(create(name, retain=0.25), 10)
+    assert "R=0.25" in symbols(create(name, retain=0.25))
 
 
 @pytest.mark.parametrize("name", BUDGETED)
@@ -180,7 +180,7 @@ def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
     assert method.pruning() is None
     assert method.before_vision() is None
     assert (method.parameters()["ttm"], method.parameters()["kv_prune"]) == (False, False)
-    assert symbols(method, 100) == ["R=0.25"]
+    assert symbols(method) == ["R=0.25"]
     features = torch.zeros(8, 20, 1)
     kept = method.select(features).tolist()
     assert len(kept) == 40
@@ -199,4 +199,4 @@ def test_without_a_budget_random_is_dycoke_with_random_dropping() -> None:
     method = with_model_defaults(create("random"), {"prune_layer": 3, "positions": "kept"})
     assert method.pruning() is not None
     assert method.kept_tokens(8, 20) == create("dycoke").kept_tokens(8, 20)
-    assert symbols(method, 100) == ["K=0.7", "P=0.7 L=3"]
+    assert symbols(method) == ["K=0.7", "P=0.7 L=3"]

@@ -102,12 +102,12 @@ def test_a_budget_that_was_given_stays() -> None:
 @pytest.mark.parametrize(
     ("methods", "budgets", "sentence"),
     [
-        ("evs", "half", r"--retain must be a number, not 'half'"),
-        ("evs", "0.5,", r"--retain must be a number, not ''"),
-        ("evs", "0.5,25", r"--retain must be above 0 and at most 1, not 25"),
+        ("evs", "half", r"--retain: retain must be a number, not 'half'"),
+        ("evs", "0.5,", r"--retain: retain must be a number, not ''"),
+        ("evs", "0.5,25", r"--retain: retain must be above 0 and at most 1, not 25"),
         ("evs", "0.5,0.5", r"--methods has evs:retain=0.5 twice"),
         ("all,evs", None, r"--methods has evs twice"),
-        ("none,dycoke", "0.5", r"--retain is for methods that take a b.*; add dycoke-plus"),
+        ("none,dycoke", "0.5", r"--retain is for methods that take a budget"),
     ],
 )
 def test_budgets_that_are_refused(methods: str, budgets: str | None, sentence: str) -> None:

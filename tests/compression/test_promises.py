@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -42,36 +43,30 @@ def kept(*indices: int, **more: Any) -> Selection:
 
 
 @pytest.mark.parametrize(
-    ("made", "came", "promised"),
+    ("made", "came"),
     [
-        ([0, 1], "a list from choose", "a Selection"),
-        (Selection([0, 1]), "a list", "indices [M], int64"),  # type: ignore[arg-type]
-        (Selection(torch.tensor([0.0, 1.0])), "a Tensor [2] of torch.float32", "indices [M], int6"),
-        (kept(0, 6), "the index 6", "indices from 0 to 5"),
-        (kept(-1, 5), "the index -1", "indices from 0 to 5"),
-        (kept(3, 1), "the index 1 behind 3", "ascending indices, each once"),
-        (kept(1, 1), "the index 1 behind 1", "ascending indices, each once"),
-        (kept(0, 1, 2), "3 indices", "2, by kept_tokens(2, 3)"),
-        (kept(), "0 indices", "2, by kept_tokens(2, 3)"),
-        (kept(0, 1, features=torch.rand(2, 5)), "features that are a Tensor [2, 5]", "features [2"),
-        (
-            kept(0, 1, features=torch.tensor([[1.0] * 4, [float("nan")] * 4])),
-            "NaN or infinite features for 1 of 2 tokens",
-            "finite features",
-        ),
-        (kept(0, 1, into=torch.zeros(5)), "`into` that is a Tensor [5]", "`into` [6], int64"),
+        ([0, 1], "a list from choose and 2 from kept_tokens(2, 3); promised: a Selection and an i"),
+        (Selection([0, 1]), "a list; promised, by kept_tokens(2, 3): 2 ascending indices from 0 "),  # type: ignore[arg-type]
+        (Selection(torch.tensor([0.0, 1.0])), "a Tensor [2] of torch.float32"),
+        (kept(0, 6), "a Tensor [2] of torch.int64: [0, 6] …; promised"),
+        (kept(-1, 5), "a Tensor [2] of torch.int64: [-1, 5] …"),
+        (kept(3, 1), "a Tensor [2] of torch.int64: [3, 1] …"),
+        (kept(1, 1), "a Tensor [2] of torch.int64: [1, 1] …"),
+        (kept(1, 1, features=torch.ones(2, 4)), "a Tensor [2] of torch.int64: [1, 1] …"),
+        (kept(0, 1, 2), "a Tensor [3] of torch.int64"),
+        (kept(), "a Tensor [0] of torch.int64"),
+        (kept(0, 1, features=torch.rand(2, 5)), "features or `into` that are a Tensor [2, 5]"),
+        (kept(0, 1, features=torch.full((2, 4), torch.nan)), "features or `into` that are a T"),
+        (kept(0, 1, into=torch.zeros(5)), "features or `into` that are a Tensor [5]"),
     ],
 )
-def test_a_broken_promise(made: Any, came: str, promised: str) -> None:
-    with pytest.raises(DycokeError) as error:
+def test_a_broken_promise(made: Any, came: str) -> None:
+    with pytest.raises(DycokeError, match=f"^the method foreign returned {re.escape(came)}"):
         select(made)
-    sentence = str(error.value)
-    assert sentence.startswith(f"the method foreign returned {came}")
-    assert f"; promised: {promised}" in sentence
 
 
 def test_a_count_that_is_no_number() -> None:
-    with pytest.raises(DycokeError, match=r"returned 2\.0 from kept_tokens\(2, 3\); promised: an"):
+    with pytest.raises(DycokeError, match=r"and 2\.0 from kept_tokens\(2, 3\); promised: a Sel"):
         select(kept(0, 1), 2.0)
 
 
@@ -82,8 +77,6 @@ def test_a_promise_that_is_kept() -> None:
     assert select(kept(), 0).kept.tolist() == []
     backwards = kept(2, 1, features=torch.ones(2, 4))
     assert select(backwards) is backwards
-    with pytest.raises(DycokeError, match="the index 1 behind 1; promised: ascending"):
-        select(kept(1, 1, features=torch.ones(2, 4)))
 
 
 def test_the_first_selection_that_is_right_is_the_last_that_is_checked() -> None:
@@ -96,7 +89,7 @@ def test_the_first_selection_that_is_right_is_the_last_that_is_checked() -> None
         return selected(Growing(), SelectionInputs(FEATURES))
 
     for _ in range(2):
-        with pytest.raises(DycokeError, match="3 indices"):
+        with pytest.raises(DycokeError, match=r"a Tensor \[3\]"):
             chosen(2)
     for count in (3, 2):
         assert chosen(count).kept.tolist() == [0, 1, 2]

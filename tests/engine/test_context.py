@@ -33,7 +33,7 @@ def test_the_most_frames_and_the_largest_share_that_fit(method, context, pairs):
     hours = ClipTokens(3600, 196)
     with pytest.raises(UsageError) as error:
         check_context(context, hours, 3600 * pairs, method, 20, 128)
-    assert f"use --frames {fits[-1] * pairs} or fewer" in str(error.value)
+    assert f"use {fits[-1] * pairs} frames or fewer" in str(error.value)
     if method.name == "cdpruner":
         shares = [n / 1000 for n in range(1, 101) if int(3600 * 196 * n / 1000) <= room]
         told = f", or --retain {shares[-1]:g} or lower" if shares else ""
@@ -43,7 +43,7 @@ def test_the_most_frames_and_the_largest_share_that_fit(method, context, pairs):
 def test_a_method_that_reads_all_first_has_to_have_room_for_all():
     method = UniformSpatial(retain=0.1, frames_by="question")
     check_context(4096, ClipTokens(20, 196), 20, method, 20, 128)
-    with pytest.raises(UsageError, match=r"use --frames 20 or fewer$"):
+    with pytest.raises(UsageError, match=r"use 20 frames or fewer$"):
         check_context(4096, ClipTokens(21, 196), 21, method, 20, 128)
 
 
@@ -57,7 +57,7 @@ def test_where_no_frame_fits():
 
 
 def test_the_published_merging_needs_five_frames():
-    with pytest.raises(UsageError, match="use --frames 5 or fewer"):
+    with pytest.raises(UsageError, match="use 5 frames or fewer"):
         check_context(500, ClipTokens(60, 196), 60, DyCoke(variant="published"), 0, 100)
     with pytest.raises(UsageError, match="lower --max-new-tokens"):
         check_context(400, ClipTokens(60, 196), 60, DyCoke(variant="published"), 0, 100)

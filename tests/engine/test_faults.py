@@ -30,7 +30,7 @@ ERRORS = [
 def test_what_allocators_raise_is_known(error):
     assert is_out_of_memory(error)
     with (
-        pytest.raises(OutOfMemoryError, match="memory ran out; use fewer --frames") as found,
+        pytest.raises(OutOfMemoryError, match="memory ran out; use fewer frames") as found,
         faults_of(loaded_of("llava_onevision")),
     ):
         raise error

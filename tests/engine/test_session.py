@@ -196,7 +196,7 @@ def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
         told = [one for one in answer.warnings if "positions run up to" in one]
         assert told == [
             f"positions run up to {last}, and mini was trained for {most}: its answer may be worse "
-            "than with --positions renumbered, fewer --frames or a part of the video (--start, "
+            "than with --positions renumbered, fewer frames or a part of the video (--start, "
             "--end)"
             for most in beyond
         ]

@@ -117,14 +117,14 @@ def test_a_parameter_asks_for_the_question(monkeypatch: pytest.MonkeyPatch) -> N
     model, processor = make("llava_onevision")
     inputs = stock_inputs("llava_onevision", processor, clip(5))
     asked: list[bool] = []
-    real = METHODS["dart"].choose
+    real = METHODS["cdpruner"].choose
 
     def choose(self: Method, given: SelectionInputs) -> Selection:
         asked.append(given.question is not None and len(given.question) > 0)
         return real(self, given)
 
-    monkeypatch.setattr(METHODS["dart"], "choose", choose)
-    for count in (0, 3):
-        with torch.no_grad(), create("dart", retain=0.4, text_pivots=count)(model):
+    monkeypatch.setattr(METHODS["cdpruner"], "choose", choose)
+    for weight in (0.0, 1.0):
+        with torch.no_grad(), create("cdpruner", retain=0.4, relevance_weight=weight)(model):
             model.generate(**inputs, max_new_tokens=1, do_sample=False)
     assert asked == [False, True]

@@ -67,7 +67,7 @@ class Pretended:
     size: dict[str, int] = field(default_factory=dict)
     traits: ModelTraits = field(
         default_factory=lambda: ModelTraits(
-            "llava_onevision", FAMILY, defaults_of(FAMILY, None, 10), 10, "mini", tower_depth=4
+            "llava_onevision", FAMILY, defaults_of(FAMILY, None, 10), 10, "mini"
         )
     )
     # closed, no question is answered

@@ -72,7 +72,6 @@ def test_answers_of_two_forms_are_not_one_batch(asking: Asking) -> None:
         {"generation": SEEDED},
         {"generation": GenerationOptions(tokens=TokenOptions(repetition_penalty=1.1))},
         {"method": "fastv"},  # prunes inside the language model, for one sequence
-        {"method": "holitom:inner_layer=2"},
         {"compare": True},
         {"videos": 2},
     ],

@@ -56,16 +56,6 @@ def test_the_limit_where_only_the_top_is_mounted(system: Path) -> None:
     assert free_memory(CPU) == 2 * GB
 
 
-def test_limits_of_the_older_kind(system: Path) -> None:
-    (system / "cgroup").write_text("7:cpu,memory:/job\n3:pids:/\n")
-    folder = system / "fs" / "memory" / "job"
-    folder.mkdir(parents=True)
-    (folder / "memory.limit_in_bytes").write_text(f"{5 * GB}\n")
-    (folder / "memory.usage_in_bytes").write_text(f"{4 * GB}\n")
-    (folder / "memory.stat").write_text(f"total_inactive_file {GB}\n")
-    assert (free_memory(CPU), main_memory()) == (2 * GB, 5 * GB)
-
-
 def test_where_nobody_says(system: Path) -> None:
     (system / "meminfo").unlink()
     (system / "cgroup").unlink()

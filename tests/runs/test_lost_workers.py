@@ -148,7 +148,7 @@ def test_a_question_that_kills_twice_fails_and_no_other(run: Run) -> None:
     assert failed.line["error"] == {
         "code": "out_of_memory",
         "message": "the worker that had deadly.mp4 was killed twice, most likely because memory "
-        "ran out; use fewer --frames or a smaller --model",
+        "ran out; use fewer frames or a smaller --model",
     }
     assert warnings == [KILLED] * 2
 

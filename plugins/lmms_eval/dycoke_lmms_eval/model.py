@@ -63,7 +63,7 @@ class DycokeChat(lmms):
     ) -> None:
         super().__init__()
         for problem in plugins.problems:
-            logger.warning(problem.sentence)
+            logger.warning(problem)
         self.accelerator = Accelerator()
         self._rank = self.accelerator.process_index
         self._world_size = self.accelerator.num_processes

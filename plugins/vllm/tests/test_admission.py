@@ -35,8 +35,6 @@ WRONG = {
     "no-video": "not a method",
     "evs,dart": "takes one method",
     "evs:merge_stage=vision": "inside the vision tower, which is vLLM's own; drop merge_stage",
-    "dart:text_pivots=4": "needs the question",
-    "framefusion:inner_layer=2": "drops tokens between the layers of the language model",
     "tome:proportional=true": "takes no weights of tokens; drop proportional",
     "uniform-spatial:frames_by=question": "attention to each frame; drop frames_by",
     "dycoke:variant=published,ttm=false,kv_prune=false,merge_ratio=7": "merge_ratio",

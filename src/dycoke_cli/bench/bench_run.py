@@ -356,7 +356,7 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     benchmark = replace(benchmark, request=request)
     # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
     benchmark.check_videos()
-    warnings = _Warnings(request, listener)
+    warnings = _Warnings(listener)
     benchmark.check_model(unloaded)
     # Imported late: they import torch and transformers.
     with faster_imports():
@@ -412,19 +412,17 @@ def _frozen_garbage() -> Iterator[None]:
 
 
 class _Warnings:
-    """Warnings without duplicates, worded for the user's flags.
+    """Warnings without duplicates.
 
     Attributes:
         sentences: warnings so far.
     """
 
-    def __init__(self, request: Request, listener: Listener) -> None:
+    def __init__(self, listener: Listener) -> None:
         self.sentences: list[str] = []
-        self._request = request
         self._listener = listener
 
     def add(self, sentence: str) -> None:
-        sentence = self._request.advise(sentence)
         if sentence not in self.sentences:
             self.sentences.append(sentence)
             self._listener.warning(sentence)

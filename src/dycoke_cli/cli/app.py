@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -216,21 +215,10 @@ _FLAGS = flag_table(
 )
 
 
-_FLAGS = flag_table(
-    f"""
-    --version: Print the version and exit.
-    {plugins.FLAG} FILE.py: Also load the methods, benchmarks and families of a Python file; of any
-        command, and repeatable. {plugins.ENVIRONMENT} names files for all commands.
-    """,
-    {"--version": {"callback": _print_version, "is_eager": True}},
-)
-
-
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     show_version: Annotated[bool, _FLAGS["--version"]] = False,
-    plugin: Annotated[list[Path] | None, _FLAGS[plugins.FLAG]] = None,
 ) -> None:
     """Video question answering with training-free visual token compression (DyCoke).
 

@@ -1,12 +1,8 @@
-"""Entry point of the `dycoke` program: arguments, signals, error handling and exit codes.
-
-Top-level imports must not import a registry, which reads the plug-ins: `--plugin` comes first.
-"""
+"""Entry point of the `dycoke` program: arguments, signals, error handling and exit codes."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import stat
 import sys
@@ -17,7 +13,7 @@ import typer
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import output
-from dycoke_cli.errors import DycokeError, OutputError, UsageError
+from dycoke_cli.errors import DycokeError, OutputError
 
 _COMPLETE = "_DYCOKE_COMPLETE"
 
@@ -32,14 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup sets SIG_IGN
             signal.signal(signal.SIGHUP, _terminate)
-        files, arguments = plugins.split(arguments)
-        plugins.name_files([*files, *_named_while_typing()])
         from dycoke_cli.cli.app import app, meant, prepare
 
         arguments = meant(arguments)
         prepare()
-        if _COMPLETE not in os.environ:
-            _show_problems(quiet="--quiet" in arguments)
+        if _COMPLETE not in os.environ and "--quiet" not in arguments:
+            from dycoke_cli.cli.render import warning
+
+            for problem in plugins.problems:
+                warning(problem)
         command = typer.main.get_command(app)
         code = command.main(arguments, prog_name="dycoke", standalone_mode=False)
         # Typer catches Ctrl-C itself, and returns this code without a message.
@@ -86,25 +83,6 @@ def run() -> None:
         with suppress(OSError, AttributeError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-def _named_while_typing() -> list[str]:
-    """Plug-ins of the command line that a shell is completing, from the completion's variables."""
-    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
-    with suppress(ValueError):  # a quote that isn't closed yet
-        return plugins.split(shlex.split(line))[0] if _COMPLETE in os.environ else []
-    return []
-
-
-def _show_problems(quiet: bool) -> None:
-    """Warn about unusable plug-ins."""
-    from dycoke_cli.cli.render import warning
-
-    for problem in plugins.problems:
-        if problem.asked:
-            raise UsageError(problem.sentence) from problem.error
-        if not quiet:
-            warning(problem.sentence)
 
 
 def _report(error: DycokeError, arguments: list[str]) -> int:

@@ -40,6 +40,13 @@ Positions = Annotated[
 ]
 
 
+MergeThreshold = Annotated[
+    float, Param("Tokens more similar than this are merged over time.", at_least=-1, to=1)
+]
+Contextual = Annotated[
+    float, Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1)
+]
+
 FRAMES_BY = Param(
     "How the budget is shared among frames: each the same (equal), or by the attention that the "
     "prompt's last token pays to each, in a first pass that reads all tokens (question; DyToK).",
@@ -57,15 +64,7 @@ def budget(frames: int, per_frame: int, retain: float) -> int:
 
 
 def evenly(count: int, of: int) -> torch.Tensor:
-    """Numbers that are evenly spaced: the middles of as many equal parts of `range(of)`.
-
-    Args:
-        count: how many, at most `of`.
-        of: of how many.
-
-    Returns:
-        `[count]`, int64, ascending.
-    """
+    """The middles of so many equal parts of `range(of)`: `[count]`, int64, ascending."""
     return (2 * torch.arange(count) + 1) * of // (2 * max(1, count))
 
 

@@ -6,9 +6,9 @@ its best value (Nemhauser, Wolsey and Fisher 1978).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from dycoke_cli.compression.method import Selection
+from dycoke_cli.compression.method import Selection, counted_on
 from dycoke_cli.lazy_torch import torch
 
 WINDOW = 8
@@ -24,24 +24,17 @@ memory of the matrix. Sums don't depend on it: they are exact, in float32 up to 
 LEAST_SPREAD = 2.0**-10
 
 
-def similarities(
-    tokens: torch.Tensor, frames: torch.Tensor, window: int = WINDOW
-) -> list[torch.Tensor]:
-    """How well tokens represent each other, in each window of frames.
-
-    Of unit vectors u and their frames f, `exp(-d_ij / m - |f_i - f_j| / window)`, where
-    `d_ij = 1 - u_i · u_j`, and m is the mean of d over all pairs of the video.
+def similarities(features: torch.Tensor, window: int = WINDOW) -> list[torch.Tensor]:
+    """How well the tokens of each window represent each other: see `alike_in`, of times in windows.
 
     Args:
-        tokens: `[V, D]`, float.
-        frames: `[V]`, int64, ascending: the frame of each; frames may differ in length.
+        features: `[F, N, D]`, float.
         window: frames per window; tokens of different windows don't represent each other.
-
-    Returns:
-        For each window that has tokens `[n, n]`, float32, symmetric, 0-1.
     """
-    lengths = torch.unique_consecutive(frames // window, return_counts=True)[1].tolist()
-    return alike_in(tokens, frames.float() / window, lengths)
+    frames, per_frame = features.shape[:2]
+    times = torch.arange(frames, device=features.device).repeat_interleave(per_frame) / window
+    lengths = [len(part) * per_frame for part in features.split(window)]
+    return alike_in(features.flatten(0, 1), times, lengths)
 
 
 def alike_in(
@@ -49,8 +42,8 @@ def alike_in(
 ) -> list[torch.Tensor]:
     """How well tokens represent each other, in each part of them.
 
-    Of unit vectors u and their times t, `exp(-d_ij / m - |t_i - t_j|)`, where `d_ij` and m are
-    those of `similarities`.
+    Of unit vectors u and their times t, `exp(-d_ij / m - |t_i - t_j|)`, where
+    `d_ij = 1 - u_i · u_j`, and m is the mean of d over all pairs of the video.
 
     Args:
         tokens: `[V, D]`, float.
@@ -119,16 +112,16 @@ class _SelectingWindow:
     def __init__(self, alike: torch.Tensor, weights: torch.Tensor | None) -> None:
         self._alike, self._weights = alike, weights
         self._covered = alike.new_zeros(len(alike))
-        # Sums of weighted similarities are exact in float64.
         self._gains = torch.zeros(len(alike), dtype=torch.float64)
         for first in range(0, len(alike), ROWS):
-            rows, of = alike[first : first + ROWS], weights
-            self._gains += (
-                rows.sum(0, dtype=torch.float64)
-                if of is None
-                else of[first : first + ROWS] @ rows.double()
-            )
+            self._gains += self._summed(alike[first : first + ROWS], slice(first, first + ROWS))
         self._find()
+
+    def _summed(self, rows: torch.Tensor, of: slice | torch.Tensor) -> torch.Tensor:
+        # Sums of weighted similarities are exact in float64.
+        if self._weights is None:
+            return rows.sum(0, dtype=torch.float64)
+        return self._weights[of] @ rows.double()
 
     def _find(self) -> None:
         most, at = self._gains.max(0)
@@ -145,58 +138,12 @@ class _SelectingWindow:
             others = self._alike.index_select(0, better)
             torch.minimum(others, now[:, None], out=others)
             lost = others.sub_(before[:, None]).clamp_min_(0)
-            self._gains -= (
-                lost.sum(0) if self._weights is None else self._weights[better] @ lost.double()
-            )
+            self._gains -= self._summed(lost, better)
             self._covered[better] = now
         # Below every gain, which are 0 or more: it isn't selected twice.
         self._gains[taken] = -1.0
         self._find()
         return taken
-
-
-def cover(
-    tokens: torch.Tensor, frames: torch.Tensor, count: int, window: int = WINDOW
-) -> torch.Tensor:
-    """The tokens that best represent all of them.
-
-    Args:
-        tokens: `[V, D]`, float.
-        frames: `[V]`, int64, ascending: the frame of each.
-        count: how many, 0 … V.
-        window: frames per window.
-
-    Returns:
-        `[count]`, int64, ascending.
-    """
-    kept = most_covering(similarities(tokens, frames, window), count)
-    return kept.sort().values.to(tokens.device)
-
-
-def cover_and_merge(
-    tokens: torch.Tensor, frames: torch.Tensor, count: int, window: int = WINDOW
-) -> Selection:
-    """The same, with each other token merged into the one that represents it best.
-
-    Args: as of `cover`.
-    """
-    alike = similarities(tokens, frames, window)
-    kept = most_covering(alike, count).sort().values.to(tokens.device)
-    return merged(tokens, alike, kept)
-
-
-def merge_into(
-    tokens: torch.Tensor, frames: torch.Tensor, kept: torch.Tensor, window: int = WINDOW
-) -> Selection:
-    """Tokens that were kept by another rule, with the others merged into them.
-
-    Args:
-        tokens: `[V, D]`, float.
-        frames: `[V]`, int64, ascending: the frame of each.
-        kept: `[M]`, int64.
-        window: frames per window.
-    """
-    return merged(tokens, similarities(tokens, frames, window), kept.sort().values)
 
 
 def merged(
@@ -205,7 +152,7 @@ def merged(
     kept: torch.Tensor,
     weights: torch.Tensor | None = None,
 ) -> Selection:
-    """Each kept token as the mean of itself and of those that it represents, float32.
+    """Each kept token as the mean of itself and of those that it represents best, float32.
 
     Of float64 tokens float64; ties go to the lower index. Tokens of a window of which nothing is
     kept are dropped.
@@ -217,44 +164,19 @@ def merged(
         weights: `[V]`, int64: how often each token counts in a mean; None is once.
     """
     exact = torch.promote_types(tokens.dtype, torch.float32)
-    means = [tokens[:0].to(exact)]
-    first, into = 0, [*owners(alike, kept)]
-    for owner in into:
-        of_window = tokens[first : first + len(owner)].to(exact)
-        kept_here = kept[(kept >= first) & (kept < first + len(owner))]
-        # A product, since adding by index has no fixed order on an accelerator.
-        belongs = (owner == kept_here[:, None]).to(exact)
-        if weights is not None:
-            belongs *= weights[first : first + len(owner)].to(belongs)
-        means.append(belongs @ of_window / belongs.sum(1, keepdim=True))
-        first += len(owner)
-    return Selection(kept, torch.cat(means), torch.cat(into))
-
-
-def frame_of_each(features: torch.Tensor) -> torch.Tensor:
-    """The frame of each token of `features[F, N, D]`: `[F*N]`, int64, ascending."""
-    frames, per_frame = features.shape[:2]
-    return torch.arange(frames, device=features.device).repeat_interleave(per_frame)
-
-
-def owners(alike: list[torch.Tensor], kept: torch.Tensor) -> Iterator[torch.Tensor]:
-    """For each token the kept one that represents it best, window by window.
-
-    Args:
-        alike: of `similarities`.
-        kept: `[M]`, int64, ascending.
-
-    Yields:
-        For each window `[n]`, int64; -1 where nothing of the window is kept. Ties go to the lower
-        index.
-    """
-    first = 0
+    means, into, first = [tokens[:0].to(exact)], [], 0
     for matrix in alike:
-        kept_here = kept[(kept >= first) & (kept < first + len(matrix))] - first
+        window = slice(first, first + len(matrix))
+        kept_here = kept[(kept >= first) & (kept < window.stop)] - first
+        owner = kept_here.new_full((len(matrix),), -1)
         if len(kept_here):
             owner = kept_here[matrix[kept_here].max(0).indices]
             owner[kept_here] = kept_here  # a copy of it may be kept as well
-            yield owner + first
-        else:
-            yield kept_here.new_full((len(matrix),), -1)
-        first += len(matrix)
+            # A product, since adding by index has no fixed order on an accelerator.
+            belongs = (owner == kept_here[:, None]).to(exact)
+            if weights is not None:
+                belongs *= weights[window].to(belongs)
+            means.append(belongs @ tokens[window].to(exact) / belongs.sum(1, keepdim=True))
+        into.append(counted_on(owner, first))
+        first = window.stop
+    return Selection(kept, torch.cat(means), torch.cat(into))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.coverage import frame_of_each, merge_into
+from dycoke_cli.compression.coverage import merged, similarities
 from dycoke_cli.compression.method import BeforeVision, Selection, SelectionInputs, without_lowest
 from dycoke_cli.compression.similar import similarity_to_frame_before
 from dycoke_cli.lazy_torch import torch
@@ -72,18 +72,16 @@ class MergingEarly(Budgeted):
     into, and the method chooses among all of them as it does without.
     """
 
-    title: ClassVar[str] = "Merging of dropped tokens"
-
     merge_stage: Annotated[MergeStage, MERGE_STAGE] = "llm"
     merge_dropped: Annotated[bool, MERGE_DROPPED] = False
 
     def finish(self, inputs: SelectionInputs, selection: Selection) -> Selection:
         """The tokens chosen, with the others merged into them where that is asked for."""
         tokens = inputs.features.flatten(0, 1)
-        all_kept, merged = len(selection.kept) == len(tokens), selection.features is not None
-        if all_kept or merged or not self.merge_dropped:
+        is_done = len(selection.kept) == len(tokens) or selection.features is not None
+        if is_done or not self.merge_dropped:
             return selection
-        return merge_into(tokens, frame_of_each(inputs.features), selection.kept)
+        return merged(tokens, similarities(inputs.features), selection.kept.sort().values)
 
     def before_vision(self) -> BeforeVision | None:
         """What is merged there, or None where the tower encodes every token."""

@@ -15,11 +15,9 @@ The others are for methods that also work elsewhere, and each has a default that
 | `merge_frames`, `before_vision` | merges frames, or drops tokens, inside the vision tower |
 | `shrink` | scales frames down before the vision tower |
 | `renumbers` | has a parameter for positions: `Budgeted` has it |
-| `has_effect` | has a switch that needs more than being on |
 | `so_far` | compares each window of a long video with those before it |
 | `weighs_merged` | gives merged tokens the attention of all that they stand for |
 | `finish` | merges what `choose` has dropped |
-| `merging` | has a name for its selection in reports |
 
 A parameter that is None where its default is the model's has a value by the time that the engine
 calls any of these: it settles a method first (`with_model_defaults`).
@@ -30,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import check_all, check_layer, layer_at, parameters_of
@@ -131,23 +129,6 @@ class Selection:
 T = TypeVar("T")
 
 
-class Selector(Protocol):
-    """Selects visual tokens at each decoding step; one instance per generated sequence."""
-
-    reselections: int
-    """Reselections: selections after the first."""
-
-    def step(self, attention: torch.Tensor) -> torch.Tensor:
-        """Select the visual tokens of this step.
-
-        Args:
-            attention: `[V]`, float; the attention of the step's query to each visual token.
-
-        Returns:
-            `[A]`, int64, ascending: the visual tokens that are active in this step.
-        """
-
-
 @dataclass(frozen=True)
 class Pruning:
     """The settings of decode pruning for one generated sequence."""
@@ -155,7 +136,8 @@ class Pruning:
     # the first layer (0-based, 1 or more) that attends to active tokens only; the layer before it
     # gives the attention that the selector sees
     layer: int
-    selector: Selector  # the selection of each step, for all layers from there on
+    # selects at each step for all layers from there on, as `kv_pruning.VisualSelector` does
+    selector: Any
 
 
 @dataclass(frozen=True)
@@ -215,7 +197,7 @@ class FrameMerging:
     parameters: tuple[Any, ...]  # what it depends on
     window: int  # frames that are merged among each other; windows are independent
     # from how many layers of a tower are used to those behind which frames are merged, counted from
-    # 0, ascending; it raises a UsageError where the tower hasn't got one
+    # 0, ascending
     layers: Callable[[int], list[int]]
     # called behind each of them with the hidden states `[F', P, D]`, float, of the frames of one
     # window that are left, and how many frames the window has. It returns those left behind it, and
@@ -278,11 +260,6 @@ class Method:
         """Whether the language model reads the uncompressed prompt before the method selects."""
         return "frame_attention" in self.needs
 
-    @property
-    def is_for_question(self) -> bool:
-        """Whether another question about the same video has another selection."""
-        return "question" in self.needs or self.reads_before
-
     def in_tower(self) -> BeforeVision | FrameMerging | None:
         """What is dropped or merged inside the vision tower; None where nothing is."""
         return self.before_vision() or self.merge_frames()
@@ -294,15 +271,6 @@ class Method:
     def most_read(self, frames: int, per_frame: int) -> int:
         """The same of a clip that isn't encoded yet."""
         return self.read_at_once(frames * per_frame, self.kept_tokens(frames, per_frame))
-
-    def has_effect(self, switch: str, kept: int) -> bool:
-        """Whether the parameters that belong to a switch have an effect.
-
-        Args:
-            switch: an on-off parameter.
-            kept: visual tokens at prefill.
-        """
-        return bool(getattr(self, switch))
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Select the visual tokens that the language model gets.
@@ -379,10 +347,6 @@ class Method:
     def weighs_merged(self) -> bool:
         """Whether attention weighs a merged token as the n tokens it stands for: log n is added."""
         return False
-
-    def merging(self) -> str | None:
-        """The name of the selection in reports; None where it has none, or keeps all."""
-        return None
 
     def inside(self) -> LayerPruning | Sequence[LayerPruning] | None:
         """The selections inside the language model, in the order of their layers.
@@ -492,14 +456,9 @@ def tokens_left(tokens: int, ratio: float) -> int:
 
 
 def top(attention: torch.Tensor, count: int) -> torch.Tensor:
-    """The tokens with the highest attention; ties go to the lower index.
+    """The tokens with the highest `attention[V]`: `[count]`, int64, ascending.
 
-    Args:
-        attention: `[V]`, float.
-        count: how many.
-
-    Returns:
-        `[count]`, int64, ascending.
+    Ties go to the lower index.
     """
     return attention.argsort(descending=True, stable=True)[:count].sort().values
 
@@ -510,22 +469,12 @@ def without_lowest(attention: torch.Tensor, ratio: float) -> torch.Tensor:
 
 
 def into_itself(kept: torch.Tensor, tokens: int) -> torch.Tensor:
-    """`[tokens]`, int64: the index of each token that is kept, -1 of each other one.
-
-    Args:
-        kept: `[M]`, int64, in any order.
-        tokens: how many there are.
-    """
+    """`[tokens]`, int64: of each token in `kept[M]`, int64, its index, -1 of each other one."""
     into = kept.new_full((tokens,), -1)
     into[kept] = kept
     return into
 
 
 def counted_on(into: torch.Tensor, start: int) -> torch.Tensor:
-    """`Selection.into` of a part of the tokens, by indices into all of them.
-
-    Args:
-        into: `[N]`, int64; -1 stays -1.
-        start: how many tokens are before that part.
-    """
+    """`Selection.into` of tokens behind `start` others, by indices into all; -1 stays -1."""
     return into.where(into < 0, into + start)

@@ -9,30 +9,25 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
-from dycoke_cli.compression import methods
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.method import Method
+from dycoke_cli.compression.methods import CLASSES
 from dycoke_cli.errors import UsageError, did_you_mean, naming
 from dycoke_cli.param import Parameter, document_parameters, parameters_of
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.method import Method
     from dycoke_cli.video import Sampling
 
 
-_LISTED: list[type[Method]] = [getattr(methods, name) for name in methods.__all__]
-METHODS: dict[str, type[Method]] = {method.name: method for method in _LISTED}
-for _method in _LISTED:
-    document_parameters(_method)
+METHODS: dict[str, type[Method]] = {
+    Method.name: Method,
+    **{method.name: method for method in CLASSES.values()},
+}
 
-DEFAULT = methods.DyCoke.name
+DEFAULT = "dycoke"
 
-OTHER_ROWS = ("all", "no-video", "one-frame")
-"""Names of `--methods` that are no method's: every method, and the controls of the baseline."""
-
-
-LIST = "`dycoke methods` lists them"
-"""End of an error about an unknown method."""
+ALL = "all"
+"""Name of all registered methods in `--methods`."""
 
 PLACES = {
     "inside the vision tower": ("before_vision", "merge_frames"),
@@ -43,27 +38,17 @@ PLACES = {
 """Where a method may select tokens, and the functions of `Method` that do."""
 
 
-_MEANT = dict.fromkeys(("baseline", "full", "no", "off", "stock", "uncompressed"), "none")
-"""Names of a method elsewhere, and here."""
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """End of an error about an unknown method."""
-    if (ours := _MEANT.get(name)) is not None:
-        return f"did you mean {ours}?"
-    method, separator, parameter = re.split("([ ,:=]|$)", name, maxsplit=1)
-    if separator and method in METHODS:
-        if parameter in known:
-            return f"put commas between methods, as in {method},{parameter}"
-        return f"write its parameters as in {method}:{parameter.strip() or 'name=value'}"
-    return plugins.hint(name, known, LIST)
+def _unknown(name: str, known: Iterable[str]) -> str:
+    """Error about an unknown method."""
+    hint = plugins.hint(name, known, "`dycoke methods` lists them")
+    return f"there is no method {name[:60]!r}; {hint}"
 
 
 def find(name: str) -> type[Method]:
     """A method by its name, with hyphens or underscores."""
     hyphenated = name.replace("_", "-")
     if hyphenated not in METHODS:
-        raise UsageError(f"there is no method {name[:60]!r}; {meant(name, METHODS)}")
+        raise UsageError(_unknown(name, METHODS))
     return METHODS[hyphenated]
 
 
@@ -140,14 +125,12 @@ def places(method: type[Method]) -> list[str]:
     ]
 
 
-def symbols(method: Method, kept: int) -> list[str]:
+def symbols(method: Method) -> list[str]:
     """Parameters that have a symbol and an effect, by switch: `["K=0.7", "P=0.7 L=3"]`."""
     groups: dict[str | None, list[str]] = {}
     for name, parameter in parameters_of(type(method)).items():
         spec, value = parameter.spec, getattr(method, name)
-        if value is None or not spec.symbol:
-            continue
-        if spec.switch is None or method.has_effect(spec.switch, kept):
+        if value is not None and spec.symbol and (not spec.switch or getattr(method, spec.switch)):
             groups.setdefault(spec.switch, []).append(f"{spec.symbol}={value:g}")
     return [" ".join(group) for group in groups.values()]
 
@@ -173,11 +156,64 @@ def method_schema() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _OtherRow:
+    """Name of `--methods` beside those of methods."""
+
+    method: str  # name in the registry of methods
+    summary: str  # description in a few words
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # parameters that the name sets
+    # number of frames, overriding `--frames`; 0 for no video, None for no override
+    frames: int | None = None
+
+
+ABLATIONS: dict[str, _OtherRow] = {
+    "no-video": _OtherRow("none", "blind: text only", frames=0),
+    "one-frame": _OtherRow("none", "single frame", frames=1),
+}
+"""Ablations of methods, and the controls of the baseline: blind and single frame."""
+
+
+def _ablations(method: type[Method]) -> dict[str, _OtherRow]:
+    ablations = method.ablations.items()
+    return {name: _OtherRow(method.name, one.summary, one.parameters) for name, one in ablations}
+
+
+for _method in METHODS.values():
+    ABLATIONS |= _ablations(_method)
+
+
 def _register(name: str, method: Any) -> None:
     """Check a plug-in's method, and prepare it for `help()` and for other processes."""
-    _check(name, method)
+    is_method = isinstance(method, type) and issubclass(method, Method)
+    if not is_method or "__dataclass_fields__" not in vars(method):
+        raise plugins.Unfit(
+            "it isn't a dataclass that inherits Method, with @dataclass(frozen=True) above it"
+        )
+    if method.name != name or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise plugins.Unfit(
+            "its class must have the same `name`, of lower-case letters and digits, with hyphens "
+            f"between words, not {method.name!r}"
+        )
+    if Method.title == method.title or Method.summary == method.summary or not places(method):
+        raise plugins.Unfit(
+            "it needs a title, a summary, and one of select, choose, inside and pruning"
+        )
+    if taken := {ALL, *METHODS, *ABLATIONS} & {name, *method.ablations}:
+        raise plugins.Unfit(f"there is another row {taken.pop()!r} of --methods")
+    for parameter in parameters_of(method).values():
+        others = owners().get(parameter.name, {}).values()
+        is_taken = parameter.name in ("name", "plugin")
+        if is_taken or any(other.kind is not parameter.kind for other in others):
+            raise plugins.Unfit(
+                f"its parameter {parameter.name} means something else in other methods"
+            )
+    method()
+    for ablation in method.ablations.values():
+        method(**ablation.parameters)
     document_parameters(method)
     copyreg.pickle(method, _pickled)
+    ABLATIONS.update(_ablations(method))
 
 
 def _pickled(method: Method) -> tuple[Any, ...]:
@@ -197,73 +233,8 @@ def _unpickled(sent: dict[str, str]) -> Method:
     return kind.__new__(kind)
 
 
-def _check(name: str, method: Any) -> None:
-    """Refuse what a plug-in offers if it can't be a method."""
-    if not (isinstance(method, type) and issubclass(method, Method)):
-        raise plugins.Unfit("it isn't a class that inherits Method")
-    if method.name != name:
-        raise plugins.Unfit(f"its class has another name, {method.name!r}")
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise plugins.Unfit("a name has lower-case letters and digits, with hyphens between words")
-    if "__dataclass_fields__" not in vars(method):
-        raise plugins.Unfit("it isn't a dataclass: put @dataclass(frozen=True) above the class")
-    inherited = [
-        what for what in ("title", "summary") if getattr(method, what) == getattr(Method, what)
-    ]
-    if inherited:
-        raise plugins.Unfit(f"it has no {' and no '.join(inherited)}")
-    if not places(method):
-        raise plugins.Unfit("it selects nothing: it needs select, choose, inside or pruning")
-    rows = {*OTHER_ROWS, *METHODS, *(row for one in METHODS.values() for row in one.ablations)}
-    if taken := rows & {name, *method.ablations}:
-        raise plugins.Unfit(f"there is another row {taken.pop()!r} of --methods")
-    for parameter in parameters_of(method).values():
-        _check_parameter(parameter)
-    method()
-    for ablation in method.ablations.values():
-        method(**ablation.parameters)
-
-
-def _check_parameter(parameter: Parameter) -> None:
-    if parameter.name in ("name", "plugin"):
-        raise plugins.Unfit(f"a parameter can't be called {parameter.name}")
-    for other, theirs in owners().get(parameter.name, {}).items():
-        if theirs.kind is not parameter.kind:
-            raise plugins.Unfit(
-                f"its parameter {parameter.name} is of another type than that of {other}"
-            )
-
-
 plugins.extend("method", METHODS, _register)
 
-
-@dataclass(frozen=True)
-class _NamedSpec:
-    """Name that `--methods` accepts: a method with fixed parameters, such as an ablation."""
-
-    method: str  # name in the registry of methods
-    summary: str  # description in a few words
-    fixed: Mapping[str, Any] = field(default_factory=dict)  # parameters that the name sets
-    # number of frames, overriding `--frames`; 0 for no video, None for no override
-    frames: int | None = None
-
-
-ABLATIONS: dict[str, _NamedSpec] = {
-    **{
-        name: _NamedSpec(method.name, ablation.summary, ablation.parameters)
-        for method in METHODS.values()
-        for name, ablation in method.ablations.items()
-    },
-    "no-video": _NamedSpec("none", "blind: text only", frames=0),
-    "one-frame": _NamedSpec("none", "single frame", frames=1),
-}
-"""Ablations of methods, and the controls of the baseline: blind and single frame."""
-
-
-ALL = "all"
-"""Name of all registered methods in `--methods`."""
-
-_NAMES = {**{method: _NamedSpec(method, "") for method in METHODS}, **ABLATIONS}
 _PARAMETER = re.compile(r"[\w-]+\s*=")
 
 
@@ -316,7 +287,7 @@ def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
         else:
             specs.append(_parse(row))
     if budgets is not None:
-        specs = _at_budgets(specs, _budgets(budgets))
+        specs = _at_budgets(specs, [value.strip() for value in budgets.split(",")])
     texts: set[str] = set()
     for spec in specs:
         if spec.text in texts:
@@ -349,29 +320,21 @@ def parse_spec(text: str, flag: str = "--method") -> Spec:
 def _rows(text: str) -> list[str]:
     """Split a list into rows; a parameter is appended to the row before it."""
     rows: list[str] = []
-    for piece in text.split(","):
+    for piece in map(str.strip, text.split(",")):
         # Only a parameter has "=", so commas can separate both methods and parameters.
-        if rows and _PARAMETER.match(piece.strip()):
-            rows[-1] += f":{piece.strip()}"
+        if rows and _PARAMETER.match(piece):
+            rows[-1] += f":{piece}"
         else:
-            rows.append(piece.strip())
+            rows.append(piece)
     return rows
-
-
-def _budgets(text: str) -> list[str]:
-    """Split and check the value of `--retain`."""
-    retain = parameters_of(Budgeted)["retain"]
-    values = [value.strip() for value in text.split(",")]
-    for value in values:
-        try:
-            retain.check(retain.parse(value))
-        except UsageError as error:
-            raise UsageError(f"--{error}") from error
-    return values
 
 
 def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
     """Replace each row whose method takes a budget and has none by a row per budget."""
+    retain = parameters_of(Budgeted)["retain"]
+    with naming("--retain"):
+        for value in values:
+            retain.check(retain.parse(value))
     rows: list[Spec] = []
     for spec in specs:
         if "retain" in parameters_of(METHODS[spec.method]) and "retain" not in spec.given:
@@ -382,7 +345,7 @@ def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
     if rows == specs:
         raise UsageError(
             "--retain is for methods that take a budget: of --methods none does, or each has its "
-            f"own; add {owner_near('retain', DEFAULT)}"
+            "own"
         )
     return rows
 
@@ -392,16 +355,15 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
     # "dycoke_plus" is accepted, since parameters are written with underscores.
     name = typed_name.replace("_", "-")
     if _PARAMETER.match(typed_name):
-        method = owner_near(typed_name.partition("=")[0].strip(), DEFAULT) or DEFAULT
+        method = owner_near(re.split("[ =]", typed_name)[0], DEFAULT) or DEFAULT
         raise UsageError(f"{flag} {text}: name the method first, as in {method}:{text}")
     if name == ALL:
         raise UsageError(f"{flag} {text}: {ALL} takes no parameters; name a method")
-    if name not in _NAMES:
-        hint = meant(typed_name, _NAMES)
-        raise UsageError(f"{flag}: there is no method {typed_name!r}; {hint}")
-    named_spec = _NAMES[name]
-    parameters = parameters_of(METHODS[named_spec.method])
-    given, parts = dict(named_spec.fixed), [name]
+    if name not in METHODS and name not in ABLATIONS:
+        raise UsageError(f"{flag}: {_unknown(typed_name, [*METHODS, *ABLATIONS])}")
+    row = ABLATIONS.get(name) or _OtherRow(name, "")
+    parameters = parameters_of(METHODS[row.method])
+    given, parts = dict(row.fixed), [name]
     for pair in pairs:
         typed_parameter, equals, value = (part.strip() for part in pair.partition("="))
         parameter = typed_parameter.replace("-", "_")
@@ -418,4 +380,4 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
             given[parameter] = parameters[parameter].parse(value)
             parameters[parameter].check(given[parameter])
         parts.append(f"{parameter}={value}")
-    return Spec(":".join(parts), name, named_spec.method, given, named_spec.frames)
+    return Spec(":".join(parts), name, row.method, given, row.frames)

@@ -37,7 +37,6 @@ def segments_at_cuts(features: torch.Tensor, threshold: float, least: int) -> li
 class SegmentBySegment(FrameBudgeted):
     """Each frame has a share of the budget, and each segment chooses from its frames."""
 
-    title: ClassVar[str] = "Segments"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
     segment_threshold: Annotated[

@@ -13,14 +13,7 @@ ROWS = 1024
 
 
 def all_but(chosen: torch.Tensor, tokens: int) -> torch.Tensor:
-    """Which of so many tokens aren't chosen.
-
-    Args:
-        chosen: `[M]`, int64, in any order.
-
-    Returns:
-        `[tokens]`, bool, on the same device.
-    """
+    """`[tokens]`, bool: which of so many tokens aren't in `chosen[M]`, int64, in any order."""
     others = chosen.new_ones(tokens, dtype=torch.bool)
     others[chosen] = False
     return others

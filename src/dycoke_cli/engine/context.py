@@ -79,7 +79,7 @@ def room_for_video(context: int, text: int, max_new_tokens: int) -> int:
     if room >= 1:
         return room
     half = (context - text) // 2
-    way = f"use --max-new-tokens {half} or lower" if half > 0 else "use fewer --frames"
+    way = f"use --max-new-tokens {half} or lower" if half > 0 else "use fewer frames"
     raise ContextError(
         f"--max-new-tokens {max_new_tokens} leaves no room for the video in the model's context of "
         f"{context} tokens; {way}"
@@ -129,7 +129,7 @@ def ways_to_fit(
     least = next(count for count in range(1, clip.frames + 1) if _works(method, count, clip))
     most = _largest(clip.frames - 1, of_frames)
     if most >= least and (shown := most * frames // clip.frames):
-        ways.append(f"--frames {shown} or fewer")
+        ways.append(f"{shown} frames or fewer")
     retain = method.parameters().get("retain")
     if retain is not None:
         # In thousandths, or in ten-thousandths of a budget below one in a hundred.
@@ -151,7 +151,7 @@ def positions_warning(last: int, context: int, model: str, renumbers: bool | Non
     way = "" if renumbers is None else "--positions renumbered, "
     return (
         f"positions run up to {last}, and {model} was trained for {context}: its answer may be "
-        f"worse than with {way}fewer --frames or a part of the video (--start, --end)"
+        f"worse than with {way}fewer frames or a part of the video (--start, --end)"
     )
 
 
@@ -168,7 +168,7 @@ def frames_warning(times_s: Sequence[float]) -> str | None:
         return None
     return (
         f"one frame in {gap:.0f} s: what happens between two frames isn't seen; choose a part with "
-        "--start and --end, or use more --frames"
+        "--start and --end, or use more frames"
     )
 
 

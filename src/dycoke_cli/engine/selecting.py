@@ -72,7 +72,7 @@ class EncodedVideos(Videos):
                     selection = selected(method, inputs)
                     # Without the question the selection follows from the video alone: the next
                     # question about it, and other sequences of this batch, take the same one.
-                    if not method.is_for_question:
+                    if "question" not in method.needs and not method.reads_before:
                         video.selections[method] = selection
                 of_videos.append(selection)
                 first_frame += layout.frames

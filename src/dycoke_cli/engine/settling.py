@@ -42,5 +42,3 @@ def _check_vision_tower(method: Method, model: ModelTraits) -> None:
             f"the method {method.name} needs the vision encoder's attention to each visual token, "
             f"which the family {name!r} doesn't give; --method dycoke works"
         )
-    if merging is not None and model.tower_depth is not None:
-        merging.layers(model.tower_depth)

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import torch
 
-from dycoke_cli.compression.method import Pruning, Selector
+from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.method import Pruning
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.thread_hook import Arguments
 from dycoke_cli.errors import UsageError
@@ -122,7 +123,7 @@ class ShortenedSequence:
     # empty in a sequence without a video
     visual: torch.Tensor
     stats: DecodeStats  # counts the selections
-    selector: Selector | None = None  # the selection of each decoding step, or None
+    selector: VisualSelector | None = None  # the selection of each decoding step, or None
 
     def to_visual(self, attention: torch.Tensor) -> torch.Tensor:
         """Of attention `[R - padding]` to all tokens that to the visual ones, `[V]`."""

@@ -118,7 +118,7 @@ def read_windows(
     if loaded.family.stock_inputs:
         raise UsageError(
             f"{loaded.name} can't be shown a video in windows: its processor reads all frames at "
-            "once; use fewer --frames, without --max-tokens"
+            "once; use fewer frames, without --max-tokens"
         )
     began, encoding = time.perf_counter(), 0.0
     with faults_of(loaded):

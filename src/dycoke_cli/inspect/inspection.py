@@ -105,7 +105,7 @@ def inspect_question(
             question, method, on_text=on_piece, **vars(replace(options, trace=layer))
         )
         assert answer.trace is not None, "the options have a trace"
-        shown = symbols(method, answer.tokens.visual_kept)
+        shown = symbols(method)
         inspected.append(
             Inspected(
                 title=" · ".join([method.title, *shown]),

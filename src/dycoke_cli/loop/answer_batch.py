@@ -326,7 +326,7 @@ def _warn_of_memory(pending: Pending, session: VideoSession) -> None:
     ask = pending.ask
     warning = session.memory_warning(ask.question, pending.methods[0], ask.history)
     if warning is not None:
-        pending.send(Warn(ask.request.advise(warning)))
+        pending.send(Warn(warning))
 
 
 def _warm_up(pending: Pending, session: VideoSession) -> None:

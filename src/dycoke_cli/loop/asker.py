@@ -157,7 +157,7 @@ class Pending:
 
     def fail(self, error: BaseException) -> None:
         """Send the error in place of an answer."""
-        self.send(Failed(self.ask.request.advised(error)))
+        self.send(Failed(error))
 
     def fail_unread(self) -> None:
         """Send why its video can't be read."""

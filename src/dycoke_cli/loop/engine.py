@@ -162,7 +162,7 @@ class Engine(Asker):
         if pending.is_broken:
             assert pending.video is not None
             assert pending.video.reading.error is not None
-            raise pending.ask.request.advised(pending.video.reading.error)
+            raise pending.video.reading.error
         return over
 
     def check(self, request: Request, videos: int) -> None:

@@ -21,7 +21,7 @@ def explain(error: BaseException) -> DycokeError:
         return error
     if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
         return OutOfMemoryError(
-            "memory ran out; use fewer --frames, a larger --merge-ratio or a smaller --model"
+            "memory ran out; use fewer frames, a larger --merge-ratio or a smaller --model"
         )
     # The linker's words, of libraries that are loaded under a limit of address space.
     if isinstance(error, ImportError) and any(text in str(error) for text in _NOT_MAPPED):

@@ -277,7 +277,7 @@ def _deadly(ask: Ask, gone: GoneError) -> DycokeError:
     if gone.killed:
         return OutOfMemoryError(
             f"the worker that had {name} was killed twice, most likely because memory ran out; "
-            "use fewer --frames or a smaller --model"
+            "use fewer frames or a smaller --model"
         )
     return DycokeError(
         f"{name} ended the worker that had it twice (exit code {gone.exit_code}); run it "

@@ -137,7 +137,7 @@ def watch_stream(
             tally.leave(
                 stream.dropped,
                 "Asking takes longer than a window lasts: the newest window is asked about, and "
-                "others are dropped; a longer --every or fewer --frames help",
+                "others are dropped; a longer --every or fewer frames help",
             )
 
 
@@ -172,7 +172,7 @@ def watch_folder(
             tally.leave(
                 len(arrivals.waiting),
                 "Clips wait: all are asked about, in the order in which they came; a longer "
-                "--every or fewer --frames make answers faster",
+                "--every or fewer frames make answers faster",
             )
             listener.begin_video(clip)
             try:

@@ -421,11 +421,6 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["clips", "What?", "--fields", "tokens.many"], 2, r"no key 'tokens.many'"),
         (["clips", "What?", "--fields", ""], 2, r"no key ''"),
         (["clips", "What?", "--prune-layer", "10"], 2, r"--prune-layer must be from 1 to 9"),
-        (
-            ["clips", "What?", "--method", "earlytom:tower_layers=3"],
-            2,
-            r"tower_layers must be from 0 to 2 for this model",
-        ),
         (["clips", "What?", "--model", "minni"], 4, r"did you mean mini\?"),
         (["clips", "What?", "--out", "clips"], 6, r"--out clips is a folder"),
         (["clips", "What?", "--out", "no/o"], 6, r"there is no folder no; make it first"),

@@ -92,13 +92,13 @@ def test_a_sampled_answer_has_one_seed_for_all(fake: list[FakeSession]) -> None:
 def test_warnings_once_and_the_note_on_stderr(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_MEMORY_WARNING", "hardly fits; use fewer --frames")
+    monkeypatch.setenv("FAKE_MEMORY_WARNING", "hardly fits; use fewer frames")
     run = run_here("bench", CLIP, "--frames", "4", "--runs", "1")
     assert run.code == 0
     assert run.err.startswith("Using the bundled demo model")
     assert run.err.count("Warning: hardly fits") == 1
     report = bench(CLIP, "--runs", "1")
-    assert report["warnings"] == ["hardly fits; use fewer --frames"]
+    assert report["warnings"] == ["hardly fits; use fewer frames"]
     quiet = run_here("bench", CLIP, "--frames", "4", "--runs", "1", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
 
@@ -150,7 +150,7 @@ REFUSED = [
     ([], 2, "usage", "VIDEO… is missing"),
     ([str(CLIP), "--methods", "dycok"], 2, "usage", "did you mean dycoke?"),
     ([str(CLIP), "--retain", "0.5"], 2, "usage", "--retain is for methods that take a budget"),
-    ([str(CLIP), "--methods", "evs", "--retain", "2"], 2, "usage", "--retain must be above 0"),
+    ([str(CLIP), "--methods", "evs", "--retain", "2"], 2, "usage", "retain must be above 0"),
     ([str(CLIP), "--methods", "kv:prune_layer=10"], 2, "usage", "kv:prune_layer=10: prune_layer"),
     ([str(CLIP), "--preset", "table-33"], 2, "usage", "did you mean table-3?"),
     ([str(CLIP), "--runs", "0"], 2, "usage", "--runs must be 1 or more, not 0"),

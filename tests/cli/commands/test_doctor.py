@@ -141,7 +141,7 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = run_here("doctor", "--json").object["extras"]
     assert found == dict.fromkeys(found, True) | {"perception": False}
     shown = " ".join(run_here("doctor").out.split())
-    assert "Not installed perception, for models of PerceptionLM: " in shown
+    assert "Not installed perception: " in shown
     assert extras.how_to_install("perception") in shown
 
 

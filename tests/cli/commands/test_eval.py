@@ -84,13 +84,13 @@ def test_object_has_the_keys_of_the_contract(done: Path) -> None:
 @pytest.mark.usefixtures("known_answers")
 def test_a_parameter_that_is_not_used_is_not_in_the_table(tmp_path: Path) -> None:
     """And its null is in the object."""
-    flags = ("--methods", "none,earlytom:inner_layer=5", "--limit", "1")
+    flags = ("--methods", "none,random:draw_seed=5", "--limit", "1")
     table = run(tmp_path, *flags)
-    assert "inner_layer=5" in table.out
+    assert "draw_seed=5" in table.out
     assert "None" not in table.out
-    assert "tower_layers" not in table.out
+    assert "retain" not in table.out
     row = run(tmp_path, *flags, "--json").object["rows"][1]
-    assert row["parameters"]["tower_layers"] is None
+    assert row["parameters"]["retain"] is None
 
 
 def test_changed_answers_are_listed(done: Path) -> None:

@@ -39,7 +39,7 @@ def test_one_method() -> None:
         "help": "Fraction of a compared frame's tokens that TTM drops.",
         "default": 0.7,
         "default_in_words": "0.7",
-        "range": "0 ≤ K < 1",
+        "range": "at least 0 and below 1",
         "switch": "ttm",
         "schema": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
     }
@@ -99,7 +99,7 @@ def test_all_that_is_known_of_a_method() -> None:
     assert f"dycoke (the default): {METHODS['dycoke'].summary} Acts" in dycoke
     assert "Acts: inside the vision tower, before the language model, in decode. Paper" in dycoke
     assert "kv, stage 2 alone" in dycoke
-    assert "Range: 0 ≤ K < 1. Default: 0.7." in dycoke
+    assert "Range: at least 0 and below 1. Default: 0.7." in dycoke
     assert "all but gemma4_unified; in decode all but qwen3_5, qwen3_5_moe, gemma4" in dycoke
     evs = told("evs")
     assert "the vision tower, before the language model. Paper: arXiv 2510.14624. Fam" in evs

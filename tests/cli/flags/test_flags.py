@@ -39,7 +39,7 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--window", "8", "--prune-ratio", "0.5"], {"window": 8, "prune_ratio": 0.5}),
         (["--merge-ratio", "0.5"], STAGE_1 | {"merge_ratio": 0.5}),
         (["--merge-ratio", "0"], STAGE_1 | {"merge_ratio": 0.0}),
-        (["--merge-ratio", "55%"], STAGE_1 | {"merge_ratio": 0.55}),
+        (["--merge-ratio", "0.55"], STAGE_1 | {"merge_ratio": 0.55}),
         (["--window", "8"], STAGE_1 | {"window": 8}),
         (["--no-kv-prune"], {"kv_prune": False}),
         (["--prune-ratio", "0.9"], {"prune_ratio": 0.9}),

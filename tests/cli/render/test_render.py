@@ -87,7 +87,7 @@ def test_panel_line_by_line() -> None:
     lines = [line.strip("│ \n") for line in printed(panel(ANSWER, 70.0)).splitlines()]
     assert lines[0].startswith("╭─ llava · DyCoke · K=0.7 · P=0.7 L=3 ─")
     assert lines[1:-1] == [
-        "Visual tokens  6,272 from 32 frames → 2,979 after TTM (47 %)",
+        "Visual tokens  6,272 from 32 frames → 2,979 at prefill (47 %)",
         "Attended       1,117 (18 %) per step, mean over layers; 893 (14 %) in pruned",
         "KV selection   1 update in 1 step, 2,086 evicted, 0 recalled",
         "LLM FLOPs      17.5 T of 41.4 T baseline (42 %), by the paper's formula",

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.dart import DART
-from tests.compression.clips import BUDGETS, CLIPS, Frames, cosine, floats, given, single
+from tests.compression.clips import BUDGETS, CLIPS, Frames, cosine, floats, single
 
 
-def reference(
-    frames: Frames, retain: float, pivots: int, text: list[list[float]] | None = None
-) -> list[int]:
-    """The rule, a pivot at a time; those of the text behind the others."""
+def reference(frames: Frames, retain: float, pivots: int) -> list[int]:
+    """The rule, a pivot at a time."""
     tokens = [token for frame in frames for token in frame]
     target = max(1, int(len(tokens) * retain))
     sizes = [single(math.fsum(abs(x) for x in token)) for token in tokens]
     chosen = sorted(range(len(tokens)), key=lambda n: (-sizes[n], n))[: min(pivots, target)]
     chosen.sort()
     kept, rest = list(chosen), target - len(chosen)
-    ends = [tokens[pivot] for pivot in chosen] + (text or [])
+    ends = [tokens[pivot] for pivot in chosen]
     for number, end in enumerate(ends):
         quota = (number + 1) * rest // len(ends) - number * rest // len(ends)
         others = [n for n in range(len(tokens)) if n not in kept]
@@ -49,25 +46,3 @@ def test_of_duplicates_one_stays() -> None:
     features[0, 7] -= 0.5  # the least like it
     kept = DART(retain=2 / 20, pivots=1).choose(SelectionInputs(features)).kept
     assert kept.tolist() == [0, 7]
-
-
-@pytest.mark.parametrize("clip", CLIPS)
-def test_with_tokens_of_the_question(clip: str) -> None:
-    of_clip = given(clip)
-    assert of_clip.question is not None
-    question = of_clip.question.double().tolist()
-    by_norm = sorted(
-        range(len(question)), key=lambda n: (-single(math.fsum(map(abs, question[n]))), n)
-    )
-    for retain in BUDGETS:
-        for count in (2, 100):
-            text = [question[n] for n in sorted(by_norm[:count])]
-            method = DART(retain=retain, pivots=3, text_pivots=count)
-            chosen = method.choose(of_clip).kept.tolist()
-            assert chosen == reference(floats(clip), retain, 3, text), (retain, count)
-
-
-def test_the_question_is_asked_for_only_where_it_is_used() -> None:
-    assert DART().needs == DART(text_pivots=0).needs == ()
-    assert DART(text_pivots=4).needs == ("question",)
-    assert replace(DART(text_pivots=4), text_pivots=0).needs == ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import torch
 
 from dycoke_cli.compression.method import MergedFrames, SelectionInputs
 from dycoke_cli.compression.methods.earlytom import EarlyTom, best_of_windows
-from dycoke_cli.errors import UsageError
 from tests.compression.clips import BUDGETS, CLIPS, cosine, evenly_shared, given, single
 
 Frame = list[list[float]]
@@ -222,23 +220,9 @@ def test_layers_are_in_proportion_to_the_towers(depth: int, layers: list[int]) -
     assert EarlyTom().merge_frames().layers(depth) == layers
 
 
-def test_layers_can_be_chosen() -> None:
-    assert EarlyTom(tower_layers="10+21+23").merge_frames().layers(26) == [10, 21, 23]
-    assert EarlyTom(tower_layers="0").merge_frames().layers(2) == [0]
-    with pytest.raises(UsageError, match=r"tower_layers must be from 0 to 24 for this model, .*25"):
-        EarlyTom(tower_layers="8+25").merge_frames().layers(26)
-    for text in ("", "8,21", "8+", "21+8", "8+8", "-1", "8 + 9", "all", "1.5"):
-        with pytest.raises(UsageError, match="in ascending order, as in 8"):
-            EarlyTom(tower_layers=text)
-    for long in ("9" * 5000, "[" * 5000):  # a stored method may have any text
-        with pytest.raises(UsageError, match=f"as in 8.*, not '{re.escape(long[:60])}'$"):
-            EarlyTom(tower_layers=long)
-
-
 def test_what_is_encoded_depends_on_what_the_tower_is_told() -> None:
     """And not on what is done behind it."""
     key = EarlyTom().merge_frames().parameters
-    for other in ({"retain": 0.1}, {"tower_layers": "8"}, {"ema": 1.0}, {"max_window": 5},
-                  {"group_threshold": 0.5}):  # fmt: skip
+    for other in ({"retain": 0.1}, {"ema": 1.0}, {"max_window": 5}, {"group_threshold": 0.5}):
         assert EarlyTom(**other).merge_frames().parameters != key
-    assert EarlyTom(inner_layer=3, positions="kept").merge_frames().parameters == key
+    assert EarlyTom(positions="kept").merge_frames().parameters == key

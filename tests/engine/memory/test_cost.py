@@ -297,7 +297,7 @@ def test_an_hour_is_longer_than_the_context() -> None:
     found = cost("llava-onevision-7b", Method(), Target("cuda", 10**12), hour)
     assert found.context == EstimatedContext(32768, 3600 * 196 + 64 + 128, fits=False)
     assert found.fits == "gpu"
-    assert found.would_fit == (f"--frames {(32768 - 192) // 196} or fewer",)
+    assert found.would_fit == (f"{(32768 - 192) // 196} frames or fewer",)
     fiftieth = cost("llava-onevision-7b", EVS(retain=0.02), Target("cuda", 10**12), hour)
     assert fiftieth.context.fits
     assert fiftieth.warnings == ()
@@ -450,7 +450,7 @@ def test_a_clip_of_fewer_frames_has_less_text() -> None:
     hour = ClipTokens(3600, 90, 36_000)
     found = cost("llava-onevision-7b", Method(), Target("cuda", 10**12), hour)
     assert found.context.needed == 3600 * 100 + 64 + 128
-    assert found.would_fit == (f"--frames {(32768 - 192) // 100} or fewer",)
+    assert found.would_fit == (f"{(32768 - 192) // 100} frames or fewer",)
 
 
 def test_a_family_that_is_not_listed_has_the_defaults_of_the_paper(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.extras import PURPOSES, how_to_install, how_to_upgrade, installed_extras
+from dycoke_cli.extras import how_to_install, how_to_upgrade, installed_extras
 from dycoke_cli.resources import affinity, free_main_memory, processor_name, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
@@ -161,7 +161,7 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "Extras", ", ".join(name for name, here in found.extras.items() if here) or "none"
     missing = [name for name, here in found.extras.items() if not here]
     for heading, name in zip(["Not installed", *[""] * len(missing)], missing, strict=False):
-        yield heading, f"{name}, for {PURPOSES[name]}: {how_to_install(name)}"
+        yield heading, f"{name}: {how_to_install(name)}"
     yield "Device", found.device + "".join(f", {name}" for name in found.gpus)
     yield "Processor", found.processor
     yield "Instructions", ", ".join(found.instructions) or "unknown"

@@ -150,7 +150,7 @@ def _table(estimated: Cost) -> Group:
     """Table of the cost with and without compression."""
     tokens, memory = estimated.tokens, estimated.bytes
     method = restore(estimated.method)
-    parameters = " ".join(symbols(method, tokens.visual_kept))
+    parameters = " ".join(symbols(method))
     rows = []
     for heading, unit, group, *pair in _FIGURES:
         plain, compressed = (getattr(getattr(estimated, group), key) for key in pair)

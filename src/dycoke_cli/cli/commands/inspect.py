@@ -125,7 +125,7 @@ def _run_inspection(
         [ask] = asks_of(engine, [video], [question], request)
         inspection, frames = work_on(engine, ask, inspect, view, decoded=True)
     for sentence in dict.fromkeys(w for m in inspection.methods for w in m.warnings):
-        view.warning(request.advise(sentence))
+        view.warning(sentence)
     return inspection, frames
 
 

@@ -111,7 +111,7 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
     if {p.kind for p in parameters.values()} != {first.kind}:
         raise TypeError(f"the methods {', '.join(parameters)} disagree on what {first.name} is")
     choices = dict.fromkeys(choice for p in parameters.values() for choice in p.choices)
-    # Numbers are strings for Typer: "70%" is allowed, and our message for an invalid one is better.
+    # Numbers are strings for Typer: our message for an invalid one is better.
     kind: Any = bool if first.kind is bool else str
     if choices:
         kind = Literal[tuple(choices)]

@@ -111,7 +111,7 @@ def saving(answer: Answer) -> str:
 
 def _title(answer: Answer) -> str:
     method = restore(answer.method)
-    shown = symbols(method, answer.tokens.visual_kept)
+    shown = symbols(method)
     return one_line(" · ".join([answer.model.name, method.title, *shown]))
 
 
@@ -148,9 +148,7 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
 def _tokens(answer: Answer) -> str:
     visual, kept = answer.tokens.visual, answer.tokens.visual_kept
     frames = counted(answer.frames.count, "frame")
-    merging = restore(answer.method).merging()
-    how = f"after {merging}" if merging else "at prefill"
-    return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
+    return f"{count(visual)} from {frames} → {count(kept)} at prefill ({share(kept, visual)})"
 
 
 def _windows(windows: ReportedWindows) -> str:

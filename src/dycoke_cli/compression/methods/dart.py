@@ -17,19 +17,18 @@ from dycoke_cli.param import Param
 class DART(MergingEarly):
     """Duplication-Aware Reduction of Tokens (arXiv 2502.11494), on input embeddings.
 
-    Pivots are the visual tokens with the largest L1 norm and, with `text_pivots`, such tokens of
-    the question. In reading order, each adds its share of the rest of the budget: of the visual
-    tokens not added yet those with the lowest cosine similarity to it. Ties go to the lower
-    index. Where the budget is smaller than the number of visual pivots, it is that many pivots.
+    Pivots are the visual tokens with the largest L1 norm. In reading order, each adds its share of
+    the rest of the budget: of the visual tokens not added yet those with the lowest cosine
+    similarity to it. Ties go to the lower index. Where the budget is smaller than the number of
+    pivots, it is that many pivots.
 
     Differs from the authors' code, which prunes from decoder layer 2 on, by the norms of that
     layer's keys and the cosine similarities of its hidden states: here both are of the embeddings
     that the language model reads, as in NVIDIA's TensorRT Edge-LLM (which has pivots and a share of
-    the budget for each video or image), so that every layer is saved.
-    The authors have four visual and four text pivots; by default there is no text pivot here, so
-    that a selection serves all questions about a video. The question is the text behind the video,
-    the end of the prompt's template with it. The budget is exact: their shares are rounded down,
-    and pivots come on top. Both keep positions.
+    the budget for each video or image), so that every layer is saved. The authors have four visual
+    and four text pivots; there is no text pivot here, so that a selection serves all questions
+    about a video. The budget is exact: their shares are rounded down, and pivots come on top. Both
+    keep positions.
     """
 
     name: ClassVar[str] = "dart"
@@ -41,45 +40,22 @@ class DART(MergingEarly):
         int, Param("Visual tokens that the others are compared with.", at_least=1)
     ] = 8
 
-    text_pivots: Annotated[
-        int,
-        Param(
-            "Tokens of the question that they are compared with, too; then the video is prefilled "
-            "again for each question.",
-            at_least=0,
-        ),
-    ] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.text_pivots:
-            object.__setattr__(self, "needs", ("question",))
-
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept of the whole video."""
-        features, text = inputs.features, inputs.question
+        features = inputs.features
         count = self.kept_tokens(*features.shape[:2])
-        norms = torch.cat([_norms(frame) for frame in features])
+        norms = torch.cat([wide(frame).abs().sum(-1).float() for frame in features])
         visual = top(norms, min(self.pivots, count))
-        pivots = features.flatten(0, 1)[visual]
-        if self.text_pivots:
-            assert text is not None, "named in needs"
-            pivots = torch.cat([pivots, text[top(_norms(text), self.text_pivots)]])
         kept = torch.zeros_like(norms, dtype=torch.bool)
         kept[visual] = True
 
         def directions(tokens: torch.Tensor) -> torch.Tensor:
             return F.normalize(wide(tokens), dim=-1)
 
-        ends = directions(pivots).T
+        ends = directions(features.flatten(0, 1)[visual]).T
         similarities = torch.cat([directions(frame) @ ends for frame in features]).float()
-        quotas = shares(count - len(visual), len(pivots))
+        quotas = shares(count - len(visual), len(visual))
         for similarity, quota in zip(similarities.T, quotas, strict=True):
             order = similarity.masked_fill(kept, torch.inf).argsort(stable=True)
             kept[order[:quota]] = True
         return Selection(kept.nonzero().flatten())
-
-
-def _norms(tokens: torch.Tensor) -> torch.Tensor:
-    """L1 norms `[T]`, float32, of `tokens[T, D]`."""
-    return wide(tokens).abs().sum(-1).float()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
@@ -54,9 +55,6 @@ class DyCoke(Method):
     for stage 2 (`kv_prune`).
 
     docs/methods.md says what differs from the authors' code; `variant="published"` keeps to that.
-
-    Raises:
-        UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
     """
 
     name: ClassVar[str] = "dycoke"
@@ -140,10 +138,6 @@ class DyCoke(Method):
             return super().select(features)
         return ttm.keep_indices(features, self.merge_ratio, self.window, self.variant)
 
-    def merging(self) -> str | None:
-        """TTM, where it is on."""
-        return "TTM" if self.ttm else None
-
     def before_vision(self) -> BeforeVision | None:
         """Stage 1 inside the vision tower, or None where it comes behind."""
         return self.merged_early() if self.merge_stage == "vision" else None
@@ -152,9 +146,7 @@ class DyCoke(Method):
         """What `merge_stage` vision merges inside the tower: TTM's choice; None without TTM."""
         if not self.ttm or self.variant != "paper":
             return None
-
-        def keep(features: torch.Tensor) -> torch.Tensor:
-            return ttm.keep_indices(features, self.merge_ratio, self.window)
+        keep = partial(ttm.keep_indices, merge_ratio=self.merge_ratio, window=self.window)
 
         def references(frames: int) -> list[int | None]:
             return [other for _, other in ttm.comparisons(frames, self.window, "paper")]

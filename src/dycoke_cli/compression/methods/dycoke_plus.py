@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge, frame_of_each
+from dycoke_cli.compression.coverage import WINDOW, merged, most_covering, similarities
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.param import Param
@@ -17,9 +17,6 @@ class DyCokePlus(MergingEarly):
 
     It keeps the tokens that best represent all of them, and merges the others into them
     (`compression/coverage.py`), where DyCoke keeps every fourth frame whole.
-
-    Raises:
-        UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
     """
 
     name: ClassVar[str] = "dycoke-plus"
@@ -36,10 +33,10 @@ class DyCokePlus(MergingEarly):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens with the best coverage."""
-        tokens, frame = inputs.features.flatten(0, 1), frame_of_each(inputs.features)
-        count = self.kept_tokens(*inputs.features.shape[:2])
+        features, count = inputs.features, self.kept_tokens(*inputs.features.shape[:2])
+        tokens = features.flatten(0, 1)
         if count == len(tokens):
             return super().choose(inputs)
-        if self.merge_dropped:
-            return cover_and_merge(tokens, frame, count, self.window)
-        return Selection(cover(tokens, frame, count, self.window))
+        alike = similarities(features, self.window)
+        kept = most_covering(alike, count).sort().values.to(tokens.device)
+        return merged(tokens, alike, kept) if self.merge_dropped else Selection(kept)

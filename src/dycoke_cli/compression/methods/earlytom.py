@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.budget import shares
-from dycoke_cli.compression.inner_selection import MergingInside
+from dycoke_cli.compression.budget import Budgeted, shares
 from dycoke_cli.compression.method import (
     FrameMerging,
     Need,
@@ -21,7 +19,6 @@ from dycoke_cli.compression.method import (
     top,
 )
 from dycoke_cli.compression.similar import cosine_similarity, wide
-from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 
@@ -33,20 +30,20 @@ TOGETHER = 32
 
 
 @dataclass(frozen=True)
-class EarlyTom(MergingInside):
+class EarlyTom(Budgeted):
     """EarlyTom (CVPR 2026): frames merged inside the vision tower, whose later layers are cheaper.
 
-    Behind each of `tower_layers`, frames are grouped by their hidden states, those merged before
-    counting once. The similarity of two frames is the mean over patches of the cosine similarity. A
-    group goes on as long as a moving average stays at `group_threshold` or above, and it has fewer
-    than `max_window` frames: it starts at 1, and each frame adds `ema` of its similarity to the
-    group's first frame to 1 - `ema` of what it was. The first and last frame of a group stay. Of
-    those between, each in turn is merged with the next one where their similarity is above that of
-    the first and the last, and above that of the next pair; the weights of the two are the
-    similarities of this pair and of the next one (0 where that is negative or there is none, so
-    that the last pair becomes its first frame). What is merged stands in the place of the earlier
-    frame; the next frame to be merged is the one behind both. So equal frames aren't merged: none
-    of them is more like another than the first is like the last.
+    Behind each of three layers of the tower (8, 21 and 23 of 26), frames are grouped by their
+    hidden states, those merged before counting once. The similarity of two frames is the mean over
+    patches of the cosine similarity. A group goes on as long as a moving average stays at
+    `group_threshold` or above, and it has fewer than `max_window` frames: it starts at 1, and each
+    frame adds `ema` of its similarity to the group's first frame to 1 - `ema` of what it was. The
+    first and last frame of a group stay. Of those between, each in turn is merged with the next one
+    where their similarity is above that of the first and the last, and above that of the next pair;
+    the weights of the two are the similarities of this pair and of the next one (0 where that is
+    negative or there is none, so that the last pair becomes its first frame). What is merged stands
+    in the place of the earlier frame; the next frame to be merged is the one behind both. So equal
+    frames aren't merged: none of them is more like another than the first is like the last.
 
     Behind the last of these layers, frames are grouped once more. The budget is shared equally
     among the frames that are left (give or take one). The first and last frame of a group keep the
@@ -58,16 +55,13 @@ class EarlyTom(MergingInside):
     Differs from the authors' code in the budget, which there is rounded up in some frames and to
     the nearest in others: here it is exact, and merging stops where the frames that are left have
     no more tokens than that. Theirs drops the last frame between the ends of a group where it isn't
-    merged, which isn't copied. Their attention is that of the last of `tower_layers`, in the mean
+    merged, which isn't copied. Their attention is that of the last of the three layers, in the mean
     of merged frames; here it is that of the last layer that is used, to the merged frames. There,
     all frames of a video are grouped together. Their code merges behind layers 6, 21 and 23, in
     groups of fewer than 8 frames; their scripts choose layers and threshold by benchmark and R, and
-    groups of fewer than 6. The defaults are the layers of one of these (VideoMME at R = .15 and
-    .2), in proportion to the tower's, its groups, and the code's threshold. Their merging inside
-    the language model is off unless `inner_layer` is given (18 of 28 layers there).
-
-    Raises:
-        UsageError: (a ValueError) a parameter out of range, or layers that are no such list.
+    groups of fewer than 6. Here they are the layers of one of these (VideoMME at R = .15 and .2),
+    in proportion to the tower's, its groups, and the code's threshold. Their merging inside the
+    language model isn't here.
     """
 
     name: ClassVar[str] = "earlytom"
@@ -76,16 +70,6 @@ class EarlyTom(MergingInside):
     paper: ClassVar[str | None] = "CVPR 2026"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
-    tower_layers: Annotated[
-        str | None,
-        Param(
-            "Layers of the vision tower after which frames are merged, counted from 0, as in "
-            "8+21+23.",
-            metavar="N+N+…",
-            default="8, 21 and 23 of 26, in proportion to the tower's layers",
-            nullable=True,
-        ),
-    ] = None
     group_threshold: Annotated[
         float,
         Param("Frames less similar than this start a new group.", at_least=-1, to=1),
@@ -100,26 +84,16 @@ class EarlyTom(MergingInside):
         ),
     ] = 0.9
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        layers = self._given_layers()
-        if layers is not None and (not layers or any(a >= b for a, b in pairwise([-1, *layers]))):
-            raise UsageError(
-                "tower_layers must be layers of the vision tower in ascending order, as in "
-                f"8+21+23, not {str(self.tower_layers)[:60]!r}"
-            )
-
     def merge_frames(self) -> FrameMerging:
         """The groups, and what is merged in each."""
         parameters = (
             self.name,
-            self.tower_layers,
             self.group_threshold,
             self.max_window,
             self.ema,
             self.retain,
         )
-        return FrameMerging(parameters, TOGETHER, self._layers, self._merged, self._group_numbers)
+        return FrameMerging(parameters, TOGETHER, layers_of, self._merged, self._group_numbers)
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept of the frames that are left."""
@@ -137,27 +111,6 @@ class EarlyTom(MergingInside):
             select = best_of_windows if is_between else top
             kept.append(frame * per_frame + select(inputs.attention[frame], quota))
         return Selection(torch.cat(kept), into=_into(torch.cat(kept), inputs))
-
-    def _given_layers(self) -> list[int] | None:
-        if self.tower_layers is None:
-            return None
-        # Few digits: of thousands Python makes no number.
-        if not re.fullmatch(r"\d{1,6}(\+\d{1,6})*", self.tower_layers):
-            return []
-        return [int(number) for number in self.tower_layers.split("+")]
-
-    def _layers(self, depth: int) -> list[int]:
-        """Behind which of the layers of a tower frames are merged; none behind the last."""
-        layers = self._given_layers()
-        if layers is None:
-            scaled = (round((layer + 1) * depth / DEPTH) - 1 for layer in LAYERS)
-            return sorted({min(max(layer, 0), depth - 2) for layer in scaled} if depth > 1 else ())
-        if layers[-1] > depth - 2:
-            raise UsageError(
-                f"tower_layers must be from 0 to {depth - 2} for this model, of whose vision tower "
-                f"{depth} layers are used, not {layers[-1]}"
-            )
-        return layers
 
     def _groups(self, alike: Callable[[int, int], float], frames: int) -> list[tuple[int, int]]:
         """The groups of frames: (first, the one behind the last)."""
@@ -195,6 +148,12 @@ class EarlyTom(MergingInside):
                     frame += 2
                     spare -= 1
         return torch.stack(merged), rows
+
+
+def layers_of(depth: int) -> list[int]:
+    """Behind which of the layers of a tower frames are merged; none behind the last."""
+    scaled = (round((layer + 1) * depth / DEPTH) - 1 for layer in LAYERS)
+    return sorted({min(max(layer, 0), depth - 2) for layer in scaled} if depth > 1 else ())
 
 
 def _into(kept: torch.Tensor, inputs: SelectionInputs) -> torch.Tensor | None:

@@ -23,9 +23,6 @@ class FastV(Method):
     an attention mask and shortens nothing, another drops them, and computes layer L-1 twice. They
     ask for whole matrices of attention, which takes memory, and keeps FlashAttention off; here it
     is the product of one query with the keys.
-
-    Raises:
-        UsageError: (a ValueError) a parameter out of range.
     """
 
     name: ClassVar[str] = "fastv"

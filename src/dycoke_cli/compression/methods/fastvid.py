@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.budget import Contextual, shares
 from dycoke_cli.compression.method import top
 from dycoke_cli.compression.segments import SegmentBySegment
 from dycoke_cli.compression.similar import all_but, density_peaks, distances, means, wide
@@ -43,10 +43,7 @@ class FastVID(SegmentBySegment):
     summary: ClassVar[str] = "salient tokens, and anchors of segments"
     paper: ClassVar[str | None] = "arXiv 2503.11187"
 
-    contextual: Annotated[
-        float,
-        Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1),
-    ] = 0.4
+    contextual: Contextual = 0.4
     anchor_every: Annotated[
         int,
         Param(

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from dycoke_cli.compression.budget import in_proportion
-from dycoke_cli.compression.inner_selection import INNER_RETAIN, SelectingInside
+from dycoke_cli.compression.budget import Contextual, MergeThreshold, in_proportion
 from dycoke_cli.compression.method import into_itself
 from dycoke_cli.compression.segments import SegmentBySegment
 from dycoke_cli.compression.similar import clustered, means, wide
 from dycoke_cli.lazy_torch import F, torch
-from dycoke_cli.param import Param
 
 NEIGHBORS = 7
 
 
 @dataclass(frozen=True)
-class FlashVID(SegmentBySegment, SelectingInside):
+class FlashVID(SegmentBySegment):
     """FlashVID (arXiv 2602.08024, ICLR 2026): diverse tokens with attention, and trees over time.
 
     The video is cut into segments, where the mean tokens of two frames are less similar than
@@ -36,12 +33,9 @@ class FlashVID(SegmentBySegment, SelectingInside):
     similar links go. Then the trees of each frame are clustered (density peaks, means) to what is
     left of the segment's budget, in proportion. Ties go to the lower index.
 
-    With `inner_layer`, the language model drops all but the share `inner_retain` of them, rounded
-    up, from that layer on, by the attention that they get in the layer before it.
-
     Differs from the authors' code (there, `attn_div_v2`) in the budget: theirs is 1.25 R, of which
-    layers from the 20th of 28 on read .3, and clusters are rounded up; here R is what the language
-    model reads, exactly, and it drops none unless `inner_layer` is given. And in the trees: their
+    layers from the 20th of 28 on read .3, and clusters are rounded up; here R is what all layers
+    read, exactly. And in the trees: their
     least number of trees counts the chosen tokens as well, so that more is merged; and they divide
     the sum of a tree by 1 + the number of its root's direct children, not by its size, so that what
     has grandchildren isn't a mean. A chosen token isn't chosen twice, and a segment of one frame
@@ -53,18 +47,8 @@ class FlashVID(SegmentBySegment, SelectingInside):
     summary: ClassVar[str] = "diverse attended tokens; the rest as trees"
     paper: ClassVar[str | None] = "arXiv 2602.08024, ICLR 2026"
 
-    contextual: Annotated[
-        float,
-        Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1),
-    ] = 0.3
-    merge_threshold: Annotated[
-        float, Param("Tokens more similar than this are merged over time.", at_least=-1, to=1)
-    ] = 0.8
-    inner_retain: Annotated[float, INNER_RETAIN] = 0.3
-
-    def inner_tokens(self, kept: int) -> int:
-        """How many of the tokens at prefill stay inside the language model: rounded up."""
-        return math.ceil(kept * self.inner_retain)
+    contextual: Contextual = 0.3
+    merge_threshold: MergeThreshold = 0.8
 
     def kept_of_segment(
         self, features: torch.Tensor, attention: torch.Tensor, counts: list[int]

@@ -1,37 +1,32 @@
-"""FrameFusion: tokens like those of the frame before are merged; the rest goes by attention."""
+"""FrameFusion: tokens like those of the frame before are merged."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dycoke_cli.compression.inner_selection import SelectingInside
+from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.method import Selection, SelectionInputs, top
 from dycoke_cli.compression.similar import similarity_to_frame_before, wide
 from dycoke_cli.lazy_torch import torch
 
 
 @dataclass(frozen=True)
-class FrameFusion(SelectingInside):
-    """FrameFusion (ICCV 2025), section 4: similarity first, importance afterwards.
+class FrameFusion(Budgeted):
+    """FrameFusion (ICCV 2025), section 4: its merging by similarity.
 
     Each token is compared with the token at the same position in the frame before (cosine). Of the
     whole video, the most similar ones are merged, as many as the budget asks for: a token and those
     behind it that are merged, without a gap, become their mean, at the place of the first. The
     first frame isn't compared, so that at least N tokens stay. Ties go to the lower index.
 
-    With `inner_layer`, the language model drops all but the share `inner_retain` of them from that
-    layer on, by the attention of the prompt's last token in the layer before it.
-
     Differs from the authors' code (`framefusion/main.py`) in how much is merged. Theirs merges what
     is at least .6 similar, before the first layer and again inside each of the next layers, until
     one merges less than 10 %; then one selection by attention brings the mean over all layers to
     `cost`. If at least the share 1 - `cost` of the tokens is that similar, all of this is one
     merging before the first layer, which is what R = `cost` is here. If it isn't, theirs merges
-    less before the first layer and drops by attention in an early one: that is a larger R with
-    `inner_layer` here. Both numbers of tokens are exact here, and nothing is merged inside the
-    language model. Its attention there selects inside a layer, between attention and MLP, here
-    between two layers.
+    less before the first layer and drops by attention in an early one, which isn't here. The number
+    of tokens is exact here, and nothing is merged inside the language model.
     """
 
     name: ClassVar[str] = "framefusion"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from dycoke_cli.compression.budget import in_proportion
-from dycoke_cli.compression.inner_selection import MergingInside
+from dycoke_cli.compression.budget import Budgeted, MergeThreshold, in_proportion
 from dycoke_cli.compression.method import Need, Selection, SelectionInputs, top
 from dycoke_cli.compression.segments import static_and_moving, static_positions
 from dycoke_cli.compression.similar import (
@@ -18,7 +17,6 @@ from dycoke_cli.compression.similar import (
     wide,
 )
 from dycoke_cli.lazy_torch import torch
-from dycoke_cli.param import Param
 
 NEIGHBORS = 7
 CENTER_WEIGHT = 0.6
@@ -26,8 +24,8 @@ CENTER_WEIGHT = 0.6
 
 
 @dataclass(frozen=True)
-class HoliTom(MergingInside):
-    """HoliTom (arXiv 2505.21334, NeurIPS 2025): merging over time, and inside the language model.
+class HoliTom(Budgeted):
+    """HoliTom (arXiv 2505.21334, NeurIPS 2025): merging over time.
 
     A position is static in a segment of frames where each of its tokens has a cosine similarity
     above `merge_threshold` with the one in the frame before. Segments are chosen by dynamic
@@ -42,9 +40,8 @@ class HoliTom(MergingInside):
     are rounded so that it is exact, and where merging over time alone would leave fewer tokens,
     the static positions whose tokens are least alike stay apart. Their noise in the densities is a
     tie-break here, and their order (static tokens of a segment first) is reading order. Their
-    inner merge (M) is off unless `inner_layer` is given: 18 of 28 layers in theirs, half of the
-    tokens (`MergingInside`); theirs takes the mean in the model's dtype at each step, here it is
-    rounded once. At R = .1 their scripts set `merge_threshold` to .65.
+    merging inside the language model (M) isn't here. At R = .1 their scripts set
+    `merge_threshold` to .65.
     """
 
     name: ClassVar[str] = "holitom"
@@ -53,10 +50,7 @@ class HoliTom(MergingInside):
     paper: ClassVar[str | None] = "arXiv 2505.21334, NeurIPS 2025"
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
-    merge_threshold: Annotated[
-        float,
-        Param("Tokens more similar than this are merged over time.", at_least=-1, to=1),
-    ] = 0.8
+    merge_threshold: MergeThreshold = 0.8
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept, static ones merged over time and with their neighbors."""

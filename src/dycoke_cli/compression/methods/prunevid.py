@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.budget import Budgeted, in_proportion
+from dycoke_cli.compression.budget import Budgeted, MergeThreshold, in_proportion
 from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.compression.segments import static_and_moving, static_positions
 from dycoke_cli.compression.similar import clustered, means, wide
@@ -54,10 +54,7 @@ class PruneVid(Budgeted):
         float,
         Param("Clusters of frames, as a fraction of the frames.", above=0, to=1),
     ] = 0.25
-    merge_threshold: Annotated[
-        float,
-        Param("Tokens more similar than this are merged over time.", at_least=-1, to=1),
-    ] = 0.8
+    merge_threshold: MergeThreshold = 0.8
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The clusters' means, of static tokens merged over time before."""

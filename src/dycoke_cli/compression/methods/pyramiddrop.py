@@ -31,9 +31,6 @@ class PyramidDrop(Method):
     after each drop. Its stages begin at layers 8, 16 and 24 of 32, as here; which are left of n
     tokens is counted from n there (int(n·.25)), and here stage by stage, which is the same for
     P = .5.
-
-    Raises:
-        UsageError: (a ValueError) a parameter out of range.
     """
 
     name: ClassVar[str] = "pyramiddrop"

@@ -25,9 +25,6 @@ class RandomMerge(DyCoke):
     Without `retain`, as many tokens stay as TTM would keep, and stage 2 stays as it is; with
     `kv_prune=False` this is plain random dropping. With `retain` exactly that budget stays, and
     there is nothing else of DyCoke: `ttm` and `kv_prune` are False.
-
-    Raises:
-        UsageError: (a ValueError) see `DyCoke`.
     """
 
     name: ClassVar[str] = "random"
@@ -45,10 +42,6 @@ class RandomMerge(DyCoke):
             object.__setattr__(self, "ttm", False)
             object.__setattr__(self, "kv_prune", False)
         super().__post_init__()
-
-    def merging(self) -> str | None:
-        """None: it isn't TTM that drops."""
-        return None
 
     def merged_early(self) -> BeforeVision | None:
         """TTM's choice, as of DyCoke; with a budget, that of all methods that have one."""

@@ -52,9 +52,6 @@ class SparseVLM(Method):
     leave the fraction R in the mean over 32 layers, of which the first three have all; recycled
     tokens aren't counted. Recycled tokens stand behind all others there, and positions become
     contiguous. Where no text stands out, the last token rates; there the result isn't a number.
-
-    Raises:
-        UsageError: (a ValueError) a parameter out of range.
     """
 
     name: ClassVar[str] = "sparsevlm"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from dycoke_cli.compression.budget import Budgeted
+from dycoke_cli.compression.budget import Budgeted, MergeThreshold
 from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.compression.similar import LinkedGroups, cosine_similarity, sides, wide
 from dycoke_cli.lazy_torch import F, torch
-from dycoke_cli.param import Param
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,7 @@ class STTM(Budgeted):
     summary: ClassVar[str] = "quadtrees of frames, merged over time"
     paper: ClassVar[str | None] = "arXiv 2507.07990, ICCV 2025"
 
-    merge_threshold: Annotated[
-        float, Param("Tokens more similar than this are merged over time.", at_least=-1, to=1)
-    ] = 0.9
+    merge_threshold: MergeThreshold = 0.9
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The means of what is linked."""

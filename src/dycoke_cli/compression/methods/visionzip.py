@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from dycoke_cli.compression.budget import FrameByFrame
+from dycoke_cli.compression.budget import Contextual, FrameByFrame
 from dycoke_cli.compression.method import Selection, into_itself, top
 from dycoke_cli.compression.similar import all_but, means, wide
 from dycoke_cli.lazy_torch import F, torch
-from dycoke_cli.param import Param
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,7 @@ class VisionZip(FrameByFrame):
     paper: ClassVar[str | None] = "arXiv 2412.04467, CVPR 2025"
     windowed: ClassVar[bool] = True
 
-    contextual: Annotated[
-        float,
-        Param("Fraction of the kept tokens that others are merged into.", at_least=0, below=1),
-    ] = 10 / 64
+    contextual: Contextual = 10 / 64
 
     def reduced(
         self, tokens: torch.Tensor, attention: torch.Tensor, keys: torch.Tensor, count: int

@@ -60,8 +60,6 @@ class ModelTraits:
     defaults: Mapping[str, Any]  # parameters of methods that suit it
     layers: int | None  # of its language model; None where its stored configuration doesn't say
     name: str = field(default="this model", compare=False)  # of the model, for errors
-    # layers of its vision tower; None where the tower or the stock configuration isn't known
-    tower_depth: int | None = field(default=None, compare=False)
     domain: str | None = None  # the only one it knows, as its checkpoint declares; None of others
 
     @classmethod
@@ -72,7 +70,6 @@ class ModelTraits:
         own: Any,
         layers: int | None,
         name: str,
-        tower_depth: int | None = None,
     ) -> ModelTraits:
         """The traits of a model.
 
@@ -84,7 +81,7 @@ class ModelTraits:
         """
         defaults = defaults_of(family, own, layers)
         domain = None if own is None else own.get(DOMAIN)
-        return cls(model_type, family, defaults, layers, name, tower_depth, domain)
+        return cls(model_type, family, defaults, layers, name, domain)
 
     @property
     def listed(self) -> bool:
@@ -125,7 +122,6 @@ def traits_of(config: Any, name: str = "this model", family: Family | None = Non
         getattr(config, CHECKPOINT_KEY, None),
         config.get_text_config().num_hidden_layers,
         name,
-        None if family.tower is None else family.tower.depth(config),
     )
 
 

@@ -133,7 +133,7 @@ def processor_memory_limited(frames_bytes: int) -> Iterator[None]:
             raise
         raise ModelError(
             "the model's processor makes more of the frames than this machine should give it; its "
-            "processor_config.json is damaged, or use fewer --frames"
+            "processor_config.json is damaged, or use fewer frames"
         ) from error
 
 

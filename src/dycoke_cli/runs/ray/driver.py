@@ -288,7 +288,7 @@ def _engine(plan: RunPlan, threads: int) -> Asker:
 def _deadly(ask: Ask) -> VideoError:
     return VideoError(
         f"{display_name(ask.videos[0].name)} ended the worker that had it {MAX_ATTEMPTS} "
-        "times, for it is damaged or takes too much memory: convert it, use fewer --frames, or "
+        "times, for it is damaged or takes too much memory: convert it, use fewer frames, or "
         "leave it out"
     )
 
