@@ -25,7 +25,7 @@ CHANGES = {
     "a flag of `ask`, `batch` and `eval`": "Adding a flag, changing a default",
     "a JSON key": "Adding a JSON key",
     "a benchmark": "Adding a benchmark",
-    "a column of `batch --csv`": "A column of `batch --csv`",
+    "a column of a batch's table": "A column of a batch's table",
     "an error message": "An error message",
 }
 # A new file, or lines to change in one; the first line has its path.

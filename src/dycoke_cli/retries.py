@@ -11,8 +11,6 @@ REQUEST_RETRIES = 6
 """Retries on 429, 5xx and lost connections, with growing pauses or those of Retry-After."""
 FIRST_REQUEST_RETRIES = 1
 """Retries of the first request to a server: a wrong address is to be reported soon."""
-WEBHOOK_WAITS_S = (0.0, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each attempt to send an answer to a webhook."""
 RECONNECT_S = 90.0
 """Seconds without an answer in which a run connects to a Ray cluster again: a cluster takes half a
 minute to notice that a node has ended."""

@@ -64,7 +64,6 @@ def test_models(words: tuple[str, ...]) -> None:
         (("eval", "shapes", "--methods", "none,dycoke-o"), ["none,dycoke-once"]),
         (("eval", ""), [*DATASETS]),
         (("eval", "videomme", "--preset", "table-1-7"), ["table-1-7b", "table-1-72b"]),
-        (("models", "list", "--family", "qwen2_5"), ["qwen2_5_vl"]),
         (("ask", "clip.mp4", "--method", "nothing-like-it"), []),
     ],
 )

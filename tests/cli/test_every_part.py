@@ -153,10 +153,10 @@ def test_a_part_that_fails_ends_the_run_with_its_times(
 
 
 WRONG = [
-    (["--until", "yes"], "--until is for parts of a video: add --every, as in --every 30s"),
+    (["--until", "yes"], "--until needs --every: add it"),
     (["--every", "0"], "--every must be longer than 0 s, not 0"),
     (["--every", "soon"], '"soon" isn\'t a time'),
-    (["--every", "1", "--estimate"], "--estimate is for the whole video: leave it out, or --every"),
+    (["--every", "1", "--estimate"], "--estimate and --every exclude each other"),
     (["--every", "1", CLIP], "--every takes one video"),
     (["--every", "1", "--until", "yes", "-q", "Why?"], "--until takes one question"),
     (

@@ -185,15 +185,6 @@ def test_an_estimate_of_an_unquoted_question() -> None:
     assert run_here("ask", "--estimate", "What", "is", "it?", CLIP).code == 0
 
 
-@pytest.mark.slow
-def test_estimates_of_a_folder(tmp_path: object) -> None:
-    run = run_here("batch", CLIP.parent, "What?", "--estimate", "--frames", "4")
-    assert run.code == 0
-    assert len(run.objects) > 3
-    for document in run.objects:
-        assert valid(document, "estimate")["tokens"]["visual"] == 4 * 16
-
-
 def test_a_download_is_told_before_the_video_is_decoded(
     fake: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,23 +61,14 @@ def test_a_table_has_a_column_for_each_field(
     monkeypatch.setattr(pretended, "pretended_answer", answered)
     make_clips(tmp_path / "clips", "1.mp4")
     words = ("batch", tmp_path / "clips", "What?", "--model", "mini", "--schema", schema)
-    [row] = csv.DictReader(io.StringIO(run_here(*words, "--csv").out))
+    table = tmp_path / "table.csv"
+    assert run_here(*words, "--out", table).code == 0
+    [row] = csv.DictReader(io.StringIO(table.read_text()))
     expected = {"question": "What?", "parsed.colour": "red, or so", "parsed.where.x": "1.5"}
     assert {name: row[name] for name in expected} == expected
     assert "answer" not in row
     document = run_here(*words).object
     assert document["parsed"] == {"colour": "red, or so", "where.x": 1.5}
-
-
-def test_keys_are_chosen_of_answers_of_a_schema(
-    schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
-    monkeypatch.setattr(pretended, "pretended_answer", answered)
-    make_clips(tmp_path / "clips", "1.mp4")
-    words = ("batch", tmp_path / "clips", "What?", "--model", "mini", "--schema", schema)
-    run = run_here(*words, "--fields", "question,parsed.colour")
-    assert run.object == {"question": "What?", "parsed": {"colour": "red, or so"}}
 
 
 def test_other_schemas_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

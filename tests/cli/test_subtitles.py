@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said_before_the_model_loads(
 
 def test_an_estimate_refuses_what_it_cant_count(video: Path) -> None:
     run = run_here("ask", video, "What?", "--estimate", "--subtitles", "auto")
-    assert "--estimate can't count the tokens of subtitles" in run.refusal
+    assert "--subtitles and --estimate exclude each other" in run.refusal
 
 
 def test_a_batch_asks_anew_when_subtitles_changed(engine: Pretended, tmp_path: Path) -> None:

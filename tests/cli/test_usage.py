@@ -146,8 +146,6 @@ def test_what_was_meant_is_asked(
         (video,) = (word for word in words if word.endswith("mp4"))
         assert (run.code, run.object["question"]) == (0, "What moves?")
         assert run.object["video"] == (f"./{video}" if video.startswith("-") else video)
-    batch = run_here("batch", "-dash.mp4", "What", "moves?", "--estimate")
-    assert (batch.code, batch.object["video"]) == (0, "./-dash.mp4")
 
 
 def test_one_question_about_several_videos(

@@ -102,13 +102,13 @@ def test_a_part_of_one_frame_is_not_called_a_picture(knowing: list[FakeSession])
 
 
 WRONG: list[tuple[list[str], str]] = [
-    (["--choices", "a,b"], "--when is for yes or no: leave --choices out"),
-    (["--score", "1-5"], "--when is for yes or no: leave --score out"),
-    (["--schema", "form.json"], "--when is for yes or no: leave --schema out"),
-    (["--until", "yes"], "--until is for parts of a video"),
+    (["--choices", "a,b"], "--choices and --when exclude each other"),
+    (["--score", "1-5"], "--score and --when exclude each other"),
+    (["--schema", "form.json"], "--schema and --when exclude each other"),
+    (["--until", "yes"], "--until needs --every"),
     (["--every", "0"], "--every must be longer than 0 s"),
-    (["--compare"], "--compare is for the whole video: leave it out, or --when"),
-    (["--estimate"], "--estimate is for the whole video: leave it out, or --when"),
+    (["--compare"], "--compare and --when exclude each other"),
+    (["--estimate"], "--estimate and --when exclude each other"),
     (["--temperature", "1"], "leave --temperature out"),
 ]
 

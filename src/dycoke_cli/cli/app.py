@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -18,90 +19,53 @@ from dycoke_cli.video.files import STDIN
 
 _GROUPS = {
     "Ask": {
-        "ask": (
-            "dycoke_cli.cli.commands.ask:ask",
-            "Answer questions about a video, or about several together.",
-        ),
+        "ask": "Answer questions about a video, or about several together.",
         "chat": (
-            "dycoke_cli.cli.commands.chat:chat",
-            "Talk about a video: the model stays loaded, and each question sees the earlier ones.",
+            "Talk about a video: the model stays loaded, and each question sees the earlier ones."
         ),
-        "batch": ("dycoke_cli.cli.commands.batch:batch", "Answer questions about many videos."),
-        "caption": (
-            "dycoke_cli.cli.commands.caption:caption",
-            "Write a caption for each clip and picture of a folder.",
-        ),
-        "watch": (
-            "dycoke_cli.cli.commands.watch:watch",
-            "Answer questions about a video while it comes, window by window.",
-        ),
+        "batch": "Answer questions about many videos.",
+        "caption": "Write a caption for each clip and picture of a folder.",
+        "watch": "Answer questions about a video while it comes, window by window.",
         "probe": (
-            "dycoke_cli.cli.commands.probe:probe",
-            "Show which frames of a video are sampled, their visual tokens, and what audio it has.",
+            "Show which frames of a video are sampled, their visual tokens, and what audio it has."
         ),
-        "convert": (
-            "dycoke_cli.cli.commands.convert:convert",
-            "Convert answers to a table, or times to subtitles, markers or chapters.",
-        ),
+        "convert": "Convert answers to a table, or times to subtitles, markers or chapters.",
     },
     "Compare": {
         "inspect": (
-            "dycoke_cli.cli.commands.inspect:inspect",
-            "Show which visual tokens a method keeps, and what each word of the answer attends to.",
+            "Show which visual tokens a method keeps, and what each word of the answer attends to."
         ),
-        "methods": (
-            "dycoke_cli.cli.commands.methods:methods",
-            "List compression methods, or show the parameters of one.",
-        ),
-        "eval": ("dycoke_cli.cli.commands.eval:evaluate", "Compare methods on a benchmark."),
-        "eval report": (
-            "dycoke_cli.cli.commands.eval:report",
-            "Print the tables of finished runs again, without a model.",
-        ),
-        "bench": (
-            "dycoke_cli.cli.commands.bench:bench",
-            "Time methods on your own videos, and compare their answers.",
-        ),
-        "verify": (
-            "dycoke_cli.cli.commands.verify:verify",
-            "Verify compression on a model's real weights, and write a report.",
-        ),
+        "methods": "List compression methods, or show the parameters of one.",
+        "eval": "Compare methods on a benchmark.",
+        "eval report": "Print the tables of finished runs again, without a model.",
+        "bench": "Time methods on your own videos, and compare their answers.",
+        "verify": "Verify compression on a model's real weights, and write a report.",
     },
     "Serve": {
         "serve": (
-            "dycoke_cli.cli.commands.serve:serve",
-            "Answer OpenAI-compatible requests about videos, with compression chosen per request.",
+            "Answer OpenAI-compatible requests about videos, with compression chosen per request."
         ),
         "mcp": (
-            "dycoke_cli.cli.commands.mcp:mcp",
-            "Let agents ask about videos: tools of the Model Context Protocol, on stdin and "
-            "stdout.",
+            "Let agents ask about videos: tools of the Model Context Protocol, on stdin and stdout."
         ),
     },
     "Set up": {
-        "demo": (
-            "dycoke_cli.cli.commands.demo:demo",
-            "Answer two questions about a bundled clip with the bundled model.",
-        ),
-        "models": ("dycoke_cli.cli.commands.models:app", "List, download and select models."),
-        "doctor": (
-            "dycoke_cli.cli.commands.doctor:doctor",
-            "Show whether this machine is ready: versions, devices, processor and extras.",
-        ),
+        "demo": "Answer two questions about a bundled clip with the bundled model.",
+        "models": "List and download models.",
+        "doctor": "Show whether this machine is ready: versions, devices, processor and extras.",
         "cache": (
-            "dycoke_cli.cli.commands.cache:app",
             "Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, "
-            "answers.",
+            "answers."
         ),
-        "schema": ("dycoke_cli.cli.commands.schema:schema", "Print the JSON Schema of an output."),
+        "schema": "Print the JSON Schema of an output.",
     },
 }
-"""Function or Typer app of each command, and the first sentence of its help, by title of the list.
+"""The first sentence of each command's help, by title of the list, which imports no command.
 
-The list of commands prints the sentences, and imports no command. The module of a command may have
-`BRIEF`: flags of the short help.
+A command is the `app` of its module in `cli.commands`, or the function of its name. The module may
+have `BRIEF`: flags of the short help.
 """
-_COMMANDS = {name: command for group in _GROUPS.values() for name, command in group.items()}
+_COMMANDS = [name for group in _GROUPS.values() for name in group]
 
 
 class _Root(pages.Group):
@@ -112,7 +76,7 @@ class _Root(pages.Group):
         self.commands = {
             name: TyperCommand(name, help=sentence, rich_help_panel=title)
             for title, group in _GROUPS.items()
-            for name, (_, sentence) in group.items()
+            for name, sentence in group.items()
         }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -130,12 +94,16 @@ class _Root(pages.Group):
         return name, command and _load(word), rest
 
 
+def _module_of(name: str) -> ModuleType:
+    return import_module(f"dycoke_cli.cli.commands.{name.split()[0]}")
+
+
 def _load(name: str) -> Any:
-    module, _, attribute = _COMMANDS[name][0].partition(":")
-    home = import_module(module)
-    command_app = getattr(home, attribute)
-    if not isinstance(command_app, typer.Typer):
-        function, command_app = command_app, pages.App(add_completion=False)
+    home = _module_of(name)
+    command_app = getattr(home, "app", None)
+    if command_app is None:
+        command_app = pages.App(add_completion=False)
+        function = getattr(home, "evaluate" if name == "eval" else name.split()[-1])
         command_app.command(name, brief=getattr(home, "BRIEF", ""))(function)
     command = typer.main.get_command(command_app)
     command.name = name  # an app with one command would be named after its function
@@ -143,20 +111,6 @@ def _load(name: str) -> Any:
 
 
 app = pages.App(_Root)
-
-# JSON document of each command's --json.
-_OF_ITS_OWN = (
-    "bench",
-    "cache",
-    "doctor",
-    "eval",
-    "inspect",
-    "methods",
-    "models",
-    "probe",
-    "verify",
-)
-_DOCUMENTS = {"ask": "answer", "watch": "answer"} | {name: name for name in _OF_ITS_OWN}
 
 
 def command_of(word: str) -> str:
@@ -179,8 +133,8 @@ def prepare() -> None:
     warning complete, only after all commands are imported.
     """
     if plugins.offered():
-        for home, _ in _COMMANDS.values():
-            import_module(home.partition(":")[0])
+        for name in _COMMANDS:
+            _module_of(name)
 
 
 def meant(arguments: list[str]) -> list[str]:
@@ -238,4 +192,6 @@ def schema_of(arguments: list[str]) -> str:
     from dycoke_cli.cli.commands import schema  # imported late: it imports every document
 
     words = (word for word in arguments if word == STDIN or not word.startswith("-"))
-    return schema.DOCUMENTS[_DOCUMENTS.get(command_of(next(words, "")), "error")].schema
+    command = command_of(next(words, ""))
+    name = "answer" if command in ("ask", "watch") else command
+    return schema.id_of(name if name in schema.DOCUMENTS else "error")

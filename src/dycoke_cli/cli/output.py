@@ -107,10 +107,16 @@ def error_document(schema: str, error: DycokeError, **where: Any) -> dict[str, A
     return document
 
 
+refused: list[DycokeError] = []
+"""Why the flags of a command with --json are refused, until it says what its objects are about."""
+
+
 @contextmanager
 def failures_as_json(wanted: bool, schema: str, waiting: list[dict[str, Any]]) -> Iterator[None]:
     """If wanted and the block fails, write an error object for each entry left in `waiting`."""
     try:
+        if refused:
+            raise refused.pop()
         yield
     except (typer.Exit, BrokenPipeError):  # results were written, or nobody reads them
         raise

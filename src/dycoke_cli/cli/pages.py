@@ -18,10 +18,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from dycoke_cli.cli import output
 from dycoke_cli.cli.page import HelpRow, Page, Panel
+from dycoke_cli.errors import UsageError
 
 EXAMPLES = "Examples:\n"
 _COMMON = "Options"
+_RULE = re.compile(r"\b(Needs|Excludes) (--[\w-]+(?: \w+)?(?:, --[\w-]+(?: \w+)?)*)\.")
 _HELP = {"--help", "--help-all"}
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 
@@ -37,11 +40,38 @@ class Command(TyperCommand):
         """Parse arguments; see `_unconverted`."""
         _unconverted(self, ctx)
         with _in_context(ctx):
-            return super().parse_args(ctx, args)
+            rest: list[str] = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:
+            try:
+                _check_rules(ctx)
+            except UsageError as error:
+                if not ctx.params.get("as_json"):
+                    raise
+                output.refused.append(error)
+        return rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the short page."""
         _print(page_of(self, ctx, {*self._brief, *_HELP} if self._brief else None))
+
+
+def _check_rules(context: Any) -> None:
+    """Check what flags need and exclude: their help says "Needs --out." or "Excludes --json."."""
+    given: dict[str, tuple[Any, str]] = {}
+    for option in context.command.get_params(context):
+        source, value = context.get_parameter_source(option.name), context.params.get(option.name)
+        if source is not None and source.name != "DEFAULT" and value not in (None, False):
+            given |= dict.fromkeys(option.opts, (option, str(value)))
+    for option, _ in given.values():
+        flag = max(option.opts, key=len)
+        for rule, others in _RULE.findall(getattr(option, "help", None) or ""):
+            for other in others.split(", "):
+                name, _, value = other.partition(" ")
+                is_given = name in given and value in ("", given[name][1])
+                if rule == "Needs" and not is_given:
+                    raise UsageError(f"{flag} needs {other}: add it, or leave {flag} out")
+                if rule == "Excludes" and is_given:
+                    raise UsageError(f"{other} and {flag} exclude each other; use one of them")
 
 
 @contextmanager

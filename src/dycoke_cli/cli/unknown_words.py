@@ -13,85 +13,30 @@ import typer
 from dycoke_cli.cli import pages
 from dycoke_cli.errors import UsageError, closest
 
-_ASKS = '`dycoke ask VIDEO "What happens?"` asks about a video'
-_MEASURES = (
-    "`dycoke eval shapes` compares methods on a benchmark, and `dycoke bench VIDEO` times them"
-)
-_ADVICE = {
-    "leave the second dycoke out": "dycoke",
-    "`dycoke models` lists models": "list list-models ls",
-    "`dycoke models pull NAME` downloads a model": "download get install pull",
-    "`dycoke models info NAME` shows a model": "info show",
-    "`hf cache rm model/ID` deletes a model": "rm",
-    "DYCOKE_MODEL in the environment sets the model, and `dycoke doctor` shows what is there": (
-        "config configure settings setup"
-    ),
-    "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded": "run",
-    "a model is loaded while a command runs; `dycoke serve` keeps one loaded": "ps",
-    "`dycoke --version` prints it": "version",
-    _ASKS: "answer generate infer predict query question vqa",
-    f"`dycoke caption FOLDER` writes captions, and {_ASKS}": (
-        "annotate describe summarise summarize tag"
-    ),
-    f"`dycoke ask VIDEO QUESTION --compare` compares two answers, and {_MEASURES}": "compare",
-    "a video's tokens are compressed while it is asked about, and no file is written: "
-    f"{_ASKS}": "compress",
-    _MEASURES: "benchmark evaluate measure test time",
-    "`dycoke eval --list` lists benchmarks": "benchmarks datasets presets",
-    "`dycoke ask VIDEO QUESTION --when` finds when it is true": "find search when",
-    "`dycoke serve` answers requests, and has a page": "api gui server start ui web",
-    "nothing is trained; `dycoke bench` compares methods": "finetune fit train tune",
-    "`dycoke doctor` shows what is installed": "check env status",
-    "`dycoke --install-completion` has the shell complete commands and flags": (
-        "completion completions"
-    ),
-    "`dycoke cache clear --all` empties the cache": "clean clear",
-    "`dycoke convert ANSWERS FILE.csv` makes a table": "export",
+_COMMANDS = {
+    "dycoke": "leave the second dycoke out",
+    "list": "`dycoke models` lists models",
+    "pull": "`dycoke models pull NAME` downloads a model",
+    "run": "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded",
+    "ps": "a model is loaded while a command runs; `dycoke serve` keeps one loaded",
+    "summarize": '`dycoke ask VIDEO "What happens?"` asks about a video',
+    "when": "`dycoke ask VIDEO QUESTION --when` finds when it is true",
+    "completion": "`dycoke --install-completion` has the shell complete commands and flags",
 }
-_COMMANDS = {word: advice for advice, words in _ADVICE.items() for word in words.split()}
 """Commands of other programs, and what does the same here."""
-
-_FLAGS = {
-    "--fps": "frame-rate framerate rate sample-rate sampling-rate",
-    "--frames": "frame-count n-frames nframes num-frames number-of-frames",
-    "--start": "begin from ss",
-    "--end": "to until",
-    "--every": "interval segment window-length",
-    "--question": "ask prompt query text",
-    "--questions": "prompts queries",
-    "--choices": "answers labels options",
-    "--out": "o output output-file save save-to",
-    "--json": "format j output-format",
-    "--quiet": "s silent",
-    "--stats": "debug v verbose",
-    "--max-new-tokens": "length max-length max-output-tokens max-token tokens",
-    "--temperature": "t temp",
-    "--retain": "budget keep keep-ratio ratio retain-ratio retention",
-    "--prune-ratio": "prune pruning-ratio",
-    "--merge-ratio": "merge merging-ratio",
-    "--method": "algorithm compression compressor",
-    "--methods": "method",
-    "--method none": "baseline no-compress no-compression uncompressed",
-    "--model": "checkpoint m model-id model-name model-path weights",
-    "--device": "accelerator",
-    "--device cuda": "cuda gpu",
-    "--device cpu": "cpu no-cuda no-gpu",
-    "--dtype": "precision torch-dtype",
-    "--dtype float16": "float16 fp16 half",
-    "--dtype bfloat16": "bf16 bfloat16",
-    "--quantize int4": "4bit 4-bit int4 load-in-4bit",
-    "--quantize int8": "8bit 8-bit int8 load-in-8bit",
-    "--workers": "jobs num-workers parallel processes",
-    "--batch-size": "batch bs",
-    "--retry-failed": "resume retry",
-    "--subtitles": "srt subs",
-    "--limit": "max-samples n num-samples samples",
-    "--data": "data-dir dataset-path",
-    "--port": "p",
+_MEANT = {
+    "num-frames": "--frames",
+    "prompt": "--question",
+    "output": "--out",
+    "max-token": "--max-new-tokens",
+    "baseline": "--method none",
+    "cpu": "--device cpu",
+    "gpu": "--device cuda",
+    "verbose": "--stats",
+    "8bit": "--quantize int8",
+    "4bit": "--quantize int4",
 }
-_MEANT = {word: flag for flag, words in _FLAGS.items() for word in words.split()}
-"""Flags of other programs, and that of the same meaning here."""
-_POSITIONAL = ("i", "file", "input", "video", "video-path", "videos")
+"""Flags of other programs, and those of the same meaning here."""
 _SUBCOMMAND = re.compile(r"No such command '(.*?)'")
 _EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
@@ -150,7 +95,7 @@ def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> U
     if refused := refusal_of_flag(command, flag):
         return refused
     sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
-    if flag.lstrip("-") in _POSITIONAL:
+    if flag in ("--video", "--input", "-i"):
         return UsageError(f"{sentence}: name a video without a flag {page}")
     # A command's own flag means itself, whatever it is called elsewhere.
     words = {f"--{word}": one for word, one in _MEANT.items() if one.partition(" ")[0] in flags}
@@ -167,17 +112,6 @@ def _of_a_method(option: str) -> str | None:
     """What `--method` takes in place of an option such as --merge-dropped; else None."""
     from dycoke_cli.compression.registry import owners  # slow to import, and no usual answer
 
-    turned_off = option.startswith("--no-")
-    name = option.removeprefix("--no-" if turned_off else "--").replace("-", "_")
-    found = []
-    for method, parameter in owners().get(name, {}).items():
-        default = parameter.default
-        value = parameter.spec.metavar if default is None else default
-        if parameter.kind is bool:
-            value = not turned_off
-        elif parameter.choices:
-            value = next(one for one in parameter.choices if one != default)
-        text = str(value).lower() if isinstance(value, bool) else value
-        found.append((value == default, f"{method}:{name}={text}"))
-    # One that changes something, if there is one.
-    return min(found, key=lambda one: one[0])[1] if found else None
+    name = option.removeprefix("--").removeprefix("no-").replace("-", "_")
+    method = next(iter(owners().get(name, ())), None)
+    return method and f"{method}:{name}=…"

@@ -1,7 +1,7 @@
 """HTTP clients for untrusted servers, with limits on the time and content of each response.
 
-A class for every client of the project: servers (`--server`), the judge, the model hub, and
-webhooks. It is made from the class of the client library (httpx or httpx2, whichever the installed
+A class for every client of the project: servers (`--server`), the judge and the model hub.
+It is made from the class of the client library (httpx or httpx2, whichever the installed
 release uses), so proxies and certificates of the environment are honoured.
 """
 

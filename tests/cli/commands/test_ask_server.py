@@ -276,9 +276,9 @@ def test_several_models_have_to_be_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--server", "http://here/v1", "--no-server"), "--no-server is for a model on this"),
-        (("--server", "http://here/v1", "--quantize", "int8"), "--quantize is for a model on this"),
-        (("--as-images",), "--as-images is for a server: add --server URL"),
+        (("--server", "http://here/v1", "--no-server"), "--server and --no-server exclude"),
+        (("--server", "http://here/v1", "--quantize", "int8"), "--quantize and --server exclude"),
+        (("--as-images",), "--as-images needs --server: add it"),
         ((CLIP, "--server", "http://here/v1"), "--server takes one video"),
     ],
 )

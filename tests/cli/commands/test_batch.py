@@ -285,59 +285,23 @@ def test_a_list_on_stdin(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line["video"] for line in lines(run)] == ["2.mp4", "1.mp4"]
 
 
-def test_parts_of_lines(clips: Path) -> None:
-    make_clips(clips, "bad.mp4")
-    run = batch(clips, "What?", "--fields", "video, answer,tokens.visual,error.code")
-    first, *_, last = run.objects
-    assert first == {
-        "video": str(clips / "1.mp4"),
-        "answer": "What? indeed",
-        "tokens": {"visual": 32},
-        "error": {"code": None},
-    }
-    assert (last["answer"], last["tokens"], last["error"]) == (
-        None,
-        {"visual": None},
-        {"code": "video_unreadable"},
-    )
-
-
-def test_rows_of_a_table(clips: Path) -> None:
-    make_clips(clips, "bad.mp4")
-    run = batch(clips, 'Why "so",\nthen?', "--csv")
-    rows = list(csv.DictReader(io.StringIO(run.out)))
-    assert len(rows) == 4
-    assert rows[0] == {
-        "video": str(clips / "1.mp4"),
-        "question": 'Why "so",\nthen?',
-        "answer": 'Why "so",\nthen? indeed',
-        "warnings": "",
-        "finish_reason": "stop",
-        "error.code": "",
-        "error.message": "",
-        "id": "",
-    }
-    assert run.out.startswith("video,question,answer,warnings,finish_reason,")
-    assert rows[-1]["error.message"] == "it can't be read"
-    run = batch(clips, "What?", "--csv", "--fields", "answer,frames.timestamps_s,method.name")
-    assert run.out.splitlines()[:2] == [
-        "answer,frames.timestamps_s,method.name",
-        'What? indeed,"[0.0, 1.0]",none',
-    ]
-
-
 def test_rows_are_no_formulas_and_no_escapes(clips: Path, engine: Pretended) -> None:
     questions = ("=1+1", "+1", "-1", "@SUM(A1)", "＝1", "a=1\x1b]0;x\x07", "\u202ea", "1\r2")
     (clips / "1.mp4").rename(clips / os.fsdecode(b"caf\xe9\x1b[2J.mp4"))
     more = [part for text in questions[1:] for part in ("-q", text)]
-    run = batch(clips, questions[0], *more, "--csv", "--fields", "question,answer,video")
-    rows = list(csv.reader(io.StringIO(run.out)))[1:]
+    table = clips.parent / "table.csv"
+    batch(clips, questions[0], *more, "--out", table)
+    content = table.read_text()
+    rows = [
+        [row["question"], row["answer"], row["video"]]
+        for row in csv.DictReader(io.StringIO(content))
+    ]
     assert [row[0] for row in rows[:8]] == [
         "'=1+1", "'+1", "'-1", "'@SUM(A1)", "'＝1", "a=1\\x1b]0;x\\x07", "\\u202ea", "1\\r2",
     ]  # fmt: skip
     assert all(row[1] == f"{row[0]} indeed" for row in rows)
     assert {row[2] for row in rows} >= {str(clips / "caf\\xe9\\x1b[2J.mp4")}
-    assert not set(run.out) & set("\x1b\x07\r\x9b\u202e")
+    assert not set(content) & set("\x1b\x07\r\x9b\u202e")
     # In JSON all of it is exact.
     run = batch(clips, *questions[:1], *more)
     assert {line["question"] for line in lines(run)} == set(questions)
@@ -351,7 +315,7 @@ def test_a_table_is_made_of_the_answers_by_which_the_next_run_goes_on(
     assert run.out == ""
     assert run.err.endswith(f"Results: {tmp_path / 'Results.jsonl'}\n3 answers in {out}\n")
     make_clips(clips, "bad.mp4")
-    run = batch(clips, "What,\nnow?", "--out", out, "--csv")
+    run = batch(clips, "What,\nnow?", "--out", out)
     assert (run.code, len(engine.asked)) == (1, 4)
     assert "3 done already, 1 failed" in run.err
     run = batch(clips, "What,\nnow?", "--out", out)
@@ -363,10 +327,7 @@ def test_a_table_is_made_of_the_answers_by_which_the_next_run_goes_on(
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert [Path(row["video"]).name for row in rows] == ["1.mp4", "2.mp4", "10.mp4", "bad.mp4"]
     assert {row["question"] for row in rows} == {"What,\\nnow?"}
-    # Other columns of the same answers; what somebody has changed stays.
-    assert batch(clips, "What,\nnow?", "--out", out, "--fields", "answer").code == 1
-    assert out.read_text().splitlines()[0] == "answer,video,error.code,error.message,key"
-    assert len(engine.asked) == 4
+    # What somebody has changed stays.
     out.write_text("mine")
     run = batch(clips, "What,\nnow?", "--out", out)
     assert (run.code, out.read_text()) == (6, "mine")
@@ -404,7 +365,7 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["none", "What?"], 2, r"none doesn't exist; give a folder, a pattern"),
         (["empty", "What?"], 2, r"there is no video in the folder empty"),
         (["clips", " "], 2, r"a question is empty"),
-        (["clips", "What?", "--questions", "q.csv"], 2, r"leave out QUESTION and -q"),
+        (["clips", "What?", "--questions", "q.csv"], 2, r"leave out QUESTION"),
         (["--questions", "none.csv"], 2, r"--questions none.csv can't be read \(No such file"),
         (["--questions", "q.csv"], 2, r'line 1: there is no column "vdeo"; did you mean video'),
         (["q.csv", "--questions", "-"], 2, r"VIDEOS is the folder that its videos are in, and q"),
@@ -414,12 +375,7 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["clips", "What?", "--batch-size", "big"], 2, r"--batch-size must be auto.*'big'"),
         (["clips", "What?", "--engine", "steam"], 2, r"'steam' is not one of 'local', 'ray'"),
         (["clips", "What?", "--retry-failed"], 2, r"--retry-failed needs --out"),
-        (["clips", "What?", "--out", "-", "--retry-failed"], 2, r"--retry-failed needs --out"),
-        (["clips", "What?", "--out", "o", "--csv"], 2, r"are for stdout.*--out o.csv is a table"),
-        (["clips", "What?", "--out", "o.jsonl", "--fields", "id"], 2, r"--out o.csv is a table"),
-        (["clips", "What?", "--fields", "answr"], 2, r"no key 'answr'; `dycoke schema answer`"),
-        (["clips", "What?", "--fields", "tokens.many"], 2, r"no key 'tokens.many'"),
-        (["clips", "What?", "--fields", ""], 2, r"no key ''"),
+        (["clips", "--questions", "q.csv", "-q", "What?"], 2, r"--question and --questions excl"),
         (["clips", "What?", "--prune-layer", "10"], 2, r"--prune-layer must be from 1 to 9"),
         (["clips", "What?", "--model", "minni"], 4, r"did you mean mini\?"),
         (["clips", "What?", "--out", "clips"], 6, r"--out clips is a folder"),

@@ -131,9 +131,8 @@ def test_termination_ends_the_decoders(number: int) -> None:
     until_gone(*decoders)
 
 
-@pytest.mark.parametrize("flags", [[], ["--csv"]])
-def test_a_reader_that_leaves_hears_nothing(clips: Path, flags: list[str]) -> None:
-    process = start(clips, "What?", "--quiet", *flags, stdout=subprocess.PIPE)
+def test_a_reader_that_leaves_hears_nothing(clips: Path) -> None:
+    process = start(clips, "What?", "--quiet", stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline()
     process.stdout.close()
@@ -143,10 +142,9 @@ def test_a_reader_that_leaves_hears_nothing(clips: Path, flags: list[str]) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-@pytest.mark.parametrize("flags", [[], ["--csv"]])
-def test_a_full_disk_behind_stdout(clips: Path, flags: list[str]) -> None:
+def test_a_full_disk_behind_stdout(clips: Path) -> None:
     with open("/dev/full", "wb") as full:
-        process = start(clips, "What?", *flags, stdout=full.fileno())
+        process = start(clips, "What?", stdout=full.fileno())
         _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 6
     assert err.startswith(b"Error: standard output can't be written (No space left")

@@ -195,7 +195,7 @@ def test_a_page_that_is_no_answer_is_said_so() -> None:
         (("--server", "http://me:pass@here/v1"), "must not have a name or password"),
         (("--server", "http://here/v1", "--device", "cpu"), "--device is for a model on this"),
         (("--server", "http://here/v1", "--requests", "0"), "--requests must be 1 or more"),
-        (("--requests", "4"), "--requests is for a server"),
+        (("--requests", "4"), "--requests needs --server"),
     ],
 )
 def test_what_is_refused(arguments: tuple[str, ...], sentence: str) -> None:

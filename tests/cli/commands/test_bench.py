@@ -114,7 +114,7 @@ def test_text_off_a_terminal(fake: list[FakeSession]) -> None:
     assert re.search(rf"^{heading} +Speed-up$", run.out, re.M)
     assert re.search(r"^evs:retain=0\.5 .* 64 → 32 \(50 %\) .* 0 \(0 %\)$", run.out, re.M)
     # One text, so all configurations stand beside it.
-    assert re.search(r"^  none, dycoke, evs:retain=0\.5 +a red circle moves right", run.out, re.M)
+    assert re.search(r"^  none, dycoke, evs:retain=0\.5: a red circle moves right", run.out, re.M)
     assert "Without reference answers there is no accuracy" in " ".join(run.out.split())
     assert run.err.startswith("0 of 12 answers are there\n")
 

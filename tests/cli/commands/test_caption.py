@@ -379,7 +379,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     [
         (("--out", "a.txt"), "name a file that ends in .jsonl, .json or .csv"),
         (("--out", "a.json", "--format", "csv"), "--format csv and --out a.json differ"),
-        (("--out", "a.json", "--out-dir", "b"), "leave one of them out"),
+        (("--out", "a.json", "--out-dir", "b"), "--out and --out-dir exclude each other"),
         (("--key", "x"), "add --format jsonl"),
         (("--format", "csv", "--key", "x,x"), "give one key or two"),
         (("--format", "csv", "--key", "x,"), "give one key or two"),

@@ -69,12 +69,9 @@ def test_a_new_conversation_about_the_same_video(fake: list[FakeSession]) -> Non
 
 def test_another_method(fake: list[FakeSession]) -> None:
     run = chat("/method", "What?", "/method evs:retain=0.5", "Why?", "/method evs:retain=2", "Who?")
-    typed = chat("/method ttm", "/method").err
-    assert typed.count("Method: ttm (") == 2
     assert run.code == 1
-    # What was chosen in one word, which can be pasted; the rest breaks at spaces.
-    assert re.search(r"Method: dycoke:\S+ \(ttm=True, ", run.err)
-    assert "Method: evs:retain=0.5" in run.err
+    assert "Method: dycoke (ttm=True, " in run.err
+    assert "Method: evs (retain=0.5" in run.err
     assert "retain must be above 0 and at most 1, not 2" in run.err
     names = [asked["method"].name for asked in fake[0].asked]
     assert names == ["dycoke", "evs", "evs"]

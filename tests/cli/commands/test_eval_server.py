@@ -110,8 +110,8 @@ def test_a_row_that_the_server_refuses_ends_the_run_before_a_question(tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("eval", "samples", "--workers", "2"), "--workers is for a model on this machine"),
-        (("eval", "samples", "--device", "cpu"), "--device is for a model on this machine"),
+        (("eval", "samples", "--workers", "2"), "--server and --workers exclude each other"),
+        (("eval", "samples", "--device", "cpu"), "--device and --server exclude each other"),
     ],
 )
 def test_what_is_refused(arguments: tuple[str, ...], sentence: str) -> None:

@@ -70,10 +70,10 @@ def test_a_line_for_each_method(monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_here("methods")
     assert (run.code, run.err) == (0, "")
     lines = [line.rstrip() for line in run.out.splitlines()]
-    assert len(lines) == len(METHODS) + 2
+    assert len(lines) == len(METHODS) + 3
     assert max(map(len, lines)) <= 80
-    assert [line.split()[0] for line in lines[1 : len(METHODS) + 1]] == [*METHODS]
-    told = dict(zip(METHODS, lines[1:], strict=False))
+    assert [line.split()[0] for line in lines[2 : len(METHODS) + 2]] == [*METHODS]
+    told = dict(zip(METHODS, lines[2:], strict=False))
     for name, method in METHODS.items():
         assert f" {method.summary} " in told[name]
     # What is kept, or dropped, unless somebody says otherwise.

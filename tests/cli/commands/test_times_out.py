@@ -1,12 +1,10 @@
-"""`--out` of ask and batch, and convert: times of answers as files for editors and players."""
+"""`--out` of batch, and convert: times of answers as files for editors and players."""
 
 from __future__ import annotations
 
 import csv
-import os
 import re
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
@@ -16,8 +14,7 @@ import pytest
 
 from dycoke_cli.runs.time_files import FORMATS, LISTS
 from dycoke_cli.video import Sampling, read
-from tests.cli.fake_engine import FakeSession
-from tests.cli.harness import CLIP, FAKE, ROOT, run_here
+from tests.cli.harness import CLIP, ROOT, run_here
 from tests.pages import commands
 from tests.runs.pretended import Pretended
 
@@ -27,60 +24,6 @@ SRT = """1
 00:00:00,000 --> 00:00:04,000
 a red circle moves right
 """
-
-
-def test_ask_writes_the_times_beside_the_video(fake: list[FakeSession], tmp_path: Path) -> None:
-    clip = shutil.copy(CLIP, tmp_path / "clip.mp4")
-    flags = ("--every", "1.5s", "--frames", "2")
-    run = run_here("ask", clip, "What?", *flags, "--out", ".srt")
-    assert run.code == 0
-    assert run.err.splitlines()[-1] == f"1 time range in {tmp_path / 'clip.srt'}"
-    assert (tmp_path / "clip.srt").read_text() == SRT
-    assert len(run.out.splitlines()) == 3  # the answers are still shown
-    again = run_here("ask", clip, "What?", *flags, "--out", ".srt")
-    assert (again.code, len(fake)) == (6, 3)
-    assert "clip.srt exists, and stays as it is" in again.err
-    assert run_here("ask", clip, "What?", *flags, "--out", tmp_path / "x.VTT", "--json").code == 0
-    assert (tmp_path / "x.VTT").read_text().startswith("WEBVTT\n\n00:00:00.000 --> 00:00:04.000\n")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_an_interrupted_ask_writes_the_times_that_it_has(
-    sent: signal.Signals, tmp_path: Path
-) -> None:
-    out = tmp_path / "x.srt"
-    command = [*FAKE, "ask", CLIP, "What?", "--every", "1s", "--frames", "2", "--no-server"]
-    process = subprocess.Popen(
-        [*command, "--out", out],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "FAKE_PAUSE_S": "0.5"},
-    )
-    assert process.stdout is not None
-    process.stdout.readline()  # of the first second; each of the next takes 2.5 s
-    process.send_signal(sent)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + sent
-    assert f"1 time range in {out}, of the answers so far" in err.decode()
-    assert out.read_text() == SRT.replace("00:00:04,000", "00:00:01,000")
-
-
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--out", "x.srt"], "--out x.srt is for times: add --when, or --every 30s"),
-        (["--every", "1s", "--out", "x.csv"], "name a file that ends in .srt, .vtt, .edl, .mark"),
-        (["--every", "1s", "--out", "no/x.srt"], "there is no folder no"),
-    ],
-)
-def test_ask_refuses_before_the_model_loads(
-    fake: list[FakeSession], flags: list[str], sentence: str
-) -> None:
-    run = run_here("ask", CLIP, "What?", *flags)
-    assert run.code in (2, 6)
-    assert sentence in run.err
-    assert fake == []
 
 
 @pytest.fixture
@@ -93,22 +36,19 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_chapters_that_are_left_out_are_counted(fake: list[FakeSession], tmp_path: Path) -> None:
-    clip, out = shutil.copy(CLIP, tmp_path / "clip.mp4"), tmp_path / "clip.chapters.txt"
-    # Two questions about each half of four seconds: what they find begins in the first ten.
-    found = run_here("ask", clip, "What?", "-q", "Why?", "--every", "2s", "--out", out)
-    assert found.code == 0
-    told = (
-        f"1 of 2 time ranges in {out}: a chapter is 10 s or longer, the first is at 0:00; "
-        "YouTube shows chapters only if there are 3 or more"
-    )
-    assert found.err.splitlines()[-1] == told
-
-
 def batch(clips: Path, *flags: str | Path) -> tuple[int, str]:
     where = ("--model", "mini", "--device", "cpu")
     run = run_here("batch", clips, "What?", "-q", "Why?", "--every", "2s", *where, *flags)
     return run.code, run.err
+
+
+def test_chapters_that_are_left_out_are_counted(clips: Path, engine: Pretended) -> None:
+    out = clips.parent / "clip.chapters.txt"
+    # Two questions about each half of four seconds: what they find begins in the first ten.
+    assert batch(clips / "1.mp4", "--out", out)[1].splitlines()[-1] == (
+        f"1 of 2 time ranges in {out}: a chapter is 10 s or longer, the first is at 0:00; "
+        "YouTube shows chapters only if there are 3 or more"
+    )
 
 
 def test_batch_resumes_and_has_the_times_of_all(clips: Path, engine: Pretended) -> None:

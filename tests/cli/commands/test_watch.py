@@ -24,17 +24,14 @@ import av
 import pytest
 
 from dycoke_cli.answer.answer import Answer, Scoring
-from dycoke_cli.answer.json_schema import Bounds
-from dycoke_cli.runs import watching, webhook
+from dycoke_cli.runs import watching
 from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.file_walk import FileState
-from dycoke_cli.storage.limited_http import HttpLimits
 from dycoke_cli.video.live_stream import LiveStream
 from tests import warm
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, Outcome, run_here, run_in_terminal
 from tests.documents import example, valid
-from tests.runs.receiver import Receiver
 from tests.video.live_sources import growing, piped, recorded, up_to
 from tests.waiting import until
 
@@ -293,7 +290,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, yes: list[float]) -> None:
         (("--only", "no:0.3"), [0, 6]),
     ],
 )
-def test_only_what_was_asked_for_is_printed_and_sent(
+def test_only_what_was_asked_for_is_printed(
     fake: list[FakeSession],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -306,28 +303,7 @@ def test_only_what_was_asked_for_is_printed_and_sent(
     text = run_here(*run)
     assert [line[:4] for line in text.out.splitlines()] == [f"0:{s:02}" for s in starts]
     assert "Asked about 4 windows\n" in text.err
-    with Receiver() as receiver:
-        lines = run_here(*run, "--json", "--webhook", receiver.url)
-    assert [one["start"] for one in lines.objects] == starts
-    assert [body for _, body in receiver.taken] == lines.objects
-    assert "webhook" not in lines.err
-
-
-def test_a_webhook_that_hangs_delays_no_answer(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    end = threading.Event()
-    monkeypatch.setattr(webhook, "LIMITS", HttpLimits(1.0, Bounds()))
-    with Receiver(lambda headers: (end.wait(30), 500)[1], "/secret?token=secret") as receiver:
-        begun = time.monotonic()
-        flags = (*WINDOWS, "--timeout", "0.3", "--webhook", receiver.url, "--json")
-        run = run_here("watch", recorded(tmp_path), "What?", *flags)
-        assert time.monotonic() - begun < 10
-        end.set()
-    assert (run.code, len(run.objects)) == (0, 4)
-    assert "Warning: --webhook http://127.0.0.1:" in run.err
-    assert "is too slow: 4 not sent" in run.err
-    assert "secret" not in run.err
+    assert [one["start"] for one in run_here(*run, "--json").objects] == starts
 
 
 def test_what_the_page_tells_to_type_works(
@@ -343,13 +319,12 @@ def test_what_the_page_tells_to_type_works(
     clips.mkdir()
     after_looks(monkeypatch, {1: lambda: shutil.copy(CLIP, clips / "new.mp4")})
     for camera, command in commands:
-        with piped(lambda write: write(content)) as pipe, Receiver() as receiver:
-            words = [re.sub("^http://.*", receiver.url, word) for word in shlex.split(command)]
+        with piped(lambda write: write(content)) as pipe:
+            words = shlex.split(command)
             assert ("-" in words) is (camera == "ffmpeg -i rtsp://CAMERA -c copy -f mpegts - | ")
             run = run_here(*words, "--timeout", "2", stdin=pipe)
             assert run.code == 0, run.err
             assert "yes" in run.out
-            assert bool(receiver.taken) is ("--webhook" in words)
 
 
 WRONG = [
@@ -363,9 +338,6 @@ WRONG = [
     ([CLIP, "--only", "maybe", "--yes-no"], 2, "--only 'maybe' is none of the options: yes, no"),
     ([CLIP, "--only", "yes:2", "--yes-no"], 2, "must be above 0 and at most 1, as in yes:0.8"),
     ([CLIP, "--only", "yes:nan", "--yes-no"], 2, "must be above 0 and at most 1"),
-    ([CLIP, "--webhook", "ftp://h/secret"], 2, "--webhook takes an address"),
-    ([CLIP, "--webhook", "http://h:x/secret"], 2, "--webhook takes an address"),
-    ([CLIP, "--webhook", "http://me:secret@h"], 2, "--webhook takes an address"),
     ([__file__, "--timeout", "0.5"], 3, "can't be read while it comes, or is empty: write MPEG-TS"),
     # Its index comes last.
     (

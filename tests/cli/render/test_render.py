@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -281,8 +282,7 @@ def table_rows(left: Answer, right: Answer) -> dict[str, list[str]]:
     return {
         cells[0]: cells[1:]
         for line in printed(comparison(left, right)).splitlines()
-        if line.startswith("│")
-        for cells in [[cell.strip() for cell in line.strip("│").split("│")]]
+        for cells in [re.split(r" {2,}", line.strip())]
     }
 
 

@@ -164,7 +164,7 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_flags_of_a_cluster_without_one(flags: tuple[str, ...]) -> None:
     done = run_here("batch", "nowhere", "What?", *flags)
     assert done.code == 2
-    assert f"{flags[0]} is for a cluster: add --engine ray" in done.err
+    assert f"{flags[0]} needs --engine ray" in done.err
 
 
 @pytest.mark.extended

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -30,11 +29,6 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: --model llava-onevision-0.5b (or DYCOKE_MODEL in the environment)."
 )
-_FLAGS = options.flag_table("""
-    [Output]
-    --out FILE: Also write the times of --when or --every: .srt, .vtt, .edl, .markers.csv, .ffmeta
-        or .chapters.txt; the suffix alone is a file beside the video.
-""")
 BRIEF = (
     f"{request_flags.BRIEF} --question --start --end --every --when --choices --yes-no --compare "
     "--estimate --json"
@@ -47,16 +41,8 @@ def ask(
     video: options.VideosArgument,
     words: options.QuestionArgument = None,
     more: options.Questions = None,
-    model: request_flags.ModelFlag,
-    sampling: request_flags.Frames,
-    parts: question_flags.PartFlags,
-    out: Annotated[Path | None, _FLAGS["--out"]] = None,
-    budget: request_flags.Budget,
-    subtitles: options.Subtitles = None,
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
-    method: request_flags.MethodFlags,
-    generation: request_flags.Generation,
+    how: request_flags.Questioning,
+    parts: question_flags.OneVideoFlags,
     typed: question_flags.TypedFlags,
     cache: options.Cache = False,
     no_server: NoServer = False,
@@ -98,25 +84,19 @@ def ask(
             raise UsageError(f"put the whole question in quotes: -q {meant}")
         asked = [*([question] if question else []), *(more or [])]
         batch_hint = _check(videos, asked)
-        single = {"--estimate": estimate, "--subtitles": subtitles}
+        single = {"--estimate": estimate, "--subtitles": how.subtitles}
         files = sources(videos)
         if len(files) > 1 and (flag := next((f for f in single if single[f]), None)):
             raise UsageError(f"{flag} takes one video")
         if len(files) > 1 and server.server:
             raise refusal("several", V1)
-        server.check(context)
-        request = request_flags.request(
-            model, loading, sampling, generation, limits, subtitles, budget
-        )
-        request = method.applied(parts.typed(typed).applied(request))
+        request = typed.applied(how.whole_request(), yes_no=parts.when)
         with speaking_of_flags():
             check_windows(request, len(files), whole=compare)
-        remote = server.chosen(context, request.method, budget)
+        remote = server.chosen(context, request)
         if compare:
             request_flags.check_comparable(request)
-        whole = {"estimate": estimate, "compare": compare}
-        parts.check(request, files, asked, **whole, follow_up=follow_up)
-        timed = None if out is None else _TimesOut(out, parts, files[0], request)
+        parts.check(request, files, asked)
         if estimate:
             known = question is not None or more
             questions = questions_of(question, more, *videos) if known else []
@@ -126,7 +106,7 @@ def ask(
         if follow_up and len(questions) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
         unanswered[:] = [{"video": videos[0], "question": text} for text in questions]
-        note = BUNDLED_NOTE if model.named is None and remote is None else None
+        note = BUNDLED_NOTE if how.named is None and remote is None else None
         if len(files) > 1:
             note = f"Asking about {len(videos)} videos together; {batch_hint}"
         note = None if quiet else note
@@ -146,7 +126,7 @@ def ask(
 
                 check_silent(request)  # nothing is heard, whatever the model is
                 request = replace(request, sampling=replace(request.sampling, audio=False))
-                served = remote.asked_by(model.model, request, compare=compare)
+                served = remote.asked_by(how.model, request, compare=compare)
                 found: Asker = RemoteAsker(served, request)
             else:
                 keep = int(len(questions) > 1)
@@ -156,8 +136,6 @@ def ask(
             if parts.given is None:
                 converse(asker, asks, presenter, follow_up=follow_up)
                 return
-            if timed is not None:
-                stack.enter_context(timed.collecting(presenter))
             parts.converse(asker, asks, presenter)
 
 
@@ -168,7 +146,7 @@ def _show_estimate(
     from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
     longest, number = max(questions, key=len, default=None), len(questions) or 1
-    _, cost = cost_of_video(video, request, longest, questions=number, in_windows=not compare)
+    cost = cost_of_video(video, request, longest, questions=number, in_windows=not compare)
     show_cost(cost, as_json)
 
 
@@ -189,40 +167,6 @@ def _asker(
     if found:
         presenter.note(f"Asking without your server: {found}")
     return engine_of(request, presenter, videos=videos, keep=keep, cache=cache)
-
-
-class _TimesOut:
-    """The file of --out, which has the times of the answers about a video."""
-
-    def __init__(
-        self, out: Path, parts: question_flags.PartFlags, video: Source, request: Request
-    ) -> None:
-        from dycoke_cli.ask import Footage
-        from dycoke_cli.runs.time_files import FORMATS, TimeFiles
-        from dycoke_cli.storage.output_file import check_suffix
-
-        times = TimeFiles.at(out, None)
-        if times is None:
-            check_suffix(out, [*FORMATS], "--out")
-        assert times is not None, "no other suffix passes"
-        if parts.given is None:
-            raise times.refusal()
-        self._times, self._how = times, (request.sampling, request.limits)
-        self._videos = [Footage(video, video if isinstance(video, str) else video[0])]
-        times.check(self._videos, *self._how)
-
-    @contextlib.contextmanager
-    def collecting(self, presenter: View) -> Iterator[None]:
-        """Write the answers of the block; after Ctrl-C, too: minutes of them would be lost."""
-        lines: list[dict[str, Any]] = []
-        presenter.on_answer = lambda answer: lines.append(answer.to_dict())
-        so_far = ", of the answers so far"
-        try:
-            yield
-            so_far = ""
-        finally:
-            if lines or not so_far:
-                presenter.note(self._times.write(self._videos, lines, *self._how) + so_far)
 
 
 def _is_unquoted(words: Sequence[str]) -> bool:

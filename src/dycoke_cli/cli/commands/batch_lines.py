@@ -6,18 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from dycoke_cli.answer.answer import SCHEMA, answer_parts
-from dycoke_cli.answer.json_schema import schema_of
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.cli import output
 from dycoke_cli.cli.flags.words import apart, questions_of
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
@@ -25,19 +21,8 @@ from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.runs.results import SUFFIXES, Outcome, check_place, lines_of
 from dycoke_cli.runs.tables import (
-    ERRORS,
     TABLES,
-    TEXT_FIELDS,
-    Field,
     TableFile,
-    fields_of,
-    header,
-    object_fields,
-    row,
-    typed_fields,
-    value_of,
-    with_more,
-    with_parts,
 )
 from dycoke_cli.runs.time_files import FORMATS, TimeFiles
 from dycoke_cli.storage.input_file import read_file
@@ -70,8 +55,8 @@ def collect(
     """Build the questions from the arguments."""
     videos, question = apart(words) if words else ([], None)
     if file is not None:
-        if question is not None or more:
-            raise UsageError("--questions has all questions; leave out QUESTION and -q")
+        if question is not None:
+            raise UsageError("--questions has all questions; leave out QUESTION")
         if len(videos) > 1:
             raise UsageError("with --questions, VIDEOS is one folder, which its videos are in")
         notes: list[str] = []
@@ -131,9 +116,6 @@ def _stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-_FREE = GenerationOptions()
-
-
 class Destination:
     """Where answers go: to a journal, of which a table or times are made at the end; or to stdout.
 
@@ -141,18 +123,9 @@ class Destination:
         journal: file of the answers in JSON Lines; None for stdout.
     """
 
-    def __init__(
-        self, out: Path | None, out_dir: Path | None, fields: str | None, *, as_csv: bool
-    ) -> None:
-        self._as_csv = as_csv
-        self._columns = None if fields is None else parse_fields(fields)
+    def __init__(self, out: Path | None, out_dir: Path | None) -> None:
         self._times = TimeFiles.at(out, out_dir)
-        self._table = TableFile.at(out, self._columns) if self._times is None else None
-        if out is not None and self._table is None and (as_csv or fields is not None):
-            raise UsageError(
-                "--fields and --csv are for stdout and for tables: JSON Lines keep whole lines; "
-                f"--out {display_name(str(out.with_suffix('.csv')))} is a table"
-            )
+        self._table = TableFile.at(out, None) if self._times is None else None
         if self._table is not None:
             self._table.check("--out")
         made = self._times or self._table
@@ -174,12 +147,6 @@ class Destination:
         self._times.check(videos, *self._how, resumes=True)
         self._times.make_folder()
 
-    def stdout(
-        self, generation: GenerationOptions, parts: bool, times: bool, clear: Callable[[], None]
-    ) -> Lines:
-        """Lines on stdout. Args: as of these."""
-        return Lines(self._columns, self._as_csv, generation, parts=parts, times=times, clear=clear)
-
     def conclude(self, counts: RunCounts, view: BatchView, *, retried: bool = False) -> None:
         """Say how a run ended, and make what is made of its answers. Exit code 1: some failed."""
         view.finished(counts, self.journal, retried=retried)
@@ -196,37 +163,12 @@ class Destination:
 class Lines:
     """Receiver of outcomes that writes them to stdout; it can't resume an earlier run.
 
-    Attributes:
-        fields: selected ones; empty for whole objects.
-
     Args:
-        fields: those of `--fields`; None without it.
-        generation: options or fields of the answers, which by default are columns.
-        parts: whether parts of videos are asked about: start and end are columns by default.
-        times: whether their times are searched: the answer, which they are, is a column too.
         clear: removes the progress display from the terminal that a line is written to.
     """
 
-    def __init__(
-        self,
-        fields: list[Field] | None,
-        as_csv: bool,
-        generation: GenerationOptions = _FREE,
-        *,
-        parts: bool = False,
-        times: bool = False,
-        clear: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, clear: Callable[[], None]) -> None:
         self._clear = clear
-        self.fields = fields or []
-        if as_csv and fields is None:
-            self.fields = table_fields(generation, times=times)
-            if parts:
-                self.fields = with_parts(self.fields)
-        self._as_csv = as_csv
-        # On stdout the names of the columns come before the first error.
-        self._columns = with_more(self.fields, ERRORS) if fields is None else self.fields
-        self._begun = False
         self.reasons: dict[str, str] = {}
 
     def state(self, key: str) -> str | None:
@@ -241,66 +183,4 @@ class Lines:
         """Write a line."""
         if sys.stdout.isatty():
             self._clear()
-        if not self.fields:
-            output.write_json(outcome.line)
-            return
-        if not self._as_csv:
-            output.write_json(chosen(outcome.line, self.fields))
-            return
-        if not self._begun:
-            output.write(header(self._columns))
-            self._begun = True
-        output.write(row(outcome.line, self._columns))
-
-
-def parse_fields(given: str) -> list[Field]:
-    """Parse a list of key paths of an answer."""
-    fields = fields_of(given)
-    for field in fields:
-        if not any(_has(schema, field) for schema in _kinds_of_answers().values()):
-            raise UsageError(
-                f"--fields: an answer has no key {'.'.join(field)!r}; `dycoke schema answer` has "
-                "them all"
-            )
-    return fields
-
-
-def table_fields(generation: GenerationOptions, *, times: bool = False) -> list[Field]:
-    """Key paths of the CSV columns of answers.
-
-    Of typed ones the choice, and a column for each option; of objects one for each field.
-    """
-    typed, structured = generation.typed, generation.structured
-    if typed is not None:
-        return typed_fields(typed.texts, typed.is_score, times=times)
-    if structured is not None and structured.properties:
-        return object_fields(structured.properties)
-    return fields_of(TEXT_FIELDS)
-
-
-def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
-    """Select fields of a result; missing ones are null."""
-    parts: dict[str, Any] = {}
-    for field in fields:
-        place = parts
-        for key in field[:-1]:
-            place = place.setdefault(key, {})
-        place[field[-1]] = value_of(line, field)
-    return parts
-
-
-@cache
-def _kinds_of_answers() -> dict[str, Any]:
-    """JSON Schemas of all kinds of answers."""
-    definitions: dict[str, Any] = schema_of(SCHEMA, "", answer_parts())["$defs"]
-    return definitions
-
-
-def _has(schema: dict[str, Any], field: Field) -> bool:
-    for key in field:
-        properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
-        # An open object, such as a method's parameters, may have any key.
-        if key not in properties and (others is False or schema.get("type") == "null"):
-            return False
-        schema = properties.get(key, others)
-    return True
+        output.write_json(outcome.line)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.bench import SCHEMA
@@ -94,12 +92,8 @@ def bench(
     preset: Annotated[str | None, _FLAGS["--preset"]] = None,
     methods: Annotated[str, _FLAGS["--methods"]] = "none,dycoke",
     retain: request_flags.Budgets = None,
-    model: request_flags.ModelFlag,
-    sampling: request_flags.Frames,
+    how: request_flags.Asking,
     runs: Annotated[int, _FLAGS["--runs"]] = 3,
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
-    generation: request_flags.Generation,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -126,7 +120,7 @@ def bench(
 
         if STDIN in videos:
             raise UsageError("bench decodes a video several times: name a file in place of -")
-        request = request_flags.request(model, loading, sampling, generation, limits)
+        request = how.request()
         if preset is not None:
             chosen, given = preset_named(preset), options.given(context)
             request = chosen.applied(request, None, given)
@@ -140,7 +134,7 @@ def bench(
             request=request,
             runs=runs,
         )
-        bundled = model.named is None and preset is None
+        bundled = how.named is None and preset is None
         view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
         report = run(benchmark, view)
         view.stop()
@@ -184,12 +178,8 @@ def _answers(question: QuestionAnswers) -> Iterator[RenderableType]:
     texts: dict[str, list[str]] = {}
     for answer in question.answers:
         texts.setdefault(answer.answer, []).append(answer.spec)
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(overflow="fold", ratio=1)
-    grid.add_column(overflow="fold", ratio=2)
     for said, specs in texts.items():
-        grid.add_row(Text(one_line(", ".join(specs))), Text(one_line(said)))
-    yield Padding(grid, (0, 0, 0, 2))
+        yield Text(f"  {one_line(', '.join(specs))}: {one_line(said)}")
 
 
 def _small(sentence: str) -> Text:

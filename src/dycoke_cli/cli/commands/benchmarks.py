@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from rich.table import Table
-from rich.text import Text
 
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.cli import output
+from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_of
@@ -116,14 +116,9 @@ def _preset(preset: Preset) -> ListedPreset:
 
 def table(listed: BenchmarkList) -> Table:
     """Table of benchmarks and presets, with names in the first column."""
-    grid = Table.grid(padding=(0, 2, 1, 0))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for each in listed.benchmarks:
-        grid.add_row(each.name, Text("\n".join(_lines(each))))
-    for preset in listed.presets:
-        grid.add_row(preset.name, Text("\n".join(_preset_lines(preset))))
-    return grid
+    benchmarks = {each.name: _lines(each) for each in listed.benchmarks}
+    rows = benchmarks | {preset.name: _preset_lines(preset) for preset in listed.presets}
+    return named((name, "\n".join([*lines, ""])) for name, lines in rows.items())
 
 
 def _preset_lines(preset: ListedPreset) -> Iterator[str]:

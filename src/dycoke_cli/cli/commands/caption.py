@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,9 +13,8 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.commands.batch import FailFast, asker_of, check_subtitles
+from dycoke_cli.cli.commands.batch import check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.engine_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import display_name
@@ -32,7 +31,7 @@ _FLAGS = options.flag_table(
     --format NAME: txt (a file beside each clip), or jsonl, json, csv (one file). Default: by --out,
         else txt.
     --out FILE: The one file. Default: FOLDER/captions.jsonl or .json, .csv.
-    --out-dir DIR: Folder for the captions, with FOLDER's subfolders.
+    --out-dir DIR: Folder for the captions, with FOLDER's subfolders. Excludes --out.
     --dry-run: List the captions that would be written, and exit.
     --overwrite: Replace captions that this command wrote. Edited ones stay (--overwrite-edited).
     --trigger WORD: Put this word and a comma in front, once.
@@ -118,22 +117,8 @@ def caption(
     where: Where,
     overwrite: Annotated[bool, _FLAGS["--overwrite"]] = False,
     overwrite_edited: Annotated[bool, _FLAGS["--overwrite-edited"]] = False,
-    model: request_flags.ModelFlag,
-    sampling: request_flags.Frames,
-    budget: request_flags.Budget,
-    subtitles: options.Subtitles = None,
-    fail_fast: FailFast = False,
-    batch_size: engine_flags.BatchSize = "auto",
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
-    cache: options.Cache = False,
-    method: request_flags.MethodFlags,
-    generation: request_flags.Generation,
-    engine: engine_flags.EngineFlags,
-    no_server: NoServer = False,
-    server: ServerFlags,
-    requests: Requests = REQUESTS,
-    estimate: options.Estimate = False,
+    how: request_flags.Questioning,
+    by: engine_flags.RunFlags,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
@@ -163,23 +148,16 @@ def caption(
     from dycoke_cli.runs.run import run
     from dycoke_cli.storage.made_files import MadeFiles
 
-    engine.check()
-    server.check(context)
-    group_size = engine_flags.batch_size(batch_size)
-    request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
-    request = method.applied(request)
+    by.check()
+    request = how.whole_request()
     with speaking_of_flags():
         check_windows(request)
-    remote = server.chosen(context, request.method, budget)
+    remote = by.server.chosen(context, request)
     check_prompt(prompt)
     style_of = CaptionStyle(**{**vars(style), "trigger": style.trigger.rstrip(", ")})
     check, drop_below = (style_of if checking.wanted else None), checking.least
     videos = videos_at(places, stills=True).videos
-    check_subtitles(videos, subtitles)
-    if estimate and check is not None:
-        raise UsageError("--estimate can't count the questions of --check; leave out --check")
-    if estimate:
-        where = replace(where, dry_run=True)  # nothing is written
+    check_subtitles(videos, how.subtitles)
     with ExitStack() as stack:
         view = stack.enter_context(CaptionView(quiet))
         files = _files(stack, places, videos, where, context)
@@ -199,11 +177,6 @@ def caption(
             id_: Ask(question_about(video, prompt), request, (video,), id=id_, check=check)
             for id_, video in ((os.fsencode(video.place).hex(), video) for video in wanted)
         }
-        if estimate:
-            from dycoke_cli.cli.commands.estimate import show_costs
-
-            show_costs([[ask] for ask in asks.values()], request, view)
-            return
         if where.dry_run:
             for video in wanted:
                 path, entry = files.place(video)
@@ -216,15 +189,12 @@ def caption(
         failed = 0
         try:
             if asks:
-                if model.named is None and remote is None:
+                if how.named is None and remote is None:
                     if prompt in PROMPTS:
                         raise UsageError(SHAPES_ONLY)
                     view.note(BUNDLED_NOTE)
                 view.stage("start")
-                plan, open_asker = asker_of(
-                    request, engine, model, remote, group_size, view, stack, cache=cache,
-                    here=no_server,
-                )  # fmt: skip
+                plan, open_asker = by.asker(request, how.model, remote, view, stack)
                 counts = run(
                     [(ask,) for ask in asks.values()],
                     plan,
@@ -232,7 +202,7 @@ def caption(
                     open_asker,
                     view,
                     line=Captioned(style_of, asks, view, drop_below),
-                    fail_fast=fail_fast,
+                    fail_fast=by.fail_fast,
                 )
                 files.save()
                 failed = counts.failed + len(results.stayed)
@@ -269,10 +239,6 @@ def _files(
 
     out, form = where.out, where.form
     if out is not None:
-        if where.out_dir is not None:
-            raise UsageError(
-                "--out names the one file, --out-dir its folder: leave one of them out"
-            )
         check_suffix(out, [f".{name}" for name in FORMATS[1:]], "--out")
         suffix = out.suffix.lower().lstrip(".")
         if form not in (None, suffix):

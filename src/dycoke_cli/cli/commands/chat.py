@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,6 @@ from dycoke_cli.cli.commands.presenter import AsText
 from dycoke_cli.cli.flags import options, question_flags, request_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.words import has_suffix, quoted
-from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import is_valid, to_json
 from dycoke_cli.video.files import STDIN
@@ -41,14 +40,7 @@ BRIEF = f"{request_flags.BRIEF} --start --end --subtitles --device --temperature
 def chat(
     *,
     videos: Annotated[list[str], _FLAGS["VIDEO…"]],
-    model: request_flags.ModelFlag,
-    sampling: request_flags.Frames,
-    budget: request_flags.Budget,
-    subtitles: options.Subtitles = None,
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
-    method: request_flags.MethodFlags,
-    generation: request_flags.Generation,
+    how: request_flags.Questioning,
     typed: question_flags.TypedFlags,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
@@ -68,9 +60,8 @@ def chat(
         from dycoke_cli.loop.features import CHAT, refusal
 
         raise refusal("stdin", CHAT)
-    request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
-    request = method.applied(typed.applied(request))
-    note = BUNDLED_NOTE if model.named is None and not quiet else None
+    request = typed.applied(how.whole_request())
+    note = BUNDLED_NOTE if how.named is None and not quiet else None
     interactive = sys.stdin is not None and sys.stdin.isatty()
     with ExitStack() as stack:
         view = stack.enter_context(_ChatView(quiet, note, several=not interactive))
@@ -194,7 +185,6 @@ class _Commands:
 
     def __init__(self, chat: Chat, view: _ChatView) -> None:
         self.chat, self.view = chat, view
-        self._typed = ""
 
     def run(self, line: str) -> None:
         """Ask a question, or run a command."""
@@ -206,28 +196,30 @@ class _Commands:
         name, _, argument = line[1:].partition(" ")
         if name not in COMMANDS:
             raise UsageError(f"there is no command /{name}: /help lists them")
-        COMMANDS[name].action(self, argument.strip())
+        COMMANDS[name](self, argument.strip())
 
     def method(self, text: str) -> None:
-        """Set the method, or print the current one."""
+        """Choose a method, as in dycoke-plus:retain=0.25; alone: print the method."""
         if text:
             from dycoke_cli.compression.registry import parse_spec
 
             self.chat.use(parse_spec(text).create())
-            self._typed = text
-        render.note(f"Method: {_describe(self.chat.request.method, self._typed)}")
+        method = self.chat.request.method
+        values = {name: value for name, value in method.parameters().items() if value is not None}
+        parameters = ", ".join(f"{name}={value}" for name, value in values.items())
+        render.note(f"Method: {method.name} ({parameters})" if values else f"Method: {method.name}")
 
     def compare(self, text: str) -> None:
-        """Answer a question, or the last one, with and without compression."""
-        self.chat.compare(text or self._last("/compare QUESTION asks one").question, self.view)
+        """Ask with and without compression; alone: the last question again."""
+        self.chat.compare(text or self._last().question, self.view)
 
     def stats(self, _: str) -> None:
-        """Print the panel of the last answer."""
-        answer = self._last("ask a question first")
+        """Print all figures of the last answer."""
+        answer = self._last()
         render.statistics(answer, answer.seconds.total, 0.0, whole=True)
 
     def video(self, text: str) -> None:
-        """Start a conversation about another video."""
+        """Go on with another video."""
         try:
             # A path with spaces needs no quotes if it exists as typed.
             videos = tuple(shlex.split(text)) if text and not os.path.exists(text) else (text,)
@@ -240,12 +232,12 @@ class _Commands:
         render.note(f"Now about {' and '.join(map(quoted, videos))}; a new conversation")
 
     def clear(self, _: str) -> None:
-        """Start a new conversation about the same video."""
+        """Begin a new conversation about the same video."""
         self.chat.forget()
         render.note("A new conversation about the same video")
 
     def save(self, text: str) -> None:
-        """Write the answers' objects to a new file."""
+        """Save the answers as JSON Lines in a new file."""
         if not text:
             raise UsageError("/save needs a file, as in `/save chat.jsonl`")
         from dycoke_cli.storage.output_file import check_suffix
@@ -260,52 +252,24 @@ class _Commands:
         render.note(f"Saved to {text}")
 
     def help(self, _: str) -> None:
-        """Print the commands."""
-        for name, command in COMMANDS.items():
-            render.note(f"{f'/{name} {command.takes}'.strip()}: {command.help}")
-        render.note("/quit: End the chat (or Ctrl-D)")
+        """List the commands."""
+        for name, action in COMMANDS.items():
+            render.note(f"/{name}: {inspect.getdoc(action)}")
+        render.note("/quit: End the chat (or Ctrl-D).")
 
-    def _last(self, otherwise: str) -> Answer:
+    def _last(self) -> Answer:
         if not self.chat.answers:
-            raise UsageError(f"there is no answer yet: {otherwise}")
+            raise UsageError("there is no answer yet: ask a question first")
         return self.chat.answers[-1]
 
 
-def _describe(method: Method, typed: str) -> str:
-    """Format a method as it was typed, or as `/method` takes it; the rest is in parentheses.
-
-    The rest are parameters at their default, separated by spaces, so that a narrow terminal can
-    break the line.
-    """
-    defaults = type(method)().parameters()
-    values = {name: value for name, value in method.parameters().items() if value is not None}
-    assignments = {name: f"{name}={value}" for name, value in values.items()}
-    changed = ",".join(word for name, word in assignments.items() if values[name] != defaults[name])
-    unchanged = ", ".join(
-        word for name, word in assignments.items() if values[name] == defaults[name]
-    )
-    spec = typed or ":".join(filter(None, [method.name, changed]))
-    return spec + (f" ({unchanged})" if unchanged else "")
-
-
-@dataclass(frozen=True)
-class _Command:
-    """Slash command: its argument, its help and its function."""
-
-    takes: str
-    help: str
-    action: Callable[[_Commands, str], None]
-
-
-COMMANDS = {
-    "method": _Command(
-        "[SPEC]", "Choose a method, as in dycoke-plus:retain=0.25", _Commands.method
-    ),
-    "compare": _Command("[QUESTION]", "Ask with and without compression", _Commands.compare),
-    "stats": _Command("", "All figures of the last answer", _Commands.stats),
-    "video": _Command("FILE", "Go on with another video", _Commands.video),
-    "clear": _Command("", "Begin a new conversation", _Commands.clear),
-    "save": _Command("FILE", "Save the answers as JSON Lines", _Commands.save),
-    "help": _Command("", "List the commands", _Commands.help),
+COMMANDS: dict[str, Callable[[_Commands, str], None]] = {
+    "method": _Commands.method,
+    "compare": _Commands.compare,
+    "stats": _Commands.stats,
+    "video": _Commands.video,
+    "clear": _Commands.clear,
+    "save": _Commands.save,
+    "help": _Commands.help,
 }
 """Slash commands by name; /quit and /exit are handled by the loop."""

@@ -39,7 +39,6 @@ def convert(
     ANSWERS is what `dycoke batch` and `dycoke ask --json` write.
     """
     # Imported late: help and completion need the flags alone.
-    from dycoke_cli.cli.commands.batch_lines import parse_fields
     from dycoke_cli.runs.tables import TABLES, TableFile, read_answers
     from dycoke_cli.runs.time_files import FORMATS, TimeFiles
     from dycoke_cli.storage.output_file import check_suffix
@@ -47,7 +46,7 @@ def convert(
     times = TimeFiles.at(table, out_dir, "FILE")
     if times is None:
         check_suffix(table, (*TABLES, *FORMATS), "FILE")
-        made = TableFile(table, None if fields is None else parse_fields(fields))
+        made = TableFile(table, None if fields is None else _parsed(fields))
         made.check("FILE", resumes=False)
         sentence = made.write(read_answers(lines))
     elif fields is not None:
@@ -74,3 +73,29 @@ def _write_times(times: TimeFiles, answers: Sequence[dict[str, Any]]) -> str:
     videos = [Footage(name, name, name) for name in names]
     times.check(videos, Sampling(), Limits())
     return times.write(videos, answers, Sampling(), Limits())
+
+
+def _parsed(given: str) -> list[tuple[str, ...]]:
+    """Parse a list of key paths of an answer."""
+    from dycoke_cli.answer.answer import SCHEMA, answer_parts
+    from dycoke_cli.answer.json_schema import schema_of
+    from dycoke_cli.runs.tables import fields_of
+
+    kinds = schema_of(SCHEMA, "", answer_parts())["$defs"].values()
+    for field in (fields := fields_of(given)):
+        if not any(_has(schema, field) for schema in kinds):
+            raise UsageError(
+                f"--fields: an answer has no key {'.'.join(field)!r}; `dycoke schema answer` has "
+                "them all"
+            )
+    return fields
+
+
+def _has(schema: dict[str, Any], field: tuple[str, ...]) -> bool:
+    for key in field:
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        # An open object, such as a method's parameters, may have any key.
+        if key not in properties and (others is False or schema.get("type") == "null"):
+            return False
+        schema = properties.get(key, others)
+    return True

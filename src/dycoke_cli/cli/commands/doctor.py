@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata, version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Annotated, Literal
 
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version as Release
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -30,9 +26,6 @@ from dycoke_cli.version import __version__, running_commit
 
 SCHEMA = "dycoke.doctor/1"
 
-# `make` installs from the same file, which constraints.txt includes.
-_TESTED = Path(__file__).parents[2] / "tested.txt"
-_PYTHON = "Programming Language :: Python :: "
 _PACKAGES = ("torch", "torchvision", "transformers", "av")
 _CPU_DTYPES = {
     "float32": "float32 on the CPU, where it fits into free memory (no fast bfloat16 instructions)",
@@ -72,10 +65,6 @@ class Diagnosis:
     commit: Annotated[str | None, Doc("Of a checkout.")]
     python: str
     packages: Annotated[dict[str, str | None], Doc("Their releases; null where one is missing.")]
-    untested: Annotated[
-        tuple[str, ...],
-        Doc("A sentence for each release that is older or newer than those that were tested."),
-    ]
     extras: Annotated[dict[str, bool], Doc("Whether the packages of each are installed.")]
     device: Annotated[str, Doc("What --device auto takes.")]
     gpus: Annotated[tuple[str, ...], Doc("The names of CUDA devices.")]
@@ -115,7 +104,6 @@ def diagnose() -> Diagnosis:
         commit=running_commit(),
         python=platform.python_version(),
         packages={name: _release(name) for name in _PACKAGES},
-        untested=tuple(untested()),
         extras=installed_extras(),
         device=str(named_device("auto")),
         gpus=tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))),
@@ -157,7 +145,6 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "Python", found.python
     for name, release in found.packages.items():
         yield name, release or "not installed"
-    yield from zip(["Untested", *[""] * len(found.untested)], found.untested, strict=False)
     yield "Extras", ", ".join(name for name, here in found.extras.items() if here) or "none"
     missing = [name for name, here in found.extras.items() if not here]
     for heading, name in zip(["Not installed", *[""] * len(missing)], missing, strict=False):
@@ -189,9 +176,13 @@ def to_do() -> Iterator[str]:
     for name in _PACKAGES:
         if _release(name) is None:
             yield f"{name} isn't installed: {how_to_upgrade(name)}"
-    for name, installed, allowed, _ in _releases():
-        if not allowed.contains(installed, prereleases=True):
-            yield f"{name} {installed} isn't supported ({allowed}): {how_to_upgrade(name)}"
+    for needed in map(Requirement, _requirements()):
+        installed = _release(needed.name)
+        if installed and not needed.specifier.contains(installed, prereleases=True):
+            yield (
+                f"{needed.name} {installed} isn't supported ({needed.specifier}): "
+                f"{how_to_upgrade(needed.name)}"
+            )
     try:
         check_writable(cache_folder(), f"set {ENVIRONMENT} to a folder that can")
         model = default_model()
@@ -201,41 +192,8 @@ def to_do() -> Iterator[str]:
         yield str(error)
 
 
-def untested() -> Iterator[str]:
-    """Warnings about installed releases, Python's included, outside the tested range."""
-    pythons = []
-    with contextlib.suppress(PackageNotFoundError):  # sources on PYTHONPATH have no metadata
-        classifiers = metadata("dycoke-cli").get_all("Classifier", [])
-        pythons = [c.removeprefix(_PYTHON) for c in classifiers if c.startswith(_PYTHON)]
-    here = platform.python_version()
-    if pythons and Release(here).release[:2] > Release(pythons[-1]).release:
-        yield f"Python {here} is newer than {pythons[-1]}, the newest that was tested"
-    for name, installed, allowed, newest in _releases():
-        if not allowed.contains(installed, prereleases=True):
-            yield f"{name} {installed} isn't supported: {allowed}"
-        # A patch release changes no behaviour that is depended on.
-        elif (installed.major, installed.minor) > (newest.major, newest.minor):
-            yield f"{name} {installed} is newer than {newest}, the newest that was tested"
-
-
-def _releases() -> Iterator[tuple[str, Release, SpecifierSet, Release]]:
-    """Of each tested package that is installed: its release, those allowed, the newest tested."""
-    allowed: dict[str, SpecifierSet] = {}
-    with contextlib.suppress(PackageNotFoundError):  # as above
-        required = metadata("dycoke-cli").get_all("Requires-Dist", [])
-        allowed = {each.name: each.specifier for each in map(Requirement, required)}
-    for name, newest in _newest_tested().items():
-        with contextlib.suppress(PackageNotFoundError):
-            installed = Release(Release(version(name)).public)  # 2.15.0+cpu is a build of 2.15.0
-            yield name, installed, allowed.get(name, SpecifierSet()), newest
-
-
-def _newest_tested() -> dict[str, Release]:
-    """Newest release of each package that the tests ran with, for this Python."""
-    text = _TESTED.read_text(encoding="utf-8")
-    pins = [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
-    return {
-        pin.name: Release(next(iter(pin.specifier)).version)
-        for pin in pins
-        if pin.marker is None or pin.marker.evaluate()
-    }
+def _requirements() -> list[str]:
+    try:
+        return requires("dycoke-cli") or []
+    except PackageNotFoundError:  # sources on PYTHONPATH have no metadata
+        return []

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from operator import itemgetter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import ReportedWindows
-from dycoke_cli.answer.json_schema import Absent, to_dict
+from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.render.figures import Column, as_name, table
-from dycoke_cli.cli.render.units import column, count, counted, flops, share, size
+from dycoke_cli.cli.render.figures import texts
+from dycoke_cli.cli.render.units import column, count, flops, share, size
 from dycoke_cli.compression.registry import restore, symbols
-from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows, why_not_in_windows
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
-from dycoke_cli.unicode import display_name, one_line
+from dycoke_cli.unicode import one_line
 from dycoke_cli.video.frames import WINDOW
 
 if TYPE_CHECKING:
-    from dycoke_cli.ask import Ask, Footage
-    from dycoke_cli.cli.render.view import View
     from dycoke_cli.engine.memory.cost import Cost
     from dycoke_cli.video.clip import FramePlan
     from dycoke_cli.video.pictures import Source
@@ -47,7 +40,6 @@ _FIGURES = (
 )
 """Figures of an estimate: heading, unit, group, and names of the baseline's and the method's."""
 _USUAL_SIZE = (224, 224)
-_ROWS = 20  # videos that it lists
 _MOST_OF_UNIT = 90
 _TIME = "Time by FLOPs, at the rate of a matrix product on this machine, without loading."
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
@@ -60,18 +52,14 @@ def cost_of_video(
     *,
     questions: int = 1,
     in_windows: bool = False,
-) -> tuple[FramePlan, Cost]:
-    """Plan the frames of a video, and estimate the cost of an answer, without decoding them.
+) -> Cost:
+    """Estimate the cost of an answer about a video, without decoding its frames.
 
     Args:
         in_windows: whether frames that don't fit the context are read in windows, as by `ask`.
         question: the question; None for one of usual length.
         questions: number of questions, by which time and memory grow.
     """
-    if request.subtitles is not None:
-        raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
-    if request.sampling.audio:
-        raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
     plan = plan_of_video(video, request)
     name = video if isinstance(video, str) else video[0]
     frames = (len(plan.times_s), plan.height, plan.width, name, plan.times_s, question)
@@ -81,7 +69,7 @@ def cost_of_video(
         cap = found.frames_in_window(len(plan.times_s), WINDOW) * found.per_frame
         with suppress(UsageError):  # of a model that can't be shown windows
             cost = cost_of_frames(replace(request, max_tokens=cap), *frames, questions=questions)
-    return plan, cost
+    return cost
 
 
 def plan_of_video(video: Source, request: Request) -> FramePlan:
@@ -156,15 +144,7 @@ def _table(estimated: Cost) -> Group:
         plain, compressed = (getattr(getattr(estimated, group), key) for key in pair)
         compressed = round(compressed) if unit is count else compressed
         rows.append([heading, *column([plain, compressed], unit), share(compressed, plain)])
-    figures = table(
-        rows,
-        (
-            Column("", itemgetter(0), as_name),
-            Column("baseline", itemgetter(1)),
-            Column(method.title, itemgetter(2)),
-            Column("ratio", itemgetter(3)),
-        ),
-    )
+    figures = texts(rows, ("", "baseline", method.title, "ratio"))
     frames = f"{count(tokens.frames)} × {count(tokens.per_frame)} visual tokens"
     title = (
         f"{one_line(estimated.model)}, {estimated.dtype}, {_DEVICES[estimated.device]}: weights "
@@ -184,95 +164,6 @@ def _table(estimated: Cost) -> Group:
     return Group(
         Text(f"{title}; {frames}", style="bold"), figures, Text(verdict), Text(notes, style="dim")
     )
-
-
-@dataclass(frozen=True)
-class VideoCost:
-    """Cost of the answers about one video."""
-
-    name: str
-    questions: int
-    length_s: float  # of the video
-    cost: Cost  # of the longest question's answer; its seconds are of all
-
-    @property
-    def tokens(self) -> int:
-        """Visual tokens at prefill, of all answers."""
-        return self.questions * self.cost.tokens.visual_kept
-
-
-def show_costs(groups: Iterable[Sequence[Ask]], request: Request, view: View) -> None:
-    """Show what a run would take: on a terminal a table, in a pipe a JSON object per video."""
-    longest: dict[Footage, list[str]] = {}  # several groups may be about one video
-    for group in groups:
-        longest.setdefault(group[0].videos[0], []).extend(ask.question for ask in group)
-    from dycoke_cli.engine.memory.cost import SCHEMA
-
-    shown, found, failures = sys.stdout.isatty(), list[VideoCost](), list[str]()
-    for number, (video, questions) in enumerate(longest.items(), 1):
-        if shown:
-            view.stage("check", number, len(longest))
-        try:
-            longest_one = max(questions, key=len)
-            plan, cost = cost_of_video(video.path, request, longest_one, questions=len(questions))
-        except VideoError as error:
-            failures.append(str(error))
-            if not shown:
-                output.write_json(output.error_document(SCHEMA, error, video=video.name))
-            continue
-        cost = replace(cost, video=video.name)
-        found.append(VideoCost(video.name, len(questions), plan.info.duration_s or 0.0, cost))
-        if not shown:
-            output.write_json(to_dict(cost))
-    view.stop()
-    for sentence in failures if shown else ():
-        view.failed(sentence)
-    if shown and found:
-        render.to_stdout(costs_table(found))
-    if failures:
-        raise typer.Exit(1)
-
-
-def costs_table(found: Sequence[VideoCost]) -> Group:
-    """Table of what the answers about videos would take, with a total."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, show_footer=True)
-    worst = max((one.cost for one in found), key=lambda cost: cost.bytes.peak)
-    length, tokens = sum(one.length_s for one in found), sum(one.tokens for one in found)
-    files = counted(len(found), "file")
-    table.add_column("File", files, overflow="fold")
-    rows = [[Text(display_name(one.name)) for one in found]]
-
-    def add(heading: str, footer: str, cells: Iterable[str]) -> None:
-        table.add_column(heading, footer, justify="right", overflow="fold")
-        rows.append([Text(cell) for cell in cells])
-
-    add("Length", spelled(length), (spelled(one.length_s) for one in found))
-    add("Tokens", count(tokens), (count(one.tokens) for one in found))
-    timed = all(one.cost.seconds is not None for one in found)
-    if timed:
-        add("Time, about", _time(found), (_time([one]) for one in found))
-    add("Memory", size(worst.bytes.peak), (size(one.cost.bytes.peak) for one in found))
-    for row in list(zip(*rows, strict=True))[:_ROWS]:
-        table.add_row(*row)
-    if len(found) > _ROWS:
-        table.add_row(f"… {count(len(found) - _ROWS)} more")
-    taken = f"about {_time(found)}, " if timed else ""
-    sentence = (
-        f"{files}, {spelled(length)} of video, {count(tokens)} visual tokens: "
-        f"{taken}{size(worst.bytes.peak)} of memory. {_verdict(worst)}"
-    )
-    notes = (
-        f"{one_line(worst.model)}, {worst.dtype}, {_DEVICES[worst.device]}, "
-        f"{restore(worst.method).title}, answers of {count(worst.max_new_tokens)} tokens."
-    )
-    if timed:
-        notes += f" {_TIME}"
-    return Group(table, Text(sentence), Text(notes, style="dim"))
-
-
-def _time(found: Sequence[VideoCost]) -> str:
-    """The time that answers take together, where it is known."""
-    return spelled(sum(one.cost.seconds or 0.0 for one in found))
 
 
 def spelled(seconds: float) -> str:

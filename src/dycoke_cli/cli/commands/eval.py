@@ -13,7 +13,6 @@ import typer
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.bench import complete_presets
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
-from dycoke_cli.cli.flags.engine_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import parse_specs
@@ -51,12 +50,12 @@ _FLAGS = options.flag_table(
     --judge-model NAME: Also have the answers graded by an LLM, such as gpt-4o-2024-11-20; for
         activitynetqa and video_dc499. The key is taken from OPENAI_API_KEY.
     --judge-url URL: An OpenAI-compatible endpoint that serves it, such as http://localhost:8000/v1.
-        Default: OpenAI's.
+        Default: OpenAI's. Needs --judge-model.
     [Output]
     --out FOLDER: Folder of the answers, from which the next run resumes. Default: a folder in your
         cache.
     --show-changed: List every prediction that a method changed, beside the baseline's.
-    --csv: Print CSV, a line per row.
+    --csv: Print CSV, a line per row. Excludes --json, --show-changed.
     """,
     {
         "NAME": {"autocompletion": _complete_benchmarks},
@@ -79,8 +78,6 @@ class JudgeFlags:
     def client(self, dataset: Dataset) -> OpenAIClient | None:
         """Client of the chosen judge; None without one."""
         if self.judge_model is None:
-            if self.judge_url is not None:
-                raise UsageError("--judge-url needs the name of a model there: --judge-model NAME")
             return None
         if not dataset.about.judge:
             raise UsageError(
@@ -110,19 +107,13 @@ def evaluate(
     preset: Annotated[str | None, _FLAGS["--preset"]] = None,
     methods: request_flags.Methods = "none,dycoke",
     retain: request_flags.Budgets = None,
-    model: request_flags.ModelFlag,
-    sampling: request_flags.Frames,
-    budget: request_flags.Budget,
+    how: request_flags.CappedAsking,
     split: Annotated[Literal["validation", "test"] | None, _FLAGS["--split"]] = None,
     limit: Annotated[int | None, _FLAGS["--limit"]] = None,
     batch_size: engine_flags.BatchSize = "1",
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
     cache: options.Cache = False,
-    generation: request_flags.Generation,
     engine: engine_flags.EngineFlags,
-    server: ServerFlags,
-    requests: Requests = REQUESTS,
+    server: engine_flags.BusyServerFlags,
     judge: JudgeFlags,
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
     show_changed: Annotated[bool, _FLAGS["--show-changed"]] = False,
@@ -163,9 +154,8 @@ def evaluate(
             check_folder(out)
         dataset = open_dataset(name, data)
         engine.check()
-        server.check(context)
         together = engine_flags.batch_size(batch_size)
-        request = request_flags.request(model, loading, sampling, generation, limits, budget=budget)
+        request = how.request()
         if chosen is not None:
             given = options.given(context)
             chosen.prepare(dataset)
@@ -176,11 +166,11 @@ def evaluate(
             for spec in specs:
                 check_windows(replace(request, method=spec.create()))
         client = judge.client(dataset)
-        remote, served, answers = server.chosen(context, budget=budget), None, engine.chosen()
+        remote, served, answers = server.chosen(context, request, rows=True), None, engine.chosen()
         if remote is not None:
             from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 
-            found = served = remote.connected(model.model, [spec.create() for spec in specs])
+            found = served = remote.connected(how.model, [spec.create() for spec in specs])
             request = replace(request, model=served.name)
             answers = lambda plan, _: RemoteAsker(found, plan.request)  # noqa: E731
         view = stack.enter_context(View(quiet))
@@ -237,9 +227,6 @@ def report(
     If two of them answer the same question, the newer answer counts.
     """
     with output.failures_as_json(as_json, SCHEMA, [{}]):
-        for flag, given in (("--json", as_json), ("--show-changed", show_changed)):
-            if csv and given:
-                raise UsageError(f"{flag} and --csv exclude each other; use one of them")
         from dycoke_cli.cli.commands.eval_output import write_report
         from dycoke_cli.evaluation.report.combine import report_of
 

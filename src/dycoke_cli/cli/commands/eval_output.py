@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any
 
 import typer
@@ -16,11 +13,12 @@ from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.render.figures import Column, as_name, as_text, per_cent, points, score, table
+from dycoke_cli.cli.render.figures import Column, as_text, per_cent, points, score, table, texts
 from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge, row_name
 from dycoke_cli.evaluation.report.scored_row import Change, ScoredRow
 from dycoke_cli.evaluation.scoring.statistics import Accuracy
+from dycoke_cli.runs.tables import csv_of
 from dycoke_cli.unicode import one_line, shown, to_json
 
 UNSCORED = 20
@@ -108,13 +106,7 @@ def _comma_separated(report: EvalReport) -> str:
     if report.judge is not None:
         made_by |= {"judge": report.judge.model, "judge_date": report.judge.last_date}
     columns = dict.fromkeys([*made_by, *(name for line in lines for name in line)])
-    file = io.StringIO()
-    writer = csv.DictWriter(file, [*columns], lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        cells = {**made_by, **line}.items()
-        writer.writerow({n: one_line(v) if isinstance(v, str) else v for n, v in cells})
-    return file.getvalue()
+    return csv_of([(name,) for name in columns], [{**made_by, **line} for line in lines]).decode()
 
 
 def _values(row: ScoredRow) -> Mapping[str, Any]:
@@ -262,7 +254,7 @@ def _power(report: EvalReport) -> str:
 def _by_group(rows: Sequence[ScoredRow]) -> Table:
     """Table with a line per group, and a column per row of the report."""
     of_rows = [Column(f"#{number}", str) for number in range(1, len(rows) + 1)]
-    made = table((), (Column("%", str, as_name), Column("Questions", str), *of_rows))
+    made = table((), (Column("%", str, as_text), Column("Questions", str), *of_rows))
     for groups in (
         [row.by_type for row in rows],
         [row.by_label for row in rows],
@@ -335,19 +327,6 @@ def _difference(row: ScoredRow) -> str:
     return f"{100 * row.difference:+.1f} ± {points(row.difference_plus_minus)}"
 
 
-_FIGURES = (
-    Column("#", itemgetter(0)),
-    Column("Published row", itemgetter(1), as_text),
-    Column("Measure", itemgetter(2), as_text),
-    Column("Measured here", itemgetter(3)),
-    Column("Published", itemgetter(4)),
-)
-_CONDITIONS = tuple(
-    Column(heading, itemgetter(number), as_text)
-    for number, heading in enumerate(("Condition that differs", "Rows", "Here", "Published"))
-)
-
-
 def _published(rows: Sequence[ScoredRow]) -> list[Table]:
     """Tables of published figures and of differing conditions; empty without published figures."""
     with_figures = [(str(n), row, row.published) for n, row in enumerate(rows, 1) if row.published]
@@ -373,7 +352,10 @@ def _published(rows: Sequence[ScoredRow]) -> list[Table]:
     caption = (
         f"Published: by {papers}, under other conditions (below); it isn't a result of this run."
     )
-    return [table(figures, _FIGURES, caption), table(conditions, _CONDITIONS)]
+    return [
+        texts(figures, ("#", "Published row", "Measure", "Measured here", "Published"), caption),
+        texts(conditions, ("Condition that differs", "Rows", "Here", "Published")),
+    ]
 
 
 def _measured(row: ScoredRow, measure: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,14 +44,10 @@ def inspect(
     *,
     video: options.VideoArgument,
     question: Annotated[str, _FLAGS["QUESTION"]],
-    model: request_flags.ModelFlag,
-    sampling: request_flags.Frames,
+    how: request_flags.Asking,
     subtitles: options.Subtitles = None,
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
     method: request_flags.MethodFlags,
     against: Annotated[str, _FLAGS["--against"]] = "none",
-    generation: request_flags.Generation,
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
     png: Annotated[Path | None, _FLAGS["--png"]] = None,
     as_json: options.Json = False,
@@ -66,7 +61,7 @@ def inspect(
         dycoke inspect clip.mp4 "How many?" --against dycoke-plus --png kept.png
         dycoke inspect clip.mp4 "How many?" --json
 
-    The answers, and a small map of each frame, go to stdout.
+    The answers, and how many tokens each method keeps, go to stdout.
     """
     waiting = [{"video": video, "question": question}]
     with output.failures_as_json(as_json, SCHEMA, waiting):
@@ -79,9 +74,8 @@ def inspect(
             output.check_picture(out, (".html",), "--out")
         if png is not None:
             output.check_picture(png, (".png",), "--png")
-        request = request_flags.request(model, loading, sampling, generation, limits, subtitles)
-        request = request.with_method(methods[0])
-        note = BUNDLED_NOTE if model.named is None and not quiet and not as_json else None
+        request = how.request(methods[0], subtitles=subtitles)
+        note = BUNDLED_NOTE if how.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
             view.stage("start")
             inspection, frames = _run_inspection(video, question, request, methods, view)
@@ -100,7 +94,7 @@ def inspect(
         if as_json:
             output.write_json(to_dict(inspection))
         else:
-            _print(inspection, frames)
+            _print(inspection)
     for path in written:
         if written[path] and not quiet and not as_json:
             render.note(f"Written: {short_name(path)}")
@@ -129,13 +123,9 @@ def _run_inspection(
     return inspection, frames
 
 
-def _print(inspection: Inspection, frames: Sequence[Image]) -> None:
-    from dycoke_cli.cli.render.kept_strip import KeptStrip
-
+def _print(inspection: Inspection) -> None:
     grid = inspection.grid
     visual = grid.frames * grid.rows * grid.columns
     for each in inspection.methods:
-        kept = each.trace.kept
-        output.line(f"{each.title}: {len(kept):,} of {visual:,} visual tokens kept")
-        render.to_stdout(KeptStrip(grid, kept, frames))
+        output.line(f"{each.title}: {len(each.trace.kept):,} of {visual:,} visual tokens kept")
         output.write(f"{one_line(each.answer)}\n\n")

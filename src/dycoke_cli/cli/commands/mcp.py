@@ -31,12 +31,8 @@ def mcp(
     *,
     folders: Annotated[list[Path], _FLAGS["DIR…"]],
     frame_limit: Annotated[int, _FLAGS["--frame-limit"]] = 256,
-    model: request_flags.ModelFlag,
-    sampling: request_flags.Frames,
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
+    how: request_flags.Asking,
     method: request_flags.MethodFlags,
-    generation: request_flags.Generation,
     help_all: pages.HelpAll = False,
 ) -> None:
     """Let agents ask about videos: tools of the Model Context Protocol, on stdin and stdout.
@@ -52,7 +48,7 @@ def mcp(
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{display_name(str(folder))} isn't a folder")
-    request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
+    request = how.request(method.chosen())
     with View(quiet=False) as view, speaking_of_flags():
         from dycoke_cli.loop.unloaded_model import unloaded_model
         from dycoke_cli.server.mcp_server import make_mcp_server

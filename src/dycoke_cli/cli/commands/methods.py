@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +15,7 @@ from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.cli import output
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import FLAGGED, flags, in_flags
+from dycoke_cli.cli.render.figures import Column, as_text, table, texts
 from dycoke_cli.compression.method import Method, Need
 from dycoke_cli.compression.registry import (
     ABLATIONS,
@@ -60,8 +60,8 @@ def methods(
     with output.failures_as_json(as_json, SCHEMA, [{}]):
         # An ablation is on the page of its method.
         owner = ABLATIONS[name].method if name in ABLATIONS else name
-        listed = [*METHODS.values()] if owner is None else [find(owner)]
-        output.show(list_methods(listed), as_json, table if name is None else page)
+        chosen = [*METHODS.values()] if owner is None else [find(owner)]
+        output.show(list_methods(chosen), as_json, listed if name is None else page)
 
 
 @dataclass(frozen=True)
@@ -180,18 +180,20 @@ def _parameter(parameter: Parameter) -> ListedParameter:
     )
 
 
-def table(document: MethodList) -> Group:
+def listed(document: MethodList) -> Group:
     """Table with a line per method: what it does, and the flag that sets its budget."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("Name", no_wrap=True, min_width=max(len(one.name) for one in document.methods))
-    table.add_column("What it keeps, or does", overflow="fold")
-    table.add_column("Budget", overflow="fold")
-    for method in document.methods:
-        table.add_row(Text(method.name, style="bold"), method.summary, _budget(method))
+    made = table(
+        document.methods,
+        (
+            Column("Name", lambda method: method.name, as_text),
+            Column("What it keeps, or does", lambda method: method.summary, as_text),
+            Column("Budget", _budget, as_text),
+        ),
+    )
     legend = (
         f"Default: {document.default}. `dycoke methods NAME`: all of --method NAME:name=value,…"
     )
-    return Group(table, Text(legend, style="dim"))
+    return Group(made, Text(legend, style="dim"))
 
 
 def _budget(method: ListedMethod) -> str:
@@ -209,7 +211,10 @@ def page(document: MethodList) -> Group:
         parts += [Text(), _parameters(method.parameters)]
         spec = f"--method {method.name}:name=value,…"
         parts.append(Text(f"Flags of ask and batch; {spec} sets all of them.", style="dim"))
-    return Group(*parts, *_ablations(method))
+    if method.ablations:
+        rows = "; ".join(f"{row.name}, {row.summary}" for row in method.ablations)
+        parts.append(Text(f"Ablations (names for --method and --methods): {rows}."))
+    return Group(*parts)
 
 
 def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
@@ -243,23 +248,11 @@ def _list_families(families: Sequence[str]) -> str:
     return ", ".join(families)
 
 
-def _ablations(method: ListedMethod) -> list[RenderableType]:
-    if method.ablations:
-        rows = "; ".join(f"{row.name}, {row.summary}" for row in method.ablations)
-        return [Text(f"Ablations (names for --method and --methods): {rows}.")]
-    return []
-
-
 def _parameters(parameters: Sequence[ListedParameter]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("Parameter", no_wrap=True)
-    table.add_column("What it does", overflow="fold")
+    rows = []
     for parameter in parameters:
-        symbol = f" {parameter.symbol}" if parameter.symbol else ""
-        sentences = [parameter.help]
-        if parameter.range is not None:
-            sentences.append(f"Range: {parameter.range}.")
-        sentences.append(f"Default: {parameter.default_in_words}.")
-        names = [Text(f"{name}{symbol}") for name in parameter.flags or (parameter.name,)]
-        table.add_row(Text("\n").join(names), Text(" ".join(sentences)))
-    return table
+        names = " / ".join(parameter.flags or (parameter.name,))
+        limits = f" Range: {parameter.range}." if parameter.range is not None else ""
+        told = f"{parameter.help}{limits} Default: {parameter.default_in_words}."
+        rows.append((f"{names} {parameter.symbol or ''}".rstrip(), told))
+    return texts(rows, ("Parameter", "What it does"))

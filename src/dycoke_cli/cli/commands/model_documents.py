@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +13,7 @@ from rich.text import Text
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.cli.flags.param_flags import flag
-from dycoke_cli.cli.render.figures import named
+from dycoke_cli.cli.render.figures import Column, as_text, named, table
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import (
@@ -167,9 +166,6 @@ def _folder(folder: Path) -> OnDisk:
 
 
 UNKNOWN = "?"
-_COLUMNS = ("Name", "Size", "Download", "On disk", "Fits", "State")
-_RIGHT = ("Size", "Download", "On disk")
-
 BILLION = 1e9
 """Unit of the list: billions of parameters, and GB."""
 
@@ -179,51 +175,32 @@ _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 _LAYOUTS = {"listed": "listed", "found": "found when the model is first loaded", None: UNKNOWN}
 
 
-def models_table(document: ModelList, hidden: int = 0, *, memory: str | None = None) -> Group:
+def models_table(document: ModelList, *, memory: str | None = None) -> Group:
     """List of models, with the default and the recommended one marked.
 
     Args:
-        hidden: number of models that aren't listed. If there are any, notes are omitted.
         memory: that was given to fit into; None for what is free.
     """
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in _COLUMNS:
-        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
-        table.add_column(name, justify=justify, overflow="fold")
-    for model in document.models:
-        table.add_row(*_row(model, document))
-    if hidden:
-        lines = [f"{hidden} more: `dycoke models --all`. Search: `dycoke models WORD`; --fits."]
-        lines += [*_marks(document), f"Fits: {_free(document.machine, memory)}."]
-    else:
-        lines = [*_notes(document), *_marks(document), *_legend(document, memory)]
-    return Group(table, *(Text(line, style="dim") for line in lines))
-
-
-def _row(model: ListedModel, document: ModelList) -> tuple[str | Text, ...]:
-    marks = {document.recommended: "> ", document.default: "* "}
-    return (
-        Text(marks.get(model.name, "  ") + model.name),
-        _parameters(model.parameters, BILLION),
-        _download(model, BILLION),
-        _held(model),
-        _FITS[model.fits],
-        model.state or UNKNOWN,
+    marks = {document.recommended: ">", document.default: "*"}
+    made = table(
+        document.models,
+        (
+            Column("", lambda model: marks.get(model.name), as_text),
+            Column("Name", lambda model: model.name, as_text),
+            Column("Size", lambda model: _parameters(model.parameters, BILLION)),
+            Column("Download", lambda model: _download(model, BILLION)),
+            Column("On disk", _held),
+            Column("Fits", lambda model: _FITS[model.fits], as_text),
+            Column("State", lambda model: model.state or UNKNOWN, as_text),
+        ),
     )
+    lines = [*_marks(document), *_legend(document, memory)]
+    return Group(made, *(Text(line, style="dim") for line in lines))
 
 
 def model_table(document: ModelList) -> Table:
     """Table with the details of one model."""
     return named((name, one_line(value)) for name, value in _rows(document))
-
-
-def _notes(document: ModelList) -> list[str]:
-    """Notes, each with the names of its models."""
-    names: dict[str, list[str]] = {}
-    for model in document.models:
-        if model.note is not None:
-            names.setdefault(model.note, []).append(model.name)
-    return [f"{', '.join(models)}: {note}." for note, models in names.items()] + [""]
 
 
 def _marks(document: ModelList) -> list[str]:

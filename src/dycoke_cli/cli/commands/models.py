@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.errors import UsageError, closest, did_you_mean, naming
+from dycoke_cli.cli.render.units import size
+from dycoke_cli.errors import UsageError, closest, naming
 from dycoke_cli.resources import parse_size
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
-
-SHOWN = 16
-"""Length of the short list: it fits on a terminal of 24 lines, including the legend."""
 
 
 class _Models(pages.Group):
@@ -34,16 +31,13 @@ class _Models(pages.Group):
 app = pages.App(_Models)
 
 _FLAGS = options.flag_table(
-    f"""
+    """
     WORD…: Only those with all of these words in name, repository, family or note.
-    --all: All of them, not only the {SHOWN} to look at first.
     --fits: Only those whose weights fit into the free memory, or --memory.
     --memory SIZE: Memory that models have to fit into, such as 8GB. Default: what is free here.
     --downloaded: Only those that are on this machine.
-    --family NAME: Only those of a family, such as qwen2_5_vl.
     --revision NAME: Branch, tag or commit. Default: the main branch.
     """,
-    {"--family": {"autocompletion": options.complete_families}},
 )
 
 
@@ -66,8 +60,6 @@ def list_models(
     fits: Annotated[bool, _FLAGS["--fits"]] = False,
     memory: Annotated[str | None, _FLAGS["--memory"]] = None,
     downloaded: Annotated[bool, _FLAGS["--downloaded"]] = False,
-    family: Annotated[str | None, _FLAGS["--family"]] = None,
-    everything: Annotated[bool, _FLAGS["--all"]] = False,
     as_json: options.Json = False,
 ) -> None:
     """List models: test status, whether they fit in memory, and whether they are downloaded.
@@ -75,10 +67,8 @@ def list_models(
     Examples:
         dycoke models list --fits --memory 8GB
         dycoke models list qwen --downloaded --json
-        dycoke models list --family qwen2_5_vl
 
-    The table begins with the bundled model, the default, downloaded models and those that fit. In a
-    pipe it has all models.
+    The table begins with the bundled model, the default, downloaded models and those that fit.
     """
     # Imported late, as in the other commands: help and completion need the flags alone.
     from dycoke_cli.answer.json_schema import to_dict
@@ -86,16 +76,11 @@ def list_models(
 
     with naming("--memory"):
         document = all_models(None if memory is None else parse_size(memory))
-    families = {model.family for model in document.models if model.family is not None}
-    if family is not None and family not in families:
-        hint = did_you_mean(family, sorted(families), "`dycoke models --json` has that of each")
-        raise UsageError(f"--family: no model in the list is of {family!r}; {hint}")
     chosen = [
         model
         for model in document.models
         if (not fits or model.fits in ("gpu", "ram"))
         and (not downloaded or (model.on_disk is not None and model.on_disk.complete))
-        and family in (None, model.family)
         and _has(model, words or [])
     ]
     if words and not chosen:
@@ -104,9 +89,7 @@ def list_models(
         output.write_json(to_dict(replace(document, models=tuple(chosen))))
         return
     ranked = sorted(chosen, key=lambda model: _rank(model, document))
-    shown = ranked[:SHOWN] if sys.stdout.isatty() and not everything else ranked
-    document = replace(document, models=tuple(shown))
-    render.to_stdout(models_table(document, len(ranked) - len(shown), memory=memory))
+    render.to_stdout(models_table(replace(document, models=tuple(ranked)), memory=memory))
 
 
 def _has(model: ListedModel, words: Sequence[str]) -> bool:
@@ -119,7 +102,7 @@ def _has(model: ListedModel, words: Sequence[str]) -> bool:
 def _nothing_found(words: Sequence[str]) -> str:
     commands = [str(each.name) for each in app.registered_commands]
     near = "pull" if words[0] in ("download", "get", "install") else closest(words[0], commands)
-    hint = f"did you mean `dycoke models {near}`?" if near else "`dycoke models --all` lists all"
+    hint = f"did you mean `dycoke models {near}`?" if near else "`dycoke models` lists all"
     return f"no model that fits what was given has {' '.join(words)!r} in its name or note; {hint}"
 
 
@@ -173,11 +156,14 @@ def pull(
 
     planned = hub.plan(source, revision)
     hub.check_space(planned)
-    if planned.missing:
-        with render.Download(name, len(planned.missing), planned.missing_bytes, quiet) as download:
-            hub.pull(planned, download.update)
-    else:
-        hub.pull(planned, lambda received: None)
+    line = render.ProgressLine(quiet)
+    if planned.missing and not quiet:
+        files = f"{len(planned.missing)} files, {size(planned.missing_bytes)}"
+        render.note(f"downloading {name}: {files}")
+    try:
+        hub.pull(planned, lambda received: line.update("download", received, planned.missing_bytes))
+    finally:
+        line.stop()
     hub.check_pulled(planned)
     if not quiet:
         render.note(f"{name} is on this machine, {len(planned.files)} files in {planned.folder}")

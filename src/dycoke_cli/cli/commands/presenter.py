@@ -110,7 +110,6 @@ class AsText(View):
 
     def finish(self, answer: Answer) -> None:
         """End the answer, and show its warnings and statistics."""
-        self.on_answer(answer)
         self.stop()
         self._line.hidden = self._hidden
         self._line.prefix = ""
@@ -151,7 +150,6 @@ class AsJson(View):
 
     def finish(self, answer: Answer) -> None:
         """Write the object."""
-        self.on_answer(answer)
         self.stop()
         output.write_json(answer.to_dict())
         del self._waiting[0]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -15,112 +14,28 @@ from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 
-
-@dataclass(frozen=True)
-class Document:
-    """JSON document of a command.
-
-    Args:
-        description: what it is, and which command prints it.
-        parts: its variants; or the name of the only one beside errors, with the place of its
-            dataclass, whose module takes time to import.
-        failure: keys that errors have beside their own.
-    """
-
-    schema: str  # name of its schema, the value of the key `schema`
-    description: str
-    parts: Callable[[], Mapping[str, SchemaVariant]] | tuple[str, str]
-    failure: tuple[str, ...] = ()
-
-    def variants(self) -> Mapping[str, SchemaVariant]:
-        """The objects that it may be."""
-        if not isinstance(self.parts, tuple):
-            return self.parts()
-        part, place = self.parts
-        module, _, name = place.partition(":")
-        kind = getattr(import_module(module), name)
-        return {part: SchemaVariant(kind), "error": failure_part(*self.failure)}
-
-
-DOCUMENTS = {
-    "answer": Document(
-        "dycoke.answer/1",
-        "The answer to a question about a video, or why there is none: an object per question of "
-        "`dycoke ask --json`, and a line of `dycoke batch`.",
-        answer_parts,
-    ),
-    "batch": Document(
-        "dycoke.answer/1",
-        "A line of `dycoke batch`: an answer, a refusal or an error, with the keys of a batch.",
-        batch_parts,
-    ),
-    "bench": Document(
-        "dycoke.bench/1",
-        "The result of `dycoke bench`.",
-        ("report", "dycoke_cli.bench.bench_report:BenchReport"),
-    ),
-    "cache": Document(
-        "dycoke.cache/1",
-        "What `dycoke cache` counts.",
-        ("cache", "dycoke_cli.cli.commands.cache:CacheState"),
-    ),
-    "doctor": Document(
-        "dycoke.doctor/1",
-        "The report of `dycoke doctor`.",
-        ("diagnosis", "dycoke_cli.cli.commands.doctor:Diagnosis"),
-    ),
-    "error": Document(
-        "dycoke.error/1",
-        "A usage error with `--json` of an unknown command.",
-        lambda: {"error": failure_part()},
-    ),
-    "estimate": Document(
-        "dycoke.estimate/1",
-        "What an answer would cost: `--estimate`.",
-        ("estimate", "dycoke_cli.engine.memory.cost:Cost"),
-        ("video", "question", "model"),
-    ),
-    "eval": Document(
-        "dycoke.eval/1",
-        "The report of `dycoke eval`.",
-        ("report", "dycoke_cli.evaluation.report.evaluation_report:EvalReport"),
-        ("benchmark",),
-    ),
-    "eval-list": Document(
-        "dycoke.eval-list/1",
-        "The benchmarks of `dycoke eval --list`.",
-        ("list", "dycoke_cli.cli.commands.benchmarks:BenchmarkList"),
-    ),
-    "inspect": Document(
-        "dycoke.inspect/1",
-        "What each method kept of a video, and what each token of the answer attended to: "
-        "`dycoke inspect`.",
-        ("inspection", "dycoke_cli.inspect.inspection:Inspection"),
-        ("video", "question"),
-    ),
-    "methods": Document(
-        "dycoke.methods/1",
-        "Compression methods and their parameters: `dycoke methods`.",
-        ("methods", "dycoke_cli.cli.commands.methods:MethodList"),
-    ),
-    "models": Document(
-        "dycoke.models/1",
-        "Models of `dycoke models` and `models info`.",
-        ("models", "dycoke_cli.cli.commands.model_documents:ModelList"),
-    ),
-    "probe": Document(
-        "dycoke.probe/1",
-        "The result of `dycoke probe`.",
-        ("video", "dycoke_cli.cli.commands.probe:Probed"),
-        ("video",),
-    ),
-    "verify": Document(
-        "dycoke.verify/1",
-        "The report of `dycoke verify`.",
-        ("report", "dycoke_cli.verification.verification_report:VerificationReport"),
-        ("model",),
-    ),
+# Of each document: what prints it, the name of its object in the schema, the dataclass of this,
+# whose module takes time to import, and keys that errors have beside their own.
+_OBJECTS = {
+    "bench": ("bench", "report", "bench.bench_report:BenchReport", ""),
+    "cache": ("cache", "cache", "cli.commands.cache:CacheState", ""),
+    "doctor": ("doctor", "diagnosis", "cli.commands.doctor:Diagnosis", ""),
+    "estimate": ("ask --estimate", "estimate", "engine.memory.cost:Cost", "video question model"),
+    "eval": ("eval", "report", "evaluation.report.evaluation_report:EvalReport", "benchmark"),
+    "eval-list": ("eval --list", "list", "cli.commands.benchmarks:BenchmarkList", ""),
+    "inspect": ("inspect", "inspection", "inspect.inspection:Inspection", "video question"),
+    "methods": ("methods", "methods", "cli.commands.methods:MethodList", ""),
+    "models": ("models", "models", "cli.commands.model_documents:ModelList", ""),
+    "probe": ("probe", "video", "cli.commands.probe:Probed", "video"),
+    "verify": ("verify", "report", "verification.verification_report:VerificationReport", "model"),
 }
+_DESCRIPTIONS = {
+    "answer": "Answer, or why there is none: `dycoke ask --json`, a line of `dycoke batch`.",
+    "batch": "Line of `dycoke batch`: an answer, a refusal or an error, with the keys of a batch.",
+    "error": "A usage error with `--json` of an unknown command.",
+    **{name: f"Object of `dycoke {row[0]} --json`." for name, row in _OBJECTS.items()},
+}
+DOCUMENTS = dict(sorted(_DESCRIPTIONS.items()))
 
 
 _FLAGS = flag_table(f"""
@@ -136,19 +51,35 @@ def schema(name: Annotated[str | None, _FLAGS["NAME"]] = None) -> None:
         dycoke schema answer
     """
     if name is None:
-        for each_name, document in DOCUMENTS.items():
-            output.write(f"{each_name:<14}{document.description}\n")
+        for each, description in DOCUMENTS.items():
+            output.write(f"{each:<14}{description}\n")
         return
     if name not in DOCUMENTS:
         raise UsageError(f"there is no schema {name!r}; there is one of {', '.join(DOCUMENTS)}")
     output.write(json.dumps(read_schema(name), indent=2, ensure_ascii=False) + "\n")
 
 
+def id_of(name: str) -> str:
+    """Value of the key `schema` of a document."""
+    return f"dycoke.{'answer' if name == 'batch' else name}/1"
+
+
 def read_schema(name: str) -> dict[str, Any]:
     """Build a schema as an object; the parameters of methods come from their fields."""
-    document = DOCUMENTS[name]
-    schema = schema_of(document.schema, document.description, document.variants())
+    schema = schema_of(id_of(name), DOCUMENTS[name], _variants(name))
     # The field is a plain dict in the dataclass: its keys depend on the method.
     for part in {"answer", "estimate"} & schema["$defs"].keys():
         schema["$defs"][part]["properties"]["method"] = method_schema()
     return schema
+
+
+def _variants(name: str) -> Mapping[str, SchemaVariant]:
+    """The objects that a document may be."""
+    if name in ("answer", "batch"):
+        return answer_parts() if name == "answer" else batch_parts()
+    if name == "error":
+        return {"error": failure_part()}
+    _, part, place, failure = _OBJECTS[name]
+    module, _, kind = place.partition(":")
+    found = getattr(import_module(f"{__name__.partition('.')[0]}.{module}"), kind)
+    return {part: SchemaVariant(found), "error": failure_part(*failure.split())}

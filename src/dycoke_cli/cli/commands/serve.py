@@ -80,13 +80,8 @@ def serve(
     frame_limit: Annotated[int, _FLAGS["--frame-limit"]] = 256,
     body_limit: Annotated[int, _FLAGS["--body-limit"]] = 256,
     hold: Annotated[int, _FLAGS["--hold"]] = 8,
-    model: request_flags.ModelFlag,
-    sampling: request_flags.Frames,
-    budget: request_flags.Budget,
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
+    how: request_flags.CappedAsking,
     method: request_flags.MethodFlags,
-    generation: request_flags.Generation,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -117,12 +112,10 @@ def serve(
 
     if media_root is not None and not media_root.is_dir():
         raise UsageError(f"--media-root {media_root} isn't a folder")
-    request = method.applied(
-        request_flags.request(model, loading, sampling, generation, limits, budget=budget)
-    )
+    request = how.request(method.chosen())
     with speaking_of_flags():
         check_windows(request)
-    note = BUNDLED_NOTE if model.named is None else None
+    note = BUNDLED_NOTE if how.named is None else None
     # From the environment only: a flag would be visible in the list of processes.
     keys = read_keys(os.environ.get(KEY, ""))
     origins = read_origins(cors or ())

@@ -13,7 +13,7 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsJson, AsText
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spread
-from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags, duration_s
+from dycoke_cli.cli.flags.question_flags import OneVideoFlags, TypedFlags, duration_s
 from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import VideoError
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
     from dycoke_cli.request import Request
     from dycoke_cli.runs.watching import Condition
-    from dycoke_cli.runs.webhook import Webhook
 
 BRIEF = """
-    --question --every --until --only --webhook --timeout --model --frames --fps --method
+    --question --every --until --only --timeout --model --frames --fps --method
     --merge-ratio --max-new-tokens --choices --yes-no --json --quiet
 """
 _TIMEOUT_S = 30.0
@@ -45,10 +44,8 @@ _FLAGS = options.flag_table("""
         written in such a format, or a folder that fills with clips.
     --every TIME: Length of a window, such as 10s.
     --until ANSWER: End with the first window that has this answer, such as yes.
-    --only ANSWER[:P]: Print and send this answer alone: yes, a choice, or any whose probability is
+    --only ANSWER[:P]: Print this answer alone: yes, a choice, or any whose probability is
         P or more, as in yes:0.8.
-    --webhook URL: POST each answer that is printed, as the object of --json; five tries.
-        DYCOKE_WEBHOOK_AUTHORIZATION has the header Authorization, if any.
     [Source]
     --timeout TIME: End if nothing new arrives for so long. Default: 30s; for a folder, never.
 """)
@@ -62,21 +59,19 @@ class WatchFlags:
     every: Annotated[str, _FLAGS["--every"]] = "10s"
     until: Annotated[str | None, _FLAGS["--until"]] = None
     only: Annotated[str | None, _FLAGS["--only"]] = None
-    webhook: Annotated[str | None, _FLAGS["--webhook"]] = None
     timeout: Annotated[str | None, _FLAGS["--timeout"]] = None
-
-    def webhook_client(self) -> Webhook | None:
-        """Client of --webhook; None where it isn't given."""
-        if self.webhook is None:
-            return None
-        from dycoke_cli.runs.webhook import Webhook
-
-        return Webhook(self.webhook)
 
     @property
     def timeout_s(self) -> float | None:
         """Seconds of --timeout; None where it isn't given."""
         return duration_s("--timeout", self.timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Windowed(request_flags.Asking):
+    """Flags of a question about each window."""
+
+    sampling: Sampled
 
 
 @spread
@@ -86,12 +81,8 @@ def watch(
     words: options.QuestionArgument = None,
     more: options.Questions = None,
     watching: WatchFlags,
-    model: request_flags.ModelFlag,
-    sampling: Sampled,
-    limits: request_flags.Limiting,
-    loading: request_flags.Loading,
+    how: _Windowed,
     method: request_flags.MethodFlags,
-    generation: request_flags.Generation,
     typed: TypedFlags,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -117,16 +108,14 @@ def watch(
     waiting: list[dict[str, Any]] = [{"video": source, "question": question}]
     if watched.kind == "file" and not os.path.lexists(source):
         raise VideoError(f"{watched.name} doesn't exist: check the spelling and the folder")
-    parts = PartFlags(every=watching.every, until=watching.until)
-    request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
-    request = typed.applied(request)
+    parts = OneVideoFlags(every=watching.every, until=watching.until)
+    request = typed.applied(how.request(method.chosen()))
     wanted = _Wanted(watching.only, request)
     questions = questions_of(question, more, source)
     parts.check(request, (watched.name,), questions)  # as no `-`: stdin is read in parts
     timeout_s = watching.timeout_s
     waiting[:] = [{"video": source, "question": text} for text in questions]
-    wanted.webhook = watching.webhook_client()
-    note = BUNDLED_NOTE if model.named is None and not quiet else None
+    note = BUNDLED_NOTE if how.named is None and not quiet else None
     with contextlib.ExitStack() as stack:
         stack.enter_context(output.failures_as_json(as_json, SCHEMA, waiting))
         presenter = stack.enter_context(
@@ -135,9 +124,6 @@ def watch(
             else _Text(len(questions), quiet, note, wanted)
         )
         presenter.stage("start")
-        if wanted.webhook is not None:
-            stack.callback(wanted.tell, presenter)
-            stack.callback(wanted.webhook.close)
         from dycoke_cli.runs.converse import asks_of, engine_of
         from dycoke_cli.runs.parts import Parts
         from dycoke_cli.runs.watching import watch_folder, watch_stream
@@ -157,14 +143,9 @@ def watch(
 
 
 class _Wanted:
-    """Which answers are printed and sent: all, or those that `--only` names.
-
-    Attributes:
-        webhook: where they are sent.
-    """
+    """Which answers are printed: all, or those that `--only` names."""
 
     def __init__(self, only: str | None, request: Request) -> None:
-        self.webhook: Webhook | None = None
         self._warned: set[str] = set()
         self._only: Condition | None = None
         if only is not None:
@@ -177,23 +158,16 @@ class _Wanted:
         """Whether every answer is wanted."""
         return self._only is None
 
-    def take(self, answer: Answer) -> bool:
-        """Send an answer, if it is wanted."""
-        is_wanted = self._only is None or self._only.holds(answer)
-        if is_wanted and self.webhook is not None:
-            self.webhook.add(answer.to_dict())
-        return is_wanted
-
-    def news(self, answer: Answer) -> list[str]:
-        """Warnings of an answer that isn't printed; each once."""
-        new = [each for each in answer.warnings if each not in self._warned]
-        self._warned.update(new)
-        return new
-
-    def tell(self, view: View) -> None:
-        """Show the warnings of the webhook."""
-        while self.webhook is not None and self.webhook.warnings:
-            View.warning(view, self.webhook.warnings.pop(0))
+    def take(self, answer: Answer, view: View) -> bool:
+        """Whether an answer is wanted; of any other the warnings are shown, each once."""
+        if self._only is None or self._only.holds(answer):
+            return True
+        view.stop()
+        for sentence in answer.warnings:
+            if sentence not in self._warned:
+                self._warned.add(sentence)
+                View.warning(view, sentence)
+        return False
 
 
 class _Text(AsText):
@@ -208,11 +182,6 @@ class _Text(AsText):
         """See `AsText`."""
         return super().on_text if self._wanted.is_any else None
 
-    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """See `AsText`."""
-        self._wanted.tell(self)
-        super().stage(stage, done, total)
-
     def begin(self, question: str) -> None:
         """See `AsText`."""
         if self._wanted.is_any:
@@ -220,11 +189,7 @@ class _Text(AsText):
 
     def finish(self, answer: Answer) -> None:
         """See `AsText`."""
-        is_wanted = self._wanted.take(answer)
-        if not is_wanted:
-            self.stop()
-            for sentence in self._wanted.news(answer):
-                self.warning(sentence)
+        if not self._wanted.take(answer, self):
             return
         if not self._wanted.is_any:
             super().begin(answer.question)
@@ -241,23 +206,15 @@ class _Lines(AsJson):
         super().__init__(waiting, quiet, note)
         self._wanted = wanted
 
-    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """See `AsJson`."""
-        self._wanted.tell(self)
-        super().stage(stage, done, total)
-
     def begin_video(self, name: str) -> None:
         """See `Listener`."""
         self._waiting[:] = self._each = [{**one, "video": name} for one in self._each]
 
     def finish(self, answer: Answer) -> None:
         """Write the object, where it is wanted."""
-        if self._wanted.take(answer):
+        if self._wanted.take(answer, self):
             super().finish(answer)
         else:
-            self.stop()
-            for sentence in self._wanted.news(answer):
-                View.warning(self, sentence)
             del self._waiting[0]
         if not self._waiting:
             self._waiting[:] = self._each

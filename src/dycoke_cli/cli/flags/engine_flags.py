@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,38 +10,46 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
+from dycoke_cli.stock.importing import faster_imports
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.method import Method
-    from dycoke_cli.compression.pool import TokenBudget
+    from dycoke_cli.cli.render.view import View
+    from dycoke_cli.loop.plan import RunPlan
+    from dycoke_cli.request import Request
     from dycoke_cli.runs.remote.served_model import Server
     from dycoke_cli.runs.run import OpenAsker
+    from dycoke_cli.server.local.client import ServerAsker
 
 
 _FLAGS = options.flag_table("""
     [Cluster (--engine ray)]
     --engine NAME: local (this machine), or ray (a Ray cluster; needs the package ray).
     --address auto|HOST:PORT: A running Ray cluster; auto is the one that this machine belongs to.
-        Default: a cluster of this machine alone, for the length of the command.
+        Default: a cluster of this machine alone, for the length of the command. Needs --engine ray.
     --num-gpus-per-worker N: GPUs reserved per worker; 0.5 puts two workers on one GPU. Default: 1
-        if the cluster has GPUs and --device allows one.
+        if the cluster has GPUs and --device allows one. Needs --engine ray.
     --num-cpus-per-worker N: CPUs reserved per worker, and its number of threads; there are as many
-        workers as fit.
+        workers as fit. Needs --engine ray.
     --ship: Send the videos to the workers; by default, workers open the same paths as this machine.
+        Needs --engine ray.
     [Run]
     --batch-size N|auto: Questions answered together, about videos of equal shape; auto goes by free
-        memory. Always 1 when sampling (--temperature).
+        memory. Always 1 when sampling (--temperature). Excludes --server.
+    --fail-fast: Stop at the first failure.
     [Server (--server)]
     --server URL: Have an OpenAI-compatible server answer, such as http://localhost:8000/v1 (vLLM,
         dycoke serve); frames are read here. --model is its name there; a method that is named is
-        sent along.
-    --api-key-env NAME: Environment variable with the server's key.
-    --as-images: Send frames as pictures, to a server that takes no videos.
-    --requests N: Requests in flight.
+        sent along. Excludes --engine, --device, --dtype, --device-map, --quantize, --kernels,
+        --random-weights.
+    --api-key-env NAME: Environment variable with the server's key. Needs --server.
+    --as-images: Send frames as pictures, to a server that takes no videos. Needs --server.
+    --requests N: Requests in flight. Needs --server.
     [Model]
     --no-server: Load the model here, even if a server of yours (`dycoke serve`) has it in memory.
+        Excludes --server.
 """)
 
 
@@ -68,25 +77,10 @@ class EngineFlags:
     ship: Annotated[bool, _FLAGS["--ship"]] = False
 
     def check(self) -> None:
-        """Check the combination of flags."""
+        """Check the values."""
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"--workers must be 1 or more, not {self.workers}")
-        if self.workers is not None and self.engine == "ray":
-            raise UsageError(
-                "--workers is for this machine; with --engine ray there are as many as find room "
-                "(--num-cpus-per-worker), so leave it out"
-            )
-        if self.engine == "ray":
-            self.chosen()  # raises if Ray isn't installed or a value is out of range
-            return
-        for flag, given in (
-            ("--address", self.address is not None),
-            ("--num-gpus-per-worker", self.num_gpus_per_worker is not None),
-            ("--num-cpus-per-worker", self.num_cpus_per_worker != 1),
-            ("--ship", self.ship),
-        ):
-            if given:
-                raise UsageError(f"{flag} is for a cluster: add --engine ray, or leave it out")
+        self.chosen()  # raises if Ray isn't installed or a value is out of range
 
     @property
     def is_alone(self) -> bool:
@@ -111,69 +105,133 @@ class EngineFlags:
         return partial(RayAsker, OnRay(self.address, self.num_cpus_per_worker, gpus, self.ship))
 
 
-Requests = Annotated[int, _FLAGS["--requests"]]
-REQUESTS = 8
-
 NoServer = Annotated[bool, _FLAGS["--no-server"]]
-
-# Parameters that need the model in this process; they exclude --server.
-_LOCAL = (
-    "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",
-    "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
-    "num_gpus_per_worker", "num_cpus_per_worker", "no_server", "by",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ServerFlags:
     """Flags of a remote server."""
 
+    requests = 1  # in flight
+
     server: Annotated[str | None, _FLAGS["--server"]] = None
     api_key_env: Annotated[str, _FLAGS["--api-key-env"]] = "OPENAI_API_KEY"
     as_images: Annotated[bool, _FLAGS["--as-images"]] = False
 
-    def check(self, context: typer.Context) -> None:
-        """Check that no flag contradicts --server, or needs it."""
-        given = options.given(context)
-        if self.server is None:
-            if alone := given & {"api_key_env", "as_images", "requests"}:
-                raise UsageError(f"{_flag(min(alone))} is for a server: add --server URL")
-            return
-        # Imported late: no help page needs it.
-
-        local = [name for name in _LOCAL if name in given]
-        if local:
-            raise UsageError(
-                f"{_flag(local[0])} is for a model on this machine: leave it out, or --server"
-            )
-
     def chosen(
-        self,
-        context: typer.Context,
-        method: Method | None = None,
-        budget: TokenBudget | None = None,
+        self, context: typer.Context, request: Request, *, rows: bool = False
     ) -> Server | None:
         """The chosen server; None without one.
 
         Args:
-            method: sent to the server if a flag sets it or one of its parameters; None if each row
-                of a table has its own method.
+            rows: whether each row of a table has its own method; otherwise the method is sent if a
+                flag sets it or one of its parameters.
         """
         if self.server is None:
             return None
         from dycoke_cli.runs.remote.served_model import Server
 
         # Unless a flag names a method, the server's own default applies, not ours.
-        parts = set() if method is None else {"method", *parameters_of(type(method))}
+        parts = {"method", *parameters_of(type(request.method))}
         return Server(
             self.server,
             self.api_key_env,
-            context.params.get("requests", 1),
-            names_method=method is None or not parts.isdisjoint(options.given(context)),
+            self.requests,
+            names_method=rows or not parts.isdisjoint(options.given(context)),
             as_images=self.as_images,
-            max_tokens=None if budget is None else budget.max_tokens,
+            max_tokens=request.max_tokens,
         )
 
 
-def _flag(parameter: str) -> str:
-    return f"--{parameter.replace('_', '-')}"
+@dataclass(frozen=True)
+class BusyServerFlags(ServerFlags):
+    """Flags of a remote server that answers several requests at once."""
+
+    requests: Annotated[int, _FLAGS["--requests"]] = 8
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """Flags of who answers the questions of a run, and how."""
+
+    fail_fast: Annotated[bool, _FLAGS["--fail-fast"]] = False
+    batch_size: BatchSize = "auto"
+    cache: options.Cache = False
+    engine: EngineFlags = EngineFlags()
+    no_server: NoServer = False
+    server: BusyServerFlags = BusyServerFlags()
+
+    def check(self) -> None:
+        """Check the values."""
+        self.engine.check()
+        batch_size(self.batch_size)
+
+    def asker(
+        self,
+        request: Request,
+        named: str | None,
+        remote: Server | None,
+        view: View,
+        stack: ExitStack,
+        *,
+        compare: bool = False,
+    ) -> tuple[RunPlan, OpenAsker | None]:
+        """The plan of a run, and who answers; imports torch, unless a server has the model.
+
+        Args:
+            named: model of the flags.
+            remote: server of the flags.
+            stack: holds the connection to the user's own server for the length of the run.
+            compare: whether all is also asked without compression.
+        """
+        if remote is not None:
+            from dycoke_cli.runs.remote.remote_asker import RemoteAsker
+
+            served_model = remote.asked_by(named, request, compare=compare)
+            plan = served_model.plan(request)
+            return plan, lambda plan, _: RemoteAsker(served_model, plan.request)
+        together, on_server = batch_size(self.batch_size), ""
+        # The user's own server is used unless several workers are wanted, which are faster.
+        if self.engine.is_alone and not self.no_server:
+            from dycoke_cli.server.local.client import find_server
+
+            with speaking_of_flags():
+                found = find_server(request, cache=self.cache, bulk=True, batch_size=together)
+            if not isinstance(found, str):
+                server: ServerAsker = stack.enter_context(found)
+                return server.plan(batch_size=together, cache=self.cache), lambda *_: server
+            on_server = found
+        if on_server:
+            view.note(f"Answering without your server: {on_server}")
+        plan = self._plan(request, together)
+        if self.engine.engine == "ray":
+            from dycoke_cli.loop.plan import common_dtype
+
+            view.note(common_dtype(plan))
+        return plan, self.engine.chosen()
+
+    def _plan(self, request: Request, together: int | None) -> RunPlan:
+        """Plan of a run with a local model or on a cluster; imports torch."""
+        from dycoke_cli.loop.plan import plan_of
+
+        self.engine.start()
+        with faster_imports():
+            from dycoke_cli.models.devices import free_memory
+            from dycoke_cli.models.load_memory import check_room, needed_bytes
+            from dycoke_cli.models.resolve import resolve_model
+            from dycoke_cli.stock.quiet import silence_libraries
+
+            silence_libraries()
+            workers = self.engine.workers or 1
+            resolved = resolve_model(request.model, request.loading, workers)
+        if workers > 1:  # each loads the model; a single one checks its memory while it loads
+            check_room(resolved, free_memory(resolved.device), workers)
+        with speaking_of_flags():
+            return plan_of(
+                request,
+                resolved,
+                batch_size=together,
+                cache=self.cache,
+                workers=workers,
+                model_bytes=needed_bytes(resolved),
+            )

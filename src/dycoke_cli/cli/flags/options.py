@@ -60,13 +60,6 @@ def complete_models(incomplete: str) -> Names:
     return [(name, entry.note or "") for name, entry in CATALOG.items()]
 
 
-def complete_families(incomplete: str) -> Names:
-    """Model families of the catalog."""
-    from dycoke_cli.models.catalog import CATALOG
-
-    return [(name, "") for name in sorted({e.family for e in CATALOG.values() if e.family})]
-
-
 def complete_methods(incomplete: str) -> Names:
     """Compression methods."""
     from dycoke_cli.compression.registry import METHODS
@@ -117,12 +110,14 @@ _FLAGS = flag_table(
         the video's own stream.
     [Model]
     --cache: Cache encoded videos on disk, and reuse them (see `dycoke cache`).
+        Excludes --server.
     --workers N: Worker processes, each with its own copy of the model. Default: 1 (batch), or by
-        free memory and CPUs (eval).
+        free memory and CPUs (eval). Excludes --engine ray, --server.
     [Output]
     --stats: Show all figures of an answer: tokens, time per stage, FLOPs and memory.
     --estimate: Load no weights: print an answer's tokens, memory and FLOPs, and about how many
-        seconds it takes on this machine, from the model's configuration and the video.
+        seconds it takes on this machine, from the model's configuration and the video. Excludes
+        --server, --subtitles, --audio.
     """,
     {name: {"autocompletion": complete_models} for name in ("--model", "NAME|DIR|HUB_ID")},
 )

@@ -198,74 +198,64 @@ class FromParams:
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each dataclass parameter of a command by one parameter per field."""
+    """Replace each dataclass parameter of a command by one parameter per field, nested or not."""
     hints = typing.get_type_hints(command, include_extras=True)
+    arguments = inspect.signature(command).parameters
     parameters: dict[str, inspect.Parameter] = {}
-    spelled: list[inspect.Parameter] = []
-    groups: dict[str, Any] = {}
-    for name, parameter in inspect.signature(command).parameters.items():
-        kind = hints[name]
-        mark = next((m for m in getattr(kind, "__metadata__", ()) if type(m) is FromParams), None)
-        if mark is not None:
-            group = get_args(kind)[0]
-            groups[name] = group, mark
-            for field, definition in mark.parameters(group).items():
-                panel = None if field in mark.common else mark.panel
-                spelled.append(_parameter(field, option({"": definition}, panel), None))
-        elif dataclasses.is_dataclass(kind):
-            groups[name] = kind, None
-            spelled += _parameters(kind)
-        else:
-            spelled.append(parameter.replace(annotation=kind))
-    for one in spelled:
-        if one.name in parameters:
-            raise TypeError(f"two parameters of {command.__name__} are {one.name}")
-        parameters[one.name] = one
+    for name, argument in arguments.items():
+        for one in _spelled(name, hints[name], argument.default):
+            if one.name in parameters:
+                raise TypeError(f"two parameters of {command.__name__} are {one.name}")
+            parameters[one.name] = one
 
     @wraps(command)
     def spread_out(**given: Any) -> None:
-        for name, (group, mark) in groups.items():
-            if mark is None:
-                fields = _fields(group)
-                given[name] = group(**{f: _taken(f, each, given) for f, each in fields})
-            else:
-                given[name] = mark.made(group, given)
-        command(**given)
+        command(**{name: _taken(name, hints[name], given) for name in arguments})
 
     # Typer reads the signature and the annotations, not the function's code.
-    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters.values()]
     returns = hints.get("return", inspect.Signature.empty)
     spread_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        keyword_only, return_annotation=returns
+        [*parameters.values()], return_annotation=returns
     )
-    spread_out.__annotations__ = {name: p.annotation for name, p in parameters.items()}
+    spread_out.__annotations__ = {name: one.annotation for name, one in parameters.items()}
     return spread_out
 
 
-def _fields(group: Any) -> Iterator[tuple[str, Each | None]]:
-    """Fields of a group, with the marker of dict fields."""
-    hints = typing.get_type_hints(group, include_extras=True)
-    for field in dataclasses.fields(group):
-        marks = getattr(hints[field.name], "__metadata__", ())
-        yield field.name, next((mark for mark in marks if isinstance(mark, Each)), None)
+def _mark(kind: Any) -> FromParams | Each | None:
+    marks = getattr(kind, "__metadata__", ())
+    return next((mark for mark in marks if isinstance(mark, FromParams | Each)), None)
 
 
-def _taken(field: str, each: Each | None, given: dict[str, Any]) -> Any:
-    """Remove the value of a field from `given`, and return it."""
-    return given.pop(field) if each is None else {name: given.pop(name) for name in each.options}
+def _spelled(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
+    """The parameter of a type, or those of its fields."""
+    if isinstance(mark := _mark(kind), FromParams):
+        for field, definition in mark.parameters(get_args(kind)[0]).items():
+            panel = None if field in mark.common else mark.panel
+            yield _parameter(field, option({"": definition}, panel), None)
+    elif isinstance(mark, Each):
+        for each, annotation in mark.options.items():
+            yield _parameter(each, annotation, None)
+    elif dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        for one in dataclasses.fields(kind):
+            missing = one.default is dataclasses.MISSING
+            given = inspect.Parameter.empty if missing else one.default
+            yield from _spelled(one.name, hints[one.name], given)
+    else:
+        yield _parameter(name, kind, default)
 
 
-def _parameters(group: Any) -> Iterator[inspect.Parameter]:
-    hints = typing.get_type_hints(group, include_extras=True)
-    several = dict(_fields(group))
-    for field in dataclasses.fields(group):
-        if each := several[field.name]:
-            for name, annotation in each.options.items():
-                yield _parameter(name, annotation, None)
-            continue
-        missing = field.default is dataclasses.MISSING
-        default = inspect.Parameter.empty if missing else field.default
-        yield _parameter(field.name, hints[field.name], default)
+def _taken(name: str, kind: Any, given: dict[str, Any]) -> Any:
+    """The value of a type, of its parameters; removes them from `given`."""
+    if isinstance(mark := _mark(kind), FromParams):
+        return mark.made(get_args(kind)[0], given)
+    if isinstance(mark, Each):
+        return {each: given.pop(each) for each in mark.options}
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        return given.pop(name)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = dataclasses.fields(kind)
+    return kind(**{one.name: _taken(one.name, hints[one.name], given) for one in fields})
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from dycoke_cli.cli.flags import options
@@ -77,10 +77,6 @@ class MethodFlags:
     method: MethodName = None
     parameters: Annotated[dict[str, Any], Each(method_options())] = field(default_factory=dict)
 
-    def applied(self, request: Request) -> Request:
-        """Add the chosen method to a request."""
-        return replace(request, method=self.chosen())
-
     def chosen(self) -> Method:
         """Method of the flags; parameters that depend on the model are None until it is settled."""
         # Imported late: no help page needs it.
@@ -120,12 +116,7 @@ class MethodFlags:
 Frames = Annotated[
     Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"), common=("frames",))
 ]
-Budget = Annotated[TokenBudget, FromParams("Frame sampling")]
 Limiting = Annotated[Limits, FromParams("Limits")]
-Loading = Annotated[LoadOptions, FromParams("Model")]
-Generation = Annotated[GenerationOptions, FromParams("Generation")]
-
-
 BRIEF = "--model --frames --fps --method --merge-ratio --retain --max-new-tokens --quiet"
 """Flags on the short help pages of ask, batch and chat; each adds its own, up to 20 in all."""
 
@@ -142,27 +133,55 @@ class ModelFlag:
         return settings.default_model() if self.model is None else self.model
 
 
-def request(
-    model: ModelFlag,
-    loading: LoadOptions,
-    sampling: Sampling,
-    generation: GenerationOptions,
-    limits: Limits,
-    subtitles: str | None = None,
-    budget: TokenBudget | None = None,
-) -> Request:
-    """Build the request from the flags of a command, without a method."""
-    if limits.require_sandbox:  # once here, and not as an error of each video
-        from dycoke_cli.video.decoder import sandbox
+@dataclass(frozen=True, kw_only=True)
+class Asking(ModelFlag):
+    """Flags of a question without those of the method: a table of methods has its own."""
 
-        limits.check_sandbox(sandbox())
-    return Request(
-        model=model.named or settings.BUNDLED,
-        loading=loading,
-        sampling=sampling,
-        method=Method(),
-        generation=generation,
-        subtitles=subtitles,
-        limits=limits,
-        max_tokens=None if budget is None else budget.max_tokens,
-    )
+    sampling: Frames
+    limits: Limiting
+    loading: Annotated[LoadOptions, FromParams("Model")]
+    generation: Annotated[GenerationOptions, FromParams("Generation")]
+
+    def request(self, method: Method | None = None, **more: Any) -> Request:
+        """Build the request.
+
+        Args:
+            method: method of the flags; none where each row of a table has its own.
+            more: other values of the request.
+        """
+        if self.limits.require_sandbox:  # once here, and not as an error of each video
+            from dycoke_cli.video.decoder import sandbox
+
+            self.limits.check_sandbox(sandbox())
+        return Request(
+            model=self.named or settings.BUNDLED,
+            loading=self.loading,
+            sampling=self.sampling,
+            method=method or Method(),
+            generation=self.generation,
+            limits=self.limits,
+            **more,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CappedAsking(Asking):
+    """Flags of a question, and of the visual tokens that are read at most."""
+
+    budget: Annotated[TokenBudget, FromParams("Frame sampling")]
+
+    def request(self, method: Method | None = None, **more: Any) -> Request:
+        """See `Asking`."""
+        return super().request(method, max_tokens=self.budget.max_tokens, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questioning(CappedAsking):
+    """Flags of a question in ask, chat, batch and caption."""
+
+    method: MethodFlags
+    subtitles: options.Subtitles = None
+
+    def whole_request(self) -> Request:
+        """The request of all flags."""
+        return self.request(self.method.chosen(), subtitles=self.subtitles)

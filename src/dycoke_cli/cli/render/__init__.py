@@ -19,13 +19,12 @@ from dycoke_cli.cli.render.console import (
     to_stdout,
     warning,
 )
-from dycoke_cli.cli.render.view import Download, ProgressLine
+from dycoke_cli.cli.render.view import ProgressLine
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
 
 __all__ = [
-    "Download",
     "ProgressLine",
     "check",
     "failed",

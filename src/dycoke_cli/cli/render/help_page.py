@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 
@@ -18,7 +17,6 @@ from dycoke_cli.cli.page import Page, Panel
 _WIDEST_PAGE, _WIDEST_NAME = 110, 28
 # Below it, texts stand under the names.
 _NARROW = 60
-_WORDS = re.compile(r'"[^"]*"|\S+')
 
 
 def help_page(page: Page) -> None:
@@ -33,7 +31,7 @@ def help_page(page: Page) -> None:
         console.print(Text("\nExamples:", style="bold"))
         for line in page.examples:
             # Not wrapped by Rich, so that a long command line can be copied.
-            console.print(Text(_command(line, width), style="cyan"), soft_wrap=True)
+            console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
     for paragraph in page.details:
         console.print()
         console.print(paragraph)
@@ -45,16 +43,6 @@ def help_page(page: Page) -> None:
         console.print(_frame(panel, widest, width))
     if page.more:
         console.print(Text(page.more, style="dim"))
-
-
-def _command(line: str, width: int) -> str:
-    """A command line, on a narrow terminal continued after words as a shell reads it."""
-    rows = [" "]
-    for word in _WORDS.findall(line):
-        if width < _NARROW and len(rows[-1]) + len(word) + 3 > width:  # a blank, and the mark
-            rows.append("   ")
-        rows[-1] += f" {word}"
-    return " \\\n".join(rows)
 
 
 def _frame(panel: Panel, widest: int, width: int) -> Frame:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, ReportedWindows, Seconds
 from dycoke_cli.answer.json_schema import ABSENT, Absent
-from dycoke_cli.cli.render.figures import Column, FigureTable, figure_rows
+from dycoke_cli.cli.render.figures import Column, figure_rows, named, texts
 from dycoke_cli.cli.render.units import (
     count,
     counted,
@@ -62,11 +62,7 @@ def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0)
             measured stages alone.
         warm_up_s: seconds of `waited_s` spent on an unmeasured warm-up.
     """
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    for name, value in _rows(answer, waited_s, warm_up_s):
-        table.add_row(name, Text(value))
+    table = named(_rows(answer, waited_s, warm_up_s))
     body = Group(table, Text(), Text(saving(answer), style="green"))
     return Panel(body, title=Text(_title(answer)), title_align="left", expand=False)
 
@@ -225,38 +221,34 @@ def _loaded(answer: Answer) -> str:
     return f"{weights} · video {seconds(times.video_decode)}" if times.video_decode else weights
 
 
-def comparison(compressed: Answer, uncompressed: Answer) -> FigureTable:
+def comparison(compressed: Answer, uncompressed: Answer) -> Table:
     """Table of both answers and their costs, with ratios."""
     # The second answer reused the encoded video; its costs are compared as if it hadn't.
     shared = not uncompressed.seconds.vision
     if shared:
         uncompressed = _with_video(uncompressed, compressed)
-    table = _side_by_side("With and without compression", compressed, uncompressed)
+    rows = []
     if (likely := likelihood(compressed)) is not None:
-        table.add_row("Probability", likely, likelihood(uncompressed), "")
+        rows.append(["Probability", likely, likelihood(uncompressed) or "", ""])
     for name, *cells in figure_rows(_COMPARED, compressed, uncompressed):
-        table.add_row(name, *(["–"] * 3 if "–" in cells[:2] else cells))
+        rows.append([name, *(["–"] * 3 if "–" in cells[:2] else cells)])
     once = " The video was encoded once, for both." if shared else ""
-    table.caption = Text(
-        f"A short run came first that isn't measured, so that times compare.{once}"
-    )
-    table.caption_justify = "left"
-    return table
+    caption = f"A short run came first that isn't measured, so that times compare.{once}"
+    title = "With and without compression"
+    return _side_by_side(title, rows, compressed, uncompressed, caption)
 
 
-def served(answer: Answer, waited_s: float) -> FigureTable:
+def served(answer: Answer, waited_s: float) -> Table:
     """Table of all figures of a server's answer; a dash where it doesn't report one.
 
     Args:
         waited_s: seconds until its end.
     """
     base = None if answer.compared_to is ABSENT else answer.compared_to
-    table = _side_by_side(f"{answer.model.name} at {answer.model.server}", answer, base)
-    for row in figure_rows(_SERVED, *(one for one in (answer, base) if one is not None)):
-        table.add_row(*row)
+    rows = [*figure_rows(_SERVED, *(one for one in (answer, base) if one is not None))]
     if base is None:
-        table.add_row("In all", seconds(waited_s))
-    return table
+        rows.append(["In all", seconds(waited_s)])
+    return _side_by_side(f"{answer.model.name} at {answer.model.server}", rows, answer, base)
 
 
 def served_line(answer: Answer, waited_s: float, more: str) -> str:
@@ -274,18 +266,16 @@ def served_line(answer: Answer, waited_s: float, more: str) -> str:
     return one_line(" · ".join([*parts, answer.model.name, f"{more} shows more"]))
 
 
-def _side_by_side(title: str, answer: Answer, base: Answer | None) -> FigureTable:
+def _side_by_side(
+    title: str, rows: list[list[str]], answer: Answer, base: Answer | None, caption: str = ""
+) -> Table:
     """Table with a column for an answer; with the baseline, if there is one, and both texts."""
-    table = FigureTable(title=Text(one_line(title)), title_justify="left")
-    table.add_column("")
     method = "the server's own method" if answer.method is None else str(answer.method["name"])
-    table.add_column(Text(one_line(method)), ratio=1)
-    if base is not None:
-        table.add_column("baseline", ratio=1)
-        table.add_column("ratio", justify="right", no_wrap=True)
-        same = "identical" if answer.answer == base.answer else "differs"
-        table.add_row("Answer", Text(one_line(answer.answer)), Text(one_line(base.answer)), same)
-    return table
+    if base is None:
+        return texts(rows, ("", method), caption, title)
+    same = "identical" if answer.answer == base.answer else "differs"
+    rows = [["Answer", answer.answer, base.answer, same], *rows]
+    return texts(rows, ("", method, "baseline", "ratio"), caption, title)
 
 
 def _read_per_step(answer: Answer) -> float | None:

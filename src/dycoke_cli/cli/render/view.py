@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from dycoke_cli.cli.render import console
 from dycoke_cli.cli.render.console import animates, note, stderr_console
-from dycoke_cli.cli.render.units import count, size
+from dycoke_cli.cli.render.units import count
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.unicode import one_line
 from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
     from rich import progress as rich_progress
-
-    from dycoke_cli.answer.answer import Answer
 
 
 LINE_EVERY_S = 30.0
@@ -27,6 +24,7 @@ LINE_EVERY_S = 30.0
 _LABELS = {
     "start": "Starting",
     "check": "Checking video {done}/{total}",
+    "download": "Downloading",
     "clip": "Waiting for the next clip",
     "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
@@ -152,63 +150,14 @@ class ProgressLine:
         return self._bar
 
 
-class Download:
-    """Context manager that shows the progress of a download.
-
-    Args:
-        total: size of the missing files in bytes.
-    """
-
-    def __init__(self, name: str, files: int, total: int, quiet: bool) -> None:
-        self._bar: rich_progress.Progress | None = None
-        self._task: rich_progress.TaskID | None = None
-        if quiet:
-            return
-        if not animates():
-            note(f"downloading {name}: {files} files, {size(total)}")
-            return
-        from rich import progress as rich_progress
-
-        self._bar = rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}", markup=False),
-            rich_progress.BarColumn(bar_width=24),
-            rich_progress.DownloadColumn(),
-            rich_progress.TransferSpeedColumn(),
-            rich_progress.TimeRemainingColumn(),
-            console=stderr_console(),
-            transient=True,
-            redirect_stdout=False,
-        )
-        self._task = self._bar.add_task(one_line(name), total=total)
-
-    def __enter__(self) -> Download:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def update(self, received: int) -> None:
-        """Show the number of bytes received so far."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=received)
-
-
 ENDING = "Ending after the answers under way; Ctrl-C again ends at once"
 
 
 class View(Listener):
-    """Shows the current stage, notes and warnings.
-
-    Attributes:
-        on_answer: gets each answer of a conversation.
-    """
+    """Shows the current stage, notes and warnings."""
 
     def __init__(self, quiet: bool, note: str | None = None, hidden: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.on_answer: Callable[[Answer], None] = lambda answer: None
         self._quiet = quiet
         self._note = note
         self._last_failure = ""
