@@ -1,4 +1,4 @@
-"""Instruction sets: those that Linux lists, without those that oneDNN may not use."""
+"""Instruction sets: those that Linux lists, or torch."""
 
 from __future__ import annotations
 
@@ -29,51 +29,36 @@ GRAVITON_3 = "Features\t: fp asimd evtstrm sve bf16 i8mm"
 @pytest.fixture
 def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that Linux lists them in; it doesn't exist yet."""
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(instruction_sets, "_CPUINFO", tmp_path / "cpuinfo")
     return tmp_path / "cpuinfo"
 
 
 @pytest.mark.parametrize(
-    ("line", "limit", "emulated", "is_slow"),
+    ("line", "emulated", "is_slow"),
     [
-        (SAPPHIRE_RAPIDS, "", False, False),
-        (SAPPHIRE_RAPIDS, "AVX2", True, True),
-        (SAPPHIRE_RAPIDS, "avx512_core_vnni", True, True),
-        (SAPPHIRE_RAPIDS, "AVX512_CORE_BF16", False, True),
-        (SAPPHIRE_RAPIDS, "misspelt", False, False),  # which oneDNN ignores, too
-        (AMX_HIDDEN, "", False, True),
-        (AMX_HIDDEN, "AVX2", True, True),
-        (COOPER_LAKE, "", False, False),
-        (ZEN_4, "", False, False),
-        (ZEN_6, "", False, False),
-        (INTEL + HASWELL, "", True, True),
-        (GRAVITON_2, "", True, True),
-        (GRAVITON_3, "", False, False),
-        ("Features\t: none that is known", "", False, False),
+        (SAPPHIRE_RAPIDS, False, False),
+        (AMX_HIDDEN, False, True),
+        (COOPER_LAKE, False, False),
+        (ZEN_4, False, False),
+        (ZEN_6, False, False),
+        (INTEL + HASWELL, True, True),
+        (GRAVITON_2, True, True),
+        (GRAVITON_3, False, False),
+        ("Features\t: none that is known", False, False),
     ],
 )
 def test_who_emulates_bfloat16_or_is_slow_in_it(
-    line: str,
-    limit: str,
-    emulated: bool,
-    is_slow: bool,
-    cpuinfo: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    line: str, emulated: bool, is_slow: bool, cpuinfo: Path
 ) -> None:
     cpuinfo.write_text(f"processor\t: 0\nmodel name\t: X\n{line}\nbugs\t\t:\n{line}\n")
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert emulates_bfloat16(instructions()) is emulated
     assert is_slow_in_bfloat16(instructions()) is is_slow
 
 
-def test_a_limit_leaves_what_is_below_it(cpuinfo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_kernels_use_are_listed(cpuinfo: Path) -> None:
     cpuinfo.write_text(SAPPHIRE_RAPIDS)
-    everything = ["avx2", "avx512_f", "avx_vnni", "avx512_vnni", "slow_avx512_bf16"]
-    assert instructions() == [*everything, "amx_bf16", "amx_int8"]
-    for limit, left in (("AVX2", 1), ("AVX512_CORE", 4), ("AVX512_CORE_BF16", 5)):
-        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-        assert instructions() == everything[:left]
+    vector = ["avx2", "avx512_f", "avx_vnni", "avx512_vnni", "slow_avx512_bf16"]
+    assert instructions() == [*vector, "amx_bf16", "amx_int8"]
 
 
 def test_torch_lists_them_where_the_system_does_not(

@@ -5,7 +5,6 @@ Read from the system; torch is imported only where the system doesn't list them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,46 +30,13 @@ _NAMES = {
     "amx_int8": "amx_int8",
     "bf16": "arm_bf16",
 }
-_AMX = {"amx_bf16", "amx_int8"}
-_FROM_BF16 = {"avx512_bf16", SLOW_BFLOAT16, *_AMX}
-_FROM_AVX512 = {"avx_vnni", "avx512_f", "avx512_vnni", *_FROM_BF16}
-# oneDNN, which computes torch's linear layers, uses nothing beyond the value of this variable.
-_LIMIT = "ONEDNN_MAX_CPU_ISA"
-_UNUSED = {
-    **dict.fromkeys(("SSE41", "AVX", "AVX2"), _FROM_AVX512),
-    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2"), _FROM_AVX512 - {"avx_vnni"}),
-    **dict.fromkeys(("AVX512_CORE", "AVX512_CORE_VNNI"), _FROM_BF16),
-    **dict.fromkeys(("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"), _AMX),
-}
 
 
 def instructions() -> list[str]:
     """Instruction sets of this processor that kernels use, such as "avx512_vnni".
 
-    Without those that `ONEDNN_MAX_CPU_ISA` excludes. Empty if neither the system nor torch lists
-    them.
+    Empty if neither the system nor torch lists them.
     """
-    unused = _UNUSED.get(os.environ.get(_LIMIT, "").upper(), set())
-    return [name for name in _listed() if name not in unused]
-
-
-def emulates_bfloat16(has: Collection[str]) -> bool:
-    """Whether a processor with these instruction sets computes bfloat16 in software.
-
-    False if its instruction sets aren't known.
-    """
-    return is_slow_in_bfloat16(has) and SLOW_BFLOAT16 not in has
-
-
-def is_slow_in_bfloat16(has: Collection[str]) -> bool:
-    """Whether a processor with these instruction sets is slower in bfloat16 than in float32.
-
-    False if its instruction sets aren't known.
-    """
-    return bool(has) and BFLOAT16.isdisjoint(has)
-
-
-def _listed() -> list[str]:
     try:
         told: dict[str, str] = {}
         # Only as far as the first processor: the system writes the file while it is read.
@@ -92,3 +58,19 @@ def _listed() -> list[str]:
     slow = "Intel" in processor and _BESIDE_SLOW in words
     found = [name for flag, name in _NAMES.items() if flag in words]
     return [SLOW_BFLOAT16 if slow and name == "avx512_bf16" else name for name in found]
+
+
+def emulates_bfloat16(has: Collection[str]) -> bool:
+    """Whether a processor with these instruction sets computes bfloat16 in software.
+
+    False if its instruction sets aren't known.
+    """
+    return is_slow_in_bfloat16(has) and SLOW_BFLOAT16 not in has
+
+
+def is_slow_in_bfloat16(has: Collection[str]) -> bool:
+    """Whether a processor with these instruction sets is slower in bfloat16 than in float32.
+
+    False if its instruction sets aren't known.
+    """
+    return bool(has) and BFLOAT16.isdisjoint(has)

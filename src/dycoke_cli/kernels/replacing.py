@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import itertools
 import mmap
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -288,30 +287,3 @@ def _activations(model: Any, packed: list[str]) -> dict[str, tuple[Epilogue, str
 
 def _is_block(module: nn.Module) -> bool:
     return any("attn" in name or "attention" in name for name, _ in module.named_children())
-
-
-@torch.inference_mode()
-def bfloat16_factor() -> float:
-    """Time of a prompt's linear layer in bfloat16, as a multiple of its time in float32.
-
-    The fastest kernel of each dtype counts, by the processor time of its fastest run, which other
-    work on the machine hardly changes. Takes 0.2 s on a CPU that emulates bfloat16.
-    """
-
-    def fastest_s(dtype: torch.dtype) -> float:
-        # Times don't depend on the values, and sampling must not depend on whether this ran.
-        layer = nn.utils.skip_init(nn.Linear, 2048, 1024, dtype=dtype)
-        nn.init.constant_(layer.weight, 0.01)
-        nn.init.constant_(layer.bias, 0.01)
-        packs = dtype == torch.bfloat16 and can_pack()
-        kernels: list[nn.Module] = [layer, Bfloat16Linear(layer)] if packs else [layer]
-        tokens = torch.full((128, 2048), 0.01, dtype=dtype)
-        return min(_processor_s(kernel, tokens) for kernel in kernels for _ in range(3))
-
-    return fastest_s(torch.bfloat16) / fastest_s(torch.float32)
-
-
-def _processor_s(layer: nn.Module, tokens: torch.Tensor) -> float:
-    begun = time.process_time()
-    layer(tokens)
-    return time.process_time() - begun

@@ -151,17 +151,12 @@ class Float32Room:
             return True
         return self.free is not None and HEADROOM * self.needed <= self.free
 
-    def warning(self, factor: float | None = None) -> str:
-        """Sentence about a model that is loaded in bfloat16 all the same.
-
-        Args:
-            factor: time of a linear layer in bfloat16, as a multiple of its time in float32; None
-                if it isn't measured.
-        """
-        times = "longer than" if factor is None else f"{factor:.2g} times as long as"
+    @property
+    def warning(self) -> str:
+        """Sentence about a model that is loaded in bfloat16 all the same."""
         slow = (
-            "this processor has no fast bfloat16 instructions: linear layers take "
-            f"{times} in float32"
+            "this processor has no fast bfloat16 instructions: linear layers take longer than in "
+            "float32"
         )
         if self.fits:
             return f"{slow}; use --dtype float32, or leave --dtype out"

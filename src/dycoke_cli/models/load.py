@@ -25,7 +25,6 @@ from dycoke_cli.kernels.quantize import (
     tensor_bytes,
 )
 from dycoke_cli.kernels.replacing import (
-    bfloat16_factor,
     packed_bytes,
     use_custom_attention,
     use_int8,
@@ -434,7 +433,7 @@ def load(
     identity = None if options.random_weights else resolved.describe()
     warnings = [MEANINGLESS] if options.random_weights else []
     if resolved.float32_room is not None:
-        warnings.append(resolved.float32_room.warning(bfloat16_factor()))
+        warnings.append(resolved.float32_room.warning)
     warnings += filter(None, [bfloat16_warning(resolved.device, resolved.dtype)])
     chosen = choose_kernels(model if built is None else built, own_int8)
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.

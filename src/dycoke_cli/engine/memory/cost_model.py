@@ -394,7 +394,7 @@ class CostModel:
             renumbers = self.method.renumbers()
             last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_new_tokens - 2
             beyond = positions_warning(last, length, self.source.name, renumbers)
-        slow = self._float32_room and self._float32_room.warning()
+        slow = self._float32_room and self._float32_room.warning
         kept_whole = None if self._resizes or not self._frame_bytes else _KEPT_WHOLE
         sentences = (frames_warning(times_s), beyond, slow, kept_whole)
         return tuple(sentence for sentence in sentences if sentence)
