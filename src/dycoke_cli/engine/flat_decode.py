@@ -188,7 +188,7 @@ class FlatDecoder:
     def step(self, arguments: dict[str, Any]) -> BaseModelOutputWithPast:
         """What the decoder's forward returns for one more token of each sequence."""
         cache = cache_of(arguments)
-        state = {name: arguments[name] for name in (STATE_ARGUMENT,) if name in arguments}
+        state = {STATE_ARGUMENT: arguments[STATE_ARGUMENT]}
         hidden, rotations = self._begin(arguments)
         signed = _signed(*rotations)
         for layer in self._layers:
