@@ -251,42 +251,31 @@ class ReadInWindows:
         return min(self.kept, self.cap)
 
 
+@dataclass
 class CostModel:
-    """The answer that is estimated: how much it takes by method and clip.
+    """The answer that is estimated: how much it takes by method and clip; see `estimate_cost`."""
 
-    Args: as of `estimate_cost`; `stored` is the configuration of the model.
+    source: ModelRef
+    stored: StoredConfig  # configuration of the model
+    method: Method
+    loading: LoadOptions  # with the dtype that loading will choose in place of "auto"
+    max_new_tokens: int
+    target: Target
+    frame_bytes: int
+    question: str | None = None
+    questions: int = 1
 
-    Attributes: the arguments, but for `frame_bytes`.
-        loading: with the dtype that loading will choose in place of "auto".
-    """
-
-    def __init__(
-        self,
-        source: ModelRef,
-        stored: StoredConfig,
-        method: Method,
-        loading: LoadOptions,
-        max_new_tokens: int,
-        target: Target,
-        frame_bytes: int,
-        question: str | None = None,
-        questions: int = 1,
-    ) -> None:
-        self.source, self.stored, self.method = source, stored, method
-        self.max_new_tokens, self.target, self._frame_bytes = max_new_tokens, target, frame_bytes
-        self._question, self._questions = question, questions
-        self._family = stored.traits().family
+    def __post_init__(self) -> None:
+        self._family = self.stored.traits().family
         # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
-        dtype = dtype_here(source, stored, loading, target)
+        dtype = dtype_here(self.source, self.stored, self.loading, self.target)
         self._float32_room = dtype.float32_room
-        self.loading = loading.with_dtype(dtype.name)
+        self.loading = self.loading.with_dtype(dtype.name)
 
     def loaded_as(self, loading: LoadOptions) -> CostModel:
         """The same answer of the same model, loaded otherwise."""
-        given = (self.source, self.stored, self.method, loading)
-        more = (self.max_new_tokens, self.target, self._frame_bytes)
-        return CostModel(*given, *more, question=self._question, questions=self._questions)
+        return replace(self, loading=loading)
 
     @cached_property
     def facts(self) -> ModelFacts:
@@ -300,7 +289,7 @@ class CostModel:
 
     def text(self, clip: ClipTokens) -> int:
         """Tokens of text of the prompt."""
-        return text_tokens(self._question) + clip.text
+        return text_tokens(self.question) + clip.text
 
     def work(self, method: Method, clip: ClipTokens, kept: int) -> Work:
         """Sizes of a prompt that has so many visual tokens left."""
@@ -317,7 +306,7 @@ class CostModel:
             whole=self.facts.prefills_whole,
             # Which GPU it is isn't asked: nearly all that are large enough have it in 16 bits.
             flash=self.target.device == "cuda" and self.facts.dtype_bytes == 2,
-            copies=int(self._questions > 1),  # all are asked by one method
+            copies=int(self.questions > 1),  # all are asked by one method
         )
 
     def memory(self, method: Method, clip: ClipTokens, kept: int) -> ExpectedBytes:
@@ -332,9 +321,9 @@ class CostModel:
         if self.target.device == "cpu":  # there the frames are in the same memory
             patches = clip.frames * self.sizes.vision.patches_of_frame(clip.per_frame)
             pixels = patches * self.sizes.vision.patch
-            frames = clip.frames * self._frame_bytes
+            frames = clip.frames * self.frame_bytes
             if self._resizes:  # at the model's size, but for the one that arrives
-                frames = min(frames, pixels + self._frame_bytes)
+                frames = min(frames, pixels + self.frame_bytes)
             process = LIBRARIES + TOKENIZER_ENTRY * self.sizes.vocabulary
             process += BITSANDBYTES if self.loading.quantize == "int4" else 0
         # The processor has a copy of the frames, which is gone by the time that they are encoded.
@@ -395,7 +384,7 @@ class CostModel:
             last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_new_tokens - 2
             beyond = positions_warning(last, length, self.source.name, renumbers)
         slow = self._float32_room and self._float32_room.warning
-        kept_whole = None if self._resizes or not self._frame_bytes else _KEPT_WHOLE
+        kept_whole = None if self._resizes or not self.frame_bytes else _KEPT_WHOLE
         sentences = (frames_warning(times_s), beyond, slow, kept_whole)
         return tuple(sentence for sentence in sentences if sentence)
 
@@ -419,7 +408,7 @@ class CostModel:
         frame = prefill_flops(patches, hidden=vision.hidden, mlp=vision.mlp)
         # Of quantized weights, too: all but their own products is computed in this dtype.
         rate = product_rate(self.facts.dtype, self.target.device)
-        return None if rate is None else (clip.frames * frame + self._questions * flops) / rate
+        return None if rate is None else (clip.frames * frame + self.questions * flops) / rate
 
     def holds(self, clip: ClipTokens, kept: int) -> bool:
         """Whether an answer that reads so many visual tokens fits, unless memory is unknown."""
