@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--broken", type=int, default=20)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--questions", type=int, default=500)
-    parser.add_argument("--engine", action="append", choices=["local", "ray", "none"])
+    parser.add_argument("--engine", action="append", choices=["local", "none"])
     parser.add_argument("--serve-minutes", type=float, default=5, help="of the server; 0: none")
     parser.add_argument("--clients", type=int, default=16, help="that send it the worst bodies")
     parser.add_argument("--waiting", type=int, default=2000, help="idle and slow connections to it")
@@ -133,7 +133,7 @@ def main() -> None:
         )
         print(figures.text(), flush=True)
         found += [f"serve: {fault}" for fault in figures.faults()]
-    engines = [engine for engine in given.engine or ["local", "ray"] if engine != "none"]
+    engines = [engine for engine in given.engine or ["local"] if engine != "none"]
     cached = Path(tempfile.gettempdir()) / f"dycoke-soak-{given.clips}-{given.broken}"
     if given.questions or engines:
         clips = make_clips(cached, given.clips, given.broken)

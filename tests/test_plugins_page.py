@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_fresh
 from tests.pages import section
+from tests.runs.clusters import cluster_of
 
 pytestmark = pytest.mark.slow
 
@@ -167,11 +168,12 @@ def test_answers_of_an_edited_file_are_asked_again(tmp_path: Path) -> None:
 
 @pytest.mark.extended
 def test_a_method_of_a_file_on_ray(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    line = answered(
-        "batch", CLIP, QUESTION, "--frames", "4", "--engine", "ray", "--quiet",
-        "--method", "stride:stride=2", DYCOKE_PLUGINS=put("stride.py", tmp_path),
-    )  # fmt: skip
+    with cluster_of(1) as cluster:
+        line = answered(
+            "batch", CLIP, QUESTION, "--frames", "4", "--quiet",
+            "--engine", "ray", "--address", cluster.address,
+            "--method", "stride:stride=2", DYCOKE_PLUGINS=put("stride.py", tmp_path),
+        )  # fmt: skip
     assert line["method"]["plugin"].startswith("stride.py ")
     assert 2 * line["tokens"]["visual_kept"] == line["tokens"]["visual"]
 

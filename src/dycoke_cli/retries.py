@@ -11,6 +11,3 @@ REQUEST_RETRIES = 6
 """Retries on 429, 5xx and lost connections, with growing pauses or those of Retry-After."""
 FIRST_REQUEST_RETRIES = 1
 """Retries of the first request to a server: a wrong address is to be reported soon."""
-RECONNECT_S = 90.0
-"""Seconds without an answer in which a run connects to a Ray cluster again: a cluster takes half a
-minute to notice that a node has ended."""

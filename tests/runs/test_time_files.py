@@ -9,7 +9,6 @@ import unicodedata
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import av
@@ -18,13 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs import time_files
-from dycoke_cli.runs.time_files import MarkedVideo, Marker, TimeFiles, markers_of, timed_fields
-from dycoke_cli.video import Sampling
+from dycoke_cli.runs.time_files import MarkedVideo, Marker, markers_of, timed_fields
 from dycoke_cli.video.clip import VideoInfo
-from dycoke_cli.video.limits import Limits
 from tests.documents import example
 from tests.properties import QUICK
 
@@ -147,51 +143,9 @@ def test_what_ffmpeg_takes_for_signs_is_escaped(text: str) -> None:
     assert titles == [text.strip()] * 2
 
 
-def test_an_edl_has_videos_one_behind_the_other() -> None:
-    first = marked([Marker(1.0, 2.0, "a", "a", "yes")], duration_s=10.0)
-    # Of unknown length: it is as long as its markers, of which the last has no frame of its own.
-    two = [Marker(0.5, 3.0, "b", "b", "yes"), Marker(2.0, 2.0, "c", "c", "yes")]
-    second = marked(two, timecode="10:00:00:00", duration_s=None)
-    lines = time_files.edl([first, second, first]).splitlines()
-    assert lines[1] == "FCM: NON-DROP FRAME"
-    events = [line for line in lines if line[:3].isdigit()]
-    assert events == [
-        "001  AX       V     C        00:00:01:00 00:00:02:00 01:00:01:00 01:00:02:00",
-        "002  AX       V     C        10:00:00:12 10:00:03:00 01:00:10:12 01:00:13:00",
-        "003  AX       V     C        10:00:02:00 10:00:02:01 01:00:12:00 01:00:12:01",
-        "004  AX       V     C        00:00:01:00 00:00:02:00 01:00:14:00 01:00:15:00",
-    ]
-
-
-def test_an_edl_has_one_frame_rate() -> None:
-    marker = Marker(1.0, 2.0, "a", "a", "yes")
-    with pytest.raises(UsageError, match=r"25 frames per second.*50 frames"):
-        time_files.edl([marked([marker]), marked([marker], fps=50.0)])
-    with pytest.raises(UsageError, match="drop-frame"):
-        time_files.edl(
-            [marked([marker], fps=29.97), marked([marker], fps=29.97, timecode="0:00:00;00")]
-        )
+def test_an_edl_needs_the_frame_rate() -> None:
     with pytest.raises(UsageError, match="can't be opened"):
-        time_files.edl([replace(marked([marker]), info=None)])
-
-
-def test_an_edl_of_all_is_refused_before_anything_is_asked(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    rates = {"a.mp4": 25.0, "b.mp4": 50.0, "bad.mp4": None}
-    known = {name: None if rate is None else info(fps=rate) for name, rate in rates.items()}
-    monkeypatch.setattr(time_files, "info_of", lambda source, *_: known[source.name])
-    a, b, bad = (Footage(tmp_path / name, name) for name in rates)
-
-    def check(out: str, *videos: Footage) -> None:
-        files = TimeFiles.at(tmp_path / out, None)
-        assert files is not None
-        files.check(videos, Sampling(), Limits())
-
-    with pytest.raises(UsageError, match=r"a.mp4 has 25 frames per second, b.mp4 has 50"):
-        check("all.edl", bad, a, b)
-    check("all.edl", a, bad)  # whose questions fail
-    check(".edl", a, b)  # one for each
+        time_files.edl([replace(marked([Marker(1.0, 2.0, "a", "a", "yes")]), info=None)])
 
 
 @settings(QUICK)

@@ -160,7 +160,7 @@ def test_a_batch_whose_server_is_killed_resumes_with_nothing_lost_and_nothing_tw
         server.send_signal(signal.SIGKILL)
         assert batch.wait(PATIENCE_S) == 4
     assert batch.stderr is not None
-    assert b"the same command then resumes" in batch.stderr.read()
+    assert b"the same command resumes" in batch.stderr.read()
     kept = out.read_text().splitlines()
     assert 3 <= len(kept) < len(VIDEOS) * len(QUESTIONS)
     with serving(tmp_path, flags):

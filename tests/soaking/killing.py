@@ -26,7 +26,7 @@ class Command:
     """The command that is soaked."""
 
     folder: Path  # of the clips
-    engine: str  # "local" or "ray"
+    engine: str  # "local"
     log: Path  # where stdout and stderr go
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen  # starts it
 

@@ -186,16 +186,9 @@ class _Scorer:
     failures: dict[str, dict[str, Prediction]] = field(default_factory=dict)
     first: DycokeError | None = None  # the first error
     stopped: DycokeError | None = None  # the first error that ends the run
-    # empty, since the jobs have no finished questions
-    reasons: Mapping[str, str] = field(default_factory=dict)
 
-    def state(self, key: str) -> str | None:
-        """Always None: the jobs have no finished questions."""
-        return None
-
-    def warned(self, key: str) -> bool:
-        """Always False, likewise."""
-        return False
+    def known(self, key: str) -> None:
+        """None: the jobs have no finished questions."""
 
     def add(self, outcome: Outcome) -> None:
         """Score an answer and append it to the journal."""

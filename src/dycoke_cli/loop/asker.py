@@ -417,10 +417,6 @@ class Asker(ABC):
         with self._changed:
             return len({one.ask.read for one in self._waiting if one.client is client})
 
-    def ends_run(self, error: BaseException) -> BaseException | None:
-        """What ends a run, of an error that every other question would have, too; else None."""
-        return error if isinstance(error, AskerEndedError) else None
-
     @abstractmethod
     def close(self) -> None:
         """End what is under way."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dycoke_cli.ask import Ask, Progress, Warn
 from dycoke_cli.compression.method import Method
@@ -52,19 +52,6 @@ _MOST_PREPARED = 4
 _POLL_S, _END_S = 0.2, 10.0
 
 
-class Counts(Protocol):
-    """Counts of what an engine does, see `server.metrics`."""
-
-    def add(self, name: str, value: float = 1.0, **labels: str) -> None:
-        """Count one more, or so many."""
-
-    def observe(self, name: str, value: float) -> None:
-        """Count one more of a summary."""
-
-    def set(self, name: str, value: float) -> None:
-        """Show a value from now on."""
-
-
 class Engine(Asker):
     """Answers questions with one model, batch by batch.
 
@@ -77,7 +64,7 @@ class Engine(Asker):
         batch_size: questions that are answered together; None chooses by the free memory.
         cache: whether encoded videos are kept on disk.
         readers: videos that are read at once; None chooses.
-        counts: receives what is counted.
+        counts: receives what is counted (`server.metrics.Metrics`).
         on_stage: receives the progress of loading.
     """
 
@@ -92,7 +79,7 @@ class Engine(Asker):
         batch_size: int | None = None,
         cache: bool = False,
         readers: int | None = None,
-        counts: Counts | None = None,
+        counts: object | None = None,
         on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None,
     ) -> None:
         super().__init__()
@@ -362,21 +349,18 @@ class Engine(Asker):
         return load(source, on_stage=self._on_stage, fit=fit, **given)
 
     def _load_for_waiting(self) -> bool:
-        """Load the model, unless what waits needs none; whether it is loaded."""
+        """Load the model, unless all videos of what waits are broken; whether it is loaded."""
         with self._changed:
             waiting = [*self._waiting]
         if all(pending.is_broken for pending in waiting):
             for pending in waiting:
-                pending.fail_unread()
-                self.forget(pending)
+                if pending.is_ready:  # else it is read again
+                    pending.fail_unread()
+                    self.forget(pending)
             return False
         with self._changed:  # torch, which takes seconds, isn't imported for a video that is broken
             if not self._changed.wait_for(lambda: any(p.is_opened for p in waiting), _POLL_S):
                 return False
-        with faster_imports():
-            pass
-        if all(pending.is_broken for pending in waiting):  # before a model is loaded for nothing
-            return False
         try:
             self.load()
         except Exception as error:

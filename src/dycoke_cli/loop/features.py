@@ -62,9 +62,8 @@ _NO_PROBABILITIES = (
 LIMITS = (
     Limit(
         "windows",
-        (ELSEWHERE,),
-        "the server at {url} can't keep --max-tokens, for only `dycoke serve` reads videos in "
-        "windows, without --as-images; leave it out",
+        _REMOTE,
+        "--max-tokens and --server exclude each other; use one of them",
     ),
     Limit(
         "every",
@@ -87,8 +86,8 @@ LIMITS = (
     ),
     Limit(
         "compare",
-        (ELSEWHERE,),
-        "--compare asks by two methods, and the server at {url} knows none; leave it out",
+        _REMOTE,
+        "--compare and --server exclude each other; use one of them",
     ),
     Limit(
         "logprobs",

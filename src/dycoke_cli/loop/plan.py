@@ -13,15 +13,10 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.devices import Target, this_machine
-from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here, listening
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import commit_here, identity
+from dycoke_cli.models.files.on_disk import listening
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.families import ModelTraits
     from dycoke_cli.models.resolve import ResolvedModel
 
 
@@ -89,43 +84,15 @@ class RunPlan:
 
 def plan_of(request: Request, model: ResolvedModel, **more: Any) -> RunPlan:
     """The plan of a request."""
-    # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
-    return _plan(request, model.traits, model.source, model.options, model.identity, **more)
-
-
-def stored_plan(request: Request, source: ModelRef, stored: StoredConfig | None) -> RunPlan | None:
-    """The same by the model's stored configuration, without torch; None if uncertain."""
-    loading = request.loading
-    if loading.random_weights or loading.revision or stored is None:
-        return None
-    revision = None if source.local else commit_here(source, None)
-    if not (source.local or revision):
-        return None
-    traits = stored.traits(source.name)
-    target = Target.of(loading.device, this_machine())
-    dtype = dtype_here(source, stored, loading, target).name
-    if dtype == "auto" or not traits.listed or traits.layers is None:
-        return None
-    options = loading.with_dtype(dtype)
-    about = identity(source, revision, traits.model_type, dtype, options.quantize)
-    return _plan(request, traits, source, options, about)
-
-
-def _plan(
-    request: Request,
-    traits: ModelTraits,
-    source: ModelRef,
-    loading: LoadOptions,
-    about: dict[str, Any],
-    **more: Any,
-) -> RunPlan:
-    sampling, method = listening(request.sampling, source, request.loading), request.method
+    sampling = listening(request.sampling, model.source, request.loading)
+    method, traits = request.method, model.traits
     # Settled here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. That of an unlisted family can be only once it is loaded.
     if traits.listed:
         method = settled(method, traits if request.max_tokens is None else traits.before_windows)
-    asked = replace(request, sampling=sampling, loading=loading, method=method)
-    return RunPlan(asked, request.method, about, **more)
+    # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
+    asked = replace(request, sampling=sampling, loading=model.options, method=method)
+    return RunPlan(asked, request.method, model.identity, **more)
 
 
 def common_dtype(plan: RunPlan) -> str:

@@ -56,7 +56,7 @@ class Reading:
         clips: the frames, once they are read. In windows only their shape.
         warnings: about how they are read.
         error: why there are none.
-        seconds: to read them.
+        seconds: to read them, without `waited_s`, in which they waited for memory.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Reading:
         self.clips: tuple[Clip, ...] = ()
         self.warnings: tuple[str, ...] = ()
         self.error: BaseException | None = None
-        self.seconds = 0.0
+        self.seconds = self.waited_s = 0.0
         self.is_read = False
         self._ended = threading.Event()
         self._closing = False
@@ -282,7 +282,7 @@ class Readers:
                 decoder.stop()
 
     def _read_once(self, reading: Reading) -> None:
-        ask, waited = reading.ask, _Waited()
+        ask, reading.waited_s = reading.ask, 0.0
         # Of two videos in windows one would wait for memory that the other has, whose windows
         # nobody takes before.
         with ExitStack() as stack:
@@ -297,7 +297,7 @@ class Readers:
                     ask.sampling_of(video),
                     subtitles=video.subtitles,
                     shown_as=video.shown_as,
-                    admit=partial(self._wait_for_memory, reading, decoder, waited),
+                    admit=partial(self._wait_for_memory, reading, decoder),
                     fitted=fit is not None,
                     most_pixels=video.pixels and video.count and video.pixels // video.count,
                 )
@@ -326,7 +326,7 @@ class Readers:
                     windows.end()
             edits = zip(ask.videos, clips, strict=True)
             reading.clips = tuple(v.edit(clip) if v.edit else clip for v, clip in edits)
-            reading.seconds = time.perf_counter() - began - waited.seconds
+            reading.seconds = time.perf_counter() - began - reading.waited_s
             reading.error = None
 
     def _enter_windows(self, stack: ExitStack) -> None:
@@ -334,9 +334,7 @@ class Readers:
         if self._closing:
             raise ClosingError
 
-    def _wait_for_memory(
-        self, reading: Reading, decoder: Decoder, waited: _Waited, needed: int
-    ) -> None:
+    def _wait_for_memory(self, reading: Reading, decoder: Decoder, needed: int) -> None:
         """Wait until a decoder may use this much memory, first come, first served.
 
         Without an order, a clip that needs a lot would wait until all small ones are done. One
@@ -355,7 +353,7 @@ class Readers:
             if self._closing or reading.is_closing:
                 raise ClosingError
             self._busy[reading][decoder] = needed
-        waited.seconds += time.perf_counter() - since
+        reading.waited_s += time.perf_counter() - since
 
     def _may_take(self, reading: Reading, needed: int) -> bool:
         owners = {one.owner for one, of in self._busy.items() if of}
@@ -375,12 +373,6 @@ def _check_pixels(video: Footage, plan: FramePlan) -> None:
     if video.pixels is not None and video.count is None:
         size = plan.info.width, plan.info.height
         check_size(video.shown_as or video.name, *size, video.pixels // len(plan.times_s))
-
-
-class _Waited:
-    """Seconds that a reading waited for memory, which aren't part of its decoding time."""
-
-    seconds = 0.0
 
 
 def usual_decoders() -> int:

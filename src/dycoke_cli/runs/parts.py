@@ -212,13 +212,12 @@ class Parts:
     every_s: float  # length of a part in seconds, above 0
     until: str | None = None  # the answer at which to stop; None asks about all parts
 
-    def start_s(self, number: int, begin_s: float) -> float:
-        """Start of a part in seconds.
-
-        Args:
-            number: of the part, from 0.
-        """
-        return float(exact(begin_s) + number * exact(self.every_s))
+    def of(self, sampling: Sampling) -> Iterator[Part]:
+        """The parts of a sampling's, without an end where it has none."""
+        begin_s, every_s = exact(sampling.start_s or 0.0), exact(self.every_s)
+        for number in count():
+            start_s, end_s = (float(begin_s + n * every_s) for n in (number, number + 1))
+            yield start_s, min(end_s, sampling.end_s or math.inf)
 
     def stops_at(self, answer: str) -> bool:
         """Whether an answer is `until`, whatever its case and a full stop behind it."""
@@ -248,16 +247,16 @@ def converse_by_part(
 ) -> bool:
     """Ask all questions about each part: it is decoded, asked about, and freed."""
     sampling = asks[0].request.sampling
-    begin_s, limit_s = sampling.start_s or 0.0, sampling.end_s
-    number, found, is_over = 0, False, False
-    while not (found or is_over):
-        start_s = parts.start_s(number, begin_s)
-        end_s = min(parts.start_s(number + 1, begin_s), limit_s or math.inf)
+    info: VideoInfo | None = None
+    for start_s, end_s in parts.of(sampling):
+        if info is not None and _is_over(start_s, sampling.end_s, info):
+            break
         about = [part_of(ask, start_s, end_s) for ask in asks]
         seen, found = ask_part(asker, about, parts, listener, decoders)
-        number, decoders = number + 1, ()
-        is_over = _is_over(parts.start_s(number, begin_s), limit_s, seen.infos[0])
-    return found
+        if found:
+            return True
+        info, decoders = seen.infos[0], ()
+    return False
 
 
 def groups_by_part(
@@ -278,11 +277,9 @@ def groups_by_part(
             sampling = group[0].request.sampling
             begin_s, limit_s = sampling.start_s or 0.0, sampling.end_s
             check_count(min(limit_s or math.inf, info.duration_s or 0.0) - begin_s, parts.every_s)
-            for part in count():
-                start_s = parts.start_s(part, begin_s)
-                if part and _is_over(start_s, limit_s, info):
+            for start_s, end_s in parts.of(sampling):
+                if start_s > begin_s and _is_over(start_s, limit_s, info):
                     break
-                end_s = min(parts.start_s(part + 1, begin_s), limit_s or math.inf)
                 found.append([part_of(ask, start_s, end_s) for ask in group])
     return found
 
@@ -364,9 +361,8 @@ def converse_when(
     """
     for ask in asks:
         listener.begin(ask.question)
-        parts = _Parts(asker, ask, listener, decoders)
+        answer = _WhenSearch(asker, ask, listener, decoders).answer(window_s)
         decoders = ()
-        answer = find_when(parts.ask, parts.length_s, ask.request.sampling, ask.question, window_s)
         listener.finish(answer)
 
 
@@ -395,11 +391,9 @@ def answers_of(
     for ask in chain.from_iterable(groups):
         if listener.stopping:
             return
-        parts = _Parts(asker, ask, listener, ())
-        sampling, window_s = ask.request.sampling, ask.when_s or None
         event: Answered | Failed
         try:
-            answer = find_when(parts.ask, parts.length_s, sampling, ask.question, window_s)
+            answer = _WhenSearch(asker, ask, listener).answer(ask.when_s or None)
             event = Answered(answer, answer.seconds.total)
         except Exception as error:
             event = Failed(error)
@@ -463,28 +457,40 @@ def usual_window_s(length_s: float) -> float:
     return min(max(length_s / _WINDOWS, _SHORTEST_S), _LONGEST_S)
 
 
-class _Parts:
-    """Asks about parts of a video; at most one of them is in memory.
+class _WhenSearch(Listener):
+    """Search for the times of a question; at most one part of the video is in memory.
 
-    Args: see `converse_when`.
+    It hears of each part, and passes on the progress: no text and no answer. Args: see
+    `converse_when`.
     """
 
     def __init__(
-        self, asker: Asker, ask: Ask, listener: Listener, decoders: Sequence[Decoder]
+        self, asker: Asker, ask: Ask, listener: Listener, decoders: Sequence[Decoder] = ()
     ) -> None:
+        super().__init__()
         self._asker, self._asked, self._decoders = asker, ask, decoders
-        self._silent = _Silent(listener)
+        self._listener = listener
         self._length_s = 0.0
 
-    def length_s(self) -> float:
-        """Length of the video in seconds, once the whole was asked about."""
-        return self._length_s
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        self._listener.stage(stage, done, total)
 
-    def ask(self, question: str, part: Part | None) -> Answer:
-        """Ask about a part of the video; None for the whole."""
+    def warning(self, sentence: str) -> None:
+        self._listener.warning(sentence)
+
+    def note(self, sentence: str) -> None:
+        self._listener.note(sentence)
+
+    def answer(self, window_s: float | None) -> Answer:
+        """See `find_when`."""
+        asked = self._asked
+        sampling = asked.request.sampling
+        return find_when(self._ask, lambda: self._length_s, sampling, asked.question, window_s)
+
+    def _ask(self, question: str, part: Part | None) -> Answer:
         ask = replace(self._asked, question=question)
         if part is not None:
-            self._silent.listener.look_at(*part)
+            self._listener.look_at(*part)
             sampling = replace(ask.request.sampling, start_s=part[0], end_s=part[1])
             ask = replace(ask, request=replace(ask.request, sampling=sampling))
 
@@ -492,9 +498,7 @@ class _Parts:
             if part is None:
                 self._note(seen)
 
-        [answer] = converse(
-            self._asker, [ask], self._silent, on_seen=on_seen, decoders=self._decoders
-        )
+        [answer] = converse(self._asker, [ask], self, on_seen=on_seen, decoders=self._decoders)
         self._asker.free()
         self._decoders = ()
         return answer
@@ -511,23 +515,6 @@ class _Parts:
         duration_s = seen.infos[0].duration_s
         assert duration_s is not None, "it is measured"
         self._length_s = duration_s
-
-
-class _Silent(Listener):
-    """Passes the progress of a question on, and no text and no answer."""
-
-    def __init__(self, listener: Listener) -> None:
-        super().__init__()
-        self.listener = listener
-
-    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        self.listener.stage(stage, done, total)
-
-    def warning(self, sentence: str) -> None:
-        self.listener.warning(sentence)
-
-    def note(self, sentence: str) -> None:
-        self.listener.note(sentence)
 
 
 def _warnings(answers: Sequence[Answer]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,56 +61,42 @@ SUFFIXES = (".jsonl", ".ndjson")
 """Of files of results."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What there is of a question: its last line."""
+
+    failure: str | None = None  # why it failed; None of an answer
+    warned: bool = False  # whether the answer has warnings
+
+
 class Results(Protocol):
     """Destination of outcomes."""
 
-    @property
-    def reasons(self) -> Mapping[str, str]:
-        """Reasons of the questions whose state is "failed", by key."""
-
-    def state(self, key: str) -> str | None:
-        """ "answered", "failed", or None where there is no line."""
-
-    def warned(self, key: str) -> bool:
-        """Whether the line of a question has warnings."""
+    def known(self, key: str) -> Known | None:
+        """What an earlier run has left of a question; None for nothing."""
 
     def add(self, outcome: Outcome) -> None:
         """Write a line; when this returns, a crash of the process can't take it back."""
 
 
 class ResultsFile(Journal):
-    """A file of results in JSON Lines.
-
-    Attributes:
-        reasons: why questions failed, by key.
-    """
+    """A file of results in JSON Lines."""
 
     what = "a line of results of dycoke batch"
     begin = f'{{"schema": "{SCHEMA}"'.encode()
     drops_damaged = False
 
     def __init__(self, path: Path) -> None:
-        self.reasons: dict[str, str] = {}
         self._dtypes: set[tuple[str, str]] = set()
-        self._states: dict[str, str] = {}
-        self._warned: set[str] = set()
+        self._known: dict[str, Known] = {}
         # After a retry a key has two lines. The first one is removed when the file is closed: while
         # the run appends, nothing that is written is touched.
         self._replaced = False
         super().__init__(path)
 
-    @property
-    def questions(self) -> int:
-        """Number of questions that have a line."""
-        return len(self._states)
-
-    def state(self, key: str) -> str | None:
-        """ "answered", "failed", or None where there is no line."""
-        return self._states.get(key)
-
-    def warned(self, key: str) -> bool:
-        """Whether the line of a question has warnings."""
-        return key in self._warned
+    def known(self, key: str) -> Known | None:
+        """See `Results`."""
+        return self._known.get(key)
 
     def other_dtype(self, plan: RunPlan) -> str | None:
         """Weight dtype of the answers of a plan's model, if none is in the dtype of the plan."""
@@ -152,12 +138,10 @@ class ResultsFile(Journal):
 
     def _note(self, line: dict[str, Any]) -> None:
         key = line["key"]
-        self._replaced = self._replaced or key in self._states
-        self._states[key] = "failed" if "error" in line else "answered"
-        (self._warned.add if line.get("warnings") else self._warned.discard)(key)
-        if "error" in line:
-            self.reasons[key] = reason(line)
-        elif isinstance(model := line.get("model"), dict):
+        self._replaced = self._replaced or key in self._known
+        failure = reason(line) if "error" in line else None
+        self._known[key] = Known(failure, bool(line.get("warnings")))
+        if failure is None and isinstance(model := line.get("model"), dict):
             self._dtypes.add((str(model.get("name")), str(model.get("dtype"))))
 
 
@@ -176,12 +160,3 @@ def open_results(path: Path) -> AbstractContextManager[ResultsFile]:
     """Lock a results file and open it for appending; creates it if necessary."""
     check_place(path)
     return open_journal(ResultsFile, path)
-
-
-def lines_of(journal: Path, keys: Collection[str]) -> list[dict[str, Any]]:
-    """What a journal says about some questions, in the order of their keys."""
-    wanted, found = {*keys}, dict[str, dict[str, Any]]()
-    for line in map(json.loads, read_lines(journal)):
-        if line["key"] in wanted:  # of two lines the later one counts
-            found[line["key"]] = line
-    return [found[key] for key in keys if key in found]

@@ -13,12 +13,12 @@ from itertools import chain
 from types import FrameType
 
 from dycoke_cli.ask import Ask, Failed
-from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.loop.asker import Asker
+from dycoke_cli.errors import ModelError, UsageError, VideoError
+from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.file_walk import FileState, state_of
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.runs.results import Outcome, Results, ResultsFile, reason
+from dycoke_cli.runs.results import Outcome, Results, reason
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.pictures import digest
 from dycoke_cli.video.subtitles import find_source
@@ -92,23 +92,10 @@ def outcomes_of(
 
     with open_asker(plan, listener) as asker:
         for ask, event in answers_of(asker, groups, listener):
-            if isinstance(event, Failed) and (error := asker.ends_run(event.error)) is not None:
-                raise error
+            # What is said of the model, or of what answers, every other question would hear, too.
+            if isinstance(event, Failed) and isinstance(event.error, (ModelError, AskerEndedError)):
+                raise event.error
             yield Outcome.of(ask, event)
-
-
-def finished(
-    groups: Sequence[Group], plan: RunPlan, results: ResultsFile, *, retry_failed: bool = False
-) -> RunCounts | None:
-    """Counts of a run whose questions all have a result, or failed and aren't retried; else None.
-
-    Args: as of `run`.
-    """
-    progress = _Progress(groups, plan, results, retry_failed, 0)
-    # First what takes no time: `left` hashes the videos.
-    if results.questions < progress.counts.questions or any(progress.left()):
-        return None
-    return progress.counts
 
 
 @contextmanager
@@ -200,15 +187,15 @@ class _Progress:
             for ask in map(self._plan.with_defaults, _described(group)):
                 assert ask.key is not None
                 counts.keys[ask.key] = ask.line
-                known = self._results.state(ask.key)
-                if self._results.warned(ask.key):
+                known = self._results.known(ask.key)
+                if known is not None and known.warned:
                     counts.warned[ask.videos[0].name] = None
-                if known == "answered":
+                if known is not None and known.failure is None:
                     counts.skipped += 1
-                elif known == "failed" and not self._retry_failed:
+                elif known is not None and not self._retry_failed:
                     counts.skipped_failed += 1
                     if len(counts.earlier) < _NAMED:
-                        counts.earlier.append(self._results.reasons[ask.key])
+                        counts.earlier.append(str(known.failure))
                 else:
                     missing.append(ask)
                     self._asked[ask.key] = number, ask, state

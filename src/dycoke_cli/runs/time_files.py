@@ -35,9 +35,7 @@ from dycoke_cli.video.sampling import Sampling, exact, format_time
 
 # What a site needs of a list of chapters (YouTube): the first at 0:00, each this long or longer.
 _SHORTEST_CHAPTER_S = 10
-_FEWEST_CHAPTERS = 3
 _LONGEST_TITLE = 100
-_LONGEST_CHAPTERS = 5000  # characters of a description
 # SubRip has no escapes for what players take for tags and styles, and a description has no "<".
 _FULL_WIDTH = str.maketrans("<>{}\\", "＜＞｛｝＼")
 # Where the timelines of editors begin by default.
@@ -140,47 +138,38 @@ def vtt(videos: Sequence[MarkedVideo]) -> str:
 
 
 def edl(videos: Sequence[MarkedVideo]) -> str:
-    """A list of edits (CMX 3600) with the marker comments of DaVinci Resolve.
+    """A list of edits (CMX 3600) of one video, with the marker comments of DaVinci Resolve.
 
-    Source times count from the time code of each file. Record times are those of a timeline that
-    begins at 01:00:00:00 and has the videos one behind the other.
+    Source times count from the time code of the file. Record times are those of a timeline that
+    begins at 01:00:00:00.
 
     Raises:
-        UsageError: the videos' frames are counted differently, or one can't be opened.
+        UsageError: the video can't be opened.
     """
-    counts = {one.timecode for one in videos if one.info is not None}
-    if unopened := next((one.name for one in videos if one.info is None), None):
+    [video] = videos
+    if video.info is None:
         raise UsageError(
-            f"{display_name(unopened)} can't be opened, and an EDL needs its frame rate: run the "
+            f"{display_name(video.name)} can't be opened, and an EDL needs its frame rate: run the "
             "command in the folder that its name is relative to, or write .markers.csv"
         )
-    if len(counts) > 1:
-        raise _different(videos)
-    [count] = counts or {Timecode(exact(25))}
+    count = video.timecode
     lines = [
-        f"TITLE: {one_line(' '.join(Path(one.name).stem for one in videos[:1]))[:70] or 'dycoke'}",
+        f"TITLE: {one_line(Path(video.name).stem)[:70] or 'dycoke'}",
         f"FCM: {'DROP FRAME' if count.drop else 'NON-DROP FRAME'}",
         "",
     ]
-    record = count.frame_of(_TIMELINE_STARTS)
-    number = 0
-    for video in videos:
-        assert video.info is not None
-        source = count.frame_of(video.info.timecode)
-        last = 0
-        for marker in video.markers:
-            start = count.frame_at(marker.start_s)
-            end = max(start + 1, count.frame_at(marker.end_s))
-            number, last = number + 1, max(last, end)
-            times = (count.text(base + at) for base in (source, record) for at in (start, end))
-            name = one_line(marker.text).replace("|", "/")
-            lines += [
-                f"{number:03}  AX       V     C        {' '.join(times)}",
-                f" |C:ResolveColorBlue |M:{name} |D:{end - start}",
-                f"* FROM CLIP NAME: {one_line(Path(video.name).name)}",
-                "",
-            ]
-        record += max(last, count.frame_at(video.info.duration_s or 0.0))
+    record, source = count.frame_of(_TIMELINE_STARTS), count.frame_of(video.info.timecode)
+    for number, marker in enumerate(video.markers, 1):
+        start = count.frame_at(marker.start_s)
+        end = max(start + 1, count.frame_at(marker.end_s))
+        times = (count.text(base + at) for base in (source, record) for at in (start, end))
+        name = one_line(marker.text).replace("|", "/")
+        lines += [
+            f"{number:03}  AX       V     C        {' '.join(times)}",
+            f" |C:ResolveColorBlue |M:{name} |D:{end - start}",
+            f"* FROM CLIP NAME: {one_line(Path(video.name).name)}",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -204,8 +193,9 @@ def markers_csv(videos: Sequence[MarkedVideo]) -> str:
 
 def ffmeta(videos: Sequence[MarkedVideo]) -> str:
     """Chapters of one video in FFmpeg's metadata format."""
+    [video] = videos
     lines = [";FFMETADATA1"]
-    for start_s, end_s, text in _single(videos).player_times():
+    for start_s, end_s, text in video.player_times():
         title = re.sub(r"([=;#\\])", r"\\\1", one_line(text))
         # At the end of a line FFmpeg takes an escaped backslash for an escaped line end.
         title += " " * title.endswith("\\")
@@ -220,7 +210,7 @@ def chapters(videos: Sequence[MarkedVideo]) -> str:
     What begins less than 10 s after the chapter before, or before the end, is left out. The first
     is at 0:00: what begins in the first 10 s, or else the name of the video.
     """
-    video = _single(videos)
+    [video] = videos
     found: list[tuple[int, str]] = []
     end_s = video.info.lead_s + (video.info.duration_s or math.inf) if video.info else math.inf
     for start_s, _, text in video.player_times():
@@ -245,8 +235,8 @@ FORMATS: dict[str, Callable[[Sequence[MarkedVideo]], str]] = {
     ".chapters.txt": chapters,
 }
 """Writers by the suffix of a file."""
-LISTS = (".edl", ".markers.csv")
-"""Suffixes of files that may be about several videos."""
+LIST = ".markers.csv"
+"""Suffix of files that may be about several videos."""
 
 
 @dataclass(frozen=True)
@@ -337,11 +327,10 @@ class TimeFiles:
                     f"{short_name(self.path(video))}: rename one of them, or write one file of "
                     f"all, as in {self.flag} all.markers.csv"
                 )
-        if not self.per_video and self.suffix not in LISTS and len(videos) > 1:
+        if not self.per_video and self.suffix != LIST and len(videos) > 1:
             raise UsageError(
                 f"{self.flag} {short_name(self.out)} is about one clip, and there are "
-                f"{len(videos):,}: {self.flag} {self.suffix} writes a file for each; "
-                f"{' and '.join(LISTS)} have all in one"
+                f"{len(videos):,}: {self.flag} {self.suffix} writes a file for each; {LIST} has all"
             )
         for path in paths:
             if self.per_video:
@@ -349,14 +338,6 @@ class TimeFiles:
             else:
                 check_output_file(path, self.flag, "name a file", folder=OutputError)
             check_replaceable(path, resumes=resumes)
-        if self.suffix == ".edl" and not self.per_video and len(videos) > 1:
-            marked = []
-            for video in videos:
-                info = info_of(video.source, sampling, limits, video.shown_as)
-                if info is not None:  # else its questions fail
-                    marked.append(MarkedVideo(video.name, (), info))
-            if len({one.timecode for one in marked}) > 1:
-                raise _different(marked)
 
     def write(
         self,
@@ -401,34 +382,7 @@ class TimeFiles:
         one, *more = texts
         folders = {short_name(path.parent) for path in texts}
         where = f"{len(texts):,} files in {', '.join(sorted(folders))}" if more else short_name(one)
-        ranges = f"{total:,} time range{'s' if total != 1 else ''}"
-        if more or self.suffix != ".chapters.txt":
-            return f"{ranges} in {where}"
-        notes = []
-        if (few := texts[one].count("\n")) != total:
-            ranges = f"{few:,} of {ranges}"
-            notes.append(f"a chapter is {_SHORTEST_CHAPTER_S} s or longer, the first is at 0:00")
-        if few < _FEWEST_CHAPTERS:
-            notes.append(f"YouTube shows chapters only if there are {_FEWEST_CHAPTERS} or more")
-        if len(texts[one]) > _LONGEST_CHAPTERS:
-            notes.append(f"YouTube takes {_LONGEST_CHAPTERS:,} characters, these are more")
-        return f"{ranges} in {where}{': ' * bool(notes)}{'; '.join(notes)}"
-
-
-def _single(videos: Sequence[MarkedVideo]) -> MarkedVideo:
-    [video] = videos
-    return video
-
-
-def _different(videos: Sequence[MarkedVideo]) -> UsageError:
-    one = videos[0]
-    other = next(each for each in videos if each.timecode != one.timecode)
-    first, second = (
-        f"{display_name(each.name)} has {float(each.timecode.rate):.5g} frames per second"
-        + " with drop-frame time code" * each.timecode.drop
-        for each in (one, other)
-    )
-    return UsageError(f"an EDL has one frame rate; {first}, {second}: .edl writes one for each")
+        return f"{total:,} time range{'s' if total != 1 else ''} in {where}"
 
 
 def _ms(seconds: float) -> int:
@@ -443,7 +397,8 @@ def _clock(seconds: float, point: str) -> str:
 def _cues(
     videos: Sequence[MarkedVideo], point: str, escaped: Callable[[str], str]
 ) -> Iterator[str]:
-    for start_s, end_s, text in _single(videos).player_times():
+    [video] = videos
+    for start_s, end_s, text in video.player_times():
         # An empty line or an arrow would end it.
         lines = [line.strip() for line in shown(text).replace("-->", "→").splitlines()]
         times = f"{_clock(start_s, point)} --> {_clock(end_s, point)}"

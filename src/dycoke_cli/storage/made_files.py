@@ -19,9 +19,6 @@ from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import open_own, replace_own, short_name
 
-Made = Callable[[bytes], bytes]
-"""The part of a file's content that a command made, and nobody may change."""
-
 
 class MadeFiles:
     """What was written up to the first question about it."""
@@ -32,16 +29,16 @@ class MadeFiles:
         self._named = defaultdict[bytes, set[bytes]](set)
         self._read = set[Path]()
 
-    def ways(self, path: str | Path, entry: str, content: bytes | str | None) -> set[bytes]:
+    def ways(self, path: str | Path, content: bytes | str | None) -> set[bytes]:
         """Hashes of how a content was made; empty for none, and for what wasn't written there."""
         self._read_about(path)
-        place, hashed = _place(path, entry), hash_of(content or b"")
+        place, hashed = _place(path), hash_of(content or b"")
         return {way for found, way in self._places.get(place, ()) if content and found == hashed}
 
     def has(self, path: str | Path) -> bool:
         """Whether anything was written to a path."""
         self._read_about(path)
-        return _place(path, "") in self._places
+        return _place(path) in self._places
 
     def is_own(self, path: str | Path) -> bool:
         """Whether a file is as a command wrote it, in whatever folder it is by now."""
@@ -65,15 +62,14 @@ class MadeFiles:
         return hash_of(name)
 
 
-def note(path: str | Path, entry: str, content: bytes | str, way: str = "") -> None:
+def note(path: str | Path, content: bytes | str, way: str = "") -> None:
     """Keep the hash of a content before it is written.
 
     Args:
-        entry: of a file with several, which of them it is; empty for the whole file.
         way: how it is made.
     """
     name = os.fsencode(os.path.basename(path))
-    line = b" ".join((hash_of(name), _place(path, entry), hash_of(content), hash_of(way)))
+    line = b" ".join((hash_of(name), _place(path), hash_of(content), hash_of(way)))
     # Where the folder can't be written, the file counts as changed later, and is kept.
     with suppress(OSError):
         file = _file(name)
@@ -86,13 +82,13 @@ def note(path: str | Path, entry: str, content: bytes | str, way: str = "") -> N
             os.close(descriptor)
 
 
-def check_replaceable(path: Path, *, resumes: bool = True, made: Made = bytes) -> None:
+def check_replaceable(path: Path, *, resumes: bool = True) -> None:
     """Refuse a file that is there, unless an earlier run made it and nobody has changed it since.
 
     Args:
         resumes: whether the file may be that of an earlier run.
     """
-    if path.exists() and not (resumes and is_unchanged(path, made)):
+    if path.exists() and not (resumes and is_unchanged(path)):
         changed = resumes and MadeFiles().has(path)
         why = "was changed since it was written" if changed else "exists"
         raise OutputError(
@@ -105,7 +101,6 @@ def write_made(
     content: bytes,
     flag: str = "--out",
     is_ours: Callable[[bytes], bool] | None = None,
-    made: Made = bytes,
 ) -> bool:
     """Write a file; after a crash it is the earlier or the new one.
 
@@ -115,8 +110,8 @@ def write_made(
     Returns:
         Whether it is written; else the file that is there by now stays.
     """
-    note(path, "", made(content))
-    is_ours = is_ours or (lambda there: _wrote(path, made(there)))
+    note(path, content)
+    is_ours = is_ours or (lambda there: _wrote(path, there))
     return replace_own(path, content, is_ours, flag)
 
 
@@ -129,16 +124,16 @@ def stays(paths: Sequence[Path]) -> OutputError:
     )
 
 
-def is_unchanged(path: Path, made: Made = bytes) -> bool:
+def is_unchanged(path: Path) -> bool:
     """Whether a file is as `write_made` wrote it."""
     try:
-        return _wrote(path, made(read_file(path)))
+        return _wrote(path, read_file(path))
     except OSError:
         return False
 
 
 def _wrote(path: Path, content: bytes) -> bool:
-    return bool(MadeFiles().ways(path, "", content))
+    return bool(MadeFiles().ways(path, content))
 
 
 def _file(name: bytes) -> Path:
@@ -146,8 +141,8 @@ def _file(name: bytes) -> Path:
     return kept("made") / hash_of(name)[:2].decode()
 
 
-def _place(path: str | Path, entry: str) -> bytes:
-    return hash_of(os.fsencode(f"{os.path.abspath(path)}\0{entry}"))
+def _place(path: str | Path) -> bytes:
+    return hash_of(os.fsencode(os.path.abspath(path)))
 
 
 def hash_of(content: bytes | str) -> bytes:

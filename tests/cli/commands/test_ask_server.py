@@ -54,38 +54,6 @@ def test_questions_are_asked_in_turn_and_answers_are_shown_as_they_come() -> Non
     assert not endpoint.probes
 
 
-WINDOWS = {
-    "count": 2, "frames": 32, "visual_kept": 160, "max_tokens": 60, "positions": "renumbered"
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("windows", [WINDOWS, None, {**WINDOWS, "count": -1}, "two"])
-def test_a_budget_of_tokens_is_sent_to_a_server_that_reads_windows(windows: Any) -> None:
-    """Of what it says of them, what can be true is reported."""
-
-    def reply(body: dict[str, Any]) -> Reply:
-        if body.get("dycoke", {}).get("max_tokens") == 0:
-            return 400, {"error": {"message": "dycoke.max_tokens must be 1 or more"}}
-        status, answer = said(body)
-        answer["usage"]["dycoke"] = TOLD | {"windows": windows}
-        return status, answer
-
-    with serving(reply) as endpoint:
-        run = ask(endpoint, "What?", "--max-tokens", "60", "--json")
-    assert run.code == 0, run.err
-    assert endpoint.bodies[-1]["dycoke"] == {"max_tokens": 60}
-    documents.valid(run.object, "answer", "remote")
-    assert run.object.get("windows") == (WINDOWS if windows == WINDOWS else None)
-
-
-@pytest.mark.parametrize("flags", [(), ("--as-images",)])
-def test_another_server_is_not_asked_for_windows(flags: tuple[str, ...]) -> None:
-    """It would read all that the method keeps, and say nothing of the budget."""
-    with serving() as endpoint:
-        run = ask(endpoint, "What?", "--max-tokens", "60", *flags)
-    assert "can't keep --max-tokens, for only `dycoke serve` reads" in run.refusal
-
-
 @pytest.mark.parametrize("streams", [True, False])
 def test_json_has_the_keys_of_ask_and_null_for_what_the_server_doesnt_say(streams: bool) -> None:
     with serving(streams=streams) as endpoint:
@@ -118,38 +86,12 @@ def test_what_a_server_tells_is_taken_over() -> None:
     assert line["warnings"] == ["it was dark"]
 
 
-def test_a_comparison_asks_by_the_method_and_by_none() -> None:
-    def reply(body: dict[str, Any]) -> Reply:
-        return said(body, f" by {body['dycoke']['method']}")
-
-    with serving(reply) as endpoint:
-        line = ask(endpoint, "What?", "--method", "evs", "--compare", "--json").object
-        shown = ask(endpoint, "What?", "--method", "evs", "--compare")
-    assert line["answer"] == "by evs"
-    assert line["compared_to"]["answer"] == "by none"
-    assert line["compared_to"]["method"]["name"] == "none"
-    documents.valid(line, "answer", "remote")
-    assert shown.out == "by evs\n"
-    assert "differs" in shown.err
-
-
-def test_a_comparison_without_a_method_is_with_the_servers_own() -> None:
-    def reply(body: dict[str, Any]) -> Reply:
-        return said(body, f" by {body.get('dycoke', {}).get('method', 'its own')}")
-
-    with serving(reply) as endpoint:
-        line = ask(endpoint, "What?", "--compare", "--json").object
-    assert (line["answer"], line["compared_to"]["answer"]) == ("by its own", "by none")
-
-
 def test_a_server_that_knows_no_methods_is_asked_by_none_alone() -> None:
     with serving(knows=False) as endpoint:
         refused = ask(endpoint, "What?", "--method", "evs")
-        compared = ask(endpoint, "What?", "--compare")
         plain = ask(endpoint, "What?", "--method", "none", "--json")
-    assert refused.code == compared.code == 2
+    assert refused.code == 2
     assert "can't be asked by the method evs: only `dycoke serve` can" in refused.err
-    assert "--compare asks by two methods" in compared.err
     assert plain.object["method"] == {"name": "none"}
     [body] = endpoint.bodies
     assert not {"dycoke", "mm_processor_kwargs"} & body.keys()

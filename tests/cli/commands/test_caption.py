@@ -5,7 +5,6 @@ The layouts of trainers are read by small readers that follow each loader's rule
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -204,7 +203,7 @@ def test_where_hashes_are_lost_captions_count_as_edited(
 def test_a_dry_run_lists_and_writes_nothing(clips: Path, engine: Writer) -> None:
     (clips / "1.txt").write_text("there")
     before = {*clips.rglob("*")}
-    for flags in ((), ("--format", "json"), ("--out-dir", str(clips / "new"))):
+    for flags in ((), ("--out", str(clips / "all.jsonl")), ("--out-dir", str(clips / "new"))):
         run = caption(clips, "--dry-run", "--prompt", "What moves?", *flags)
         assert run.code == 0
         skipped = not flags
@@ -252,137 +251,61 @@ def test_two_files_of_one_name_are_named(clips: Path) -> None:
     run = caption(clips)
     assert run.code == 0
     assert "has the caption file of" in run.err.splitlines()[0]
-    run = caption(clips, "--format", "jsonl")
-    assert "has the caption file of" not in run.err
-    assert run.err.startswith("6 captions written")
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
-def test_one_file_keeps_what_else_it_has(clips: Path, engine: Writer, suffix: str) -> None:
+def test_one_file_has_all_captions_that_are_there(clips: Path, engine: Writer) -> None:
     engine.said = {"2.mp4": 'It says "a, b",\nand é.'}
-    assert caption(clips, "--format", suffix, "--multiline").code == 0
-    path = clips / f"captions.{suffix}"
-    found = rows(path)
-    assert [row["video_path"] for row in found] == [*NAMES]
-    assert found[1]["caption"] == 'It says "a, b",\nand é.'
-    content = path.read_text("utf-8").replace("10.\n" if suffix == "csv" else '"10."', "MINE")
-    content = content.replace("MINE", "mine\n" if suffix == "csv" else '"mine", "kept": "yes"')
-    path.write_text(content, "utf-8")
+    (clips / "10.txt").write_text("mine\n")
+    path = clips / "captions.jsonl"
+    assert caption(clips, "--out", path, "--multiline").code == 0
+    found = {row["video_path"]: row["caption"] for row in rows(path)}
+    assert [*found] == [*NAMES]
+    assert (found["2.mp4"], found["10.mp4"]) == ('It says "a, b",\nand é.', "mine")
+    # Made anew: of texts that somebody has changed, and of new clips.
+    (clips / "1.txt").write_text("edited")
     make_clips(clips, "3.mp4")
-    run = caption(clips, "--format", suffix, "--multiline")
-    assert run.err.startswith("1 caption written in ")
-    assert ", 5 skipped (there is a caption)" in run.err
-    run = caption(clips, "--out", path, "--overwrite", "--prompt", "motion", "--multiline")
-    assert ", 1 edited and kept" in run.err
-    by_name = {row["video_path"]: row for row in rows(path)}
-    assert by_name["10.mp4"]["caption"] == "mine"
-    assert suffix == "csv" or by_name["10.mp4"]["kept"] == "yes"
-    assert [*by_name] == ["1.mp4", "2.mp4", "3.mp4", "10.mp4", "photo.png", "sub/a.webm"]
-    assert not [*clips.glob(".*")]
+    assert caption(clips, "--out", path).err.startswith("1 caption written beside")
+    found = {row["video_path"]: row["caption"] for row in rows(path)}
+    assert [*found] == ["1.mp4", "2.mp4", "3.mp4", "10.mp4", "photo.png", "sub/a.webm"]
+    assert found["1.mp4"] == "edited"
+    asked = len(engine.asked)
+    path.write_text("mine")
+    run = caption(clips, "--out", path, "--overwrite", "--prompt", "motion")
+    assert (run.code, path.read_text(), len(engine.asked)) == (6, "mine", asked)
+    assert "captions.jsonl was changed since it was written, and stays as it is" in run.err
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("all.csv", '\ufeffvideo_path,caption\r\n1.mp4,"kept, é"\r\n'),
-        ("all.csv", "Video_Path; Caption ;by\n.\\1.mp4;kept;me\n"),
-        ("all.csv", "video_path\n"),
-        ("all.jsonl", '{"video_path": ".\\\\1.mp4", "Caption": "kept"}\n'),
-        ("all.jsonl", '{"video_path": "1.mp4", "fps": 24}'),
-        ("all.jsonl", '{"video_path": "1.mp4", "caption": null}'),
-    ],
-)
-def test_a_file_of_another_program_goes_on(
-    clips: Path, engine: Writer, name: str, content: str
-) -> None:
-    (clips / name).write_bytes(content.encode())
-    assert caption(clips, "--out", clips / name).code == 0
-    assert len(engine.asked) == (4 if "kept" in content else 5)
-    text = (clips / name).read_bytes().decode()
-    # What is there stays, and its line ends, separators and names are those of the new rows.
-    assert text.startswith(content.rstrip("}\n").removesuffix("null"))
-    assert text.count("\n") - text.count("\r\n") == ("\r" not in content) * text.count("\n")
-    assert text.count(";") == 2 * text.count("\n") * (";" in content)
-    assert ", 5 skipped" in caption(clips, "--out", clips / name).err
-
-
-@pytest.mark.parametrize("flags", ["", "--dry-run", "--out all.json", "--out all.json --dry-run"])
+@pytest.mark.parametrize("flags", ["", "--dry-run"])
 def test_what_is_no_file_is_not_read(clips: Path, flags: str) -> None:
-    path = clips / ("all.json" if "all" in flags else "1.txt")
-    words = flags.replace("all.json", str(path)).split()
+    path = clips / "1.txt"
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
         make(path)
-        run = caption(clips, *words)
+        run = caption(clips, *flags.split())
         assert (run.code, run.err.count("\n")) == (6, 1)
         assert re.search(rf"{path} (can't be read \(Not a regular|isn't a) file", run.err)
         path.unlink()
-
-
-@pytest.mark.parametrize("form", ["json", "jsonl"])
-def test_half_a_surrogate_loses_no_captions(clips: Path, form: str) -> None:
-    """The JSON of another program's text that was cut within an emoji."""
-    path = clips / f"captions.{form}"
-    row = r'{"video_path": "other.mp4", "caption": "a dog \ud83d"}'
-    path.write_text(f"[{row}]" if form == "json" else f"{row}\n")
-    assert caption(clips, "--format", form).code == 0
-    text = path.read_text("utf-8")
-    rows = json.loads(text) if form == "json" else [*map(json.loads, text.splitlines())]
-    assert rows[0] == json.loads(row)
-    assert len(rows) == len(NAMES) + 1
-
-
-def test_a_caption_is_no_formula_of_a_spreadsheet(clips: Path, engine: Writer) -> None:
-    make_clips(clips, "=1+1.mp4")
-    engine.said = {"1.mp4": "@SUM(1+1) is shown.", "=1+1.mp4": "-5 degrees."}
-    assert caption(clips, "--format", "csv").code == 0
-    path = clips / "captions.csv"
-    found = dict(csv.reader(path.read_text("utf-8").splitlines()))
-    assert {"1.mp4": "'@SUM(1+1) is shown.", "./=1+1.mp4": "'-5 degrees."}.items() <= found.items()
-    before = path.read_bytes()
-    again = caption(clips, "--format", "csv")
-    assert "6 skipped (there is a caption;" in again.err
-    engine.said["1.mp4"] = "+2 is shown."
-    assert caption(clips, "--format", "csv", "--overwrite", "--prompt", "motion").code == 0
-    assert path.read_bytes() == before.replace(b"'@SUM(1+1) is", b"'+2 is")
-
-
-def test_a_path_in_another_spelling_is_the_same_clip(clips: Path, engine: Writer) -> None:
-    assert caption(clips, "--format", "jsonl", "--absolute").code == 0
-    before = (clips / "captions.jsonl").read_bytes()
-    assert caption(clips, "--format", "jsonl").err.startswith("0 captions written, 5 skipped")
-    assert (clips / "captions.jsonl").read_bytes() == before
 
 
 def test_a_name_that_is_no_text_is_for_text_files_alone(clips: Path, engine: Writer) -> None:
     (clips / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"another")
     assert caption(clips, "--out-dir", clips.parent / "out").code == 0
     assert b"caf\xe9.txt" in os.listdir(os.fsencode(clips.parent / "out"))
-    run = caption(clips, "--format", "json")
+    run = caption(clips, "--out", clips / "all.jsonl")
     assert (run.code, run.err.count("\n")) == (2, 1)
-    assert "use --format txt" in run.err
+    assert "or leave out --out" in run.err
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text("utf-8")
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
-            return [*csv.DictReader(file)]
-    return (
-        json.loads(text)
-        if path.suffix == ".json"
-        else [json.loads(line) for line in text.splitlines()]
-    )
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--out", "a.txt"), "name a file that ends in .jsonl, .json or .csv"),
-        (("--out", "a.json", "--format", "csv"), "--format csv and --out a.json differ"),
-        (("--out", "a.json", "--out-dir", "b"), "--out and --out-dir exclude each other"),
-        (("--key", "x"), "add --format jsonl"),
-        (("--format", "csv", "--key", "x,x"), "give one key or two"),
-        (("--format", "csv", "--key", "x,"), "give one key or two"),
+        (("--out", "a.json"), "name a file that ends in .jsonl"),
+        (("--key", "x"), "--key needs --out"),
+        (("--out", "a.jsonl", "--key", "x,x"), "give one key or two"),
+        (("--out", "a.jsonl", "--key", "x,"), "give one key or two"),
         (("--prompt", " "), "--prompt is empty"),
         (("--out-dir", "b.json"), "name a folder"),
         (("--max-words", "0"), "--max-words"),
@@ -396,27 +319,6 @@ def test_what_is_refused(
     assert (run.code, run.out, engine.asked) == (2, "", [])
     assert sentence in run.err
     assert len(run.err.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        '{"1.mp4": ["a caption"]}',
-        "[1]",
-        "[{}]",
-        '[{"video_path": "1.mp4", "text": "a caption, by another key"}]',
-        "[",
-        '[{"video_path": 1}]',
-        '[{"video_path": "1.mp4", "caption": "a"}, {"video_path": "./1.mp4", "caption": "b"}]',
-    ],
-)
-def test_another_file_stays_as_it_is(clips: Path, content: str) -> None:
-    path = clips / "captions.json"
-    path.write_text(content)
-    run = caption(clips, "--format", "json")
-    assert run.code != 0
-    assert run.err.count("\n") == 1
-    assert path.read_text() == content
 
 
 LEADS = (
@@ -634,7 +536,7 @@ def finetrainers(folder: Path, suffixes: set[str]) -> dict[str, str]:
 
 
 def ltx(path: Path) -> dict[str, str]:
-    """A list of objects, lines or a table; paths are relative to the file's folder."""
+    """An object per line; paths are relative to the file's folder."""
     found = rows(path)
     assert all((path.parent / one["media_path"].strip()).is_file() for one in found)
     return {Path(one["media_path"]).name: one["caption"] for one in found}
@@ -671,12 +573,11 @@ def test_each_trainer_reads_its_layout(
     assert kohya_folder(clips) == picture
     everything = words | picture | {"a.webm": "A."}
     lines = clips.parent / "lines.jsonl"
-    assert caption(clips, "--out", lines, "--absolute").code == 0
+    assert caption(clips, "--out", lines, "--absolute", "--quiet").code == 0
     assert musubi_lines(lines, "video_path") == everything
-    for suffix in ("json", "jsonl", "csv"):
-        path = clips.parent / f"ltx.{suffix}"
-        assert caption(clips, "--out", path, "--key", "media_path").code == 0
-        assert ltx(path) == everything
+    path = clips.parent / "ltx.jsonl"
+    assert caption(clips, "--out", path, "--key", "media_path").code == 0
+    assert ltx(path) == everything
     path = clips / "meta.jsonl"
     pictures = str(clips / "*.png")
     assert caption(pictures, "--out", path, "--key", "image_path").code == 0
@@ -686,15 +587,14 @@ def test_each_trainer_reads_its_layout(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["txt", "json"])
-def test_an_interrupt_keeps_what_is_written(tmp_path: Path, form: str) -> None:
+def test_an_interrupt_keeps_what_is_written(tmp_path: Path) -> None:
     clips = make_clips(tmp_path / "clips", *(f"{number}.mp4" for number in range(12)))
     line = [sys.executable, "-m", "tests.runs.pretended", "caption", str(clips), *MINI]
-    process = warm.Popen([*line, "--format", form], cwd=ROOT, stderr=subprocess.PIPE)
-    until(lambda: [*clips.glob(f"*.{form}")])
+    process = warm.Popen(line, cwd=ROOT, stderr=subprocess.PIPE)
+    until(lambda: [*clips.glob("*.txt")])
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_S)
-    there = [*clips.glob("*.txt")] if form == "txt" else rows(clips / "captions.json")
+    there = [*clips.glob("*.txt")]
     assert process.returncode == 130
     assert 2 <= len(there) < 12
     assert err.decode().splitlines() == [
@@ -705,18 +605,14 @@ def test_an_interrupt_keeps_what_is_written(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["txt", "jsonl"])
-def test_kills_lose_and_double_nothing(tmp_path: Path, form: str) -> None:
+def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     names = [f"{number}.mp4" for number in range(12)]
     clips = make_clips(tmp_path / "clips", *names)
     line = [sys.executable, "-m", "tests.runs.pretended", "caption", str(clips), *MINI]
-    line += ["--format", form, "--prompt", "What?"]
+    line += ["--out", str(clips / "captions.jsonl"), "--prompt", "What?"]
 
     def there() -> dict[str, Any]:
-        if form == "txt":
-            return {path.name: path.stat().st_mtime_ns for path in clips.glob("*.txt")}
-        path = clips / "captions.jsonl"
-        return {row["video_path"]: row for row in rows(path)} if path.exists() else {}
+        return {path.name: path.stat().st_mtime_ns for path in clips.glob("*.txt")}
 
     before: dict[str, Any] = {}
     for count, pause_s in ((1, 0.0), (3, 0.15), (5, 0.29), (8, 0.02)):
@@ -733,11 +629,9 @@ def test_kills_lose_and_double_nothing(tmp_path: Path, form: str) -> None:
     assert done.returncode == 0, done.stderr
     assert f", {len(before)} skipped".encode() in done.stderr
     assert before.items() <= there().items()
-    expected = {*names, *(["captions.jsonl"] if form == "jsonl" else [])}
-    expected |= {Path(name).with_suffix(".txt").name for name in names if form == "txt"}
+    expected = {*names, "captions.jsonl", *(Path(name).with_suffix(".txt").name for name in names)}
     assert {path.name for path in clips.iterdir()} == expected
-    if form == "jsonl":
-        assert [row["video_path"] for row in rows(clips / "captions.jsonl")] == names
+    assert [row["video_path"] for row in rows(clips / "captions.jsonl")] == names
 
 
 PAGE = (ROOT / "docs" / "caption.md").read_text("utf-8")
@@ -761,4 +655,4 @@ def test_the_page_has_the_prompts_and_its_commands_run(
         run = run_here(*words, *MINI)
         assert (run.code, run.out) == (0, ""), words
     assert {*texts(tmp_path)} >= {"clips/1.txt", "captions/move.txt", "pictures/a.txt"}
-    assert {path.name for path in tmp_path.rglob("*.json*")} >= {"captions.json", "meta.jsonl"}
+    assert {path.name for path in tmp_path.rglob("*.jsonl")} >= {"captions.jsonl", "meta.jsonl"}

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.runs.time_files import FORMATS, LISTS
+from dycoke_cli.runs.time_files import FORMATS, LIST
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.pages import commands
@@ -52,21 +52,18 @@ def test_chapters_that_are_left_out_are_counted(clips: Path, engine: Pretended) 
 
 
 def test_batch_resumes_and_has_the_times_of_all(clips: Path, engine: Pretended) -> None:
-    out = clips.parent / "times.edl"
+    out = clips.parent / "times.markers.csv"
     code, err = batch(clips, "--out", out)
     assert code == 1  # bad.mp4 can't be read
     assert err.splitlines()[-2:] == [
-        f"Results: {out.with_suffix('.jsonl')}",
+        f"Results: {clips.parent / 'times.jsonl'}",
         f"4 time ranges in {out}",
     ]
-    whole, journal = out.read_text(), out.with_suffix(".jsonl")
-    assert [line for line in whole.splitlines() if line[:3].isdigit()] == [
-        "001  AX       V     C        00:00:00:00 00:00:04:00 01:00:00:00 01:00:04:00",
-        "002  AX       V     C        00:00:00:00 00:00:04:00 01:00:00:00 01:00:04:00",
-        "003  AX       V     C        00:00:00:00 00:00:04:00 01:00:04:00 01:00:08:00",
-        "004  AX       V     C        00:00:00:00 00:00:04:00 01:00:04:00 01:00:08:00",
+    whole, journal = out.read_text(), clips.parent / "times.jsonl"
+    assert [line.split(",")[1:6] for line in whole.splitlines()[1:]] == 2 * [
+        ["0.0", "4.0", "00:00:00:00", "00:00:04:00", "What?"],
+        ["0.0", "4.0", "00:00:00:00", "00:00:04:00", "Why?"],
     ]
-    assert "|M:Why? Why? indeed |D:48" in whole
     content, asked = journal.read_bytes(), len(engine.asked)
     assert batch(clips, "--out", out)[1].startswith("12 questions about 3 clips, 8 done already")
     assert len(engine.asked) == asked
@@ -82,7 +79,7 @@ def test_batch_resumes_and_has_the_times_of_all(clips: Path, engine: Pretended) 
     asked = len(engine.asked)
     code, err = batch(clips, "--out", out)
     assert code == 6
-    assert "times.edl was changed since it was written" in err
+    assert "times.markers.csv was changed since it was written" in err
     assert len(engine.asked) == asked
 
 
@@ -116,7 +113,7 @@ def test_convert_writes_what_batch_does(clips: Path, engine: Pretended) -> None:
     batch(clips, "--out", lines)
     for suffix in FORMATS:
         of_batch, of_convert = clips.parent / "of_batch", clips.parent / "of_convert"
-        if suffix in LISTS:
+        if suffix == LIST:
             of_batch, of_convert = (
                 path.with_name(path.name + suffix) for path in (of_batch, of_convert)
             )
@@ -130,7 +127,7 @@ def test_convert_writes_what_batch_does(clips: Path, engine: Pretended) -> None:
             assert made.read_text() == (clips / "sub" / "2").with_suffix(suffix).read_text()
         assert run.code == 0
         assert run.err.startswith("4 time ranges in ")
-        again = run_here("convert", lines, of_convert if suffix in LISTS else suffix)
+        again = run_here("convert", lines, of_convert if suffix == LIST else suffix)
         assert again.code == 6
 
 
@@ -138,13 +135,13 @@ def test_a_suffix_is_refused_alike(clips: Path, engine: Pretended) -> None:
     lines = clips.parent / "lines.jsonl"
     batch(clips, "--out", lines)
     asked = len(engine.asked)
-    for name in ("x.xlsx", "x.txt", "x", "x.srt", "x.chapters.txt"):
+    for name in ("x.xlsx", "x.txt", "x", "x.srt", "x.edl", "x.chapters.txt"):
         path = clips.parent / name
         code, err = batch(clips, "--out", path)
         run = run_here("convert", lines, path)
         assert (code, run.code) == (2, 2), name
         assert not path.exists()
-        if name in ("x.srt", "x.chapters.txt"):
+        if name in ("x.srt", "x.edl", "x.chapters.txt"):
             suffix = name[1:]
             assert f"is about one clip, and there are 3: --out {suffix} writes a file for" in err
             assert f"FILE {suffix} writes a file for each" in run.err
@@ -157,13 +154,15 @@ def test_a_suffix_is_refused_alike(clips: Path, engine: Pretended) -> None:
 def test_answers_about_whole_videos_have_no_times(clips: Path, engine: Pretended) -> None:
     lines = clips.parent / "lines.jsonl"
     run_here("batch", clips, "What?", "--model", "mini", "--out", lines)
-    run = run_here("convert", lines, clips.parent / "x.edl")
-    assert (run.code, run.err.count("x.edl is for times, and these answers have none")) == (
+    run = run_here("convert", lines, clips.parent / "x.markers.csv")
+    assert (run.code, run.err.count("x.markers.csv is for times, and these answers have none")) == (
         2,
         1,
     )
     asked = len(engine.asked)
-    run = run_here("batch", clips, "What?", "--model", "mini", "--out", clips.parent / "x.edl")
+    run = run_here(
+        "batch", clips, "What?", "--model", "mini", "--out", clips.parent / "x.markers.csv"
+    )
     assert (run.code, run.err.count("is for times")) == (2, 1)
     assert len(engine.asked) == asked
 

@@ -1,75 +1,78 @@
-"""Which cluster is joined, how many workers fit on it, and the errors if none does."""
+"""Which cluster is joined, the room for workers on it, and the errors if there is none."""
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
-import tempfile
-from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError, UsageError
-from dycoke_cli.runs.ray import cluster
-from dycoke_cli.runs.ray.cluster import OnRay, Workers, connected, fit_workers
-from tests.cli.harness import run_here, run_process
+from dycoke_cli.errors import DycokeError, ModelError, UsageError
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.runs.ray.cluster import OnRay, connected, room
+from tests.cli.harness import run_here
+from tests.runs.pretending import PLAN
 
 ray = pytest.importorskip("ray")
+GB = 10**9
 
 
-def nodes(*resources: dict[str, float]) -> Any:
-    alive = [{"Alive": True, "Resources": known} for known in resources]
-    return lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
+def has(monkeypatch: pytest.MonkeyPatch, *machines: dict[str, float]) -> None:
+    """A cluster of these machines, and one that has left it."""
+    totals: dict[str, float] = {}
+    for machine in machines:
+        totals = {name: totals.get(name, 0) + machine.get(name, 0) for name in totals | machine}
+    alive = [{"Alive": True, "Resources": machine} for machine in machines]
+    gone = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0, "memory": 900.0 * GB}}
+    monkeypatch.setattr(ray, "nodes", lambda: [*alive, gone])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: totals)
+
+
+def room_for(options: OnRay, device: str, nbytes: int | None = None) -> tuple[Any, int]:
+    request = replace(PLAN.request, loading=LoadOptions(device=device))
+    needs, count = room(options, replace(PLAN, request=request, model_bytes=nbytes))
+    return (needs["CPU"], needs["GPU"], needs["memory"]), count
 
 
 @pytest.mark.parametrize(
     ("cpus", "gpus", "device", "expected"),
     [
-        (1.0, None, "cpu", Workers(14, 1.0, 0.0)),
-        (4.0, None, "cpu", Workers(2, 4.0, 0.0)),
-        (1.0, None, "auto", Workers(3, 1.0, 1.0)),
-        (1.0, 0.0, "auto", Workers(14, 1.0, 0.0)),
-        (1.0, 0.5, "cuda", Workers(5, 1.0, 0.5)),
-        (3.0, 1.0, "cuda", Workers(2, 3.0, 1.0)),
+        (1.0, None, "cpu", ((1, 0, 0), 14)),
+        (4.0, None, "cpu", ((4, 0, 0), 3)),
+        (1.0, None, "auto", ((1, 1, 0), 3)),
+        (1.0, 0.0, "auto", ((1, 0, 0), 14)),
+        (1.0, 0.5, "cuda", ((1, 0.5, 0), 6)),
+        (3.0, 1.0, "cuda", ((3, 1, 0), 3)),
     ],
 )
-def test_room_is_counted_machine_by_machine(
-    cpus: float, gpus: float | None, device: str, expected: Workers, monkeypatch: pytest.MonkeyPatch
+def test_room_for_workers(
+    cpus: float, gpus: float | None, device: str, expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One with many CPUs and no GPU, one with few CPUs for two GPUs, one with few of both.
-    machines = nodes({"CPU": 6.0}, {"CPU": 3.0, "GPU": 2.0}, {"CPU": 5.0, "GPU": 1.0})
-    monkeypatch.setattr(ray, "nodes", machines)
-    assert fit_workers(cpus, gpus, device) == expected
+    machines = ({"CPU": 6.0}, {"CPU": 3.0, "GPU": 2.0}, {"CPU": 5.0, "GPU": 1.0})
+    has(monkeypatch, *machines)
+    assert room_for(OnRay(cpus=cpus, gpus=gpus), device) == expected
 
 
 def test_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "nodes", nodes({"CPU": 3.0}, {"CPU": 3.0}))
-    with pytest.raises(UsageError, match="no machine of the cluster has 4 CPUs and 0 GPUs"):
-        fit_workers(4, None, "auto")
-    with pytest.raises(UsageError, match="has 1 CPUs and 1 GPUs"):
-        fit_workers(1, 1, "auto")
+    has(monkeypatch, {"CPU": 3.0}, {"CPU": 3.0})
+    for options, sentence in (
+        (OnRay(cpus=4), "has 4 CPUs, 0 GPUs and"),
+        (OnRay(gpus=1), "has 1 CPUs, 1 GPUs and"),
+    ):
+        with pytest.raises(UsageError, match=f"no machine of the cluster {sentence}"):
+            room_for(options, "auto")
 
 
 def test_workers_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    gigabyte = 10**9
-    machines = nodes(
-        {"CPU": 8.0, "memory": 10.0 * gigabyte}, {"CPU": 2.0, "memory": 90.0 * gigabyte}
-    )
-    monkeypatch.setattr(ray, "nodes", machines)
-    assert fit_workers(1, None, "auto", 4 * gigabyte) == Workers(4, 1, 0, 4 * gigabyte)
-    with pytest.raises(OutOfMemoryError, match=r"needs about 91 GB, 90 GB free on the largest mac"):
-        fit_workers(1, None, "auto", 91 * gigabyte)
+    has(monkeypatch, {"CPU": 8.0, "memory": 10.0 * GB}, {"CPU": 2.0, "memory": 90.0 * GB})
+    assert room_for(OnRay(), "auto", 25 * GB) == ((1, 0, 25 * GB), 4)
+    with pytest.raises(UsageError, match=r"and 91\.0 GB of memory for a worker"):
+        room_for(OnRay(), "auto", 91 * GB)
     # On a GPU the model takes none of it; there a worker looks itself.
-    with_gpu = nodes({"CPU": 8.0, "GPU": 1.0, "memory": 1.0 * gigabyte})
-    monkeypatch.setattr(ray, "nodes", with_gpu)
-    assert fit_workers(1, None, "auto", 4 * gigabyte) == Workers(1, 1, 1.0, 0)
-
-
-def test_threads_are_what_is_reserved() -> None:
-    assert [Workers(1, cpus, 0).threads for cpus in (0.5, 1, 3)] == [1, 1, 3]
+    has(monkeypatch, {"CPU": 8.0, "GPU": 1.0, "memory": 1.0 * GB})
+    assert room_for(OnRay(), "auto", 4 * GB) == ((1, 1, 0), 1)
 
 
 @pytest.mark.parametrize(
@@ -84,51 +87,6 @@ def test_address_that_isnt_one(address: str, sentence: str) -> None:
         pass
 
 
-def test_a_cluster_that_doesnt_start_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_late(**options: object) -> None:
-        raise Exception("The current node timed out during startup.")
-
-    monkeypatch.setattr(ray, "init", too_late)
-    with (
-        pytest.raises(DycokeError, match="can't start on this machine: The current node timed"),
-        connected(None),
-    ):
-        pass
-
-
-def test_a_full_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster.shutil, "disk_usage", lambda path: SimpleNamespace(free=2_000_000))
-    with (
-        pytest.raises(OutputError, match=r"needs 17 MB for its files, and \S+ has 2 MB free; make"),
-        connected(None),
-    ):
-        pass
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="Ray uses it on Linux alone")
-def test_without_shared_memory() -> None:
-    """In some containers there is no /dev/shm, or it is read-only."""
-    with tempfile.TemporaryDirectory() as folder:  # short, as paths of sockets must be
-        run = run_process([sys.executable, "-c", WITHOUT_SHARED_MEMORY], TMPDIR=folder)
-        assert (run.code, run.out) == (0, "7\n"), run.err
-        assert os.listdir(folder) == []
-
-
-# Only root could take it away: here Ray is told that there is none.
-WITHOUT_SHARED_MEMORY = """
-import os, ray
-from dycoke_cli.runs.ray import cluster
-def missing():
-    raise FileNotFoundError(2, "No such file or directory", "/dev/shm")
-ray._private.utils.get_shared_memory_bytes = missing
-cluster.SHARED_MEMORY = "/dev/none"
-with cluster.connected(None):
-    print(ray.get(ray.remote(lambda: 7).remote()))
-"""
-
-
 def test_nobody_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -139,13 +97,6 @@ def test_nobody_answers() -> None:
         pass
 
 
-def test_stderr_is_back_after_ray_has_started(capfd: pytest.CaptureFixture[str]) -> None:
-    with cluster._silent_stderr():
-        os.write(2, b"noise")
-    os.write(2, b"ours")
-    assert capfd.readouterr().err == "ours"
-
-
 def test_numbers_out_of_range() -> None:
     for arguments, flag in (({"cpus": 0.0}, "cpus"), ({"gpus": -1.0}, "gpus")):
         with pytest.raises(UsageError, match=f"--num-{flag}-per-worker must be"):
@@ -153,53 +104,13 @@ def test_numbers_out_of_range() -> None:
 
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install .*\[ray\]"):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModelError, match=r"pip install .*\[ray\]"):
         OnRay()
 
 
-@pytest.mark.parametrize(
-    "flags", [("--address", "auto"), ("--ship",), ("--num-gpus-per-worker", "1")]
-)
+@pytest.mark.parametrize("flags", [("--address", "head:6379"), ("--num-gpus-per-worker", "1")])
 def test_flags_of_a_cluster_without_one(flags: tuple[str, ...]) -> None:
     done = run_here("batch", "nowhere", "What?", *flags)
     assert done.code == 2
     assert f"{flags[0]} needs --engine ray" in done.err
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_cluster_of_our_own_is_out_of_reach(tmp_path: Path) -> None:
-    """It listens to this machine alone, and other users read nothing of it."""
-    # A process of its own, for Ray keeps the token of its first cluster.
-    run = run_process([sys.executable, "-c", CLUSTER], HOME=str(tmp_path))
-    assert run.code == 0, run.err
-    assert run.object["listening"] == ["127.0.0.1"]
-    assert run.object["files"] > 3
-    assert run.object["open"] == []
-    assert not Path(run.object["folder"]).exists()
-    token = tmp_path / ".ray" / "auth_token"
-    assert not token.exists() or token.stat().st_mode & 0o077 == 0
-
-
-CLUSTER = """
-import json, os, pathlib, psutil, ray
-from dycoke_cli.runs.ray.cluster import connected
-umask = os.umask(0o022)
-with connected(None):
-    assert os.umask(0o022) == 0o022  # what the run itself writes is as the user wants it
-    ray.get(ray.remote(lambda: None).remote())  # a worker listens, too
-    ours = psutil.Process()
-    listening = {
-        one.laddr.ip.removeprefix("::ffff:")
-        for process in [ours, *ours.children(recursive=True)]
-        for one in process.net_connections("inet")
-        if one.status == psutil.CONN_LISTEN
-    }
-    session = pathlib.Path(ray._private.worker._global_node.get_session_dir_path())
-    folder = session.parents[1]
-    files = [path for path in session.rglob("*") if path.is_file()]
-    is_open = [str(path) for path in [folder, *files] if path.stat().st_mode & 0o077]
-found = {"listening": sorted(listening), "files": len(files), "open": is_open}
-print(json.dumps(found | {"folder": str(folder)}))
-"""

@@ -1,4 +1,4 @@
-"""`dycoke batch --engine ray` as a user runs it, on a cluster that it makes of this machine."""
+"""`dycoke batch --engine ray` as a user runs it, on a cluster of two nodes on this machine."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.harness import REAL, ROOT
-from tests.runs.clusters import PATIENCE_S, on_two_cpus, run_on_two_cpus
+from tests.cli.harness import REAL, ROOT, run_here
+from tests.runs.clusters import PATIENCE_S, cluster_of, environment, run_on
 from tests.waiting import until
 
 pytest.importorskip("ray")
@@ -26,13 +26,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.extended]
 CLIPS = ("appear.mp4", "move.mp4", "turn.mp4", "vanish.mp4")
 # So that both engines reckon alike to the last digit.
 EXACT = ("--dtype", "float32", "--frames", "4", "--max-new-tokens", "12", "--batch-size", "1")
-ON_RAY = ("--engine", "ray")
 
 
-def begin() -> None:
-    """The same, and Ctrl-C is heard, which isn't in what runs in the background."""
-    on_two_cpus()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    with cluster_of(2) as running:
+        yield running
 
 
 @pytest.fixture
@@ -61,23 +60,26 @@ def texts(out: Path) -> dict[str, str]:
     }
 
 
-def batch(videos: Path, out: Path, *flags: str) -> tuple[int, str]:
-    """Run it; stdout must stay empty."""
-    run = run_on_two_cpus("batch", videos, "What happens?", "--out", out, *EXACT, *flags)
+def batch(videos: Path, out: Path, cluster: Any = None) -> tuple[int, str]:
+    """Run it, on a cluster if there is one; stdout must stay empty."""
+    command = ("batch", videos, "What happens?", "--out", out, *EXACT)
+    run = run_here(*command) if cluster is None else run_on(cluster, *command)
     assert run.out == ""
     return run.code, run.err
 
 
-def test_each_engine_goes_on_where_the_other_stopped(folder: Path, tmp_path: Path) -> None:
+def test_each_engine_goes_on_where_the_other_stopped(
+    folder: Path, tmp_path: Path, cluster: Any
+) -> None:
     whole, local_first, ray_first = (tmp_path / f"{name}.jsonl" for name in ("w", "l", "r"))
     assert batch(folder, whole)[0] == 1
     assert batch(folder / "two.txt", local_first)[0] == 0
     before = local_first.read_text()
-    code, said = batch(folder, local_first, *ON_RAY, "--ship")
+    code, said = batch(folder, local_first, cluster)
     assert code == 1
     assert "ray" not in said.lower(), "what Ray has to say isn't for our stderr"
     assert local_first.read_text().startswith(before)
-    assert batch(folder / "two.txt", ray_first, *ON_RAY)[0] == 0
+    assert batch(folder / "two.txt", ray_first, cluster)[0] == 0
     before = ray_first.read_text()
     assert batch(folder, ray_first)[0] == 1
     assert ray_first.read_text().startswith(before)
@@ -85,14 +87,25 @@ def test_each_engine_goes_on_where_the_other_stopped(folder: Path, tmp_path: Pat
     assert sum("error" in known for known in lines(whole).values()) == 1
 
 
-def started(videos: Path, out: Path) -> subprocess.Popen[bytes]:
+def started(videos: Path, out: Path, cluster: Any) -> subprocess.Popen[bytes]:
     """A run on Ray that has written something."""
     process = subprocess.Popen(
-        [*REAL, "batch", str(videos), "What happens?", "--out", str(out), *EXACT, *ON_RAY],
+        [
+            *REAL,
+            "batch",
+            str(videos),
+            "What happens?",
+            "--out",
+            str(out),
+            *EXACT,
+            "--engine",
+            "ray",
+        ],
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=begin,
+        env=environment(cluster),
+        # Ctrl-C is heard, which isn't in what runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         until(
@@ -106,25 +119,33 @@ def started(videos: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("killed", ["ray::RayWorker", "raylet/raylet", "batch"])
-def test_what_is_killed_on_ray_is_answered_again(killed: str, folder: Path, tmp_path: Path) -> None:
-    """Workers are replaced; without what else is Ray's the run ends in a sentence, and resumes."""
+def test_what_is_killed_on_ray_is_answered_again(
+    killed: str, folder: Path, tmp_path: Path, cluster: Any
+) -> None:
+    """Workers are started again; without what else is Ray's the run ends in a sentence."""
     for number in range(36):
         shutil.copy(folder / "move.mp4", folder / f"copy{number}.mp4")
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     assert batch(folder, whole)[0] == 1
-    process = started(folder, out)
+    process = started(folder, out, cluster)
     try:
-        family = psutil.Process(process.pid).children(recursive=True)
-        chosen = [p for p in [psutil.Process(process.pid), *family] if killed in name_of(p)]
-        assert chosen
-        for one in chosen:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
+        own = psutil.Process(process.pid).children(recursive=True)
+        family = psutil.Process().children(recursive=True)  # all of Ray's, too
+        if killed == "raylet/raylet":
+            cluster.head_node.kill_raylet()
+        else:
+            chosen = [one for one in family if killed in name_of(one)]
+            assert chosen
+            for one in chosen:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
         _, said = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert b"Traceback" not in said
-    until(lambda: not alive(family), PATIENCE_S)
+    until(lambda: not alive(own), PATIENCE_S)
+    workers = [one for one in family if "ray::RayWorker" in name_of(one)]
+    until(lambda: not alive(workers), PATIENCE_S)
     # Workers outlive the raylet for a moment, in which they may answer the rest.
     is_over = killed == "raylet/raylet" and b"broke down" not in said
     if killed == "ray::RayWorker" or is_over:
@@ -134,7 +155,7 @@ def test_what_is_killed_on_ray_is_answered_again(killed: str, folder: Path, tmp_
             assert re.search(rb"\d+ of 41 questions done \(in .*; the same command resumes", said)
             assert b"Error: the Ray cluster broke down" in said
         before = out.read_bytes()
-        assert batch(folder, out, *ON_RAY)[0] == 1
+        assert batch(folder, out)[0] == 1
         assert out.read_bytes().startswith(before)
     assert texts(out) == texts(whole)
 
@@ -147,11 +168,11 @@ def name_of(process: Any) -> str:
         return ""
 
 
-def test_interrupt(folder: Path, tmp_path: Path) -> None:
+def test_interrupt(folder: Path, tmp_path: Path, cluster: Any) -> None:
     for number in range(40):
         shutil.copy(folder / "move.mp4", folder / f"copy{number}.mp4")
     out = tmp_path / "out.jsonl"
-    process = started(folder, out)
+    process = started(folder, out, cluster)
     try:
         family = psutil.Process(process.pid).children(recursive=True)
         # As a terminal does it: to all that were started.

@@ -60,12 +60,12 @@ def run_on(model: Any, groups: Any) -> list[Outcome]:
     return list(outcomes_of(groups, PLAN, opened, Listener()))
 
 
-def answered(*, compare: bool = False, follow_up: bool = False) -> tuple[Served, list[Answer]]:
+def answered(*, follow_up: bool = False) -> tuple[Served, list[Answer]]:
     model: Any = Served()
     options = GenerationOptions(temperature=1.0)
     request = replace(REQUEST, method=create("evs"), generation=options)
     with RemoteAsker(model, request) as asker:
-        asks = asks_of(asker, [CLIP], ["One?", "Two?"], request, compare=compare)
+        asks = asks_of(asker, [CLIP], ["One?", "Two?"], request)
         return model, converse(asker, asks, Listener(), follow_up=follow_up)
 
 
@@ -76,18 +76,11 @@ def test_a_follow_up_has_what_was_said_before() -> None:
     assert model.asked[0][3], "the first answer waited for the decoding"
 
 
-def test_a_comparison_is_sampled_by_the_same_seed() -> None:
-    model, answers = answered(compare=True)
-    methods_and_seeds = [(method, seed) for *_, method, _, seed in model.asked]
-    assert methods_and_seeds == [("evs", None), ("none", 41), ("evs", None), ("none", 43)]
-    assert all(one.compared_to.video == CLIP for one in answers)  # type: ignore[union-attr]
-
-
 def test_what_needs_the_model_of_this_process_is_refused() -> None:
     model: Any = Served()
     with RemoteAsker(model, REQUEST) as asker:
         [ask] = asks_of(asker, [CLIP], ["One?"], REQUEST)
-        needs: dict[str, Any] = {"work": print, "refuse": print, "decoders": [None]}
+        needs: dict[str, Any] = {"work": print, "decoders": [None]}
         for name, one in needs.items():
             with pytest.raises(UsageError, match=rf"a remote server .* leave out {name}, or"):
                 asker.submit(ask, **{name: one})
@@ -107,7 +100,7 @@ def test_a_run_asks_each_question_once_and_sends_each_video_once() -> None:
 @pytest.mark.parametrize(
     ("failure", "sentence"),
     [
-        (ServerGoneError("it is gone"), "it is gone; the same command then resumes"),
+        (ServerGoneError("it is gone"), "it is gone"),
         (ModelError("the key is refused"), "the key is refused"),
     ],
 )

@@ -34,7 +34,7 @@ from dycoke_cli.loop.features import (
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.covering import EXTENDED, covering
 from tests.forms import NEEDS_LIBRARY
-from tests.runs.clusters import run_on_two_cpus
+from tests.runs.clusters import cluster_of, run_on
 from tests.runs.remote.endpoint import Reply, serving
 from tests.server.local.conftest import Served
 from tests.server.pretended import Running
@@ -107,9 +107,12 @@ def asked(feature: str, way: str, real: Served) -> Outcome:
     if way in RUNS:
         if feature == "several":
             words = ("--questions", "several.jsonl")
+        command = ("batch", *words, *flags, "--no-server")
+        if way == RAY and limit(feature, way) is None:
+            with cluster_of(1) as cluster:
+                return run_on(cluster, *command, stdin=stdin)
         own = {WORKERS: ("--workers", "2"), RAY: ("--engine", "ray")}.get(way, ())
-        run = run_on_two_cpus if way == RAY else run_here
-        return run("batch", *words, *flags, *own, "--no-server", stdin=stdin)
+        return run_here(*command, *own, stdin=stdin)
     command = ("ask", *words, *flags, "--json")
     if way == ASK:
         return run_here(*command, "--no-server", stdin=stdin)

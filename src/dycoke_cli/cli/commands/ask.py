@@ -126,7 +126,7 @@ def ask(
 
                 check_silent(request)  # nothing is heard, whatever the model is
                 request = replace(request, sampling=replace(request.sampling, audio=False))
-                served = remote.asked_by(how.model, request, compare=compare)
+                served = remote.connected(how.model, [request.method])
                 found: Asker = RemoteAsker(served, request)
             else:
                 keep = int(len(questions) > 1)

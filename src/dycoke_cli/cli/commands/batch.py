@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.plan import RunPlan
-    from dycoke_cli.runs.listener import RunCounts
     from dycoke_cli.runs.results import ResultsFile
 
 
@@ -106,21 +105,14 @@ def batch(
             view.note(sentence)
         view.stage("start")
         groups = _groups(inputs.groups, request, parts, compare, view)
-        file: ResultsFile | None = None
-        if out is not None and out.exists() and remote is None and by.engine.is_alone:
-            # A run that is complete says so before torch is imported, which takes seconds.
-            file = stack.enter_context(_opened(out, view))
-            if (done := _finished(groups, request, file, retry_failed)) is not None:
-                to.conclude(done, view)
-                return
-        plan, open_asker = by.asker(request, how.model, remote, view, stack, compare=compare)
+        plan, open_asker = by.asker(request, how.model, remote, view, stack)
         results: Results
         if out is None:
             results = Lines(view.stop)
         else:
-            results = file = file or stack.enter_context(_opened(out, view))
+            results = stack.enter_context(_opened(out, view))
             if remote is None:
-                _check_dtype(out, file, plan, view)
+                _check_dtype(out, results, plan, view)
         try:
             counts = run(
                 groups,
@@ -155,23 +147,6 @@ def _groups(
     if parts.when or parts.every_s is None:
         return groups
     return groups_by_part(groups, Parts(parts.every_s), partial(view.stage, "video"))
-
-
-def _finished(
-    groups: Sequence[Sequence[Ask]], request: Request, file: ResultsFile, retry_failed: bool
-) -> RunCounts | None:
-    """Counts of a run that is complete, without torch, which takes seconds to import; else None."""
-    from dycoke_cli.loop.plan import stored_plan
-    from dycoke_cli.models.catalog import find
-    from dycoke_cli.models.files.on_disk import stored_config
-    from dycoke_cli.runs.run import finished
-
-    with speaking_of_flags():
-        source = find(request.model)
-        stored = stored_plan(request, source, stored_config(source))
-    if stored is None:
-        return None
-    return finished(groups, stored, file, retry_failed=retry_failed)
 
 
 def _check_dtype(out: Path, file: ResultsFile, plan: RunPlan, view: BatchView) -> None:

@@ -19,11 +19,8 @@ from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.question_files import read_questions
-from dycoke_cli.runs.results import SUFFIXES, Outcome, check_place, lines_of
-from dycoke_cli.runs.tables import (
-    TABLES,
-    TableFile,
-)
+from dycoke_cli.runs.results import SUFFIXES, Outcome, check_place
+from dycoke_cli.runs.tables import TABLES, TableFile, read_answers
 from dycoke_cli.runs.time_files import FORMATS, TimeFiles
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.unicode import display_name
@@ -151,7 +148,8 @@ class Destination:
         """Say how a run ended, and make what is made of its answers. Exit code 1: some failed."""
         view.finished(counts, self.journal, retried=retried)
         if self.journal is not None and (self._table or self._times):
-            lines = lines_of(self.journal, counts.given)
+            lines_of = {line["key"]: line for line in read_answers(self.journal)}
+            lines = [lines_of[key] for key in counts.given if key in lines_of]
             if self._table is not None:
                 view.note(self._table.write(lines))
             if self._times is not None:
@@ -169,15 +167,9 @@ class Lines:
 
     def __init__(self, clear: Callable[[], None]) -> None:
         self._clear = clear
-        self.reasons: dict[str, str] = {}
 
-    def state(self, key: str) -> str | None:
-        """Always None: earlier output isn't readable."""
-        return None
-
-    def warned(self, key: str) -> bool:
-        """Always False, likewise."""
-        return False
+    def known(self, key: str) -> None:
+        """None: earlier output isn't readable."""
 
     def add(self, outcome: Outcome) -> None:
         """Write a line."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,22 +16,20 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.errors import DycokeError, OutputError, UsageError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
     from dycoke_cli.ask import Footage
-    from dycoke_cli.runs.caption_files import CaptionFiles
+    from dycoke_cli.runs.caption_files import CaptionFiles, OneFile
 
 
 _FLAGS = options.flag_table(
     """
     FOLDER…: Folders, clips and pictures, a pattern, or a text file with one path per line.
     --prompt NAME|TEXT: short, detailed, motion, tags, or a text of your own.
-    --format NAME: txt (a file beside each clip), or jsonl, json, csv (one file). Default: by --out,
-        else txt.
-    --out FILE: The one file. Default: FOLDER/captions.jsonl or .json, .csv.
-    --out-dir DIR: Folder for the captions, with FOLDER's subfolders. Excludes --out.
+    --out FILE: Also put all captions into one file of JSON Lines (.jsonl), when the run ends.
+    --out-dir DIR: Folder for the .txt files, with FOLDER's subfolders.
     --dry-run: List the captions that would be written, and exit.
     --overwrite: Replace captions that this command wrote. Edited ones stay (--overwrite-edited).
     --trigger WORD: Put this word and a comma in front, once.
@@ -40,8 +38,8 @@ _FLAGS = options.flag_table(
     --drop-below P: Check, and leave out sentences below P (0.5 = 50 %).
     [Output]
     --key PATH[,CAPTION]: Keys of the path and of the caption in the one file, as in --key
-        media_path.
-    --absolute: Absolute paths in the one file. Default: relative to its folder.
+        media_path. Needs --out.
+    --absolute: Absolute paths in the one file. Default: relative to its folder. Needs --out.
     --overwrite-edited: Replace all captions, also those that you edited or another program wrote.
     [Caption]
     --prefix TEXT: Put this text in front, as it is.
@@ -58,7 +56,6 @@ _FLAGS = options.flag_table(
 class Where:
     """Flags of the files that captions are written to."""
 
-    form: Annotated[Literal["txt", "jsonl", "json", "csv"] | None, _FLAGS["--format"]] = None
     out: Annotated[Path | None, _FLAGS["--out"]] = None
     out_dir: Annotated[Path | None, _FLAGS["--out-dir"]] = None
     key: Annotated[str, _FLAGS["--key"]] = "video_path,caption"
@@ -102,7 +99,7 @@ class Checking:
 
 
 BRIEF = """
-    --prompt --trigger --max-words --check --drop-below --format --out --out-dir --overwrite
+    --prompt --trigger --max-words --check --drop-below --out --out-dir --overwrite
     --dry-run --model
 """
 
@@ -127,7 +124,7 @@ def caption(
 
     Examples:
         dycoke caption clips --prompt detailed --trigger ohwx
-        dycoke caption clips --out clips/captions.json --key media_path
+        dycoke caption clips --out clips/captions.jsonl --key media_path
 
     What has a caption is skipped, so the same command resumes. Exit code 1: some failed.
     """
@@ -160,14 +157,14 @@ def caption(
     check_subtitles(videos, how.subtitles)
     with ExitStack() as stack:
         view = stack.enter_context(CaptionView(quiet))
-        files = _files(stack, places, videos, where, context)
+        files, one_file = _files(videos, where)
         videos, shared = _apart(videos, files)
         for sentence in shared:
             view.note(sentence)
         hashes = MadeFiles()
 
         def replaces(video: Footage, current: str | None) -> bool:
-            by_flag = overwrite_edited or (overwrite and hashes.ways(*files.place(video), current))
+            by_flag = overwrite_edited or (overwrite and hashes.ways(files.path(video), current))
             return current is None or bool(by_flag)
 
         wanted = [video for video in videos if replaces(video, files.current(video))]
@@ -179,9 +176,7 @@ def caption(
         }
         if where.dry_run:
             for video in wanted:
-                path, entry = files.place(video)
-                shown = display_name(os.path.relpath(path))
-                output.line(f"{shown} {display_name(video.name)}" if entry else shown)
+                output.line(display_name(os.path.relpath(files.path(video))))
             view.dry(len(wanted), PROMPTS.get(prompt, prompt))
             return
         made = f"{style_of.identity}{drop_below or ''}"
@@ -204,9 +199,10 @@ def caption(
                     line=Captioned(style_of, asks, view, drop_below),
                     fail_fast=by.fail_fast,
                 )
-                files.save()
                 failed = counts.failed + len(results.stayed)
                 skipped += counts.skipped
+            if one_file is not None:
+                one_file.write(videos, files)
         except (KeyboardInterrupt, SystemExit, DycokeError):  # by SIGTERM, too
             view.ended_early(len(results.written))
             raise
@@ -221,62 +217,34 @@ def caption(
         raise typer.Exit(1)
 
 
-def _files(
-    stack: ExitStack,
-    places: Sequence[str],
-    videos: Sequence[Footage],
-    where: Where,
-    context: typer.Context,
-) -> CaptionFiles:
+def _files(videos: Sequence[Footage], where: Where) -> tuple[CaptionFiles, OneFile | None]:
     """The files that the flags choose, checked."""
-    from dycoke_cli.runs.caption_files import FORMATS, OneFile, TextFiles, opened
-    from dycoke_cli.storage.output_file import (
-        check_folder_name,
-        check_output_file,
-        check_suffix,
-        unwritable,
-    )
+    from dycoke_cli.runs.caption_files import CaptionFiles, OneFile
+    from dycoke_cli.storage.output_file import check_folder_name, check_suffix
 
-    out, form = where.out, where.form
-    if out is not None:
-        check_suffix(out, [f".{name}" for name in FORMATS[1:]], "--out")
-        suffix = out.suffix.lower().lstrip(".")
-        if form not in (None, suffix):
-            raise UsageError(f"--format {form} and --out {display_name(out)} differ: leave one out")
-        form = suffix  # type: ignore[assignment]
     if where.out_dir is not None:
         check_folder_name(where.out_dir, "--out-dir")
-    if form in (None, "txt"):
-        for name in ("key", "absolute"):
-            if name in options.given(context):
-                raise UsageError(f"--{name} is for one file of all captions: add --format jsonl")
-        texts = TextFiles(where.out_dir)
-        texts.check(videos)
-        return texts
+    files = CaptionFiles(where.out_dir)
+    if where.out is None:
+        files.check(videos)
+        return files, None
+    check_suffix(where.out, (".jsonl",), "--out")
     keys = tuple(one.strip() for one in where.key.split(","))
     keys = (*keys, "caption") if len(keys) == 1 else keys
     if len(keys) != 2 or not all(keys) or keys[0] == keys[1]:
         raise UsageError(f"--key {where.key!r}: give one key or two, as in --key media_path,text")
-    if out is None:
-        folder = Path(places[0]) if len(places) == 1 and os.path.isdir(places[0]) else Path()
-        out = (where.out_dir or folder) / f"captions.{form}"
-    if where.dry_run:
-        return OneFile(out, (keys[0], keys[1]), videos, absolute=where.absolute)
-    if where.out_dir is not None:
-        try:
-            where.out_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(unwritable(where.out_dir, error, "--out-dir")) from error
-    check_output_file(out, "--out", "give a file")
-    return stack.enter_context(opened(out, (keys[0], keys[1]), videos, absolute=where.absolute))
+    files.check(videos)
+    one_file = OneFile(where.out, (keys[0], keys[1]), where.absolute)
+    one_file.check(videos)
+    return files, one_file
 
 
 def _apart(videos: Sequence[Footage], files: CaptionFiles) -> tuple[list[Footage], list[str]]:
     """The videos that have a caption of their own, and a note about the others."""
-    first: dict[tuple[str, str], Footage] = {}
+    first: dict[Path, Footage] = {}
     shared: list[tuple[Footage, Footage]] = []
     for video in videos:
-        if (other := first.setdefault(files.place(video), video)) is not video:
+        if (other := first.setdefault(files.path(video), video)) is not video:
             shared.append((video, other))
     if not shared:
         return [*videos], []
@@ -284,6 +252,6 @@ def _apart(videos: Sequence[Footage], files: CaptionFiles) -> tuple[list[Footage
     others = f", and {len(more):,} more" if more else ""
     sentence = (
         f"{display_name(video.name)} has the caption file of {display_name(other.name)}{others}: "
-        "the first is captioned; --format jsonl keeps them apart"
+        "the first is captioned"
     )
     return [*first.values()], [sentence]

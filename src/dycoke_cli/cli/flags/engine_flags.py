@@ -27,14 +27,12 @@ if TYPE_CHECKING:
 _FLAGS = options.flag_table("""
     [Cluster (--engine ray)]
     --engine NAME: local (this machine), or ray (a Ray cluster; needs the package ray).
-    --address auto|HOST:PORT: A running Ray cluster; auto is the one that this machine belongs to.
-        Default: a cluster of this machine alone, for the length of the command. Needs --engine ray.
+    --address auto|HOST:PORT: The running Ray cluster; auto is the one that this machine belongs to.
+        Needs --engine ray.
     --num-gpus-per-worker N: GPUs reserved per worker; 0.5 puts two workers on one GPU. Default: 1
         if the cluster has GPUs and --device allows one. Needs --engine ray.
     --num-cpus-per-worker N: CPUs reserved per worker, and its number of threads; there are as many
         workers as fit. Needs --engine ray.
-    --ship: Send the videos to the workers; by default, workers open the same paths as this machine.
-        Needs --engine ray.
     [Run]
     --batch-size N|auto: Questions answered together, about videos of equal shape; auto goes by free
         memory. Always 1 when sampling (--temperature). Excludes --server.
@@ -43,7 +41,7 @@ _FLAGS = options.flag_table("""
     --server URL: Have an OpenAI-compatible server answer, such as http://localhost:8000/v1 (vLLM,
         dycoke serve); frames are read here. --model is its name there; a method that is named is
         sent along. Excludes --engine, --device, --dtype, --device-map, --quantize, --kernels,
-        --random-weights.
+        --random-weights, --max-tokens, --compare.
     --api-key-env NAME: Environment variable with the server's key. Needs --server.
     --as-images: Send frames as pictures, to a server that takes no videos. Needs --server.
     --requests N: Requests in flight. Needs --server.
@@ -71,10 +69,9 @@ class EngineFlags:
 
     workers: options.Workers = None
     engine: Annotated[Literal["local", "ray"], _FLAGS["--engine"]] = "local"
-    address: Annotated[str | None, _FLAGS["--address"]] = None
+    address: Annotated[str, _FLAGS["--address"]] = "auto"
     num_gpus_per_worker: Annotated[float | None, _FLAGS["--num-gpus-per-worker"]] = None
     num_cpus_per_worker: Annotated[float, _FLAGS["--num-cpus-per-worker"]] = 1.0
-    ship: Annotated[bool, _FLAGS["--ship"]] = False
 
     def check(self) -> None:
         """Check the values."""
@@ -99,10 +96,10 @@ class EngineFlags:
         if self.engine == "local":
             return None
         from dycoke_cli.runs.ray.cluster import OnRay
-        from dycoke_cli.runs.ray.ray_asker import RayAsker
+        from dycoke_cli.runs.ray.driver import RayAsker
 
         gpus = self.num_gpus_per_worker
-        return partial(RayAsker, OnRay(self.address, self.num_cpus_per_worker, gpus, self.ship))
+        return partial(RayAsker, OnRay(self.address, self.num_cpus_per_worker, gpus))
 
 
 NoServer = Annotated[bool, _FLAGS["--no-server"]]
@@ -139,7 +136,6 @@ class ServerFlags:
             self.requests,
             names_method=rows or not parts.isdisjoint(options.given(context)),
             as_images=self.as_images,
-            max_tokens=request.max_tokens,
         )
 
 
@@ -173,8 +169,6 @@ class RunFlags:
         remote: Server | None,
         view: View,
         stack: ExitStack,
-        *,
-        compare: bool = False,
     ) -> tuple[RunPlan, OpenAsker | None]:
         """The plan of a run, and who answers; imports torch, unless a server has the model.
 
@@ -182,12 +176,11 @@ class RunFlags:
             named: model of the flags.
             remote: server of the flags.
             stack: holds the connection to the user's own server for the length of the run.
-            compare: whether all is also asked without compression.
         """
         if remote is not None:
             from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 
-            served_model = remote.asked_by(named, request, compare=compare)
+            served_model = remote.connected(named, [request.method])
             plan = served_model.plan(request)
             return plan, lambda plan, _: RemoteAsker(served_model, plan.request)
         together, on_server = batch_size(self.batch_size), ""

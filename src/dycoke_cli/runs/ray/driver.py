@@ -1,34 +1,30 @@
 """The process that is connected to a Ray cluster: it hands questions to workers there.
 
-Ray places the workers, each an actor with the model, and says which has ended. The videos that such
-a worker had are answered one by one by others, at most `MAX_ATTEMPTS` times. All events go to the
-run, so that any engine can resume it.
+Ray places the workers, each an actor with the model, and starts those that end again
+(`max_restarts`), on whichever machine has room. The videos that such a worker had are answered one
+by one, at most `MAX_ATTEMPTS` times. All events go to the run, so that any engine can resume it.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
-from types import FrameType
+from itertools import groupby
 from typing import Any
 
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
-from dycoke_cli.loop.asker import Asker, renamed
+from dycoke_cli.loop.asker import Asker, Pending
 from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.models.explaining import explain
-from dycoke_cli.processes.worker import HUNG_UP
-from dycoke_cli.request import Request
+from dycoke_cli.models.explaining import DEBUG, explain
+from dycoke_cli.processes.worker import HUNG_UP, Worker
+from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.retries import MAX_ATTEMPTS
-from dycoke_cli.runs.pool import LOADED, STOP, answers_of_numbered
-from dycoke_cli.runs.ray.cluster import OnRay, Workers, broken, connected, fit_workers
-from dycoke_cli.runs.ray.transfer import Sender, received
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.pool import LOADED, STOP, AtWork, WorkerPool, answers_of_numbered
+from dycoke_cli.runs.ray.cluster import OnRay, broken, connected, room
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 
@@ -38,28 +34,55 @@ _SLICE = 8
 _SLICE_ON_GPU = 32
 _TURNS = 4
 _POLL_S = 0.2
+# All questions go to the driver at once: it knows how many workers the cluster has room for.
+_ALL = 2**63
 
 Numbered = list[tuple[int, Ask]]
 """Questions about one video with their numbers."""
 
 
+class RayAsker(WorkerPool):
+    """Has the workers of a Ray cluster answer a run, by way of a process that is connected to it.
+
+    Ray ends such a process, without an exception, when Ray's process on this machine (the raylet)
+    ends. The run survives that, and says what happened.
+    """
+
+    elsewhere, ahead_videos = "a Ray cluster", _ALL
+
+    def __init__(self, options: OnRay, plan: RunPlan, listener: Listener) -> None:
+        super().__init__(plan, listener.warning)
+        self._options, self._ahead = options, _ALL
+        listener.stage("load")
+
+    def _start(self, count: int) -> None:
+        worker = Worker(serve, self._options, self._plan)
+        self._at_work.append(AtWork(worker, is_loaded=True))
+
+    def _next(self) -> list[Pending]:
+        return [*self._waiting]
+
+    def _lose(self, one: AtWork, gone: GoneError) -> None:
+        raise DycokeError(
+            "the Ray cluster broke down: its process on this machine ended, and the run with it "
+            f"(exit code {gone.exit_code}); run it again"
+        ) from gone
+
+
 def serve(pipe: Any, options: OnRay, plan: RunPlan) -> None:
     """Entry point of the process."""
-    signal.signal(signal.SIGTERM, _leave)
+    if not os.environ.get(DEBUG):  # Ray's processes write to the descriptor, not to `sys.stderr`
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nothing, stream)
     try:
         with connected(options.address):
             Driver(pipe, options, plan).run()
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # else it could stay half connected
         pipe.send(None)
     except HUNG_UP:
         raise
     except Exception as error:
         pipe.send(broken(error))
-
-
-def _leave(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(0)
 
 
 @dataclass
@@ -69,30 +92,33 @@ class Job:
     asks: Numbered
     lost: int = 0
 
-    @property
-    def files(self) -> list[str]:
-        """Paths of the files that are read."""
-        ask = self.asks[0][1]
-        if ask.blind:
-            return []
-        read = [(one.source, one.subtitles and one.subtitles.path) for one in ask.videos]
-        return [path for paths in read for path in paths if isinstance(path, str)]
-
 
 class Driver:
     """Hands questions to workers, and their events to the run."""
 
     def __init__(self, pipe: Any, options: OnRay, plan: RunPlan) -> None:
-        gpus, memory = options.gpus, plan.model_bytes or 0
-        self._workers = fit_workers(options.cpus, gpus, plan.request.loading.device, memory)
-        self._pipe, self._options = pipe, options
-        self._plan = replace(plan, request=request_of_workers(plan.request, self._workers))
-        self._sender: Any = _sender() if options.ship else None
+        import ray
+
+        needs, self._most = room(options, plan)
+        on_gpu = needs["GPU"] > 0
+        self._slice_of = plan.batch_size or (_SLICE_ON_GPU if on_gpu else _SLICE)
+        self._kind = ray.remote(RayWorker).options(
+            num_cpus=needs["CPU"],
+            num_gpus=needs["GPU"],
+            memory=needs["memory"] or None,
+            max_restarts=-1,
+        )
+        loading = plan.request.loading
+        if not on_gpu and loading.device == "auto" and loading.device_map is None:
+            # "auto" would find the GPUs of the worker's machine, and it has reserved none.
+            loading = replace(loading, device="cpu")
+        plan = replace(plan, request=replace(plan.request, loading=loading))
+        self._given = options, plan, os.getcwd(), __version__
+        self._pipe = pipe
         self._jobs = deque[Job]()
         # Calls under way, with their actor and jobs; while an actor loads the model it has none.
         self._calls: dict[Any, tuple[Any, list[Job]]] = {}
         self._idle: list[Any] = []
-        self._lost_loading = 0  # workers in a row that ended while they loaded the model
         self._is_over = False
 
     def run(self) -> None:
@@ -113,39 +139,26 @@ class Driver:
             self._jobs.clear()
 
     def _hand_out(self) -> None:
-        import ray
-
         while self._jobs and self._idle:
             actor, jobs = self._idle.pop(), self._slice()
-            asks = [[(n, self._there(ask)) for n, ask in job.asks] for job in jobs]
-            folder = os.getcwd()
-            if self._sender is not None:
-                paths = [os.path.join(folder, path) for job in jobs for path in job.files]
-                ray.get(self._sender.add.remote(paths))
-            self._calls[actor.answer.remote(asks, folder)] = actor, jobs
+            call = actor.answer.remote([question for job in jobs for question in job.asks])
+            self._calls[call] = actor, jobs
         loading = sum(not jobs for _, jobs in self._calls.values())
-        count = min(self._workers.count - len(self._calls), len(self._jobs) - loading)
-        for _ in range(count):
-            kind = ray.remote(RayWorker).options(
-                num_cpus=self._workers.cpus,
-                num_gpus=self._workers.gpus,
-                memory=self._workers.memory or None,
-            )
-            threads = self._workers.threads
-            actor = kind.remote(self._options, self._plan, threads, self._sender, __version__)
-            self._calls[actor.load.remote()] = actor, []
+        for _ in range(min(self._most - len(self._calls), len(self._jobs) - loading)):
+            self._load(self._kind.remote(*self._given))
 
     def _slice(self) -> list[Job]:
         """The next jobs of a worker; what a worker had that ended goes alone."""
-        most = self._plan.batch_size or (_SLICE_ON_GPU if self._workers.gpus else _SLICE)
-        most = min(most, len(self._jobs) // (_TURNS * self._workers.count))
+        most = min(self._slice_of, len(self._jobs) // (_TURNS * self._most))
         jobs = [self._jobs.popleft()]
         while len(jobs) < most and not (jobs[0].lost or self._jobs[0].lost):
             jobs.append(self._jobs.popleft())
         return jobs
 
-    def _there(self, ask: Ask) -> Ask:
-        return replace(ask, request=request_of_workers(ask.request, self._workers))
+    def _load(self, actor: Any) -> None:
+        """Have a worker load the model before it gets any video, which would be blamed for it."""
+        call = actor.load.options(max_task_retries=MAX_ATTEMPTS - 1).remote()
+        self._calls[call] = actor, []
 
     def _collect(self) -> None:
         import ray
@@ -156,28 +169,26 @@ class Driver:
             actor, jobs = self._calls.pop(call)
             try:
                 reply = ray.get(call)
-            except (RayActorError, ObjectLostError):
-                ray.kill(actor)
-                self._lose(jobs)
+            except (RayActorError, ObjectLostError) as error:
+                self._lose(jobs, error)
+                self._load(actor)
                 continue
             if isinstance(reply, DycokeError):
                 raise reply
             self._idle.append(actor)
             if not jobs:
-                self._lost_loading = 0
                 self._pipe.send(LOADED)
             for answer in reply:
                 self._pipe.send(answer)
 
-    def _lose(self, jobs: list[Job]) -> None:
+    def _lose(self, jobs: list[Job], error: Exception) -> None:
         """Note that a worker ended while it had these jobs, or loaded the model."""
-        self._lost_loading += not jobs
-        if self._lost_loading >= MAX_ATTEMPTS * self._workers.count:
+        if not jobs:
             raise OutOfMemoryError(
-                f"each worker ended {MAX_ATTEMPTS} times while it loaded the model, most likely "
+                f"a worker ended {MAX_ATTEMPTS} times while it loaded the model, most likely "
                 "because memory ran out; use a larger --num-cpus-per-worker, which makes fewer "
                 "workers, and run it again: it resumes"
-            )
+            ) from error
         for job in jobs:
             job.lost += 1
             if job.lost < MAX_ATTEMPTS:
@@ -190,12 +201,11 @@ class Driver:
 class RayWorker:
     """An actor with the model."""
 
-    def __init__(
-        self, options: OnRay, plan: RunPlan, threads: int, sender: Any, version: str
-    ) -> None:
-        self._options, self._plan, self._threads = options, plan, threads
-        self._sender, self._version = sender, version
+    def __init__(self, options: OnRay, plan: RunPlan, folder: str, version: str) -> None:
+        self._options, self._plan, self._version = options, plan, version
         self._asker: Asker | None = None
+        with suppress(OSError):  # where it isn't, neither are the videos, and each says so
+            os.chdir(folder)
 
     def load(self) -> DycokeError | tuple[()]:
         """Load the model. An error is returned, not raised: Ray would wrap it in one of its own."""
@@ -206,69 +216,19 @@ class RayWorker:
                     f"a worker of the cluster has dycoke {__version__}, and the run was begun with "
                     f"{self._version}; install one version on all machines"
                 )
-            self._asker = (self._options.make or _engine)(self._plan, self._threads)
+            threads = max(1, int(self._options.cpus))
+            self._asker = (self._options.make or _engine)(self._plan, threads)
         except Exception as error:
             return explain(error)
         return ()
 
-    def answer(
-        self, groups: list[Numbered], folder: str
-    ) -> DycokeError | list[tuple[int, Answered | Failed]]:
-        """Answer questions about a few videos, whose paths are relative to a folder."""
-        from ray.exceptions import RayError
-
+    def answer(self, asks: Numbered) -> DycokeError | list[tuple[int, Answered | Failed]]:
+        """Answer questions about a few videos."""
+        assert self._asker is not None, "`load` is called first"
         try:
-            return [*self._answers(groups, folder)]
-        except RayError as error:  # the actor that sends videos is gone
-            return broken(error)
+            return [*answers_of_numbered(self._asker, iter([asks, None]).__next__)]
         except Exception as error:
             return explain(error)
-
-    def _answers(
-        self, groups: list[Numbered], folder: str
-    ) -> Iterator[tuple[int, Answered | Failed]]:
-        assert self._asker is not None, "`load` is called first"
-        copies: dict[str, str] = {}
-        names: list[tuple[str, str]] = []  # of files as they are called here and in the run
-
-        def opened(path: str) -> str:
-            """The path of a file, or of its copy on this machine."""
-            there = os.path.join(folder, path)
-            if there not in copies:
-                names.append((display_name(there), display_name(path)))
-                copies[there] = there
-                if self._sender is not None:
-                    copies[there] = stack.enter_context(received(there, self._chunk))
-                    names.append((display_name(copies[there]), display_name(path)))
-            return copies[there]
-
-        here: list[Numbered | None] = []
-        failed: list[tuple[int, Answered | Failed]] = []
-        with ExitStack() as stack:
-            for group in groups:
-                try:
-                    here.append([(number, _opened(ask, opened)) for number, ask in group])
-                except VideoError as error:
-                    failed += [(number, Failed(error)) for number, _ in group]
-            answers = answers_of_numbered(self._asker, iter([*here, None]).__next__)
-            for number, event in chain(failed, answers):
-                yield number, renamed(event, names)
-
-    def _chunk(self, path: str, offset: int) -> Any:
-        import ray
-
-        return ray.get(self._sender.chunk.remote(path, offset))
-
-
-def _opened(ask: Ask, opened: Callable[[str], str]) -> Ask:
-    """A question about the files that are opened in place of its own."""
-    [video] = ask.videos
-    if ask.blind or not isinstance(video.source, str):
-        return ask
-    subtitles = video.subtitles
-    if subtitles is not None and subtitles.path is not None:
-        subtitles = replace(subtitles, path=opened(subtitles.path))
-    return replace(ask, videos=(replace(video, source=opened(video.source), subtitles=subtitles),))
 
 
 def _engine(plan: RunPlan, threads: int) -> Asker:
@@ -291,23 +251,3 @@ def _deadly(ask: Ask) -> VideoError:
         "times, for it is damaged or takes too much memory: convert it, use fewer frames, or "
         "leave it out"
     )
-
-
-def request_of_workers(request: Request, workers: Workers) -> Request:
-    """A request for processes on other machines, with another working directory."""
-    loading = request.loading
-    if workers.gpus == 0 and loading.device == "auto" and loading.device_map is None:
-        # "auto" would find the GPUs of the worker's machine, and it has reserved none.
-        loading = replace(loading, device="cpu")
-    model = os.path.abspath(request.model) if os.path.isdir(request.model) else request.model
-    return replace(request, loading=loading, model=model)
-
-
-def _sender() -> Any:
-    """An actor on this machine, which has the files and outlives every worker."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    node = ray.get_runtime_context().get_node_id()
-    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(Sender).options(num_cpus=0, scheduling_strategy=strategy).remote()

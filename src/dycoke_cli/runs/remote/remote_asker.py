@@ -9,15 +9,12 @@ from dataclasses import replace
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Progress, Seen, Text
-from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.loop.asker import Asker, Pending, Video
 from dycoke_cli.loop.checking import checked
-from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.request import Request
-from dycoke_cli.runs.remote.remote_client import ServerGoneError
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
 from dycoke_cli.runs.remote.served_model import ServedModel
 
@@ -51,12 +48,6 @@ class RemoteAsker(Asker):
 
     def _forgotten(self, pending: Pending) -> None:
         self._release(pending)
-
-    def ends_run(self, error: BaseException) -> BaseException | None:
-        """See `Asker.ends_run`: what a server says of a model, it says of every request."""
-        if isinstance(error, ServerGoneError):
-            return ServerGoneError(f"{error}; the same command then resumes")
-        return error if isinstance(error, ModelError) else None
 
     def close(self) -> None:
         """See `Asker.close`."""
@@ -130,8 +121,6 @@ class RemoteAsker(Asker):
         def on_text(text: str) -> None:
             pending.send(Text(text))
 
-        if ask.compare and not model.sends_method:
-            raise refusal("compare", ELSEWHERE, url=model.server.url)
         pending.send(Progress("prefill"))
         # Streamed even if only the whole is shown: it tells when the first token came.
         # Of a typed question the text counts once probabilities came with it.
@@ -150,12 +139,7 @@ class RemoteAsker(Asker):
                 answer = checked(answer, ask.check, again)
             except UsageError as error:  # nor does it answer another sentence so
                 raise ModelError(f"--check: {error}") from error
-        if not ask.compare:
-            return answer
-        pending.send(Progress("comparison"))
-        generation = replace(request.generation, seed=answer.seed)  # the same sampling
-        plain = model.ask(ask.question, ask.history, video, Method(), generation, _ignore)
-        return replace(answer, compared_to=ask.named(plain))
+        return answer
 
 
 def _ignore(text: str) -> None:

@@ -25,7 +25,7 @@ from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.loop.features import ELSEWHERE, V1, refusal
+from dycoke_cli.loop.features import V1, refusal
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
@@ -54,8 +54,6 @@ class Server:
     concurrency: int = 8  # requests in flight
     names_method: bool = True  # whether requests name their method; else the server has its own
     as_images: bool = False  # whether frames are sent as pictures, to servers that take no videos
-    # visual tokens that are read at most, see `compression.pool.TokenBudget`
-    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -75,21 +73,11 @@ class Server:
                 f"--server needs the package openai: {how_to_install('server')}"
             ) from error
 
-    def asked_by(self, named: str | None, request: Request, *, compare: bool) -> ServedModel:
-        """The model for the questions of a request.
-
-        Args:
-            named: see `connected`.
-            compare: whether each is also asked without compression.
-        """
-        own = [request.method] if self.names_method else []
-        return self.connected(named, own + [Method()] * compare)
-
     def connected(self, named: str | None, methods: Collection[Method]) -> ServedModel:
         """The model to ask: the one that was named, or the only one that is served.
 
         Args:
-            methods: that requests will name; none leaves them to the server.
+            methods: that requests will name, unless each is left to the server.
         """
         from dycoke_cli.runs.remote.remote_client import RemoteClient
 
@@ -102,8 +90,7 @@ class Server:
                 "--model"
             )
         model = ServedModel(self, named or models[0], client)
-        if self.max_tokens is not None and (self.as_images or not model.reads_windows()):
-            raise refusal("windows", ELSEWHERE, url=self.url)
+        methods = methods if self.names_method else ()
         compressing = next((method.name for method in methods if method.name != "none"), None)
         if compressing is not None and self.as_images:
             raise UsageError(
@@ -176,7 +163,7 @@ class ServedModel:
             method: that the request names; None leaves it to the server.
         """
         spec = name_of(method) if method is not None and self.sends_method else None
-        body = self._body(question, history, video, options, spec, self.server.max_tokens)
+        body = self._body(question, history, video, options, spec)
         reply = self.client.ask(body, on_text)
         # Everything from here on is untrusted: read value by value, with null for what doesn't fit.
         details = reply.usage.get("dycoke")
@@ -218,23 +205,19 @@ class ServedModel:
         """Whether the server compresses as a request says."""
         return self.client.refuses(self._probe(_PROBE), _PROBE)
 
-    def reads_windows(self) -> bool:
-        """Whether the server reads a video in windows, for as many tokens as a request says."""
-        return self.client.refuses(self._probe(None, max_tokens=0), "dycoke.max_tokens")
-
     def check(self, method: Method) -> None:
         """Refuse a method that the server refuses."""
         if self.sends_method and method.name != "none":
             self.client.ask(self._probe(name_of(method)))
 
-    def _probe(self, spec: str | None, max_tokens: int | None = None) -> dict[str, Any]:
-        """A small request by some method, or for so many visual tokens."""
+    def _probe(self, spec: str) -> dict[str, Any]:
+        """A small request by some method."""
         import numpy as np
 
         frames = np.full((_PROBE_FRAMES, _PROBE_SIZE, _PROBE_SIZE, 3), 128, np.uint8)
         video = as_video(frames, tuple(map(float, range(_PROBE_FRAMES))))
         options = GenerationOptions(max_new_tokens=1)
-        return self._body("?", (), video, options, spec, max_tokens)
+        return self._body("?", (), video, options, spec)
 
     def _body(
         self,
@@ -243,19 +226,13 @@ class ServedModel:
         video: SentVideo,
         options: GenerationOptions,
         spec: str | None,
-        max_tokens: int | None = None,
     ) -> dict[str, Any]:
         extra = asked_for(options)
         if video.about is not None:
             extra["media_io_kwargs"] = {"video": video.about}
-            own: dict[str, Any] = {}  # of dycoke serve
             if spec is not None:
                 extra["mm_processor_kwargs"] = {"dycoke": spec}  # vLLM with our plug-in
-                own["method"] = spec
-            if max_tokens is not None:
-                own["max_tokens"] = max_tokens
-            if own:
-                extra["dycoke"] = extra.get("dycoke", {}) | own
+                extra["dycoke"] = extra.get("dycoke", {}) | {"method": spec}  # dycoke serve
         return {
             "model": self.name,
             "messages": _messages(question, history, video),
