@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dycoke_cli.bench.bench_report import TimedRow
 from dycoke_cli.bench.bench_run import (
-    Results,
+    Runs,
     TimedAnswer,
     compare_answers,
-    timed_rows,
+    timed_row,
     unstable_answers,
 )
 from tests.bench.made_up import answer, measured, rows_of, stages
@@ -14,7 +15,7 @@ from tests.bench.made_up import answer, measured, rows_of, stages
 WHO, WHERE = ("v", "Who?"), ("w", "Where?")
 
 
-def results() -> Results:
+def results() -> dict[str, Runs]:
     return {
         "none": {
             WHO: [measured("a dog", t, kv=1000) for t in (9.0, 1.0, 2.0)],
@@ -27,9 +28,13 @@ def results() -> Results:
     }
 
 
+def timed(made: dict[str, Runs]) -> list[TimedRow]:
+    return [timed_row(row, made[row.spec.text], made["none"]) for row in rows_of(",".join(made))]
+
+
 def test_rows_are_means_over_questions_of_medians_over_runs() -> None:
-    both, made = rows_of("none,evs"), results()
-    none, evs = timed_rows(both, made, compare_answers(both, made))
+    made = results()
+    none, evs = timed(made)
     # Medians 2 and 6, and 1 and 3.
     assert (none.seconds.total, evs.seconds.total) == (4.0, 2.0)
     # By run: (9+4)/2, (1+6)/2, (2+30)/2, and (1+3)/2, (1+2)/2, (2+5)/2.
@@ -40,17 +45,17 @@ def test_rows_are_means_over_questions_of_medians_over_runs() -> None:
 
 
 def test_the_peak_is_the_highest_or_unknown() -> None:
-    both, made = rows_of("none,evs"), results()
-    none, evs = timed_rows(both, made, compare_answers(both, made))
+    made = results()
+    none, evs = timed(made)
     assert (none.bytes.peak_total, evs.bytes.peak_total) == (None, 9)
     # One run without a figure could have had a higher one.
     made["evs"][WHERE][1] = measured("a street")
-    assert timed_rows(both, made, compare_answers(both, made))[1].bytes.peak_total is None
+    assert timed(made)[1].bytes.peak_total is None
 
 
 def test_changed_answers_are_counted_against_the_baseline() -> None:
-    both, made = rows_of("none,evs"), results()
-    asked = compare_answers(both, made)
+    made = results()
+    asked = compare_answers(made, made["none"])
     assert [(each.video, each.question) for each in asked] == [WHO, WHERE]
     assert [[given.same for given in each.answers] for each in asked] == [
         [True, True],
@@ -58,7 +63,7 @@ def test_changed_answers_are_counted_against_the_baseline() -> None:
     ]
     assert [given.answer for given in asked[1].answers] == ["a park", "a street"]
     assert [given.seconds.total for given in asked[1].answers] == [6.0, 3.0]
-    none, evs = timed_rows(both, made, asked)
+    none, evs = timed(made)
     assert (none.changed, none.changed_share) == (None, None)
     assert (evs.changed, evs.changed_share) == (1, 0.5)
 
@@ -69,9 +74,7 @@ def test_stages_have_medians_of_their_own_and_null_is_left_out() -> None:
         stages(3.0, prefill=1.0, decode_per_token=0.4),
         stages(2.0, prefill=3.0, decode_per_token=0.2),
     ]
-    [none] = rows_of("none")
-    made = {"none": {WHO: [TimedAnswer(answer(), each) for each in runs]}}
-    [row] = timed_rows([none], made, compare_answers([none], made))
+    [row] = timed({"none": {WHO: [TimedAnswer(answer(), each) for each in runs]}})
     assert (row.seconds.total, row.seconds.prefill) == (2.0, 3.0)
     assert abs((row.seconds.decode_per_token or 0) - 0.3) < 1e-12
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.bench.bench_run import TimedAnswer, Timer, interleave, measure_all
+from dycoke_cli.bench.bench_run import TimedAnswer, interleave, measure, measure_all
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.load_options import LoadOptions
@@ -42,7 +43,7 @@ def test_the_warm_up_is_not_counted() -> None:
     seen: list[tuple[str, str]] = []
     counted: list[tuple[int, int]] = []
 
-    def measure(row: Any, video: str) -> list[TimedAnswer]:
+    def measured_run(row: Any, video: str) -> list[TimedAnswer]:
         seen.append((row.spec.text, video))
         return [measured(total=len(seen) + 0.1 * number) for number in range(2)]
 
@@ -51,7 +52,7 @@ def test_the_warm_up_is_not_counted() -> None:
         ["v"],
         QUESTIONS,
         2,
-        measure,
+        measured_run,
         lambda *counts: counted.append(counts),
     )
     assert seen == [(name, "v") for name in ("none", "evs", "evs", "none", "none", "evs")]
@@ -75,15 +76,15 @@ def asker() -> PretendedAsker:
     return PretendedAsker()
 
 
-def timer(asker: Any) -> Timer:
-    return Timer(asker, QUESTIONS, REQUEST)
+def run(asker: Any, row: MethodRow, video: str = "v") -> list[TimedAnswer]:
+    return measure(asker, row, video, QUESTIONS, REQUEST, lambda sentence: None)
 
 
 def test_each_question_counts_as_if_it_had_been_asked_alone(asker: PretendedAsker) -> None:
     [none] = rows_of("none")
     # decode 1, preprocess 0.5, vision 4, prefill 2, TTFT, decode 0.75 of three tokens, in all
     alone = (1.0, 0.5, 4.0, 2.0, 7.5, 0.75, 0.25, 8.25)
-    assert [astuple(each.seconds) for each in timer(asker).run(none, "v")] == [alone, alone]
+    assert [astuple(each.seconds) for each in run(asker, none)] == [alone, alone]
 
 
 def test_every_run_begins_with_the_file_and_reuses_nothing(
@@ -102,10 +103,9 @@ def test_every_run_begins_with_the_file_and_reuses_nothing(
     video = tmp_path / "v.mp4"
     video.touch()
     with asking.engine(keep=0) as engine:
-        watch = timer(engine)
         for row in rows_of("none,dycoke"):
             for _ in range(2):
-                answers = watch.run(row, str(video))
+                answers = run(engine, row, str(video))
                 assert [one.answer.method["name"] for one in answers] == [row.spec.text] * 2
     assert asking.pretended.paths == [str(video)] * 4
     assert opened == [False] * 4
@@ -114,10 +114,10 @@ def test_every_run_begins_with_the_file_and_reuses_nothing(
 
 def test_controls_see_a_frame_or_nothing(asker: PretendedAsker) -> None:
     blind, frame = rows_of("no-video,one-frame")
-    assert astuple(timer(asker).run(blind, "v")[0].seconds) == (
+    assert astuple(run(asker, blind)[0].seconds) == (
         0.0, 0.0, 0.0, 2.0, 2.0, 0.75, 0.25, 2.75,
     )  # fmt: skip
-    timer(asker).run(frame, "v")
+    run(asker, frame)
     seen = [(ask.question, ask.blind, ask.request.sampling.frames) for ask in asker.asked[1:3]]
     assert seen == [("Where?", True, 32), ("Who?", False, 1)]
 
@@ -125,7 +125,7 @@ def test_controls_see_a_frame_or_nothing(asker: PretendedAsker) -> None:
 def test_a_single_token_has_no_time_per_token(asker: PretendedAsker) -> None:
     asker.generated = 1
     [none] = rows_of("none")
-    assert timer(asker).run(none, "v")[0].seconds.decode_per_token is None
+    assert run(asker, none)[0].seconds.decode_per_token is None
 
 
 def test_errors_name_their_row(asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_errors_name_their_row(asker: PretendedAsker, monkeypatch: pytest.Monkey
     monkeypatch.setattr(asker, "answered", fail)
     [_, evs] = rows_of("none,evs:retain=0.5")
     with pytest.raises(OutOfMemoryError, match=r"^--methods evs:retain=0\.5: memory ran out"):
-        timer(asker).run(evs, "v")
+        run(asker, evs)
 
 
 def test_a_video_that_doesnt_fit_the_context_isnt_read_in_windows(
@@ -154,4 +154,4 @@ def test_a_video_that_doesnt_fit_the_context_isnt_read_in_windows(
         asking.engine(keep=0) as engine,
         pytest.raises(UsageError, match=r"^--methods none: longer"),
     ):
-        timer(engine).run(rows_of("none")[0], str(video))
+        run(engine, rows_of("none")[0], str(video))

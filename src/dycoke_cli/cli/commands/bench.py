@@ -115,7 +115,7 @@ def bench(
     with contextlib.ExitStack() as stack:
         stack.enter_context(output.failures_as_json(as_json, SCHEMA, waiting))
         # Imported late: help and completion need the flags alone.
-        from dycoke_cli.bench.bench_run import Benchmark, run
+        from dycoke_cli.bench.bench_run import run
         from dycoke_cli.evaluation.presets import preset_named
 
         if STDIN in videos:
@@ -127,16 +127,11 @@ def bench(
             methods = methods if "methods" in given else chosen.methods
         # Parsed before anything is loaded, so that a typo is reported at once.
         specs = parse_specs(methods, retain)
-        benchmark = Benchmark(
-            videos=tuple(dict.fromkeys(videos)),
-            questions=tuple(dict.fromkeys(questions_of(None, question or [QUESTION], ""))),
-            specs=tuple(specs),
-            request=request,
-            runs=runs,
-        )
+        asked = questions_of(None, question or [QUESTION], "")
         bundled = how.named is None and preset is None
         view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
-        report = run(benchmark, view)
+        unique = (tuple(dict.fromkeys(given)) for given in (videos, asked))
+        report = run(*unique, specs, request, runs, view)
         view.stop()
         output.show(report, as_json, tables)
         waiting.clear()
