@@ -355,16 +355,6 @@ def test_lines_within_a_cell_and_odd_characters(tmp_path: Path) -> None:
     assert items[1].question.startswith("what\nhappens\nA. blue")
 
 
-def test_unknown_fields_are_named(tmp_path: Path) -> None:
-    rows = [row | {"mood": "sad"} for row in miniatures.nextqa_rows()]
-    miniatures.put_csv(tmp_path / "test.csv", rows)
-    dataset = open_dataset("nextqa_mc_test", tmp_path)
-    dataset.items("test", None)
-    assert dataset.notes() == [
-        "nextqa_mc_test has fields in its files that aren't known, and are ignored: mood"
-    ]
-
-
 def test_a_video_is_found_whatever_its_suffix(tmp_path: Path) -> None:
     """Also if its name without the suffix ends as a suffix does."""
     for name in ("a.dav", "b.LRV", "clip.360.mp4", "x.mod.ts"):

@@ -145,9 +145,7 @@ def test_a_wrong_row_is_said_before_torch_is_imported(tmp_path: Path, videos: Pa
 def test_what_is_not_known_is_named(tmp_path: Path, videos: Path) -> None:
     dataset = open_dataset(str(jsonl(tmp_path, [{**ROWS[0], "source": "me"}])), videos)
     dataset.items("test", None)
-    assert dataset.notes() == [
-        "mine.jsonl has fields in its files that aren't known, and are ignored: source"
-    ]
+    assert dataset.notes() == ["mine.jsonl has fields that aren't known, and are ignored: source"]
 
 
 def documented() -> tuple[str, str]:

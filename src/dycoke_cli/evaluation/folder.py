@@ -13,7 +13,7 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -154,21 +154,6 @@ def read_json(path: Path, kind: type) -> Any:
     return content
 
 
-def check_fields(
-    rows: Iterable[AnnotationRow], needed: Collection[str], known: Collection[str]
-) -> list[str]:
-    """Check that all rows have the fields of a benchmark."""
-    unknown: dict[str, None] = {}
-    for row in rows:
-        for name in needed:
-            if name not in row.fields:
-                raise UsageError(
-                    f"{row.where} has no field {name!r}: is it the file of another benchmark?"
-                )
-        unknown |= dict.fromkeys(n for n in row.fields if n not in needed and n not in known)
-    return list(unknown)
-
-
 def _text(path: Path) -> str:
     if is_lfs_pointer(path):
         raise UsageError(f"{path.name} {LFS_POINTER}")
@@ -303,7 +288,6 @@ class FolderDataset(Dataset, ABC):
     def __init__(self, folder: Path, task: str | None = None) -> None:
         self.folder = Folder(folder)
         self.task = task
-        self._unknown: dict[str, None] = {}
 
     @property
     @override
@@ -364,11 +348,7 @@ class FolderDataset(Dataset, ABC):
 
     @override
     def notes(self) -> list[str]:
-        """Warning about unknown fields."""
-        if not self._unknown:
-            return []
-        fields = ", ".join(map(display_name, self._unknown))
-        return [f"{self.name} has fields in its files that aren't known, and are ignored: {fields}"]
+        return []
 
     @override
     def missing(self, videos: Iterable[str]) -> list[str]:
@@ -392,15 +372,19 @@ class FolderDataset(Dataset, ABC):
             )
         return path
 
-    def checked(
-        self, rows: list[AnnotationRow], needed: Sequence[str], known: Sequence[str] = ()
-    ) -> list[AnnotationRow]:
-        """Check the fields of rows, and keep unknown ones for `notes`.
+    @staticmethod
+    def checked(rows: list[AnnotationRow], needed: Collection[str]) -> list[AnnotationRow]:
+        """Check that all rows have the fields of the benchmark; others are ignored.
 
         Raises:
             UsageError: a field is missing.
         """
-        self._unknown |= dict.fromkeys(check_fields(rows, needed, known))
+        for row in rows:
+            for name in needed:
+                if name not in row.fields:
+                    raise UsageError(
+                        f"{row.where} has no field {name!r}: is it the file of another benchmark?"
+                    )
         return rows
 
 

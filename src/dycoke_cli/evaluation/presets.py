@@ -1,4 +1,4 @@
-"""Presets of published results (`--preset` of `eval` and `bench`): settings, figures, FLOPs.
+"""Presets of published results (`--preset` of `eval` and `bench`): settings and figures.
 
 The data are in presets.toml, with a source for each figure. A report has the figures beside its
 rows, with the conditions that differ.
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 
 _DATA = Path(__file__).with_name("presets.toml")
-SQUARE = 384
-"""Height and width in pixels of a frame whose tokens are counted."""
 
 
 @dataclass(frozen=True)
@@ -99,37 +97,6 @@ class Preset:
         """Set the prompts of the published code on a dataset."""
         for name, value in self.for_benchmark(dataset.name).prompt.items():
             setattr(dataset, name, value)
-
-    def tflops_here(self, row: PublishedRow) -> float:
-        """FLOPs in 10^12 of a row as it is here, by the paper's formula for the visual tokens.
-
-        The counts are those of this project's implementation, which differ from the paper's in the
-        published variant: its last window isn't compared with its first frame.
-        """
-        # Imported here, so that `dycoke eval --help` needs neither.
-        from dycoke_cli.engine.memory.flops import expected_flops
-        from dycoke_cli.engine.settling import settled
-        from dycoke_cli.models.catalog import find
-        from dycoke_cli.models.files.on_disk import stored_config
-
-        source = find(self.model)
-        stored = stored_config(source)
-        assert stored is not None, "the package has those of the catalog"
-        assert source.entry is not None
-        clip = source.entry.clip_tokens(self.frames, SQUARE, SQUARE)
-        assert clip is not None, "LLaVA-OneVision's don't depend on the picture"
-        (spec,) = parse_specs(row.spec)
-        text = stored.values["text_config"]
-        used = expected_flops(
-            settled(spec.create(), stored.traits(self.model)),
-            clip,
-            text=0,  # as in the paper
-            generated=self.generated,
-            layers=text["num_hidden_layers"],
-            hidden=text["hidden_size"],
-            mlp=text["intermediate_size"],
-        )
-        return (used.prefill + used.decode) / 1e12
 
     def applied(self, request: Request, benchmark: str | None, given: Collection[str]) -> Request:
         """Apply the preset's model, frames and answer length to a request.

@@ -257,19 +257,6 @@ def test_no_change_is_named_where_it_is_unlikely(
     assert len(unchanged([row], False)) == named
 
 
-def test_a_row_says_what_difference_its_questions_show(tmp_path: Path) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    dataset, items = opened("nextqa_mc_test", tmp_path)
-    asked = [replace(items[0], id=str(n), video=str(n // 2)) for n in range(20)]
-    base = [predicted(dataset, one, "A") for one in asked]
-    new = [predicted(dataset, one, "B" if n % 7 == 0 else "A") for n, one in enumerate(asked)]
-    row = row_of(dataset.about, asked, new, base)
-    assert row.detectable == pytest.approx(
-        (stats.t.ppf(0.975, 9) + stats.t.ppf(0.8, 9)) * row.difference_error
-    )
-    assert row_of(dataset.about, asked, base, base).detectable is None
-
-
 def test_a_method_that_changes_a_failure_is_counted(tmp_path: Path) -> None:
     dataset, items = opened("nextqa_mc_test", tmp_path)
     base = [unanswered(dataset, item, "gone") for item in items]

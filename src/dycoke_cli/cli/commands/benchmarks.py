@@ -62,10 +62,6 @@ class ListedPreset:
     tflops: Annotated[
         tuple[float | None, ...], Doc("Their FLOPs in 10^12, as printed; null where they aren't.")
     ]
-    tflops_here: Annotated[
-        tuple[float, ...],
-        Doc("Those of the rows as they are here, by the paper's formula, of 100 generated tokens."),
-    ]
     commands: Annotated[tuple[str, ...], Doc("That ask all rows.")]
 
 
@@ -106,7 +102,6 @@ def _preset(preset: Preset) -> ListedPreset:
         methods=preset.methods,
         rows=tuple(row.row for row in preset.rows),
         tflops=tuple(row.tflops for row in preset.rows),
-        tflops_here=tuple(round(preset.tflops_here(row), 2) for row in preset.rows),
         commands=(
             f"dycoke eval {next(iter(preset.tasks))} --data DIR --preset {preset.name}",
             f"dycoke bench VIDEO --preset {preset.name}",
@@ -127,11 +122,9 @@ def _preset_lines(preset: ListedPreset) -> Iterator[str]:
         "--methods with"
     )
     specs = preset.methods.split(",")
-    for row, spec, there, here in zip(
-        preset.rows, specs, preset.tflops, preset.tflops_here, strict=True
-    ):
-        printed = "" if there is None else f" (printed: {there:.1f})"
-        yield f"“{row}”: {spec}; {here:.1f}·10¹² FLOPs{printed}"
+    for row, spec, there in zip(preset.rows, specs, preset.tflops, strict=True):
+        printed = "" if there is None else f"; {there:.1f}·10¹² FLOPs"
+        yield f"“{row}”: {spec}{printed}"
     yield from preset.commands
 
 

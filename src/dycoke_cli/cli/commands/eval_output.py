@@ -166,8 +166,6 @@ _COSTS_CAPTION = (
     "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in the "
     "pruned layers alone). Time and KV cache: mean per answer."
 )
-_MANY = 100
-"""Number of questions from which the caption omits the detectable difference."""
 _LEVEL = 0.05
 _MODEL = Column("Model", lambda row: row.model, as_text)
 _MEASURES = {"accuracy": "accuracy, %", "judge_accuracy": "judge, %", "judge_score": "judge score"}
@@ -196,7 +194,7 @@ def _overall(report: EvalReport) -> Table:
         "± one standard error, clustered by video, widened by Student's t below 30 videos; it "
         "covers the questions, not the model's training. Difference: points from the baseline (none"
         f"{' of the same model' if report.model is None else ''}), on the same questions."
-        f"{_apart(rows)}{macro}{judge}{_power(report)}",
+        f"{_apart(rows)}{macro}{judge}",
     )
 
 
@@ -220,35 +218,6 @@ def _apart(rows: Sequence[ScoredRow]) -> str:
     apart = ", ".join(f"#{number}" for number, p in known.items() if p < _LEVEL) or "none"
     several = f" by Holm's procedure over {len(known)} comparisons" if len(known) > 1 else ""
     return f" Different from it at the 5 % level{several} (Student's t): {apart}."
-
-
-def _power(report: EvalReport) -> str:
-    """Sentence about the differences that so few questions can detect; empty for many."""
-    compared = [row for row in report.rows if row.difference is not None]
-    questions = report.rows[0].questions
-    if not compared or questions >= _MANY:
-        return ""
-    of = f" {count(questions)} questions about {count(report.videos)} videos"
-    shown = [row.detectable for row in compared if row.detectable is not None]
-    # Accuracies differ by 100 points at most.
-    possible = [one for one in shown if one < 1]
-    if shown and not possible:
-        return f"{of} are too few to tell a difference."
-    if possible:
-        least = " to ".join(dict.fromkeys(map(points, (min(possible), max(possible)))))
-        rest = "" if possible == shown else "; of some rows they are too few to tell any"
-        return (
-            f"{of} show a difference from about {least} points on{rest} (80 % power at the 5 % "
-            "level: (t0.975 + t0.8) × standard error)."
-        )
-    if report.videos == 1:
-        return " One video has no standard error: it says nothing of others."
-    # Exact binomial bound for zero events, by video.
-    most = 1 - 0.05 ** (1 / report.videos)
-    return (
-        f"{of}, of which none moved between right and wrong, still allow for {points(most)} % that "
-        "do (95 % confidence: 1 − 0.05^(1/videos))."
-    )
 
 
 def _by_group(rows: Sequence[ScoredRow]) -> Table:

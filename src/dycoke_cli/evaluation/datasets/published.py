@@ -114,8 +114,6 @@ class RowsDataset(FolderDataset):
     """Names of the file of each split; the first that is there."""
     fields: ClassVar[tuple[str, ...]]
     """Fields of a row that are read."""
-    ignored: ClassVar[tuple[str, ...]] = ()
-    """Fields that are known, and not read."""
 
     def item(self, row: AnnotationRow) -> Item:
         """The question of a row; not where `read` makes them itself."""
@@ -129,7 +127,7 @@ class RowsDataset(FolderDataset):
     @override
     def read(self, split: Split) -> list[Item]:
         rows = read_rows(self.files(split)[0])
-        return [self.item(row) for row in self.checked(rows, self.fields, self.ignored)]
+        return [self.item(row) for row in self.checked(rows, self.fields)]
 
     @override
     def find(self, video: str) -> Path | None:
@@ -273,9 +271,6 @@ class MVBench(RowsDataset):
     )
     tasks: ClassVar[tuple[str, ...]] = tuple(_TASKS)
     fields = ("video", "question", "candidates", "answer")
-    ignored = (
-        "start", "end", "accurate_start", "accurate_end", "fps", "question_id", "task_type",
-    )  # fmt: skip
 
     @override
     def files(self, split: Split) -> list[Path]:
@@ -293,7 +288,7 @@ class MVBench(RowsDataset):
         return [
             self._item(task, number, row)
             for task, path in zip(self._asked(), self.files(split), strict=True)
-            for number, row in enumerate(self.checked(read_rows(path), self.fields, self.ignored))
+            for number, row in enumerate(self.checked(read_rows(path), self.fields))
         ]
 
     @override
@@ -373,7 +368,6 @@ class NextQA(RowsDataset):
     )
     annotations: ClassVar = {"test": ("test.csv",), "validation": ("val.csv",)}
     fields = ("video", "question", "answer", "qid", "type", *_OPTIONS)
-    ignored = ("frame_count", "width", "height")
     _map: dict[str, object] | None = None
 
     @override
@@ -422,14 +416,13 @@ class PerceptionTest(RowsDataset):
         ),
     }  # fmt: skip
     fields = ("id", "question", "options", "answer_id", "area", "reasoning")
-    ignored = ("tag",)
 
     @override
     def read(self, split: Split) -> list[Item]:
         path = self.files(split)[0]
         items = []
         for video, about in read_json(path, dict).items():
-            rows = self.checked(_questions(path.name, video, about), self.fields, self.ignored)
+            rows = self.checked(_questions(path.name, video, about), self.fields)
             found = (self.item(row) for row in rows)
             items += [replace(one, id=f"{video}_{one.id}", video=video) for one in found]
         return items
@@ -518,7 +511,6 @@ class VideoMME(RowsDataset):
     )
     annotations = _in_any_format("test-*", "test", "videomme*", "video-mme*", "Video-MME*")
     fields = ("videoID", "question_id", "duration", "task_type", "question", "options", "answer")
-    ignored = ("video_id", "domain", "sub_category", "url")
     # options as Python writes a list, as in the code of the DyCoke paper, in place of one per line
     options_as_list: bool = False
 
@@ -566,8 +558,8 @@ class VideoMMEWithSubtitles(VideoMME):
 
     @override
     def notes(self) -> list[str]:
-        """See `FolderDataset.notes`; also warns about missing and unused subtitles."""
-        notes = super().notes()
+        """Warnings about missing and unused subtitles."""
+        notes = []
         if not self.folder.subtitles:
             notes.append(f"{self.name}: there is no .srt file, so no question has subtitles")
         unused = [video for video, lines in self._lines.items() if not lines]

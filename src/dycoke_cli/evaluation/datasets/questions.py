@@ -79,7 +79,7 @@ class Questions(FolderDataset):
                     f"{row.where} has no {' and no '.join(missing)}: each question needs "
                     f"{', '.join(_NEEDED[:-1])} and {_NEEDED[-1]}"
                 )
-        self.checked(rows, _NEEDED, _ALSO)
+        self._unknown = {n: None for row in rows for n in row.fields if n not in _NEEDED + _ALSO}
         items: dict[str, Item] = {}
         for number, row in enumerate(rows, 1):
             # One file has one rule: the mean of exact matches and of chosen letters means little.
@@ -93,6 +93,13 @@ class Questions(FolderDataset):
                 raise row.wrong("id", "is that of an earlier row, too")
             items[item.id] = item
         return [*items.values()]
+
+    @override
+    def notes(self) -> list[str]:
+        """Warning about unknown fields, such as a misspelt one."""
+        fields = ", ".join(map(display_name, self._unknown))
+        unknown = f"{self.name} has fields that aren't known, and are ignored: {fields}"
+        return [unknown] if fields else []
 
     @override
     def find(self, video: str) -> Path | None:

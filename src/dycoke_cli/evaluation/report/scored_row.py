@@ -18,7 +18,6 @@ from dycoke_cli.evaluation.scoring.statistics import (
     AmountOrNull,
     Predictions,
     ShareOrNull,
-    detectable,
     grouped,
     holm,
     mean_of,
@@ -108,14 +107,6 @@ class ScoredRow(Accuracy, _Asked):
     difference_p_holm: Annotated[
         ShareOrNull,
         Doc("The same by Holm's step-down procedure, over all rows with a difference_p."),
-    ]
-    detectable: Annotated[
-        AmountOrNull,
-        Doc(
-            "The least difference that these questions show with 80 % probability at the 5 % level:"
-            " (t(0.975) + t(0.8)) difference_error, with one degree of freedom fewer than videos. "
-            "Null without an error, or where none moved."
-        ),
     ]
     macro_accuracy: Annotated[
         ShareOrNull,
@@ -207,7 +198,6 @@ def make_row(
     answers = [one for item in items if (one := predictions[item.id]).error is None]
     overall, kinds = accuracy(items), by(lambda item: item.kind)
     of_kinds = [kind.accuracy for kind in kinds.values() if kind.accuracy is not None]
-    error, videos = overall.difference_error, len({item.video for item in items})
     changes: tuple[Change, ...] = ()
     if uncompressed is not None:
         changes = list_changes(row.model, row.spec.text, items, predictions, uncompressed)
@@ -221,7 +211,6 @@ def make_row(
         frames=row.setup.frames,
         **vars(overall),
         difference_p_holm=None,  # known when all rows are: `compared_by_holm`
-        detectable=detectable(error, videos) if error else None,
         macro_accuracy=fmean(of_kinds) if macro and of_kinds else None,
         unparsable=sum(not answer.parsed for answer in answers),
         failed=len(items) - len(answers),

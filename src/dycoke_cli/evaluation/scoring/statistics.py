@@ -129,17 +129,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def detectable(error: float, clusters: int) -> float:
-    """Minimum detectable difference at 80 % power and the 5 % level (two-sided).
-
-    It is (t(0.975) + t(0.8)) standard errors, about 2.8 for many clusters.
-
-    Args:
-        clusters: number of clusters, at least two; the degrees of freedom are one fewer.
-    """
-    return (t_quantile(0.975, clusters - 1) + t_quantile(0.8, clusters - 1)) * error
-
-
 def t_quantile(share: float, freedom: int) -> float:
     """Quantile of Student's t distribution, by bisection (this needs no scipy).
 
