@@ -21,7 +21,7 @@ from benchmarks.cells import PLUS_MINUS, head, line
 from benchmarks.comparison_tables import BY_HOLM, compared, with_holm
 from benchmarks.kept_tables import DATA, report
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.datasets.shapes import DEPTHS, ShapesLong, depth_of
+from dycoke_cli.evaluation.datasets.shapes import ShapesLong
 from dycoke_cli.evaluation.scoring.statistics import (
     clustered_mean,
     p_value,
@@ -29,6 +29,7 @@ from dycoke_cli.evaluation.scoring.statistics import (
     shown_mean,
 )
 from dycoke_cli.video.frames import WINDOW
+from training.world.long_benchmark import DEPTHS, depth_of
 
 SUFFIX = ".jsonl.xz"
 IN_WINDOWS = "dycoke-plus in windows"

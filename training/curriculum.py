@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from dycoke_cli.evaluation.datasets.shapes import LENGTHS_S
 from training.architectures import ARCHITECTURES, BUNDLED, SIDE
 from training.batches import Shape
+from training.world.long_benchmark import LENGTHS_S
 from training.world.random_scripts import ScriptLimits
 
 NO_EVENTS = (0, 0)

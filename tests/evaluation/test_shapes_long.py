@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycoke_cli.evaluation.datasets.shapes import LENGTHS_S, LONG_FILE, ShapesLong, frame
+from dycoke_cli.evaluation.datasets.shapes import LONG_FILE, ShapesLong, frame
 from dycoke_cli.shapes.script import Event, from_json
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import run_here
 from tests.shapes.oracle import Oracle
 from training.world import long_benchmark
+from training.world.long_benchmark import LENGTHS_S
 from training.world.random_scripts import content, split_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"

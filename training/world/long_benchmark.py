@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dycoke_cli.evaluation.datasets.shapes import DEPTHS, LENGTHS_S, LONG_FILE, depth_of
+from dycoke_cli.evaluation.datasets.shapes import LONG_FILE
 from dycoke_cli.shapes.script import Script, from_json
 from training.world.random_scripts import draw_script, long_limits, to_json
 from training.world.script_questions import (
@@ -26,9 +26,16 @@ from training.world.script_questions import (
 
 VIDEOS = {"validation": 40, "test": 80}
 SEED = 20_261_126
+LENGTHS_S = (120, 600, 1800, 3600)
 CAMERAS = ("static", "dynamic")
+DEPTHS = 10
 # From one video of a length and camera to the next the depth moves on by this.
 DEPTH_STEP = 3
+
+
+def depth_of(script: Script) -> int | None:
+    """In which of ten equal parts of a video its card begins, from 0 on; None without a card."""
+    return next((int(e.begin * DEPTHS) for e in script.events if e.deed == "show"), None)
 
 
 def conditions(number: int) -> tuple[int, str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_of
-from dycoke_cli.evaluation.presets import Preset, presets
+from dycoke_cli.evaluation.presets import presets
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.eval-list/1"
@@ -24,7 +23,11 @@ SCHEMA = "dycoke.eval-list/1"
 def list_benchmarks(as_json: bool) -> None:
     """Print all benchmarks and presets."""
     listed = BenchmarkList(
-        benchmarks=tuple(map(_benchmark, DATASETS)), presets=tuple(map(_preset, presets().values()))
+        benchmarks=tuple(map(_benchmark, DATASETS)),
+        presets=tuple(
+            ListedPreset(one.name, one.paper, one.model, one.frames, one.methods)
+            for one in presets().values()
+        ),
     )
     output.show(listed, as_json, table)
 
@@ -58,11 +61,6 @@ class ListedPreset:
     model: str
     frames: Annotated[int, Doc(minimum=1)]
     methods: Annotated[str, Doc("As --methods takes them.")]
-    rows: Annotated[tuple[str, ...], Doc("What they are called in the table.")]
-    tflops: Annotated[
-        tuple[float | None, ...], Doc("Their FLOPs in 10^12, as printed; null where they aren't.")
-    ]
-    commands: Annotated[tuple[str, ...], Doc("That ask all rows.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,39 +91,13 @@ def _benchmark(name: str) -> BenchmarkEntry:
     )
 
 
-def _preset(preset: Preset) -> ListedPreset:
-    return ListedPreset(
-        name=preset.name,
-        paper=preset.paper,
-        model=preset.model,
-        frames=preset.frames,
-        methods=preset.methods,
-        rows=tuple(row.row for row in preset.rows),
-        tflops=tuple(row.tflops for row in preset.rows),
-        commands=(
-            f"dycoke eval {next(iter(preset.tasks))} --data DIR --preset {preset.name}",
-            f"dycoke bench VIDEO --preset {preset.name}",
-        ),
-    )
-
-
 def table(listed: BenchmarkList) -> Table:
     """Table of benchmarks and presets, with names in the first column."""
-    benchmarks = {each.name: _lines(each) for each in listed.benchmarks}
-    rows = benchmarks | {preset.name: _preset_lines(preset) for preset in listed.presets}
+    rows = {each.name: _lines(each) for each in listed.benchmarks}
+    for one in listed.presets:
+        how = f"--model {one.model} --frames {one.frames} --methods {one.methods}"
+        rows[one.name] = [f"Preset of {one.paper}: {how}"]
     return named((name, "\n".join([*lines, ""])) for name, lines in rows.items())
-
-
-def _preset_lines(preset: ListedPreset) -> Iterator[str]:
-    yield (
-        f"Preset of {preset.paper}: --model {preset.model} --frames {preset.frames}, and "
-        "--methods with"
-    )
-    specs = preset.methods.split(",")
-    for row, spec, there in zip(preset.rows, specs, preset.tflops, strict=True):
-        printed = "" if there is None else f"; {there:.1f}·10¹² FLOPs"
-        yield f"“{row}”: {spec}{printed}"
-    yield from preset.commands
 
 
 def _lines(each: BenchmarkEntry) -> list[str]:

@@ -145,12 +145,10 @@ def stored_videos(file: Path) -> list[dict[str, Any]]:
 
 LONG_FILE = Path(__file__).with_name("shapes_long.jsonl.gz")
 LONG_EDITION = "1"
-LENGTHS_S = (120, 600, 1800, 3600)
 FPS = 1.0
 """Frames per second of every video."""
 SIDE = 64
 """Width and height of a frame in pixels: those that the bundled model reads."""
-DEPTHS = 10
 
 
 class ShapesLong(StoredShapes):
@@ -188,8 +186,3 @@ def frame(script: Script, number: int) -> np.ndarray:
     from dycoke_cli.shapes.render import render
 
     return render(script, np.array([number / (FPS * script.seconds)]), SIDE)[0]
-
-
-def depth_of(script: Script) -> int | None:
-    """In which of ten equal parts of a video its card begins, from 0 on; None without a card."""
-    return next((int(e.begin * DEPTHS) for e in script.events if e.deed == "show"), None)
