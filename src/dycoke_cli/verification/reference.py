@@ -7,7 +7,7 @@ stock `generate()` computes the logits that should follow from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.prompt_batch import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.engine.vision import Encoded, at_decoder
+from dycoke_cli.engine.vision import at_decoder
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.layout import (
     DEEPSTACK,
@@ -46,33 +46,6 @@ class Run:
     kept: torch.Tensor | None = None
     # per decoding step `[A]`, int64: the kept tokens that it attended to; empty without KV pruning
     active: tuple[torch.Tensor, ...] = ()
-
-
-def stock_runs(
-    session: VideoSession, questions: Sequence[str], prompts: Sequence[Prompt], new_tokens: int
-) -> list[Run]:
-    """Run stock `generate()` on the inputs of the stock processor.
-
-    The vision tower runs once, for the first question; the other questions reuse its output.
-    """
-    model, family = session.loaded.model, session.loaded.family
-    inputs = stock_inputs(session, questions[0])
-    indices = family.placeholders(model.config, inputs["input_ids"], inputs)
-    encoded: list[Encoded] = []
-
-    def record(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not encoded:
-            embeds = kwargs["inputs_embeds"]
-            stacked = tuple(kwargs.get(DEEPSTACK) or ())
-            encoded.append(Encoded(embeds[indices.to(embeds.device)], stacked))
-
-    hook = before_forward(model.get_decoder(), record)
-    try:
-        first = generate(model, inputs, new_tokens)
-    finally:
-        hook.remove()
-    others = (replace(one, videos=tuple(encoded) if one.videos else ()) for one in prompts[1:])
-    return [first, *(attached_run(session, one, Method(), new_tokens) for one in others)]
 
 
 def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor]:

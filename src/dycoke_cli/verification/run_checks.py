@@ -6,7 +6,7 @@ Each check yields a step; a failed one doesn't stop the others.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,13 +17,17 @@ from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.settings import BUNDLED_FOLDER
-from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_runs
+from dycoke_cli.verification.reference import (
+    Run,
+    attached_run,
+    generate,
+    masked_run,
+    stock_inputs,
+)
 from dycoke_cli.verification.verification_report import (
     FAILED,
     OK,
@@ -54,75 +58,49 @@ def checks(session: VideoSession) -> Iterator[CheckResult]:
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device), BASELINE)
     prompts = [session.prompt(q, (), BASELINE, GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
-    stock = stock_runs(session, QUESTIONS, prompts, NEW_TOKENS)
-    yield _compare_with_stock(
-        "encoded in chunks: same answers as stock generate()",
-        session,
-        prompts,
-        lambda prompt: attached_run(session, prompt, Method(), NEW_TOKENS),
-        stock,
+    stock = [
+        generate(loaded.model, stock_inputs(session, question), NEW_TOKENS)
+        for question in QUESTIONS
+    ]
+
+    def compared(name: str, method: Method, reference: Callable[[int, Run], Run]) -> CheckResult:
+        """Answers under a method beside references, by number of the question and our run."""
+        runs = [attached_run(session, prompt, method, NEW_TOKENS) for prompt in prompts]
+        dtype = loaded.model.dtype
+        pairs = [compare(run, reference(n, run), dtype) for n, run in enumerate(runs)]
+        figures = [found for _, found in pairs]
+        apart = max(found["logits_apart"] for found in figures)
+        identical, tokens = (
+            sum(found[key] for found in figures) for key in ("tokens_alike", "tokens")
+        )
+        detail = (
+            f"{identical} of {tokens} tokens identical, logits differ by {apart:.1e} of the "
+            "largest at most"
+        )
+        verdict = FAILED if any(one == FAILED for one, _ in pairs) else OK
+        return CheckResult(name, verdict, detail, {"questions": figures})
+
+    def masked(method: DyCoke) -> CheckResult:
+        name = f"{does}, positions {method.positions}: same answers as {reference}"
+        return compared(name, method, lambda n, run: masked_run(session, prompts[n], run, method))
+
+    yield compared(
+        "encoded in chunks: same answers as stock generate()", Method(), lambda n, run: stock[n]
     )
     # Everything of the method runs, but nothing is dropped: any difference is a bug of the engine.
     keep_all = replace(default, merge_ratio=0.0, prune_ratio=0.0, kv_prune=prunes)
-    yield _compare_with_stock(
-        "attached, all tokens kept: same answers as stock generate()",
-        session,
-        prompts,
-        lambda prompt: attached_run(session, prompt, keep_all, NEW_TOKENS),
-        stock,
-    )
+    name = "attached, all tokens kept: same answers as stock generate()"
+    yield compared(name, keep_all, lambda n, run: stock[n])
     default = replace(default, kv_prune=prunes)
     does, reference = "pruned", "the masked reference"
     if not prunes:  # layers that don't keep every token have nothing to mask
         does, reference = "merged", "stock generate() on a shorter prompt"
-
-    def masked(method: DyCoke) -> CheckResult:
-        name = f"{does}, positions {method.positions}: same answers as {reference}"
-        return compare_with_masked(name, session, prompts, method)
-
     yield masked(default)
     if loaded.family.counts_tokens:
         # The positions that aren't the family's default are supported as well.
         other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
         yield masked(replace(default, positions=other))
     yield compare_batch(session, default)
-
-
-def _compare_with_stock(
-    name: str,
-    session: VideoSession,
-    prompts: list[Prompt],
-    run: Callable[[Prompt], Run],
-    stock: list[Run],
-) -> CheckResult:
-    dtype = session.loaded.model.dtype
-    both = zip(prompts, stock, strict=True)
-    pairs = [compare(run(prompt), reference, dtype) for prompt, reference in both]
-    return _compared(name, pairs)
-
-
-def compare_with_masked(
-    name: str, session: VideoSession, prompts: Sequence[Prompt], method: Method
-) -> CheckResult:
-    """Compare answers with those of stock `generate()` in which dropped tokens are masked."""
-    pairs = []
-    for prompt in prompts:
-        run = attached_run(session, prompt, method, NEW_TOKENS)
-        reference = masked_run(session, prompt, run, method)
-        pairs.append(compare(run, reference, session.loaded.model.dtype))
-    return _compared(name, pairs)
-
-
-def _compared(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> CheckResult:
-    apart = max(figures["logits_apart"] for _, figures in pairs)
-    identical = sum(figures["tokens_alike"] for _, figures in pairs)
-    tokens = sum(figures["tokens"] for _, figures in pairs)
-    verdict = FAILED if any(v == FAILED for v, _ in pairs) else OK
-    detail = (
-        f"{identical} of {tokens} tokens identical, logits differ by {apart:.1e} of the largest "
-        "at most"
-    )
-    return CheckResult(name, verdict, detail, {"questions": [figures for _, figures in pairs]})
 
 
 def compare_batch(session: VideoSession, method: Method) -> CheckResult:
@@ -187,32 +165,26 @@ def verify(
     for step in checks(session):
         on_step(step)
         steps.append(step)
+    loaded, device = session.loaded, session.loaded.model.device
+    machine = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
     return VerificationReport(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
-        model=_model(session.loaded),
+        model=VerifiedModel(
+            name=loaded.name,
+            revision=loaded.revision,
+            family=loaded.model.config.model_type,
+            layers=loaded.model.config.get_text_config().num_hidden_layers,
+            dtype=loaded.dtype,
+            device=loaded.device,
+        ),
         frames=len(session.clip.timestamps_s),
         environment=VerificationEnvironment(
             python=platform.python_version(),
             torch=torch.__version__,
             transformers=transformers.__version__,
-            machine=_machine(session.loaded.model.device),
+            machine=machine,
         ),
         steps=tuple(steps),
     )
-
-
-def _model(loaded: LoadedModel) -> VerifiedModel:
-    return VerifiedModel(
-        name=loaded.name,
-        revision=loaded.revision,
-        family=loaded.model.config.model_type,
-        layers=loaded.model.config.get_text_config().num_hidden_layers,
-        dtype=loaded.dtype,
-        device=loaded.device,
-    )
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
