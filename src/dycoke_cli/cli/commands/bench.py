@@ -127,11 +127,11 @@ def bench(
             methods = methods if "methods" in given else chosen.methods
         # Parsed before anything is loaded, so that a typo is reported at once.
         specs = parse_specs(methods, retain)
-        asked = questions_of(None, question or [QUESTION], "")
+        asked = tuple(questions_of(None, question or [QUESTION], ""))
         bundled = how.named is None and preset is None
         view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
-        unique = (tuple(dict.fromkeys(given)) for given in (videos, asked))
-        report = run(*unique, specs, request, runs, view)
+        files, asked = tuple(dict.fromkeys(videos)), tuple(dict.fromkeys(asked))
+        report = run(files, asked, specs, request, runs, view)
         view.stop()
         output.show(report, as_json, tables)
         waiting.clear()
