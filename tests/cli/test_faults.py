@@ -24,7 +24,6 @@ import pytest
 from dycoke_cli.cli.output import write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
-from dycoke_cli.models.explaining import explain
 from dycoke_cli.video import files
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
@@ -102,11 +101,6 @@ def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_here("ask", "-", "What?", stdin=CLIP.read_bytes())
     assert (run.code, run.out) == (6, "")
     assert "set TMPDIR to another folder" in run.err
-    # torch asks for it when it is imported, and so does whatever starts workers.
-    with pytest.raises(FileNotFoundError) as error:
-        tempfile.gettempdir()
-    assert explain(error.value).exit_code == 6
-    assert "set TMPDIR to a folder that can be written" in str(explain(error.value))
 
 
 @pytest.mark.parametrize("step", [-1e9, 1e9])

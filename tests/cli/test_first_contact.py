@@ -197,7 +197,7 @@ def test_a_download_is_told_before_the_video_is_decoded(
     weights = DryRunFileInfo("c0ffee", 1_800_000_000, "model.safetensors", "", False, True)
     planned = DownloadPlan(source, None, "c0ffee", (weights,), CLIP)
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: False)
-    monkeypatch.setattr(unloaded_model, "first_download", lambda source: planned)
+    monkeypatch.setattr(unloaded_model, "plan", lambda source: planned)
     run = run_here("ask", CLIP, "What?", "--model", "llava-onevision-0.5b")
     assert run.code == 0
     assert "llava-onevision-0.5b isn't on this machine yet: 1.8 GB are downloaded first" in run.err
@@ -231,5 +231,5 @@ def test_a_folder_is_never_looked_for_on_the_hub(
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}")
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: False)
-    monkeypatch.setattr(unloaded_model, "first_download", ask_the_hub)
+    monkeypatch.setattr(unloaded_model, "plan", ask_the_hub)
     assert run_here("ask", CLIP, "What?", "--model", tmp_path).code == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -89,24 +88,6 @@ def test_errors_for_people_pass_as_they_are() -> None:
 def test_other_trouble_with_files_is_not_a_full_disk() -> None:
     assert output.explain(OSError(errno.ENOSPC, "x")).exit_code == 6
     assert output.explain(OSError(errno.EIO, "x")).exit_code == 1
-
-
-def test_a_limit_of_address_space() -> None:
-    """`ulimit -v`: the linker finds no room for torch."""
-    error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
-    assert output.explain(error).exit_code == 5
-    assert output.explain(ImportError("No module named 'x'")).exit_code == 1
-
-
-def test_a_current_folder_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    folder.rmdir()
-    reason = output.explain(FileNotFoundError(errno.ENOENT, "No such file or directory"))
-    assert (reason.exit_code, "current folder was deleted" in str(reason)) == (2, True)
-    run = run_here("serve")
-    assert (run.code, "current folder was deleted" in run.err) == (2, True)
 
 
 def test_closed_stdout(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,25 +60,11 @@ def test_the_cause_of_a_libraries_error(error, kind, sentence):
 
 
 @pytest.mark.parametrize(
-    ("family", "height", "width", "padded"),
-    [("qwen2_5_vl", 4, 1000, "1000:250"), ("video_llama_3", 999, 3, "250:1000")],
+    ("family", "height", "width"), [("qwen2_5_vl", 4, 1000), ("video_llama_3", 999, 3)]
 )
-def test_frames_that_a_processor_refuses_are_the_videos_fault(family, height, width, padded):
+def test_frames_that_a_processor_refuses_are_named(family, height, width):
     frames = np.zeros((5, height, width, 3), np.uint8)
     with pytest.raises(VideoError) as found:
         VideoSession(loaded_of(family), replace(clip(5), frames=frames))
-    assert f"refuses frames of {width}x{height} pixels (absolute aspect ratio" in str(found.value)
-    assert f"`ffmpeg -i VIDEO -vf pad={padded} padded.mp4`" in str(found.value)
-
-
-def test_a_processor_that_refuses_all_frames_is_the_models_fault(monkeypatch):
-    loaded = loaded_of("qwen2_5_vl")
-
-    def fails(*_, **__):
-        raise ValueError("no such size")
-
-    monkeypatch.setattr(loaded.processor.video_processor, "_preprocess", fails)
-    with pytest.raises(
-        ModelError, match=r"\(ValueError: no such size\): its files may not fit each other"
-    ):
-        VideoSession(loaded, clip(5))
+    says = f"refuses 5 frames of {width}x{height} pixels (absolute aspect ratio"
+    assert says in str(found.value)

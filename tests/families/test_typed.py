@@ -24,7 +24,6 @@ from dycoke_cli.engine.other_inputs import DeepStack
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.stage import Prefill
 from dycoke_cli.engine.typed_options import TypedOptions
-from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.vocabulary import option_tokens
@@ -274,22 +273,13 @@ def unlisted(family: str) -> LoadedModel:
 
 
 # Of nemotron_h_omni the output layer isn't where `in_float64` looks for it.
-OUTSIDE = set(UNLISTED_MAKERS) - {"instructblipvideo", "nemotron_h_omni"}
+OUTSIDE = set(UNLISTED_MAKERS) - {"nemotron_h_omni"}
 
 
 @test_unlisted.newest
 @pytest.mark.parametrize("family", [pytest.param(n, marks=EXTENDED) for n in sorted(OUTSIDE)])
 def test_of_an_unlisted_family_each_option_is_as_if_it_was_generated(family: str) -> None:
     check_forced(unlisted(family))
-
-
-@test_unlisted.newest
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_model_that_reads_no_text_without_a_video_is_refused() -> None:
-    session = VideoSession(unlisted("instructblipvideo"), clip(5))
-    with pytest.raises(UsageError, match="reads pixels in each forward, so options can't be"):
-        session.ask(QUESTION, Uncompressed(), typed=TYPED)
 
 
 def check_forced(loaded: LoadedModel) -> None:

@@ -8,7 +8,6 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers
@@ -18,7 +17,7 @@ from benchmarks.families import PAGE, table
 from benchmarks.page import ROOT
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import FAMILIES, Discovered, Family, remember
+from dycoke_cli.models.families import FAMILIES, Family, remember
 from dycoke_cli.models.families.discovery import find_layout
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.resolve import needed_release
@@ -27,7 +26,6 @@ from tests.exactness import assert_generated, generated
 from tests.families.stock import QUESTION, Masked, Shorter, clip, metadata_of
 from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
 from tests.families.tiny import MAKERS, UNLISTED_MAKERS, kind, make
-from tests.families.unlisted import kimi_k25
 from tests.natural import Pictures
 
 newest = pytest.mark.skipif(
@@ -43,7 +41,6 @@ NONE_ONLY = {
     "glm5_next": "its layers look tokens up in an index",
     "hy_v4_vl": "its layers look tokens up in an index",
     "qwen4_exp": "its layers look tokens up in an index",
-    "instructblipvideo": "gives its language model embeddings, not token ids",
     "nemotron_h_omni": "its text decoder isn't a stack of layers",
 }
 # Layers that keep no row a token: merging before the language model is what they can serve.
@@ -72,9 +69,6 @@ def stock_inputs(
 ) -> dict[str, Any]:
     """What a user of stock transformers gives to `generate()`; audio behind the video."""
     frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in shown.frames]
-    if family == "instructblipvideo":
-        made = processor(text=[QUESTION], images=[torch.stack(frames)], return_tensors="pt")
-        return in_dtype_of(model, made)
     if len(frames) == 1 and found(family, model.dtype)[2].least_frames == 2:
         frames, shown = frames * 2, Pictures(shown.frames.repeat(2, 0), shown.timestamps_s * 2)
     content = [{"type": "video"}]
@@ -191,7 +185,6 @@ def test_what_is_found_is_what_the_table_has(family) -> None:
 def test_what_is_found(family) -> None:
     _, processor, layout = found(family, torch.float32)
     assert not layout.discovered.as_images
-    assert layout.discovered.exact_frames == (4 if family == "instructblipvideo" else None)
     if family in NONE_ONLY:
         assert NONE_ONLY[family] in layout.only_none
         return
@@ -211,9 +204,6 @@ def test_without_a_method_it_answers_as_stock_generate_does(family, frames) -> N
     streamed: list[str] = []
     answer = asked.ask(QUESTION, Uncompressed(), max_new_tokens=8, on_text=streamed.append)
     shown = clip(frames)
-    if family == "instructblipvideo":  # which takes four frames and no other number
-        at = [0, 0, 0, 0] if frames == 1 else [0, 1, 3, 4]
-        shown = Pictures(shown.frames[at], tuple(shown.timestamps_s[i] for i in at))
     inputs = stock_inputs(family, model, processor, shown)
     tokens = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, -8:]
     assert answer.answer == words(processor, tokens)
@@ -372,26 +362,4 @@ def test_a_class_that_fails_on_videos_is_shown_pictures(monkeypatch) -> None:
     monkeypatch.setattr(type(processor.video_processor), "preprocess", fail)
     layout = find_layout(model, processor, "kimi_k25")
     assert layout.discovered.as_images
-    assert (
-        layout.only_none,
-        layout.discovered.temporal_patch_size,
-        layout.discovered.exact_frames,
-    ) == ("", 1, None)
-
-
-@pytest.mark.slow
-def test_larger_groups_of_frames_are_not_a_fixed_number_of_them() -> None:
-    """As many tokens for five frames as for nine, but each of the nine is seen."""
-    model, processor = kimi_k25(merged=16)()
-    layout = find_layout(model.eval(), processor, "kimi_k25")
-    assert layout.discovered.exact_frames is None
-    assert layout.only_none
-
-
-def test_a_clip_of_a_single_picture_is_shown_as_often_as_is_needed() -> None:
-    from dycoke_cli.models.prompts.stock_prompt import frame_numbers
-
-    assert frame_numbers(Family(least_frames=2), 1) == [0, 0]
-    assert frame_numbers(Family(discovered=Discovered(exact_frames=4)), 2) == [0, 1, 1, 1]
-    assert frame_numbers(Family(discovered=Discovered(exact_frames=4)), 8) == [1, 3, 5, 7]
-    assert np.array_equal(frame_numbers(Family(), 3), range(3))
+    assert (layout.only_none, layout.discovered.temporal_patch_size) == ("", 1)

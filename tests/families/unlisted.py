@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import transformers as tf
-
 from tests.families.listed import (
     BAR_IDS,
     GLM_OF_TYPES,
@@ -37,7 +35,6 @@ from tests.families.parts import (
     WIDE_TEXT,
     Maker,
     template,
-    tokenizer,
     without,
 )
 
@@ -137,29 +134,6 @@ def kimi_k25(merged: int) -> Maker:
         template(video, f"{begin}{image}{end}"), SMALL | {"temporal_patch_size": merged},
         added=(image, video, begin, end, "<|media_content|>"),
     )  # fmt: skip
-
-
-def instructblipvideo() -> tuple[Any, Any]:
-    """Its processor has two tokenizers and no template."""
-    words = tokenizer()
-    config = tf.InstructBlipVideoConfig(
-        text_config={
-            "model_type": "opt", "vocab_size": VOCABULARY + ROOM, "hidden_size": 32, "ffn_dim": 48,
-            "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 512,
-            "word_embed_proj_dim": 32, "bos_token_id": None, "eos_token_id": None,
-            "pad_token_id": 0,
-        },
-        vision_config=VISION | {"image_size": SIDE, "initializer_range": 0.02},
-        qformer_config={
-            "vocab_size": VOCABULARY + ROOM, "hidden_size": 16, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "intermediate_size": 24, "encoder_hidden_size": 16,
-        },
-        num_query_tokens=4,
-        video_token_index=words.convert_tokens_to_ids("<video>"),
-    )  # fmt: skip
-    pixels = tf.InstructBlipVideoVideoProcessor(size={"height": SIDE, "width": SIDE})
-    processor = tf.InstructBlipVideoProcessor(pixels, words, tokenizer(), num_query_tokens=4)
-    return tf.InstructBlipVideoForConditionalGeneration(config), processor
 
 
 UNLISTED: dict[str, Callable[[], tuple[Any, Any]]] = {
@@ -387,5 +361,4 @@ UNLISTED: dict[str, Callable[[], tuple[Any, Any]]] = {
             "ForConditionalGeneration": "Glm46VForConditionalGeneration",
         },
     ),
-    "instructblipvideo": instructblipvideo,
 }  # fmt: skip

@@ -132,27 +132,23 @@ def test_what_suits_a_checkpoint_travels_with_it(copied):
 
 
 @pytest.mark.parametrize(
-    ("own", "sentence"),
+    "own",
     [
-        ([], "may have prune_layer, positions and domain, and nothing else"),
-        ({"layer": 3}, "may have prune_layer, positions and domain, and nothing else"),
-        ({"domain": 3}, "domain under .* must be a text, not 3"),
-        ({"prune_layer": 10}, "prune_layer under .* must be from 1 to 9, not 10"),
-        ({"prune_layer": "9"}, "prune_layer under .* must be from 1 to 9, not '9'"),
-        ({"prune_layer": True}, "prune_layer under .* must be from 1 to 9, not True"),
-        ({"positions": "lost"}, "positions under .* must be kept or renumbered, not 'lost'"),
+        [], {"layer": 3}, {"domain": 3}, {"prune_layer": 10}, {"prune_layer": "9"},
+        {"prune_layer": True}, {"positions": "lost"},
     ],
-)
-def test_a_checkpoint_with_nonsense_is_refused(copied, own, sentence):
+)  # fmt: skip
+def test_a_checkpoint_with_nonsense_is_refused(copied, own):
+    sentence = r"'dycoke' in .* may have prune_layer \(1 to 9\), positions \(kept or renumbered\)"
     file = copied / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"dycoke": own}))
     with pytest.raises(ModelError, match=sentence):
         _ = resolve_model(str(copied), LoadOptions(device="cpu")).traits.defaults
     # Of a family that isn't listed, too.
-    with pytest.raises(ModelError, match=sentence.split(" must be")[0]):
+    with pytest.raises(ModelError, match=sentence):
         StoredConfig({"num_hidden_layers": 10, "dycoke": own}).traits()
 
 
 def test_places_cant_be_renumbered_by_a_checkpoint_either():
-    with pytest.raises(ModelError, match="must be kept, not 'renumbered'"):
+    with pytest.raises(ModelError, match=r"positions \(kept\) .* not .*renumbered"):
         defaults_of(FAMILIES["qwen3_vl"], {"positions": "renumbered"})

@@ -55,14 +55,14 @@ def test_an_unknown_name(name, sentence):
     ("files", "sentence"),
     [
         ([], "has no config.json"),
-        (["config.json"], r"has no weights \(\*.safetensors\)"),
-        (["config.json", "pytorch_model.bin"], "not as safetensors"),
-        (["config.json", "model.gguf"], "has its weights as model.gguf, whose format is that of"),
+        (["config.json"], r"has no weights as safetensors \(\*"),
+        (["config.json", "pytorch_model.bin"], "has no weights as safetensors"),
+        (["config.json", "model.gguf"], "has model.gguf, whose format is that of"),
         (["model.gguf"], "has model.gguf, whose format is that of llama.cpp, which isn't read"),
         (["adapter_config.json", "adapter_model.safetensors"], "has an adapter .* merge it into"),
         (
             ["config.json", "model-00001-of-00002.safetensors"],
-            r"neither model.safetensors nor .* model.safetensors.index.json; download that, too",
+            r"neither model.safetensors nor their list, model.safetensors.index.json",
         ),
     ],
 )

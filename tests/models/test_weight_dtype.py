@@ -12,17 +12,14 @@ import pytest
 import torch
 
 from dycoke_cli import load
-from dycoke_cli.errors import UsageError
 from dycoke_cli.models import devices, resolve
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.devices import Float32Room, bfloat16_warning, choose_dtype
+from dycoke_cli.models.devices import bfloat16_warning
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 
 GB = 10**9
-ROOM, NO_ROOM = Float32Room(10 * GB, 13 * GB), Float32Room(10 * GB, 11 * GB)
-
 EMULATES, COMPUTES = ["avx2", "avx512_vnni"], ["avx2", "avx512_bf16"]
 IS_SLOW = ["avx2", "avx512_vnni", "slow_avx512_bf16"]
 
@@ -39,91 +36,78 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "stored", "cpu", "room", "expected"),
+    ("wanted", "stored", "cpu", "has", "free", "expected"),
     [
-        # Emulated, and it fits: float32, of float16 as well.
-        ("auto", "bfloat16", True, ROOM, "float32"),
-        ("auto", "float16", True, ROOM, "float32"),
-        ("auto", "bfloat16", True, NO_ROOM, "bfloat16"),
-        ("auto", "float16", True, NO_ROOM, "bfloat16"),
+        # Emulated, and it fits with a fifth more for what an answer needs: float32.
+        ("auto", "bfloat16", True, EMULATES, 12 * GB, "float32"),
+        ("auto", "float16", True, EMULATES, 12 * GB, "float32"),
+        ("auto", "bfloat16", True, EMULATES, 12 * GB - 1, "bfloat16"),
+        ("auto", "float16", True, EMULATES, None, "bfloat16"),
         # Computed by the CPU.
-        ("auto", "bfloat16", True, None, "bfloat16"),
-        ("auto", "float16", True, None, "bfloat16"),
+        ("auto", "bfloat16", True, COMPUTES, 12 * GB, "bfloat16"),
+        ("auto", "float16", True, COMPUTES, 12 * GB, "bfloat16"),
         # As stored.
-        ("auto", "float32", True, ROOM, "float32"),
-        ("auto", "float32", True, None, "float32"),
-        ("auto", "float64", True, NO_ROOM, "float64"),
-        ("auto", "bfloat16", False, None, "bfloat16"),
-        ("auto", "float16", False, None, "float16"),
+        ("auto", "float32", True, EMULATES, 12 * GB, "float32"),
+        ("auto", "float64", True, EMULATES, 11 * GB, "float64"),
+        ("auto", "bfloat16", False, EMULATES, None, "bfloat16"),
+        ("auto", "float16", False, EMULATES, None, "float16"),
         # As wanted.
-        ("bfloat16", "float32", True, ROOM, "bfloat16"),
-        ("float32", "bfloat16", True, NO_ROOM, "float32"),
-        ("float16", "bfloat16", True, ROOM, "float16"),
+        ("bfloat16", "float32", True, EMULATES, 12 * GB, "bfloat16"),
+        ("float32", "bfloat16", True, EMULATES, 11 * GB, "float32"),
+        ("float16", "bfloat16", True, EMULATES, 12 * GB, "float16"),
     ],
 )
 def test_the_rule(
-    wanted: str, stored: str, cpu: bool, room: Float32Room | None, expected: str
-) -> None:
-    assert choose_dtype(wanted, stored, cpu=cpu, room=room) == expected
+    wanted: Any, stored: str, cpu: bool, has: list[str], free: int | None, expected: str,
+    on: Callable[..., None],
+) -> None:  # fmt: skip
+    on(has)
+    options = LoadOptions(dtype=wanted)
+    chosen = devices.weight_dtype(options, stored, lambda: 5 * GB, cpu=cpu, free=free)
+    assert chosen.name == expected
 
 
-def test_an_unknown_dtype() -> None:
-    with pytest.raises(UsageError, match="--dtype must be auto, float32, bfloat16, float16, not"):
-        choose_dtype("int8", "bfloat16", cpu=True, room=None)
+def test_the_bundled_model_always_fits(on: Callable[..., None]) -> None:
+    on(EMULATES)
+    for free in (0, None):
+        chosen = devices.weight_dtype(
+            LoadOptions(), "bfloat16", lambda: 100 << 20, cpu=True, free=free
+        )
+        assert chosen == devices.WeightDtype("float32")
 
 
-@pytest.mark.parametrize(
-    ("needed", "free", "fits"),
-    [
-        (10 * GB, 12 * GB, True),  # a fifth more, for what an answer needs
-        (10 * GB, 12 * GB - 1, False),
-        (10 * GB, None, False),
-        (None, 99 * GB, False),
-        (200 << 20, 0, True),  # the bundled model always
-        (200 << 20, None, True),
-    ],
-)
-def test_when_float32_fits(needed: int | None, free: int | None, fits: bool) -> None:
-    assert Float32Room(needed, free).fits is fits
-
-
-def test_the_sentence_has_the_factor_and_a_flag() -> None:
-    assert ROOM.warning(7.24) == (
-        "this processor has no fast bfloat16 instructions: linear layers take 7.2 times as long as "
-        "in float32; use --dtype float32, or leave --dtype out"
-    )
-    assert NO_ROOM.warning() == (
-        "this processor has no fast bfloat16 instructions: linear layers take longer than "
-        "in float32, whose weights (10.0 GB) don't fit into free memory; use --quantize int8"
-    )
+SLOW = "this processor has no fast bfloat16 instructions: linear layers take longer than in float32"
+FITS = f"{SLOW}; use --dtype float32, or leave --dtype out"
 
 
 @pytest.mark.parametrize(
-    ("options", "stored", "copies", "expected", "needed"),
+    ("options", "stored", "copies", "expected", "warning"),
     [
-        (LoadOptions(), "bfloat16", 1, "float32", None),
-        (LoadOptions(), "bfloat16", 3, "bfloat16", 24 * GB),  # three processes load it
-        (LoadOptions(dtype="bfloat16"), "bfloat16", 1, "bfloat16", 8 * GB),
-        (LoadOptions(dtype="bfloat16"), "float32", 1, "bfloat16", 4 * GB),
-        (LoadOptions(quantize="int8"), "bfloat16", 1, "float32", None),
-        (LoadOptions(quantize="int8", dtype="bfloat16"), "bfloat16", 1, "bfloat16", None),
-        (LoadOptions(quantize="int4"), "bfloat16", 1, "bfloat16", None),
+        (LoadOptions(), "bfloat16", 1, "float32", ""),
+        (
+            LoadOptions(), "bfloat16", 3, "bfloat16",  # three processes load it
+            f"{SLOW}, whose weights (24.0 GB) don't fit into free memory; use --quantize int8",
+        ),
+        (LoadOptions(dtype="bfloat16"), "bfloat16", 1, "bfloat16", FITS),
+        (LoadOptions(dtype="bfloat16"), "float32", 1, "bfloat16", FITS),
+        (LoadOptions(quantize="int8"), "bfloat16", 1, "float32", ""),
+        (LoadOptions(quantize="int8", dtype="bfloat16"), "bfloat16", 1, "bfloat16", ""),
+        (LoadOptions(quantize="int4"), "bfloat16", 1, "bfloat16", ""),
     ],
-)
+)  # fmt: skip
 def test_options_and_copies(
     options: LoadOptions,
     stored: str,
     copies: int,
     expected: str,
-    needed: int | None,
+    warning: str,
     on: Callable[..., None],
 ) -> None:
     on(EMULATES)
     chosen = devices.weight_dtype(
         options, stored, lambda: 4 * GB, cpu=True, free=20 * GB, copies=copies
     )
-    assert chosen.name == expected
-    assert (chosen.float32_room and chosen.float32_room.needed) == needed
+    assert (chosen.name, chosen.warning) == (expected, warning)
 
 
 def test_the_size_is_read_only_where_it_matters(on: Callable[..., None]) -> None:
@@ -158,7 +142,7 @@ def test_the_bundled_model_and_its_identity(
     assert resolved.describe()["dtype"] == expected
     # Processes that load it later, beside it or on another machine, load the same.
     assert resolved.options == LoadOptions(device="cpu", dtype=expected)  # type: ignore[arg-type]
-    assert resolved.float32_room is None
+    assert not resolved.dtype_warning
     # An answer in a dtype that was named has the key that it always had.
     for named in ("bfloat16", "float32"):
         options = LoadOptions(device="cpu", dtype=named)  # type: ignore[arg-type]
@@ -174,7 +158,7 @@ def test_a_large_model_follows_the_memory(
     on(EMULATES, free)
     resolved = resolve_model("llava-onevision-7b", LoadOptions(device="cpu", random_weights=True))
     assert resolved.dtype == getattr(torch, expected)
-    assert (resolved.float32_room is not None) is (expected == "bfloat16")
+    assert bool(resolved.dtype_warning) is (expected == "bfloat16")
 
 
 @pytest.mark.parametrize(

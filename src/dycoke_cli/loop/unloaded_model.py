@@ -14,7 +14,7 @@ from dycoke_cli.engine.context import answer_room, check_context, check_several,
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.catalog import ModelRef, find, published
 from dycoke_cli.models.families import ModelTraits
-from dycoke_cli.models.files.hub import first_download
+from dycoke_cli.models.files.hub import plan
 from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
 from dycoke_cli.request import Request
 
@@ -86,7 +86,7 @@ def unloaded_model(request: Request, warn: Callable[[str], None]) -> UnloadedMod
         source = find(request.model)
         local = source.local or is_here(source)
         if not local:
-            planned = first_download(source)
+            planned = plan(source)
             gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
             warn(
                 f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "

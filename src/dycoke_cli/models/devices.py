@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.instruction_sets import instructions, is_slow_in_bfloat16
-from dycoke_cli.models.load_options import DTYPES, LoadOptions
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.resources import free_main_memory
 
 if TYPE_CHECKING:
@@ -136,63 +136,11 @@ _SMALL = 256 << 20
 
 
 @dataclass(frozen=True)
-class Float32Room:
-    """Memory for a model in float32, on a CPU that is slow in bfloat16."""
-
-    needed: int | None  # bytes of its weights in float32; None if unknown
-    free: int | None  # free bytes of main memory; None if unknown
-
-    @property
-    def fits(self) -> bool:
-        """Whether the weights and what an answer needs beside them fit."""
-        if self.needed is None:
-            return False
-        if self.needed <= _SMALL:
-            return True
-        return self.free is not None and HEADROOM * self.needed <= self.free
-
-    @property
-    def warning(self) -> str:
-        """Sentence about a model that is loaded in bfloat16 all the same."""
-        slow = (
-            "this processor has no fast bfloat16 instructions: linear layers take longer than in "
-            "float32"
-        )
-        if self.fits:
-            return f"{slow}; use --dtype float32, or leave --dtype out"
-        size = "" if self.needed is None else f" ({self.needed / 1e9:.1f} GB)"
-        return f"{slow}, whose weights{size} don't fit into free memory; use --quantize int8"
-
-
-def choose_dtype(wanted: str, stored: str, *, cpu: bool, room: Float32Room | None) -> str:
-    """Dtype of a model's loaded weights, such as "bfloat16".
-
-    "auto" is the stored dtype, except for a checkpoint in 16 bits on a CPU: float32 if the CPU
-    is slow in bfloat16 and float32 fits, otherwise bfloat16, because CPUs convert every operand of
-    float16.
-
-    Args:
-        wanted: value of `--dtype`.
-        stored: dtype of the checkpoint.
-        room: memory for float32, if the CPU is slow in bfloat16; otherwise None.
-    """
-    if wanted in DTYPES:
-        return wanted
-    if wanted != "auto":
-        raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {wanted!r}")
-    if not cpu or stored not in _HALF:
-        return stored
-    return "float32" if room is not None and room.fits else "bfloat16"
-
-
-@dataclass(frozen=True)
 class WeightDtype:
     """Dtype of a model's loaded weights."""
 
     name: str  # such as "bfloat16"
-    # memory for float32, if its linear layers compute bfloat16 and the CPU is slow in it; otherwise
-    # None
-    float32_room: Float32Room | None = None
+    warning: str = ""  # sentence about bfloat16 where linear layers compute it slowly
 
 
 def weight_dtype(
@@ -207,21 +155,39 @@ def weight_dtype(
 ) -> WeightDtype:
     """Dtype that a model is loaded in on this machine.
 
+    "auto" is the stored dtype, except for a checkpoint in 16 bits on a CPU: float32 if the CPU
+    is slow in bfloat16 and float32 fits, otherwise bfloat16, because CPUs convert every operand of
+    float16.
+
     Args:
         stored: dtype of the checkpoint, such as "bfloat16".
         nbytes: returns the bytes of its files, or None if unknown; it may ask the hub.
         quantized: whether the checkpoint is quantized.
         free: free bytes of main memory; None if unknown.
     """
-    room = None
     # bitsandbytes and stored quantized weights are computed in bfloat16 everywhere.
     chooses = options.dtype in ("auto", "bfloat16") and options.quantize != "int4"
-    if cpu and chooses and not quantized and is_slow_in_bfloat16(instructions()):
-        size = nbytes()
-        times = copies * (2 if stored in _HALF else 1)
-        room = Float32Room(None if size is None else times * size, free)
-    name = choose_dtype(options.dtype, stored, cpu=cpu, room=room)
-    return WeightDtype(name, room if name == "bfloat16" and options.quantize is None else None)
+    slow = cpu and chooses and not quantized and is_slow_in_bfloat16(instructions())
+    size, fits = nbytes() if slow else None, False
+    if size is not None:
+        size *= copies * (2 if stored in _HALF else 1)
+        fits = size <= _SMALL or (free is not None and HEADROOM * size <= free)
+    name: str = options.dtype
+    if name == "auto":
+        name = ("float32" if fits else "bfloat16") if cpu and stored in _HALF else stored
+    if not slow or name != "bfloat16" or options.quantize is not None:
+        return WeightDtype(name)
+    needed = "" if size is None else f" ({size / 1e9:.1f} GB)"
+    instead = (
+        "; use --dtype float32, or leave --dtype out"
+        if fits
+        else f", whose weights{needed} don't fit into free memory; use --quantize int8"
+    )
+    return WeightDtype(
+        name,
+        "this processor has no fast bfloat16 instructions: linear layers take longer than in "
+        f"float32{instead}",
+    )
 
 
 _OFFLOADED = ("cpu", "disk")

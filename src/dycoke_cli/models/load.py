@@ -43,7 +43,7 @@ from dycoke_cli.models.devices import (
 from dycoke_cli.models.families import UNLISTED, Family, ModelTraits, remember, traits_of
 from dycoke_cli.models.families.discovery import found_layout
 from dycoke_cli.models.files.hub import explained
-from dycoke_cli.models.load_memory import check_room, without_weights
+from dycoke_cli.models.load_memory import check_room
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.prompts.stock_prompt import fit_of
@@ -416,7 +416,7 @@ def load(
     if own_int8 and family is not UNLISTED and not options.random_weights:
         stored = getattr(torch, stored_dtype(resolved.config))
         if resolved.dtype.itemsize > stored.itemsize:
-            read, built = replace(resolved, dtype=stored), without_weights(resolved)
+            read, built = replace(resolved, dtype=stored), resolved.build()
     # Before anything is allocated: the system kills a process that runs out of main memory, and the
     # user would see no message.
     free = None if options.device_map else free_memory(resolved.device)
@@ -432,9 +432,8 @@ def load(
             remember(model.config, family)
     identity = None if options.random_weights else resolved.describe()
     warnings = [MEANINGLESS] if options.random_weights else []
-    if resolved.float32_room is not None:
-        warnings.append(resolved.float32_room.warning)
-    warnings += filter(None, [bfloat16_warning(resolved.device, resolved.dtype)])
+    slow = bfloat16_warning(resolved.device, resolved.dtype)
+    warnings += filter(None, [resolved.dtype_warning, slow])
     chosen = choose_kernels(model if built is None else built, own_int8)
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
     if own_int8:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutOfMemoryError
-from dycoke_cli.models.resolve import ResolvedModel, build_without_weights, file_bytes
+from dycoke_cli.models.resolve import ResolvedModel, file_bytes
 from dycoke_cli.resources import in_words
 
 if TYPE_CHECKING:
@@ -42,11 +42,6 @@ class WeightBytes:
     loaded: int  # bytes once it is loaded, with its layers packed or quantized
 
 
-def without_weights(resolved: ResolvedModel) -> Any:
-    """Build the stock model on the meta device, where weights have shapes but no storage."""
-    return build_without_weights(resolved.source, resolved.config, resolved.dtype)
-
-
 def needed_bytes(resolved: ResolvedModel, built: Any = None) -> int | None:
     """Bytes at the peak of loading a model: see `weight_bytes`."""
     weights = weight_bytes(resolved, built)
@@ -72,7 +67,7 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
     if stored_quantized(resolved.config):
         stored = file_bytes(resolved.source, resolved.revision)
         return None if stored is None else WeightBytes(stored, stored)
-    model, options = built or without_weights(resolved), resolved.options
+    model, options = built or resolved.build(), resolved.options
     quantized = options.quantize is not None
     if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
         return _by_bitsandbytes(model, resolved)

@@ -21,7 +21,7 @@ from dycoke_cli import plugins
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, ModelRef, find, published
-from dycoke_cli.models.devices import Float32Room, weight_dtype
+from dycoke_cli.models.devices import weight_dtype
 from dycoke_cli.models.families import (
     FAMILIES,
     UNLISTED,
@@ -65,7 +65,7 @@ class ResolvedModel:
     device: torch.device  # that it will be loaded to
     dtype: torch.dtype  # of its loaded weights
     options: LoadOptions  # load options, with this dtype in place of "auto"
-    float32_room: Float32Room | None = None  # see `WeightDtype`
+    dtype_warning: str = ""  # see `WeightDtype`
 
     @property
     def traits(self) -> ModelTraits:
@@ -79,6 +79,10 @@ class ResolvedModel:
         return identity(
             self.source, self.revision, self.config.model_type, dtype, self.options.quantize
         )
+
+    def build(self) -> Any:
+        """Build the stock model on the meta device, where weights have shapes but no storage."""
+        return without_weights(self.source, self.config, self.dtype)
 
     def describe(self) -> dict[str, Any]:
         """Identity of the model and its device, for reports and caches."""
@@ -204,7 +208,7 @@ def resolve_model(
         device,
         getattr(torch, chosen.name),
         options.with_dtype(chosen.name),
-        chosen.float32_room,
+        chosen.warning,
     )
 
 
@@ -248,7 +252,7 @@ def stored_dtype(config: Any) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def build_without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
+def without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
     """Build a stock model on the meta device, where weights have shapes but no storage."""
     with faster_imports():  # building it imports the modules of its classes
         import torch
@@ -264,7 +268,7 @@ def built_bytes(source: ModelRef, config: Any) -> int:
     """Bytes of a model's weights by its configuration, in the dtype that it names."""
     import torch
 
-    model = build_without_weights(source, config, getattr(torch, stored_dtype(config)))
+    model = without_weights(source, config, getattr(torch, stored_dtype(config)))
     return sum(tensor.nbytes for tensor in model.parameters())
 
 
@@ -327,20 +331,13 @@ def check_known(name: str, folder: Path) -> None:
         return
     if kind is None:
         raise ModelError(f"the config.json of {name} names no model_type, so it can't be loaded")
-    installed = transformers.__version__
     if kind in _STOCK_REPOSITORIES or "auto_map" in config:
         stock = _STOCK_REPOSITORIES.get(kind, _ANY_STOCK_REPOSITORY)
         raise ModelError(f"{name} needs code from its repository, which is never run; take {stock}")
-    stored_by = config.get("transformers_version")
-    if stored_by is not None and _newer(str(stored_by), installed):
-        raise ModelError(
-            f"{name} is of the family {brief(kind)} and was stored by transformers "
-            f"{str(stored_by)[:60]}; {installed} is installed and doesn't know it: "
-            f"{how_to_upgrade('transformers')}"
-        )
     raise ModelError(
-        f"{name} is of the family {brief(kind)}, which transformers {installed} doesn't know and "
-        "which isn't supported; `dycoke models` lists models that are"
+        f"{name} is of the family {brief(kind)}, which transformers {transformers.__version__} "
+        f"doesn't know; a newer one may ({how_to_upgrade('transformers')}), and `dycoke models` "
+        "lists models that are supported"
     )
 
 
@@ -374,15 +371,6 @@ def check_family_packages(name: str, model_type: str) -> None:
     if model_type in _EXTRAS:
         package, extra = _EXTRAS[model_type]
         need(package, extra, name)
-
-
-def _newer(version: str, other: str) -> bool:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(version) > Version(other)
-    except InvalidVersion:
-        return False
 
 
 # Fingerprint of a model's folder: a hash of the content of all files that loading reads.

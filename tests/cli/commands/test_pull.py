@@ -38,9 +38,9 @@ READ = (
     "print(read_config(find('me/mine'))[1])"
 )
 FIRST = (
-    "from dycoke_cli.models.files.hub import first_download\n"
+    "from dycoke_cli.models.files.hub import plan\n"
     "from dycoke_cli.models.resolve import find\n"
-    "first_download(find('me/mine'))"
+    "plan(find('me/mine'))"
 )
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 INFO, PULL = ["info", "me/mine", "--json"], ["pull", "me/mine", "--quiet"]
@@ -191,7 +191,7 @@ def test_finished_files_are_not_fetched_again(
     hub.repos["me/mine"].slow = set()
     before = len(hub.fetched)
     asked = run_process([sys.executable, "-c", FIRST], **hub.environment(tmp_path), **OFFLINE)
-    assert "me/mine isn't all on this machine (it lacks" in asked.err
+    assert "me/mine isn't on this machine, or not all of it," in asked.err
     part, listed, done, whole = models(hub, tmp_path, INFO, ["info", "me/mine"], PULL, INFO)
     assert not only(part)["on_disk"]["complete"]
     assert "(not all of it)" in " ".join(listed.out.split())
@@ -271,7 +271,7 @@ def test_a_hub_writes_nothing_outside_its_cache(hub: Hub, tmp_path: Path) -> Non
 def test_without_the_hub(hub: Hub, tmp_path: Path, environment: dict[str, str]) -> None:
     run, listed = models(hub, tmp_path, PULL, ["--json"], **environment)
     assert (run.code, run.out) == (4, "")
-    assert "me/mine can't be pulled, for the hub can't be reached" in run.err
+    assert "me/mine isn't on this machine and the hub can't be reached" in run.err
     assert (listed.code, listed.err) == (0, "")
 
 

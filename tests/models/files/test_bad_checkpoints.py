@@ -55,14 +55,9 @@ def test_an_index_that_cannot_be_read(content: str, folder: Path) -> None:
     [
         ({"model_type": "gpt2"}, "family 'gpt2', which isn't supported"),
         (
-            {"model_type": "frodo", "transformers_version": "99.1.0"},
-            r"'frodo' and was stored by transformers 99.1.0; .* install .*--upgrade transformers",
+            {"model_type": "frodo"},
+            r"'frodo', which transformers \d.* doesn't know; a newer one may \(.*transformers",
         ),
-        (
-            {"model_type": "frodo", "transformers_version": "4.2.0"},
-            r"'frodo', which transformers \d.* doesn't know and which isn't supported; `dycoke",
-        ),
-        ({"model_type": "frodo", "transformers_version": "?"}, "'frodo', which transformers"),
         (
             {"model_type": "frodo", "auto_map": {"AutoModel": "modeling.Frodo"}},
             "needs code from its repository, which is never run; take one of the same model",
@@ -176,7 +171,7 @@ def test_a_family_with_a_long_name_is_named_in_brief(tmp_path: Path, more: dict[
 def test_weights_that_are_cut_off(size: int, folder: Path) -> None:
     with (folder / "model.safetensors").open("r+b") as file:
         file.truncate(size)
-    sentence = r"weight file that is cut off or damaged \(model.safetensors\); copy or download"
+    sentence = r"weight file that is cut off or damaged; copy or download"
     refused(folder, sentence)
 
 
@@ -205,21 +200,10 @@ def cached(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return place
 
 
-@pytest.mark.parametrize("ref", [None, "", "f" * 40, f"{COMMIT}\n"])
-def test_a_cache_that_does_not_say_which_revision_it_has(ref: str | None, cached: Path) -> None:
-    """It is all there: what is wrong isn't the network, and the revision can be named."""
-    (cached / "refs" / "main").unlink()
-    if ref is not None:
-        (cached / "refs" / "main").write_text(ref)
-    with pytest.raises(ModelError, match=rf"its refs are .* add --revision {COMMIT}$"):
-        read_config(find("me/mine"))
+def test_what_is_here_in_part_alone(cached: Path) -> None:
     assert read_config(find("me/mine"), COMMIT)[1] == COMMIT
-
-
-def test_what_a_cache_lacks_is_named(cached: Path) -> None:
-    (cached / "snapshots" / COMMIT / "model.safetensors").unlink()
     (cached / "snapshots" / COMMIT / "config.json").unlink()
-    with pytest.raises(ModelError, match=r"isn't all on this machine \(it lacks config.json\)"):
+    with pytest.raises(ModelError, match=r"isn't on this machine, or not all of it, and the hub"):
         read_config(find("me/mine"))
 
 

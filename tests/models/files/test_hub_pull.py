@@ -10,7 +10,7 @@ from huggingface_hub import DryRunFileInfo
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files import hub
-from dycoke_cli.models.files.hub import DownloadPlan, check_space, pull
+from dycoke_cli.models.files.hub import DownloadPlan, _check_space, pull
 
 
 def file(name, size, here):
@@ -40,10 +40,10 @@ def test_a_disk_that_is_too_small(planned, tmp_path, monkeypatch):
 
     monkeypatch.setattr(hub.shutil, "disk_usage", disk)
     free = 3 * 10**9
-    check_space(planned)
+    _check_space(planned)
     free = 3 * 10**9 - 1
     with pytest.raises(OutputError, match=r"needs 3.0 GB and 3.0 GB are free at .*set HF_HOME"):
-        check_space(planned)
+        _check_space(planned)
     assert asked == [tmp_path, tmp_path]
 
 
@@ -74,8 +74,8 @@ def test_parts_of_files_are_removed_unless_they_are_being_written(tmp_path, monk
             "the disk is full; free some space",
         ),
         (RuntimeError("Task error: CAS Client Error"), ModelError, "can't be downloaded from Xet"),
-        (ConnectionResetError(), ModelError, "me/mine can't be pulled, for the hub can't be"),
-        (TimeoutError(), ModelError, "me/mine can't be pulled, for the hub can't be"),
+        (ConnectionResetError(), ModelError, "isn't on this machine and the hub can't be"),
+        (TimeoutError(), ModelError, "isn't on this machine and the hub can't be"),
         (OSError(errno.EACCES, "Permission denied"), ModelError, "its files can't be read"),
         (KeyError("no such thing"), ModelError, "its files can't be read"),
     ],

@@ -61,7 +61,7 @@ def test_an_index_that_names_pickled_weights(folder: Path) -> None:
     pickled(folder, "w.bin")
     (folder / INDEX).write_text(index_of(folder, "w.bin"))
     (folder / "model.safetensors").rename(folder / "beside.safetensors")
-    refused(folder, r"aren't safetensors \(.*index.json names 'w.bin'\)")
+    refused(folder, r"index.json that names 'w.bin' as weights; only safetensors in its folder")
 
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "a/../../x.safetensors", "/x", "C:x"])
@@ -69,7 +69,7 @@ def test_an_index_that_leaves_the_folder(name: str, folder: Path) -> None:
     (folder / INDEX).write_text(index_of(folder, name))
     shutil.copy(folder / "model.safetensors", folder.parent / "outside.safetensors")
     (folder / "model.safetensors").rename(folder / "beside.safetensors")
-    refused(folder, "has weights outside its folder")
+    refused(folder, "as weights; only safetensors in its folder are loaded")
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -159,7 +159,7 @@ def test_a_configuration_that_names_pickled_weights(by: str, folder: Path) -> No
         (folder / by).write_text(index_of(folder, name))
     named = name if by == "config.json" else by
     change(folder / "config.json", transformers_weights=named)
-    refused(folder, rf"\({by} names '{name}'\)")
+    refused(folder, rf"{by} that names '{name}' as weights")
 
 
 def test_a_configuration_that_names_safetensors(folder: Path) -> None:
@@ -246,8 +246,11 @@ def loaded_from(hub: Hub, home: Path, *pulled: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model.safetensors": None, INDEX: "w.bin"}, "has weights that aren't safetensors"),
-        ({INDEX: "../x.safetensors"}, "has weights outside its folder"),
+        (
+            {"model.safetensors": None, INDEX: "w.bin"},
+            f"has a {INDEX} that names 'w.bin'",
+        ),
+        ({INDEX: "../x.safetensors"}, f"has a {INDEX} that names '../x.safetensors' as"),
         ({"adapter_config.json": "{}"}, "has an adapter"),
     ],
 )

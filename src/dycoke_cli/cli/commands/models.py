@@ -155,7 +155,6 @@ def pull(
     from dycoke_cli.models.files import hub
 
     planned = hub.plan(source, revision)
-    hub.check_space(planned)
     line = render.ProgressLine(quiet)
     if planned.missing and not quiet:
         files = f"{len(planned.missing)} files, {size(planned.missing_bytes)}"

@@ -270,7 +270,7 @@ class CostModel:
         # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
         dtype = dtype_here(self.source, self.stored, self.loading, self.target)
-        self._float32_room = dtype.float32_room
+        self._slow = dtype.warning
         self.loading = self.loading.with_dtype(dtype.name)
 
     def loaded_as(self, loading: LoadOptions) -> CostModel:
@@ -383,9 +383,8 @@ class CostModel:
             renumbers = self.method.renumbers()
             last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_new_tokens - 2
             beyond = positions_warning(last, length, self.source.name, renumbers)
-        slow = self._float32_room and self._float32_room.warning
         kept_whole = None if self._resizes or not self.frame_bytes else _KEPT_WHOLE
-        sentences = (frames_warning(times_s), beyond, slow, kept_whole)
+        sentences = (frames_warning(times_s), beyond, self._slow, kept_whole)
         return tuple(sentence for sentence in sentences if sentence)
 
     def read(self, method: Method, kept: int) -> float:

@@ -82,20 +82,20 @@ def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: 
     import torch
 
     from dycoke_cli.engine.other_inputs import prefills_whole
-    from dycoke_cli.models.devices import choose_dtype
-    from dycoke_cli.models.load_memory import weight_bytes, without_weights
+    from dycoke_cli.models.devices import weight_dtype
+    from dycoke_cli.models.load_memory import weight_bytes
     from dycoke_cli.models.resolve import ResolvedModel, family_in, stored_dtype
 
     config = _configuration(source, stored, loading.revision)
     family, target = family_in(source, config), torch.device(device)
     # "auto" is left only of a checkpoint whose config.json doesn't name its dtype.
     cpu = target.type == "cpu"
-    name = choose_dtype(loading.dtype, stored_dtype(config), cpu=cpu, room=None)
+    name = weight_dtype(loading, stored_dtype(config), lambda: None, cpu=cpu, free=None).name
     dtype: torch.dtype = getattr(torch, name)
     resolved = ResolvedModel(
         source.name, source, config, loading.revision, family, target, dtype, loading
     )
-    model = without_weights(resolved)
+    model = resolved.build()
     weights = weight_bytes(resolved, model)
     if weights is None:
         raise ModelError(f"nothing tells how large the weights of {source.name} are")

@@ -137,19 +137,21 @@ def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> d
     defaults: dict[str, Any] = {"prune_layer": layer, "positions": family.positions}
     if own is None:
         return defaults
-    where = f"{CHECKPOINT_KEY!r} in the model's config.json"
-    if not isinstance(own, dict) or not own.keys() <= {*defaults, DOMAIN}:
-        raise ModelError(f"{where} may have {', '.join(defaults)} and {DOMAIN}, and nothing else")
-    if not isinstance(own.get(DOMAIN, ""), str):
-        raise ModelError(f"{DOMAIN} under {where} must be a text, not {own[DOMAIN]!r}")
-    merged = defaults | {name: value for name, value in own.items() if name != DOMAIN}
-    layer, last = merged["prune_layer"], "" if layers is None else f" to {layers - 1}"
-    if type(layer) is not int or not 1 <= layer < (layers or layer + 1):
-        raise ModelError(f"prune_layer under {where} must be from 1{last}, not {layer!r}")
+    known = isinstance(own, dict) and own.keys() <= {*defaults, DOMAIN}
+    given = own if known else {"prune_layer": None}
+    merged = defaults | {name: value for name, value in given.items() if name != DOMAIN}
+    layer = merged["prune_layer"]
     allowed = ("kept", "renumbered") if family.counts_tokens else ("kept",)
-    if merged["positions"] not in allowed:
+    if (
+        type(layer) is not int
+        or not 1 <= layer < (layers or layer + 1)
+        or merged["positions"] not in allowed
+        or not isinstance(given.get(DOMAIN, ""), str)
+    ):
+        last = "" if layers is None else f" to {layers - 1}"
         raise ModelError(
-            f"positions under {where} must be {' or '.join(allowed)}, not {merged['positions']!r}"
+            f"{CHECKPOINT_KEY!r} in the model's config.json may have prune_layer (1{last}), "
+            f"positions ({' or '.join(allowed)}) and {DOMAIN} (a text), not {own!r}"
         )
     return merged
 

@@ -20,6 +20,7 @@ import torch
 from transformers import DynamicCache, __version__
 from transformers.cache_utils import DynamicLayer
 
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
 from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
@@ -195,7 +196,7 @@ def _with(family: Family, **found: Any) -> Family:
 
 
 def _accepted(model: Any, processor: Any, name: str) -> Family:
-    """The numbers of frames that the stock class accepts, and the processor options for them."""
+    """The least number of frames that the stock class accepts, and the processor options."""
     failure: Exception | None = None
     images = _with(UNLISTED, as_images=True)
     # Videos come first: as images, frames lose their time stamps and are never merged in pairs.
@@ -204,21 +205,13 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
         attempts = [images, _with(images, token_types=True)]
     for family in attempts:
         try:
-            trial = show_noise(model, processor, family, noise(FRAMES))
+            show_noise(model, processor, family, noise(FRAMES))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             # The first attempt is the documented way to pass a video, so its error is reported.
             failure = failure or error
             continue
-        # If the prompt doesn't grow by the largest group of frames that may share tokens, the class
-        # either reads a fixed number of frames or merges even larger groups. In a group every frame
-        # has an effect; of a fixed number, the frames that are left over have none.
-        longer = show_noise(model, processor, family, noise(FRAMES + max(_PATCH_SIZES)))
-        if len(longer.input_ids) == len(trial.input_ids):
-            effective = _effective_frames(model, processor, family, longer)
-            if effective < longer.frames:
-                return _with(family, exact_frames=effective)
         try:
             show_noise(model, processor, family, noise(1))
         except Exception:
@@ -230,17 +223,9 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
     ) from failure
 
 
-def _effective_frames(model: Any, processor: Any, family: Family, trial: Trial) -> int:
-    """Number of frames of a trial that have an effect on the decoder's input."""
-    clips = (noise(trial.frames, changed=i) for i in range(trial.frames))
-    changed = (show_noise(model, processor, family, clip) for clip in clips)
-    return sum(not torch.equal(one.embeds, trial.embeds) for one in changed)
-
-
 def _proven(model: Any, processor: Any, family: Family) -> Family:
     """The family with its layout."""
-    frames = (family.discovered or Discovered()).exact_frames or FRAMES
-    trial = show_noise(model, processor, family, noise(frames))
+    trial = show_noise(model, processor, family, noise(FRAMES))
     token = placeholder_of(processor, model.config, trial.input_ids[None])
     if token is None:
         raise UnprovenError("nothing tells which tokens of its prompt are the video's")
@@ -255,7 +240,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
     _check_arguments(trial)
     # First and last frame: if frames are grouped, one is in a full group, the other in the rest.
     changed = [
-        (i, show_noise(model, processor, family, noise(frames, changed=i))) for i in (0, frames - 1)
+        (i, show_noise(model, processor, family, noise(FRAMES, changed=i))) for i in (0, FRAMES - 1)
     ]
     family = replace(
         _with(family, token_id=token),
@@ -264,7 +249,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
         keeps_every_token=_keeps_every_token(model),
         only_none="",
     )
-    reshaped = show_noise(model, processor, family, noise(frames, size=SIZES[1]))
+    reshaped = show_noise(model, processor, family, noise(FRAMES, size=SIZES[1]))
     reasons = []
     for candidate in _candidates(family, trial):
         try:
@@ -466,20 +451,33 @@ def _keeps_every_token(model: Any) -> bool:
 # Cache of discovered layouts, as small JSON files in the user's cache folder.
 
 
-# Types in the JSON file. `per_frame` and `rope` aren't plain values and are stored separately.
-_FAMILY_FIELDS: dict[str, type] = {
-    "one_run": bool, "tail": int, "least_frames": int, "keeps_every_token": bool, "only_none": str,
-}  # fmt: skip
-_DISCOVERED_FIELDS: dict[str, type] = {
-    "token_id": int, "vision_inputs": list, "exact_frames": int, "token_types": bool,
-    "as_images": bool, "temporal_patch_size": int, "needs_frame_count": bool,
-}  # fmt: skip
-_FIELDS = _FAMILY_FIELDS | _DISCOVERED_FIELDS
-_LEAST = {
-    "tail": 0, "least_frames": 0, "token_id": 0, "exact_frames": 1, "temporal_patch_size": 1,
-    "per_frame": 1,
-}  # fmt: skip
-"""The least value of each number that isn't None."""
+@dataclass(frozen=True)
+class _Kept:
+    """A discovered family as its file has it."""
+
+    discovered: Discovered
+    one_run: bool
+    tail: int
+    least_frames: int
+    keeps_every_token: bool
+    only_none: str
+    per_frame: int | None
+    grid: bool
+
+    @classmethod
+    def of(cls, family: Family) -> _Kept:
+        values = {name: getattr(family, name) for name in cls.__annotations__ if name != "grid"}
+        per_frame = family.per_frame
+        values["per_frame"] = per_frame.tokens if isinstance(per_frame, FixedTokens) else None
+        return cls(**values, grid=bool(family.rope))
+
+    @property
+    def family(self) -> Family:
+        values = {name: value for name, value in vars(self).items() if name != "grid"}
+        values["per_frame"] = None if self.per_frame is None else FixedTokens(self.per_frame)
+        return replace(UNLISTED, **values, rope=("position_ids",) if self.grid else ())
+
+
 _MAX_BYTES = 4096
 _PROGRAM = program_key()
 
@@ -487,12 +485,12 @@ _PROGRAM = program_key()
 def found_layout(model: Any, processor: Any, name: str) -> Family:
     """The layout of a model outside the table: cached, or discovered at its first load."""
     file = _file(model, processor)
-    cached = _read(file)
-    if cached is not None:
-        return cached
+    with contextlib.suppress(OSError, ValueError, RecursionError):  # none, or damaged
+        kept_layout: _Kept = from_dict(_Kept, json.loads(read_own(file, _MAX_BYTES)))
+        return kept_layout.family
     found = find_layout(model, processor, name)
     with contextlib.suppress(OSError):  # the next run searches again
-        _write(file, found)
+        write_whole(file, json.dumps(to_dict(_Kept.of(found))))
     return found
 
 
@@ -512,40 +510,3 @@ def _file(model: Any, processor: Any) -> Path:
     )
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return kept("layouts") / f"{digest[:24]}.json"
-
-
-def _read(file: Path) -> Family | None:
-    """The cached family; None if there is none, or the file is damaged or of another version."""
-    try:
-        values = json.loads(read_own(file, _MAX_BYTES))
-        if any(values[name] is not None and values[name] < least for name, least in _LEAST.items()):
-            return None
-        per_frame, grid = values.pop("per_frame"), values.pop("grid")
-        if values.keys() != _FIELDS.keys():
-            return None
-        for name, kind in _FIELDS.items():
-            missing = values[name] is None and name in ("token_id", "exact_frames")
-            # Not isinstance: True is an int, too.
-            if not missing and type(values[name]) is not kind:
-                return None
-    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    if not all(isinstance(name, str) for name in values["vision_inputs"]):
-        return None
-    found = {name: values[name] for name in _DISCOVERED_FIELDS}
-    return replace(
-        UNLISTED,
-        **{name: values[name] for name in _FAMILY_FIELDS},
-        per_frame=FixedTokens(per_frame) if type(per_frame) is int else None,
-        rope=("position_ids",) if grid is True else (),
-        discovered=Discovered(**found | {"vision_inputs": tuple(values["vision_inputs"])}),
-    )
-
-
-def _write(file: Path, family: Family) -> None:
-    per_frame = family.per_frame
-    values = {name: getattr(family, name) for name in _FAMILY_FIELDS}
-    values |= {name: getattr(family.discovered, name) for name in _DISCOVERED_FIELDS}
-    values["per_frame"] = per_frame.tokens if isinstance(per_frame, FixedTokens) else None
-    values["grid"] = bool(family.rope)
-    write_whole(file, json.dumps(values, indent=1))

@@ -33,9 +33,6 @@ class Discovered:
     # inputs that only the vision encoder reads, so that a later question about an encoded video
     # works without them; empty where each `generate()` call encodes the video
     vision_inputs: tuple[str, ...] = ()
-    # the only number of frames that the model accepts; None for any. Longer clips are subsampled,
-    # shorter ones repeat their last frame.
-    exact_frames: int | None = None
     token_types: bool = False  # whether the processor returns `mm_token_type_ids` only if requested
     as_images: bool = False  # whether frames are passed as separate images
     temporal_patch_size: int = 1  # input frames per encoded frame

@@ -63,10 +63,22 @@ def explained(source: ModelRef, part: str) -> Iterator[None]:
     except (DycokeError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # a panic in a Rust library isn't an Exception
+        if _is_full(error):
+            raise OutputError(
+                f"the disk is full; free some space and pull {source.name} again (the files that "
+                "are finished are kept)"
+            ) from error
         raise ModelError(_sentence(source, part, error)) from error
 
 
-def unreachable(error: BaseException) -> bool:
+def _is_full(error: BaseException) -> bool:
+    """Whether the disk is full; the Xet library tells it only in the text of its error."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    by_xet = any(f"(os error {number})" in str(error) for number in full)
+    return by_xet or (isinstance(error, OSError) and error.errno in full)
+
+
+def _unreachable(error: BaseException) -> bool:
     """Whether an error of the hub client means that the hub can't be reached."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -112,8 +124,12 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
             f"{name} can't be downloaded from Xet, the hub's storage; try again later, or set "
             "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)"
         )
-    if not source.local and unreachable(error):
-        return _not_here(name)
+    if not source.local and _unreachable(error):
+        part = ", or not all of it," if hub_folder(name).exists() else ""
+        return (
+            f"{name} isn't on this machine{part} and the hub can't be reached; connect (and unset "
+            "HF_HUB_OFFLINE if it is set), or give a local folder with --model"
+        )
     for part_of_error, what in _CAUSES.items():
         if part_of_error in str(error):
             return f"{name} {what}"
@@ -121,46 +137,8 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
         again = "copy or download it again"
         if not source.local:
             again = f"`hf cache rm model/{name}` and `dycoke models pull {name}` download it again"
-        return f"{name} has a weight file that is cut off or damaged{_damaged(source)}; {again}"
+        return f"{name} has a weight file that is cut off or damaged; {again}"
     return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
-
-
-def _snapshots(repo: str) -> list[Path]:
-    """Revisions of a model in the hub client's cache, the newest last."""
-    found = hub_folder(repo).glob("snapshots/*")
-    return sorted(found, key=lambda folder: folder.stat().st_mtime)
-
-
-def _not_here(repo: str) -> str:
-    """Sentence about a model that isn't found on this machine, while the hub can't be reached."""
-    snapshots, instead = _snapshots(repo), "give a local folder with --model"
-    whole = next((one for one in snapshots if not missing_parts(one)), None)
-    if whole is not None:
-        here = (
-            f"is on this machine as commit {whole.name}, but the hub's cache doesn't say that the "
-            "revision is this one (its refs are missing or wrong)"
-        )
-        instead = f"add --revision {whole.name}"
-    elif hub_folder(repo).exists():
-        lacks = missing_parts(snapshots[-1])[0] if snapshots else None
-        here = f"isn't all on this machine{f' (it lacks {lacks})' if lacks else ''}"
-    else:
-        here = "isn't on this machine"
-    return f"{repo} {here} and the hub can't be reached; connect once, or {instead}"
-
-
-def _damaged(source: ModelRef) -> str:
-    """The first weight file of a model that can't be opened, in parentheses."""
-    from safetensors import SafetensorError, safe_open
-
-    folders = [Path(source.location)] if source.local else _snapshots(source.location)
-    for path in (path for folder in folders for path in sorted(folder.glob("*.safetensors"))):
-        try:
-            with safe_open(path, "pt"):
-                pass
-        except (OSError, SafetensorError):
-            return f" ({path.name})"
-    return ""
 
 
 def _first_sentence(error: BaseException) -> str:
@@ -207,7 +185,10 @@ def check_hub_answers() -> None:
                 ) from error
             try:
                 for one in (*response.history, response):
-                    _check_headers(one.headers, metadata=one.request.method == "HEAD")
+                    # Only a HEAD request's ETag names a blob; others may contain slashes.
+                    metadata = one.request.method == "HEAD"
+                    for name in (*_HEADERS, *(["etag"] if metadata else ())):
+                        _check_name(one.headers.get(name))
                 if not stream:  # streamed responses are file contents
                     _check_document(response)
             except BaseException:
@@ -222,13 +203,6 @@ def check_hub_answers() -> None:
             timeout=stock.timeout,
         )
     )
-
-
-def _check_headers(headers: Any, *, metadata: bool) -> None:
-    for name in _HEADERS:
-        _check_name(headers.get(name))
-    if metadata:  # only a HEAD request's ETag names a blob; others may contain slashes
-        _check_name(headers.get("etag"))
 
 
 def _check_document(response: Any) -> None:
@@ -340,25 +314,12 @@ class DownloadPlan:
 
 
 def plan(source: ModelRef, revision: str | None = None) -> DownloadPlan:
-    """Plan the download of a model, with sizes from the hub."""
-    with _pull_explained(source):
-        return _plan(source, revision)
-
-
-def first_download(source: ModelRef) -> DownloadPlan:
-    """Plan the download that loading a model starts with, and check the disk space."""
-    with explained(source, "its files"):
-        planned = _plan(source, None)
-    check_space(planned)
-    return planned
-
-
-def _plan(source: ModelRef, revision: str | None) -> DownloadPlan:
+    """Plan the download of a model with sizes from the hub, and check the disk space."""
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import DryRunError
 
     _remove_partial_files(source.location)
-    with _quiet(), open(os.devnull, "w") as nowhere:
+    with _asking(source), open(os.devnull, "w") as nowhere:
         # By commit. Given a branch, the client would store that it points to this commit, although
         # its files aren't there yet; later runs would take the incomplete copy for the branch.
         commit = HfApi().model_info(source.location, revision=revision).sha
@@ -379,7 +340,9 @@ def _plan(source: ModelRef, revision: str | None) -> DownloadPlan:
         )
     in_order = sorted(files, key=lambda file: file.filename)
     folder = Path(constants.HF_HUB_CACHE)
-    return DownloadPlan(source, revision, in_order[0].commit_hash, tuple(in_order), folder)
+    planned = DownloadPlan(source, revision, in_order[0].commit_hash, tuple(in_order), folder)
+    _check_space(planned)
+    return planned
 
 
 def _remove_partial_files(repo: str) -> None:
@@ -397,7 +360,7 @@ def _remove_partial_files(repo: str) -> None:
             part.unlink(missing_ok=True)
 
 
-def check_space(planned: DownloadPlan) -> None:
+def _check_space(planned: DownloadPlan) -> None:
     """Check that the missing files fit on the disk."""
     # The cache folder may not exist yet; its nearest existing parent is on the same disk.
     place = planned.folder.absolute()
@@ -416,7 +379,7 @@ def pull_config(source: ModelRef, revision: str | None = None) -> Path:
     """Download only the config.json of a model, unless it is in the cache."""
     from huggingface_hub import hf_hub_download
 
-    with explained(source, "its config.json"), _quiet():
+    with _asking(source, "its config.json"):
         return Path(hf_hub_download(source.location, CONFIG, revision=revision)).parent
 
 
@@ -425,7 +388,7 @@ def small_files(source: ModelRef, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     small = [pattern for pattern in _READ["allow_patterns"] if pattern != "*.safetensors"]
-    with explained(source, "its files"), _quiet():
+    with _asking(source):
         return Path(
             snapshot_download(
                 source.location, revision=revision, **{**_READ, "allow_patterns": small}
@@ -442,7 +405,7 @@ def pull(planned: DownloadPlan, on_bytes: Callable[[int], None]) -> None:
     from huggingface_hub import hf_hub_download, snapshot_download
 
     repo, done = planned.source.location, 0
-    with _pull_explained(planned.source), _quiet(), open(os.devnull, "w") as nowhere:
+    with _asking(planned.source), open(os.devnull, "w") as nowhere:
         for file in planned.missing:
             bar = _counting(nowhere, on_bytes, done)
             hf_hub_download(repo, file.filename, revision=planned.commit, tqdm_class=bar)
@@ -493,38 +456,15 @@ def _counting(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _asking(source: ModelRef, part: str = "its files") -> Iterator[None]:
     """Silence the hub client within the block; its errors are reported by us."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with explained(source, part), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.set_verbosity(before)
-
-
-@contextmanager
-def _pull_explained(source: ModelRef) -> Iterator[None]:
-    """Convert errors of the hub client to one sentence; see `explained`."""
-    with explained(source, "its files"):
-        try:
-            yield
-        except Exception as error:
-            full = (errno.ENOSPC, errno.EDQUOT)
-            # The Xet library reports a full disk only in the text of its error.
-            by_xet = any(f"(os error {number})" in str(error) for number in full)
-            if by_xet or (isinstance(error, OSError) and error.errno in full):
-                raise OutputError(
-                    f"the disk is full; free some space and pull {source.name} again (the files "
-                    "that are finished are kept)"
-                ) from error
-            if unreachable(error):
-                raise ModelError(
-                    f"{source.location} can't be pulled, for the hub can't be reached; connect, "
-                    "and unset HF_HUB_OFFLINE if it is set (the files that are finished are kept)"
-                ) from error
-            raise

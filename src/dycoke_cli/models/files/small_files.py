@@ -252,15 +252,8 @@ def _check_code(key: str, value: Any) -> None:
 
 def brief(value: Any) -> str:
     """Format a value of a document for a message: one line, at most 60 characters."""
-    text = repr(value) if isinstance(value, str) else _digits(value)
+    text = repr(value) if isinstance(value, str) else " ".join(str(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _digits(value: Any) -> str:
-    """Format a value other than a string; Python refuses to print very long integers."""
-    if isinstance(value, int) and abs(value) >= 1 << 128:
-        return f"a number of {value.bit_length()} bits"
-    return " ".join(str(value).split())
 
 
 # Weight files of a checkpoint: only safetensors inside its folder are accepted.
@@ -280,7 +273,6 @@ _PROCESSOR = "processor_config.json"
 _ADAPTER = "adapter_config.json"
 _AUDIO_TOKENIZER = "audio_tokenizer_config.json"
 _LONGEST_NAME = 200
-_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _NAMED_FILE = "transformers_weights"  # key of a configuration
 _HAS_ADAPTER = (
     f"{{}} has an adapter ({_ADAPTER}), which isn't supported; merge it into its base model and "
@@ -307,14 +299,16 @@ def check_folder(folder: Path) -> None:
             raise ModelError(f"{path.name} in {shown} isn't a regular file; replace it by one")
         if is_lfs_pointer(path):
             raise ModelError(f"{shown} can't be loaded: its {path.name} {LFS_POINTER}")
-    files = [folder / name for name in check_references(shown, _folder_reader(folder))]
-    whole = folder / WHOLE
-    if whole.exists():  # which transformers prefers to an index
-        files = [] if _NAMED_FILE not in read_json(folder / CONFIG) else files
-    elif not files:
-        raise ModelError(_no_weights(shown, folder))
-    _check_present(shown, folder, files)
-    for file in [*files, *([whole] if whole.exists() else [])]:
+    files = loaded_files(folder)
+    if not files:
+        raise ModelError(_no_model(shown, folder))
+    missing = [file.relative_to(folder) for file in files if not file.exists()]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(f"{shown} lacks the weight file {missing[0]}{others}; download it again")
+    for file in files:
+        if not file.is_file():
+            raise ModelError(f"{file.name} in {shown} isn't a regular file; replace it by one")
         if not is_inside(file, folder):
             raise ModelError(
                 f"{shown} has a weight file that is a link out of it, {file.name}; replace the "
@@ -323,7 +317,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _no_model(shown: str, folder: Path) -> str:
-    """Why a folder without a configuration isn't a model."""
+    """Why a folder without a configuration, or without weights that are loaded, isn't a model."""
     if (folder / _ADAPTER).is_file():
         return _HAS_ADAPTER.format(shown)
     if found := next(folder.glob("*.gguf"), None):
@@ -331,27 +325,17 @@ def _no_model(shown: str, folder: Path) -> str:
     if snapshots := sorted(folder.glob(f"snapshots/*/{CONFIG}")):
         place = snapshots[-1].parent
         return f"{shown} is a model of the hub's cache; its files are in the folder {str(place)!r}"
-    return (
-        f"{shown} has no {CONFIG}, so it isn't a model: name the folder that config.json is in, or "
-        "one of `dycoke models`"
-    )
-
-
-def _no_weights(shown: str, folder: Path) -> str:
-    """What a folder has in place of weights that are loaded."""
-    if found := next(folder.glob("*.gguf"), None):
-        return f"{shown} has its weights as {found.name}, {NOT_GGUF}"
-    if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
+    if not (folder / CONFIG).is_file():
         return (
-            f"{shown} has weights, but not as safetensors, the only format that is loaded; "
-            "convert them"
+            f"{shown} has no {CONFIG}, so it isn't a model: name the folder that config.json is "
+            "in, or one of `dycoke models`"
         )
     if any(folder.glob("*.safetensors")):
-        return (
-            f"{shown} has weight files, but neither {WHOLE} nor the list of its weight files, "
-            f"{INDEX}; download that, too"
-        )
-    return f"{shown} has no weights (*.safetensors)"
+        return f"{shown} has weight files, but neither {WHOLE} nor their list, {INDEX}"
+    return (
+        f"{shown} has no weights as safetensors (*.safetensors), the only format that is loaded; "
+        "convert them"
+    )
 
 
 def check_references(shown: str, read: ReadJson) -> list[str]:
@@ -385,12 +369,11 @@ def shards(shown: str, read: ReadJson, index: str = INDEX) -> list[str]:
 
 
 def loaded_files(folder: Path) -> list[Path]:
-    """Weight files of a local model that `from_pretrained` loads."""
+    """Weight files of a local model that `from_pretrained` loads; empty if nothing names any."""
     named = check_references(f"the folder {str(folder)!r}", _folder_reader(folder))
-    config = read_json(folder / CONFIG)
-    if _NAMED_FILE not in config and (folder / WHOLE).exists():
+    if _NAMED_FILE not in read_json(folder / CONFIG) and (folder / WHOLE).exists():
         return [folder / WHOLE]  # transformers prefers it to an index
-    return [folder / name for name in named] or sorted(folder.glob("*.safetensors"))
+    return [folder / name for name in named]
 
 
 def stored_bytes(name: str, location: str, revision: str | None, *, local: bool) -> int | None:
@@ -446,32 +429,15 @@ def hub_reader(repo: str, commit: str) -> ReadJson:
 
 def _checked(shown: str, where: str, name: Any) -> str:
     path = PurePosixPath(str(name))
-    if len(str(name)) > _LONGEST_NAME or not str(name).isprintable():
+    inside = not path.is_absolute() and ".." not in path.parts
+    plain = len(str(name)) <= _LONGEST_NAME and str(name).isprintable()
+    stored = str(name).endswith((".safetensors", ".safetensors.index.json"))
+    if not (inside and plain and stored) or any(sign in str(name) for sign in "\\:"):
         raise ModelError(
-            f"{shown} has a weight file with a name that no real one has ({where} names "
-            f"{str(name)[:40]!r}…); download it again"
-        )
-    if path.is_absolute() or ".." in path.parts or any(sign in str(name) for sign in "\\:"):
-        raise ModelError(
-            f"{shown} has weights outside its folder ({where} names {str(name)!r}), which are "
-            "never loaded; put them into it"
-        )
-    if not str(name).endswith((".safetensors", ".safetensors.index.json")):
-        raise ModelError(
-            f"{shown} has weights that aren't safetensors ({where} names {str(name)!r}), the only "
-            "format that is loaded; convert them"
+            f"{shown} has a {where} that names {brief(str(name))} as weights; only safetensors in "
+            "its folder are loaded"
         )
     return str(name)
-
-
-def _check_present(shown: str, folder: Path, files: list[Path]) -> None:
-    missing = [file.relative_to(folder) for file in files if not file.exists()]
-    if missing:
-        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelError(f"{shown} lacks the weight file {missing[0]}{others}; download it again")
-    for file in files:
-        if not file.is_file():
-            raise ModelError(f"{file.name} in {shown} isn't a regular file; replace it by one")
 
 
 def _folder_reader(folder: Path) -> ReadJson:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from dycoke_cli.video.subtitles import Subtitles
 
 
-_PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template")
 # Most bytes of resized frames: enough for 32 at the largest size of a published processor.
 _PROCESSOR_BYTES = 1 << 30
 _PROCESSOR_BYTES_PER_BYTE = 16
@@ -48,31 +47,14 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         if folder != BUNDLED_CHECKPOINT:
             check_tokenizer(source.name, folder / TOKENIZER)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        alone = takes_images_only(processor)
-        if alone and getattr(processor, "chat_template", None) is None:
-            raise ModelError(
-                f"{source.name} can't be shown a video: its processor ({type(processor).__name__}) "
-                "has no video processor, and no chat template for several pictures"
-            )
-        parts = ("tokenizer",) if alone else _PARTS if takes_videos(processor) else _PARTS[:2]
-        missing = next((part for part in parts if getattr(processor, part, None) is None), None)
-        if missing is not None:
-            raise ModelError(
-                f"{source.name} can't be loaded: its processor ({type(processor).__name__}) has no "
-                f"{missing}; download it again"
-            )
-        if alone or takes_videos(processor):
-            check_template(processor)
+        for part in ("tokenizer", "chat_template", "apply_chat_template"):
+            if getattr(processor, part, None) is None:
+                raise ModelError(
+                    f"{source.name} can't be shown a video: its processor "
+                    f"({type(processor).__name__}) has no {part}"
+                )
+        check_template(processor)
     return processor
-
-
-def takes_videos(processor: Any) -> bool:
-    """Whether a processor has the argument `videos`.
-
-    Older ones take frames as `images`. They have no chat template: the prompt is the question.
-    """
-    named = "videos" in inspect.signature(type(processor).__call__).parameters
-    return named and not takes_images_only(processor)
 
 
 def takes_images_only(processor: Any) -> bool:

@@ -6,7 +6,7 @@ which of the inputs depend on the question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dycoke_cli.errors import DycokeError, ModelError, UsageError, VideoError
+from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Discovered, Family
@@ -38,7 +38,6 @@ from dycoke_cli.models.prompts.stock_processor import (
     CollapsedTokenizer,
     Length,
     OtherResizeError,
-    ShownFrames,
     as_video,
     collapsing,
     found_resize,
@@ -46,8 +45,6 @@ from dycoke_cli.models.prompts.stock_processor import (
     load_processor,
     processor_memory_limited,
     run_processor,
-    takes_images_only,
-    takes_videos,
     without_data,
 )
 from dycoke_cli.models.resolve import family_in, read_config
@@ -167,7 +164,7 @@ def extra_inputs(
 def make_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -> VideoPrompt:
     """Run the stock processor on a video, and make the prompts' shared parts of its output."""
     frames = _padded(clip.frames, family.least_frames)
-    times = [*clip.timestamps_s, *clip.timestamps_s[-1:] * (len(frames) - len(clip.frames))]
+    times = _padded(np.array(clip.timestamps_s), len(frames)).tolist()
     size, resize = decoded_size(clip), getattr(clip, "resize", None)
     metadata = frames_metadata(size, times, Length.of(clip))
     long_runs_of = ""
@@ -211,17 +208,13 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -> 
 
 
 def _padded(frames: np.ndarray, count: int) -> np.ndarray:
-    """Frames `[F, ...]`, padded with the last one to a minimum count."""
-    if len(frames) >= count:
-        return frames
-    return np.concatenate([frames, *[frames[-1:]] * (count - len(frames))])
+    """Frames `[F, ...]`, or their times, padded with the last one to a minimum count."""
+    more = max(0, count - len(frames))
+    return np.concatenate([frames, *[frames[-1:]] * more]) if more else frames
 
 
 # Argument of the model that interleaves positions of audio and frames.
 _INTERLEAVED = "use_audio_in_video"
-# Height and width of frames that every processor accepts, and the aspect ratio that padding gives.
-_USUAL_SIZE = (224, 224)
-_LARGEST_ASPECT = 4
 _TOKEN_ATTRIBUTES = ("video_token_id", "image_token_id", "video_token_index", "image_token_index")
 
 
@@ -261,7 +254,8 @@ class StockPrompt(VideoPrompt):
             # Any other needs an audio placeholder, between the video and the question.
             if self.audio is not None and not _interleaves_audio(self.processor):
                 conversation[0]["content"].insert(-1, {"type": "audio"})
-            text = _text(self.processor, conversation, tools_of(question), variables)
+            tools = tools_of(question)
+            text = render(self.processor, conversation, tools=tools, variables=variables)
             self._latest[key] = self._processed(text)
         return dict(self._latest[key])
 
@@ -309,9 +303,6 @@ class StockPrompt(VideoPrompt):
         arguments: dict[str, Any]
         if self._discovered.as_images:
             arguments = {"images": [list(frames)], "images_kwargs": {"return_tensors": "pt"}}
-        elif not takes_videos(self.processor):
-            # Older processors, such as InstructBLIP-Video's, take the video as `images`.
-            arguments = {"images": [frames], "return_tensors": "pt"}
         else:
             options = self.family.video_options(self.config, self.processor.video_processor)
             height, width = self.pictures.shape[1:3]
@@ -338,16 +329,8 @@ class StockPrompt(VideoPrompt):
                 arguments |= {"load_audio_from_video": True, "audio_from_video_indices": [0]}
         if self._discovered.token_types:
             arguments["text_kwargs"] = {"return_mm_token_type_ids": True}
-        try:
-            with processor_memory_limited(frames.nbytes):
-                outputs = self.processor(text=[text], **arguments)
-        except (DycokeError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            raise ModelError(
-                f"the model's stock processor ({type(self.processor).__name__}) fails on "
-                f"{len(frames)} frames: {first_line(error)}"
-            ) from error
+        with processor_memory_limited(frames.nbytes):
+            outputs = self.processor(text=[text], **arguments)
         # The metadata isn't a tensor, and the mask of a single prompt is all ones.
         unused = ("video_metadata", "attention_mask")
         if self.audio is not None and _interleaves_audio(self.processor):
@@ -360,38 +343,23 @@ class StockPrompt(VideoPrompt):
 def show(processor: Any, family: Family, config: Any, clip: ClipLike) -> VideoPrompt:
     """Make the prompt of a video: a `StockPrompt` for a family outside the table."""
     try:
-        return _shown(processor, family, config, clip)
-    except (KeyboardInterrupt, OSError):
+        if not family.stock_inputs:
+            return make_prompt(processor, family, config, clip)
+        return _stock_prompt(processor, family, config, clip)
+    except (DycokeError, OSError):
         raise
     except Exception as error:
-        own = isinstance(error, DycokeError) and error.__cause__ is None
-        if own or is_out_of_memory(error) or is_out_of_memory(error.__cause__ or error):
+        if is_out_of_memory(error):
             raise
-        # As many frames of a usual size show whether the model or the video is at fault.
-        usual = ShownFrames.blank(len(clip.frames), *_USUAL_SIZE)
-        try:
-            _shown(processor, family, config, usual)
-        except Exception:
-            raise error from error.__cause__
         height, width = decoded_size(clip)
-        size = f"{_padded_frames(width, height)}:{_padded_frames(height, width)}"
         raise VideoError(
-            f"the model's processor refuses frames of {width}x{height} pixels "
-            f"({first_line(error.__cause__ or error)}); add a border to the video: "
-            f"`ffmpeg -i VIDEO -vf pad={size} padded.mp4`"
+            f"the model's processor ({type(processor).__name__}) refuses {len(clip.frames)} frames "
+            f"of {width}x{height} pixels ({first_line(error)})"
         ) from error
 
 
-def _padded_frames(side: int, other: int) -> int:
-    """Side of a frame, extended to a quarter of the other, and to an even number for encoders."""
-    least = max(side, -(-other // _LARGEST_ASPECT))
-    return least + least % 2
-
-
-def _shown(processor: Any, family: Family, config: Any, clip: ClipLike) -> VideoPrompt:
-    if not family.stock_inputs:
-        return make_prompt(processor, family, config, clip)
-    chosen = frame_numbers(family, len(clip.frames))
+def _stock_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -> StockPrompt:
+    pictures = _padded(clip.frames, family.least_frames)
     prompt = StockPrompt(
         processor=processor,
         frames=1,
@@ -400,8 +368,8 @@ def _shown(processor: Any, family: Family, config: Any, clip: ClipLike) -> Video
         subtitles="" if clip.subtitles is None else clip.subtitles.text,
         family=family,
         config=config,
-        pictures=clip.frames[chosen],
-        times=[clip.timestamps_s[i] for i in chosen],
+        pictures=pictures,
+        times=_padded(np.array(clip.timestamps_s), len(pictures)).tolist(),
         length=Length.of(clip),
         audio=clip.audio,
     )
@@ -411,16 +379,6 @@ def _shown(processor: Any, family: Family, config: Any, clip: ClipLike) -> Video
 def _interleaves_audio(processor: Any) -> bool:
     """Whether a processor interleaves a video's audio with its frames by time (Omni models)."""
     return hasattr(processor, "load_audio_from_video")
-
-
-def frame_numbers(family: Family, frames: int) -> list[int]:
-    """Numbers of a clip's frames that are shown: all, or as many as the family accepts."""
-    exact = None if family.discovered is None else family.discovered.exact_frames
-    number = exact or max(frames, family.least_frames)
-    if number >= frames:  # too few: the last one is repeated
-        return [min(i, frames - 1) for i in range(number)]
-    # Too many: the middle frame of each of `number` equal segments.
-    return [int((i + 0.5) * frames / number) for i in range(number)]
 
 
 def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int | None:
@@ -451,8 +409,7 @@ def count_tokens(source: ModelRef, clip: ClipLike, revision: str | None = None) 
     with quiet_libraries(), explained(source, "its processor"):
         processor = load_processor(source, commit)
         prompt = show(processor, family, config, clip)
-        # Not by `text_ids`: an older processor has no chat template, and needs a video.
-        alone = processor.tokenizer(_text(processor, conversation_of("", (), 0, "")))["input_ids"]
+        alone = processor.tokenizer(chat_text(processor, "", videos=0))["input_ids"]
         added = prompt.input_ids("").shape[1] - len(alone)
     return replace(prompt.tokens, text=max(0, added - prompt.visual))
 
@@ -460,19 +417,6 @@ def count_tokens(source: ModelRef, clip: ClipLike, revision: str | None = None) 
 def first_line(error: BaseException) -> str:
     """Text of a library's error, in one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _text(
-    processor: Any,
-    conversation: Sequence[dict[str, Any]],
-    tools: Sequence[Mapping[str, Any]] = (),
-    variables: Mapping[str, Any] | None = None,
-) -> str:
-    """Render the conversation with the chat template; join its texts if the model has none."""
-    if takes_videos(processor) or takes_images_only(processor):
-        return render(processor, conversation, tools=tools, variables=variables or {})
-    parts = (part for turn in conversation for part in turn["content"])
-    return "\n".join(part["text"] for part in parts if part["type"] == "text")
 
 
 # The size at which a model reads frames, so that no larger ones are kept.
