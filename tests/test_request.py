@@ -84,7 +84,7 @@ def eval_id(request: Request) -> str:
     )
     evaluation = Evaluation(dataset=Samples(), specs=[spec], request=request)  # type: ignore[list-item]
     model = SimpleNamespace(
-        describe=lambda: {"name": request.model}, traits=SimpleNamespace(listed=False)
+        describe=lambda: {"name": request.model}, info=SimpleNamespace(listed=False)
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, name, type(request.method))

@@ -19,7 +19,7 @@ from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.engine.generate import BatchStreamer
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.settling import settled
-from dycoke_cli.models.families import traits_of
+from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT
 
 NAME = "published_scheme"
@@ -94,7 +94,7 @@ def answer(
     kept = METHOD.select(features)
     begin, end = int(at[0]), int(at[-1]) + 1
     rows = torch.cat([rows[:begin], rows[at[kept]], rows[end:]])
-    pruning = settled(METHOD, traits_of(model.config)).pruning()
+    pruning = settled(METHOD, ModelInfo.of(model.config)).pruning()
     assert pruning is not None
     choice = _Choice(pruning.selector, pruning.layer, torch.arange(begin, begin + len(kept)))
     cache = DynamicCache(config=decoder.config)

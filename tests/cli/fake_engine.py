@@ -32,7 +32,7 @@ from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.families import FAMILIES, ModelTraits
+from dycoke_cli.models.families import FAMILIES, ModelInfo
 
 LAYERS = 10  # as the bundled model, by whose files methods are bound
 FRAMES_TOKENS = 16
@@ -65,9 +65,9 @@ class FakeLoaded:
     config: Any = field(default_factory=lambda: types.SimpleNamespace(model_type="llava_onevision"))
 
     @property
-    def traits(self) -> ModelTraits:
+    def info(self) -> ModelInfo:
         kind = self.config.model_type
-        return ModelTraits(kind, FAMILIES[kind], self.method_defaults, self.layers, self.name)
+        return ModelInfo(kind, FAMILIES[kind], self.method_defaults, self.layers, self.name)
 
     def fit(self, frames: int, height: int, width: int) -> None:
         """Frames are kept as decoded."""
@@ -108,7 +108,7 @@ class FakeSession:
         windowed: object = None,
     ) -> None:
         self.loaded, self.clip, self.on_progress = loaded, clip, on_progress
-        self.traits = loaded.traits
+        self.info = loaded.info
         self.clips = [clip, *others]
         self.seconds_load, self.seconds_video_decode = seconds_load, seconds_video_decode
         self.reuse, self.cache = reuse, cache

@@ -18,7 +18,7 @@ LEAST_EVENTS_IN_ORDER = 0.9
 @pytest.mark.slow
 def test_most_answers_are_right():
     loaded = load("mini", device="cpu")
-    method = DyCoke(**loaded.traits.defaults)
+    method = DyCoke(**loaded.info.defaults)
     right, in_order = [], []
     for clip in json.loads((SAMPLES / "samples.json").read_text()):
         session = VideoSession(loaded, read(SAMPLES / clip["file"], Sampling(frames=32)))

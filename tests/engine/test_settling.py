@@ -24,9 +24,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models import catalog as reference
 from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import published
-from dycoke_cli.models.families import UNLISTED, ModelTraits, traits_of
+from dycoke_cli.models.families import UNLISTED, ModelInfo
 from dycoke_cli.models.files import on_disk
-from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.load import load
 from dycoke_cli.param import Param
 from tests.cli.harness import CLIP
@@ -38,46 +37,46 @@ BY_HAND = {
 }
 
 
-def stored(name: str) -> ModelTraits:
-    return StoredConfig(published(name).config).traits(name)
+def stored(name: str) -> ModelInfo:
+    return ModelInfo.of(published(name).config, name)
 
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_methods_parameters_are_the_models_where_they_were_not_given(name: str) -> None:
     family, layers, defaults = BY_HAND[name]
-    traits = stored(name)
-    assert (traits.model_type, traits.layers, dict(traits.defaults)) == (family, layers, defaults)
+    info = stored(name)
+    assert (info.model_type, info.layers, dict(info.defaults)) == (family, layers, defaults)
     given = DyCoke().parameters()
     assert (given["prune_layer"], given["positions"]) == (None, None)
-    method = settled(DyCoke(), traits)
+    method = settled(DyCoke(), info)
     assert method.parameters() == given | defaults
     assert method.pruning().layer == 3  # type: ignore[union-attr]
     assert method.renumbers() == (defaults["positions"] == "renumbered")
-    assert settled(DyCoke(prune_layer=9), traits).parameters() == given | defaults | {
+    assert settled(DyCoke(prune_layer=9), info).parameters() == given | defaults | {
         "prune_layer": 9
     }
-    assert settled(FastV(), traits).parameters() == {"prune_ratio": 0.5, "prune_layer": 2}
+    assert settled(FastV(), info).parameters() == {"prune_ratio": 0.5, "prune_layer": 2}
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_a_file_and_a_stock_configuration_have_the_same_traits(name: str) -> None:
+def test_a_file_and_a_stock_configuration_say_the_same(name: str) -> None:
     config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
-    assert traits_of(config) == stored(name)
+    assert ModelInfo.of(config) == stored(name)
 
 
 def test_a_loaded_model_has_those_of_its_file_and_binds_the_same() -> None:
     loaded = load("mini", device="cpu")
     found = reference.find("mini")
-    known = StoredConfig({**loaded.model.config.to_dict()}).traits("mini")
+    known = ModelInfo.of({**loaded.model.config.to_dict()}, "mini")
     assert (
-        loaded.traits
+        loaded.info
         == known
-        == resolve.resolve_model("mini").traits
-        == resolve.resolve_model(found).traits
+        == resolve.resolve_model("mini").info
+        == resolve.resolve_model(found).info
     )
     expected = DyCoke().parameters() | {"prune_layer": 9, "positions": "kept"}
     assert settled(DyCoke(), known).parameters() == expected
-    assert settled(DyCoke(), traits_of(loaded.model.config)) == settled(DyCoke(), known)
+    assert settled(DyCoke(), ModelInfo.of(loaded.model.config)) == settled(DyCoke(), known)
     with DyCoke()(loaded.model) as attachment:
         torch.manual_seed(0)
         assert attachment._method.parameters() == expected
@@ -138,7 +137,7 @@ def test_what_a_model_cannot_serve_is_refused(method: Method, name: str, sentenc
         settled(method, stored(name))
     assert str(error.value) == sentence
     # Of a model whose layout isn't known yet, only its parameters are settled.
-    unlisted = ModelTraits("new", UNLISTED, {}, None)
+    unlisted = ModelInfo("new", UNLISTED, {}, None)
     assert settled(method, unlisted).parameters() == method.parameters()
 
 
@@ -150,17 +149,17 @@ def test_early_merging_needs_a_tower_that_can_encode_part_of_a_frame() -> None:
 def test_frames_are_merged_where_the_tower_is_known_and_has_the_layer() -> None:
     config = AutoConfig.for_model(**copy.deepcopy(published("llava-onevision-7b").config))
     with pytest.raises(UsageError, match="behind must be below 26, not 30"):
-        settled(Merging(), traits_of(config))
-    assert settled(Merging(behind=25), traits_of(config)).in_tower is not None
+        settled(Merging(), ModelInfo.of(config))
+    assert settled(Merging(behind=25), ModelInfo.of(config)).in_tower is not None
     with pytest.raises(UsageError, match="the method merging needs the vision encoder's attention"):
         settled(Merging(behind=0), _without_tower())
 
 
-def _without_tower() -> ModelTraits:
+def _without_tower() -> ModelInfo:
     from dycoke_cli.models.families import FAMILIES
 
     name = next(n for n, family in FAMILIES.items() if not family.encodes_parts)
-    return ModelTraits(name, FAMILIES[name], {}, 8)
+    return ModelInfo(name, FAMILIES[name], {}, 8)
 
 
 def test_a_method_that_is_not_settled_says_so() -> None:

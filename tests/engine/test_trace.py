@@ -104,7 +104,7 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: str(method.name))
 def test_of_a_session(session, method):
-    bound = settled(method, session.loaded.traits)
+    bound = settled(method, session.loaded.info)
     layer = traced_layer(session.loaded.model.get_decoder().config, 9, bound)
     traced = session.ask("What happens?", method, max_new_tokens=6, trace=layer)
     plain = session.ask("What happens?", method, max_new_tokens=6)

@@ -131,7 +131,7 @@ def test_every_parameter_is_reported_and_the_models_own_are_used(whole: EvalRepo
     none, dycoke = whole.rows
     assert none.parameters == {}
     assert dycoke.parameters["merge_ratio"] == 0.7
-    assert dycoke.parameters.items() >= chosen.traits.defaults.items()
+    assert dycoke.parameters.items() >= chosen.info.defaults.items()
     assert to_dict(whole.model) == chosen.describe()
 
 

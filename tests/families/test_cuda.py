@@ -66,7 +66,7 @@ def logits_of(loaded: LoadedModel, method: Method, around: Any, videos: int = 1)
     """Of each token `[T, videos, vocabulary]`, about videos that are encoded before."""
     sessions = [VideoSession(loaded, clip(5, seed), reuse=False) for seed in range(videos)]
     for session in sessions:
-        session.encode(Stopwatch(loaded.input_device), settled(method, loaded.traits))
+        session.encode(Stopwatch(loaded.input_device), settled(method, loaded.info))
     found: list[torch.Tensor] = []
     note = loaded.model.get_output_embeddings().register_forward_hook(
         lambda module, args, logits: found.append(logits[:, -1].float().cpu())

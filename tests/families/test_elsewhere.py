@@ -105,7 +105,7 @@ def told(loaded: LoadedModel, method: Method) -> Told:
     note = loaded.model.get_output_embeddings().register_forward_hook(
         lambda module, args, logits: told.rounded.append(logits[:, -1].cpu())
     )
-    if not settled(method, loaded.traits).inside():
+    if not settled(method, loaded.info).inside():
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
         answers += ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
     pruning = method.pruning()

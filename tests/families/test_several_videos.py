@@ -58,7 +58,7 @@ def session_of(family: str, clips: Sequence[Pictures]) -> VideoSession:
 
 def ours(session: VideoSession, method: Method) -> tuple[list[int], list[torch.Tensor], Any]:
     """Tokens, their logits, and the attachment."""
-    model, bound = session.loaded.model, settled(method, session.loaded.traits)
+    model, bound = session.loaded.model, settled(method, session.loaded.info)
     prompt = session.prompt(QUESTION, (), bound, GenerationOptions(max_new_tokens=NEW_TOKENS))
     session.encode(Stopwatch(session.loaded.input_device), bound)
     batch = together([prompt()], 0)
@@ -194,8 +194,8 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
     session = session_of(family, clips)
     loaded = session.loaded
     defaults = {"prune_layer": 2, "positions": "kept"}
-    method = with_model_defaults(method, defaults, loaded.traits.layers)
-    method = settled(method, loaded.traits)
+    method = with_model_defaults(method, defaults, loaded.info.layers)
+    method = settled(method, loaded.info)
     answer = session.ask(QUESTION, method, max_new_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]
     answers = [one.ask(QUESTION, method, max_new_tokens=2) for one in alone]

@@ -105,7 +105,7 @@ def session_in_windows(
     blank = replace(video, frames=nothing, window=size)
     windowed = read_windows(
         loaded,
-        settled(method, loaded.traits),
+        settled(method, loaded.info),
         blank,
         [FrameWindow(part, video.resize) for part in parts],
         size,
@@ -161,7 +161,7 @@ def test_one_window_is_the_same_bit_for_bit(family: str, name: str) -> None:
 
 def window_by_window(loaded: LoadedModel, video: Shown, method: Method) -> Selection:
     """The method's selection from each window of the embeddings of the whole video."""
-    bound, prompt = settled(method, loaded.traits), make_prompt(
+    bound, prompt = settled(method, loaded.info), make_prompt(
         loaded.processor, loaded.family, loaded.model.config, video
     )  # fmt: skip
     with_attention = "attention" in bound.needs
@@ -317,7 +317,7 @@ def test_a_processor_that_reads_all_frames_at_once_is_refused() -> None:
     model, processor = make("qwen2_5_omni")
     loaded = LoadedModel("x", None, None, model, processor, Family(discovered=Discovered()), 0.0)
     with pytest.raises(UsageError, match="its processor reads all frames at once"):
-        read_windows(loaded, settled(create("none"), loaded.traits), shown(2), [], 8)
+        read_windows(loaded, settled(create("none"), loaded.info), shown(2), [], 8)
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(FAMILIES))

@@ -33,7 +33,7 @@ from dycoke_cli.loop import answer_batch, reading
 from dycoke_cli.loop.asker import Pending
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
-from dycoke_cli.models.families import FAMILIES, Discovered, ModelTraits, defaults_of
+from dycoke_cli.models.families import FAMILIES, Discovered, ModelInfo, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.processes.isolated import GoneError
 from dycoke_cli.request import Request
@@ -65,8 +65,8 @@ class Pretended:
     warning: str | None = None  # of each video, before its first answer
     # of the frames of a video, by the name of its file; others have 2 pixels a side
     size: dict[str, int] = field(default_factory=dict)
-    traits: ModelTraits = field(
-        default_factory=lambda: ModelTraits(
+    info: ModelInfo = field(
+        default_factory=lambda: ModelInfo(
             "llava_onevision", FAMILY, defaults_of(FAMILY, None, 10), 10, "mini"
         )
     )
@@ -94,7 +94,7 @@ class Pretended:
 
     def of_a_found_family(self) -> None:
         """Be of a family whose layout was found, so that a stock processor makes its prompts."""
-        self.traits = replace(self.traits, family=replace(FAMILY, discovered=Discovered()))
+        self.info = replace(self.info, family=replace(FAMILY, discovered=Discovered()))
 
     def load(self, fit: Any = None) -> Any:
         """The model."""
@@ -105,8 +105,8 @@ class Pretended:
         )
         return SimpleNamespace(
             name="mini",
-            traits=self.traits,
-            family=self.traits.family,
+            info=self.info,
+            family=self.info.family,
             fit=lambda *size: None,
             input_device=SimpleNamespace(type="cpu"),
             model=model,
@@ -114,14 +114,14 @@ class Pretended:
 
     def unloaded(self) -> UnloadedModel:
         """What is known of it before."""
-        return UnloadedModel("mini", True, None, self.traits)
+        return UnloadedModel("mini", True, self.info)
 
     def _session(self, loaded: Any, clip: Clip, **options: Any) -> Any:
         return SimpleNamespace(
             loaded=loaded,
             clip=clip,
             clips=(clip, *options.get("others", ())),
-            traits=loaded.traits,
+            info=loaded.info,
             windowed=options.get("windowed"),
             reuse=options["reuse"],
             is_prefilled=False,

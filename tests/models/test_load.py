@@ -39,7 +39,7 @@ def test_the_catalog_tells_the_truth_about_it(mini):
     assert counted.text <= 2  # a line break, and its like
     parameters = sum(p.numel() for p in mini.model.parameters())
     assert entry.parameters == pytest.approx(parameters, rel=0.05)
-    assert mini.traits.defaults == {"prune_layer": 9, "positions": "kept"}
+    assert mini.info.defaults == {"prune_layer": 9, "positions": "kept"}
     assert (BUNDLED_CHECKPOINT / "model.safetensors").stat().st_size <= 20_000_000
 
 
@@ -52,7 +52,7 @@ def test_a_local_folder_and_another_dtype(folder):
     loaded = load(str(folder), device="cpu", dtype="float32")
     assert (loaded.name, loaded.entry, loaded.revision) == (str(folder), None, None)
     assert loaded.dtype == "float32"
-    assert loaded.traits.defaults == {"prune_layer": 9, "positions": "kept"}
+    assert loaded.info.defaults == {"prune_layer": 9, "positions": "kept"}
 
 
 def break_tensor(folder, change):

@@ -15,8 +15,7 @@ from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names
-from dycoke_cli.models.families import FAMILIES, ModelTraits, defaults_of, traits_of
-from dycoke_cli.models.files.on_disk import StoredConfig
+from dycoke_cli.models.families import FAMILIES, ModelInfo, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 from tests.families.stock import NONE_ONLY, clip
@@ -43,13 +42,13 @@ def test_positions_follow_the_published_code_where_they_can(family):
 def test_several_windows_have_contiguous_positions_where_they_count_tokens(family, own):
     """Whatever the checkpoint asks for, which the bundled one does; not where they are places."""
     given = defaults_of(FAMILIES[family], None if own is None else {"positions": own})
-    traits = ModelTraits("x", FAMILIES[family], given, 10)
+    info = ModelInfo("x", FAMILIES[family], given, 10)
     expected = "kept" if family in PLACED else "renumbered"
-    assert traits.in_windows.defaults == {**given, "positions": expected}
-    assert settled(DyCoke(), traits.in_windows).positions == expected
-    assert settled(DyCoke(), traits.before_windows).positions is None
+    assert info.in_windows.defaults == {**given, "positions": expected}
+    assert settled(DyCoke(), info.in_windows).positions == expected
+    assert settled(DyCoke(), info.before_windows).positions is None
     if family not in PLACED:  # the user's choice wins
-        assert settled(DyCoke(positions="kept"), traits.in_windows).positions == "kept"
+        assert settled(DyCoke(positions="kept"), info.in_windows).positions == "kept"
 
 
 def test_a_model_of_few_layers_is_pruned_in_its_last():
@@ -61,7 +60,7 @@ def test_python_has_the_same_default(family):
     model, _ = make(family)
     attached = attach(model, DyCoke(kv_prune=False))._method
     assert {name: getattr(attached, name) for name in ("prune_layer", "positions")} == (
-        traits_of(model.config).defaults
+        ModelInfo.of(model.config).defaults
     )
 
 
@@ -70,10 +69,10 @@ def test_what_is_listed_is_what_loading_takes():
     assert listed.keys() == CATALOG.keys()
     for name in ("mini", *published_names()):
         if name == "mini":
-            defaults = resolve_model(name, LoadOptions(device="cpu")).traits.defaults
+            defaults = resolve_model(name, LoadOptions(device="cpu")).info.defaults
         else:
             config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
-            defaults = traits_of(config).defaults
+            defaults = ModelInfo.of(config).defaults
         assert {key: getattr(listed[name], key) for key in defaults} == defaults, name
     for name, entry in CATALOG.items():
         if name != "mini":
@@ -143,10 +142,10 @@ def test_a_checkpoint_with_nonsense_is_refused(copied, own):
     file = copied / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"dycoke": own}))
     with pytest.raises(ModelError, match=sentence):
-        _ = resolve_model(str(copied), LoadOptions(device="cpu")).traits.defaults
+        _ = resolve_model(str(copied), LoadOptions(device="cpu")).info.defaults
     # Of a family that isn't listed, too.
     with pytest.raises(ModelError, match=sentence):
-        StoredConfig({"num_hidden_layers": 10, "dycoke": own}).traits()
+        ModelInfo.of({"num_hidden_layers": 10, "dycoke": own})
 
 
 def test_places_cant_be_renumbered_by_a_checkpoint_either():

@@ -122,7 +122,7 @@ def test_in_8_bits_it_answers_too(small: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_positions_suit_the_family_where_the_catalog_is_silent(small: str) -> None:
     loaded = load(small, device="cpu", random_weights=True)
-    assert loaded.traits.defaults == {"prune_layer": 3, "positions": "kept"}
+    assert loaded.info.defaults == {"prune_layer": 3, "positions": "kept"}
 
 
 @pytest.mark.parametrize(

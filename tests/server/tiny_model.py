@@ -44,6 +44,6 @@ class _Decoder:
 def service_of(monkeypatch: pytest.MonkeyPatch, loaded: LoadedModel, **more: Any) -> Service:
     """A service of a model; `more` as of `Service`. Its engine isn't started."""
     monkeypatch.setattr(reading, "Decoder", _Decoder)
-    metrics, unloaded = Metrics(), UnloadedModel("mini", True, None, loaded.traits)
+    metrics, unloaded = Metrics(), UnloadedModel("mini", True, loaded.info)
     engine = Engine(DEFAULTS, loaded=loaded, unloaded=unloaded, keep=4, counts=metrics)
     return make_service(engine, metrics, **more)

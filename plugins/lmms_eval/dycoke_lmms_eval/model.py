@@ -86,7 +86,7 @@ class DycokeChat(lmms):
             )
             check_windows(request)
             self._plan = plan_of(request, found, batch_size=_together(batch_size))
-            method = settled(self._plan.request.method, self._loaded.traits)
+            method = settled(self._plan.request.method, self._loaded.info)
             check_decoder(self._loaded.model.get_decoder(), method)
 
     @classmethod

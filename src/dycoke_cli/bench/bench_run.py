@@ -280,8 +280,8 @@ def run(
             with decoder.open(video, sampling, fitted=True):
                 pass
     for spec in specs:  # and the methods, before torch is imported
-        if unloaded.traits is not None and not spec.if_possible:
-            bound_spec(spec, unloaded.traits)
+        if unloaded.listed is not None and not spec.if_possible:
+            bound_spec(spec, unloaded.listed)
     with faster_imports():
         import torch
         import transformers

@@ -48,7 +48,7 @@ from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder, Tracing
 from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import family_of, traits_of
+from dycoke_cli.models.families import ModelInfo, family_of
 from dycoke_cli.stock.attention import WrappedAttention
 from dycoke_cli.stock.private_api import cache_name, cache_of
 
@@ -172,7 +172,7 @@ def attach(
             f"no method can be attached to a model of the family {model.config.model_type!r}: "
             f"{why_not}; --method none works"
         )
-    method = settled(method, traits_of(model.config))
+    method = settled(method, ModelInfo.of(model.config))
     # Without `videos` generate() encodes them. Hooks can merge whole frames there; patches are
     # dropped, and frames scaled, by `encode_video` alone.
     decoder = model.get_decoder()

@@ -21,7 +21,7 @@ from dycoke_cli.engine.prompt_batch import Batch, Prompt
 from dycoke_cli.engine.vision import Encoded, VisualCache, encode_cached, encoded_for
 from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.devices import free_memory
-from dycoke_cli.models.families import ModelTraits
+from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns
 from dycoke_cli.models.prompts.stock_processor import ClipLike
@@ -80,7 +80,7 @@ class EncodedVideo:
         self.windowed = windowed
         self.on_progress = on_progress or (lambda stage, done, total: None)
         if others:
-            check_several(loaded.name, loaded.family, loaded.traits.domain)
+            check_several(loaded.name, loaded.family, loaded.info.domain)
         with faults_of(loaded):
             self.videos = [
                 show(loaded.processor, loaded.family, loaded.model.config, one)
@@ -158,10 +158,10 @@ class EncodedVideo:
         return sum(video.visual for video in self.videos)
 
     @property
-    def traits(self) -> ModelTraits:
-        """The traits for which a method is settled that this video is asked about by."""
+    def info(self) -> ModelInfo:
+        """What a method is settled for that this video is asked about by."""
         several = self.windowed is not None and self.windowed.count > 1
-        return self.loaded.traits.in_windows if several else self.loaded.traits
+        return self.loaded.info.in_windows if several else self.loaded.info
 
     @property
     def is_prefilled(self) -> bool:

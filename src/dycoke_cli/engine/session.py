@@ -118,7 +118,7 @@ def ask_together(
     check_unattached(loaded.model)
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
-        method = settled(method, loaded.traits)
+        method = settled(method, loaded.info)
         if typed is not None:
             what = spellings_of(loaded, typed)
             longest = max(len(ids) for spelling in what for ids in spelling.ids)

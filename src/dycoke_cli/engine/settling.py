@@ -1,6 +1,6 @@
 """Settles a method for a model: its defaults filled in, all that the model can't serve refused.
 
-What that takes (`ModelTraits`) is known of a stored configuration, of a model that was resolved, of
+What that takes (`ModelInfo`) is known of a stored configuration, of a model that was resolved, of
 one that is loaded and of a bare stock model. So a method is settled as early as that.
 """
 
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dycoke_cli.compression.method import Method, with_model_defaults
 from dycoke_cli.errors import UsageError, check_kind
-from dycoke_cli.models.families import ModelTraits
+from dycoke_cli.models.families import ModelInfo
 
 
-def settled(method: Method, model: ModelTraits) -> Method:
+def settled(method: Method, model: ModelInfo) -> Method:
     """A method settled for a model; one that is stays as it is.
 
     Args:
@@ -23,7 +23,7 @@ def settled(method: Method, model: ModelTraits) -> Method:
     return with_model_defaults(method, model.defaults, model.layers, model.name)
 
 
-def _check_vision_tower(method: Method, model: ModelTraits) -> None:
+def _check_vision_tower(method: Method, model: ModelInfo) -> None:
     family, name = model.family, model.model_type
     if method.before_vision() is not None and not family.encodes_parts:
         raise UsageError(

@@ -20,7 +20,7 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.families import ModelTraits
+    from dycoke_cli.models.families import ModelInfo
     from dycoke_cli.models.resolve import ResolvedModel
 
 
@@ -53,14 +53,14 @@ class KeptRow(MethodRow):
 def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
     """The method of an entry with a model's defaults; those of a served model its server sets."""
     if not isinstance(model, ServedModel):
-        return bound_spec(spec, model.traits) if model.traits.listed else spec.create()
+        return bound_spec(spec, model.info) if model.info.listed else spec.create()
     method = spec.create()
     with naming(f"--methods {spec.text}"):
         model.check(method)
     return method
 
 
-def bound_spec(spec: Spec, model: ModelTraits) -> Method:
+def bound_spec(spec: Spec, model: ModelInfo) -> Method:
     """The method of an entry with a model's defaults; see `bind`."""
     method = spec.create()
     with naming(f"--methods {spec.text}"):
@@ -122,7 +122,7 @@ def _frames(sampling: Sampling | None) -> int | None:
 
 
 def _open_positions(row: MethodRow) -> MethodRow:
-    """The row without the model's default of positions; see `ModelTraits.before_windows`."""
+    """The row without the model's default of positions; see `ModelInfo.before_windows`."""
     if "positions" not in row.parameters or "positions" in row.spec.given:
         return row
     method = replace(row.method, **{"positions": None})

@@ -94,10 +94,10 @@ def inspect_question(
     from dycoke_cli.engine.trace import traced_layer
 
     loaded = session.loaded
-    methods = [settled(method, loaded.traits) for method in methods]
+    methods = [settled(method, loaded.info) for method in methods]
     session.record_attention_for(methods)
     config = loaded.model.get_decoder().config
-    layer = traced_layer(config, loaded.traits.defaults["prune_layer"], *methods)
+    layer = traced_layer(config, loaded.info.defaults["prune_layer"], *methods)
     inspected = []
     for number, method in enumerate(methods):
         on_piece = None if on_text is None else partial(on_text, number)

@@ -203,7 +203,7 @@ class Engine(Asker):
 
         Args:
             method: as it was given.
-            in_windows: whether it selects from several windows; see `ModelTraits.in_windows`.
+            in_windows: whether it selects from several windows; see `ModelInfo.in_windows`.
 
         Raises:
             UsageError: the model doesn't support it.
@@ -211,7 +211,7 @@ class Engine(Asker):
         from dycoke_cli.engine.supported import check_decoder
 
         loaded = self.load()
-        method = settled(method, loaded.traits.in_windows if in_windows else loaded.traits)
+        method = settled(method, loaded.info.in_windows if in_windows else loaded.info)
         check_decoder(loaded.model.get_decoder(), method)
         return method
 
@@ -445,7 +445,7 @@ class Engine(Asker):
     def _fit_of(self, reading: Reading) -> Future[Fit] | None:
         """Resize of the frames; None keeps them as they are decoded."""
         # Frames of a family outside the table are kept as decoded; that limits their number.
-        unlisted = self.unloaded is not None and self.unloaded.traits is None
+        unlisted = self.unloaded is not None and self.unloaded.listed is None
         return None if reading.decoded or (unlisted and self.loaded is None) else self._fit
 
     def _notify(self, reading: Reading) -> None:

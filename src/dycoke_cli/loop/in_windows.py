@@ -115,9 +115,9 @@ def encode_in_windows(
         window=windows.size,
     )
 
-    traits = loaded.traits.in_windows if windows.several(count) else loaded.traits
+    info = loaded.info.in_windows if windows.several(count) else loaded.info
     # Methods that drop nothing before the language model have no parameter for what the pool does.
-    positions = method.parameters().get("positions", traits.defaults["positions"])
+    positions = method.parameters().get("positions", info.defaults["positions"])
     return read_windows(
         loaded,
         method,

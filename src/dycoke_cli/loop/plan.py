@@ -85,11 +85,11 @@ class RunPlan:
 def plan_of(request: Request, model: ResolvedModel, **more: Any) -> RunPlan:
     """The plan of a request."""
     sampling = listening(request.sampling, model.source, request.loading)
-    method, traits = request.method, model.traits
+    method, info = request.method, model.info
     # Settled here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. That of an unlisted family can be only once it is loaded.
-    if traits.listed:
-        method = settled(method, traits if request.max_tokens is None else traits.before_windows)
+    if info.listed:
+        method = settled(method, info if request.max_tokens is None else info.before_windows)
     # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
     asked = replace(request, sampling=sampling, loading=model.options, method=method)
     return RunPlan(asked, request.method, model.identity, **more)

@@ -13,9 +13,9 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.context import answer_room, check_context, check_several, room_for_video
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.catalog import ModelRef, find, published
-from dycoke_cli.models.families import ModelTraits
+from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.files.hub import plan
-from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
+from dycoke_cli.models.files.on_disk import is_here, stored_config
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
@@ -29,17 +29,21 @@ class UnloadedModel:
 
     source: str | ModelRef  # reference to its files; with random weights its name
     local: bool  # whether nothing has to be downloaded
-    stored: StoredConfig | None  # its configuration, if that is on this machine
-    # for which a method is settled; None if they are known only once it is loaded
-    traits: ModelTraits | None
+    info: ModelInfo | None  # what its configuration says, if that is on this machine
+
+    @property
+    def listed(self) -> ModelInfo | None:
+        """The same where a method can be settled by it, before the model is loaded."""
+        return self.info if self.info is not None and self.info.listed else None
 
     def check(self, request: Request, videos: int) -> None:
         """Refuse a request that the model doesn't support."""
-        if self.traits is None:
+        info = self.listed
+        if info is None:
             return
         if videos > 1:
-            check_several(request.model, self.traits.family, self.traits.domain)
-        settled(request.method, self.traits)
+            check_several(request.model, info.family, info.domain)
+        settled(request.method, info)
 
     def check_plan(self, plan: FramePlan, method: Method, max_new_tokens: int) -> None:
         """Refuse frames that can't fit into the model's context, before they are decoded.
@@ -48,9 +52,9 @@ class UnloadedModel:
         Whether the whole prompt fits is checked once the model is loaded.
         """
         known = self._tokens_of(plan)
-        if known is not None and self.traits is not None:
+        if known is not None and self.listed is not None:
             context, count, clip = known
-            method = settled(method, self.traits)
+            method = settled(method, self.listed)
             new = answer_room(context, max_new_tokens, context)
             check_context(context, clip, count, method, clip.text, new)
 
@@ -67,7 +71,7 @@ class UnloadedModel:
     def _tokens_of(self, plan: FramePlan) -> tuple[int, int, ClipTokens] | None:
         """The context, the frames of a plan and their tokens; None where they aren't known."""
         entry = self.source.entry if isinstance(self.source, ModelRef) else None
-        context = self.stored and self.stored.text.get("max_position_embeddings")
+        context = self.info and self.info.context
         # At a variable rate, two wanted times may be those of one frame, which is read once.
         if entry is None or not context or plan.info.variable_rate:
             return None
@@ -79,9 +83,9 @@ class UnloadedModel:
 def unloaded_model(request: Request, warn: Callable[[str], None]) -> UnloadedModel:
     """Find a request's model and read its configuration, without torch."""
     source: str | ModelRef = request.model
-    stored: StoredConfig | None
+    info: ModelInfo | None
     if request.loading.random_weights:
-        local, stored = True, StoredConfig(published(request.model).config)
+        local, info = True, ModelInfo.of(published(request.model).config, request.model)
     else:
         source = find(request.model)
         local = source.local or is_here(source)
@@ -92,6 +96,5 @@ def unloaded_model(request: Request, warn: Callable[[str], None]) -> UnloadedMod
                 f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "
                 f"(`dycoke models pull {source.name}` does so ahead of time)"
             )
-        stored = stored_config(source)
-    traits = None if stored is None else stored.traits(request.model)
-    return UnloadedModel(source, local, stored, traits if traits and traits.listed else None)
+        info = stored_config(source)
+    return UnloadedModel(source, local, info)

@@ -40,14 +40,14 @@ from dycoke_cli.models.devices import (
     input_device,
     working_devices,
 )
-from dycoke_cli.models.families import UNLISTED, Family, ModelTraits, remember, traits_of
+from dycoke_cli.models.families import UNLISTED, Family, ModelInfo, remember
 from dycoke_cli.models.families.discovery import found_layout
 from dycoke_cli.models.files.hub import explained
 from dycoke_cli.models.load_memory import check_room
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.prompts.stock_prompt import fit_of
-from dycoke_cli.models.resolve import ResolvedModel, commit_here, resolve_model, stored_dtype
+from dycoke_cli.models.resolve import ResolvedModel, commit_here, resolve_model
 from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.frames import Fit
@@ -85,7 +85,7 @@ def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> 
         file_options |= {"revision": resolved.revision, "local_files_only": complete}
     processor = load_processor(source, resolved.revision)
     if fit is not None:
-        fit.set_result(fit_of(processor, resolved.family, resolved.config))
+        fit.set_result(fit_of(processor, resolved.info.family, resolved.config))
     weight_options = device_map_options(
         options.device_map, options.quantize, resolved.config, resolved.device
     )
@@ -339,9 +339,9 @@ class LoadedModel:
         return self.quantize or str(self.model.dtype).removeprefix("torch.")
 
     @cached_property
-    def traits(self) -> ModelTraits:
-        """What a method is settled for; read once, for each request settles its method."""
-        return traits_of(self.model.config, self.name, self.family)
+    def info(self) -> ModelInfo:
+        """What the configuration says; read once, for each request settles its method."""
+        return ModelInfo.of(self.model.config, self.name, self.family)
 
     @cached_property
     def fit(self) -> Fit:
@@ -406,7 +406,7 @@ def load(
     check_kind(name, (str, os.PathLike, ModelRef, ResolvedModel), wanted)
     name = os.fspath(name) if isinstance(name, os.PathLike) else name
     resolved = name if isinstance(name, ResolvedModel) else resolve_model(name, options)
-    options, source, family = resolved.options, resolved.source, resolved.family
+    options, source, family = resolved.options, resolved.source, resolved.info.family
     own_int8 = options.quantize is not None and not by_bitsandbytes(
         options.quantize, resolved.device
     )
@@ -414,7 +414,7 @@ def load(
     # at the end.
     read, built = resolved, None
     if own_int8 and family is not UNLISTED and not options.random_weights:
-        stored = getattr(torch, stored_dtype(resolved.config))
+        stored = getattr(torch, resolved.info.dtype or "float32")
         if resolved.dtype.itemsize > stored.itemsize:
             read, built = replace(resolved, dtype=stored), resolved.build()
     # Before anything is allocated: the system kills a process that runs out of main memory, and the

@@ -26,9 +26,8 @@ from dycoke_cli.models.families import (
     FAMILIES,
     UNLISTED,
     Family,
-    ModelTraits,
+    ModelInfo,
     family_of,
-    traits_of,
 )
 from dycoke_cli.models.files.hub import explained
 from dycoke_cli.models.files.small_files import (
@@ -61,23 +60,18 @@ class ResolvedModel:
     source: ModelRef  # location of its files
     config: Any  # its `transformers` configuration
     revision: str | None  # commit of a hub model, or None
-    family: Family  # its layout
+    info: ModelInfo  # what the configuration says, such as its layout
     device: torch.device  # that it will be loaded to
     dtype: torch.dtype  # of its loaded weights
     options: LoadOptions  # load options, with this dtype in place of "auto"
     dtype_warning: str = ""  # see `WeightDtype`
 
     @property
-    def traits(self) -> ModelTraits:
-        """What a method is settled for."""
-        return traits_of(self.config, self.name, self.family)
-
-    @property
     def identity(self) -> dict[str, Any]:
         """See `identity`."""
         dtype = str(self.dtype).removeprefix("torch.")
         return identity(
-            self.source, self.revision, self.config.model_type, dtype, self.options.quantize
+            self.source, self.revision, self.info.model_type, dtype, self.options.quantize
         )
 
     def build(self) -> Any:
@@ -180,19 +174,20 @@ def resolve_model(
     device = named_device(options.device)
     source, config, commit = _resolve_config(name, options)
     with explained(source, "its config.json"):
-        family = family_in(source, config)
-        dtype_stored = stored_dtype(config)
+        info = ModelInfo.of(config, source.name, family_in(source, config))
         check_family_packages(source.name, config.model_type)
         check_quantize(options.quantize, source.name, config, device, options.random_weights)
     check_device_map(options.device_map, options.quantize)
     # Of random weights there is no file, and the catalog doesn't have all published configurations.
     counted = options.random_weights and not (source.entry and source.entry.download_bytes)
     nbytes = (
-        partial(built_bytes, source, config) if counted else partial(download_bytes, source, commit)
+        partial(built_bytes, source, config, info.dtype)
+        if counted
+        else partial(download_bytes, source, commit)
     )
     chosen = weight_dtype(
         options,
-        dtype_stored,
+        info.dtype or "float32",
         nbytes,
         quantized=stored_quantized(config),
         cpu=device.type == "cpu",
@@ -204,7 +199,7 @@ def resolve_model(
         source,
         config,
         commit,
-        family,
+        info,
         device,
         getattr(torch, chosen.name),
         options.with_dtype(chosen.name),
@@ -242,16 +237,6 @@ def _resolve_config(name: str | ModelRef, options: LoadOptions) -> tuple[ModelRe
     return ModelRef(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
 
 
-def stored_dtype(config: Any) -> str:
-    """Dtype of a checkpoint, such as "bfloat16".
-
-    Args:
-        config: of the model. Some have the dtype only in the part of the language model.
-    """
-    dtype = config.dtype or config.get_text_config().dtype or "float32"
-    return str(dtype).removeprefix("torch.")
-
-
 def without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
     """Build a stock model on the meta device, where weights have shapes but no storage."""
     with faster_imports():  # building it imports the modules of its classes
@@ -264,11 +249,11 @@ def without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
             return auto_class(config).from_config(copy.deepcopy(config), dtype=dtype)
 
 
-def built_bytes(source: ModelRef, config: Any) -> int:
+def built_bytes(source: ModelRef, config: Any, dtype: str | None) -> int:
     """Bytes of a model's weights by its configuration, in the dtype that it names."""
     import torch
 
-    model = without_weights(source, config, getattr(torch, stored_dtype(config)))
+    model = without_weights(source, config, getattr(torch, dtype or "float32"))
     return sum(tensor.nbytes for tensor in model.parameters())
 
 

@@ -59,7 +59,7 @@ def _domain(defaults: Request) -> str | None:
     if defaults.loading.random_weights:
         return None
     stored = stored_config(find(defaults.model))
-    return stored.traits().domain if stored is not None else None
+    return stored.domain if stored is not None else None
 
 
 HEADERS = {
@@ -98,7 +98,7 @@ def inspected(
         session,
         "the video",
         request.question,
-        [settled(method, session.traits) for method in dict.fromkeys(filter(None, methods))],
+        [settled(method, session.info) for method in dict.fromkeys(filter(None, methods))],
         request.generation,
         lambda number, text: send(TextDelta(number, text)),
     )

@@ -138,7 +138,7 @@ def start_service(
         return load(unloaded.source, fit=fit, **asdict(options))
 
     # Raises if the model doesn't support the method, so that the server never starts with it.
-    settled(request.method, loaded.traits)
+    settled(request.method, loaded.info)
     metrics = Metrics()
     sampling = listening(request.sampling, unloaded.source, request.loading)
     return Service(
@@ -147,7 +147,7 @@ def start_service(
             request,
             load=reload,
             loaded=loaded,
-            unloaded=replace(unloaded, traits=loaded.traits),
+            unloaded=replace(unloaded, info=loaded.info),
             keep=limits.held,
             cache=cache,
             counts=metrics,

@@ -53,7 +53,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 def checks(session: VideoSession) -> Iterator[CheckResult]:
     """Run all checks of a model on a clip, one after the other."""
     loaded = session.loaded
-    default = DyCoke(**loaded.traits.defaults)
+    default = DyCoke(**loaded.info.defaults)
     # Layers with a sliding window or linear attention have no KV entries to evict.
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device), BASELINE)

@@ -29,8 +29,7 @@ from dycoke_cli.kernels import choice, linear
 from dycoke_cli.models import devices, resolve
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find
 from dycoke_cli.models.devices import Target
-from dycoke_cli.models.families import FAMILIES, UNLISTED, discovery
-from dycoke_cli.models.files.on_disk import StoredConfig
+from dycoke_cli.models.families import FAMILIES, UNLISTED, ModelInfo, discovery
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
@@ -147,7 +146,7 @@ def test_float32_doubles_the_weights_and_the_kv_cache(monkeypatch: pytest.Monkey
 def test_flops_of_the_paper() -> None:
     """40.8 → 17.4 T (Table 1); the paper counts 58.8 tokens of a compared frame, and 58 stay."""
     sizes = {"layers": 28, "hidden": 3584, "mlp": 18944}
-    method = settled(DyCoke(), config_of(find("llava-onevision-7b"), None).traits("7b"))
+    method = settled(DyCoke(), config_of(find("llava-onevision-7b"), None))
     found, whole = (
         expected_flops(one, CLIP, text=0, generated=128, **sizes) for one in (method, BASELINE)
     )
@@ -493,7 +492,7 @@ def test_a_model_that_isnt_prefilled_in_chunks_is_estimated_so(
     """Its MLPs have the whole prompt at a time; of 6,272 tokens others have a seventh."""
     config, _ = make(family)
     config = config.config
-    stored, source = StoredConfig(config.to_dict()), ModelRef("tiny", str(tmp_path), None, True)
+    stored, source = ModelInfo.of(config.to_dict()), ModelRef("tiny", str(tmp_path), None, True)
     loading = LoadOptions("cpu", "float32")
     model = CostModel(source, stored, BASELINE, loading, 128, HERE, 0)
     length = CLIP.visual + model.text(CLIP)

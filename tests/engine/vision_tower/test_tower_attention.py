@@ -269,7 +269,7 @@ def test_an_expected_method_doesnt_run_the_tower_a_second_time() -> None:
     def ask(*expected: Method) -> tuple[list[str], int]:
         runs.clear()
         session = VideoSession(loaded, clip(4))
-        session.record_attention_for(settled(one, loaded.traits) for one in expected)
+        session.record_attention_for(settled(one, loaded.info) for one in expected)
         answers = [
             session.ask(QUESTION, one, max_new_tokens=4).answer for one in (Method(), method)
         ]

@@ -28,9 +28,9 @@ from dycoke_cli.models.devices import (
     FreeMemory,
     this_machine,
 )
-from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
+from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, ModelInfo, defaults_of
 from dycoke_cli.models.files.hub import OnDisk, StoredRevision, cached_models
-from dycoke_cli.models.files.on_disk import StoredConfig, config_in
+from dycoke_cli.models.files.on_disk import config_in
 from dycoke_cli.models.files.small_files import missing_parts
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.unicode import one_line
@@ -140,19 +140,19 @@ def _listed(source: ModelRef, machine: FreeMemory, cached: dict[str, OnDisk]) ->
     )
 
 
-def _layout(entry: Entry | None, stored: StoredConfig | None) -> Literal["listed", "found"] | None:
+def _layout(entry: Entry | None, stored: ModelInfo | None) -> Literal["listed", "found"] | None:
     """Whether the layout is listed or found on loading; None for a model without vision input."""
     if entry is not None:
         return "listed" if entry.family in FAMILIES else "found"
-    if stored is None or stored.traits().listed:
+    if stored is None or stored.listed:
         return None if stored is None else "listed"
-    return "found" if stored.vision or "thinker_config" in stored.values else None
+    return "found" if {"vision_config", "thinker_config"} & stored.values.keys() else None
 
 
-def _method_defaults(family_name: str | None, stored: StoredConfig | None) -> dict[str, Any]:
+def _method_defaults(family_name: str | None, stored: ModelInfo | None) -> dict[str, Any]:
     """Values of `METHOD_DEFAULTS`: of the checkpoint, otherwise of the family, otherwise None."""
-    if stored is not None and (traits := stored.traits()).listed:
-        return dict(traits.defaults)
+    if stored is not None and stored.listed:
+        return dict(stored.defaults)
     family = FAMILIES.get(family_name or "")
     return dict.fromkeys(METHOD_DEFAULTS) if family is None else defaults_of(family)
 

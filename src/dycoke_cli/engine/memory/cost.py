@@ -24,9 +24,9 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.devices import Target
-from dycoke_cli.models.families import ModelTraits
+from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.files.hub import pull_config
-from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
+from dycoke_cli.models.files.on_disk import config_in, stored_config
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.version import __version__
@@ -147,15 +147,15 @@ def estimate_cost(
         questions: that are asked about the clip: for `seconds`, and what is kept between them.
     """
     stored = config_of(source, loading.revision)
-    traits, frames = stored.traits(source.name), len(times_s) or clip.frames
-    if max_tokens is not None and not traits.listed:
+    info, frames = stored, len(times_s) or clip.frames
+    if max_tokens is not None and not info.listed:
         raise UsageError(
             f"{source.name} can't be shown a video in windows: its processor reads all frames at "
             "once; leave out --max-tokens"
         )
     if max_tokens is not None and frames > WINDOW:
-        traits = traits.in_windows
-    method = settled(method, traits)
+        info = info.in_windows
+    method = settled(method, info)
     model = (source, stored, method, loading)
     answer = CostModel(*model, max_new_tokens, target, frame_bytes, question, questions)
     sizes, video_in_windows, held = answer.sizes, None, clip
@@ -218,13 +218,13 @@ def estimate_cost(
             else would_fit(answer, clip, frames, video_in_windows)
         ),
         warnings=answer.warnings(clip, kept, times_s),
-        windows=ABSENT if video_in_windows is None else _reported(video_in_windows, method, traits),
+        windows=ABSENT if video_in_windows is None else _reported(video_in_windows, method, info),
     )
 
 
-def _reported(video: ReadInWindows, method: Method, traits: ModelTraits) -> ReportedWindows:
+def _reported(video: ReadInWindows, method: Method, info: ModelInfo) -> ReportedWindows:
     """The windows as an answer reports them."""
-    positions = method.parameters().get("positions", traits.defaults["positions"])
+    positions = method.parameters().get("positions", info.defaults["positions"])
     return ReportedWindows(video.count, WINDOW, video.kept, video.cap, positions)
 
 
@@ -245,11 +245,11 @@ def clip_tokens(
     return count_tokens(source, ShownFrames.blank(frames, height, width), revision)
 
 
-def config_of(source: ModelRef, revision: str | None) -> StoredConfig:
+def config_of(source: ModelRef, revision: str | None) -> ModelInfo:
     """The configuration as it is stored: on this machine, in the package, or on the hub."""
     stored = None if revision else stored_config(source)
     if stored is None and not source.local:
-        stored = config_in(pull_config(source, revision))
+        stored = config_in(pull_config(source, revision), source.name)
     if stored is None:
         raise ModelError(f"the config.json of {source.name} can't be read; download it again")
     return stored

@@ -18,7 +18,8 @@ from dycoke_cli.engine.memory.flops import prefill_flops, product_rate
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.devices import Target
-from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
+from dycoke_cli.models.families import ModelInfo
+from dycoke_cli.models.files.on_disk import dtype_here
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.resources import in_words
@@ -256,7 +257,7 @@ class CostModel:
     """The answer that is estimated: how much it takes by method and clip; see `estimate_cost`."""
 
     source: ModelRef
-    stored: StoredConfig  # configuration of the model
+    stored: ModelInfo  # configuration of the model
     method: Method
     loading: LoadOptions  # with the dtype that loading will choose in place of "auto"
     max_new_tokens: int
@@ -266,7 +267,7 @@ class CostModel:
     questions: int = 1
 
     def __post_init__(self) -> None:
-        self._family = self.stored.traits().family
+        self._family = self.stored.family
         # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
         dtype = dtype_here(self.source, self.stored, self.loading, self.target)

@@ -16,7 +16,7 @@ from typing import Any
 from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.files.on_disk import StoredConfig
+from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.resources import processor_name, usable_cpus
@@ -40,7 +40,7 @@ class ModelFacts:
 
 
 def model_facts(
-    source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: str
+    source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str
 ) -> ModelFacts:
     """What is known of a model so loaded: as it is kept, or made anew.
 
@@ -57,15 +57,15 @@ def model_facts(
     return made
 
 
-def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
+def _file(stored: ModelInfo, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
     return kept("estimates") / _named([*_of_this_machine(stored, loading), device])
 
 
-def _of_this_machine(stored: StoredConfig, loading: LoadOptions) -> list[Any]:
+def _of_this_machine(stored: ModelInfo, loading: LoadOptions) -> list[Any]:
     return [
         *_PROGRAM,
-        stored.values,
+        dict(stored.values),
         asdict(replace(loading, revision=None, device="auto")),
         processor_name(),
         usable_cpus(),
@@ -78,22 +78,25 @@ def _named(parts: list[Any]) -> str:
     return f"{digest[:24]}.json"
 
 
-def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: str) -> ModelFacts:
+def _made(source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str) -> ModelFacts:
     import torch
 
     from dycoke_cli.engine.other_inputs import prefills_whole
     from dycoke_cli.models.devices import weight_dtype
     from dycoke_cli.models.load_memory import weight_bytes
-    from dycoke_cli.models.resolve import ResolvedModel, family_in, stored_dtype
+    from dycoke_cli.models.resolve import ResolvedModel, family_in
 
     config = _configuration(source, stored, loading.revision)
-    family, target = family_in(source, config), torch.device(device)
+    info, target = (
+        ModelInfo.of(config, source.name, family_in(source, config)),
+        torch.device(device),
+    )
     # "auto" is left only of a checkpoint whose config.json doesn't name its dtype.
     cpu = target.type == "cpu"
-    name = weight_dtype(loading, stored_dtype(config), lambda: None, cpu=cpu, free=None).name
+    name = weight_dtype(loading, info.dtype or "float32", lambda: None, cpu=cpu, free=None).name
     dtype: torch.dtype = getattr(torch, name)
     resolved = ResolvedModel(
-        source.name, source, config, loading.revision, family, target, dtype, loading
+        source.name, source, config, loading.revision, info, target, dtype, loading
     )
     model = resolved.build()
     weights = weight_bytes(resolved, model)
@@ -102,7 +105,7 @@ def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: 
     return ModelFacts(Sizes.of(config), name, dtype.itemsize, weights, prefills_whole(model))
 
 
-def _configuration(source: ModelRef, stored: StoredConfig, revision: str | None) -> Any:
+def _configuration(source: ModelRef, stored: ModelInfo, revision: str | None) -> Any:
     """The same as `transformers` has it, with what the file leaves to its class."""
     if stored.folder is not None:
         from dycoke_cli.models.resolve import read_config

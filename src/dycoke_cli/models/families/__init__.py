@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
@@ -52,36 +53,61 @@ def family_of(config: Any) -> Family:
 
 
 @dataclass(frozen=True)
-class ModelTraits:
-    """Traits for which a method is settled: for two models with equal ones it is the same."""
+class ModelInfo:
+    """What a model's configuration says: for two models with equal ones a method is the same."""
 
-    model_type: str  # of its configuration
+    model_type: str
     family: Family  # its layout; `UNLISTED` where that is found only when the model is loaded
     defaults: Mapping[str, Any]  # parameters of methods that suit it
     layers: int | None  # of its language model; None where its stored configuration doesn't say
     name: str = field(default="this model", compare=False)  # of the model, for errors
     domain: str | None = None  # the only one it knows, as its checkpoint declares; None of others
+    dtype: str | None = field(default=None, compare=False)  # of its stored weights, likewise
+    context: int | None = field(default=None, compare=False)  # of its language model, in tokens
+    # content of its config.json, and the folder of that; nothing of a stock configuration
+    values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    folder: Path | None = field(default=None, compare=False)
 
     @classmethod
-    def declared(
+    def of(
         cls,
-        model_type: str,
-        family: Family,
-        own: Any,
-        layers: int | None,
-        name: str,
-    ) -> ModelTraits:
-        """The traits of a model.
+        config: Any,
+        name: str = "this model",
+        family: Family | None = None,
+        folder: Path | None = None,
+    ) -> ModelInfo:
+        """Read a configuration.
 
         Args:
-            own: content of `CHECKPOINT_KEY` in its configuration, or None.
+            config: stock configuration, or the content of a config.json, which lacks what the stock
+                class has defaults for.
+            family: its layout; None for that of its `model_type`, or that found when it was loaded.
 
         Raises:
-            ModelError: `own` is invalid.
+            ModelError: its own defaults of methods are invalid.
         """
-        defaults = defaults_of(family, own, layers)
-        domain = None if own is None else own.get(DOMAIN)
-        return cls(model_type, family, defaults, layers, name, domain)
+        stored = isinstance(config, Mapping)
+        text = (config.get("text_config") or config) if stored else config.get_text_config()
+        kind = str(_value(config, "model_type"))
+        if family is None:
+            family = FAMILIES.get(kind, UNLISTED) if stored else family_of(config)
+        layers, own = _value(text, "num_hidden_layers"), _value(config, CHECKPOINT_KEY)
+        layers = layers if isinstance(layers, int) else None
+        names = ("dtype", "torch_dtype") if stored else ("dtype",)  # the second one in older files
+        dtypes = (_value(part, name) for part in (config, text) for name in names)
+        dtype = next((one for one in dtypes if one is not None), None)
+        return cls(
+            kind,
+            family,
+            defaults_of(family, own, layers),
+            layers,
+            name,
+            domain=None if own is None else own.get(DOMAIN),
+            dtype=None if isinstance(dtype, Mapping | None) else str(dtype).removeprefix("torch."),
+            context=_value(text, "max_position_embeddings"),
+            values=config if stored else {},
+            folder=folder,
+        )
 
     @property
     def listed(self) -> bool:
@@ -89,8 +115,8 @@ class ModelTraits:
         return self.family is not UNLISTED
 
     @property
-    def in_windows(self) -> ModelTraits:
-        """The traits for a video of several windows, whose tokens form a pool.
+    def in_windows(self) -> ModelInfo:
+        """The same for a video of several windows, whose tokens form a pool.
 
         Its positions are the family's default, contiguous where positions count tokens, whatever
         the checkpoint asks for: gaps of an hour are longer than any that it was trained with
@@ -100,8 +126,8 @@ class ModelTraits:
         return replace(self, defaults={**self.defaults, "positions": self.family.positions})
 
     @property
-    def before_windows(self) -> ModelTraits:
-        """The traits for videos of unknown lengths: `in_windows` or not, each decides by its own.
+    def before_windows(self) -> ModelInfo:
+        """The same for videos of unknown lengths: `in_windows` or not, each decides by its own.
 
         Without a default of positions, which a method that is settled for these therefore lacks.
         """
@@ -109,20 +135,8 @@ class ModelTraits:
         return replace(self, defaults=others)
 
 
-def traits_of(config: Any, name: str = "this model", family: Family | None = None) -> ModelTraits:
-    """The traits of a model with a stock configuration.
-
-    Args:
-        family: its layout; None for that of its configuration.
-    """
-    family = family or family_of(config)
-    return ModelTraits.declared(
-        config.model_type,
-        family,
-        getattr(config, CHECKPOINT_KEY, None),
-        config.get_text_config().num_hidden_layers,
-        name,
-    )
+def _value(config: Any, name: str) -> Any:
+    return config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
 
 
 def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> dict[str, Any]:
@@ -164,11 +178,10 @@ __all__ = [
     "Discovered",
     "Family",
     "Layout",
-    "ModelTraits",
+    "ModelInfo",
     "PackedTower",
     "Tower",
     "defaults_of",
     "family_of",
     "remember",
-    "traits_of",
 ]

@@ -126,7 +126,7 @@ class Family:
         Positions that count tokens become contiguous, as in the published code that produced the
         paper's figures. Positions in time, height and width have no contiguous numbering, so tokens
         keep their original ones. A checkpoint may ask for others (`defaults_of`), but not of a
-        video in several windows (`ModelTraits.in_windows`).
+        video in several windows (`ModelInfo.in_windows`).
         """
         return "renumbered" if self.counts_tokens else "kept"
 

@@ -6,15 +6,14 @@ published model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import ModelRef, find, published, published_names
 from dycoke_cli.models.devices import Target, WeightDtype, weight_dtype
-from dycoke_cli.models.families import CHECKPOINT_KEY, FAMILIES, UNLISTED, ModelTraits
+from dycoke_cli.models.families import FAMILIES, ModelInfo
 from dycoke_cli.models.files.hub import small_files
 from dycoke_cli.models.files.small_files import (
     CONFIG,
@@ -28,69 +27,31 @@ from dycoke_cli.models.resolve import download_bytes
 from dycoke_cli.video.sampling import Sampling
 
 
-@dataclass(frozen=True)
-class StoredConfig:
-    """Content of a `config.json`; for absent values the stock class has defaults."""
-
-    values: dict[str, Any]  # of the file
-    folder: Path | None = None  # of the file; None for the package's copy
-
-    @property
-    def text(self) -> dict[str, Any]:
-        """Configuration of the language model."""
-        return self.values.get("text_config") or self.values
-
-    @property
-    def vision(self) -> dict[str, Any]:
-        """Configuration of the vision tower; empty if there is none."""
-        return self.values.get("vision_config") or {}
-
-    @property
-    def dtype(self) -> str | None:
-        """Dtype of the stored weights."""
-        for values in (self.values, self.text):
-            for name in ("dtype", "torch_dtype"):
-                if isinstance(values.get(name), str):
-                    return values[name]
-        return None
-
-    def traits(self, name: str = "this model") -> ModelTraits:
-        """What a method is settled for; an unlisted family has the usual defaults."""
-        kind, layers = str(self.values.get("model_type")), self.text.get("num_hidden_layers")
-        return ModelTraits.declared(
-            kind,
-            FAMILIES.get(kind, UNLISTED),
-            self.values.get(CHECKPOINT_KEY),
-            layers if isinstance(layers, int) else None,
-            name,
-        )
-
-
-def config_in(folder: Path) -> StoredConfig | None:
-    """Configuration in a folder; None if it can't be read."""
+def config_in(folder: Path, name: str = "this model") -> ModelInfo | None:
+    """What the configuration in a folder says; None if it can't be read."""
     try:
         values = read_json(folder / CONFIG)
         check_settings(CONFIG, values)
     except UnreadableError:
         return None
-    parts = [values.get(name) for name in ("text_config", "vision_config")]
+    parts = [values.get(part) for part in ("text_config", "vision_config")]
     if any(part is not None and not isinstance(part, dict) for part in parts):
         return None
-    return StoredConfig(values, folder)
+    return ModelInfo.of(values, name, folder=folder)
 
 
-def stored_config(source: ModelRef) -> StoredConfig | None:
-    """Configuration of a model from folder, cache or package; None if it isn't on this machine."""
+def stored_config(source: ModelRef) -> ModelInfo | None:
+    """The same of a model in a folder, the cache or the package; None if it isn't there."""
     folder = folder_of(source)
     if folder is not None:
-        return config_in(folder)
+        return config_in(folder, source.name)
     if source.name in published_names():
-        return StoredConfig(published(source.name).config)
+        return ModelInfo.of(published(source.name).config, source.name)
     return None
 
 
 def dtype_here(
-    source: ModelRef, stored: StoredConfig, options: LoadOptions, target: Target
+    source: ModelRef, stored: ModelInfo, options: LoadOptions, target: Target
 ) -> WeightDtype:
     """Dtype that a model is loaded in; named "auto" if its configuration doesn't have one."""
     return weight_dtype(
