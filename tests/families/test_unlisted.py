@@ -177,8 +177,7 @@ def test_what_is_found_is_what_the_table_has(family) -> None:
     assert layout.counts_tokens == listed.counts_tokens
     assert layout.least_frames == listed.least_frames
     assert layout.keeps_every_token == listed.keeps_every_token
-    per_frame = [one.per_frame and one.per_frame(model.config) for one in (layout, listed)]
-    assert per_frame[0] == per_frame[1]
+    assert layout.per_frame == (listed.per_frame and listed.per_frame(model.config))
 
 
 @pytest.mark.parametrize("family", UNLISTED_MAKERS)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.models.families import UNLISTED, Discovered, Family, discovery
-from dycoke_cli.models.families.discovery import FixedTokens, found_layout
+from dycoke_cli.models.families.discovery import found_layout
 
 RUNS = replace(
     UNLISTED,
@@ -25,7 +25,7 @@ SLICES = replace(
     only_none="",
     one_run=True,
     tail=1,
-    per_frame=FixedTokens(4),
+    per_frame=4,
 )
 REFUSED = replace(UNLISTED, only_none="its layout can't be proven: it mixes frames")
 
@@ -73,8 +73,13 @@ def test_another_configuration_is_searched_for(searched, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "[]", "{}", "[" * 3000, {"per_frame": "4"}, {"discovered": {"token_id": "7"}}]
-)
+    "damage",
+    [
+        "", "[]", "{}", "[" * 3000, {"per_frame": "4"}, {"per_frame": 0}, {"tail": -1},
+        {"least_frames": -1}, {"rope": ["x"]}, {"discovered": {"token_id": "7"}},
+        {"discovered": {"token_id": -1}}, {"discovered": {"temporal_patch_size": 0}},
+    ],
+)  # fmt: skip
 def test_a_damaged_file_counts_as_none(damage, searched, monkeypatch, tmp_path) -> None:
     finds(monkeypatch, RUNS, searched)
     found_layout(Model(), processor(), "it")

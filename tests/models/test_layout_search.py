@@ -13,7 +13,6 @@ from transformers import Qwen2Config, Qwen2Model
 
 from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout, discovery
 from dycoke_cli.models.families.discovery import (
-    FixedTokens,
     Trial,
     UnprovenError,
     _candidates,
@@ -89,7 +88,7 @@ def test_a_prompt_that_grows_with_what_frames_show_has_no_layout() -> None:
 
 def test_a_fixed_number_of_tokens_needs_frames_of_one_shape() -> None:
     ids = [1, *[7] * 6, 3]
-    fixed = replace(RUNS, one_run=True, per_frame=FixedTokens(3))
+    fixed = replace(RUNS, one_run=True, per_frame=3)
     changed = [(0, trial(ids, 2, [1, 2, 3])), (1, trial(ids, 2, [4, 5, 6]))]
     assert _checked(fixed, CONFIG, trial(ids, 2), changed, trial(ids, 2)).frames == 2
     wider = trial([1, *[7] * 9, 3], 2)
@@ -114,12 +113,12 @@ def test_candidates_follow_from_the_prompt() -> None:
     run = trial([1, *[7] * 16, 3], 5)
     # Of five frames in one run of 16: singly 3 and a rest of 1, by twos 5 and 1, by fours 8.
     found = [*_candidates(RUNS, run)]
-    sizes = [one.per_frame.tokens for one in found if isinstance(one.per_frame, FixedTokens)]
+    sizes = [one.per_frame for one in found]
     assert list(zip(sizes, [one.tail for one in found], strict=True)) == [(3, 1), (5, 1), (8, 0)]
     assert all(one.one_run for one in found)
     # Fewer placeholders than frames: only groups can have any.
     few = [one.per_frame for one in _candidates(RUNS, trial([1, 7, 7, 7, 3], 5))]
-    assert few == [FixedTokens(1), FixedTokens(1)]
+    assert few == [1, 1]
     grid = replace(RUNS, rope=("position_ids",))
     assert [*_candidates(grid, run)] == [replace(grid, one_run=True)]
     counted = replace(run, inputs=run.inputs | {"video_grid_thw": torch.tensor([[2, 2, 4]])})

@@ -11,16 +11,16 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from transformers import DynamicCache, __version__
 from transformers.cache_utils import DynamicLayer
 
-from dycoke_cli.answer.json_schema import from_dict, to_dict
+from dycoke_cli.answer.json_schema import Count, Doc, from_dict, to_dict
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
 from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
@@ -286,18 +286,7 @@ def _candidates(family: Family, trial: Trial) -> Iterator[Family]:
         frames = -(-trial.frames // size)
         per_frame, tail = divmod(len(index), frames)
         if per_frame:
-            yield replace(family, one_run=True, tail=tail, per_frame=FixedTokens(per_frame))
-
-
-@dataclass(frozen=True)
-class FixedTokens:
-    """`Family.per_frame` that ignores the configuration."""
-
-    tokens: int  # per frame
-
-    def __call__(self, config: Any) -> int:
-        """Tokens per frame."""
-        return self.tokens
+            yield replace(family, one_run=True, tail=tail, per_frame=per_frame)
 
 
 def _checked(
@@ -457,25 +446,12 @@ class _Kept:
 
     discovered: Discovered
     one_run: bool
-    tail: int
-    least_frames: int
+    tail: Count
+    least_frames: Count
     keeps_every_token: bool
     only_none: str
-    per_frame: int | None
-    grid: bool
-
-    @classmethod
-    def of(cls, family: Family) -> _Kept:
-        values = {name: getattr(family, name) for name in cls.__annotations__ if name != "grid"}
-        per_frame = family.per_frame
-        values["per_frame"] = per_frame.tokens if isinstance(per_frame, FixedTokens) else None
-        return cls(**values, grid=bool(family.rope))
-
-    @property
-    def family(self) -> Family:
-        values = {name: value for name, value in vars(self).items() if name != "grid"}
-        values["per_frame"] = None if self.per_frame is None else FixedTokens(self.per_frame)
-        return replace(UNLISTED, **values, rope=("position_ids",) if self.grid else ())
+    rope: tuple[Literal["position_ids"], ...]
+    per_frame: Annotated[int | None, Doc(minimum=1)]
 
 
 _MAX_BYTES = 4096
@@ -486,11 +462,12 @@ def found_layout(model: Any, processor: Any, name: str) -> Family:
     """The layout of a model outside the table: cached, or discovered at its first load."""
     file = _file(model, processor)
     with contextlib.suppress(OSError, ValueError, RecursionError):  # none, or damaged
-        kept_layout: _Kept = from_dict(_Kept, json.loads(read_own(file, _MAX_BYTES)))
-        return kept_layout.family
+        known = from_dict(_Kept, json.loads(read_own(file, _MAX_BYTES)))
+        return replace(UNLISTED, **vars(known))
     found = find_layout(model, processor, name)
     with contextlib.suppress(OSError):  # the next run searches again
-        write_whole(file, json.dumps(to_dict(_Kept.of(found))))
+        values = {one.name: getattr(found, one.name) for one in fields(_Kept)}
+        write_whole(file, json.dumps(to_dict(_Kept(**values))))
     return found
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families.layout import (
     Inputs,
@@ -29,13 +30,15 @@ TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 class Discovered:
     """Properties of a family without a table entry, found by trials on a loaded model."""
 
-    token_id: int | None = None  # the placeholder id; None until it is found
+    # the placeholder id; None until it is found
+    token_id: Annotated[int | None, Doc(minimum=0)] = None
     # inputs that only the vision encoder reads, so that a later question about an encoded video
     # works without them; empty where each `generate()` call encodes the video
     vision_inputs: tuple[str, ...] = ()
     token_types: bool = False  # whether the processor returns `mm_token_type_ids` only if requested
     as_images: bool = False  # whether frames are passed as separate images
-    temporal_patch_size: int = 1  # input frames per encoded frame
+    # input frames per encoded frame
+    temporal_patch_size: Annotated[int, Doc(minimum=1)] = 1
     # whether a run is cut into frames by the frame count that the model's inputs state
     # (`video_grid_thw`)
     needs_frame_count: bool = False
@@ -47,8 +50,9 @@ class Family:
 
     Args:
         pixels: how the processor's output is cut into frames.
-        per_frame: returns the tokens per frame, given the configuration. Only for families whose
-            videos are one run of placeholders without grid positions; else None.
+        per_frame: the tokens per frame, or a function that returns them, given the configuration.
+            Only for families whose videos are one run of placeholders without grid positions; else
+            None.
         one_run: whether a video is one run of placeholders.
         tail: placeholders after the last frame, which the model fills with text embeddings.
         placeholder: attribute of the configuration that holds the token id of a visual token.
@@ -73,7 +77,7 @@ class Family:
     """
 
     pixels: Pixels = field(default_factory=Stacked)
-    per_frame: Callable[[Any], int] | None = None
+    per_frame: int | Callable[[Any], int] | None = None
     one_run: bool = False
     tail: int = 0
     placeholder: str = "video_token_id"
@@ -223,7 +227,8 @@ class Family:
         if not self.one_run:
             return frame_per_run(index)
         if self.per_frame is not None:
-            return frames_of_size(index, self.per_frame(config))
+            size = self.per_frame if isinstance(self.per_frame, int) else self.per_frame(config)
+            return frames_of_size(index, size)
         if self.needs_frame_count and frames:
             return frames_of_size(index, len(index) // frames)
         if self.needs_frame_count:
