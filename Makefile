@@ -38,7 +38,7 @@ BY_PROCESSOR := tests/kernels tests/engine/memory tests/engine/test_bytes_read.p
 	tests/models/test_load_memory.py tests/models/test_devices.py tests/cli/commands/test_doctor.py
 
 # Tests of pages, as a browser shows them.
-IN_A_BROWSER := tests/inspect/test_browser.py tests/server/test_browser.py
+IN_A_BROWSER := tests/inspect/test_browser.py
 
 # One more than there are cores, each on one thread: tests of servers and interrupts wait as often as they
 # compute, and tiny models gain nothing from more threads. Sources are compiled once, and not by each of some

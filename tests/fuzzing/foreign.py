@@ -50,7 +50,7 @@ def is_json(content: Any) -> None:
 def _requests() -> list[bytes]:
     text = {"type": "text", "text": "What?"}
     videos = (
-        {"type": "video_url", "video_url": {"url": URL}, "uuid": "v1"},
+        {"type": "video_url", "video_url": {"url": URL}},
         {"type": "input_video", "input_video": {"data": "AAAA"}},
         {"type": "video_url", "video_url": "data:video/jpeg;base64,AAAA,BBBB"},
     )
@@ -65,7 +65,7 @@ def _requests() -> list[bytes]:
             "stream_options": {"include_usage": True},
             "media_io_kwargs": {"video": {"num_frames": 8, "fps": 2}},
             "mm_processor_kwargs": {"dycoke": "random:retain=0.5"},
-            "dycoke": {"against": "dycoke:merge_ratio=0.7"},
+            "dycoke": {"method": "random:retain=0.5"},
         },
         {
             "messages": [turns[2]],

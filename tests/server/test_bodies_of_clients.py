@@ -17,28 +17,15 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models.prompts.chat import ToolTurn
 from dycoke_cli.server.media import Media, opened_pictures
 from dycoke_cli.server.messages import JpegTimes
 from dycoke_cli.server.refused import Refused
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import ample
-from tests.server.responses.test_responses import read as read_responses
 from tests.server.test_chat_request import read
+from tests.server.test_responses import read as read_responses
 
 PICTURE = "data:image/png;base64,AAAA"
-FUNCTION = {
-    "name": "get_time",
-    "description": "The time.",
-    "parameters": {"type": "object", "properties": {}, "required": []},
-}
-CALLED = {
-    "role": "assistant",
-    "content": "",
-    "tool_calls": [
-        {"id": "c", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
-    ],
-}
 
 
 def text(content: str) -> dict[str, str]:
@@ -95,17 +82,6 @@ def test_a_title_for_a_chat_of_open_webui() -> None:
     assert request.generation.max_new_tokens == 1000
 
 
-def test_a_tool_of_open_webui() -> None:
-    """Its results are texts; a call has no text beside it, but an empty one."""
-    result = {"role": "tool", "tool_call_id": "c", "content": "Noon."}
-    tools = [{"type": "function", "function": FUNCTION}]
-    request = read(**webui(user(text("When?")), CALLED, result, tools=tools))
-    assert request.question == "Noon."
-    [(_, answer)] = request.history
-    assert isinstance(answer, ToolTurn)
-    assert [tool["function"]["name"] for tool in request.tools] == ["get_time"]
-
-
 def test_responses_of_open_webui() -> None:
     """With the kind of connection that its settings call `responses`."""
     items = [
@@ -115,21 +91,14 @@ def test_responses_of_open_webui() -> None:
         {"type": "message", "role": "assistant", "content": [
             {"type": "output_text", "text": "I look."},
         ]},
-        {"type": "function_call", "call_id": "c", "name": "get_time", "arguments": "{}", "id": "f"},
-        {"type": "function_call_output", "call_id": "c", "output": [
-            {"type": "input_text", "text": "Noon."},
-        ]},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "And?"}]},
     ]  # fmt: skip
     more = {"stream": True, "model": "mini", "temperature": 0.7, "max_output_tokens": 64}
-    tools = [{"type": "function", **FUNCTION}]
-    request = read_responses(items, instructions="Be brief.", tools=tools, **more)
-    [(question, answer)] = request.chat.history
-    assert question == "Be brief.\n\nWhen?"
-    assert isinstance(answer, ToolTurn)
-    assert answer.messages[0]["content"] == [text("I look.")]
-    assert request.chat.question == "Noon."
-    assert len(request.chat.videos) == 1
-    assert request.chat.generation.max_new_tokens == 64
+    request = read_responses(items, instructions="Be brief.", **more)
+    assert request.history == (("Be brief.\n\nWhen?", "I look."),)
+    assert request.question == "And?"
+    assert len(request.videos) == 1
+    assert request.generation.max_new_tokens == 64
 
 
 def lmms_eval(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -180,17 +149,7 @@ def test_frames_with_their_times_are_one_video() -> None:
             lmms_eval(text("?"), {"type": "input_audio", "input_audio": {"data": "AAAA"}}),
             "messages[0].content[1]",
         ),
-        # Its client with tools names the function in place of the call.
-        (
-            {
-                "messages": [
-                    user(text("?")),
-                    CALLED,
-                    {"role": "tool", "name": "get_time", "content": [text("Noon.")]},
-                ]
-            },
-            "messages[2].tool_call_id",
-        ),
+        (webui(user(text("?")), tools=[{"type": "function"}]), "tools"),
     ],
     ids=str,
 )
@@ -331,11 +290,11 @@ def test_videos_of_pictures_stay_apart() -> None:
     messages = [user(*videos, shown(JPEGS[0]), text(ASKED))]
     items = [{"role": "user", "content": [*videos, {"type": "input_text", "text": ASKED}]}]
     assert [len(video.pictures) for video in read(messages=messages).videos] == [3, 2, 1]
-    assert [len(video.pictures) for video in read_responses(items).chat.videos] == [3, 2]
+    assert [len(video.pictures) for video in read_responses(items).videos] == [3, 2]
     for key in ("video", "url"):
-        part = {"type": "video", key: "data:video/mp4;base64,AAAA", "uuid": "v"}
+        part = {"type": "video", key: "data:video/mp4;base64,AAAA"}
         [video] = read(messages=[user(part, text(ASKED))]).videos
-        assert (video.url, video.uuid) == ("data:video/mp4;base64,AAAA", "v")
+        assert video.url == "data:video/mp4;base64,AAAA"
 
 
 SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
@@ -356,7 +315,7 @@ SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
     ids=str,
 )  # fmt: skip
 def test_forms_of_an_answer_as_other_servers_take_them(kind: str, form: Any, body: Any) -> None:
-    both = [] if "response_format" in body else [read_responses(ASKED, **body).chat]
+    both = [] if "response_format" in body else [read_responses(ASKED, **body)]
     for request in (read(**asked(**body)(JPEGS)), *both):
         found = request.generation.structured
         assert found is not None

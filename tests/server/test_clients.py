@@ -135,7 +135,7 @@ def test_langchain_is_told_what_the_model_cannot_do(address: str) -> None:
 
     chat = langchain(address)
     assert chat.with_structured_output(Star).invoke("Which colour?").colour
-    with pytest.raises(openai.BadRequestError, match="can't call tools"):
+    with pytest.raises(openai.BadRequestError, match="tools isn't supported"):
         chat.bind_tools([Star]).invoke("Which colour?")
 
 

@@ -15,19 +15,16 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.generation_options import WHAT_FITS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.prompts.chat import variables_of
 from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.refused import Refused, refused
-from dycoke_cli.server.replies import usage
-from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running, body_of, make_service, running
-from tests.server.responses.test_responses import read as read_responses
 from tests.server.test_chat_request import about, read
+from tests.server.test_responses import read as read_responses
 
 CHAT = "/v1/chat/completions"
 
@@ -117,6 +114,7 @@ def test_models_health_and_what_is_not_there(server: Running) -> None:
     assert [one["id"] for one in listed["data"]] == ["mini"]
     assert server.request("GET", "/health")[0] == 200
     for method, path, status, code in (
+        ("GET", "/", 404, "not_found"),
         ("GET", "/docs", 404, "not_found"),
         ("GET", "/openapi.json", 404, "not_found"),
         ("GET", "/v1/../../etc/passwd", 404, "not_found"),
@@ -134,7 +132,7 @@ def test_models_health_and_what_is_not_there(server: Running) -> None:
 
 def test_addresses_that_clients_try_first(server: Running) -> None:
     """Probes with HEAD, a slash behind the list of models, and a base URL without /v1."""
-    for path in ("/", "/health", "/v1/models", "/v1/models/", "/v1/models/mini"):
+    for path in ("/health", "/v1/models", "/v1/models/", "/v1/models/mini"):
         length = len(server.request("GET", path)[2])
         status, headers, body = server.request("HEAD", path)
         assert (status, body, int(headers["content-length"])) == (200, b"", length), path
@@ -196,7 +194,7 @@ def test_variables_of_a_template_that_has_them(more: dict[str, Any], found: Any)
     )
     request = read([{"role": "user", "content": "What?"}], **more)
     if "reasoning" in more or "thinking" in more:
-        assert read_responses("What?", **more).chat.template == request.template
+        assert read_responses("What?", **more).template == request.template
     if isinstance(found, str):
         with pytest.raises(Refused) as caught:
             for_model(service, request)
@@ -213,37 +211,6 @@ def test_errors_name_keys_and_no_commands() -> None:
     assert said("max_new_tokens is low") == "max_tokens is low"
     assert said("one video at a time; `dycoke batch` asks about each") == "one video at a time"
     assert said("mini can't; choose another --model") == "mini can't"
-
-
-def test_the_page_lets_nothing_run_but_its_own(server: Running) -> None:
-    status, headers, body = server.request("GET", "/")
-    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
-    policy = headers["content-security-policy"]
-    for rule in ("default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'"):
-        assert rule in policy
-    assert "unsafe" not in policy
-    assert policy.removesuffix("; frame-ancestors 'none'") in body.decode()
-
-
-def test_an_inspection_is_of_one_question_about_one_video(server: Running) -> None:
-    part = {"type": "input_video", "input_video": {"data": "AAAA"}}
-    text = {"type": "text", "text": "What?"}
-    answered = {"role": "assistant", "content": "This."}
-    for messages in (
-        [{"role": "user", "content": [text]}],
-        [{"role": "user", "content": [part, part, text]}],
-        [{"role": "user", "content": [part, text]}, answered, {"role": "user", "content": "Why?"}],
-    ):
-        status, _, body = server.request(
-            "POST", "/inspect", json.dumps({"messages": messages}).encode()
-        )
-        assert (status, json.loads(body)["error"]["message"]) == (
-            400, "an inspection is of one question about one video"
-        )  # fmt: skip
-    status, reply = server.ask("What?", dycoke={"against": "none"})
-    assert (status, reply["error"]["message"]) == (400, "dycoke.against is for POST /inspect")
-    kind = {"Content-Type": "text/plain"}
-    assert server.request("POST", "/inspect", body_of("What?"), **kind)[0] == 415
 
 
 def test_errors_say_nothing_of_the_inside(server: Running) -> None:
@@ -273,61 +240,22 @@ def test_turns_about_one_video_reuse_it(server: Running) -> None:
     assert server.pretended.read == [8, 4]
 
 
-def test_a_handle_of_a_video(server: Running) -> None:
-    def ask(url: str | None, uuid: str) -> int:
-        part = {"type": "video_url", "video_url": url, "uuid": uuid}
-        message = {"role": "user", "content": [part, {"type": "text", "text": "What?"}]}
-        return server.request("POST", CHAT, json.dumps({"messages": [message]}).encode())[0]
-
-    assert ask(None, "v1") == 404
-    assert ask("data:video/mp4;base64,AAAA", "v1") == 200
-    assert ask(None, "v1") == 200
-    assert ask(None, "v2") == 404
-    assert len(server.pretended.read) == 1
-
-
-def test_what_a_key_made_no_other_key_can_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handles, stored responses and cached videos: with another key they don't exist."""
-    url = "data:video/mp4;base64,AAAA"
-
-    def sent(key: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {key}"}
-        status, _, reply = server.request("POST", path, json.dumps(body).encode(), **headers)
-        return status, json.loads(reply)
-
-    def ask(key: str, url: str | None) -> int:
-        part = {"type": "video_url", "video_url": url, "uuid": "v1"}
-        message = {"role": "user", "content": [part, {"type": "text", "text": "What?"}]}
-        return sent(key, CHAT, {"messages": [message]})[0]
-
-    def respond(key: str, previous: str | None = None) -> tuple[int, Any]:
-        return sent(key, "/v1/responses", {"input": "Why?", "previous_response_id": previous})
-
+def test_what_a_key_made_no_other_key_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cached video: another key has to wait for its own."""
     with running(monkeypatch, key="anna\nben") as server:
-        assert ask("anna", url) == 200
-        assert (ask("ben", None), ask("anna", None)) == (404, 200)
-        assert len(server.pretended.read) == 1
-        assert ask("ben", url) == 200
-        assert len(server.pretended.read) == 2
-        first = respond("anna")[1]["id"]
-        assert (respond("ben", first)[0], respond("anna", first)[0]) == (404, 200)
+        for key, count in (("anna", 1), ("anna", 1), ("ben", 2)):
+            headers = {"Authorization": f"Bearer {key}"}
+            assert server.request("POST", CHAT, body_of("What?"), **headers)[0] == 200
+            assert len(server.pretended.read) == count
 
 
-def test_a_handle_of_jpegs_is_of_these_times(server: Running) -> None:
+def test_jpegs_of_other_times_are_another_video(server: Running) -> None:
     jpeg = b64encode(b"\xff\xd8\xff").decode()
     url = f"data:video/jpeg;base64,{jpeg},{jpeg}"
-
-    def ask(url: str | None, indices: list[int]) -> int:
-        part = {"type": "video_url", "video_url": url, "uuid": "v1"}
-        message = {"role": "user", "content": [part, {"type": "text", "text": "What?"}]}
+    for indices, count in (([600000, 601500], 1), ([600000, 601500], 1), ([0, 1000], 2)):
         about = {"num_frames": -1, "fps": 1000, "frames_indices": indices}
-        body = {"messages": [message], "media_io_kwargs": {"video": about}}
-        return server.request("POST", CHAT, json.dumps(body).encode())[0]
-
-    assert ask(url, [600000, 601500]) == 200
-    assert ask(None, [600000, 601500]) == 200
-    assert ask(None, [0, 1000]) == 404
-    assert len(server.pretended.read) == 1
+        assert server.ask("What?", url, media_io_kwargs={"video": about})[0] == 200
+        assert len(server.pretended.read) == count
 
 
 def test_frames_have_a_ceiling_whatever_is_asked(server: Running) -> None:
@@ -368,7 +296,7 @@ def test_a_text_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_an_answer_as_long_as_there_is_room(most: int, found: int) -> None:
     service = make_service(Mock(), Mock(), context=200)
-    for request in (about(max_tokens=most), read_responses("?", max_output_tokens=most).chat):
+    for request in (about(max_tokens=most), read_responses("?", max_output_tokens=most)):
         assert for_model(service, request).generation.max_new_tokens == found
 
 
@@ -493,39 +421,6 @@ def test_pictures_of_open_webui_and_langchain(server: Running) -> None:
     assert events(reply)[-1]["usage"]["dycoke"]["frames"] == 2
     assert server.pretended.read == [2]
     assert server.pretended.batches == [["Be brief.\n\nWhat happens?"]]
-
-
-def test_several_answers(server: Running) -> None:
-    """One behind the other, each with its index and a seed of its own; the prompt counts once."""
-    more: dict[str, Any] = {"n": 3, "temperature": 1.0, "seed": 5}
-    status, reply = server.ask("one two", **more)
-    assert status == 200
-    assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2]
-    assert {choice["message"]["content"] for choice in reply["choices"]} == {"one two "}
-    assert reply["usage"]["completion_tokens"] == 9
-    assert reply["usage"]["prompt_tokens"] == 8 * 4 + 5
-    assert [options.seed for options in server.pretended.options] == [5, 6, 7]
-    stream = {"stream": True, "stream_options": {"include_usage": True}}
-    *chunks, figures = events(server.request("POST", CHAT, body_of("one two", **more, **stream))[2])
-    assert figures["usage"]["completion_tokens"] == 9
-    choices = [chunk["choices"][0] for chunk in chunks]
-    assert [choice["index"] for choice in choices] == [0] * 4 + [1] * 4 + [2] * 4
-    assert [choice["finish_reason"] for choice in choices] == [None, None, None, "stop"] * 3
-    assert choices[4]["delta"] == {"role": "assistant", "content": ""}
-    assert server.pretended.read == [8]
-
-
-def test_the_warnings_of_all_answers_are_told() -> None:
-    answers = [example(Answer, warnings=warnings) for warnings in (("a",), (), ("b", "a"))]
-    assert usage(answers)["dycoke"]["warnings"] == ["a", "b"]
-
-
-def test_a_failure_behind_the_first_answer_is_not_tried_again(server: Running) -> None:
-    """Else its client would get the first answer twice."""
-    server.pretended.fail_at = 2
-    status, reply = server.ask("What?", n=2, temperature=1)
-    assert (status, reply["error"]["code"]) == (503, "out_of_memory")
-    assert len(server.pretended.batches) == 2
 
 
 def test_options_of_a_choice_share_no_batch_with_a_text(server: Running) -> None:

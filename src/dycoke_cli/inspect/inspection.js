@@ -1,7 +1,7 @@
 // One question under one or two methods: frames, tokens, words, the time line and the numbers.
 
-// Shows an inspection in an element, and says in `about` what it is of; `signal` ends it.
-function showInspection({ grid, methods, model }, uris, host, about, video, signal) {
+// Shows an inspection in an element, and says in `about` what it is of.
+function showInspection({ grid, methods, model }, uris, host, about, video) {
   const perFrame = grid.rows * grid.columns;
   const whole = grid.frames * perFrame;
   const frameOf = (token) => Math.floor(token / perFrame);
@@ -411,11 +411,11 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
     End: () => go(longest - 1),
     Escape: () => go(-1),
   };
-  onKeys(keys, signal);
-  window.addEventListener("resize", draw, { signal });
+  onKeys(keys);
+  window.addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     colours.clear();
     draw();
-  }, { signal });
+  });
   Promise.all(pictures.map((picture) => picture.decode())).finally(draw);
 }

@@ -7,9 +7,8 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -80,7 +79,6 @@ def inspect_question(
     question: str,
     methods: Sequence[Method],
     options: GenerationOptions,
-    on_text: Callable[[int, str], None] | None = None,
 ) -> Inspection:
     """Answer a question under several methods, and record the attention of one layer.
 
@@ -99,11 +97,8 @@ def inspect_question(
     config = loaded.model.get_decoder().config
     layer = traced_layer(config, loaded.info.defaults["prune_layer"], *methods)
     inspected = []
-    for number, method in enumerate(methods):
-        on_piece = None if on_text is None else partial(on_text, number)
-        answer = session.ask(
-            question, method, on_text=on_piece, **vars(replace(options, trace=layer))
-        )
+    for method in methods:
+        answer = session.ask(question, method, **vars(replace(options, trace=layer)))
         assert answer.trace is not None, "the options have a trace"
         shown = symbols(method)
         inspected.append(
@@ -201,37 +196,33 @@ def grid_shape(tokens: int, inputs: Mapping[str, Any], aspect: float) -> tuple[i
 
 PICTURE_PX = 320
 """The longer side of a frame's picture."""
-_SCRIPTS = ("page.js", "inspection.js", "ask.js")
+_SCRIPTS = ("page.js", "inspection.js")
 _QUALITY = 82
 _PLACE = re.compile(r"@(POLICY|STYLE|SCRIPT|DATA)@")
 
 
-def page(data: Mapping[str, Any], served: bool = False) -> str:
+def page(data: Mapping[str, Any]) -> str:
     """Render the page.
 
     Args:
         data: `inspection`, a `dycoke.inspect/1` object, and `pictures`, a data URI for each of its
-            frames (see `data_of`); or `server`, the values for the form of a server's page.
+            frames (see `data_of`).
     """
     # `</script>` in a text would end the block; JSON accepts the escapes anywhere in a string.
     shown = to_json(dict(data)).replace("<", "\\u003c").replace(">", "\\u003e")
-    parts = {"POLICY": policy(served), "STYLE": _style(), "SCRIPT": _script(), "DATA": shown}
+    parts = {"POLICY": _policy(), "STYLE": _style(), "SCRIPT": _script(), "DATA": shown}
     # One pass, so that a placeholder's name within the data isn't replaced.
     return _PLACE.sub(lambda place: parts[place[1]], _read("page.html"))
 
 
-def policy(served: bool = False) -> str:
-    """Content security policy of the page.
-
-    Args: see `page`.
-    """
+def _policy() -> str:
+    """Content security policy of the page."""
     return "; ".join(
         [
             "default-src 'none'",
             "img-src data:",
             f"style-src '{_digest(_style())}'",
             f"script-src '{_digest(_script())}'",
-            *(["connect-src 'self'"] if served else []),
             "base-uri 'none'",
             "form-action 'none'",
         ]

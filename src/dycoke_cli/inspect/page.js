@@ -1,6 +1,6 @@
 "use strict";
 // Draws the data block of this page. Whatever is in it is shown as text, never as markup.
-// What is here is for all that a page can show; it begins once the other files are read.
+// It begins once the other file is read.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const main = document.getElementById("main");
@@ -62,22 +62,19 @@ function table(element, head, rows) {
   }
 }
 
-// Calls what belongs to a key, but where the key is for a field.
-function onKeys(keys, signal) {
+// Calls what belongs to a key.
+function onKeys(keys) {
   document.addEventListener("keydown", (event) => {
     const asked = keys[event.key];
     const other = event.altKey || event.ctrlKey || event.metaKey;
-    if (!asked || other || event.target.closest("input, textarea")) return;
+    if (!asked || other) return;
     event.preventDefault();
     asked();
-  }, { signal });
+  });
 }
 
 document.addEventListener("DOMContentLoaded", () => {
-  if (data.inspection) {
-    const { question, video } = data.inspection;
-    document.title = "dycoke inspect";
-    document.getElementById("title").textContent = question;
-    showInspection(data.inspection, data.pictures, main, document.getElementById("about"), video);
-  } else if (data.server) showServer(data.server);
+  const { question, video } = data.inspection;
+  document.getElementById("title").textContent = question;
+  showInspection(data.inspection, data.pictures, main, document.getElementById("about"), video);
 });

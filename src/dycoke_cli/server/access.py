@@ -20,7 +20,6 @@ KEY = "DYCOKE_API_KEY"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HEALTH = "/health"
 _CLOSED = {"Connection": "close"}
-PAGE = "/"
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -64,7 +63,7 @@ class Access:
         try:
             check_framing(headers)
             # A browser sends no key with the request by which it asks whether it may.
-            needs_key = not is_preflight and scope["path"] not in (HEALTH, PAGE)
+            needs_key = not is_preflight and scope["path"] != HEALTH
             owner = check(headers, self.keys, self.origins, needs_key)
         except Refused as reason:
             await reply(counted, reason)

@@ -15,10 +15,9 @@ from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows
-from dycoke_cli.models.prompts.chat import ToolTurn, text_message, tools_of
 from dycoke_cli.request import Request
 from dycoke_cli.server.body import parse_json
-from dycoke_cli.server.messages import JpegTimes, Turns, VideoPart, read_media, turns_of
+from dycoke_cli.server.messages import JpegTimes, VideoPart, read_media, turns_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     BODY,
@@ -39,7 +38,6 @@ from dycoke_cli.server.request_keys import (
     text_of,
     thinking,
 )
-from dycoke_cli.server.tools import Offer, offered
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.sampling import Sampling
 
@@ -60,66 +58,55 @@ class ChatRequest:
     generation: GenerationOptions  # how the answer is generated
     stream: bool  # whether the answer is sent while it is generated
     include_usage: bool  # whether a stream ends with the figures
-    against: Method | None = None  # the method that is shown beside it, where both are inspected
     # of the videos that are pictures or lists of JPEGs
     times: JpegTimes = field(default_factory=JpegTimes)
-    answers: int = 1  # how many are generated, one behind the other
     max_tokens: int | None = None  # see `compression.pool.TokenBudget`
-    offer: Offer = field(default_factory=Offer)  # what the answer may call, or has to
     # variables of the chat template: path of the key that sets it, name and value
     template: tuple[tuple[str, str, Any], ...] = ()
     ignored: tuple[str, ...] = field(default=(), compare=False)  # paths of keys without effect
-
-    @property
-    def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """Tools that the answer may call."""
-        return tools_of(self.question)
-
-    @property
-    def has_tool_turns(self) -> bool:
-        """Whether a turn has to do with tools."""
-        texts = (self.question, *(text for turn in self.history for text in turn))
-        return any(isinstance(text, ToolTurn) for text in texts)
 
 
 def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
     """Read a body."""
     with ignoring() as ignored:
-        given = BODY.object(parse_json(body), "")
-        check_model(given, defaults)
-        request = asked(given, *turns_of(given), defaults, most_frames)
+        request = asked(BODY.object(parse_json(body), ""), defaults, most_frames)
     return replace(request, ignored=tuple(ignored))
 
 
 def asked(
     given: Mapping[str, Any],
-    videos: tuple[VideoPart, ...],
-    turns: Turns,
     defaults: Request,
     most_frames: int,
+    listed: str = "messages",
+    before: str = "",
 ) -> ChatRequest:
-    """What a body asks in a conversation about videos."""
-    question, history = _last_question(turns)
-    offer = offered(given)
+    """What a body asks.
+
+    Args:
+        given: the body, with the keys that are read.
+        listed: its key of the messages.
+        before: text before the first question.
+    """
+    check_model(given, defaults)
+    videos, (*history, (question, _)) = turns_of(given, listed, before)
+    if not question.strip():
+        raise Refused("the last message has no text: put a question beside the video")
     sampling, times = _frames(given, videos, defaults.sampling, most_frames)
-    method, against = _methods(given)
-    options = _calling_tools(generation(given, defaults.generation), offer)
+    method = _chosen(given) or defaults.method
+    options = generation(given, defaults.generation)
     most = _max_tokens(given, defaults.max_tokens)
-    _check_in_windows(replace(defaults, method=method or defaults.method, max_tokens=most), videos)
+    _check_in_windows(replace(defaults, method=method, max_tokens=most), videos)
     return ChatRequest(
         videos=videos,
-        question=_with_tools(question, offer),
-        history=history,
+        question=question,
+        history=tuple(history),
         sampling=sampling,
-        method=method or defaults.method,
+        method=method,
         generation=options,
         stream=flag_of(given, "stream"),
         include_usage=flag_of(options_of(given, STREAM_OPTIONS), "include_usage"),
-        against=against,
         times=times,
-        answers=answers(given, options),
         max_tokens=most,
-        offer=offer,
         template=_variables(given),
     )
 
@@ -151,32 +138,6 @@ def _variables(given: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
     return (*found, *((path, THINKING, thinks) for path, thinks in thinking(given)))
 
 
-def _last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The question of the last turn, and the turns before it."""
-    *history, (question, _) = turns
-    if not question.strip() and not isinstance(question, ToolTurn):
-        raise Refused("the last message has no text: put a question beside the video")
-    return question, tuple(history)
-
-
-def _with_tools(question: str, offer: Offer) -> str:
-    """The question with the tools that its answer may call."""
-    if not offer.tools:
-        return question
-    if isinstance(question, ToolTurn):
-        return question.with_tools(offer.tools)
-    return ToolTurn([text_message("user", question)], offer.tools)
-
-
-def _calling_tools(options: GenerationOptions, offer: Offer) -> GenerationOptions:
-    """The options of an answer that may call tools, or has to."""
-    if offer.tools and (options.typed is not None or options.structured is not None):
-        raise Refused("an answer of a given form calls no tools: leave tools out", "tools")
-    if offer.forced is None:
-        return options
-    return replace(options, structured=offer.forced.form())
-
-
 def _frames(
     given: Mapping[str, Any], videos: tuple[VideoPart, ...], default: Sampling, most: int
 ) -> tuple[Sampling, JpegTimes]:
@@ -187,21 +148,20 @@ def _frames(
         default,
         most,
         jpegs=bool(frames) and all(frames),
-        files=any(video.is_sent and not video.is_frames for video in videos),
+        files=not all(frames),
     )
 
 
-def _methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
-    """The method of the request, in our spelling or in vLLM's, and the one to compare with."""
-    own = options_of(given, DYCOKE)
-    method = _method(own, "method", "dycoke.method")
+def _chosen(given: Mapping[str, Any]) -> Method | None:
+    """The method of the request, in our spelling or in vLLM's."""
+    method = _method(options_of(given, DYCOKE), "method", "dycoke.method")
     vllm = _method(options_of(given, MM_PROCESSOR), "dycoke", "mm_processor_kwargs.dycoke")
     if method is not None and vllm is not None and method != vllm:
         raise Refused(
             "mm_processor_kwargs.dycoke and dycoke.method are two methods: send one of them",
             "mm_processor_kwargs.dycoke",
         )
-    return method or vllm, _method(own, "against", "dycoke.against")
+    return method or vllm
 
 
 def _max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
@@ -233,8 +193,6 @@ def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:
     return parse_spec(text, path).create()
 
 
-MOST_ANSWERS = 8
-"""Of one request (`n`)."""
 _LIMITS = ("max_tokens", "max_completion_tokens")  # of the answer's tokens
 _DRAWN = ("top_p", "top_k", "min_p")
 _ALL = -1  # of vLLM's top_k
@@ -264,18 +222,6 @@ def generation(given: Mapping[str, Any], default: GenerationOptions) -> Generati
         return replace(options, tokens=_tokens(given, options.temperature > 0))
     except UsageError as error:
         raise UsageError(str(error).replace("max_new_tokens", name)) from error
-
-
-def answers(given: Mapping[str, Any], options: GenerationOptions) -> int:
-    """How many answers a body asks for (`n`)."""
-    count = given.get("n")
-    if count is None:
-        return 1
-    if type(count) is not int or not 1 <= count <= MOST_ANSWERS:
-        raise Refused(f"n must be from 1 to {MOST_ANSWERS}", "n")
-    if count > 1 and options.temperature == 0:
-        raise Refused("n above 1 needs a temperature above 0: greedy answers are all the same", "n")
-    return count
 
 
 def _tokens(given: Mapping[str, Any], sampled: bool) -> TokenOptions | None:

@@ -224,7 +224,7 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
     def stop() -> None:
         server.should_exit = True
 
-    app = make_app(service, bool(address.keys))
+    app = make_app(service)
     protocol = partial(
         LimitedProtocol,
         limits=limits,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Generic, Self, TypeVar
+from typing import Self
 from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter
@@ -20,7 +18,6 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
 
-T = TypeVar("T")
 _USUAL_S = 1.0  # of an answer, until one was measured
 _LONGEST_S = 60
 _JSON_BYTES = 64 * 1024**2
@@ -186,43 +183,3 @@ class Allowance:
         finally:
             with self._lock:
                 self._stop = None
-
-
-class Recent(Generic[T]):
-    """Values by keys, of which the least recently used are evicted; for all threads.
-
-    A key has its owner in it: what one made, no other can name.
-
-    Args:
-        most: values.
-        most_bytes: of all values.
-    """
-
-    def __init__(self, most: int, most_bytes: int = 16 * 1024**2) -> None:
-        self._most, self._most_bytes = most, most_bytes
-        self._held: OrderedDict[Hashable, T] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def find(self, key: Hashable) -> T | None:
-        """A value; None where it isn't held."""
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
-
-    def keep(self, key: Hashable, value: T) -> None:
-        """Hold a value."""
-        with self._lock:
-            if (earlier := self._held.pop(key, None)) is not None:
-                self._bytes -= size_of(earlier)
-            self._held[key] = value
-            self._bytes += size_of(value)
-            while len(self._held) > self._most or self._bytes > self._most_bytes:
-                self._bytes -= size_of(self._held.popitem(last=False)[1])
-
-
-def size_of(value: object) -> int:
-    """Bytes of an object and of all that its attributes and entries refer to."""
-    parts = value if isinstance(value, tuple) else getattr(value, "__dict__", {}).values()
-    return sys.getsizeof(value) + sum(map(size_of, parts))

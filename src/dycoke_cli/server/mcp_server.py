@@ -13,28 +13,26 @@ from anyio.to_thread import run_sync
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.errors import did_you_mean
 from dycoke_cli.server.refused import refused
-from dycoke_cli.server.video_tools import (
-    MOST_PICTURES,
-    VideoExcerpt,
-    VideoQuestion,
-    VideoTools,
-    progress_of,
-)
+from dycoke_cli.server.replies import typed
+from dycoke_cli.server.video_tools import MOST_PICTURES, VideoTools
 from dycoke_cli.unicode import display_name, to_json
 from dycoke_cli.version import __version__
 
 T = TypeVar("T")
 
-_SENTENCES = {
+STAGES = {
     "load": "Loading the model",
     "vision": "Encoding frames",
     "prefill": "Prefill",
     "decode": "Generating",
 }
+"""Stages of an answer, in order, of which each counts the same."""
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 Video = Annotated[str, Field(description="Path of a video file.")]
@@ -66,20 +64,15 @@ _ARGUMENTS = {
 
 
 class _Server(MCPServer[Any]):
-    """A server that explains wrong arguments in one sentence."""
+    """A server that refuses arguments which its tools don't have."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
-        """Call a tool; arguments that are wrong, or that it doesn't have, are told by sentences."""
+        """Call a tool."""
         known = {tool.name: tool.input_schema["properties"] for tool in await self.list_tools()}
         for given in {*arguments} - {*known.get(name, arguments)}:
             advice = did_you_mean(given, known[name], f"it takes {', '.join(known[name])}")
             raise ToolError(f"{name} has no argument {display_name(given)[:100]}; {advice}")
-        try:
-            return await super().call_tool(name, arguments, context)
-        except ToolError as error:
-            if not isinstance(wrong := error.__cause__, ValidationError):
-                raise
-            raise ToolError("; ".join(_sentence(name, one) for one in wrong.errors())) from error
+        return await super().call_tool(name, arguments, context)
 
 
 def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
@@ -114,12 +107,9 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
         frames: Frames = None,
     ) -> CallToolResult:
         """Ask a question about a video, or about a part of it. A video model watches it."""
-        options = tuple(choices or ())
-        part = VideoExcerpt(start, end)
-        asked = VideoQuestion(video, question, part, options, method, frames, schema)
-        cancelled = threading.Event()
-        report = partial(_report, context, cancelled)
-        return await _run(partial(tools.ask, asked, report, cancelled), _answer, cancelled)
+        more = {"choices": choices or (), "schema": schema, "method": method, "frames": frames}
+        work = partial(tools.ask, video, question, (start, end), **more)
+        return await _asked(work, context, _answer)
 
     @server.tool(annotations=_READS)
     async def when(
@@ -139,15 +129,14 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
         frames: Frames = None,
     ) -> CallToolResult:
         """Find the time ranges in which something is the case, by many questions about parts."""
-        asked = VideoQuestion(video, question, VideoExcerpt(start, end), (), method, frames)
-        cancelled = threading.Event()
-        report = partial(_report, context, cancelled)
-        return await _run(partial(tools.when, asked, every, report, cancelled), _answer, cancelled)
+        more = {"every_s": every, "method": method, "frames": frames}
+        work = partial(tools.when, video, question, (start, end), **more)
+        return await _asked(work, context, _found)
 
     @server.tool(annotations=_READS)
     async def probe_video(video: Video, start: Start = None, end: End = None) -> CallToolResult:
         """Length, size, codecs and streams of a video; and which frames a question would read."""
-        return await _run(partial(tools.probe, video, VideoExcerpt(start, end)), _document)
+        return await _run(partial(tools.probe, video, (start, end)), _document)
 
     @server.tool(annotations=_READS)
     async def frames(
@@ -159,18 +148,18 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
         ] = 4,
     ) -> CallToolResult:
         """Look at a few frames of a video: pictures, each behind its time."""
-        return await _run(partial(tools.frames, video, VideoExcerpt(start, end), count), _pictures)
+        return await _run(partial(tools.frames, video, (start, end), count), _pictures)
 
     return server
 
 
-def _sentence(tool: str, error: Any) -> str:
-    """What is wrong with an argument, by pydantic."""
-    path, message = ".".join(map(str, error["loc"])), error["msg"]
-    if error["type"] == "missing":
-        return f"{tool} needs the argument {path}"
-    given = display_name(to_json(error["input"]))[:100]
-    return f"{path}: {message[:1].lower()}{message[1:]}, not {given}"
+async def _asked(
+    work: Callable[..., T], context: Context[Any, Any], shown: Callable[[T], CallToolResult]
+) -> CallToolResult:
+    """The result of a question, which ends if the client gives it up."""
+    cancelled = threading.Event()
+    report = partial(_report, context, cancelled)
+    return await _run(partial(work, report=report, cancelled=cancelled), shown, cancelled)
 
 
 async def _run(
@@ -189,7 +178,13 @@ async def _run(
         return CallToolResult(content=[_text(str(refused(error, _ARGUMENTS)))], is_error=True)
 
 
-def _answer(found: dict[str, Any]) -> CallToolResult:
+def _answer(answer: Answer) -> CallToolResult:
+    found = {"answer": answer.answer, "warnings": list(answer.warnings), **typed(answer)}
+    found.pop("scoring", None)
+    return _found(found if answer.parsed is ABSENT else {**found, "parsed": answer.parsed})
+
+
+def _found(found: dict[str, Any]) -> CallToolResult:
     lines = [found["answer"]]
     if "probabilities" in found:
         lines.append(to_json({"probabilities": found["probabilities"]}))
@@ -219,5 +214,11 @@ def _report(
 ) -> None:
     """Notify the client of a step, from the thread of a question."""
     if not cancelled.is_set():
-        share, sentence = progress_of(stage, done, total), _SENTENCES.get(stage, stage)
+        share, sentence = progress_of(stage, done, total), STAGES.get(stage, stage)
         from_thread.run(context.report_progress, share, 1.0, sentence)
+
+
+def progress_of(stage: str, done: int, total: int) -> float:
+    """How far an answer is, from 0 to 1, at a step of a stage."""
+    number = [*STAGES].index(stage) if stage in STAGES else 0
+    return (number + (done / total if total else 0.0)) / len(STAGES)

@@ -10,7 +10,6 @@ from itertools import groupby, zip_longest
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from dycoke_cli.models.prompts.chat import ToolTurn, text_message
 from dycoke_cli.server.body import data_url
 from dycoke_cli.server.media import JPEGS
 from dycoke_cli.server.refused import Refused
@@ -32,7 +31,6 @@ from dycoke_cli.server.request_keys import (
     options_of,
     text_of,
 )
-from dycoke_cli.server.tools import calling, result
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -224,9 +222,7 @@ _NUMBER = re.compile(r"\d[\d.:]*(?:\s?(?:of|/)\s?\d+)?")
 class VideoPart:
     """A video of a message."""
 
-    # data:, file: or http(s):; None where the handle alone names it, and of pictures
-    url: str | None
-    uuid: str | None = None  # a handle of the client's choice for the encoded video
+    url: str  # data:, file: or http(s):; "" of pictures
     # urls of the pictures that are its frames; empty of all other videos
     pictures: tuple[str, ...] = ()
     times_s: tuple[float, ...] = ()  # of each picture, by its label; empty where they have none
@@ -235,12 +231,7 @@ class VideoPart:
     @property
     def is_frames(self) -> bool:
         """Whether it is pictures or a list of JPEGs, which have no time of their own."""
-        return bool(self.pictures) or (self.url is not None and data_url(self.url)[0] == JPEGS)
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether it comes with the request, and isn't named by its handle alone."""
-        return self.url is not None or bool(self.pictures)
+        return bool(self.pictures) or data_url(self.url)[0] == JPEGS
 
 
 Parts = Sequence[VideoPart | str]
@@ -248,7 +239,7 @@ Parts = Sequence[VideoPart | str]
 
 
 def turns_of(
-    body: Mapping[str, Any], held: Sequence[tuple[str, str]] = ()
+    body: Mapping[str, Any], listed: str, before: str
 ) -> tuple[tuple[VideoPart, ...], Turns]:
     """The videos; and the questions with their answers, the last of which has none yet.
 
@@ -256,21 +247,21 @@ def turns_of(
     next question, or where it stands within one.
 
     Args:
-        held: the conversation before the messages of the body.
+        listed: key of the messages.
+        before: text before the first question.
     """
-    listed, together = enumerate(list_of(body.get("messages"), "messages")), _as_frames(body)
-    messages = [_message(message, f"messages[{number}]") for number, message in listed]
+    together, given_messages = _as_frames(body), enumerate(list_of(body.get(listed), listed))
+    messages = [_message(message, f"{listed}[{number}]") for number, message in given_messages]
     if not 1 <= len(messages) <= _MOST_MESSAGES:
         raise Refused(f"there must be 1 to {_MOST_MESSAGES} messages")
     videos: list[VideoPart] = []
-    turns: Turns = [*held]
-    before, between = "", "\n"
+    turns: Turns = []
+    between = "\n"
     open_turn = False
     for role, given in _in_a_row(messages):
         parts = _clips(given) if together and role == "user" else given
         shown = [part for part in parts if isinstance(part, VideoPart)]
         text = "\n".join(part for part in parts if isinstance(part, str) and part)
-        turn = next((part for part in parts if isinstance(part, ToolTurn)), None)
         if shown and role != "user":
             raise Refused("only messages of the user have videos")
         videos += shown
@@ -279,12 +270,8 @@ def turns_of(
                 turns, before, open_turn = [(before.strip(), "")], "", True
             if not open_turn:
                 raise Refused("a message of the assistant must follow one of the user")
-            turns[-1] = (turns[-1][0], text if turn is None else turn)
+            turns[-1] = (turns[-1][0], text)
             open_turn = False
-        elif turn is not None:
-            turns, open_turn = _with_result(turns, turn, open_turn=open_turn), True
-        elif open_turn and isinstance(earlier := turns[-1][0], ToolTurn):
-            turns[-1] = (earlier.with_message(text_message(role, text)), "")
         elif open_turn:
             apart = "\n" if role == "user" else "\n\n"
             question = max(between, apart, key=len).join(filter(None, (turns[-1][0], text)))
@@ -299,18 +286,6 @@ def turns_of(
     if len(videos) > _MOST_VIDEOS:
         raise Refused(f"there may be {_MOST_VIDEOS} videos, not {len(videos)}")
     return tuple(videos), turns
-
-
-def _with_result(turns: Turns, result: ToolTurn, *, open_turn: bool) -> Turns:
-    """The turns with the result of a tool, which is asked about like a question."""
-    *others, (question, answer) = turns or [("", "")]
-    if open_turn and isinstance(question, ToolTurn):
-        for message in result.messages:
-            question = question.with_message(message)
-        return [*others, (question, "")]
-    if open_turn or not isinstance(answer, ToolTurn):
-        raise Refused("a message of a tool must follow one of the assistant with tool_calls")
-    return [*turns, (result, "")]
 
 
 def _in_a_row(messages: Iterable[tuple[str, Parts]]) -> Iterator[tuple[str, Parts]]:
@@ -398,7 +373,7 @@ def _picture(given: Any, path: str) -> VideoPart:
     kind = data_url(url)[0]
     if not kind.startswith("image/") and kind not in _OCTETS:
         raise Refused(f"{path} must be a picture (data:image/jpeg;base64,…)", path)
-    return VideoPart(None, pictures=(url,))
+    return VideoPart("", pictures=(url,))
 
 
 def _part(given: Any, path: str) -> VideoPart | str:
@@ -411,36 +386,26 @@ def _part(given: Any, path: str) -> VideoPart | str:
             path,
         )
     part = PARTS[kind].object(given, path)
-    if kind == "text":
+    if "text" in kind:
         return text_of(part.get("text"), f"{path}.text")
+    kind = "image_url" if kind == "input_image" else kind
     name = "url" if part.get(kind) is None and "url" in part else kind
     content, path = part.get(name), f"{path}.{name}"
-    if kind in ("image_url", "image"):
+    if "image" in kind:
         return _picture(*_given_url(content, path, IMAGE_URL))
     if isinstance(content, list) and content and kind == "video":
         frames = [_picture(frame, f"{path}[{number}]") for number, frame in enumerate(content)]
-        return VideoPart(None, pictures=sum((f.pictures for f in frames), ()), whole=True)
-    read = _input_video if kind == "input_video" else _url
-    return VideoPart(read(content, path), _uuid(part))
+        return VideoPart("", pictures=sum((f.pictures for f in frames), ()), whole=True)
+    return VideoPart((_input_video if kind == "input_video" else _url)(content, path))
 
 
 def _message(given: Any, path: str) -> tuple[str, Parts]:
     """The role of a message, and its parts."""
     role = object_of(given, path).get("role")
     if not isinstance(role, str) or role not in MESSAGES:
-        raise Refused("the role of a message must be system, user, assistant or tool")
+        raise Refused("the role of a message must be system, user or assistant")
     message = MESSAGES[role].object(given, path)
-    parts = _content(message.get("content"), f"{path}.content")
-    calls = message.get("tool_calls")
-    if role != "tool" and not calls:
-        return role, parts
-    if any(isinstance(part, VideoPart) for part in parts):
-        sentence = "only messages of the user have videos"
-        raise Refused(sentence, f"{path}.content")
-    text = "\n".join(part for part in parts if isinstance(part, str) and part)
-    if role == "tool":
-        return role, [result(text, message.get("tool_call_id"), path)]
-    return role, [calling(calls, text, f"{path}.tool_calls")]
+    return role, _content(message.get("content"), f"{path}.content")
 
 
 def _content(given: Any, path: str) -> list[VideoPart | str]:
@@ -453,10 +418,9 @@ def _content(given: Any, path: str) -> list[VideoPart | str]:
     return [_part(part, f"{path}[{number}]") for number, part in parts]
 
 
-def _url(given: Any, path: str, keys: Keys = VIDEO_URL) -> str | None:
-    """Of `"video_url": "…"` or `{"url": "…"}`; null beside a uuid."""
-    url, path = _given_url(given, path, keys)
-    return None if url is None else text_of(url, path)
+def _url(given: Any, path: str, keys: Keys = VIDEO_URL) -> str:
+    """Of `"video_url": "…"` or `{"url": "…"}`."""
+    return text_of(*_given_url(given, path, keys))
 
 
 def _given_url(given: Any, path: str, keys: Keys) -> tuple[Any, str]:
@@ -466,10 +430,8 @@ def _given_url(given: Any, path: str, keys: Keys) -> tuple[Any, str]:
     return keys.object(given, path).get("url"), f"{path}.url"
 
 
-def _input_video(given: Any, path: str) -> str | None:
+def _input_video(given: Any, path: str) -> str:
     """Of `"input_video": {"data": "BASE64"}` (llama.cpp), or with a url in place of data."""
-    if given is None:
-        return None
     given = INPUT_VIDEO.object(given, path)
     if given.get("data") is None:
         return _url(given, path, INPUT_VIDEO)
@@ -477,12 +439,3 @@ def _input_video(given: Any, path: str) -> str | None:
         raise Refused(f"{path} has data and a url: send one of them", path)
     data = text_of(given["data"], f"{path}.data")
     return data if data[:5].lower() == "data:" else f"data:video/mp4;base64,{data}"
-
-
-def _uuid(part: Mapping[str, Any]) -> str | None:
-    given = part.get("uuid")
-    if given is None:
-        return None
-    if not isinstance(given, str) or not 1 <= len(given) <= 200:
-        raise Refused("uuid must be a text of 1 to 200 characters", "uuid")
-    return given

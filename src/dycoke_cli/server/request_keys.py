@@ -6,7 +6,6 @@ answer is refused. docs/serve.md has the lists as tables.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
@@ -96,12 +95,11 @@ llama.cpp's and SGLang's."""
 _BOTH = (
     "model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p",
     "repetition_penalty", "seed", "stop", "top_logprobs", "media_io_kwargs", "mm_processor_kwargs",
-    "dycoke", "structured_outputs", "tools", "tool_choice", "parallel_tool_calls", "thinking",
-    "reasoning", *FORMS,
+    "dycoke", "structured_outputs", "thinking", "reasoning", *FORMS,
 )  # fmt: skip
 _REFUSED: dict[str, tuple[Any, ...]] = {
     # several answers, of which the best is sent
-    "best_of": _ONE, "use_beam_search": _OFF,
+    "n": _ONE, "best_of": _ONE, "use_beam_search": _OFF,
     # which tokens
     "presence_penalty": _ZERO, "frequency_penalty": _ZERO, "repeat_penalty": _ONE,
     "logit_bias": ({},), "allowed_token_ids": _NONE, "bad_words": _NO_LIST,
@@ -109,6 +107,7 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "min_tokens": _ZERO, "n_predict": (-1,), "ignore_eos": _OFF, "stop_token_ids": _NO_LIST,
     # its form
     "format": ("",), "modalities": (["text"],), "functions": _NO_LIST,
+    "tools": _NO_LIST, "tool_choice": ("auto", "none"),
     # the prompt
     "echo": _OFF, "add_generation_prompt": _ON, "continue_final_message": _OFF,
     "chat_template": _NONE,
@@ -121,7 +120,7 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
 BODY = Keys(
     "the body",
     {
-        *_BOTH, "messages", "max_tokens", "max_completion_tokens", "n", "logprobs",
+        *_BOTH, "messages", "max_tokens", "max_completion_tokens", "logprobs",
         "guided_choice", "response_format", TEMPLATE,
     },
     _REFUSED,
@@ -129,7 +128,7 @@ BODY = Keys(
 """The whole body."""
 
 STREAM_OPTIONS = Keys("stream_options", {"include_usage"})
-DYCOKE = Keys("dycoke", {"method", "against", "max_tokens"})
+DYCOKE = Keys("dycoke", {"method", "max_tokens"})
 THINKING_BY = Keys("thinking", {"type"})
 REASONING = Keys("reasoning", {"effort", "enabled"})
 STRUCTURED = Keys(
@@ -150,31 +149,28 @@ VIDEO_IO = Keys(
     {"num_frames", "fps", "frames_indices", "total_num_frames", "duration", "do_sample_frames"},
 )
 
-_MESSAGE = {"role", "content"}
+# `type`, `id`, `status` and `phase` are of /v1/responses.
+_MESSAGE = {"role", "content", "type", "id", "status", "phase"}
 _QUESTION = Keys("message (user, system, developer)", _MESSAGE)
-_ANSWER = Keys("message (assistant)", _MESSAGE | {"tool_calls"})
-_RESULT = Keys("message (tool)", _MESSAGE | {"tool_call_id"})
+_ANSWER = Keys("message (assistant)", _MESSAGE, {"tool_calls": _NO_LIST})
 MESSAGES = {
     **dict.fromkeys(("user", "system", "developer"), _QUESTION),
     "assistant": _ANSWER,
-    "tool": _RESULT,
 }
 """Keys of a message, by its role."""
-TOOL = Keys("tools", {"type", "function"})
-FUNCTION = Keys("tools.function", {"name", "description", "parameters", "strict"})
-TOOL_CHOICE = Keys("tool_choice", {"type", "function"})
-TOOL_CHOICE_FUNCTION = Keys("tool_choice.function", {"name"})
-CALL = Keys("tool_calls", {"function", "id", "index"}, {"type": ("function",)})
-CALLED = Keys("tool_calls.function", {"name", "arguments"})
 
 PARTS = {
     "text": Keys("part text", {"type", "text"}),
-    "video_url": Keys("part video_url", {"type", "video_url", "uuid"}),
-    "input_video": Keys("part input_video", {"type", "input_video", "uuid"}),
+    "video_url": Keys("part video_url", {"type", "video_url"}),
+    "input_video": Keys("part input_video", {"type", "input_video"}),
     "image_url": Keys("part image_url", {"type", "image_url"}),
     # as the models' own makers and transformers write them
-    "video": Keys("part video", {"type", "video", "url", "uuid"}),
+    "video": Keys("part video", {"type", "video", "url"}),
     "image": Keys("part image", {"type", "image", "url"}),
+    # of /v1/responses
+    "input_text": Keys("part input_text", {"type", "text"}),
+    "output_text": Keys("part output_text", {"type", "text", "annotations", "logprobs", "parsed"}),
+    "input_image": Keys("part input_image", {"type", "image_url"}),
 }
 """Keys of a part of a message, by its type."""
 IMAGE_URL = Keys("image_url", {"url"})
@@ -184,49 +180,24 @@ INPUT_VIDEO = Keys("input_video", {"data", "url"})
 RESPONSES = Keys(
     "the body of /v1/responses",
     {
-        *_BOTH, "input", "instructions", "previous_response_id", "store", "metadata",
-        "max_output_tokens", "include", "text",
+        *_BOTH, "input", "instructions", "store", "metadata", "max_output_tokens", "include",
+        "text",
     },
     _REFUSED | {
-        "n": _ONE, "max_tokens": _NONE, "response_format": _NONE, "guided_choice": _NONE,
-        "background": _OFF, "conversation": _NONE, "prompt": _NONE,
+        "max_tokens": _NONE, "response_format": _NONE, "guided_choice": _NONE,
+        "background": _OFF, "conversation": _NONE, "previous_response_id": _NONE, "prompt": _NONE,
     },
 )  # fmt: skip
 """The whole body of a request to /v1/responses."""
 TEXT = Keys("text", {"format"})
 TEXT_FORMAT = Keys("text.format", _SCHEMA | {"type"})
 RESPONSES_STREAM = Keys("stream_options", set())
-_ITEM = {"type", "id", "status"}
-_ASKED = Keys("input (user, system, developer)", _ITEM | _MESSAGE)
-_SAID = Keys("input (assistant)", _ITEM | _MESSAGE | {"phase"})
-CALL_ITEMS = {
-    "function_call": Keys("input function_call", _ITEM | {"call_id", "name", "arguments"}),
-    "function_call_output": Keys("input function_call_output", _ITEM | {"call_id", "output"}),
-}
-"""Keys of an item of `input` that isn't a message, by its type."""
-RESPONSES_TOOL = Keys(
-    "tools of /v1/responses",
-    {"type", "name", "description", "parameters", "strict"},
-)
-RESPONSES_TOOL_CHOICE = Keys("tool_choice of /v1/responses", {"type", "name"})
-ITEMS = {"user": _ASKED, "system": _ASKED, "developer": _ASKED, "assistant": _SAID}
-"""Keys of a message of `input`, by its role."""
-INPUT_TEXT = Keys("part input_text", {"type", "text"})
-OUTPUT_TEXT = Keys("part output_text", {"type", "text", "annotations", "logprobs", "parsed"})
-INPUT_IMAGE = Keys("part input_image", {"type", "image_url"})
 
 
 def text_of(given: Any, path: str) -> str:
     """A text."""
     if not isinstance(given, str) or not is_valid(given):
         raise Refused(f"{path} must be a text", path)
-    return given
-
-
-def json_of(given: Any, path: str) -> Any:
-    """Any value."""
-    if not is_valid(json.dumps(given, ensure_ascii=False)):
-        raise Refused(f"{path} has a text that isn't Unicode", path)
     return given
 
 

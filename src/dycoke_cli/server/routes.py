@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
@@ -13,14 +13,13 @@ from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from dycoke_cli.server.access import HEALTH, PAGE
+from dycoke_cli.server.access import HEALTH
 from dycoke_cli.server.body import json_reply, received
 from dycoke_cli.server.chat import check_model
-from dycoke_cli.server.exchange import Answering, Inspecting, Responding
-from dycoke_cli.server.inspecting import HEADERS, shown_page
+from dycoke_cli.server.exchange import Answering, read_chat, read_responses
 from dycoke_cli.server.limits import ReaderShares
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import model
@@ -31,19 +30,13 @@ _SCANNERS = 1  # they hold the interpreter's lock, which the event loop needs, t
 _PARSERS = 2  # a schema may take one half a second, without the lock
 
 
-def make_app(service: Service, needs_key: bool) -> Starlette:
-    """The application; who may ask it is for `access`.
-
-    Args:
-        needs_key: whether a request must bring one.
-    """
+def make_app(service: Service) -> Starlette:
+    """The application; who may ask it is for `access`."""
     scanners, parsers = map(CapacityLimiter, (_SCANNERS, _PARSERS))
     readers = ReaderShares()
-    most_bytes = service.bodies.most_bytes
     served = model(service.defaults.model, service.started, service.context)
-    html = shown_page(service.defaults, service.most_frames, most_bytes, needs_key)
 
-    async def answered(http: Request, kind: type[Answering]) -> Response:
+    async def answered(http: Request, read: Callable[..., Any]) -> Response:
         with ExitStack() as stack:
             try:
                 # Before the body, which may be large; it takes a place only once it has come, so
@@ -51,10 +44,9 @@ def make_app(service: Service, needs_key: bool) -> Starlette:
                 service.admission.check()
                 incoming = received(http, service.bodies, service.admission, scanners)
                 async with incoming as body:
-                    owner = http.state.owner
                     stack.enter_context(service.admission.admitted())
-                    request = await run_sync(kind.read, body.json, service, owner, limiter=parsers)
-                    answering = kind(service, request, http)
+                    given = await run_sync(read, body.json, service, limiter=parsers)
+                    answering = Answering(service, http, *given)
                     stack.callback(answering.leave)
                     stack.enter_context(service.underway.added(answering.end))
                     await answering.begin(readers, body.media)
@@ -63,9 +55,6 @@ def make_app(service: Service, needs_key: bool) -> Starlette:
                 return _Stream(answering.chunks(), stack.pop_all())
             except Exception as error:
                 return _refusal(refused(error))
-
-    async def front_page(_: Request) -> Response:
-        return HTMLResponse(html, headers=HEADERS)
 
     async def list_models(_: Request) -> Response:
         return json_reply({"object": "list", "data": [served]})
@@ -86,10 +75,8 @@ def make_app(service: Service, needs_key: bool) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", partial(answered, kind=Answering), methods=["POST"]),
-            Route("/v1/responses", partial(answered, kind=Responding), methods=["POST"]),
-            Route("/inspect", partial(answered, kind=Inspecting), methods=["POST"]),
-            Route(PAGE, front_page),
+            Route("/v1/chat/completions", partial(answered, read=read_chat), methods=["POST"]),
+            Route("/v1/responses", partial(answered, read=read_responses), methods=["POST"]),
             Route("/v1/models", list_models),
             Route("/v1/models/", list_models),
             Route("/v1/models/{model:path}", one_model),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from dycoke_cli.engine.settling import settled
@@ -16,11 +15,10 @@ from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.body import BodyLimits
-from dycoke_cli.server.limits import Admission, Allowance, Recent
+from dycoke_cli.server.limits import Admission, Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.responses import HeldResponse
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.video.frames import Fit
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.load_options import LoadOptions
     from dycoke_cli.server.chat import ChatRequest
-    from dycoke_cli.server.tool_calls import CallFormat
 
 
 _End = Callable[[Exception], None]
@@ -79,11 +76,6 @@ class Service:
     most_frames: int  # of a video
     bodies: BodyLimits  # limits on those of requests
     context: int | None = None  # tokens of the model's context; None where it isn't known
-    # digests of videos by owners and the handles that these gave them
-    handles: Recent[str] = field(default_factory=partial(Recent[str], 10_000))
-    # conversations that clients may go on from, by owners and ids of responses
-    responses: Recent[HeldResponse] = field(default_factory=partial(Recent[HeldResponse], 1000))
-    calls: CallFormat | None = None  # how the model calls tools; None where it can't
     # variables of its chat template, and all other names in there
     template_names: frozenset[str] = frozenset()
     underway: Underway = field(default_factory=Underway)  # requests that end with the server
@@ -125,7 +117,6 @@ def start_service(
         from dycoke_cli.models.files.on_disk import listening
         from dycoke_cli.models.load import load
         from dycoke_cli.models.prompts.chat import names_in
-        from dycoke_cli.server.tool_calls import CallFormat
         from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
@@ -160,5 +151,4 @@ def start_service(
         context=loaded.context_length,
         loading=options,
         template_names=names_in(loaded.processor.chat_template),
-        calls=CallFormat.of(loaded.processor, loaded.model),
     )

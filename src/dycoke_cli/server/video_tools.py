@@ -10,14 +10,14 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_schema import ABSENT, to_dict
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Progress
 from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.structured_output import StructuredOutput
@@ -30,7 +30,6 @@ from dycoke_cli.runs.file_walk import walk
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.parts import find_when
 from dycoke_cli.server.media import Media
-from dycoke_cli.server.replies import typed
 from dycoke_cli.server.service import ServiceLimits, start_service
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.decoder import Decoder
@@ -91,66 +90,26 @@ def _videos(roots: Sequence[Path]) -> str:
 
 MOST_PICTURES = 16
 """Frames that are given to an agent at once."""
-PICTURE_PX = 512
-"""Longer side of such a frame."""
-STAGES = ("load", "vision", "prefill", "decode")
-"""Stages of an answer, in order, of which each counts the same."""
+_PICTURE_PX = 512  # longer side of such a frame
 _QUALITY = 85
 _POLL_S = 0.5
 
+Part = tuple[float | None, float | None]
+"""Start and end of a part of a video, in seconds; None for those of the command."""
 Report = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
-@dataclass(frozen=True)
-class VideoExcerpt:
-    """A part of a video."""
-
-    # seconds from the first frame; None for that of the command, or the start
-    start_s: float | None = None
-    end_s: float | None = None  # likewise, exclusive; None for that of the command, or the end
-
-    def of(self, sampling: Sampling, frames: int | None = None) -> Sampling:
-        """A sampling of this part, with another number of frames if that is given."""
-        if frames is not None:
-            sampling = replace(sampling, frames=frames, fps=None, max_frames=None)
-        start_s = sampling.start_s if self.start_s is None else self.start_s
-        end_s = sampling.end_s if self.end_s is None else self.end_s
-        return replace(sampling, start_s=start_s, end_s=end_s)
-
-
-@dataclass(frozen=True)
-class VideoQuestion:
-    """A question about a video."""
-
-    video: str  # path of it
-    question: str  # plain text
-    part: VideoExcerpt = VideoExcerpt()  # that is asked about
-    choices: tuple[str, ...] = ()  # options that the answer is one of; empty for any answer
-    method: str | None = None  # as `--method` takes it; None for that of the command
-    frames: int | None = None  # that are read; None for those of the command
-    # JSON Schema that the answer follows; None for any answer
-    schema: Mapping[str, Any] | None = None
-
-    def applied(self, path: Path, request: Request, most_frames: int) -> Ask:
-        """The question to the model, about the file of the video."""
-        frames = None if self.frames is None else min(self.frames, most_frames)
-        generation = request.generation
-        if self.choices:
-            generation = replace(generation, typed=TypedOptions(self.choices))
-        if self.schema is not None:
-            form = StructuredOutput.from_schema(self.schema)
-            generation = replace(generation, structured=form)
-        method = None if self.method is None else parse_spec(self.method, "method").create()
-        if method not in (None, request.method):
-            request = request.with_method(method)
-        sampling = self.part.of(request.sampling, frames)
-        status = path.stat()
-        # An overwritten file is another video.
-        identity = (path, status.st_ino, status.st_size, status.st_mtime_ns)
-        video = Footage(str(path), path.name, shown_as=path.name, identity=identity)
-        asked = replace(request, sampling=sampling, generation=generation)
-        return Ask(self.question, asked, (video,))
+def _sampling(sampling: Sampling, part: Part, frames: int | None = None) -> Sampling:
+    """A sampling of a part, with another number of frames if that is given."""
+    if frames is not None:
+        sampling = replace(sampling, frames=frames, fps=None, max_frames=None)
+    start_s, end_s = part
+    return replace(
+        sampling,
+        start_s=sampling.start_s if start_s is None else start_s,
+        end_s=sampling.end_s if end_s is None else end_s,
+    )
 
 
 class VideoTools:
@@ -168,52 +127,81 @@ class VideoTools:
         self._loading = threading.Lock()
 
     def ask(
-        self, asked: VideoQuestion, report: Report, cancelled: threading.Event
-    ) -> dict[str, Any]:
+        self,
+        video: str,
+        question: str,
+        part: Part,
+        report: Report,
+        cancelled: threading.Event,
+        *,
+        choices: Sequence[str] = (),
+        schema: Mapping[str, Any] | None = None,
+        method: str | None = None,
+        frames: int | None = None,
+    ) -> Answer:
         """The answer to a question about a video."""
-        answer = self._ask(asked, report, cancelled)
-        found = {"answer": answer.answer, "warnings": list(answer.warnings), **typed(answer)}
-        found.pop("scoring", None)
-        return found if answer.parsed is ABSENT else {**found, "parsed": answer.parsed}
+        path = file_below(self._roots, video)
+        _check_question(question)
+        service = self._loaded(report)
+        request = service.defaults
+        generation = request.generation
+        if choices:
+            generation = replace(generation, typed=TypedOptions(tuple(choices)))
+        if schema is not None:
+            generation = replace(generation, structured=StructuredOutput.from_schema(schema))
+        chosen = request.method if method is None else parse_spec(method, "method").create()
+        if chosen != request.method:
+            request = request.with_method(chosen)
+        frames = None if frames is None else min(frames, self._limits.frames)
+        sampling = _sampling(request.sampling, part, frames)
+        status = path.stat()
+        # An overwritten file is another video.
+        identity = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+        shown = Footage(str(path), path.name, shown_as=path.name, identity=identity)
+        asked = replace(request, sampling=sampling, generation=generation)
+        return _answered(service.engine, Ask(question, asked, (shown,)), report, cancelled)
 
     def when(
         self,
-        asked: VideoQuestion,
-        every_s: float | None,
+        video: str,
+        question: str,
+        part: Part,
         report: Report,
         cancelled: threading.Event,
+        *,
+        every_s: float | None = None,
+        **more: Any,
     ) -> dict[str, Any]:
         """Time ranges in which the answer to a question is yes, as of `dycoke ask --when`.
 
         Args:
             every_s: length of the windows in seconds; None for the usual one.
+            more: see `ask`.
         """
-        _check_question(asked)
-        info, sampling = self.probe(asked.video, asked.part), asked.part.of(self._request.sampling)
+        _check_question(question)
+        info, sampling = self.probe(video, part), _sampling(self._request.sampling, part)
         if len(info["frames_read_at_s"]) == 1 and sampling.frames > 1:
             if (sampling.start_s, sampling.end_s) != (None, None):
-                raise UsageError(f"{asked.video} has one frame in this part: name a longer one")
-            raise UsageError(f"{asked.video} is a still picture: when needs a video")
+                raise UsageError(f"{video} has one frame in this part: name a longer one")
+            raise UsageError(f"{video} is a still picture: when needs a video")
         self._loaded(report)
         done = count(1)
 
-        def ask(question: str, part: tuple[float, float] | None) -> Answer:
-            own = replace(asked, question=question, choices=("yes", "no"))
-            if part is not None:
-                own = replace(own, part=VideoExcerpt(*part))
-            answer = self._ask(own, _silent, cancelled)
+        def ask(question: str, window: tuple[float, float] | None) -> Answer:
+            more["choices"] = ("yes", "no")
+            answer = self.ask(video, question, window or part, _silent, cancelled, **more)
             # How many are still to come depends on what is found.
             report("decode", number := next(done), number + 1)
             return answer
 
-        found = find_when(ask, lambda: info["duration_s"], sampling, asked.question, every_s)
+        found = find_when(ask, lambda: info["duration_s"], sampling, question, every_s)
         ranges = [to_dict(one) for one in found.when] if isinstance(found.when, tuple) else []
         return {"answer": found.answer, "when": ranges, "warnings": list(found.warnings)}
 
-    def probe(self, video: str, part: VideoExcerpt) -> dict[str, Any]:
+    def probe(self, video: str, part: Part) -> dict[str, Any]:
         """What is stored of a video, and the times of the frames that a question would read."""
         path = file_below(self._roots, video)
-        sampling = part.of(replace(self._request.sampling, audio=None))
+        sampling = _sampling(replace(self._request.sampling, audio=None), part)
         with (
             Decoder(self._request.limits) as decoder,
             decoder.open(str(path), sampling, shown_as=path.name, fitted=True) as opened,
@@ -221,19 +209,17 @@ class VideoTools:
             plan = opened.plan
         return {**to_dict(plan.info), "frames_read_at_s": [round(t, 3) for t in plan.times_s]}
 
-    def frames(self, video: str, part: VideoExcerpt, count: int) -> list[tuple[float, bytes]]:
+    def frames(self, video: str, part: Part, count: int) -> list[tuple[float, bytes]]:
         """A few frames of a video: the time of each in seconds, and a JPEG."""
         from PIL import Image
 
-        if not 1 <= count <= MOST_PICTURES:
-            raise UsageError(f"count must be from 1 to {MOST_PICTURES}, not {count}")
         path = file_below(self._roots, video)
         with Decoder(self._request.limits) as decoder:
-            clip = decoder.read(str(path), part.of(Sampling(), count), shown_as=path.name)
+            clip = decoder.read(str(path), _sampling(Sampling(), part, count), shown_as=path.name)
         pictures = []
         for time_s, frame in zip(clip.timestamps_s, clip.frames, strict=True):
             file, picture = io.BytesIO(), Image.fromarray(frame)
-            picture.thumbnail((PICTURE_PX, PICTURE_PX))
+            picture.thumbnail((_PICTURE_PX, _PICTURE_PX))
             picture.save(file, "JPEG", quality=_QUALITY)
             pictures.append((time_s, file.getvalue()))
         return pictures
@@ -242,13 +228,6 @@ class VideoTools:
         """End the model's thread."""
         if "_service" in vars(self):
             self._service.engine.close()
-
-    def _ask(self, asked: VideoQuestion, report: Report, cancelled: threading.Event) -> Answer:
-        path = file_below(self._roots, asked.video)
-        _check_question(asked)
-        service = self._loaded(report)
-        ask = asked.applied(path, service.defaults, self._limits.frames)
-        return _answered(service.engine, ask, report, cancelled)
 
     @cached_property
     def _service(self) -> Service:
@@ -269,8 +248,8 @@ def _silent(stage: str, done: int, total: int) -> None:
     """Report nothing: the answer is one of many."""
 
 
-def _check_question(asked: VideoQuestion) -> None:
-    if not asked.question.strip():
+def _check_question(question: str) -> None:
+    if not question.strip():
         raise UsageError("the question is empty")
 
 
@@ -290,9 +269,3 @@ def _answered(engine: Engine, ask: Ask, report: Report, cancelled: threading.Eve
             return event.answer
     pending.cancel()
     raise UsageError("the question was cancelled")
-
-
-def progress_of(stage: str, done: int, total: int) -> float:
-    """How far an answer is, from 0 to 1, at a step of a stage."""
-    number = STAGES.index(stage) if stage in STAGES else 0
-    return (number + (done / total if total else 0.0)) / len(STAGES)

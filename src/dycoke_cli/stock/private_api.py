@@ -28,8 +28,6 @@
 - `Module._forward_hooks`, `._forward_pre_hooks`, `._compiled_call_impl` and the global hooks of
   `torch.nn.modules.module` (read only): torch 2.15. There is no public way to list a module's
   hooks.
-- `get_response_template` and `response_events_to_chunks` of `transformers.cli.serving.utils`, by
-  which `transformers serve` finds calls of tools: 5.24.0. Without them no calls are parsed.
 - `coerce` of `typer._coercion.RuntimeParam` (in `cli/pages.py`, which implements it).
 - The logger `torch.utils._pytree` (in `stock/importing.py`), by its name.
 
@@ -83,23 +81,6 @@ def forward_hooks(module: nn.Module) -> list[Any]:
 def has_stock_forward(module: nn.Module) -> bool:
     """Whether a module runs the forward of its class, neither replaced nor compiled."""
     return "forward" not in vars(module) and module._compiled_call_impl is None
-
-
-def response_template(processor: Any, model: Any) -> dict[str, Any] | None:
-    """Template by which transformers parses a model's answers; None if it has none for it."""
-    try:
-        from transformers.cli.serving.utils import get_response_template
-    except ImportError:
-        return None
-    template: dict[str, Any] | None = get_response_template(processor, model)
-    return template
-
-
-def parsed_events(events: Any) -> list[Any]:
-    """Texts (str) and calls (with `name` and `arguments`) in events of a `ResponseParser`."""
-    from transformers.cli.serving.utils import response_events_to_chunks
-
-    return list(response_events_to_chunks(events))
 
 
 # Name of the KV cache in the arguments and outputs of a stock forward.

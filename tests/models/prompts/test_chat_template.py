@@ -14,7 +14,7 @@ from dycoke_cli.models.catalog import CONFIGURATIONS, published
 from dycoke_cli.models.load import byte_tokenizer
 from dycoke_cli.models.prompts.chat import check_template, render
 
-QUESTION = {"type": "text", "text": "What? " * 100}
+QUESTION = {"type": "text", "text": "What? é\ud800" * 100}
 CONVERSATION = [{"role": "user", "content": [{"type": "video"}, QUESTION]}]
 NAMES = sorted(path.stem for path in CONFIGURATIONS.glob("*.json"))
 
@@ -44,10 +44,9 @@ def test_templates_are_rendered_as_stock_does(name: str, alien: str) -> None:
     processor = Processor("".join(published(name).processor["chat_template"]) + alien)
     check_template(processor)
     history = [*CONVERSATION, {"role": "assistant", "content": [QUESTION]}, *CONVERSATION]
-    more = {"tools": [{"name": "é\ud800"}], "add_generation_prompt": True}
-    stock = processor.apply_chat_template(history, tokenize=False, mood="<b>", **more)
-    variables = {"mood": "<b>"}
-    assert render(processor, history, tools=more["tools"], variables=variables) == stock
+    more = {"mood": "<b>", "add_generation_prompt": True}
+    stock = processor.apply_chat_template(history, tokenize=False, **more)
+    assert render(processor, history, variables={"mood": "<b>"}) == stock
     assert (f"{stock!r}".count("<b>"), processor.chat_template[-1:]) == (2, "}") or not alien
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,71 +28,13 @@ if TYPE_CHECKING:
 # Turns of a conversation. Importing this file imports neither torch nor transformers.
 
 
-class ToolTurn(str):
-    """Turn that is more than a text: calls of tools, their results, or a question with tools.
-
-    As a text it is what the model reads of it, so that its length and its special tokens are
-    checked like those of any other turn.
-    """
-
-    __slots__ = ("_messages", "tools")
-
-    _messages: tuple[Mapping[str, Any], ...]
-    # that the answer to it may call, as JSON Schemas of functions
-    tools: tuple[Mapping[str, Any], ...]
-
-    def __new__(
-        cls, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
-    ) -> Self:
-        """Make the text of the messages."""
-        turn = super().__new__(cls, "\n".join(text for one in messages for text in _texts(one)))
-        turn._messages, turn.tools = tuple(messages), tuple(tools)
-        return turn
-
-    def with_message(self, message: Mapping[str, Any]) -> Self:
-        """The same turn with one more message."""
-        return type(self)((*self._messages, message), self.tools)
-
-    def with_tools(self, tools: Sequence[Mapping[str, Any]]) -> Self:
-        """The same turn, the answer to which may call tools."""
-        return type(self)(self._messages, tools)
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """Copies of the messages, which may be changed."""
-        return deepcopy([dict(one) for one in self._messages])
-
-
 def text_message(role: str, text: str) -> dict[str, Any]:
     """Message of a text."""
     return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
-def messages_of(role: str, turn: str) -> list[dict[str, Any]]:
-    """Messages of a turn."""
-    return turn.messages if isinstance(turn, ToolTurn) else [text_message(role, turn)]
-
-
-def tools_of(question: str) -> tuple[Mapping[str, Any], ...]:
-    """Tools that the answer to a question may call."""
-    return question.tools if isinstance(question, ToolTurn) else ()
-
-
-def tools_text(question: str) -> str:
-    """JSON of the tools of a question; "" without any."""
-    tools = tools_of(question)
-    return json.dumps(tools, ensure_ascii=False) if tools else ""
-
-
-def _texts(message: Mapping[str, Any]) -> list[str]:
-    """Texts of a message, in order; a call's is its JSON."""
-    texts = [part["text"] for part in message["content"]]
-    calls = (call["function"] for call in message.get("tool_calls", ()))
-    return [*texts, *(json.dumps(call, ensure_ascii=False) for call in calls)]
-
-
 Turns = Sequence[tuple[str, str]]
-"""Pairs of question and answer, oldest first; each may be a `ToolTurn`."""
+"""Pairs of question and answer, oldest first."""
 
 
 def chat_text(
@@ -106,8 +47,7 @@ def chat_text(
 ) -> str:
     """Conversation rendered by the stock chat template."""
     conversation = conversation_of(question, history, videos, subtitles)
-    variables = variables_of(question)
-    return render(processor, conversation, tools=tools_of(question), variables=variables)
+    return render(processor, conversation, variables=variables_of(question))
 
 
 def conversation_of(
@@ -119,8 +59,8 @@ def conversation_of(
     """
     conversation: list[dict[str, Any]] = []
     for earlier, answer in history:
-        conversation += [*messages_of("user", earlier), *messages_of("assistant", answer)]
-    conversation += messages_of("user", question)
+        conversation += [text_message("user", earlier), text_message("assistant", answer)]
+    conversation.append(text_message("user", question))
     # Video and subtitles in the first turn are a common prefix of all prompts of a chat, which the
     # prefix cache reuses.
     conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
@@ -134,7 +74,7 @@ def check_plain(processor: Any, question: str, history: Turns, subtitles: str = 
     The tokenizer would encode it as that token, so a text could end its turn or add a placeholder.
     """
     turns = [text for turn in history for text in turn]
-    texts = [subtitles, question, *turns, tools_text(question)]
+    texts = [subtitles, question, *turns]
     # Some processors replace the text of these tokens, although the tokenizer doesn't list them as
     # special.
     own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
@@ -187,7 +127,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 _LOCK = threading.Lock()
 # In place of an untrusted template: what it would be given, as JSON.
 _MARK = "<given to the template>"
-_GIVEN = _MARK + "{{ dict(messages=messages, tools=tools) | tojson }}"
+_GIVEN = _MARK + "{{ dict(messages=messages) | tojson }}"
 
 
 class QuestionWithVariables(str):
@@ -237,12 +177,11 @@ def render(
     conversation: Sequence[Any],
     *,
     answered: bool = False,
-    tools: Sequence[Mapping[str, Any]] = (),
     variables: Mapping[str, Any] = _NONE,
 ) -> str:
     """Render a conversation with the stock template, up to where the answer begins."""
     begins = {"add_generation_prompt": not answered}
-    given: dict[str, Any] = {"tokenize": False, "tools": [*tools] or None, **begins}
+    given: dict[str, Any] = {"tokenize": False, **begins}
     try:
         with _LOCK:
             template = _default(processor.chat_template)

@@ -28,8 +28,6 @@ from dycoke_cli.models.prompts.chat import (
     conversation_of,
     render,
     text_ids,
-    tools_of,
-    tools_text,
     variables_of,
 )
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
@@ -244,7 +242,7 @@ class StockPrompt(VideoPrompt):
         """
         check_plain(self.processor, question, history, self.subtitles)
         variables = variables_of(question)
-        key = (question, tools_text(question), tuple(variables.items()), *history)
+        key = (question, tuple(variables.items()), *history)
         if key not in self._latest:
             self._latest.clear()
             conversation = conversation_of(question, history, 1, self.subtitles)
@@ -254,8 +252,7 @@ class StockPrompt(VideoPrompt):
             # Any other needs an audio placeholder, between the video and the question.
             if self.audio is not None and not _interleaves_audio(self.processor):
                 conversation[0]["content"].insert(-1, {"type": "audio"})
-            tools = tools_of(question)
-            text = render(self.processor, conversation, tools=tools, variables=variables)
+            text = render(self.processor, conversation, variables=variables)
             self._latest[key] = self._processed(text)
         return dict(self._latest[key])
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from typing import Any
-from unittest.mock import Mock
 
 import openai
 import pytest
@@ -13,16 +11,9 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.server.limits import Recent, size_of
-from dycoke_cli.server.messages import JpegTimes, VideoPart
+from dycoke_cli.server.chat import ChatRequest
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.replies import ParsedAnswer
-from dycoke_cli.server.responses import (
-    HeldResponse,
-    ResponsesRequest,
-    parse_responses,
-)
-from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.server.responses import parse_responses
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running
 from tests.server.test_chat_request import DEFAULTS, MOST
@@ -35,9 +26,9 @@ def asked(question: str) -> list[Any]:
     return [{"role": "user", "content": [SHOWN, {"type": "input_text", "text": question}]}]
 
 
-def read(given: Any, **more: Any) -> ResponsesRequest:
+def read(given: Any, **more: Any) -> ChatRequest:
     body = json.dumps({"input": given, **more}).encode()
-    return parse_responses(body, DEFAULTS, MOST, {}.get)
+    return parse_responses(body, DEFAULTS, MOST)[0]
 
 
 def test_an_answer(client: openai.OpenAI) -> None:
@@ -51,23 +42,8 @@ def test_an_answer(client: openai.OpenAI) -> None:
     assert (usage.input_tokens, usage.output_tokens) == (8 * 4 + 5, 3)
     assert usage.input_tokens_details.video_tokens == 8 * 4
     assert usage.dycoke["method"]["name"] == "none"
+    assert reply.store is False
     assert client.responses.create(model="mini", input="Hello?").output_text == "Hello? "
-
-
-def test_a_budget_of_visual_tokens_holds_for_the_conversation() -> None:
-    first = read(asked("What?"), dycoke={"max_tokens": 448})
-    assert first.chat.max_tokens == 448
-    held = first.held(Mock(answer="A star."), ParsedAnswer(None))
-    assert held.max_tokens == 448
-
-    def next_one(**more: Any) -> ResponsesRequest:
-        body = {"input": "Why?", "previous_response_id": "r1", **more}
-        return parse_responses(json.dumps(body).encode(), DEFAULTS, MOST, {"r1": held}.get)
-
-    assert next_one().chat.max_tokens == 448
-    assert next_one(dycoke={"max_tokens": None}).chat.max_tokens is None
-    with pytest.raises(Refused, match=r"the whole video at once, and dycoke\.max_tokens"):
-        read(asked("What?"), dycoke={"max_tokens": 448, "method": "maxmin"})
 
 
 def test_a_stream(client: openai.OpenAI) -> None:
@@ -101,43 +77,12 @@ def test_an_error_in_a_stream(client: openai.OpenAI) -> None:
     assert (last.code, last.message[:20]) == ("failed", "something went wrong")
 
 
-def test_a_conversation_goes_on_with_its_video(server: Running, client: openai.OpenAI) -> None:
-    """The video is read once, with the first request's frames; instructions hold for one alone."""
-    first = client.responses.create(
-        model="mini",
-        input=asked("What?"),
-        instructions="Be brief.",
-        extra_body={"media_io_kwargs": {"video": {"num_frames": 4}}},
-    )
-    second = client.responses.create(
-        model="mini", input="Why?", previous_response_id=first.id, stream=True
-    )
-    created, *_, completed = second
-    assert created.type == "response.created"
-    assert created.response.previous_response_id == first.id
-    assert completed.type == "response.completed"
-    third = client.responses.create(
-        model="mini", input="Where?", previous_response_id=completed.response.id
-    )
-    assert third.output_text == "Where? "
-    assert [one[0] for one in server.pretended.batches] == ["Be brief.\n\nWhat?", "Why?", "Where?"]
-    assert server.pretended.histories[1:] == [
-        (("What?", "Be brief.\n\nWhat? "),),
-        (("What?", "Be brief.\n\nWhat? "), ("Why?", "Why? ")),
-    ]
-    assert server.pretended.read == [4]
-
-
-def test_what_is_not_held(server: Running, client: openai.OpenAI) -> None:
-    unheld = client.responses.create(model="mini", input="What?", store=False)
-    for previous in (unheld.id, "resp_nothing"):
-        with pytest.raises(openai.NotFoundError, match="isn't held") as caught:
-            client.responses.create(model="mini", input="Why?", previous_response_id=previous)
-        assert caught.value.param == "previous_response_id"
-    held = client.responses.create(model="mini", input=asked("What?"))
-    server.service.engine.free()
-    with pytest.raises(openai.NotFoundError, match="send it again"):
-        client.responses.create(model="mini", input="Why?", previous_response_id=held.id)
+def test_instructions_stand_before_the_first_question() -> None:
+    items = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+             {"role": "user", "content": "c"}]  # fmt: skip
+    request = read(items, instructions="Be brief.")
+    assert (request.history, request.question) == ((("Be brief.\n\na", "b"),), "c")
+    assert read("What?", instructions=None).question == "What?"
 
 
 def test_pictures_are_the_frames_of_one_video() -> None:
@@ -145,9 +90,8 @@ def test_pictures_are_the_frames_of_one_video() -> None:
     pictures = [{"type": "input_image", "detail": "auto", "image_url": url} for url in urls]
     text = {"type": "input_text", "text": "What?"}
     request = read([{"type": "message", "role": "user", "content": [*pictures, text]}])
-    [video] = request.chat.videos
+    [video] = request.videos
     assert video.pictures == tuple(urls)
-    assert video.uuid == f"{request.id}/0"
 
 
 def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> None:
@@ -155,13 +99,18 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
     reply = client.responses.create(model="mini", input="What?")
     given = [{"role": "user", "content": "What?"}, *(item.to_dict() for item in reply.output)]
     request = read([*given, {"role": "user", "content": "Why?"}])
-    assert (request.chat.history, request.chat.question) == ((("What?", "What? "),), "Why?")
+    assert (request.history, request.question) == ((("What?", "What? "),), "Why?")
 
 
 @pytest.mark.parametrize(
     ("given", "more", "name"),
     [
         ("What?", {"background": True}, "background"),
+        ("What?", {"previous_response_id": "resp_1"}, "previous_response_id"),
+        ("What?", {"dycoke": {"max_tokens": 0}}, "dycoke.max_tokens"),
+        ("What?", {"max_output_tokens": True}, "max_output_tokens"),
+        ([{"role": "user", "content": 3}], {}, "input[0].content"),
+        ([{"type": "function_call", "name": "f"}], {}, "input[0]"),
         ("What?", {"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ("What?", {"text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
         ("What?", {"max_tokens": 5}, "max_tokens"),
@@ -186,40 +135,10 @@ def test_what_is_refused_is_named(given: Any, more: dict[str, Any], name: str) -
 def test_log_probabilities_are_asked_for_by_include() -> None:
     include = ["message.output_text.logprobs"]
     for more, likeliest in (({}, 0), ({"top_logprobs": 4}, 4)):
-        tokens = read("What?", include=include, **more).chat.generation.tokens
+        tokens = read("What?", include=include, **more).generation.tokens
         assert tokens is not None
         assert tokens.top_logprobs == likeliest
-    assert read("What?").chat.generation.tokens is None
-
-
-def test_what_is_held_is_limited() -> None:
-    """By number and by bytes; the least recently used go first."""
-
-    def held(size: int) -> HeldResponse:
-        video = VideoPart(None, "v")
-        return HeldResponse((("x" * size, ""),), (video,), Sampling(), JpegTimes())
-
-    store = Recent[HeldResponse](3, 3 * size_of(held(10)))
-    for number in range(3):
-        store.keep(f"r{number}", held(10))
-    assert store.find("r0") is not None
-    store.keep("r3", held(10))
-    assert [store.find(f"r{n}") is not None for n in range(4)] == [True, False, True, True]
-    store.keep("r4", held(20 + size_of(held(0))))
-    assert [store.find(f"r{n}") is not None for n in range(5)] == [False, False, False, True, True]
-    most = 30 + 2 * size_of(held(0))
-    store.keep("r5", held(most + 1))
-    assert store.find("r5") is None
-    store.keep("r6", held(most))
-    assert store.find("r6") is not None
-    # Many short texts, handles and times of pictures take memory, too.
-    tracemalloc.start()
-    pictures = VideoPart(None, "v" * 1000, times_s=tuple(float(n) for n in range(1000)))
-    times = JpegTimes(indices=tuple(range(1000, 2000)))
-    turns = tuple((str(n), chr(0x1F600) * 9) for n in range(1000))
-    taken = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert taken <= size_of(HeldResponse(turns, (pictures,), Sampling(), times)) < 2 * taken
+    assert read("What?").generation.tokens is None
 
 
 class Star(BaseModel):
@@ -242,7 +161,7 @@ def test_an_object_of_a_class_is_parsed(
     assert reply.output_parsed == Star(colour="red", points=5)
     assert reply.text.format.type == "json_schema"
     assert reply.text.format.schema_["properties"].keys() == {"colour", "points"}
-    chat = read(text, text={"format": reply.text.format.to_dict()}).chat
+    chat = read(text, text={"format": reply.text.format.to_dict()})
     assert chat.generation.structured is not None
     assert json.loads(chat.generation.structured.definition) == reply.text.format.schema_
 
@@ -256,8 +175,8 @@ def test_the_form_of_text() -> None:
         {"format": {"type": "text"}},
         {"verbosity": "medium"},
     ):
-        assert read("What?", text=given).chat.generation.structured is None
-    found = read("What?", text={"format": {"type": "json_object"}}).chat.generation.structured
+        assert read("What?", text=given).generation.structured is None
+    found = read("What?", text={"format": {"type": "json_object"}}).generation.structured
     assert found == StructuredOutput("json", '{"type": "object"}')
     with pytest.raises(Refused, match=r"text\.format or structured_outputs\.regex, not both"):
         read("?", text={"format": {"type": "json_object"}}, structured_outputs={"regex": "a"})
@@ -265,5 +184,5 @@ def test_the_form_of_text() -> None:
 
 def test_no_effort_turns_thinking_off() -> None:
     request = read("What?", reasoning={"effort": "none"})
-    assert request.chat.template == (("reasoning.effort", "enable_thinking", False),)
-    assert read("What?", reasoning={}).chat.template == read("What?").chat.template == ()
+    assert request.template == (("reasoning.effort", "enable_thinking", False),)
+    assert read("What?", reasoning={}).template == read("What?").template == ()
