@@ -232,7 +232,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER, *[{"role": "assistant", "content": "x"}] * 2], {}, "must follow one of the user"),
     ([USER, {"role": "assistant", "content": "x"}], {}, "the last message must be of the user"),
     ([{"role": "user", "content": "  "}], {}, "the last message has no text"),
-    ([{"role": "user", "content": [{"type": "image_file"}]}], {}, "input_video or image_url"),
+    ([{"role": "user", "content": [{"type": "image_file"}]}], {}, "image_url or image"),
     ([{"role": "user", "content": [{"type": "image_url"}]}], {}, "image_url must be a text"),
     ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": URL}}]}], {},
      "image_url.url must be a picture"),

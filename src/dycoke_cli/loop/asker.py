@@ -429,13 +429,8 @@ class Asker(ABC):
             UsageError: it doesn't support the method.
         """
 
-    def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
-        """Whether the videos of a question are in memory, or on their way there.
-
-        Args:
-            ask: the question.
-            decoded: see `submit`.
-        """
+    def holds(self, ask: Ask) -> bool:
+        """Whether the videos of a question are in memory, or on their way there."""
         return False
 
     def free(self) -> bool:

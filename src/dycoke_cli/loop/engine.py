@@ -157,10 +157,10 @@ class Engine(Asker):
         if self.unloaded is not None:
             self.unloaded.check(request, videos)
 
-    def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
+    def holds(self, ask: Ask) -> bool:
         """See `Asker.holds`."""
         with self._changed:
-            return (ask.read, decoded) in self._videos
+            return (ask.read, False) in self._videos
 
     # Running
 

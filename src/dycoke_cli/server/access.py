@@ -45,9 +45,6 @@ class Access:
             return
 
         headers = named(scope["headers"])
-        origin = dict(headers).get("origin", b"")
-        allows = [] if origin.decode("latin-1") not in self.origins else _allows(origin)
-        is_preflight = bool(allows) and scope["method"] == "OPTIONS"
 
         async def counted(message: _Message) -> None:
             if message["type"] == "http.response.start":
@@ -56,21 +53,14 @@ class Access:
                     *message.get("headers", []),
                     (b"x-content-type-options", b"nosniff"),
                     (b"cache-control", b"no-store"),
-                    *allows,
                 ]
             await send(message)
 
         try:
             check_framing(headers)
-            # A browser sends no key with the request by which it asks whether it may.
-            needs_key = not is_preflight and scope["path"] != HEALTH
-            owner = check(headers, self.keys, self.origins, needs_key)
+            owner = check(headers, self.keys, self.origins, scope["path"] != HEALTH)
         except Refused as reason:
             await reply(counted, reason)
-            return
-        if is_preflight:
-            await counted({"type": "http.response.start", "status": 204})
-            await counted({"type": "http.response.body"})
             return
         scope["state"]["owner"] = owner
         # At the end of the server, when the connection is closed already: nothing is to be logged.
@@ -127,17 +117,6 @@ def check(
             headers={"WWW-Authenticate": "Bearer"},
         )
     return owner
-
-
-def _allows(origin: bytes) -> list[tuple[bytes, bytes]]:
-    """Headers by which a browser lets the pages of an origin ask, and read the replies."""
-    return [
-        (b"access-control-allow-origin", origin),
-        (b"access-control-allow-methods", b"GET, POST"),
-        # All but this one are in the asterisk.
-        (b"access-control-allow-headers", b"Authorization, *"),
-        (b"vary", b"Origin"),
-    ]
 
 
 def read_origins(given: Iterable[str]) -> frozenset[str]:

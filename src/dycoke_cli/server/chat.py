@@ -215,7 +215,7 @@ def generation(given: Mapping[str, Any], default: GenerationOptions) -> Generati
         "max_new_tokens": most,
         "temperature": given.get("temperature"),
         "seed": seed,
-        **answer_format(given, options_of(given, STRUCTURED)),
+        **answer_format(given),
     }
     try:
         options = replace(default, **{k: v for k, v in changed.items() if v is not None})
@@ -255,92 +255,60 @@ def _logprobs(given: Mapping[str, Any]) -> int | None:
     return None
 
 
-_KINDS = ("json", "regex", "grammar")
+_KINDS = ("choice", "json", "regex", "grammar")
 _ANY_OBJECT = '{"type": "object"}'
 
 
-def answer_format(body: Mapping[str, Any], structured: Mapping[str, Any]) -> dict[str, Any]:
+def answer_format(body: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `GenerationOptions` that say what an answer may be; none for free text.
 
     Args:
-        body: of the request, with OpenAI's `response_format`, vLLM's older
-            `guided_choice`, and `FORMS`.
+        body: of the request, with OpenAI's `response_format`, vLLM's `structured_outputs`, and
+            `FORMS`.
     """
-    typed = _typed(body, structured)
-    forms = [
+    structured = options_of(body, STRUCTURED)
+    given = [
         *_response_format(body.get("response_format")),
-        *_structured(structured, body),
+        *((f"structured_outputs.{kind}", kind, structured.get(kind)) for kind in _KINDS),
+        *((key, kind, body.get(key)) for key, kind in FORMS.items()),
     ]
-    paths = [
-        *(["structured_outputs.choice"] if typed else []),
-        *(path for path, _, _ in forms),
-    ]
-    if len(paths) > 1:
-        raise Refused(f"send {paths[0]} or {paths[1]}, not both", paths[1])
-    if typed is not None:
-        return {"typed": typed}
-    for path, kind, definition in forms:
-        try:
-            return {"structured": StructuredOutput(kind, definition)}
-        except UsageError as error:
-            raise Refused(f"{path}: {error}", path) from error
-    return {}
+    if flag_of(structured, "json_object"):
+        given.append(("structured_outputs.json_object", "json", _ANY_OBJECT))
+    forms = {path: _form(kind, form, path) for path, kind, form in given if form not in (None, "")}
+    first, *others = forms or ("",)
+    for other in others:
+        if forms[other] != forms[first]:
+            raise Refused(f"send {first} or {other}, not both", other)
+    return forms.get(first, {})
 
 
-_Form = tuple[str, Any, str]
-"""Path of a form in the request, and the fields of `StructuredOutput`."""
+def _form(kind: str, form: Any, path: str) -> dict[str, Any]:
+    """The field of one form; its definition may be an object or JSON."""
+    if kind == "choice":
+        texts = enumerate(list_of(form, path))
+        return {"typed": TypedOptions(tuple(text_of(text, f"{path}[{n}]") for n, text in texts))}
+    is_object = kind == "json" and not isinstance(form, str)
+    definition = json.dumps(form) if is_object else text_of(form, path)
+    try:
+        return {"structured": StructuredOutput(kind, definition)}  # type: ignore[arg-type]
+    except UsageError as error:
+        raise Refused(f"{path}: {error}", path) from error
 
 
-def _response_format(given: Any) -> Iterator[_Form]:
+def _response_format(given: Any) -> Iterator[tuple[str, str, Any]]:
+    """Path, kind and definition of OpenAI's form; llama.cpp has the schema beside the type."""
     if given is None:
         return
     path = RESPONSE_FORMAT.name
     found = RESPONSE_FORMAT.object(given, path)
-    # llama.cpp has the schema beside the type, as /v1/responses has.
-    if found.get("type") == "json_schema" and found.get("schema") is None:
-        path, inner = JSON_SCHEMA.name, found.get("json_schema")
-        found = {"type": "json_schema", **JSON_SCHEMA.object(inner, path)}
-    yield from _of_type(found, path)
-
-
-def _of_type(found: Mapping[str, Any], path: str) -> Iterator[_Form]:
-    """A form by its type, with the schema beside it."""
     kind, schema = found.get("type"), found.get("schema")
     if kind not in ("text", "json_object", "json_schema"):
         raise Refused(f"{path}.type must be text, json_object or json_schema", f"{path}.type")
-    if kind == "json_schema" or (kind == "json_object" and schema is not None):
-        path = f"{path}.schema"
-        yield path, "json", _schema(schema, path)
-    elif kind == "json_object":
-        yield path, "json", _ANY_OBJECT
-
-
-def _structured(given: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[_Form]:
-    if flag_of(given, "json_object"):
-        yield "structured_outputs.json_object", "json", _ANY_OBJECT
-    own = ((f"structured_outputs.{kind}", kind, given.get(kind)) for kind in _KINDS)
-    others = ((key, kind, body.get(key)) for key, kind in FORMS.items())
-    for path, kind, form in (*own, *others):
-        if form not in (None, ""):
-            read = _schema if kind == "json" else text_of
-            yield path, kind, read(form, path)
-
-
-def _schema(given: Any, path: str) -> str:
-    """A schema, as an object or as JSON."""
-    return text_of(given, path) if isinstance(given, str) else json.dumps(given)
-
-
-def _typed(body: Mapping[str, Any], structured: Mapping[str, Any]) -> TypedOptions | None:
-    """The options of the answer, in vLLM's spelling or in its older one; None for any answer."""
-    newer, older = structured.get("choice"), body.get("guided_choice")
-    path = "guided_choice" if newer is None else "structured_outputs.choice"
-    if newer is None and older is None:
-        return None
-    if None not in (newer, older) and newer != older:
-        raise Refused(
-            "structured_outputs.choice and guided_choice differ: send one of them", "guided_choice"
-        )
-    texts = list_of(older if newer is None else newer, path)
-    options = tuple(text_of(text, f"{path}[{number}]") for number, text in enumerate(texts))
-    return TypedOptions(options)
+    if kind == "json_schema" and schema is None:
+        path = JSON_SCHEMA.name
+        schema = JSON_SCHEMA.object(found.get("json_schema"), path).get("schema")
+        if schema is None:
+            raise Refused(f"{path}.schema must be an object", f"{path}.schema")
+    if kind != "text":
+        path, schema = (path, _ANY_OBJECT) if schema is None else (f"{path}.schema", schema)
+        yield path, "json", schema

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, cast
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dycoke_cli.errors import OutputError, UsageError
@@ -224,19 +225,24 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
     def stop() -> None:
         server.should_exit = True
 
-    app = make_app(service)
+    app: Any = Access(
+        make_app(service),
+        address.keys,
+        lambda status: service.metrics.add("requests_total", status=str(status)),
+        address.origins,
+    )
+    if address.origins:
+        # Outside: a browser sends no key with the request by which it asks whether it may.
+        app = CORSMiddleware(
+            app, [*address.origins], allow_methods=("GET", "POST"), allow_headers=("*",)
+        )
     protocol = partial(
         LimitedProtocol,
         limits=limits,
         has_key=lambda headers: key_of(named(headers), address.keys) is not None,
     )
     config = uvicorn.Config(
-        Access(
-            app,
-            address.keys,
-            lambda status: service.metrics.add("requests_total", status=str(status)),
-            address.origins,
-        ),
+        app,
         http=cast("type[asyncio.Protocol]", protocol),
         ws="none",
         lifespan="off",

@@ -107,8 +107,8 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
         frames: Frames = None,
     ) -> CallToolResult:
         """Ask a question about a video, or about a part of it. A video model watches it."""
-        more = {"choices": choices or (), "schema": schema, "method": method, "frames": frames}
-        work = partial(tools.ask, video, question, (start, end), **more)
+        given: dict[str, Any] = {"schema": schema, "method": method, "frames": frames}
+        work = partial(tools.ask, video, question, (start, end), choices=choices or (), **given)
         return await _asked(work, context, _answer)
 
     @server.tool(annotations=_READS)
@@ -129,7 +129,7 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
         frames: Frames = None,
     ) -> CallToolResult:
         """Find the time ranges in which something is the case, by many questions about parts."""
-        more = {"every_s": every, "method": method, "frames": frames}
+        more: dict[str, Any] = {"every_s": every, "method": method, "frames": frames}
         work = partial(tools.when, video, question, (start, end), **more)
         return await _asked(work, context, _found)
 

@@ -87,7 +87,8 @@ _OFF, _ON, _ZERO, _ONE, _NONE = (False,), (True,), (0,), (1,), ()
 _NO_LIST: tuple[Any, ...] = ([],)
 
 FORMS = {
-    "guided_json": "json", "guided_regex": "regex", "guided_grammar": "grammar",
+    "guided_choice": "choice", "guided_json": "json", "guided_regex": "regex",
+    "guided_grammar": "grammar",
     "json_schema": "json", "grammar": "grammar", "regex": "regex", "ebnf": "grammar",
 }  # fmt: skip
 """Keys of the body that say what `structured_outputs` does in its keys: vLLM's older ones,
@@ -121,7 +122,7 @@ BODY = Keys(
     "the body",
     {
         *_BOTH, "messages", "max_tokens", "max_completion_tokens", "logprobs",
-        "guided_choice", "response_format", TEMPLATE,
+        "response_format", TEMPLATE,
     },
     _REFUSED,
 )  # fmt: skip
@@ -184,7 +185,7 @@ RESPONSES = Keys(
         "text",
     },
     _REFUSED | {
-        "max_tokens": _NONE, "response_format": _NONE, "guided_choice": _NONE,
+        "max_tokens": _NONE, "response_format": _NONE,
         "background": _OFF, "conversation": _NONE, "previous_response_id": _NONE, "prompt": _NONE,
     },
 )  # fmt: skip

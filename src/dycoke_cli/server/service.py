@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dycoke_cli.engine.settling import settled
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
@@ -128,21 +127,21 @@ def start_service(
     def reload(fit: Future[Fit]) -> LoadedModel:
         return load(unloaded.source, fit=fit, **asdict(options))
 
-    # Raises if the model doesn't support the method, so that the server never starts with it.
-    settled(request.method, loaded.info)
     metrics = Metrics()
+    engine = Engine(
+        request,
+        load=reload,
+        loaded=loaded,
+        unloaded=replace(unloaded, info=loaded.info),
+        keep=limits.held,
+        cache=cache,
+        counts=metrics,
+    )
+    engine.settled(request.method)  # the server never starts with one that the model can't have
     sampling = listening(request.sampling, unloaded.source, request.loading)
     return Service(
         defaults=replace(request, sampling=sampling),
-        engine=Engine(
-            request,
-            load=reload,
-            loaded=loaded,
-            unloaded=replace(unloaded, info=loaded.info),
-            keep=limits.held,
-            cache=cache,
-            counts=metrics,
-        ),
+        engine=engine,
         media=media,
         admission=Admission(limits.queue, _BODIES * limits.body_mib * _MIB, metrics),
         metrics=metrics,

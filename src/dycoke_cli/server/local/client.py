@@ -116,7 +116,7 @@ class ServerAsker(Asker):
                 self._seen.add(pending.ask.read)
             pending.send(in_the_words_of(pending.ask, event))
 
-    def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
+    def holds(self, ask: Ask) -> bool:
         """See `Asker.holds`."""
         return ask.read in self._seen
 
