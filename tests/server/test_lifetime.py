@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from dycoke_cli.server.exchange import Answering
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import PATIENCE_S
 from tests.server.pretended import Running, body_of, running
@@ -126,7 +125,7 @@ def test_a_server_ends_while_a_body_is_parsed(
         begun.set()
         ended.wait(PATIENCE_S)
 
-    monkeypatch.setattr(Answering, "read", read)
+    monkeypatch.setattr("dycoke_cli.server.routes.read_chat", read)
     with caplog.at_level(logging.ERROR):
         with running(monkeypatch) as server:
             connection = asking(server, body_of("What?"))
