@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from benchmarks.kept_tables import keep
@@ -108,17 +108,17 @@ def running(warm: bool) -> Iterator[None]:
     """Within the block a server of the bundled model runs, or none is found."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DYCOKE_RUNTIME"] = f"{folder}/run"
-        serving = ["serve", "--background", "--port", "0"]
-        if warm:
-            _adopt(False)  # its end isn't waited for
-            subprocess.run([*DYCOKE, *serving], check=True, stderr=subprocess.DEVNULL)
-            _adopt(True)
-        try:
-            yield
-        finally:
+        with ExitStack() as stack:
+            stack.callback(os.environ.pop, "DYCOKE_RUNTIME")
             if warm:
-                subprocess.run([*DYCOKE, "serve", "stop"], check=True)
-            del os.environ["DYCOKE_RUNTIME"]
+                command = [*DYCOKE, "serve", "--port", "0"]
+                server = subprocess.Popen(command, stderr=subprocess.PIPE)
+                stack.enter_context(server)
+                stack.callback(server.terminate)
+                assert server.stderr is not None
+                while not server.stderr.readline().startswith(b"Serving "):
+                    assert server.poll() is None
+            yield
 
 
 def _adopt(orphans: bool) -> None:

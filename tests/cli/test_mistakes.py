@@ -52,7 +52,6 @@ OTHERS = {
     ("probe", "holiday.mp4", "b.mp4"): "there is no place for 'b.mp4': put what has spaces in",
     ("caption", "footage"): 'the bundled model only knows moving shapes: --prompt "What happens?"',
     ("completion",): "there is no command completion: `dycoke --install-completion` has",
-    ("serve", "stpo"): "dycoke serve: 'stpo' is not one of 'stop'",
     ("serve", "--port", "99999"): "--port: it must be less than or equal to 65535",
     ("ask", "--video", *ASK[1:]): "there is no flag --video: name a video without a flag",
     ("dycoke", *ASK): "there is no command dycoke: leave the second dycoke out",

@@ -6,6 +6,7 @@ import http.client
 import json
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.access import read_keys
 from dycoke_cli.server.body import BodyLimits
-from dycoke_cli.server.lifetime import Address, ConnectionLimits, IdlePolicy, make_server, run
+from dycoke_cli.server.lifetime import Address, ConnectionLimits, make_server, run
 from dycoke_cli.server.limits import Admission, Allowance
 from dycoke_cli.server.local.unix_socket import ENVIRONMENT, LocalListener
 from dycoke_cli.server.media import Media
@@ -99,12 +100,12 @@ def served(
 ) -> Iterator[int]:
     """Within the block a server runs; gives its port. Commands find it, too."""
     address = Address("127.0.0.1", 0, read_keys(key), origins)
-    local = LocalListener()
+    local = LocalListener(warnings.warn)
     server = make_server(service, address, connections or ConnectionLimits())
 
     def serve() -> None:
         with closing(local):
-            run(server, service, listening, local, IdlePolicy(idle_s))
+            run(server, service, listening, local, idle_s)
 
     with address.bind() as listening:
         port = listening.getsockname()[1]

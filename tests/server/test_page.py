@@ -176,36 +176,24 @@ def test_many_clients_get_the_answers_of_ask(address: str) -> None:
 
 @pytest.mark.extended
 @pytest.mark.slow
-def test_a_warm_ask() -> None:
+def test_a_warm_ask(tmp_path: Path) -> None:
     [commands] = blocks("sh warm")
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {
-            **os.environ,
-            "DYCOKE_CACHE": folder,
-            "DYCOKE_RUNTIME": f"{folder}/run",
-        }
-        done = []
-        for command in commands.splitlines():
-            arguments = shlex.split(command)[1:]
-            done.append(
+    start, ask, batch = commands.splitlines()
+    with tempfile.TemporaryDirectory() as folder:  # short, as paths of sockets must be
+        names = {"DYCOKE_RUNTIME": f"{folder}/run"}
+        flags = shlex.split(start.removesuffix(" &"))[2:]
+        with serving(tmp_path, flags, **names):
+            done = [
                 subprocess.run(
-                    [sys.executable, "-m", "dycoke_cli", *arguments],
+                    [sys.executable, "-m", "dycoke_cli", *shlex.split(command)[1:]],
                     cwd=ROOT,
-                    env=environment,
+                    env={**os.environ, **names},
                     capture_output=True,
                     timeout=PATIENCE_S,
                 )
-            )
-        began, asked, batch, ended = done
-        assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
-        assert re.search(rb"(?m)^Serving mini at http://127\.0\.0\.1:\d+/v1$", began.stderr)
-        assert asked.stdout == b"The blue star moves up.\n"
-        assert b"without your server" not in asked.stderr
-        assert len(batch.stdout.splitlines()) == 2
-        assert b"without your server" not in batch.stderr
-        assert ended.stdout + ended.stderr == b""
-        assert not os.path.exists(f"{folder}/run/serve.sock")
-        again = subprocess.run(
-            [sys.executable, "-m", "dycoke_cli", "serve", "stop"], env=environment, cwd=ROOT
-        )
-        assert again.returncode == 1
+                for command in (ask, batch)
+            ]
+    assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
+    assert done[0].stdout == b"The blue star moves up.\n"
+    assert len(done[1].stdout.splitlines()) == 2
+    assert not any(b"without your server" in one.stderr for one in done)

@@ -211,20 +211,8 @@ class Address:
         return listening
 
 
-@dataclass(frozen=True)
-class IdlePolicy:
-    """What happens to a server without requests."""
-
-    after_s: float | None = None  # seconds; None for never
-    ends: bool = False  # whether the server ends; otherwise its model is unloaded
-
-
 def make_server(service: Service, address: Address, limits: ConnectionLimits) -> EndingServer:
     """The server, which doesn't listen yet."""
-
-    def stop() -> None:
-        server.should_exit = True
-
     app: Any = Access(
         make_app(service),
         address.keys,
@@ -256,8 +244,7 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
         timeout_graceful_shutdown=_GRACE_S + _REPLY_S,
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    server = EndingServer(config, service.underway, LocalServer(service, stop))
-    return server
+    return EndingServer(config, service.underway, LocalServer(service))
 
 
 class EndingServer(uvicorn.Server):
@@ -307,12 +294,16 @@ def run(
     service: Service,
     listening: socket.socket,
     local: LocalListener,
-    idling: IdlePolicy,
+    idle_s: float | None,
 ) -> None:
-    """Answer requests until a signal, `should_exit`, or a long enough time without requests."""
+    """Answer requests until a signal or `should_exit`.
+
+    Args:
+        idle_s: seconds without a request after which the model is unloaded; None for never.
+    """
     over = threading.Event()
     looking = threading.Thread(
-        target=_watch_idle, args=(service, server, idling, over), name="idle", daemon=True
+        target=_watch_idle, args=(service, idle_s, over), name="idle", daemon=True
     )
     service.engine.start()
     looking.start()
@@ -325,14 +316,8 @@ def run(
         service.engine.close()
 
 
-def _watch_idle(
-    service: Service, server: uvicorn.Server, idling: IdlePolicy, over: threading.Event
-) -> None:
-    """End the server, or unload its model, once nobody has asked for long enough."""
-    while idling.after_s is not None and not over.wait(min(_IDLE_LOOK_S, idling.after_s)):
-        if service.admission.active or service.engine.idle_s < idling.after_s:
-            continue
-        if idling.ends:
-            server.should_exit = True
-            return
-        service.engine.unload()
+def _watch_idle(service: Service, idle_s: float | None, over: threading.Event) -> None:
+    """Unload the model once nobody has asked for long enough."""
+    while idle_s is not None and not over.wait(min(_IDLE_LOOK_S, idle_s)):
+        if not service.admission.active and service.engine.idle_s >= idle_s:
+            service.engine.unload()

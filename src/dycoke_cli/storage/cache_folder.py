@@ -36,7 +36,6 @@ KEPT = {
     "tokenizers": "hashes of tokenizers that passed their trial",
     "made": "hashes of written files and captions, by which edited ones are known",
     "chat_history": "questions of chat",
-    "serve.log": "messages of a server in the background",
 }
 """All that is kept in the cache folder, by its name there."""
 

@@ -1,4 +1,4 @@
-"""A command's end of the socket: servers that don't reply, that die, and that are stopped."""
+"""A command's end of the socket: servers that don't reply, and that die."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from dycoke_cli.ask import Failed, Text
 from dycoke_cli.errors import UsageError
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.loop.pretended import Pretended
-from tests.server.local.conftest import Served
 
 
 def ask() -> Outcome:
@@ -77,18 +76,6 @@ def test_a_server_that_gives_no_whole_answer(
         run = ask()
     assert sentence in run.err
     assert run.code == code
-
-
-def test_stop(local: Served, folder: Path) -> None:
-    assert run_here("serve", "stop").code == 0
-    assert not (folder / "serve.sock").exists()
-    run = run_here("serve", "stop")
-    assert (run.code, run.err) == (1, "Error: no server of yours is running\n")
-
-
-def test_a_server_that_does_not_stop(folder: Path) -> None:
-    with other_server(folder):
-        assert run_here("serve", "stop").code == 6
 
 
 def test_no_http_is_imported_before_there_is_a_server() -> None:

@@ -1,40 +1,28 @@
-"""`dycoke serve`: an OpenAI-compatible server on this machine, also in the background."""
+"""`dycoke serve`: an OpenAI-compatible server on this machine."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import typer
-
-from dycoke_cli.cli import pages, render
+from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.errors import DycokeError, OutputError, UsageError, error_of
+from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.models.explaining import explain
-from dycoke_cli.storage.cache_folder import kept, make_folder
-from dycoke_cli.storage.output_file import NotOwnFileError, open_own
-from dycoke_cli.unicode import to_json
 
 _MIB = 1024**2
-_BACKGROUND_IDLE_S = 900.0
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little
 _LEAST_CONNECTIONS = 64
 
 _FLAGS = options.flag_table(
     """
-    [stop]: stop: end your server that is running.
     [Server]
-    --background: Return when the server is ready. It runs until `dycoke serve stop`, or until no
-        request has come for --idle seconds (default: 900). `dycoke ask` and `batch` use it.
     --host HOST: Address to listen on. 0.0.0.0 also accepts other machines, and needs an API key in
         the environment variable DYCOKE_API_KEY (or several, one per line).
     --port N: 0: any that is free.
@@ -43,7 +31,7 @@ _FLAGS = options.flag_table(
     --cors ORIGIN: Web pages of this origin (https://chat.example) may send requests, beside those
         of this machine; repeatable.
     --idle SECONDS: Unload the model after so long without a request; the next one loads it again.
-        With --background the server ends. Default: never.
+        Default: never.
     [Limits]
     --hold N: Encoded videos kept in memory, with what was prefilled of them.
     --queue N: Requests that may wait or be answered at once; others get status 429.
@@ -60,7 +48,7 @@ _FLAGS = options.flag_table(
     },
 )
 BRIEF = """
-    --background --host --port --media-root --allow-http --idle --model --frames --fps --device
+    --host --port --media-root --allow-http --idle --model --frames --fps --device
     --quantize --method --max-new-tokens --frame-limit --queue --quiet
 """
 
@@ -68,8 +56,6 @@ BRIEF = """
 @spread
 def serve(
     *,
-    action: Annotated[Literal["stop"] | None, _FLAGS["[stop]"]] = None,
-    background: Annotated[bool, _FLAGS["--background"]] = False,
     host: Annotated[str, _FLAGS["--host"]] = "127.0.0.1",
     port: Annotated[int, _FLAGS["--port"]] = 8000,
     media_root: Annotated[Path | None, _FLAGS["--media-root"]] = None,
@@ -91,17 +77,11 @@ def serve(
     Examples:
         dycoke serve
         dycoke serve --model qwen2.5-vl-3b --port 9000 --media-root /data/videos
-        dycoke serve --background --idle 600
+        dycoke serve --idle 600
 
     The flags of model, frames, method and generation are the defaults of a request. docs/serve.md
     has the requests. Ctrl-C ends the server.
     """
-    if action == "stop":
-        from dycoke_cli.server.local.client import stop_running
-
-        if not stop_running():
-            raise DycokeError("no server of yours is running")
-        return
     # A library of torch ends the process without one.
     os.getcwd()
     need("starlette", "serve", "dycoke serve")
@@ -122,21 +102,12 @@ def serve(
     roots = () if media_root is None else (media_root,)
     media = Media(roots, allow_http, most_bytes=body_limit * _MIB)
 
-    def announce(text: str) -> None:
-        for line in [] if quiet else text.splitlines():
-            render.note(line)
-
-    with (
-        detached(announce, background) as announce_ready,
-        View(quiet, note) as view,
-        speaking_of_flags(),
-    ):
+    with View(quiet, note) as view, speaking_of_flags():
         view.stage("start")
         from dycoke_cli.loop.unloaded_model import unloaded_model
         from dycoke_cli.server.lifetime import (
             Address,
             ConnectionLimits,
-            IdlePolicy,
             make_server,
             run,
         )
@@ -152,26 +123,18 @@ def serve(
             unloaded.check(request, 1)
             bounds = ServiceLimits(queue, frame_limit, body_limit, hold)
             service = start_service(request, unloaded, media, bounds, view, cache=cache)
-            # Without it, all others are answered: only the user's commands don't find the server.
-            unreachable = None if background else view.warning
-            with closing(LocalListener(unreachable)) as local:
-                if background and local.listening is None:
-                    raise UsageError("a server of yours runs already; `dycoke serve stop` ends it")
+            with closing(LocalListener(view.warning)) as local:
                 most = max(_LEAST_CONNECTIONS, queue * _CONNECTIONS)
                 connections = ConnectionLimits(most, most // 2)
                 server = make_server(service, address, connections)
                 service.engine.prepare()
                 view.announce()
-                view.stop()
                 url_host = f"[{host}]" if ":" in host else host
-                announce_ready(
+                view.note(
                     f"Serving {request.model} at http://{url_host}:{listening.getsockname()[1]}/v1"
-                    f"\n{_isolation()}"
                 )
-                idling = (
-                    IdlePolicy(idle or _BACKGROUND_IDLE_S, True) if background else IdlePolicy(idle)
-                )
-                run(server, service, listening, local, idling)
+                view.note(_isolation())
+                run(server, service, listening, local, idle)
 
 
 def _isolation() -> str:
@@ -186,75 +149,3 @@ def _isolation() -> str:
         f"Warning: videos are decoded without seccomp, which this system lacks ({described(means)} "
         "holds): --require-sandbox refuses that"
     )
-
-
-@contextmanager
-def detached(begun: Callable[[str], None], wanted: bool) -> Iterator[Callable[[str], None]]:
-    """Run the block in a forked background process, with its output in a log file.
-
-    Enter it while the process has a single thread, since a fork copies only the calling thread. The
-    parent waits until the block calls the yielded function, and then exits.
-    """
-    if not wanted:
-        yield begun
-        return
-    if not hasattr(os, "fork"):
-        raise UsageError("--background isn't there on this system; leave it out")
-    path = kept("serve.log")
-    log = _emptied(path)
-    reading, writing = os.pipe()
-    if os.fork():
-        os.close(writing)
-        with open(reading, "rb") as pipe:
-            message = json.loads(pipe.read() or b"{}")
-        if "error" in message:
-            raise error_of(*message["error"])
-        if "text" not in message:
-            raise DycokeError(f"it ended before it began; {path} says why")
-        begun(message["text"])
-        raise typer.Exit
-    os.close(reading)
-    # A session of its own, so that closing the terminal doesn't end it.
-    os.setsid()
-    _redirect(log)
-
-    def send(document: dict[str, object]) -> None:
-        os.write(writing, to_json(document).encode())
-        os.close(writing)
-
-    ready: list[str] = []
-
-    def report_ready(text: str) -> None:
-        ready.append(text)
-        send({"text": text})
-
-    code = 0
-    try:
-        yield report_ready
-    except BaseException as error:
-        reason = explain(error)
-        code = reason.exit_code
-        if not ready:  # afterwards nobody reads the pipe; the error is in the log
-            send({"error": [reason.code, str(reason)]})
-    finally:
-        os._exit(code)  # the frames above belong to the parent, whose cleanup must not run twice
-
-
-def _emptied(log: Path) -> int:
-    try:
-        make_folder(log.parent)
-        descriptor = open_own(log)
-        os.ftruncate(descriptor, 0)
-    except NotOwnFileError as error:
-        raise OutputError(f"{error}; remove it, and start the server again") from error
-    except OSError as error:
-        raise OutputError(f"{log.parent} can't be written ({error.strerror})") from error
-    return descriptor
-
-
-def _redirect(file: int) -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
-    for descriptor, stream in ((null, 0), (file, 1), (file, 2)):
-        os.dup2(descriptor, stream)
-    for descriptor in (null, file):
-        os.close(descriptor)

@@ -1,25 +1,21 @@
-"""A command's end of the unix socket: the running server answers its questions, or is stopped."""
+"""A command's end of the unix socket: the running server answers its questions."""
 
 from __future__ import annotations
 
 import pickle
 import queue
 import threading
-import time
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any
 
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Seen
-from dycoke_cli.errors import OutputError
 from dycoke_cli.loop.asker import Asker, AskerEndedError, Client, Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
-from dycoke_cli.server.local.unix_socket import connect, socket_identity
+from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.server.local.wire import (
-    ASK,
-    STOP,
     CommandSetup,
     Link,
     as_sent,
@@ -30,8 +26,7 @@ from dycoke_cli.storage.output_file import temporary_folder
 from dycoke_cli.video.files import spool
 
 _REPLY_S = 3.0  # a server that doesn't even respond within that time is stuck
-_STOP_TIMEOUT_S = 30.0  # a stopping server finishes the answer under way
-_POLL_S, _WAIT_S = 0.02, 0.2
+_WAIT_S = 0.2
 _SILENT = (EOFError, OSError, pickle.UnpicklingError)
 """Of a server that is stuck, dies, or is an older one."""
 
@@ -54,7 +49,7 @@ def find_server(
         link = stack.enter_context(closing(Link(connected)))
         setup = CommandSetup.of(request, cache, bulk, batch_size)
         try:
-            link.send((ASK, code(), pickle.dumps(setup)))
+            link.send((code(), pickle.dumps(setup)))
             reason: str = link.receive(_REPLY_S)
             if reason:
                 return reason
@@ -157,25 +152,3 @@ class ServerAsker(Asker):
             while True:
                 self._events.put(self._link.receive())
         self._events.put(None)
-
-
-def stop_running() -> bool:
-    """Stop the running server and wait for its end; returns whether there was one."""
-    connected = connect()
-    if connected is None:
-        return False
-    stuck = OutputError("the server doesn't end; end its process by hand")
-    before = socket_identity()
-    with closing(Link(connected)) as link:
-        try:
-            link.send((STOP, code(), b""))
-            link.receive(_REPLY_S)
-        except _SILENT:
-            raise stuck from None
-    until = time.monotonic() + _STOP_TIMEOUT_S
-    # The server removes its socket last; another server may have made its own there by now.
-    while before is not None and socket_identity() == before:
-        if time.monotonic() > until:
-            raise stuck
-        time.sleep(_POLL_S)
-    return True

@@ -6,7 +6,6 @@ import pickle
 import queue
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.local.unix_socket import is_own
-from dycoke_cli.server.local.wire import STOP, CommandSetup, Link, code, model_key
+from dycoke_cli.server.local.wire import CommandSetup, Link, code, model_key
 from dycoke_cli.server.service import Service
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.version import program_key
@@ -30,14 +29,10 @@ _FIRST_S = 10.0  # in which a command must say what it wants
 
 
 class LocalServer:
-    """Answers commands, each in a thread of its own.
+    """Answers commands, each in a thread of its own."""
 
-    Args:
-        stop: ends the server.
-    """
-
-    def __init__(self, service: Service, stop: Callable[[], None]) -> None:
-        self._service, self._stop = service, stop
+    def __init__(self, service: Service) -> None:
+        self._service = service
         self._links: set[Link] = set()
         self._listening: socket.socket | None = None
 
@@ -87,14 +82,10 @@ class LocalServer:
     def _serve(self, link: Link) -> None:
         service = self._service
         try:
-            wanted, its_code, pickled = link.receive(_FIRST_S)
+            its_code, pickled = link.receive(_FIRST_S)
         except Exception:  # what isn't one of our commands, or an old one, says something else
             return
         service.metrics.add("requests_total", status="200")
-        if wanted == STOP:
-            link.send("")
-            self._stop()
-            return
         setup, reason = None, "it runs another version of dycoke, or other plug-ins"
         if its_code == code():
             try:

@@ -91,25 +91,23 @@ class LocalListener:
     """Listens at the user's socket, unless another server of theirs does.
 
     Args:
-        warn: called with a sentence where the socket can't be created; None raises the error.
+        warn: called with a sentence where the socket can't be created.
 
     Attributes:
         listening: the socket; None if another server has it, if it can't be created, or if the
             system has no unix sockets.
     """
 
-    def __init__(self, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(self, warn: Callable[[str], None]) -> None:
         try:
             self.listening = _listen()
         except OutputError as error:
-            if warn is None:
-                raise
             warn(f"{error}; `dycoke ask` and `batch` won't find this server by themselves")
             self.listening = None
         self._identity = None if self.listening is None else socket_identity()
 
     def close(self) -> None:
-        """Stop listening and remove the socket, for which `dycoke serve stop` waits."""
+        """Stop listening and remove the socket."""
         if self.listening is not None:
             self.listening.close()
         # Shut at the beginning of the end, so that the next server may have its own there by now.

@@ -2,11 +2,10 @@
 
 Both run the same code as the same user, and each has checked the owner of the other
 (`unix_socket`). So they send the objects themselves, pickled, as to a worker process. The command
-begins with what it wants and which code it runs, for another version couldn't read the rest:
+begins with the code that it runs, for another version couldn't read the rest:
 
     command                                  server
-    (STOP, code, b"")                        "", and it ends
-    (ASK, code, pickled CommandSetup)               "", or why the command should answer by itself
+    (code, pickled CommandSetup)             "", or why the command should answer by itself
                                              the plan of a run that needs one, or None, or an error
     ("ask", number, (question, streams)) …   (number, event) …
     ("cancel", number, None)                 nobody waits for that answer any more
@@ -37,8 +36,6 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.version import program_key
 from dycoke_cli.video.files import STDIN, STDIN_NAME, advice_on_address
 from dycoke_cli.video.pictures import Rendered
-
-ASK, STOP = "ask", "stop"
 
 
 class Link:
