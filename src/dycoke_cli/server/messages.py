@@ -403,7 +403,7 @@ def _message(given: Any, path: str) -> tuple[str, Parts]:
     """The role of a message, and its parts."""
     role = object_of(given, path).get("role")
     if not isinstance(role, str) or role not in MESSAGES:
-        raise Refused("the role of a message must be system, user or assistant")
+        raise Refused("the role of a message must be system, user or assistant", path)
     message = MESSAGES[role].object(given, path)
     return role, _content(message.get("content"), f"{path}.content")
 
