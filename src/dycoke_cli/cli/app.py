@@ -53,10 +53,7 @@ _GROUPS = {
         "demo": "Answer two questions about a bundled clip with the bundled model.",
         "models": "List and download models.",
         "doctor": "Show whether this machine is ready: versions, devices, processor and extras.",
-        "cache": (
-            "Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, "
-            "answers."
-        ),
+        "cache": ("Show what is kept on disk: encoded videos (--cache), measurements, answers."),
         "schema": "Print the JSON Schema of an output.",
     },
 }
