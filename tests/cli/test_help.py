@@ -102,7 +102,7 @@ def test_a_page_fits_its_terminal_and_has_english_words_for_values(
     short, long = run_here(*command, "-h"), run_here(*command, "--help")
     assert short == long
     # Examples can be copied.
-    lines = [line for line in long.out.splitlines() if not line.startswith("  dycoke ")]
+    lines = [line for line in long.out.splitlines() if not line.startswith("  ")]
     assert max(map(len, lines)) <= columns
     typers = r"<[\w\[\]| ]+>|\b(INTEGER|BOOLEAN|FLOAT|PATH|str|int|float|bool)\b"
     assert not re.search(typers, long.out)
