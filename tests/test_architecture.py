@@ -117,6 +117,24 @@ def test_who_asks_needs_no_room_around_the_core(inner: Graph) -> None:
     assert found == STILL_KNOWN
 
 
+# What the server takes from the core. The list only gets shorter.
+OF_THE_CORE = """
+    answer.answer answer.json_schema ask compression.method compression.registry
+    engine.generation_options engine.structured_output engine.typed_options errors loop.asker
+    loop.engine loop.in_windows loop.plan loop.unloaded_model models.explaining
+    models.files.on_disk models.load models.load_options models.prompts.chat models.resolve plugins
+    request runs.file_walk runs.listener runs.parts stock.importing stock.quiet storage.cache_folder
+    storage.output_file unicode version video video.decoder video.files video.frames video.pictures
+    video.sampling
+"""
+
+
+def test_the_server_knows_the_face_of_the_core(inner: Graph) -> None:
+    own = {module for module in inner if layer(module) == "server"}
+    known = set().union(*(inner[module] for module in own)) - own
+    assert {module.removeprefix(f"{PACKAGE}.") for module in known} == {*OF_THE_CORE.split()}
+
+
 def test_the_kv_cache_can_be_read_by_itself(inner: Graph) -> None:
     """It knows slots and layers; of methods, selections and calls nothing."""
     cache = f"{PACKAGE}.engine.kv_cache"
