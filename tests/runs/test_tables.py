@@ -8,21 +8,16 @@ import json
 import multiprocessing
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dycoke_cli.answer.answer import ReportedModel
-from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.results import Known, Outcome, open_results, reason
 from dycoke_cli.runs.tables import TableFile, csv_of, usual_fields
-from tests.runs.parts import PLAN, plan_with, settled_in
+from tests.runs.parts import PLAN, settled_in
 from tests.runs.pretended import make_clips, outcome_of, pretended_answer, valid
 
 
@@ -61,24 +56,6 @@ def test_what_is_there_is_known_again(path: Path, outcomes: list[Outcome]) -> No
         found = [results.known(outcome.key) for outcome in outcomes]
     failure = reason(outcomes[3].line)
     assert found == [None, Known(), Known(), Known(failure)]
-
-
-def test_answers_in_another_dtype_are_noticed(path: Path, outcomes: list[Outcome]) -> None:
-    model = ReportedModel(name="mini", revision=None, dtype="bfloat16", device="cpu")
-    outcomes[0] = replace(outcomes[0], line=outcomes[0].line | {"model": to_dict(model)})
-
-    def plan(in_dtype: str, model: str = "mini", quantize: Any = None) -> RunPlan:
-        plan = plan_with(loading=LoadOptions(quantize=quantize))
-        return replace(plan, identity={"name": model, "dtype": in_dtype})
-
-    with open_results(path) as results:
-        assert results.other_dtype(plan("float16")) is None  # a new file
-    write(path, outcomes)
-    with open_results(path) as results:
-        assert results.other_dtype(plan("float16")) == "bfloat16"
-        assert results.other_dtype(plan("bfloat16")) is None
-        assert results.other_dtype(plan("float16", "another")) is None
-        assert results.other_dtype(plan("int8/float16", quantize="int8")) is None
 
 
 @pytest.mark.parametrize("left", [1, 10, 40, 500, -1])
@@ -282,7 +259,6 @@ def test_columns_are_what_the_answers_have() -> None:
     text: dict[str, Any] = {"video": "a.mp4", "question": "?", "answer": "so"}
     odds = {"choice": "day, bright", "probabilities": {"day, bright": 0.75, "night": 0.25}}
     parsed = {"parsed": {"v.1": True, "count": 7}}
-    scored = [{**text, "mean": 3.2, "probabilities": shares} for shares in ({"3": 1.0}, {"4": 1.0})]
 
     def names(*found: dict[str, Any]) -> str:
         return "|".join(".".join(field) for field in usual_fields(found))
@@ -296,8 +272,6 @@ def test_columns_are_what_the_answers_have() -> None:
     )
     assert names({**text, **odds, "when": []}).startswith("video|question|answer|choice")
     assert names({**text, **parsed}).split("|")[2:4] == ["parsed.v.1", "parsed.count"]
-    # Open numbers differ from answer to answer.
-    assert names(*scored).split("|")[4:7] == ["margin", "mean", "scoring.mass"]
 
 
 def test_parquet_keeps_types(tmp_path, lines) -> None:

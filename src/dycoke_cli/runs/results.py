@@ -12,9 +12,7 @@ from typing import Any, Protocol
 from dycoke_cli.answer.answer import SCHEMA, Error
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import OutputError
-from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.explaining import explain
-from dycoke_cli.models.load_options import DTYPES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.storage.input_file import read_lines
 from dycoke_cli.storage.output_file import check_output_file, check_suffix, replace_content
@@ -87,7 +85,6 @@ class ResultsFile(Journal):
     drops_damaged = False
 
     def __init__(self, path: Path) -> None:
-        self._dtypes: set[tuple[str, str]] = set()
         self._known: dict[str, Known] = {}
         # After a retry a key has two lines. The first one is removed when the file is closed: while
         # the run appends, nothing that is written is touched.
@@ -97,12 +94,6 @@ class ResultsFile(Journal):
     def known(self, key: str) -> Known | None:
         """See `Results`."""
         return self._known.get(key)
-
-    def other_dtype(self, plan: RunPlan) -> str | None:
-        """Weight dtype of the answers of a plan's model, if none is in the dtype of the plan."""
-        dtypes = {dtype for name, dtype in self._dtypes if name == plan.identity["name"]}
-        others = [] if plan.identity["dtype"] in dtypes else sorted(dtypes & {*DTYPES})
-        return next(iter(others), None) if plan.request.loading.quantize is None else None
 
     def add(self, outcome: Outcome) -> None:
         """Write a line; when this returns, a crash of the process can't take it back."""
@@ -141,8 +132,6 @@ class ResultsFile(Journal):
         self._replaced = self._replaced or key in self._known
         failure = reason(line) if "error" in line else None
         self._known[key] = Known(failure, bool(line.get("warnings")))
-        if failure is None and isinstance(model := line.get("model"), dict):
-            self._dtypes.add((str(model.get("name")), str(model.get("dtype"))))
 
 
 def check_place(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:

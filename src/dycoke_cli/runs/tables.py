@@ -131,9 +131,6 @@ def usual_fields(lines: Lines) -> list[Field]:
     if answered and all("probabilities" in line for line in answered):
         options = dict.fromkeys(text for line in answered for text in line["probabilities"])
         mean = ",mean" * all("mean" in line for line in answered)
-        # Options of a score are the same in all lines; open numbers differ, and get no columns.
-        if mean and any(line["probabilities"].keys() != options.keys() for line in answered):
-            options = {}
         times = "answer," * any("when" in line for line in answered)
         fields = fields_of(f"video,question,{times}choice,warnings,margin{mean}")
         fields += [("probabilities", text) for text in options]

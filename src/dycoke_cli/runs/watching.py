@@ -10,71 +10,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.ask import Ask
-from dycoke_cli.engine.typed_options import TypedOptions
-from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.errors import VideoError
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.runs.converse import footage
 from dycoke_cli.runs.discovery import videos_among
 from dycoke_cli.runs.file_walk import FileState, files_in, state_of
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.parts import Parts, ask_part, comparable, converse_by_part
+from dycoke_cli.runs.parts import Parts, ask_part, converse_by_part
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.live_stream import EndedError, LiveInput, LiveStream
 
 if TYPE_CHECKING:
-    from dycoke_cli.answer.answer import Answer
     from dycoke_cli.video.decoder import Decoder
 
 LOOK_S = 1.0
 """Seconds between two looks into a folder."""
 QUIET_S = 20.0
 """Seconds without a change after which a clip is complete: recorders write in bursts."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Which answers are wanted (`--only`): an option, or at least a probability of it."""
-
-    option: str  # as the question has it
-    at_least: float | None = None
-
-    @classmethod
-    def parse(cls, text: str, typed: object) -> Condition:
-        """Condition from "OPTION" or "OPTION:P".
-
-        Args:
-            typed: the options of the questions, if they have any.
-        """
-        if not isinstance(typed, TypedOptions):
-            raise UsageError("--only is for options: add --yes-no, --choices or --score")
-        options = {comparable(option): option for option in typed.texts}
-        if (option := options.get(comparable(text))) is not None:
-            return cls(option)
-        name, _, number = text.rpartition(":")
-        if (option := options.get(comparable(name))) is None:
-            raise UsageError(f"--only {text!r} is none of the options: {', '.join(typed.texts)}")
-        try:
-            at_least = float(number)
-        except ValueError:
-            at_least = 0.0
-        if not 0 < at_least <= 1:  # false for NaN, too
-            raise UsageError(
-                f"--only {text}: the probability must be above 0 and at most 1, as in {option}:0.8"
-            )
-        return cls(option, at_least)
-
-    def holds(self, answer: Answer) -> bool:
-        """Whether an answer is wanted; one that was refused has no options."""
-        if isinstance(answer.probabilities, Absent):
-            return False
-        if self.at_least is None:
-            return answer.choice == self.option
-        return answer.probabilities[self.option] >= self.at_least
 
 
 class _Tally:

@@ -23,7 +23,6 @@ from dycoke_cli.unicode import display_name
 if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
-    from dycoke_cli.loop.plan import RunPlan
     from dycoke_cli.runs.results import ResultsFile
 
 
@@ -106,13 +105,9 @@ def batch(
         view.stage("start")
         groups = _groups(inputs.groups, request, parts, compare, view)
         plan, open_asker = by.asker(request, how.model, remote, view, stack)
-        results: Results
-        if out is None:
-            results = Lines(view.stop)
-        else:
-            results = stack.enter_context(_opened(out, view))
-            if remote is None:
-                _check_dtype(out, results, plan, view)
+        results: Results = (
+            Lines(view.stop) if out is None else stack.enter_context(_opened(out, view))
+        )
         try:
             counts = run(
                 groups,
@@ -147,15 +142,6 @@ def _groups(
     if parts.when or parts.every_s is None:
         return groups
     return groups_by_part(groups, Parts(parts.every_s), partial(view.stage, "video"))
-
-
-def _check_dtype(out: Path, file: ResultsFile, plan: RunPlan, view: BatchView) -> None:
-    """Warn where earlier answers are in another dtype, by which all is asked again."""
-    if other := file.other_dtype(plan):
-        view.warning(
-            f"the answers in {out} are in {other}, and this run is in {plan.identity['dtype']}, so "
-            f"that it asks again; --dtype {other} continues the earlier run"
-        )
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,17 +14,14 @@ from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import OneVideoFlags, TypedFlags, duration_s
 from dycoke_cli.cli.flags.words import questions_of
-from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
-    from dycoke_cli.request import Request
-    from dycoke_cli.runs.watching import Condition
 
 BRIEF = """
-    --question --every --until --only --timeout --model --frames --fps --method
+    --question --every --until --timeout --model --frames --fps --method
     --merge-ratio --max-new-tokens --choices --yes-no --json --quiet
 """
 _TIMEOUT_S = 30.0
@@ -44,8 +40,6 @@ _FLAGS = options.flag_table("""
         written in such a format, or a folder that fills with clips.
     --every TIME: Length of a window, such as 10s.
     --until ANSWER: End with the first window that has this answer, such as yes.
-    --only ANSWER[:P]: Print this answer alone: yes, a choice, or any whose probability is
-        P or more, as in yes:0.8.
     [Source]
     --timeout TIME: End if nothing new arrives for so long. Default: 30s; for a folder, never.
 """)
@@ -58,7 +52,6 @@ class WatchFlags:
 
     every: Annotated[str, _FLAGS["--every"]] = "10s"
     until: Annotated[str | None, _FLAGS["--until"]] = None
-    only: Annotated[str | None, _FLAGS["--only"]] = None
     timeout: Annotated[str | None, _FLAGS["--timeout"]] = None
 
     @property
@@ -110,7 +103,6 @@ def watch(
         raise VideoError(f"{watched.name} doesn't exist: check the spelling and the folder")
     parts = OneVideoFlags(every=watching.every, until=watching.until)
     request = typed.applied(how.request(method.chosen()))
-    wanted = _Wanted(watching.only, request)
     questions = questions_of(question, more, source)
     parts.check(request, (watched.name,), questions)  # as no `-`: stdin is read in parts
     timeout_s = watching.timeout_s
@@ -119,9 +111,7 @@ def watch(
     with contextlib.ExitStack() as stack:
         stack.enter_context(output.failures_as_json(as_json, SCHEMA, waiting))
         presenter = stack.enter_context(
-            _Lines(waiting, quiet, note, wanted)
-            if as_json
-            else _Text(len(questions), quiet, note, wanted)
+            _Lines(waiting, quiet, note) if as_json else AsText(len(questions), quiet, note)
         )
         presenter.stage("start")
         from dycoke_cli.runs.converse import asks_of, engine_of
@@ -142,80 +132,16 @@ def watch(
                 watch_stream(engine, asks, windows, watched, seconds, presenter)
 
 
-class _Wanted:
-    """Which answers are printed: all, or those that `--only` names."""
-
-    def __init__(self, only: str | None, request: Request) -> None:
-        self._warned: set[str] = set()
-        self._only: Condition | None = None
-        if only is not None:
-            from dycoke_cli.runs.watching import Condition
-
-            self._only = Condition.parse(only, request.generation.typed)
-
-    @property
-    def is_any(self) -> bool:
-        """Whether every answer is wanted."""
-        return self._only is None
-
-    def take(self, answer: Answer, view: View) -> bool:
-        """Whether an answer is wanted; of any other the warnings are shown, each once."""
-        if self._only is None or self._only.holds(answer):
-            return True
-        view.stop()
-        for sentence in answer.warnings:
-            if sentence not in self._warned:
-                self._warned.add(sentence)
-                View.warning(view, sentence)
-        return False
-
-
-class _Text(AsText):
-    """A line per answer; once it is known to be wanted."""
-
-    def __init__(self, questions: int, quiet: bool, note: str | None, wanted: _Wanted) -> None:
-        super().__init__(questions, quiet, note)
-        self._wanted = wanted
-
-    @property
-    def on_text(self) -> Callable[[str], None] | None:
-        """See `AsText`."""
-        return super().on_text if self._wanted.is_any else None
-
-    def begin(self, question: str) -> None:
-        """See `AsText`."""
-        if self._wanted.is_any:
-            super().begin(question)
-
-    def finish(self, answer: Answer) -> None:
-        """See `AsText`."""
-        if not self._wanted.take(answer, self):
-            return
-        if not self._wanted.is_any:
-            super().begin(answer.question)
-            self._add(answer.answer)
-        super().finish(answer)
-
-
 class _Lines(AsJson):
     """An object per answer; what is outstanding are the questions about the next window."""
-
-    def __init__(
-        self, waiting: list[dict[str, Any]], quiet: bool, note: str | None, wanted: _Wanted
-    ) -> None:
-        super().__init__(waiting, quiet, note)
-        self._wanted = wanted
 
     def begin_video(self, name: str) -> None:
         """See `Listener`."""
         self._waiting[:] = self._each = [{**one, "video": name} for one in self._each]
 
     def finish(self, answer: Answer) -> None:
-        """Write the object, where it is wanted."""
-        if self._wanted.take(answer, self):
-            super().finish(answer)
-        else:
-            del self._waiting[0]
+        """Write the object."""
+        super().finish(answer)
         if not self._waiting:
             self._waiting[:] = self._each
 
