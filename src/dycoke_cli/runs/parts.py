@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from itertools import chain, count
+from itertools import chain, count, groupby
 from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer, Seconds, TimeRange
@@ -102,42 +102,34 @@ class _Ranges:
         found = [part for run in self._runs(search.windows()) for part in self._in_run(*run)]
         # What is seen at once and lasts was in a window.
         if self._lasting or search.window_s >= search.end_s - search.begin_s:
-            return [*self._joined(found)]
+            return self._joined(found)
         starts = [search.begin_s, *(end for _, end in found)]
         ends = [*(start for start, _ in found), search.end_s]
         for start, end in zip(starts, ends, strict=True):
             if end - start > search.window_s and self._yes(start, end):
                 found += self.of(TimeSearch(start, end, 2 * search.window_s))
-        return [*self._joined(sorted(found))]
+        return self._joined(sorted(found))
 
     @staticmethod
-    def _joined(found: list[Part]) -> Iterator[Part]:
+    def _joined(found: list[Part]) -> list[Part]:
         """Ranges that ascend by their start; those that touch or overlap are one."""
-        before: Part | None = None
+        joined: list[Part] = []
         for start, end in found:
-            if before is not None and start <= before[1]:
-                before = before[0], max(before[1], end)
-                continue
-            if before is not None:
-                yield before
-            before = start, end
-        if before is not None:
-            yield before
+            if joined and start <= joined[-1][1]:
+                joined[-1] = joined[-1][0], max(joined[-1][1], end)
+            else:
+                joined.append((start, end))
+        return joined
 
     def _yes(self, start: float, end: float) -> bool:
         return self._probability(start, end) >= YES
 
     def _runs(self, windows: list[Part]) -> Iterator[tuple[Part, Part]]:
         """First and last window of each stretch of neighbouring windows that say yes."""
-        first = last = None
-        for window in windows:
-            if self._yes(*window):
-                first, last = first or window, window
-            elif first is not None and last is not None:
-                yield first, last
-                first = last = None
-        if first is not None and last is not None:
-            yield first, last
+        for says_yes, windows_of in groupby(windows, lambda window: self._yes(*window)):
+            if says_yes:
+                first, *others = windows_of
+                yield first, others[-1] if others else first
 
     def _in_run(self, first: Part, last: Part) -> Iterator[Part]:
         ends = self._first_end(first[0], *first)
