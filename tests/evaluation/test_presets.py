@@ -134,7 +134,7 @@ def tflops_here(preset: Preset, spec: str) -> float:
     (parsed,) = parse_specs(spec)
     text = stored.values["text_config"]
     used = expected_flops(
-        settled(parsed.create(), stored.traits(preset.model)),
+        settled(parsed.create(), stored),
         clip,
         text=0,  # as in the paper
         generated=preset.generated,
