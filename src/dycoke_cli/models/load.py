@@ -15,7 +15,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from dycoke_cli.errors import ModelError, UsageError, check_kind
+from dycoke_cli.errors import ModelError, check_kind
 from dycoke_cli.kernels.choice import INT8_IS_SLOWER, choose_kernels
 from dycoke_cli.kernels.quantize import (
     by_bitsandbytes,
@@ -55,9 +55,9 @@ from dycoke_cli.video.frames import Fit
 # Reads a stored model with stock `from_pretrained`: safetensors only, no remote code.
 
 
-# Parts of the errors of transformers 5.17.0 and 5.23.0 when layers don't fit.
-_QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"
-_DISK_OFFLOAD = "offloaded to the disk"
+# Parts of the errors of transformers 5.17.0 and 5.23.0 when layers don't fit, or quantized ones
+# would have to stay in main memory.
+_OFFLOADED = ("dispatched on the CPU or the disk", "offloaded to the disk")
 # Settings of a checkpoint's generation_config.json that change how a model runs, not what it
 # generates. They are reset, because a checkpoint could start a compiler or replace the KV cache.
 _RUNTIME_SETTINGS = (
@@ -93,7 +93,7 @@ def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> 
         weight_options["quantization_config"] = quantization(options.quantize, resolved.config)
     if "quantization_config" in weight_options or stored_quantized(resolved.config):
         import_bitsandbytes()
-    with explained(source, "its weights"), too_big_explained(source.name, options.quantize):
+    with explained(source, "its weights"), too_big_explained(source.name):
         loaded: Any = auto_class(resolved.config).from_pretrained(
             source.location,
             config=resolved.config,
@@ -135,25 +135,15 @@ def device_map_options(
 
 
 @contextmanager
-def too_big_explained(name: str, quantize: str | None) -> Iterator[None]:
-    """Convert loader errors about a model that doesn't fit into errors with advice.
-
-    Args:
-        quantize: "int8", "int4" or None.
-    """
+def too_big_explained(name: str) -> Iterator[None]:
+    """Convert loader errors about a model that doesn't fit into an error with advice."""
     try:
         yield
     except ValueError as error:
-        if _QUANTIZED_OFFLOAD in str(error):
-            raise UsageError(
-                f"{name} doesn't fit the GPUs with --quantize {quantize}, and quantized layers "
-                "can't wait outside them; use "
-                + ("int4 or a smaller model" if quantize == "int8" else "a smaller model")
-            ) from error
-        if _DISK_OFFLOAD in str(error):
+        if any(text in str(error) for text in _OFFLOADED):
             raise ModelError(
-                f"{name} doesn't fit into the memory of all devices; use --quantize int4 or a "
-                "smaller model"
+                f"{name} doesn't fit into the memory of all devices, and quantized layers have to "
+                "be on GPUs; use --quantize int4 or a smaller model"
             ) from error
         raise
 

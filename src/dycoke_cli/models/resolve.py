@@ -68,11 +68,20 @@ class ResolvedModel:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `identity`."""
+        """Identity of the model without the device, on which answers don't depend.
+
+        Name, revision, weights and dtype; and the plug-in that defines its family, if any. The
+        dtype of a quantized model is, e.g., "int8/bfloat16": its activations and the layers that
+        aren't quantized have the second one.
+        """
+        code, quantize = plugins.version("family", self.info.model_type), self.options.quantize
         dtype = str(self.dtype).removeprefix("torch.")
-        return identity(
-            self.source, self.revision, self.info.model_type, dtype, self.options.quantize
-        )
+        return {
+            "name": self.source.name,
+            "revision": self.revision,
+            "weights": fingerprint(self.source, self.revision),
+            "dtype": f"{quantize}/{dtype}" if quantize else dtype,
+        } | ({} if code is None else {"plugin": code})
 
     def build(self) -> Any:
         """Build the stock model on the meta device, where weights have shapes but no storage."""
@@ -81,29 +90,6 @@ class ResolvedModel:
     def describe(self) -> dict[str, Any]:
         """Identity of the model and its device, for reports and caches."""
         return {**self.identity, "device": str(self.device)}
-
-
-def identity(
-    source: ModelRef, revision: str | None, model_type: str, dtype: str, quantize: str | None
-) -> dict[str, Any]:
-    """Identity of a model without the device, on which answers don't depend.
-
-    Args:
-        revision: commit of a hub model, or None.
-        dtype: of its loaded weights, such as "bfloat16".
-
-    Returns:
-        Name, revision, weights and dtype; and the plug-in that defines its family, if any. The
-        dtype of a quantized model is, e.g., "int8/bfloat16": its activations and the layers that
-        aren't quantized have the second one.
-    """
-    code = plugins.version("family", model_type)
-    return {
-        "name": source.name,
-        "revision": revision,
-        "weights": fingerprint(source, revision),
-        "dtype": f"{quantize}/{dtype}" if quantize else dtype,
-    } | ({} if code is None else {"plugin": code})
 
 
 def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str | None]:

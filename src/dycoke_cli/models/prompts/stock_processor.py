@@ -190,13 +190,9 @@ class ShownFrames:
     resize: FrameResize | None = None
 
     @classmethod
-    def blank(
-        cls, frames: int, height: int, width: int, resize: FrameResize | None = None
-    ) -> ShownFrames:
-        """Black frames of a height and width, one per second; resized, if `resize` is given."""
-        size = (height, width) if resize is None else resize.size
-        times = tuple(map(float, range(frames)))
-        return cls(np.zeros((frames, *size, 3), np.uint8), times, resize=resize)
+    def blank(cls, frames: int, height: int, width: int) -> ShownFrames:
+        """Black frames of a height and width, one per second."""
+        return cls(np.zeros((frames, height, width, 3), np.uint8), tuple(map(float, range(frames))))
 
 
 def frames_metadata(

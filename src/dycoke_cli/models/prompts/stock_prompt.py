@@ -425,9 +425,6 @@ def fit_of(processor: Any, family: Family, config: Any) -> Fit:
     Frames are kept as decoded where that takes less memory, and for families outside the table,
     whose processors run in unknown ways.
     """
-
-    # Now, and not in the thread that reads a video while weights are loaded: while a chat template
-    # runs, the memory of the whole process is limited.
     chat = "" if family.stock_inputs else chat_text(processor, "")
 
     def fit(frames: int, height: int, width: int) -> FrameResize | None:
