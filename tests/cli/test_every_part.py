@@ -8,6 +8,7 @@ import weakref
 from dataclasses import replace
 from decimal import Decimal
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,11 +58,10 @@ def test_an_object_of_each_part_has_its_times(fake: list[FakeSession]) -> None:
 
 def test_parts_begin_at_the_decimals_that_were_given() -> None:
     """In binary, 3 times 0.1 s is more than 0.3 s, and a frame at 0.3 s was in the part before."""
-    parts = Parts(0.1)
-    assert [parts.start_s(number, 0.0) for number in range(1000)] == [
-        float(Decimal(number) / 10) for number in range(1000)
-    ]
-    assert [parts.start_s(number, 0.7) for number in (1, 2, 6)] == [0.8, 0.9, 1.3]
+    begun = [start for start, _ in islice(Parts(0.1).of(Sampling()), 1000)]
+    assert begun == [float(Decimal(number) / 10) for number in range(1000)]
+    begun = [start for start, _ in islice(Parts(0.1).of(Sampling(start_s=0.7)), 7)]
+    assert [begun[number] for number in (1, 2, 6)] == [0.8, 0.9, 1.3]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ CASES = [
     (["--method", "fastv", "--recall"], r"--method fastv has no --recall"),
     (
         ["--draw-seed", "1"],
-        r"--draw-seed; give it with the method: --method random:draw_seed=0",
+        r"--draw-seed; give it with the method: --method random:draw_seed=…",
     ),
     (["--method", "dicoke"], r"no method 'dicoke'; did you mean dycoke\?"),
     (["--method", "zzz"], r"no method 'zzz'; `dycoke methods` lists them"),
