@@ -75,7 +75,7 @@ OTHERS = {
     (*ASK, "--method", "dycoke:K=0.5"): "dycoke has no 'K'; did you mean merge_ratio?",
     (*ASK, "--frames-by", "question"): "--method uniform-spatial:frames_by=…",
     ("eval", "shapes", "--merge-dropped"): "merge_dropped=…",
-    ("eval", "shapes", "--methods", "none dycoke"): "between methods, as in none,dycoke",
+    ("eval", "shapes", "--methods", "none dycoke"): "there is no method 'none dycoke'",
     ("eval", "shapes", "--methods", "none,dycoke", "--retain", "0.25"): "of --methods none does",
     ("eval", "shapes", "--out", "old.txt"): "--out old.txt: name a folder, as in --out old",
     ("models", "download", "mini"): "did you mean `dycoke models pull`?",
