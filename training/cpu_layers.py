@@ -8,14 +8,11 @@ backward pass as all the rest of the model; here it is a matrix product.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
-
-from dycoke_cli.kernels.instruction_sets import instructions, is_slow_in_bfloat16
 
 ATTENTION = "dycoke_training"
 # Queries at a time: they see no key behind the last of them.
@@ -65,10 +62,7 @@ def attention(
     scaling: float,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """What transformers calls: [B, H, N, D] -> [B, N, H, D]; heads may share keys and values."""
-    shared = query.shape[1] // key.shape[1]
-    if shared > 1:
-        key, value = (heads.repeat_interleave(shared, 1) for heads in (key, value))
+    """What transformers calls: [B, H, N, D] -> [B, N, H, D]."""
     with torch.autocast(query.device.type, enabled=False):
         kind = value.dtype
         heads = BlockedAttention.apply(
@@ -88,12 +82,6 @@ def has_bfloat16(device: torch.device) -> bool:
     names = ("avx512_bf16", "amx_bf16", "bf16")
     capabilities = torch.cpu.get_capabilities()
     return device.type != "cpu" or any(capabilities.get(name, False) for name in names)
-
-
-@cache
-def is_faster_in_float32(device: str) -> bool:
-    """Whether a device is faster in float32 than in bfloat16; each layer asks at each step."""
-    return device == "cpu" and is_slow_in_bfloat16(instructions())
 
 
 class PatchProduct(nn.Conv2d):

@@ -7,37 +7,14 @@ by name, it keeps a format of its own beside a run's state, and none of it would
 from __future__ import annotations
 
 import math
-from typing import Self
 
-import torch
 from torch import Tensor, nn
-
-from training.cpu_layers import is_faster_in_float32
 
 ADAPTER = "lora_"
 """How the names of an adapter's weights begin."""
 
 
-class FrozenLinear(nn.Linear):
-    """A linear layer that doesn't learn, multiplied in the dtype that is faster."""
-
-    @classmethod
-    def of(cls, stock: nn.Linear) -> Self:
-        """A layer with the very weights of a stock one."""
-        made = cls(stock.in_features, stock.out_features, bias=False, device="meta")
-        made.weight, made.bias = stock.weight, stock.bias
-        return made
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
-        kind = inputs.device.type
-        if torch.is_autocast_enabled(kind) and is_faster_in_float32(kind):
-            with torch.autocast(kind, enabled=False):
-                return nn.functional.linear(inputs.float(), self.weight, self.bias).bfloat16()
-        return super().forward(inputs)
-
-
-class LoraLinear(FrozenLinear):
+class LoraLinear(nn.Linear):
     """A linear layer with an adapter beside it: W x + scale * B (A x)."""
 
     lora_a: nn.Parameter
@@ -47,7 +24,8 @@ class LoraLinear(FrozenLinear):
     @classmethod
     def adapting(cls, stock: nn.Linear, rank: int, scale: float) -> LoraLinear:
         """A layer with the very weights of a stock one; the adapter changes nothing yet."""
-        made = cls.of(stock)
+        made = cls(stock.in_features, stock.out_features, bias=False, device="meta")
+        made.weight, made.bias = stock.weight, stock.bias
         made.scale = scale
         made.lora_a = nn.Parameter(stock.weight.new_empty(rank, stock.in_features))
         made.lora_b = nn.Parameter(stock.weight.new_zeros(stock.out_features, rank))
@@ -74,12 +52,3 @@ def freeze(module: nn.Module) -> None:
             if not name.startswith(ADAPTER):
                 delattr(part, name)
                 part.register_buffer(name, weight.detach(), persistent=False)
-
-
-def all_weights(model: nn.Module) -> dict[str, Tensor]:
-    """What is trained and what is frozen by name, the adapters merged."""
-    found = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for name, part in model.named_modules():
-        if isinstance(part, LoraLinear):
-            found[f"{name}.weight"] = part.merged()
-    return {name: weight.detach() for name, weight in found.items()}

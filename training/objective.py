@@ -74,7 +74,7 @@ def run_layers(model: Any, batch: Batch, inputs: Tensor, prefix: int) -> LayerOu
     outputs: list[Tensor] = []
     hooks = [
         decoder.layers[max(1, round(layer * deeper)) - 1].register_forward_hook(
-            lambda _module, _inputs, output: outputs.append(batch.architecture.readable(output))
+            lambda _module, _inputs, output: outputs.append(output)
         )
         for layer in (CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER)
     ]

@@ -123,11 +123,3 @@ class Codec:
 
     def _text(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-class SubwordCodec(Codec):
-    """The same by a tokenizer that has all words: answers have the tokens that questions have."""
-
-    def answer(self, text: str) -> list[int]:
-        """The answer with the end token."""
-        return [*self.text(text), self.close]

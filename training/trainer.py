@@ -28,7 +28,6 @@ from training.checkpoints import (
     State,
     Tell,
     Weights,
-    check_language,
     imitated_weights,
     is_kept,
     keep,
@@ -205,7 +204,6 @@ class Trainer:
             "progress": vars(self.progress),
             "imitated": self.imitated.weights if self.imitated else None,
             "begun": self.recipe.begun,
-            "language": self.architecture.language,
             "architecture": self.recipe.architecture,
             "side": self.recipe.side,
             "dropout": self.recipe.dropout,
@@ -243,7 +241,6 @@ class Trainer:
         self.recipe = self.recipe.going_on("run")
 
     def _take(self, state: State) -> None:
-        check_language(state, self.architecture)
         self.model.load_state_dict(state["model"])
         self.auxiliary.load_state_dict(state["auxiliary"])
         for optimizer, name in ((self.muon, "muon"), (self.adam, "adam")):

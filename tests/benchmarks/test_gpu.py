@@ -91,7 +91,6 @@ def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
         "tests: done before",
         "speed-5: done before",
         f"vllm: skipped, for {sys.executable} has no vllm (docs/serve.md)",
-        f"smollm2: skipped, for {sys.executable} has no typer (training/README.md)",
     ]
 
 
@@ -134,15 +133,8 @@ def test_tests_that_fail_or_that_dont_run_arent_done(
         ("time.sleep(60)", "stopped after 2 s; run it again, and it resumes"),
     ],
 )
-@pytest.mark.parametrize(
-    ("stage", "given"),
-    [
-        ("vllm", "benchmarks.serving --server vllm --gpu --model llava-onevision-7b --write --out"),
-        ("smollm2", "training.tests.first_steps --device cuda --run"),
-    ],
-)
 def test_a_program_of_its_own_runs_where_it_can(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, does: str, failure: str, stage: str, given: str
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, does: str, failure: str
 ) -> None:
     """Something else is run in its place, with its arguments."""
     monkeypatch.setattr(gpu, "absent", lambda *_: None)
@@ -160,9 +152,10 @@ def test_a_program_of_its_own_runs_where_it_can(
         return started(command, **options)
 
     monkeypatch.setattr(gpu.subprocess, "Popen", popen)
-    here = replace(plan, seconds=2.0, language=ROOT / "pyproject.toml")
+    stage, here = "vllm", replace(plan, seconds=2.0)
     assert run(here, [stage]) == ([f"{stage}: {failure}"] if failure else [])
     folder = plan.folder(stage)
+    given = "benchmarks.serving --server vllm --gpu --model llava-onevision-7b --write --out"
     assert (folder / "arguments").read_text() == f"{given} {folder}"
     assert gpu._done(plan, stage) == (not failure)
     assert not gpu._done(replace(plan, commit="other"), stage)
@@ -181,7 +174,7 @@ def test_the_tests_of_the_first_stage_are_all_that_need_cuda() -> None:
     ("arguments", "sentence"),
     [
         ([], "this needs a CUDA device, and torch"),
-        (["speed"], "no stage 'speed'; there are tests, speed-32, speed-128, vllm, smollm2"),
+        (["speed"], "no stage 'speed'; there are tests, speed-32, speed-128, vllm"),
     ],
 )
 def test_without_a_gpu_or_with_a_wrong_stage_nothing_is_run(

@@ -6,9 +6,8 @@ from training.architectures.base import SIDE as SIDE
 from training.architectures.base import Architecture as Architecture
 from training.architectures.llava_onevision import LlavaOnevision
 from training.architectures.qwen2_5_vl import Qwen25VL
-from training.architectures.smollm2 import SmolLM2
 
 BUNDLED = LlavaOnevision()
 """That of the model that ships."""
 
-ARCHITECTURES: dict[str, Architecture] = {a.name: a for a in (BUNDLED, Qwen25VL(), SmolLM2())}
+ARCHITECTURES: dict[str, Architecture] = {a.name: a for a in (BUNDLED, Qwen25VL())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -33,14 +32,9 @@ class Architecture(ABC):
     opening: ClassVar[tuple[str, ...]] = (OPEN, "user")
     inner: ClassVar[tuple[str, ...]]  # parts of the names of layers whose matrices Muon trains
 
-    @property
-    def language(self) -> str:
-        """What names a frozen language model in a run's state; empty where all is trained."""
-        return ""
-
     @abstractmethod
     def tokenizer(self, side: int = SIDE) -> PreTrainedTokenizerFast:
-        """The tokenizer: the word-level one, or a language model's own."""
+        """The word-level tokenizer."""
 
     def codec(self, tokenizer: PreTrainedTokenizerFast) -> Codec:
         """Ids of questions and answers."""
@@ -84,14 +78,6 @@ class Architecture(ABC):
             [1, P] or [3, P] int64, P = opening + S * grid * grid + 1.
         """
 
-    def readable(self, tokens: Tensor) -> Tensor:
-        """What probes read of a layer's output [..., D]."""
-        return tokens
-
-    def stock(self, model: Any) -> Any:
-        """A copy of a trained model that has stock classes alone."""
-        return copy.deepcopy(model)
-
     def steps(self, frames: int) -> int:
         """Steps of a video of so many frames."""
         return -(-frames // self.together)
@@ -127,11 +113,9 @@ def text_config(
     }
 
 
-def finished(
-    model: Any, tokenizer: PreTrainedTokenizerFast, defaults: dict[str, Any] = METHOD_DEFAULTS
-) -> Any:
+def finished(model: Any, tokenizer: PreTrainedTokenizerFast) -> Any:
     """The model with what its checkpoint tells of how to generate, and of what suits it."""
-    setattr(model.config, CHECKPOINT_KEY, {**defaults, DOMAIN: "moving shapes"})
+    setattr(model.config, CHECKPOINT_KEY, {**METHOD_DEFAULTS, DOMAIN: "moving shapes"})
     model.generation_config = GenerationConfig(
         max_new_tokens=128,
         do_sample=False,

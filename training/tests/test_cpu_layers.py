@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training import cpu_layers
-from training.cpu_layers import BLOCK, PatchProduct, attention, has_bfloat16, is_faster_in_float32
+from training.cpu_layers import BLOCK, PatchProduct, attention, has_bfloat16
 
 LENGTH, HEADS, SIZE = BLOCK * 2 + 37, 2, 16
 
@@ -86,12 +85,3 @@ def test_cpus_that_do_not_multiply_in_bfloat16_train_in_float32(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     assert has_bfloat16(torch.device(device)) == expected
-
-
-@pytest.mark.parametrize(("has", "expected"), [("avx512_bf16", False), ("slow_avx512_bf16", True)])
-def test_products_are_in_the_dtype_that_takes_less_time(
-    has: str, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cpu_layers, "instructions", lambda: ["avx2", has])
-    assert is_faster_in_float32.__wrapped__("cpu") == expected
-    assert not is_faster_in_float32.__wrapped__("cuda")

@@ -11,7 +11,7 @@ import torch
 
 from dycoke_cli.shapes.render import render
 from tests.covering import covered
-from training.architectures import ARCHITECTURES, Architecture
+from training.architectures import ARCHITECTURES
 from training.architectures.llava_onevision import LlavaOnevision
 from training.batches import Batch, Shape, head_positions
 from training.objective import attention_mask, embed, exact_matches, run_layers
@@ -19,10 +19,8 @@ from training.packing import IGNORED
 from training.world.random_scripts import draw_script
 
 from .parts import batch_of, parts, prompt
-from .stand_in import STAND_IN
 
 SHAPE = Shape(videos=3, frames=3, text=200, out_of_domain=0.0)
-HERE: dict[str, Architecture] = {**ARCHITECTURES, STAND_IN.name: STAND_IN}
 EARLIER = (("What colour is the circle?", "It is a red circle."),)
 
 
@@ -34,12 +32,12 @@ SIDES = ((64, 64), (96, 64), (128, 64), (128, 128), (192, 128))  # drawn, and as
 
 
 @pytest.mark.parametrize(
-    ("sides", "name", "earlier"), covered(product(SIDES, HERE, ((), EARLIER)), together=1)
+    ("sides", "name", "earlier"), covered(product(SIDES, ARCHITECTURES, ((), EARLIER)), together=1)
 )
 def test_pixels_tokens_positions_and_embeddings_are_those_of_the_processor(
     sides: tuple[int, int], name: str, earlier
 ) -> None:
-    (drawn, side), architecture = sides, HERE[name]
+    (drawn, side), architecture = sides, ARCHITECTURES[name]
     codec, processor, model = parts(side, architecture)
     frames, gap = 4, 0.6
     clip = render(draw_script(3, "train"), np.linspace(0, 1, frames), drawn)
