@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoProcessor
 
-from dycoke_cli.compression.coverage import cover_and_merge
+from dycoke_cli.compression import coverage
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training.batches import Shape, make_batch, moments
 from training.checkpoints import LONG_CONTEXT, export_run
@@ -71,7 +71,11 @@ def test_thinning_leaves_what_coverage_keeps(renumbered: bool) -> None:
             ])
             for f in range(16) for r in range(4) for c in range(4)
         ]  # fmt: skip
-        chosen = cover_and_merge(torch.stack(tokens), places // 16, 30, 120 // WINDOWS)
+        window, video = 120 // WINDOWS, torch.stack(tokens)
+        lengths = (places // 16 // window).bincount().tolist()
+        alike = coverage.alike_in(video, places // 16 / window, [n for n in lengths if n])
+        kept = coverage.most_covering(alike, 30).sort().values
+        chosen = coverage.merged(video, alike, kept)
         assert chosen.into is not None
         for name in ("seen", "changed", "known", "earlier"):
             facts = getattr(whole, name)[row].flatten(0, 1)[chosen.kept]
