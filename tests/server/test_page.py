@@ -181,7 +181,7 @@ def test_a_warm_ask(tmp_path: Path) -> None:
     start, ask, batch = commands.splitlines()
     with tempfile.TemporaryDirectory() as folder:  # short, as paths of sockets must be
         names = {"DYCOKE_RUNTIME": f"{folder}/run"}
-        flags = shlex.split(start.removesuffix(" &"))[2:]
+        flags = shlex.split(start)[2:]
         with serving(tmp_path, flags, **names):
             done = [
                 subprocess.run(
