@@ -8,6 +8,7 @@ import json
 import time
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 from unittest.mock import Mock
 
@@ -19,6 +20,7 @@ from dycoke_cli.engine.generation_options import WHAT_FITS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.prompts.chat import variables_of
+from dycoke_cli.server import routes
 from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.refused import Refused, refused
 from tests.forms import NEEDS_LIBRARY
@@ -343,6 +345,30 @@ def test_slow_videos_of_one_client_leave_room_for_others(monkeypatch: pytest.Mon
         # Without a video, and another client's.
         assert [ask("anna", None), ask("ben", quick), ask("ben", None)] == [200, 200, 200]
         server.pretended.shutter.set()
+        assert [one.result() for one in waiting] == [200] * 5
+
+
+def test_slow_forms_of_one_client_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schema may take half a second to compile, and a client may send many."""
+    compiled, began, read = Event(), Event(), routes.read_chat
+
+    def slow(body: bytes, service: Any) -> Any:
+        if b"slow" in body:
+            began.set()
+            assert compiled.wait(20)
+        return read(body, service)
+
+    def ask(key: str, question: str) -> int:
+        head = {"Authorization": f"Bearer {key}"}
+        return server.request("POST", CHAT, body_of(question, None), **head)[0]
+
+    monkeypatch.setattr(routes, "read_chat", slow)
+    with running(monkeypatch, key="anna\nben") as server, ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(ask, "anna", "slow") for _ in range(5)]
+        assert began.wait(20)
+        assert ask("ben", "quick") == 200
+        assert not any(one.done() for one in waiting)
+        compiled.set()
         assert [one.result() for one in waiting] == [200] * 5
 
 

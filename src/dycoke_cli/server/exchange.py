@@ -19,7 +19,7 @@ from dycoke_cli.loop.asker import Client, Pending
 from dycoke_cli.models.prompts.chat import QuestionWithVariables
 from dycoke_cli.server.body import Spooled
 from dycoke_cli.server.chat import ChatRequest, parse
-from dycoke_cli.server.limits import Allowance, ReaderShares
+from dycoke_cli.server.limits import Allowance, Shares, sender_of
 from dycoke_cli.server.media import FRAMES_PER_SECOND, MediaFile, opened, opened_pictures
 from dycoke_cli.server.messages import JpegTimes, VideoPart
 from dycoke_cli.server.refused import Refused, gone, refused
@@ -152,7 +152,7 @@ class Answering:
     def __init__(self, service: Service, http: Request, request: ChatRequest, reply: Reply) -> None:
         self._service, self.request, self._reply, self._http = service, request, reply, http
         self._owner = http.state.owner
-        self._sender = self._owner, http.client and http.client.host
+        self._sender = sender_of(http)
         self._events: asyncio.Queue[str | Answer | BaseException] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._pending: Pending | None = None
@@ -161,7 +161,7 @@ class Answering:
         self._reason: Exception | None = None  # why it was ended
         self._ended = False
 
-    async def begin(self, readers: ReaderShares, videos: Mapping[str, Spooled]) -> None:
+    async def begin(self, readers: Shares, videos: Mapping[str, Spooled]) -> None:
         """Submit the question, and wait until its videos are read."""
         if self._service.context is not None:
             check_text(self.request, self._service.context)

@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Self, TypeVar
 from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
+from starlette.requests import Request
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.server.metrics import Metrics
@@ -22,7 +23,13 @@ _USUAL_S = 1.0  # of an answer, until one was measured
 _LONGEST_S = 60
 _JSON_BYTES = 64 * 1024**2
 _FREE_BYTES = 64 * 1024
-_READERS, _READERS_PER_SENDER = 4, 2
+
+T = TypeVar("T")
+
+
+def sender_of(http: Request) -> Hashable:
+    """Who has a share of what is limited: a key, at an address."""
+    return http.state.owner, http.client and http.client.host
 
 
 class Admission:
@@ -99,19 +106,24 @@ class Admission:
         self._metrics.set("requests_active", self.active)
 
 
-class ReaderShares:
-    """Threads that open videos and wait for them; whoever sends requests has a share of them."""
+class Shares:
+    """Threads for what may take long; whoever sends requests has a share of them.
 
-    def __init__(self) -> None:
-        self._all = CapacityLimiter(_READERS)
+    Args:
+        threads: of all senders together.
+        each: of one.
+    """
+
+    def __init__(self, threads: int, each: int) -> None:
+        self._all, self._each = CapacityLimiter(threads), each
         self._shares = WeakValueDictionary[Hashable, asyncio.Semaphore]()
 
-    async def run(self, sender: Hashable, read: Callable[[], None]) -> None:
+    async def run(self, sender: Hashable, work: Callable[[], T]) -> T:
         """Call a function in such a thread, when it is the sender's turn."""
-        share = self._shares.get(sender) or asyncio.Semaphore(_READERS_PER_SENDER)
+        share = self._shares.get(sender) or asyncio.Semaphore(self._each)
         self._shares[sender] = share
         async with share:
-            await run_sync(read, limiter=self._all)
+            return await run_sync(work, limiter=self._all)
 
 
 class Allowance:

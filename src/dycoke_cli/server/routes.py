@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any
 
 from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -20,20 +19,21 @@ from dycoke_cli.server.access import HEALTH
 from dycoke_cli.server.body import json_reply, received
 from dycoke_cli.server.chat import check_model
 from dycoke_cli.server.exchange import Answering, read_chat, read_responses
-from dycoke_cli.server.limits import ReaderShares
+from dycoke_cli.server.limits import Shares, sender_of
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import model
 from dycoke_cli.server.service import Service
 from dycoke_cli.unicode import display_name
 
 _SCANNERS = 1  # they hold the interpreter's lock, which the event loop needs, too
-_PARSERS = 2  # a schema may take one half a second, without the lock
+# Threads, and those of one sender: a schema may take half a second of one, an opened video 20 s.
+_PARSERS, _READERS = (2, 1), (4, 2)
 
 
 def make_app(service: Service) -> Starlette:
     """The application; who may ask it is for `access`."""
-    scanners, parsers = map(CapacityLimiter, (_SCANNERS, _PARSERS))
-    readers = ReaderShares()
+    scanners = CapacityLimiter(_SCANNERS)
+    parsers, readers = Shares(*_PARSERS), Shares(*_READERS)
     served = model(service.defaults.model, service.started, service.context)
 
     async def answered(http: Request, read: Callable[..., Any]) -> Response:
@@ -45,7 +45,8 @@ def make_app(service: Service) -> Starlette:
                 incoming = received(http, service.bodies, service.admission, scanners)
                 async with incoming as body:
                     stack.enter_context(service.admission.admitted())
-                    given = await run_sync(read, body.json, service, limiter=parsers)
+                    parse = partial(read, body.json, service)
+                    given = await parsers.run(sender_of(http), parse)
                     answering = Answering(service, http, *given)
                     stack.callback(answering.leave)
                     stack.enter_context(service.underway.added(answering.end))
