@@ -171,3 +171,17 @@ def test_a_method_is_known_before_its_video_is_read(asking: Asking) -> None:
     with asking.engine() as engine, pytest.raises(Exception, match="prune_layer must be"):
         engine.submit(wrong)
     assert not asking.pretended.read
+
+
+@pytest.mark.parametrize(("owner", "place"), [(None, 4), ("anna", 1)])
+def test_turns_go_around_those_who_share_one(asking: Asking, owner: str | None, place: int) -> None:
+    """A server has a client for each request, and an owner for whoever sends them."""
+    with asking.engine() as engine:
+        pendings = [
+            pending
+            for name, client in [*((f"anna{n}", Client(owner=owner)) for n in range(4)),
+                                 ("ben", Client(owner=owner and "ben"))]
+            for pending in engine.submit(asking.ask(name, videos=0), client=client)
+        ]  # fmt: skip
+        asking.finish(engine, pendings)
+    assert asking.pretended.words.index("ben") == place

@@ -47,7 +47,7 @@ class Client:
 
     Args:
         batch_size: questions that are answered together; None leaves it to the engine.
-        owner: equal for those that share what one of them may have read at once.
+        owner: equal for those that share a turn, and what one of them may have read at once.
 
     Attributes:
         is_over: whether no more questions come.
@@ -65,6 +65,11 @@ class Client:
         self.bulk, self.batch_size, self.caches, self.owner = bulk, batch_size, caches, owner
         self.is_over = False
         self.arrived_s = time.monotonic()
+
+    @property
+    def whose_turn(self) -> Hashable:
+        """What questions are answered in turns of."""
+        return self if self.owner is None else self.owner
 
 
 class Video:

@@ -91,7 +91,7 @@ class Engine(Asker):
         self._readers = Readers(request.limits, self._planned, self._fit_of, self._notify, readers)
         self._videos: OrderedDict[Hashable, Video] = OrderedDict()
         self._calls: deque[Callable[[], None]] = deque()
-        self._turns: deque[Client] = deque()
+        self._turns: deque[Hashable] = deque()
         self._fitting: dict[Hashable, int] = {}
         self._halved: int | None = None
         self._current: Sequence[Pending] = ()
@@ -111,8 +111,8 @@ class Engine(Asker):
         for pending in pendings:
             if pending.ask.read is not None:
                 self._find_video(pending, decoded, decoders)
-            if pending.client not in self._turns:
-                self._turns.append(pending.client)
+            if (whose := pending.client.whose_turn) not in self._turns:
+                self._turns.append(whose)
 
     def call(self, work: Callable[[LoadedModel], T]) -> T:
         """Have a function called with the model, when it is its turn; wait for what it returns.
@@ -521,14 +521,15 @@ class Engine(Asker):
     def _take(self) -> list[Pending]:
         """The questions whose turn it is: one, or several that are one batch."""
         for _ in range(len(self._turns)):
-            client = self._turns.popleft()
-            if not any(pending.client is client for pending in self._waiting):
-                continue  # until it asks again
-            self._turns.append(client)
-            if batch := self._batch_of(client):
-                taken = set(batch)
-                self._waiting = [one for one in self._waiting if one not in taken]
-                return batch
+            whose = self._turns.popleft()
+            clients = [one.client for one in self._waiting if one.client.whose_turn == whose]
+            if clients:  # or until it asks again
+                self._turns.append(whose)
+            for client in dict.fromkeys(clients):
+                if batch := self._batch_of(client):
+                    taken = set(batch)
+                    self._waiting = [one for one in self._waiting if one not in taken]
+                    return batch
         return []
 
     def _batch_of(self, client: Client) -> list[Pending]:
