@@ -42,26 +42,6 @@ def test_what_was_imported_is_never_looked_through_again() -> None:
 
 
 @pytest.mark.extended
-def test_the_files_of_the_models_are_listed_once() -> None:
-    code = """
-from transformers.utils import import_utils
-scanned, scan = [], import_utils.create_import_structure_from_path
-import_utils.create_import_structure_from_path = lambda path: scanned.append(path) or scan(path)
-from dycoke_cli.stock.importing import faster_imports
-with faster_imports():
-    import transformers.models as models
-assert scanned == []
-structure = import_utils.define_import_structure(models.__file__)
-alone = import_utils._LazyModule(models.__name__, models.__file__, structure)
-assert scanned
-assert dir(models) == dir(alone)
-assert models._import_structure == alone._import_structure
-assert models._class_to_module == alone._class_to_module
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.extended
 @pytest.mark.slow
 def test_no_library_complains_at_the_end_that_something_of_it_is_left() -> None:
     """Triton's bindings count what nobody has collected, and say so on stderr."""

@@ -7,8 +7,6 @@
 - `transformers.initialization.no_init_weights`: 5.17.0, 5.23.0, 5.24.0. Its name is public, but it
   isn't documented. Without it a model is initialised at random before it is filled, which takes
   three to four times as long.
-- `transformers.utils.import_utils.define_import_structure` (in `stock/importing.py`): 5.17.0,
-  5.24.0. Without it `transformers.models` lists its files a second time.
 - `torch.ops.onednn.qlinear_prepack` and `.qlinear_pointwise`, to which torch.compile lowers
   quantized linear layers on CPUs, and `torch.ops.quantized.embedding_bag_byte_prepack` (in
   `kernels/int8_linear.py`): torch 2.15. If they are missing, or wrong for the largest values, the

@@ -36,8 +36,7 @@ _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 _STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 _AVIF = ("avif", "avis")
 _HEIC = ("heic", "heix", "mif1")
-# What FFmpeg chooses audio by, before the bit rate.
-_CHOSEN_BY = Disposition.default | Disposition.hearing_impaired | Disposition.visual_impaired
+_IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 # FFmpeg's names of formats of images.
 _PICTURES = (
     "gif", "apng", "ico", "jpegxl_anim", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe",
@@ -182,24 +181,29 @@ def video_streams(container: av.container.InputContainer) -> list[av.VideoStream
     return [one for one in container.streams.video if not one.disposition & _STILLS]
 
 
-def best_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """Video stream that is read by default; None if there is none.
+def _films(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """Video streams of several frames, or else all.
 
-    FFmpeg prefers streams that are marked as default, then those with several frames, then the
-    higher bit rate. The bit rate is chance where several cameras record the same scene. As in the
-    `ffmpeg` command, the larger picture is chosen instead, and the first of equally large ones.
+    Some programs store cover art as an ordinary stream.
     """
     streams = video_streams(container)
     moving = [one for one in streams if one.frames != 1] or streams
-    if not moving:
-        return None
-    best = container.streams.best("video")
-    # FFmpeg may have chosen cover art.
-    chosen = next((one for one in moving if best is not None and one.index == best.index), None)
-    chosen = chosen or max(moving, key=lambda one: bool(one.disposition & Disposition.default))
-    marked = chosen.disposition & Disposition.default
-    equal = [one for one in moving if one.disposition & Disposition.default == marked]
-    return max([one for one in equal if _moves_like(one, chosen)], key=_pixels)
+    names = {one.index: one.codec_context and one.codec_context.name for one in moving}
+    return [one for one in moving if names[one.index] not in _STILL_CODECS] or moving
+
+
+def best_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """Video stream that is read by default; None if there is none.
+
+    As in the `ffmpeg` command, of several that are marked as default, or of all, it is that with
+    the largest picture, and of equally large ones the first. FFmpeg's library goes by the bit rate,
+    which is chance where several cameras record the same scene.
+    """
+
+    def rank(one: av.VideoStream) -> tuple[bool, int]:
+        return bool(one.disposition & Disposition.default), _pixels(one)
+
+    return max(_films(container), key=rank, default=None)
 
 
 def other_streams(
@@ -210,31 +214,17 @@ def other_streams(
         return []  # one image in several sizes
     if container.metadata.get("major_brand") in (*_AVIF, *_HEIC):
         return []  # its transparency, or its thumbnail
-    moving = video_streams(container)
-    return [one for one in moving if one.index != read.index and _moves_like(one, read)]
+    return [one for one in _films(container) if one.index != read.index]
 
 
 def best_audio(container: av.container.InputContainer) -> av.AudioStream | None:
     """Audio stream that is read: FFmpeg's choice, but by number of channels, not by bit rate."""
-    best = container.streams.best("audio")
-    if best is None:
-        return None
-    kind = best.disposition & _CHOSEN_BY
-    equal = [one for one in container.streams.audio if one.disposition & _CHOSEN_BY == kind]
-    return max(equal, key=lambda one: one.codec_context.channels if one.codec_context else 0)
 
+    def rank(one: av.AudioStream) -> tuple[int, int]:
+        marks = bool(one.disposition & Disposition.default) - bool(one.disposition & _IMPAIRED)
+        return marks, one.codec_context.channels if one.codec_context else 0
 
-def _moves_like(stream: av.VideoStream, other: av.VideoStream) -> bool:
-    """Whether a stream has several frames if another one has.
-
-    Some programs store cover art as an ordinary stream of one frame.
-    """
-    if stream.index == other.index:
-        return True
-    if stream.frames == 1 and other.frames != 1:
-        return False
-    codec, others = (one.codec_context and one.codec_context.name for one in (stream, other))
-    return codec is not None and (codec == others or codec not in _STILL_CODECS)
+    return max(container.streams.audio, key=rank, default=None)
 
 
 def _as_large(
