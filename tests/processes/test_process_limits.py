@@ -120,7 +120,6 @@ def test_a_video_is_read_without_proc() -> None:
         "from dycoke_cli.resources import affinity, free_main_memory, usable_cpus\n"
         "assert not os.listdir('/proc')\n"
         "with Decoder() as decoder:\n"
-        "    decoder.digest(sys.argv[1])\n"
         "    print(len(decoder.read(sys.argv[1], Sampling(frames=2)).frames))\n"
         "print(len(affinity()), usable_cpus(), free_main_memory())\n"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.processes import worker as processes
+from dycoke_cli.processes import zygote as processes
 from dycoke_cli.processes.worker import Worker, start_preloading, wait
 from dycoke_cli.processes.zygote import GoneError
 from tests.waiting import until
@@ -142,7 +142,6 @@ def tell_mask(connection: Connection) -> None:
 
 @pytest.mark.parametrize("forks", STARTS)
 def test_ctrl_c_reaches_no_worker_not_even_the_first(*, forks: bool) -> None:
-    """The first fresh interpreter also starts the tracker of `multiprocessing`."""
     code = (
         "from tests.processes.test_worker import *\n"
         f"processes.FORKS = {forks}\n"

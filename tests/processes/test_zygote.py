@@ -104,8 +104,7 @@ def test_its_end_is_told(
     """As where processes can't be forked; one that hides its end is killed."""
     if forks and sys.platform != "linux":
         pytest.skip("no forks here")
-    monkeypatch.setattr(isolated, "FORKS", forks)
-    monkeypatch.setattr(isolated, "_ENDING_S", 0.05)
+    monkeypatch.setattr("dycoke_cli.processes.zygote.FORKS", forks)
     one = start()
     with pytest.raises(GoneError) as gone:
         told(one, do)

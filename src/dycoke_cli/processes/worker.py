@@ -102,10 +102,9 @@ def _folder() -> str:
 
 def serve_worker() -> NoReturn:
     """Entry point of a worker, whose stdin and stdout are its end of the pipe."""
-    if not FORKS:
-        # There is no signal of the parent's death. A closed pipe isn't enough: a worker notices it
-        # only when it reads, not while it computes.
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # Not all systems have a signal of the parent's death. A closed pipe isn't enough: a worker
+    # notices it only when it reads, not while it computes.
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     code = _served(Connection(detached_channel()))
     if sys.stderr is not None:
         sys.stderr.flush()
