@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.evaluation.run_record import read_record
-from dycoke_cli.models import resolve, settings
+from dycoke_cli.models import resolve
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder
 from tests.cli.harness import ROOT, Outcome, run_here
@@ -94,7 +94,6 @@ def place(folder: Path) -> Iterator[None]:
     for number in range(4):
         _draw(folder / "pictures" / f"{number}.png", 40 - 10 * number)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(settings.ENVIRONMENT, str(folder / "own" / "settings.json"))
         patch.setenv(cache_folder.ENVIRONMENT, str(folder / "own" / "cache"))
         patch.setenv(unix_socket.ENVIRONMENT, str(folder / "own" / "runtime"))
         patch.setenv("COLUMNS", "100")

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code (README.md has the list)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if sys.platform == "win32":
-        sys.exit("dycoke runs on Linux and macOS; on Windows, run it in WSL")
+        sys.exit("this program runs on Linux and macOS; on Windows, install it in WSL")
     try:
         _prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.models import settings
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
@@ -54,7 +53,6 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Of the socket, which no server has made yet."""
     with tempfile.TemporaryDirectory() as name:  # short, as paths of sockets must be
         monkeypatch.setenv(unix_socket.ENVIRONMENT, f"{name}/run")
-        monkeypatch.setenv(settings.ENVIRONMENT, f"{name}/settings.json")
         monkeypatch.setenv(cache.ENVIRONMENT, f"{name}/cache")
         yield Path(name) / "run"
 
