@@ -18,7 +18,8 @@ SRC = Path(dycoke_cli.__file__).parent
 # Of git, ray, lmms-eval, vLLM and pip, and those that docstrings make up.
 NOT_OURS = {
     "--always", "--error-unmatch", "--exclude", "--porcelain", "--head", "--log_samples",
-    "--upgrade", "--trust-request-mm-kwargs", "--no-", "--x", "--no-x", "--merge-dropped",
+    "--upgrade", "--video", "--input", "--trust-request-mm-kwargs", "--no-", "--x", "--no-x",
+    "--merge-dropped",
 }  # fmt: skip
 PROSE = {"drops", "keeps", "or", "out"}  # behind the name of the method or of the program
 HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"  # what is filled in

@@ -95,7 +95,7 @@ def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> U
     if refused := refusal_of_flag(command, flag):
         return refused
     sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
-    if flag in ("--video", "-i"):
+    if flag in ("--video", "--input", "-i"):
         return UsageError(f"{sentence}: name a video without a flag {page}")
     # A command's own flag means itself, whatever it is called elsewhere.
     words = {f"--{word}": one for word, one in _MEANT.items() if one.partition(" ")[0] in flags}
