@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dycoke_cli.answer.caption import checking_question
+from dycoke_cli.cli.render.batch_view import CaptionView
 from dycoke_cli.loop import checking
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.runs.remote.endpoint import serving
@@ -33,25 +35,34 @@ def captioned(*flags: str) -> Outcome:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-def test_each_sentence_is_asked_about_the_same_video(real: Served, way: str) -> None:
+def test_each_sentence_is_asked_about_the_same_video(
+    real: Served, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"http://127.0.0.1:{real.port}/v1"
     own = {"here": ("--no-server",), "socket": (), "v1": ("--server", url)}[way]
+    shown: list[tuple[str, list[str], list[float | None]]] = []
+
+    def record(self: CaptionView, video: str, texts: Any, shares: Any, left_out: Any) -> None:
+        shown.append((video, list(texts), list(shares)))
+
+    monkeypatch.setattr(CaptionView, "checked", record)
     real.loads.clear()
     run = captioned(*own)
     assert run.code == 0, run.err
     if way == "socket":
         assert real.has_answered()
-    rows = [json.loads(line) for line in Path("made.jsonl").read_text().splitlines()]
-    assert len(rows) == 2
-    for row in rows:
-        assert "".join(one["text"] for one in row["sentences"]) == row["caption"]
-        for one in row["sentences"]:
-            command = ("ask", row["video_path"], checking_question(one["text"]), "--yes-no")
+    lines = map(json.loads, Path("made.jsonl").read_text().splitlines())
+    rows = {row["video_path"]: row for row in lines}
+    assert len(rows) == len(shown) == 2
+    for video, texts, shares in shown:
+        assert "".join(texts) == rows[video]["caption"]
+        for text, share in zip(texts, shares, strict=True):
+            command = ("ask", video, checking_question(text), "--yes-no")
             [answer] = run_here(
                 *command, "--frames", "8", "--method", "none", "--json", "--no-server"
             ).objects
             # A server is sent pictures that went through an encoder.
-            assert one["probability"] == pytest.approx(answer["probabilities"]["yes"], rel=0.02)
+            assert share == pytest.approx(answer["probabilities"]["yes"], rel=0.02)
 
 
 @pytest.mark.slow
