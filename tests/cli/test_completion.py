@@ -48,7 +48,6 @@ def completed(*words: str) -> list[str]:
         ("ask", "clip.mp4", "--model", "qwen2.5"),
         ("clip.mp4", "--model", "qwen2.5"),
         ("models", "pull", "qwen2.5"),
-        ("models", "default", "qwen2.5"),
     ],
 )
 def test_models(words: tuple[str, ...]) -> None:
@@ -103,7 +102,7 @@ def test_every_flag_names_its_range(fake: list[FakeSession]) -> None:
             assert (run.code, error["code"]) == (2, "usage"), (flag, text)
             assert re.match(rf"{flag}\b.*{said}", error["message"]), (flag, text, error)
             cases += 1
-    assert cases > 60
+    assert cases > 50
     assert fake == []
 
 

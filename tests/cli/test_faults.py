@@ -55,7 +55,7 @@ def spooled(path: Path) -> None:
 
 
 WRITES: dict[str, Callable[[Path], object]] = {
-    "picture": lambda path: write_picture(path, b"x" * 999),
+    "picture": lambda path: write_picture(path, b"x" * 999, "--png"),
     "record": lambda path: write_record(
         path.parent, RunRecord((), (), (), 2, {"x": "x" * 999}, "accuracy", False)
     ),

@@ -18,7 +18,7 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.processes.isolated import Isolated
+from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES, Isolated
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.unicode import to_json
 from dycoke_cli.video import Sampling
@@ -131,7 +131,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.messages, self.raw = list[bytes](), b""
 
-    def send(self, message: dict[str, Any], raw: Any = b"") -> None:
+    def send(self, message: dict[str, Any], raw: Any = b"", most_bytes: int = 0) -> None:
         self.messages.append(json.dumps(message).encode())
         self.raw += bytes(raw)
 
@@ -176,10 +176,10 @@ class _Said(Isolated):
     def send(self, *_: Any) -> None:
         pass
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self, most_bytes: int = MAX_MESSAGE_BYTES) -> dict[str, Any]:
         self._is_message = True
         try:
-            return super().receive()
+            return super().receive(most_bytes)
         finally:
             self._is_message = False
 

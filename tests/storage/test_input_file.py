@@ -68,8 +68,8 @@ OTHERS = {
     *("version.py", "resources.py", "kernels/replacing.py", "processes/sandbox.py"),
     *("models/catalog.py", "models/prompts/chat.py", "evaluation/presets.py"),
     "inspect/inspection.py",
-    *("cli/commands/doctor.py", "evaluation/datasets/shapes.py"),
-    *("cli/commands/serve.py", "video/live_stream.py"),  # pipes by their descriptors
+    "evaluation/datasets/shapes.py",
+    "video/live_stream.py",  # pipes by their descriptors
     *("storage/input_file.py", "storage/output_file.py"),
 }
 

@@ -148,6 +148,22 @@ def write_pictures(
     return path
 
 
+def write_growing(folder: Path, small: Path, picture: np.ndarray) -> Path:
+    """Append a second of a picture to one of MPEG-TS, which can be joined like text."""
+    large = write_pictures(folder / "large.mp4", [picture] * 10, codec="libx264", pix_fmt="yuv420p")
+    late, path = folder / "late.ts", folder / "both.ts"
+    with av.open(str(large)) as source, av.open(str(late), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                seconds = round(1 / (packet.time_base or 1))
+                packet.pts, packet.dts = packet.pts + seconds, packet.dts + seconds
+                packet.stream = stream
+                out.mux(packet)
+    path.write_bytes(small.read_bytes() + late.read_bytes())
+    return path
+
+
 def write_rgba(
     path: Path, codec: str, pix_fmt: str, pictures: Sequence[np.ndarray], **options: object
 ) -> Path:

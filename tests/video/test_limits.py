@@ -20,7 +20,7 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError, VideoError
 from dycoke_cli.resources import free_main_memory
 from dycoke_cli.video import Clip, Decoder, Sampling, SubtitleSource, limits
 from tests.covering import EXTENDED, covered
-from tests.video.clips import Recipe, numbers_in, write_pictures
+from tests.video.clips import Recipe, numbers_in, write_growing
 from tests.video.conftest import MakeClip
 from tests.video.inside import plan, probe, read
 
@@ -45,11 +45,8 @@ def test_picture_at_the_pixel_limit(make_clip: MakeClip, monkeypatch: pytest.Mon
 def test_picture_that_grows_beyond_the_limit_is_left_out(
     tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = make_clip(Recipe(suffix=".h264", frames=10)).path
-    picture = np.zeros((480, 640, 3), np.uint8)
-    large = write_pictures(tmp_path / "b.h264", [picture] * 5, codec="libx264", pix_fmt="yuv420p")
-    path = tmp_path / "both.h264"
-    path.write_bytes(small.read_bytes() + large.read_bytes())
+    small = make_clip(Recipe(suffix=".ts", frames=10)).path
+    path = write_growing(tmp_path, small, np.zeros((480, 640, 3), np.uint8))
     monkeypatch.setattr(limits, "MAX_PICTURE_PIXELS", 200 * 200)
     clip = read(path, Sampling(frames=100))
     assert numbers_in(clip.frames) == list(range(10))

@@ -13,7 +13,7 @@ from PIL import Image, features
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video import Sampling, StreamInfo
-from tests.video.clips import Recipe, number_in, numbers_in, write_pictures
+from tests.video.clips import Recipe, number_in, numbers_in, write_growing
 from tests.video.conftest import MakeClip
 from tests.video.inside import probe, read
 
@@ -245,20 +245,8 @@ def test_video_beside_cover_art_is_found(tmp_path: Path) -> None:
 
 
 def test_size_that_changes_is_scaled_to_the_first(tmp_path: Path, make_clip: MakeClip) -> None:
-    # MPEG-TS can be joined like text: 10 small frames, then 10 of another size, later in time.
     small = make_clip(Recipe(suffix=".ts", frames=10)).path
-    large = write_pictures(tmp_path / "large.mp4", [BLUE] * 10, codec="libx264", pix_fmt="yuv420p")
-    late, path = tmp_path / "late.ts", tmp_path / "both.ts"
-    with av.open(str(large)) as source, av.open(str(late), "w") as out:
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                seconds = round(1 / (packet.time_base or 1))
-                packet.pts, packet.dts = packet.pts + seconds, packet.dts + seconds
-                packet.stream = stream
-                out.mux(packet)
-    path.write_bytes(small.read_bytes() + late.read_bytes())
-    clip = read(path, Sampling(frames=20))
+    clip = read(write_growing(tmp_path, small, BLUE), Sampling(frames=20))
     assert clip.frames.shape == (20, 48, 64, 3)
     assert numbers_in(clip.frames[:10]) == list(range(10))
     np.testing.assert_allclose(clip.frames[10:], np.tile(BLUE[:48, :64], (10, 1, 1, 1)), atol=6)
