@@ -32,6 +32,10 @@ FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
 SMALL_BYTES = 30_000
 
 
+# Parameters, off by default, that the methods had when the answers were written.
+GONE = {"inner_layer", "inner_retain", "text_pivots", "tower_layers"}
+
+
 @pytest.fixture(scope="module")
 def models() -> Mapping[str, Mapping[str, Any]]:
     return read_documents(DATA)
@@ -261,7 +265,8 @@ def test_answers_are_whole_and_scored_as_the_benchmark_scores(path: Path) -> Non
     for row in raw.header.rows:
         assert {*raw.answers[row.spec]} == {*items}, row.spec
         method = {"no-video": "none", "one-frame": "none"}.get(row.name, row.name)
-        assert method not in METHODS or {*row.parameters} <= {*parameters_of(METHODS[method])}
+        known = {*parameters_of(METHODS[method])} if method in METHODS else {*row.parameters}
+        assert {*row.parameters} <= known | GONE
         for key, answer in raw.answers[row.spec].items():
             score = dataset.score(items[key], answer.said)
             assert (score.right, dict(score.parts)) == (answer.right, answer.parts), (row.spec, key)

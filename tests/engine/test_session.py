@@ -182,10 +182,10 @@ def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
     long = Pictures(np.zeros((frames, 8, 8, 3), np.uint8), tuple(range(frames)))
     encoded = []
     session = VideoSession(loaded, long, lambda *stage: encoded.append(stage))
-    with pytest.raises(UsageError, match=r"--frames (\d+) or fewer") as error:
+    with pytest.raises(UsageError, match=r"use \d+ frames or fewer") as error:
         session.ask(QUESTION, Uncompressed(), max_new_tokens=128)
     assert encoded == []
-    fits = int(str(error.value).split("--frames ")[1].split()[0])
+    fits = int(str(error.value).split("use ")[1].split()[0])
     text = session.video.input_ids(QUESTION).shape[1] - frames * 16
     assert fits * 16 + text + 128 <= context < (fits + 1) * 16 + text + 128
     # TTM halves the prompt: what is read fits, and only positions that are kept run beyond.

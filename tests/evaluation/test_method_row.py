@@ -13,7 +13,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows, method_on
 from dycoke_cli.models.catalog import published
-from dycoke_cli.models.families import family_of
+from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from tests.evaluation.samples import Samples
@@ -63,7 +63,7 @@ def of_family(name: str) -> ResolvedModel:
     """The bundled model, as if it were of another family."""
     config = AutoConfig.for_model(**published(name).config)
     chosen = resolve_model("mini", LoadOptions(device="cpu"))
-    return replace(chosen, config=config, family=family_of(config))
+    return replace(chosen, config=config, info=ModelInfo.of(config))
 
 
 def test_a_method_that_the_family_cannot_serve_is_refused_before_anything_is_asked() -> None:

@@ -45,7 +45,7 @@ def _before_each(channel: Channel, act: Any) -> None:
 def _slowly(channel: Channel, name: str) -> None:
     send, begun = channel.send, time.monotonic()
 
-    def noting(message: dict[str, Any], raw: Any = b"") -> None:
+    def noting(message: dict[str, Any], raw: Any = b"", **more: Any) -> None:
         nonlocal begun
         if "needs" in message:
             message["needs"] = 10**9
@@ -54,7 +54,7 @@ def _slowly(channel: Channel, name: str) -> None:
             time.sleep(SLOW_S)
             (NOTES / f"{begun} {time.monotonic()} of {name}").touch()
             channel.send = send  # type: ignore[method-assign]
-        send(message, raw)
+        send(message, raw, **more)
 
     channel.send = noting  # type: ignore[method-assign]
 

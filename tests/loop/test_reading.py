@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -250,8 +249,8 @@ def test_time_to_wait_for_memory_is_not_that_to_read(
 def test_seconds_that_were_waited_for_memory_are_not_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wait(readers: Readers, one: Reading, decoder: object, waited: Any, needed: int) -> None:
-        waited.seconds += 1000
+    def wait(readers: Readers, one: Reading, decoder: object, needed: int) -> None:
+        one.waited_s += 1000
 
     monkeypatch.setattr(Readers, "_wait_for_memory", wait)
     (one,) = read_all(folder_of(tmp_path, "a.mp4"), 1).values()

@@ -141,7 +141,11 @@ def test_a_package_of_the_family_that_is_missing(
 
 def test_weights_in_another_format(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    refused(folder, "not as safetensors, the only format that is loaded", find)
+    refused(
+        folder,
+        "the only format that is loaded",
+        find,
+    )
 
 
 def test_a_repository_with_weights_in_another_format(

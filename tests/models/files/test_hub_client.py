@@ -9,7 +9,7 @@ import pytest
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.files import hub as hub_files
-from dycoke_cli.models.files.hub import _check_document, _check_headers
+from dycoke_cli.models.files.hub import _check_document, _check_name
 from dycoke_cli.storage.limited_http import HttpLimits
 from tests.http_servers import Handler, listening
 
@@ -24,31 +24,15 @@ class Answer:
         return self._document
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"x-repo-commit": "0123abc", "etag": '"0123abc"'},
-        {"etag": 'W/"5f-3"', "x-linked-etag": '"0123abc"'},
-        {"etag": "no.quotes_at-all"},
-    ],
-)
-def test_names_that_are_names(headers):
-    _check_headers(headers, metadata=True)
-
-
-def test_an_etag_names_a_file_in_metadata_only():
-    headers = {"etag": 'W/"1f5-0vQ/+g="'}
-    _check_headers(headers, metadata=False)
-    with pytest.raises(ModelError, match="the hub names a file outside its cache"):
-        _check_headers(headers, metadata=True)
+@pytest.mark.parametrize("name", [None, "0123abc", '"0123abc"', 'W/"5f-3"', "no.quotes_at-all"])
+def test_names_that_are_names(name):
+    _check_name(name)
 
 
 @pytest.mark.parametrize("name", ["", "W", '""', ".", "..", "/x", "a/b", "a\\b", "C:x", "a\0"])
-@pytest.mark.parametrize("header", ["etag", "x-repo-commit", "x-linked-etag", "x-xet-hash"])
-def test_names_that_are_none(header, name):
-    with pytest.raises(ModelError):
-        _check_headers({header: name}, metadata=True)
+def test_names_that_are_none(name):
+    with pytest.raises(ModelError, match="the hub names a file outside its cache"):
+        _check_name(name)
 
 
 @pytest.mark.parametrize(
