@@ -83,8 +83,8 @@ def test_a_check_encodes_and_prefills_the_video_once(
     monkeypatch.setattr(checking, "probability_of_yes", noted)
     monkeypatch.setattr(checking, "sentences", lambda text: ["There is a red circle."] * 3)
     frames, _ = frames_encoded(loaded, PLAIN, False, CaptionStyle(), keep=0)
-    # Each of two questions reads its video anew, as the clips of a run that keeps none.
+    # The caption's own prompt leaves the video's part to the first check.
     visual = answers[0].tokens.visual
     reused = [answer.tokens.reused >= visual for answer in answers]
-    assert reused == [False, True, True] * 2
+    assert reused == [True] * 6
     assert frames == frames_encoded(loaded, PLAIN, False, keep=0)[0] > 0

@@ -193,7 +193,10 @@ def test_a_page_that_is_no_answer_is_said_so() -> None:
     [
         (("--server", "localhost:8000"), "--server must be an address such as"),
         (("--server", "http://me:pass@here/v1"), "must not have a name or password"),
-        (("--server", "http://here/v1", "--device", "cpu"), "--device is for a model on this"),
+        (
+            ("--server", "http://here/v1", "--device", "cpu"),
+            "--device and --server exclude each other",
+        ),
         (("--server", "http://here/v1", "--requests", "0"), "--requests must be 1 or more"),
         (("--requests", "4"), "--requests needs --server"),
     ],

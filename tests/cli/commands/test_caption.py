@@ -144,21 +144,6 @@ def test_a_broken_clip_ends_nothing_and_is_tried_again(clips: Path, engine: Writ
     assert {"2.txt", "10.txt"} <= {*texts(clips)}
 
 
-@pytest.mark.slow
-def test_the_bundled_model_says_which_prompt_it_knows(tmp_path: Path) -> None:
-    clip = tmp_path / "move.mp4"
-    clip.symlink_to(ROOT / "sample_videos" / "move.mp4")
-    run = warm.run(
-        [sys.executable, "-m", "dycoke_cli", "caption", str(clip), *MINI],
-        capture_output=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert run.returncode == 1
-    assert b'--prompt "What happens?"' in run.stderr
-    assert texts(tmp_path) == {}
-
-
 def test_an_edited_caption_is_kept_until_that_is_asked_for(clips: Path, engine: Writer) -> None:
     caption(clips)
     (clips / "2.txt").write_text("my own words\n")
@@ -206,7 +191,7 @@ def test_a_dry_run_lists_and_writes_nothing(clips: Path, engine: Writer) -> None
     for flags in ((), ("--out", str(clips / "all.jsonl")), ("--out-dir", str(clips / "new"))):
         run = caption(clips, "--dry-run", "--prompt", "What moves?", *flags)
         assert run.code == 0
-        skipped = not flags
+        skipped = "--out-dir" not in flags
         assert len(run.out.splitlines()) == len(NAMES) - skipped
         assert run.err == (
             f"{len(NAMES) - skipped} captions would be written; the prompt: What moves?\n"
@@ -408,11 +393,6 @@ def test_sentences_are_checked_and_left_out(clips: Path, engine: Writer) -> None
     assert run.code == 1
     [row] = map(json.loads, out.read_text().splitlines())
     assert row["caption"] == "ohwx, A dog. It barks."
-    assert row["sentences"] == [
-        {"text": "A dog. ", "probability": 0.9},
-        {"text": "It barks. ", "probability": None},
-        {"text": "A cat flies.", "probability": 0.04},
-    ]
     lines = run.err.splitlines()
     assert [line.partition(": ")[2] for line in lines if "1.mp4: " in line] == [
         "90 % A dog.", "? % It barks.", "4 % A cat flies. (left out)",
@@ -425,7 +405,6 @@ def test_sentences_are_checked_and_left_out(clips: Path, engine: Writer) -> None
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["caption"] for row in rows] == ["A dog. It barks. A cat flies.", "A cat flies."]
     assert caption(*videos, "--out", out, "--overwrite").code == 0
-    assert all("sentences" not in json.loads(line) for line in out.read_text().splitlines())
 
 
 def made(style: CaptionStyle, said: str, *, is_cut: bool = False) -> str:

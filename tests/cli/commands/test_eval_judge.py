@@ -137,7 +137,7 @@ def test_an_endpoint_that_refuses_keeps_the_answers(endpoint: Endpoint, tmp_path
     ("name", "flags", "key", "sentence"),
     [
         ("nextqa_mc_test", ["--judge-model", "j"], "k", "--judge-model is for open answers, and"),
-        ("activitynetqa", ["--judge-url", "http://x/v1"], "k", "--judge-url needs the name of a"),
+        ("activitynetqa", ["--judge-url", "http://x/v1"], "k", "--judge-url needs --judge-model"),
         ("activitynetqa", ["--judge-model", "j"], "", "--judge-model j needs a key: set OPENAI"),
         (
             "activitynetqa", ["--judge-model", "j", "--judge-url", "x"], "k",

@@ -113,12 +113,6 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
     folder = Path(revision["folder"])
     assert sorted(path.name for path in folder.iterdir()) == NEEDED
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
-    assert model["configuration"] == {
-        "family": "qwen2_vl",
-        "dtype": "bfloat16",
-        "text": {"hidden_size": 1536},
-        "vision": {"depth": 32},
-    }
 
 
 @pytest.mark.extended

@@ -14,11 +14,12 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.extras import need
+from dycoke_cli.extras import how_to_install
 
 if TYPE_CHECKING:
     from dycoke_cli.loop.asker import Asker
@@ -47,7 +48,10 @@ class OnRay:
             raise UsageError(f"--num-cpus-per-worker must be above 0, not {self.cpus:g}")
         if self.gpus is not None and not 0 <= self.gpus < float("inf"):
             raise UsageError(f"--num-gpus-per-worker must be 0 or more, not {self.gpus:g}")
-        need("ray", "ray", "--engine ray")
+        if find_spec("ray") is None:
+            raise UsageError(
+                f"--engine ray needs Ray: {how_to_install('ray')}; or leave --engine out"
+            )
 
 
 def import_ray() -> Any:
