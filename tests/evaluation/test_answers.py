@@ -200,7 +200,7 @@ def test_a_second_run_is_refused(tmp_path: Path) -> None:
 
 def write_nothing(folder: Path) -> None:
     rows = (KeptRow(*parse_specs("none"), {}, SETUP),)
-    write_record(folder, RunRecord(rows, (), (), 32, {}, "accuracy", False))
+    write_record(folder, RunRecord(rows, (), 32, {}, "accuracy", False))
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_links_that_lead_nowhere_are_named_and_hide_no_pictures(
         str(tmp_path), tuple(str(tmp_path / f"{number}.png") for number in (1, 2, 4))
     )
     for place, says in (
-        ("2.png", r"2.png can't be read \\(Too many levels"),
+        ("2.png", r"2.png can't be read \(Too many levels"),
         ("/dev/zero", "2.png is a device or a socket"),
         ("gone.png", "2.png is a link to a file that isn't there"),
     ):

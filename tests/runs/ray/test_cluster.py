@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.errors import DycokeError, ModelError, UsageError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.ray.cluster import OnRay, connected, room
 from tests.cli.harness import run_here
@@ -105,7 +105,7 @@ def test_numbers_out_of_range() -> None:
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ModelError, match=r"pip install .*\[ray\]"):
+    with pytest.raises(UsageError, match=r"pip install .*\[ray\]"):
         OnRay()
 
 
