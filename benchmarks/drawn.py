@@ -47,7 +47,6 @@ class Drawn:
     timestamps_s: tuple[float, ...]
     warnings: tuple[str, ...] = ()
     subtitles: None = None
-    audio: None = None
 
 
 @lru_cache(maxsize=1)  # 128 frames take seconds, and each answer asks for them

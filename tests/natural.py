@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dycoke_cli.video.clip import Audio
 from dycoke_cli.video.subtitles import Subtitles
 
 
@@ -21,7 +20,6 @@ class Pictures:
     timestamps_s: tuple[float, ...]
     warnings: tuple[str, ...] = ()
     subtitles: Subtitles | None = None
-    audio: Audio | None = None
 
     @classmethod
     def of(cls, frames: np.ndarray) -> Pictures:

@@ -157,15 +157,6 @@ def test_every_parameter_is_in_the_key(of: Callable[[Request], str]) -> None:
         assert tried == {*parameters_of(type(bases[0]))}
 
 
-@pytest.mark.parametrize("of", [batch_key, eval_id])
-def test_audio_is_in_the_key_of_those_who_hear_it(of: Callable[[Request], str]) -> None:
-    """And in no other: answers from before there was audio stay."""
-    heard = replace(REQUEST, sampling=Sampling(audio_rate=16000))
-    assert of(heard) != of(replace(REQUEST, sampling=Sampling()))
-    new = {"audio", "audio_rate", "picture_fps"}
-    assert not new & {*REQUEST.key_parts()["sampling"]}
-
-
 def another_of_each(made: Any) -> dict[str, Any]:
     """For each parameter of a dataclass that can be changed alone: another value of it."""
     found = {}

@@ -118,10 +118,7 @@ class Ask:
 
     def sampling_of(self, video: Footage) -> Sampling:
         """Frames that are read of one of its videos."""
-        if video.sampling is None:
-            return self.request.sampling
-        # A video's own sampling has the audio rate of the model.
-        return replace(video.sampling, audio_rate=self.request.sampling.audio_rate)
+        return self.request.sampling if video.sampling is None else video.sampling
 
     def asked_by(self, request: Request) -> Ask:
         """The question by another request, about the same part of its video."""

@@ -69,7 +69,7 @@ def test_they_are_kept_at_the_size_that_the_model_reads_unless_they_are_shown(
     assert fake[0].clip.frames.shape == (16, 8, 6, 3)
     request = Request("mini", LoadOptions(), Sampling(frames=2), Method(), GenerationOptions())
     with engine_of(request, Listener()) as engine:
-        [ask_] = asks_of(engine, [str(CLIP)], ["What?"], request)
+        [ask_] = asks_of([str(CLIP)], ["What?"], request)
         shape = work_on(
             engine, ask_, lambda session, _: session.clip.frames.shape, Listener(), decoded=True
         )

@@ -21,7 +21,6 @@ from dycoke_cli.models.families import FAMILIES, Family, remember
 from dycoke_cli.models.families.discovery import find_layout
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.resolve import needed_release
-from dycoke_cli.video.clip import Audio
 from tests.exactness import assert_generated, generated
 from tests.families.stock import QUESTION, Masked, Shorter, clip, metadata_of
 from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
@@ -64,19 +63,12 @@ def found(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any, Fa
     return model, processor, layout
 
 
-def stock_inputs(
-    family: str, model: Any, processor: Any, shown: Pictures, heard: Audio | None = None
-) -> dict[str, Any]:
-    """What a user of stock transformers gives to `generate()`; audio behind the video."""
+def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> dict[str, Any]:
+    """What a user of stock transformers gives to `generate()`."""
     frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in shown.frames]
     if len(frames) == 1 and found(family, model.dtype)[2].least_frames == 2:
         frames, shown = frames * 2, Pictures(shown.frames.repeat(2, 0), shown.timestamps_s * 2)
     content = [{"type": "video"}]
-    audio: dict[str, Any] = {}
-    if heard is not None:
-        content.append({"type": "audio"})
-        kwargs = {"sampling_rate": heard.rate, "return_tensors": "pt"}
-        audio = {"audio": [heard.samples], "audio_kwargs": kwargs}
     turn = {"role": "user", "content": [*content, {"type": "text", "text": QUESTION}]}
     text = processor.apply_chat_template([turn], add_generation_prompt=True)
     times = [round(1000 * time) for time in shown.timestamps_s]
@@ -91,7 +83,6 @@ def stock_inputs(
             # Frames a second: what the positions of these are made of.
             **({"fps": 4.0} if "omni" in family and len(frames) > 1 else {}),
         },
-        **audio,
     )
     return in_dtype_of(model, made)
 

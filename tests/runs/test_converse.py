@@ -59,7 +59,7 @@ def frames_encoded(
     )
     questions = ["What happens?", "What does the blue star do?"]
     with engine_of(request, listener, keep=keep, loaded=loaded) as engine:
-        asks = asks_of(engine, [str(CLIPS / "move.mp4")], questions, request, compare=compare)
+        asks = asks_of([str(CLIPS / "move.mp4")], questions, request, compare=compare)
         converse(engine, [replace(ask, check=check) for ask in asks], listener)
     hook.remove()
     return sum(frames), listener.all

@@ -78,8 +78,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"continue_final_message": True}, "continue_final_message"),
     ({"mm_processor_kwargs": {"num_frames": 4}, "media_io_kwargs": {"video": {"num_frames": 5}}},
      "media_io_kwargs.video.num_frames"),
-    ({"mm_processor_kwargs": {"use_audio_in_video": "no"}},
-     "mm_processor_kwargs.use_audio_in_video"),
     ({"media_io_kwargs": {"image": {"as_frames": 1}}}, "media_io_kwargs.image.as_frames"),
     ({**EVS, "mm_processor_kwargs": {"dycoke": "evs"}}, "mm_processor_kwargs.dycoke"),
     # llama.cpp, DashScope, Ollama

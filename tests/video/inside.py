@@ -85,8 +85,7 @@ def read(
             if on_progress is not None:
                 on_progress(len(times), count)
         part = sampling.part_s(planned.info.duration_s)
-        rest, audio = reader.rest(), reader.audio()
-        return Clip(np.stack(frames), tuple(times), planned.info, *rest, audio, part)
+        return Clip(np.stack(frames), tuple(times), planned.info, *reader.rest(), part)
 
 
 def pictures(

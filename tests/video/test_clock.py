@@ -91,37 +91,6 @@ def test_a_single_damaged_time_stamp_is_no_restart(at: int) -> None:
     assert FrameIndex.of(container, stream, Fraction(1, 25), packets + packets[:3]).restarts
 
 
-def toned(path: Path, hertz: int, hole: range = range(0), rate: int = 32000) -> Path:
-    """A second of pictures with a tone that ends later, and lacks the samples of a hole."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("mpeg2video", rate=RATE)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        sound = out.add_stream("mp2", rate=rate)
-        tone = 0.5 * np.sin(2 * np.pi * hertz * np.arange(rate * 27 // 25) / rate)
-        for place in range(0, len(tone), 1152):
-            samples = (tone[None, place : place + 1152] * 32767).astype(np.int16)
-            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-            frame.rate, frame.pts, frame.time_base = rate, place, Fraction(1, rate)
-            packets = sound.encode(frame)
-            if place not in hole:
-                out.mux(packets)
-        out.mux(sound.encode())
-        for number in range(RATE):
-            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 9 * number, np.uint8))
-            picture.pts, picture.time_base = number, Fraction(1, RATE)
-            out.mux(video.encode(picture))
-        out.mux(video.encode())
-    return path
-
-
-def test_sound_behind_a_hole_has_its_own_time(tmp_path: Path) -> None:
-    path = toned(tmp_path / "hole.ts", 440, range(9600, 22400))
-    audio = read(path, Sampling(frames=2, audio_rate=8000)).audio
-    assert audio is not None
-    loud = [float(np.abs(audio.samples[at : at + 400]).max()) > 0.1 for at in (1600, 4000, 6400)]
-    assert loud == [True, False, True]
-
-
 def test_a_seek_to_another_time_than_a_keyframes_own_isnt_used(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,8 +77,6 @@ def test_everything_that_is_known(make_clip: MakeClip) -> None:
     assert (info.hdr, info.matrix) == (False, "ITU601")
     assert info.video_streams == (StreamInfo(0, "h264", 64, 48, True),)
     assert (info.audio_streams, info.subtitle_streams) == (1, 0)
-    assert info.audio is not None
-    assert (info.audio.index, info.audio.channels) == (1, 2)
 
 
 def test_variable_rate_is_told_from_the_index(make_clip: MakeClip) -> None:
@@ -185,35 +183,6 @@ def test_the_transparency_of_avif_is_no_other_video(tmp_path: Path) -> None:
         assert not any("--stream" in warning for warning in clip.warnings)
 
 
-def test_the_first_of_equal_audio_streams(tmp_path: Path, make_clip: MakeClip) -> None:
-    """As with video: not the one with the higher bit rate, but the one with more channels."""
-    generator = np.random.default_rng(0)
-    for layouts, expected in ((("mono", "mono"), 1), (("mono", "stereo"), 2)):
-        path = tmp_path / f"{expected}.mp4"
-        with av.open(str(make_clip(Recipe()).path)) as source, av.open(str(path), "w") as out:
-            video = out.add_stream_from_template(source.streams.video[0])
-            added = [out.add_stream("aac", rate=8000, layout=layout) for layout in layouts]
-            for stream in added:
-                stream.disposition = av.stream.Disposition.default
-            for packet in source.demux(video=0):
-                if packet.dts is not None:
-                    packet.stream = video
-                    out.mux(packet)
-            for stream, layout, loud in zip(added, layouts, (0.0, 0.5), strict=True):
-                channels = 1 if layout == "mono" else 2
-                sound = loud * generator.standard_normal((channels, 16_000)).astype(np.float32)
-                frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout=layout)
-                frame.sample_rate = 8000
-                out.mux(stream.encode(frame))
-                out.mux(stream.encode(None))
-        info = probe(path)
-        assert info.audio is not None
-        assert info.audio.index == expected
-        audio = read(path, Sampling(frames=2, audio_rate=8000)).audio
-        assert audio is not None
-        assert (np.abs(audio.samples).max() > 0.01) == (expected == 2)
-
-
 def test_stream_that_isnt_a_video(tmp_path: Path, make_clip: MakeClip) -> None:
     path = make_clip(Recipe(sound_s=1.0)).path
     for index in (1, 7):
@@ -260,7 +229,6 @@ def test_real_two_streams(real_video: Callable[[str], Path]) -> None:
     assert (info.stream, info.width, info.height) == (3, 480, 270)
     assert [one.index for one in info.video_streams] == [0, 3]
     assert (info.audio_streams, info.subtitle_streams) == (2, 2)
-    assert info.audio is not None
     assert read(path, Sampling(frames=2, stream=0)).frames.shape == (2, 180, 320, 3)
 
 

@@ -249,14 +249,6 @@ class OneVideo:
 
 
 @dataclass(frozen=True)
-class ReportedAudio:
-    """The audio in the prompt, whose tokens count as text."""
-
-    seconds: Annotated[Amount, Doc("Its length.")]
-    sample_rate: Annotated[int, Doc("As the model takes it, in Hz.", minimum=1)]
-
-
-@dataclass(frozen=True)
 class ReportedSubtitles:
     """The subtitles in the prompt: the lines that are shown at a sampled frame."""
 
@@ -460,10 +452,6 @@ class Answer:
     ] = ABSENT
     subtitles: Annotated[
         ReportedSubtitles | Absent, Doc("With --subtitles, where the video has any.")
-    ] = ABSENT
-    audio: Annotated[
-        ReportedAudio | Absent,
-        Doc("Where the model takes audio, the video has any, and not --no-audio."),
     ] = ABSENT
     windows: Annotated[ReportedWindows | Absent, Doc("Where the video was read in windows.")] = (
         ABSENT

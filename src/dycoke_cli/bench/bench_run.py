@@ -29,7 +29,6 @@ from dycoke_cli.evaluation.method_row import MethodRow, bound_spec, rows_on
 from dycoke_cli.loop.asker import Asker, Client
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
-from dycoke_cli.models.files.on_disk import listening
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
@@ -268,16 +267,15 @@ def run(
     base = [spec for spec in specs if spec.is_baseline] or parse_specs("none")
     specs = [*base, *(spec for spec in specs if not spec.is_baseline)]
     unloaded = unloaded_model(request, listener.warning)
-    sampling = listening(request.sampling, unloaded.source, request.loading)
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
         # With another seed in each run, answers would change by sampling alone.
         generation = replace(generation, seed=0)
-    request = replace(request, sampling=sampling, generation=generation)
+    request = replace(request, generation=generation)
     # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
     with Decoder(request.limits) as decoder:
         for video in videos:
-            with decoder.open(video, sampling, fitted=True):
+            with decoder.open(video, request.sampling, fitted=True):
                 pass
     for spec in specs:  # and the methods, before torch is imported
         if unloaded.listed is not None and not spec.if_possible:
@@ -329,7 +327,7 @@ def run(
         runs=runs,
         videos=videos,
         questions=questions,
-        sampling=asdict(sampling) | ({"frames": None} if sampling.fps else {}),
+        sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
         generation={k: v for k, v in key_part(generation).items() if k != "trace"},
         rows=tuple(timed_row(row, results[row.spec.text], uncompressed) for row in rows),
         answers=compare_answers(results, uncompressed),

@@ -26,9 +26,7 @@ _GROUPS = {
         "batch": "Answer questions about many videos.",
         "caption": "Write a caption for each clip and picture of a folder.",
         "watch": "Answer questions about a video while it comes, window by window.",
-        "probe": (
-            "Show which frames of a video are sampled, their visual tokens, and what audio it has."
-        ),
+        "probe": ("Show which frames of a video are sampled, and their visual tokens."),
         "convert": "Convert answers to a table, or times to subtitles, markers or chapters.",
     },
     "Compare": {

@@ -11,7 +11,6 @@ from dycoke_cli.answer.answer import (
     Bytes,
     Decode,
     OneVideo,
-    ReportedAudio,
     ReportedModel,
     ReportedSubtitles,
     ReportedWindows,
@@ -99,7 +98,6 @@ def make_answer(
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
-        audio=ABSENT if clip.audio is None else ReportedAudio(clip.audio.seconds, clip.audio.rate),
         windows=windows,
         tokens=Tokens(
             reused=reused,
@@ -203,20 +201,7 @@ def _input_warnings(loaded: LoadedModel, clips: Sequence[ClipLike]) -> list[str]
     for clip in clips:
         sparse = frames_warning(clip.timestamps_s)
         warnings += [*clip.warnings, *([sparse] if sparse else ())]
-        if clip.audio is not None and (unheard := _unheard(loaded, clip.audio.seconds)):
-            warnings.append(unheard)
     return [*dict.fromkeys(warnings)]
-
-
-def _unheard(loaded: LoadedModel, seconds: float) -> str | None:
-    """A sentence where the model's feature extractor cuts the audio off."""
-    most = getattr(loaded.processor.feature_extractor, "chunk_length", None)
-    if not isinstance(most, int) or seconds <= most:
-        return None
-    return (
-        f"{loaded.name} hears the first {most} s of {seconds:.0f} s of audio; choose a part with "
-        "--start and --end, or leave it out with --no-audio"
-    )
 
 
 def _read_per_step(config: Any, stats: DecodeStats, pruning: Pruning | None) -> float | None:

@@ -229,7 +229,6 @@ class _NoFrames:
     timestamps_s: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
     subtitles: None = None
-    audio: None = None
 
 
 def ask_without_video(

@@ -34,7 +34,6 @@ FEATURES = {
     "choices": "`--choices`",
     "schema": "`--schema`",
     "subtitles": "`--subtitles`",
-    "audio": "`--audio`",
     "parts": "`--start`, `--end`",
     "compare": "`--compare`",
     "logprobs": "log-probabilities of the answer",
@@ -79,11 +78,6 @@ LIMITS = (
     ),
     Limit("when", (ELSEWHERE,), _NO_PROBABILITIES),
     Limit("choices", (ELSEWHERE,), _NO_PROBABILITIES),
-    Limit(
-        "audio",
-        _REMOTE,
-        "--audio is for a model in this command: a server is sent frames alone",
-    ),
     Limit(
         "compare",
         _REMOTE,

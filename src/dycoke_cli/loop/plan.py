@@ -13,7 +13,6 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.models.files.on_disk import listening
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
@@ -48,11 +47,7 @@ class RunPlan:
         own = ask.request
         method = self.request.method if own.method == self.given else own.method
         request = replace(
-            own,
-            model=self.request.model,
-            loading=self.request.loading,
-            method=method,
-            sampling=replace(own.sampling, audio_rate=self.request.sampling.audio_rate),
+            own, model=self.request.model, loading=self.request.loading, method=method
         )
         ask = replace(ask, request=request)
         return replace(ask, key=self.key(ask))
@@ -84,14 +79,13 @@ class RunPlan:
 
 def plan_of(request: Request, model: ResolvedModel, **more: Any) -> RunPlan:
     """The plan of a request."""
-    sampling = listening(request.sampling, model.source, request.loading)
     method, info = request.method, model.info
     # Settled here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. That of an unlisted family can be only once it is loaded.
     if info.listed:
         method = settled(method, info if request.max_tokens is None else info.before_windows)
     # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
-    asked = replace(request, sampling=sampling, loading=model.options, method=method)
+    asked = replace(request, loading=model.options, method=method)
     return RunPlan(asked, request.method, model.identity, **more)
 
 

@@ -13,7 +13,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker, Pending, Work
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
-from dycoke_cli.models.files.on_disk import listening
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.pictures import sources
@@ -50,7 +49,6 @@ def engine_of(
 
 
 def asks_of(
-    asker: Asker,
     videos: Sequence[str],
     questions: Sequence[str],
     request: Request,
@@ -58,9 +56,6 @@ def asks_of(
     compare: bool = False,
 ) -> list[Ask]:
     """The questions of a command line about one video, or several together."""
-    source = request.model if asker.unloaded is None else asker.unloaded.source
-    sampling = listening(request.sampling, source, request.loading)
-    request = replace(request, sampling=sampling)
     shown = tuple(footage(source, request) for source in sources(tuple(videos)))
     return [Ask(question, request, shown, compare=compare) for question in questions]
 
@@ -216,7 +211,7 @@ class Chat:
             self._in_windows = windowed is not None and windowed.count > 1
             return self._engine.settled(self._given, in_windows=self._in_windows)
 
-        [ask] = asks_of(self._engine, videos, [""], request)
+        [ask] = asks_of(videos, [""], request)
         method = work_on(self._engine, ask, settle, listener)
         self.request, self.videos = replace(request, method=method), tuple(videos)
         self.answers = []
@@ -228,4 +223,4 @@ class Chat:
     def _asks(self, questions: Sequence[str], *, compare: bool = False) -> list[Ask]:
         # By the method as it was given: its positions depend on whether a video has windows.
         request = replace(self.request, method=self._given)
-        return asks_of(self._engine, self.videos, questions, request, compare=compare)
+        return asks_of(self.videos, questions, request, compare=compare)

@@ -74,8 +74,7 @@ def watch_stream(
         timeout_s: seconds without data after which it counts as ended.
     """
     request = asks[0].request
-    # Audio isn't read of what comes.
-    sampling = replace(request.sampling, start_s=0.0, end_s=parts.every_s, audio=False)
+    sampling = replace(request.sampling, start_s=0.0, end_s=parts.every_s)
     request = replace(request, sampling=sampling)
     asks = [replace(ask, request=request, stamped=True) for ask in asks]
     stream = LiveStream(source, sampling, request.limits, timeout_s)

@@ -25,7 +25,6 @@ from dycoke_cli.server.request_keys import (
     VIDEO_URL,
     Keys,
     flag_of,
-    ignore,
     list_of,
     object_of,
     options_of,
@@ -42,8 +41,6 @@ _ALL_FRAMES = -1  # of vLLM's num_frames
 _LARGEST = 2**53
 _LATEST_S = 1e9
 _PATH = "media_io_kwargs.video"
-_AUDIO = "use_audio_in_video"
-_AUDIO_PATH = f"{MM_PROCESSOR.name}.{_AUDIO}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,6 @@ def read_media(
         same = processor.get(name)
         if same is not None and video.setdefault(name, same) != same:
             raise _refused(name, f"and mm_processor_kwargs.{name} differ: send one of them")
-    default = _listening(processor, default)
     for name in ("frames_indices", "total_num_frames", "duration"):
         if files and video.get(name) is not None:
             raise _refused(
@@ -129,20 +125,6 @@ def read_media(
     if fps is not None and fps < 1 / _LATEST_S:
         raise _refused("fps", "is so low that the second frame would be years after the first")
     return _sampling(frames, fps, default, most, jpegs), _times(video, fps)
-
-
-def _listening(processor: Mapping[str, Any], default: Sampling) -> Sampling:
-    """With the audio of videos or without it, as a request says."""
-    if processor.get(_AUDIO) is None:
-        return default
-    if not flag_of(processor, _AUDIO, _AUDIO_PATH):
-        return replace(default, audio_rate=None)
-    if default.audio is False:
-        sentence = f"{_AUDIO_PATH} must be false: this server reads no audio"
-        raise Refused(sentence, _AUDIO_PATH)
-    if default.audio_rate is None:  # the model takes none
-        ignore(_AUDIO_PATH)
-    return default
 
 
 def _sampling(

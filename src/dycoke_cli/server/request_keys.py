@@ -141,7 +141,7 @@ RESPONSE_FORMAT = Keys("response_format", {"type", "json_schema", "schema"})
 # Every answer is held to its schema, so that `strict` changes nothing.
 _SCHEMA = {"schema", "name", "description", "strict"}
 JSON_SCHEMA = Keys("response_format.json_schema", _SCHEMA)
-MM_PROCESSOR = Keys("mm_processor_kwargs", {"dycoke", "num_frames", "fps", "use_audio_in_video"})
+MM_PROCESSOR = Keys("mm_processor_kwargs", {"dycoke", "num_frames", "fps"})
 MEDIA_IO = Keys("media_io_kwargs", {"video", "image"})
 IMAGE_IO = Keys("media_io_kwargs.image", {"as_frames"})
 VIDEO_IO = Keys(

@@ -113,7 +113,6 @@ def start_service(
 ) -> Service:
     """Load the model, and assemble the service; its engine isn't started."""
     with faster_imports():
-        from dycoke_cli.models.files.on_disk import listening
         from dycoke_cli.models.load import load
         from dycoke_cli.models.prompts.chat import names_in
         from dycoke_cli.stock.quiet import silence_libraries
@@ -138,9 +137,8 @@ def start_service(
         counts=metrics,
     )
     engine.settled(request.method)  # the server never starts with one that the model can't have
-    sampling = listening(request.sampling, unloaded.source, request.loading)
     return Service(
-        defaults=replace(request, sampling=sampling),
+        defaults=request,
         engine=engine,
         media=media,
         admission=Admission(limits.queue, _BODIES * limits.body_mib * _MIB, metrics),

@@ -201,7 +201,7 @@ class VideoTools:
     def probe(self, video: str, part: Part) -> dict[str, Any]:
         """What is stored of a video, and the times of the frames that a question would read."""
         path = file_below(self._roots, video)
-        sampling = _sampling(replace(self._request.sampling, audio=None), part)
+        sampling = _sampling(self._request.sampling, part)
         with (
             Decoder(self._request.limits) as decoder,
             decoder.open(str(path), sampling, shown_as=path.name, fitted=True) as opened,

@@ -1,4 +1,4 @@
-"""Results of reading a video: its metadata, the plan, the frames, the audio; imports no PyAV."""
+"""Results of reading a video: its metadata, the plan, the frames; imports no PyAV."""
 
 from __future__ import annotations
 
@@ -132,16 +132,6 @@ class StreamInfo:
     default: bool  # whether the container marks it as the default
 
 
-@dataclass(frozen=True)
-class AudioInfo:
-    """Audio stream that is passed to models that take audio."""
-
-    index: int  # its number in the container
-    codec: str  # name of its codec
-    sample_rate: int  # samples per second, as stored
-    channels: int  # how many
-
-
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
     """Metadata of a video."""
@@ -175,7 +165,6 @@ class VideoInfo:
     # all video streams of the container, cover art left out
     video_streams: tuple[StreamInfo, ...] = ()
     audio_streams: int = 0  # number of audio streams
-    audio: AudioInfo | None = None  # the audio stream that is passed to models that take audio
     subtitle_streams: int = 0  # number of subtitle streams
 
 
@@ -195,21 +184,8 @@ class FramePlan:
 
 
 @dataclass(frozen=True)
-class Audio:
-    """Audio of a video."""
-
-    samples: np.ndarray  # float32 [T] from -1 to 1, mono
-    rate: int  # samples per second
-
-    @property
-    def seconds(self) -> float:
-        """Duration in seconds."""
-        return len(self.samples) / self.rate
-
-
-@dataclass(frozen=True)
 class Clip:
-    """Frames that were read, with subtitles and audio."""
+    """Frames that were read, with subtitles."""
 
     # RGB as displayed, uint8 [F, H, W, 3], at least one frame; at the size of the plan, or as
     # `resize` left them
@@ -220,8 +196,6 @@ class Clip:
     warnings: tuple[str, ...]  # one sentence each
     # lines that are displayed at these frames; None if not requested, or the video has none
     subtitles: Subtitles | None = None
-    # from the start of the sampled part on; None if not requested, or there is none
-    audio: Audio | None = None
     # start and end of the sampled part (`--start`, `--end`), in seconds from the video's first
     # frame; None for the whole video
     part_s: tuple[float, float] | None = None

@@ -36,7 +36,6 @@ _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 _STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 _AVIF = ("avif", "avis")
 _HEIC = ("heic", "heix", "mif1")
-_IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 # FFmpeg's names of formats of images.
 _PICTURES = (
     "gif", "apng", "ico", "jpegxl_anim", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe",
@@ -215,16 +214,6 @@ def other_streams(
     if container.metadata.get("major_brand") in (*_AVIF, *_HEIC):
         return []  # its transparency, or its thumbnail
     return [one for one in _films(container) if one.index != read.index]
-
-
-def best_audio(container: av.container.InputContainer) -> av.AudioStream | None:
-    """Audio stream that is read: FFmpeg's choice, but by number of channels, not by bit rate."""
-
-    def rank(one: av.AudioStream) -> tuple[int, int]:
-        marks = bool(one.disposition & Disposition.default) - bool(one.disposition & _IMPAIRED)
-        return marks, one.codec_context.channels if one.codec_context else 0
-
-    return max(container.streams.audio, key=rank, default=None)
 
 
 def _as_large(

@@ -31,7 +31,7 @@ from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import Audio, Clip, FramePlan, VideoInfo
+from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
 from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file, spooled
 from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits
@@ -210,9 +210,8 @@ class OpenClip:
             warnings = parse_warnings(message.get("warnings"))
             if not frames.times_s:
                 raise MismatchError("no frame")
-            audio = self._audio(parsed(int | None, message.get("samples")))
             self._is_done = True
-        return frames.clip(warnings, subtitles=lines, audio=audio)
+        return frames.clip(warnings, subtitles=lines)
 
     def _frames(
         self, frames: Frames, on_progress: Callable[[int, int], None] | None
@@ -237,19 +236,6 @@ class OpenClip:
             raise MismatchError("more frames, or others")
         self._process.receive_into(frames.room().reshape(-1).data)
         frames.keep(time_s)
-
-    def _audio(self, count: int | None) -> Audio | None:
-        import numpy as np
-
-        if count is None:
-            return None
-        rate = self._sampling.audio_rate
-        if rate is None or not 0 < 4 * count <= limits.MAX_AUDIO_BYTES:
-            raise MismatchError("unrequested or too much audio")
-        samples = np.empty(count, np.float32)
-        self._process.receive_into(samples.view(np.uint8).data)
-        # A compromised decoder may send NaN or huge numbers.
-        return Audio(np.nan_to_num(samples.clip(-1, 1)), rate)
 
     def end(self) -> None:
         """Make the process drop the video; if it is in the middle of decoding, kill it."""

@@ -28,8 +28,6 @@ from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.audio import read_audio
-from dycoke_cli.video.clip import Audio
 from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
 from dycoke_cli.video.limits import picture_size
 from dycoke_cli.video.planning import plan_of
@@ -111,16 +109,6 @@ class Reader:
         lines = None if subtitles is None else subtitles.at(self._times)
         of_lines = self._without if lines is None else lines.warnings
         return (*self.plan.warnings, *self._remarks.warnings(), *of_lines), lines
-
-    def audio(self) -> Audio | None:
-        """Audio, if the sampling has a rate for it; read after the frames."""
-        rate, source = self._sampling.audio_rate, self._source
-        if rate is None:
-            return None
-        samples = read_audio(source, rate, self._part)
-        if samples is None and self._sampling.audio:
-            raise UsageError(f"{source.name} has no audio in that part of it; leave out --audio")
-        return None if samples is None else Audio(samples, rate)
 
 
 def nearest_frames(seeker: Seeker, wanted: Sequence[Seconds], part: Window) -> Iterator[Picture]:
@@ -311,15 +299,12 @@ def _read(
     for time_s, frame in reader.frames():
         channel.send({"time_s": time_s}, np.ascontiguousarray(frame))
     warnings, lines = reader.rest()
-    audio = reader.audio()
-    samples = np.empty(0, np.float32) if audio is None else audio.samples
     message = {
         "subtitles": None if lines is None else asdict(lines),
         "warnings": warnings,
-        "samples": None if audio is None else len(samples),
     }
     try:
-        channel.send(message, samples, limits.MAX_SUBTITLE_BYTES)
+        channel.send(message, most_bytes=limits.MAX_SUBTITLE_BYTES)
     except ValueError as error:
         raise VideoError(
             f"the frames of {request['name']} have more than {limits.MAX_SUBTITLE_BYTES >> 20} "

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dycoke_cli.video.sampling import Sampling
+    from dycoke_cli.video.subtitles import Subtitles
 
 BACKLOG_BYTES = 64 * 1024**2
 """Decoded frames that are held while the model's processor, which knows the size, is loaded."""
@@ -240,14 +241,11 @@ class Frames:
             self._waiting.append(self._room)
             self._room = None
 
-    def clip(self, warnings: tuple[str, ...], **more: Any) -> Clip | None:
+    def clip(self, warnings: tuple[str, ...], subtitles: Subtitles | None = None) -> Clip | None:
         """The clip, once all frames came; None if its resize is that of another count.
 
         There may be fewer frames than planned, and some models read fewer frames at a larger size.
         Of frames that were handed on only the shape is left.
-
-        Args:
-            more: subtitles and audio, as of `Clip`.
         """
         self.catch_up()
         assert self._kept is not None, "caught up"
@@ -266,10 +264,10 @@ class Frames:
             tuple(self.times_s),
             self._plan.info,
             warnings,
+            subtitles,
             part_s=self._sampling.part_s(self._plan.info.duration_s),
             resize=self._resize,
             window=window,
-            **more,
         )
 
 

@@ -18,8 +18,6 @@ MAX_KEPT_PIXELS = 4096 * 2160
 MAX_HELD_PIXELS = 8192 * 4320
 """Maximum size of a decoded frame that isn't scaled before it is selected: 8K."""
 MAX_CLIP_BYTES = 2 * 1024**3
-MAX_AUDIO_BYTES = 128 * 1024**2
-"""Maximum audio of a video: half an hour at 16 kHz."""
 MAX_SUBTITLE_BYTES = 16 * 1024**2
 """Maximum size of the subtitles that are displayed at the sampled frames, as JSON."""
 MAX_PLAN_BYTES = 4 * 1024**2

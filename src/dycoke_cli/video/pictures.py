@@ -206,10 +206,6 @@ class PictureReader:
         *,
         fitted: bool = False,
     ) -> None:
-        if sampling.audio:
-            raise UsageError(
-                f"{pictures.name} has no audio: it is a folder of pictures; leave out --audio"
-            )
         without: tuple[str, ...] = ()
         if subtitles is not None:
             what = f"{pictures.name} has no subtitles: it is a folder of pictures"

@@ -17,10 +17,9 @@ import numpy as np
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import AudioInfo, FramePlan, StreamInfo, VideoInfo
+from dycoke_cli.video.clip import FramePlan, StreamInfo, VideoInfo
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.containers import (
-    best_audio,
     declared_end,
     other_streams,
     video_streams,
@@ -215,7 +214,6 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         hdr=is_hdr(frame),
         video_streams=tuple(map(_stream_info, videos)),
         audio_streams=len(streams.audio),
-        audio=_audio_info(best_audio(source.container)),
         subtitle_streams=len(streams.subtitles),
     )
     return info, geometry.within(limits.MAX_KEPT_PIXELS)
@@ -237,13 +235,6 @@ def _timecode(source: VideoSource) -> str | None:
         if code := tags.get("timecode"):
             return code
     return None
-
-
-def _audio_info(stream: Any) -> AudioInfo | None:
-    context = None if stream is None else stream.codec_context
-    if context is None:  # no stream, or a codec unknown to FFmpeg
-        return None
-    return AudioInfo(stream.index, context.name, context.sample_rate, context.channels)
 
 
 def _stream_info(stream: av.VideoStream) -> StreamInfo:

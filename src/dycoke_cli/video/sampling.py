@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated
 
@@ -93,7 +93,6 @@ class Sampling:
         frames: ignored if `fps` is given.
         start_s: seconds from the video's first frame.
         end_s: seconds from the video's first frame, exclusive.
-        audio_rate: sampling rate of the audio, which the model determines; None to read none.
 
     Raises:
         UsageError: a value is out of range.
@@ -136,15 +135,6 @@ class Sampling:
             read=parse_time,
         ),
     ] = None
-    audio: Annotated[
-        bool | None,
-        Param(
-            "Read the audio of the video as well.",
-            default="on, where the model takes audio and the file has any",
-            before=None,
-        ),
-    ] = None
-    audio_rate: int | None = field(default=None, metadata={"before": None})
     picture_fps: Annotated[
         float,
         Param("Frames per second of a folder of pictures.", above=0, before=1.0),

@@ -339,17 +339,6 @@ class VideoSource:
         is_unread = index.trusts_seeks or self._number is None or self._number <= number
         return is_unread and keyframe_s - origin > position_s
 
-    def seek_roughly(self, time_s: float) -> None:
-        """Move to a packet of any stream before a time; to the first packet if that fails."""
-        self.rewind()
-        if time_s <= 0 or (self.index is not None and not self.index.trusts_seeks):
-            return
-        try:
-            self._number = None
-            self.container.seek(int((self.origin + Fraction(time_s)) * av.time_base))
-        except (av.FFmpegError, OSError):
-            self.rewind()
-
     def _read_to(self, number: int) -> None:
         """Read packets, without decoding them, up to the one with this number."""
         if self._number is None or self._number > number:

@@ -65,7 +65,7 @@ def answered(*, follow_up: bool = False) -> tuple[Served, list[Answer]]:
     options = GenerationOptions(temperature=1.0)
     request = replace(REQUEST, method=create("evs"), generation=options)
     with RemoteAsker(model, request) as asker:
-        asks = asks_of(asker, [CLIP], ["One?", "Two?"], request)
+        asks = asks_of([CLIP], ["One?", "Two?"], request)
         return model, converse(asker, asks, Listener(), follow_up=follow_up)
 
 
@@ -79,7 +79,7 @@ def test_a_follow_up_has_what_was_said_before() -> None:
 def test_what_needs_the_model_of_this_process_is_refused() -> None:
     model: Any = Served()
     with RemoteAsker(model, REQUEST) as asker:
-        [ask] = asks_of(asker, [CLIP], ["One?"], REQUEST)
+        [ask] = asks_of([CLIP], ["One?"], REQUEST)
         needs: dict[str, Any] = {"work": print, "decoders": [None]}
         for name, one in needs.items():
             with pytest.raises(UsageError, match=rf"a remote server .* leave out {name}, or"):

@@ -66,7 +66,6 @@ CASES = {
     "choices": Case(("--choices", "yes,no", *NONE, *FOUR), IS_STAR),
     "schema": Case(("--schema", "form.json", *NONE, *FOUR, "--max-new-tokens", "60")),
     "subtitles": Case(("--subtitles", "move.srt", *NONE, *FOUR)),
-    "audio": Case(("--audio", *NONE, *FOUR)),
     "parts": Case(("--start", "1", "--end", "2", "--fps", "4", *NONE)),
     "compare": Case(("--compare", "--method", "evs", *FOUR),
                     of_way={CHAT: ("--method", "evs", *FOUR), ELSEWHERE: ("--compare", *FOUR)}),

@@ -27,7 +27,7 @@ from tests.documents import example
 DEFAULTS = Request("mini", LoadOptions(), Sampling(frames=8), create("none"), GenerationOptions())
 ASKED = replace(
     DEFAULTS,
-    sampling=Sampling(frames=5, start_s=1.5, audio_rate=16000),
+    sampling=Sampling(frames=5, start_s=1.5),
     method=create("dycoke", prune_ratio=0.5),
     generation=GenerationOptions(max_new_tokens=7, typed=TypedOptions.yes_no()),
     limits=Limits(time_limit=9.0),

@@ -6,7 +6,6 @@ import contextlib
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -122,17 +121,14 @@ def ask(
         with speaking_of_flags():
             if remote is not None:
                 from dycoke_cli.runs.remote.remote_asker import RemoteAsker
-                from dycoke_cli.runs.remote.served_model import check_silent
 
-                check_silent(request)  # nothing is heard, whatever the model is
-                request = replace(request, sampling=replace(request.sampling, audio=False))
                 served = remote.connected(how.model, [request.method])
                 found: Asker = RemoteAsker(served, request)
             else:
                 keep = int(len(questions) > 1)
                 found = _asker(request, presenter, len(files), keep, cache, here=no_server)
             asker = stack.enter_context(found)
-            asks = asks_of(asker, videos, questions, request, compare=compare)
+            asks = asks_of(videos, questions, request, compare=compare)
             if parts.given is None:
                 converse(asker, asks, presenter, follow_up=follow_up)
                 return

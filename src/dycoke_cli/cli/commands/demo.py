@@ -37,5 +37,5 @@ def demo(stats: options.Stats = False) -> None:
             settings.BUNDLED, LoadOptions(), Sampling(), DyCoke(), GenerationOptions()
         )
         with engine_of(request, presenter, keep=1) as engine:
-            converse(engine, asks_of(engine, [str(CLIP)], QUESTIONS, request), presenter)
+            converse(engine, asks_of([str(CLIP)], QUESTIONS, request), presenter)
     render.note(HINT)

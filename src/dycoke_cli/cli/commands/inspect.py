@@ -116,7 +116,7 @@ def _run_inspection(
     # The engine keeps no video, and so no prefix: the figures of each method are those of a
     # question asked alone.
     with engine_of(request, view) as engine:
-        [ask] = asks_of(engine, [video], [question], request)
+        [ask] = asks_of([video], [question], request)
         inspection, frames = work_on(engine, ask, inspect, view, decoded=True)
     for sentence in dict.fromkeys(w for m in inspection.methods for w in m.warnings):
         view.warning(sentence)

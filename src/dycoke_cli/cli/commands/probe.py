@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from dycoke_cli.answer.answer import ReportedAudio, ReportedFrames, Version
-from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
+from dycoke_cli.answer.answer import ReportedFrames, Version
+from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import spread
@@ -17,7 +17,6 @@ from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.models import settings
-from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
 from dycoke_cli.video.clip import VideoInfo
@@ -38,24 +37,22 @@ def probe(
     limits: request_flags.Limiting,
     as_json: options.Json = False,
 ) -> None:
-    """Show which frames of a video are sampled, their visual tokens, and what audio it has.
+    """Show which frames of a video are sampled, and their visual tokens.
 
     Examples:
         dycoke probe talk.mkv --fps 1 --end 5:00 --model qwen2.5-vl-3b --json
-        dycoke probe talk.mkv --audio --model Qwen/Qwen2.5-Omni-3B
 
     No model is loaded.
     """
     # Imported late: help and completion need the flags alone.
     from dycoke_cli.models.catalog import find
-    from dycoke_cli.models.files.on_disk import listening
     from dycoke_cli.video.decoder import Decoder
 
     with output.failures_as_json(as_json, SCHEMA, [{"video": video}]):
         name = model.named or settings.BUNDLED
         source = find(name)
         with Decoder(limits) as decoder:
-            clip = decoder.read(video, listening(sampling, name, LoadOptions()))
+            clip = decoder.read(video, sampling)
         probed = _probed(video, name, clip, _clip_tokens(source, clip))
         for warning in () if as_json else probed.warnings:
             render.warning(warning)
@@ -75,7 +72,7 @@ class ClipTokenCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """The streams of a video, the frames sampled, their visual tokens, and the audio read."""
+    """The streams of a video, the frames sampled, and their visual tokens."""
 
     schema: str = SCHEMA
     version: Version = __version__
@@ -84,9 +81,6 @@ class Probed:
     frames: ReportedFrames
     model: Annotated[str, Doc("Whose visual tokens are counted.")]
     tokens: ClipTokenCounts
-    audio: Annotated[
-        ReportedAudio | Absent, Doc("What the model is given of it, where it takes audio.")
-    ]
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
 
 
@@ -115,13 +109,12 @@ def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
             visual_kept=method.kept_tokens(tokens.frames, tokens.per_frame),
             merge_ratio=method.merge_ratio,
         ),
-        audio=ABSENT if clip.audio is None else ReportedAudio(clip.audio.seconds, clip.audio.rate),
         warnings=tuple(clip.warnings),
     )
 
 
 def table(probed: Probed) -> Table:
-    """Table of streams, sampled frames, visual tokens and audio."""
+    """Table of streams, sampled frames and visual tokens."""
     return named(_rows(probed))
 
 
@@ -137,7 +130,6 @@ def _rows(probed: Probed) -> list[tuple[str, str]]:
         ("Resolution", f"{info.width} × {info.height}{turned}{mirrored}"),
         ("Frame rate", _rate(info.fps, info.variable_rate)),
         ("Duration", _duration(info.duration_s)),
-        ("Audio", _audio(probed)),
         ("Frames sampled", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
         (
             "Visual tokens",
@@ -157,18 +149,6 @@ def _streams(info: VideoInfo) -> str:
         if stream.index != info.stream
     ]
     return f"{read}; there is also {', '.join(others)}" if others else read
-
-
-def _audio(probed: Probed) -> str:
-    stored, read = probed.info.audio, probed.audio
-    if stored is None:
-        return "none"
-    channels = f"{stored.channels} channel{'s' if stored.channels != 1 else ''}"
-    stream = f"{stored.index} ({stored.codec}, {stored.sample_rate / 1000:g} kHz, {channels})"
-    if isinstance(read, Absent):
-        return stream
-    rate = f"{read.sample_rate / 1000:g} kHz"
-    return f"{stream}; {one_line(probed.model)} is given {read.seconds:.1f} s of it, at {rate}"
 
 
 def _rate(fps: float | None, varies: bool | None) -> str:

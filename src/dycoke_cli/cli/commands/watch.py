@@ -31,7 +31,7 @@ Sampled = Annotated[
     FromParams(
         "Frame sampling",
         exclusive=("frames", "fps"),
-        without=("start_s", "end_s", "audio", "picture_fps"),
+        without=("start_s", "end_s", "picture_fps"),
         common=("frames",),
     ),
 ]
@@ -124,7 +124,7 @@ def watch(
             engine = stack.enter_context(
                 engine_of(request, presenter, keep=int(len(questions) > 1))
             )
-            asks = asks_of(engine, [source], questions, request)
+            asks = asks_of([source], questions, request)
             if watched.kind == "folder":
                 watch_folder(engine, asks, windows, source, timeout_s, presenter)
             else:

@@ -117,7 +117,7 @@ _FLAGS = flag_table(
     --stats: Show all figures of an answer: tokens, time per stage, FLOPs and memory.
     --estimate: Load no weights: print an answer's tokens, memory and FLOPs, and about how many
         seconds it takes on this machine, from the model's configuration and the video. Excludes
-        --server, --subtitles, --audio.
+        --server, --subtitles.
     """,
     {name: {"autocompletion": complete_models} for name in ("--model", "NAME|DIR|HUB_ID")},
 )

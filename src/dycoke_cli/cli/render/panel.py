@@ -125,9 +125,6 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
         subtitles = answer.subtitles
         lines = counted(subtitles.lines, "line")
         rows.append(("Subtitles", one_line(f"{lines} of {subtitles.source}, in the prompt")))
-    if not isinstance(answer.audio, Absent):
-        rate = answer.audio.sample_rate / 1000
-        rows.append(("Audio", f"{answer.audio.seconds:.1f} s at {rate:g} kHz, in the prompt"))
     pruning = restore(answer.method).pruning()
     if pruning is not None and not typed:
         rows.append(("KV selection", _selection(answer.decode)))

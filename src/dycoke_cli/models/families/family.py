@@ -207,13 +207,7 @@ class Family:
         if not len(index):
             return []
         each = [index] if rows is None else index.split([*rows])
-        audio_token = getattr(config, "audio_token_id", None)
-        audio = (
-            input_ids.new_zeros(0)
-            if audio_token is None
-            else (input_ids == audio_token).nonzero().flatten()
-        )
-        return [self._layout(config, of_video, positions, frames, audio) for of_video in each]
+        return [self._layout(config, of_video, positions, frames) for of_video in each]
 
     def _layout(
         self,
@@ -221,9 +215,8 @@ class Family:
         index: torch.Tensor,
         positions: torch.Tensor | None,
         frames: int | None,
-        audio: torch.Tensor,
     ) -> Layout:
-        """Layout of one video, given its placeholders `[R]` and those of audio, both ascending."""
+        """Layout of one video, given its placeholders `[R]`, ascending."""
         if not self.one_run:
             return frame_per_run(index)
         if self.per_frame is not None:
@@ -238,7 +231,7 @@ class Family:
             )
         assert positions is not None
         places = positions[-2:, index.to(positions.device)].to(index.device)
-        return frames_by_grid(index, places, audio)
+        return frames_by_grid(index, places)
 
     def chunk(
         self, config: Any, inputs: Inputs, start: int, stop: int, tokens_per_frame: int

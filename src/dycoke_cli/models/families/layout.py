@@ -88,19 +88,18 @@ def frames_of_size(index: torch.Tensor, tokens_per_frame: int) -> Layout:
     return _equal(index, torch.arange(frames, device=index.device) * tokens_per_frame)
 
 
-def frames_by_grid(index: torch.Tensor, places: torch.Tensor, audio: torch.Tensor) -> Layout:
+def frames_by_grid(index: torch.Tensor, places: torch.Tensor) -> Layout:
     """Layout of frames in one run: a frame starts where the first grid position recurs.
 
     Args:
         index: `[V]`, int64, ascending: positions of all placeholders.
         places: `[2, V]`, int64: row and column of each token in its frame.
-        audio: `[A]`, int64: positions of audio tokens, which may separate frames.
 
     Raises:
         UsageError: more than one run: more than one video. Or positions as of text: what a model
             makes that isn't told which tokens are visual.
     """
-    _check_one_run(index, audio)
+    _check_one_run(index)
     row, column = places - places[:, :1]
     # In a grid of more than one token, the second isn't on the diagonal.
     if len(index) > 1 and bool((row == column).all() and row[1]):
@@ -128,11 +127,8 @@ def _equal(index: torch.Tensor, starts: torch.Tensor) -> Layout:
     return Layout(index, order // tokens, order % tokens)
 
 
-def _check_one_run(index: torch.Tensor, audio: torch.Tensor | None = None) -> None:
-    first, last = int(index[0]), int(index[-1])
-    # Audio tokens between frames lengthen the run; any other gap means a second video.
-    between = 0 if audio is None else int(((audio > first) & (audio < last)).sum())
-    if last - first + 1 != len(index) + between:
+def _check_one_run(index: torch.Tensor) -> None:
+    if int(index[-1]) - int(index[0]) + 1 != len(index):
         raise UsageError("a prompt with more than one video isn't supported yet")
 
 

@@ -1,4 +1,4 @@
-"""What a model's small files say, read without torch and downloads: configuration, rate of audio.
+"""What a model's small files say, read without torch and downloads: its configuration.
 
 The configuration is read from a folder, the hub client's cache, or the package's copy for a
 published model.
@@ -6,15 +6,12 @@ published model.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dycoke_cli.errors import UsageError
-from dycoke_cli.models.catalog import ModelRef, find, published, published_names
+from dycoke_cli.models.catalog import ModelRef, published, published_names
 from dycoke_cli.models.devices import Target, WeightDtype, weight_dtype
-from dycoke_cli.models.families import FAMILIES, ModelInfo
-from dycoke_cli.models.files.hub import small_files
+from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.files.small_files import (
     CONFIG,
     UnreadableError,
@@ -24,7 +21,6 @@ from dycoke_cli.models.files.small_files import (
 )
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import download_bytes
-from dycoke_cli.video.sampling import Sampling
 
 
 def config_in(folder: Path, name: str = "this model") -> ModelInfo | None:
@@ -81,47 +77,3 @@ def is_here(source: ModelRef) -> bool:
         return False
     files = loaded_files(folder)
     return bool(files) and all(path.exists() for path in files)
-
-
-# Files that may hold the settings of the audio feature extractor.
-_FILES = ("processor_config.json", "preprocessor_config.json")
-# Keys of an audio encoder in config.json; published checkpoints of Nemotron-H Omni use the second.
-_ENCODERS = ("audio_config", "sound_config")
-
-
-def listening(sampling: Sampling, model: str | ModelRef, loading: LoadOptions) -> Sampling:
-    """The sampling with the rate of the audio that is read of each video."""
-    if sampling.audio is False or sampling.audio_rate is not None:
-        return sampling
-    rate = None if loading.random_weights else audio_rate(model, loading.revision)
-    if rate is None and sampling.audio:
-        name = model if isinstance(model, str) else model.name
-        raise UsageError(f"--audio: the model {name} takes no audio with a video; leave it out")
-    return replace(sampling, audio_rate=rate)
-
-
-def audio_rate(model: str | ModelRef, revision: str | None = None) -> int | None:
-    """Sampling rate of a model's audio input, in Hz; None if it has none.
-
-    Listed families have none: their prompts are made without the stock processor, of frames only.
-    """
-    source = find(model) if isinstance(model, str) else model
-    if source.entry is not None:  # all of the catalog are listed
-        return None
-    try:
-        folder = folder_of(source) or small_files(source, revision)
-        config = read_json(folder / CONFIG)
-        if "thinker_config" in config:
-            config = config["thinker_config"]
-        hears = any(config.get(name) is not None for name in _ENCODERS)
-        if not hears or config.get("model_type") in FAMILIES:
-            return None
-        for name in _FILES:
-            if (folder / name).is_file():
-                stored = read_json(folder / name)
-                rate = stored.get("feature_extractor", stored).get("sampling_rate")
-                if isinstance(rate, int) and rate > 0:
-                    return rate
-    except (UnreadableError, AttributeError, TypeError):  # loading it says what is wrong
-        return None
-    return None

@@ -29,7 +29,6 @@ from dycoke_cli.models.prompts.chat import chat_text, check_template
 from dycoke_cli.video.clip import FrameResize
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.clip import Audio
     from dycoke_cli.video.subtitles import Subtitles
 
 
@@ -151,10 +150,6 @@ class ClipLike(Protocol):
     def subtitles(self) -> Subtitles | None:
         """Subtitles that are part of the prompt."""
 
-    @property
-    def audio(self) -> Audio | None:
-        """Soundtrack, for a model with an audio encoder."""
-
 
 @dataclass(frozen=True)
 class Length:
@@ -186,7 +181,6 @@ class ShownFrames:
     timestamps_s: tuple[float, ...]
     warnings: tuple[str, ...] = ()
     subtitles: None = None
-    audio: None = None
     resize: FrameResize | None = None
 
     @classmethod

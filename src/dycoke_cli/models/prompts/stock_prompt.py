@@ -51,7 +51,7 @@ from dycoke_cli.video.clip import FrameResize
 from dycoke_cli.video.frames import Fit, FrameWindow, decoded_size
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.clip import Audio, Clip
+    from dycoke_cli.video.clip import Clip
 
 
 # Prompts about a video: the stock processor runs once, then each question needs only its text.
@@ -211,8 +211,6 @@ def _padded(frames: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([frames, *[frames[-1:]] * more]) if more else frames
 
 
-# Argument of the model that interleaves positions of audio and frames.
-_INTERLEAVED = "use_audio_in_video"
 _TOKEN_ATTRIBUTES = ("video_token_id", "image_token_id", "video_token_index", "image_token_index")
 
 
@@ -225,7 +223,6 @@ class StockPrompt(VideoPrompt):
     pictures: np.ndarray  # `[F, H, W, 3]`, uint8, RGB: the frames of the prompt
     times: Sequence[float]  # time of each frame in seconds
     length: Length  # of the video that they are from
-    audio: Audio | None = None  # soundtrack; methods treat its tokens as text
     # Inputs of the latest question: an answer needs them several times (its token ids, its pixels,
     # the rest), and processing the frames takes seconds. More than one would hold pixels for each.
     _latest: dict[Any, Inputs] = field(default_factory=dict, compare=False)
@@ -248,10 +245,6 @@ class StockPrompt(VideoPrompt):
             conversation = conversation_of(question, history, 1, self.subtitles)
             if self._discovered.as_images:
                 conversation[0]["content"][:1] = [{"type": "image"}] * len(self.pictures)
-            # A processor that interleaves audio and frames expands the video placeholder into both.
-            # Any other needs an audio placeholder, between the video and the question.
-            if self.audio is not None and not _interleaves_audio(self.processor):
-                conversation[0]["content"].insert(-1, {"type": "audio"})
             text = render(self.processor, conversation, variables=variables)
             self._latest[key] = self._processed(text)
         return dict(self._latest[key])
@@ -315,23 +308,16 @@ class StockPrompt(VideoPrompt):
                 },
             }
         duration = self.times[-1] - self.times[0]
-        # Such processors count positions in seconds, which they derive from `fps` and not from the
-        # metadata. Without it they assume a fixed rate, and audio and frames drift apart.
-        if _interleaves_audio(self.processor) and duration > 0:
+        # Omni models count positions in seconds, which they derive from `fps` and not from the
+        # metadata. Without it they assume a fixed rate.
+        if hasattr(self.processor, "load_audio_from_video") and duration > 0:
             arguments["videos_kwargs"]["fps"] = (len(self.times) - 1) / duration
-        if self.audio is not None:
-            arguments["audio"] = [self.audio.samples]
-            arguments["audio_kwargs"] = {"sampling_rate": self.audio.rate, "return_tensors": "pt"}
-            if _interleaves_audio(self.processor):
-                arguments |= {"load_audio_from_video": True, "audio_from_video_indices": [0]}
         if self._discovered.token_types:
             arguments["text_kwargs"] = {"return_mm_token_type_ids": True}
         with processor_memory_limited(frames.nbytes):
             outputs = self.processor(text=[text], **arguments)
         # The metadata isn't a tensor, and the mask of a single prompt is all ones.
         unused = ("video_metadata", "attention_mask")
-        if self.audio is not None and _interleaves_audio(self.processor):
-            outputs[_INTERLEAVED] = [True]
         return {
             name: torch.as_tensor(value) for name, value in outputs.items() if name not in unused
         }
@@ -368,14 +354,8 @@ def _stock_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -
         pictures=pictures,
         times=_padded(np.array(clip.timestamps_s), len(pictures)).tolist(),
         length=Length.of(clip),
-        audio=clip.audio,
     )
     return prompt.counted()
-
-
-def _interleaves_audio(processor: Any) -> bool:
-    """Whether a processor interleaves a video's audio with its frames by time (Omni models)."""
-    return hasattr(processor, "load_audio_from_video")
 
 
 def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int | None:

@@ -25,7 +25,6 @@ from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
-from dycoke_cli.loop.features import V1, refusal
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
@@ -106,12 +105,6 @@ class Server:
         return model
 
 
-def check_silent(request: Request) -> None:
-    """Refuse --audio, because only frames are sent to servers."""
-    if request.sampling.audio:
-        raise refusal("audio", V1)
-
-
 @dataclass(frozen=True)
 class ServedModel:
     """A model on a server."""
@@ -126,11 +119,10 @@ class ServedModel:
         return {"name": self.name, **dict.fromkeys(("revision", "weights", "dtype", "device"))}
 
     def plan(self, request: Request) -> RunPlan:
-        """The plan of a request that it answers; see `check_silent`.
+        """The plan of a request that it answers.
 
         The address isn't part of the identity, so that a run can resume on another server.
         """
-        check_silent(request)
         identity = {"name": self.name, "served": True, "own_method": not self.server.names_method}
         served = replace(request, model=self.name, cautions=())
         return RunPlan(served, request.method, identity)
