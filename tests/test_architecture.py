@@ -122,7 +122,7 @@ OF_THE_CORE = """
     answer.answer answer.json_schema ask compression.method compression.registry
     engine.generation_options engine.structured_output engine.typed_options errors loop.asker
     loop.engine loop.in_windows loop.plan loop.unloaded_model models.explaining
-    models.files.on_disk models.load models.load_options models.prompts.chat models.resolve plugins
+    models.load models.load_options models.prompts.chat models.resolve plugins
     request runs.file_walk runs.listener runs.parts stock.importing stock.quiet storage.cache_folder
     storage.output_file unicode version video video.decoder video.files video.frames video.pictures
     video.sampling
