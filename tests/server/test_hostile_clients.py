@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -51,6 +54,34 @@ def test_what_a_page_in_a_browser_may_send_is_not_taken(
 ) -> None:
     headers = {"Content-Type": kind}
     assert server.request("POST", CHAT, body_of("What?"), **headers)[0] == status
+
+
+def test_what_nobody_waits_for_is_removed_beside_the_others(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20,000 pictures that took 5 s, in which nobody else was answered."""
+    began, go_on, remove = threading.Event(), threading.Event(), shutil.rmtree
+
+    def slowly(*args: Any, **options: Any) -> None:
+        began.set()
+        go_on.wait(PATIENCE_S)
+        remove(*args, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    server.pretended.shutter.clear()
+    body = body_of("What?")
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with ThreadPoolExecutor(1) as client:
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert server.pretended.began.wait(PATIENCE_S)
+        assert began.wait(PATIENCE_S)
+        healthy = client.submit(server.request, "GET", "/health")
+        try:
+            assert healthy.result(PATIENCE_S / 4)[0] == 200
+        finally:
+            go_on.set()
+            server.pretended.shutter.set()
 
 
 def test_headers_without_end(server: Running) -> None:

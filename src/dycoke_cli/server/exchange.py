@@ -167,7 +167,11 @@ class Answering:
             check_text(self.request, self._service.context)
         read = partial(self._read, videos)
         reading = readers.run(self._sender, read) if self.request.videos else run_sync(read)
-        await self._watched(asyncio.create_task(reading))
+        try:
+            await self._watched(asyncio.create_task(reading))
+        except Exception:
+            await run_sync(self.leave)  # to remove 20,000 pictures takes seconds
+            raise
 
     def _read(self, videos: Mapping[str, Spooled]) -> None:
         engine, allowance = self._service.engine, self._allowance
@@ -190,8 +194,8 @@ class Answering:
         """End it, at whatever it is; the client gets the reason."""
         self._reason = reason
         self._allowance.end(reason)
-        if self._pending is not None:
-            self._pending.cancel()
+        if (pending := self._pending) is not None:
+            pending.cancel()
         self._events.put_nowait(reason)
 
     async def whole(self) -> dict[str, Any]:
@@ -237,10 +241,11 @@ class Answering:
 
     def leave(self) -> None:
         """End what is under way, if nobody has seen the end of it."""
-        if self._pending is not None and not self._pending.has_ended:
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.has_ended:
             if not self._ended:
                 self._service.metrics.add("cancelled_total")
-            self._pending.cancel()
+            pending.cancel()
         self._files.close()
 
     async def _next(self) -> str | Answer | BaseException | None:
