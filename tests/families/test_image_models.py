@@ -13,7 +13,7 @@ import torch
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.families import Family, discovery, remember
+from dycoke_cli.models.families import Family, remember
 from dycoke_cli.models.families.discovery import find_layout
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import load_processor
@@ -114,12 +114,3 @@ def test_one_without_a_template_is_refused_in_one_sentence(tmp_path: Path) -> No
     says = r"can't be shown a video: its processor \(\w+\) has no chat_template$"
     with pytest.raises(ModelError, match=says):
         load_processor(source, None)
-
-
-def test_what_is_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
-    model, processor, layout = found("llava")
-    monkeypatch.setattr(discovery, "find_layout", lambda *_: layout)
-    assert discovery.found_layout(model, processor, "it") == layout
-    monkeypatch.delattr(discovery, "find_layout")
-    assert discovery.found_layout(model, processor, "it") == layout

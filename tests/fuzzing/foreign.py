@@ -11,7 +11,6 @@ from functools import cache, partial
 from io import FileIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.method import Method
@@ -224,51 +223,11 @@ def _restore(content: bytes, _: Path) -> object:
     return method
 
 
-def _layouts() -> list[bytes]:
-    return _with_layouts(None)
-
-
-def _with_layouts(content: bytes | None) -> Any:
-    import tempfile
-
-    from dycoke_cli.models.families import discovery
-    from tests.models import test_layout_cache as made
-
-    model: Any = made.Model()
-
-    def finding(family: Any) -> Any:
-        with patch.object(discovery, "find_layout", lambda *_: family):
-            return discovery.found_layout(model, made.processor(), "x")
-
-    with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", DYCOKE_CACHE=folder):
-        file = discovery._file(model, made.processor())
-        if content is not None:
-            file.parent.mkdir(parents=True)
-            file.write_bytes(content)
-            return finding(made.REFUSED)
-        seeds = []
-        for family in (made.RUNS, made.SLICES, made.REFUSED):
-            finding(family)
-            seeds.append(file.read_bytes())
-            file.unlink()
-        return seeds
-
-
-def _layout(content: bytes, _: Path) -> object:
-    found = _with_layouts(content)
-    assert found.discovered.temporal_patch_size >= 1
-    assert found.per_frame is None or found.per_frame >= 1, found.per_frame
-    assert found.least_frames >= 0, found.least_frames
-    assert found.tail >= 0, found.tail
-    return found
-
-
 _SUBJECTS: tuple[tuple[str, str, Callable[..., Any], Any, Any], ...] = (
     ("of a client of serve", "requests", _requests, json_of, _parse_request),
     ("of a server", "replies", _replies, json_of, _ask_server),
     ("of a decoder", "replies", _messages, json_lines_of, _decode),
     ("stored method", "caches", _methods, json_of, _restore),
-    ("layout of a model", "caches", _layouts, json_of, _layout),
 )
 
 SUBJECTS = [

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from dycoke_cli.models.devices import (
     BYTES_PER_PARAMETER,
     HEADROOM,
     FreeMemory,
-    this_machine,
 )
 from dycoke_cli.models.files.small_files import NOT_GGUF, check_folder
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens, FittedShape, KeptShape
@@ -136,29 +134,6 @@ CATALOG: dict[str, Entry] = _read_catalog()
 """By name: the bundled model, then family by family, the smallest of each first."""
 
 
-_FIRST = "llava_onevision"
-"""Family that the paper of DyCoke measured."""
-
-
-def recommended(entries: Iterable[Entry], machine: FreeMemory) -> Entry | None:
-    """The model to begin with: the largest that fits a GPU, or else the smallest that fits.
-
-    The paper's family comes first, then models whose layout was tested. None if none fits.
-    """
-    by_place: dict[str | None, list[Entry]] = {}
-    for entry in entries:
-        if entry.repo is not None:  # the bundled one is for a demonstration
-            by_place.setdefault(entry.fits(machine), []).append(entry)
-    sign = 1 if "gpu" in by_place else -1
-    return max(
-        by_place.get("gpu") or by_place.get("ram") or (),
-        key=lambda one: (
-            one.family == _FIRST, one.state != "config-tested", sign * (one.parameters or 0)
-        ),
-        default=None,
-    )  # fmt: skip
-
-
 # Finds a model by catalog name, folder or hub id; needs no torch, and downloads nothing.
 
 
@@ -205,8 +180,7 @@ def find(name: str) -> ModelRef:
         )
     alike = [entry for entry in CATALOG.values() if name.lower() in entry.name]
     if len(alike) > 1:
-        chosen = recommended(alike, this_machine()) or alike[0]
-        hint = f"did you mean {chosen.name}? `dycoke models {name}` lists them"
+        hint = f"did you mean {alike[0].name}? `dycoke models {name}` lists them"
     else:
         name_alike = alike[0].name if alike else name
         hint = did_you_mean(name_alike, CATALOG, "`dycoke models` lists all names")

@@ -38,13 +38,6 @@ class FreeMemory:
     # of each CUDA device; empty if there is none, or one can't be queried
     gpu_bytes: tuple[int, ...]
 
-    def given(self, memory: int | None) -> FreeMemory:
-        """The same, with so many bytes on the device that is used here; None changes nothing."""
-        if memory is None:
-            return self
-        on_gpu = Target.of("auto", self).device == "cuda"
-        return FreeMemory(0, (memory,)) if on_gpu else FreeMemory(memory, ())
-
     def fits(self, needed: int) -> str | None:
         """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""
         if needed <= max(self.gpu_bytes, default=0):

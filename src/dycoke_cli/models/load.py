@@ -41,7 +41,7 @@ from dycoke_cli.models.devices import (
     working_devices,
 )
 from dycoke_cli.models.families import UNLISTED, Family, ModelInfo, remember
-from dycoke_cli.models.families.discovery import found_layout
+from dycoke_cli.models.families.discovery import find_layout
 from dycoke_cli.models.files.hub import explained
 from dycoke_cli.models.load_memory import check_room
 from dycoke_cli.models.load_options import LoadOptions
@@ -417,7 +417,7 @@ def load(
         else:
             model, processor = from_pretrained(read, fit)
         if family is UNLISTED:
-            family = found_layout(model, processor, source.name)
+            family = find_layout(model, processor, source.name)
             # Methods attach to a plain stock model, which has its configuration alone.
             remember(model.config, family)
     identity = None if options.random_weights else resolved.describe()

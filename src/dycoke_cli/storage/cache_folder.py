@@ -31,7 +31,6 @@ KEPT = {
     "evaluation": "answers of eval, from which it resumes",
     "shapes": "rendered clips of bundled benchmarks",
     "estimates": "sizes of estimated models, and rates of matrix products",
-    "layouts": "layouts that were found of unlisted models",
     "fingerprints": "hashes of model folders",
     "tokenizers": "hashes of tokenizers that passed their trial",
     "made": "hashes of written files and captions, by which edited ones are known",

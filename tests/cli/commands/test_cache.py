@@ -41,24 +41,26 @@ def test_what_is_kept_is_counted_and_cleared(tmp_path) -> None:
 
 
 def test_all_that_is_kept_is_listed_and_cleared_by_its_name(tmp_path) -> None:
-    for name in ("layouts/a.json", "evaluation/samples/answers.jsonl", "chat_history"):
+    for name in ("shapes/a.mp4", "evaluation/samples/answers.jsonl", "chat_history"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 500)
         os.utime(tmp_path / name, (0, 1e9))
     shown = run("cache").out.splitlines()[1:]
-    assert (
-        "layouts: layouts that were found of unlisted models, 1 file, 500 B, of 2001-09-09" in shown
-    )
-    assert [line.partition(":")[0] for line in shown] == ["evaluation", "layouts", "chat_history"]
-    [layouts] = [one for one in run("cache", "--json").object["kept"] if one["name"] == "layouts"]
-    assert (layouts["bytes"], layouts["changed"]) == (500, "2001-09-09T01:46:40+00:00")
+    assert "shapes: rendered clips of bundled benchmarks, 1 file, 500 B, of 2001-09-09" in shown
+    assert [line.partition(":")[0] for line in shown] == [
+        "evaluation",
+        "shapes",
+        "chat_history",
+    ]
+    [one] = [one for one in run("cache", "--json").object["kept"] if one["name"] == "shapes"]
+    assert (one["bytes"], one["changed"]) == (500, "2001-09-09T01:46:40+00:00")
     assert "0 encoded videos" in run("cache", "clear").err
     assert len(run("cache").out.splitlines()) == 4
-    assert "2 files deleted" in run("cache", "clear", "layouts", "chat_history").err
+    assert "2 files deleted" in run("cache", "clear", "shapes", "chat_history").err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation"]
-    refused = run("cache", "clear", "layout")
-    assert (refused.code, "did you mean layouts?" in refused.err) == (2, True)
-    assert run("cache", "clear", "--all", "layouts").code == 2
+    refused = run("cache", "clear", "shape")
+    assert (refused.code, "did you mean shapes?" in refused.err) == (2, True)
+    assert run("cache", "clear", "--all", "shapes").code == 2
     assert "1 file deleted" in run("cache", "clear", "--all").err
 
 

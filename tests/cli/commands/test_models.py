@@ -14,19 +14,16 @@ from rich.console import Console
 from dycoke_cli.cli.commands import model_documents
 from dycoke_cli.cli.commands.model_documents import all_models, models_table
 from dycoke_cli.cli.commands.models import _rank
-from dycoke_cli.models import catalog, settings
+from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.devices import FreeMemory
-from dycoke_cli.resources import parse_size
-from tests import documents
 from tests.cli.harness import CLIP, run_here, run_light
 
 
-def table(width: int = 100, memory: str | None = None) -> str:
+def table(width: int = 100) -> str:
     """The list on a terminal of so many columns."""
     stream = io.StringIO()
-    document = all_models(None if memory is None else parse_size(memory))
-    Console(width=width, file=stream).print(models_table(document, memory=memory))
+    Console(width=width, file=stream).print(models_table(all_models()))
     return stream.getvalue()
 
 
@@ -42,49 +39,9 @@ def test_what_is_bundled_default_downloaded_or_fits_comes_first() -> None:
     held = [replace(other, fits=None, on_disk=None) for other in others[:5]]
     held[3] = replace(held[3], on_disk=mini.on_disk)
     held[2] = replace(held[2], fits="ram")
-    document = replace(
-        document, default=held[1].name, recommended=held[4].name, models=(*held, mini)
-    )
+    document = replace(document, default=held[1].name, models=(*held, mini))
     ranked = sorted(document.models, key=lambda model: _rank(model, document))
-    assert ranked == [mini, held[1], held[4], held[3], held[2], held[0]]
-
-
-GB = 10**9
-
-
-@pytest.mark.parametrize(
-    ("machine", "memory", "first", "without"),
-    [
-        (FreeMemory(64 * GB, ()), "8GB", "llava-onevision-0.5b", "qwen2.5-vl-3b"),
-        (FreeMemory(64 * GB, ()), "12 GB", "llava-onevision-0.5b", "qwen2.5-vl-7b"),
-        (FreeMemory(64 * GB, (2 * GB,)), "24GB", "llava-onevision-7b", "llava-onevision-72b"),
-        (FreeMemory(64 * GB, (80 * GB,)), "3GB", "llava-onevision-0.5b", "llava-onevision-7b"),
-        (FreeMemory(64 * GB, (80 * GB,)), "1GB", "smolvlm2-256m", "llava-onevision-0.5b"),
-        (FreeMemory(64 * GB, ()), "100MB", None, "smolvlm2-256m"),
-    ],
-)
-def test_what_fits_a_given_memory_and_what_is_recommended(
-    machine: FreeMemory,
-    memory: str,
-    first: str | None,
-    without: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(model_documents, "this_machine", lambda: machine)
-    document = run_here("models", "--fits", "--memory", memory, "--json").object
-    documents.valid(document, "models")
-    names = [model["name"] for model in document["models"]]
-    assert document["recommended"] == first
-    assert first is None or first in names
-    assert without not in names
-    fits = "gpu" if machine.gpu_bytes else "ram"
-    assert {model["fits"] for model in document["models"]} == {fits}
-    text = table(80, memory)
-    assert [line.split()[1] for line in text.splitlines() if line.startswith(">  ")][:1] == (
-        [first] if first else []
-    )
-    assert ("> recommended" in text) == (first is not None)
-    assert f"Fits: weights plus 20 % in {memory}." in text
+    assert ranked == [mini, held[1], held[3], held[2], held[0], held[4]]
 
 
 @pytest.mark.parametrize("width", [40, 80, 125])
@@ -99,18 +56,9 @@ def test_nothing_is_cut_at_any_width(width: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [
-        ("llava", "llava-onevision-0.5b"),
-        ("Qwen", "qwen3-vl-2b"),
-        ("onevision", "llava-onevision-0.5b"),
-        ("internvl", "internvl3-1b"),
-        ("72b", "llava-onevision-72b"),  # none fits
-    ],
+    [("llava", "llava-onevision-0.5b"), ("Qwen", "qwen2-vl-2b"), ("internvl", "internvl3-1b")],
 )
-def test_a_short_name_of_several_is_answered_with_what_is_recommended(
-    name: str, meant: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalog, "this_machine", lambda: FreeMemory(8 * GB, ()))
+def test_a_short_name_of_several_is_answered_with_the_first(name: str, meant: str) -> None:
     run = run_here("ask", CLIP, "What?", "--model", name)
     assert run.code == 4
     assert f"did you mean {meant}? `dycoke models {name}` lists them" in run.err

@@ -55,7 +55,7 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     Examples:
         dycoke cache
         dycoke cache clear
-        dycoke cache clear estimates layouts
+        dycoke cache clear estimates fingerprints
     """
     if context.invoked_subcommand is not None:
         return
@@ -112,7 +112,7 @@ def clear(
 
     Examples:
         dycoke cache clear
-        dycoke cache clear estimates layouts
+        dycoke cache clear estimates fingerprints
         dycoke cache clear --all
     """
     if everything and names:

@@ -22,7 +22,6 @@ from dycoke_cli.models.catalog import (
     Entry,
     ModelRef,
     find,
-    recommended,
 )
 from dycoke_cli.models.devices import (
     FreeMemory,
@@ -75,7 +74,7 @@ class ListedModel:
     on_disk: OnDisk | None
     layout: Annotated[
         Literal["listed", "found"] | None,
-        Doc("Whether its family's layout is in the table, or is found when it is first loaded."),
+        Doc("Whether its family's layout is in the table, or is found when it is loaded."),
     ] = None
     prune_layer: Annotated[int | None, Doc("Default of --prune-layer.", minimum=1)]
     positions: Annotated[Literal["kept", "renumbered"] | None, Doc("Default of --positions.")]
@@ -88,19 +87,14 @@ class ModelList:
     schema: str = SCHEMA
     version: Version = __version__
     default: Annotated[str, Doc("The model used where none is named.")]
-    recommended: Annotated[str | None, Doc("To begin with; null where none fits.")]
-    machine: Annotated[MemoryDocument, Doc("Memory that is free, or as given.")]
+    machine: Annotated[MemoryDocument, Doc("Memory that is free.")]
     states: Annotated[dict[str, str], Doc("Test states, and what each means.")]
     models: tuple[ListedModel, ...]
 
 
-def all_models(memory: int | None = None) -> ModelList:
-    """Document of all models of the catalog, with their state on this machine.
-
-    Args:
-        memory: bytes of the device; None for the free memory.
-    """
-    machine, cached = this_machine().given(memory), cached_models()
+def all_models() -> ModelList:
+    """Document of all models of the catalog, with their state on this machine."""
+    machine, cached = this_machine(), cached_models()
     return _document(machine, [_listed(find(name), machine, cached) for name in CATALOG])
 
 
@@ -111,9 +105,7 @@ def one_model(source: ModelRef) -> ModelList:
 
 
 def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
-    first = recommended(CATALOG.values(), machine)
     return ModelList(
-        recommended=None if first is None else first.name,
         default=settings.default_model() or settings.BUNDLED,
         machine=MemoryDocument(machine.ram_bytes, machine.gpu_bytes),
         states=STATES,
@@ -172,20 +164,15 @@ BILLION = 1e9
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
 
-_LAYOUTS = {"listed": "listed", "found": "found when the model is first loaded", None: UNKNOWN}
+_LAYOUTS = {"listed": "listed", "found": "found when the model is loaded", None: UNKNOWN}
 
 
-def models_table(document: ModelList, *, memory: str | None = None) -> Group:
-    """List of models, with the default and the recommended one marked.
-
-    Args:
-        memory: that was given to fit into; None for what is free.
-    """
-    marks = {document.recommended: ">", document.default: "*"}
+def models_table(document: ModelList) -> Group:
+    """List of models, with the default marked."""
     made = table(
         document.models,
         (
-            Column("", lambda model: marks.get(model.name), as_text),
+            Column("", lambda model: "*" if model.name == document.default else None, as_text),
             Column("Name", lambda model: model.name, as_text),
             Column("Size", lambda model: _parameters(model.parameters, BILLION)),
             Column("Download", lambda model: _download(model, BILLION)),
@@ -194,7 +181,7 @@ def models_table(document: ModelList, *, memory: str | None = None) -> Group:
             Column("State", lambda model: model.state or UNKNOWN, as_text),
         ),
     )
-    lines = [*_marks(document), *_legend(document, memory)]
+    lines = [_mark(document), *_legend(document)]
     return Group(made, *(Text(line, style="dim") for line in lines))
 
 
@@ -203,23 +190,18 @@ def model_table(document: ModelList) -> Table:
     return named((name, one_line(value)) for name, value in _rows(document))
 
 
-def _marks(document: ModelList) -> list[str]:
-    default, first = document.default, document.recommended
+def _mark(document: ModelList) -> str:
+    default = document.default
     chosen = "* the default" if default in CATALOG else f"Default: {one_line(default)}"
-    lines = [f"{chosen}: DYCOKE_MODEL in the environment names another; `info NAME` shows one."]
-    if first is not None and first != default:
-        lines.append(f"> recommended for real videos: --model {first}.")
-    return lines
+    return f"{chosen}: DYCOKE_MODEL in the environment names another; `info NAME` shows one."
 
 
-def _legend(document: ModelList, memory: str | None) -> list[str]:
+def _legend(document: ModelList) -> list[str]:
     states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
-    return [f"Size in parameters. Fits: {_free(document.machine, memory)}.", f"State: {states}."]
+    return [f"Size in parameters. Fits: {_free(document.machine)}.", f"State: {states}."]
 
 
-def _free(machine: MemoryDocument, memory: str | None = None) -> str:
-    if memory is not None:
-        return f"weights plus 20 % in {one_line(memory)}"
+def _free(machine: MemoryDocument) -> str:
     ram = "unknown" if machine.ram_bytes is None else size(machine.ram_bytes)
     gpus = [f"{size(free)} on a GPU" for free in machine.gpu_bytes]
     free = " and ".join([f"{ram} of RAM", *gpus])

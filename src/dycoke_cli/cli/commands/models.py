@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.errors import UsageError, closest, naming
-from dycoke_cli.resources import parse_size
+from dycoke_cli.errors import UsageError, closest
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
@@ -33,8 +32,7 @@ app = pages.App(_Models)
 _FLAGS = options.flag_table(
     """
     WORD…: Only those with all of these words in name, repository, family or note.
-    --fits: Only those whose weights fit into the free memory, or --memory.
-    --memory SIZE: Memory that models have to fit into, such as 8GB. Default: what is free here.
+    --fits: Only those whose weights fit into the free memory.
     --downloaded: Only those that are on this machine.
     --revision NAME: Branch, tag or commit. Default: the main branch.
     """,
@@ -58,14 +56,13 @@ def models() -> None:
 def list_models(
     words: Annotated[list[str] | None, _FLAGS["WORD…"]] = None,
     fits: Annotated[bool, _FLAGS["--fits"]] = False,
-    memory: Annotated[str | None, _FLAGS["--memory"]] = None,
     downloaded: Annotated[bool, _FLAGS["--downloaded"]] = False,
     as_json: options.Json = False,
 ) -> None:
     """List models: test status, whether they fit in memory, and whether they are downloaded.
 
     Examples:
-        dycoke models list --fits --memory 8GB
+        dycoke models list --fits
         dycoke models list qwen --downloaded --json
 
     The table begins with the bundled model, the default, downloaded models and those that fit.
@@ -74,8 +71,7 @@ def list_models(
     from dycoke_cli.answer.json_schema import to_dict
     from dycoke_cli.cli.commands.model_documents import all_models, models_table
 
-    with naming("--memory"):
-        document = all_models(None if memory is None else parse_size(memory))
+    document = all_models()
     chosen = [
         model
         for model in document.models
@@ -89,7 +85,7 @@ def list_models(
         output.write_json(to_dict(replace(document, models=tuple(chosen))))
         return
     ranked = sorted(chosen, key=lambda model: _rank(model, document))
-    render.to_stdout(models_table(replace(document, models=tuple(ranked)), memory=memory))
+    render.to_stdout(models_table(replace(document, models=tuple(ranked))))
 
 
 def _has(model: ListedModel, words: Sequence[str]) -> bool:
@@ -107,11 +103,10 @@ def _nothing_found(words: Sequence[str]) -> str:
 
 
 def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
-    """Sort key: bundled, default, recommended, downloaded and fitting models come first."""
+    """Sort key: bundled, default, downloaded and fitting models come first."""
     return (
         model.repo is not None,
         model.name != document.default,
-        model.name != document.recommended,
         model.on_disk is None or not model.on_disk.complete,
         model.fits not in ("gpu", "ram"),
     )

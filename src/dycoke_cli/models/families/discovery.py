@@ -1,4 +1,4 @@
-"""Discovers the layout of a family outside the table by trials, proves it, and stores it.
+"""Discovers the layout of a family outside the table by trials, and proves it.
 
 A trial runs a few frames of noise through the stock processor and the stock `generate()`. Changing
 one frame shows which rows of the decoder's input depend on it. A rule that divides placeholders
@@ -7,20 +7,15 @@ confirms it: dropping a frame's rows must give the same output as masking them."
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import DynamicCache, __version__
 from transformers.cache_utils import DynamicLayer
 
-from dycoke_cli.answer.json_schema import Count, Doc, from_dict, to_dict
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
 from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
@@ -35,9 +30,6 @@ from dycoke_cli.models.families.layout import (
 from dycoke_cli.models.prompts.stock_processor import ShownFrames, takes_images_only
 from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of, show
 from dycoke_cli.stock.private_api import cache_name
-from dycoke_cli.storage.cache_folder import kept, write_whole
-from dycoke_cli.storage.output_file import read_own
-from dycoke_cli.version import program_key
 
 # Trial runs: a stock model generates on frames of noise; its decoder arguments are recorded.
 
@@ -435,55 +427,3 @@ def _keeps_every_token(model: Any) -> bool:
     """Whether the cache keeps every token in all layers; sliding windows have another class."""
     cache = DynamicCache(config=model.get_decoder().config)
     return all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
-# Cache of discovered layouts, as small JSON files in the user's cache folder.
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A discovered family as its file has it."""
-
-    discovered: Discovered
-    one_run: bool
-    tail: Count
-    least_frames: Count
-    keeps_every_token: bool
-    only_none: str
-    rope: tuple[Literal["position_ids"], ...]
-    per_frame: Annotated[int | None, Doc(minimum=1)]
-
-
-_MAX_BYTES = 4096
-_PROGRAM = program_key()
-
-
-def found_layout(model: Any, processor: Any, name: str) -> Family:
-    """The layout of a model outside the table: cached, or discovered at its first load."""
-    file = _file(model, processor)
-    with contextlib.suppress(OSError, ValueError, RecursionError):  # none, or damaged
-        known = from_dict(_Kept, json.loads(read_own(file, _MAX_BYTES)))
-        return replace(UNLISTED, **vars(known))
-    found = find_layout(model, processor, name)
-    with contextlib.suppress(OSError):  # the next run searches again
-        values = {one.name: getattr(found, one.name) for one in fields(_Kept)}
-        write_whole(file, json.dumps(to_dict(_Kept(**values))))
-    return found
-
-
-def _file(model: Any, processor: Any) -> Path:
-    """Path of the cached layout, by a hash of all that the layout depends on.
-
-    Weights aren't part of it: a layout follows from code, configuration and processor.
-    """
-    alone = takes_images_only(processor)
-    pixel_processor = processor.image_processor if alone else processor.video_processor
-    parts = (
-        *_PROGRAM,
-        model.config.to_json_string(),
-        *(type(part).__name__ for part in (model, processor)),
-        pixel_processor.to_json_string(),
-        str(processor.chat_template),
-    )
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    return kept("layouts") / f"{digest[:24]}.json"

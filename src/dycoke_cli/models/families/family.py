@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families.layout import (
     Inputs,
@@ -31,14 +30,13 @@ class Discovered:
     """Properties of a family without a table entry, found by trials on a loaded model."""
 
     # the placeholder id; None until it is found
-    token_id: Annotated[int | None, Doc(minimum=0)] = None
+    token_id: int | None = None
     # inputs that only the vision encoder reads, so that a later question about an encoded video
     # works without them; empty where each `generate()` call encodes the video
     vision_inputs: tuple[str, ...] = ()
     token_types: bool = False  # whether the processor returns `mm_token_type_ids` only if requested
     as_images: bool = False  # whether frames are passed as separate images
-    # input frames per encoded frame
-    temporal_patch_size: Annotated[int, Doc(minimum=1)] = 1
+    temporal_patch_size: int = 1  # input frames per encoded frame
     # whether a run is cut into frames by the frame count that the model's inputs state
     # (`video_grid_thw`)
     needs_frame_count: bool = False
