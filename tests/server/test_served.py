@@ -81,37 +81,6 @@ def test_ask_has_the_answers_of_a_model_here(address: str, method: str) -> None:
 
 @pytest.mark.extended
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["none", "dycoke-plus"])
-def test_a_budget_of_tokens_is_kept_as_here(address: str, method: str) -> None:
-    """Of two windows; the second question finds what they left."""
-    command = ("ask", MOVE, "-q", SURE, "-q", "Which shape moves?", "--fps", "10", "--json")
-    given = (*command, "--quiet", "--method", method, "--max-tokens", "60")
-    here, there = (
-        objects(dycoke(*given, *end)) for end in (("--no-server",), ("--server", address))
-    )
-    for own, served in zip(here, there, strict=True):
-        for key in ("answer", "finish_reason", "method", "windows"):
-            assert served[key] == own[key]
-        assert served["tokens"]["visual_kept"] == own["tokens"]["visual_kept"] == 60
-    assert there[0]["windows"]["count"] == 2
-    assert there[1]["seconds"]["vision"] == 0 < there[0]["seconds"]["vision"]
-    done = run_here(*given[:-4], "--method", "maxmin", "--max-tokens", "60", "--server", address)
-    assert done.code == 2
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_comparison(address: str) -> None:
-    command = ("ask", MOVE, SURE, "--method", "evs", "--compare", "--json")
-    here, there = (
-        json.loads(dycoke(*command, *end)) for end in (("--no-server",), ("--server", address))
-    )
-    assert there["compared_to"]["answer"] == here["compared_to"]["answer"]
-    assert there["compared_to"]["tokens"]["visual_kept"] == here["tokens"]["visual"]
-
-
-@pytest.mark.extended
-@pytest.mark.slow
 def test_frames_as_pictures_have_the_same_answer(address: str) -> None:
     own = json.loads(dycoke("ask", MOVE, SURE, "--json", "--quiet", "--no-server"))
     command = ("ask", MOVE, SURE, "--json", "--quiet", "--as-images", "--server", address)
