@@ -25,6 +25,7 @@ from dycoke_cli.param import parameters_of
 from tests.covering import EXTENDED
 
 RESULTS = ROOT / "docs" / "results.md"
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 PAGES = [RESULTS, ROOT / "docs" / "methods.md"]
 FILES = sorted(DATA.glob(f"*/*{SUFFIX}"))
 FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
@@ -149,39 +150,47 @@ def test_what_dycoke_plus_leads_by_holm(models: Mapping[str, Mapping[str, Any]])
     assert [*marked.values()] == [*near.values()]
 
 
-def test_readme_has_the_costs_of_the_three_models() -> None:
+def test_the_costs_of_the_three_models() -> None:
     cost = {tuple(row[:2]): row[5].lstrip("−") for row in read_table("methods-seeds")}
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    results = " ".join(RESULTS.read_text(encoding="utf-8").split())
     stride = cost["uniform-spatial + merging", "25 %"]
     assert (
         f"costs three small models {cost['ttm', '47 %']} points. A quarter of the tokens costs "
         f"them {stride} points if it is every n-th one, with the others merged into it, "
         f"{cost['random', '25 %']} if drawn at random, and "
         f"{cost['uniform-frames', '25 %']} as fewer frames"
-    ) in readme
+    ) in results
+    assert (
+        f"It costs three small models {cost['ttm', '47 %']} points of accuracy, and the simplest "
+        f"rule, every n-th token with the others merged into it, {stride} at a quarter"
+    ) in README
 
 
-def test_readme_has_the_seconds_of_the_table() -> None:
+def test_the_seconds_of_the_table() -> None:
     name = "rules-2-cores-of-intel-xeon-amx-int8"
     _, *rows = read_table(name)
     seconds = {row[0]: row[4].split()[0] for row in rows}
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    speed = " ".join((ROOT / "docs" / "speed.md").read_text(encoding="utf-8").split())
     assert (
         f"takes {seconds['transformers baseline (SDPA)']} s stock, "
         f"{seconds['ttm (the default)']} s by default, {seconds['stride, merged']} s with a "
         f"quarter by every n-th token, {seconds['ttm before vision']} s merging "
         f"before the vision tower, {seconds['fewer frames']} s with 8 whole frames"
-    ) in readme
-    (commit,) = re.findall(r"three-training-seeds\), commit (\w+)\)", readme)
+    ) in speed
+    assert (
+        f"32 frames take a 0.5B model {seconds['ttm (the default)']} s in place of "
+        f"{seconds['transformers baseline (SDPA)']} s on two cores with AMX"
+    ) in README
+    (commit,) = re.findall(r"three-training-seeds\), commit (\w+)\)", speed)
     (text,) = kept_files(name).values()
     assert f"Commit {commit}, " in text
     hour = {row[0]: row[5] for row in read_table("seconds-long")[1:]}
     few, pool = (round(float(hour[one]), 1) for one in ("uniform", "dycoke-plus in windows"))
     told = f"For an hour of drawn frames the bundled model takes {pool} s, for 32 of them {few} s"
-    assert told in readme
+    assert told in speed
     each = float(rows[0][1].split()[0]) / 32
     assert f"takes about {each:.1f} s a frame" in RESULTS.read_text(encoding="utf-8")
-    assert f"a 0.5B model's tower alone about {each * 3600 / 600:.0f}0 minutes" in readme
+    assert f"a 0.5B model's tower alone about {each * 3600 / 600:.0f}0 minutes" in speed
     towers = [float(row[1].split()[0]) for row in rows if "before" not in row[0]]
     least, *_, most = sorted(one for one in towers if one > 20)
     assert f"the tower took {least:.0f} to {most:.0f} s" in RESULTS.read_text(encoding="utf-8")
@@ -211,8 +220,8 @@ def test_the_errors_of_the_mean_of_three_trainings() -> None:
     told = ("ttm", "uniform-spatial:merge_dropped=true:retain=0.25", "random:retain=0.25",
             "uniform-frames:retain=0.25")  # fmt: skip
     least, most = min(errors[one] for one in told), max(errors[one] for one in told)
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"(± {least} to {most}, one standard error over 40 rendered videos;" in readme
+    results = " ".join(RESULTS.read_text(encoding="utf-8").split())
+    assert f"(± {least} to {most}, one standard error over 40 rendered videos;" in results
     elsewhere = re.compile("^none|retain=0.1$")  # not on the page, or at a tenth
     shown = [error for spec, error in errors.items() if not elsewhere.search(spec)]
     page = RESULTS.read_text(encoding="utf-8")
