@@ -15,6 +15,7 @@ from dycoke_cli.models.devices import (
     BYTES_PER_PARAMETER,
     HEADROOM,
     FreeMemory,
+    Target,
 )
 from dycoke_cli.models.files.small_files import NOT_GGUF, check_folder
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens, FittedShape, KeptShape
@@ -72,7 +73,7 @@ class Entry:
         if self.parameters is None:
             return None
         weights = self.download_bytes or BYTES_PER_PARAMETER * self.parameters
-        return machine.fits(int(HEADROOM * weights))
+        return Target.of("auto", machine).fits(int(HEADROOM * weights))
 
 
 @dataclass(frozen=True)

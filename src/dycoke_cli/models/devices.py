@@ -38,14 +38,6 @@ class FreeMemory:
     # of each CUDA device; empty if there is none, or one can't be queried
     gpu_bytes: tuple[int, ...]
 
-    def fits(self, needed: int) -> str | None:
-        """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""
-        if needed <= max(self.gpu_bytes, default=0):
-            return "gpu"
-        if self.ram_bytes is None:
-            return None
-        return "ram" if needed <= self.ram_bytes else "no"
-
 
 def this_machine() -> FreeMemory:
     """Query the free memory of this machine."""

@@ -13,7 +13,6 @@ DTYPES = ("float32", "bfloat16", "float16")
 """Dtypes that `--dtype` names."""
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
-_OTHER_NAMES = {"gpu": "cuda", "nvidia": "cuda", "rocm": "cuda", "metal": "mps", "mac": "mps"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class LoadOptions:
     def __post_init__(self) -> None:
         check_all(self)
         if not _DEVICE.fullmatch(self.device):
-            raise UsageError(_no_device(self.device))
+            raise UsageError(f"device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}")
         if self.device_map is not None and self.device != "auto":
             raise UsageError(
                 f"device_map auto chooses the devices itself; drop device={self.device}"
@@ -100,11 +99,3 @@ class LoadOptions:
                 raise UsageError(
                     f"random_weights builds a published model whole, on one device; drop {name}"
                 )
-
-
-def _no_device(name: str) -> str:
-    """Error message for a name that is no device's; with the device that is probably meant."""
-    kind, colon, number = name.lower().partition(":")
-    meant = f"{_OTHER_NAMES.get(kind, kind)}{colon}{number}"
-    hint = f": did you mean {meant}?" if _DEVICE.fullmatch(meant) else ""
-    return f"device must be auto, cpu, cuda, cuda:N or mps, not {name!r}{hint}"
