@@ -25,14 +25,13 @@ from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.presets import Preset, preset_named, presets
-from dycoke_cli.evaluation.report.combine import report_of
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, report_of
 from dycoke_cli.models.catalog import CATALOG, find
 from dycoke_cli.models.files.on_disk import stored_config
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
 from tests.evaluation import miniatures
-from tests.evaluation.report.test_combine import ITEMS, written
+from tests.evaluation.report.test_evaluation_report import ITEMS, written
 
 # The table of the paper once more, column by column, as it is printed.
 COLUMNS = (
@@ -296,18 +295,14 @@ def rows_of(
             "max_new_tokens": preset.tasks[benchmark].max_new_tokens, **changes,
         }  # fmt: skip
         parameters = spec.create().parameters()
-        rows.append(KeptRow(spec, parameters, Setup(**values), name))
+        rows.append(KeptRow(spec, parameters, Setup(**values)))
     return tuple(rows)
 
 
-def report(tmp_path: Path, rows: tuple[KeptRow, ...], **values: Any) -> EvalReport:
-    return report_of([recorded(tmp_path / "run", rows, **values)])
-
-
-def recorded(folder: Path, rows: tuple[KeptRow, ...], **values: Any) -> Path:
-    """A folder with a run of these rows; answers are those of test_combine."""
+def report(tmp_path: Path, rows: tuple[KeptRow, ...], preset: str = "table-1-7b") -> EvalReport:
+    """Of a run of these rows; answers are those of test_evaluation_report."""
     names = {row.spec.text: "none" if row.spec.is_baseline else "other" for row in rows}
-    return written(folder, rows, names=names, **values)
+    return report_of(written(tmp_path / preset, rows, names=names, preset=preset))
 
 
 def differing(made: EvalReport, number: int = 0) -> dict[str, tuple[str, str]]:
@@ -383,7 +378,7 @@ def test_another_model_is_said(tmp_path: Path) -> None:
 
 
 def test_a_judge_that_was_not_asked(tmp_path: Path) -> None:
-    made = report(tmp_path, rows_of("table-1-0.5b", "activitynetqa"))
+    made = report(tmp_path, rows_of("table-1-0.5b", "activitynetqa"), "table-1-0.5b")
     known = made.rows[0].published
     assert known is not None
     assert known.figures == {"judge_accuracy": 0.4793, "judge_score": 2.66}
@@ -391,40 +386,15 @@ def test_a_judge_that_was_not_asked(tmp_path: Path) -> None:
     assert differing(made)["judge"] == (
         "none (exact match)", "gpt-4o-mini, prompt of lmms-eval",
     )  # fmt: skip
-    letters = report_of([recorded(tmp_path / "2", rows_of("table-1-0.5b", "nextqa_mc_test"))])
+    (tmp_path / "letters").mkdir()
+    letters = report(
+        tmp_path / "letters", rows_of("table-1-0.5b", "nextqa_mc_test"), "table-1-0.5b"
+    )
     assert differing(letters)["answers not understood"] == ("wrong", "a letter drawn at random")
 
 
-def test_presets_and_models_in_one_report(tmp_path: Path) -> None:
-    """Each row keeps its own; the baseline that two of them share comes once."""
-    small = {**EXACT, "name": "llava-onevision-0.5b"}
-    parts = [
-        ("table-1-7b", (0, 4), EXACT),
-        ("table-1-7b", (0, 5), EXACT),
-        ("table-1-0.5b", (0, 5), small),
-    ]
-    folders = [
-        recorded(tmp_path / str(n), rows_of(name, "videomme", only=only, model=model))
-        for n, (name, only, model) in enumerate(parts)
-    ]
-    made = report_of(folders)
-    known = [row.published for row in made.rows]
-    assert [one.figures["accuracy"] for one in known if one] == [0.585, 0.595, 0.583, 0.441, 0.452]
-    assert all("merge_ratio" not in differing(made, n) for n in range(5))
-
-
-def test_a_run_without_a_preset_takes_that_of_another(tmp_path: Path) -> None:
-    """Of the same rows."""
-    rows = rows_of("table-1-7b", "videomme", only=(0, 5))
-    plain = tuple(replace(row, preset="") for row in rows)
-    made = report_of([recorded(tmp_path / "1", plain), recorded(tmp_path / "2", rows)])
-    assert [row.published is not None for row in made.rows] == [True, True]
-    assert report_of([tmp_path / "1"]).rows[0].published is None
-
-
 def test_a_preset_of_a_later_release(tmp_path: Path) -> None:
-    rows = tuple(replace(r, preset="paper-9b") for r in rows_of("table-1-0.5b", "videomme"))
-    made = report(tmp_path, rows)
+    made = report(tmp_path, rows_of("table-1-0.5b", "videomme"), "paper-9b")
     assert {row.published for row in made.rows} == {None}
     assert made.warnings[0].startswith("this release doesn't know the preset paper-9b")
 

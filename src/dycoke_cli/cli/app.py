@@ -35,7 +35,7 @@ _GROUPS = {
         ),
         "methods": "List compression methods, or show the parameters of one.",
         "eval": "Compare methods on a benchmark.",
-        "eval report": "Print the tables of finished runs again, without a model.",
+        "eval report": "Print the tables of a finished run again, without a model.",
         "bench": "Time methods on your own videos, and compare their answers.",
         "verify": "Verify compression on a model's real weights, and write a report.",
     },

@@ -19,6 +19,7 @@ from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.prediction import Answers, Prediction, open_answers, scored, unanswered
 from dycoke_cli.evaluation.report.evaluation_report import (
     EvalReport,
+    answers_of,
     judged,
     make_report,
 )
@@ -83,21 +84,9 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
         failures = _ask_missing(evaluation, chosen, rows, items, journal, listener)
         record = replace(record, failures=failures)
         write_record(folder, record)
-        setups = [row.setup for row in rows]
-        answers = {
-            setup.id: {**failures.get(setup.id, {}), **journal.predictions(setup)}
-            for setup in setups
-        }
         if evaluation.judge is not None:
-            _ask_judge(record, answers, evaluation.judge, folder, listener)
-        report = make_report(
-            record,
-            answers,
-            journal.commits(setups),
-            str(journal.path),
-            shown,
-            read_verdicts(folder) if record.judge else {},
-        )
+            _ask_judge(record, answers_of(record, journal), evaluation.judge, folder, listener)
+        report = make_report(record, journal, shown, read_verdicts(folder))
     for sentence in report.warnings[len(shown) :]:
         listener.warning(sentence)
     return report

@@ -42,12 +42,6 @@ class KeptRow(MethodRow):
     """Row whose answers are kept in a journal."""
 
     setup: Setup  # identity of the answers
-    preset: str = ""  # name of the preset, see `presets`; empty for none
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return str(self.setup.model.get("name"))
 
 
 def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
@@ -111,7 +105,7 @@ def kept_rows(
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request),
         )
-        kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset))
+        kept.append(KeptRow(row.spec, row.parameters, setup))
     return kept, warnings
 
 

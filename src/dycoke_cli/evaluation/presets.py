@@ -182,7 +182,7 @@ class PublishedRecord:
 
 def published_beside(row: KeptRow, record: RunRecord) -> PublishedRecord | None:
     """Published figures of a row; None without a preset, or without such a row in it."""
-    preset, benchmark = presets().get(row.preset), row.setup.benchmark
+    preset, benchmark = presets().get(record.preset), row.setup.benchmark
     if preset is None or benchmark not in preset.tasks:
         return None
     of_method = [one for one in preset.rows if one.spec.partition(":")[0] == row.spec.name]
@@ -212,23 +212,21 @@ def _differing(row: KeptRow, published: PublishedRow) -> int:
 
 
 def preset_warnings(record: RunRecord) -> list[str]:
-    """Warnings about the presets of a record."""
-    warnings = []
-    for name in dict.fromkeys(row.preset for row in record.rows if row.preset):
-        rows = [row for row in record.rows if row.preset == name]
-        if name not in presets():
-            warnings.append(
-                f"this release doesn't know the preset {name}: its published figures are left out"
-            )
-            continue
-        model, published = presets()[name].model, presets()[name].rows
-        others = dict.fromkeys(row.model for row in rows if row.model != model)
-        if others and any(row.figures or row.tflops for row in published):
-            warnings.append(
-                f"the published figures of {name} are those of {model}, not of {', '.join(others)}"
-            )
-        if all(published_beside(row, record) is None for row in rows):
-            warnings.append(f"none of the methods has published figures in {name}")
+    """Warnings about the preset of a record."""
+    if not record.preset:
+        return []
+    if record.preset not in presets():
+        return [
+            f"this release doesn't know the preset {record.preset}: its published figures are left "
+            "out"
+        ]
+    preset, model, warnings = presets()[record.preset], record.model["name"], []
+    if model != preset.model and any(row.figures or row.tflops for row in preset.rows):
+        warnings.append(
+            f"the published figures of {preset.name} are those of {preset.model}, not of {model}"
+        )
+    if all(published_beside(row, record) is None for row in record.rows):
+        warnings.append(f"none of the methods has published figures in {preset.name}")
     return warnings
 
 
@@ -241,7 +239,7 @@ def _conditions(
 ) -> Iterator[tuple[str, Any, Any]]:
     """Comparable conditions: (name, value here, published value)."""
     setup, about = row.setup, class_of(row.setup.benchmark).about
-    yield "model", row.model, preset.model
+    yield "model", record.model["name"], preset.model
     yield "precision", setup.model["dtype"] or "unknown", preset.dtype
     yield (
         "frames",

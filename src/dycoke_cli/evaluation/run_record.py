@@ -1,7 +1,6 @@
 """Record of a run: rows, questions and conditions, from which the report can be built again.
 
-The first line of the file has all but the questions, which follow, one per line. `StoredRun` is a
-finished run as the report reads it, from its folder.
+The first line of the file has all but the questions, which follow, one per line.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import FILE as ANSWERS
-from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, Prediction, Setup
+from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, Prediction
 from dycoke_cli.evaluation.scoring.judge import FILE as VERDICTS
-from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdict, Verdicts, read_verdicts
+from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdicts
 from dycoke_cli.param import key_part
 from dycoke_cli.resources import processor_name
 from dycoke_cli.runs.journal import check_own
@@ -56,6 +55,12 @@ class RunRecord:
     warnings: tuple[str, ...] = ()  # about the files of the benchmark, and about skipped rows
     date: str = ""  # start of the run in UTC
     versions: Mapping[str, str] = field(default_factory=dict)  # what asked the questions
+    preset: str = ""  # name of the preset, see `presets`; empty for none
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """Fields of `EvaluatedModel`, the same in all rows."""
+        return self.rows[0].setup.model
 
 
 def record_of(
@@ -77,6 +82,7 @@ def record_of(
         },
         metric=about.metric,
         macro=about.macro,
+        preset=evaluation.preset,
         judge=None if evaluation.judge is None else evaluation.judge.model,
         prompt=about.judge,
         warnings=tuple(warnings),
@@ -142,53 +148,4 @@ def _unread(path: Path) -> str:
     return (
         f"{display_name(path)} is damaged, or another release wrote it: run the same `dycoke eval` "
         "with this --out again, which asks only what is missing"
-    )
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """Record and answers of a run."""
-
-    source: Path  # its folder
-    record: RunRecord
-    answers: Mapping[str, Mapping[str, Prediction]]  # by setup id and question
-    commits: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by setup id
-    damaged: int = 0  # lines that are left out
-    verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # of a judge
-
-    @property
-    def shown(self) -> str:
-        """Its name in a sentence."""
-        return display_name(self.source)
-
-    @property
-    def journal(self) -> Path:
-        """The file with its answers."""
-        return self.source / ANSWERS
-
-    def predictions(self, setup: Setup) -> Mapping[str, Prediction]:
-        """Answers of a setup, by question."""
-        return self.answers.get(setup.id, {})
-
-
-def read_folder(folder: Path) -> StoredRun:
-    """Read what `dycoke eval --out` wrote."""
-    path, record = folder / ANSWERS, read_record(folder)
-    try:
-        if record is None or not path.is_file():
-            missing = FILE if record is None else ANSWERS
-            raise UsageError(
-                f"{display_name(folder)} has no {missing}: name a folder that `dycoke eval --out` "
-                "wrote"
-            )
-        journal = Answers(path)
-    except OSError as error:
-        raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
-    return StoredRun(
-        folder,
-        record,
-        {row.setup.id: journal.predictions(row.setup) for row in record.rows},
-        {row.setup.id: frozenset(journal.commits([row.setup])) for row in record.rows},
-        journal.damaged,
-        read_verdicts(folder),
     )

@@ -1,4 +1,4 @@
-"""`dycoke eval report`: the tables of runs again, from their folders."""
+"""`dycoke eval report`: the tables of a run again, from its folder."""
 
 from __future__ import annotations
 
@@ -126,8 +126,6 @@ def test_what_an_interrupted_run_did_not_ask_is_wrong_and_listed(
     assert [(one["item"], one["reason"], one["text"]) for one in outcome.object["unscored"]] == [
         (lost, "failed", "it was not asked: the run was interrupted")
     ] * 3
-    # A run that has it makes it whole.
-    assert report(part, done, "--json").object["rows"] == report(done, "--json").object["rows"]
 
 
 def test_damaged_lines_are_left_out_and_said(done: Path, tmp_path: Path) -> None:
@@ -154,44 +152,6 @@ def test_what_a_failed_video_says_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     again = report(tmp_path, "--json", "--quiet")
     assert again == there
     assert "no.mp4 doesn't exist" in again.object["unscored"][0]["text"]
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"edition": "2"}, r"they differ in version of the benchmark \(1 and 2\)"),
-        ({"benchmark": "mvbench"}, r"they differ in benchmark \(samples and mvbench\)"),
-        ({"split": "test"}, r"they differ in split \(validation and test\)"),
-        ({"max_new_tokens": 4}, r"they differ in max new tokens \(128 and 4\)"),
-        ({"frames": 3}, r"their answers under none were made with different settings \(frames 2"),
-    ],
-)
-def test_what_cannot_be_in_one_report(
-    change: dict[str, Any], sentence: str, done: Path, tmp_path: Path
-) -> None:
-    other = copied(done, tmp_path / "other")
-    rows = head(done)["rows"]
-    rewritten(other, rows=[{**row, "setup": {**row["setup"], **change}} for row in rows])
-    outcome = report(done, other)
-    assert (outcome.code, outcome.out) == (2, "")
-    assert re.fullmatch(
-        rf"Error: {re.escape(str(done))} and {re.escape(str(other))} can't be in one report: "
-        rf"{sentence}.*\n",
-        outcome.err,
-    )
-
-
-def test_other_conditions_of_other_methods(done: Path, tmp_path: Path) -> None:
-    """None of the rows is in both."""
-    other = copied(done, tmp_path / "other")
-    content = head(done)
-    rows = [
-        {**row, "spec": {**row["spec"], "text": f"{row['spec']['text']}-other"}}
-        for row in content["rows"]
-    ]
-    sampling = {**content["conditions"]["sampling"], "frames": 8}
-    rewritten(other, rows=rows, conditions={**content["conditions"], "sampling": sampling})
-    assert "can't be in one report: they differ in frames (2 and 8)" in report(done, other).err
 
 
 @pytest.mark.parametrize(
@@ -265,8 +225,6 @@ def test_a_folder_that_was_sent_as_a_zip_file(done: Path, tmp_path: Path) -> Non
     assert received.pop("journal") == str(tmp_path / "received" / FILE)
     del one["journal"]
     assert received == one
-    # Beside the folder itself: nothing is counted twice.
-    assert report(done, tmp_path / "received", "--json").object["rows"] == one["rows"]
     assert {"python", "torch", "transformers", "av", "processor"} == {*head(done)["versions"]}
     packed = report(archive)
     assert (packed.code, packed.out) == (2, "")

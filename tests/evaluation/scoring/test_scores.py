@@ -145,7 +145,7 @@ def test_captions_are_graded(tmp_path: Path) -> None:
     # Nothing is right or wrong here.
     assert (row.changed, row.fixed, row.broken) == (1, None, None)
     by = [{one.item: one for one in these} for these in ([full, half], [full, empty])]
-    (change,) = list_changes("m", "x", items, *by)
+    (change,) = list_changes("x", items, *by)
     assert change.outcome == "graded"
     assert row_of(dataset.about, items, [full, empty]).unparsable == 1
 

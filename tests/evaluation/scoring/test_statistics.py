@@ -173,7 +173,7 @@ def test_changed_fixed_and_broken_by_hand() -> None:
     ]
     base = {str(n): said(n, *pair) for n, pair in enumerate(texts)}
     new = {str(n): said(n, *pair) for n, pair in enumerate(after)}
-    listed = list_changes("m", "dycoke", items, new, base)
+    listed = list_changes("dycoke", items, new, base)
     assert [(change.item, change.outcome) for change in listed] == [
         ("1", "fixed"),
         ("2", "broken"),

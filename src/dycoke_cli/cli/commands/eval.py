@@ -1,4 +1,4 @@
-"""`dycoke eval`: compares methods on a benchmark; `eval report` prints the tables of runs again."""
+"""`dycoke eval`: compares methods on a benchmark; `eval report` prints its tables again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _complete_benchmarks(incomplete: str) -> options.Names:
 _FLAGS = options.flag_table(
     f"""
     NAME: The benchmark: {", ".join(DATASETS)}; or a file of your own questions (.jsonl, .csv).
-    RUN…: Folders that `dycoke eval --out` wrote, of one run or several.
+    RUN: A folder that `dycoke eval --out` wrote.
     [Benchmark]
     --list: List the benchmarks (how large each is, what it needs, where it is published), and the
         presets.
@@ -211,26 +211,23 @@ def evaluate(
 
 def report(
     *,
-    runs: Annotated[list[Path], _FLAGS["RUN…"]],
+    run: Annotated[Path, _FLAGS["RUN"]],
     csv: Annotated[bool, _FLAGS["--csv"]] = False,
     show_changed: Annotated[bool, _FLAGS["--show-changed"]] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print the tables of finished runs again, without a model.
+    """Print the tables of a finished run again, without a model.
 
     Examples:
-        dycoke eval report first --show-changed
-        dycoke eval report small large --csv
-
-    Several runs of one benchmark under the same conditions are combined, of one model or several.
-    If two of them answer the same question, the newer answer counts.
+        dycoke eval report run --show-changed
+        dycoke eval report run --csv
     """
     with output.failures_as_json(as_json, SCHEMA, [{}]):
         from dycoke_cli.cli.commands.eval_output import write_report
-        from dycoke_cli.evaluation.report.combine import report_of
+        from dycoke_cli.evaluation.report.evaluation_report import report_of
 
-        combined = report_of(runs)
-        for sentence in () if quiet else combined.warnings:
+        again = report_of(run)
+        for sentence in () if quiet else again.warnings:
             render.warning(sentence)
-        write_report(combined, show_changed, as_json=as_json, as_csv=csv)
+        write_report(again, show_changed, as_json=as_json, as_csv=csv)

@@ -15,7 +15,7 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.render.figures import Column, as_text, per_cent, points, score, table, texts
 from dycoke_cli.cli.render.units import count, seconds, size
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge, row_name
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
 from dycoke_cli.evaluation.report.scored_row import Change, ScoredRow
 from dycoke_cli.evaluation.scoring.statistics import Accuracy
 from dycoke_cli.runs.tables import csv_of
@@ -52,9 +52,8 @@ def _write_unscored(report: EvalReport) -> None:
     output.write("\nCounted as wrong, for nothing could be scored:\n")
     # Failures first: the user may be able to fix them.
     for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
-        name = row_name(one.spec, one.model, report.model is None)
         output.line(
-            f"{name}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
+            f"{one.spec}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
         )
     if len(report.unscored) > UNSCORED:
         output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
@@ -67,8 +66,7 @@ def _write_changes(report: EvalReport) -> None:
             continue
         of = f"{row.changed} of {row.questions} answers"
         counts = f": {row.fixed} wrong→right, {row.broken} right→wrong"
-        name = row_name(row.spec, row.model, report.model is None)
-        output.write(f"\n{one_line(name)} changed {of}{'' if row.fixed is None else counts}\n")
+        output.write(f"\n{one_line(row.spec)} changed {of}{'' if row.fixed is None else counts}\n")
         for change in row.changes:
             output.write(_entry(change))
 
@@ -98,10 +96,9 @@ def _entry(change: Change) -> str:
 def _comma_separated(report: EvalReport) -> str:
     """CSV with a line per row: keys of the JSON object, and a column per group of questions."""
     lines = [_values(row) for row in report.rows]
-    # `model` is here only for its position in the header; each row has its value.
     made_by = {
         "benchmark": report.benchmark, "edition": report.edition, "split": report.split,
-        "model": "",
+        "model": report.model.name,
     }  # fmt: skip
     if report.judge is not None:
         made_by |= {"judge": report.judge.model, "judge_date": report.judge.last_date}
@@ -167,7 +164,6 @@ _COSTS_CAPTION = (
     "pruned layers alone). Time and KV cache: mean per answer."
 )
 _LEVEL = 0.05
-_MODEL = Column("Model", lambda row: row.model, as_text)
 _MEASURES = {"accuracy": "accuracy, %", "judge_accuracy": "judge, %", "judge_score": "judge score"}
 
 
@@ -192,17 +188,14 @@ def _overall(report: EvalReport) -> Table:
         report,
         (_METHOD, *columns),
         "± one standard error, clustered by video, widened by Student's t below 30 videos; it "
-        "covers the questions, not the model's training. Difference: points from the baseline (none"
-        f"{' of the same model' if report.model is None else ''}), on the same questions."
-        f"{_apart(rows)}{macro}{judge}",
+        "covers the questions, not the model's training. Difference: points from the baseline "
+        f"(none), on the same questions.{_apart(rows)}{macro}{judge}",
     )
 
 
 def _by_row(report: EvalReport, columns: Sequence[Column], caption: str) -> Table:
-    """Table with one numbered line per row of the report, with its model if there are several."""
-    models = (_MODEL,) if report.model is None else ()
-    numbers = range(1, len(report.rows) + 1)
-    return table(report.rows, (*models, *columns), caption, numbers=numbers)
+    """Table with one numbered line per row of the report."""
+    return table(report.rows, columns, caption, numbers=range(1, len(report.rows) + 1))
 
 
 def _accuracy(of: ScoredRow) -> str:
@@ -242,11 +235,9 @@ def _mean(mean: Accuracy | None) -> str:
 
 
 def _title(report: EvalReport) -> str:
-    questions, names = report.rows[0].questions, [model.name for model in report.models]
     return one_line(
-        f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
-        f"{count(report.videos)} videos, {_frames(report.frames)}, "
-        f"model{'' if len(names) == 1 else 's'} {', '.join(names)}"
+        f"{report.benchmark}, {report.split} split: {count(report.rows[0].questions)} questions "
+        f"about {count(report.videos)} videos, {_frames(report.frames)}, model {report.model.name}"
     )
 
 
@@ -258,19 +249,13 @@ def _parameters(row: ScoredRow) -> str:
 
 
 def _origin(report: EvalReport) -> str:
-    several, commits = report.model is None, report.commits
-    models = "; ".join(
-        f"{f'{model.name}: ' if several else ''}"
-        + (
-            "on a server"
-            if model.weights is None
-            else f"{model.dtype} on {model.device}, weights {model.weights[:19]}"
-        )
-        for model in report.models
-    )
+    model, commits = report.model, report.commits
     made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
+    asked = "on a server"
+    if model.weights is not None:
+        asked = f"{model.dtype} on {model.device}, weights {model.weights[:19]}"
     return one_line(
-        f"Benchmark version {report.edition}; {models}; {made_by}; answers in {report.journal}"
+        f"Benchmark version {report.edition}; {asked}; {made_by}; answers in {report.journal}"
     )
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.answer.thinking import answer_of
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import FILE as ANSWERS
-from dycoke_cli.evaluation.prediction import EvaluatedModel, no_answer, rescored
+from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, no_answer, rescored
 from dycoke_cli.evaluation.presets import preset_warnings, published_beside
 from dycoke_cli.evaluation.report.scored_row import (
     Change,
@@ -23,10 +25,12 @@ from dycoke_cli.evaluation.report.scored_row import (
     compared_by_holm,
     make_row,
 )
-from dycoke_cli.evaluation.run_record import RunRecord
-from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdict, key_of
+from dycoke_cli.evaluation.run_record import FILE as RECORD
+from dycoke_cli.evaluation.run_record import RunRecord, read_record
+from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdict, key_of, read_verdicts
 from dycoke_cli.evaluation.scoring.judge import Item as JudgedItem
 from dycoke_cli.evaluation.scoring.statistics import Predictions
+from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 
 _CHANGES = 0.1
@@ -40,7 +44,6 @@ _MOST_WARNINGS = 5
 class Unscored:
     """A question that counts as wrong because nothing could be scored: an entry of `unscored`."""
 
-    model: Annotated[str, Doc("Of the row.")]
     spec: Annotated[str, Doc("Of the row.")]
     video: str
     item: Annotated[str, Doc("Id of the question.")]
@@ -80,15 +83,12 @@ class EvalReport:
         int | None,
         Doc("As chosen, null with --fps; a row may have its own number.", minimum=1),
     ]
-    model: Annotated[
-        EvaluatedModel | None, Doc("Null where the rows are of several: see `models`.")
-    ]
-    models: Annotated[tuple[EvaluatedModel, ...], Doc("In the order of their rows.", minItems=1)]
+    model: EvaluatedModel
     judge: Annotated[Judge | None, Doc("What graded open answers; null without one.")]
     journal: Annotated[str, Doc("The file with all answers.")]
     rows: Annotated[
         tuple[ScoredRow, ...],
-        Doc("One per model and method, in the order given, those of a model together.", minItems=1),
+        Doc("One per method, in the order given.", minItems=1),
     ]
     unscored: Annotated[
         tuple[Unscored, ...], Doc("Answers that couldn't be understood, and questions without one.")
@@ -97,29 +97,47 @@ class EvalReport:
     changes: Annotated[tuple[Change, ...] | Absent, Doc("With --show-changed.")] = ABSENT
 
 
+def report_of(folder: Path) -> EvalReport:
+    """The report of a run again, from what `dycoke eval --out` wrote."""
+    path, record = folder / ANSWERS, read_record(folder)
+    try:
+        if record is None or not path.is_file():
+            missing = RECORD if record is None else ANSWERS
+            raise UsageError(
+                f"{display_name(folder)} has no {missing}: name a folder that `dycoke eval --out` "
+                "wrote"
+            )
+        journal = Answers(path)
+    except OSError as error:
+        raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
+    noticed = [*record.warnings]
+    if journal.damaged:
+        noticed.append(
+            f"{path} has {journal.damaged} damaged line(s), which are left out: run the same "
+            "`dycoke eval` again, which asks those questions"
+        )
+    return make_report(record, journal, noticed, read_verdicts(folder))
+
+
+def answers_of(record: RunRecord, journal: Answers) -> dict[str, Predictions]:
+    """Answers and failures by setup and question."""
+    setups = [row.setup for row in record.rows]
+    failures = record.failures
+    return {one.id: {**failures.get(one.id, {}), **journal.predictions(one)} for one in setups}
+
+
 def make_report(
-    record: RunRecord,
-    answers: Mapping[str, Predictions],
-    commits: Iterable[str],
-    journal: str,
-    noticed: Sequence[str],
-    verdicts: Mapping[str, Verdict],
+    record: RunRecord, journal: Answers, noticed: Sequence[str], verdicts: Mapping[str, Verdict]
 ) -> EvalReport:
     """Score and aggregate all answers; a missing answer is incorrect."""
-    items = list(record.items)
+    items, answers = list(record.items), answers_of(record, journal)
     if (rule := rule_of(record.rows[0].setup.benchmark)) is not None:
         answers = {setup: rescored(rule, items, one) for setup, one in answers.items()}
     predictions = {
         row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows
     }
-    # Reversed, so that the first baseline of a model counts.
-    baselines = {
-        row.model: predictions[row.setup.id]
-        for row in reversed(record.rows)
-        if row.spec.is_baseline
-    }
-    models = {row.model: EvaluatedModel(**row.setup.model) for row in record.rows}
-    several = len(models) > 1
+    baselines = (predictions[row.setup.id] for row in record.rows if row.spec.is_baseline)
+    baseline = next(baselines, None)
     rows: list[ScoredRow] = []
     unscored: list[Unscored] = []
     judged: list[Verdict] = []
@@ -127,19 +145,17 @@ def make_report(
     for one in record.rows:
         grades, of_row, missing = grades_of(record, answers.get(one.setup.id, {}), verdicts)
         if missing:
-            name = row_name(one.spec.text, one.model, several)
             ungraded.append(
-                f"{name}: {missing} of its answers have no verdict of {record.judge}, so that "
-                "the judge's figures are left out; --judge-model has them graded"
+                f"{one.spec.text}: {missing} of its answers have no verdict of {record.judge}, so "
+                "that the judge's figures are left out; --judge-model has them graded"
             )
         judged += of_row if grades else []
         of_method = predictions[one.setup.id]
-        baseline = None if one.spec.is_baseline else baselines.get(one.model)
         row = make_row(
             one,
             items,
             of_method,
-            baseline,
+            None if one.spec.is_baseline else baseline,
             metric=record.metric,
             macro=record.macro,
             grades=grades,
@@ -147,7 +163,8 @@ def make_report(
         )
         rows.append(row)
         unscored += _unscored(one, items, of_method)
-    setup, made_by = record.rows[0].setup, tuple(sorted(commits))
+    setup = record.rows[0].setup
+    commits = tuple(sorted(journal.commits(row.setup for row in record.rows)))
     return EvalReport(
         benchmark=setup.benchmark,
         edition=setup.edition,
@@ -155,19 +172,18 @@ def make_report(
         metric=record.metric,
         videos=len({item.video for item in items}),
         frames=record.frames,
-        model=None if several else next(iter(models.values())),
-        models=tuple(models.values()),
-        commits=made_by,
+        model=EvaluatedModel(**record.model),
+        commits=commits,
         judge=judge_of(record, judged),
-        journal=journal,
+        journal=str(journal.path),
         rows=compared_by_holm(rows),
         unscored=tuple(unscored),
         warnings=(
             *noticed,
             *preset_warnings(record),
             *ungraded,
-            *_unchanged(rows, several),
-            *_several(made_by),
+            *_unchanged(rows),
+            *_several(commits),
             *_of_answers(record, predictions),
         ),
     )
@@ -238,27 +254,20 @@ def _completed(items: list[Item], answers: Predictions) -> Predictions:
 
 def _unscored(row: KeptRow, items: list[Item], predictions: Predictions) -> list[Unscored]:
     """Failed questions and unparsable answers of a row."""
-    unscored = []
-    of = (row.model, row.spec.text)
+    unscored, spec = [], row.spec.text
     for item in items:
         prediction = predictions[item.id]
         if prediction.error is not None:
-            unscored.append(Unscored(*of, item.video, item.id, "failed", prediction.error))
+            unscored.append(Unscored(spec, item.video, item.id, "failed", prediction.error))
         elif not prediction.parsed:
-            unscored.append(Unscored(*of, item.video, item.id, "unparsable", prediction.said))
+            unscored.append(Unscored(spec, item.video, item.id, "unparsable", prediction.said))
     return unscored
 
 
-def row_name(spec: str, model: str, several: bool) -> str:
-    """Name of a row in a sentence; includes the model if there are several."""
-    return f"{spec} ({model})" if several else spec
-
-
-def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
+def _unchanged(rows: list[ScoredRow]) -> list[str]:
     """Warnings about rows without a changed answer, where chance is an unlikely explanation."""
     return [
-        f"{row_name(row.spec, row.model, several)} changed none of {row.questions} answers; make "
-        "sure that it ran"
+        f"{row.spec} changed none of {row.questions} answers; make sure that it ran"
         for row in rows
         if row.changed == 0 and (1 - _CHANGES * _dropped(row)) ** row.questions < _UNLIKELY
     ]

@@ -32,7 +32,6 @@ Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]
 class Change:
     """An answer that compression changed: an entry of `changes`."""
 
-    model: Annotated[str, Doc("Of the row.")]
     spec: Annotated[str, Doc("Of the row.")]
     video: str
     item: Annotated[str, Doc("Id of the question.")]
@@ -48,12 +47,11 @@ class Change:
 
 
 def list_changes(
-    model: str, spec: str, items: list[Item], predictions: Predictions, uncompressed: Predictions
+    spec: str, items: list[Item], predictions: Predictions, uncompressed: Predictions
 ) -> tuple[Change, ...]:
     """List the answers of a row that differ from the baseline's."""
     return tuple(
         Change(
-            model=model,
             spec=spec,
             video=item.video,
             item=item.id,
@@ -93,7 +91,6 @@ CountOrNull = Annotated[int | None, Doc(minimum=0)]
 class _Asked:
     method: Annotated[str, Doc("Name of the method or ablation.")]
     spec: Annotated[str, Doc("As it was given to --methods.")]
-    model: Annotated[str, Doc("Its name: of that which answered.")]
     parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
     frames: Annotated[
         CountOrNull, Doc("Sampled; null where the number differs from video to video.")
@@ -200,13 +197,12 @@ def make_row(
     of_kinds = [kind.accuracy for kind in kinds.values() if kind.accuracy is not None]
     changes: tuple[Change, ...] = ()
     if uncompressed is not None:
-        changes = list_changes(row.model, row.spec.text, items, predictions, uncompressed)
+        changes = list_changes(row.spec.text, items, predictions, uncompressed)
     moved = Counter(change.outcome for change in changes)
     has_moved = uncompressed is not None and metric == ACCURACY
     return ScoredRow(
         method=row.spec.name,
         spec=row.spec.text,
-        model=row.model,
         parameters=dict(row.parameters),
         frames=row.setup.frames,
         **vars(overall),
