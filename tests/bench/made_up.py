@@ -9,8 +9,7 @@ from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Bytes, Seconds, Tokens
 from dycoke_cli.ask import Answered, Ask, Event, Seen
-from dycoke_cli.bench.bench_report import MeanTokens, Memory, Stages, TimedRow
-from dycoke_cli.bench.bench_run import TimedAnswer
+from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.evaluation.method_row import MethodRow
 from tests.documents import example
@@ -27,37 +26,12 @@ def answer(text: str = "a dog runs", generated: int = 4, kv: int = 1000, **given
     return example(Answer, answer=text, tokens=tokens, bytes=held, seconds=seconds, **given)
 
 
-def measured(text: str = "a dog runs", total: float = 1.0, **given: Any) -> TimedAnswer:
-    return TimedAnswer(answer(text, **given), stages(total))
+def measured(text: str = "a dog runs", total: float = 1.0, **given: Any) -> tuple[Answer, Stages]:
+    return answer(text, **given), stages(total)
 
 
 def stages(total: float, **given: Any) -> Stages:
     return example(Stages, **{"decode_per_token": None, **given}, total=total)
-
-
-def row(
-    spec: str,
-    total: float,
-    changed: int | None,
-    *,
-    spread: float = 0.0,
-    kv: float = 1000.0,
-    generated: float = 4.0,
-    control: bool = False,
-) -> TimedRow:
-    return TimedRow(
-        spec=spec,
-        method=spec.partition(":")[0],
-        parameters={},
-        control=control,
-        seconds=stages(total),
-        total_least=total - spread,
-        total_most=total + spread,
-        tokens=MeanTokens(64, 32, generated),
-        bytes=Memory(kv, None, None),
-        changed=changed,
-        changed_share=None if changed is None else changed / 4,
-    )
 
 
 @dataclass

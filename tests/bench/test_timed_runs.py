@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.bench.bench_run import TimedAnswer, interleave, measure, measure_all
+from dycoke_cli.bench.bench_report import Stages
+from dycoke_cli.bench.bench_run import measure, measure_all
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
@@ -27,15 +28,26 @@ QUESTIONS = ("Who?", "Where?")
 
 
 def test_all_take_turns_and_each_round_begins_with_the_next() -> None:
-    assert [*interleave("abc", ["v"], 3)] == [
-        *[(0, "v", each) for each in "abc"],
-        *[(1, "v", each) for each in "bca"],
-        *[(2, "v", each) for each in "cab"],
-        *[(3, "v", each) for each in "abc"],
+    seen: list[tuple[str, str]] = []
+
+    def measured_run(row: Any, video: str) -> list[Any]:
+        seen.append((video, row.spec.text))
+        return [measured()]
+
+    def order(methods: str, videos: str, runs: int) -> list[tuple[str, str]]:
+        seen.clear()
+        measure_all(rows_of(methods), videos, ("Who?",), runs, measured_run, lambda *_: None)
+        return [*seen]
+
+    a, b, c = "none", "evs", "dart"
+    assert order(f"{a},{b},{c}", "v", 3) == [
+        *[("v", each) for each in (a, b, c)],
+        *[("v", each) for each in (b, c, a)],
+        *[("v", each) for each in (c, a, b)],
+        *[("v", each) for each in (a, b, c)],
     ]
-    assert [*interleave("ab", ["v", "w"], 1)] == [
-        (0, "v", "a"), (0, "v", "b"), (0, "w", "a"), (0, "w", "b"),
-        (1, "v", "b"), (1, "v", "a"), (1, "w", "b"), (1, "w", "a"),
+    assert order(f"{a},{b}", "vw", 1) == [
+        ("v", a), ("v", b), ("w", a), ("w", b), ("v", b), ("v", a), ("w", b), ("w", a),
     ]  # fmt: skip
 
 
@@ -43,7 +55,7 @@ def test_the_warm_up_is_not_counted() -> None:
     seen: list[tuple[str, str]] = []
     counted: list[tuple[int, int]] = []
 
-    def measured_run(row: Any, video: str) -> list[TimedAnswer]:
+    def measured_run(row: Any, video: str) -> list[tuple[Answer, Stages]]:
         seen.append((row.spec.text, video))
         return [measured(total=len(seen) + 0.1 * number) for number in range(2)]
 
@@ -58,7 +70,7 @@ def test_the_warm_up_is_not_counted() -> None:
     assert seen == [(name, "v") for name in ("none", "evs", "evs", "none", "none", "evs")]
     assert counted == [(done, 12) for done in range(0, 13, 2)]
     totals = {
-        (text, question): [each.seconds.total for each in runs]
+        (text, question): [times.total for _, times in runs]
         for text, by_question in results.items()
         for (_, question), runs in by_question.items()
     }
@@ -76,7 +88,7 @@ def asker() -> PretendedAsker:
     return PretendedAsker()
 
 
-def run(asker: Any, row: MethodRow, video: str = "v") -> list[TimedAnswer]:
+def run(asker: Any, row: MethodRow, video: str = "v") -> list[tuple[Answer, Stages]]:
     return measure(asker, row, video, QUESTIONS, REQUEST, lambda sentence: None)
 
 
@@ -84,7 +96,7 @@ def test_each_question_counts_as_if_it_had_been_asked_alone(asker: PretendedAske
     [none] = rows_of("none")
     # decode 1, preprocess 0.5, vision 4, prefill 2, TTFT, decode 0.75 of three tokens, in all
     alone = (1.0, 0.5, 4.0, 2.0, 7.5, 0.75, 0.25, 8.25)
-    assert [astuple(each.seconds) for each in run(asker, none)] == [alone, alone]
+    assert [astuple(times) for _, times in run(asker, none)] == [alone, alone]
 
 
 def test_every_run_begins_with_the_file_and_reuses_nothing(
@@ -106,7 +118,7 @@ def test_every_run_begins_with_the_file_and_reuses_nothing(
         for row in rows_of("none,dycoke"):
             for _ in range(2):
                 answers = run(engine, row, str(video))
-                assert [one.answer.method["name"] for one in answers] == [row.spec.text] * 2
+                assert [answer.method["name"] for answer, _ in answers] == [row.spec.text] * 2
     assert asking.pretended.paths == [str(video)] * 4
     assert opened == [False] * 4
     assert asking.pretended.batches == [[question] for question in QUESTIONS] * 4
@@ -114,7 +126,7 @@ def test_every_run_begins_with_the_file_and_reuses_nothing(
 
 def test_controls_see_a_frame_or_nothing(asker: PretendedAsker) -> None:
     blind, frame = rows_of("no-video,one-frame")
-    assert astuple(run(asker, blind)[0].seconds) == (
+    assert astuple(run(asker, blind)[0][1]) == (
         0.0, 0.0, 0.0, 2.0, 2.0, 0.75, 0.25, 2.75,
     )  # fmt: skip
     run(asker, frame)
@@ -125,7 +137,7 @@ def test_controls_see_a_frame_or_nothing(asker: PretendedAsker) -> None:
 def test_a_single_token_has_no_time_per_token(asker: PretendedAsker) -> None:
     asker.generated = 1
     [none] = rows_of("none")
-    assert run(asker, none)[0].seconds.decode_per_token is None
+    assert run(asker, none)[0][1].decode_per_token is None
 
 
 def test_errors_name_their_row(asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch) -> None:

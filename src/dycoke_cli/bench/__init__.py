@@ -1,4 +1,3 @@
-"""Benchmark of methods on the user's videos and machine: timings, and changed answers."""
+"""Times of methods on the user's videos and machine, and changed answers."""
 
 SCHEMA = "dycoke.bench/1"
-"""Schema of the report."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from dycoke_cli.answer.answer import ReportedModel, Version
-from dycoke_cli.answer.json_schema import Amount, Count, Doc
+from dycoke_cli.answer.json_schema import Amount, Doc
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.version import __version__
-
-PeakOrNull = Annotated[
-    int | None, Doc("The highest of all runs; null where it can't be measured.", minimum=0)
-]
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,9 @@ class Memory:
     """Memory in bytes."""
 
     kv_cache: Annotated[Amount, Doc("Storage of the KV cache: mean per answer.")]
-    peak_working: PeakOrNull
-    peak_total: PeakOrNull
+    peak_total: Annotated[
+        int | None, Doc("The highest of all runs; null where it can't be measured.", minimum=0)
+    ]
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,6 @@ class TimedRow:
     spec: Annotated[str, Doc("As it was given to --methods.")]
     method: Annotated[str, Doc("Name of the method.")]
     parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
-    control: Annotated[bool, Doc("A control without the whole video (no-video, one-frame).")]
     seconds: Annotated[Stages, Doc("Mean over questions of the medians over runs.")]
     total_least: Annotated[Amount, Doc("seconds.total of the fastest run: mean over questions.")]
     total_most: Annotated[Amount, Doc("seconds.total of the slowest run: mean over questions.")]
@@ -78,21 +74,6 @@ class TimedRow:
     changed: Annotated[
         int | None, Doc("Answers whose text isn't the baseline's; null of the baseline.", minimum=0)
     ]
-    changed_share: Annotated[
-        float | None, Doc("changed / questions; null of the baseline.", minimum=0, maximum=1)
-    ]
-
-
-@dataclass(frozen=True)
-class RowAnswer:
-    """Answer of one configuration to one question."""
-
-    spec: str
-    answer: str
-    same: Annotated[bool, Doc("Whether its text is the baseline's.")]
-    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
-    generated: Count
-    seconds: Annotated[Stages, Doc("Medians over runs.")]
 
 
 @dataclass(frozen=True)
@@ -101,7 +82,7 @@ class QuestionAnswers:
 
     video: Annotated[str, Doc("As given.")]
     question: str
-    answers: Annotated[tuple[RowAnswer, ...], Doc("In the order of the rows.", minItems=1)]
+    answers: Annotated[dict[str, str], Doc("Of the first run, by the row's spec.")]
 
 
 @dataclass(frozen=True, kw_only=True)

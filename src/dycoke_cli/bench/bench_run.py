@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import chain
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, fields, replace
+from itertools import chain, product
 from statistics import fmean, median
-from typing import Any, TypeVar
+from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.ask import Answered, Ask, Footage, Seen, Warn
@@ -19,13 +19,12 @@ from dycoke_cli.bench.bench_report import (
     MeanTokens,
     Memory,
     QuestionAnswers,
-    RowAnswer,
     Stages,
     TimedRow,
 )
 from dycoke_cli.compression.registry import Spec, parse_specs
 from dycoke_cli.errors import OutOfMemoryError, UsageError
-from dycoke_cli.evaluation.method_row import MethodRow, bound_spec, rows_on
+from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.loop.asker import Asker, Client
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
@@ -37,34 +36,9 @@ from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Decoder, Sampling
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class TimedAnswer:
-    """Answer with stage times, as if it were the only question about its video."""
-
-    answer: Answer
-    seconds: Stages
-
-
-Runs = dict[tuple[str, str], list[TimedAnswer]]
-"""Answers of a row by video and question; one per run, without the warm-up."""
-
-
-def interleave(
-    items: Sequence[T], videos: Sequence[str], runs: int
-) -> Iterator[tuple[int, str, T]]:
-    """Order of the runs: (round, video, item); round 0 is the warm-up.
-
-    Items alternate within a video, so that a slow phase of the machine affects all of them. Each
-    round begins with the next item, so that none profits from always following the same other.
-    """
-    for round_ in range(runs + 1):
-        first = round_ % len(items)
-        for video in videos:
-            for item in (*items[first:], *items[:first]):
-                yield round_, video, item
+Runs = dict[tuple[str, str], list[tuple[Answer, Stages]]]
+"""Answers of a row by video and question, with their times as if each were the only question; one
+per run, without the warm-up."""
 
 
 def measure_all(
@@ -72,10 +46,13 @@ def measure_all(
     videos: Sequence[str],
     questions: Sequence[str],
     runs: int,
-    measure: Callable[[MethodRow, str], list[TimedAnswer]],
+    measure: Callable[[MethodRow, str], list[tuple[Answer, Stages]]],
     on_answers: Callable[[int, int], None],
 ) -> dict[str, Runs]:
-    """Run all configurations, interleaved (see `interleave`); results by spec of the row.
+    """Run all configurations; results by spec of the row.
+
+    They take turns within a video, so that a slow phase of the machine affects all of them. Each
+    round begins with the next one, so that none profits from always following the same other.
 
     Args:
         measure: runs a configuration on a video; returns an answer per question, in order.
@@ -84,13 +61,15 @@ def measure_all(
     results: dict[str, Runs] = {row.spec.text: {about: [] for about in asked} for row in rows}
     done, total = 0, (runs + 1) * len(rows) * len(asked)
     on_answers(done, total)
-    for round_, video, row in interleave(rows, videos, runs):
-        answers = measure(row, video)
-        done += len(answers)
-        on_answers(done, total)
-        if round_:
-            for question, timed in zip(questions, answers, strict=True):
-                results[row.spec.text][video, question].append(timed)
+    for round_ in range(runs + 1):
+        first = round_ % len(rows)
+        for video, row in product(videos, (*rows[first:], *rows[:first])):
+            answers = measure(row, video)
+            done += len(answers)
+            on_answers(done, total)
+            if round_:  # the first is the warm-up
+                for question, timed in zip(questions, answers, strict=True):
+                    results[row.spec.text][video, question].append(timed)
     return results
 
 
@@ -101,14 +80,11 @@ def measure(
     questions: Sequence[str],
     request: Request,
     warn: Callable[[str], None],
-) -> list[TimedAnswer]:
+) -> list[tuple[Answer, Stages]]:
     """Decode a video, and answer all questions about it.
 
     No cache is reused: each run decodes the video, encodes its frames and prefills every prompt.
     The questions of a run share the encoded video.
-
-    Args:
-        request: how the questions are asked; the row has its own method and frames.
     """
     # Else the garbage of the previous run would be collected during this one.
     gc.collect()
@@ -128,7 +104,7 @@ def measure(
                 answers.append(event.answer)
     except (UsageError, OutOfMemoryError) as error:
         raise type(error)(f"--methods {row.spec.text}: {error}") from error
-    return [TimedAnswer(one, _alone(one, answers[0].seconds, prepared_s)) for one in answers]
+    return [(one, _alone(one, answers[0].seconds, prepared_s)) for one in answers]
 
 
 def _alone(answer: Answer, first: Seconds, preprocess: float) -> Stages:
@@ -154,18 +130,16 @@ def _alone(answer: Answer, first: Seconds, preprocess: float) -> Stages:
 
 def timed_row(row: MethodRow, runs: Runs, base: Runs) -> TimedRow:
     """Aggregate the runs of a row; of each question the first answer is compared with `base`."""
-    answers = [each.answer for measured in runs.values() for each in measured]
+    answers = [answer for measured in runs.values() for answer, _ in measured]
     # By run: the i-th runs of all questions make the i-th total, whose range is the noise.
-    totals = [fmean(one.seconds.total for one in run) for run in zip(*runs.values(), strict=True)]
-    changed = None
-    if not row.spec.is_baseline:
-        changed = sum(not _is_same(runs[about], base[about]) for about in runs)
+    totals = [fmean(times.total for _, times in run) for run in zip(*runs.values(), strict=True)]
+    medians = [_averages(median, [times for _, times in each]) for each in runs.values()]
+    peaks = [answer.bytes.peak_total for answer in answers]
     return TimedRow(
         spec=row.spec.text,
         method=row.spec.method,
         parameters=dict(row.parameters),
-        control=row.spec.is_control,
-        seconds=_averages(fmean, [_medians(measured) for measured in runs.values()]),
+        seconds=_averages(fmean, medians),
         total_least=min(totals),
         total_most=max(totals),
         tokens=MeanTokens(
@@ -175,33 +149,12 @@ def timed_row(row: MethodRow, runs: Runs, base: Runs) -> TimedRow:
         ),
         bytes=Memory(
             kv_cache=fmean(answer.bytes.kv_cache for answer in answers),
-            peak_working=_highest(answer.bytes.peak_working for answer in answers),
-            peak_total=_highest(answer.bytes.peak_total for answer in answers),
+            # Of a part of the runs the highest could be too low.
+            peak_total=None if None in peaks else max(peaks),
         ),
-        changed=changed,
-        changed_share=None if changed is None else changed / len(runs),
-    )
-
-
-def compare_answers(results: dict[str, Runs], base: Runs) -> tuple[QuestionAnswers, ...]:
-    """Compare the answers to each question with the baseline's, each of the first run."""
-    return tuple(
-        QuestionAnswers(
-            video=about[0],
-            question=about[1],
-            answers=tuple(
-                RowAnswer(
-                    spec=spec,
-                    answer=runs[about][0].answer.answer,
-                    same=_is_same(runs[about], base[about]),
-                    finish_reason=runs[about][0].answer.finish_reason,
-                    generated=runs[about][0].answer.tokens.generated,
-                    seconds=_medians(runs[about]),
-                )
-                for spec, runs in results.items()
-            ),
-        )
-        for about in base
+        changed=None
+        if row.spec.is_baseline
+        else sum(_first(runs[about]) != _first(base[about]) for about in runs),
     )
 
 
@@ -212,16 +165,13 @@ def unstable_answers(results: dict[str, Runs]) -> list[str]:
         "changes isn't compression's"
         for spec, runs in results.items()
         for about, measured in runs.items()
-        if len({each.answer.answer for each in measured}) > 1
+        if len({answer.answer for answer, _ in measured}) > 1
     ]
 
 
-def _is_same(one: Sequence[TimedAnswer], base: Sequence[TimedAnswer]) -> bool:
-    return one[0].answer.answer == base[0].answer.answer
-
-
-def _medians(measured: Sequence[TimedAnswer]) -> Stages:
-    return _averages(median, [each.seconds for each in measured])
+def _first(measured: list[tuple[Answer, Stages]]) -> str:
+    """Text of the first run."""
+    return measured[0][0].answer
 
 
 def _averages(average: Callable[[list[float]], float], measured: Sequence[Stages]) -> Stages:
@@ -233,12 +183,6 @@ def _averages(average: Callable[[list[float]], float], measured: Sequence[Stages
     return Stages(**averages)
 
 
-def _highest(peaks: Iterable[int | None]) -> int | None:
-    """The maximum; of a part of the runs it could be too low."""
-    values = [*peaks]
-    return None if None in values else max(peak for peak in values if peak is not None)
-
-
 def run(
     videos: tuple[str, ...],
     questions: tuple[str, ...],
@@ -247,14 +191,7 @@ def run(
     runs: int,
     listener: Listener,
 ) -> BenchReport:
-    """Measure all configurations on all videos and questions.
-
-    Args:
-        videos: paths.
-        specs: the rows; the baseline comes first, and is added if it is missing.
-        request: options of the answers; each row has its own method.
-        runs: number of counted runs.
-    """
+    """Measure all configurations, the baseline first; it is added if it is missing."""
     if runs < 1:
         raise UsageError(f"--runs must be 1 or more, not {runs}")
     warnings: dict[str, None] = {}
@@ -264,8 +201,8 @@ def run(
             warnings[sentence] = None
             listener.warning(sentence)
 
-    base = [spec for spec in specs if spec.is_baseline] or parse_specs("none")
-    specs = [*base, *(spec for spec in specs if not spec.is_baseline)]
+    baseline = [spec for spec in specs if spec.is_baseline] or parse_specs("none")
+    specs = [*baseline, *(spec for spec in specs if not spec.is_baseline)]
     unloaded = unloaded_model(request, listener.warning)
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
@@ -277,9 +214,6 @@ def run(
         for video in videos:
             with decoder.open(video, request.sampling, fitted=True):
                 pass
-    for spec in specs:  # and the methods, before torch is imported
-        if unloaded.listed is not None and not spec.if_possible:
-            bound_spec(spec, unloaded.listed)
     with faster_imports():
         import torch
         import transformers
@@ -293,7 +227,10 @@ def run(
     for sentence in left_out:
         warn(sentence)
     loaded = load(chosen, on_stage=listener.stage)
-    with Engine(request, loaded=loaded) as engine, _frozen_garbage():
+    with Engine(request, loaded=loaded) as engine, ExitStack() as stack:
+        # Scanning the objects of torch and transformers takes 0.4 s, of a run that chance chooses.
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         results = measure_all(
             rows,
             videos,
@@ -305,15 +242,15 @@ def run(
     for row in rows:
         # Controls are skipped: they warn about frames that they leave out on purpose.
         of_row = () if row.spec.is_control else results[row.spec.text].values()
-        for sentence in chain.from_iterable(one[0].answer.warnings for one in of_row):
+        for sentence in chain.from_iterable(one[0][0].warnings for one in of_row):
             warn(sentence)
     for sentence in unstable_answers(results):
         warn(sentence)
-    uncompressed = results[rows[0].spec.text]
+    base = results[rows[0].spec.text]
     on_cuda = chosen.device.type == "cuda"
     return BenchReport(
         commit=running_commit(),
-        model=next(iter(uncompressed.values()))[0].answer.model,
+        model=next(iter(base.values()))[0][0].model,
         environment=Environment(
             python=platform.python_version(),
             torch=torch.__version__,
@@ -329,20 +266,10 @@ def run(
         questions=questions,
         sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
         generation={k: v for k, v in key_part(generation).items() if k != "trace"},
-        rows=tuple(timed_row(row, results[row.spec.text], uncompressed) for row in rows),
-        answers=compare_answers(results, uncompressed),
+        rows=tuple(timed_row(row, results[row.spec.text], base) for row in rows),
+        answers=tuple(
+            QuestionAnswers(*about, {spec: _first(runs[about]) for spec, runs in results.items()})
+            for about in base
+        ),
         warnings=tuple(warnings),
     )
-
-
-@contextmanager
-def _frozen_garbage() -> Iterator[None]:
-    """Exclude existing objects from garbage collection within the block.
-
-    Scanning those of torch and transformers takes 0.4 s, which would be added to a random run.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

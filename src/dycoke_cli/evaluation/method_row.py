@@ -20,7 +20,6 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.families import ModelInfo
     from dycoke_cli.models.resolve import ResolvedModel
 
 
@@ -46,19 +45,13 @@ class KeptRow(MethodRow):
 
 def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
     """The method of an entry with a model's defaults; those of a served model its server sets."""
-    if not isinstance(model, ServedModel):
-        return bound_spec(spec, model.info) if model.info.listed else spec.create()
     method = spec.create()
     with naming(f"--methods {spec.text}"):
-        model.check(method)
+        if isinstance(model, ServedModel):
+            model.check(method)
+        elif model.info.listed:
+            return settled(method, model.info)
     return method
-
-
-def bound_spec(spec: Spec, model: ModelInfo) -> Method:
-    """The method of an entry with a model's defaults; see `bind`."""
-    method = spec.create()
-    with naming(f"--methods {spec.text}"):
-        return settled(method, model)
 
 
 def rows_on(

@@ -37,13 +37,12 @@ def test_one_document_with_all_that_was_measured(fake: list[FakeSession]) -> Non
     assert [row["spec"] for row in report["rows"]] == specs
     assert [row["tokens"]["visual_kept"] for row in report["rows"]] == [64, 28, 32, 16]
     assert [row["changed"] for row in report["rows"]] == [None, 0, 0, 0]
-    assert [row["changed_share"] for row in report["rows"]] == [None, 0.0, 0.0, 0.0]
     assert {row["bytes"]["peak_total"] for row in report["rows"]} == {None}
     assert [(each["video"], each["question"]) for each in report["answers"]] == [
         (str(video), question) for video in (CLIP, OTHER) for question in questions
     ]
     for each in report["answers"]:
-        assert [given["spec"] for given in each["answers"]] == specs
+        assert [*each["answers"]] == specs
     on = report["environment"]
     assert all(on[name] for name in ("python", "torch", "transformers", "processor"))
     assert (on["cores"] >= 1, on["threads"] >= 1, on["accelerator"]) == (True, True, None)
@@ -200,11 +199,10 @@ def test_the_bundled_model_with_two_methods_and_the_controls() -> None:
     assert none["tokens"]["visual"] == none["tokens"]["visual_kept"] == 256
     assert dycoke["tokens"]["visual_kept"] == 4 * 16 + 12 * 4
     assert dycoke["bytes"]["kv_cache"] < none["bytes"]["kv_cache"]
-    assert (blind["control"], blind["tokens"]["visual"], blind["seconds"]["vision"]) == (True, 0, 0)
+    assert (blind["tokens"]["visual"], blind["seconds"]["vision"]) == (0, 0)
     # The answers are those of `dycoke ask`.
     for each in report["answers"]:
-        for given, method in zip(each["answers"][:2], ("none", "dycoke"), strict=True):
+        for method in ("none", "dycoke"):
             how = ("--method", method, "--frames", "16", "--dtype", "float32", "--quiet")
             asked = run_here("ask", each["video"], question, *how)
-            assert asked.out.strip() == given["answer"]
-            assert given["same"] == (given["answer"] == each["answers"][0]["answer"])
+            assert asked.out.strip() == each["answers"][method]

@@ -80,7 +80,6 @@ _COSTS = (
     Column("KV cache", lambda row: row.bytes.kv_cache, size),
     Column("Peak memory", lambda row: row.bytes.peak_total, size),
     Column("Generated", lambda row: count(round(row.tokens.generated, 1))),
-    Column("Changed", lambda row: _changed(row)),
 )
 
 
@@ -141,6 +140,8 @@ def tables(report: BenchReport) -> Group:
     """Tables of times, tokens and memory, and all answers."""
     rows = report.rows
     base = next(row for row in rows if row.changed is None)  # only the baseline has no changes
+    asked = len(report.answers)
+    changed = Column("Changed", lambda row: row.changed, lambda n: f"{n} ({share(n, asked)})")
     speed_up = Column("Speed-up", lambda row: f"{base.seconds.total / row.seconds.total:.2f}x")
     return Group(
         Text(_title(report), style="bold"),
@@ -148,7 +149,7 @@ def tables(report: BenchReport) -> Group:
         table(rows, (_METHOD, *_TIMES, speed_up)),
         _small(_MEASURED),
         Text(),
-        table(rows, (_METHOD, *_COSTS)),
+        table(rows, (_METHOD, *_COSTS, changed)),
         _small(
             "Slowest−fastest: end to end, from run to run. Visual tokens before → at prefill, "
             "tokens generated and KV cache: mean per answer. Peak memory: on CUDA alone. Changed: "
@@ -171,8 +172,8 @@ def _answers(question: QuestionAnswers) -> Iterator[RenderableType]:
     yield Text()
     yield Text(f"{one_line(question.video)}: {one_line(question.question)}")
     texts: dict[str, list[str]] = {}
-    for answer in question.answers:
-        texts.setdefault(answer.answer, []).append(answer.spec)
+    for spec, said in question.answers.items():
+        texts.setdefault(said, []).append(spec)
     for said, specs in texts.items():
         yield Text(f"  {one_line(', '.join(specs))}: {one_line(said)}")
 
@@ -207,9 +208,3 @@ def _origin(report: BenchReport) -> str:
 def _kept(row: TimedRow) -> str:
     visual, kept = row.tokens.visual, row.tokens.visual_kept
     return f"{count(round(visual))} → {count(round(kept))} ({share(kept, visual)})"
-
-
-def _changed(row: TimedRow) -> str:
-    if row.changed is None or row.changed_share is None:
-        return "–"
-    return f"{count(row.changed)} ({100 * row.changed_share:.0f} %)"
