@@ -207,7 +207,7 @@ def test_a_comparison_without_figures(tmp_path: Path) -> None:
     preset = preset_named("table-2")
     _, static, dynamic = (spec.create() for spec in parse_specs(preset.methods))
     assert static == replace(dynamic, recall=False)
-    made = report(tmp_path, rows_of("table-2", "mvbench"))
+    made = report(tmp_path, rows_of("table-2", "mvbench"), "table-2")
     for number in range(3):
         known = made.rows[number].published
         assert known is not None

@@ -167,16 +167,6 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert outcome.err.startswith("Error: a judge needs the package openai: ")
 
 
-def test_two_judges_are_in_no_table_together(endpoint: Endpoint, tmp_path: Path) -> None:
-    flags = ("--judge-url", endpoint.url, "--quiet", "--methods", "none")
-    for name in ("judge-1", "judge-2"):
-        assert evaluate("video_dc499", tmp_path / name, *flags, "--judge-model", name).code == 0
-    folders = [tmp_path / name / "out" for name in ("judge-1", "judge-2")]
-    outcome = run_here("eval", "report", *folders)
-    assert outcome.code == 2
-    assert "they were graded by different judges (judge-1 and judge-2)" in outcome.err
-
-
 def asked(count: int, judge: str | None) -> run_record.RunRecord:
     items = tuple(Item(f"q{n}", "v", "What?", f"a{n}", "k", "") for n in range(count))
     return run_record.RunRecord((), items, 2, {}, "accuracy", False, judge=judge, prompt="answer")

@@ -254,7 +254,7 @@ def test_no_change_is_named_where_it_is_unlikely(
         replace(predicted(dataset, one, "A"), visual_kept=kept, visual_read=kept) for one in asked
     ]
     row = row_of(dataset.about, asked, said, said)
-    assert len(unchanged([row], False)) == named
+    assert len(unchanged([row])) == named
 
 
 def test_a_method_that_changes_a_failure_is_counted(tmp_path: Path) -> None:

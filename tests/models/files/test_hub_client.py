@@ -10,7 +10,6 @@ from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.files import hub as hub_files
 from dycoke_cli.models.files.hub import _check_document, _check_name
-from dycoke_cli.storage.limited_http import HttpLimits
 from tests.http_servers import Handler, listening
 
 
@@ -73,7 +72,7 @@ def hub(monkeypatch):
             self.send(status, content, {"Content-Type": "application/json", **encoded})
 
     bounds = Bounds(nbytes=100_000, values=1000)
-    monkeypatch.setattr(hub_files, "LIMITS", HttpLimits(5.0, bounds, files=True))
+    monkeypatch.setattr(hub_files, "BOUNDS", bounds)
     # The stock client: another test of this process may have had limits installed already.
     huggingface_hub.set_client_factory(lambda: httpx2.Client(follow_redirects=True))
     hub_files.check_hub_answers.cache_clear()

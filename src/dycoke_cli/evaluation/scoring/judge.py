@@ -30,7 +30,7 @@ from dycoke_cli.extras import how_to_install
 from dycoke_cli.retries import MAX_ATTEMPTS, REQUEST_RETRIES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.storage.input_file import naming
-from dycoke_cli.storage.limited_http import HttpLimits, LimitError, limited
+from dycoke_cli.storage.limited_http import LimitError, limiting
 from dycoke_cli.unicode import to_json
 
 FILE = "verdicts.jsonl"
@@ -143,7 +143,7 @@ class OpenAIClient:
             base_url=url,
             timeout=timeout_s,
             max_retries=retries,
-            http_client=limited(openai.DefaultHttpxClient, HttpLimits(timeout_s, BOUNDS))(),
+            http_client=openai.DefaultHttpxClient(event_hooks=limiting(timeout_s, BOUNDS)),
         )
 
     def ask(self, system: str, user: str) -> JudgeReply:

@@ -32,7 +32,7 @@ from dycoke_cli.models.files.small_files import (
     missing_parts,
     values_in,
 )
-from dycoke_cli.storage.limited_http import HttpLimits, LimitError, limited
+from dycoke_cli.storage.limited_http import IS_FILE, LimitError, limiting
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo, DryRunFileInfo
@@ -153,7 +153,7 @@ def hub_folder(repo: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
 
 
-LIMITS = HttpLimits(seconds=300.0, bounds=Bounds(), files=True)
+SECONDS, BOUNDS = 300.0, Bounds()
 """Limits on the hub's documents and errors; files are limited by the disk."""
 
 # Headers and JSON keys whose value becomes the name of one file or folder.
@@ -172,10 +172,11 @@ def check_hub_answers() -> None:
     from huggingface_hub import get_session, set_client_factory
 
     stock = get_session()
-    kind: Any = limited(type(stock), LIMITS)
+    kind: Any = type(stock)
 
     class LimitedClient(kind):
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            request.extensions = {**request.extensions, IS_FILE: stream}
             try:
                 response = super().send(request, stream=stream, **options)
             except LimitError as error:
@@ -196,9 +197,12 @@ def check_hub_answers() -> None:
                 raise
             return response
 
+    limits = limiting(SECONDS, BOUNDS)
     set_client_factory(
         lambda: LimitedClient(
-            event_hooks=stock.event_hooks,
+            event_hooks={
+                kind: [*hooks, *limits[kind]] for kind, hooks in stock.event_hooks.items()
+            },
             follow_redirects=stock.follow_redirects,
             timeout=stock.timeout,
         )

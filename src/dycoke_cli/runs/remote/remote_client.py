@@ -17,7 +17,7 @@ import openai
 from dycoke_cli.answer.json_schema import Bounds, BoundsError, parse
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.retries import FIRST_REQUEST_RETRIES, REQUEST_RETRIES
-from dycoke_cli.storage.limited_http import HttpLimits, LimitError, limited
+from dycoke_cli.storage.limited_http import LimitError, limiting
 from dycoke_cli.unicode import valid
 
 TIMEOUT_S = 600.0
@@ -63,7 +63,7 @@ class RemoteClient:
             base_url=url,
             timeout=TIMEOUT_S,
             max_retries=REQUEST_RETRIES,
-            http_client=limited(openai.DefaultHttpxClient, HttpLimits(TIMEOUT_S, BOUNDS))(),
+            http_client=openai.DefaultHttpxClient(event_hooks=limiting(TIMEOUT_S, BOUNDS)),
         )
         self._models: list[str] = []
 
