@@ -77,7 +77,6 @@ OTHERS = {
     ("eval", "shapes", "--merge-dropped"): "merge_dropped=…",
     ("eval", "shapes", "--methods", "none dycoke"): "there is no method 'none dycoke'",
     ("eval", "shapes", "--methods", "none,dycoke", "--retain", "0.25"): "of --methods none does",
-    ("eval", "shapes", "--out", "old.txt"): "--out old.txt: name a folder, as in --out old",
     ("models", "download", "mini"): "did you mean `dycoke models pull`?",
     ("convert", "nope.jsonl", "x.csv"): "nope.jsonl doesn't exist: check the spelling",
     (*ASK, "--method", "zzz"): "there is no method 'zzz'; `dycoke methods` lists them",

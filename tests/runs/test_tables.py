@@ -241,7 +241,7 @@ def test_what_somebody_has_changed_stays(tmp_path, lines) -> None:
     table.check("--out")
     table.write(lines)
     table.check("--out")  # its own is made anew
-    with pytest.raises(OutputError, match=r"results\.csv exists, and stays as it is"):
+    with pytest.raises(OutputError, match=r"results\.csv exists, or was changed"):
         table.check("FILE", resumes=False)
     table.path.write_text("mine")
     with pytest.raises(OutputError, match="was changed since it was written, and stays as it is"):

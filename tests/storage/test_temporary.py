@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.errors import OutputError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.storage.cache_folder import CacheFiles
 from dycoke_cli.storage.output_file import (
-    check_folder_name,
     check_writable,
     replace_content,
     replace_own,
@@ -149,7 +148,7 @@ def test_a_cache_drops_what_was_left_in_it(
     assert names(tmp_path) == []
 
 
-def test_folders_are_made_and_no_file_is_taken_for_one(tmp_path: Path) -> None:
+def test_folders_are_made(tmp_path: Path) -> None:
     out = tmp_path / "new" / "below" / "out.txt"
     check_writable(out.parent, "choose another")
     assert replace_own(out, b"mine", lambda there: False)
@@ -157,7 +156,3 @@ def test_folders_are_made_and_no_file_is_taken_for_one(tmp_path: Path) -> None:
     assert out.read_bytes() == b"mine"
     with pytest.raises(OutputError, match=r"out.txt can't be written; choose another"):
         check_writable(out, "choose another")
-    with pytest.raises(UsageError, match=r"name a folder, as in --out-dir .*out$"):
-        check_folder_name(out, "--out-dir")
-    (tmp_path / "folder.txt").mkdir()
-    check_folder_name(tmp_path / "folder.txt", "--out-dir")

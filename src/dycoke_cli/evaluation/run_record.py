@@ -26,7 +26,7 @@ from dycoke_cli.param import key_part
 from dycoke_cli.resources import processor_name
 from dycoke_cli.runs.journal import check_own
 from dycoke_cli.storage.input_file import read_text
-from dycoke_cli.storage.output_file import check_folder_name, replace_content, unwritable
+from dycoke_cli.storage.output_file import replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -110,7 +110,6 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 def check_folder(folder: Path) -> None:
     """Check that a folder has no foreign files under the names that a run writes to."""
-    check_folder_name(folder, "--out")
     _check_record(folder)
     for name, kind in ((ANSWERS, Answers), (VERDICTS, Verdicts)):
         check_own(folder / name, kind.begin, kind.what)

@@ -18,10 +18,9 @@ from typing import Any
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.tables import Field, csv_of
-from dycoke_cli.storage.made_files import check_replaceable, is_unchanged, stays, write_made
+from dycoke_cli.storage.made_files import MadeFiles, check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import (
     beside,
-    check_folder_name,
     check_output_file,
     check_writable,
     short_name,
@@ -267,7 +266,6 @@ class TimeFiles:
                 raise UsageError(
                     f"--out-dir is for a file for each clip, as in {flag} {example}: leave it out"
                 )
-            check_folder_name(folder, "--out-dir")
         return files
 
     @property
@@ -371,7 +369,7 @@ class TimeFiles:
             try:
                 if path in texts:
                     others += [path] * (not write_made(path, texts[path].encode(), self.flag))
-                elif is_unchanged(path):
+                elif MadeFiles().is_own(path):
                     path.unlink()
             except OSError as error:
                 raise OutputError(unwritable(path, error, self.flag)) from error

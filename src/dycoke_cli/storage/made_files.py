@@ -24,42 +24,32 @@ class MadeFiles:
     """What was written up to the first question about it."""
 
     def __init__(self) -> None:
-        # Hashes of contents and of how they were made, by place; hashes of contents by name.
-        self._places = defaultdict[bytes, set[tuple[bytes, bytes]]](set)
-        self._named = defaultdict[bytes, set[bytes]](set)
+        # Hashes of contents and of how they were made, by the hash of the file's name.
+        self._known = defaultdict[bytes, set[tuple[bytes, bytes]]](set)
         self._read = set[Path]()
 
     def ways(self, path: str | Path, content: bytes | str | None) -> set[bytes]:
-        """Hashes of how a content was made; empty for none, and for what wasn't written there."""
-        self._read_about(path)
-        place, hashed = _place(path), hash_of(content or b"")
-        return {way for found, way in self._places.get(place, ()) if content and found == hashed}
-
-    def has(self, path: str | Path) -> bool:
-        """Whether anything was written to a path."""
-        self._read_about(path)
-        return _place(path) in self._places
+        """Hashes of how a content was made; empty for none, and for what wasn't written."""
+        known, hashed = self._about(path), hash_of(content or b"")
+        return {way for found, way in known if content and found == hashed}
 
     def is_own(self, path: str | Path) -> bool:
         """Whether a file is as a command wrote it, in whatever folder it is by now."""
-        name = self._read_about(path)
-        if name in self._named:  # most aren't, and are never hashed
+        if self._about(path):  # of most nothing is known, and they are never hashed
             with suppress(OSError):
-                return hash_of(read_file(path)) in self._named[name]
+                return bool(self.ways(path, read_file(path)))
         return False
 
-    def _read_about(self, path: str | Path) -> bytes:
-        """Read what is known of files of this name; returns the name's hash."""
-        name = os.fsencode(os.path.basename(path))
+    def _about(self, path: str | Path) -> set[tuple[bytes, bytes]]:
+        """What is known of files of this name."""
+        name = _name(path)
         if (file := _file(name)) not in self._read:
             self._read.add(file)
             with suppress(OSError):
                 for line in read_file(file).split(b"\n"):
-                    if len(words := line.split(b" ")) == 4:
-                        named, place, content, way = words
-                        self._places[place].add((content, way))
-                        self._named[named].add(content)
-        return hash_of(name)
+                    if len(words := line.split(b" ")) == 3:
+                        self._known[words[0]].add((words[1], words[2]))
+        return self._known[name]
 
 
 def note(path: str | Path, content: bytes | str, way: str = "") -> None:
@@ -68,8 +58,8 @@ def note(path: str | Path, content: bytes | str, way: str = "") -> None:
     Args:
         way: how it is made.
     """
-    name = os.fsencode(os.path.basename(path))
-    line = b" ".join((hash_of(name), _place(path), hash_of(content), hash_of(way)))
+    name = _name(path)
+    line = b" ".join((name, hash_of(content), hash_of(way)))
     # Where the folder can't be written, the file counts as changed later, and is kept.
     with suppress(OSError):
         file = _file(name)
@@ -88,11 +78,10 @@ def check_replaceable(path: Path, *, resumes: bool = True) -> None:
     Args:
         resumes: whether the file may be that of an earlier run.
     """
-    if path.exists() and not (resumes and is_unchanged(path)):
-        changed = resumes and MadeFiles().has(path)
-        why = "was changed since it was written" if changed else "exists"
+    if path.exists() and not (resumes and MadeFiles().is_own(path)):
         raise OutputError(
-            f"{short_name(path)} {why}, and stays as it is; name another file, or delete it"
+            f"{short_name(path)} exists, or was changed since it was written, and stays as it is; "
+            "name another file, or delete it"
         )
 
 
@@ -111,7 +100,7 @@ def write_made(
         Whether it is written; else the file that is there by now stays.
     """
     note(path, content)
-    is_ours = is_ours or (lambda there: _wrote(path, there))
+    is_ours = is_ours or (lambda there: bool(MadeFiles().ways(path, there)))
     return replace_own(path, content, is_ours, flag)
 
 
@@ -124,25 +113,13 @@ def stays(paths: Sequence[Path]) -> OutputError:
     )
 
 
-def is_unchanged(path: Path) -> bool:
-    """Whether a file is as `write_made` wrote it."""
-    try:
-        return _wrote(path, read_file(path))
-    except OSError:
-        return False
-
-
-def _wrote(path: Path, content: bytes) -> bool:
-    return bool(MadeFiles().ways(path, content))
+def _name(path: str | Path) -> bytes:
+    return hash_of(os.fsencode(os.path.basename(path)))
 
 
 def _file(name: bytes) -> Path:
     """The file of the store with what is known of all files of a name; of names there are many."""
-    return kept("made") / hash_of(name)[:2].decode()
-
-
-def _place(path: str | Path) -> bytes:
-    return hash_of(os.fsencode(os.path.abspath(path)))
+    return kept("made") / name[:2].decode()
 
 
 def hash_of(content: bytes | str) -> bytes:

@@ -152,11 +152,6 @@ def _runs(pid: int) -> bool:
 
 # A path component is at most 255 bytes on common file systems; a longer text was never a path.
 _MAX_SHOWN = 250
-_FILES = {
-    *(".csv", ".htm", ".html", ".json", ".jsonl", ".log", ".md", ".ndjson", ".parquet", ".pdf"),
-    *(".png", ".srt", ".svg", ".tsv", ".txt", ".vtt", ".xls", ".xlsx", ".yaml", ".yml", ".zip"),
-}
-"""Suffixes that no folder has."""
 
 
 def check_output_file(
@@ -211,29 +206,11 @@ def check_writable(folder: Path, advice: str) -> None:
 
 
 def check_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
-    """Check that the name of a file says one of the formats that are written.
-
-    Args:
-        suffixes: of the formats, such as ".csv".
-    """
+    """Check that the name of a file ends in that of a format, such as ".csv"."""
     if path.suffix.lower() not in suffixes:
         *others, last = suffixes
         either = f"{', '.join(others)} or {last}" if others else last
-        # For a spreadsheet, the table.
-        ours = ".csv" if ".csv" in suffixes and "json" not in path.suffix else suffixes[0]
-        meant = short_name(path.with_suffix(ours)) if path.name else f"NAME{ours}"
-        raise UsageError(
-            f"{flag} {short_name(path)}: name a file that ends in {either}, as in {flag} {meant}"
-        )
-
-
-def check_folder_name(path: Path, flag: str) -> None:
-    """Check that a name isn't that of a file, where a folder is made."""
-    if path.suffix.lower() in _FILES and not path.is_dir():
-        raise UsageError(
-            f"{flag} {short_name(path)}: name a folder, as in {flag} "
-            f"{short_name(path.with_suffix(''))}"
-        )
+        raise UsageError(f"{flag} {short_name(path)}: name a file that ends in {either}")
 
 
 def replace_content(path: Path, content: bytes | bytearray, mode: int = 0o666) -> None:

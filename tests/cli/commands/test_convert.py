@@ -69,7 +69,7 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
             2,
             "name a file that ends in .csv, .parquet, .srt, .vtt, .edl",
         ),
-        ((answers, table), 6, "there.csv exists, and stays as it is"),
+        ((answers, table), 6, "there.csv exists, or was changed"),
         ((foreign, new), 2, "f.jsonl, line 1: that isn't an answer of dycoke"),
         ((empty, new), 2, "e.jsonl has no answers yet"),
         ((notes, new), 2, "n.csv, line 1: that isn't JSON"),

@@ -23,7 +23,7 @@ class Endpoint:
 
     Attributes:
         plan: what becomes of each request: "ok", a status, "stall", "nonsense", "html", "cut",
-            "drip head" or "drip body" (a byte now and then, without end), "deep" or "zipped".
+            "drip" (a byte of the body now and then, without end), "deep" or "zipped".
         seen: headers and bodies of requests.
     """
 
@@ -37,9 +37,8 @@ class Endpoint:
         if what == "stall":
             self.released.wait(20)
             return
-        if what in ("drip head", "drip body"):
-            head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
-            handler.wfile.write(head if what == "drip body" else b"HTTP/1.1 200 OK\r\nX: ")
+        if what == "drip":
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
             with suppress(OSError):
                 while not self.released.wait(0.05):
                     handler.wfile.write(b"{")

@@ -220,10 +220,8 @@ def caption(
 def _files(videos: Sequence[Footage], where: Where) -> tuple[CaptionFiles, OneFile | None]:
     """The files that the flags choose, checked."""
     from dycoke_cli.runs.caption_files import CaptionFiles, OneFile
-    from dycoke_cli.storage.output_file import check_folder_name, check_suffix
+    from dycoke_cli.storage.output_file import check_suffix
 
-    if where.out_dir is not None:
-        check_folder_name(where.out_dir, "--out-dir")
     files = CaptionFiles(where.out_dir)
     if where.out is None:
         files.check(videos)
