@@ -132,38 +132,6 @@ def test_each_answer_of_a_batch_stops_by_itself(loaded: LoadedModel) -> None:
         assert answer.finish_reason == "stop"
 
 
-def test_log_probabilities_are_those_of_a_whole_forward(loaded: LoadedModel) -> None:
-    options = GenerationOptions(max_new_tokens=6, tokens=TokenOptions(top_logprobs=3))
-    answer = ask_without_video(loaded, QUESTION, options=options)
-    assert answer.logprobs is not None
-    tokenizer = loaded.processor.tokenizer
-    ids = text_ids(loaded.processor, QUESTION)
-    with torch.inference_mode():
-        for one in answer.logprobs:
-            rows = loaded.model(input_ids=ids).logits[0, -1].double()
-            rows[loaded.model.generation_config.suppress_tokens or []] = -torch.inf
-            rows = rows.log_softmax(-1)
-            values, likeliest = rows.topk(3)
-            assert one.logprob == pytest.approx(float(values[0]), abs=1e-5)
-            assert [p for _, p in one.likeliest] == pytest.approx(values.tolist(), abs=1e-5)
-            texts = [text.strip() for text, _ in one.likeliest]
-            assert texts == [tokenizer.decode([token]).strip() for token in likeliest.tolist()]
-            assert one.text == one.likeliest[0][0]
-            ids = torch.cat([ids, likeliest[None, :1]], dim=1)
-    assert "".join(one.text for one in answer.logprobs).strip() == answer.answer
-
-
-def test_log_probabilities_end_before_a_stop_text(session: VideoSession) -> None:
-    whole = session.ask(QUESTION, PRUNED, max_new_tokens=20)
-    stop = whole.answer.split()[2]
-    tokens = TokenOptions(stop=(stop,), top_logprobs=0)
-    ended = session.ask(QUESTION, PRUNED, max_new_tokens=20, tokens=tokens)
-    assert ended.logprobs is not None
-    assert "".join(one.text for one in ended.logprobs).strip() == ended.answer.strip()
-    assert len(ended.logprobs) == 2
-    assert whole.logprobs is None
-
-
 def test_a_later_question_reuses_the_video(loaded: LoadedModel) -> None:
     session = VideoSession(loaded, Pictures.of(pan(8, 64)))
     first, second = (session.ask(QUESTION, PRUNED, max_new_tokens=1) for _ in range(2))
@@ -180,7 +148,6 @@ def test_a_later_question_reuses_the_video(loaded: LoadedModel) -> None:
         ({"top_k": -1}, "top_k must be"),
         ({"min_p": 2}, "min_p must be"),
         ({"repetition_penalty": 0}, "repetition_penalty must be"),
-        ({"top_logprobs": 21}, "top_logprobs must be"),
         ({"stop": ("",)}, "1 to 1000 characters"),
     ],
 )

@@ -49,7 +49,6 @@ def test_equal_questions_are_one_batch(asking: Asking, other: dict[str, Any]) ->
         {"generation": GenerationOptions(typed=TypedOptions.yes_no())},
         {"generation": GenerationOptions(typed=TypedOptions(("a", "b")))},
         {"generation": GenerationOptions(tokens=TokenOptions(stop=("x",)))},
-        {"generation": GenerationOptions(tokens=TokenOptions(top_logprobs=1))},
     ],
     ids=str,
 )

@@ -208,11 +208,11 @@ def test_pictures_of_two_messages_are_two_videos() -> None:
 
 def test_how_tokens_are_drawn_and_where_the_answer_stops() -> None:
     keys = {"top_p": 0.9, "top_k": 40, "min_p": 0.1, "repetition_penalty": 1.1}
-    drawn = about(temperature=0.7, **keys, stop=["\n", "", "END", "\n"], logprobs=True)
-    assert drawn.generation.tokens == TokenOptions(**keys, stop=("\n", "END"), top_logprobs=0)
+    drawn = about(temperature=0.7, **keys, stop=["\n", "", "END", "\n"])
+    assert drawn.generation.tokens == TokenOptions(**keys, stop=("\n", "END"))
     assert about(temperature=0.7, top_k=-1).generation.tokens == TokenOptions(top_k=0)
-    greedy = about(**keys, stop=".", logprobs=True, top_logprobs=5).generation
-    assert greedy.tokens == TokenOptions(repetition_penalty=1.1, stop=(".",), top_logprobs=5)
+    greedy = about(**keys, stop=".").generation
+    assert greedy.tokens == TokenOptions(repetition_penalty=1.1, stop=(".",))
 
 
 USER = {"role": "user", "content": "What?"}
@@ -247,9 +247,6 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"stop": 5}, "stop must be a list"),
     ([USER], {"stop": ["x" * 1001]}, "must have 1 to 1000 characters"),
     ([USER], {"stop": [str(n) for n in range(17)]}, "stop has 17 texts, and at most 16"),
-    ([USER], {"top_logprobs": 3}, "top_logprobs needs logprobs"),
-    ([USER], {"logprobs": True, "top_logprobs": 21}, "top_logprobs must be"),
-    ([USER], {"logprobs": 3}, "logprobs must be true or false"),
     ([USER], {"top_p": 2}, "top_p must be"),
     ([USER], {"top_p": "1"}, "top_p must be a number"),
     ([USER], {"top_k": 1.5}, "top_k must be a whole number"),
@@ -257,7 +254,6 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"min_p": 1.5}, "min_p must be"),
     ([USER], {"repetition_penalty": 0}, "repetition_penalty must be"),
     ([USER], {"guided_choice": ["a", "b"], "stop": "."}, "scored, not generated"),
-    ([USER], {"guided_choice": ["a", "b"], "logprobs": True}, "scored, not generated"),
     ([USER], {"tools": [{}]}, "tools isn't supported; leave it out"),
     ([USER], {"response_format": {"type": "xml"}}, "must be text, json_object or json_schema"),
     ([USER], {"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}},
@@ -316,10 +312,9 @@ def test_what_is_wrong_is_said(messages: Any, more: dict[str, Any], sentence: st
 
 
 @NEEDS_LIBRARY
-@pytest.mark.parametrize("more", [{"stop": "x"}, {"logprobs": True}])
-def test_a_form_takes_no_stop_text_and_has_no_log_probabilities(more: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="leave out stop and logprobs"):
-        about(response_format={"type": "json_object"}, **more)
+def test_a_form_takes_no_stop_text() -> None:
+    with pytest.raises(UsageError, match="leave out stop"):
+        about(response_format={"type": "json_object"}, stop="x")
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "temperature", "seed"])

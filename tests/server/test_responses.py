@@ -132,15 +132,6 @@ def test_what_is_refused_is_named(given: Any, more: dict[str, Any], name: str) -
     assert str(caught.value.parameter).endswith(name)
 
 
-def test_log_probabilities_are_asked_for_by_include() -> None:
-    include = ["message.output_text.logprobs"]
-    for more, likeliest in (({}, 0), ({"top_logprobs": 4}, 4)):
-        tokens = read("What?", include=include, **more).generation.tokens
-        assert tokens is not None
-        assert tokens.top_logprobs == likeliest
-    assert read("What?").generation.tokens is None
-
-
 class Star(BaseModel):
     colour: str
     points: int

@@ -194,20 +194,15 @@ def post(address: str, body: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.extended
 @pytest.mark.slow
 def test_a_seed_has_the_answer_of_ask(address: str) -> None:
-    """Log-probabilities go with it, and a second question about the video finds its prompt."""
+    """A second question about the video finds its prompt."""
     data = b64encode(MOVE.read_bytes()).decode()
     video = {"type": "input_video", "input_video": {"data": data}}
     body = {
         "messages": [{"role": "user", "content": [video, text("What happens?")]}],
-        "temperature": 1.5, "seed": 3, "logprobs": True, "top_logprobs": 2,
+        "temperature": 1.5, "seed": 3,
     }  # fmt: skip
     [choice] = post(address, body)["choices"]
     flags = ("--temperature", "1.5", "--seed", "3", "--json", "--quiet", "--no-server")
     own = json.loads(dycoke("ask", MOVE, "What happens?", *flags))
     assert choice["message"]["content"] == own["answer"]
-    tokens = choice["logprobs"]["content"]
-    assert "".join(token["token"] for token in tokens).strip() == own["answer"]
-    for token in tokens:
-        first, second = (one["logprob"] for one in token["top_logprobs"])
-        assert 0 >= first >= max(second, token["logprob"])
     assert post(address, body)["usage"]["prompt_tokens_details"]["cached_tokens"] > 0

@@ -121,19 +121,6 @@ class Scoring:
     likeliest: Annotated[str, Doc("The token that the model would rather begin its answer with.")]
 
 
-# Log-probabilities of an answer's tokens.
-
-
-@dataclass(frozen=True)
-class TokenLogprob:
-    """A token of an answer, and the likeliest ones in its place."""
-
-    text: str  # that it adds to the answer
-    logprob: float  # its log-probability, in nats
-    # text and log-probability of each, the likeliest first
-    likeliest: tuple[tuple[str, float], ...] = ()
-
-
 # When something is visible in a video: the key `when` of an answer.
 
 
@@ -377,13 +364,12 @@ class Bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answered question about a video; all fields but the last two are keys of the JSON object.
+    """One answered question about a video; all fields but the last are keys of the JSON object.
 
     The answer of a server has null for what the server doesn't report.
 
     Args:
         trace: what each generated token attended to, where that was asked for.
-        logprobs: of the answer's tokens, likewise.
     """
 
     schema: str = SCHEMA
@@ -478,7 +464,6 @@ class Answer:
     key: Key = ABSENT
     digest: Digest = ABSENT
     trace: Annotated[Trace | None, NOT_A_KEY] = None
-    logprobs: Annotated[tuple[TokenLogprob, ...] | None, NOT_A_KEY] = None
 
     @property
     def remote(self) -> bool:

@@ -135,6 +135,7 @@ def timed_row(row: MethodRow, runs: Runs, base: Runs) -> TimedRow:
     totals = [fmean(times.total for _, times in run) for run in zip(*runs.values(), strict=True)]
     medians = [_averages(median, [times for _, times in each]) for each in runs.values()]
     peaks = [answer.bytes.peak_total for answer in answers]
+    known = [peak for peak in peaks if peak is not None]
     return TimedRow(
         spec=row.spec.text,
         method=row.spec.method,
@@ -150,7 +151,7 @@ def timed_row(row: MethodRow, runs: Runs, base: Runs) -> TimedRow:
         bytes=Memory(
             kv_cache=fmean(answer.bytes.kv_cache for answer in answers),
             # Of a part of the runs the highest could be too low.
-            peak_total=None if None in peaks else max(peaks),
+            peak_total=max(known) if len(known) == len(peaks) else None,
         ),
         changed=None
         if row.spec.is_baseline

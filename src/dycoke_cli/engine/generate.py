@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from dycoke_cli.answer.answer import Answer, TokenLogprob, Trace
+from dycoke_cli.answer.answer import Answer, Trace
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, end_tokens
 from dycoke_cli.engine.grammar_mask import FormedAnswer, GrammarMask
 from dycoke_cli.engine.memory.measured import kv_bytes
@@ -139,14 +139,13 @@ class AnswerStream:
         most_tokens: int,
         receiver: Receiver = NOBODY,
         stops: Sequence[str] = (),
-        on_token: Callable[[int], None] = lambda token: None,
         formed: FormedAnswer | None = None,
     ) -> None:
         self.tokens: list[int] = []
         self.ended_s: float | None = None
         self.most_tokens = most_tokens
         self._tokenizer, self._receiver = tokenizer, receiver
-        self._stops, self._on_token, self._formed = stops, on_token, formed
+        self._stops, self._formed = stops, formed
         self._pieces, self._said = Pieces(tokenizer, **self._decoding), ""
         # Where only parts of a text have a form, it ends as any other.
         self._whole = formed if formed is not None and formed.is_whole else None
@@ -160,7 +159,6 @@ class AnswerStream:
         self.tokens.append(token)
         if self._stops:
             self._said += self._pieces.add(token)
-        self._on_token(token)
         if self._words is not None:
             self._words.put(torch.tensor([token]))
         last = token in ends or len(self.tokens) == self.most_tokens or self._receiver.has_left()
@@ -279,59 +277,6 @@ class BatchStreamer(BaseStreamer, StoppingCriteria):
         return torch.tensor(over, device=input_ids.device)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One token of an answer."""
-
-    logprob: float  # of the token
-    ids: list[int]  # of the likeliest ones
-    logprobs: list[float]  # of these
-
-
-class LogprobRecorder(LogitsProcessor):
-    """Records each token's log-probability, before temperature, top_p, top_k and min_p."""
-
-    def __init__(self, sequences: int, likeliest: int) -> None:
-        self._likeliest = likeliest
-        self._steps: list[list[_Step]] = [[] for _ in range(sequences)]
-        self._latest: torch.Tensor | None = None
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """See `LogitsProcessor`: `scores[B, V]`, unchanged."""
-        self._latest = scores.float().log_softmax(-1)
-        return scores
-
-    def add(self, number: int, token: int) -> None:
-        """Note the token that a sequence got from the newest logits."""
-        assert self._latest is not None, "a token comes after its logits"
-        row = self._latest[number]
-        values, ids = row.topk(min(self._likeliest, len(row)))
-        step = _Step(float(row[token]), ids.tolist(), values.tolist())
-        self._steps[number].append(step)
-
-    def of(self, number: int, tokens: list[int], text: str, tokenizer: Any) -> list[TokenLogprob]:
-        """The tokens of an answer."""
-        found: list[TokenLogprob] = []
-        length = 0
-        pieces = map(Pieces(tokenizer).add, tokens)
-        for place, (piece, step) in enumerate(zip(pieces, self._steps[number], strict=False)):
-            if place and length >= len(text):
-                break
-            before = tokens[place - 1 : place] if place else []
-            others = (_text(tokenizer, before, token) for token in step.ids)
-            likeliest = zip(others, step.logprobs, strict=True)
-            found.append(TokenLogprob(piece, step.logprob, tuple(likeliest)))
-            length += len(piece)
-        return found
-
-
-def _text(tokenizer: Any, before: list[int], token: int) -> str:
-    """The text of a token behind another one, with the space that a tokenizer puts there."""
-    behind: str = tokenizer.decode([*before, token], skip_special_tokens=False)
-    lead: str = tokenizer.decode(before, skip_special_tokens=False)
-    return behind.removeprefix(lead)
-
-
 class Stopwatch:
     """Seconds since its making, read after all work queued on the accelerator is done."""
 
@@ -397,8 +342,6 @@ class Generated:
     kv_active_bytes: int  # of those that the last step attended to
     # tokens of options that were read behind the prompt, in place of generated ones
     scored: int = 0
-    # of the tokens, without the end token; None where they weren't asked for
-    logprobs: tuple[TokenLogprob, ...] | None = None
     stats: DecodeStats | None = None  # of the method, or None for the baseline
     trace: Trace | None = None  # of the decoding steps, or None where it wasn't asked for
 
@@ -439,11 +382,8 @@ def generate(
     devices = [device] if device.type == "cuda" else []
     ends, sequences = end_tokens(model), len(batch.input_ids)
     finite = _Finite(sequences, ends)
-    recorder = None if own.top_logprobs is None else LogprobRecorder(sequences, own.top_logprobs)
     # The mask first: `finite` is to see what it leaves of the logits.
     processors = [*([GrammarMask(formed)] if formed else []), finite]
-    if recorder is not None:
-        processors.append(recorder)
     limits = limits or [options.max_new_tokens] * sequences
     forms: Sequence[FormedAnswer | None] = formed or [None] * sequences
     answers = [
@@ -452,10 +392,9 @@ def generate(
             limit,
             receiver,
             own.stop,
-            _ignore if recorder is None else partial(recorder.add, number),
             form,
         )
-        for number, (limit, receiver, form) in enumerate(zip(limits, receivers, forms, strict=True))
+        for limit, receiver, form in zip(limits, receivers, forms, strict=True)
     ]
     outputs: dict[int, Generated] = {}
     first_broken: list[int] = []
@@ -474,21 +413,14 @@ def generate(
         assert first is not None
         assert ended is not None
         in_all, active = kv_bytes(caches[0])
-        text, logprobs = answers[number].text, None
-        if recorder is not None:
-            written = tokens[:-1] if tokens[-1] in ends else tokens
-            # A token that begins with the space before a stop text belongs to the stop text.
-            shown = text.rstrip() if forms[number] is None else text
-            logprobs = tuple(recorder.of(number, written, shown, tokenizer))
         outputs[number] = Generated(
             tokens=torch.tensor(tokens),
-            text=text,
+            text=answers[number].text,
             stopped=answers[number].stopped(ends),
             seed=seed,
             seconds={"prefill": first - started, "first_token": first, "decode": ended - first},
             kv_bytes=in_all // sequences,
             kv_active_bytes=active // sequences,
-            logprobs=logprobs,
         )
         on_generated(number, outputs[number])
 
@@ -516,10 +448,6 @@ def generate(
             "raise max_new_tokens"
         )
     return [outputs[number] for number in range(sequences)]
-
-
-def _ignore(token: int) -> None:
-    """Record nothing."""
 
 
 def model_inputs(model: Any, batch: Batch) -> dict[str, torch.Tensor]:

@@ -12,7 +12,6 @@ from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.param import Param, check_all
 
 MOST_STOPS = 16
-MOST_LOGPROBS = 20
 _LONGEST_STOP = 1000
 _OWN = "the checkpoint's"
 
@@ -40,11 +39,6 @@ class TokenOptions:
         float | None,
         Param("Above 1, tokens of prompt and answer are less likely.", above=0, default=_OWN),
     ] = None
-    # likeliest tokens that are reported at each step, beside that of the answer; None reports
-    # nothing
-    top_logprobs: Annotated[
-        int | None, Param("Likeliest tokens reported.", at_least=0, to=MOST_LOGPROBS, default="")
-    ] = None
     stop: tuple[str, ...] = ()  # texts that end the answer, and aren't part of it
 
     def __post_init__(self) -> None:
@@ -57,12 +51,7 @@ class TokenOptions:
     @property
     def needs_tokens(self) -> bool:
         """Whether these are of an answer that is generated, which options of a choice aren't."""
-        return self.ends_or_reports or self.repetition_penalty is not None
-
-    @property
-    def ends_or_reports(self) -> bool:
-        """Whether a text ends the answer, or its tokens are reported."""
-        return bool(self.stop) or self.top_logprobs is not None
+        return bool(self.stop) or self.repetition_penalty is not None
 
     def arguments(self, sampled: bool) -> dict[str, Any]:
         """The arguments of stock `generate()`; those of a draw only where tokens are drawn."""
@@ -136,13 +125,10 @@ class GenerationOptions:
             raise UsageError("an answer is one of given options or has a given form, not both")
         if self.typed is not None and self.tokens is not None and self.tokens.needs_tokens:
             raise UsageError(
-                "the options of a typed answer are scored, not generated: leave out stop, logprobs "
-                "and repetition_penalty"
+                "the options of a typed answer are scored, not generated: leave out stop and "
+                "repetition_penalty"
             )
-        if self.structured is not None and self.tokens is not None and self.tokens.ends_or_reports:
-            raise UsageError(
-                "an answer of a given form, or with strict tools or one call at most, isn't the "
-                "model's free choice, and nothing else may end it: leave out stop and logprobs"
-            )
+        if self.structured is not None and self.tokens is not None and self.tokens.stop:
+            raise UsageError("an answer of a given form ends with the form: leave out stop")
         if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
             raise UsageError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}")

@@ -140,7 +140,6 @@ def make_answer(
         ),
         warnings=tuple(warnings),
         trace=generated.trace,
-        logprobs=generated.logprobs,
     )
 
 

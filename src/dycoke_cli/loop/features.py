@@ -36,7 +36,6 @@ FEATURES = {
     "subtitles": "`--subtitles`",
     "parts": "`--start`, `--end`",
     "compare": "`--compare`",
-    "logprobs": "log-probabilities of the answer",
     "stdin": "a video on stdin",
     "pictures": "pictures as frames",
     "several": "several videos together",
@@ -82,12 +81,6 @@ LIMITS = (
         "compare",
         _REMOTE,
         "--compare and --server exclude each other; use one of them",
-    ),
-    Limit(
-        "logprobs",
-        tuple(way for way in WAYS if way != V1),
-        "no command has a flag for them; requests to `/v1` have `logprobs`",
-        missing=True,
     ),
     Limit(
         "stdin",

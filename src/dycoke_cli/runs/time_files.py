@@ -260,12 +260,11 @@ class TimeFiles:
         name = "" if out is None else out.name.lower()
         found = next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
         files = None if out is None or found is None else cls(out, found, folder, flag)
-        if folder is not None:
-            if files is None or not files.per_video:
-                example = found or ".srt"
-                raise UsageError(
-                    f"--out-dir is for a file for each clip, as in {flag} {example}: leave it out"
-                )
+        if folder is not None and not (files and files.per_video):
+            example = found or ".srt"
+            raise UsageError(
+                f"--out-dir is for a file for each clip, as in {flag} {example}: leave it out"
+            )
         return files
 
     @property

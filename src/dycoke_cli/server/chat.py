@@ -232,7 +232,7 @@ def _tokens(given: Mapping[str, Any], sampled: bool) -> TokenOptions | None:
     # 0 leaves the likeliest token, as the smallest share above it does.
     if not isinstance(values.get("top_p"), bool) and values.get("top_p") == 0:
         values["top_p"] = 1e-6
-    options = TokenOptions(**values, stop=_stop(given.get("stop")), top_logprobs=_logprobs(given))
+    options = TokenOptions(**values, stop=_stop(given.get("stop")))
     if not sampled:  # a greedy answer doesn't depend on them
         options = replace(options, top_p=None, top_k=None, min_p=None)
     return None if options == TokenOptions() else options
@@ -243,16 +243,6 @@ def _stop(given: Any) -> tuple[str, ...]:
     texts = [given] if isinstance(given, str) else list_of([] if given is None else given, "stop")
     named = (text_of(text, f"stop[{number}]") for number, text in enumerate(texts))
     return tuple(dict.fromkeys(filter(None, named)))
-
-
-def _logprobs(given: Mapping[str, Any]) -> int | None:
-    """Likeliest tokens to report beside each one; None for no log-probabilities."""
-    likeliest: int | None = given.get("top_logprobs")
-    if flag_of(given, "logprobs"):
-        return likeliest or 0
-    if likeliest:
-        raise Refused('top_logprobs needs logprobs: send "logprobs": true', "top_logprobs")
-    return None
 
 
 _KINDS = ("choice", "json", "regex", "grammar")

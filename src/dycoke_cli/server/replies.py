@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from dycoke_cli.answer.answer import Answer, TokenLogprob
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT, Absent, to_dict
 from dycoke_cli.server.refused import Refused, in_keys
 from dycoke_cli.unicode import to_json
@@ -32,7 +31,7 @@ class ChatReply:
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": answer.answer, "refusal": None},
-            "logprobs": _logprobs(answer),
+            "logprobs": None,
             "finish_reason": _end(answer),
         }
         return {**self._head("chat.completion"), "choices": [choice], "usage": usage(answer)}
@@ -46,8 +45,8 @@ class ChatReply:
         return self._chunk({"content": text})
 
     def end(self, answer: Answer) -> bytes:
-        """The chunks behind all text, with the log-probabilities of all tokens."""
-        end = self._chunk({}, _end(answer), _logprobs(answer))
+        """The chunks behind all text."""
+        end = self._chunk({}, _end(answer))
         if self.include_usage:
             head = self._head("chat.completion.chunk")
             end += event({**head, "choices": [], "usage": usage(answer)})
@@ -57,13 +56,8 @@ class ChatReply:
         """The chunk of an error, which ends a stream."""
         return event(reason.document)
 
-    def _chunk(
-        self,
-        delta: dict[str, Any],
-        end: str | None = None,
-        logprobs: dict[str, Any] | None = None,
-    ) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": end}
+    def _chunk(self, delta: dict[str, Any], end: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}
         return event({**self._head("chat.completion.chunk"), "choices": [choice]})
 
     def _head(self, kind: str) -> dict[str, Any]:
@@ -109,17 +103,6 @@ def typed(answer: Answer) -> dict[str, Any]:
     return {name: to_dict(value) for name, value in values.items() if value is not ABSENT}
 
 
-def token_logprobs(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
-    """Log-probabilities of tokens, as both of OpenAI's protocols have them."""
-    return [
-        {
-            **_token(one.text, one.logprob),
-            "top_logprobs": [_token(text, logprob) for text, logprob in one.likeliest],
-        }
-        for one in tokens
-    ]
-
-
 def event(document: dict[str, Any], name: str | None = None) -> bytes:
     """A server-sent event; of /v1/responses it has a name."""
     head = "" if name is None else f"event: {name}\n"
@@ -134,16 +117,6 @@ def model(name: str, created: int, context: int | None) -> dict[str, Any]:
     """
     about = {"created": created, "owned_by": "dycoke", "max_model_len": context}
     return {"id": name, "object": "model", **about}
-
-
-def _token(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
-
-
-def _logprobs(answer: Answer) -> dict[str, Any] | None:
-    if answer.logprobs is None:
-        return None
-    return {"content": token_logprobs(answer.logprobs), "refusal": None}
 
 
 def _end(answer: Answer) -> str:

@@ -95,7 +95,7 @@ FORMS = {
 llama.cpp's and SGLang's."""
 _BOTH = (
     "model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p",
-    "repetition_penalty", "seed", "stop", "top_logprobs", "media_io_kwargs", "mm_processor_kwargs",
+    "repetition_penalty", "seed", "stop", "media_io_kwargs", "mm_processor_kwargs",
     "dycoke", "structured_outputs", "thinking", "reasoning", *FORMS,
 )  # fmt: skip
 _REFUSED: dict[str, tuple[Any, ...]] = {
@@ -109,6 +109,8 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     # its form
     "format": ("",), "modalities": (["text"],), "functions": _NO_LIST,
     "tools": _NO_LIST, "tool_choice": ("auto", "none"),
+    # what is reported
+    "logprobs": _OFF, "top_logprobs": _ZERO,
     # the prompt
     "echo": _OFF, "add_generation_prompt": _ON, "continue_final_message": _OFF,
     "chat_template": _NONE,
@@ -121,7 +123,7 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
 BODY = Keys(
     "the body",
     {
-        *_BOTH, "messages", "max_tokens", "max_completion_tokens", "logprobs",
+        *_BOTH, "messages", "max_tokens", "max_completion_tokens",
         "response_format", TEMPLATE,
     },
     _REFUSED,
@@ -181,12 +183,13 @@ INPUT_VIDEO = Keys("input_video", {"data", "url"})
 RESPONSES = Keys(
     "the body of /v1/responses",
     {
-        *_BOTH, "input", "instructions", "store", "metadata", "max_output_tokens", "include",
+        *_BOTH, "input", "instructions", "store", "metadata", "max_output_tokens",
         "text",
     },
     _REFUSED | {
         "max_tokens": _NONE, "response_format": _NONE,
-        "background": _OFF, "conversation": _NONE, "previous_response_id": _NONE, "prompt": _NONE,
+        "background": _OFF, "include": _NO_LIST,
+        "conversation": _NONE, "previous_response_id": _NONE, "prompt": _NONE,
     },
 )  # fmt: skip
 """The whole body of a request to /v1/responses."""

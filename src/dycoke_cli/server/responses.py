@@ -18,20 +18,18 @@ from dycoke_cli.request import Request
 from dycoke_cli.server.body import parse_json
 from dycoke_cli.server.chat import ChatRequest, asked
 from dycoke_cli.server.refused import Refused, refused
-from dycoke_cli.server.replies import event, token_logprobs, usage
+from dycoke_cli.server.replies import event, usage
 from dycoke_cli.server.request_keys import (
     RESPONSES,
     RESPONSES_STREAM,
     TEXT,
     TEXT_FORMAT,
     ignoring,
-    list_of,
     object_of,
     options_of,
     text_of,
 )
 
-_LOGPROBS = "message.output_text.logprobs"
 _NAMES = {
     "max_completion_tokens": "max_output_tokens",
     "response_format.json_schema": TEXT_FORMAT.name,
@@ -75,18 +73,12 @@ def _renamed(reason: Refused) -> Refused:
 
 def to_chat(given: Mapping[str, Any]) -> dict[str, Any]:
     """The body as that of /v1/chat/completions, but for the key of its messages."""
-    include = [] if given.get("include") is None else list_of(given["include"], "include")
-    if other := next((one for one in include if one != _LOGPROBS), None):
-        raise Refused(f"include takes {_LOGPROBS}, not {other!r:.100}", "include")
-    if given.get("top_logprobs") and not include:
-        raise Refused(f'top_logprobs needs "include": ["{_LOGPROBS}"]', "top_logprobs")
     question = given.get("input")
     is_text = isinstance(question, str)
     chat = {
         **given,
         "input": [{"role": "user", "content": question}] if is_text else question,
         "max_completion_tokens": given.get("max_output_tokens"),
-        "logprobs": bool(include),
         "stream_options": options_of(given, RESPONSES_STREAM),
     }
     form = options_of(given, TEXT).get("format")
@@ -141,7 +133,7 @@ class ResponsesReply:
     def end(self, answer: Answer) -> bytes:
         """The events that end a stream."""
         whole, part = self.whole(answer), _part(answer)
-        of_text = {"text": part["text"], "logprobs": part["logprobs"]}
+        of_text = {"text": answer.answer, "logprobs": []}
         return (
             self._event("response.output_text.done", **self._place, **of_text)
             + self._event("response.content_part.done", **self._place, part=part)
@@ -198,13 +190,7 @@ class ResponsesReply:
 
 
 def _part(answer: Answer) -> dict[str, Any]:
-    logprobs = token_logprobs(answer.logprobs or ())
-    return {
-        "type": "output_text",
-        "text": answer.answer,
-        "annotations": [],
-        "logprobs": logprobs,
-    }
+    return {"type": "output_text", "text": answer.answer, "annotations": [], "logprobs": []}
 
 
 def _usage(answer: Answer) -> dict[str, Any]:

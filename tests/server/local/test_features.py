@@ -8,7 +8,6 @@ it does so everywhere, in the same words.
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -69,7 +68,6 @@ CASES = {
     "parts": Case(("--start", "1", "--end", "2", "--fps", "4", *NONE)),
     "compare": Case(("--compare", "--method", "evs", *FOUR),
                     of_way={CHAT: ("--method", "evs", *FOUR), ELSEWHERE: ("--compare", *FOUR)}),
-    "logprobs": Case(("--logprobs", *FOUR)),
     "stdin": Case((*NONE, *FOUR), videos=("-",)),
     "pictures": Case(NONE, "What happens?", ("pictures",)),
     "several": Case((*NONE, *FOUR), videos=("move.mp4", "turn.mp4")),
@@ -198,13 +196,10 @@ def test_a_feature_works_as_in_ask_or_is_refused_as_the_table_says(
     real: Served, feature: str, way: str
 ) -> None:
     limited = limit(feature, way)
-    if feature == "logprobs" and limited is None:
-        check_logprobs(real)
-        return
     outcome = asked(feature, way, real)
     if limited is not None:
         names = {"flag": flag_of(feature, way), "url": url_in(outcome)}
-        told = "there is no flag" if feature == "logprobs" else limited.sentence.format(**names)
+        told = limited.sentence.format(**names)
         assert (outcome.code, told in outcome.err) == (2, True), outcome.err
         assert '"answer":' not in outcome.out
         return
@@ -231,17 +226,3 @@ def flag_of(feature: str, way: str) -> str:
 def url_in(outcome: Outcome) -> str:
     """The address that an error names."""
     return next((word for word in outcome.err.split() if word.startswith("http://")), "")
-
-
-def check_logprobs(real: Served) -> None:
-    """A request to `/v1` has those of the answer's tokens."""
-    [line] = run_here("ask", "move.mp4", STAR, *NONE, *FOUR, "--json", "--no-server").objects
-    url = f"data:video/mp4;base64,{b64encode(CONTENT).decode()}"
-    content = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": STAR}]
-    message = {"role": "user", "content": content}
-    frames = {"video": {"num_frames": 4}}
-    status, reply = post(real, {"messages": [message], "logprobs": True, "media_io_kwargs": frames})
-    assert status == 200, reply
-    [choice] = reply["choices"]
-    tokens = [one["token"] for one in choice["logprobs"]["content"]]
-    assert "".join(tokens).strip() == choice["message"]["content"].strip() == line["answer"]

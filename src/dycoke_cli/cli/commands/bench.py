@@ -141,7 +141,7 @@ def tables(report: BenchReport) -> Group:
     rows = report.rows
     base = next(row for row in rows if row.changed is None)  # only the baseline has no changes
     asked = len(report.answers)
-    changed = Column("Changed", lambda row: row.changed, lambda n: f"{n} ({share(n, asked)})")
+    changed = Column("Changed", lambda row: row.changed, lambda n, _: f"{n} ({share(n, asked)})")
     speed_up = Column("Speed-up", lambda row: f"{base.seconds.total / row.seconds.total:.2f}x")
     return Group(
         Text(_title(report), style="bold"),
