@@ -47,7 +47,7 @@ def ask(tokens):
         return status, answer
     with serving(reply) as endpoint:
         run = run_here("ask", "sample_videos/move.mp4", "What?", "--server", endpoint.url, "--json")
-    return valid(run.object, "answer", "remote")
+    return valid(run.object, "answer", "answer")
 
 print(json.dumps([ask({REPORTED}), ask({REPORTED} | {{"uncompressed": 524}})]))
 """

@@ -212,7 +212,7 @@ class ReportedModel:
     revision: str | None
     dtype: str | Unreported
     device: str | Unreported
-    server: Annotated[str | Absent, Doc("Address of the server that has it.", remote=True)] = ABSENT
+    server: Annotated[str | Absent, Doc("Address of the server that has it.")] = ABSENT
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ class Tokens:
     ]
     prompt: Annotated[
         Count | Unreported | Absent,
-        Doc("Tokens of the prompt after compression, as the server counts them.", remote=True),
+        Doc("Of a server: tokens of the prompt after compression, as it counts them."),
     ] = ABSENT
     # tokens of the prompt that an earlier question had prefilled; equal answers may differ in it
     reused: Annotated[int, NOT_A_KEY] = field(default=0, compare=False)
@@ -331,7 +331,7 @@ class Seconds:
     total: Annotated[Amount, Doc("End to end, without load.")]
     request: Annotated[
         Amount | Absent,
-        Doc("From the request to the answer, with the server's queue.", remote=True),
+        Doc("Of a server: from the request to the answer, with its queue."),
     ] = ABSENT
 
 
@@ -516,18 +516,10 @@ def failure_part(*about: str, needs: tuple[str, ...] = ()) -> SchemaVariant:
     )
 
 
-def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[str, SchemaVariant]:
-    """Variants of an answer: from a local model, from a server."""
-    return {
-        "answer": SchemaVariant(Answer, needs, without),
-        "remote": SchemaVariant(Answer, needs, without, remote=True),
-    }
-
-
 def answer_parts() -> Mapping[str, SchemaVariant]:
     """Variants of a `dycoke.answer/1` object."""
     return {
-        **_answers(needs=("video",)),
+        "answer": SchemaVariant(Answer, needs=("video",)),
         "error": failure_part("video", "question", *_BATCH_KEYS),
     }
 
@@ -536,6 +528,6 @@ def batch_parts() -> Mapping[str, SchemaVariant]:
     """Variants of a line of `dycoke batch`."""
     needs = ("video", "question", *_BATCH_KEYS)
     return {
-        **_answers(needs=needs, without=("compared_to",)),
+        "answer": SchemaVariant(Answer, needs, without=("compared_to",)),
         "error": failure_part(*needs, needs=needs),
     }

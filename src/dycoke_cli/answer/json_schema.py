@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from itertools import accumulate
 from types import NoneType, UnionType
@@ -65,10 +65,9 @@ class Doc:
         description: str = "",
         *,
         needs: Sequence[str] = (),
-        remote: bool = False,
         **keywords: Any,
     ):
-        self.needs, self.remote = list(needs), remote
+        self.needs = list(needs)
         self.keywords = ({"description": description} if description else {}) | keywords
 
 
@@ -86,11 +85,6 @@ class SchemaVariant:
     type: type  # a dataclass
     needs: Sequence[str] = ()  # keys that must be there although the dataclass lets them be absent
     without: Sequence[str] = ()  # keys that are never there
-    # whether the object is made from a server's answer. Such an object has the keys marked
-    # `Doc(remote=True)`, and null for every `Unreported` value; others have neither.
-    remote: bool = False
-    # schemas of keys that take the place of those made from the types
-    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def to_dict(value: Any) -> Any:
@@ -137,51 +131,40 @@ def hints_of(cls: Any) -> Mapping[str, Any]:
 
 
 def _object(part: SchemaVariant, named: Mapping[type, str]) -> dict[str, Any]:
-    hints = {
-        name: hint
-        for name, hint in keys(part.type).items()
-        if name not in part.without and (part.remote or not is_remote(hint))
-    }
+    hints = {name: hint for name, hint in keys(part.type).items() if name not in part.without}
     needs = {name: doc.needs for name, hint in hints.items() for doc in docs_of(hint) if doc.needs}
     return {
         "type": "object",
-        "properties": {
-            name: dict(part.values[name])
-            if name in part.values
-            else _schema(hint, named, part.remote)
-            for name, hint in hints.items()
-        },
+        "properties": {name: _schema(hint, named) for name, hint in hints.items()},
         "required": [
             name
             for name, hint in hints.items()
-            if name in part.needs or Absent not in _members(hint) or is_remote(hint)
+            if name in part.needs or Absent not in _members(hint)
         ],
         "additionalProperties": False,
         **({"dependentRequired": needs} if needs else {}),
     }
 
 
-def _schema(hint: Any, named: Mapping[type, str], remote: bool) -> dict[str, Any]:
+def _schema(hint: Any, named: Mapping[type, str]) -> dict[str, Any]:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        schema = _schema(arguments[0], named, remote or is_remote(hint))
+        schema = _schema(arguments[0], named)
         for doc in docs_of(hint):
             schema |= doc.keywords
         return schema
     if origin in (Union, UnionType):
-        without = (Absent,) if remote else (Absent, Unreported)
-        return _any_of([_schema(one, named, remote) for one in arguments if one not in without])
+        return _any_of([_schema(one, named) for one in arguments if one is not Absent])
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is tuple:
-        return {"type": "array", "items": _schema(arguments[0], named, remote)}
+        return {"type": "array", "items": _schema(arguments[0], named)}
     if origin is dict:
-        values = _schema(arguments[1], named, remote)
+        values = _schema(arguments[1], named)
         return {"type": "object", **({"additionalProperties": values} if values else {})}
     if is_dataclass(hint):
         key = named.get(hint)  # type: ignore[arg-type]
-        part = SchemaVariant(hint, remote=remote)  # type: ignore[arg-type]
-        return {"$ref": f"#/$defs/{key}"} if key else _object(part, named)
+        return {"$ref": f"#/$defs/{key}"} if key else _object(SchemaVariant(hint), named)  # type: ignore[arg-type]
     if hint is Any:
         return {}
     return {"type": "null" if hint is Unreported else _TYPES[hint]}
@@ -204,11 +187,6 @@ def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
 def docs_of(hint: Any) -> list[Doc]:
     """The `Doc`s of an annotated type."""
     return [one for one in get_args(hint) if isinstance(one, Doc)]
-
-
-def is_remote(hint: Any) -> bool:
-    """Whether only objects made from a server's answer have a key of this type."""
-    return any(doc.remote for doc in docs_of(hint))
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
@@ -362,7 +340,7 @@ def reported(kind: type, value: Any, text: Callable[[str], str] = str) -> dict[s
     # Key by key, not the object as a whole: an older server lacks a key, a newer one has one more,
     # and neither may cost the other figures.
     given = value if isinstance(value, dict) else {}
-    hints = {name: hint for name, hint in keys(kind).items() if not is_remote(hint)}
+    hints = {name: hint for name, hint in keys(kind).items() if Absent not in _members(hint)}
     return {name: read_or_none(hint, given.get(name), text) for name, hint in hints.items()}
 
 

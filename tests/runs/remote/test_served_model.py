@@ -58,7 +58,7 @@ def asked(served: Served, told: Any) -> Answer:
     endpoint.reply = reply
     answer = model.ask("What?", (), NO_VIDEO, None, GenerationOptions(temperature=1))
     frames = example(type(answer.frames))
-    valid(replace(answer, video="a.mp4", frames=frames).to_dict(), "answer", "remote")
+    valid(replace(answer, video="a.mp4", frames=frames).to_dict(), "answer", "answer")
     return answer
 
 

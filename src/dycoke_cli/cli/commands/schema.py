@@ -69,7 +69,9 @@ def read_schema(name: str) -> dict[str, Any]:
     schema = schema_of(id_of(name), DOCUMENTS[name], _variants(name))
     # The field is a plain dict in the dataclass: its keys depend on the method.
     for part in {"answer", "estimate"} & schema["$defs"].keys():
-        schema["$defs"][part]["properties"]["method"] = method_schema()
+        unreported = [{"type": "null"}] if part == "answer" else []
+        found = {"anyOf": [method_schema(), *unreported]}
+        schema["$defs"][part]["properties"]["method"] = found
     return schema
 
 
