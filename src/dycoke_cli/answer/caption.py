@@ -93,10 +93,7 @@ class CaptionStyle:
     """How a caption is made of an answer."""
 
     trigger: str = ""  # put in front with a comma, unless the text begins with it
-    prefix: str = ""  # put in front as it is, behind the trigger
-    suffix: str = ""  # put at the end as it is
     max_words: int | None = None  # of the model's text; it ends with a sentence, if one is whole
-    multiline: bool = False  # whether line ends are kept
     raw: bool = False  # whether what is around the caption is kept
 
     @property
@@ -110,19 +107,15 @@ class CaptionStyle:
         Args:
             is_cut: whether the answer ends at the limit of its tokens.
         """
-        text = said if self.raw else _stripped(said)
-        text = _printable(text, self.multiline)
+        text = _printable(said if self.raw else _stripped(said))
         if is_cut and not self.raw:
             text = _whole_sentences(text) or text
         return text if self.max_words is None else _limited(text, self.max_words)
 
     def caption(self, text: str) -> str:
         """The caption of such a text; empty if it is."""
-        if not text:
-            return ""
-        text = f"{self.prefix}{text}{self.suffix}"
         trigger = self.trigger.strip(", ")
-        if trigger and not re.match(rf"{re.escape(trigger)}(?!\w)", text, re.IGNORECASE):
+        if text and trigger and not re.match(rf"{re.escape(trigger)}(?!\w)", text, re.IGNORECASE):
             text = f"{trigger}, {text}"
         return text
 
@@ -220,12 +213,10 @@ def _without(text: str, pattern: str, *, begins: bool = False) -> str:
     return rest[0].upper() + rest[1:] if begins else rest
 
 
-def _printable(text: str, multiline: bool) -> str:
+def _printable(text: str) -> str:
     """The text without control characters, and with single spaces."""
-    lines = text.splitlines() if multiline else [text]
-    clean = (" ".join(line.split()) for line in lines)
-    kept = ("".join(c for c in line if c.isprintable() or c in _JOINERS) for line in clean)
-    return "\n".join(kept).strip()
+    line = " ".join(text.split())
+    return "".join(c for c in line if c.isprintable() or c in _JOINERS).strip()
 
 
 def _whole_sentences(text: str) -> str:

@@ -242,10 +242,10 @@ def test_one_file_has_all_captions_that_are_there(clips: Path, engine: Writer) -
     engine.said = {"2.mp4": 'It says "a, b",\nand é.'}
     (clips / "10.txt").write_text("mine\n")
     path = clips / "captions.jsonl"
-    assert caption(clips, "--out", path, "--multiline").code == 0
+    assert caption(clips, "--out", path).code == 0
     found = {row["video_path"]: row["caption"] for row in rows(path)}
     assert [*found] == [*NAMES]
-    assert (found["2.mp4"], found["10.mp4"]) == ('It says "a, b",\nand é.', "mine")
+    assert (found["2.mp4"], found["10.mp4"]) == ('It says "a, b", and é.', "mine")
     # Made anew: of texts that somebody has changed, and of new clips.
     (clips / "1.txt").write_text("edited")
     make_clips(clips, "3.mp4")
@@ -425,8 +425,8 @@ def test_what_is_around_a_caption_is_stripped(said: str) -> None:
 
 
 def test_words_around_a_caption() -> None:
-    style = CaptionStyle(trigger="ohwx", prefix="a film of ", suffix=", 8 mm", max_words=4)
-    assert made(style, "a dog. It runs along.") == "ohwx, a film of a dog., 8 mm"
+    style = CaptionStyle(trigger="ohwx", max_words=4)
+    assert made(style, "a dog. It runs along.") == "ohwx, a dog."
     assert made(CaptionStyle(max_words=3), "A dog, a, cat") == "A dog, a"
     assert made(CaptionStyle(max_words=9), "A dog. A cat") == "A dog. A cat"
     assert made(CaptionStyle(max_words=4), "Prof. Lee speaks on a stage") == "Prof. Lee speaks on"
@@ -440,7 +440,6 @@ def test_words_around_a_caption() -> None:
     # An answer that its limit of tokens cut ends with a sentence.
     assert made(CaptionStyle(), "A dog runs. It sto", is_cut=True) == "A dog runs."
     assert made(CaptionStyle(), "A dog ru", is_cut=True) == "A dog ru"
-    assert made(CaptionStyle(multiline=True), "A\r\n  dog\n\nruns") == "A\ndog\n\nruns"
 
 
 SENTENCES = {

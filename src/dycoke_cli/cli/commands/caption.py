@@ -42,9 +42,6 @@ _FLAGS = options.flag_table(
     --absolute: Absolute paths in the one file. Default: relative to its folder. Needs --out.
     --overwrite-edited: Replace all captions, also those that you edited or another program wrote.
     [Caption]
-    --prefix TEXT: Put this text in front, as it is.
-    --suffix TEXT: Put this text at the end, as it is.
-    --multiline: Keep line ends.
     --raw: Keep all that the model says. By default thinking, Markdown, quotes and words such as
         “The video shows” are stripped.
     """,
@@ -68,10 +65,7 @@ class Style:
     """Flags of a caption's text."""
 
     trigger: Annotated[str, _FLAGS["--trigger"]] = ""
-    prefix: Annotated[str, _FLAGS["--prefix"]] = ""
-    suffix: Annotated[str, _FLAGS["--suffix"]] = ""
     max_words: Annotated[int | None, _FLAGS["--max-words"]] = None
-    multiline: Annotated[bool, _FLAGS["--multiline"]] = False
     raw: Annotated[bool, _FLAGS["--raw"]] = False
 
 
