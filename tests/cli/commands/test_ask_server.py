@@ -163,8 +163,8 @@ def _dripping() -> Iterator[bytes]:
 @pytest.mark.parametrize(
     ("body", "code", "sentence"),
     [
-        (lambda: iter([b"<html>"]), 4, "isn't a chat completion: check --server"),
-        (lambda: iter([b'{"choices": [{"mess']), 4, "isn't a chat completion: check --server"),
+        (lambda: iter([b"<html>"]), 4, "isn't a chat completion: check the address"),
+        (lambda: iter([b'{"choices": [{"mess']), 4, "isn't a chat completion: check the address"),
         (lambda: iter([b"[" * 100_000]), 1, "isn't read, because it is nested more than 64 deep"),
         (lambda: iter([b'{"choices": [{"message": {"content": 7}}]}']), 4, "isn't a chat"),
         (_endless, 1, "isn't read, because it is larger than 1,048,576 bytes"),

@@ -3,7 +3,6 @@
 Hosted models change over time, so each verdict has the model's name as the endpoint returned it,
 the version of the prompt and the date. If the judge gives no valid reply, the verdict is failed: it
 is counted and listed, and the next run retries it.
-Requests go through OpenAI's official client, for any compatible server.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import ast
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,15 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
-from urllib.parse import urlsplit
 
-from dycoke_cli.answer.json_schema import Bounds, from_dict
-from dycoke_cli.errors import ModelError, OutputError, UsageError
+from dycoke_cli.answer.json_schema import from_dict
+from dycoke_cli.errors import DycokeError, ModelError, OutputError, UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.retries import MAX_ATTEMPTS, REQUEST_RETRIES
 from dycoke_cli.runs.journal import Journal, open_journal
+from dycoke_cli.runs.remote.served_model import check_address
 from dycoke_cli.storage.input_file import naming
-from dycoke_cli.storage.limited_http import LimitError, limiting
 from dycoke_cli.unicode import to_json
 
 FILE = "verdicts.jsonl"
@@ -90,10 +87,6 @@ def read_verdicts(folder: Path) -> dict[str, Verdict]:
 KEY = "OPENAI_API_KEY"
 """Environment variable with the endpoint's key, the only source of it."""
 TIMEOUT_S = 60.0
-BOUNDS = Bounds(nbytes=4 * 1024**2, values=100_000)
-"""Limits on a response."""
-# A key, or a masked key in an endpoint's error message: "sk-abcd", "sk-ab**********yz".
-_KEYS = re.compile(r"(?<!\S)\S*\*{2}\S*|\bsk-\S+")
 
 
 @dataclass(frozen=True)
@@ -109,7 +102,7 @@ class NoReplyError(Exception):
 
 
 class OpenAIClient:
-    """OpenAI's official client, with exponential backoff on 429, 5xx and timeouts.
+    """A client of an endpoint; see `RemoteClient`.
 
     Args:
         model: model name, such as gpt-4o-2024-11-20.
@@ -126,71 +119,29 @@ class OpenAIClient:
         retries: int = REQUEST_RETRIES,
     ) -> None:
         try:
-            import openai
+            from dycoke_cli.runs.remote.remote_client import RemoteClient
         except ImportError as error:
             raise UsageError(
                 f"a judge needs the package openai: {how_to_install('judge')}"
             ) from error
         if url is not None:
-            _check_url(url)
+            check_address(url, "--judge-url", f"set {KEY}")
         self.model = model
-        self._openai: Any = openai
-        self._key = (
-            os.environ.get(KEY) or "none"
-        )  # required by the client, ignored by local servers
-        self._client: Any = openai.OpenAI(
-            api_key=self._key,
-            base_url=url,
-            timeout=timeout_s,
-            max_retries=retries,
-            http_client=openai.DefaultHttpxClient(event_hooks=limiting(timeout_s, BOUNDS)),
-        )
+        self._client = RemoteClient(url, KEY, timeout_s, retries)
 
     def ask(self, system: str, user: str) -> JudgeReply:
         """Send two messages, and wait for the reply. Called from several threads."""
+        from dycoke_cli.runs.remote.remote_client import NoCompletionError, ServerGoneError
+
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        openai = self._openai
         try:
-            done = self._client.chat.completions.create(
-                model=self.model, messages=messages, temperature=0
-            )
-            return JudgeReply(done.choices[0].message.content or "", str(done.model))
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            # Without the endpoint's message, which contains parts of the key.
-            raise ModelError(
-                f"the judge's endpoint refuses the key ({error.status_code}): set {KEY}"
-            ) from None
-        except openai.NotFoundError as error:
-            raise ModelError(
-                f"the judge's endpoint has no model {self.model!r}, or isn't at that URL "
-                f"({self._redacted(error)}): check --judge-model and --judge-url"
-            ) from None
-        except (openai.APIError, LimitError) as error:
-            limit = (
-                error if isinstance(error, LimitError) else error.__cause__
-            )  # openai may wrap it
-            if isinstance(limit, LimitError):
-                raise NoReplyError(f"its response isn't read, because {limit}") from None
-            raise NoReplyError(self._redacted(error)) from None
-        except (AttributeError, IndexError, TypeError, ValueError, RecursionError):
-            return JudgeReply(
-                "", self.model
-            )  # not an OpenAI response, such as another server's page
-
-    def _redacted(self, error: Exception) -> str:
-        message = str(error).replace(self._key, "…")
-        return " ".join(_KEYS.sub("…", message).split())[:200]
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError("--judge-url must be an address such as http://localhost:8000/v1")
-    if parts.username or parts.password:
-        raise UsageError(f"--judge-url must not have a name or password in it: set {KEY}")
+            done = self._client.ask({"model": self.model, "messages": messages, "temperature": 0})
+        except DycokeError as error:
+            passing = isinstance(error, ServerGoneError | NoCompletionError)
+            if isinstance(error, ModelError) and not passing:  # no such model, or a wrong key
+                raise
+            raise NoReplyError(str(error)) from None
+        return JudgeReply(done.text, done.model)
 
 
 BEST = 5

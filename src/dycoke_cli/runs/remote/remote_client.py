@@ -6,6 +6,7 @@ The server isn't trusted: its response may be invalid JSON, of any size, and end
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,8 +30,16 @@ _REFUSED = "invalid_request_error"
 """Type of an error in a stream, which has no HTTP status of its own."""
 
 
+# A key, or a masked key in an error of the server: "sk-abcd", "sk-ab**********yz".
+_KEYS = re.compile(r"(?<!\S)\S*\*{2}\S*|\bsk-\S+")
+
+
 class ServerGoneError(ModelError):
     """The server can't be reached."""
+
+
+class NoCompletionError(ModelError):
+    """What the server answers isn't a chat completion."""
 
 
 @dataclass
@@ -50,21 +59,28 @@ class RemoteClient:
     """Client of one server; thread-safe.
 
     Args:
-        url: such as http://localhost:8000/v1.
+        url: such as http://localhost:8000/v1; None for OPENAI_BASE_URL or OpenAI's.
     """
 
-    def __init__(self, url: str, key_variable: str) -> None:
-        self._url, self._variable = url, key_variable
+    def __init__(
+        self,
+        url: str | None,
+        key_variable: str,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = REQUEST_RETRIES,
+    ) -> None:
+        self._variable = key_variable
         key = (
             os.environ.get(key_variable) or "none"
         )  # the client needs one, and local servers ignore it
         self._client = openai.OpenAI(
             api_key=key,
             base_url=url,
-            timeout=TIMEOUT_S,
-            max_retries=REQUEST_RETRIES,
-            http_client=openai.DefaultHttpxClient(event_hooks=limiting(TIMEOUT_S, BOUNDS)),
+            timeout=timeout_s,
+            max_retries=retries,
+            http_client=openai.DefaultHttpxClient(event_hooks=limiting(timeout_s, BOUNDS)),
         )
+        self._url = url or str(self._client.base_url)
         self._models: list[str] = []
 
     def models(self, *, required: bool) -> list[str]:
@@ -107,8 +123,8 @@ class RemoteClient:
         except httpx2.HTTPError as error:  # in the middle of the body, where openai wraps nothing
             raise self._gone() from error
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ModelError(
-                f"what {self._url} answers isn't a chat completion: check --server"
+            raise NoCompletionError(
+                f"what {self._url} answers isn't a chat completion: check the address"
             ) from error
 
     def close(self) -> None:
@@ -166,14 +182,13 @@ class RemoteClient:
         status = getattr(error, "status_code", None)
         if status in (401, 403):
             return ModelError(
-                f"the server at {self._url} refuses the key ({status}): set {self._variable}, "
-                "or name another variable with --api-key-env"
+                f"the server at {self._url} refuses the key ({status}): set {self._variable}"
             )
         key = os.environ.get(self._variable)
         message = _message(error)
         # Some servers repeat the key in their error, and errors end up in files of results.
-        message = " ".join((message.replace(key, "…") if key else message).split())
-        message = message[:_MESSAGE_CHARS]
+        message = _KEYS.sub("…", message.replace(key, "…") if key else message)
+        message = " ".join(message.split())[:_MESSAGE_CHARS]
         if status == 404:
             has = f" (it has {', '.join(self._models)[:200]})" if self._models else ""
             return ModelError(
@@ -186,8 +201,8 @@ class RemoteClient:
 
     def _gone(self) -> ServerGoneError:
         return ServerGoneError(
-            f"the server at {self._url} can't be reached, or has ended: check --server, and that "
-            "it runs"
+            f"the server at {self._url} can't be reached, or has ended: check the address, and "
+            "that it runs"
         )
 
 

@@ -44,6 +44,22 @@ _METHOD = dict[str, str | bool | int | float | None]
 """A method as a server names it."""
 
 
+def check_address(url: str, flag: str, otherwise: str) -> None:
+    """Check the address of a server.
+
+    Args:
+        otherwise: where a key comes from.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{flag} must be an address such as http://localhost:8000/v1")
+    if parts.username or parts.password:
+        raise UsageError(f"{flag} must not have a name or password in it: {otherwise}")
+
+
 @dataclass(frozen=True)
 class Server:
     """Which server answers, and how it is asked."""
@@ -55,14 +71,7 @@ class Server:
     as_images: bool = False  # whether frames are sent as pictures, to servers that take no videos
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError("--server must be an address such as http://localhost:8000/v1")
-        if parts.username or parts.password:
-            raise UsageError("--server must not have a name or password in it: use --api-key-env")
+        check_address(self.url, "--server", "use --api-key-env")
         if self.concurrency < 1:
             raise UsageError(f"--requests must be 1 or more, not {self.concurrency}")
         try:
