@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from dycoke_cli import extras
 from tests.pages import section
@@ -32,18 +30,3 @@ def test_the_page_has_each_extra_with_the_releases_that_were_tested() -> None:
     tested = (root / "src" / "dycoke_cli" / "tested.txt").read_text(encoding="utf-8")
     for name, release in re.findall(r"([\w-]+) (\d[\d.]*\d)", " ".join(rows.values())):
         assert f"{name}=={release}\n" in tested or name == "vLLM"
-
-
-def test_which_extras_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def known(name: str) -> str:
-        asked.append(name)
-        if name == "bitsandbytes":
-            raise PackageNotFoundError(name)
-        return "1"
-
-    monkeypatch.setattr(extras, "version", known)
-    assert extras.installed_extras() == {extra: extra != "big" for extra in EXTRAS}
-    names = {Requirement(text).name for texts in EXTRAS.values() for text in texts}
-    assert {*asked} == names

@@ -50,7 +50,7 @@ _GROUPS = {
     "Set up": {
         "demo": "Answer two questions about a bundled clip with the bundled model.",
         "models": "List and download models.",
-        "doctor": "Show whether this machine is ready: versions, devices, processor and extras.",
+        "doctor": "Show whether this machine is ready: versions, devices and processor.",
         "cache": ("Show what is kept on disk: encoded videos (--cache), measurements, answers."),
         "schema": "Print the JSON Schema of an output.",
     },

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import tomllib
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -114,23 +114,6 @@ def test_the_dtype_that_the_processor_gets(
     assert run_here("doctor", "--json").object["cpu_dtype"] == dtype
     (line,) = [x for x in run_here("doctor").out.splitlines() if x.startswith("Weight dtype")]
     assert line.removeprefix("Weight dtype").strip().startswith(row)
-
-
-def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-
-    from dycoke_cli import extras
-
-    def missing(name: str) -> str:
-        if name == "timm":
-            raise PackageNotFoundError(name)
-        return "1"
-
-    monkeypatch.setattr(extras, "version", missing)
-    found = run_here("doctor", "--json").object["extras"]
-    assert found == dict.fromkeys(found, True) | {"perception": False}
-    shown = " ".join(run_here("doctor").out.split())
-    assert "Not installed perception: " in shown
-    assert extras.how_to_install("perception") in shown
 
 
 @pytest.mark.extended

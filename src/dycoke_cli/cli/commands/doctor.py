@@ -1,4 +1,4 @@
-"""`dycoke doctor`: versions, device, processor and extras."""
+"""`dycoke doctor`: versions, device and processor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.extras import how_to_install, how_to_upgrade, installed_extras
+from dycoke_cli.extras import how_to_upgrade
 from dycoke_cli.resources import affinity, free_main_memory, processor_name, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
@@ -34,7 +34,7 @@ _CPU_DTYPES = {
 
 
 def doctor(as_json: options.Json = False) -> None:
-    """Show whether this machine is ready: versions, devices, processor and extras.
+    """Show whether this machine is ready: versions, devices and processor.
 
     Examples:
         dycoke doctor
@@ -65,7 +65,6 @@ class Diagnosis:
     commit: Annotated[str | None, Doc("Of a checkout.")]
     python: str
     packages: Annotated[dict[str, str | None], Doc("Their releases; null where one is missing.")]
-    extras: Annotated[dict[str, bool], Doc("Whether the packages of each are installed.")]
     device: Annotated[str, Doc("What --device auto takes.")]
     gpus: Annotated[tuple[str, ...], Doc("The names of CUDA devices.")]
     processor: str
@@ -104,7 +103,6 @@ def diagnose() -> Diagnosis:
         commit=running_commit(),
         python=platform.python_version(),
         packages={name: _release(name) for name in _PACKAGES},
-        extras=installed_extras(),
         device=str(named_device("auto")),
         gpus=tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))),
         processor=processor_name(),
@@ -145,10 +143,6 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "Python", found.python
     for name, release in found.packages.items():
         yield name, release or "not installed"
-    yield "Extras", ", ".join(name for name, here in found.extras.items() if here) or "none"
-    missing = [name for name, here in found.extras.items() if not here]
-    for heading, name in zip(["Not installed", *[""] * len(missing)], missing, strict=False):
-        yield heading, f"{name}: {how_to_install(name)}"
     yield "Device", found.device + "".join(f", {name}" for name in found.gpus)
     yield "Processor", found.processor
     yield "Instructions", ", ".join(found.instructions) or "unknown"
