@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.evaluation.datasets import DATASETS, class_of, tasks_of
+from dycoke_cli.evaluation.datasets import DATASETS, class_of
 from dycoke_cli.evaluation.prediction import FILE
 from dycoke_cli.evaluation.presets import presets
 from dycoke_cli.loop.engine import Engine
@@ -41,16 +41,11 @@ def never(*_: object) -> None:
 def test_the_list_names_all() -> None:
     text = run_here("eval", "--list")
     assert (text.code, text.err) == (0, "")
-    document = valid(run_here("eval", "--list", "--json").object, "eval-list", "list")
-    assert [one["name"] for one in document["benchmarks"]] == list(DATASETS)
-    for one in document["benchmarks"]:
-        assert re.search(rf"^{one['name']} ", text.out, re.MULTILINE)
-        assert one["tasks"] == [f"{one['name']}_{task}" for task in tasks_of(one["name"])]
-        assert one["questions"] == class_of(one["name"]).about.questions
+    shown = " ".join(text.out.split())
+    for name in DATASETS:
+        assert re.search(rf"^{name} ", text.out, re.MULTILINE)
+        assert f"{class_of(name).about.questions:,} questions" in shown
     assert "mvbench_action_count" in text.out
-    reported = [one["name"] for one in document["benchmarks"] if "table-1-7b" in one["presets"]]
-    assert {*reported} == {*presets()["table-1-7b"].tasks}
-    assert [one["name"] for one in document["presets"]] == [*presets()]
     for name in presets():
         assert re.search(rf"^{name} +Preset of arXiv", text.out, re.MULTILINE)
     assert "fastv:prune_ratio=0.65:prune_layer=5" in re.sub(r"\s+", "", text.out)

@@ -36,7 +36,7 @@ _FLAGS = options.flag_table(
     RUN: A folder that `dycoke eval --out` wrote.
     [Benchmark]
     --list: List the benchmarks (how large each is, what it needs, where it is published), and the
-        presets.
+        presets. Excludes --json.
     --preset NAME: The settings of a published row: model, methods with their parameters, frames,
         prompts, length of answers. Other flags override them. The report has the published figures
         beside the measured ones, and names all conditions that differ. --list names the presets.
@@ -136,14 +136,12 @@ def evaluate(
     from dycoke_cli.loop.in_windows import check_windows
 
     with contextlib.ExitStack() as stack:
-        form = "-list" if list_all else ""
-        waiting = [{"benchmark": name} if name is not None and not list_all else {}]
-        schema = SCHEMA.replace("/", f"{form}/")
-        stack.enter_context(output.failures_as_json(as_json, schema, waiting))
+        waiting = [{"benchmark": name} if name is not None else {}]
+        stack.enter_context(output.failures_as_json(as_json, SCHEMA, waiting))
         if list_all:
-            from dycoke_cli.cli.commands.benchmarks import list_benchmarks
+            from dycoke_cli.cli.commands.benchmarks import benchmarks
 
-            list_benchmarks(as_json)
+            render.to_stdout(benchmarks())
             return
         if name is None:
             raise UsageError("name a benchmark (`dycoke eval --list` shows them)")

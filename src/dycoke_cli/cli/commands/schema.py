@@ -22,7 +22,6 @@ _OBJECTS = {
     "doctor": ("doctor", "diagnosis", "cli.commands.doctor:Diagnosis", ""),
     "estimate": ("ask --estimate", "estimate", "engine.memory.cost:Cost", "video question model"),
     "eval": ("eval", "report", "evaluation.report.evaluation_report:EvalReport", "benchmark"),
-    "eval-list": ("eval --list", "list", "cli.commands.benchmarks:BenchmarkList", ""),
     "inspect": ("inspect", "inspection", "inspect.inspection:Inspection", "video question"),
     "methods": ("methods", "methods", "cli.commands.methods:MethodList", ""),
     "models": ("models", "models", "cli.commands.model_documents:ModelList", ""),
