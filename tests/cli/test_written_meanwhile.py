@@ -12,7 +12,7 @@ import pytest
 from dycoke_cli.ask import Ask
 from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.errors import OutputError
-from dycoke_cli.storage.output_file import replace_own
+from dycoke_cli.storage.made_files import write_made
 from tests.cli.harness import CLIP, run_here
 from tests.runs.pretended import Last, Pretended, make_clips
 
@@ -139,7 +139,7 @@ def test_of_writers_that_race_one_writes(tmp_path: Path) -> None:
 
         def write(content: bytes, path=path, start=start, written=written) -> None:
             start.wait()
-            if replace_own(path, content, lambda there: False):
+            if write_made(path, content, is_ours=lambda there: False):
                 written.append(content)
 
         racers = [threading.Thread(target=write, args=(b"%d" % i,)) for i in range(4)]

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,10 @@ import pytest
 from dycoke_cli.errors import OutputError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.storage.cache_folder import CacheFiles
+from dycoke_cli.storage.made_files import write_made
 from dycoke_cli.storage.output_file import (
     check_writable,
     replace_content,
-    replace_own,
     temporary_file,
     temporary_folder,
 )
@@ -135,24 +135,21 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     assert (names(tmp_path), out.read_text()) == (["out.json"], "before")
 
 
-@pytest.mark.parametrize("act", [CacheFiles.clear, CacheFiles.trim])
 @pytest.mark.parametrize("what", [FILE, FOLDER])
-def test_a_cache_drops_what_was_left_in_it(
-    what: str, act: Callable[[CacheFiles], object], tmp_path: Path
-) -> None:
+def test_a_cache_drops_what_was_left_in_it(what: str, tmp_path: Path) -> None:
     files = CacheFiles(tmp_path, ".safetensors", 100)
     with used(what, files.path("key") if what == FILE else tmp_path) as process:
         process.send_signal(signal.SIGKILL)
     assert len(names(tmp_path)) == 1
-    act(files)
+    files.trim()
     assert names(tmp_path) == []
 
 
 def test_folders_are_made(tmp_path: Path) -> None:
     out = tmp_path / "new" / "below" / "out.txt"
     check_writable(out.parent, "choose another")
-    assert replace_own(out, b"mine", lambda there: False)
-    assert not replace_own(out, b"other", lambda there: False)
+    assert write_made(out, b"mine", is_ours=lambda there: False)
+    assert not write_made(out, b"other", is_ours=lambda there: False)
     assert out.read_bytes() == b"mine"
     with pytest.raises(OutputError, match=r"out.txt can't be written; choose another"):
         check_writable(out, "choose another")

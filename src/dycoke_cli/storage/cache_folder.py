@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError, UsageError
@@ -114,45 +113,32 @@ class CacheFiles:
 
     def listed(self) -> list[Path]:
         """All files, least recently used first."""
-        by_age = sorted((status.st_mtime_ns, path) for path, status in self._entries())
-        return [path for _, path in by_age]
+        return [path for _, path in self._by_age()]
 
     def note_use(self, path: Path) -> None:
         """Make a file the most recently used one, also if the clock was set back since others."""
-        newest = max((status.st_mtime_ns for _, status in self._entries()), default=0)
+        newest = max((status.st_mtime_ns for status, _ in self._by_age()), default=0)
         now = max(time.time_ns(), newest + 1)
         with contextlib.suppress(OSError):
             os.utime(path, ns=(now, now))
 
-    @property
-    def nbytes(self) -> int:
-        """Total size of the files in bytes."""
-        return sum(status.st_size for _, status in self._entries())
-
-    def clear(self) -> int:
-        """Delete all files; returns their number."""
-        remove_left(self.folder)
-        files = self.listed()
-        for path in files:
-            path.unlink(missing_ok=True)
-        return len(files)
-
     def trim(self) -> None:
         """Evict files until the limit holds; the newest stays even if it alone exceeds it."""
         remove_left(self.folder)
-        files, total = self.listed(), self.nbytes
-        while total > self.limit and len(files) > 1:
-            oldest = files.pop(0)
-            # Another run may be trimming at the same time.
-            with contextlib.suppress(FileNotFoundError):
-                total -= oldest.stat().st_size
-                oldest.unlink()
+        files = self._by_age()
+        total = sum(status.st_size for status, _ in files)
+        for status, path in files[:-1]:
+            if total > self.limit:
+                path.unlink(missing_ok=True)  # another run may be trimming at the same time
+                total -= status.st_size
 
-    def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:
+    def _by_age(self) -> list[tuple[os.stat_result, Path]]:
+        found = []
         for path in self.folder.glob(f"*{self._suffix}"):
             # Another run may delete it between the listing and the stat.
             with contextlib.suppress(FileNotFoundError):
-                yield path, path.stat()
+                found.append((path.stat(), path))
+        return sorted(found, key=lambda one: (one[0].st_mtime_ns, one[1]))
 
 
 def write_whole(file: Path, text: str) -> None:

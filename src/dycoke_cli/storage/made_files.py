@@ -17,7 +17,7 @@ from pathlib import Path
 from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.input_file import read_file
-from dycoke_cli.storage.output_file import open_own, replace_own, short_name
+from dycoke_cli.storage.output_file import open_own, short_name, temporary_file, unwritable
 
 
 class MadeFiles:
@@ -93,6 +93,8 @@ def write_made(
 ) -> bool:
     """Write a file; after a crash it is the earlier or the new one.
 
+    A run takes hours, in which people and other runs write files: a check before it isn't enough.
+
     Args:
         is_ours: whether the file with some content may be replaced; None for what was written here.
 
@@ -101,7 +103,21 @@ def write_made(
     """
     note(path, content)
     is_ours = is_ours or (lambda there: bool(MadeFiles().ways(path, there)))
-    return replace_own(path, content, is_ours, flag)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_file(path, 0o666) as temporary:
+            temporary.write_bytes(content)
+            with suppress(OSError):  # there is a file, or the file system has no links
+                os.link(temporary, path)
+                return True
+            with suppress(FileNotFoundError):
+                there = read_file(path)
+                if there != content and not is_ours(there):
+                    return False
+            os.replace(temporary, path)
+            return True
+    except OSError as error:
+        raise OutputError(unwritable(path, error, flag)) from error
 
 
 def stays(paths: Sequence[Path]) -> OutputError:

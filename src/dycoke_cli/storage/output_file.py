@@ -11,12 +11,11 @@ import shlex
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
-from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.unicode import display_name
 
 # Files that this user alone may have written: no link, of no other user, writable for no other.
@@ -219,36 +218,6 @@ def replace_content(path: Path, content: bytes | bytearray, mode: int = 0o666) -
     with temporary_file(path, mode) as temporary:
         temporary.write_bytes(content)
         os.replace(temporary, path)
-
-
-def replace_own(
-    path: Path, content: bytes, is_ours: Callable[[bytes], bool], flag: str = "--out"
-) -> bool:
-    """Write a file, unless another one is there when it is written; all results go through here.
-
-    A run takes hours, in which people and other runs write files: a check before it isn't enough.
-
-    Args:
-        is_ours: whether the file with some content may be replaced.
-
-    Returns:
-        Whether the content is there; else the other file stays.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_file(path, 0o666) as temporary:
-            temporary.write_bytes(content)
-            with suppress(OSError):  # there is a file, or the file system has no links
-                os.link(temporary, path)
-                return True
-            with suppress(FileNotFoundError):
-                there = read_file(path)
-                if there != content and not is_ours(there):
-                    return False
-            os.replace(temporary, path)
-            return True
-    except OSError as error:
-        raise OutputError(unwritable(path, error, flag)) from error
 
 
 def unwritable(path: Path, error: OSError, flag: str = "--out") -> str:

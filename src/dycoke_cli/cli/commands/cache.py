@@ -59,20 +59,19 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    files = encoded_videos()
-    kept, nbytes = files.listed(), files.nbytes
+    files, kept = encoded_videos(), _kept(_WITHOUT_NAME)
     if as_json:
         state = CacheState(
             folder=str(files.folder),
-            videos=len(kept),
-            bytes=nbytes,
+            videos=kept.files,
+            bytes=kept.bytes,
             limit_bytes=files.limit,
             kept=tuple(map(_kept, KEPT)),
         )
         output.write_json(to_dict(state))
         return
-    size, limit = units.size(nbytes), units.size(files.limit)
-    output.line(f"{counted(len(kept), 'encoded video')}, {size} of {limit}, in {files.folder}")
+    size, limit = units.size(kept.bytes), units.size(files.limit)
+    output.line(f"{counted(kept.files, 'encoded video')}, {size} of {limit}, in {files.folder}")
     others = [found for name in KEPT if name != _WITHOUT_NAME and (found := _kept(name)).files]
     for one in others:
         count = counted(one.files, "file")
@@ -122,7 +121,7 @@ def clear(
             hint = did_you_mean(name, KEPT, f"it is one of {', '.join(KEPT)}")
             raise UsageError(f"nothing is kept under the name {name!r}; {hint}")
     if not names and not everything:
-        render.note(f"{counted(encoded_videos().clear(), 'encoded video')} deleted")
+        render.note(f"{counted(cache_folder.clear(_WITHOUT_NAME), 'encoded video')} deleted")
         return
     count = sum(cache_folder.clear(name) for name in (KEPT if everything else names or ()))
     render.note(f"{counted(count, 'file')} deleted")
