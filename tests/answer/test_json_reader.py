@@ -78,10 +78,11 @@ def test_texts_are_made_safe_as_they_are_read() -> None:
 
 def test_what_is_not_reported_comes_back_as_null() -> None:
     figures = Figures(None, 0.5, 1.0, None)
-    document = to_dict(Measured(figures=None, either=figures, kind="b"))
-    assert document["either"] == {"visual": None, "rate": 0.5, "total": 1.0, "here": None}
+    document = to_dict(Measured(figures=figures))
+    assert document["figures"] == {"visual": None, "rate": 0.5, "total": 1.0, "here": None}
     assert "here" not in to_dict(Figures(1, None, 1.0))
-    assert from_dict(Measured, document) == Measured(figures=None, either=figures, kind="b")
+    assert from_dict(Measured, document) == Measured(figures=figures)
+    assert from_dict(Measured, {**document, "figures": None}) == Measured(figures=None)
 
 
 @dataclass(frozen=True)
