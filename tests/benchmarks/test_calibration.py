@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.calibration import KEPT, METHODS, kept, table
+from benchmarks.calibration import KEPT, kept, table
 from benchmarks.kept_tables import csv_files, kept_files, read_table
 from benchmarks.page import ROOT
 
@@ -45,10 +45,3 @@ def test_the_calibration_error_of_a_row_by_hand(answers: list[dict[str, Any]]) -
     )
     (row,) = (row for row in read_table("calibration") if row[0] == "dycoke")
     assert row[6].startswith(f"{100 * apart / len(chosen):.1f} ± ")
-
-
-def test_how_many_choices_compression_changes(answers: list[dict[str, Any]]) -> None:
-    base = of(answers, "none", "probability")
-    rows = [of(answers, row, "probability") for row in METHODS]
-    changed = [sum(one["said"] != base[item]["said"] for item, one in row.items()) for row in rows]
-    assert f"Compression changes at most {max(changed)} of these {len(base)} choices" in PAGE

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import gpu
 from benchmarks.gpu import CUDA_TESTS, Plan, run
@@ -168,27 +167,6 @@ def test_the_tests_of_the_first_stage_are_all_that_need_cuda() -> None:
         if "from tests.cuda import" in path.read_text(encoding="utf-8")
     }
     assert marked - {"tests/benchmarks/test_gpu.py"} == set(CUDA_TESTS)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "this needs a CUDA device, and torch"),
-        (["speed"], "no stage 'speed'; there are tests, speed-32, speed-128, vllm"),
-    ],
-)
-def test_without_a_gpu_or_with_a_wrong_stage_nothing_is_run(
-    arguments: list[str],
-    sentence: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(sys, "argv", ["gpu", *arguments])
-    monkeypatch.setattr(gpu, "run", lambda *_: pytest.fail("it was run"))
-    with pytest.raises(SystemExit, match="2"):
-        gpu.main()
-    assert sentence in capsys.readouterr().err
 
 
 ABSENCE = f"""

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kept_tables
 from benchmarks.kept_tables import (
     TABLES,
     csv_files,
     keep,
     kept_files,
     listed,
-    name_here,
     read_table,
     with_extracts,
 )
@@ -81,9 +79,3 @@ def test_the_index_has_a_line_for_each_kept_table() -> None:
         head, *rows = read_table(path.name.removesuffix(".csv"))
         assert rows
         assert {len(row) for row in rows} == {len(head)}
-
-
-def test_a_machine_has_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    processor = "2 cores of Intel(R) Xeon(R) Processor @ 2.50GHz (avx512_vnni)"
-    monkeypatch.setattr(kept_tables, "cores", lambda: processor)
-    assert name_here("stages") == "stages-2-cores-of-intel-xeon-2-50ghz-avx512-vnni"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 from benchmarks import methods
 from benchmarks.method_choice import CANDIDATES, chosen
-from benchmarks.method_figures import is_absent
 from benchmarks.methods import add, export, lacking, specs_of
 from benchmarks.raw_answers import RawAnswers, read_answers
 from dycoke_cli.compression.registry import METHODS
@@ -69,15 +67,6 @@ def test_the_rows_of_the_other_tables() -> None:
     assert {"dpp:retain=0.1", "cdpruner:relevance_weight=0.5:retain=0.1"} < {*texts}
     (near,) = methods.near()
     assert near.videos == every
-
-
-def test_absent_things_are_told_by_the_answer() -> None:
-    items = open_dataset("shapes").items("validation", None)
-    absent = [item for item in items if is_absent(item)]
-    assert {item.kind for item in absent} >= {"existence", "needle"}
-    assert all(" no " in f" {item.answer.lower()}" for item in absent)
-    there = [item for item in items if item.kind == "existence" and not is_absent(item)]
-    assert {item.answer.partition(",")[0] for item in there} == {"Yes"}
 
 
 @pytest.mark.extended
@@ -180,23 +169,3 @@ def test_rows_of_a_new_method_are_added_to_the_videos_of_a_table(tmp_path: Path)
     gone = {row: dict(list(said.items())[1:]) for row, said in whole.answers.items()}
     with pytest.raises(DycokeError, match=r"1 of \d+ questions aren't answered"):
         known.with_rows(replace(whole, answers=gone))
-
-
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--tables", "layer"], "there is no table 'layer' (there are budgets, positions"),
-        (["--write"], "--write is for --report"),
-    ],
-)
-def test_wrong_flags(
-    flags: list[str],
-    sentence: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["methods", *flags])
-    with pytest.raises(SystemExit) as ended:
-        methods.main()
-    assert ended.value.code == 2
-    assert sentence in capsys.readouterr().err

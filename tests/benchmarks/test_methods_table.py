@@ -171,28 +171,3 @@ def test_listed_tables_are_kept_and_the_picture_is_drawn(
     assert "| `dycoke` | 3 of 10 |" in kept["methods-layers"]
     with Image.open(picture) as written:
         assert written.size == (WIDTH_PX, HEIGHT_PX)
-
-
-def test_a_table_without_answers_is_an_error(
-    measured: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(method_pages, "listed", lambda: ["methods-gone"])
-    with pytest.raises(SystemExit, match=r"lists methods-gone, and .* has no answers of it"):
-        method_pages.write_tables(measured / "data", write=True)
-
-
-def test_what_is_missing_is_left_out(measured: Path, tmp_path: Path) -> None:
-    read_answers(measured / "data" / "shipped" / "layers.jsonl.xz").write(tmp_path)
-    models = method_pages.read_documents(tmp_path)
-    assert [*method_pages.texts_of(models)] == ["methods-layers"]
-    with pytest.raises(SystemExit, match="has no answers"):
-        method_pages.read_documents(tmp_path / "shipped")
-
-
-def test_results_of_two_models_under_one_name_are_refused(measured: Path, tmp_path: Path) -> None:
-    for number, name in enumerate(("layers", "windows")):
-        raw = read_answers(measured / "data" / "shipped" / f"{name}.jsonl.xz")
-        model = {**raw.header.model, "weights": str(number)}
-        replace(raw, header=replace(raw.header, model=model)).write(tmp_path)
-    with pytest.raises(SystemExit, match="are of several models"):
-        method_pages.read_documents(tmp_path)

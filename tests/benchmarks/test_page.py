@@ -22,13 +22,3 @@ def test_a_page_without_the_place_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="has no place for the table: <!-- t: … --> … <!-- /t -->"):
         page.put("new", "t", file)
     assert file.read_text() == "nothing\n"
-
-
-@pytest.mark.parametrize(("number", "told"), [(1, "1 core of A"), (4, "4 cores of A")])
-def test_a_processor_without_known_instructions_has_its_name(
-    number: int, told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(page, "usable_cpus", lambda: number)
-    monkeypatch.setattr(page, "processor_name", lambda: "A")
-    monkeypatch.setattr(page, "instructions", list)
-    assert page.cores() == told

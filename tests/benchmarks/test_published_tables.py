@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.kept_tables import TABLES, csv_files, kept_files, read_table
-from benchmarks.method_pages import FEW_TOKENS, SEEDS, methods_listed, read_documents, texts_of
+from benchmarks.method_pages import SEEDS, methods_listed, read_documents, texts_of
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA, SUFFIX, read_answers
-from dycoke_cli.compression.method import SelectionInputs
-from dycoke_cli.compression.registry import METHODS, create
+from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.scoring.statistics import holm
 from dycoke_cli.param import parameters_of
@@ -63,32 +61,6 @@ def test_figures_in_sentences_are_those_of_a_table(page: Path) -> None:
     assert told <= known
 
 
-def test_the_page_can_be_read() -> None:
-    lines = RESULTS.read_text(encoding="utf-8").splitlines()
-    words = " ".join(line for line in lines if not line.startswith("| ---")).replace("|", " ")
-    assert len(words.split()) <= 2600
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_the_nearest_methods_are_those_that_few_videos_dont_tell_apart(
-    models: Mapping[str, Mapping[str, Any]],
-) -> None:
-    fair, whole, nearest = (models["tokens-64"][name] for name in ("fair", "whole", "near"))
-    given = {row["spec"]: row["parameters"] for row in fair["rows"]}
-    undecided = {
-        spec
-        for spec, pair in fair["ahead"].items()
-        if given[spec]["retain"] == 0.25
-        and given[spec].get("merge_dropped") is not False
-        and pair["difference"] < 2 * pair["difference_error"]
-    }
-    had = {row["spec"] for row in whole["rows"]}
-    asked = {row["spec"] for row in nearest["rows"]}
-    assert undecided - had == asked - had
-    assert nearest["videos"] > 500
-
-
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_bundled_model_is_said_to_answer_what_it_answered(
@@ -111,20 +83,6 @@ def test_the_bundled_model_is_said_to_answer_what_it_answered(
     assert round(len(right) / len(wrong)) == 5
     assert "half of these by one event too many." in page
     assert 0.45 < len(longer) / len(wrong) < 0.55
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_letter_is_decided_before_anything_is_pruned() -> None:
-    answers = read_answers(DATA / "shipped" / f"whole{SUFFIX}").answers
-    one, other = (answers[row] for row in ("dycoke", "dycoke:prune_layer=3"))
-    letters = {key for row in (one, other) for key, said in row.items() if len(said.said) == 1}
-    differs = {key for key in one if one[key].said != other[key].said}
-    assert not letters & differs
-    assert (
-        f"the same letter for all {len(letters)} multiple-choice questions, while {len(differs):,} "
-        f"of the other {len(one) - len(letters):,} answers differ"
-    ) in RESULTS.read_text(encoding="utf-8")
 
 
 @pytest.mark.extended
@@ -279,37 +237,3 @@ def test_answers_are_whole_and_scored_as_the_benchmark_scores(path: Path) -> Non
         for key, answer in raw.answers[row.spec].items():
             score = dataset.score(items[key], answer.said)
             assert (score.right, dict(score.parts)) == (answer.right, answer.parts), (row.spec, key)
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_few_tokens_per_frame_leave_some_methods_nothing_to_merge(
-    texts: Mapping[str, str],
-) -> None:
-    torch.manual_seed(0)
-    features, attention, keys = torch.randn(32, 16, 24), torch.rand(32, 16), torch.randn(32, 16, 8)
-    given = SelectionInputs(features, attention, keys)
-
-    def merged(name: str, retain: float) -> tuple[int, set[int]]:
-        """How many tokens others were merged into, and what the frames of these keep."""
-        choice = create(name, retain=retain).choose(given)
-        assert choice.features is not None
-        plain = features.flatten(0, 1)[choice.kept]
-        others = (choice.features - plain).abs().amax(-1) > 1e-4
-        kept = torch.bincount(choice.kept // 16, minlength=32)
-        return int(others.sum()), {*kept[choice.kept[others] // 16].tolist()}
-
-    for name in ("flashvid", "fastvid", "visionzip"):
-        assert merged(name, 0.25)[0] > 0, name
-    assert [merged(name, 0.1) for name in ("flashvid", "fastvid")] == [(0, set())] * 2
-    assert merged("visionzip", 0.1)[1] == {2}
-    one, other = (create(name, retain=0.1).choose(given) for name in ("prumerge", "prumerge+"))
-    assert torch.equal(one.kept, other.kept)
-    assert one.features is not None
-    assert other.features is not None
-    assert torch.equal(one.features, other.features)
-    assert FEW_TOKENS in texts["methods-full"]
-
-
-def test_answers_are_a_few_megabytes() -> None:
-    assert sum(path.stat().st_size for path in FILES) < 5_000_000

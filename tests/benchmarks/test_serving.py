@@ -13,7 +13,7 @@ from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.page import ROOT
 from benchmarks.serving import measuring
 from benchmarks.serving.__main__ import RAW, SPECS
-from benchmarks.serving.load import Answered, Load, body, data_url, marked
+from benchmarks.serving.load import Answered, Load, body, data_url
 from benchmarks.serving.measuring import Course, measure
 from benchmarks.serving.rows import read_rows
 from benchmarks.serving.table import BASELINE, cells, circumstances, table
@@ -103,13 +103,6 @@ def test_a_request_is_what_the_server_takes() -> None:
     assert request["extra_body"]["mm_processor_kwargs"] == {"dycoke": "evs"}
     assert request["extra_body"]["media_io_kwargs"]["video"]["frames_indices"] == [0, 1, 2]
     assert "mm_processor_kwargs" not in body(url, 3, "What?", None, 16)["extra_body"]
-
-
-def test_no_two_requests_have_the_same_video() -> None:
-    frames = np.zeros((2, 96, 96, 3), np.uint8)
-    videos = {data_url(marked(frames)) for _ in range(40)}
-    assert len(videos) == 40
-    assert not frames.any()
 
 
 @pytest.mark.slow

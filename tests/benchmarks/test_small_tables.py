@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks.cells import Document
@@ -20,26 +17,6 @@ from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.runs.parts import TimeSearch
 from dycoke_cli.shapes.script import Event, Script, Thing
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
-def test_the_peak_counts_from_when_it_was_forgotten() -> None:
-    """In a process of its own: memory of earlier tests may be freed meanwhile."""
-    code = """
-from benchmarks.resident import forget_peak, peak
-held = bytearray(b"x") * 200_000_000
-del held
-forget_peak()
-before = peak()
-held = bytearray(b"x") * 100_000_000
-print(peak() - before)
-"""
-    grown = int(
-        subprocess.check_output(
-            [sys.executable, "-c", code], cwd=Path(__file__).parents[2], text=True
-        )
-    )
-    assert 80_000_000 < grown < 150_000_000
 
 
 def test_the_kept_tables_are_those_of_the_answers() -> None:
@@ -72,11 +49,6 @@ def test_mean_and_standard_deviation_between_models() -> None:
         "| baseline |  | 80.0 ± 1.0 % | 82.0 ± 1.0 % | 81.0 % | 1.4 |",
         "| `random` | 25 % | −6.0 ± 0.5 | −12.0 ± 0.5 | −9.0 | 4.2 |",
     ]
-
-
-def test_models_that_were_asked_about_other_videos_arent_compared() -> None:
-    with pytest.raises(ValueError, match="different videos"):
-        seeds_table({"a": document(0.8, -0.06), "b": document(0.8, -0.06, videos=11)})
 
 
 def test_the_kept_table_is_that_of_today() -> None:
@@ -134,17 +106,6 @@ def test_every_length_is_in_one_column() -> None:
     ]  # fmt: skip
     assert columns == [["a"], ["b", "c"], ["d", "e"]]  # of f nothing is known
     assert [*belongs] == [*EVENTS]
-
-
-def test_of_stored_questions_those_about_order_have_an_event() -> None:
-    dataset = Shapes()
-    items = dataset.items("test", 20)
-    found = lengths_of(items, dataset.script, 32)
-    order = [one for one in items if one.kind == "order" and not one.answer.startswith("Nothing")]
-    assert len({one.id for one in order} & {*found}) > 0.9 * len(order) > 12
-    # Events of the benchmark take at least two intervals of 32 frames.
-    assert min(found.values()) >= 2
-    assert np.quantile([*found.values()], 0.25) < 4.4 < max(found.values())
 
 
 def test_half_a_line_spoils_no_other(tmp_path: Path) -> None:

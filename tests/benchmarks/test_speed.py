@@ -21,12 +21,11 @@ from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.kept import made_again
 from benchmarks.speed.measured import Measured
-from benchmarks.speed.measuring import language, whole
+from benchmarks.speed.measuring import whole
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine.generate import AnswerStream, BatchStreamer, Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.tower import first_alike
 from dycoke_cli.models.load import LoadedModel
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 32, 90_000_000, 4.0)
@@ -55,24 +54,6 @@ def test_the_published_scheme_writes_what_our_published_variant_writes(
     assert DyCoke(variant="published").kept_tokens(frames, 16) == ours.tokens.visual_kept
     # All of it is kept, as published.
     assert cache.get_seq_length() > ours.tokens.visual_kept + 19
-
-
-def test_no_two_frames_of_the_clip_are_encoded_as_one(mini: LoadedModel) -> None:
-    session = VideoSession(mini, drawn(32))
-    assert first_alike(mini.family, session.video.inputs, 32) == list(range(32))
-
-
-@pytest.mark.slow
-def test_an_answer_that_just_fits_the_context_is_measured(
-    mini: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # 20 frames of 16 tokens, and the text.
-    monkeypatch.setattr(mini.model.config.text_config, "max_position_embeddings", 368)
-    session = VideoSession(mini, drawn(20), reuse=False)
-    session.encode(Stopwatch(mini.input_device), BASELINE)
-    found = language(session, contestants.PLAIN, 2)
-    assert found.visual == session.video.visual
-    assert mini.model.config.text_config.max_position_embeddings < found.visual + 128
 
 
 def test_linear_layers_alone_are_run_on_the_rows_of_an_answer(mini: LoadedModel) -> None:

@@ -14,7 +14,6 @@ from dycoke_cli.compression.method import SelectionInputs, with_model_defaults
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial, spread
 from dycoke_cli.compression.registry import METHODS, create, symbols
-from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 from tests.compression.clips import random_given
 
@@ -70,23 +69,6 @@ def test_the_count_and_the_choice_are_the_same_for_tokens_merged_early(name: str
             assert len(kept) == behind.kept_tokens(frames, per_frame)
 
 
-def test_who_needs_the_vision_encoders_attention_cannot_be_merged_early() -> None:
-    merging = {"tome", "framefusion", "llava-scissor", "sttm", "prunevid"}
-    others = {*BUDGETED} - {*EARLY, *merging, "downsample"}
-    assert {name for name in BUDGETED if "attention" in METHODS[name].needs} == others
-    with pytest.raises(UsageError, match=r"visionzip has no parameter merge_stage; dycoke has it"):
-        create("visionzip", merge_stage="vision")
-
-
-@pytest.mark.parametrize("name", BUDGETED)
-def test_a_budget_is_a_share_of_the_tokens(name: str) -> None:
-    for retain in (0, -0.1, 1.01, float("nan")):
-        with pytest.raises(UsageError, match="retain must be above 0 and at most 1, not"):
-            create(name, retain=retain)
-    assert create(name, retain=1).kept_tokens(3, 5) == 15
-    assert "R=0.25" in symbols(create(name, retain=0.25))
-
-
 @pytest.mark.parametrize("name", BUDGETED)
 def test_positions_are_the_models_unless_they_are_given(name: str) -> None:
     for default in ("kept", "renumbered"):
@@ -113,13 +95,6 @@ def test_shares_and_numbers_are_spread_evenly() -> None:
     assert evenly(1, 5).tolist() == [2]
     assert evenly(2, 8).tolist() == [2, 6]
     assert evenly(5, 5).tolist() == [0, 1, 2, 3, 4]
-
-
-def test_a_method_without_a_budget_names_one_that_has_it() -> None:
-    with pytest.raises(UsageError, match=r"dycoke has no parameter retain; dycoke-plus has it$"):
-        create("dycoke", retain=0.5)
-    with pytest.raises(UsageError, match=r"frames has no parameter draw_seed; random has it$"):
-        create("uniform-frames", draw_seed=1)
 
 
 def frames_kept(retain: float, frames: int, per_frame: int) -> dict[int, list[int]]:
@@ -193,10 +168,3 @@ def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
     assert counts.mean() == 75
     assert counts.min() > 40
     assert counts.max() < 110
-
-
-def test_without_a_budget_random_is_dycoke_with_random_dropping() -> None:
-    method = with_model_defaults(create("random"), {"prune_layer": 3, "positions": "kept"})
-    assert method.pruning() is not None
-    assert method.kept_tokens(8, 20) == create("dycoke").kept_tokens(8, 20)
-    assert symbols(method) == ["K=0.7", "P=0.7 L=3"]

@@ -110,24 +110,6 @@ def test_it_is_within_its_bound_of_the_best_selection() -> None:
             assert bound * best <= coverage(cover(features, count)) <= best
 
 
-def test_of_static_frames_each_place_is_kept_once() -> None:
-    frames = torch.eye(9).repeat(5, 1, 1)  # no place looks like another
-    assert sorted(token % 9 for token in cover(frames, 9)) == list(range(9))
-    # Of equal frames the one in the middle is nearest to all.
-    assert cover(frames, 1) == [18]
-    assert cover(CLIPS["equal tokens"], 1) == [6]
-
-
-def test_windows_compete_for_one_budget() -> None:
-    """Still frames need one token a place, and the others go where there is more to see."""
-    generator = torch.Generator().manual_seed(0)
-    still = torch.randn(1, 10, 16, generator=generator).repeat(8, 1, 1)
-    busy = torch.randn(8, 10, 16, generator=generator)
-    clip = torch.cat([still, busy])
-    in_still = [sum(token < 80 for token in cover(clip, count)) for count in (20, 80)]
-    assert in_still == [10, 20]
-
-
 def test_sums_stay_exact_in_large_windows() -> None:
     """Of more tokens than float32 can add up, each at the largest similarity that isn't 1."""
     size = 4096 + 200
@@ -181,7 +163,3 @@ def assert_means(selection: Selection, features: torch.Tensor, window: int) -> N
         torch.testing.assert_close(
             row.double(), torch.tensor(expected).double(), atol=1e-5, rtol=1e-5
         )
-
-
-def test_nothing_is_kept_of_nothing() -> None:
-    assert cover(CLIPS["noise"], 0) == []

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any
 
 import pytest
 
-from dycoke_cli import VideoSession, load
 from dycoke_cli.compression.registry import METHODS
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import parameters_of
 from tests import warm
 
@@ -27,18 +21,6 @@ def test_each_parameter_is_described(name: str) -> None:
     for parameter in parameters:
         start = f"    {parameter.name}: {parameter.spec.help.split()[0]}"
         assert any(line.startswith(start) for line in text.splitlines())
-
-
-@pytest.mark.parametrize(
-    ("function", "options"), [(load, LoadOptions), (VideoSession.ask, GenerationOptions)]
-)
-def test_keywords_are_the_fields_of_the_options(
-    function: Callable[..., Any], options: type[Any]
-) -> None:
-    given = inspect.signature(function).parameters
-    for field in fields(options):
-        assert given[field.name].kind is inspect.Parameter.KEYWORD_ONLY
-        assert given[field.name].default == field.default
 
 
 def last_word(code: str) -> str:

@@ -18,18 +18,6 @@ NEAR_A = [0.4, 0.3, 0.1, 0.15, 0.0]  # cosine with A: 0.98
 B = [0.0, 0.1, 0.2, 0.3, 0.4]  # cosine with A: 0.33
 
 
-def test_the_choice_is_renewed_when_attention_moved():
-    selector = VisualSelector(prune_ratio=0.4, recall_threshold=0.9)
-    assert steps(selector, A, NEAR_A, B, B, A) == [
-        [0, 1, 2],
-        [0, 1, 2],  # near: the first choice stands, though 3 now outranks 2
-        [2, 3, 4],
-        [2, 3, 4],
-        [0, 1, 2],  # 0 and 1 are back
-    ]
-    assert selector.reselections == 2
-
-
 def test_attention_is_compared_with_the_last_choice_not_the_last_step():
     # Each step is near the one before, yet far from where the choice was made.
     angles = [torch.tensor([1.0, t, t * t, 0.2]) for t in (0.0, 0.4, 0.8, 1.2)]
@@ -40,24 +28,6 @@ def test_attention_is_compared_with_the_last_choice_not_the_last_step():
     assert steps(selector, *[a.tolist() for a in angles]) == [[0, 3], [0, 3], [0, 1], [0, 1]]
     published = VisualSelector(prune_ratio=0.5, recall_threshold=0.85, variant="published")
     assert steps(published, *[a.tolist() for a in angles]) != [[0, 3], [0, 3], [0, 1], [0, 1]]
-
-
-def test_a_threshold_of_one_renews_at_every_step():
-    selector = VisualSelector(prune_ratio=0.4, recall_threshold=1.0)
-    steps(selector, A, A, NEAR_A)
-    assert selector.reselections == 2
-    assert selector.step(torch.tensor(NEAR_A)).tolist() == [0, 1, 3]
-
-
-def test_without_recall_the_first_choice_stays():
-    selector = VisualSelector(prune_ratio=0.4, recall_threshold=1.0, recall=False)
-    assert steps(selector, A, B, B) == [[0, 1, 2]] * 3
-    assert selector.reselections == 0
-
-
-def test_ties_go_to_the_lower_index():
-    selector = VisualSelector(prune_ratio=0.5, recall_threshold=0.9)
-    assert steps(selector, [0.1, 0.3, 0.1, 0.3, 0.1, 0.1]) == [[0, 1, 3]]
 
 
 @pytest.mark.parametrize(

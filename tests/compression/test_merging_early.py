@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dycoke_cli.compression import promises
-from dycoke_cli.compression.merging_early import keep_changed, merged_early
+from dycoke_cli.compression.merging_early import keep_changed
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.registry import create
 from tests.compression.clips import CLIPS, cosine, floats, single
@@ -39,21 +39,6 @@ def test_every_window_is_chosen_from_alone(frames: int) -> None:
     assert kept == by_loops(features.double().tolist())
     windows = [keep_changed(window) + 48 * n for n, window in enumerate(features.split(8))]
     assert kept == torch.cat(windows).tolist()
-
-
-def test_where_much_is_new_more_stays() -> None:
-    frame = torch.randn(1, 10, 4, generator=torch.Generator().manual_seed(0))
-    new = torch.randn(1, 10, 4, generator=torch.Generator().manual_seed(1))
-    features = torch.cat([*[frame] * 3, *[new] * 5])
-    kept = keep_changed(features)
-    # 21 of 70: the frame that is new, and of those that are as the last the first tokens.
-    assert kept.tolist() == [*range(10), *range(10, 20), 20, *range(30, 40)]
-
-
-def test_a_frame_stands_for_the_next() -> None:
-    merging = merged_early()
-    assert merging.references(10) == [None, 0, 1, 2, 3, 4, 5, 6, None, 8]
-    assert merging.window == 8
 
 
 @pytest.mark.parametrize("name", ["dycoke-plus", "evs"])

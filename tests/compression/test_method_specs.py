@@ -11,18 +11,12 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import (
     ABLATIONS,
     METHODS,
-    Spec,
     name_of,
     parse_spec,
     parse_specs,
 )
 from dycoke_cli.errors import UsageError
-from dycoke_cli.param import Param, parameters_of
-
-
-def only(text: str) -> Spec:
-    (spec,) = parse_specs(text)
-    return spec
+from dycoke_cli.param import Param
 
 
 def test_every_method_and_ablation_can_be_named() -> None:
@@ -70,24 +64,9 @@ def test_one_method_that_is_refused(text: str, sentence: str) -> None:
         parse_spec(text)
 
 
-BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
-
-
 def test_all_is_every_method_once() -> None:
     assert [spec.text for spec in parse_specs("all")] == [*METHODS]
     assert [spec.text for spec in parse_specs("no-video, all")] == ["no-video", *METHODS]
-
-
-def test_budgets_are_rows_of_the_methods_that_take_one() -> None:
-    specs = parse_specs("all", "0.5, .25")
-    expected = [
-        text
-        for name in METHODS
-        for text in ([f"{name}:retain=0.5", f"{name}:retain=.25"] if name in BUDGETED else [name])
-    ]
-    assert [spec.text for spec in specs] == expected
-    kept = [spec.create().kept_tokens(8, 100) for spec in specs if spec.method in BUDGETED]
-    assert kept == [400, 200] * len(BUDGETED)
 
 
 def test_a_budget_that_was_given_stays() -> None:

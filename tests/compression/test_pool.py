@@ -106,15 +106,6 @@ def test_under_the_cap_nothing_changes() -> None:
         assert torch.equal(getattr(joined, name), torch.cat([getattr(p, name) for p in parts]))
 
 
-def test_it_holds_more_than_the_cap() -> None:
-    held = Pool(cap=24, per_frame=PER_FRAME)
-    for seed in range(2):
-        held.add(random_tokens(20, seed))
-    assert len(held.tokens()) == 40
-    held.add(random_tokens(20, 2))
-    assert len(held.tokens()) == 24
-
-
 def test_it_never_holds_more_than_twice_the_cap() -> None:
     held, total = Pool(cap=16, per_frame=PER_FRAME), 0
     for seed in range(20):

@@ -107,16 +107,6 @@ def test_each_row_is_as_it_is_alone(method, frames, texts):
     assert len(same_rows(model, method, rows, batch_of(rows))) == len(rows)
 
 
-@pytest.mark.parametrize("frames", [1, 4, 5, 9])
-def test_with_everything_kept_a_batch_is_that_of_plain_generate(frames):
-    model = make_model(SHAPES[1], seed=frames)
-    inputs = batch_of(prompts(SHAPES[1], frames, (4, 0, 7)))
-    plain = model.generate(**inputs, max_new_tokens=20, do_sample=False)
-    with KEEP_ALL(model):
-        attached = model.generate(**inputs, max_new_tokens=20, do_sample=False)
-    assert torch.equal(plain, attached)
-
-
 def test_a_row_without_a_video():
     shape, method = SHAPES[0], DyCoke(prune_layer=2)
     model = make_model(shape)
@@ -131,10 +121,6 @@ def test_a_row_without_a_video():
     plain = model.generate(**text, max_new_tokens=NEW_TOKENS, do_sample=False)
     assert together.sequences[2, -NEW_TOKENS:].tolist() == plain[0, -NEW_TOKENS:].tolist()
     assert (stats[2].visual, stats[2].active) == (0, [])
-
-
-def stats_of(model, method, row):
-    return answer(model, method, row)[1][0]
 
 
 def test_several_draws_of_one_prompt_choose_for_themselves():
@@ -233,15 +219,6 @@ def test_no_answer_is_made_of_them(
         session.ask(QUESTIONS[0], method, max_new_tokens=8, temperature=temperature, seed=1)
     # It ends there, and none of it is written as text.
     assert steps[-1] == ("decode", step + 1, 8)
-
-
-def test_what_was_written_before_is_all_that_is_streamed(session: VideoSession) -> None:
-    whole = session.ask(QUESTIONS[0], PRUNED, max_new_tokens=8).answer
-    parts: list[str] = []
-    with spoilt(session.loaded.model, one_nan, 4), pytest.raises(ModelError):
-        session.ask(QUESTIONS[0], PRUNED, max_new_tokens=8, on_text=parts.append)
-    assert parts
-    assert whole.startswith("".join(parts).strip())
 
 
 def test_tokens_that_are_ruled_out_are_no_error(session: VideoSession) -> None:

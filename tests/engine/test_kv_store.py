@@ -5,7 +5,7 @@ import torch
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.method import Pruning
-from dycoke_cli.engine.kv_cache import SPARE_ENTRIES, KVStore, PrunedLayer, Swaps
+from dycoke_cli.engine.kv_cache import SPARE_ENTRIES, KVStore
 from dycoke_cli.engine.state import DecodeStats, ShortenedSequence
 from dycoke_cli.stock.private_api import cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model
@@ -73,46 +73,6 @@ def test_a_selection_that_is_not_renewed_swaps_nothing():
     second, _ = step(store, sequence, [9.0, 8, 6, 0, 0, 0], 11)
     assert second == [*first, 11]
     assert sequence.stats.choices_renewed == 0
-
-
-def test_the_published_variant_falls_back_to_the_full_cache():
-    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9, variant="published")))
-    prefill(store)
-    keys, _ = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 10)
-    assert set(keys) == {0, 1, 8, 9} | {2, 3, 7, 10}  # int(5 * 0.5) of the first five, and the last
-    keys, _ = step(store, sequence, [9.0, 8, 7, 0, 0, 0], 11)
-    assert set(keys) == set(range(12))
-    keys, _ = step(store, sequence, [0, 0, 7.0, 9, 0, 0], 12)
-    assert set(keys) == {0, 1, 8, 9} | {4, 5, 7, 10, 11, 12}
-
-
-def test_entries_of_two_sequences_swap():
-    states = torch.arange(2 * 3 * PROMPT * 4.0).view(2, 3, PROMPT, 4)
-    layer = PrunedLayer(torch.arange(PROMPT).expand(2, -1))
-    layer.update(states, -states)
-    source, target = torch.tensor([[0, 2], [1, 4]]), torch.tensor([[0, 7], [1, 5]])
-    layer.begin_step(Swaps(source, target), 5)
-    keys, values = layer.attended()
-    assert torch.equal(keys[0, :, 2], states[0, :, 2])  # slot 7 has what slot 2 had
-    assert torch.equal(keys[1, :, 0], states[1, :, 4])
-    assert torch.equal(values, -keys)
-
-
-def test_layers_below_the_prune_layer_read_everything_in_order():
-    store, sequence = make_store(Pruning(2, VisualSelector(0.5, 0.9)))
-    prefill(store)
-    for number in (10, 11):
-        step(store, sequence, [9.0, 8, 7, 0, 0, 0], number)
-    for layer in (0, 1):
-        keys, _ = store.layers[layer].attended()
-        assert keys.flatten().tolist() == list(range(12))
-
-
-def test_nothing_active_is_legal():
-    store, sequence = make_store(Pruning(1, VisualSelector(0.9, 0.9)))
-    prefill(store)
-    keys, _ = step(store, sequence, [1.0] * 6, 10, first_pruned=1)
-    assert set(keys) == {0, 1, 8, 9, 10}
 
 
 def test_bytes_reported_are_bytes_held():

@@ -18,7 +18,6 @@ from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import vision
 from dycoke_cli.models.families import family_of
-from dycoke_cli.param import parameters_of
 from tests.compression.test_budget import EARLY, LEAST
 from tests.exactness import assert_same
 from tests.families.stock import (
@@ -127,13 +126,3 @@ def test_random_dropping_draws_the_same_tokens_wherever_the_tower_merges(
         session.ask(QUESTION, method, max_new_tokens=1)
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == OWN.kept_tokens(session.video.frames, session.video.tokens_per_frame)
-
-
-def test_the_methods_that_can() -> None:
-    assert [*EARLY] == [
-        "dycoke-plus", "random", "uniform-frames", "uniform-spatial",
-        "evs", "vidcom2", "v-cast", "dart", "maxmin", "cdpruner",
-        "forestprune",
-    ]  # fmt: skip
-    others = {name for name, method in METHODS.items() if "merge_stage" in parameters_of(method)}
-    assert others - {*EARLY} == {"dycoke"}

@@ -12,12 +12,10 @@ import torch
 from dycoke_cli import ToMe
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.method import Pruning, Selection, SelectionInputs
-from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.attention import _added, attention_to_keys
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.errors import UsageError
-from dycoke_cli.param import parameters_of
 from tests.covering import covered
 from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
@@ -145,12 +143,6 @@ def test_sizes_by_hand() -> None:
     kept, into = torch.tensor([1, 4]), torch.tensor([1, 1, -1, 4, 4, 4])
     assert Selection(kept, torch.zeros(2, 3), into).sizes.tolist() == [2, 3]
     assert Selection(kept).sizes is None
-
-
-def test_it_is_tomes_alone() -> None:
-    assert [name for name, one in METHODS.items() if "proportional" in parameters_of(one)] == [
-        "tome"
-    ]
 
 
 def test_refusals() -> None:

@@ -95,12 +95,6 @@ def test_a_ready_made_mask(model):
         model(**inputs | {"attention_mask": mask})
 
 
-def test_a_layer_that_the_model_does_not_have(model):
-    with pytest.raises(UsageError, match=r"from 1 to 4 .* not 5"):
-        DyCoke(prune_layer=5)(model)
-    DyCoke(prune_layer=5, kv_prune=False)(model)  # the layer means nothing there
-
-
 def test_a_family_without_a_layout():
     class Config:
         model_type = "gpt2"
@@ -123,13 +117,6 @@ def test_what_is_no_model_that_answers_about_videos(model, name):
     }[name]
     with pytest.raises(UsageError, match=sentence):
         METHOD(other)
-
-
-def test_nothing_is_left_behind_by_a_refusal(model):
-    inputs = make_inputs(SHAPE, 5)
-    plain = model.generate(**inputs, max_new_tokens=6, do_sample=False)
-    refused(model, "beam search", num_beams=2)
-    assert torch.equal(plain, model.generate(**inputs, max_new_tokens=6, do_sample=False))
 
 
 @pytest.mark.parametrize("method", [METHOD, DyCoke(kv_prune=False), EVS(retain=0.5), FastV()])

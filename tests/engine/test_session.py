@@ -87,20 +87,6 @@ def test_the_video_is_encoded_once(loaded):
     assert ("decode", 1, 3) in progress
 
 
-def test_several_questions_are_independent_of_their_order(session):
-    method = DyCoke(prune_layer=2)
-    questions = [QUESTION, "How many shapes are there?", "What is the background?"]
-    once = [session.ask(q, method, max_new_tokens=20).answer for q in questions]
-    again = [session.ask(q, method, max_new_tokens=20).answer for q in reversed(questions)]
-    assert once == again[::-1]
-
-
-def test_text_streams_as_it_is_reported(session):
-    parts = []
-    answer = session.ask(QUESTION, DyCoke(prune_layer=2), on_text=parts.append)
-    assert "".join(parts).strip() == answer.answer
-
-
 def test_figures_add_up(session, loaded):
     fresh = VideoSession(loaded, natural(12), seconds_load=1.5, seconds_video_decode=2.0)
     answer = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=12)
@@ -350,26 +336,6 @@ def test_one_after_the_other(model, inputs, alone):
         assert torch.equal(answer(model, METHODS[turn], inputs), alone[turn])
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-def test_in_threads_at_the_same_time(model, inputs, alone):
-    right = []
-    barrier = threading.Barrier(len(METHODS))
-
-    def work(turn):
-        barrier.wait()
-        for _ in range(2):
-            if torch.equal(answer(model, METHODS[turn], inputs), alone[turn]):
-                right.append(turn)
-
-    threads = [threading.Thread(target=work, args=(turn,)) for turn in range(len(METHODS))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(right) == sorted([*range(len(METHODS))] * 2)
-
-
 def test_nested_attachments_of_two_models(inputs, alone):
     first, second = make_model(SHAPE), make_model(SHAPE)
     with METHODS[1](first), METHODS[2](second):
@@ -405,17 +371,6 @@ def fingerprint(model):
 
 def count_hooks(module):
     return {key: len(value) for key, value in vars(module).items() if key.endswith("_hooks")}
-
-
-def test_a_thread_that_did_not_enter_runs_plain(model, inputs, alone):
-    # Like torch.no_grad(), an attachment holds for the thread that entered it.
-    result = []
-    with METHODS[1](model):
-        thread = threading.Thread(target=lambda: result.append(answer(model, None, inputs)))
-        thread.start()
-        thread.join()
-        assert torch.equal(answer(model, None, inputs), alone[1])
-    assert torch.equal(result[0], alone[0])
 
 
 def test_another_thread_in_the_middle_of_a_forward(inputs, alone):

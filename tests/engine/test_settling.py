@@ -25,10 +25,8 @@ from dycoke_cli.models import catalog as reference
 from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.families import UNLISTED, ModelInfo
-from dycoke_cli.models.files import on_disk
 from dycoke_cli.models.load import load
 from dycoke_cli.param import Param
-from tests.cli.harness import CLIP
 
 # By the pages: layer 3 everywhere; positions are renumbered where they count tokens.
 BY_HAND = {
@@ -164,24 +162,3 @@ def test_a_method_that_is_not_settled_says_so() -> None:
     for ask in (DyCoke().renumbers, DyCoke().pruning, MaxMin().renumbers):
         with pytest.raises(TypeError, match="the method isn't settled for a model"):
             ask()
-
-
-@pytest.mark.slow
-def test_how_often_one_ask_finds_its_model(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from dycoke_cli.cli.main import main
-    from dycoke_cli.loop import unloaded_model
-
-    found = []
-
-    def find(name: str) -> Any:
-        found.append(name)
-        return stock(name)
-
-    stock = reference.find
-    for module in (resolve, unloaded_model, on_disk):
-        monkeypatch.setattr(module, "find", find)
-    assert main(["ask", str(CLIP), "What does the blue star do?", "--quiet"]) == 0
-    assert capsys.readouterr().out
-    assert len(found) == 1

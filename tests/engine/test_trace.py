@@ -11,7 +11,6 @@ from dycoke_cli.engine.generate import Pieces
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
-from dycoke_cli.verification.reference import stock_inputs
 from tests.covering import covered
 from tests.engine.reference import Reference
 from tests.engine.test_session import Pictures
@@ -78,15 +77,6 @@ def test_it_is_what_the_reference_did(clip, case):
     assert sum(len(step.recalled) for step in trace.steps) == stats.tokens_recalled
 
 
-def test_the_cases_renew_at_some_steps_and_recall():
-    # Otherwise much of the test above could not fail.
-    model, inputs = make_model(SHAPES[1], seed=3), make_inputs(SHAPES[1], 6, clip=CLIPS["cut"](6))
-    with DyCoke(prune_layer=2, recall_threshold=0.5)(model) as attachment:
-        model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
-    assert 0 < attachment.stats[0].choices_renewed < NEW_TOKENS - 2
-    assert attachment.stats[0].tokens_recalled > 0
-
-
 @pytest.fixture(scope="module")
 def session():
     loaded = load("mini", device="cpu", dtype="float32")
@@ -127,31 +117,6 @@ def test_of_a_session(session, method):
     attended = method.attended_tokens(len(trace.kept))
     for step in steps:
         assert attended <= len(step.active) <= len(trace.kept)
-
-
-@pytest.mark.slow
-def test_attention_is_that_of_stock_eager(session):
-    """All keys are there, so it is what `output_attentions` gives, token by token."""
-    model, layer = session.loaded.model, 8
-    answer = session.ask("What happens?", Uncompressed(), max_new_tokens=5, trace=layer)
-    inputs = stock_inputs(session, "What happens?")
-    visual = (inputs["input_ids"][0] == model.config.video_token_id).nonzero().flatten()
-    visual = visual[: session.video.visual]
-    stock = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        out = model.generate(
-            **inputs,
-            max_new_tokens=5,
-            do_sample=False,
-            output_attentions=True,
-            return_dict_in_generate=True,
-        )
-    finally:
-        model.set_attn_implementation(stock)
-    for step, layers in zip(answer.trace.steps, out.attentions, strict=True):
-        expected = layers[layer][0, :, -1, visual].mean(0)
-        assert list(step.attention) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_where_tokens_went(session):
@@ -203,10 +168,3 @@ def test_pieces_of_characters_wait_for_the_rest():
     # Behind the piece before alone: a long answer costs as much a token as a short one.
     assert max(decoded) <= 4
     assert pieces == Bytes().decode(long, skip_special_tokens=True)
-
-
-def test_nothing_is_taken_down_unless_asked():
-    model = make_model(SHAPES[0])
-    with DyCoke(prune_layer=2)(model) as attachment:
-        model.generate(**make_inputs(SHAPES[0], 4), max_new_tokens=4, do_sample=False)
-    assert attachment.recorder is None

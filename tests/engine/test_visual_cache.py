@@ -93,15 +93,6 @@ def test_a_video_without_the_towers_attention_is_of_no_use_to_a_method_that_need
     assert torch.equal(found.tower.keys, tower.keys)
 
 
-def test_a_torn_file_is_made_again(tmp_path) -> None:
-    loaded, cache = identified("llava_onevision"), VisualCache(files(tmp_path))
-    first = ask(loaded, cache)
-    (path,) = files(tmp_path).listed()
-    path.write_bytes(path.read_bytes()[:100])
-    assert ask(loaded, cache) == first
-    assert len(path.read_bytes()) > 100
-
-
 def put_and_damage(tmp_path, damage) -> VisualCache:
     """Two videos; the file of one is damaged by a function of its path."""
     cache = VisualCache(files(tmp_path))

@@ -8,11 +8,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.engine import chunked_prefill, chunks
+from dycoke_cli.engine import chunks
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.kv_cache import SPARE_ENTRIES
 from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.kernels.attention import NAME as OURS
 from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.exactness import assert_same, generated
@@ -64,23 +62,6 @@ class Read:
     def prefilled(self) -> int:
         """Tokens of the prompt, over all its chunks: a decoding step reads one."""
         return sum(tokens for tokens in self.tokens if tokens > 1)
-
-
-def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
-    loaded = loaded_of("llava_onevision")
-    decoder = loaded.model.get_decoder()
-    chunk, whole = chunks.CHUNK, chunks.LONGEST_WHOLE
-    lengths = (chunk, chunk + 1, whole, whole + 1)
-    found = {}
-    for name in ("sdpa", OURS):
-        loaded.model.set_attn_implementation(name)
-        found[name] = [
-            chunks.chunk_length(length, chunked_prefill.has_own_attention(decoder))
-            for length in lengths
-        ]
-    loaded.model.set_attn_implementation("sdpa")  # it is shared between tests
-    assert found["sdpa"] == [*lengths[:3], chunk]
-    assert found[OURS] == [chunk] * 4
 
 
 def answer(model, inputs, method):
@@ -184,22 +165,3 @@ def test_who_wants_all_rows_gets_them(in_chunks) -> None:
             output_hidden_states=True,
         ).hidden_states
     assert hidden[0][0].shape[1] == logits.shape[1]
-
-
-def test_memory_is_taken_once(in_chunks) -> None:
-    in_chunks()
-    model, processor = make("llava_onevision")
-    inputs = stock_inputs("llava_onevision", processor, clip(9))
-    capacities = []
-    layer = model.get_decoder().layers[0]
-    hook = layer.register_forward_hook(
-        lambda module, args, kwargs, output: capacities.append(
-            cache_of(kwargs).layers[0].keys.shape[1]
-        ),
-        with_kwargs=True,
-    )
-    _, [stats], _ = answer(model, inputs, DyCoke(prune_layer=2))
-    hook.remove()
-    prompt = inputs["input_ids"].shape[1] - stats.visual + stats.visual_kept
-    assert len(capacities) > NEW_TOKENS
-    assert set(capacities) == {prompt + SPARE_ENTRIES}

@@ -14,7 +14,6 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.attention import own_attention_to_keys
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
@@ -109,26 +108,6 @@ def test_what_is_pruned_is_chosen_by_the_attention_of_the_model(
     for step, expected in zip(found, logits, strict=True):
         assert_same(step[0], expected)
     assert [active.tolist() for active in attachment.recorder.active] == actives
-
-
-@pytest.mark.parametrize(
-    ("kind", "cap"), [("gpt_oss", None), ("flint", None), ("granite_swa", None), ("gemma2", 1.5)]
-)
-def test_attention_to_keys_by_its_formula(kind: str, cap: float | None) -> None:
-    """The softmax over keys and a sink, of capped logits: by hand."""
-    layer = make_around(kind, whole=True)[0].get_decoder().layers[0].self_attn
-    torch.manual_seed(1)
-    query, key = torch.randn(1, 4, 1, 8).double(), torch.randn(1, 2, 6, 8).double()
-    bias = torch.randn(6).double()
-    scores = query @ key.repeat_interleave(2, 1).mT * 0.3
-    if cap is None:
-        scores = torch.cat([scores + bias, layer.sinks.double().view(1, 4, 1, 1)], -1)
-    else:
-        scores = cap * (scores / cap).tanh() + bias
-    expected = scores.softmax(-1)[..., :6].mean(1).flatten()
-    assert bool(expected.sum() < 0.9) == (cap is None)
-    found = own_attention_to_keys(layer, query, key, bias, scaling=0.3, softcap=cap)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(

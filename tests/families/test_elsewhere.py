@@ -27,7 +27,7 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.resolve import check_family_packages
 from tests.covering import EXTENDED, Case, covering
 from tests.cuda import NEEDS_CUDA
-from tests.elsewhere import DEVICE, Elsewhere, moved, second_device
+from tests.elsewhere import Elsewhere, moved, second_device
 from tests.families.stock import BOTH_WAYS, clip
 from tests.families.test_matrix import method_of, runs
 from tests.families.test_together import QUESTIONS, loaded_of
@@ -181,23 +181,3 @@ def test_answers_are_those_of_the_cpu(
     assert there.exact == here.exact
     for theirs, ours in zip(there.rounded, here.rounded, strict=True):
         torch.testing.assert_close(theirs, ours, atol=TOLERANCE, rtol=0)
-
-
-def test_what_lies_on_two_devices_is_an_error() -> None:
-    with second_device():
-        there, here = torch.arange(6.0, device=DEVICE), torch.arange(6.0)
-        for wrong in (
-            lambda: there + here,
-            lambda: here * there.sum(),
-            lambda: torch.cat([here, there]),
-            lambda: here[there.long()],
-            lambda: there.index_select(0, torch.tensor([1])),
-            lambda: there.index_put_((torch.tensor([0, 1]),), torch.ones(2)),
-        ):
-            with pytest.raises(RuntimeError, match="on two"):
-                wrong()
-        there[[1, 2]] = torch.tensor([7.0, 8.0], device=DEVICE)
-        there[torch.tensor([3])] = 9.0
-        assert (there * here.sum() + here.to(DEVICE)).cpu().tolist() == [0, 106, 122, 138, 64, 80]
-        assert there[torch.tensor([1, 4])].tolist() == [7, 4]
-        assert there.max().item() == 9

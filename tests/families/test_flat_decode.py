@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.method import Method
-from dycoke_cli.engine import chunks, flat_decode
+from dycoke_cli.engine import chunks
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -210,17 +210,6 @@ def test_the_baseline_is_flat_where_methods_are(family) -> None:
     assert attention_implementation(model.get_decoder()) == attention
 
 
-def test_drawn_words_are_the_same() -> None:
-    model, processor = stock("qwen2_5_vl", torch.float32)
-    inputs = stock_inputs("qwen2_5_vl", processor, clip(3))
-    found = []
-    for flat in (True, False):
-        torch.manual_seed(3)
-        sampling = {"do_sample": True, "temperature": 2.0, "max_new_tokens": 20}
-        found.append(answer(model, inputs, METHODS["reselecting"], flat=flat, **sampling)[0])
-    assert torch.equal(*found)
-
-
 class Around(nn.Module):
     """A linear layer with something small added, as adapters do."""
 
@@ -312,15 +301,6 @@ def test_who_wants_hidden_states_gets_them() -> None:
     ] * 3
 
 
-def test_hidden_states_that_the_configuration_requests_are_not_left_out() -> None:
-    """Stock code adds hooks for it, which keep steps on the modules, too."""
-    decoder = deepcopy(stock("llava_onevision", torch.float32)[0]).get_decoder()
-    arguments = {"use_cache": True, "inputs_embeds": torch.zeros(1, 1, 32)}
-    assert flat_decode._takes(decoder, (), arguments)
-    decoder.config.output_hidden_states = True
-    assert not flat_decode._takes(decoder, (), arguments)
-
-
 def test_without_a_method_sliding_windows_are_not_flat() -> None:
     """The first layer attends to every token, and agrees; the others attend to a window."""
     torch.manual_seed(0)
@@ -395,18 +375,3 @@ def test_no_trace_is_left_on_the_model() -> None:
             pool.submit(attach_and_detach).result()
         assert "forward" in vars(decoder)
     assert "forward" not in vars(decoder)
-
-
-def test_a_forward_that_was_replaced_stays() -> None:
-    model, processor = stock("llava_onevision", torch.float32)
-    model = deepcopy(model)
-    decoder = model.get_decoder()
-    _replace_forward(decoder)
-    before = decoder.forward
-    assert_equal(
-        model,
-        stock_inputs("llava_onevision", processor, clip(3)),
-        METHODS["reselecting"],
-        steps=0,
-    )
-    assert decoder.forward is before

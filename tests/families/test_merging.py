@@ -112,28 +112,6 @@ def test_merged_tokens_are_read_and_what_deepstack_adds_is_dropped_alike(family)
     assert answer.answer == processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
 
-def test_each_merged_token_takes_the_place_of_its_own() -> None:
-    model, processor = make("llava_onevision")
-    inputs = stock_inputs("llava_onevision", processor, clip(5))
-    read = {}
-    for backwards in (False, True):
-        rows = read.setdefault(backwards, [])
-        hook = (
-            model.get_decoder()
-            .layers[0]
-            .register_forward_pre_hook(lambda module, args, rows=rows: rows.append(args[0][0]))
-        )
-        with Pairs(backwards=backwards)(model):
-            model.generate(**inputs, max_new_tokens=1, do_sample=False)
-        hook.remove()
-    forwards, turned = read[False][0], read[True][0]
-    first = placeholders(model, inputs)[0]
-    visual = slice(first, first + 10)
-    assert torch.equal(turned[visual], forwards[visual].flip(0))
-    assert torch.equal(turned[:first], forwards[:first])
-    assert torch.equal(turned[first + 10 :], forwards[first + 10 :])
-
-
 @pytest.mark.parametrize("method", [Pairs(), Asked()], ids=["merges", "reads the question"])
 @pytest.mark.parametrize("family", ["llava_onevision", "internvl", "qwen3_vl"])
 def test_three_unequal_ones_are_answered_as_alone(family, method) -> None:

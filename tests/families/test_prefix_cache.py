@@ -12,7 +12,7 @@ from tests.families.stock import BOTH_WAYS, KINDS, MERGING_ONLY, NONE_ONLY, clip
 from tests.families.test_chunked_prefill import Read
 from tests.families.test_matrix import NEW_TOKENS, method_of, runs
 from tests.families.test_together import loaded_of
-from tests.families.tiny import MAKERS, make
+from tests.families.tiny import MAKERS
 
 QUESTIONS = ("what happens", "who is there and why does the circle move", "what happens")
 READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)
@@ -86,28 +86,3 @@ def test_only_so_many_ways_of_reading_are_held(monkeypatch) -> None:
         held.keep(key, cache)
     assert not held.restore(b"a", cache)
     assert held.restore(b"b", cache)
-
-
-def test_what_is_read_whole_is_not_kept() -> None:
-    method = FastV(prune_layer=1)
-    loaded = loaded_of("llava_onevision")
-    session = VideoSession(loaded, clip(5))
-    session.ask("what happens", method, max_new_tokens=2)
-    with Read(loaded.model) as read:
-        answer = session.ask("what happens", method, max_new_tokens=2)
-    assert read.prefilled > answer.tokens.text
-
-
-def test_another_video_is_another_prefix() -> None:
-    model, _ = make("llava_onevision")
-    loaded = loaded_of("llava_onevision")
-    one, other = (VideoSession(loaded, clip(5, seed)) for seed in (0, 1))
-    first = one.ask("what happens", Uncompressed(), max_new_tokens=NEW_TOKENS)
-    other.prefix = one.prefix
-    second = other.ask("what happens", Uncompressed(), max_new_tokens=NEW_TOKENS)
-    fresh = VideoSession(loaded, clip(5, 1)).ask(
-        "what happens", Uncompressed(), max_new_tokens=NEW_TOKENS
-    )
-    assert second.answer == fresh.answer
-    assert first.answer != second.answer or first.to_dict() != second.to_dict()
-    assert model is loaded.model

@@ -18,7 +18,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import inject_videos, together
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import FAMILIES, family_of
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.layout import Grid
 from dycoke_cli.models.load import LoadedModel
 from tests.covering import covered
@@ -226,10 +226,6 @@ def test_what_is_reported_of_each() -> None:
         fresh = session_of("qwen2_5_vl", clips)
         expected = fresh.ask(QUESTION, method, max_new_tokens=6)
         assert session.ask(QUESTION, method, max_new_tokens=6).answer == expected.answer
-
-
-def test_which_families_show_one_video() -> None:
-    assert {name for name, family in FAMILIES.items() if not family.several_videos} == {*ONE_VIDEO}
 
 
 @pytest.mark.parametrize("family", [name for name in ONE_VIDEO if name in MAKERS])

@@ -25,7 +25,7 @@ from tests.families.stock import MERGING_ONLY, QUESTION, clip, one_of_each_kind,
 from tests.families.test_together import QUESTIONS, loaded_of
 from tests.families.test_typed import SIX, ending
 from tests.families.tiny import MAKERS, make
-from tests.forms import NEEDS_LIBRARY, an_object
+from tests.forms import NEEDS_LIBRARY
 
 pytestmark = NEEDS_LIBRARY
 
@@ -33,16 +33,6 @@ pytestmark = NEEDS_LIBRARY
 VALUES = ("a cat", "a dog", "birds", "ca")
 TEXTS = tuple(json.dumps(value) for value in VALUES)
 ENUM = StructuredOutput.from_schema({"enum": list(VALUES)})
-EVENTS = StructuredOutput.from_schema(
-    an_object(
-        colour={"type": "string"},
-        count={"type": "integer"},
-        events={
-            "type": "array",
-            "items": an_object(start={"type": "number"}, what={"type": "string"}),
-        },
-    )
-)
 
 
 class OneOf(LogitsProcessor):
@@ -178,12 +168,6 @@ def test_an_answer_that_may_go_on_is_complete_at_the_limit() -> None:
     answer = session.ask(QUESTION, DyCoke(), structured=number, max_new_tokens=7)
     assert (len(answer.answer), answer.finish_reason) == (7, "stop")
     assert answer.answer.isdigit()
-
-
-def test_a_schema_that_needs_more_tokens_is_told_at_the_limit() -> None:
-    session = VideoSession(loaded_of("llava_onevision"), clip(4))
-    with pytest.raises(UsageError, match=r"isn't complete after 9 tokens: .*; raise max_new_tok"):
-        session.ask(QUESTION, DyCoke(), structured=EVENTS, max_new_tokens=9)
 
 
 def test_a_question_without_a_video_has_a_form_as_well() -> None:

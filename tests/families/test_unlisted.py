@@ -146,13 +146,6 @@ def test_the_pages_say_what_is_found() -> None:
     )
 
 
-@pytest.mark.parametrize("family", UNLISTED_MAKERS)
-def test_a_model_of_the_matrix_is_of_its_family(family) -> None:
-    model_type = make(family, torch.float32)[0].config.model_type
-    assert model_type.removesuffix("_thinker") == family
-    assert family not in FAMILIES
-
-
 @pytest.mark.parametrize("family", MAKERS)
 def test_what_is_found_is_what_the_table_has(family) -> None:
     """The table was written by reading stock code, and the search looks at what that code does."""

@@ -78,22 +78,6 @@ def test_it_is_the_greedy_choice_by_determinants(
         assert chosen == reference(tokens, relevance, count), retain
 
 
-def test_it_prefers_what_is_asked_about() -> None:
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(4, 10, 32, generator=generator)
-    question = features[2, 3:6]
-    kept = CDPruner(retain=0.1).choose(SelectionInputs(features, question=question)).kept.tolist()
-    assert {23, 24, 25} <= set(kept)
-
-
-def test_without_a_question_it_is_diversity_alone() -> None:
-    features = torch.eye(6)[[0, 0, 1, 1, 2, 3]][None]
-    alone = CDPruner(retain=4 / 6).choose(
-        SelectionInputs(features, question=features.new_zeros(0, 6))
-    )
-    assert alone.kept.tolist() == [0, 2, 4, 5]
-
-
 def test_dpp_is_it_without_a_question() -> None:
     [spec] = parse_specs("dpp:retain=0.25")
     of_clip = given("drift")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.dart import DART
@@ -37,12 +36,3 @@ def test_it_is_the_rule_by_loops(clip: str, pivots: int) -> None:
             DART(retain=retain, pivots=pivots).choose(SelectionInputs(CLIPS[clip])).kept.tolist()
         )
         assert chosen == reference(floats(clip), retain, pivots), retain
-
-
-def test_of_duplicates_one_stays() -> None:
-    # Four directions, each many times over: two pivots of one, and one token that is least like it.
-    features = torch.eye(4).repeat(5, 1)[None].clone()
-    features[0, 0] *= 3  # the pivot
-    features[0, 7] -= 0.5  # the least like it
-    kept = DART(retain=2 / 20, pivots=1).choose(SelectionInputs(features)).kept
-    assert kept.tolist() == [0, 7]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dycoke_cli.compression.method import MergedFrames, SelectionInputs
-from dycoke_cli.compression.methods.earlytom import EarlyTom, best_of_windows
+from dycoke_cli.compression.methods.earlytom import EarlyTom
 from tests.compression.clips import BUDGETS, CLIPS, cosine, evenly_shared, given, single
 
 Frame = list[list[float]]
@@ -126,37 +126,6 @@ def test_frames_are_merged_by_the_rule(clip: str, method: EarlyTom) -> None:
     assert merging.groups(hidden) == numbers
 
 
-def test_the_walks_do_merge() -> None:
-    left = [len(METHODS[2].merge_frames().merge(walk(17, s, 0.3), 17)[0]) for s in range(6)]
-    assert max(left) < 17
-
-
-def test_a_group_by_hand() -> None:
-    """Six frames in a plane: the ends stay, the pair that is most alike becomes one frame."""
-    angles = torch.tensor([0.0, 30.0, 50.0, 60.0, 80.0, 110.0]).deg2rad()
-    frames = torch.stack([angles.cos(), angles.sin()], -1)[:, None]
-    merging = EarlyTom(retain=0.01, group_threshold=-1.0, max_window=7).merge_frames()
-    merged, rows = merging.merge(frames, 6)
-    # 20 degrees to the next, then 10, then 20: the second pair is merged, with weights of
-    # cos 10 and cos 20; the frame behind it has nothing left to be merged with.
-    assert rows == [0, 1, 2, 2, 3, 4]
-    share = math.cos(math.radians(10)) / (math.cos(math.radians(10)) + math.cos(math.radians(20)))
-    torch.testing.assert_close(merged[2], share * frames[2] + (1 - share) * frames[3])
-    assert torch.equal(merged[[0, 1, 3, 4]], frames[[0, 1, 4, 5]])
-    # Without the frame behind it, it is the last pair, which becomes its first frame.
-    merged, rows = merging.merge(frames[[0, 1, 2, 3, 5]], 5)
-    assert rows == [0, 1, 2, 2, 3]
-    assert torch.equal(merged, frames[[0, 1, 2, 5]])
-
-
-def test_of_two_pairs_that_are_as_much_alike_the_earlier_is_not_merged() -> None:
-    frames = torch.tensor([[1.0, 0], [1, 1], [1, 2], [1, 1], [0, 1]])[:, None]
-    merging = EarlyTom(retain=0.01, group_threshold=-1.0, max_window=7).merge_frames()
-    merged, rows = merging.merge(frames, 5)
-    assert rows == [0, 1, 2, 2, 3]
-    assert torch.equal(merged, frames[[0, 1, 2, 4]])
-
-
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("retain", BUDGETS)
 def test_what_is_kept_is_the_rule_by_loops(clip: str, retain: float) -> None:
@@ -173,14 +142,6 @@ def test_what_is_kept_is_the_rule_by_loops(clip: str, retain: float) -> None:
         selection = EarlyTom(retain=retain).choose(shown)
         assert selection.kept.tolist() == kept_by_loops(of_clip, merged, retain)
         assert selection.features is None
-
-
-def test_windows_by_hand() -> None:
-    scores = torch.tensor([3.0, 1, 2, 2, 5, 5, 0])
-    assert best_of_windows(scores, 0).tolist() == []
-    assert best_of_windows(scores, 1).tolist() == [4]
-    assert best_of_windows(scores, 3).tolist() == [0, 4, 5]
-    assert best_of_windows(scores, 7).tolist() == [*range(7)]
 
 
 def test_the_count_is_exact_however_much_could_be_merged() -> None:

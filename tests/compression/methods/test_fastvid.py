@@ -89,10 +89,3 @@ def test_the_published_setting_of_a_frame_of_196() -> None:
     method = FastVID(retain=19 / 196, min_segments=1, segment_threshold=-1.0)
     kept = (method.choose(of_clip).kept // 196).bincount(minlength=5).tolist()
     assert kept == [29, 12, 12, 12, 30]
-
-
-@pytest.mark.parametrize("clip", [clip for clip in CLIPS if clip != "one channel"])
-def test_with_everything_kept_nothing_changes_but_for_parallel_tokens(clip: str) -> None:
-    of_clip = given(clip)
-    selection = FastVID(retain=1.0, min_segments=1).choose(of_clip)
-    torch.testing.assert_close(selection.features, of_clip.features.flatten(0, 1).double())

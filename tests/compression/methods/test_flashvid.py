@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
 from dycoke_cli.compression.methods.flashvid import FlashVID
-from dycoke_cli.compression.segments import segments_at_cuts
 from tests.compression.clips import (
     BUDGETS,
     CLIPS,
@@ -18,7 +16,6 @@ from tests.compression.clips import (
     given,
     mean,
     peaks,
-    segments,
     single,
 )
 
@@ -116,20 +113,3 @@ def test_it_is_the_rule_by_loops(clip: str, options: dict[str, float]) -> None:
     for retain in BUDGETS:
         method = FlashVID(retain=retain, **options)
         assert_selected(method.choose(of_clip), by_segments(*lists, retain, method, of_segment))
-
-
-@pytest.mark.parametrize("clip", CLIPS)
-def test_segments(clip: str) -> None:
-    for threshold in (0.9, 0.0):
-        for least in (1, 3, 8):
-            expected = segments(CLIPS[clip].double().tolist(), threshold, least)
-            found = segments_at_cuts(CLIPS[clip], threshold, least)
-            assert found == expected
-            assert len(found) >= min(least, len(CLIPS[clip]))
-
-
-@pytest.mark.parametrize("clip", CLIPS)
-def test_with_everything_kept_nothing_changes(clip: str) -> None:
-    of_clip = given(clip)
-    selection = FlashVID(retain=1.0, min_segments=1).choose(of_clip)
-    assert torch.equal(selection.features, of_clip.features.flatten(0, 1).double())

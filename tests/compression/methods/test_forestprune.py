@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dycoke_cli.compression.methods.forestprune import ForestPrune, dissimilar, salient
+from dycoke_cli.compression.methods.forestprune import ForestPrune
 from tests.compression.clips import BUDGETS, CLIPS, Frames, cosine, floats, norm, side, single
 
 Token = tuple[int, int]
@@ -85,24 +85,6 @@ def test_it_is_the_rule_by_loops(clip: str, threshold: float, distance: float) -
         assert kept == reference(floats(clip), retain, threshold, distance)
 
 
-def test_of_static_footage_the_first_frame_stays_and_then_the_next() -> None:
-    """Half of its 11 tokens are left of each frame, and are one tree each."""
-    first = salient(CLIPS["static"][0].double(), 6).tolist()
-    assert len(first) == 6
-    assert ForestPrune(retain=6 / 55).select(CLIPS["static"]).tolist() == first
-    both = [*first, *(11 + n for n in first)]
-    assert ForestPrune(retain=12 / 55).select(CLIPS["static"]).tolist() == both
-
-
-def test_a_scene_that_comes_back_is_no_new_one() -> None:
-    """Trees go on over any number of frames."""
-    there, elsewhere = CLIPS["noise"][:1, :9], CLIPS["noise"][1:2, :9]
-    features = torch.cat([there, elsewhere, there, elsewhere])
-    one, other = (salient(scene[0].double(), 4).tolist() for scene in (there, elsewhere))
-    kept = ForestPrune(retain=8 / 36).select(features).tolist()
-    assert kept == [*one, *(9 + n for n in other)]
-
-
 def test_what_moved_too_far_is_another_tree() -> None:
     frame = torch.randn(25, 24, generator=torch.Generator().manual_seed(0))
     # A row down, of five: a quarter of the height. What comes in at the top was at the bottom.
@@ -114,9 +96,3 @@ def test_what_moved_too_far_is_another_tree() -> None:
 
     assert kept(0.25) == [*range(31)]  # 30 roots, and the first that joined one
     assert kept(0.2) == [*range(30), 49]  # 50 roots: copies of the first 19 go
-
-
-def test_of_equal_tokens_the_first_is_left() -> None:
-    tokens = torch.nn.functional.normalize(torch.ones(6, 3).double(), dim=-1)
-    assert dissimilar(tokens, 1).tolist() == [0]
-    assert dissimilar(tokens, 6).tolist() == [*range(6)]

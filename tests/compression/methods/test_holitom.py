@@ -122,20 +122,3 @@ def test_segments_are_the_best_of_all_ways() -> None:
             still = torch.rand(frames - 1, 3, generator=generator) < 0.6
             alike = still.double().tolist()
             assert list(segments_of(still)) == best_way(alike, 0.5, frames, 3)
-
-
-def test_what_stands_still_is_kept_once() -> None:
-    """A static clip of two scenes is two frames, whatever else there is room for."""
-    features = CLIPS["cut"]
-    of_clip = given("cut")
-    selection = HoliTom(retain=1 / 3).choose(of_clip)
-    assert selection.kept.tolist() == [*range(8), *range(24, 32)]
-    scenes = features[[0, 3]].flatten(0, 1).double()
-    torch.testing.assert_close(selection.features, scenes)
-
-
-@pytest.mark.parametrize("clip", CLIPS)
-def test_with_everything_kept_nothing_changes(clip: str) -> None:
-    of_clip = given(clip)
-    selection = HoliTom(retain=1.0).choose(of_clip)
-    assert torch.equal(selection.features, of_clip.features.flatten(0, 1).double())

@@ -7,7 +7,6 @@ import itertools
 import pytest
 import torch
 
-from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.llava_scissor import Graph, LLaVAScissor
 from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, mean, single
 
@@ -113,18 +112,6 @@ def test_the_forest_has_the_components_of_the_graph(clip: str) -> None:
         _, places = graph.components(graph.edges_above(threshold), threshold)
         assert len(parts) == len(places)
         assert all(sum(place in part for place in places.tolist()) == 1 for part in parts)
-
-
-def test_a_thing_that_is_in_every_frame_becomes_one_token() -> None:
-    """Two things, with a little noise: in each frame the first is twice, the other once."""
-    things = torch.eye(4)[[0, 0, 1]].repeat(5, 1, 1)
-    noise = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
-    selection = LLaVAScissor(retain=2 / 15).choose(SelectionInputs(things + 0.05 * noise))
-    assert selection.into is not None
-    of_first, of_second = selection.into.view(5, 3)[:, :2], selection.into.view(5, 3)[:, 2]
-    assert (len(of_first.unique()), len(of_second.unique())) == (1, 1)
-    assert selection.sizes is not None
-    assert sorted(selection.sizes.tolist()) == [5, 10]
 
 
 def test_it_compares_more_tokens_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-import torch
 
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.maxmin import MaxMin
@@ -31,9 +30,3 @@ def test_it_is_the_rule_by_loops(clip: str) -> None:
         kept = MaxMin(retain=retain).choose(SelectionInputs(CLIPS[clip])).kept.tolist()
         tokens = CLIPS[clip].flatten(0, 1)
         assert kept == reference(floats(clip), max(1, int(len(tokens) * retain))), retain
-
-
-def test_two_are_chosen_that_are_opposite() -> None:
-    # From the token that nothing is near to, the farthest is the one behind it.
-    features = torch.tensor([[[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, -0.9]]])
-    assert MaxMin(retain=0.5).choose(SelectionInputs(features)).kept.tolist() == [2, 3]

@@ -6,7 +6,6 @@ import itertools
 import math
 
 import pytest
-import torch
 
 from dycoke_cli.compression.methods.prunevid import PruneVid, in_runs
 from tests.compression.clips import (
@@ -122,39 +121,7 @@ def test_it_is_the_rule_by_loops(clip: str, threshold: float, ratio: float) -> N
         assert selection.into.tolist() == [into.get(t, -1) for t in range(len(selection.into))]
 
 
-@pytest.mark.parametrize(
-    ("clusters", "labels"),
-    [
-        # The second 0 is a frame alone, between runs of three and of two.
-        ([0, 0, 0, 1, 1, 0, 2, 2], [0, 0, 0, 1, 1, 1, 2, 2]),
-        ([1, 1, 0, 2, 2, 2, 0], [1, 1, 2, 2, 2, 2, 2]),
-        ([0, 1, 0, 1], [0, 0, 0, 0]),
-        # What was joined counts: three 1s before the 3, and two 4s behind it.
-        ([1, 1, 2, 4, 3, 4, 4], [1, 1, 1, 1, 1, 4, 4]),
-        ([0, 0, 1, 0, 0], [0, 0, 0, 0, 0]),
-    ],
-)
-def test_runs_by_hand(clusters: list[int], labels: list[int]) -> None:
-    assert in_runs(clusters) == labels
-
-
 def test_runs_are_those_of_a_frame_at_a_time() -> None:
     for length in range(1, 8):
         for clusters in itertools.product(range(3), repeat=length):
             assert in_runs([*clusters]) == by_frames([*clusters]), clusters
-
-
-def test_a_cut_is_found_and_what_stands_still_is_kept_once() -> None:
-    """Two scenes of three frames: two clusters of frames are the scenes, in one frame each."""
-    features = CLIPS["cut"]
-    selection = PruneVid(retain=1 / 3, segment_ratio=1 / 3).choose(given("cut"))
-    assert selection.kept.tolist() == [*range(8), *range(24, 32)]
-    scenes = features[[0, 3]].flatten(0, 1).double()
-    torch.testing.assert_close(selection.features, scenes)
-
-
-@pytest.mark.parametrize("clip", CLIPS)
-def test_with_everything_kept_nothing_changes(clip: str) -> None:
-    of_clip = given(clip)
-    selection = PruneVid(retain=1.0).choose(of_clip)
-    assert torch.equal(selection.features, of_clip.features.flatten(0, 1).double())

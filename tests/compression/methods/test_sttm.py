@@ -18,7 +18,6 @@ from tests.compression.clips import (
     floats,
     given,
     mean,
-    random_given,
     side,
     single,
 )
@@ -169,22 +168,3 @@ def test_the_levels_of_square_grids(size: int, grids: list[int]) -> None:
     assert pooling.shape == (sum(side**2 for side in grids), size)
     torch.testing.assert_close(pooling.sum(-1), torch.ones(len(pooling)).double())
     assert len(parents) == len(pooling) - grids[-1] ** 2
-
-
-def test_what_is_flat_is_one_token_and_what_is_not_is_split() -> None:
-    """A frame of a 6x6 grid, whose first 2x2 block is noise."""
-    frame = torch.ones(36, 8)
-    noise = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
-    frame[[0, 1, 6, 7]] = noise
-    selection = STTM(retain=12 / 36).choose(random_given(frame[None]))
-    # Nine blocks, one of which is four tokens.
-    assert selection.kept.tolist() == [0, 1, 2, 4, 6, 7, 12, 14, 16, 24, 26, 28]
-    assert selection.sizes is not None
-    assert selection.sizes.tolist() == [1, 1, 4, 4, 1, 1, *[4] * 6]
-
-
-def test_what_stands_still_is_kept_once() -> None:
-    features = CLIPS["static"]
-    selection = STTM(retain=11 / 55).choose(given("static"))
-    assert selection.kept.tolist() == [*range(11)]
-    torch.testing.assert_close(selection.features, features[0].double())

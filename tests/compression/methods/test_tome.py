@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.tome import ToMe
 from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, single
 
@@ -47,18 +46,6 @@ def test_it_is_the_rule_by_loops(clip: str) -> None:
         assert_selected(selection, {place: token for place, (_, _, token) in expected.items()})
         assert selection.sizes is not None
         assert selection.sizes.tolist() == [expected[p][1] for p in sorted(expected)]
-
-
-def test_a_pair_of_equal_tokens_goes_before_others() -> None:
-    features = torch.eye(6)[[0, 1, 2, 1, 4, 5]].view(2, 3, 6)
-    selection = ToMe(retain=5 / 6).choose(SelectionInputs(features))
-    # The token at 1 is of B, its copy at 3 as well: neither can go into the other.
-    assert selection.kept.tolist() != [0, 1, 2, 4, 5]
-    features = torch.eye(6)[[0, 1, 2, 3, 1, 5]].view(2, 3, 6)
-    selection = ToMe(retain=5 / 6).choose(SelectionInputs(features))
-    assert selection.kept.tolist() == [0, 1, 2, 3, 5]
-    assert selection.into is not None
-    assert selection.into.tolist() == [0, 1, 2, 3, 1, 5]
 
 
 def test_it_compares_more_tokens_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

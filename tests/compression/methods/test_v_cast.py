@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
 from dycoke_cli.compression.methods.v_cast import VCast
 from tests.compression.clips import BUDGETS, CLIPS, Frames, cosine, floats, mean, norm, single
@@ -61,28 +60,3 @@ def test_it_is_the_rule_by_loops(clip: str) -> None:
     for retain in BUDGETS:
         chosen = VCast(retain=retain).select(CLIPS[clip]).tolist()
         assert chosen == reference(floats(clip), retain), retain
-
-
-def per_frame(features: torch.Tensor, retain: float) -> list[int]:
-    frames, size = features.shape[:2]
-    kept = VCast(retain=retain).select(features)
-    return (kept // size).bincount(minlength=frames).tolist()
-
-
-def test_static_footage_shares_evenly() -> None:
-    # One token each, and 3 of the 15 others: nothing is left over.
-    assert per_frame(CLIPS["static"], 20 / 55) == [4] * 5
-
-
-def test_what_the_floors_leave_goes_to_one_frame() -> None:
-    # 23 - 5 = 18 others, 3.6 each: 3 each, and the first frame takes all three that are left.
-    assert per_frame(CLIPS["static"], 23 / 55) == [7, 4, 4, 4, 4]
-    # 53: 9.6 each, and a frame takes no more than the 11 it has.
-    assert per_frame(CLIPS["static"], 53 / 55) == [11, 11, 11, 10, 10]
-
-
-def test_a_turn_gets_more() -> None:
-    points = torch.tensor([[1.0, 0.0], [1.0, 0.5], [1.0, 1.0], [1.0, 0.5], [1.0, 0.0]])
-    features = points[:, None].repeat(1, 20, 1)
-    counted = per_frame(features, 0.5)
-    assert counted[2] == max(counted) > counted[1]

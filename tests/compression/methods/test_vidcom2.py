@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.vidcom2 import VidCom2
@@ -105,35 +104,3 @@ def test_a_window_is_compared_with_all_frames_so_far(clip: str, size: int) -> No
             expected = reference(frames[start:end], retain, frames[:size], frames[:start])
             assert chosen == expected, (retain, start)
             start = end
-
-
-def test_the_frames_before_decide_what_stands_out() -> None:
-    """A window that shows what was there all along keeps other tokens than it would alone."""
-    method, so_far = VidCom2(retain=0.25), ()
-    chosen = []
-    for window in CLIPS["noise"].split(3):
-        so_far = method.so_far(window, so_far)
-        chosen.append(method.choose(SelectionInputs(window, so_far=so_far)).kept.tolist())
-    alone = [method.select(window).tolist() for window in CLIPS["noise"].split(3)]
-    assert chosen[0] == alone[0]
-    assert chosen[1:] != alone[1:]
-
-
-def test_both_ways_to_the_budget_are_among_the_clips() -> None:
-    drift = []
-    for clip, features in CLIPS.items():
-        frames, size = features.shape[:2]
-        for retain in BUDGETS:
-            taken = sum(counts(scored(floats(clip))[1], size, retain))
-            drift.append(taken - max(frames, int(frames * size * retain)))
-    assert min(drift) < 0 < max(drift)
-
-
-def test_the_odd_frame_out_keeps_up_to_twice_its_share() -> None:
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(1, 20, 8, generator=generator).repeat(8, 1, 1)
-    features[5] = -features[5] + torch.randn(20, 8, generator=generator)
-    kept = VidCom2(retain=0.25).select(features)
-    per_frame = (kept // 20).bincount(minlength=8).tolist()
-    assert sum(per_frame) == 40
-    assert per_frame[5] == max(per_frame) > 5 >= max(per_frame[:5] + per_frame[6:])

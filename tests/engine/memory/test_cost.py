@@ -24,8 +24,7 @@ from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate
 from dycoke_cli.engine.memory.cost_model import CostModel, EstimatedContext
 from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
 from dycoke_cli.engine.settling import settled
-from dycoke_cli.errors import UsageError
-from dycoke_cli.kernels import choice, linear
+from dycoke_cli.kernels import linear
 from dycoke_cli.models import devices, resolve
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find
 from dycoke_cli.models.devices import Target
@@ -131,16 +130,6 @@ def test_the_dtype_is_that_of_loading(
     sentences = [each for each in found.warnings if "bfloat16 instructions" in each]
     assert len(sentences) == (flag is not None)
     assert all(flag in each for each in sentences if flag)
-
-
-def test_float32_doubles_the_weights_and_the_kv_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "can_pack", lambda: False)  # nothing is copied while loading
-    monkeypatch.setattr(devices, "instructions", lambda: ["avx2"])
-    monkeypatch.setattr(choice, "instructions", lambda: ["avx2"])
-    large, small = (cost("llava-onevision-7b", target=Target("cpu", free)) for free in (10**11, 1))
-    assert (large.dtype, small.dtype) == ("float32", "bfloat16")
-    assert large.bytes.kv_cache == 2 * small.bytes.kv_cache
-    assert large.bytes.weights == pytest.approx(2 * small.bytes.weights, rel=0.01)
 
 
 def test_flops_of_the_paper() -> None:
@@ -396,11 +385,6 @@ def test_a_longer_question_has_more_tokens() -> None:
         assert found.tokens.text == 32 + math.ceil(len(question.encode()) / 3)
         assert found.context.needed == found.tokens.visual_kept + found.tokens.text + 128
     assert not found.context.fits
-
-
-def test_a_layer_that_the_model_does_not_have() -> None:
-    with pytest.raises(UsageError, match="prune_layer must be from 1 to 9 for mini"):
-        cost("mini", DyCoke(prune_layer=10))
 
 
 def test_what_a_configuration_leaves_out_is_that_of_its_class(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from dycoke_cli.engine.memory.cost_model import CUDA_CONTEXT, ExpectedBytes, Wor
 from dycoke_cli.engine.other_inputs import prefills_whole
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
-from tests.cli.harness import run_code
 from tests.families.stock import QUESTION, clip, one_of_each_kind
 from tests.families.test_together import loaded_of
 from tests.families.tiny import MAKERS
@@ -62,15 +61,6 @@ def test_32_frames_in_the_7b_by_hand():
     # Pixels are float32, whatever the dtype of the weights.
     assert found.vision == features + 6019 * (588 * 4 + (3 * 1152 + 2 * 4304) * 2)
     assert found.total(CUDA_CONTEXT) == pytest.approx(18.8e9, rel=0.005)
-
-
-def test_128_frames_in_the_7b_take_a_third_when_merged_and_prefilled_in_chunks():
-    plain = bytes_of(work(128, 25088))
-    merged = bytes_of(work(128, 32 * (196 + 3 * 58)))
-    chunked = bytes_of(work(128, 32 * (196 + 3 * 58), chunk_len=1024))
-    assert plain.working == pytest.approx(5.2e9, rel=0.02)
-    assert merged.working == pytest.approx(2.63e9, rel=0.02)
-    assert chunked.working < plain.working / 3
 
 
 def test_what_deepstack_adds_is_as_many_rows_again():
@@ -133,11 +123,6 @@ def test_so_many_tokens_pass_a_layer_as_are_counted(family, whole, monkeypatch):
     work = Work.of(BASELINE, sizes, tokens, tokens.visual, answer.tokens.text, **more)
     assert max(lengths) == work.chunk_len
     assert (work.chunk_len > 16) == whole == prefills_whole(loaded.model)
-
-
-def test_it_needs_no_torch():
-    code = "import sys, dycoke_cli.engine.memory.cost_model; sys.exit('torch' in sys.modules)"
-    assert run_code(code).code == 0
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionLayer
 
-from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.engine.memory.flops import decode_flops, paper_flops, prefill_flops
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes
-from tests.natural import Pictures, pan
-
-SEVEN_B = {"hidden": 3584, "mlp": 18944}
-
-
-def test_prefill_is_the_papers():
-    full = prefill_flops([6272] * 28, **SEVEN_B)
-    merged = prefill_flops([2979] * 28, **SEVEN_B)
-    assert full / 1e12 == pytest.approx(40.8, abs=0.05)
-    assert merged / 1e12 == pytest.approx(17.4, abs=0.05)
 
 
 def test_decode_by_hand():
@@ -79,16 +68,6 @@ def test_what_cannot_be_measured_is_none(device: str) -> None:
     assert peak.read() == (None, None)
 
 
-def test_an_answer_on_a_cpu_claims_no_peak() -> None:
-    # The second question of a warm process: resident memory hardly rises, and that is no peak.
-    session = VideoSession(load("mini", device="cpu"), Pictures.of(pan(8)))
-    for question in ("What happens?", "And then?"):
-        answer = session.ask(question, DyCoke(prune_layer=4), max_new_tokens=2)
-        assert answer.bytes.kv_cache
-        assert answer.bytes.peak_working is None
-        assert answer.bytes.peak_total is None
-
-
 def test_states_of_linear_attention_are_held() -> None:
     cache = DynamicCache()
     linear = LinearAttentionLayer()
@@ -96,10 +75,3 @@ def test_states_of_linear_attention_are_held() -> None:
     linear.update_recurrent_state(torch.zeros(1, 2, 3, 5))
     cache.layers = [linear]
     assert kv_bytes(cache) == (4 * (24 + 30), 4 * (24 + 30))
-
-
-def test_the_baseline_holds_spare_entries_as_methods_do() -> None:
-    session = VideoSession(load("mini", device="cpu"), Pictures.of(pan(4)))
-    plain = session.ask("What happens?", Uncompressed(), max_new_tokens=2).bytes
-    kept = session.ask("What happens?", DyCoke(merge_ratio=0, kv_prune=False), max_new_tokens=2)
-    assert plain.kv_cache == kept.bytes.kv_cache > plain.kv_active

@@ -10,13 +10,12 @@ import math
 import threading
 from functools import lru_cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, EarlyTom, Sampling, Uncompressed, VideoSession, load, read
+from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession, load
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -247,17 +246,6 @@ def test_answers_with_everything_kept_and_with_a_budget() -> None:
     )
     assert kept.answer == whole.answer != half.answer
     assert half.tokens.visual_kept == max(1, int(half.tokens.visual * 0.01))
-
-
-def test_a_budget_changes_what_the_bundled_model_says() -> None:
-    video = read(Path(__file__).parents[3] / "sample_videos" / "appear.mp4", Sampling())
-    session = VideoSession(load("mini", device="cpu"), video)
-    whole, few = (
-        session.ask("What color is the square?", method, max_new_tokens=12)
-        for method in (Uncompressed(), EarlyTom(retain=0.1))
-    )
-    assert whole.answer != few.answer
-    assert few.tokens.visual_kept == int(0.1 * whole.tokens.visual)
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -200,19 +199,6 @@ def test_with_nothing_dropped_it_is_the_stock_tower_bit_by_bit(family, monkeypat
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
-@torch.inference_mode()
-def test_where_nothing_moves_it_is_exact(family) -> None:
-    """The rest of a frame is then just what stands for it."""
-    model, processor = deeper(family)
-    still = Pictures.of(np.repeat(pan(1, 96), 9, axis=0))
-    prompt = make_prompt(processor, family_of(model.config), model.config, still)
-    whole, merged = encoded(model, prompt), encoded(model, prompt, MERGING)
-    assert_same(merged.embeddings, whole.embeddings)
-    for ours, theirs in zip(merged.deepstack, whole.deepstack, strict=True):
-        assert_same(ours, theirs)
-
-
-@pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
 def test_the_language_model_reads_what_is_kept_at_its_places(family) -> None:
     """Logits are those of stock `generate()` on a prompt of these embeddings alone."""
     loaded = loaded_of(family)
@@ -245,13 +231,6 @@ def test_a_batch_is_answered_as_each_alone(family) -> None:
     together = ask_together(questions, MERGING, GenerationOptions(max_new_tokens=5))
     for item, answer in zip(questions, together, strict=True):
         assert same(answer, item.session.ask(item.question, MERGING, max_new_tokens=5))
-
-
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-def test_decode_pruning_goes_on_with_what_is_left(family) -> None:
-    session = VideoSession(loaded_of(family), clip(9))
-    both = replace(MERGING, kv_prune=True, prune_layer=2)
-    assert session.ask(QUESTION, both, max_new_tokens=4).to_dict()["decode"]["steps"] == 3
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli import DyCoke
 from dycoke_cli.engine import tower, vision
 from dycoke_cli.engine.tower import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
@@ -14,27 +14,16 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.exactness import assert_same
 from tests.families.stock import clip
-from tests.families.test_together import loaded_of
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
 
-WINDOW, GRID = 4, 2
+WINDOW = 4
 MERGING = DyCoke(merge_ratio=0.5, kv_prune=False, merge_stage="vision", positions="kept")
 
 
 def reference_of(frame: int) -> int | None:
     place = frame % WINDOW
     return None if place == 0 else frame - 1 if place % 2 else frame - place
-
-
-def test_the_language_model_reads_what_was_chosen_in_the_tower() -> None:
-    loaded = loaded_of("llava_onevision")
-    session = VideoSession(loaded, Pictures.of(pan(9)))
-    answer = session.ask("what happens", MERGING, max_new_tokens=4).to_dict()
-    assert answer["tokens"]["visual_kept"] == MERGING.kept_tokens(9, GRID**2)
-    assert answer["method"]["merge_stage"] == "vision"
-    both = DyCoke(prune_layer=2, merge_stage="vision", positions="kept")
-    assert session.ask("what happens", both, max_new_tokens=4).to_dict()["decode"]["steps"] == 3
 
 
 def test_the_tower_runs_less() -> None:

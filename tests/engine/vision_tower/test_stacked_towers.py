@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
 import pytest
 import torch
 
@@ -138,30 +137,3 @@ def test_answers_with_nothing_dropped_and_with_half(family) -> None:
     assert asked[0] == asked[1] == asked[2]
     half = session.ask("what happens", MERGING, max_new_tokens=4).to_dict()
     assert half["tokens"]["visual_kept"] == MERGING.kept_tokens(7, len(rows_of(family)))
-
-
-@pytest.mark.parametrize("family", CAN)
-def test_frames_that_keep_nothing_are_answered_like_behind_the_tower(family) -> None:
-    """Then only whole frames are left, and those are the same wherever the choice is made."""
-    session = VideoSession(loaded_of(family), Pictures.of(pan(7)))
-    behind = replace(MERGING, merge_ratio=0.99, merge_stage="llm")
-    methods = (behind, replace(behind, merge_stage="vision"))
-    asked = [session.ask("what happens", m, max_new_tokens=8).to_dict() for m in methods]
-    assert asked[0]["answer"] == asked[1]["answer"]
-    assert [a["tokens"]["visual_kept"] for a in asked] == [2 * len(rows_of(family))] * 2
-
-
-@pytest.mark.parametrize("family", CAN)
-def test_where_nothing_moves_it_is_exact(family) -> None:
-    """The rest of a frame is then just what stands for it."""
-    model, processor = make(family)
-    known = family_of(model.config)
-    still = Pictures.of(np.repeat(pan(1), 6, axis=0))
-    prompt = make_prompt(processor, known, model.config, still)
-    whole = vision.encode_video(model, known, prompt)
-    merged = vision.encode_video(model, known, prompt, None, MERGING.before_vision())
-    assert_same(merged.embeddings, whole.embeddings)
-
-
-def test_all_families_whose_towers_see_whole_pictures_can() -> None:
-    assert CAN == ["llava_onevision", "llava_next_video", "video_llava", "internvl", "smolvlm"]

@@ -251,16 +251,6 @@ def test_pictures_beside_a_video_are_refused_and_leave_nothing_behind() -> None:
     assert len(method.seen) == 1
 
 
-def test_a_video_that_was_encoded_without_is_encoded_again_and_then_serves_both() -> None:
-    session = VideoSession(loaded_of("llava_onevision"), clip(4))
-    plain = session.ask(QUESTION, Method(), max_new_tokens=4)
-    with_attention = session.ask(QUESTION, Attended(), max_new_tokens=4)
-    again = session.ask(QUESTION, Method(), max_new_tokens=4)
-    assert with_attention.seconds.vision > 0
-    assert again.seconds.vision == 0
-    assert plain.answer == again.answer
-
-
 def test_an_expected_method_doesnt_run_the_tower_a_second_time() -> None:
     loaded, method = loaded_of("llava_onevision"), Attended()
     runs: list[int] = []

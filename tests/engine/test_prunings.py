@@ -1,4 +1,4 @@
-"""PyramidDrop and SparseVLM on a stock model give the logits of one whose tokens are masked."""
+"""FastV, PyramidDrop and SparseVLM on a stock model give the logits of one with masked tokens."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
-from dycoke_cli import PyramidDrop, SparseVLM
+from dycoke_cli import DyCoke, FastV, PyramidDrop, SparseVLM
 from dycoke_cli.compression.method import (
     LayerPruning,
     Method,
@@ -19,15 +21,29 @@ from dycoke_cli.compression.method import (
     read_by_layer,
     with_model_defaults,
 )
+from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import cache_of
 from tests.compression.clips import peaks
+from tests.covering import covered
 from tests.engine.reference import top
-from tests.engine.test_fastv import generate, masked
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
-from tests.exactness import assert_same
+from tests.exactness import assert_same, generated
 from tests.natural import CLIPS
 
 NEW_TOKENS = 8
+
+
+def masked(size: int, columns: Sequence[int]) -> torch.Tensor:
+    """A causal mask [size, size] in which no row sees `columns`."""
+    mask = torch.full((size, size), -math.inf).double().triu(1)
+    mask[:, columns] = -math.inf
+    return mask.fill_diagonal_(0)  # rows that see nothing at all would be no numbers
+
+
+def generate(model: Any, inputs: Any, method: Method) -> tuple[Any, Any]:
+    with method(model) as attachment:
+        output = generated(model, inputs, NEW_TOKENS)
+    return output, attachment.stats[0]
 
 
 @dataclass
@@ -67,8 +83,7 @@ def by_masks(
             for row, state in states.get(number, {}).items():
                 hidden[0, row] = torch.tensor(state, dtype=hidden.dtype)
             dropped = [row for layer, rows in gone.items() if layer <= number for row in rows]
-            mask = masked(len(seen), dropped, range(len(seen)))
-            mask.fill_diagonal_(0)  # rows that see nothing at all would be no numbers
+            mask = masked(len(seen), dropped)
             return (hidden, *args[1:]), kwargs | {"attention_mask": mask[None, None]}
 
         hooks = [
@@ -99,18 +114,24 @@ def by_masks(
         last = run(seen).last_hidden_state[0, -1]
         logits.append(model.get_output_embeddings()(last))
         seen = torch.cat([seen, model.get_input_embeddings().weight[logits[-1].argmax()][None]])
-    model.set_attn_implementation("sdpa")
     assert len(seen) == prompt + NEW_TOKENS
     return torch.stack(logits), counts
 
 
 def check(
-    shape: int, inputs: Any, model: Any, method: Method, cuts: list[Cut], queries: list[int]
-) -> list[int]:
-    """That the method is what masks give; the counts of visual tokens behind its selections."""
+    shape: int,
+    inputs: Any,
+    model: Any,
+    method: Method,
+    cuts: list[Cut],
+    queries: Sequence[int] = (-1,),
+    implementation: str = "sdpa",
+) -> None:
+    """That the method is what masks give."""
     embeds, visual = prompt_rows(model, SHAPES[shape], inputs)
-    expected, counts = by_masks(model, embeds, visual, cuts, queries)
-    output, stats = generate(model, inputs, method, NEW_TOKENS)
+    expected, counts = by_masks(model, embeds, visual, cuts, [*queries])
+    model.set_attn_implementation(implementation)
+    output, stats = generate(model, inputs, method)
     assert_same(torch.cat(output.logits), expected)
     assert stats.left == {cut.layer: count for cut, count in zip(cuts, counts, strict=True)}
     assert stats.visual_last == stats.mean_active == counts[-1]
@@ -121,7 +142,7 @@ def check(
     assert [held.entries for held in cache_of(output).layers] == [text + count for count in read]
     assert stats.read_by_layer(layers) == read
     assert read_by_layer(with_model_defaults(method, {}, layers), len(visual), layers) == read
-    return counts
+    assert (stats.choices_renewed, stats.tokens_evicted, stats.tokens_recalled) == (0, 0, 0)
 
 
 def halves(ratio: float) -> Callable[[list[float], Any], dict[int, list[float] | None]]:
@@ -129,6 +150,63 @@ def halves(ratio: float) -> Callable[[list[float], Any], dict[int, list[float] |
     return lambda attention, hidden: dict.fromkeys(
         top(attention, int(len(attention) * (1 - ratio)))
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "frames", "ratio", "layer"),
+    [
+        (0, 1, 0.5, 2),
+        (0, 5, 0.5, 2),
+        (0, 8, 0.75, 1),
+        (0, 33, 0.9, 4),
+        (1, 7, 0.3, 3),
+        (2, 9, 0.5, 5),
+        (2, 4, 0.99, 1),
+        (1, 6, 0.0, 2),
+    ],
+)
+def test_fastv(shape, frames, ratio, layer) -> None:
+    model, inputs = make_model(SHAPES[shape], seed=frames), make_inputs(SHAPES[shape], frames)
+    method = FastV(prune_ratio=ratio, prune_layer=layer)
+    check(shape, inputs, model, method, [Cut(layer, layer - 1, halves(ratio))])
+
+
+@pytest.mark.parametrize(
+    ("text", "implementation"),
+    covered(product((Qwen2Config, Qwen3Config, LlamaConfig), ("eager", "sdpa")), together=1),
+)
+def test_fastv_in_other_decoders(text, implementation) -> None:
+    model, inputs = make_model(SHAPES[0], text=text), make_inputs(SHAPES[0], 6)
+    cuts = [Cut(2, 1, halves(0.5))]
+    check(0, inputs, model, FastV(), cuts, implementation=implementation)
+
+
+def test_left_padding_changes_nothing() -> None:
+    model, inputs = make_model(SHAPES[0]), make_inputs(SHAPES[0], 6)
+    padded = inputs | {
+        name: torch.nn.functional.pad(inputs[name], (4, 0), value=fill)
+        for name, fill in (("input_ids", 1), ("attention_mask", 0))
+    }
+    plain, _ = generate(model, inputs, FastV())
+    shifted, _ = generate(model, padded, FastV())
+    assert torch.equal(plain.sequences[0, -NEW_TOKENS:], shifted.sequences[0, -NEW_TOKENS:])
+
+
+def test_what_is_not_supported_is_refused() -> None:
+    model = make_model(SHAPES[0])
+    with pytest.raises(UsageError, match=r"from 1 to 4 .* not 5"):
+        FastV(prune_layer=5)(model)
+
+    class Both(DyCoke):
+        def inside(self):
+            return LayerPruning(2, lambda attention: attention.argsort())
+
+    with pytest.raises(UsageError, match="chooses both inside the language model and in decode"):
+        Both(prune_layer=3)(model)
+    Both(prune_layer=3, kv_prune=False)(model)
+    model.set_attn_implementation("flex_attention")
+    with pytest.raises(UsageError, match="flex_attention isn't supported with the method fastv"):
+        FastV()(model)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +227,14 @@ def test_pyramiddrop(shape, frames, ratio, stages, stage_layers) -> None:
     each = stage_layers or max(1, round(layers / 4))
     firsts = [each * stage for stage in range(1, stages) if each * stage < layers]
     cuts = [Cut(layer, layer, halves(ratio)) for layer in firsts]
-    check(shape, inputs, model, method, cuts, [-1])
+    check(shape, inputs, model, method, cuts)
 
 
 @pytest.mark.parametrize("clip", CLIPS)
 def test_pyramiddrop_on_natural_pictures(clip) -> None:
     model, inputs = make_model(SHAPES[2]), make_inputs(SHAPES[2], 6, clip=CLIPS[clip](6))
     cuts = [Cut(layer, layer, halves(0.5)) for layer in (2, 4)]
-    check(2, inputs, model, PyramidDrop(), cuts, [-1])
+    check(2, inputs, model, PyramidDrop(), cuts)
 
 
 def rated(
