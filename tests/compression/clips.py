@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.method import Selection, SelectionInputs
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.param import parameters_of
 
 Frames = list[list[list[float]]]
 
@@ -157,3 +159,16 @@ def by_segments(
         part = of_segment(frames[a:b], attention[a:b], counts[a:b], method)
         found |= {a * size + at: token for at, token in part.items()}
     return found
+
+
+BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
+
+EARLY = [name for name in BUDGETED if "merge_stage" in parameters_of(METHODS[name])]
+
+LEAST: dict[str, Callable[[int, int], int]] = {
+    "evs": lambda frames, per_frame: per_frame,
+    "vidcom2": lambda frames, per_frame: frames,
+    "v-cast": lambda frames, per_frame: frames,
+    "framefusion": lambda frames, per_frame: per_frame,
+}
+"""What a method keeps at least, by its own definition."""

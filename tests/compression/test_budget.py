@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,21 +12,11 @@ from dycoke_cli.compression.budget import budget, evenly, shares
 from dycoke_cli.compression.method import SelectionInputs, with_model_defaults
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial, spread
-from dycoke_cli.compression.registry import METHODS, create, symbols
-from dycoke_cli.param import parameters_of
-from tests.compression.clips import random_given
+from dycoke_cli.compression.registry import create, symbols
+from tests.compression.clips import BUDGETED, EARLY, LEAST, random_given
 
-BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
-EARLY = [name for name in BUDGETED if "merge_stage" in parameters_of(METHODS[name])]
 STAGES = ("llm", "vision")
 
-LEAST: dict[str, Callable[[int, int], int]] = {
-    "evs": lambda frames, per_frame: per_frame,
-    "vidcom2": lambda frames, per_frame: frames,
-    "v-cast": lambda frames, per_frame: frames,
-    "framefusion": lambda frames, per_frame: per_frame,
-}
-"""What a method keeps at least, by its own definition."""
 
 # Shares that floats don't hold exactly, the smallest and the largest.
 SHARES = (1e-9, 0.05, 0.1, 0.15, 0.25, 0.29, 1 / 3, 0.5, 0.7, 1 - 1e-9, 1.0)

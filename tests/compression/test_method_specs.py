@@ -8,13 +8,7 @@ from typing import Annotated, Literal
 import pytest
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.registry import (
-    ABLATIONS,
-    METHODS,
-    name_of,
-    parse_spec,
-    parse_specs,
-)
+from dycoke_cli.compression.registry import ABLATIONS, METHODS, name_of, parse_spec, parse_specs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 

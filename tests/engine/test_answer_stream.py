@@ -19,7 +19,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
 from dycoke_cli.video import Sampling, read
-from tests.engine.test_batches import spoilt
+from tests.engine.batches import spoilt
 
 VIDEOS = Path(__file__).parents[2] / "sample_videos"
 ASKED = {

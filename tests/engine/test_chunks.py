@@ -16,9 +16,8 @@ from dycoke_cli.kernels.attention import has_flash_attention
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.models.devices import free_memory
 from dycoke_cli.stock.private_api import attention_implementation
+from tests.families.sessions import Read, loaded_of, same
 from tests.families.stock import QUESTION, clip
-from tests.families.test_chunked_prefill import Read
-from tests.families.test_together import loaded_of, same
 
 GB = 10**9
 

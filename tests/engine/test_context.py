@@ -8,8 +8,8 @@ from dycoke_cli.engine import make_answer as answer_module
 from dycoke_cli.engine.context import check_context, frames_warning, positions_warning
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from tests.families.sessions import loaded_of
 from tests.families.stock import QUESTION, clip
-from tests.families.test_together import loaded_of
 
 KEPT = {
     Uncompressed(): lambda frames: frames * 196,

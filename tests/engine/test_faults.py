@@ -10,8 +10,8 @@ from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.models.devices import is_out_of_memory
+from tests.families.sessions import loaded_of
 from tests.families.stock import clip
-from tests.families.test_together import loaded_of
 
 METHOD = DyCoke(prune_layer=2)
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"

@@ -15,14 +15,8 @@ from dycoke_cli.engine.state import STATE_ARGUMENT
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import cache_name
 from tests.engine.tiny import SHAPES, make_inputs, make_model
-from tests.families.stock import (
-    MERGING_ONLY,
-    NONE_ONLY,
-    QUESTION,
-    clip,
-    one_of_each_kind,
-)
-from tests.families.test_together import loaded_of
+from tests.families.sessions import loaded_of
+from tests.families.stock import MERGING_ONLY, NONE_ONLY, QUESTION, clip, one_of_each_kind
 from tests.families.tiny import MAKERS
 
 TAKEN: list[torch.Tensor] = []

@@ -18,8 +18,9 @@ from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import vision
 from dycoke_cli.models.families import family_of
-from tests.compression.test_budget import EARLY, LEAST
+from tests.compression.clips import EARLY, LEAST
 from tests.exactness import assert_same
+from tests.families.sessions import loaded_of
 from tests.families.stock import (
     QUESTION,
     Shorter,
@@ -28,7 +29,6 @@ from tests.families.stock import (
     placeholders,
     stock_inputs,
 )
-from tests.families.test_together import loaded_of
 from tests.families.tiny import make
 
 FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "video_llama_3")

@@ -17,7 +17,7 @@ from dycoke_cli.engine.attention import _added, attention_to_keys
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.errors import UsageError
 from tests.covering import covered
-from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
+from tests.engine.batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same, generated
 

@@ -14,8 +14,8 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
+from tests.families.sessions import loaded_of
 from tests.families.stock import clip
-from tests.families.test_together import loaded_of
 
 SHAPE = SHAPES[0]
 METHOD = DyCoke(prune_layer=2)

@@ -10,16 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli import (
-    EVS,
-    CDPruner,
-    DyCoke,
-    FastV,
-    RandomMerge,
-    Uncompressed,
-    VideoSession,
-    load,
-)
+from dycoke_cli import EVS, CDPruner, DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
 from dycoke_cli.answer.answer import ReportedFrames
 from dycoke_cli.answer.answer import ReportedSubtitles as SubtitlesRead
 from dycoke_cli.answer.json_schema import ABSENT

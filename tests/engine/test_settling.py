@@ -11,13 +11,7 @@ import torch
 from transformers import AutoConfig
 
 from dycoke_cli.compression.method import BASELINE, FrameMerging, Method
-from dycoke_cli.compression.methods import (
-    Downsample,
-    DyCoke,
-    FastV,
-    HoliTom,
-    MaxMin,
-)
+from dycoke_cli.compression.methods import Downsample, DyCoke, FastV, HoliTom, MaxMin
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.state import DecodeStats
 from dycoke_cli.errors import UsageError

@@ -13,10 +13,9 @@ from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
 from tests.covering import covered
 from tests.engine.reference import Reference
-from tests.engine.test_session import Pictures
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import EPS
-from tests.natural import CLIPS
+from tests.natural import CLIPS, Pictures
 
 NEW_TOKENS = 9
 

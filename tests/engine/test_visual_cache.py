@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import resource
@@ -19,19 +18,11 @@ from dycoke_cli.engine.attention import TowerAttention
 from dycoke_cli.engine.vision import Encoded, VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.kernels import tensor_files
-from dycoke_cli.storage.cache_folder import LIMIT, CacheFiles
+from dycoke_cli.storage.cache_folder import LIMIT
+from tests.engine.vision_tower.towers import files, identified
 from tests.families.stock import clip
-from tests.families.test_together import loaded_of
 
 CPU = torch.device("cpu")
-
-
-def files(folder, limit: int = 10**9) -> CacheFiles:
-    return CacheFiles(folder, ".safetensors", limit)
-
-
-def identified(family: str, weights: str = "w"):
-    return dataclasses.replace(loaded_of(family), identity={"weights": weights})
 
 
 class Tower:

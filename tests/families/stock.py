@@ -211,7 +211,13 @@ class Shorter:
 
 
 class Masked(Shorter):
-    """Greedy decoding with nothing dropped from memory: what is pruned is masked."""
+    """Greedy decoding with nothing dropped from memory: what is pruned is masked.
+
+    Attributes:
+        weights: what is added to the attention to each visual token, if anything.
+    """
+
+    weights: torch.Tensor | None = None
 
     @torch.no_grad()
     def generate(
@@ -308,9 +314,11 @@ class Masked(Shorter):
         prune_layer: int,
     ) -> list[torch.Tensor]:
         """The mask of each layer: from the prune layer on, rows of steps see what is active."""
-        causal = torch.full((size, size), -math.inf).triu(1)
+        causal = torch.full((size, size), -math.inf, dtype=torch.float64).triu(1)
         typed = torch.nn.functional.pad(self._types, (0, size - len(self._types)))
         causal[typed[:, None] & typed[None]] = 0
+        if self.weights is not None:
+            causal[:, columns] += self.weights
         pruned = causal.clone()
         for step, active in enumerate(actives):
             waiting = [c for i, c in enumerate(columns) if i not in set(active)]

@@ -14,17 +14,22 @@ from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.exactness import assert_same, generated
+from tests.families.sessions import (
+    CHUNK,
+    FAMILIES,
+    NEW_TOKENS,
+    QUESTIONS,
+    Read,
+    loaded_of,
+    method_of,
+    positions_of,
+    same,
+)
 from tests.families.stock import QUESTION, clip, stock_inputs
-from tests.families.test_matrix import NEW_TOKENS, method_of, positions_of
-from tests.families.test_together import QUESTIONS, loaded_of, same
 from tests.families.tiny import MAKERS, make
 
-# Positions that count tokens, with a run of placeholders and with a run a frame; in three
-# dimensions; in four with DeepStack; without a mask of the decoder's own.
-FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "cosmos3_omni", "glm4v")
 # Masks that aren't just causal, or layers that don't keep every token.
 WHOLE = [name for name in ("molmo2", "gemma4", "qwen3_5") if name in MAKERS]
-CHUNK = 7
 
 
 @pytest.fixture
@@ -36,32 +41,6 @@ def in_chunks(monkeypatch):
         monkeypatch.setattr(chunks, "CHUNK", CHUNK)
 
     return switch_on
-
-
-class Read:
-    """Notes how many tokens each forward reads in an MLP."""
-
-    def __init__(self, model) -> None:
-        self.tokens: list[int] = []
-        layer = model.get_decoder().layers[0]
-        self._hook = layer.mlp.register_forward_hook(
-            lambda module, args, output: self.tokens.append(args[0].shape[-2])
-        )
-
-    def __enter__(self) -> Read:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hook.remove()
-
-    @property
-    def longest(self) -> int:
-        return max(self.tokens)
-
-    @property
-    def prefilled(self) -> int:
-        """Tokens of the prompt, over all its chunks: a decoding step reads one."""
-        return sum(tokens for tokens in self.tokens if tokens > 1)
 
 
 def answer(model, inputs, method):

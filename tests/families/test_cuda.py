@@ -25,8 +25,8 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.param import parameters_of
 from tests.covering import EXTENDED
 from tests.cuda import NEEDS_CUDA, needs_cuda
+from tests.families.sessions import QUESTIONS, loaded_of
 from tests.families.stock import clip
-from tests.families.test_together import QUESTIONS, loaded_of
 from tests.families.tiny import make
 
 # Layer 0 chooses: no attention came before it, so kernels that round otherwise choose the same.

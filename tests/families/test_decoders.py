@@ -23,10 +23,10 @@ from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
 from tests.exactness import assert_same, generated
 from tests.families.decoders import DECODERS, WHOLE, loaded_around, make_around
+from tests.families.sessions import same
 from tests.families.stock import QUESTION, Masked, clip, stock_inputs
-from tests.families.test_together import same
-from tests.families.test_typed import TYPED, Shortened, assert_scores, ids_of, summed, whole_forward
 from tests.families.tiny import make
+from tests.families.typed import TYPED, Shortened, assert_scores, ids_of, summed, whole_forward
 
 NEW_TOKENS = 5
 FAMILY = "llava_onevision"

@@ -28,9 +28,8 @@ from dycoke_cli.models.resolve import check_family_packages
 from tests.covering import EXTENDED, Case, covering
 from tests.cuda import NEEDS_CUDA
 from tests.elsewhere import Elsewhere, moved, second_device
+from tests.families.sessions import QUESTIONS, loaded_of, method_of, runs
 from tests.families.stock import BOTH_WAYS, clip
-from tests.families.test_matrix import method_of, runs
-from tests.families.test_together import QUESTIONS, loaded_of
 from tests.families.tiny import MAKERS
 
 FRAMES = (1, 5)

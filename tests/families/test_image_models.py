@@ -18,11 +18,11 @@ from dycoke_cli.models.families.discovery import find_layout
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from tests.covering import covered
+from tests.families.found import in_dtype_of, newest, words
 from tests.families.listed import CLIP_PARTS, CLIP_VISION, CROPPED, SMOL_SIZE
 from tests.families.parts import SIDE, TEXT, VISION, Maker, template
+from tests.families.sessions import METHODS, NEW_TOKENS, method_of
 from tests.families.stock import QUESTION, Masked, clip
-from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
-from tests.families.test_unlisted import in_dtype_of, newest, words
 from tests.families.tiny import sharpened
 
 pytestmark = [newest, pytest.mark.extended]

@@ -24,6 +24,7 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
 from tests.covering import covered
 from tests.exactness import assert_generated, assert_same, generated
+from tests.families.sessions import METHODS, NEW_TOKENS, method_of, positions_of, runs
 from tests.families.stock import (
     BOTH_WAYS,
     KINDS,
@@ -39,30 +40,6 @@ from tests.families.stock import (
 from tests.families.tiny import MAKERS, kind, make
 
 FRAMES = (1, 4, 5, 13)
-NEW_TOKENS = 6
-# Ratios, and the method that has them.
-METHODS: dict[str, tuple[float | None, float | None]] = {
-    "ttm": (0.5, None),
-    "kv": (None, 0.5),
-    "dycoke": (0.5, 0.5),
-}
-
-
-def method_of(name: str, positions: str) -> DyCoke:
-    merge_ratio, prune_ratio = METHODS[name]
-    return DyCoke(
-        merge_ratio=0.0 if merge_ratio is None else merge_ratio,
-        prune_ratio=0.0 if prune_ratio is None else prune_ratio,
-        ttm=merge_ratio is not None,
-        kv_prune=prune_ratio is not None,
-        prune_layer=2,
-        positions=positions,
-    )
-
-
-def positions_of(family: str) -> tuple[str, ...]:
-    known = family_of(make(family)[0].config)
-    return ("kept", "renumbered") if known.counts_tokens else ("kept",)
 
 
 def plain(model: Any, inputs: Any) -> list[int]:
@@ -96,13 +73,6 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
     assert len(encoded.deepstack) == len(stacked)
     for ours, theirs in zip(encoded.deepstack, stacked, strict=True):
         assert_same(ours, theirs)
-
-
-def runs(family: str) -> list[str]:
-    """The methods of the matrix that a family can serve."""
-    if family in NONE_ONLY:
-        return []
-    return ["ttm"] if family in MERGING_ONLY else list(METHODS)
 
 
 def cells(family: str) -> list[tuple[int, str]]:

@@ -21,6 +21,7 @@ from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.exactness import assert_generated, assert_same, generated
+from tests.families.sessions import NEW_TOKENS, QUESTIONS, Read, loaded_of, same
 from tests.families.stock import (
     NONE_ONLY,
     QUESTION,
@@ -30,9 +31,6 @@ from tests.families.stock import (
     placeholders,
     stock_inputs,
 )
-from tests.families.test_chunked_prefill import Read
-from tests.families.test_matrix import NEW_TOKENS
-from tests.families.test_together import QUESTIONS, loaded_of, same
 from tests.families.tiny import MAKERS, make
 
 FAMILIES = [name for name in MAKERS if name not in NONE_ONLY]

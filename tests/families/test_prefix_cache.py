@@ -8,10 +8,8 @@ import torch
 from dycoke_cli import FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from tests.covering import covered
+from tests.families.sessions import NEW_TOKENS, Read, loaded_of, method_of, runs
 from tests.families.stock import BOTH_WAYS, KINDS, MERGING_ONLY, NONE_ONLY, clip
-from tests.families.test_chunked_prefill import Read
-from tests.families.test_matrix import NEW_TOKENS, method_of, runs
-from tests.families.test_together import loaded_of
 from tests.families.tiny import MAKERS
 
 QUESTIONS = ("what happens", "who is there and why does the circle move", "what happens")

@@ -13,8 +13,8 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
+from tests.families.sessions import loaded_of
 from tests.families.stock import clip, one_of_each_kind, stock_inputs
-from tests.families.test_together import loaded_of
 from tests.families.tiny import MAKERS, make
 
 IN_TOWER, BEFORE = "inside the vision tower", "before the language model"

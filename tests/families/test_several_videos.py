@@ -24,6 +24,7 @@ from dycoke_cli.models.load import LoadedModel
 from tests.covering import covered
 from tests.engine.reference import merge
 from tests.exactness import assert_same, generated
+from tests.families.sessions import positions_of
 from tests.families.stock import (
     MERGING_ONLY,
     NONE_ONLY,
@@ -33,7 +34,6 @@ from tests.families.stock import (
     one_of_each_kind,
     stock_inputs,
 )
-from tests.families.test_matrix import positions_of
 from tests.families.tiny import MAKERS, make
 from tests.natural import Pictures
 

@@ -21,10 +21,10 @@ from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.errors import UsageError
 from tests.covering import EXTENDED
+from tests.families.sessions import QUESTIONS, loaded_of
 from tests.families.stock import MERGING_ONLY, QUESTION, clip, one_of_each_kind, stock_inputs
-from tests.families.test_together import QUESTIONS, loaded_of
-from tests.families.test_typed import SIX, ending
 from tests.families.tiny import MAKERS, make
+from tests.families.typed import SIX, ending
 from tests.forms import NEEDS_LIBRARY
 
 pytestmark = NEEDS_LIBRARY

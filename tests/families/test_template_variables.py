@@ -9,8 +9,8 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.models.prompts.chat import QuestionWithVariables
+from tests.families.sessions import loaded_of
 from tests.families.stock import clip
-from tests.families.test_together import loaded_of
 
 FAMILY = "qwen2_5_vl"
 TEMPLATE = """\

@@ -8,24 +8,10 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import family_of
-from dycoke_cli.models.load import LoadedModel
 from tests.covering import covered
+from tests.families.sessions import QUESTIONS, loaded_of, method_of, positions_of, runs, same
 from tests.families.stock import KINDS, clip
-from tests.families.test_matrix import method_of, positions_of, runs
-from tests.families.tiny import MAKERS, make
-
-QUESTIONS = ("What is it?", "Is there a dog, and what does it do there?", "Why?")
-
-
-def loaded_of(family: str) -> LoadedModel:
-    model, processor = make(family)
-    return LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
-
-
-def same(ours, theirs) -> bool:
-    keys = ("answer", "tokens", "decode", "finish_reason", "question", "flops", "frames")
-    return all(getattr(ours, key) == getattr(theirs, key) for key in keys)
+from tests.families.tiny import MAKERS
 
 
 @pytest.mark.parametrize(

@@ -4,107 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from packaging.version import Version
 
 from benchmarks.families import PAGE, table
 from benchmarks.page import ROOT
-from dycoke_cli import Uncompressed, VideoSession
+from dycoke_cli import Uncompressed
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import FAMILIES, Family, remember
+from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.families.discovery import find_layout
-from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.resolve import needed_release
 from tests.exactness import assert_generated, generated
-from tests.families.stock import QUESTION, Masked, Shorter, clip, metadata_of
-from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
-from tests.families.tiny import MAKERS, UNLISTED_MAKERS, kind, make
-from tests.natural import Pictures
-
-newest = pytest.mark.skipif(
-    Version(transformers.__version__) < Version("5.24"),
-    reason="older releases of transformers don't have all of these families",
+from tests.families.found import (
+    FOUND,
+    MERGING_ONLY,
+    NONE_ONLY,
+    found,
+    newest,
+    session,
+    stock_inputs,
+    words,
 )
+from tests.families.sessions import METHODS, NEW_TOKENS, method_of
+from tests.families.stock import QUESTION, Masked, Shorter, clip
+from tests.families.tiny import MAKERS, UNLISTED_MAKERS, kind, make
+
 pytestmark = [newest, pytest.mark.extended]
 
-# Why no method can be attached; the others are found.
-NONE_ONLY = {
-    "minimax_m3_vl": "its vision side mixes frames",
-    "dots3_note": "its layers look tokens up in an index",
-    "glm5_next": "its layers look tokens up in an index",
-    "hy_v4_vl": "its layers look tokens up in an index",
-    "qwen4_exp": "its layers look tokens up in an index",
-    "nemotron_h_omni": "its text decoder isn't a stack of layers",
-}
-# Layers that keep no row a token: merging before the language model is what they can serve.
-MERGING_ONLY = (
-    "exaone4_5", "lfm3_vl", "muse_glimmer", "muse_spark", "minicpmv4_6", "minicpmv4_7",
-    "minicpm_ocr",
-)  # fmt: skip
 GRIDS = ("glmga", "ernie4_5_vl_moe", "minicpmv4_7", "qwen2_5_omni", "qwen3_omni_moe", "qwen4_exp")
 # Of the table: what makes attention masks of its own isn't proven, so it stays listed.
 OWN_MASKS = ("gemma4", "gemma4_large", "gemma4_unified", "molmo2")
 PIXELS = "pixel_values_videos"
-FOUND = [name for name in UNLISTED_MAKERS if name not in NONE_ONLY]
-
-
-@cache
-def found(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any, Family]:
-    """A tiny model, its processor, and what the search finds of it."""
-    model, processor = make(family, dtype)
-    layout = find_layout(model, processor, family)
-    remember(model.config, layout)
-    return model, processor, layout
-
-
-def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> dict[str, Any]:
-    """What a user of stock transformers gives to `generate()`."""
-    frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in shown.frames]
-    if len(frames) == 1 and found(family, model.dtype)[2].least_frames == 2:
-        frames, shown = frames * 2, Pictures(shown.frames.repeat(2, 0), shown.timestamps_s * 2)
-    content = [{"type": "video"}]
-    turn = {"role": "user", "content": [*content, {"type": "text", "text": QUESTION}]}
-    text = processor.apply_chat_template([turn], add_generation_prompt=True)
-    times = [round(1000 * time) for time in shown.timestamps_s]
-    made = processor(
-        text=[text],
-        videos=[[torch.stack(frames)]],
-        videos_kwargs={
-            "return_tensors": "pt",
-            "do_sample_frames": False,
-            "return_metadata": True,
-            "video_metadata": [metadata_of(times)],
-            # Frames a second: what the positions of these are made of.
-            **({"fps": 4.0} if "omni" in family and len(frames) > 1 else {}),
-        },
-    )
-    return in_dtype_of(model, made)
-
-
-def in_dtype_of(model: Any, made: Any) -> dict[str, Any]:
-    made.pop("video_metadata", None)
-    tensors = {name: torch.as_tensor(value) for name, value in made.items()}
-    return {
-        name: value.to(model.dtype) if value.is_floating_point() and value.dim() > 1 else value
-        for name, value in tensors.items()
-    }
-
-
-def words(processor: Any, tokens: torch.Tensor) -> str:
-    return processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-
-
-def session(family: str, frames: int, dtype: torch.dtype = torch.float64) -> VideoSession:
-    model, processor, layout = found(family, dtype)
-    return VideoSession(
-        LoadedModel(family, None, None, model, processor, layout, 0.0), clip(frames)
-    )
 
 
 def test_the_matrix_has_each_family_that_transformers_has() -> None:

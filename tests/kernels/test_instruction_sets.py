@@ -9,11 +9,7 @@ import pytest
 import torch
 
 from dycoke_cli.kernels import instruction_sets
-from dycoke_cli.kernels.instruction_sets import (
-    emulates_bfloat16,
-    instructions,
-    is_slow_in_bfloat16,
-)
+from dycoke_cli.kernels.instruction_sets import emulates_bfloat16, instructions, is_slow_in_bfloat16
 
 INTEL, AMD = ("vendor_id\t: GenuineIntel\n", "vendor_id\t: AuthenticAMD\n")
 COOPER_LAKE = INTEL + "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni avx512_bf16"

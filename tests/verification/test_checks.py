@@ -19,10 +19,10 @@ from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.run_checks import TOLERANCE, checks, compare, verify
 from dycoke_cli.verification.verification_report import CheckResult
 from tests.exactness import EPS, HANDED_OUT
+from tests.families.found import FOUND, found, newest
+from tests.families.found import MERGING_ONLY as NO_MASK
+from tests.families.found import session as session_of_found
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, one_of_each_kind
-from tests.families.test_unlisted import FOUND, found, newest
-from tests.families.test_unlisted import MERGING_ONLY as NO_MASK
-from tests.families.test_unlisted import session as session_of_found
 from tests.families.tiny import MAKERS, make
 
 

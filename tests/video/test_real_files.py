@@ -19,13 +19,7 @@ from PIL import Image
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Sampling, containers, files
-from dycoke_cli.video.files import (
-    CONTAINERS,
-    PICTURES,
-    RAW_STREAMS,
-    SUFFIXES,
-    spooled,
-)
+from dycoke_cli.video.files import CONTAINERS, PICTURES, RAW_STREAMS, SUFFIXES, spooled
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import opened, probe, read

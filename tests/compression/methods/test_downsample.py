@@ -18,8 +18,8 @@ from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.layout import shrunk
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from tests.families.sessions import loaded_of
 from tests.families.stock import clip
-from tests.families.test_together import loaded_of
 from tests.families.tiny import make
 
 

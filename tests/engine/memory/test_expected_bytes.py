@@ -12,8 +12,8 @@ from dycoke_cli.engine.memory.cost_model import CUDA_CONTEXT, ExpectedBytes, Wor
 from dycoke_cli.engine.other_inputs import prefills_whole
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
+from tests.families.sessions import loaded_of
 from tests.families.stock import QUESTION, clip, one_of_each_kind
-from tests.families.test_together import loaded_of
 from tests.families.tiny import MAKERS
 
 # LLaVA-OneVision 7B in bfloat16: 4 KV heads of 128; SigLIP.

@@ -26,14 +26,12 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.compression.methods.test_earlytom import groups_by_loops, merged_by_loops
+from tests.compression.earlytom import groups_by_loops, merged_by_loops
 from tests.covering import covered
-from tests.engine.test_visual_cache import files, identified
-from tests.engine.vision_tower.test_stacked_towers import CAN
-from tests.engine.vision_tower.test_tower_attention import CANNOT
+from tests.engine.vision_tower.towers import CAN, CANNOT, files, identified
 from tests.exactness import assert_same, in_float64
+from tests.families.sessions import loaded_of, same
 from tests.families.stock import clip, stock_inputs
-from tests.families.test_together import loaded_of, same
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
 

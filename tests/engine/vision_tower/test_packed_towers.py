@@ -33,11 +33,10 @@ from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
-from tests.engine.vision_tower.test_stacked import MERGING, reference_of
+from tests.engine.vision_tower.towers import MERGING, reference_of
 from tests.exactness import assert_same, in_float64
+from tests.families.sessions import QUESTIONS, loaded_of, positions_of, same
 from tests.families.stock import QUESTION, Shorter, clip, one_of_each_kind, stock_inputs
-from tests.families.test_matrix import positions_of
-from tests.families.test_together import QUESTIONS, loaded_of, same
 from tests.families.tiny import MAKERS, make
 from tests.natural import Pictures, pan
 

@@ -20,7 +20,7 @@ from dycoke_cli.engine import tower as towers
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.elsewhere import Elsewhere, moved, second_device
-from tests.engine.vision_tower.test_stacked import MERGING
+from tests.engine.vision_tower.towers import MERGING
 from tests.exactness import assert_same
 from tests.families.tiny import make
 from tests.natural import Pictures, pan

@@ -12,18 +12,11 @@ from dycoke_cli.engine.tower import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from tests.engine.vision_tower.towers import MERGING
 from tests.exactness import assert_same
 from tests.families.stock import clip
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
-
-WINDOW = 4
-MERGING = DyCoke(merge_ratio=0.5, kv_prune=False, merge_stage="vision", positions="kept")
-
-
-def reference_of(frame: int) -> int | None:
-    place = frame % WINDOW
-    return None if place == 0 else frame - 1 if place % 2 else frame - place
 
 
 def test_the_tower_runs_less() -> None:

@@ -16,31 +16,16 @@ import torch
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine import tower as towers
-from dycoke_cli.models.families import FAMILIES, family_of
+from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
-from tests.engine.vision_tower.test_stacked import MERGING, reference_of
+from tests.engine.vision_tower.towers import CAN, MERGING, reference_of, rows_of
 from tests.exactness import assert_same
+from tests.families.sessions import loaded_of
 from tests.families.stock import clip
-from tests.families.test_together import loaded_of
-from tests.families.tiny import MAKERS, make
+from tests.families.tiny import make
 from tests.natural import Pictures, pan
-
-SIDE, GRID = 4, 2
-CAN = [name for name in MAKERS if name in FAMILIES and FAMILIES[name].tower is not None]
-
-
-def rows_of(family: str) -> list[list[int]]:
-    """For each visual token of a frame the rows of the tower that it is made of."""
-    if family == "video_llava":
-        return [[row] for row in range(SIDE**2 + 1)]
-    first = 1 if family in ("llava_next_video", "internvl") else 0
-    return [
-        [first + (2 * down + i) * SIDE + 2 * right + j for i in (0, 1) for j in (0, 1)]
-        for down in range(GRID)
-        for right in range(GRID)
-    ]
 
 
 class Overwritten:

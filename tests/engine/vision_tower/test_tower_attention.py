@@ -20,15 +20,13 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
-from tests.engine.test_visual_cache import files, identified
 from tests.engine.tiny import SHAPES, make_inputs, make_model
-from tests.engine.vision_tower.test_stacked_towers import CAN, rows_of
+from tests.engine.vision_tower.towers import CAN, CANNOT, files, identified, rows_of
 from tests.exactness import assert_same
+from tests.families.sessions import loaded_of
 from tests.families.stock import QUESTION, at_decoder, clip, stock_inputs
-from tests.families.test_together import loaded_of
-from tests.families.tiny import MAKERS, make
+from tests.families.tiny import make
 
-CANNOT = [name for name in MAKERS if name not in CAN]
 WITH_CLASS_TOKEN = ("llava_next_video", "video_llava", "internvl")
 OF_THE_LAST_BUT_ONE = ("llava_next_video", "video_llava")
 

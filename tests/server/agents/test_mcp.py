@@ -28,7 +28,7 @@ from dycoke_cli.server.service import ServiceLimits
 from dycoke_cli.server.video_tools import VideoTools
 from tests import warm
 from tests.documents import example
-from tests.families.test_together import loaded_of
+from tests.families.sessions import loaded_of
 from tests.forms import NEEDS_LIBRARY
 from tests.loop.pretended import DURATION_S
 from tests.server.pretended import Pretended, engine_of, make_service
