@@ -57,12 +57,6 @@ def test_joined_files_are_refused(make_clip: MakeClip, tmp_path: Path, recipe: R
         read(path)
 
 
-def test_parts_that_overlap_are_refused(make_clip: MakeClip, tmp_path: Path) -> None:
-    parts = [make_clip(TS).path, make_clip(late(TS, 800)).path]
-    with pytest.raises(VideoError, match="time stamps that begin again in mid-file"):
-        read(join(tmp_path / "over.ts", *parts))
-
-
 def test_a_jump_ahead_is_a_pause(make_clip: MakeClip, tmp_path: Path) -> None:
     hour = 3_600_000
     path = join(tmp_path / "jump.ts", make_clip(TS).path, make_clip(late(TS, hour)).path)

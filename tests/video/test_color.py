@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.color import Orientation, is_opaque, over_white
-from tests.video.clips import Recipe, numbers_in, write_pictures, write_rgba, write_yuv
-from tests.video.conftest import MakeClip
+from tests.video.clips import write_pictures, write_rgba, write_yuv
 from tests.video.inside import probe, read
 
 # Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020), and the matrix's H.273 number.
@@ -135,11 +133,6 @@ def test_alpha_and_grey_keep_their_values(tmp_path: Path, pix_fmt: str) -> None:
     picture = np.repeat(grey, 16, axis=0)
     path = write_pictures(tmp_path / "a.mov", [picture] * 2, codec="png", pix_fmt=pix_fmt)
     np.testing.assert_allclose(read(path).frames[0], picture, atol=1)
-
-
-def test_gif(make_clip: MakeClip) -> None:
-    clip = make_clip(Recipe(suffix=".gif", codec="gif", pix_fmt="rgb8", frames=20, rate=10))
-    assert numbers_in(read(clip.path, Sampling(frames=20)).frames) == list(range(20))
 
 
 @pytest.mark.parametrize(("aspect", "size"), [((4, 3), (43, 16)), ((1, 2), (32, 32))])
@@ -354,26 +347,6 @@ def test_every_orientation_is_shown_upright(tmp_path: Path, degrees: int, mirror
     assert (clip.info.rotation_deg, clip.info.mirrored) == (degrees, mirrored)
     assert (clip.info.width, clip.info.height) == (width, height)
     assert (probe(path).width, probe(path).height) == (width, height)
-
-
-@pytest.mark.parametrize(
-    ("name", "degrees"),
-    [
-        ("upright.mov", 0),
-        ("rotated_90.mov", 90),
-        ("rotated_270.mov", 270),
-        ("fire_vfr_rotated.mp4", 180),
-    ],
-)
-def test_real_phone_videos(real_video: Callable[[str], Path], name: str, degrees: int) -> None:
-    path = real_video(name)
-    with av.open(str(path)) as container:
-        stored = next(container.decode(video=0))
-        picture = stored.to_ndarray(format="rgb24", src_colorspace="ITU709")
-        assert stored.rotation % 360 == -degrees % 360  # FFmpeg's own reading, counterclockwise
-    clip = read(path, Sampling(frames=2))
-    assert clip.info.rotation_deg == degrees
-    np.testing.assert_allclose(clip.frames[0], np.rot90(picture, k=-degrees // 90), atol=3)
 
 
 def test_matrix_that_isnt_a_quarter_turn_is_taken_as_the_nearest() -> None:

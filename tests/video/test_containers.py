@@ -87,12 +87,6 @@ def test_of_two_equally_near_frames_the_earlier(make_clip: MakeClip, suffix: str
     assert numbers_in(read(coded.path, part).frames) == [7]
 
 
-def test_a_part_that_begins_with_a_keyframe_has_it(make_clip: MakeClip) -> None:
-    for suffix in (".mp4", ".mkv", ".ts"):
-        clip = read(make_clip(Recipe(suffix=suffix)).path, Sampling(start_s=0.4, end_s=0.8))
-        assert numbers_in(clip.frames) == list(range(10, 20))
-
-
 def test_one_frame_is_the_middle_one(coded: CodedClip) -> None:
     middle = coded.times_s[-1] / 2
     clip = read(coded.path, Sampling(frames=1))
@@ -243,8 +237,3 @@ def test_ffmpeg_is_silent_about_damage(make_clip: MakeClip, tmp_path: Path) -> N
     done = run(script, str(path))
     assert done.stderr == ""
     assert done.stdout == "1\n"
-
-
-def test_torch_isnt_imported() -> None:
-    done = run("import sys, dycoke_cli.video; print('torch' in sys.modules)")
-    assert done.stdout == "False\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -130,23 +129,6 @@ def test_sound_of_another_length_is_no_damage(
     clip = read(make_clip(Recipe(suffix=suffix, sound_s=sound)).path)
     assert clip.warnings == ()
     assert clip.info.duration_s == pytest.approx(2.0, abs=0.001)
-
-
-def test_real_damage(real_video: Callable[[str], Path]) -> None:
-    clip = read(real_video("corrupted.mp4"), ALL)
-    assert len(clip.frames) == 49
-    assert clip.warnings[0].endswith("corrupted.mp4 is damaged: 1 damaged packet was skipped")
-
-
-def test_real_file_cut_in_half(real_video: Callable[[str], Path], tmp_path: Path) -> None:
-    content = real_video("flower.mp4").read_bytes()
-    path = tmp_path / "half.mp4"
-    path.write_bytes(content[: len(content) // 2])
-    clip = read(path, Sampling(frames=8))
-    assert len(clip.frames) == 8
-    assert "s of 5.1 s: it is cut off" in clip.warnings[0]
-    assert 1.5 < clip.timestamps_s[-1] < 3.5
-    assert clip.info.duration_s == pytest.approx(clip.timestamps_s[-1], abs=0.2)
 
 
 def test_stream_that_appears_while_reading(make_clip: MakeClip, tmp_path: Path) -> None:

@@ -69,14 +69,3 @@ def test_a_raw_stream_that_grows_is_refused(tmp_path: Path) -> None:
         pytest.raises(VideoError, match="is a raw stream"),
     ):
         next_clip(stream)
-
-
-def test_a_single_picture_has_no_times_to_warn_of(tmp_path: Path) -> None:
-    path = tmp_path / "picture.jpg"
-    with av.open(str(path), "w", format="mjpeg") as container:
-        stream = container.add_stream("mjpeg", rate=1)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        frame = av.VideoFrame.from_ndarray(coded_picture(5), format="rgb24")
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    assert read(path).warnings == ()

@@ -18,7 +18,6 @@ from dycoke_cli.errors import ModelError, VideoError
 from dycoke_cli.video import Decoder, Sampling, frames, limits
 from dycoke_cli.video.clip import Clip, FrameResize
 from dycoke_cli.video.frames import (
-    WINDOW,
     ClosedError,
     Fit,
     Frames,
@@ -186,24 +185,6 @@ def test_frames_that_waited_for_the_model_fill_windows_to_the_brim() -> None:
     ]  # fmt: skip
 
 
-def test_a_video_of_fewer_frames_is_one_window() -> None:
-    got = list[FrameWindow]()
-    in_windows(CLIP, WindowQueue(64), got.append)
-    assert [len(window.frames) for window in got] == [30]
-
-
-def test_pictures_are_handed_on_as_well(tmp_path: Path) -> None:
-    pictures = np.arange(30 * 24 * 32 * 3, dtype=np.uint32).astype(np.uint8)
-    pictures = pictures.reshape(30, 24, 32, 3)
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(tmp_path / f"{number}.png")
-    got = list[FrameWindow]()
-    clip = in_windows(str(tmp_path), WindowQueue(16), got.append)
-    joined = np.concatenate([window.frames for window in got])
-    assert np.array_equal(joined, resized(pictures, 20, 30))
-    assert (len(got), clip.window) == (2, 16)
-
-
 def test_frames_wait_for_whoever_takes_them() -> None:
     """While a window is encoded, one waits and one is decoded: the rest isn't read yet."""
     windows, done = WindowQueue(4), list[int]()
@@ -232,8 +213,3 @@ def test_waiting_for_the_model_is_not_the_videos_time() -> None:
     limits = Limits(time_limit=4)
     clip = in_windows(CLIP, WindowQueue(4), lambda window: never.wait(1.0), limits)
     assert len(clip.timestamps_s) == 30
-
-
-def test_a_video_as_it_is_sampled_by_default_is_one_window() -> None:
-    assert not WindowQueue(WINDOW).several(Sampling().frames)
-    assert WINDOW % 8 == 0

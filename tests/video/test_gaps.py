@@ -96,13 +96,6 @@ def test_they_are_spread_over_the_time_that_has_frames(
     assert f"has up to {longest:.1f} s without a frame: the 32 frames" in said(clip)[0]
 
 
-def test_an_hour_in_two_equal_halves(make_clip: MakeClip) -> None:
-    clip = read(make_clip(RECIPES["an hour, .mkv"]).path, Sampling(frames=32))
-    numbers = numbers_in(clip.frames)
-    assert [sum(number < 50 for number in numbers), len(numbers)] == [16, 32]
-    assert max(np.diff(numbers)) <= 5
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 def test_a_sandboxed_process_spreads_them_as_well(make_clip: MakeClip) -> None:
     """What it would import then is out of its reach."""

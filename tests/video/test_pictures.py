@@ -254,28 +254,6 @@ def test_only_the_frames_that_are_sampled_are_rendered() -> None:
     assert not clip.warnings
 
 
-@pytest.mark.parametrize(
-    ("sampling", "numbers"),
-    [
-        (Sampling(fps=1.0), range(8)),
-        (Sampling(fps=0.5), range(0, 8, 2)),
-        (Sampling(frames=3, start_s=5.0), [5, 6, 7]),
-        (Sampling(frames=2, start_s=1.0, end_s=4.0), [1, 3]),
-        (Sampling(frames=99), range(8)),
-    ],
-)
-def test_sampling_is_that_of_pictures(
-    sampling: Sampling, numbers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    video, _ = counted(8)
-    # No process is started: nothing is decoded.
-    monkeypatch.delattr(Decoder, "start")
-    with Decoder() as decoder:
-        clip = decoder.read(video, sampling)
-    assert clip.frames[:, 0, 0, 0].tolist() == [*numbers]
-    assert (clip.frames == read(video, sampling).frames).all()
-
-
 def test_frames_are_resized_one_by_one_for_a_model() -> None:
     video, _ = counted(5)
     half = FrameResize((6, 8), (3, 4), "bilinear", False, True, True)
@@ -297,8 +275,3 @@ def test_a_question_reads_its_rendered_video() -> None:
     readers.close()
     [clip] = reading.clips
     assert clip.frames[:, 0, 0, 0].tolist() == [0, 5]
-
-
-def test_a_start_beyond_the_end() -> None:
-    with pytest.raises(UsageError, match=r"lies beyond the end of the video, which is 6\.0 s long"):
-        read(Rendered("drawn", 6, gray), Sampling(start_s=7.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import Image, features
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video import Sampling, StreamInfo
-from tests.video.clips import Recipe, number_in, numbers_in, write_growing
+from tests.video.clips import Recipe, numbers_in, write_growing
 from tests.video.conftest import MakeClip
 from tests.video.inside import probe, read
 
@@ -94,12 +93,6 @@ def test_a_variable_rate_lasts_until_the_end_of_its_last_frame(make_clip: MakeCl
         info = read(make_clip(Recipe(times_ms=times, **more)).path).info
         assert info.duration_s is not None
         assert 5.499 <= info.duration_s <= 5.521, more
-
-
-def test_late_first_time_stamp(make_clip: MakeClip) -> None:
-    coded = make_clip(Recipe(suffix=".mkv", times_ms=tuple(range(700, 2700, 40))))
-    assert probe(coded.path).start_s == pytest.approx(0.7)
-    assert read(coded.path).info.duration_s == pytest.approx(2.0)
 
 
 def test_best_stream_is_read_unless_another_is_named(tmp_path: Path) -> None:
@@ -221,16 +214,3 @@ def test_size_that_changes_is_scaled_to_the_first(tmp_path: Path, make_clip: Mak
     np.testing.assert_allclose(clip.frames[10:], np.tile(BLUE[:48, :64], (10, 1, 1, 1)), atol=6)
     assert len(clip.warnings) == 1
     assert "changes its picture size from 64×48 to 128×96" in clip.warnings[0]
-
-
-def test_real_two_streams(real_video: Callable[[str], Path]) -> None:
-    path = real_video("nasa.mp4")
-    info = probe(path)
-    assert (info.stream, info.width, info.height) == (3, 480, 270)
-    assert [one.index for one in info.video_streams] == [0, 3]
-    assert (info.audio_streams, info.subtitle_streams) == (2, 2)
-    assert read(path, Sampling(frames=2, stream=0)).frames.shape == (2, 180, 320, 3)
-
-
-def test_same_picture_in_both(make_clip: MakeClip) -> None:
-    assert number_in(read(make_clip(Recipe()).path, Sampling(frames=2)).frames[1]) == 49

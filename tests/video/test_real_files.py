@@ -66,51 +66,6 @@ def test_readable_files(real_video: RealVideo, known: Known) -> None:
     assert all(warning.endswith(said) for warning in clip.warnings)
 
 
-@pytest.mark.parametrize("known", KNOWN[:2] + KNOWN[6:9], ids=lambda known: known.name)
-def test_all_frames(real_video: RealVideo, known: Known) -> None:
-    assert len(read(real_video(known.name), Sampling(frames=1000)).frames) == known.frames
-
-
-def test_three_containers_agree(real_video: RealVideo) -> None:
-    clips = [
-        read(real_video(f"flower{ending}"), Sampling(frames=8))
-        for ending in (".mp4", "-fragmented.mp4", ".webm")
-    ]
-    np.testing.assert_array_equal(clips[0].frames, clips[1].frames)
-    for clip in clips[1:]:
-        np.testing.assert_allclose(clip.timestamps_s, clips[0].timestamps_s, atol=0.002)
-    # Another codec, the same pictures.
-    difference = np.abs(clips[2].frames.astype(int) - clips[0].frames.astype(int))
-    assert difference.mean() < 6
-
-
-def test_variable_rate_keeps_true_time_stamps(real_video: RealVideo) -> None:
-    path = real_video("fire_vfr_rotated.mp4")
-    assert probe(path).variable_rate is True
-    gaps = np.diff(read(path, Sampling(frames=25)).timestamps_s)
-    assert gaps.max() > 1.2 * gaps.min()
-
-
-def test_no_duration(real_video: RealVideo) -> None:
-    path = real_video("no_duration.webm")
-    assert read(path, Sampling(frames=2)).info.duration_s == pytest.approx(4.872, abs=0.1)
-
-
-def test_sound_only(real_video: RealVideo) -> None:
-    with pytest.raises(VideoError, match="has no video in it, only sound"):
-        read(real_video("audio_only.mp3"))
-
-
-def test_zero_bytes(real_video: RealVideo) -> None:
-    with pytest.raises(VideoError, match="is empty"):
-        read(real_video("zero_byte.webm"))
-
-
-def test_subtitles_are_no_video(real_video: RealVideo) -> None:
-    with pytest.raises(VideoError, match="has no video in it: name a video file"):
-        read(real_video("friday.vtt"))
-
-
 ROOT = Path(__file__).parents[2]
 
 REFUSED = "is a text file, not a video|isn't a video that can be read: it is another kind of file"
