@@ -17,7 +17,6 @@ from dycoke_cli.answer.json_schema import (
     schema_of,
     to_dict,
 )
-from tests.documents import example
 
 Count = Annotated[int, Doc(minimum=0)]
 
@@ -121,12 +120,6 @@ def test_object_of_a_dataclass() -> None:
         "open": {"any": [1, None]},
     }
     assert list(to_dict(outer))[:2] == ["schema", "count"]
-
-
-def test_examples_are_made_up_from_types() -> None:
-    made = example(Outer, flags=(False,))
-    assert made == Outer(count=1, least=None, inner=None, flags=(False,), by_name={}, open={})
-    assert example(Inner, word="b") == Inner(1.0, "b", 1)
 
 
 @dataclass(frozen=True)

@@ -228,14 +228,6 @@ def test_outliers_of_either_sign_in_weights_and_activations(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("sign", [1, -1], ids=["positive", "negative"])
-def test_a_token_of_one_sign(kernel: Kernel, sign: int) -> None:
-    linear = layer()
-    x = sign * (torch.rand(5, INPUTS) + 1)
-    check(kernel, linear, x)
-
-
-@torch.no_grad()
 def test_each_token_of_onednn_is_rounded_by_itself() -> None:
     if not onednn_works():
         pytest.skip("this build of torch, or this processor, has no such product of oneDNN")
@@ -288,11 +280,3 @@ def test_a_processor_on_which_onednn_overflows_gets_fbgemm(
 
     monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", overflowing)
     assert [*int8_kernels().values()] == [FbgemmInt8Linear]
-
-
-@pytest.mark.parametrize("check", [onednn_works, kernels.saturates])
-def test_looking_for_a_kernel_draws_no_number(check: Any) -> None:
-    check.cache_clear()
-    state = torch.get_rng_state()
-    check()
-    assert torch.equal(torch.get_rng_state(), state)

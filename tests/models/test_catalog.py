@@ -38,15 +38,6 @@ def test_an_entry_fits_its_family(entry):
     assert entry.family not in NONE_ONLY
 
 
-def test_sizes_grow_within_a_family():
-    before = {}
-    for entry in CATALOG.values():
-        if entry.parameters is not None and entry.name != "mini":
-            generation = entry.family, entry.name.split("-")[0]
-            assert entry.parameters >= before.get(generation, 0), entry.name
-            before[generation] = entry.parameters
-
-
 def test_a_repository_has_one_name():
     repos = [entry.repo for entry in CATALOG.values()]
     assert len(set(repos)) == len(repos)

@@ -69,10 +69,6 @@ def test_a_spread_model_has_all_devices(system: Path, monkeypatch: pytest.Monkey
     assert free_memory_of_all() == 7 * GB + 8_000_000 * 1024
 
 
-def test_this_machine_has_some() -> None:
-    assert (free_memory(CPU) or 1) > 0
-
-
 def test_in_words() -> None:
     assert in_words(19_010_000_000, 24_400_000_000) == "needs about 19 GB, 24 GB free"
     assert in_words(9_440_000_000, 500_000_000) == "needs about 9.4 GB, 0.5 GB free"

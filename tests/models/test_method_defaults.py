@@ -11,7 +11,6 @@ from transformers import AutoConfig
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.cli.commands.model_documents import all_models
-from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names
@@ -19,7 +18,6 @@ from dycoke_cli.models.families import FAMILIES, ModelInfo, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 from tests.families.stock import NONE_ONLY, clip
-from tests.families.tiny import MAKERS, make
 from tests.pages import section
 
 # Rotary positions in time, height and width: a gap that is closed would be another place.
@@ -53,15 +51,6 @@ def test_several_windows_have_contiguous_positions_where_they_count_tokens(famil
 
 def test_a_model_of_few_layers_is_pruned_in_its_last():
     assert defaults_of(FAMILIES["internvl"], layers=2)["prune_layer"] == 1
-
-
-@pytest.mark.parametrize("family", [name for name in MAKERS if name not in NONE_ONLY])
-def test_python_has_the_same_default(family):
-    model, _ = make(family)
-    attached = attach(model, DyCoke(kv_prune=False))._method
-    assert {name: getattr(attached, name) for name in ("prune_layer", "positions")} == (
-        ModelInfo.of(model.config).defaults
-    )
 
 
 def test_what_is_listed_is_what_loading_takes():

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.catalog import CATALOG, published, published_names
+from dycoke_cli.models.catalog import CATALOG, published
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.load import byte_processor
@@ -70,10 +70,6 @@ def on_meta(name: str) -> Any:
     config = AutoConfig.for_model(**published(name).config)
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
-
-
-def test_every_configuration_is_checked_here() -> None:
-    assert set(published_names()) == set(PARAMETERS)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
