@@ -252,31 +252,3 @@ def test_a_parameter_of_a_method_is_named_in_its_file_alone(whole: Graph) -> Non
                 named = {getattr(node, of, None) for of in ("id", "arg", "attr", "value")}
                 found |= {(package, name) for name in parameters if name in named}
     assert found == PARAMETERS_NAMED
-
-
-@pytest.mark.parametrize(
-    ("files", "graph"),
-    [
-        ({"a.py": "import p.b", "b.py": ""}, {"a": {"b"}, "b": set()}),
-        ({"a.py": "from p import b", "b.py": ""}, {"a": {"b"}, "b": set()}),
-        ({"a.py": "from p.b import name", "b.py": ""}, {"a": {"b"}, "b": set()}),
-        ({"a.py": "from .b import name", "b.py": ""}, {"a": {"b"}, "b": set()}),
-        ({"a.py": "def f():\n    from . import b", "b.py": ""}, {"a": {"b"}, "b": set()}),
-        ({"a.py": "HOMES = ['p.b:Name']", "b.py": "'see p.a for more'"}, {"a": {"b"}, "b": set()}),
-        ({"a.py": "import os, p.a", "b.py": "import q.a"}, {"a": set(), "b": set()}),
-    ],
-)
-def test_what_counts_as_knowing(files: dict[str, str], graph: Graph, tmp_path: Path) -> None:
-    (tmp_path / "p").mkdir()
-    for name, text in {"__init__.py": "", **files}.items():
-        (tmp_path / "p" / name).write_text(text)
-    found = import_graph(tmp_path, "p")
-    assert {
-        m.partition(".")[2]: {o.partition(".")[2] for o in found[m]} for m in found if m != "p"
-    } == graph
-
-
-def test_circles_and_what_is_reached() -> None:
-    graph = {"p": set(), "p.a": {"p.b"}, "p.b": {"p.c"}, "p.c": {"p.b"}, "p.d": {"p.a"}}
-    assert circles(graph) == [{"p.b", "p.c"}]
-    assert reached(graph, "p.a") == {"p", "p.a", "p.b", "p.c"}

@@ -52,11 +52,6 @@ def test_the_tour_has_twelve_files_one_after_the_other() -> None:
     assert re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE) == [str(n) for n in range(1, 13)]
 
 
-@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.file.stem)
-def test_the_line_is_there(stop: Stop) -> None:
-    assert len(stop.lines) == 1
-
-
 @pytest.mark.slow
 def test_the_question_reaches_every_line_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
     where = {(str(stop.file), stop.lines[0]): number for number, stop in enumerate(STOPS, 1)}

@@ -1,1 +1,1 @@
-"""The soak: many clips, some of them broken, and a run that is killed again and again."""
+"""The soak: many clips, a loaded server, and commands that are killed again and again."""

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from tests.hub import Hub, Repo
-from tests.soaking.killing import DTYPE, QUESTION
-from tests.soaking.rendered import make_clips
+from tests.soaking.rendered import QUESTION, make_clips
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "src" / "dycoke_cli" / "models" / "mini" / "checkpoint"
 REPO = "me/mine"
-# Small, and the same arithmetic in each run.
+# Small, and the same arithmetic in each run: in bfloat16, the default on some processors, a near
+# tie is settled by what else is in the batch.
 _SMALL = (
     *("--frames", "2", "--max-new-tokens", "3"),
-    *("--kernels", "stock", "--dtype", DTYPE, "--quiet"),
+    *("--kernels", "stock", "--dtype", "float32", "--quiet"),
 )
 _WORKERS = ("--workers", "2")
-_CLIPS, _BROKEN = 24, 0
+_CLIPS = 24
 # The hub client's notes of what it has asked, a folder that torch makes when it is imported, and
 # files that are named after the folder of captions and the path of a table.
 _NOT_COMPARED = re.compile(r"home/|tmp/torchinductor_|cache/made/")
@@ -75,7 +75,7 @@ def files_in(folder: Path) -> set[str]:
 
 def commands(made: Path, hub: Hub) -> dict[str, Command]:
     """All of them."""
-    clips = make_clips(made / "clips", _CLIPS, _BROKEN).folder
+    clips = make_clips(made / "clips", _CLIPS)
     batch = ("batch", str(clips), QUESTION, "--out", "batch.jsonl", "--batch-size", "4")
     table = (*batch[:-4], "--out", "table.csv", "--batch-size", "4")
     caption = ("caption", str(clips), "--prompt", QUESTION, "--out-dir", "captions")

@@ -1,17 +1,20 @@
-"""How much memory a run takes while it goes on: it mustn't grow with the number of clips."""
+"""How much memory a batch takes while it goes on: it mustn't grow with the number of clips."""
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from tests.soaking.killing import lines_in
+from tests.soaking.rendered import QUESTION
 
 _EVERY_S = 0.5
 # What a run may take more of in its last third than in the third before.
@@ -26,17 +29,24 @@ class Sample:
     bytes: int  # of memory that is resident, and nobody else's, in all processes of the run
 
 
-def sampler(out: Path, samples: list[Sample]) -> Callable[[int], None]:
-    """What takes a sample of a process with all its children, and waits a little."""
-
-    def sample(pid: int) -> None:
+def batch(clips: Path, out: Path) -> tuple[int, list[Sample]]:
+    """Run `dycoke batch` to its end: its exit code, and its memory all the while."""
+    small = ("--batch-size", "8", "--frames", "4", "--max-new-tokens", "16", "--quiet")
+    command = ("-m", "dycoke_cli", "batch", str(clips), QUESTION, "--out", str(out), *small)
+    samples = []
+    with out.with_suffix(".log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    while process.poll() is None:
         with suppress(psutil.NoSuchProcess):
-            root = psutil.Process(pid)
-            taken = sum(map(_own_bytes, [root, *root.children(recursive=True)]))
-            samples.append(Sample(lines_in(out), taken))
+            lines = out.read_bytes().count(b"\n") if out.exists() else 0
+            samples.append(Sample(lines, own_bytes(process.pid)))
         time.sleep(_EVERY_S)
-
-    return sample
+    return process.returncode, samples
 
 
 def growth(samples: Sequence[Sample], total: int) -> float:
@@ -54,28 +64,12 @@ def is_flat(samples: Sequence[Sample], total: int) -> bool:
     return growth(samples, total) <= _GROWTH
 
 
-def draw(runs: dict[str, Sequence[Sample]], path: Path) -> None:
-    """Draw the memory of runs, by their names, over the share of them that is done."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-    for name, samples in runs.items():
-        of_all = max((s.lines for s in samples), default=0) or 1
-        done = [100 * s.lines / of_all for s in samples]
-        axes.plot(done, [s.bytes / 1e9 for s in samples], label=name)
-    axes.set(xlabel="answered, %", ylabel="memory, GB", ylim=(0, None))
-    axes.set_title("Memory of all processes of a run")
-    axes.legend()
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-
-
-def _own_bytes(process: psutil.Process) -> int:
-    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        known = process.memory_info()
-        return max(0, known.rss - known.shared)
-    return 0
+def own_bytes(pid: int) -> int:
+    """Bytes of a process and its children that are nobody else's."""
+    found = 0
+    root = psutil.Process(pid)
+    for process in [root, *root.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            known = process.memory_info()
+            found += max(0, known.rss - known.shared)
+    return found

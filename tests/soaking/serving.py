@@ -25,9 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from dycoke_cli.video.limits import MAX_ENTRIES
+from tests.soaking.memory import own_bytes
 from tests.video.clips import Recipe, with_edits, write_coded
 
 CHAT = "/v1/chat/completions"
@@ -240,7 +239,7 @@ def soak_server(place: Path, seconds: float, clients: int, waiting: int) -> Figu
     figures = Figures()
     with server(place) as (port, pid):
         expected = ask(port)
-        figures.memory.append(_memory(pid))
+        figures.memory.append(own_bytes(pid))
         over = threading.Event()
 
         def answered() -> None:
@@ -260,7 +259,7 @@ def soak_server(place: Path, seconds: float, clients: int, waiting: int) -> Figu
             figures.health_s.append(time.monotonic() - begun)
 
         def measured() -> None:
-            figures.memory.append(_memory(pid))
+            figures.memory.append(own_bytes(pid))
 
         bodies = list(worst_bodies().items())
         works = [
@@ -353,14 +352,3 @@ def _wait_idly(over: Any, port: int, count: int, opened: Any) -> None:
             task.cancel()
 
     asyncio.run(all_of_them())
-
-
-def _memory(pid: int) -> int:
-    """Bytes of a process and its children that are nobody else's."""
-    found = 0
-    root = psutil.Process(pid)
-    for process in [root, *root.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            known = process.memory_info()
-            found += max(0, known.rss - known.shared)
-    return found
