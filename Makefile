@@ -1,7 +1,7 @@
 # make demo     set up .venv with what answering needs, then watch a question being answered (CPU=1: with
 #               PyTorch's CPU build)
 # make test     lint and the tests, in about ten minutes on two cores; sets up what they need as well
-# make test-extended  the others (an hour and a half): Ray, the wheel, training, lmms-eval, rehearsals of the tools, whole
+# make test-extended  the others (an hour and a half): Ray, the wheel, training, lmms-eval, rehearsals, whole
 #               runs of commands, all pairs of parameters; PART=2/10: one in ten of them
 # make test-all    both
 # make test-processors  what depends on the processor, as on one without bfloat16 (a minute on two cores)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from tests import http_servers, xet
@@ -20,33 +18,13 @@ from tests import http_servers, xet
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # To the storage of Xet, until 2286.
 _CONNECTION = {"X-Xet-Access-Token": "read", "X-Xet-Token-Expiration": "9999999999"}
-# The part of a file that is sent at once.
-_PART = 1 << 20
-
-
-class Made(Protocol):
-    """A file whose bytes are made while they are read."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-
-    @property
-    def sha256(self) -> str:
-        """In hexadecimal."""
-
-    def read(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes from `start` to before `end`."""
-
-
-Content = bytes | Made
 
 
 @dataclass
 class Repo:
     """A repository."""
 
-    files: dict[str, Content]  # content by name
+    files: dict[str, bytes]  # content by name
     # how the names of files end that lie in the storage, behind a redirect
     stored: tuple[str, ...] = ()
     gated: bool = False  # its files ask for a login, with one of the hub's tokens
@@ -70,7 +48,6 @@ class Hub:
         fetched: what was downloaded: repository, file name, and the first byte that was asked for.
         asked: paths of all requests.
         halted: set when a slow file has come half way.
-        sent: bytes of files.
         tokens: that open gated repositories.
         leaked: whether a login came to the storage.
         port: where it listens.
@@ -82,7 +59,6 @@ class Hub:
         self.asked: list[str] = []
         self.halted = threading.Event()
         self.closing = threading.Event()
-        self.sent = 0
         self.tokens: set[str] = set()
         self.leaked = False
         self.port = 0
@@ -170,7 +146,7 @@ def _handler(hub: Hub) -> type[http_servers.Handler]:
             )
             linked = {
                 "Location": f"{place}?X-Amz-Signature=0",
-                "X-Linked-Size": str(_size(content)),
+                "X-Linked-Size": str(len(content)),
                 "X-Linked-ETag": f'"{_sha256(content)}"',
             }
             own = {"X-Repo-Commit": repo.commit, "ETag": f'"{_git_oid(content)}"', **linked}
@@ -191,7 +167,7 @@ def _handler(hub: Hub) -> type[http_servers.Handler]:
                 for content in repo.files.values()
                 if _sha256(content) == wanted
             )
-            size = _size(content)
+            size = len(content)
             if repo.passing:
                 self._error(repo.passing.pop(0), "")
             elif parts[0] == "v1":
@@ -203,14 +179,16 @@ def _handler(hub: Hub) -> type[http_servers.Handler]:
                 place = f"{blocks}/{{}}".format
                 self.send(200, xet.reconstruction(size, begin, end, place))
             else:
-                sent = b"".join(xet.block(int(parts[1]), size, partial(_read, content)))
+                sent = b"".join(
+                    xet.block(int(parts[1]), size, lambda begin, end: content[begin:end])
+                )
                 part = f"bytes 0-{len(sent) - 1}/{len(sent)}"
                 self.head(206, {"Content-Range": part, "Content-Length": str(len(sent))})
                 self._send(sent, 0, len(sent))
 
         def _file(self, name: str, repo: Repo, file: str, body: bool) -> None:
             content = repo.files[file]
-            size = _size(content)
+            size = len(content)
             start, end = _range(self.headers.get("Range"), size)
             if start >= size > 0:
                 self._error(416, "")
@@ -235,11 +213,9 @@ def _handler(hub: Hub) -> type[http_servers.Handler]:
                 return
             self._send(content, start, end)
 
-        def _send(self, content: Content, start: int, end: int) -> None:
+        def _send(self, content: bytes, start: int, end: int) -> None:
             try:
-                for part in _read(content, start, end):
-                    self.wfile.write(part)
-                    hub.sent += len(part)
+                self.wfile.write(content[start:end])
             except ConnectionError:  # the client is gone
                 self.close_connection = True
 
@@ -251,24 +227,12 @@ def _range(header: str | None, size: int) -> tuple[int, int]:
     return int(first), min(int(last) + 1 if last else size, size)
 
 
-def _size(content: Content) -> int:
-    return len(content) if isinstance(content, bytes) else content.size
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
-def _sha256(content: Content) -> str:
-    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else content.sha256
-
-
-def _git_oid(content: Content) -> str:
-    """Of the file itself, or of the text that stands for it in git."""
-    inside = content if isinstance(content, bytes) else content.sha256.encode()
-    return hashlib.sha1(inside).hexdigest()
-
-
-def _read(content: Content, start: int, end: int) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        return (content[at : min(at + _PART, end)] for at in range(start, end, _PART))
-    return content.read(start, end)
+def _git_oid(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
 
 
 def _info(name: str, repo: Repo) -> dict[str, Any]:
@@ -290,14 +254,14 @@ def _tree(repo: Repo) -> list[dict[str, Any]]:
     return [_entry(repo, file, content) for file, content in repo.files.items()]
 
 
-def _entry(repo: Repo, file: str, content: Content) -> dict[str, Any]:
+def _entry(repo: Repo, file: str, content: bytes) -> dict[str, Any]:
     entry = {
         "type": "file",
         "path": repo.names.get(file, file),
-        "size": _size(content),
+        "size": len(content),
         "oid": _git_oid(content),
     }
     if not file.endswith(repo.stored or "/"):
         return entry
-    linked = {"oid": _sha256(content), "size": _size(content), "pointerSize": 135}
+    linked = {"oid": _sha256(content), "size": len(content), "pointerSize": 135}
     return entry | {"lfs": linked}

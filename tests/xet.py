@@ -42,16 +42,10 @@ def reconstruction(size: int, begin: int, end: int, url: Callable[[int], str]) -
     return {"offset_into_first_range": begin % length, "terms": terms, "fetch_info": fetch}
 
 
-def block(number: int, size: int, read: Callable[[int, int], Iterator[bytes]]) -> Iterator[bytes]:
-    """A block as it is sent: each chunk behind its header.
-
-    Args:
-        number: of the block in its file, from 0.
-        size: of the file, in bytes.
-        read: its bytes from one place to before another.
-    """
+def block(number: int, content: bytes) -> Iterator[bytes]:
+    """A block of a file, by its number from 0, as it is sent: each chunk behind its header."""
     first = number * _CHUNK * _CHUNKS
-    for begin in range(first, min(first + _CHUNK * _CHUNKS, size), _CHUNK):
-        content = b"".join(read(begin, min(begin + _CHUNK, size)))
-        length = len(content).to_bytes(3, "little")
-        yield b"\0" + length + b"\0" + length + content
+    for begin in range(first, min(first + _CHUNK * _CHUNKS, len(content)), _CHUNK):
+        chunk = content[begin : begin + _CHUNK]
+        length = len(chunk).to_bytes(3, "little")
+        yield b"\0" + length + b"\0" + length + chunk

@@ -1,4 +1,4 @@
-"""The repositories that are rehearsed: their files as published, but for the numbers.
+"""The repositories that are rehearsed: their files as published, with few layers and words.
 
 `published/NAME/` has the small files with the published values; templates are written anew and
 behave as the published ones.
@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from dycoke_cli.models.catalog import CATALOG
-from tests.hub import Content
 from tests.rehearsal.vocabulary import Vocabulary, added_tokens, files_of, tokenizer_of, trained
-from tests.rehearsal.weights import Tensor, WeightFile
 
 PUBLISHED = Path(__file__).with_name("published")
 STORED = (".safetensors", "tokenizer.json")
@@ -50,12 +49,12 @@ class Recipe:
     words: int  # tokens that aren't special, or stand before those
     special: tuple[str, ...]  # the tokens behind them
     first: tuple[str, ...] = ()  # special tokens among the `words`
-    qwen: bool = True  # the vocabulary is Qwen's
+    qwen: bool = True  # words are split as Qwen splits them
     # beginnings of tensors' names in transformers, and as published
     renamed: Sequence[tuple[str, str]] = ()
     shards: int = 1  # weight files
     others: tuple[str, ...] = ("README.md", ".gitattributes")  # files that loading doesn't read
-    few: dict[str, Any] | None = None  # of config.json, what makes a small model of it
+    few: dict[str, Any] = field(default_factory=dict)  # of config.json, what makes it small
 
 
 _TEXT = {
@@ -120,24 +119,21 @@ FEW_WORDS = 384
 """Tokens of a small model that aren't special."""
 
 
-def files(name: str, vocabulary: Vocabulary, small: bool = False) -> dict[str, Content]:
+def files(name: str) -> dict[str, bytes]:
     """All files of a repository."""
     recipe = RECIPES[name]
+    vocabulary = _few_words(recipe.first, recipe.qwen)
     folder = PUBLISHED / name
     documents = {
         str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.rglob("*.json"))
     }
-    begin = FEW_WORDS if small else recipe.words
-    special = {token: begin + number for number, token in enumerate(recipe.special)}
+    special = {token: FEW_WORDS + number for number, token in enumerate(recipe.special)}
     special |= {token: vocabulary.ids[token] for token in recipe.first}
-    if small:
-        rows = begin + len(recipe.special)
-        documents = _renumbered(documents, recipe.words, rows)
-        documents["config.json"] = _merged(documents["config.json"], recipe.few or {})
-    config = documents["config.json"]
+    documents = _renumbered(documents, recipe.words, FEW_WORDS + len(recipe.special))
+    config = documents["config.json"] = _merged(documents["config.json"], recipe.few)
     documents["tokenizer_config.json"]["added_tokens_decoder"] = added_tokens(special)
-    made: dict[str, Content] = dict.fromkeys(recipe.others, README)
+    made = dict.fromkeys(recipe.others, README)
     tokenizer = tokenizer_of(vocabulary, special, recipe.qwen)
     made["tokenizer.json"] = tokenizer.to_str(pretty=True).encode()
     if recipe.qwen:
@@ -145,12 +141,6 @@ def files(name: str, vocabulary: Vocabulary, small: bool = False) -> dict[str, C
     for file, document in documents.items():
         made[file] = (json.dumps(document, indent=2) + "\n").encode()
     return made | _weight_files(config, recipe)
-
-
-def few_words(name: str) -> Vocabulary:
-    """The vocabulary of the small model of a repository."""
-    recipe = RECIPES[name]
-    return _few_words(recipe.first, recipe.qwen)
 
 
 @cache
@@ -166,41 +156,38 @@ def repository(name: str) -> str:
     return repo
 
 
-def parameters(config: dict[str, Any]) -> Iterable[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of the tensors that transformers stores for a configuration, without those
-    that are tied to another."""
-    given = copy.deepcopy(config)
-    with torch.device("meta"):
-        parsed = AutoConfig.for_model(**given)
-        model = AutoModelForImageTextToText.from_config(parsed, dtype=torch.bfloat16)
-    return [(name, tuple(value.shape)) for name, value in model.named_parameters()]
+def model_of(config: dict[str, Any], device: str) -> Any:
+    """A model of a configuration, with the weights of a new one."""
+    parsed = AutoConfig.for_model(**copy.deepcopy(config))
+    with torch.device(device):
+        return AutoModelForImageTextToText.from_config(parsed, dtype=torch.bfloat16)
 
 
-def _weight_files(config: dict[str, Any], recipe: Recipe) -> dict[str, Content]:
-    names = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+def _weight_files(config: dict[str, Any], recipe: Recipe) -> dict[str, bytes]:
+    torch.manual_seed(0)
     own = config.get("torch_dtype") or config["text_config"]["dtype"]
-    tensors = [
-        Tensor(_published_name(name, recipe.renamed), shape, names[own])
-        for name, shape in parameters(config)
-    ]
+    # Without those that are tied to another.
+    tensors = {
+        _published_name(name, recipe.renamed): value.data.to(getattr(torch, own))
+        for name, value in model_of(config, "cpu").named_parameters()
+    }
     if recipe.shards == 1:
-        return {"model.safetensors": WeightFile(tensors)}
-    total = sum(tensor.size for tensor in tensors)
-    shards: list[list[Tensor]] = [[] for _ in range(recipe.shards)]
-    done = 0
-    for tensor in tensors:
-        shards[done * recipe.shards // total].append(tensor)
-        done += tensor.size
-    named = {
-        f"model-{number:05}-of-{recipe.shards:05}.safetensors": shard
-        for number, shard in enumerate(shards, 1)
+        return {"model.safetensors": save(tensors, {"format": "pt"})}
+    of_shard = [
+        f"model-{number:05}-of-{recipe.shards:05}.safetensors"
+        for number in range(1, recipe.shards + 1)
+    ]
+    weight_map = {
+        name: of_shard[number * recipe.shards // len(tensors)]
+        for number, name in enumerate(tensors)
     }
-    weight_map = {tensor.name: file for file, shard in named.items() for tensor in shard}
+    total = sum(value.nbytes for value in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    return {
-        "model.safetensors.index.json": json.dumps(index, indent=2).encode(),
-        **{file: WeightFile(shard) for file, shard in named.items()},
+    shards = {
+        file: save({n: v for n, v in tensors.items() if weight_map[n] == file}, {"format": "pt"})
+        for file in of_shard
     }
+    return {"model.safetensors.index.json": json.dumps(index, indent=2).encode(), **shards}
 
 
 def _published_name(name: str, renamed: Sequence[tuple[str, str]]) -> str:

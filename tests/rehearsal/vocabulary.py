@@ -1,8 +1,7 @@
-"""Tokenizers of the rehearsed models: Qwen's own vocabulary, or one of the published size."""
+"""Tokenizers of the rehearsed models: as published, of a small vocabulary."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,20 +24,6 @@ class Vocabulary:
 
     ids: dict[str, int]  # of all tokens but the special ones behind them
     merges: list[tuple[str, str]]  # in their order
-
-
-def from_tiktoken(content: bytes) -> Vocabulary:
-    """Qwen's vocabulary from its `qwen.tiktoken`: a token and its rank in each line."""
-    lines = (line.split() for line in content.splitlines() if line)
-    ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
-    letter = letters()
-    merges = [
-        tuple("".join(letter[byte] for byte in half) for half in _halves(token, rank, ranks))
-        for token, rank in sorted(ranks.items(), key=lambda item: item[1])
-        if len(token) > 1
-    ]
-    ids = {"".join(letter[byte] for byte in token): rank for token, rank in ranks.items()}
-    return Vocabulary(ids, [(left, right) for left, right in merges])
 
 
 def trained(texts: Iterable[str], size: int, first: Sequence[str], qwen: bool) -> Vocabulary:
@@ -100,22 +85,3 @@ def _words(qwen: bool) -> PreTokenizer:
         return pre_tokenizers.Sequence([split, ByteLevel(add_prefix_space=False, use_regex=False)])
     digits = pre_tokenizers.Digits(individual_digits=True)
     return pre_tokenizers.Sequence([digits, ByteLevel(add_prefix_space=False, use_regex=True)])
-
-
-def letters() -> dict[int, str]:
-    """The letter that GPT-2's scheme writes for each byte."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = (byte for byte in range(256) if byte not in shown)
-    return {byte: chr(byte) for byte in shown} | {
-        byte: chr(256 + number) for number, byte in enumerate(others)
-    }
-
-
-def _halves(token: bytes, rank: int, ranks: dict[bytes, int]) -> list[bytes]:
-    """The two tokens that were merged last to make one: all merges before it, in their order."""
-    parts = [bytes([byte]) for byte in token]
-    while len(parts) > 2:
-        made = [ranks.get(parts[i] + parts[i + 1], rank) for i in range(len(parts) - 1)]
-        at = made.index(min(made))
-        parts[at : at + 2] = [parts[at] + parts[at + 1]]
-    return parts
