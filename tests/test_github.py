@@ -81,13 +81,6 @@ def test_the_citation_is_of_this_version() -> None:
     assert read(ROOT / "CITATION.cff")["version"] == __version__
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
-def test_a_form_asks_for_something(form: Path) -> None:
-    fields = read(form)["body"]
-    assert any(field.get("validations", {}).get("required") for field in fields)
-    assert len({field["id"] for field in fields}) == len(fields)
-
-
 @pytest.mark.parametrize(
     ("schema", "files"),
     [

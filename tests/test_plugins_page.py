@@ -16,7 +16,6 @@ from jsonschema import Draft202012Validator
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_fresh
 from tests.pages import section
-from tests.runs.clusters import cluster_of
 
 pytestmark = pytest.mark.slow
 
@@ -79,10 +78,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = run_fresh(*pip, *arguments)
         assert done.code == 0, done.err
     return site
-
-
-def test_the_first_example_is_as_short_as_the_page_says() -> None:
-    assert sum(bool(line) for line in FILES["stride.py"].splitlines()) <= 20
 
 
 @pytest.mark.extended
@@ -164,18 +159,6 @@ def test_answers_of_an_edited_file_are_asked_again(tmp_path: Path) -> None:
         found = [json.loads(line) for line in out.read_text().splitlines()]
         assert len(found) == lines
     assert len({line["method"]["plugin"] for line in found}) == len(found) == 2
-
-
-@pytest.mark.extended
-def test_a_method_of_a_file_on_ray(tmp_path: Path) -> None:
-    with cluster_of(1) as cluster:
-        line = answered(
-            "batch", CLIP, QUESTION, "--frames", "4", "--quiet",
-            "--engine", "ray", "--address", cluster.address,
-            "--method", "stride:stride=2", DYCOKE_PLUGINS=put("stride.py", tmp_path),
-        )  # fmt: skip
-    assert line["method"]["plugin"].startswith("stride.py ")
-    assert 2 * line["tokens"]["visual_kept"] == line["tokens"]["visual"]
 
 
 def test_a_method_of_a_file_is_called_on_a_model(tmp_path: Path) -> None:

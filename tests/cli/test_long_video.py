@@ -188,12 +188,6 @@ def test_each_video_of_a_chat_has_the_positions_of_its_length(tmp_path: Path) ->
     assert found == [(2, "renumbered"), (1, "kept"), (2, "renumbered")]
 
 
-def test_a_typed_question() -> None:
-    run = run_here(*LONG[:-3], "--json", "--max-tokens", "200", "--yes-no")
-    assert run.code == 0, run.err
-    assert set(run.object["probabilities"]) == {"yes", "no"}
-
-
 def test_windows_are_cached_one_by_one() -> None:
     first = run_here(*LONG, "--max-tokens", "300", "--cache").object
     files = [path for path in Path(encoded_videos().folder).iterdir() if path.is_file()]
@@ -205,20 +199,6 @@ def test_windows_are_cached_one_by_one() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("flags", "error"),
-    [
-        (["--method", "flashvid"], "the method flashvid needs the whole video at once"),
-        (["--method", "cdpruner"], r"use one of --method none, dycoke, dycoke-plus, .*evs"),
-        (["--compare"], "--compare asks about all tokens"),
-    ],
-)
-def test_what_windows_cannot_do_is_refused(flags: list[str], error: str) -> None:
-    run = run_here("ask", CLIP, "What?", "--max-tokens", "100", *flags)
-    assert re.search(error, run.refusal)
-    assert len(run.err.strip().splitlines()) <= 3
-
-
 def test_several_videos_are_refused() -> None:
     sampling = Sampling(frames=4)
     request = Request(
@@ -227,11 +207,3 @@ def test_several_videos_are_refused() -> None:
     plans = [plan(CLIP, sampling), plan(MINUTE, sampling)]
     with pytest.raises(UsageError, match="max_tokens takes one video"):
         windows_for(request, plans, lambda one: None, whole=False)
-
-
-def test_a_damaged_video_is_told_as_without_windows(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(CLIP.read_bytes()[:3000])
-    run = run_here("ask", broken, "What?", "--max-tokens", "100")
-    assert run.code == 3
-    assert "broken.mp4" in run.err

@@ -88,22 +88,6 @@ def test_a_shorter_video_of_a_run_has_the_positions_of_the_checkpoint(folder: Pa
         assert found[name]["method"]["positions"] == positions
 
 
-def test_a_run_resumes_with_the_same_budget_alone(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "answers.jsonl"
-    (folder / "broken.mp4").unlink()
-
-    def said(*flags: str) -> str:
-        said = batch(folder, *flags, "--out", str(out), "--max-frames", "4").err.splitlines()[0]
-        return said.partition(",")[0]  # behind it are the clips with warnings
-
-    assert said(*BUDGET) == "2 clips answered"
-    assert said(*BUDGET) == "2 clips done already"
-    assert said("--max-tokens", "40") == "2 clips answered"
-    assert said() == "2 clips answered"
-    assert said(*BUDGET, "--positions", "kept") == "2 clips answered"
-    assert said("--max-tokens", "40") == "2 clips done already"
-
-
 @pytest.mark.parametrize(
     ("command", "flags", "error"),
     [

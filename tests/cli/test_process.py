@@ -133,13 +133,6 @@ def test_no_color_is_kept() -> None:
     assert b"Visual tokens" in seen
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-def test_quiet_in_a_terminal_is_the_answer_alone() -> None:
-    code, seen, _ = run_in_terminal(FAKE, *ASK, "--quiet", environment={})
-    assert (code, seen) == (0, b"a red circle moves right\r\n")
-
-
 def test_interrupt_while_working_is_one_word() -> None:
     code, seen, piped = run_in_terminal(
         FAKE, *ASK, "--json", streams="err", environment=SLOW, interrupt_after=b"Encoding"

@@ -76,20 +76,6 @@ def test_every_choice_answers(flags: str) -> None:
 
 @pytest.mark.extended
 @pytest.mark.slow
-def test_what_fits_the_context_is_told_for_the_flag_that_was_given() -> None:
-    minute = ROOT / "sample_videos" / "minute.mp4"
-    # A method that selects from windows would read them.
-    ask = ("ask", minute, "What happens?", "--method", "fastv", "--fps", "7")
-    run = run_here(*ask)
-    found = re.search(r"use (\d+) frames or fewer", run.refusal)
-    assert found is not None
-    # The text of the prompt isn't known before a first frame is: it may cost one more.
-    fewer = str(int(found[1]) - 1)
-    assert run_here(*ask, "--max-frames", fewer, "--max-new-tokens", "128").code == 0
-
-
-@pytest.mark.extended
-@pytest.mark.slow
 def test_draws_repeat_with_their_seed() -> None:
     ask = ("ask", CLIP, "What happens?", "--temperature", "2", "--json", "--max-new-tokens", "12")
     drawn = run_here(*ask).object
@@ -116,11 +102,6 @@ def test_prompt_longer_than_the_context_is_refused_with_what_fits() -> None:
     found = re.search(r"use (\d+) frames or fewer", run.refusal)
     assert found is not None, run.err
     assert len(run.err.splitlines()) == 1
-
-
-def test_layer_that_the_model_has_not() -> None:
-    run = run_here("ask", CLIP, "What?", "--prune-layer", "10")
-    assert "--prune-layer must be from 1 to 9" in run.refusal
 
 
 def test_checkpoint_in_a_folder_is_a_model_like_any_other() -> None:

@@ -109,16 +109,6 @@ def test_files_beside_them_stay(tmp_path: Path) -> None:
     assert set(contents(tmp_path)) == {*mine, *OWN[:2]}
 
 
-@pytest.mark.parametrize("left", [0, 1, 9, 15])
-def test_what_a_crash_left_of_the_first_line_is_made_anew(left: int, tmp_path: Path) -> None:
-    assert evaluate(tmp_path).code == 0
-    path = tmp_path / prediction.FILE
-    whole = path.read_bytes()
-    path.write_bytes(whole[:left] + b"\0" * 9)
-    assert evaluate(tmp_path).code == 0
-    assert len(path.read_bytes().splitlines()) == len(whole.splitlines())
-
-
 PLOT = ["inspect", CLIP, "What?", "--png"]
 VERIFY = ["verify", "mini", "--out"]
 BATCH = ["batch", CLIP, "What?", "--out"]

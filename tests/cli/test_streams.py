@@ -19,11 +19,6 @@ NOTE = "Using the bundled demo model"
 def _pretend(fake: list[FakeSession]) -> None: ...
 
 
-def test_answer_alone_on_stdout() -> None:
-    run = run_here("ask", CLIP, "What happens?")
-    assert (run.code, run.out) == (0, ANSWER)
-
-
 def test_panel_says_what_was_left_out() -> None:
     run = run_here("ask", CLIP, "What?", "--frames", "8", "--stats", "--method", "dycoke")
     # 8 frames of 16 tokens; a window of 4 keeps 16 + 3 * int(0.3 * 16) = 28 of 64.

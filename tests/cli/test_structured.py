@@ -71,17 +71,6 @@ def test_a_table_has_a_column_for_each_field(
     assert document["parsed"] == {"colour": "red, or so", "where.x": 1.5}
 
 
-def test_other_schemas_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
-    make_clips(tmp_path / "clips", "1.mp4")
-    out = tmp_path / "out.jsonl"
-    first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
-    text, number = (form_of(a=kind).definition for kind in ("string", "integer"))
-    assert run_here(*first, "--schema", text).err.startswith("1 clip answered")
-    assert run_here(*first, "--schema", text).err.startswith("1 clip done already")
-    assert run_here(*first, "--schema", number).err.startswith("1 clip answered")
-
-
 def test_the_document_is_as_its_schema_says() -> None:
     plain = example(Answer, video="v.mp4", finish_reason="stop", method={"name": "none"})
     for value in ({"a": [1, None]}, 1.5, None):

@@ -112,14 +112,6 @@ def test_a_traceback_is_shown_too() -> None:
     assert "\x1b" not in run.err
 
 
-def test_an_answer_is_escaped_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_ANSWER", f"a{UNSEEN}b \x1b[2J")
-    run = run_here("ask", CLIP, "What?", "--stats")
-    assert run.code == 0
-    assert "a\\u200e\\ufeff\\U000e0041\\u2028b" in run.out
-    assert not CONTROLS.search(run.out + run.err)
-
-
 def test_a_cell_of_a_table_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     table = Table(f"head{UNSEEN}", title=f"title{UNSEEN}")
     table.add_row(f"{UNSEEN}\x1b]0;x\x07")

@@ -163,19 +163,6 @@ def test_a_damaged_line_is_dropped_and_the_others_stay(tmp_path: Path, damage: o
         assert journal.damaged == 0
 
 
-def test_several_damaged_lines_are_cut_out_of_the_others(tmp_path: Path) -> None:
-    """Of different lengths, one of them the first."""
-    fill(tmp_path, 6)
-    content = lines(tmp_path)
-    kept = [content[n] for n in (0, 1, 3, 5, 6)]
-    content[2], content[4] = b"?" * 90 + b"\n", content[4][:40] + b"\n"
-    (tmp_path / FILE).write_bytes(b"".join(content))
-    with open_answers(tmp_path) as journal:
-        assert journal.damaged == 2
-        assert sorted(journal.predictions(SETUP)) == ["i0", "i2", "i4", "i5"]
-    assert lines(tmp_path) == kept
-
-
 def test_every_single_byte_that_changes_is_noticed(tmp_path: Path) -> None:
     fill(tmp_path, 1)
     sound = (tmp_path / FILE).read_bytes()
@@ -186,16 +173,6 @@ def test_every_single_byte_that_changes_is_noticed(tmp_path: Path) -> None:
         (tmp_path / FILE).write_bytes(changed)
         with open_answers(tmp_path) as journal:
             assert (journal.predictions(SETUP), journal.damaged) == ({}, 1), position
-
-
-def test_a_second_run_is_refused(tmp_path: Path) -> None:
-    with (
-        open_answers(tmp_path),
-        pytest.raises(OutputError, match=r"another run is writing to .*--out"),
-        open_answers(tmp_path),
-    ):
-        pass
-    fill(tmp_path)  # and the lock is gone
 
 
 def write_nothing(folder: Path) -> None:
@@ -219,15 +196,6 @@ def test_what_writes_a_file_looks_at_it_first(
     with pytest.raises(OutputError, match=rf"{name} isn't a .* of dycoke eval, and stays as it is"):
         write(tmp_path)
     assert (tmp_path / name).read_text() == '{"schema": "dycoke.answer/1", "key": "0"}\n'
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(OutputError, match=r"can't be written.*give another --out"),
-        open_answers(tmp_path / "file" / "below"),
-    ):
-        pass
 
 
 def test_a_repair_that_fails_leaves_the_file(

@@ -15,7 +15,6 @@ import psutil
 import pytest
 import torch
 
-from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -124,15 +123,6 @@ def test_rows_add_up(whole: EvalReport) -> None:
     assert len(dycoke.changes) == dycoke.changed
     gained = (dycoke.fixed - dycoke.broken) / len(items)
     assert dycoke.difference == pytest.approx(gained)
-
-
-def test_every_parameter_is_reported_and_the_models_own_are_used(whole: EvalReport) -> None:
-    chosen = resolve_model("mini", LoadOptions(device="cpu"))
-    none, dycoke = whole.rows
-    assert none.parameters == {}
-    assert dycoke.parameters["merge_ratio"] == 0.7
-    assert dycoke.parameters.items() >= chosen.info.defaults.items()
-    assert to_dict(whole.model) == chosen.describe()
 
 
 @pytest.mark.usefixtures("known_answers")
@@ -340,43 +330,6 @@ def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
     with pytest.raises(DycokeError) as error:
         list(outcomes_of([[ask]], plan, asker_here, Heard()))
     assert "in load" in error.value.__notes__[0]
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", ["worker", "process that workers are forked from"])
-def test_a_process_that_is_killed_costs_no_answer(tmp_path: Path, victim: str) -> None:
-    process = start(tmp_path, "--workers", "2")
-    wait_for_answers(tmp_path, 3)
-    below_it = below(process.pid)
-    largest = max(below_it, key=lambda one: one.memory_full_info().uss)
-    (largest if victim == "worker" else largest.parent()).kill()
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert b"Warning: a worker " in err
-    assert set(Counter(answers(tmp_path)).values()) == {1}
-    assert len(answers(tmp_path)) == 2 * len(Samples().items("test", VIDEOS))
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_run_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
-    process = start(tmp_path, "--workers", "2")
-    wait_for_answers(tmp_path, 5)
-    started = [one.pid for one in below(process.pid)]
-    process.kill()
-    process.wait()
-    until_gone(*started, seconds=30)
-    known = answers(tmp_path)
-    assert len(known) >= 5
-    process = start(tmp_path, "--workers", "1")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    after = answers(tmp_path)
-    assert max(Counter(after).values()) == 1
-    assert len(after) == 2 * len(Samples().items("test", VIDEOS))
-    assert after[: len(known)] == known
-    assert json.loads(out)["rows"][1]["questions"] == len(Samples().items("test", VIDEOS))
 
 
 @pytest.mark.extended

@@ -19,8 +19,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.flops import expected_flops
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.datasets import class_of, open_dataset
-from dycoke_cli.evaluation.datasets.published import VideoMME
+from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Setup
@@ -246,19 +245,6 @@ def test_what_is_given_stays(
     applied = preset_named("table-1-7b").applied(request, "videomme", given)
     assert (applied.model, applied.sampling.frames, applied.sampling.fps) == (model, frames, fps)
     assert applied.generation == GenerationOptions(max_new_tokens=length, temperature=0.5)
-
-
-def test_the_prompt_of_the_published_code(tmp_path: Path) -> None:
-    """Options as Python writes a list."""
-    dataset = open_dataset("videomme", miniatures.make("videomme", tmp_path))
-    plain = dataset.items("test", None)[0].question
-    preset_named("table-1-7b").prepare(dataset)
-    assert "['A. Blue.', 'B. Red.', 'C. Green.', 'D. Yellow.']" in (
-        dataset.items("test", None)[0].question
-    )
-    assert "['A. Blue." not in plain
-    assert dataset.edition("test").endswith("-list")
-    assert VideoMME.options_as_list is False  # of no other instance
 
 
 @pytest.mark.parametrize(

@@ -181,17 +181,3 @@ def test_the_example_of_the_page_runs_resumes_and_is_reported(tmp_path: Path) ->
     file.unlink()
     kept = run_here("eval", "report", tmp_path / "out", "--json", "--quiet")
     assert kept.object["rows"] == whole.object["rows"]
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_one_video_has_no_error(tmp_path: Path) -> None:
-    rows = [{"video": clip, "question": "What?", "answer": "much"} for clip in ("move", "turn")]
-    file = jsonl(tmp_path, rows)
-    flags = ("--data", CLIPS, "--frames", "2", "--methods", "none", "--device", "cpu", "--quiet")
-    flags += ("--max-new-tokens", "4")
-    one = run_here("eval", file, *flags, "--limit", "1", "--json", "--out", tmp_path / "l").object
-    assert one["videos"] == 1
-    assert one["rows"][0]["standard_error"] is None
-    shown = run_here("eval", "report", tmp_path / "l").out
-    assert re.search(r"none +\d+\.0 ± –", shown)

@@ -108,10 +108,6 @@ def test_letters(said: str, fits: bool) -> None:
     assert Shapes().score(item("letter", "B"), said).right == fits
 
 
-def test_an_article_is_no_letter() -> None:
-    assert not Shapes().score(item("letter", "A"), "A red star.").right
-
-
 @pytest.mark.parametrize(
     ("said", "fits"),
     [("It is a red star.", True), ("It is a red star. ", True), ("It is a red star", False),

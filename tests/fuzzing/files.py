@@ -56,12 +56,6 @@ def _take_encoded(content: bytes, folder: Path) -> object:
     return found
 
 
-def _cache_in(folder: Path) -> AbstractContextManager[object]:
-    from unittest.mock import patch
-
-    return patch.dict("os.environ", DYCOKE_CACHE=str(folder))
-
-
 def _journal(opened: Opened, add: Callable[[Any, int], None]) -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         with opened(Path(folder)) as journal:

@@ -90,11 +90,6 @@ def test_not_the_key(brought: str | None) -> None:
     assert status("secret", needs_key=False, host="any.example", **headers) == 200
 
 
-def test_the_key() -> None:
-    assert status("secret", host="any.example", authorization="Bearer secret") == 200
-    assert status("secret", host="any.example", authorization="bearer  secret") == 200
-
-
 @pytest.mark.parametrize("key", ["clé à", "ключ", "日本"])
 def test_a_key_of_other_letters(key: str) -> None:
     """The last byte of "à" in UTF-8 is a space of Latin-1."""

@@ -19,7 +19,6 @@ import pytest
 
 from dycoke_cli.server.media import Media, opened_pictures
 from dycoke_cli.server.messages import JpegTimes
-from dycoke_cli.server.refused import Refused
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import ample
 from tests.server.test_chat_request import read
@@ -73,15 +72,6 @@ def test_a_chat_of_open_webui() -> None:
     assert options.tokens.stop == ("\n\n",)
 
 
-def test_a_title_for_a_chat_of_open_webui() -> None:
-    """It asks for one behind the first answer, without a stream; and sends no `stream_options`."""
-    task = webui({"role": "user", "content": "Title?"}, stream=False, max_completion_tokens=1000)
-    del task["stream_options"]
-    request = read(**task)
-    assert (request.question, request.stream) == ("Title?", False)
-    assert request.generation.max_new_tokens == 1000
-
-
 def test_responses_of_open_webui() -> None:
     """With the kind of connection that its settings call `responses`."""
     items = [
@@ -130,35 +120,6 @@ def test_frames_with_their_times_are_one_video() -> None:
     [video] = request.videos
     assert (len(video.pictures), video.times_s) == (3, (1, 2, 3))
     assert request.question == "Which?"
-
-
-@pytest.mark.parametrize(
-    ("body", "parameter"),
-    [
-        # What changes the meaning of an answer, and nothing here does.
-        (webui(user(text("?")), frequency_penalty=0.5), "frequency_penalty"),
-        (webui(user(text("?")), presence_penalty=0.5), "presence_penalty"),
-        (webui(user(text("?")), logit_bias={"5": 100}), "logit_bias"),
-        (webui(user(text("?")), reasoning_effort="medium"), "reasoning_effort"),
-        (webui(user(text("?")), repeat_penalty=1.1), "repeat_penalty"),
-        (
-            lmms_eval(text("?"), {"type": "audio_url", "audio_url": {"url": "a.wav"}}),
-            "messages[0].content[1]",
-        ),
-        (
-            lmms_eval(text("?"), {"type": "input_audio", "input_audio": {"data": "AAAA"}}),
-            "messages[0].content[1]",
-        ),
-        (webui(user(text("?")), tools=[{"type": "function"}]), "tools"),
-    ],
-    ids=str,
-)
-def test_what_changes_the_meaning_is_refused_by_its_name(
-    body: dict[str, Any], parameter: str
-) -> None:
-    with pytest.raises(Refused) as caught:
-        read(**body)
-    assert (caught.value.status, caught.value.parameter) == (400, parameter)
 
 
 JPEGS = [b"\xff\xd8\xff" + bytes([number]) * 59 + b"\xfb\xef" for number in range(3)]
@@ -321,24 +282,6 @@ def test_forms_of_an_answer_as_other_servers_take_them(kind: str, form: Any, bod
         assert found is not None
         definition = json.loads(found.definition) if kind == "json" else found.definition
         assert (found.kind, definition, request.ignored) == (kind, form, ())
-
-
-@NEEDS_LIBRARY
-def test_a_review_of_a_camera() -> None:
-    """Its schema has bounds; the name that the protocol wants of a schema isn't listed."""
-    limits = {"type": "array", "items": {"type": "string"}, "minItems": 3, "maxItems": 8}
-    schema = {
-        "type": "object",
-        "properties": {"seen": limits, "level": {"type": "integer", "minimum": 0, "maximum": 2}},
-        "required": ["seen", "level"],
-        "additionalProperties": False,
-    }
-    form = {"name": "review", "strict": True, "schema": schema}
-    body = asked(response_format={"type": "json_schema", "json_schema": form})(JPEGS)
-    request = read(**body)
-    assert request.generation.structured is not None
-    assert json.loads(request.generation.structured.definition) == schema
-    assert request.ignored == ()
 
 
 def test_texts_that_are_no_labels_divide_pictures() -> None:

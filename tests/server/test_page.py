@@ -11,9 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -135,43 +133,6 @@ def test_llm(address: str, tmp_path: Path) -> None:
             timeout=PATIENCE_S,
         )
         assert (done.returncode, done.stdout.decode().strip()) == (0, expected.strip()), done.stderr
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_many_clients_get_the_answers_of_ask(address: str) -> None:
-    """Eight questions about five videos at once, some streamed, some alone, some in a batch."""
-    videos = ["move.mp4", "turn.mp4", "three.mp4", "appear.mp4", "vanish.mp4"]
-    questions = [QUESTION, "What happens?"]
-
-    def ask(video: str, question: str) -> str:
-        content = b64encode((ROOT / "sample_videos" / video).read_bytes()).decode()
-        part = {"type": "input_video", "input_video": {"data": content}}
-        message = {"role": "user", "content": [part, {"type": "text", "text": question}]}
-        body = json.dumps({"messages": [message], "media_io_kwargs": {"video": {"num_frames": 8}}})
-        json_kind = "-H 'Content-Type: application/json'"
-        script = f"curl -s http://127.0.0.1:8000/v1/chat/completions {json_kind} -d @-"
-        got = subprocess.run(
-            ["bash", "-ec", script.replace("http://127.0.0.1:8000", address)],
-            input=body.encode(),
-            capture_output=True,
-            check=True,
-            timeout=PATIENCE_S,
-        )
-        return json.loads(got.stdout)["choices"][0]["message"]["content"]
-
-    with ThreadPoolExecutor(10) as pool:
-        asked = {(v, q): pool.submit(ask, v, q) for v in videos for q in questions}
-        got = {pair: one.result() for pair, one in asked.items()}
-    lines = warm.run(
-        [sys.executable, "-m", "dycoke_cli", "batch", *(f"sample_videos/{v}" for v in videos),
-         *(flag for q in questions for flag in ("-q", q)), "--frames", "8", "--quiet"],
-        cwd=ROOT, capture_output=True, check=True,
-    ).stdout.decode().splitlines()  # fmt: skip
-    cold = {
-        (Path(one["video"]).name, one["question"]): one["answer"] for one in map(json.loads, lines)
-    }
-    assert got == cold
 
 
 @pytest.mark.extended

@@ -62,12 +62,6 @@ def test_pictures_of_any_type_are_frames_a_second_apart() -> None:
     assert not clip.warnings
 
 
-def test_pictures_have_the_times_of_the_request() -> None:
-    parts = [part(encoded(n, "png"), "png") for n in range(3)]
-    [clip] = clips(*parts, fps=1000, frames_indices=[500, 900, 4000], num_frames=-1)
-    assert clip.timestamps_s == pytest.approx((0.5, 0.9, 4))
-
-
 def test_pictures_are_what_a_list_of_jpegs_is() -> None:
     """Also of more than the server allows: the same ones are chosen."""
     jpegs = [encoded(n, "jpeg") for n in range(15)]
@@ -77,12 +71,6 @@ def test_pictures_are_what_a_list_of_jpegs_is() -> None:
     assert len(pictures.frames) == MOST
     assert np.array_equal(pictures.frames, listed.frames)
     assert pictures.timestamps_s == listed.timestamps_s
-
-
-def test_a_text_between_pictures_divides_them() -> None:
-    parts = [part(encoded(n, "png"), "png") for n in range(3)]
-    first, second = clips(parts[0], {"type": "text", "text": "then"}, *parts[1:])
-    assert (brightness(first), brightness(second)) == ([0], [1, 2])
 
 
 def test_no_error_and_no_warning_has_a_path_of_the_server() -> None:

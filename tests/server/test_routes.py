@@ -22,7 +22,7 @@ from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.prompts.chat import variables_of
 from dycoke_cli.server import routes
 from dycoke_cli.server.exchange import for_model
-from dycoke_cli.server.refused import Refused, refused
+from dycoke_cli.server.refused import Refused
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running, body_of, make_service, running
 from tests.server.test_chat_request import about, read
@@ -205,16 +205,6 @@ def test_variables_of_a_template_that_has_them(more: dict[str, Any], found: Any)
         assert variables_of(for_model(service, request).question) == found
 
 
-def test_errors_name_keys_and_no_commands() -> None:
-    def said(sentence: str) -> str:
-        return str(refused(UsageError(sentence)))
-
-    assert said("it takes 9; --frames 8 or fewer fit") == "it takes 9; num_frames 8 or fewer fit"
-    assert said("max_new_tokens is low") == "max_tokens is low"
-    assert said("one video at a time; `dycoke batch` asks about each") == "one video at a time"
-    assert said("mini can't; choose another --model") == "mini can't"
-
-
 def test_errors_say_nothing_of_the_inside(server: Running) -> None:
     assert server.ask("bug") == (
         500,
@@ -249,22 +239,6 @@ def test_what_a_key_made_no_other_key_finds(monkeypatch: pytest.MonkeyPatch) -> 
             headers = {"Authorization": f"Bearer {key}"}
             assert server.request("POST", CHAT, body_of("What?"), **headers)[0] == 200
             assert len(server.pretended.read) == count
-
-
-def test_jpegs_of_other_times_are_another_video(server: Running) -> None:
-    jpeg = b64encode(b"\xff\xd8\xff").decode()
-    url = f"data:video/jpeg;base64,{jpeg},{jpeg}"
-    for indices, count in (([600000, 601500], 1), ([600000, 601500], 1), ([0, 1000], 2)):
-        about = {"num_frames": -1, "fps": 1000, "frames_indices": indices}
-        assert server.ask("What?", url, media_io_kwargs={"video": about})[0] == 200
-        assert len(server.pretended.read) == count
-
-
-def test_frames_have_a_ceiling_whatever_is_asked(server: Running) -> None:
-    assert server.ask("What?", media_io_kwargs={"video": {"num_frames": 10**9}})[0] == 200
-    jpeg = b64encode(b"\xff\xd8\xff").decode()
-    assert server.ask("What?", f"data:video/jpeg;base64,{','.join([jpeg] * 5000)}")[0] == 200
-    assert server.pretended.read == [32, 32]
 
 
 def test_no_room_for_a_video(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,17 +370,6 @@ def test_many_at_once_are_answered_together(server: Running) -> None:
     assert server.metric("videos_held") == 4
 
 
-def test_one_that_fails_does_not_spoil_the_others(server: Running) -> None:
-    server.pretended.gate.clear()
-    urls = [f"data:video/mp4;base64,{b64encode(bytes([n])).decode()}" for n in range(4)]
-    questions = ["first", "a bug", "good", "fine"]
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(server.ask, *pair) for pair in zip(questions, urls, strict=True)]
-        server.wait_for("requests_active", 4)
-        server.pretended.gate.set()
-        assert [one.result()[0] for one in asked] == [200, 500, 200, 200]
-
-
 def test_an_idle_model_is_unloaded_and_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(monkeypatch, idle_s=0.3) as server:
         assert server.ask("What?")[0] == 200
@@ -415,55 +378,6 @@ def test_an_idle_model_is_unloaded_and_loaded_again(monkeypatch: pytest.MonkeyPa
         assert server.ask("Why?")[0] == 200
         assert server.pretended.loads == 2
         assert server.metric("model_loaded") == 1
-
-
-def test_the_one_model(server: Running) -> None:
-    with server.client() as client:
-        assert client.models.retrieve("mini").id == "mini"
-        with pytest.raises(openai.NotFoundError, match="has mini alone"):
-            client.models.retrieve("org/other")
-
-
-def test_pictures_of_open_webui_and_langchain(server: Running) -> None:
-    """Text before the pictures, which come as PNG or JPEG, with a level of detail."""
-    pictures = [
-        {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,AAAA", **more}}
-        for kind, more in (("png", {}), ("jpeg", {"detail": "auto"}))
-    ]
-    content = [{"type": "text", "text": "What happens?"}, *pictures]
-    system = {"role": "system", "content": "Be brief."}
-    body = {
-        "model": "mini",
-        "messages": [system, {"role": "user", "content": content}],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": 0.7,
-        "top_p": 0.9,
-        "stop": None,
-        "n": 1,
-    }
-    status, _, reply = server.request("POST", CHAT, json.dumps(body).encode())
-    assert status == 200
-    assert events(reply)[-1]["usage"]["dycoke"]["frames"] == 2
-    assert server.pretended.read == [2]
-    assert server.pretended.batches == [["Be brief.\n\nWhat happens?"]]
-
-
-def test_options_of_a_choice_share_no_batch_with_a_text(server: Running) -> None:
-    server.pretended.gate.clear()
-    urls = [f"data:video/mp4;base64,{b64encode(bytes([n])).decode()}" for n in range(4)]
-    keys: list[dict[str, Any]] = [{}, {"guided_choice": ["a", "b"]}, {"stop": "x"}, {}]
-    with ThreadPoolExecutor(4) as pool:
-        asked = []
-        for number, (url, more) in enumerate(zip(urls, keys, strict=True)):
-            asked.append(pool.submit(server.ask, f"q{number}", url, **more))
-            server.wait_for("requests_active", number + 1)
-        time.sleep(0.2)
-        server.pretended.gate.set()
-        assert [one.result()[0] for one in asked] == [200] * 4
-    assert sorted(map(sorted, server.pretended.batches)) in (
-        [["q0"], ["q1"], ["q2"], ["q3"]], [["q0", "q3"], ["q1"], ["q2"]]
-    )  # fmt: skip
 
 
 class Star(BaseModel):

@@ -194,18 +194,6 @@ def test_a_server_that_isnt_there_is_one_sentence_soon() -> None:
     assert "can't be reached" in run.err
 
 
-def test_a_server_that_ends_in_the_middle_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_client, "REQUEST_RETRIES", 0)
-
-    def dies(body: dict[str, Any]) -> Reply:
-        raise ConnectionResetError
-
-    with serving(dies) as endpoint:
-        run = ask(endpoint, "What?")
-    assert run.code == 4
-    assert "can't be reached, or has ended" in run.err
-
-
 def test_several_models_have_to_be_named() -> None:
     with serving(models=("one", "two")) as endpoint:
         run = ask(endpoint, "What?")

@@ -109,25 +109,6 @@ def test_a_suffix_that_is_not_written_is_refused_before_anything_is_read(
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
-@pytest.mark.parametrize("flags", [(), ("--method", "evs:retain=0.5", "--quantize", "int8")])
-@pytest.mark.slow
-def test_a_finished_run_asks_nothing(
-    clips: Path, tmp_path: Path, name: str, flags: tuple[str, ...]
-) -> None:
-    make_clips(clips, "bad.mp4")
-    words = ("batch", clips, "What?", "--out", tmp_path / name, *flags, *MINI)
-    first = run_here(*words)
-    assert first.code == 1
-    done = run_here(*words)
-    assert "4 clips, 3 done already, 1 failed earlier" in done.err
-    assert done.code == 1
-    # What isn't finished is asked: a new video, and a failure that is to be retried.
-    assert "1 failed\nResults: " in run_here(*words, "--retry-failed").err
-    make_clips(clips, "3.mp4")
-    assert run_here(*words).err.startswith("5 clips, 3 done already")
-
-
 def test_a_torn_line_is_made_anew_and_said(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     batch(clips, "What?", "--out", out)
@@ -253,12 +234,6 @@ def test_videos_of_one_name_in_several_folders(
     assert len({line["key"] for line in run.objects}) == 3
 
 
-def test_a_list_on_stdin(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(clips)
-    run = batch("-", "What?", stdin=b"2.mp4\n1.mp4\n")
-    assert [line["video"] for line in lines(run)] == ["2.mp4", "1.mp4"]
-
-
 def test_rows_are_no_formulas_and_no_escapes(clips: Path, engine: Pretended) -> None:
     questions = ("=1+1", "+1", "-1", "@SUM(A1)", "＝1", "a=1\x1b]0;x\x07", "\u202ea", "1\r2")
     (clips / "1.mp4").rename(clips / os.fsdecode(b"caf\xe9\x1b[2J.mp4"))
@@ -317,14 +292,6 @@ def test_a_table_has_the_order_of_the_file_of_questions(clips: Path, tmp_path: P
     assert [(row["video"].split("/")[-1], row["question"]) for row in rows] == asked
 
 
-def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
-    pandas = pytest.importorskip("pandas")
-    make_clips(clips, "bad.mp4")
-    table = pandas.read_json(io.StringIO(batch(clips, "What?").out), lines=True)
-    assert list(table["answer"][:3]) == ["What? indeed"] * 3
-    assert table["error"].notna().sum() == 1
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -378,19 +345,6 @@ def test_what_is_refused(
     assert engine.asked == []
 
 
-def test_a_bad_file_of_results_is_left_alone(clips: Path, tmp_path: Path) -> None:
-    diary = tmp_path / "diary.jsonl"
-    diary.write_text("dear diary")
-    assert batch(clips, "What?", "--out", diary).code == 6
-    assert diary.read_text() == "dear diary"
-
-
 def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert re.search(r" pip install .*\[ray\]", batch(clips, "What?", "--engine", "ray").refusal)
-
-
-def test_lines_are_ascii_whatever_was_asked(clips: Path) -> None:
-    run = batch(clips, "Wö ist \x1b[2J der 🎈?")
-    assert run.out.isascii()
-    assert json.loads(run.out.splitlines()[0])["question"] == "Wö ist \x1b[2J der 🎈?"

@@ -13,7 +13,7 @@ import pytest
 
 from dycoke_cli.runs.results import open_results
 from tests import warm
-from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
+from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_in_terminal
 from tests.runs.pretended import make_clips, valid
 from tests.waiting import until, until_gone
 
@@ -173,22 +173,3 @@ def test_a_terminal_sees_how_far_it_is(clips: Path) -> None:
     assert b"tokens/s" in seen
     assert b" left" in seen
     assert seen.replace(b"\r", b"").rstrip().endswith(b"20 clips answered\x1b[0m")
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_the_whole_way(tmp_path: Path) -> None:
-    """With the bundled model, on real and broken files, from the shell."""
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    for name in ("move.mp4", "turn.mp4"):
-        (folder / name).write_bytes((ROOT / "sample_videos" / name).read_bytes())
-    (folder / "torn.mp4").write_bytes((folder / "move.mp4").read_bytes()[:300])
-    out = tmp_path / "results.jsonl"
-    run = run_process(REAL, "batch", folder, "What happens?", "--out", out, *MINI, "--quiet")
-    assert (run.code, run.out, run.err) == (1, "", "")
-    found = {Path(line["video"]).name: line for line in map(json.loads, out.open())}
-    assert set(found) == {"move.mp4", "turn.mp4", "torn.mp4"}
-    assert found["torn.mp4"]["error"]["code"] == "video_unreadable"
-    asked = run_process(REAL, "ask", folder / "move.mp4", "What happens?", "--quiet", *MINI)
-    assert asked.out.strip() == valid(found["move.mp4"])["answer"]

@@ -100,14 +100,6 @@ def test_frames_and_method_are_sent_and_the_answer_is_a_line(
     assert line["flops"] is line["bytes"] is line["decode"] is None
 
 
-def test_without_a_method_the_server_has_its_own() -> None:
-    with serving() as endpoint:
-        run = batch(endpoint, MOVE, "What?", "--model", "another")
-    assert endpoint.bodies[0]["model"] == "another"
-    assert not {"dycoke", "mm_processor_kwargs"} & endpoint.bodies[0].keys()
-    assert run.objects[0]["method"] is None
-
-
 def test_what_is_busy_is_asked_again_and_few_are_in_flight(clips: Path) -> None:
     busy = iter([429, 503, 500])
 
@@ -179,13 +171,6 @@ def test_what_no_request_gets_past_ends_the_run(
     assert sentence in run.err
     assert "sk-secret" not in run.err
     assert not run.objects
-
-
-def test_a_page_that_is_no_answer_is_said_so() -> None:
-    with serving(lambda body: (200, {"hello": "there"})) as endpoint:
-        run = batch(endpoint, MOVE, "What?")
-    assert run.code == 4
-    assert "isn't a chat completion" in run.err
 
 
 @pytest.mark.parametrize(

@@ -119,15 +119,6 @@ def test_text_off_a_terminal(fake: list[FakeSession]) -> None:
 
 
 @pytest.mark.slow
-def test_a_terminal_sees_the_table() -> None:
-    arguments = ("bench", CLIP, *SMALL, "--runs", "1")
-    code, seen, _ = run_in_terminal(FAKE, *arguments, streams="out", environment={})
-    assert code == 0
-    assert b"End to end" in seen
-    assert b"\x1b[1m" in seen
-
-
-@pytest.mark.slow
 def test_an_interrupt_is_130_and_one_word() -> None:
     slow = {"FAKE_PAUSE_S": "0.2"}
     arguments = ("bench", CLIP, *SMALL, "--json")

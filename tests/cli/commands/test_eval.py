@@ -114,14 +114,6 @@ def test_changed_answers_are_listed(done: Path) -> None:
 
 
 @pytest.mark.usefixtures("known_answers")
-def test_progress_is_a_plain_line_off_a_terminal(tmp_path: Path) -> None:
-    outcome = run(tmp_path, "--methods", "none", "--limit", "1")
-    assert outcome.err == "0 of 1 answers are there\nLoading the model\n"
-    again = run(tmp_path, "--methods", "none", "--limit", "1")
-    assert "answers are there" not in again.err
-
-
-@pytest.mark.usefixtures("known_answers")
 def test_warnings_go_to_stderr_unless_quiet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

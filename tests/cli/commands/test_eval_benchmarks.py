@@ -198,27 +198,6 @@ def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> No
     assert json.loads(lines[0]["published.differs"]) == base["published"]["differs"]
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_preset_without_a_download(data: Path, tmp_path: Path) -> None:
-    """Every row of the table at the true size of a model, of which nothing is known but that."""
-    given = ("--model", "llava-onevision-0.5b", "--random-weights", "--dtype", "float32")
-    few = ("--frames", "5", "--limit", "1", "--max-new-tokens", "2")
-    outcome = run(
-        "videomme", data / "videomme", tmp_path, "--preset", "table-1-7b", *given, *few, "--json"
-    )
-    document = valid(outcome.object, "eval", "report")
-    rows = document["rows"]
-    assert [row["method"] for row in rows] == [
-        "none", "fastv", "prumerge", *["dycoke"] * 4,
-    ]  # fmt: skip
-    assert [row["questions"] - row["failed"] for row in rows] == [1] * 7
-    kept = [980 * row["kept_before_llm"] for row in rows]
-    # Of 5 x 196; the published code drops the fifth frame. 137, 98 and 58 of a frame that merges.
-    by_ratio = [137 * 3 + 196, 196 + 2 * 98 + 98, 370, 370]
-    assert kept == pytest.approx([980, 980, 539, *by_ratio], abs=0.5)
-
-
 def test_methods_in_place_of_the_preset_s(data: Path, tmp_path: Path) -> None:
     given = ("--preset", "table-1-7b", "--model", "mini", "--methods", "dycoke:merge_ratio=0.3")
     document = run("nextqa_mc_test", data / "nextqa_mc_test", tmp_path, *given, "--json").object

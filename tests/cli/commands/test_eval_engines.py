@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ from typing import Any
 import pytest
 
 from dycoke_cli.evaluation.prediction import FILE
-from tests import warm
-from tests.cli.harness import REAL, run_here
+from tests.cli.harness import run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.samples import without_times
 from tests.runs.clusters import cluster_of
-from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -26,11 +23,9 @@ EXACT = ("--dtype", "float32", "--device", "cpu", "--frames", "4", "--max-new-to
 # The six of the paper; with subtitles, one of them is asked in other words.
 NAMES = tuple(miniatures.MAKERS)
 METHODS = ("--methods", "none,dycoke,no-video", "--limit", "2")
-FEW = ("--methods", "none,dycoke", "--limit", "8")
 # Open answers, choices about parts of videos, and a prompt with subtitles: the jobs of others, sent
 # elsewhere or divided, are as these.
 SENT = ("video_dc499", "mvbench", "videomme_w_subtitle")
-PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -119,40 +114,3 @@ def test_on_ray(name: str, whole: Path, data: Path, tmp_path: Path, cluster: Any
     answered(name, data, tmp_path, "--engine", "ray", "--address", cluster.address)
     assert predictions(tmp_path) == predictions(whole)
     assert tables(tmp_path) == tables(whole)
-
-
-@pytest.fixture(scope="module")
-def asked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some questions of MVBench answered to the end, in this process."""
-    out = tmp_path_factory.mktemp("asked")
-    assert run_here(*flags("mvbench", data, out), *FEW, "--quiet").code == 0
-    return out
-
-
-@pytest.mark.extended
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_killed_in_mid_run_it_resumes(
-    engine: str, data: Path, asked: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    how = ["--engine", engine]
-    if engine == "ray":  # a cluster that stays, and has to give up what was killed
-        how += ["--address", request.getfixturevalue("cluster").address]
-    command = [*map(str, flags("mvbench", data, tmp_path)), *FEW, *how, "--quiet"]
-    journal, enough = tmp_path / FILE, 4
-    process = warm.Popen(
-        [*REAL, *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until(lambda: journal.exists() and journal.read_text().count('"item"') >= enough)
-    finally:
-        process.kill()
-        process.wait()
-    before = [line for line in journal.read_text().splitlines(True) if line.endswith("\n")]
-    everything = predictions(asked)
-    assert enough <= sum('"item"' in line for line in before) < len(everything)
-    assert run_here(*command).code == 0
-    assert journal.read_text().startswith("".join(before))
-    assert predictions(tmp_path) == everything
-    assert tables(tmp_path) == tables(asked)

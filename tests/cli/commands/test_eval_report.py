@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -216,16 +215,3 @@ def test_a_row_without_any_answer_counts_as_wrong(done: Path, tmp_path: Path) ->
     assert outcome.code == 1  # for it isn't whole
     assert "it was not asked: the run was interrupted" in outcome.out
     assert "unexpected" not in outcome.err
-
-
-def test_a_folder_that_was_sent_as_a_zip_file(done: Path, tmp_path: Path) -> None:
-    archive = Path(shutil.make_archive(str(tmp_path / "run"), "zip", done))
-    shutil.unpack_archive(archive, tmp_path / "received")
-    one, received = report(done, "--json").object, report(tmp_path / "received", "--json").object
-    assert received.pop("journal") == str(tmp_path / "received" / FILE)
-    del one["journal"]
-    assert received == one
-    assert {"python", "torch", "transformers", "av", "processor"} == {*head(done)["versions"]}
-    packed = report(archive)
-    assert (packed.code, packed.out) == (2, "")
-    assert "has no run.jsonl: name a folder that `dycoke eval --out` wrote" in packed.err

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.runs.remote import remote_client
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.samples import WHERE
@@ -67,30 +66,6 @@ def test_rows_by_method_and_null_for_what_a_server_doesnt_tell(tmp_path: Path) -
     assert shown.object["rows"] == report["rows"]
 
 
-def test_a_run_whose_server_dies_resumes_and_asks_nothing_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote_client, "REQUEST_RETRIES", 0)
-    flags = ("--methods", "none,evs", "--requests", "1")
-
-    def dies(body: dict[str, Any]) -> Reply:
-        if len(first.bodies) > 3:
-            raise ConnectionResetError  # the connection is closed without a word
-        return said(body)
-
-    with serving(dies) as first:
-        broken = evaluate(first, tmp_path, *flags)
-    assert broken.code == 4
-    assert "can't be reached, or has ended" in broken.err
-    with serving() as second:
-        assert evaluate(second, tmp_path, *flags).code == 0
-    answered = [
-        (method_of(body), body["messages"][0]["content"][0]["video_url"]["url"])
-        for body in first.bodies[:3] + second.bodies
-    ]
-    assert len(answered) == len({*answered}) == 4
-
-
 def test_a_row_that_the_server_refuses_ends_the_run_before_a_question(tmp_path: Path) -> None:
     def reply(body: dict[str, Any]) -> Reply:
         if method_of(body) == "fastv":
@@ -105,14 +80,3 @@ def test_a_row_that_the_server_refuses_ends_the_run_before_a_question(tmp_path: 
     report = every.object
     assert "fastv" not in [row["spec"] for row in report["rows"]]
     assert report["warnings"][0] == "seen can't serve all methods; skipped: fastv"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("eval", "samples", "--workers", "2"), "--server and --workers exclude each other"),
-        (("eval", "samples", "--device", "cpu"), "--device and --server exclude each other"),
-    ],
-)
-def test_what_is_refused(arguments: tuple[str, ...], sentence: str) -> None:
-    assert sentence in run_here(*arguments, "--server", "http://here/v1").refusal

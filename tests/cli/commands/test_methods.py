@@ -8,7 +8,7 @@ import pytest
 
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import METHODS, create
-from tests.cli.harness import run_here, run_light
+from tests.cli.harness import run_here
 from tests.documents import valid
 
 
@@ -120,14 +120,3 @@ def test_an_ablation_is_on_the_page_of_its_method() -> None:
 def test_no_such_method() -> None:
     assert "did you mean fastv?" in run_here("methods", "fastw").refusal
     assert run_here("methods", "fastw", "--json").object["error"]["code"] == "usage"
-
-
-def test_no_torch_is_imported() -> None:
-    run = run_light(["methods"], ["methods", "--json"], ["schema", "answer"])
-    assert run.code == 0, run.err
-
-
-def test_a_broken_video_is_refused_before_torch_is_imported() -> None:
-    words = ["ask", "nofile.mp4", "What?", "--merge-ratio", ".5"]
-    run = run_light(words, heavy=("torch", "transformers"))
-    assert run.code == 3, run.err

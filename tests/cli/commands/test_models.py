@@ -18,6 +18,9 @@ from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.devices import FreeMemory
 from tests.cli.harness import CLIP, run_here, run_light
+from dycoke_cli.resources import parse_size
+from tests import documents
+from tests.cli.harness import CLIP, run_here
 
 
 def table(width: int = 100) -> str:
@@ -83,20 +86,6 @@ def test_a_search_by_words() -> None:
 def names_of(*arguments: str) -> list[str]:
     """The models that a program gets, in the order of the catalog."""
     return [model["name"] for model in run_here("models", *arguments, "--json").object["models"]]
-
-
-def test_table_has_all_models_and_marks_the_default() -> None:
-    lines = table().splitlines()
-    for entry in CATALOG.values():
-        assert any(entry.name in line for line in lines)
-    (marked,) = [line for line in lines if line.startswith("*  ")]
-    assert "mini" in marked
-
-
-def test_off_a_terminal_the_table_has_all_models() -> None:
-    run = run_here("models")
-    assert (run.code, run.err) == (0, "")
-    assert {*names_in(run.out.splitlines())} == {*CATALOG}
 
 
 def test_a_list_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,13 +188,6 @@ def test_what_is_here_already_is_not_pulled() -> None:
     run = run_here("models", "pull", "mini")
     assert (run.code, run.out) == (0, "")
     assert "nothing to pull" in run.err
-
-
-def test_neither_torch_nor_transformers_is_waited_for() -> None:
-    commands = ([], ["info", "mini"], ["pull", "mini"])
-    # Where there is a GPU, torch has to be asked how much of its memory is free.
-    run = run_light(*(["models", *words] for words in commands), PATH="")
-    assert run.code == 0, run.err
 
 
 def test_the_environment_names_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

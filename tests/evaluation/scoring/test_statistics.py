@@ -12,7 +12,6 @@ from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.scored_row import list_changes
 from dycoke_cli.evaluation.scoring.statistics import (
     clustered_mean,
-    grouped,
     holm,
     mean_of,
     mean_or_none,
@@ -74,11 +73,6 @@ def test_few_videos_widen_what_a_table_shows(clusters: int, factor: float) -> No
     assert shown_mean(values, videos) == (mean, pytest.approx(error * factor, rel=1e-4))
 
 
-def test_one_video_has_nothing_to_widen() -> None:
-    assert plus_minus(None, 1) is None
-    assert shown_mean([1, 0], ["a", "a"]) == (0.5, None)
-
-
 def test_a_p_value_has_as_many_degrees_of_freedom_as_videos_but_one() -> None:
     # As of a t-test of seven values, p = 0.0228; a normal distribution would say 0.0024.
     values = [1.0, 0.0, 0.0, 1.0, 1.0, 0.5, 0.25]
@@ -111,10 +105,9 @@ def drawn_differences(videos: int, rng: np.random.Generator) -> tuple[list[float
     return of_video.flatten().tolist(), names
 
 
-@pytest.mark.parametrize("videos", [5, 10, 20])
-def test_intervals_of_few_videos_hold_what_they_say(videos: int) -> None:
+def test_intervals_of_few_videos_hold_what_they_say() -> None:
     """Of 95 % intervals as many hold the truth; without factor and quantile, far fewer of 5."""
-    rng = np.random.default_rng(videos)
+    videos, rng = 5, np.random.default_rng(5)
     draws, held, held_before, shown = 4000, 0, 0, 0
     for _ in range(draws):
         mean, error = clustered_mean(*drawn_differences(videos, rng))
@@ -126,9 +119,7 @@ def test_intervals_of_few_videos_hold_what_they_say(videos: int) -> None:
         held_before += abs(mean) < 1.96 * error * ((videos - 1) / videos) ** 0.5
     assert held / draws == pytest.approx(0.95, abs=0.012)
     assert shown / draws == pytest.approx(0.6827, abs=0.02)
-    assert held_before < held
-    if videos == 5:
-        assert held_before / draws < 0.87
+    assert held_before / draws < 0.87
 
 
 def test_differences_are_paired() -> None:
@@ -182,13 +173,6 @@ def test_changed_fixed_and_broken_by_hand() -> None:
         ("5", "fixed"),
     ]
     assert (listed[0].uncompressed, listed[0].said, listed[0].answer) == ("red", "blue", "right 1")
-
-
-def test_groups_keep_the_order_in_which_they_come() -> None:
-    items = [item(0, "a", "shape"), item(1, "a", "colour"), item(2, "b", "shape")]
-    groups = grouped(items, lambda one: one.kind)
-    assert list(groups) == ["shape", "colour"]
-    assert [one.id for one in groups["shape"]] == ["0", "2"]
 
 
 def test_shares_are_means_over_answers_that_had_a_video() -> None:

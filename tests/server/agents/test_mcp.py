@@ -40,8 +40,6 @@ VIDEOS = ROOT / "sample_videos"
 MOVE = VIDEOS / "move.mp4"
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 
-Called = Callable[..., Coroutine[Any, Any, Any]]
-
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[VideoTools, Pretended]]:

@@ -27,8 +27,7 @@ from dycoke_cli.server.local.client import ServerAsker, find_server
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import Decoder
-from tests.cli.harness import CLIP, ROOT, Outcome, run_here
-from tests.forms import NEEDS_LIBRARY
+from tests.cli.harness import ROOT, Outcome, run_here
 from tests.server.local.conftest import Served
 from tests.server.pretended import DEFAULTS
 from tests.waiting import until
@@ -92,10 +91,6 @@ def both(real: Served, *arguments: str, stdin: bytes = b"") -> tuple[Outcome, Ou
 
 
 FOUR = ("--frames", "4")
-OBJECT = (
-    '{"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"], '
-    '"additionalProperties": false}'
-)
 TYPED: Sequence[tuple[str, ...]] = (
     ("--yes-no",),
     ("--choices", "red,blue"),
@@ -107,18 +102,12 @@ ASKED: dict[str, tuple[str, ...]] = {
     "compared": ("move.mp4", STAR, "--compare", "--method", "dycoke-plus:retain=0.25", *FOUR),
     "windows": ("move.mp4", "-q", STAR, "-q", "Which shape moves?", "--fps", "10", "--method",
                 "evs", "--max-tokens", "60"),
-    "every": ("minute.mp4", "-q", STAR, "-q", "Is there a star?", "--every", "25s", *FOUR),
     "until": ("minute.mp4", "Is there a star?", "--yes-no", "--every", "25s", "--until", "no",
               *FOUR),
-    "when": ("move.mp4", "Is there a blue star?", "--when", "--every", "2s", *FOUR),
     "subtitles": ("move.mp4", STAR, "--subtitles", "move.srt", *FOUR),
     "found subtitles": ("move.mp4", STAR, "--subtitles", "auto", *FOUR),
     "no subtitles": ("turn.mp4", STAR, "--subtitles", "auto", *FOUR),
-    "folder": ("pictures", "What happens?"),
-    "pictures": ("pictures/0.png", "pictures/2.png", "What happens?"),
-    "part": ("move.mp4", STAR, "--start", "1", "--end", "2", "--fps", "4"),
     "broken": ("broken.mp4", "-q", STAR, "-q", "Why?"),
-    "two videos": ("move.mp4", "turn.mp4", "What happens?"),
     "unknown words": ("move.mp4", "Who stole my bicycle yesterday?", *FOUR),
     **{" ".join(one): ("move.mp4", "Is there a star?", *FOUR, *one) for one in TYPED},
 }  # fmt: skip
@@ -147,25 +136,6 @@ def test_what_no_command_shows_arrives_too(real: Served, mini: LoadedModel) -> N
     assert served.trace is not None
     shown, expected = (json.loads(json.dumps(asdict(one), default=str)) for one in (served, alone))
     assert unmeasured(shown["trace"]) == unmeasured(expected["trace"])
-
-
-@NEEDS_LIBRARY
-def test_ask_for_an_object(real: Served) -> None:
-    flags = ("--schema", OBJECT, "--max-new-tokens", "60")
-    served, alone = both(real, "ask", "move.mp4", STAR, *FOUR, *flags, "--json")
-    assert unmeasured(served.objects) == unmeasured(alone.objects)
-
-
-def test_ask_about_stdin(real: Served) -> None:
-    content = CLIP.read_bytes()
-    asked = ("ask", "-", "-q", STAR, "-q", "Is there a star?", *FOUR, "--json")
-    served, alone = both(real, *asked, stdin=content)
-    assert served.code == 0
-    assert unmeasured(served.objects) == unmeasured(alone.objects)
-    for wrong in (b"", b"nothing"):
-        served, alone = both(real, *asked, stdin=wrong)
-        assert served.code != 0
-        assert unmeasured(served.objects) == unmeasured(alone.objects)
 
 
 def test_what_is_encoded_is_kept_on_disk_for_commands(real: Served) -> None:
@@ -220,11 +190,6 @@ def test_batch(real: Served, asked: tuple[str, ...]) -> None:
         before = Path("served.jsonl").read_bytes()
         run_here(*given, "--out", "served.jsonl", "--no-server")
         assert Path("served.jsonl").read_bytes() == before  # nothing was asked again
-
-
-@NEEDS_LIBRARY
-def test_batch_of_objects(real: Served) -> None:
-    test_batch(real, ("move.mp4", STAR, "--schema", OBJECT, "--max-new-tokens", "40"))
 
 
 def _lines(path: Path) -> dict[str, Any]:
