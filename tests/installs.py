@@ -45,7 +45,7 @@ LEFT_OUT = (
     "bench", "benchmarks", "compression", "shapes", "test_architecture.py",
     "test_contributing.py", "test_fuzz.py",
     "test_page_commands.py", "test_release.py",
-    "test_soak.py", "test_tour.py", "test_turns.py", "test_vlmevalkit.py",
+    "test_soak.py", "test_tour.py", "test_turns.py",
 )  # fmt: skip
 FAST = [
     *("-p", "tests.quick", "--seconds-per-file", "0.1", "--dist", "loadfile", "-m", "not slow"),

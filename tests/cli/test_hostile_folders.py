@@ -45,21 +45,11 @@ SLOW = {
 ALIKE = {
     f"{kind}-{name}"
     for kind, names in {
-        "config": """
-            model-type-long hidden-fits-int hidden-negative hidden-text hidden-list heads-zero
-            patch-zero positions-text feature-layer-text video-token rope layer-types method-name
-        """,
+        "config": "patch-zero video-token method-name",
         "generation": "end-text penalty",
-        "processor": "mean-text size-zero resample class-unknown class-number",
-        "template": """
-            ranges-in-config ranges-in-processor letters grows-by-replacing grows-a-list wide-format
-            centred times times-times round urls macro-doubling deep-brackets deep-operators divides
-            undefined escapes escapes-by-attr broken empty megabytes number
-        """,
-        "tokenizer": """
-            expression-for-letters expression-broken padding truncation not-json empty no-model
-            model-kind class-number
-        """,
+        "processor": "class-unknown",
+        "template": "urls escapes escapes-by-attr megabytes",
+        "tokenizer": "padding model-kind",
     }.items()
     for name in names.split()
 }

@@ -10,21 +10,17 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import windows_for
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.converse import Chat, engine_of
-from dycoke_cli.runs.listener import Listener
 from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import OpenClip
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.covering import EXTENDED
 from tests.documents import valid
-from tests.evaluation.miniatures import put
 from tests.video.inside import plan
 
 pytestmark = pytest.mark.slow
@@ -163,29 +159,6 @@ def test_several_questions_and_a_conversation() -> None:
     assert second["seconds"]["vision"] == 0 < first["seconds"]["vision"]
     assert second["tokens"]["text"] > first["tokens"]["text"]
     assert second["tokens"]["visual_kept"] <= first["tokens"]["visual_kept"]
-
-
-def test_each_video_of_a_chat_has_the_positions_of_its_length(tmp_path: Path) -> None:
-    """Two windows, then one; a method that is chosen anew is the one that read the windows."""
-    put(tmp_path / "short.mp4")
-    request = Request(
-        "mini",
-        LoadOptions(device="cpu"),
-        Sampling(fps=10),
-        DyCokePlus(),
-        GenerationOptions(max_new_tokens=4),
-        max_tokens=60,
-    )
-    found = []
-    engine = engine_of(request, Listener(), keep=1)
-    chat = Chat(engine, (str(CLIP),), request, Listener())
-    for video in (str(CLIP), str(tmp_path / "short.mp4"), str(CLIP)):
-        chat.show((video,), Listener())
-        chat.use(DyCokePlus())
-        answer = chat.ask("What happens?", Listener())
-        found.append((answer.windows.count, answer.windows.positions))  # type: ignore[union-attr]
-        assert answer.method["positions"] == answer.windows.positions  # type: ignore[union-attr]
-    assert found == [(2, "renumbered"), (1, "kept"), (2, "renumbered")]
 
 
 def test_windows_are_cached_one_by_one() -> None:

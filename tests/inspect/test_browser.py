@@ -71,24 +71,6 @@ def test_an_answer_is_stepped_through_by_keyboard(
     assert pressed.count() == 0
 
 
-def test_the_numbers_are_those_of_json(browser: Any, data: dict[str, Any], tmp_path: Path) -> None:
-    shown = opened(browser, page(data), tmp_path)
-    numbers_are_of(shown, data["inspection"])
-    assert shown.locator(".warnings li").all_text_contents() == [
-        warning.replace("\u2028", r"\u2028")
-        for method in data["inspection"]["methods"]
-        for warning in method["warnings"]
-    ]
-
-
-def test_hostile_text_is_only_text(browser: Any, data: dict[str, Any], tmp_path: Path) -> None:
-    shown = opened(browser, page(data), tmp_path)
-    assert shown.title() == "dycoke inspect"
-    assert shown.locator("h1").text_content() == HOSTILE
-    assert shown.locator(".answer button").nth(1).text_content() == HOSTILE
-    assert shown.locator("img").count() == 0
-
-
 @pytest.mark.parametrize("text", [*HOSTILES, TURNED])
 def test_whatever_a_text_says_the_page_works(
     browser: Any, data: dict[str, Any], tmp_path: Path, text: str
@@ -139,24 +121,3 @@ def test_it_fits_a_phone(browser: Any, data: dict[str, Any], tmp_path: Path, sch
     shown.locator("[data-view=active]").click()
     shown.keyboard.press("End")
     assert drawn.evaluate("canvas => canvas.toDataURL()") != before
-
-
-def test_what_is_said_fits_the_hand_and_what_is_shown(
-    browser: Any, data: dict[str, Any], tmp_path: Path
-) -> None:
-    """A finger taps, and nothing explains what isn't drawn."""
-    whole = data["inspection"]
-    baseline = {**data, "inspection": {**whole, "methods": whole["methods"][1:]}}
-    for touch, word in ((False, "Point at a word"), (True, "Tap a word")):
-        settings: dict[str, Any] = {"has_touch": True, "is_mobile": True} if touch else {}
-        shown = opened(browser, page(baseline), tmp_path, **settings)
-        hints = [one.text_content() for one in shown.locator("nav .hint").all() if one.is_visible()]
-        assert len(hints) == 1
-        assert hints[0].startswith(word)
-        assert not shown.locator("#legend").is_visible()
-        assert not shown.locator(".moved").is_visible()
-        shown.locator(".answer button").first.click()
-        assert shown.locator("#legend").text_content().startswith("attention of layer")
-    shown = opened(browser, page(data), tmp_path)
-    assert shown.locator("#legend").text_content().startswith("faded")
-    assert [one.is_visible() for one in shown.locator(".moved").all()] == [True, False]
