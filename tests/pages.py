@@ -94,3 +94,9 @@ def _lines(lines: list[str]) -> Iterator[tuple[str, bool]]:
         is_fence = bool(_FENCE.match(line))
         yield line, is_code or is_fence
         is_code ^= is_fence
+
+
+def blocks(language: str, page: str) -> list[str]:
+    """The fenced blocks of a language, also those of list items."""
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
+    return [dedent(block) for block in found]

@@ -11,7 +11,7 @@ import re
 import runpy
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand
 
 from dycoke_cli.cli.app import app
-from tests.cli.harness import understood
+from tests.cli.harness import below, understood
 from tests.pages import PAGES, ROOT, commands
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
@@ -58,14 +58,6 @@ def on_pages(program: str) -> list[Any]:
             ]
         )
     ]
-
-
-def below(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """A command and its subcommands, by name."""
-    yield name, command
-    for word in getattr(command, "commands", ()):
-        found = command.resolve_command(typer.Context(command), [word])[1]
-        yield from below(found, f"{name} {word}".strip())
 
 
 def test_every_program_is_known() -> None:

@@ -12,7 +12,7 @@ import typer
 
 import dycoke_cli
 from dycoke_cli.cli.app import app
-from tests.test_page_commands import below
+from tests.cli.harness import below
 
 SRC = Path(dycoke_cli.__file__).parent
 # Of git, ray, lmms-eval, vLLM and pip, and those that docstrings make up.

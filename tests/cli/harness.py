@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from unittest import mock
 
+from dycoke_cli.cli.app import app
 from dycoke_cli.cli.main import main
 from tests import warm
 
@@ -90,7 +91,7 @@ def understood(words: Sequence[str]) -> Any:
     import typer
     from typer.core import TyperGroup
 
-    from dycoke_cli.cli.app import app, meant
+    from dycoke_cli.cli.app import meant
 
     context: Any = typer.main.get_command(app).make_context("dycoke", meant([*words]))
     while isinstance(context.command, TyperGroup):
@@ -197,3 +198,13 @@ def _text(stream: io.TextIOWrapper) -> str:
     content = stream.buffer
     assert isinstance(content, io.BytesIO)
     return content.getvalue().decode()
+
+
+def below(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """A command and its subcommands, by name."""
+    import typer
+
+    yield name, command
+    for word in getattr(command, "commands", ()):
+        found = command.resolve_command(typer.Context(command), [word])[1]
+        yield from below(found, f"{name} {word}".strip())

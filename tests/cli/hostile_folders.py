@@ -52,16 +52,6 @@ def holds(file: str, text: str | bytes) -> Spoil:
     return spoil
 
 
-def beside_template(file: str, text: object) -> Spoil:
-    """A chat template in another place than its file."""
-
-    def spoil(folder: Path) -> None:
-        (folder / TEMPLATE).unlink()
-        says(file, chat_template=text)(folder)
-
-    return spoil
-
-
 def splits_by(pattern: str) -> Spoil:
     """A tokenizer that splits text by a regular expression."""
     part = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}

@@ -8,7 +8,6 @@ import itertools
 import re
 import shlex
 import typing
-from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -27,18 +26,10 @@ from dycoke_cli.compression.registry import ABLATIONS, METHODS
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.param import parameters_of
-from tests.cli.harness import Outcome, run_here, understood
+from tests.cli.harness import Outcome, below, run_here, understood
 from tests.covering import EXTENDED
 
-
-def walk(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
-    """All commands below one, by their words."""
-    yield path
-    for name in getattr(command, "commands", ()):
-        yield from walk(command.resolve_command(typer.Context(command), [name])[1], *path, name)
-
-
-COMMANDS = [*walk(typer.main.get_command(app))]
+COMMANDS = [tuple(name.split()) for name, _ in below(typer.main.get_command(app))]
 
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio

@@ -9,22 +9,16 @@ import json
 import os
 import re
 import subprocess
-from textwrap import dedent
 
 import pytest
 
 from tests.cli.harness import PATIENCE_S, ROOT
+from tests.pages import blocks
 from tests.runs.clusters import cluster_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENGINE = (ROOT / "docs" / "dev" / "engine.md").read_text(encoding="utf-8")
 VENV = ROOT / ".venv"
-
-
-def blocks(language: str, page: str = README) -> list[str]:
-    """The fenced blocks of a language, also those of list items."""
-    found = re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
-    return [dedent(block) for block in found]
 
 
 def in_shell(
@@ -52,7 +46,7 @@ def in_shell(
 @pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(not VENV.exists(), reason="the commands are for the environment in .venv")
-@pytest.mark.parametrize("block", blocks("sh"))
+@pytest.mark.parametrize("block", blocks("sh", README))
 def test_shell_block(block: str) -> None:
     done = in_shell(block)
     assert done.returncode == 0, done.stderr
@@ -77,7 +71,7 @@ def test_cluster_block() -> None:
 
 @pytest.mark.extended
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [*blocks("python"), "".join(blocks("python", ENGINE))])
+@pytest.mark.parametrize("block", [*blocks("python", README), "".join(blocks("python", ENGINE))])
 def test_python_block(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from dycoke_cli import Sampling, load, read
 

@@ -26,7 +26,8 @@ from dycoke_cli.video.limits import Limits
 from tests.fuzzing.mutators import json_lines_of, json_of
 from tests.fuzzing.subject import Subject
 from tests.fuzzing.videos import check
-from tests.server.test_chat_request import DEFAULTS, MOST, URL
+from tests.server.pretended import DEFAULTS
+from tests.server.requests import MOST, URL
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")
 TWO = Sampling(frames=2)

@@ -101,7 +101,7 @@ def _server() -> Any:
     from dycoke_cli.server.mcp_server import make_mcp_server
     from dycoke_cli.server.service import ServiceLimits
     from tests.documents import example
-    from tests.server.test_chat_request import DEFAULTS
+    from tests.server.pretended import DEFAULTS
 
     probabilities = {"yes": 0.25, "no": 0.75}
     scoring = example(Scoring, mass=0.75)

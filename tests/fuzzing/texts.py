@@ -15,7 +15,7 @@ from dycoke_cli.evaluation.datasets import DATASETS
 from tests.evaluation import miniatures
 from tests.fuzzing.mutators import Mutator, bytes_of, json_lines_of, json_of, text_of
 from tests.fuzzing.subject import Subject
-from tests.server.test_chat_request import DEFAULTS
+from tests.server.pretended import DEFAULTS
 
 SRT = (
     miniatures.SRT + "\n4\n00:00:02,000 --> 00:00:03,000 X1:40 X2:600\n{\\an8}<i>Ünï {b}</i> 漢字\n"

@@ -21,8 +21,7 @@ from dycoke_cli.server.media import Media, opened_pictures
 from dycoke_cli.server.messages import JpegTimes
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import ample
-from tests.server.test_chat_request import read
-from tests.server.test_responses import read as read_responses
+from tests.server.requests import read, read_responses
 
 PICTURE = "data:image/png;base64,AAAA"
 

@@ -10,32 +10,17 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.request import Request
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.request_keys import BODY
-from dycoke_cli.video.sampling import Sampling
 from tests.forms import NEEDS_LIBRARY
-
-DEFAULTS = Request("mini", LoadOptions(), Sampling(frames=8), Method(), GenerationOptions())
-MOST = 100
-URL = "data:video/mp4;base64,AAAA"
-
-
-def read(messages: Any, **more: Any) -> ChatRequest:
-    return parse(json.dumps({"messages": messages, **more}).encode(), DEFAULTS, MOST)
-
-
-def about(*parts: dict[str, Any], **more: Any) -> ChatRequest:
-    text = {"type": "text", "text": "What?"}
-    return read([{"role": "user", "content": [*parts, text]}], **more)
+from tests.server.pretended import DEFAULTS
+from tests.server.requests import MOST, URL, about, read
 
 
 def test_a_question_alone() -> None:

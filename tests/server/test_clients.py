@@ -15,10 +15,11 @@ import pytest
 
 from dycoke_cli import Sampling
 from dycoke_cli import read as read_video
-from tests.cli.harness import run_here
+from tests.cli.harness import ROOT, run_here
 from tests.server.real import MINI, serving
-from tests.server.test_served import MOVE, SURE
 
+MOVE = ROOT / "sample_videos" / "move.mp4"
+SURE = "What does the blue star do?"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.extended,

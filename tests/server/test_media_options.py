@@ -10,20 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dycoke_cli.ask import Ask
-from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.runs.remote.sent_video import as_video
 from dycoke_cli.server.chat import ChatRequest, parse
-from dycoke_cli.server.exchange import prepare
-from dycoke_cli.server.limits import Allowance
-from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.video import Clip
-from dycoke_cli.video.limits import Limits
-from tests.loop.pretended import PATIENCE_S
-from tests.server.pretended import make_service
-from tests.server.test_chat_request import DEFAULTS
+from tests.server.pretended import DEFAULTS
+from tests.server.requests import ask_of, clips_of
 
 MOST = 8
 MP4 = f"data:video/mp4;base64,{b64encode(b'video').decode()}"
@@ -43,23 +34,6 @@ def requested(*urls: str, **about: Any) -> ChatRequest:
         "media_io_kwargs": {"video": about},
     }
     return parse(json.dumps(body).encode(), DEFAULTS, MOST)
-
-
-def ask_of(request: ChatRequest, files: ExitStack, pixels: int = 2**40) -> Ask:
-    """The question to the engine, whose videos are there as long as the files."""
-    service = make_service(Engine(DEFAULTS), Metrics())
-    return prepare(request, service, {}, files, Allowance(PATIENCE_S, pixels))
-
-
-def clips_of(request: ChatRequest, pixels: int = 2**40) -> tuple[Clip, ...]:
-    """The frames that the model is given; those of each video may have so many pixels."""
-    with ExitStack() as files:
-        reading = Reading(ask_of(request, files, pixels), decoded=True, urgent=True)
-        readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None)
-        files.callback(readers.close)
-        readers.read(reading)
-        reading.wait()
-    return reading.clips
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,8 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.server.chat import parse
 from dycoke_cli.video import Clip
 from tests.loop.pretended import PATIENCE_S
-from tests.server.pretended import make_service
-from tests.server.test_chat_request import DEFAULTS
-from tests.server.test_media_options import clips_of
+from tests.server.pretended import DEFAULTS, make_service
+from tests.server.requests import clips_of
 
 MOST = 8
 MOVE = Path(__file__).parents[2] / "sample_videos" / "move.mp4"

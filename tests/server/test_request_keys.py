@@ -18,8 +18,7 @@ from dycoke_cli.server.chat import ChatRequest
 from dycoke_cli.server.exchange import _cautions
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import BODY, RESPONSES, Keys
-from tests.server.test_chat_request import URL, about, read
-from tests.server.test_responses import read as read_responses
+from tests.server.requests import URL, about, read, read_responses
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 EVS = {"dycoke": {"method": "evs:retain=0.5"}}
@@ -195,7 +194,8 @@ def test_both_spellings_of_the_method_mean_the_same() -> None:
 
 def test_a_key_that_comes_twice() -> None:
     from dycoke_cli.server.chat import parse
-    from tests.server.test_chat_request import DEFAULTS, MOST
+    from tests.server.pretended import DEFAULTS
+    from tests.server.requests import MOST
 
     body = b'{"messages": [{"role": "user", "content": "a", "content": "b"}]}'
     with pytest.raises(Refused, match="the key content twice"):

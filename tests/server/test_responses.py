@@ -11,12 +11,10 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.server.chat import ChatRequest
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.responses import parse_responses
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running
-from tests.server.test_chat_request import DEFAULTS, MOST
+from tests.server.requests import read_responses
 
 PATH = "/v1/responses"
 SHOWN = {"type": "video_url", "video_url": {"url": VIDEO}}
@@ -24,11 +22,6 @@ SHOWN = {"type": "video_url", "video_url": {"url": VIDEO}}
 
 def asked(question: str) -> list[Any]:
     return [{"role": "user", "content": [SHOWN, {"type": "input_text", "text": question}]}]
-
-
-def read(given: Any, **more: Any) -> ChatRequest:
-    body = json.dumps({"input": given, **more}).encode()
-    return parse_responses(body, DEFAULTS, MOST)[0]
 
 
 def test_an_answer(client: openai.OpenAI) -> None:
@@ -80,16 +73,16 @@ def test_an_error_in_a_stream(client: openai.OpenAI) -> None:
 def test_instructions_stand_before_the_first_question() -> None:
     items = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
              {"role": "user", "content": "c"}]  # fmt: skip
-    request = read(items, instructions="Be brief.")
+    request = read_responses(items, instructions="Be brief.")
     assert (request.history, request.question) == ((("Be brief.\n\na", "b"),), "c")
-    assert read("What?", instructions=None).question == "What?"
+    assert read_responses("What?", instructions=None).question == "What?"
 
 
 def test_pictures_are_the_frames_of_one_video() -> None:
     urls = [f"data:image/jpeg;base64,/9j/{number}" for number in range(3)]
     pictures = [{"type": "input_image", "detail": "auto", "image_url": url} for url in urls]
     text = {"type": "input_text", "text": "What?"}
-    request = read([{"type": "message", "role": "user", "content": [*pictures, text]}])
+    request = read_responses([{"type": "message", "role": "user", "content": [*pictures, text]}])
     [video] = request.videos
     assert video.pictures == tuple(urls)
 
@@ -98,7 +91,7 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
     """Clients that hold a conversation themselves send the items of earlier replies."""
     reply = client.responses.create(model="mini", input="What?")
     given = [{"role": "user", "content": "What?"}, *(item.to_dict() for item in reply.output)]
-    request = read([*given, {"role": "user", "content": "Why?"}])
+    request = read_responses([*given, {"role": "user", "content": "Why?"}])
     assert (request.history, request.question) == ((("What?", "What? "),), "Why?")
 
 
@@ -127,7 +120,7 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
 )
 def test_what_is_refused_is_named(given: Any, more: dict[str, Any], name: str) -> None:
     with pytest.raises(Refused) as caught:
-        read(given, **more)
+        read_responses(given, **more)
     assert caught.value.status == 400
     assert str(caught.value.parameter).endswith(name)
 
@@ -152,7 +145,7 @@ def test_an_object_of_a_class_is_parsed(
     assert reply.output_parsed == Star(colour="red", points=5)
     assert reply.text.format.type == "json_schema"
     assert reply.text.format.schema_["properties"].keys() == {"colour", "points"}
-    chat = read(text, text={"format": reply.text.format.to_dict()})
+    chat = read_responses(text, text={"format": reply.text.format.to_dict()})
     assert chat.generation.structured is not None
     assert json.loads(chat.generation.structured.definition) == reply.text.format.schema_
 
@@ -166,14 +159,16 @@ def test_the_form_of_text() -> None:
         {"format": {"type": "text"}},
         {"verbosity": "medium"},
     ):
-        assert read("What?", text=given).generation.structured is None
-    found = read("What?", text={"format": {"type": "json_object"}}).generation.structured
+        assert read_responses("What?", text=given).generation.structured is None
+    found = read_responses("What?", text={"format": {"type": "json_object"}}).generation.structured
     assert found == StructuredOutput("json", '{"type": "object"}')
     with pytest.raises(Refused, match=r"text\.format or structured_outputs\.regex, not both"):
-        read("?", text={"format": {"type": "json_object"}}, structured_outputs={"regex": "a"})
+        read_responses(
+            "?", text={"format": {"type": "json_object"}}, structured_outputs={"regex": "a"}
+        )
 
 
 def test_no_effort_turns_thinking_off() -> None:
-    request = read("What?", reasoning={"effort": "none"})
+    request = read_responses("What?", reasoning={"effort": "none"})
     assert request.template == (("reasoning.effort", "enable_thinking", False),)
-    assert read("What?", reasoning={}).template == read("What?").template == ()
+    assert read_responses("What?", reasoning={}).template == read_responses("What?").template == ()

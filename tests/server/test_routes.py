@@ -25,8 +25,7 @@ from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.refused import Refused
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running, body_of, make_service, running
-from tests.server.test_chat_request import about, read
-from tests.server.test_responses import read as read_responses
+from tests.server.requests import about, read, read_responses
 
 CHAT = "/v1/chat/completions"
 

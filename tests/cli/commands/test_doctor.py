@@ -116,8 +116,6 @@ def test_the_dtype_that_the_processor_gets(
     assert line.removeprefix("Weight dtype").strip().startswith(row)
 
 
-
-
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DEPENDENCIES = {Requirement(text).name for text in PROJECT["dependencies"]}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.documents import valid
-from tests.inspect.test_page import read
+from tests.inspect.elements import read
 from tests.pages import section
 
 QUESTION = "What happens?"

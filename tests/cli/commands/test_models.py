@@ -17,9 +17,6 @@ from dycoke_cli.cli.commands.models import _rank
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.devices import FreeMemory
-from tests.cli.harness import CLIP, run_here, run_light
-from dycoke_cli.resources import parse_size
-from tests import documents
 from tests.cli.harness import CLIP, run_here
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from dycoke_cli.video.sampling import parse_time
 from tests.cli.harness import ROOT, run_here
-from tests.cli.test_readme import blocks
 from tests.documents import valid
 from tests.forms import NEEDS_LIBRARY
+from tests.pages import blocks
 
 PAGE = (ROOT / "docs" / "typed.md").read_text(encoding="utf-8")
 pytestmark = pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +15,7 @@ import pytest
 
 from dycoke_cli import judge_answers
 from dycoke_cli.answer.json_schema import Bounds
-from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.evaluation.scoring import judge
 from dycoke_cli.evaluation.scoring.judge import (
     ANSWER,
     CAPTION,

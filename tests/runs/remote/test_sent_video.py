@@ -11,8 +11,8 @@ from transformers.video_utils import VideoMetadata
 
 from dycoke_cli.runs.remote.sent_video import as_images, as_video
 from dycoke_cli.server.chat import parse
-from tests.server.test_chat_request import DEFAULTS
-from tests.server.test_media_options import clips_of
+from tests.server.pretended import DEFAULTS
+from tests.server.requests import clips_of
 
 TIMES_S = {
     "late": (600.0, 601.0, 602.0, 603.0),

@@ -31,8 +31,7 @@ from tests.documents import example
 from tests.families.sessions import loaded_of
 from tests.forms import NEEDS_LIBRARY
 from tests.loop.pretended import DURATION_S
-from tests.server.pretended import Pretended, engine_of, make_service
-from tests.server.test_chat_request import DEFAULTS
+from tests.server.pretended import DEFAULTS, Pretended, engine_of, make_service
 from tests.server.tiny_model import service_of
 
 ROOT = Path(__file__).parents[3]

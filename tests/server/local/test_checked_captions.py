@@ -14,7 +14,7 @@ from dycoke_cli.loop import checking
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.runs.remote.endpoint import serving
 from tests.server.local.conftest import Served
-from tests.server.local.test_features import stripped
+from tests.server.local.foreign import stripped
 
 FLAGS = ("--prompt", "What happens?", "--check", "--frames", "8", "--method", "none")
 WAYS = ("here", "socket", "v1")

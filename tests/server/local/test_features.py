@@ -8,7 +8,7 @@ it does so everywhere, in the same words.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,9 +34,9 @@ from tests.cli.harness import CLIP, Outcome, run_here
 from tests.covering import EXTENDED, covering
 from tests.forms import NEEDS_LIBRARY
 from tests.runs.clusters import cluster_of, run_on
-from tests.runs.remote.endpoint import Reply, serving
+from tests.runs.remote.endpoint import serving
 from tests.server.local.conftest import Served
-from tests.server.pretended import Running
+from tests.server.local.foreign import stripped
 
 STAR, IS_STAR = "What does the blue star do?", "Is there a blue star?"
 NONE = ("--method", "none")
@@ -122,27 +122,6 @@ def asked(feature: str, way: str, real: Served) -> Outcome:
         return run_here(*command, "--server", f"http://127.0.0.1:{real.port}/v1", stdin=stdin)
     with serving(stripped(real), knows=False) as endpoint:
         return run_here(*command, "--server", endpoint.url, stdin=stdin)
-
-
-def stripped(real: Served) -> Callable[[dict[str, Any]], Reply]:
-    """What a server replies that has nothing of ours."""
-
-    def reply(body: dict[str, Any]) -> Reply:
-        sent = {key: body[key] for key in body.keys() - {"dycoke", "mm_processor_kwargs"}}
-        sent |= {"model": "mini", "stream": False}
-        sent.pop("stream_options", None)
-        status, answer = post(real, sent)
-        answer.get("usage", {}).pop("dycoke", None)
-        return status, answer
-
-    return reply
-
-
-def post(real: Served, body: dict[str, Any]) -> Reply:
-    """A request to the running server."""
-    running = Running(real.port, real.pretended, real.service)
-    status, _, reply = running.request("POST", "/v1/chat/completions", json.dumps(body).encode())
-    return status, json.loads(reply)
 
 
 def said(line: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import VideoError
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.request import Request
 from dycoke_cli.server.local.local_server import why_not
 from dycoke_cli.server.local.wire import CommandSetup, as_sent, in_the_words_of, model_key
 from dycoke_cli.video.files import STDIN_NAME
@@ -23,8 +21,8 @@ from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.subtitles import SubtitleSource
 from tests.documents import example
+from tests.server.pretended import DEFAULTS
 
-DEFAULTS = Request("mini", LoadOptions(), Sampling(frames=8), create("none"), GenerationOptions())
 ASKED = replace(
     DEFAULTS,
     sampling=Sampling(frames=5, start_s=1.5),
