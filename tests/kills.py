@@ -29,7 +29,7 @@ from tests.hub import Hub
 from tests.soaking.commands import Command, commands, files_in, repositories
 from tests.soaking.sessions import WAYS, names_of, running, wait_until_none_runs
 
-MOMENTS = {"batch": 80, "table": 40, "caption": 50, "eval": 50, "pull": 50}
+MOMENTS = {"batch": 80, "caption": 50, "eval": 50, "pull": 50}
 _PATIENCE_S = 900.0
 """For a command that goes on without one of its children."""
 # A moment may be behind the end of a run that is faster than the undisturbed one was.

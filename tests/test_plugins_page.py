@@ -148,19 +148,6 @@ def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path
     assert [row["spec"] for row in again["rows"]] == ["none", "stride:stride=8"]
 
 
-@pytest.mark.extended
-def test_answers_of_an_edited_file_are_asked_again(tmp_path: Path) -> None:
-    file, out = put("stride.py", tmp_path), tmp_path / "out.jsonl"
-    command = ["batch", CLIP, QUESTION, "--frames", "4", "--out", out]
-    command += ["--method", "stride:stride=2", "--workers", "2"]  # which make the keys
-    for edit, lines in (("", 1), ("", 1), ("# edited\n", 2)):
-        file.write_text(file.read_text() + edit)
-        assert dycoke(*command, DYCOKE_PLUGINS=file).code == 0
-        found = [json.loads(line) for line in out.read_text().splitlines()]
-        assert len(found) == lines
-    assert len({line["method"]["plugin"] for line in found}) == len(found) == 2
-
-
 def test_a_method_of_a_file_is_called_on_a_model(tmp_path: Path) -> None:
     put("stride.py", tmp_path)
     code = (

@@ -29,29 +29,6 @@ def both_ways(video: str | Path, *flags: str) -> tuple[Outcome, dict[str, str]]:
     return text, document["error"]
 
 
-def test_missing(tmp_path: Path) -> None:
-    run, error = both_ways(tmp_path / "none.mp4")
-    assert (run.code, error["code"]) == (3, "video_unreadable")
-    assert "none.mp4 doesn't exist" in run.err
-
-
-def test_directory(tmp_path: Path) -> None:
-    run, error = both_ways(tmp_path)
-    assert (run.code, error["code"]) == (2, "usage")
-    what = "is an empty folder: name a video, or a folder of pictures"
-    assert run.err == f"Error: {tmp_path} {what}\n"
-    (tmp_path / "below").mkdir()
-    run, error = both_ways(tmp_path)
-    assert (run.code, error["code"]) == (2, "usage")
-    # Not the command that would find none either.
-    assert run.err.startswith(f"Error: there is no video in the folder {tmp_path}: no file has")
-    (tmp_path / "below" / "a.mp4").write_bytes(b"")
-    run, error = both_ways(tmp_path)
-    assert (run.code, error["code"]) == (2, "usage")
-    command = f'dycoke batch {tmp_path} "What?"'
-    assert run.err == f"Error: {tmp_path} is a folder: `{command}` asks about each video in it\n"
-
-
 @pytest.mark.parametrize(
     "content", [b"", b"Dear diary,\nnothing moved today.\n", b"\0\0\0\x18ftyp"]
 )
@@ -70,14 +47,6 @@ def test_sound_only() -> None:
     run, _ = both_ways(path)
     assert run.code == 3
     assert "only sound" in run.err
-
-
-def test_text(tmp_path: Path) -> None:
-    path = tmp_path / "videos.txt"
-    path.write_text("ä.mp4\n" * 1000)
-    run, error = both_ways(path)
-    assert (run.code, error["code"]) == (3, "video_unreadable")
-    assert run.err == f"Error: {path} is a text file, not a video: name a video file\n"
 
 
 @pytest.mark.parametrize(
@@ -106,15 +75,6 @@ def test_empty_stdin() -> None:
     run, _ = both_ways("-")
     assert run.code == 3
     assert "stdin is empty" in run.err
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"), [("mimi", "mini"), ("llava-onevision-0.5", "llava-onevision-0.5b")]
-)
-def test_unknown_model(name: str, hint: str) -> None:
-    run, error = both_ways(CLIP, "--model", name)
-    assert (run.code, error["code"]) == (4, "model_unavailable")
-    assert f"did you mean {hint}?" in run.err
 
 
 def test_folder_without_weights(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from dycoke_cli.models import devices
 from dycoke_cli.models.catalog import find, published
 from dycoke_cli.models.devices import FreeMemory
-from tests.cli.harness import CLIP, REAL, ROOT, run_code, run_here, run_process
+from tests.cli.harness import CLIP, ROOT, run_code, run_here, run_process
 from tests.documents import valid
 from tests.hub import Hub, Repo
 
@@ -176,10 +176,6 @@ def test_an_estimate_of_what_the_hub_has(tmp_path: Path) -> None:
     assert json.loads(again.out)["bytes"] == json.loads(done.out)["bytes"]
 
 
-def test_an_estimate_of_an_unquoted_question() -> None:
-    assert run_here("ask", "--estimate", "What", "is", "it?", CLIP).code == 0
-
-
 def test_a_download_is_told_before_the_video_is_decoded(
     fake: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,11 +204,6 @@ def test_the_exit_code_survives_leaving_at_once() -> None:
     )
     run = run_code(code)
     assert (run.code, run.out) == (3, "kept")
-
-
-def test_the_program_ends_with_the_code_of_its_error() -> None:
-    run = run_process(REAL, "ask", "nofile.mp4", "What?")
-    assert (run.code, run.out) == (3, "")
 
 
 def test_a_folder_is_never_looked_for_on_the_hub(

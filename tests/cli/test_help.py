@@ -68,11 +68,6 @@ def test_all_commands_are_found() -> None:
     assert len(COMMANDS) >= 16
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_has_a_page(command: tuple[str, ...]) -> None:
-    assert "Usage: dycoke" in page(*command)
-
-
 def test_the_list_of_commands_has_the_first_sentence_of_each() -> None:
     root: Any = typer.main.get_command(app)
     for name, listed in root.commands.items():

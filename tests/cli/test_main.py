@@ -80,11 +80,6 @@ def test_accelerator_memory() -> None:
     assert output.explain(RuntimeError("shapes differ")).exit_code == 1
 
 
-def test_errors_for_people_pass_as_they_are() -> None:
-    error = VideoError("no video")
-    assert output.explain(error) is error
-
-
 def test_other_trouble_with_files_is_not_a_full_disk() -> None:
     assert output.explain(OSError(errno.ENOSPC, "x")).exit_code == 6
     assert output.explain(OSError(errno.EIO, "x")).exit_code == 1

@@ -65,16 +65,6 @@ def test_terminal_sees_progress_then_the_answer_then_a_line() -> None:
     assert b"Generating" not in seen
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-def test_figures_in_a_terminal_are_asked_for() -> None:
-    code, seen, _ = run_in_terminal(FAKE, *ASK, "--stats", environment=SLOW)
-    assert code == 0
-    rest = seen.rpartition(SHOW_CURSOR)[2]
-    assert rest.index(b"moves right") < rest.index(b"Visual tokens")
-    assert COLOUR.search(rest)
-
-
 def test_answer_streams_and_an_interrupt_keeps_what_came() -> None:
     answer = "a red circle " + "and on " * 200 + "end"
     code, seen, _ = run_in_terminal(

@@ -194,14 +194,7 @@ def test_controls_see_less(tmp_path: Path) -> None:
     assert none.bytes > one.bytes > blind.bytes
 
 
-def test_two_answers_that_do_not_change_are_no_surprise(tmp_path: Path) -> None:
-    heard = Heard()
-    keep_all = "dycoke:merge_ratio=0:kv_prune=false"
-    report = evaluate(plan(tmp_path, f"none,{keep_all}", split="validation"), heard)
-    assert report.rows[1].changed == 0
-    assert not [one for one in heard.warnings if "cut after" not in one]
-
-
+@pytest.mark.usefixtures("known_answers")
 def test_answers_of_several_commits_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,19 +200,6 @@ def test_ablations_stand_between_the_baseline_and_dycoke(name: str, method: Meth
     assert [spec.create() for spec in specs] == [Method(), method, dycoke(0.7)]
 
 
-def test_a_comparison_without_figures(tmp_path: Path) -> None:
-    """Static pruning is DyCoke with the first selection kept; what isn't known is said."""
-    preset = preset_named("table-2")
-    _, static, dynamic = (spec.create() for spec in parse_specs(preset.methods))
-    assert static == replace(dynamic, recall=False)
-    made = report(tmp_path, rows_of("table-2", "mvbench"), "table-2")
-    for number in range(3):
-        known = made.rows[number].published
-        assert known is not None
-        assert (known.figures, known.tflops) == ({}, None)
-        assert differing(made, number)["model"] == ("llava-onevision-7b", "not known")
-
-
 def test_settings_that_the_paper_leaves_open(tmp_path: Path) -> None:
     """They differ from what is printed, whatever they are here."""
     made = report(tmp_path, rows_of("table-1-7b", "videomme"))
@@ -353,15 +340,6 @@ def replace_row(row: KeptRow, spec: str, name: str, parameters: dict[str, Any]) 
     return replace(row, spec=named, parameters=parameters, setup=setup)
 
 
-def test_another_model_is_said(tmp_path: Path) -> None:
-    mini = {**EXACT, "name": "mini"}
-    made = report(tmp_path, rows_of("table-1-7b", "videomme", model=mini))
-    assert differing(made)["model"] == ("mini", "llava-onevision-7b")
-    assert made.warnings == (
-        "the published figures of table-1-7b are those of llava-onevision-7b, not of mini",
-    )
-
-
 def test_a_judge_that_was_not_asked(tmp_path: Path) -> None:
     made = report(tmp_path, rows_of("table-1-0.5b", "activitynetqa"), "table-1-0.5b")
     known = made.rows[0].published
@@ -382,9 +360,3 @@ def test_a_preset_of_a_later_release(tmp_path: Path) -> None:
     made = report(tmp_path, rows_of("table-1-0.5b", "videomme"), "paper-9b")
     assert {row.published for row in made.rows} == {None}
     assert made.warnings[0].startswith("this release doesn't know the preset paper-9b")
-
-
-def test_no_method_of_the_table(tmp_path: Path) -> None:
-    *_, kept = rows_of("table-1-7b", "videomme")
-    made = report(tmp_path, (replace_row(kept, "evs", "evs", {}),))
-    assert made.warnings == ("none of the methods has published figures in table-1-7b",)

@@ -41,15 +41,6 @@ def test_a_video_in_the_request_is_gone_afterwards() -> None:
     assert not os.path.exists(one.path)
 
 
-def test_frames_in_the_request() -> None:
-    pictures = ",".join(b64encode(JPEG + bytes([n])).decode() for n in range(3))
-    with opened(f"data:video/jpeg;base64,{pictures}", Media(), ample()) as file:
-        assert file.frames == 3
-        assert [Path(path).read_bytes() for path in file.path] == [
-            JPEG + bytes([n]) for n in range(3)
-        ]
-
-
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -77,7 +76,6 @@ def commands(made: Path, hub: Hub) -> dict[str, Command]:
     """All of them."""
     clips = make_clips(made / "clips", _CLIPS)
     batch = ("batch", str(clips), QUESTION, "--out", "batch.jsonl", "--batch-size", "4")
-    table = (*batch[:-4], "--out", "table.csv", "--batch-size", "4")
     caption = ("caption", str(clips), "--prompt", QUESTION, "--out-dir", "captions")
     evaluation = ("eval", "shapes", "--limit", "2", "--methods", "none,dycoke", "--out", "eval")
     found = [
@@ -87,7 +85,6 @@ def commands(made: Path, hub: Hub) -> dict[str, Command]:
             _answers,
             journal="batch.jsonl",
         ),
-        Command("table", (*table, *_WORKERS, *_SMALL), _rows, journal="table.jsonl"),
         Command("caption", (*caption, *_SMALL), _captions),
         Command("eval", (*evaluation, *_WORKERS, *_SMALL), _scored, journal="eval/answers.jsonl"),
         Command("pull", ("models", "pull", REPO), _pulled, environment=hub.environment("home")),
@@ -119,13 +116,6 @@ def _answers(folder: Path) -> Any:
     lines = _objects(folder / "batch.jsonl")
     said = [(line["key"], line.get("answer") or line["error"]["message"]) for line in lines]
     return _once(said)
-
-
-def _rows(folder: Path) -> Any:
-    """Rows of a table of `batch`, in their order."""
-    with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
-        rows = [*csv.DictReader(file, strict=True)]
-    return [*_once([(row["key"], (row["video"], row["answer"])) for row in rows]).items()]
 
 
 def _captions(folder: Path) -> Any:

@@ -222,18 +222,6 @@ def test_several_paths_as_a_shell_makes_them(
     assert "gone.mp4 doesn't exist" in batch("clips/1.mp4", "gone.mp4", "-q", "Why?").refusal
 
 
-def test_videos_of_one_name_in_several_folders(
-    tmp_path: Path, engine: Pretended, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_clips(tmp_path / "a", "1.mp4", "2.mp4")
-    make_clips(tmp_path / "b", "1.mp4")
-    monkeypatch.chdir(tmp_path)
-    run = batch("a", "b/1.mp4", "a/2.mp4", "./b/1.mp4", "What?")
-    assert [line["video"] for line in run.objects] == ["a/1.mp4", "a/2.mp4", "b/1.mp4"]
-    assert [name for name, _ in engine.asked] == ["a/1.mp4", "2.mp4", "b/1.mp4"]
-    assert len({line["key"] for line in run.objects}) == 3
-
-
 def test_rows_are_no_formulas_and_no_escapes(clips: Path, engine: Pretended) -> None:
     questions = ("=1+1", "+1", "-1", "@SUM(A1)", "＝1", "a=1\x1b]0;x\x07", "\u202ea", "1\r2")
     (clips / "1.mp4").rename(clips / os.fsdecode(b"caf\xe9\x1b[2J.mp4"))

@@ -10,7 +10,7 @@ import pytest
 
 from dycoke_cli.cli.commands.bench import QUESTION
 from tests.cli.fake_engine import FakeSession
-from tests.cli.harness import CLIP, FAKE, REAL, run_here, run_in_terminal, run_process
+from tests.cli.harness import CLIP, REAL, run_here, run_process
 from tests.documents import valid
 
 OTHER = CLIP.with_name("three.mp4")
@@ -116,19 +116,6 @@ def test_text_off_a_terminal(fake: list[FakeSession]) -> None:
     assert re.search(r"^  none, dycoke, evs:retain=0\.5: a red circle moves right", run.out, re.M)
     assert "Without reference answers there is no accuracy" in " ".join(run.out.split())
     assert run.err.startswith("0 of 12 answers are there\n")
-
-
-@pytest.mark.slow
-def test_an_interrupt_is_130_and_one_word() -> None:
-    slow = {"FAKE_PAUSE_S": "0.2"}
-    arguments = ("bench", CLIP, *SMALL, "--json")
-    code, seen, piped = run_in_terminal(
-        FAKE, *arguments, streams="err", environment=slow, interrupt_after=b"Answers"
-    )
-    assert code == 130
-    assert seen.rstrip().endswith(b"Interrupted")
-    assert b"Traceback" not in seen
-    assert b'"code": "interrupted"' in piped
 
 
 # Each ends without torch (test_first_contact.py has some of them).

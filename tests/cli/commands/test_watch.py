@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -308,25 +307,6 @@ def test_what_is_wrong_is_one_sentence(
     [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
     assert sentence in line
     assert "secret" not in run.err
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_an_interrupt_keeps_what_was_answered(tmp_path: Path) -> None:
-    arguments = ("watch", recorded(tmp_path), "What?", *WINDOWS, "--timeout", "100", "--json")
-    process = warm.Popen(
-        [*FAKE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ},
-    )  # fmt: skip
-    assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(3)]
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert all(b'"answer": "a red circle moves right"' in line for line in lines)
-    assert b'"code": "interrupted"' in out
-    assert re.search(rb"Asked about [23] windows\n", err)  # the signal may come before the count
-    assert err.endswith(b"Interrupted\n")
 
 
 def write_large(path: Path, frames: int) -> Path:

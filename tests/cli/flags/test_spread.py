@@ -23,13 +23,6 @@ class Shape:
     round: Annotated[bool, typer.Option("--round/--square")] = True
 
 
-@dataclass(frozen=True)
-class Colour:
-    """Of something."""
-
-    colour: Annotated[str, typer.Option(help="Must be given.")]
-
-
 Sides = {f"side_{number}": Annotated[int | None, typer.Option()] for number in (1, 2)}
 
 
@@ -57,43 +50,6 @@ def test_two_parameters_of_one_name_are_a_mistake() -> None:
 
     with pytest.raises(TypeError, match="two parameters of paint_twice are size"):
         spread(paint_twice)
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    app = typer.Typer()
-    app.command()(spread(paint))
-    result = CliRunner().invoke(app, list(arguments))
-    return result.exit_code, result.output
-
-
-def paint(
-    name: Annotated[str, typer.Argument()], shape: Shape, colour: Colour, times: int = 1
-) -> None:
-    """Paint something."""
-    typer.echo(f"{name} {shape} {colour} {times}")
-
-
-def test_fields_are_options_with_their_own_defaults() -> None:
-    code, out = run("it", "--colour", "red")
-    assert (code, out) == (0, f"it {Shape()} {Colour('red')} 1\n")
-
-
-def test_what_is_given_arrives_in_its_dataclass() -> None:
-    code, out = run("it", "-s", "7", "--square", "--colour", "blue", "--times", "2")
-    assert (code, out) == (0, f"it {Shape(7, False)} {Colour('blue')} 2\n")
-
-
-def test_a_field_without_a_default_must_be_given() -> None:
-    code, out = run("it")
-    assert code == 2
-    assert "--colour" in out
-
-
-def test_help_has_them_in_their_place() -> None:
-    _, out = run("--help")
-    assert "Paint something." in out
-    places = [out.index(flag) for flag in ("--size", "--round", "--colour", "--times")]
-    assert places == sorted(places)
 
 
 def test_a_table_of_flags_has_names_placeholder_panel_and_help_in_several_lines() -> None:

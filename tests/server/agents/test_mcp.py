@@ -295,18 +295,6 @@ def test_a_still_picture_has_no_ranges(
     talk(pretended[0], conversation)
 
 
-def test_a_part_of_one_frame_is_not_called_a_picture(
-    pretended: tuple[VideoTools, Pretended],
-) -> None:
-    async def conversation(client: Client) -> None:
-        part = {"start": 1, "end": 1.001}
-        result = await client.call_tool("when", {"video": "move.mp4", "question": "?", **part})
-        assert result.is_error
-        assert text_of(result) == "move.mp4 has one frame in this part: name a longer one"
-
-    talk(pretended[0], conversation)
-
-
 def test_a_question_that_is_given_up_ends_its_answer(
     pretended: tuple[VideoTools, Pretended],
 ) -> None:
