@@ -150,7 +150,7 @@ def setups(command: str) -> list[str]:
     run(f"{command} --quiet --out {folder}")  # no video can be read
     record = read_record(folder)
     assert record is not None
-    return [row.setup.id for row in record.asked_rows]
+    return [row.setup.id for row in record.rows]
 
 
 def _lines(text: str, in_any_order: bool) -> list[Any]:
