@@ -20,7 +20,8 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.param import Param, parameters_of
 from dycoke_cli.request import Request
-from dycoke_cli.video import Sampling, SubtitleSource
+from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.subtitles import SubtitleSource
 from tests.evaluation.samples import Samples
 
 REQUEST = Request("mini", LoadOptions(), Sampling(), create("none"), GenerationOptions())

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load_options import LoadOptions as LoadOptions
     from dycoke_cli.param import Param as Param
     from dycoke_cli.request import Request as Request
-    from dycoke_cli.video import Sampling as Sampling
-    from dycoke_cli.video import read as read
+    from dycoke_cli.video.decoder import read as read
+    from dycoke_cli.video.sampling import Sampling as Sampling
 
 Uncompressed = Method  # keeps all tokens
 
@@ -75,7 +75,8 @@ _HOMES = {
     "models.load_options": "LoadOptions",
     "param": "Param",
     "request": "Request",
-    "video": "Sampling read",
+    "video.decoder": "read",
+    "video.sampling": "Sampling",
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names.split()}
 

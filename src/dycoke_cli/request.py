@@ -12,8 +12,8 @@ from dycoke_cli.compression.registry import identity
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import key_part
-from dycoke_cli.video import Sampling
 from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer

@@ -19,7 +19,7 @@ from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.bench.made_up import PretendedAsker, measured, rows_of
 from tests.loop.pretended import Asking
 

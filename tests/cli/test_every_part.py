@@ -20,8 +20,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Video
 from dycoke_cli.runs import parts as parts_module
 from dycoke_cli.runs.parts import Parts, groups_by_part
-from dycoke_cli.video import Sampling
-from dycoke_cli.video.sampling import format_time, parse_time
+from dycoke_cli.video.sampling import Sampling, format_time, parse_time
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here

@@ -16,8 +16,8 @@ from dycoke_cli.loop.in_windows import windows_for
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.storage.cache_folder import encoded_videos
-from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import OpenClip
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.covering import EXTENDED
 from tests.documents import valid

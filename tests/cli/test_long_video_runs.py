@@ -17,7 +17,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.covering import EXTENDED
 from tests.documents import valid

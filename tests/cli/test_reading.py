@@ -23,9 +23,9 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.converse import asks_of, engine_of, work_on
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.video import Clip, Sampling, read
-from dycoke_cli.video.clip import FrameResize
-from dycoke_cli.video.decoder import OpenClip
+from dycoke_cli.video.clip import Clip, FrameResize
+from dycoke_cli.video.decoder import OpenClip, read
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.fake_engine import load as fake_load
 from tests.cli.harness import CLIP, Outcome, run_here

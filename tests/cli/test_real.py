@@ -10,7 +10,8 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.load import load
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_in_terminal
 from tests.covering import EXTENDED
 from tests.documents import valid

@@ -18,7 +18,8 @@ from dycoke_cli.engine.generate import AnswerStream, BatchStreamer, Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.engine.batches import spoilt
 
 VIDEOS = Path(__file__).parents[2] / "sample_videos"

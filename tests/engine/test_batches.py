@@ -17,7 +17,8 @@ from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import cache_of
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.covering import covered
 from tests.engine.batches import NEW_TOKENS, answer, batch_of, prompts, same_rows, spoilt
 from tests.engine.tiny import SHAPES, make_inputs, make_model

@@ -6,7 +6,8 @@ import pytest
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.method import Method
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP
 
 SENTENCE = "KV pruning from layer 3 of 10 can lose details"

@@ -18,7 +18,8 @@ from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import Camera, Event, Scene, Script, Thing
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 
 SECONDS = 2.0
 COLOURS = ["blue", "red", "green", "yellow", "purple"]

@@ -19,7 +19,9 @@ from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.runs.results import Outcome
-from dycoke_cli.video import Clip, Sampling, read
+from dycoke_cli.video.clip import Clip
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.evaluation.samples import Samples
 
 ITEM = Samples().items("test", 1)[0]

@@ -18,7 +18,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, tasks_of
 from dycoke_cli.evaluation.datasets.published import VideoMME
 from dycoke_cli.evaluation.folder import Folder
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.evaluation import miniatures
 from tests.evaluation.miniatures import items_of, open_made
 

@@ -31,7 +31,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.run import asker_here, outcomes_of
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests import warm
 from tests.evaluation.prepared import Prepared, never
 from tests.evaluation.samples import Samples

@@ -13,7 +13,8 @@ import pytest
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import FILE, Shapes
 from dycoke_cli.shapes.script import from_json
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.shapes.oracle import Oracle
 from training.world import benchmark
 from training.world.random_scripts import content, split_of

@@ -12,7 +12,8 @@ import pytest
 
 from dycoke_cli.evaluation.datasets.shapes import LONG_FILE, ShapesLong, frame
 from dycoke_cli.shapes.script import Event, from_json
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import run_here
 from tests.shapes.oracle import Oracle
 from training.world import long_benchmark

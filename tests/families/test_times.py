@@ -21,8 +21,8 @@ from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import FAMILIES, UNLISTED
 from dycoke_cli.models.prompts.stock_processor import Length, ShownFrames, frames_metadata
 from dycoke_cli.models.prompts.stock_prompt import make_prompt, show
-from dycoke_cli.video import read
 from dycoke_cli.video.clip import Clip
+from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.families.tiny import UNLISTED_MAKERS, make
 from tests.video.clips import write_pictures

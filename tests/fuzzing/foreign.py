@@ -20,9 +20,9 @@ from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES, Isolated
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.unicode import to_json
-from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import OpenClip
 from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.sampling import Sampling
 from tests.fuzzing.mutators import json_lines_of, json_of
 from tests.fuzzing.subject import Subject
 from tests.fuzzing.videos import check

@@ -168,8 +168,8 @@ def _open(content: bytes, _: Path) -> object:
     from dycoke_cli.server.media import Media, opened
     from dycoke_cli.server.refused import Refused
     from dycoke_cli.server.request_keys import text_of as text_in
-    from dycoke_cli.video import Sampling
     from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.sampling import Sampling
 
     text = json.dumps(content.decode("utf-8", "surrogateescape")).encode()
     body = b'{"url": %s}' % text

@@ -155,7 +155,7 @@ def _texts(*texts: str) -> list[bytes]:
 
 
 def _subtitles(suffix: str, content: bytes, folder: Path) -> object:
-    from dycoke_cli.video.subtitles import read_subtitles
+    from tests.video.inside import read_subtitles
 
     path = folder / f"case{suffix}"
     path.write_bytes(content)
@@ -173,7 +173,8 @@ def _plain(content: bytes, _: Path) -> object:
 
 def _begun(content: bytes, folder: Path) -> object:
     from dycoke_cli.storage.input_file import is_lfs_pointer
-    from dycoke_cli.video import Sampling, read
+    from dycoke_cli.video.decoder import read
+    from dycoke_cli.video.sampling import Sampling
 
     path = folder / "case.mp4"
     path.write_bytes(content)

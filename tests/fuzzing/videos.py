@@ -88,7 +88,8 @@ def _webp(frames: int) -> bytes:
 
 
 def _attempt(suffix: str, content: bytes, folder: Path) -> object:
-    from dycoke_cli.video import Sampling, SubtitleSource
+    from dycoke_cli.video.sampling import Sampling
+    from dycoke_cli.video.subtitles import SubtitleSource
     from tests.video.inside import probe, read
 
     path = folder / f"case{suffix}"

@@ -12,7 +12,8 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.inspect.inspection import as_uris, inspect_question, page, pictures
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests import browser as browsers
 from tests.browser import (
     HOSTILES,

@@ -13,7 +13,8 @@ from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.inspect.inspection import Inspection, grid_shape, inspect_question, pictures
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT
 
 QUESTION = "What happens?"

@@ -31,7 +31,8 @@ from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import asker_here, outcomes_of
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.runs.parts import CLIPS, Group, groups_in, plan_with, settled_in
 from tests.runs.pretended import valid
 

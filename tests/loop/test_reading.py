@@ -22,9 +22,11 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop import reading as reading_module
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
-from dycoke_cli.video import Sampling, decoder, read
+from dycoke_cli.video import decoder
 from dycoke_cli.video import limits as limits_module
+from dycoke_cli.video.decoder import read
 from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.sampling import Sampling
 from tests.loop import decoders
 from tests.runs.parts import CLIPS, PLAN, Group, groups_in, plan_with, settled_in
 from tests.waiting import until, until_gone

@@ -116,7 +116,7 @@ def test_a_video_is_read_without_proc() -> None:
         pytest.skip("no file systems can be mounted here")
     code = (
         "import os, sys\n"
-        "from dycoke_cli.video import Decoder, Sampling\n"
+        "from dycoke_cli.video.decoder import Decoder, Sampling\n"
         "from dycoke_cli.resources import affinity, free_main_memory, usable_cpus\n"
         "assert not os.listdir('/proc')\n"
         "with Decoder() as decoder:\n"

@@ -15,7 +15,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 
 CLIPS = Path(__file__).parents[2] / "sample_videos"
 REQUEST = Request(

@@ -16,7 +16,7 @@ from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.runs.pretended import Last, Pretended, pretended_answer
 
 

@@ -20,7 +20,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.converse import asks_of, converse, engine_of
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.runs.parts import CLIPS
 
 EXACT = LoadOptions(device="cpu", dtype="float32")

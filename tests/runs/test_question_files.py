@@ -11,7 +11,7 @@ import pytest
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.question_files import read_questions
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.runs.parts import REQUEST
 
 JSON = """{"video": "a.mp4", "question": "What, then?", "id": "1"}

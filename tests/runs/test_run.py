@@ -18,7 +18,7 @@ from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.runs.parts import PLAN, Group, Heard, groups_in, plan_with
 from tests.runs.pretended import Pretended, make_clips, valid
 

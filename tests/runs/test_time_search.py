@@ -21,7 +21,7 @@ from dycoke_cli.runs.parts import (
     find_when,
     usual_window_s,
 )
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.documents import example
 
 SEARCH = TimeSearch(begin_s=10.0, end_s=90.0, window_s=10.0)

@@ -14,7 +14,7 @@ from dycoke_cli.server.exchange import prepare
 from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.responses import parse_responses
-from dycoke_cli.video import Clip
+from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import PATIENCE_S
 from tests.server.pretended import DEFAULTS, make_service

@@ -18,7 +18,7 @@ from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.refused import gone, in_keys, refused
 from dycoke_cli.server.service import ServiceLimits, start_service
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.server.pretended import PATIENCE_S, ample
 
 

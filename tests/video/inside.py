@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import numpy as np
 
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video import Clip, FramePlan, Sampling, SubtitleSource, VideoInfo
+from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
 from dycoke_cli.video.decoder_process import Reader
 from dycoke_cli.video.files import open_file
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import PictureReader, Rendered, pictures_of
-from dycoke_cli.video.source import VideoSource, video_in
-from dycoke_cli.video.subtitles import open_subtitles
+from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.source import VideoSource
+from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, open_subtitles, parse_subtitles
 
 SAMPLING = Sampling()
 Path = str | os.PathLike[str]
@@ -25,7 +26,7 @@ Progress = Callable[[int, int], None] | None
 @contextmanager
 def open_video(path: Path, stream: int | None = None) -> Iterator[VideoSource]:
     name = display_name(path)
-    with open_file(path, name) as file, video_in(file, stream, name) as source:
+    with open_file(path, name) as file, closing(VideoSource(file, stream, name)) as source:
         yield source
 
 
@@ -43,7 +44,7 @@ def opened(
         files = [stack.enter_context(open_file(path, name))]
         if subtitles is not None and subtitles.path is not None:
             files.append(stack.enter_context(open_subtitles(subtitles.path)))
-        source = stack.enter_context(video_in(files[0], sampling.stream, name))
+        source = stack.enter_context(closing(VideoSource(files[0], sampling.stream, name)))
         Limits().check_memory(name, source.stored_size, source.decoding_bytes)
         yield Reader(source, sampling, subtitles, *files[1:])
 
@@ -100,3 +101,8 @@ def pictures(
         return None
     one = path.read_one if isinstance(path, Rendered) else read
     return PictureReader(named, sampling, one, subtitles=subtitles)
+
+
+def read_subtitles(path: Path) -> Subtitles:
+    with open_subtitles(path) as file:
+        return parse_subtitles(file, display_name(path))

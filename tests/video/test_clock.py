@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling
-from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.planning import _lead_s
+from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.source import VideoSource
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
@@ -130,50 +129,6 @@ def test_times_below_zero_of_matroska(make_clip: MakeClip) -> None:
         16,
         17,
     ]
-
-
-def test_a_part_that_cant_be_reached_is_said(make_clip: MakeClip, tmp_path: Path) -> None:
-    single = make_clip(Recipe()).path
-    assert plan(single).warnings == ()
-    (warning,) = plan(join(tmp_path / "two.mp4", single, single)).warnings
-    assert "joined from several MP4 files" in warning
-    assert "ffmpeg -f concat" in warning
-
-
-def box(name: bytes, size: int | None = None, content: bytes = b"") -> bytes:
-    return (8 + len(content) if size is None else size).to_bytes(4, "big") + name + content
-
-
-EBML, SEGMENT = b"\x1a\x45\xdf\xa3\x84....", b"\x18\x53\x80\x67"
-
-
-@pytest.mark.parametrize(
-    ("content", "single", "hidden"),
-    [
-        (box(b"ftyp") + box(b"moov") + box(b"mdat", 0, b"to the end"), True, 0),
-        (box(b"ftyp") + box(b"mdat", 1, (20).to_bytes(8, "big") + b"long") + box(b"moov"), True, 0),
-        (box(b"ftyp") + box(b"moov") + box(b"moof") + box(b"mdat"), False, 0),
-        (2 * (box(b"ftyp") + box(b"moov") + box(b"mdat")), True, 1),
-        (EBML + SEGMENT + b"\x84" + b"four", True, 0),
-        (EBML + SEGMENT + b"\x84" + b"four" + EBML, False, 0),
-        (EBML + SEGMENT + b"\x40\x04" + b"four\xec\x80", True, 0),  # padding behind it
-        (EBML + SEGMENT + b"\x01" + 7 * b"\xff" + b"live", False, 0),
-        (EBML + SEGMENT + b"\x01" + 7 * b"\xfe" + b"cut off", True, 0),
-        (box(b"ftyp") + box(b"mdat", 1, 8 * b"\xff" + b"cut off"), True, 0),
-        (EBML, False, 0),
-        (b"\x1a\x45\xdf\xa3\x00", False, 0),
-        (b"\x1a\x45\xdf\xa3\x01\xff", False, 0),  # cut off within a size
-        (EBML + SEGMENT + b"\x01\x00\x00", False, 0),
-        (b"\x47" * 400, False, 0),
-        (b"", False, 0),
-    ],
-)  # fmt: skip
-def test_the_layout_of_a_file(tmp_path: Path, content: bytes, single: bool, hidden: int) -> None:
-    path = tmp_path / "any"
-    path.write_bytes(content)
-    with path.open("rb") as file:
-        layout = layout_of(file)
-    assert (layout.is_single, layout.hidden_films, layout.size) == (single, hidden, len(content))
 
 
 def test_a_video_that_begins_behind_its_audio_says_by_how_much(tmp_path: Path) -> None:

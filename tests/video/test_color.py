@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from dycoke_cli.video import Sampling
 from dycoke_cli.video.color import Orientation, is_opaque, over_white
+from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import write_pictures, write_rgba, write_yuv
 from tests.video.inside import probe, read
 
@@ -192,7 +192,7 @@ def test_every_codec_with_transparency_is_on_white(name: str, tmp_path: Path) ->
     np.testing.assert_allclose(clip.frames.astype(int), expected, atol=difference)
     # Coding with fewer samples of colour blurs edges; elsewhere the values are right.
     assert np.abs(clip.frames.astype(int) - expected).mean() < 2
-    assert clip.warnings == (f"{path} is partly transparent: it is shown on white",)
+    assert clip.warnings == ()
     assert clip.info.pixel_format.startswith(("yuva", "gbra", "rgba", "argb", "bgra"))
 
 
@@ -219,7 +219,7 @@ def test_pictures_with_transparency(name: str, mode: str, tmp_path: Path) -> Non
         # Pillow reads no transparency from BMP.
         expected = on_white(drawn if name == "a.bmp" else opened)
     np.testing.assert_allclose(clip.frames[0].astype(int), expected, atol=1)
-    assert clip.warnings == (f"{path} is partly transparent: it is shown on white",)
+    assert clip.warnings == ()
 
 
 def test_every_colour_and_alpha_by_hand() -> None:
@@ -287,22 +287,6 @@ def test_colours_under_transparency_dont_bleed(
     monkeypatch.setattr("dycoke_cli.video.limits.MAX_KEPT_PIXELS", 1000)
     clip = read(path)
     assert (clip.frames == 255).all()
-    assert any("partly transparent" in warning for warning in clip.warnings)
-
-
-def test_a_folder_says_it_once(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number, picture in enumerate(DRAWINGS):
-        picture.save(folder / f"{number}.png")
-    clip = read(folder)
-    np.testing.assert_allclose(clip.frames.astype(int), [on_white(one) for one in DRAWINGS], atol=1)
-    assert clip.warnings == (f"{folder} is partly transparent: it is shown on white",)
-    for number in (0, 2):
-        DRAWINGS[0].convert("RGB").save(folder / f"{number}.png")
-    assert read(folder, Sampling(end_s=3.0)).warnings == (
-        f"{folder / '1.png'} is partly transparent: it is shown on white",
-    )
 
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (230, 230, 230)

@@ -9,7 +9,8 @@ import av
 import pytest
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.video import Sampling, limits
+from dycoke_cli.video import limits
+from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import CodedClip, Recipe, numbers_in, with_edits
 from tests.video.conftest import MakeClip
 from tests.video.inside import plan, probe, read
@@ -87,7 +88,7 @@ def test_damaged_first_frame_times_count_from_the_first_sound_one(
 def test_every_packet_damaged(make_clip: MakeClip, tmp_path: Path) -> None:
     path = damaged(make_clip(STILLS), tmp_path / "bad.mp4", *range(50))
     for look in (probe, plan, read):
-        with pytest.raises(VideoError, match=r"not one picture in it can be decoded: is the file"):
+        with pytest.raises(VideoError, match=r"not one picture .*is the file cut off"):
             look(path)  # type: ignore[operator]
 
 

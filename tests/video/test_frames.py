@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from dycoke_cli.errors import ModelError, VideoError
-from dycoke_cli.video import Decoder, Sampling, frames, limits
+from dycoke_cli.video import frames, limits
 from dycoke_cli.video.clip import Clip, FrameResize
+from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.frames import (
     ClosedError,
     Fit,
@@ -26,6 +26,7 @@ from dycoke_cli.video.frames import (
     known,
 )
 from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.sampling import Sampling
 from tests.video.inside import plan, read
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")  # 256 × 256
@@ -65,45 +66,26 @@ def test_pictures_are_resized_as_well(tmp_path: Path) -> None:
     assert np.array_equal(clip.frames, resized(pictures, 8, 8))
 
 
-def test_fewer_frames_than_planned_have_the_size_of_so_few() -> None:
+def test_a_rate_plans_the_frames_that_there_are() -> None:
     """A clip of 8 frames a second has each frame once, however many a second are wanted."""
-    counts: list[int] = []
+    sampling = Sampling(fps=64, end_s=1.0)
+    assert plan(CLIP, sampling).times_s == read(CLIP, sampling).timestamps_s
+
+
+def test_fewer_frames_than_planned_are_resized_by_the_processor() -> None:
+    """Where it reads so few at another size."""
 
     def fit(frames: int, height: int, width: int) -> FrameResize | None:
-        counts.append(frames)
         return to(512 // frames, 512 // frames)(frames, height, width)
 
-    sampling = Sampling(fps=64, end_s=1.0)
-    decoded = read(CLIP, sampling)
-    with Decoder() as decoder, decoder.open(CLIP, sampling, fitted=True) as opened:
-        planned = len(opened.plan.times_s)
-        clip = opened.read(fit=known(fit))
-    came = len(decoded.frames)
-    assert counts[0] == planned > came == counts[-1]
-    assert np.array_equal(clip.frames, resized(decoded.frames, 512 // came, 512 // came))
-
-
-def test_frames_wait_for_the_processor_and_no_more_than_may(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(frames, "BACKLOG_BYTES", 3 * 256 * 256 * 3)
-    held: list[int] = []
-
-    class Loading(Future[Fit]):
-        """A model that is loaded once it is waited for."""
-
-        def result(self, timeout: float | None = None) -> Fit:
-            if not self.done():
-                held.append(read_frames[-1])
-                self.set_result(to(16, 16))
-            return super().result(timeout)
-
-    read_frames: list[int] = []
-    decoded = read(CLIP, EIGHT)
-    with Decoder() as decoder, decoder.open(CLIP, EIGHT, fitted=True) as opened:
-        clip = opened.read(lambda done, total: read_frames.append(done), Loading())
-    assert held == [3]
-    assert np.array_equal(clip.frames, resized(decoded.frames, 16, 16))
+    for other in (fit, to(64, 64)):
+        kept = Frames(plan(CLIP, EIGHT), EIGHT, known(other))
+        for number in range(4):
+            kept.room()[:] = number
+            kept.keep(float(number))
+        clip = kept.clip(())
+        assert clip.frames.shape == (4, 64, 64, 3)
+        assert (clip.resize is None) == (other is fit)
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_reading() -> None:
@@ -161,28 +143,6 @@ def test_windows_have_the_frames_one_behind_the_other() -> None:
     assert (clip.timestamps_s, clip.info) == (decoded.timestamps_s, decoded.info)
     assert (clip.frames.shape, clip.window) == ((30, 20, 30, 3), 8)
     assert clip.frames.strides == (0, 0, 0, 0)  # the shape alone
-
-
-def test_frames_that_waited_for_the_model_fill_windows_to_the_brim() -> None:
-    """All of them, and as many as fill two windows, come before the size is known."""
-    windows, got = WindowQueue(8), list[FrameWindow]()
-    small = replace(plan(CLIP, Sampling(frames=20)), width=4, height=4)
-    kept = Frames(small, SAMPLING, to_be := Future[Fit](), windows)
-    taking = threading.Thread(target=lambda: got.extend(windows))
-    taking.start()
-    for number in range(20):
-        if number == 16:
-            to_be.set_result(to(2, 2))
-        if kept.waits:
-            kept.catch_up()
-        kept.room()[:] = number
-        kept.keep(float(number))
-    kept.clip(())
-    windows.end()
-    taking.join()
-    assert [window.frames[:, 0, 0, 0].tolist() for window in got] == [
-        [*range(8)], [*range(8, 16)], [*range(16, 20)],
-    ]  # fmt: skip
 
 
 def test_frames_wait_for_whoever_takes_them() -> None:

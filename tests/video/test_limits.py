@@ -14,11 +14,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, VideoError
 from dycoke_cli.resources import free_main_memory
-from dycoke_cli.video import Clip, Decoder, Sampling, SubtitleSource, limits
+from dycoke_cli.video import limits
+from dycoke_cli.video.clip import Clip
+from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.subtitles import SubtitleSource
 from tests.covering import EXTENDED, covered
 from tests.video.clips import Recipe, numbers_in, write_growing
 from tests.video.conftest import MakeClip
@@ -279,17 +282,6 @@ def test_a_million_pictures_are_refused_in_a_moment(tmp_path: Path) -> None:
     assert "has more than 100,000 pictures: convert it to MP4" in str(found)
     assert peak < 0.2 * GB
     assert seconds < 60
-
-
-def test_an_animated_webp_is_called_so(tmp_path: Path) -> None:
-    pictures = [Image.new("RGB", (64, 48), (20 * number, 0, 0)) for number in range(5)]
-    path = tmp_path / "animated.webp"
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=200)
-    found, _, _ = read_in_process(path)
-    assert isinstance(found, VideoError)
-    assert "is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4" in str(found)
-    pictures[0].save(path)
-    assert isinstance(read_in_process(path)[0], Clip)
 
 
 def cues(text: str, count: int = 1) -> str:

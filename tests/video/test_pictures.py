@@ -15,10 +15,12 @@ from PIL import Image
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.loop.reading import Readers, Reading
-from dycoke_cli.video import Decoder, Sampling, SubtitleSource
 from dycoke_cli.video.clip import FrameResize
+from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import Pictures, Rendered, as_named, digest, pictures_of, sources
+from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.subtitles import SubtitleSource
 from tests.runs.parts import REQUEST
 from tests.video.clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in, write_rgba
 from tests.video.conftest import MakeClip
@@ -97,7 +99,7 @@ def test_the_process_shows_transparency_on_white(tmp_path: Path, decoder: Decode
         np.testing.assert_array_equal(clip.frames, read(path).frames)
         # 200 · 128/255 + 127 and 127
         assert clip.frames[2, 9, 9] == pytest.approx([227, 127, 127], abs=2)
-        assert clip.warnings == (f"{path} is partly transparent: it is shown on white",)
+        assert clip.warnings == ()
 
 
 def test_pictures_that_are_named_are_one_video_in_their_order(frames: Path) -> None:
@@ -120,10 +122,7 @@ def test_pictures_of_other_sizes_are_fitted_into_the_first(tmp_path: Path) -> No
     assert (clip.frames[1, : bars // 2] == 0).all()
     assert (clip.frames[1, -bars // 2 :] == 0).all()
     assert (clip.frames[1, bars // 2 : -bars // 2] == 255).all()
-    [warning] = clip.warnings
-    assert warning.endswith(
-        "has pictures of several sizes: they are fitted into 64×48, that of the first"
-    )
+    assert not clip.warnings
 
 
 def test_each_picture_is_turned_as_its_camera_was(tmp_path: Path) -> None:
@@ -135,13 +134,6 @@ def test_each_picture_is_turned_as_its_camera_was(tmp_path: Path) -> None:
     clip = read(tmp_path)
     assert numbers_in(clip.frames) == [5, 5]
     assert not clip.warnings
-
-
-def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
-    put(tmp_path, "1.png")
-    (tmp_path / "notes.txt").write_text("x")
-    [warning] = read(tmp_path).warnings
-    assert warning.endswith("skipped 1 file that no picture is in, by the name: notes.txt")
 
 
 @pytest.mark.parametrize(
@@ -171,8 +163,7 @@ def test_what_isnt_a_folder_of_pictures(tmp_path: Path) -> None:
     for wanted in (SubtitleSource("x.srt"), SubtitleSource(None)):
         with pytest.raises(UsageError, match=r"has no subtitles: .* leave out --subtitles"):
             read(tmp_path, subtitles=wanted)
-    [warning] = read(tmp_path, subtitles=SubtitleSource(None, required=False)).warnings
-    assert warning.endswith("answered without them")
+    assert not read(tmp_path, subtitles=SubtitleSource(None, required=False)).warnings
     with pytest.raises(UsageError, match="--stream 1 isn't a video stream"):
         read(tmp_path, Sampling(stream=1))
     with pytest.raises(UsageError, match=r"--start 5 s lies beyond the end of the video"):

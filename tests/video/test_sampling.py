@@ -168,12 +168,6 @@ def test_anything_else_is_refused_with_the_forms_that_work(text: str) -> None:
     assert len(str(error.value)) < 200
 
 
-def test_a_time_code_is_told_from_a_time() -> None:
-    for text in ("01:00:58:00", "01:00:58;00"):
-        with pytest.raises(UsageError, match=r"count from the video's first frame, not by its"):
-            parse_time(text)
-
-
 # Sixteenths of a second: floats hold them, and their sums.
 GRID = 16
 

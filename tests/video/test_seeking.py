@@ -11,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.video import Sampling, source
+from dycoke_cli.video import source
 from dycoke_cli.video.decoder_process import Seeker
+from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import open_video, read

@@ -14,8 +14,9 @@ from types import FrameType
 import pytest
 
 from dycoke_cli.errors import OutputError, UsageError, VideoError
-from dycoke_cli.video import Decoder, Sampling
+from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.files import STDIN, spooled
+from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
 

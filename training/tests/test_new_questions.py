@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from dycoke_cli.evaluation.datasets import open_dataset, shapes
 from dycoke_cli.evaluation.datasets.shapes import stored_videos
 from dycoke_cli.shapes.script import from_json
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.shapes.oracle import Oracle
 from training.__main__ import app
 from training.world import new_questions

@@ -21,7 +21,7 @@ from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import Parameter, parameters_of
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 
 T = TypeVar("T")
 

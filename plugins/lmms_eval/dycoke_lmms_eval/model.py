@@ -33,7 +33,8 @@ from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.results import Outcome
-from dycoke_cli.video import Decoder, Sampling
+from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.sampling import Sampling
 from dycoke_lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
 from dycoke_lmms_eval.generation import read_generation, up_to
 from dycoke_lmms_eval.messages import Chat, Message, Shown, read_chat

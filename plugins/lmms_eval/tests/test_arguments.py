@@ -14,7 +14,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import parameters_of
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from dycoke_lmms_eval.arguments import NAMES, in_arguments, parse, split
 
 

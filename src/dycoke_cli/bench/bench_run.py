@@ -34,7 +34,8 @@ from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.version import running_commit
-from dycoke_cli.video import Decoder, Sampling
+from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.sampling import Sampling
 
 Runs = dict[tuple[str, str], list[tuple[Answer, Stages]]]
 """Answers of a row by video and question, with their times as if each were the only question; one

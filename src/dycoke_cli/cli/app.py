@@ -27,7 +27,7 @@ _GROUPS = {
         "caption": "Write a caption for each clip and picture of a folder.",
         "watch": "Answer questions about a video while it comes, window by window.",
         "probe": ("Show which frames of a video are sampled, and their visual tokens."),
-        "convert": "Convert answers to a table, or times to subtitles, markers or chapters.",
+        "convert": "Convert answers to a table, or times to subtitles or markers.",
     },
     "Compare": {
         "inspect": (

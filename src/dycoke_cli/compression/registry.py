@@ -16,7 +16,7 @@ from dycoke_cli.errors import UsageError, did_you_mean, naming
 from dycoke_cli.param import Parameter, document_parameters, parameters_of
 
 if TYPE_CHECKING:
-    from dycoke_cli.video import Sampling
+    from dycoke_cli.video.sampling import Sampling
 
 
 METHODS: dict[str, type[Method]] = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from dycoke_cli.video import Sampling
     from dycoke_cli.video.pictures import Rendered
+    from dycoke_cli.video.sampling import Sampling
 
 Split = Literal["validation", "test"]
 

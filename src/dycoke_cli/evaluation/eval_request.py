@@ -17,7 +17,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import OpenAsker
 from dycoke_cli.storage.cache_folder import kept
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
 """The defaults."""

@@ -44,8 +44,8 @@ from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import Group, run
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__, running_commit
-from dycoke_cli.video import Sampling
 from dycoke_cli.video.pictures import Rendered
+from dycoke_cli.video.sampling import Sampling
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100

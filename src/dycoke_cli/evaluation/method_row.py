@@ -17,7 +17,7 @@ from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.version import __version__
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel

@@ -20,7 +20,7 @@ from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.evaluation.dataset import ACCURACY, Dataset
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.request import Request
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.method_row import KeptRow

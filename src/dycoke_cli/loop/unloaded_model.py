@@ -20,7 +20,7 @@ from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
     from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-    from dycoke_cli.video import FramePlan
+    from dycoke_cli.video.clip import FramePlan
 
 
 @dataclass(frozen=True)

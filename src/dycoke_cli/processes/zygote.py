@@ -27,7 +27,7 @@ from functools import cache
 from importlib import import_module
 from itertools import count
 from queue import SimpleQueue
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from dycoke_cli.errors import debugging
 from dycoke_cli.processes.sandbox import end_with
@@ -66,20 +66,7 @@ class GoneError(Exception):
         return self.exit_code == KILLED
 
 
-class Child(Protocol):
-    """A process that was started: a fork of a zygote, or an interpreter."""
-
-    def kill(self) -> None:
-        """Kill it."""
-
-    def stop(self) -> None:
-        """Kill it, and release its process id."""
-
-    def exit_code(self) -> int | None:
-        """Exit code, or the negative number of the signal that killed it; None if it runs."""
-
-
-def why_gone(child: Child) -> GoneError:
+def why_gone(child: Fork | Interpreter) -> GoneError:
     """The error of a child that has closed its end: it has exited, or is killed here."""
     deadline = time.monotonic() + _ENDING_S
     while (code := child.exit_code()) is None:
@@ -186,7 +173,7 @@ def zygote(entry: str, *prepare: str, trusted: bool = False) -> Zygote:
         return _zygotes[key]
 
 
-class _Interpreter:
+class Interpreter:
     """A fresh interpreter."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -194,12 +181,15 @@ class _Interpreter:
         self.kill, self.exit_code = process.kill, process.poll
 
     def stop(self) -> None:
+        """Kill it, and release its process id."""
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):  # it waits for a disk, and can't be killed
             self._process.wait(_ENDING_S)
 
 
-def start_child(entry: str, *prepare: str, trusted: bool = False) -> tuple[Child, socket.socket]:
+def start_child(
+    entry: str, *prepare: str, trusted: bool = False
+) -> tuple[Fork | Interpreter, socket.socket]:
     """Start a process that calls a function: a fork on Linux, elsewhere a fresh interpreter.
 
     Returns:
@@ -210,7 +200,7 @@ def start_child(entry: str, *prepare: str, trusted: bool = False) -> tuple[Child
     if FORKS:
         return zygote(entry, *prepare, trusted=trusted).fork(theirs), ours
     with theirs:
-        return _Interpreter(start_interpreter(_CALL, entry, io=theirs, trusted=trusted)), ours
+        return Interpreter(start_interpreter(_CALL, entry, io=theirs, trusted=trusted)), ours
 
 
 def start_interpreter(

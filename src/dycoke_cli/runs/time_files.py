@@ -1,4 +1,4 @@
-"""Times of answers as files that editors and players read: subtitles, markers and chapters.
+"""Times of answers as files that editors and players read: subtitles and markers.
 
 Times of answers count from a video's first frame. Players count from the start of the file, which
 `VideoInfo.lead_s` is the difference to.
@@ -7,8 +7,6 @@ Times of answers count from a video's first frame. Players count from the start 
 from __future__ import annotations
 
 import html
-import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,22 +24,16 @@ from dycoke_cli.storage.output_file import (
     short_name,
     unwritable,
 )
-from dycoke_cli.unicode import display_name, one_line, shown, to_json, valid
-from dycoke_cli.video.clip import Timecode, VideoInfo
+from dycoke_cli.unicode import display_name, shown, to_json, valid
+from dycoke_cli.video.clip import VideoInfo
 from dycoke_cli.video.decoder import info_of
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.sampling import Sampling, exact, format_time
+from dycoke_cli.video.sampling import Sampling, exact
 
-# What a site needs of a list of chapters (YouTube): the first at 0:00, each this long or longer.
-_SHORTEST_CHAPTER_S = 10
-_LONGEST_TITLE = 100
-# SubRip has no escapes for what players take for tags and styles, and a description has no "<".
+# SubRip has no escapes for what players take for tags and styles.
 _FULL_WIDTH = str.maketrans("<>{}\\", "＜＞｛｝＼")
-# Where the timelines of editors begin by default.
-_TIMELINE_STARTS = "01:00:00:00"
 _COLUMNS: list[Field] = [
-    *(("video",), ("start",), ("end",), ("timecode", "start"), ("timecode", "end")),
-    *(("question",), ("answer",)),
+    *(("video",), ("start",), ("end",), ("question",), ("answer",)),
 ]
 _KEYS = ("video", "question", "answer", "choice", "parsed", "when", "start", "end")
 
@@ -113,12 +105,6 @@ class MarkedVideo:
     markers: Sequence[Marker]
     info: VideoInfo | None  # None where it can't be opened
 
-    @property
-    def timecode(self) -> Timecode:
-        """How its frames are counted."""
-        assert self.info is not None
-        return Timecode.of(self.info.fps, self.info.timecode)
-
     def player_times(self) -> list[tuple[float, float, str]]:
         """Start, end and text of the markers, as players count the seconds."""
         lead_s = 0.0 if self.info is None else self.info.lead_s
@@ -136,102 +122,21 @@ def vtt(videos: Sequence[MarkedVideo]) -> str:
     return "\n".join(["WEBVTT\n", *_cues(videos, ".", partial(html.escape, quote=False))])
 
 
-def edl(videos: Sequence[MarkedVideo]) -> str:
-    """A list of edits (CMX 3600) of one video, with the marker comments of DaVinci Resolve.
-
-    Source times count from the time code of the file. Record times are those of a timeline that
-    begins at 01:00:00:00.
-
-    Raises:
-        UsageError: the video can't be opened.
-    """
-    [video] = videos
-    if video.info is None:
-        raise UsageError(
-            f"{display_name(video.name)} can't be opened, and an EDL needs its frame rate: run the "
-            "command in the folder that its name is relative to, or write .markers.csv"
-        )
-    count = video.timecode
-    lines = [
-        f"TITLE: {one_line(Path(video.name).stem)[:70] or 'dycoke'}",
-        f"FCM: {'DROP FRAME' if count.drop else 'NON-DROP FRAME'}",
-        "",
-    ]
-    record, source = count.frame_of(_TIMELINE_STARTS), count.frame_of(video.info.timecode)
-    for number, marker in enumerate(video.markers, 1):
-        start = count.frame_at(marker.start_s)
-        end = max(start + 1, count.frame_at(marker.end_s))
-        times = (count.text(base + at) for base in (source, record) for at in (start, end))
-        name = one_line(marker.text).replace("|", "/")
-        lines += [
-            f"{number:03}  AX       V     C        {' '.join(times)}",
-            f" |C:ResolveColorBlue |M:{name} |D:{end - start}",
-            f"* FROM CLIP NAME: {one_line(Path(video.name).name)}",
-            "",
-        ]
-    return "\n".join(lines)
-
-
 def markers_csv(videos: Sequence[MarkedVideo]) -> str:
-    """A table: seconds from the first frame, and time codes where the file can be opened."""
+    """A table, in seconds from the first frame."""
     lines = []
     for video in videos:
         for marker in video.markers:
             line: dict[str, Any] = {"video": video.name, "question": marker.question}
             line |= {"start": marker.start_s, "end": marker.end_s, "answer": marker.answer}
-            if video.info is not None:
-                count = video.timecode
-                first = count.frame_of(video.info.timecode)
-                line["timecode"] = {
-                    "start": count.text(first + count.frame_at(marker.start_s)),
-                    "end": count.text(first + count.frame_at(marker.end_s)),
-                }
             lines.append(line)
     return csv_of(_COLUMNS, lines).decode()
-
-
-def ffmeta(videos: Sequence[MarkedVideo]) -> str:
-    """Chapters of one video in FFmpeg's metadata format."""
-    [video] = videos
-    lines = [";FFMETADATA1"]
-    for start_s, end_s, text in video.player_times():
-        title = re.sub(r"([=;#\\])", r"\\\1", one_line(text))
-        # At the end of a line FFmpeg takes an escaped backslash for an escaped line end.
-        title += " " * title.endswith("\\")
-        lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={_ms(start_s)}", f"END={_ms(end_s)}"]
-        lines.append(f"title={title}")
-    return "\n".join(lines) + "\n"
-
-
-def chapters(videos: Sequence[MarkedVideo]) -> str:
-    """Chapters of one video, a line each, as sites read them from a description.
-
-    What begins less than 10 s after the chapter before, or before the end, is left out. The first
-    is at 0:00: what begins in the first 10 s, or else the name of the video.
-    """
-    [video] = videos
-    found: list[tuple[int, str]] = []
-    end_s = video.info.lead_s + (video.info.duration_s or math.inf) if video.info else math.inf
-    for start_s, _, text in video.player_times():
-        if not found:
-            first = int(start_s) < _SHORTEST_CHAPTER_S
-            found = [(0, text if first else Path(video.name).stem)]
-            if first:
-                continue
-        if min(int(start_s) - found[-1][0], end_s - int(start_s)) >= _SHORTEST_CHAPTER_S:
-            found.append((int(start_s), text))
-    titles = (one_line(text).translate(_FULL_WIDTH) for _, text in found)
-    short = (t if len(t) <= _LONGEST_TITLE else f"{t[: _LONGEST_TITLE - 1]}…" for t in titles)
-    return "".join(f"{format_time(at)} {t}\n" for (at, _), t in zip(found, short, strict=True))
 
 
 FORMATS: dict[str, Callable[[Sequence[MarkedVideo]], str]] = {
     ".srt": srt,
     ".vtt": vtt,
-    ".edl": edl,
     ".markers.csv": markers_csv,
-    ".ffmeta": ffmeta,
-    ".chapters.txt": chapters,
 }
 """Writers by the suffix of a file."""
 LIST = ".markers.csv"

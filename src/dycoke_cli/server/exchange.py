@@ -30,7 +30,7 @@ from dycoke_cli.server.service import Service
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
-    from dycoke_cli.video import Clip
+    from dycoke_cli.video.clip import Clip
 
 
 # More than texts of any language have, about twice as many as English.

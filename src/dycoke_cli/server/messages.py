@@ -33,7 +33,7 @@ from dycoke_cli.server.request_keys import (
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
-    from dycoke_cli.video import Clip
+    from dycoke_cli.video.clip import Clip
 
 
 _ALL_FRAMES = -1  # of vLLM's num_frames

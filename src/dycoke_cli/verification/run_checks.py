@@ -37,7 +37,9 @@ from dycoke_cli.verification.verification_report import (
     VerificationReport,
     VerifiedModel,
 )
-from dycoke_cli.video import Clip, Sampling, read
+from dycoke_cli.video.clip import Clip
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 
 QUESTIONS = (
     "What happens in the video?",

@@ -226,7 +226,6 @@ class Geometry:
 
     width: int  # in square pixels, before rotation
     height: int  # in square pixels, before rotation
-    stored_size: tuple[int, int]  # stored width and height of the first frame
     pixel_aspect: float  # width of a stored pixel over its height; 1 is square
     orientation: Orientation  # rotation and mirroring
 
@@ -244,11 +243,11 @@ class Geometry:
 def geometry_of(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
     """Geometry declared by a stream's headers and first frame."""
     aspect = _pixel_aspect(stream)
-    size = width, height = frame.width, frame.height
+    width, height = frame.width, frame.height
     # The shorter side is stretched, because shrinking the longer one would discard pixels.
     width = round(width * aspect) if aspect > 1 else width
     height = round(height / aspect) if aspect < 1 else height
-    return Geometry(width, height, size, float(aspect), _orientation(frame))
+    return Geometry(width, height, float(aspect), _orientation(frame))
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:

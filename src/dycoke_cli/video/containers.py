@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from contextlib import suppress
 from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
-import av.logging
 from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video.file_layout import why_unreadable, without_index
-from dycoke_cli.video.files import CONTAINERS, RAW_STREAMS
+from dycoke_cli.storage.input_file import LFS_POINTER, starts_lfs_pointer
+from dycoke_cli.video.files import CONTAINERS, is_picture
 from dycoke_cli.video.limits import check_entries, padded
 
 ASSUMED_RATE = Fraction(25)
@@ -29,12 +28,9 @@ def rate_of(container: av.container.InputContainer, stream: av.VideoStream) -> F
 
 MAX_PICTURES = 100_000
 _DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
-_TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
-_WEBP_HEAD, _ANIMATED = 21, 0b10  # bytes up to and including the flags, and the animation flag
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # Codecs of cover art.
 _STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
-_AVIF = ("avif", "avis")
 _HEIC = ("heic", "heix", "mif1")
 # FFmpeg's names of formats of images.
 _PICTURES = (
@@ -42,12 +38,7 @@ _PICTURES = (
     "tiff_pipe", "j2k_pipe", "jpegxl_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe", "pam_pipe",
     "qoi_pipe", "dpx_pipe", "exr_pipe", "hdr_pipe",
 )  # fmt: skip
-# Allowed for a better error message: "there is no video in it" instead of "can't be read".
-_WITHOUT_VIDEO = (
-    "mp3", "wav", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf", "ape", "wv", "tta",
-    "webvtt", "srt", "ass",
-)  # fmt: skip
-_FORMATS = ",".join((*CONTAINERS, *RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
+_FORMATS = ",".join((*CONTAINERS, *_PICTURES))
 
 
 def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
@@ -59,25 +50,20 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
     Args:
         file: a regular file, which must stay open while the container is read.
     """
-    # Checked first, because it moves the file position, from which FFmpeg reads.
-    if _is_animated_webp(file):
-        raise VideoError(
-            f"{name} is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4 first"
-        )
     file.seek(0)
     try:
         container = open_descriptor(file.fileno(), max_pixels)
     except MemoryError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(why_unreadable(file, name)) from error
+        raise VideoError(_why_unreadable(file, name)) from error
     try:
         # An edit list multiplies the entries: it may show each frame as often as it likes.
         check_entries(name, max((len(one.index_entries) for one in container.streams), default=0))
     except VideoError:
         container.close()
         raise
-    if not container.streams and (cause := without_index(file, name)) is not None:
+    if not container.streams and (cause := _without_index(file, name)) is not None:
         container.close()
         raise VideoError(cause)
     return container
@@ -93,27 +79,6 @@ def open_descriptor(descriptor: int, max_pixels: int) -> av.container.InputConta
         "max_pixels": str(padded(max_pixels)),
     }
     return av.open("fd:", options=options, **_tag_options())
-
-
-def refused_size(file: BinaryIO, max_pixels: int) -> tuple[int, int] | None:
-    """Width and height of the frames that FFmpeg refuses as too large; None if it refuses none.
-
-    It says so in its log alone: as an error, it is the same as damage.
-    """
-    file.seek(0)
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
-    try:
-        with (
-            av.logging.Capture(local=False) as log,
-            suppress(av.FFmpegError, OSError, ValueError),
-            open_descriptor(file.fileno(), max_pixels),
-        ):
-            pass
-    finally:
-        av.logging.set_level(None)
-    found = _TOO_LARGE.search("".join(text for _, _, text in log))
-    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def _tag_options() -> dict[str, Any]:
@@ -133,13 +98,6 @@ def most_pictures(container: av.container.InputContainer) -> int | None:
     return MAX_PICTURES if container.format.name in _PICTURES else None
 
 
-def _is_animated_webp(file: BinaryIO) -> bool:
-    file.seek(0)
-    head = file.read(_WEBP_HEAD)
-    is_extended = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == _WEBP_HEAD
-    return is_extended and bool(head[-1] & _ANIMATED)
-
-
 def choose_stream(
     container: av.container.InputContainer,
     index: int | None,
@@ -147,11 +105,6 @@ def choose_stream(
 ) -> av.VideoStream:
     """Choose the video stream to read: the one with this index, or `best_stream`."""
     best = best_stream(container)
-    if container.format.name in RAW_STREAMS:
-        raise VideoError(
-            f"{name} is a raw stream, which has no time stamps: put it into a container with "
-            "its frame rate first (of 25, `ffmpeg -r 25 -i raw.h264 clip.mp4`)"
-        )
     if best is None:
         raise VideoError(f"{name} has no video in it{_what_else(container)}: name a video file")
     if container.metadata.get("major_brand") in _HEIC and len(_as_large(container, best)) > 1:
@@ -205,17 +158,6 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream | None
     return max(_films(container), key=rank, default=None)
 
 
-def other_streams(
-    container: av.container.InputContainer, read: av.VideoStream
-) -> list[av.VideoStream]:
-    """Video streams that a user could have meant instead of the one that is read."""
-    if most_pictures(container) is not None:
-        return []  # one image in several sizes
-    if container.metadata.get("major_brand") in (*_AVIF, *_HEIC):
-        return []  # its transparency, or its thumbnail
-    return [one for one in _films(container) if one.index != read.index]
-
-
 def _as_large(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> list[av.VideoStream]:
@@ -237,3 +179,58 @@ def declared_end(stream: av.stream.Stream) -> Fraction | None:
         return None
     hours, minutes, seconds = match.groups()
     return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+
+
+# Why FFmpeg can't open a file, from its first bytes and the boxes of an MP4.
+
+_SNIFFED_BYTES = 4096
+_BOX_HEAD, _LARGE_BOX, _MOST_BOXES = 8, 16, 100_000
+# Types of the boxes that an MP4 or QuickTime file begins with (ISO/IEC 14496-12; QuickTime File
+# Format Specification).
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid")
+
+
+def _why_unreadable(file: BinaryIO, name: str) -> str:
+    """Sentence with the cause why a file isn't a video, or by its name a picture, to be opened."""
+    wanted = "picture" if is_picture(name) else "video"
+    file.seek(0)
+    head = file.read(_SNIFFED_BYTES)
+    if starts_lfs_pointer(head):
+        return f"{name} {LFS_POINTER}"
+    # The last character may be cut off, which decodes to U+FFFD.
+    text = head.decode("utf-8", "replace").rstrip("\ufffd")
+    if all(character.isprintable() or character.isspace() for character in text):
+        return f"{name} is a text file or a web page, not a {wanted}: name a {wanted} file"
+    return _without_index(file, name) or (
+        f"{name} isn't a {wanted} that can be read: it is another kind of file, a stream without "
+        "time stamps (`ffmpeg -r 25 -i raw.h264 clip.mp4`), or it is damaged at its start"
+    )
+
+
+def _without_index(file: BinaryIO, name: str) -> str | None:
+    """Sentence for an MP4 that ends before or within its index; None for any other file."""
+    file.seek(4)
+    if file.read(4) not in _FIRST_BOXES:
+        return None
+    size, begin, state = file.seek(0, os.SEEK_END), 0, "is missing"
+    for _ in range(_MOST_BOXES):
+        if begin >= size:  # no file can be sought at 2**63 or more
+            break
+        file.seek(begin)
+        head = file.read(_LARGE_BOX)
+        # A box is a size, which counts its head, and a type. A size of 1 is in the 8 bytes behind
+        # them, and one of 0 stands for the rest of the file.
+        length = int.from_bytes(head[:4], "big")
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - begin
+        if length < _BOX_HEAD:
+            break
+        if head[4:8] == b"moov":
+            if begin + length <= size:
+                return None
+            state = "is cut off"
+        begin += length
+    return (
+        f"{name} can't be read: its index (the moov box) {state}, "
+        "because its download or recording stopped early: download it again "
+        "(`curl -C - -LO ADDRESS` resumes one)"
+    )

@@ -75,6 +75,7 @@ class OpenClip:
     """
 
     plan: FramePlan  # frames that will be read
+    _beside = ""  # subtitles that the process reads, too
 
     def __init__(
         self,
@@ -87,12 +88,9 @@ class OpenClip:
     ) -> None:
         self._process, self._stop = process, stop
         self._name, self._limits, self._admit = name, limits, admit
-        self._time_limit_s = limits.time_limit if left_s is None else left_s
-        self.left_s = _STARTING_S
+        self.left_s = limits.time_limit if left_s is None else left_s
         self._needed = 0
-        self._sampling = _SAMPLING
         self._files: list[BinaryIO] = []
-        self._request: dict[str, Any] = {}
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
         self._opening_s: float | None = None  # CPU seconds of this stage; None outside of it
@@ -111,29 +109,30 @@ class OpenClip:
         `more` is what else the process needs to know.
         """
         self._files, self._sampling = files, sampling
-        self._request = {
+        process, time_limit_s = self._process, self.left_s
+        self.left_s = _STARTING_S
+        with self._checked():  # its start doesn't count as time of the video
+            process.await_ready()
+        self.left_s = time_limit_s
+        if subtitles is not None and subtitles.path is not None:
+            self._beside = f" with the subtitles {display_name(subtitles.path)}"
+        request = {
             "name": self._name,
             "sampling": asdict(sampling),
             "subtitles": None if subtitles is None else asdict(subtitles),
             "fitted": fitted,
             **more,
         }
-        self._plan()
-
-    def _plan(self) -> None:
-        process = self._process
-        with self._checked():  # its start doesn't count as time of the video
-            process.await_ready()
-        self.left_s = self._time_limit_s
         with self._checked():
-            if "sealed" in process.ready:  # before it reads anything
-                self._check_sandbox(process.ready)
+            sealed = parsed(tuple[str, ...], process.ready.get("sealed", []))
+            self._limits.check_sandbox(sealed)  # before it reads anything
             self._limit_opening()
             process.limit(memory_bytes=self._memory_limit(limits.OPENING_BYTES))
-            process.send(self._request, self._files)
+            process.send(request, files)
             needs = self._receive()
-            self._check_sandbox({**process.ready, **needs})
-            self._needed = _parse_count(needs.get("needs"), _MAX_NEEDED)
+            self._needed = parsed(Count, needs.get("needs"))
+            if self._needed > _MAX_NEEDED:
+                raise MismatchError(f"more than {_MAX_NEEDED}")
             width, height = parsed(tuple[Count, Count], needs.get("size"))
             self._is_paused = True
         # The process has only read headers so far. It decodes nothing before its need for memory
@@ -144,7 +143,7 @@ class OpenClip:
             process.limit(memory_bytes=self._memory_limit(int(self._needed * _SLACK) + _ROOM_BYTES))
             process.send({"go": True})
             self._is_paused = False
-            self.plan = self._checked_plan(self._receive(limits.MAX_PLAN_BYTES))
+            self.plan = self._checked_plan(self._receive(limits.MAX_PLAN_BYTES), fitted=fitted)
             self._is_paused = True
 
     def _limit_opening(self, start_s: float = 0.0) -> None:
@@ -152,10 +151,6 @@ class OpenClip:
         nbytes = sum(os.fstat(file.fileno()).st_size for file in self._files)
         self._opening_s = self._limits.opening_cpu_s(nbytes, start_s)
         self._process.limit(cpu_s=self._opening_s)
-
-    def _check_sandbox(self, message: dict[str, Any]) -> None:
-        """Check what a message says of the process's sandbox."""
-        self._limits.check_sandbox(parsed(tuple[str, ...], message.get("sealed", [])))
 
     def read(
         self,
@@ -179,20 +174,7 @@ class OpenClip:
             OutOfMemoryError: they take more memory than the limit.
         """
         frames = Frames(self.plan, self._sampling, fit, windows)
-        clip = self._read(frames, on_progress)
-        while clip is None:
-            # Fewer frames came than planned, and this model reads so few at another size.
-            for file in self._files:
-                file.seek(0)
-            self._time_limit_s = self.left_s
-            self._plan()
-            frames = Frames(self.plan, self._sampling, fit, count=len(frames.times_s))
-            clip = self._read(frames, on_progress)
-        return clip
-
-    def _read(self, frames: Frames, on_progress: Callable[[int, int], None] | None) -> Clip | None:
-        """Read the frames; None if fewer come than planned, and these have another size."""
-        frames.settle(self._limits, self._admit, self._needed)
+        frames.admit(self._limits, self._admit, self._needed)
         with self._checked():
             self._limit_opening(max(0.0, self.plan.times_s[0]))
             self._process.send({"go": True})
@@ -201,12 +183,12 @@ class OpenClip:
         while message is None:
             with self._checked():
                 message = self._frames(frames, on_progress)
-            if message is None:  # outside the time limit: the processor may still be loading
-                frames.settle(self._limits, self._admit, self._needed)
+            if message is None:  # outside the time limit: a window waits until it is taken
+                frames.hand_on()
         with self._checked():
             lines = parsed(Subtitles | None, message.get("subtitles"))
             if lines is not None:
-                _check_warnings(lines.warnings)
+                parse_warnings(message["subtitles"]["warnings"])
             warnings = parse_warnings(message.get("warnings"))
             if not frames.times_s:
                 raise MismatchError("no frame")
@@ -270,17 +252,17 @@ class OpenClip:
             )
         return message
 
-    def _checked_plan(self, message: dict[str, Any]) -> FramePlan:
+    def _checked_plan(self, message: dict[str, Any], *, fitted: bool) -> FramePlan:
         sampling = self._sampling
         max_frames = MAX_WANTED if sampling.fps is not None else sampling.frames
         plan: FramePlan = parsed(FramePlan, message.get("plan"))
-        _check_warnings(plan.warnings)
+        parse_warnings(message["plan"]["warnings"])
         pixels = plan.width * plan.height
         clip_bytes = len(plan.times_s) * pixels * 3
         if (
             not 0 < len(plan.times_s) <= max_frames
             or not 0 < plan.width <= pixels <= limits.MAX_KEPT_PIXELS
-            or (clip_bytes > limits.MAX_CLIP_BYTES and not self._request["fitted"])
+            or (clip_bytes > limits.MAX_CLIP_BYTES and not fitted)
         ):
             raise MismatchError("frames that weren't requested")
         # The name as this process knows it, not as the decoder sent it.
@@ -301,10 +283,8 @@ class OpenClip:
                     raise CrashedError(self._name, error) from error
                 if self._opening_s is not None:
                     doing, limit = "opened", f"{self._opening_s:.0f} s of processor time"
-            path = (self._request.get("subtitles") or {}).get("path")  # is read there, too
-            beside = "" if path is None else f" with the subtitles {display_name(path)}"
             raise VideoError(
-                f"{self._name}{beside} isn't {doing} after {limit}: convert it, "
+                f"{self._name}{self._beside} isn't {doing} after {limit}: convert it, "
                 "or raise --time-limit"
             ) from error
         except (NonsenseError, MismatchError, TypeError) as error:
@@ -321,23 +301,12 @@ def parsed(kind: Any, value: Any) -> Any:
     return from_dict(kind, value, _escaped)
 
 
-def _parse_count(value: Any, most: int) -> int:
-    count: int = parsed(Count, value)
-    if count > most:
-        raise MismatchError(f"more than {most}")
-    return count
-
-
 def parse_warnings(value: Any) -> tuple[str, ...]:
     """Validate warnings from the process; texts are escaped for a terminal."""
     warnings: tuple[str, ...] = parsed(tuple[str, ...], value)
-    _check_warnings(warnings)
-    return warnings
-
-
-def _check_warnings(warnings: tuple[str, ...]) -> None:
     if len(warnings) > limits.MAX_WARNINGS:
         raise MismatchError("more warnings than any video gives cause for")
+    return warnings
 
 
 def _escaped(text: str) -> str:

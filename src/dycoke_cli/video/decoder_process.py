@@ -11,7 +11,7 @@ and much less if wanted times are far apart.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import cache
@@ -21,6 +21,7 @@ from pkgutil import walk_packages
 from typing import Any, BinaryIO
 
 import av
+import av.logging
 import numpy as np
 
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
@@ -29,10 +30,9 @@ from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
-from dycoke_cli.video.limits import picture_size
 from dycoke_cli.video.planning import plan_of
 from dycoke_cli.video.sampling import Sampling, Seconds, Window
-from dycoke_cli.video.source import Picture, VideoSource, threads_at_most, video_in
+from dycoke_cli.video.source import Picture, VideoSource, threads_at_most
 from dycoke_cli.video.subtitles import (
     ENCODINGS,
     Subtitles,
@@ -90,12 +90,11 @@ class Reader:
         """Read the frames with their times, once. `rest` is available afterwards."""
         source = self._source
         self._times = list[float]()
-        self._remarks = Remarks(source, self._geometry)
         # Planning has read packets to the end.
         source.rewind()
         for found in nearest_frames(Seeker(source), self._wanted, self._part):
             self._times.append(float(found.time_s))
-            yield self._times[-1], self._remarks.rgb(found)
+            yield self._times[-1], rgb(source, found, self._geometry)
         if not self._times:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
 
@@ -108,7 +107,7 @@ class Reader:
             subtitles = read_stream(self._source, subtitles, self._times[-1])
         lines = None if subtitles is None else subtitles.at(self._times)
         of_lines = self._without if lines is None else lines.warnings
-        return (*self.plan.warnings, *self._remarks.warnings(), *of_lines), lines
+        return (*self.plan.warnings, *damage(self._source), *of_lines), lines
 
 
 def nearest_frames(seeker: Seeker, wanted: Sequence[Seconds], part: Window) -> Iterator[Picture]:
@@ -195,52 +194,27 @@ def _scaled(source: VideoSource, picture: Picture | None) -> Picture | None:
 
     Smaller frames are scaled only if they are selected, because scaling takes longer than decoding.
     """
-    if picture is None or picture.size[0] * picture.size[1] <= limits.MAX_HELD_PIXELS:
+    if picture is None or picture.frame.width * picture.frame.height <= limits.MAX_HELD_PIXELS:
         return picture
-    picture = viewable(source, picture)
-    return replace(picture, frame=shrunk(picture.frame, limits.MAX_KEPT_PIXELS))
+    return replace(picture, frame=shrunk(_viewable(source, picture), limits.MAX_KEPT_PIXELS))
 
 
-def viewable(source: VideoSource, picture: Picture) -> Picture:
-    """The picture, blended over white and marked if it is partly transparent."""
+def _viewable(source: VideoSource, picture: Picture) -> av.VideoFrame:
     # Uncompressed 32-bit AVI is declared to have alpha, but most programs leave it at zero.
-    unused = source.container.format.name == "avi"
-    frame = opaque(picture.frame, blank_is_unused=unused)
-    return picture if frame is picture.frame else replace(picture, frame=frame, transparent=True)
+    return opaque(picture.frame, blank_is_unused=source.container.format.name == "avi")
 
 
-class Remarks:
-    """Converts the pictures that are read of a video, and has the warnings about them."""
+def rgb(source: VideoSource, picture: Picture, geometry: Geometry) -> np.ndarray:
+    """A picture as it is displayed, RGB, uint8 [H, W, 3]."""
+    return to_rgb(_viewable(source, picture), geometry)
 
-    def __init__(self, source: VideoSource, geometry: Geometry) -> None:
-        self._source, self._geometry = source, geometry
-        self._is_transparent = False
-        self._size_change: str | None = None
 
-    def rgb(self, picture: Picture) -> np.ndarray:
-        """A picture as it is displayed, RGB, uint8 [H, W, 3]."""
-        picture = viewable(self._source, picture)
-        self._is_transparent |= picture.transparent
-        if self._size_change is None and picture.size != self._geometry.stored_size:
-            sizes = self._geometry.stored_size, picture.size
-            first, other = map(picture_size, sizes)
-            self._size_change = (
-                f"{self._source.name} changes its picture size from {first} to {other} at or "
-                f"before {float(picture.time_s):.1f} s: pictures are scaled to the first size"
-            )
-        return to_rgb(picture.frame, self._geometry)
-
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences about the pictures so far, and about the packets that couldn't be decoded."""
-        name = self._source.name
-        found = [] if self._size_change is None else [self._size_change]
-        # What a GIF leaves out is white already, and nobody thinks of it as transparent.
-        if self._is_transparent and self._source.stream.codec_context.name != "gif":
-            found.append(f"{name} is partly transparent: it is shown on white")
-        if count := len(self._source.damaged):
-            what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
-            found.append(f"{name} is damaged: {what} skipped")
-        return tuple(found)
+def damage(source: VideoSource) -> tuple[str, ...]:
+    """A warning about the packets that couldn't be decoded so far, if there were any."""
+    if not (count := len(source.damaged)):
+        return ()
+    what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
+    return (f"{source.name} is damaged: {what} skipped",)
 
 
 @cache
@@ -254,6 +228,7 @@ def prepare() -> None:
         if not module.name.endswith(("__main__", "datasets")):
             import_module(module.name)
     threads_at_most()
+    av.logging.set_level(None)  # our errors and warnings say what it would
 
 
 def serve(channel: Channel) -> None:
@@ -286,7 +261,7 @@ def _read(
     sampling = Sampling(**request["sampling"])
     subtitles = request["subtitles"] and SubtitleSource(**request["subtitles"])
     given = (opened[0], sampling.stream, request["name"])
-    source = stack.enter_context(video_in(*given, request["most_pixels"]))
+    source = stack.enter_context(closing(VideoSource(*given, request["most_pixels"])))
     # Twice the parent decides whether to continue, because only it knows how much memory is free:
     # before the first frame is decoded, and before all are read.
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})

@@ -46,31 +46,12 @@ Those that contain all their data. Playlists (concat, hls, dash, imf, …), stre
 multi-file recordings (mlv, vobsub, r3d) refer to other files or URLs. Devices and text art (lavfi,
 tty, …) aren't video files.
 """
-RAW_STREAMS = {
-    "h264": ".h264 .264 .avc .h26l",
-    "hevc": ".h265 .265 .hevc",
-    "vvc": ".h266 .266 .vvc",
-    "av1": ".av1",
-    "obu": ".obu",
-    "mpegvideo": ".m1v .m2v .mpv",
-    "m4v": ".m4v",
-    "h263": ".h263 .263",
-    "h261": ".h261 .261",
-    "vc1": ".vc1",
-    "mjpeg": ".mjpeg .mjpg",
-    "dirac": ".drc .dirac",
-    "dnxhd": ".dnxhd .dnxhr",
-    "dv": ".dv .dif",
-}
-"""Formats without time stamps, which are refused, likewise."""
 _MOVING_PICTURES = ".gif .apng"
 _STILL_PICTURES = (
     ".avif .bmp .dpx .exr .hdr .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jxl .pbm "
     ".pgm .png .pnm .ppm .qoi .tif .tiff .webp"
 )
-SUFFIXES = frozenset(
-    " ".join((*CONTAINERS.values(), *RAW_STREAMS.values(), _MOVING_PICTURES)).split()
-)
+SUFFIXES = frozenset(" ".join((*CONTAINERS.values(), _MOVING_PICTURES)).split())
 """Suffixes of videos, in lower case."""
 PICTURES = frozenset(_STILL_PICTURES.split())
 """Suffixes of images, in lower case."""

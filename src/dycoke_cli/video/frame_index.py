@@ -22,6 +22,8 @@ from dycoke_cli.video.limits import MAX_ENTRIES
 _SAME_S = 0.001
 _MOST_TICKS = 2**60
 _TIMED = ("video", "audio")
+# Of a whole file, the last indexed frame is behind this part of it.
+_REACH = 0.8
 # Frames without a time stamp follow at the usual interval, which is no whole number of ticks.
 Ticks = int | Fraction
 
@@ -125,6 +127,7 @@ class FrameIndex:
         video: av.VideoStream,
         interval: Fraction,
         end: Fraction | None,
+        size: int,
     ) -> FrameIndex | None:
         """What the container of a file declares; None if that is too little.
 
@@ -134,6 +137,8 @@ class FrameIndex:
 
         Args:
             end: declared end of the stream by the file's clock, in seconds; None if there is none.
+            size: bytes of the file, which an index reaches the end of: not that of the first
+                fragment, of the first of joined files, or of a file that is cut off.
         """
         container.seek(0)  # reads the index of a Matroska file
         index = cls(video.time_base or Fraction(1, av.time_base))
@@ -141,9 +146,15 @@ class FrameIndex:
         if end is None:
             end = Fraction(container.duration or 0, av.time_base) + first * index.base
         count = round((end - first * index.base) / interval)
-        if not 0 < count <= MAX_ENTRIES or not any(entry.is_keyframe for entry in entries):
+        is_whole = len(entries) == video.frames and "mp4" in container.format.name
+        reach = max((entry.pos + entry.size for entry in entries), default=0)
+        if (
+            not 0 < count <= MAX_ENTRIES
+            or not (is_whole or "matroska" in container.format.name)
+            or not _REACH * size < reach <= size
+        ):
             return None
-        if is_whole := len(entries) == video.frames:
+        if is_whole:
             times = np.array([entry.timestamp for entry in entries], np.int64)
             times += first - times[0]
         else:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from dycoke_cli.video.sampling import Sampling
     from dycoke_cli.video.subtitles import Subtitles
 
-BACKLOG_BYTES = 64 * 1024**2
-"""Decoded frames that are held while the model's processor, which knows the size, is loaded."""
 WINDOW = 32
 """Frames of a window, however long the video is: as many as are sampled by default, which so are
 one window; a multiple of pairs of frames, and of the windows of merging methods. Of 1,024 frames,
@@ -121,13 +119,15 @@ class Frames:
     """The frames of one clip, as they arrive; the only maker of a `Clip`.
 
     Args:
-        fit: resize of the model's processor, once that is loaded; None keeps decoded frames.
+        fit: resize of the model's processor, which is waited for; None keeps decoded frames.
         windows: where frames are handed on; None to keep all.
-        count: number of frames that are read; None for all of the plan.
 
     Attributes:
-        count: likewise.
+        count: number of frames that are planned.
         times_s: times of the frames so far, in seconds from the video's first frame.
+
+    Raises:
+        VideoError: they take more memory than the limit.
     """
 
     def __init__(
@@ -136,65 +136,34 @@ class Frames:
         sampling: Sampling,
         fit: Future[Fit] | None,
         windows: WindowQueue | None = None,
-        count: int | None = None,
     ) -> None:
+        import numpy as np
+
         self._plan, self._sampling, self._fit, self._windows = plan, sampling, fit, windows
-        self.count = len(plan.times_s) if count is None else count
-        self._size = plan.height, plan.width
+        self.count = len(plan.times_s)
         # Frames in memory: all of a clip, or those of the window that is being filled.
         self._most = self.count if windows is None else min(self.count, windows.size)
+        self._size = plan.height, plan.width
+        self._resize = None if fit is None else fit.result()(self.count, *self._size)
+        height, width = self._shape
+        check_clip(plan.info.path, (width, height), self._most, sampling.fps is not None)
         self.times_s: list[float] = []
-        self._resize: FrameResize | None = None
-        self._kept: np.ndarray | None = None
-        self._filled = 0  # number of frames in `_kept`
-        self._waiting: list[np.ndarray] = []
-        self._room: np.ndarray | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all frames in memory; before `catch_up`, of those that wait for it at most."""
-        if self._kept is not None:
-            return self._kept.nbytes * (1 if self._windows is None else WINDOWS_HELD)
-        decoded = self.count * self._size[0] * self._size[1] * 3
-        return decoded if self._fit is None else min(decoded, BACKLOG_BYTES)
+        self._kept, self._filled = self._new(), 0  # of which so many are filled
+        self._room = None if self._resize is None else np.empty((*self._size, 3), np.uint8)
 
     @property
     def waits(self) -> bool:
-        """Whether `catch_up` has to be called before the next frame."""
-        if self._kept is not None:
-            return self._windows is not None and self._filled == self._most
-        held = sum(frame.nbytes for frame in self._waiting)
-        return self._fit is None or self._fit.done() or held >= BACKLOG_BYTES
+        """Whether `hand_on` has to be called before the next frame."""
+        return self._windows is not None and self._filled == self._most
 
-    def catch_up(self) -> None:
-        """Wait until the size is known, and resize the frames that waited for it.
-
-        Later on, wait until a full window can be handed on.
-        """
-        if self._kept is None:
-            if self._fit is not None:
-                self._resize = self._fit.result()(self.count, *self._size)
-            height, width = self._shape
-            by_rate = self._sampling.fps is not None
-            check_clip(self._plan.info.path, (width, height), self._most, by_rate)
-            self._kept = self._new()
-            waiting, self._waiting = self._waiting, []
-            for frame in waiting:
-                if self.waits:
-                    self._hand_on()
-                self._put(frame)
-        if self.waits:
-            self._hand_on()
-
-    def settle(self, limits: Limits, admit: Callable[[int], None], more: int) -> None:
-        """Catch up if necessary; then check and admit the memory of the frames.
+    def admit(self, limits: Limits, admit: Callable[[int], None], more: int) -> None:
+        """Check and admit the memory of the frames.
 
         Args:
             more: bytes that reading takes beside them.
         """
-        if self.waits:
-            self.catch_up()
-        info, needed = self._plan.info, self.nbytes + more
+        held = self._kept.nbytes * (1 if self._windows is None else WINDOWS_HELD)
+        info, needed = self._plan.info, held + more
         limits.check_memory(info.path, (info.width, info.height), needed, self.count)
         admit(needed)
 
@@ -207,58 +176,37 @@ class Frames:
 
         return np.empty((self._most, *self._shape, 3), np.uint8)
 
-    def _put(self, frame: np.ndarray) -> None:
-        assert self._kept is not None, "caught up"
-        self._kept[self._filled] = frame if self._resize is None else self._resize(frame)
-        self._filled += 1
-
-    def _hand_on(self) -> None:
+    def hand_on(self) -> None:
+        """Hand on a window, once the one before it was taken."""
         assert self._windows is not None, "checked before"
-        assert self._kept is not None, "caught up"
         self._windows.put(self._kept[: self._filled], self._resize)
         self._kept, self._filled = self._new(), 0
 
     def room(self) -> np.ndarray:
         """Array `[H, W, 3]`, uint8, that the next frame is written to; then call `keep`."""
-        import numpy as np
-
-        if self._kept is not None and self._resize is None:
-            return self._kept[self._filled]
-        if self._room is None:
-            self._room = np.empty((*self._size, 3), np.uint8)
-        return self._room
+        return self._kept[self._filled] if self._room is None else self._room
 
     def keep(self, time_s: float) -> None:
         """Keep the frame that was written, which is displayed at a time."""
         self.times_s.append(time_s)
-        if self._kept is not None and self._resize is None:
-            self._filled += 1
-            return
-        assert self._room is not None, "`room` is called first"
-        if self._kept is not None:
-            self._put(self._room)
-        else:
-            self._waiting.append(self._room)
-            self._room = None
+        if self._resize is not None and self._room is not None:
+            self._kept[self._filled] = self._resize(self._room)
+        self._filled += 1
 
-    def clip(self, warnings: tuple[str, ...], subtitles: Subtitles | None = None) -> Clip | None:
-        """The clip, once all frames came; None if its resize is that of another count.
+    def clip(self, warnings: tuple[str, ...], subtitles: Subtitles | None = None) -> Clip:
+        """The clip, once all frames came; of frames that were handed on only the shape is left.
 
-        There may be fewer frames than planned, and some models read fewer frames at a larger size.
-        Of frames that were handed on only the shape is left.
+        There may be fewer than planned, where some can't be decoded. A processor that reads so few
+        at another size resizes these.
         """
-        self.catch_up()
-        assert self._kept is not None, "caught up"
-        count, window = len(self.times_s), None
+        count, window, resize = len(self.times_s), None, self._resize
         frames = self._kept[:count]
         if self._windows is not None:
             if self._filled:
-                self._hand_on()
+                self.hand_on()
             frames, window = shape_alone(count, self._shape), self._windows.size
         elif self._fit is not None and count < self.count:
-            of_fewer = self._fit.result()(count, *self._size)
-            if of_fewer != self._resize:
-                return None
+            resize = resize if resize == self._fit.result()(count, *self._size) else None
         return Clip(
             frames,
             tuple(self.times_s),
@@ -266,7 +214,7 @@ class Frames:
             warnings,
             subtitles,
             part_s=self._sampling.part_s(self._plan.info.duration_s),
-            resize=self._resize,
+            resize=resize,
             window=window,
         )
 

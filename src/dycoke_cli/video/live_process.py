@@ -25,12 +25,13 @@ from dycoke_cli.video.clip import FramePlan
 from dycoke_cli.video.color import Geometry
 from dycoke_cli.video.containers import open_descriptor
 from dycoke_cli.video.decoder_process import (
-    Remarks,
     Seeker,
     continues,
+    damage,
     errors_sent,
     nearest_frames,
     prepare,
+    rgb,
 )
 from dycoke_cli.video.planning import describe
 from dycoke_cli.video.sampling import Sampling, Window, exact, wanted_times, window
@@ -146,17 +147,17 @@ def _send_windows(
     while (after := seeker.around(begin)[1]) is not None:
         begin += (after.time_s - begin) // every * every
         part = _part(source, sampling, begin)
-        last, remarks = begin, Remarks(source, geometry)
+        last = begin
         for found in nearest_frames(seeker, wanted_times(sampling, part)[0], part):
-            rgb = remarks.rgb(found)
-            channel.send({"time_s": float(found.time_s)}, np.ascontiguousarray(rgb))
+            picture = rgb(source, found, geometry)
+            channel.send({"time_s": float(found.time_s)}, np.ascontiguousarray(picture))
             last = found.time_s
         end = begin + every
         if seeker.ended:
             end = min(end, last + source.interval)
         times = [float(begin), float(end)]
-        warnings = remarks.warnings()
-        channel.send({"window": times, "position": source.position, "warnings": warnings})
+        position, warnings = source.position, damage(source)
+        channel.send({"window": times, "position": position, "warnings": warnings})
         source.damaged.clear()
         begin += every
     channel.send({"ended": source.ending})

@@ -14,6 +14,7 @@ import select
 import stat
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, FramePlan, FrameResize
+from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.decoder import PREPARE, OpenClip, parse_warnings, parsed
 from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file, standard_input
 from dycoke_cli.video.frames import ClosedError, Fit, Frames, WindowQueue, shape_alone
@@ -173,13 +174,12 @@ class LiveStream:
         self._timeout_s = timeout_s
         self._clip: _LiveClip | None = None
         self._feeder: Feeder | None = None
-        self._fit = Future[Fit]()
         self._waiting: _LiveWindow | None = None
         self._dropped_before = 0
         self._failure: BaseException | None = None
         self._is_stopped = False
         self._changed = Condition()
-        self._thread = Thread(target=self._receive, name="live", daemon=True)
+        self._thread: Thread | None = None
         self._backlog = 0
         if source.kind == "file":
             with suppress(OSError, ValueError):  # reported when it is opened
@@ -192,10 +192,9 @@ class LiveStream:
         with self._changed:
             self._failure = self._failure or ClosedError()
             self._changed.notify_all()
-        self._fit.cancel()
         if self._clip is not None:
             self._clip.stop()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def begin(self) -> FramePlan:
@@ -233,12 +232,11 @@ class LiveStream:
         windows: WindowQueue | None = None,
     ) -> Clip:
         """Wait for the newest window that is complete, and read its frames; see `OpenClip.read`."""
-        if self._thread.ident is None:
-            fit.add_done_callback(lambda done: _settle(done, self._fit, self.plan))
+        if self._thread is None:
+            self._thread = Thread(target=self._receive, args=(fit,), name="live", daemon=True)
             self._thread.start()
         window, dropped = self._take(on_progress)
         clip = window.frames.clip((*self.plan.warnings, *window.warnings))
-        assert clip is not None, "one size for any number of frames"
         frames = clip.frames
         if windows is not None:
             for first in range(0, len(frames), windows.size):
@@ -271,12 +269,15 @@ class LiveStream:
             self._changed.notify_all()
             return taken, dropped
 
-    def _receive(self) -> None:
+    def _receive(self, fit: Future[Fit]) -> None:
         """Receive windows until the source ends; runs in the thread."""
         assert self._clip is not None
         failure: BaseException
         try:
-            while (window := self._clip.next_window(self._fit)) is not None:
+            # A file waits until the model is loaded; a stream would break off meanwhile.
+            while self._source.kind == "file" and not fit.done() and self._failure is None:
+                futures.wait([fit], _WINDOW_LOOK_S)
+            while (window := self._clip.next_window(fit)) is not None:
                 with self._changed:
                     while self._waiting is not None and window.position < self._backlog:
                         if self._failure is not None:
@@ -310,7 +311,6 @@ class _LiveClip(OpenClip):
     def __init__(self, source: LiveInput, limits: Limits) -> None:
         process, no_admission = Isolated(PROCESS, PREPARE), lambda needed: None
         super().__init__(process, process.stop, source.name, limits, no_admission, _UNLIMITED_S)
-        self._is_file = source.kind == "file"
         self.frames_so_far = 0
 
     def stop(self) -> None:
@@ -323,16 +323,13 @@ class _LiveClip(OpenClip):
             with self._checked():
                 self._process.send({"go": True})
             self._is_paused = False
-        frames = Frames(self.plan, self._sampling, fit)
+        frames = Frames(self.plan, self._sampling, fit if fit.done() else None)
         with suppress(OSError):  # some systems don't permit it
             limit_cpu(self._process.pid, self._limits.time_limit * usable_cpus())
         with self._checked():
             while "time_s" in (message := self._receive()):
                 self._frame(frames, message)
                 self.frames_so_far = len(frames.times_s)
-                # A file waits until the model is loaded; a stream would break off meanwhile.
-                if frames.waits and (fit.done() or self._is_file):
-                    frames.catch_up()
             if "ended" in message:
                 if (reason := parsed(str | None, message["ended"])) is not None:
                     raise VideoError(f"{self._name} broke off ({reason}): its answers end here")
@@ -343,20 +340,3 @@ class _LiveClip(OpenClip):
             if not frames.times_s or not 0 <= start_s < end_s < math.inf:
                 raise MismatchError("no window")
         return _LiveWindow(frames, (start_s, end_s), position, warnings)
-
-
-def _settle(done: Future[Fit], fit: Future[Fit], plan: FramePlan) -> None:
-    """Make one resize of a model's, for windows of any number of frames.
-
-    Some processors read few frames at another size; then frames are kept as decoded.
-    """
-    if done.cancelled() or done.exception() is not None:
-        fit.cancel()
-        return
-    size = plan.height, plan.width
-    whole, single = (done.result()(count, *size) for count in (len(plan.times_s), 1))
-
-    def of_any(*_: int) -> FrameResize | None:
-        return whole if whole == single else None
-
-    fit.set_result(of_any)

@@ -22,7 +22,7 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
 from dycoke_cli.video.files import is_folder, is_picture, is_video, open_file
 from dycoke_cli.video.frames import Fit, Frames, WindowQueue
-from dycoke_cli.video.limits import Limits, check_clip, picture_size
+from dycoke_cli.video.limits import Limits, check_clip
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ Source = str | tuple[str, ...]
 """Source of a video: a path, or the paths of images that are its frames."""
 
 _DIGITS = re.compile(r"(\d+)")
-_NAMED = 3
 _HALF = Fraction(1, 2)
 
 
@@ -74,7 +73,6 @@ class Pictures:
 
     name: str  # for errors and warnings, escaped for a terminal
     paths: tuple[str, ...]  # at least one
-    warnings: tuple[str, ...] = ()  # sentences about files that were skipped
 
 
 def in_order(name: str) -> list[tuple[int, int, str]]:
@@ -122,19 +120,13 @@ def pictures_of(source: Source | Rendered, name: str | None = None) -> Pictures 
     found = sorted(filter(is_picture, files), key=in_order)
     if not found:
         return None
-    others = sorted(set(files).difference(found), key=in_order)
-    videos = [*filter(is_video, others)]
+    videos = sorted(filter(is_video, files), key=in_order)
     if videos:
         raise UsageError(
             f"{name} has pictures and videos ({display_name(found[0])}, {display_name(videos[0])}, "
             "…): put the pictures that are frames of one video into a folder of their own"
         )
-    warnings: tuple[str, ...] = ()
-    if others:
-        some = ", ".join(map(display_name, others[:_NAMED])) + ", …" * (len(others) > _NAMED)
-        files_are = "1 file" if len(others) == 1 else f"{len(others)} files"
-        warnings = (f"{name}: skipped {files_are} that no picture is in, by the name: {some}",)
-    return Pictures(name, tuple(os.path.join(source, one) for one in found), warnings)
+    return Pictures(name, tuple(os.path.join(source, one) for one in found))
 
 
 def digest(path: str) -> str:
@@ -206,12 +198,11 @@ class PictureReader:
         *,
         fitted: bool = False,
     ) -> None:
-        without: tuple[str, ...] = ()
-        if subtitles is not None:
-            what = f"{pictures.name} has no subtitles: it is a folder of pictures"
-            if subtitles.path is not None or subtitles.required:
-                raise UsageError(f"{what}; leave out --subtitles")
-            without = (f"{what}; answered without them",)
+        if subtitles is not None and (subtitles.path is not None or subtitles.required):
+            raise UsageError(
+                f"{pictures.name} has no subtitles: it is a folder of pictures; leave out "
+                "--subtitles"
+            )
         self._pictures, self._sampling, self._admit = pictures, sampling, admit
         one = Sampling(frames=1, stream=sampling.stream)
         self._read_one = lambda number: read_one(pictures.paths[number], one)
@@ -234,7 +225,7 @@ class PictureReader:
                 frame_count=count,
                 duration_s=count / fps,
             ),
-            warnings=(*pictures.warnings, *([warning] if warning else []), *without),
+            warnings=(warning,) if warning else (),
             # One more for the image that is copied into the frames.
             memory_bytes=(len(self._numbers) + 1) * first.frames.nbytes,
         )
@@ -250,7 +241,7 @@ class PictureReader:
         name, size = self._pictures.name, (plan.width, plan.height)
         frames = Frames(plan, self._sampling, fit, windows)
         # One more for the image that is copied into the frames.
-        frames.settle(Limits(), self._admit, decoded.nbytes)
+        frames.admit(Limits(), self._admit, decoded.nbytes)
         warnings = dict.fromkeys(plan.warnings)
         of_pictures = dict[str, list[str]]()
         for at, number in enumerate(self._numbers):
@@ -261,22 +252,16 @@ class PictureReader:
             picture = read.frames[0]
             if picture.shape != decoded.shape[1:]:
                 picture = _fitted(picture, size)
-                warnings[
-                    f"{name} has pictures of several sizes: they are fitted into "
-                    f"{picture_size(size)}, that of the first"
-                ] = None
             frames.room()[:] = picture
             frames.keep(plan.times_s[at])
             if frames.waits:
-                frames.catch_up()
+                frames.hand_on()
             if on_progress is not None:
                 on_progress(at + 1, count)
         # What several pictures have in common is said once, of all.
         for said, each in of_pictures.items():
             warnings[each[0] if len(each) == 1 else f"{name}{said}"] = None
-        clip = frames.clip(tuple(warnings))
-        assert clip is not None, "as many pictures as planned"
-        return clip
+        return frames.clip(tuple(warnings))
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

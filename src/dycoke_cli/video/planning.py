@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -21,11 +21,10 @@ from dycoke_cli.video.clip import FramePlan, StreamInfo, VideoInfo
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.containers import (
     declared_end,
-    other_streams,
     video_streams,
 )
 from dycoke_cli.video.frame_index import FrameIndex
-from dycoke_cli.video.limits import check_size, picture_size
+from dycoke_cli.video.limits import check_size
 from dycoke_cli.video.sampling import (
     MAX_WANTED,
     Sampling,
@@ -43,8 +42,7 @@ from dycoke_cli.video.source import VideoSource
 # Wanted times of videos with gaps, in which evenly spaced times would find too few frames.
 #
 # Motion-triggered cameras and screen recorders write no frames while nothing changes. Several
-# evenly spaced times in such a gap have the same nearest frame. So the remaining frames are spread
-# over the time that has frames.
+# evenly spaced times in such a gap have the same nearest frame.
 
 
 @dataclass(frozen=True)
@@ -75,57 +73,14 @@ class FrameTimes:
         scale, start = Fraction(rate) * self.unit / 2, Fraction(first_s) * Fraction(rate)
         common = math.lcm(scale.denominator, start.denominator)
         scale_by, start_by = int(scale * common), int(start * common)
-        found, before = [], -1
-        times = self.ticks.tolist()
-        for frame, time in enumerate(times):
-            if frame + 1 < len(times):
-                upto = ((time + times[frame + 1]) * scale_by - start_by) // common
-                upto = min(max(upto, before), count - 1)
-            else:
-                upto = count - 1
-            if upto > before:
-                found.append(frame)
-            before = upto
-        return found
-
-    def filled(self, kept: Sequence[int], count: int) -> list[int]:
-        """Indices of `count` frames: those kept, and others spread over the time that has frames.
-
-        Each other frame stands for the time around it, halfway to the neighbouring frames. That is
-        limited to an equal share of the total, so that no gap counts more than a frame.
-
-        Args:
-            count: number of frames to choose; at most T.
-        """
-        missing = count - len(kept)
-        others = np.delete(np.arange(len(self.ticks)), kept)
-        ends = np.pad(self.ticks, 1, mode="edge")
-        around = np.maximum(ends[2:] - ends[:-2], 1)[others]
-        limit = _equal_share(around, missing)
-        upto = np.cumsum(np.minimum(around, limit))
-        total = int(upto[-1])
-        middles = [(2 * part + 1) * total // (2 * missing) for part in range(missing)]
-        added = others[np.searchsorted(upto, middles, side="right")]
-        return sorted({*kept, *added.tolist()})
-
-
-def _equal_share(weights: np.ndarray, parts: int) -> int:
-    """Largest limit of integer weights [T] that is at most the limited weights' sum over `parts`.
-
-    Then `parts` evenly spaced points of the cumulative sum fall on different weights.
-    """
-    low, high = 1, int(weights.max())
-    while low < high:
-        middle = (low + high + 1) // 2
-        if int(np.minimum(weights, middle).sum()) >= middle * parts:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+        inner = ((a + b) * scale_by - start_by for a, b in pairwise(self.ticks.tolist()))
+        upto = (min(max(time // common, -1), count - 1) for time in inner)
+        places = pairwise((-1, *upto, count - 1))
+        return [frame for frame, (before, last) in enumerate(places) if last > before]
 
 
 def planned_times(
-    there: FrameTimes, sampling: Sampling, part: Window, most: int, name: str
+    there: FrameTimes, sampling: Sampling, part: Window, name: str
 ) -> tuple[tuple[Seconds, ...], tuple[str, ...]]:
     """Wanted times of the frames in a part of a video, and warnings.
 
@@ -134,21 +89,18 @@ def planned_times(
 
     Args:
         there: the frames of the part.
-        most: number of frames that are allowed to be read.
         name: of the video.
     """
     if sampling.fps is None:
         return _spread(there, part, sampling.frames, name)
     count = steps(sampling.fps, part)
     allowed = min(sampling.max_frames or MAX_WANTED, MAX_WANTED)
-    if count > min(allowed, most):
-        # There may be fewer frames than times.
-        found = there.nearest(part.first_s, exact(sampling.fps), count)
-        if len(found) <= allowed:
-            return there.at(found), ()
-        if sampling.max_frames is not None:
-            times, warnings = _spread(there, part, sampling.max_frames, name)
-            return times, (thinned(sampling, len(found)), *warnings)
+    found = there.nearest(part.first_s, exact(sampling.fps), count) if len(there.ticks) else []
+    if 0 < len(found) < count and len(found) <= allowed:
+        return there.at(found), ()
+    if sampling.max_frames is not None and len(found) > allowed:
+        times, warnings = _spread(there, part, sampling.max_frames, name)
+        return times, (thinned(sampling, len(found)), *warnings)
     wanted, warning = wanted_times(sampling, part)
     return wanted, (warning,) if warning else ()
 
@@ -166,9 +118,10 @@ def _spread(
     if len(kept) == count:
         return wanted, ()
     gap = float(int(np.diff(there.ticks).max()) * there.unit)
-    return there.at(there.filled(kept, count)), (
-        f"{name} has up to {gap:.1f} s without a frame: the {count} frames are spread over the "
-        "time that has frames",
+    last = len(there.ticks) - 1
+    return there.at([round(Fraction(step * last, count - 1)) for step in range(count)]), (
+        f"{name} has up to {gap:.1f} s without a frame: the {count} frames are spread evenly over "
+        "its frames instead of its time",
     )
 
 
@@ -184,8 +137,9 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
     if first is None:
         raise VideoError(
             f"{source.name} has a video stream, but not one picture in it can be decoded: "
-            "is the file cut off, or does an edit list hide it (`ffmpeg -ignore_editlist 1 -i "
-            "clip.mp4 -c copy shown.mp4`)?"
+            f"is it above the limit of {source.most_pixels / 1e6:.3g} megapixels, is the file cut "
+            "off, or does an edit list hide it (`ffmpeg -ignore_editlist 1 -i clip.mp4 -c copy "
+            "shown.mp4`)?"
         )
     frame, stream = first.frame, source.stream
     geometry = geometry_of(frame, stream)
@@ -206,7 +160,6 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         fps=None if source.rate is None else float(source.rate),
         start_s=float(source.origin),
         lead_s=_lead_s(source),
-        timecode=_timecode(source),
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         full_range=is_full_range(frame),
@@ -223,18 +176,6 @@ def _lead_s(source: VideoSource) -> float:
     """Seconds from the start of the file, which may be that of its audio, to the first frame."""
     start = source.container.start_time
     return 0.0 if start is None else max(0.0, float(source.origin - Fraction(start, av.time_base)))
-
-
-def _timecode(source: VideoSource) -> str | None:
-    """The time code that the stream, the file, or a stream for time codes is tagged with."""
-    of_codes = (one for one in source.container.streams if one.type == "data")
-    tagged: Any
-    for tagged in (source.stream, source.container, *of_codes):
-        # Matroska's tags are in capitals.
-        tags = {name.lower(): value for name, value in tagged.metadata.items()}
-        if code := tags.get("timecode"):
-            return code
-    return None
 
 
 def _stream_info(stream: av.VideoStream) -> StreamInfo:
@@ -274,31 +215,20 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     source.use(index)
     last_s, end_s = index.last_s - source.packet_origin, index.end_s - source.packet_origin
     part = window(sampling, last_s, end_s, source.interval)
-    most = MAX_WANTED if fitted else limits.MAX_CLIP_BYTES // (3 * width * height)
     there = FrameTimes(*index.times(source.packet_origin))
-    times, said = planned_times(there.within(part), sampling, part, most, source.name)
+    times, said = planned_times(there.within(part), sampling, part, source.name)
     if not fitted:
         limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
-    warnings = [*said, *_other_streams(source, sampling)]
+    warnings = [*said]
     if (declared_s := _declared_end_if_cut(source, index)) is not None:
         ends = f"{float(end_s):.1f} s of {float(declared_s):.1f} s"
         warnings.append(
             f"{source.name} ends at {ends}: it is cut off, and only what is there was used"
         )
-    if source.layout.hidden_films:
-        warnings.append(
-            f"{source.name} is joined from several MP4 files, of which FFmpeg reads only the "
-            "first: join them with `ffmpeg -f concat`"
-        )
     if info.hdr:
         warnings.append(
             f"{source.name} is an HDR video: its colours are not tone-mapped and look paler than "
             "on a screen"
-        )
-    if (width, height) != (info.width, info.height):
-        warnings.append(
-            f"{source.name} has pictures of {picture_size((info.width, info.height))}: they are "
-            f"scaled down to {picture_size((width, height))}"
         )
     info = replace(
         info,
@@ -310,17 +240,6 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     memory_bytes = len(times) * width * height * 3 + decoding_bytes
     plan = FramePlan(tuple(map(float, times)), width, height, info, tuple(warnings), memory_bytes)
     return Planned(plan, geometry, part, times)
-
-
-def _other_streams(source: VideoSource, sampling: Sampling) -> list[str]:
-    others = other_streams(source.container, source.stream)
-    if sampling.stream is not None or not others:
-        return []
-    indices = " or ".join(str(one.index) for one in others)
-    return [
-        f"{source.name} has {len(others) + 1} video streams, and stream {source.stream.index} is "
-        f"read: for another set --stream {indices}"
-    ]
 
 
 def _declared_end_if_cut(source: VideoSource, index: FrameIndex) -> Fraction | None:

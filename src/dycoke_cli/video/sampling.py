@@ -28,7 +28,6 @@ _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _IN_UNITS = re.compile(
     r"(?=.)(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII
 )
-_TIME_CODE = re.compile(r"\d{1,2}[:;]\d\d[:;]\d\d[:;.,]\d\d", re.ASCII)
 _SHOWN = 60
 
 
@@ -76,11 +75,8 @@ def exact(number: float) -> Fraction:
 
 def _not_a_time(text: str) -> UsageError:
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    from_first = ""
-    if _TIME_CODE.fullmatch(text.strip()):
-        from_first = ", and times count from the video's first frame, not by its time code"
     return UsageError(
-        f'"{display_name(shown)}" isn\'t a time{from_first}: write seconds (90 or 90.5), '
+        f'"{display_name(shown)}" isn\'t a time: write seconds (90 or 90.5), '
         "1m30s or HH:MM:SS.mmm (1:30 or 00:01:30.500)"
     )
 

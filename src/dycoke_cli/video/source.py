@@ -7,15 +7,14 @@ damaged packets are counted and skipped.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from typing import BinaryIO, Literal
 
 import av
-import av.logging
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.resources import usable_cpus
@@ -28,9 +27,7 @@ from dycoke_cli.video.containers import (
     most_pictures,
     open_container,
     rate_of,
-    refused_size,
 )
-from dycoke_cli.video.file_layout import FileLayout, layout_of
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.limits import check_entries
 
@@ -107,22 +104,25 @@ class Picture:
 
     time_s: Fraction  # from the video's first frame, exact
     frame: av.VideoFrame  # as decoded, or scaled down
-    size: tuple[int, int]  # stored width and height
-    transparent: bool = False  # whether it was partly transparent, and is blended over white
 
 
 class VideoSource:
-    """Open video stream, whose packets are decoded. Made by `video_in`; not thread-safe.
+    """Open video stream, whose packets are decoded. Not thread-safe.
+
+    Args:
+        file: open file, which the caller closes.
+        stream: index of the stream in its container; None for the best.
+        name: for errors, escaped for a terminal.
+        most_pixels: of a frame; None for the usual limit.
 
     Attributes:
-        name: of the file, escaped for a terminal.
+        name: likewise.
         container: open container (replaced by `rewind`).
         stream: video stream (replaced by `rewind`).
-        most_pixels: of a frame; larger ones aren't decoded.
+        most_pixels: likewise; larger ones aren't decoded.
         rate: frames per second; None if the file doesn't say.
         interval: usual time between two frames, in seconds.
         origin: time stamp of the first frame, in seconds; all other times are relative to it.
-        layout: structure of the file; empty of a live source.
         index: of all frames; None before it is read, and of a live source.
         by_decoding_time: whether frames are timed by their decoding times.
         failure: what ended the packets before the end; None if nothing did.
@@ -149,7 +149,6 @@ class VideoSource:
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
         self._starts_untimed = False
-        self.layout = FileLayout(0)
         self._begin()
         try:
             self.most_pictures = most_pictures(self.container)
@@ -163,7 +162,6 @@ class VideoSource:
             raise
 
     def _begin(self) -> None:
-        self.layout = layout_of(self._file)
         self.container = open_container(self._file, self.name, self.most_pixels)
 
     def _reopen(self) -> None:
@@ -271,10 +269,12 @@ class VideoSource:
     def read_index(self) -> FrameIndex:
         """Read all packets, unless the file is too large for that; `rewind` afterwards."""
         self.rewind()
-        # Others have no index of their own, or time stamps that may begin again.
-        layout, film = self.layout, (self.container, self.stream, self.interval)
-        if layout.is_single and not layout.is_cut and layout.size > limits.MAX_INDEXED_BYTES:
-            declared = FrameIndex.declared(*film, declared_end(self.stream))
+        film, size = (
+            (self.container, self.stream, self.interval),
+            os.fstat(self._file.fileno()).st_size,
+        )
+        if size > limits.MAX_INDEXED_BYTES:
+            declared = FrameIndex.declared(*film, declared_end(self.stream), size)
             if declared is not None:
                 return declared
         index = FrameIndex.of(*film, self._timed())
@@ -361,27 +361,22 @@ class VideoSource:
                 self.container.seek(ticks, stream=self.stream)
             except (av.FFmpegError, OSError):
                 return None
-            found = self._skip_to_keyframe()
-            if found is not None and found <= time_s + 1e-6:
-                return found
+            self._packets = self.demux()
+            for packet in self._packets:
+                time = self.packet_time(packet)
+                if packet.is_keyframe and time is not None:
+                    if time > time_s + 1e-6:
+                        break
+                    # The packet itself must still be decoded.
+                    self._packets = _put_back(packet, self._packets)
+                    self._is_sought = True
+                    return float(time)
             if aim <= 0:
                 return None
             # Some containers seek past the target, because their index has decoding times. Try 1,
             # then 4 and 16 s earlier.
             aim = max(0.0, aim - step)
             step *= 4
-        return None
-
-    def _skip_to_keyframe(self) -> float | None:
-        """Skip packets up to the next keyframe, whose time is returned; None if there is none."""
-        self._packets = self.demux()
-        for packet in self._packets:
-            time = self.packet_time(packet)
-            if packet.is_keyframe and time is not None:
-                # The packet itself must still be decoded.
-                self._packets = _put_back(packet, self._packets)
-                self._is_sought = True
-                return float(time)
         return None
 
     def packet_time(self, packet: av.Packet) -> Fraction | None:
@@ -420,8 +415,6 @@ class VideoSource:
         None if no frame of the file can be decoded.
         """
         picture = next(self.pictures(), None)
-        if picture is None and (size := refused_size(self._file, self.most_pixels)) is not None:
-            limits.check_size(self.name, *size, self.most_pixels)
         if picture is not None and self._last is not None:
             self.origin, self._last = self._last, Fraction(0)
             return replace(picture, time_s=Fraction(0))
@@ -448,7 +441,7 @@ class VideoSource:
             if frame.is_corrupt:
                 self.damaged.add(frame.pts)
             elif time is not None:
-                yield Picture(time, frame, (frame.width, frame.height))
+                yield Picture(time, frame)
 
     def _frame_time(self, frame: av.VideoFrame) -> Fraction | None:
         """Time of a frame, from its time stamp or that of the frame before.
@@ -471,26 +464,3 @@ class VideoSource:
 def _put_back(packet: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:
     yield packet
     yield from rest
-
-
-@contextmanager
-def video_in(
-    file: BinaryIO,
-    stream: int | None,
-    name: str,
-    most_pixels: int | None = None,
-) -> Iterator[VideoSource]:
-    """Open the video stream of an open file, which the caller closes.
-
-    Args:
-        stream: index of the stream in its container; None for the best.
-        name: for errors.
-        most_pixels: of a frame; None for the usual limit.
-    """
-    # FFmpeg's messages on stderr add nothing to our errors and warnings.
-    av.logging.set_level(None)
-    source = VideoSource(file, stream, name, most_pixels)
-    try:
-        yield source
-    finally:
-        source.close()

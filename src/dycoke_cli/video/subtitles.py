@@ -178,12 +178,6 @@ def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSo
     return SubtitleSource(next(theirs, None), required)
 
 
-def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
-    """Read a file in SubRip, WebVTT, ASS or SSA; the format is detected from the content."""
-    with open_subtitles(path) as file:
-        return parse_subtitles(file, display_name(path))
-
-
 def open_subtitles(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a subtitle file, for the caller to close."""
     try:
@@ -193,7 +187,7 @@ def open_subtitles(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
-    """Read an open subtitle file; `name` is for errors. See `read_subtitles`."""
+    """Read an open file in SubRip, WebVTT, ASS or SSA, by its content; `name` is for errors."""
     try:
         return _parsed(file, name)
     except MemoryError as error:
@@ -353,7 +347,4 @@ def _subtitles(
         warnings += (f"{which} {long} {'is' if too_long == 1 else 'are'} left out",)
     if not found:
         raise UsageError(f"the subtitles {name} have no line of text")
-    if endless := sum(line.end_s <= line.start_s for line in found):
-        which = "1 line" if endless == 1 else f"{endless} lines"
-        warnings += (f"{which} of {name} ends before it begins, and isn't used",)
     return Subtitles(name, tuple(found), warnings)

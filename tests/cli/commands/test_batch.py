@@ -102,9 +102,7 @@ def test_a_suffix_that_is_not_written_is_refused_before_anything_is_read(
 ) -> None:
     run = batch(tmp_path / "no such folder", "What?", "--out", f"{tmp_path}/{name}")
     assert (run.code, run.out) == (2, "")
-    suffixes = (
-        ".jsonl, .ndjson, .csv, .parquet, .srt, .vtt, .edl, .markers.csv, .ffmeta or .chapters.txt"
-    )
+    suffixes = ".jsonl, .ndjson, .csv, .parquet, .srt, .vtt or .markers.csv"
     assert f"name a file that ends in {suffixes}" in run.err
     assert [*tmp_path.iterdir()] == []
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.video.decoder import read
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, run_here
 from tests.runs.remote.endpoint import Endpoint, serving
 from tests.video.clips import coded_picture, number_in

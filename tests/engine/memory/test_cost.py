@@ -344,7 +344,8 @@ def test_the_next_estimate_imports_no_torch(monkeypatch: pytest.MonkeyPatch) -> 
 def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import load
-    from dycoke_cli.video import Sampling, read
+    from dycoke_cli.video.decoder import read
+    from dycoke_cli.video.sampling import Sampling
 
     clip = read(Path(__file__).parents[3] / "sample_videos" / "move.mp4", Sampling(frames=8))
     loaded = load("mini", device="cpu")

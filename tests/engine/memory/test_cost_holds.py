@@ -26,7 +26,7 @@ from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.request import Request
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT
 
 FRAMES = 4
@@ -40,7 +40,7 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.natural import Pictures
 
 name, frames, given = json.loads(sys.argv[1])

@@ -21,7 +21,7 @@ from dycoke_cli.evaluation.report.scored_row import ScoredRow, list_changes, mak
 from dycoke_cli.evaluation.scoring.rules import rouge_l
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.video import Sampling
+from dycoke_cli.video.sampling import Sampling
 from tests.evaluation import miniatures
 
 

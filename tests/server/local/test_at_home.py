@@ -25,8 +25,8 @@ from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.local.client import ServerAsker, find_server
 from dycoke_cli.storage.cache_folder import cache_folder
-from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT, Outcome, run_here
 from tests.server.local.conftest import Served
 from tests.server.pretended import DEFAULTS

@@ -33,7 +33,7 @@ _FLAGS = options.flag_table("""
         end; - is stdin. Videos are relative to VIDEOS, or to the file's folder. Excludes
         --question.
     --out FILE: File for the answers (.jsonl, .ndjson), by which the same command resumes. A table
-        (.csv, .parquet) or times (.srt, .edl, …: docs/times.md) are made of it at the end. Default:
+        (.csv, .parquet) or times (.srt, .vtt, …: docs/times.md) are made of it at the end. Default:
         stdout.
     --out-dir DIR: Folder for the files of --out .srt and the like, in place of the clips' folders.
         Needs --out.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FLAGS = options.flag_table("""
     ANSWERS: Answers in JSON Lines.
     FILE: New file: a table (.csv, or .parquet, which needs the package pyarrow), or times (.srt,
-        .vtt, .edl, .markers.csv, .ffmeta, .chapters.txt). The suffix alone is a file for each clip.
+        .vtt, .markers.csv). The suffix alone is a file for each clip.
     --out-dir DIR: Folder for the files of FILE .srt and the like, in place of the clips' folders.
     --fields KEY,…: Columns, such as id,answer,tokens.visual. Default: what the answers have.
 """)
@@ -29,12 +29,12 @@ def convert(
     out_dir: Annotated[Path | None, _FLAGS["--out-dir"]] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Convert answers to a table, or times to subtitles, markers or chapters.
+    """Convert answers to a table, or times to subtitles or markers.
 
     Examples:
         dycoke convert answers.jsonl answers.csv
         dycoke convert answers.jsonl answers.parquet --fields id,answer,seconds.total
-        dycoke convert answers.jsonl dogs.edl
+        dycoke convert answers.jsonl dogs.srt
 
     ANSWERS is what `dycoke batch` and `dycoke ask --json` write.
     """

@@ -24,7 +24,7 @@ from dycoke_cli.video.clip import VideoInfo
 if TYPE_CHECKING:
     from dycoke_cli.models.catalog import ModelRef
     from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-    from dycoke_cli.video import Clip
+    from dycoke_cli.video.clip import Clip
 
 SCHEMA = "dycoke.probe/1"
 

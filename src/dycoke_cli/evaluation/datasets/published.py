@@ -38,7 +38,8 @@ from dycoke_cli.evaluation.scoring.rules import (
 )
 from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video import Decoder, Sampling
+from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.sampling import Sampling
 
 NONE = "No subtitles available"
 """Text in the prompt of a video without a subtitle file."""

@@ -33,7 +33,7 @@ from dycoke_cli.unicode import valid
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.remote.remote_client import RemoteClient, ServerResponse
-    from dycoke_cli.video import Clip
+    from dycoke_cli.video.clip import Clip
 
 Turns = Sequence[tuple[str, str]]
 _PROBE = "is-this-dycoke"
