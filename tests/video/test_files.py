@@ -114,7 +114,7 @@ def test_a_git_lfs_pointer_and_a_web_page(tmp_path: Path) -> None:
     for name, content, cause in (
         ("a.mp4", pointer, "is only a Git LFS pointer: fetch the file itself with `git lfs pull`"),
         ("b.png", pointer, "is only a Git LFS pointer: fetch the file itself with `git lfs pull`"),
-        ("c.mp4", b"\n<!DOCTYPE html><html><body>Log in", "is a text file or a web page, not a"),
+        ("c.mp4", b"\n<!DOCTYPE html><html><body>Log in", "is a text file, not a"),
     ):
         (tmp_path / name).write_bytes(content)
         assert refused(tmp_path / name).startswith(f"{tmp_path / name} {cause}")
@@ -168,7 +168,7 @@ def test_cut_after_a_few_bytes(tmp_path: Path, make_clip: MakeClip, size: int) -
 def test_text_renamed(tmp_path: Path) -> None:
     for name in ("text.mp4", "text.webm", "text.mkv", "text"):
         (tmp_path / name).write_text("Dear diary, today I filmed nothing.\n" * 50)
-        assert "is a text file or a web page, not a video" in refused(tmp_path / name)
+        assert "is a text file, not a video" in refused(tmp_path / name)
 
 
 def test_text_isnt_drawn_as_a_terminal_would(tmp_path: Path) -> None:

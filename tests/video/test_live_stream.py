@@ -77,7 +77,7 @@ def test_the_clock_goes_on_where_time_stamps_begin_again(tmp_path: Path) -> None
     assert [numbers_in(clip.frames) for clip in clips] == [[0, 31], [0, 31]]
 
 
-def test_frames_are_resized_where_any_number_has_one_size(tmp_path: Path) -> None:
+def test_frames_are_resized_for_their_number(tmp_path: Path) -> None:
     def fit(count: int, height: int, width: int) -> FrameResize:
         return FrameResize((height, width), (24, 32), "bilinear", False, False, in_float=True)
 
@@ -85,11 +85,11 @@ def test_frames_are_resized_where_any_number_has_one_size(tmp_path: Path) -> Non
         return FrameResize((height, width), (24, 32 * count), "bilinear", False, False, True)
 
     path = recorded(tmp_path)
-    for size, one in (((24, 32), fit), ((48, 64), by_count)):
+    for size, one in (((24, 32), fit), ((24, 96), by_count)):
         with stream_of(path) as stream:
             clip = next_clip(stream, known(one))
         assert clip.frames.shape == (3, *size, 3)
-        assert numbers_in(clip.frames) == [0, 11, 23]
+        assert numbers_in(clip.frames[:, :, :: size[1] // 32]) == [0, 11, 23]
 
 
 def sealed(stream: LiveStream) -> bool:

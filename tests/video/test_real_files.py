@@ -72,7 +72,7 @@ def test_readable_files(real_video: RealVideo, known: Known) -> None:
 
 ROOT = Path(__file__).parents[2]
 
-REFUSED = "is a text file or a web page, not|can be read: it is another kind of file"
+REFUSED = "is a text file, not|can be read: it is another kind of file"
 
 
 def concat(name: str) -> str:

@@ -244,7 +244,9 @@ class Film:
     def pictures(self) -> Iterator[Any]:
         while self._at < len(self.times):
             self._at += 1
-            yield SimpleNamespace(time_s=self.times[self._at - 1], size=(64, 48))
+            yield SimpleNamespace(
+                time_s=self.times[self._at - 1], frame=SimpleNamespace(width=1, height=1)
+            )
 
     def seek(self, time_s: float) -> float | None:
         before = [key for key in self.keys if self.times[key] <= time_s + 1e-6]

@@ -200,7 +200,7 @@ def _why_unreadable(file: BinaryIO, name: str) -> str:
     # The last character may be cut off, which decodes to U+FFFD.
     text = head.decode("utf-8", "replace").rstrip("\ufffd")
     if all(character.isprintable() or character.isspace() for character in text):
-        return f"{name} is a text file or a web page, not a {wanted}: name a {wanted} file"
+        return f"{name} is a text file, not a {wanted}: name a {wanted} file"
     return _without_index(file, name) or (
         f"{name} isn't a {wanted} that can be read: it is another kind of file, a stream without "
         "time stamps (`ffmpeg -r 25 -i raw.h264 clip.mp4`), or it is damaged at its start"

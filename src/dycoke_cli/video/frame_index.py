@@ -23,7 +23,7 @@ _SAME_S = 0.001
 _MOST_TICKS = 2**60
 _TIMED = ("video", "audio")
 # Of a whole file, the last indexed frame is behind this part of it.
-_REACH = 0.8
+_REACH = 0.5
 # Frames without a time stamp follow at the usual interval, which is no whole number of ticks.
 Ticks = int | Fraction
 

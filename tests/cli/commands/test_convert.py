@@ -67,7 +67,7 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
         (
             (answers, tmp_path / "a.xlsx"),
             2,
-            "name a file that ends in .csv, .parquet, .srt, .vtt, .markers.csv",
+            "name a file that ends in .csv, .parquet, .srt, .vtt or .markers.csv",
         ),
         ((answers, table), 6, "there.csv exists, or was changed"),
         ((foreign, new), 2, "f.jsonl, line 1: that isn't an answer of dycoke"),
