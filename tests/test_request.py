@@ -81,7 +81,7 @@ def eval_id(request: Request) -> str:
     """Of the setup under which `eval` keeps the answers to a request."""
     name = request.method.name
     spec = SimpleNamespace(
-        create=lambda: request.method, sampled=lambda _: request.sampling, method=name
+        create=lambda: request.method, sampled=lambda _: request.sampling, method=name, text=name
     )
     evaluation = Evaluation(dataset=Samples(), specs=[spec], request=request)  # type: ignore[list-item]
     model = SimpleNamespace(

@@ -293,7 +293,6 @@ def rows(path: Path) -> list[dict[str, Any]]:
         (("--out", "a.jsonl", "--key", "x,x"), "give one key or two"),
         (("--out", "a.jsonl", "--key", "x,"), "give one key or two"),
         (("--prompt", " "), "--prompt is empty"),
-        (("--out-dir", "b.json"), "name a folder"),
         (("--max-words", "0"), "--max-words"),
         (("--prompt", "detaild"), "--prompt detaild: did you mean detailed?"),
         (("--drop-below", "50"), "a probability from 0 to 1, as 0.5 for 50 %, not 50"),

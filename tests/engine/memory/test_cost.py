@@ -28,7 +28,7 @@ from dycoke_cli.kernels import linear
 from dycoke_cli.models import devices, resolve
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find
 from dycoke_cli.models.devices import Target
-from dycoke_cli.models.families import FAMILIES, UNLISTED, ModelInfo, discovery
+from dycoke_cli.models.families import FAMILIES, UNLISTED, ModelInfo
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
@@ -60,7 +60,7 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nor does a file whose time is what it was, as after the clock was set back."""
-    users = model_facts, vision, discovery
+    users = model_facts, vision
     text = SimpleNamespace(to_json_string=lambda: "")
     model = SimpleNamespace(config=text, video_processor=text, chat_template="", values={})
     assert {user._PROGRAM for user in users} == {version.program_key()}
@@ -72,7 +72,7 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
         for user in users:
             monkeypatch.setattr(user, "_PROGRAM", version.program_key.__wrapped__())
         facts = model_facts._file(cast("Any", model), LoadOptions(), "cpu")
-        found.append({facts, vision.key_of({}, {}), discovery._file(model, model)})
+        found.append({facts, vision.key_of({}, {})})
     assert found[0] == found[1]
     assert not found[1] & found[2]
 

@@ -93,7 +93,7 @@ def test_the_node_of_the_run_is_lost(lost: str, tmp_path: Path) -> None:
     """Ray ends the process that is connected to it, without a word: the run says it."""
     found: list[Outcome] = []
     with cluster_of(2) as own:
-        groups = groups_named(tmp_path, *numbered(40))
+        groups = groups_named(tmp_path, *numbered(200))
         on_ray = partial(RayAsker, OnRay(own.address, make=Pretending))
         outcomes = outcomes_of(groups, PLAN, on_ray, Listener())
         for outcome in outcomes:

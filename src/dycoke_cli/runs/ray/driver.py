@@ -1,8 +1,9 @@
 """The process that is connected to a Ray cluster: it hands questions to workers there.
 
-Ray places the workers, each an actor with the model, and starts those that end again
-(`max_restarts`), on whichever machine has room. The videos that such a worker had are answered one
-by one, at most `MAX_ATTEMPTS` times. All events go to the run, so that any engine can resume it.
+Ray places the workers, each an actor with the model, on whichever machine has room. Another takes
+the place of one that ended: Ray's own restarts fail calls meanwhile. The videos that such a worker
+had are answered one by one, at most `MAX_ATTEMPTS` times. All events go to the run, so that any
+engine can resume it.
 """
 
 from __future__ import annotations
@@ -106,7 +107,6 @@ class Driver:
             num_cpus=needs["CPU"],
             num_gpus=needs["GPU"],
             memory=needs["memory"] or None,
-            max_restarts=-1,
         )
         loading = plan.request.loading
         if not on_gpu and loading.device == "auto" and loading.device_map is None:
@@ -116,14 +116,15 @@ class Driver:
         self._given = options, plan, os.getcwd(), __version__
         self._pipe = pipe
         self._jobs = deque[Job]()
-        # Calls under way, with their actor and jobs; while an actor loads the model it has none.
-        self._calls: dict[Any, tuple[Any, list[Job]]] = {}
+        # Calls under way, with their actor and jobs; while an actor loads the model it has none,
+        # and beside it stands which attempt that is.
+        self._calls: dict[Any, tuple[Any, list[Job], int]] = {}
         self._idle: list[Any] = []
         self._is_over = False
 
     def run(self) -> None:
         """Answer what the run sends, until no more is left."""
-        while not self._is_over or self._jobs or any(jobs for _, jobs in self._calls.values()):
+        while not self._is_over or self._jobs or any(jobs for _, jobs, _ in self._calls.values()):
             while self._pipe.poll(0 if self._calls else _POLL_S):
                 self._take(self._pipe.recv())
             self._hand_out()
@@ -142,10 +143,10 @@ class Driver:
         while self._jobs and self._idle:
             actor, jobs = self._idle.pop(), self._slice()
             call = actor.answer.remote([question for job in jobs for question in job.asks])
-            self._calls[call] = actor, jobs
-        loading = sum(not jobs for _, jobs in self._calls.values())
+            self._calls[call] = actor, jobs, 0
+        loading = sum(not jobs for _, jobs, _ in self._calls.values())
         for _ in range(min(self._most - len(self._calls), len(self._jobs) - loading)):
-            self._load(self._kind.remote(*self._given))
+            self._load(1)
 
     def _slice(self) -> list[Job]:
         """The next jobs of a worker; what a worker had that ended goes alone."""
@@ -155,10 +156,10 @@ class Driver:
             jobs.append(self._jobs.popleft())
         return jobs
 
-    def _load(self, actor: Any) -> None:
+    def _load(self, attempt: int) -> None:
         """Have a worker load the model before it gets any video, which would be blamed for it."""
-        call = actor.load.options(max_task_retries=MAX_ATTEMPTS - 1).remote()
-        self._calls[call] = actor, []
+        actor = self._kind.remote(*self._given)
+        self._calls[actor.load.remote()] = actor, [], attempt
 
     def _collect(self) -> None:
         import ray
@@ -166,12 +167,12 @@ class Driver:
 
         ready, _ = ray.wait([*self._calls], timeout=_POLL_S) if self._calls else ([], [])
         for call in ready:
-            actor, jobs = self._calls.pop(call)
+            actor, jobs, attempt = self._calls.pop(call)
             try:
                 reply = ray.get(call)
             except (RayActorError, ObjectLostError) as error:
-                self._lose(jobs, error)
-                self._load(actor)
+                ray.kill(actor)  # it may only be out of reach
+                self._lose(jobs, attempt, error)
                 continue
             if isinstance(reply, DycokeError):
                 raise reply
@@ -181,9 +182,11 @@ class Driver:
             for answer in reply:
                 self._pipe.send(answer)
 
-    def _lose(self, jobs: list[Job], error: Exception) -> None:
+    def _lose(self, jobs: list[Job], attempt: int, error: Exception) -> None:
         """Note that a worker ended while it had these jobs, or loaded the model."""
-        if not jobs:
+        if not jobs and attempt < MAX_ATTEMPTS:
+            self._load(attempt + 1)
+        elif not jobs:
             raise OutOfMemoryError(
                 f"a worker ended {MAX_ATTEMPTS} times while it loaded the model, most likely "
                 "because memory ran out; use a larger --num-cpus-per-worker, which makes fewer "
