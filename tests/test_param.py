@@ -194,7 +194,7 @@ def test_methods_of_the_registry_tell_all_of_their_fields(method: type[Method]) 
         assert parameter.spec.help.endswith(".")
         parameter.check(parameter.default)
         switch = parameters.get(parameter.spec.switch or "")
-        assert parameter.spec.switch is None or switch.kind is bool or switch.spec.nullable
+        assert parameter.spec.switch is None or switch.kind is bool or switch.optional
     assert (method.summary, method.title) != (Method.summary, Method.title) or method is Method
 
 
@@ -232,7 +232,7 @@ def test_the_schema_takes_what_is_reported_and_nothing_else(name: str) -> None:
     assert not schema.is_valid(good | {"more": 1})
     for key in good:
         assert not schema.is_valid({k: v for k, v in good.items() if k != key}), key
-        nullable = key != "name" and parameters_of(METHODS[name])[key].spec.nullable
+        nullable = key != "name" and parameters_of(METHODS[name])[key].optional
         assert schema.is_valid(good | {key: None}) == nullable, key
 
 

@@ -61,7 +61,6 @@ class Param:
         flag: the flag, if it differs from the field's name: "start" for `start_s`.
         metavar: placeholder of the value in the help.
         read: parser of the command line's text, for a type with its own notation.
-        nullable: None is a final value (unused, null in an answer), not a default to be settled.
         before: the value that answers had before this parameter was added. It doesn't change with
             the default. Unset for a parameter of the first version.
         budget: the value sets the number of retained tokens; lists of methods show the first such
@@ -81,7 +80,6 @@ class Param:
     flag: str | None = None
     metavar: str | None = None
     read: Callable[[str], Any] | None = None
-    nullable: bool = False
     before: Any = _NO_EARLIER_VALUE
     budget: bool = False
 
@@ -151,9 +149,9 @@ class Parameter:
             raise UsageError(f"{self.name} must be {wanted}, not {_shown(text)}") from None
 
     def schema(self) -> dict[str, Any]:
-        """JSON Schema of the value in an answer, where dependent defaults are settled."""
+        """JSON Schema of the value in an answer; null where a server settles its default."""
         if self.choices:
-            return {"enum": list(self.choices)}
+            return {"enum": [*self.choices, *([None] if self.optional else [])]}
         spec = self.spec
         limits = {
             "minimum": spec.least_layer if spec.layer else spec.at_least,
@@ -163,7 +161,7 @@ class Parameter:
         }
         bounds = {key: limit for key, limit in limits.items() if limit is not None}
         kind = _KINDS[self.kind][1]
-        return {"type": [kind, "null"] if spec.nullable else kind, **bounds}
+        return {"type": [kind, "null"] if self.optional else kind, **bounds}
 
     def _in_range(self, value: float) -> bool:
         spec = self.spec

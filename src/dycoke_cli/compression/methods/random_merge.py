@@ -13,9 +13,7 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 
-_RETAIN = replace(
-    RETAIN, default="as many as TTM keeps; given, it turns off both stages of dycoke", nullable=True
-)
+_RETAIN = replace(RETAIN, default="as many as TTM keeps; given, it turns off both stages of dycoke")
 
 
 @dataclass(frozen=True)

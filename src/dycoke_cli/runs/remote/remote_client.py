@@ -66,9 +66,10 @@ class RemoteClient:
         self,
         url: str | None,
         key_variable: str,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float | None = None,
         retries: int = REQUEST_RETRIES,
     ) -> None:
+        timeout_s = timeout_s or TIMEOUT_S
         self._variable = key_variable
         key = (
             os.environ.get(key_variable) or "none"
