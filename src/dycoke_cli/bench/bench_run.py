@@ -23,9 +23,8 @@ from dycoke_cli.bench.bench_report import (
     TimedRow,
 )
 from dycoke_cli.compression.registry import Spec, parse_specs
-from dycoke_cli.engine.settling import settled
-from dycoke_cli.errors import OutOfMemoryError, UsageError, naming
-from dycoke_cli.evaluation.method_row import MethodRow, rows_on
+from dycoke_cli.errors import OutOfMemoryError, UsageError
+from dycoke_cli.evaluation.method_row import MethodRow, method_for, rows_on
 from dycoke_cli.loop.asker import Asker, Client
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
@@ -209,8 +208,7 @@ def run(
     unloaded = unloaded_model(request, listener.warning)
     for spec in specs:
         if unloaded.listed is not None and not spec.if_possible:
-            with naming(f"--methods {spec.text}"):  # before torch is imported
-                settled(spec.create(), unloaded.listed)
+            method_for(unloaded.listed, spec)  # refused before torch is imported
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
         # With another seed in each run, answers would change by sampling alone.

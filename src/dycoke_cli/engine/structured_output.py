@@ -109,13 +109,6 @@ class StructuredOutput:
 
         return grammar_of(self.kind, self.definition)
 
-    @property
-    def as_part(self) -> str:
-        """A JSON Schema with the layout of its text, as a grammar has it behind `%json`."""
-        from dycoke_cli.engine.form_grammar import LAYOUT
-
-        return json.dumps({**json.loads(self.definition), "x-guidance": LAYOUT})
-
     @staticmethod
     def value(text: str) -> Any:
         """The JSON value of an answer; numbers beyond the range of a float become its limits.

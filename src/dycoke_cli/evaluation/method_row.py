@@ -20,6 +20,7 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.families import ModelInfo
     from dycoke_cli.models.resolve import ResolvedModel
 
 
@@ -46,12 +47,18 @@ class KeptRow(MethodRow):
 def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
     """The method of an entry with a model's defaults; those of a served model its server sets."""
     method = spec.create()
+    if not isinstance(model, ServedModel):
+        return method_for(model.info, spec) if model.info.listed else method
     with naming(f"--methods {spec.text}"):
-        if isinstance(model, ServedModel):
-            model.check(method)
-        elif model.info.listed:
-            return settled(method, model.info)
+        model.check(method)
     return method
+
+
+def method_for(model: ModelInfo, spec: Spec) -> Method:
+    """The method of an entry with the defaults of a model whose family is listed."""
+    method = spec.create()
+    with naming(f"--methods {spec.text}"):
+        return settled(method, model)
 
 
 def rows_on(
