@@ -141,7 +141,12 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
         (["samples", "--frames", "0"], 2, "usage", r"--frames must be 1 or more, not 0"),
         (["samples", "--limit", "0"], 2, "usage", r"--limit must be 1 or more, not 0"),
         (["samples", "--workers", "0"], 2, "usage", r"--workers must be 1 or more, not 0"),
-        (["samples", "--workers", "2", "--engine", "ray"], 2, "usage", r"--workers is for this"),
+        (
+            ["samples", "--workers", "2", "--engine", "ray"],
+            2,
+            "usage",
+            r"--engine ray and --workers exc",
+        ),
         (["samples", "--batch-size", "0"], 2, "usage", r"--batch-size must be auto, or 1 or more"),
         (["samples", "--frames", "2", "--fps", "1"], 2, "usage", r"--frames and --fps exclude"),
         (["samples", "--max-new-tokens", "0"], 2, "usage", r"--max-new-tokens must be 1 or more"),
