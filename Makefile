@@ -124,7 +124,7 @@ release: $(INSTALLED)
 	$(BIN)/python -m tests.release $(if $(DRY_RUN),--dry-run) $(foreach python,$(PYTHONS),--python $(python))
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info plugins/*/*.egg-info captions crosses.csv results.jsonl .results.jsonl.lock
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info plugins/*/*.egg-info captions crosses.csv crosses.jsonl .crosses.jsonl.lock results.jsonl .results.jsonl.lock
 	find src tests benchmarks training plugins -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installs what is named into .venv: with uv where it is, else (or where uv fails) with pip, whose lines

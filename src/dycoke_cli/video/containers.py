@@ -201,6 +201,8 @@ def _why_unreadable(file: BinaryIO, name: str) -> str:
     text = head.decode("utf-8", "replace").rstrip("\ufffd")
     if all(character.isprintable() or character.isspace() for character in text):
         return f"{name} is a text file, not a {wanted}: name a {wanted} file"
+    if name.lower().endswith((".mp3", ".wav", ".flac", ".aac", ".aif", ".aiff")):
+        return f"{name} has no video in it, only sound: name a video file"
     return _without_index(file, name) or (
         f"{name} isn't a {wanted} that can be read: it is another kind of file, a stream without "
         "time stamps (`ffmpeg -r 25 -i raw.h264 clip.mp4`), or it is damaged at its start"
