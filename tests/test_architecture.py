@@ -120,10 +120,10 @@ def test_who_asks_needs_no_room_around_the_core(inner: Graph) -> None:
 # What the server takes from the core. The list only gets shorter.
 OF_THE_CORE = """
     answer.answer answer.json_schema ask compression.method compression.registry
-    engine.generation_options engine.structured_output engine.typed_options errors loop.asker
+    engine.generation_options engine.structured_output errors loop.asker
     loop.engine loop.in_windows loop.plan loop.unloaded_model models.explaining
     models.load models.load_options models.prompts.chat models.resolve plugins
-    request runs.file_walk runs.listener runs.parts stock.importing stock.quiet storage.cache_folder
+    request runs.file_walk runs.listener runs.parts stock.quiet storage.cache_folder
     storage.output_file unicode version video.clip video.decoder video.files video.frames
     video.pictures video.sampling
 """

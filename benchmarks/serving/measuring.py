@@ -109,8 +109,8 @@ def selection_s(spec: str, frames: int, per_frame: int, width: int) -> float:
     import torch
 
     from dycoke_cli.compression.method import SelectionInputs, with_model_defaults
-    from dycoke_cli.compression.promises import selected
     from dycoke_cli.compression.registry import create, parse_spec
+    from dycoke_cli.engine.selecting import selected
 
     given = parse_spec(spec)
     features = torch.randn(frames, per_frame, width, generator=torch.Generator().manual_seed(0))

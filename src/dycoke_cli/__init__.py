@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.method import SelectionInputs as SelectionInputs
     from dycoke_cli.compression.methods import *  # noqa: F403
     from dycoke_cli.engine.generation_options import GenerationOptions as GenerationOptions
+    from dycoke_cli.engine.generation_options import TypedOptions as TypedOptions
     from dycoke_cli.engine.session import VideoSession as VideoSession
     from dycoke_cli.engine.structured_output import StructuredOutput as StructuredOutput
-    from dycoke_cli.engine.typed_options import TypedOptions as TypedOptions
     from dycoke_cli.evaluation.dataset import About as About
     from dycoke_cli.evaluation.dataset import Dataset as Dataset
     from dycoke_cli.evaluation.dataset import Item as Item
@@ -61,10 +61,9 @@ _HOMES = {
     "ask": "Answered Ask Failed Footage Progress Seen Text Warn",
     "compression.budget": "Budgeted",
     "compression.method": "Selection SelectionInputs",
-    "engine.generation_options": "GenerationOptions",
+    "engine.generation_options": "GenerationOptions TypedOptions",
     "engine.session": "VideoSession",
     "engine.structured_output": "StructuredOutput",
-    "engine.typed_options": "TypedOptions",
     "evaluation.dataset": "About Dataset Item Score",
     "evaluation.folder": "FolderDataset",
     "evaluation.scoring.judge": "judge_answers",

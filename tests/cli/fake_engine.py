@@ -302,7 +302,12 @@ def modules_of_a_process() -> dict[str, types.ModuleType]:
     """The same, and what else would import torch: ten seconds of a processor in each process."""
     others = (
         _module("engine.vision", VisualCache=object),
-        _module("stock.quiet", silence_libraries=lambda: None, quiet_libraries=nullcontext),
+        _module(
+            "stock.quiet",
+            silence_libraries=lambda: None,
+            quiet_libraries=nullcontext,
+            faster_imports=nullcontext,
+        ),
     )
     return {**modules(), **{module.__name__: module for module in others}}
 

@@ -20,11 +20,10 @@ finally:
 
 EVERY_PAGE = (
     "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
-    "engine.generation_options", "engine.structured_output",
-    "engine.token_options", "engine.typed_options", "errors", "extras", "lazy_torch",
+    "engine.generation_options", "engine.structured_output", "errors", "extras", "lazy_torch",
     "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
-    "runs.listener", "stock.importing", "storage.input_file", "storage.output_file",
+    "runs.listener", "stock.quiet", "storage.input_file", "storage.output_file",
     "unicode", "version", "video.files", "video.limits", "video.sampling",
 )  # fmt: skip
 """Modules of the flags and of their layout."""

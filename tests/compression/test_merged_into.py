@@ -26,7 +26,7 @@ from dycoke_cli.compression.methods import (
 )
 from dycoke_cli.compression.methods.holitom import CENTER_WEIGHT
 from dycoke_cli.compression.methods.prumerge import CLUSTER
-from dycoke_cli.compression.promises import selected
+from dycoke_cli.engine.selecting import selected
 from tests.compression.clips import CLIPS, given
 
 BUSY = ("noise", "drift", "cut", "moving", "two frames")

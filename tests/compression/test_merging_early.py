@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycoke_cli.compression import promises
 from dycoke_cli.compression.merging_early import keep_changed
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.registry import create
+from dycoke_cli.engine.selecting import selected
 from tests.compression.clips import CLIPS, cosine, floats, single
 
 
@@ -48,17 +48,17 @@ def test_dropped_tokens_are_merged_once(name: str) -> None:
     inputs = SelectionInputs(features)
     window = {"window": 4} if name == "dycoke-plus" else {}
     method = create(name, retain=0.3, merge_dropped=True, **window)
-    chosen, selected = method.choose(inputs), promises.selected(method, inputs)
-    assert torch.equal(selected.kept, chosen.kept)
-    assert selected.features is not None
+    chosen, merged = method.choose(inputs), selected(method, inputs)
+    assert torch.equal(merged.kept, chosen.kept)
+    assert merged.features is not None
     if name == "dycoke-plus":
         assert chosen.features is not None
-        assert torch.equal(selected.features, chosen.features)
-        assert torch.equal(selected.into, chosen.into)
+        assert torch.equal(merged.features, chosen.features)
+        assert torch.equal(merged.into, chosen.into)
     else:
         assert chosen.features is None
-        assert not torch.equal(selected.features, features.flatten(0, 1)[chosen.kept])
+        assert not torch.equal(merged.features, features.flatten(0, 1)[chosen.kept])
     plain = create(name, retain=0.3, merge_dropped=False)
-    assert promises.selected(plain, inputs).features is None
+    assert selected(plain, inputs).features is None
     # All tokens are nothing to merge.
-    assert promises.selected(create(name, retain=1.0, merge_dropped=True), inputs).features is None
+    assert selected(create(name, retain=1.0, merge_dropped=True), inputs).features is None

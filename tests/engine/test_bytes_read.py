@@ -6,7 +6,7 @@ import pytest
 
 from dycoke_cli.engine.memory.measured import read_per_token, weights_read
 from dycoke_cli.kernels import replacing
-from dycoke_cli.kernels.int8_linear import onednn_works
+from dycoke_cli.kernels.linear import onednn_works
 from tests.engine.tiny import SHAPES, VOCABULARY, make_model
 from tests.families.tiny import MAKERS
 

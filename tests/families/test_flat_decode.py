@@ -22,9 +22,8 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.flat_decode import FlatDecoder
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
 from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import attention_implementation

@@ -23,9 +23,9 @@ from dycoke_cli.compression.method import (
     counted_on,
     is_windowed,
 )
-from dycoke_cli.compression.promises import selected
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import windows
+from dycoke_cli.engine.selecting import selected
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.engine.windows import read_windows

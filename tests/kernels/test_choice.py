@@ -13,7 +13,7 @@ from dycoke_cli.kernels import choice as kernel_choice
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.attention import DECODE_ONLY, NAME
 from dycoke_cli.kernels.choice import KernelChoice, choose_kernels, parts_of
-from dycoke_cli.kernels.int8_linear import (
+from dycoke_cli.kernels.linear import (
     FbgemmInt8Linear,
     Int8Linear,
     PairedInt8Linear,

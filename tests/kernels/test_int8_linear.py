@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from dycoke_cli.kernels import int8_linear as kernels
+from dycoke_cli.kernels import linear as kernels
 from dycoke_cli.kernels.instruction_sets import instructions
-from dycoke_cli.kernels.int8_linear import (
+from dycoke_cli.kernels.linear import (
     FBGEMM_TOKENS,
     FEW_TOKENS,
     TOKENS,
     FbgemmInt8Linear,
     Int8Linear,
+    PackedLinear,
     PairedInt8Linear,
     int8_kernels,
     onednn_works,
 )
-from dycoke_cli.kernels.linear import PackedLinear
 
 INPUTS, OUTPUTS = 96, 48
 OP = "linear_dynamic"

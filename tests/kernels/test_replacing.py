@@ -15,8 +15,15 @@ from torch import nn
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
 from dycoke_cli.kernels import replacing
-from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, int8_kernels, saturates
-from dycoke_cli.kernels.linear import Bfloat16Linear, PackedLinear, can_pack
+from dycoke_cli.kernels.linear import (
+    Bfloat16Linear,
+    FbgemmInt8Linear,
+    Int8Linear,
+    PackedLinear,
+    can_pack,
+    int8_kernels,
+    saturates,
+)
 from dycoke_cli.kernels.replacing import (
     forget,
     mapped_files,

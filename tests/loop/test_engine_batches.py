@@ -11,9 +11,8 @@ import pytest
 
 from dycoke_cli.ask import Ask
 from dycoke_cli.compression.registry import parse_spec
-from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.loop.asker import Client
 from tests.forms import NEEDS_LIBRARY
 from tests.loop.pretended import Asking

@@ -12,7 +12,7 @@ import torch
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import replacing
-from dycoke_cli.kernels.int8_linear import int8_kernels
+from dycoke_cli.kernels.linear import int8_kernels
 from dycoke_cli.models import catalog, resolve
 from dycoke_cli.models import load as random_weights
 from dycoke_cli.models.load import WEIGHT_STD, random_model

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,9 +130,9 @@ class PretendedModel(fake_engine.FakeLoaded):
 
 
 if __name__ == "__main__":
-    quiet = types.ModuleType("dycoke_cli.stock.quiet")
-    vars(quiet).update(silence_libraries=lambda: None)
-    sys.modules[quiet.__name__] = quiet
+    from dycoke_cli.stock import quiet
+
+    quiet.silence_libraries = lambda: None
     from dycoke_cli.cli.main import main
     from dycoke_cli.models import load_memory, resolve
     from dycoke_cli.runs import run

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.messages import VideoPart

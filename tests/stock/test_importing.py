@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
 from tests.families.tiny import MAKERS
 
@@ -46,7 +46,7 @@ def test_what_was_imported_is_never_looked_through_again() -> None:
 def test_no_library_complains_at_the_end_that_something_of_it_is_left() -> None:
     """Triton's bindings count what nobody has collected, and say so on stderr."""
     code = (
-        "from dycoke_cli.stock.importing import faster_imports\n"
+        "from dycoke_cli.stock.quiet import faster_imports\n"
         "with faster_imports(): import dycoke_cli.engine.session"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ from vllm.multimodal.processing import (
 )
 
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
-from dycoke_cli.compression.promises import selected
+from dycoke_cli.engine.selecting import selected
 from dycoke_cli.errors import UsageError
 from dycoke_vllm.admission import KEY, Positions, admitted, kept_tokens
 

@@ -32,7 +32,7 @@ from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports
 from dycoke_cli.version import running_commit
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.sampling import Sampling

@@ -2,7 +2,7 @@
 
 A forward pre-hook on the model notes where the visual tokens are. One on the text decoder has the
 method select, and drops the other tokens. What else happens before the prefill, after the selection
-and at each step is in stages (`stage.py`). A `KVStore` takes the place of the call's empty cache,
+and at each step is in stages (`state.py`). A `KVStore` takes the place of the call's empty cache,
 unless there are layers that don't keep every token: to those a shortened prompt is just a shorter
 one, in the stock cache. Like `torch.no_grad()`, an attachment holds for the thread that entered it.
 """
@@ -34,8 +34,15 @@ from dycoke_cli.engine.prefill import VideoInWindows, shorten
 from dycoke_cli.engine.prompt_batch import Preselection
 from dycoke_cli.engine.selecting import EncodedVideos, VideosInGenerate
 from dycoke_cli.engine.settling import settled
-from dycoke_cli.engine.stage import Prefill, Stage, Videos
-from dycoke_cli.engine.state import STATE_ARGUMENT, DecodeStats, GenerationState, LayerSelection
+from dycoke_cli.engine.state import (
+    STATE_ARGUMENT,
+    DecodeStats,
+    GenerationState,
+    LayerSelection,
+    Prefill,
+    Stage,
+    Videos,
+)
 from dycoke_cli.engine.supported import (
     check_cache,
     check_decode_step,

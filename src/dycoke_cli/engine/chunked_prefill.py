@@ -18,8 +18,7 @@ import torch
 
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.stage import Prefill, Stage
-from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
+from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState, Prefill, Stage
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.kernels.attention import NAME, computes_sdpa, has_flash_attention
 from dycoke_cli.kernels.tensor_files import tensor_hash

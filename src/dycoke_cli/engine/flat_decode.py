@@ -29,8 +29,7 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.engine.stage import Prefill, Stage
-from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
+from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState, Prefill, Stage
 from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.stock.private_api import (
     CACHE_ARGUMENT,

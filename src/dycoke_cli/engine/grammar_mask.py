@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from transformers import LogitsProcessor
 
-from dycoke_cli.engine.form_grammar import matcher, one_line
-from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.structured_output import StructuredOutput, matcher, one_line
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 

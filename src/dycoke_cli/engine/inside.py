@@ -16,13 +16,14 @@ import torch
 
 from dycoke_cli.compression.method import LayerPruning
 from dycoke_cli.engine.kv_cache import LAYERS_IN_A_LOOP
-from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.state import (
     STATE_ARGUMENT,
     DecodeStats,
     GenerationState,
     LayerSelection,
+    Prefill,
     ShortenedSequence,
+    Stage,
 )
 from dycoke_cli.engine.thread_hook import Arguments, Left
 from dycoke_cli.errors import UsageError

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine.model_inputs import take
-from dycoke_cli.engine.stage import Prefill, Stage
-from dycoke_cli.engine.state import GenerationState
+from dycoke_cli.engine.state import GenerationState, Prefill, Stage
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.thread_hook import Arguments
 from dycoke_cli.models.families.layout import DEEPSTACK, VISUAL_MASK

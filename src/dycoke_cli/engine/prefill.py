@@ -16,8 +16,14 @@ from dycoke_cli.compression.pool import PooledTokens
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs, arguments_at
 from dycoke_cli.engine.prompt_batch import Preselection, Prompt
 from dycoke_cli.engine.selecting import kept_of_each
-from dycoke_cli.engine.stage import Prefill, Videos
-from dycoke_cli.engine.state import STATE_ARGUMENT, DecodeStats, GenerationState, ShortenedSequence
+from dycoke_cli.engine.state import (
+    STATE_ARGUMENT,
+    DecodeStats,
+    GenerationState,
+    Prefill,
+    ShortenedSequence,
+    Videos,
+)
 from dycoke_cli.engine.thread_hook import after_forward, before_forward
 from dycoke_cli.engine.vision import Encoded, at_decoder
 from dycoke_cli.errors import UsageError

@@ -16,7 +16,6 @@ from dycoke_cli.engine.attach import Attachment, attach, check_unattached
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.context import answer_room, check_text_alone
 from dycoke_cli.engine.encoded_video import EncodedVideo
-from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generate import (
     NOBODY,
     Generated,
@@ -26,7 +25,12 @@ from dycoke_cli.engine.generate import (
     generate,
     seconds_at_decoder,
 )
-from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, end_tokens
+from dycoke_cli.engine.generation_options import (
+    GenerationOptions,
+    TokenOptions,
+    TypedOptions,
+    end_tokens,
+)
 from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.make_answer import make_answer
 from dycoke_cli.engine.memory.measured import PeakMemory
@@ -39,8 +43,8 @@ from dycoke_cli.engine.typed_answer import (
     spellings_of,
     with_choice,
 )
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.explaining import faults_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns, text_ids
 from dycoke_cli.stock.attention import can_be_wrapped

@@ -14,8 +14,7 @@ import torch
 
 from dycoke_cli.answer.answer import Trace, TraceStep
 from dycoke_cli.compression.method import Method, layer_prunings
-from dycoke_cli.engine.stage import Prefill, Stage
-from dycoke_cli.engine.state import GenerationState, Records
+from dycoke_cli.engine.state import GenerationState, Prefill, Records, Stage
 from dycoke_cli.errors import UsageError
 
 

@@ -13,13 +13,13 @@ import torch
 
 from dycoke_cli.kernels.attention import DECODE_ONLY, NAME
 from dycoke_cli.kernels.instruction_sets import emulates_bfloat16, instructions
-from dycoke_cli.kernels.int8_linear import (
+from dycoke_cli.kernels.linear import (
     FbgemmInt8Linear,
     Int8Linear,
+    PackedLinear,
     PairedInt8Linear,
     int8_kernels,
 )
-from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.kernels.replacing import eligible, to_pack, to_round
 from dycoke_cli.resources import main_memory
 from dycoke_cli.stock.attention import SDPA

@@ -137,7 +137,7 @@ def tensor_bytes(tensor: torch.Tensor) -> int:
 
 
 def by_bitsandbytes(quantize: str, device: torch.device) -> bool:
-    """Whether bitsandbytes quantizes, through accelerate; else `int8_linear.py` does.
+    """Whether bitsandbytes quantizes, through accelerate; else `linear.py` does.
 
     Args:
         quantize: "int8" or "int4".

@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from dycoke_cli.kernels.attention import NAME, ON_GPU
-from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import (
     GELU,
     GELU_TANH,
@@ -28,6 +27,7 @@ from dycoke_cli.kernels.linear import (
     Epilogue,
     PackedLinear,
     can_pack,
+    int8_kernels,
 )
 from dycoke_cli.stock.attention import SDPA, depends_on_name
 from dycoke_cli.stock.private_api import attention_implementation

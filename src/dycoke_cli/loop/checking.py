@@ -8,8 +8,7 @@ from dataclasses import replace
 from dycoke_cli.answer.answer import LEAST_MASS, Answer, CheckedSentence
 from dycoke_cli.answer.caption import CaptionStyle, checking_question, sentences
 from dycoke_cli.answer.json_schema import Absent
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
 
 OPTIONS = GenerationOptions(typed=TypedOptions.yes_no())
 

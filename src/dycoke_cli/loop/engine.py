@@ -30,7 +30,7 @@ from dycoke_cli.loop.in_windows import reads_in_windows, windows_for
 from dycoke_cli.loop.reading import ClosingError, Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports, silence_libraries
 from dycoke_cli.video.frames import Fit, known
 
 if TYPE_CHECKING:
@@ -341,7 +341,6 @@ class Engine(Asker):
     def _load_named(self, fit: Future[Fit]) -> LoadedModel:
         with faster_imports():
             from dycoke_cli.models.load import load
-            from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
         source = self._request.model if self.unloaded is None else self.unloaded.source

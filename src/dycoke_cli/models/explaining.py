@@ -1,13 +1,25 @@
-"""Conversion of any exception to a `DycokeError` with one sentence for the user."""
+"""Any exception as a `DycokeError` with one sentence for the user.
+
+While a model answers there are four causes. Memory ran out. A package isn't installed. The device
+or its driver failed. Otherwise the model's files may not fit each other, which shows only when they
+are used, long after they were read.
+"""
 
 from __future__ import annotations
 
 import errno
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from dycoke_cli import plugins
-from dycoke_cli.errors import DEBUG, DycokeError, OutOfMemoryError, OutputError
+from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError, OutputError
 from dycoke_cli.unicode import display_name
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
 
 
 def explain(error: BaseException) -> DycokeError:
@@ -36,3 +48,50 @@ def _is_torch_out_of_memory(error: BaseException) -> bool:
     from dycoke_cli.models.devices import is_out_of_memory
 
     return is_out_of_memory(error)
+
+
+# Errors of devices, drivers and their libraries, and of operations that a device doesn't have. An
+# assertion on a device is an index out of range, for example a token outside the vocabulary.
+_DEVICE = re.compile(
+    r"\b(?:CUDA (?:error|driver)|cuDNN|CUDNN_STATUS|CUBLAS_STATUS|cuBLAS|HIP error|NCCL|MPS backend"
+    r"|not currently (?:implemented|supported) (?:for|on) the MPS)",
+    re.IGNORECASE,
+)
+_ASSERTION = re.compile("device-side assert", re.IGNORECASE)
+# Errors with a sentence already, of files and pipes, and ways to end a thread or a generator.
+_PASSED_ON = (DycokeError, OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+@contextmanager
+def faults_of(loaded: LoadedModel) -> Iterator[None]:
+    """Turn what libraries raise about a model's configuration or weights into one sentence.
+
+    Not of the bundled model: its files are part of this package, so an error there is a bug. Nor of
+    a plug-in: `explain` says where in it.
+    """
+    try:
+        yield
+    except _PASSED_ON:
+        raise
+    except BaseException as error:  # a panic of a library in Rust is no Exception
+        if _is_torch_out_of_memory(error):
+            raise explain(error) from error
+        bundled = loaded.entry is not None and loaded.entry.repo is None
+        if bundled or plugins.place_of(error) is not None:
+            raise
+        text = " ".join(str(error).split())[:160]
+        cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        if isinstance(error, ImportError):
+            raise ModelError(
+                f"{loaded.name} needs a package that isn't installed ({cause}); install it, for "
+                f"example with `pip install {error.name or 'PACKAGE'}`"
+            ) from error
+        if _DEVICE.search(cause) and not _ASSERTION.search(cause):
+            raise DycokeError(
+                f"the device {loaded.device} failed while {loaded.name} answered ({cause}); run it "
+                "again, or with --device cpu"
+            ) from error
+        raise ModelError(
+            f"{loaded.name} failed while it answered ({cause}): its files may not fit each other; "
+            f"download it again, or run it with {DEBUG}=1 in the environment to see where"
+        ) from error

@@ -43,7 +43,7 @@ from dycoke_cli.models.files.small_files import (
 )
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.resources import free_main_memory
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports
 from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.input_file import open_file
 from dycoke_cli.storage.output_file import read_own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports
 
 with faster_imports():
     import_module("dycoke_cli.loop.answer_batch")

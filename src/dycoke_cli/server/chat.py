@@ -10,9 +10,13 @@ from typing import Any
 
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import parse_spec
-from dycoke_cli.engine.generation_options import WHAT_FITS, GenerationOptions, TokenOptions
+from dycoke_cli.engine.generation_options import (
+    WHAT_FITS,
+    GenerationOptions,
+    TokenOptions,
+    TypedOptions,
+)
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows
 from dycoke_cli.request import Request

@@ -18,7 +18,7 @@ from dycoke_cli.server.limits import Admission, Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports, silence_libraries
 from dycoke_cli.video.frames import Fit
 
 if TYPE_CHECKING:
@@ -115,7 +115,6 @@ def start_service(
     with faster_imports():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.prompts.chat import names_in
-        from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
     listener.stage("load" if unloaded.local else "fetch")

@@ -20,8 +20,8 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Progress
 from dycoke_cli.compression.registry import parse_spec
+from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel

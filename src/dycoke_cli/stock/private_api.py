@@ -9,14 +9,14 @@
   three to four times as long.
 - `torch.ops.onednn.qlinear_prepack` and `.qlinear_pointwise`, to which torch.compile lowers
   quantized linear layers on CPUs, and `torch.ops.quantized.embedding_bag_byte_prepack` (in
-  `kernels/int8_linear.py`): torch 2.15. If they are missing, or wrong for the largest values, the
+  `kernels/linear.py`): torch 2.15. If they are missing, or wrong for the largest values, the
   next ones replace them.
 - `torch.ops.mkldnn._nbytes`, `.data_ptr` and `._get_mkldnn_serialized_md`, by which torch.compile
   saves packed weights, and `aoti_torch_create_tensor_from_blob_v2` of its C interface with
   `torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr`, by which it makes tensors of them (in
   `kernels/quantize.py`): torch 2.8, 2.15. Without the last two, zeros are packed and
   overwritten.
-- `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/int8_linear.py`): torch
+- `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/linear.py`): torch
   2.15, undocumented. `torch.quantize_per_channel`, which makes their tensors, is public but
   deprecated (pytorch issue 184982). `torch._make_per_channel_quantized_tensor` makes them from
   integers that were rounded before, which no public function does.
@@ -27,7 +27,7 @@
   `torch.nn.modules.module` (read only): torch 2.15. There is no public way to list a module's
   hooks.
 - `coerce` of `typer._coercion.RuntimeParam` (in `cli/pages.py`, which implements it).
-- The logger `torch.utils._pytree` (in `stock/importing.py`), by its name.
+- The logger `torch.utils._pytree` (in `stock/quiet.py`), by its name.
 
 Of Ray: `runs/ray/cluster.py`. Only tests use these:
 

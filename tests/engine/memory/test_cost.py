@@ -19,7 +19,7 @@ from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.engine import vision
-from dycoke_cli.engine.memory import cost_model, flops, model_facts
+from dycoke_cli.engine.memory import cost_model, flops
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate_cost
 from dycoke_cli.engine.memory.cost_model import CostModel, EstimatedContext
 from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
@@ -60,7 +60,7 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nor does a file whose time is what it was, as after the clock was set back."""
-    users = model_facts, vision
+    users = cost_model, vision
     text = SimpleNamespace(to_json_string=lambda: "")
     model = SimpleNamespace(config=text, video_processor=text, chat_template="", values={})
     assert {user._PROGRAM for user in users} == {version.program_key()}
@@ -71,7 +71,7 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
         os.utime(tmp_path / "one.py", (1000, 1000))
         for user in users:
             monkeypatch.setattr(user, "_PROGRAM", version.program_key.__wrapped__())
-        facts = model_facts._file(cast("Any", model), LoadOptions(), "cpu")
+        facts = cost_model._file(cast("Any", model), LoadOptions(), "cpu")
         found.append({facts, vision.key_of({}, {})})
     assert found[0] == found[1]
     assert not found[1] & found[2]
@@ -334,7 +334,7 @@ def test_the_next_estimate_imports_no_torch(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(flops, "is_overloaded", lambda: False)
     first = cost("mini")
     assert first.seconds is not None
-    monkeypatch.setattr(model_facts, "_made", lambda *_: pytest.fail("made anew"))
+    monkeypatch.setattr(cost_model, "_made", lambda *_: pytest.fail("made anew"))
     assert cost("mini") == first
     words = ["ask", VIDEO, "--estimate", "--device", "cpu"]
     run = run_light(words, heavy=("torch", "transformers"))

@@ -20,7 +20,7 @@ from mcp import Client, StdioServerParameters
 from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Scoring
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.server.mcp_server import STAGES, make_mcp_server, progress_of
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics

@@ -19,7 +19,7 @@ from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports, silence_libraries
 
 if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Dataset
@@ -179,7 +179,6 @@ def evaluate(
             from dycoke_cli.cli.commands.eval_output import write_report
             from dycoke_cli.evaluation.eval_request import Evaluation
             from dycoke_cli.evaluation.eval_run import evaluate as run
-            from dycoke_cli.stock.quiet import silence_libraries
 
         evaluation = Evaluation(
             dataset=dataset,

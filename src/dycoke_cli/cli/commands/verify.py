@@ -15,7 +15,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import FromParams, spread
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports, silence_libraries
 from dycoke_cli.verification import SCHEMA
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ def verify(
         with faster_imports():
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.models.load import load
-            from dycoke_cli.stock.quiet import silence_libraries
             from dycoke_cli.verification.run_checks import clip
             from dycoke_cli.verification.run_checks import verify as run
 

@@ -13,7 +13,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
-from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.stock.quiet import faster_imports, silence_libraries
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.render.view import View
@@ -212,7 +212,6 @@ class RunFlags:
             from dycoke_cli.models.devices import free_memory
             from dycoke_cli.models.load_memory import check_room, needed_bytes
             from dycoke_cli.models.resolve import resolve_model
-            from dycoke_cli.stock.quiet import silence_libraries
 
             silence_libraries()
             workers = self.engine.workers or 1

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, naming
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name

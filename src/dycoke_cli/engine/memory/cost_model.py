@@ -1,34 +1,48 @@
-"""Bytes that an answer takes, by arithmetic on sizes of a model and a prompt; imports no torch."""
+"""Bytes that an answer takes, by arithmetic on sizes of a model and a prompt.
+
+What it needs to know of a model the stock class tells, on the meta device. That is kept in the
+cache, so that the next estimate needs no torch.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dycoke_cli.answer.json_schema import Count, Doc
+from dycoke_cli.answer.json_schema import Count, Doc, from_dict, to_dict
 from dycoke_cli.compression.method import Method, attended_by_layer, layer_prunings, read_by_layer
 from dycoke_cli.compression.pool import HELD, PART
 from dycoke_cli.engine.chunks import chunk_length, chunk_numbers, patch_bytes, token_bytes
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.flops import prefill_flops, product_rate
-from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
+from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.devices import Target
 from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.files.on_disk import dtype_here
+from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.resources import in_words
+from dycoke_cli.resources import in_words, processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes
+from dycoke_cli.storage.cache_folder import kept, write_whole
+from dycoke_cli.storage.output_file import read_own
+from dycoke_cli.version import program_key
 from dycoke_cli.video.frames import WINDOW, WINDOWS_HELD
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
+
 
 # What the arithmetic ignores: norms, masks, rotary tables, fragmentation.
 MARGIN = 1.05
@@ -453,3 +467,94 @@ def smaller_weights(answer: CostModel) -> list[LoadOptions]:
     half = [replace(loading, dtype="bfloat16")] if answer.facts.dtype_bytes == 4 else []
     names: tuple[Literal["int8", "int4"], ...] = ("int8", "int4")
     return [*half, *(replace(loading, quantize=name) for name in names)]
+
+
+_PROGRAM = program_key()
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model as it would be loaded."""
+
+    sizes: Sizes  # of the model
+    dtype: str  # of its weights, where they aren't quantized
+    dtype_bytes: int  # of one number
+    weights: WeightBytes  # that they take
+    prefills_whole: bool  # whether it reads each prompt in one piece
+
+
+def model_facts(
+    source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str
+) -> ModelFacts:
+    """What is known of a model so loaded: as it is kept, or made anew.
+
+    Args:
+        loading: dtype, quantization and kernels.
+    """
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        text = read_own(_file(stored, loading, device))
+        kept: ModelFacts = from_dict(ModelFacts, json.loads(text))
+        return kept
+    made = _made(source, stored, loading, device)
+    with contextlib.suppress(OSError, RuntimeError):  # the next one makes it again
+        write_whole(_file(stored, loading, device), json.dumps(to_dict(made)))
+    return made
+
+
+def _file(stored: ModelInfo, loading: LoadOptions, device: str) -> Path:
+    """Where it is kept: by all that it depends on, this program and its libraries included."""
+    return kept("estimates") / _named([*_of_this_machine(stored, loading), device])
+
+
+def _of_this_machine(stored: ModelInfo, loading: LoadOptions) -> list[Any]:
+    return [
+        *_PROGRAM,
+        dict(stored.values),
+        asdict(replace(loading, revision=None, device="auto")),
+        processor_name(),
+        usable_cpus(),
+        os.environ.get("OMP_NUM_THREADS"),
+    ]
+
+
+def _named(parts: list[Any]) -> str:
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return f"{digest[:24]}.json"
+
+
+def _made(source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str) -> ModelFacts:
+    import torch
+
+    from dycoke_cli.engine.other_inputs import prefills_whole
+    from dycoke_cli.models.devices import weight_dtype
+    from dycoke_cli.models.load_memory import weight_bytes
+    from dycoke_cli.models.resolve import ResolvedModel, family_in
+
+    config = _configuration(source, stored, loading.revision)
+    info, target = (
+        ModelInfo.of(config, source.name, family_in(source, config)),
+        torch.device(device),
+    )
+    # "auto" is left only of a checkpoint whose config.json doesn't name its dtype.
+    cpu = target.type == "cpu"
+    name = weight_dtype(loading, info.dtype or "float32", lambda: None, cpu=cpu, free=None).name
+    dtype: torch.dtype = getattr(torch, name)
+    resolved = ResolvedModel(
+        source.name, source, config, loading.revision, info, target, dtype, loading
+    )
+    model = resolved.build()
+    weights = weight_bytes(resolved, model)
+    if weights is None:
+        raise ModelError(f"nothing tells how large the weights of {source.name} are")
+    return ModelFacts(Sizes.of(config), name, dtype.itemsize, weights, prefills_whole(model))
+
+
+def _configuration(source: ModelRef, stored: ModelInfo, revision: str | None) -> Any:
+    """The same as `transformers` has it, with what the file leaves to its class."""
+    if stored.folder is not None:
+        from dycoke_cli.models.resolve import read_config
+
+        return read_config(source, revision)[0]
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(**stored.values)

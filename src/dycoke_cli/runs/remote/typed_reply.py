@@ -8,9 +8,8 @@ from typing import Any
 
 from dycoke_cli.answer.answer import Scoring
 from dycoke_cli.answer.json_schema import ABSENT, Amount, read_or_none
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.unicode import valid

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession
-from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.models.devices import is_out_of_memory
+from dycoke_cli.models.explaining import faults_of
 from tests.families.sessions import loaded_of
 from tests.families.stock import clip
 

@@ -12,7 +12,7 @@ import torch
 
 from dycoke_cli import Selection, SelectionInputs
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.promises import selected
+from dycoke_cli.engine.selecting import selected
 from dycoke_cli.errors import DycokeError
 
 FEATURES = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0))
