@@ -5,8 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from dycoke_cli.kernels.instruction_sets import instructions
-from dycoke_cli.resources import processor_name, usable_cpus
+from dycoke_cli.resources import instructions, processor_name, usable_cpus
 from dycoke_cli.version import running_commit
 
 ROOT = Path(__file__).parents[1]

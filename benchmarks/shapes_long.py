@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.scoring.statistics import (
     plus_minus,
     shown_mean,
 )
-from dycoke_cli.video.frames import WINDOW
+from dycoke_cli.video.clip import WINDOW
 from training.world.long_benchmark import DEPTHS, depth_of
 
 SUFFIX = ".jsonl.xz"

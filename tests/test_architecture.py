@@ -124,7 +124,7 @@ OF_THE_CORE = """
     loop.engine loop.in_windows loop.plan loop.unloaded_model models.explaining
     models.load models.load_options models.prompts.chat models.resolve plugins
     request runs.file_walk runs.listener runs.parts stock.quiet storage.cache_folder
-    storage.output_file unicode version video.clip video.decoder video.files video.frames
+    storage.output_file unicode version video.clip video.decoder video.files
     video.pictures video.sampling
 """
 

@@ -15,9 +15,8 @@ from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import BASELINE
-from dycoke_cli.engine.chunks import CHUNK
-from dycoke_cli.engine.generate import Stopwatch
-from dycoke_cli.engine.memory.measured import weights_read
+from dycoke_cli.engine.generate import Stopwatch, weights_read
+from dycoke_cli.engine.memory.flops import CHUNK
 from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.models.load import LoadedModel
 

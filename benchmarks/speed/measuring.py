@@ -16,10 +16,16 @@ from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import BASELINE
-from dycoke_cli.engine.generate import AnswerStream, BatchStreamer, Stopwatch
+from dycoke_cli.engine.generate import (
+    AnswerStream,
+    BatchStreamer,
+    PeakMemory,
+    Stopwatch,
+    kv_bytes,
+    read_per_token,
+)
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
-from dycoke_cli.engine.prompt_batch import inject_videos
+from dycoke_cli.engine.vision import inject_videos
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import attention_implementation, cache_of
 from dycoke_cli.verification.reference import stock_inputs

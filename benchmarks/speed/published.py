@@ -17,8 +17,8 @@ from transformers.masking_utils import eager_mask
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.engine.generate import BatchStreamer
-from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.settling import settled
+from dycoke_cli.engine.vision import Prompt
 from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT
 

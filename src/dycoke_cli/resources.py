@@ -1,4 +1,7 @@
-"""Free main memory, usable CPUs and processor name, read from the system without torch."""
+"""This machine: free main memory, usable CPUs, the processor and its instruction sets.
+
+Read from the system; torch is imported only where that doesn't list the instruction sets.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import math
 import os
 import platform
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from dycoke_cli.errors import UsageError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)b", re.IGNORECASE | re.ASCII)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
-_PROCESSOR = Path("/proc/cpuinfo")
+_CPUINFO = Path("/proc/cpuinfo")
 # psutil reports the whole machine; the limits of a container are those of its control groups.
 _CGROUP = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
@@ -61,7 +66,7 @@ def is_overloaded() -> bool:
 def processor_name() -> str:
     """Model name of the processor; its architecture if the system has no name for it."""
     try:
-        lines = _PROCESSOR.read_text(encoding="utf-8").splitlines()
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -134,3 +139,68 @@ def _free_in_group(group: Path) -> int | None:
 def _gigabytes(value: int) -> str:
     digits = value / 1e9
     return f"{digits:.0f} GB" if digits >= 10 else f"{digits:.1f} GB"
+
+
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "arm_bf16"})
+"""Instruction sets that compute bfloat16 faster than float32."""
+# AVX512_BF16 of Intel's processors that have AVX512_FP16 as well (Sapphire Rapids and later): large
+# products take 1.9 times as long as in float32. Beside AMX it isn't used; virtual machines may hide
+# AMX. AMD's are faster in bfloat16; Cooper Lake, without AVX512_FP16, wasn't measured.
+SLOW_BFLOAT16 = "slow_avx512_bf16"
+_BESIDE_SLOW = "avx512_fp16"
+# Names by the flags of Linux; on x86 they are those of torch.
+_NAMES = {
+    "asimd": "asimd",
+    "avx2": "avx2",
+    "avx512f": "avx512_f",
+    "avx_vnni": "avx_vnni",
+    "avx512_vnni": "avx512_vnni",
+    "avx512_bf16": "avx512_bf16",
+    "amx_bf16": "amx_bf16",
+    "amx_int8": "amx_int8",
+    "bf16": "arm_bf16",
+}
+
+
+def instructions() -> list[str]:
+    """Instruction sets of this processor that kernels use, such as "avx512_vnni".
+
+    Empty if neither the system nor torch lists them.
+    """
+    try:
+        told: dict[str, str] = {}
+        # Only as far as the first processor: the system writes the file while it is read.
+        with _CPUINFO.open(encoding="utf-8") as lines:
+            for line in lines:
+                name, _, value = line.partition(":")
+                told[name.strip()] = value
+                if name.strip() in ("flags", "Features"):
+                    break
+        words = {*told.get("flags", told.get("Features", "")).split()}
+        processor = told.get("vendor_id", "")
+    except OSError:
+        import torch
+
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        names = {**_NAMES, _BESIDE_SLOW: _BESIDE_SLOW}
+        words = {flag for flag, name in names.items() if capabilities.get(name)}
+        processor = capabilities.get("cpu_name", "")
+    slow = "Intel" in processor and _BESIDE_SLOW in words
+    found = [name for flag, name in _NAMES.items() if flag in words]
+    return [SLOW_BFLOAT16 if slow and name == "avx512_bf16" else name for name in found]
+
+
+def emulates_bfloat16(has: Collection[str]) -> bool:
+    """Whether a processor with these instruction sets computes bfloat16 in software.
+
+    False if its instruction sets aren't known.
+    """
+    return is_slow_in_bfloat16(has) and SLOW_BFLOAT16 not in has
+
+
+def is_slow_in_bfloat16(has: Collection[str]) -> bool:
+    """Whether a processor with these instruction sets is slower in bfloat16 than in float32.
+
+    False if its instruction sets aren't known.
+    """
+    return bool(has) and BFLOAT16.isdisjoint(has)

@@ -35,7 +35,7 @@ DOCUMENTS = (
 ALSO = {
     "ask": (),
     "chat": (
-        "video.clip", "video.frames", "video.pictures",
+        "video.clip", "video.pictures",
     ),
     "watch": (),
     "serve": ("storage.cache_folder",),
@@ -43,7 +43,7 @@ ALSO = {
     "batch": (),
     "caption": (),
     "convert": (),
-    "inspect": (*DOCUMENTS, "inspect.inspection", "video.clip", "video.frames"),
+    "inspect": (*DOCUMENTS, "inspect.inspection", "video.clip"),
     "probe": (*DOCUMENTS, "video.clip"),
     "models": (),
     "models pull": (),
@@ -61,7 +61,7 @@ ALSO = {
     "verify": ("verification",),
     "schema": DOCUMENTS,
     "demo": (),
-    "doctor": (*DOCUMENTS, "kernels.instruction_sets"),
+    "doctor": DOCUMENTS,
 }  # fmt: skip
 """Further modules by command."""
 

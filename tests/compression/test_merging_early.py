@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycoke_cli.compression.merging_early import keep_changed
+from dycoke_cli.compression.budget import keep_changed
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.selecting import selected

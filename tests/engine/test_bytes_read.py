@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.engine.memory.measured import read_per_token, weights_read
+from dycoke_cli.engine.generate import read_per_token, weights_read
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.linear import onednn_works
 from tests.engine.tiny import SHAPES, VOCABULARY, make_model

@@ -10,7 +10,8 @@ import torch
 from torch.nn.attention.bias import CausalBias, CausalVariant
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine import chunked_prefill, chunks, vision
+from dycoke_cli.engine import chunked_prefill, vision
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.kernels import attention
 from dycoke_cli.kernels.attention import has_flash_attention
 from dycoke_cli.kernels.replacing import use_custom_attention
@@ -33,14 +34,14 @@ GB = 10**9
     ],
 )
 def test_tokens_of_a_chunk(length: int, own_attention: bool, flash: bool, tokens: int) -> None:
-    assert chunks.chunk_length(length, own_attention, flash) == tokens
+    assert flops.chunk_length(length, own_attention, flash) == tokens
 
 
 @pytest.mark.parametrize("method", [Uncompressed(), DyCoke(prune_layer=2, positions="kept")])
 def test_prompts_are_cut_by_the_kernel_of_attention(method, monkeypatch) -> None:
     loaded = loaded_of("qwen2_5_vl")
-    monkeypatch.setattr(chunks, "LONGEST_WHOLE", 11)
-    monkeypatch.setattr(chunks, "CHUNK", 5)
+    monkeypatch.setattr(flops, "LONGEST_WHOLE", 11)
+    monkeypatch.setattr(flops, "CHUNK", 5)
     session = VideoSession(loaded, clip(9), reuse=False)
     lengths, answers = [], []
     for flash in (False, True):
@@ -67,11 +68,11 @@ def test_frames_that_a_gpu_encodes_together(flash, sizes, monkeypatch) -> None:
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(7), reuse=False)
     pixels = session.video.inputs["pixel_values_videos"]
-    monkeypatch.setattr(chunks, "FRAMES_FLASH", 4)
-    monkeypatch.setattr(chunks, "FRAMES_GPU", 2)
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", pixels.numel() // 7)
+    monkeypatch.setattr(flops, "FRAMES_FLASH", 4)
+    monkeypatch.setattr(flops, "FRAMES_GPU", 2)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", pixels.numel() // 7)
     monkeypatch.setattr(vision, "has_flash_attention", lambda *_: flash)
-    numbers = chunks.chunk_numbers
+    numbers = flops.chunk_numbers
     monkeypatch.setattr(vision, "chunk_numbers", lambda on_cpu, flash: numbers(False, flash))
     done: list[int] = []
     vision.encode_video(
@@ -129,8 +130,8 @@ def test_that_mask_is_the_causal_one_of_the_last_tokens() -> None:
 def test_a_model_on_a_gpu_has_masks_only_where_there_is_padding(monkeypatch) -> None:
     loaded = loaded_of("qwen2_5_vl")
     session = VideoSession(loaded, clip(9), reuse=False)
-    monkeypatch.setattr(chunks, "LONGEST_WHOLE", 4)
-    monkeypatch.setattr(chunks, "CHUNK", 5)
+    monkeypatch.setattr(flops, "LONGEST_WHOLE", 4)
+    monkeypatch.setattr(flops, "CHUNK", 5)
     expected = session.ask(QUESTION, Uncompressed(), max_new_tokens=4)
     masks: list[Any] = []
     stock = attention.sdpa_attention_forward

@@ -14,8 +14,8 @@ from dycoke_cli import EVS, CDPruner, DyCoke, FastV, RandomMerge, Uncompressed, 
 from dycoke_cli.answer.answer import ReportedFrames
 from dycoke_cli.answer.answer import ReportedSubtitles as SubtitlesRead
 from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.engine.generate import weights_read
 from dycoke_cli.engine.generation_options import WHAT_FITS, GenerationOptions
-from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.engine.session import ask_without_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.subtitles import Line, Subtitles

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dycoke_cli.engine.grammar_mask import GrammarMask
-from dycoke_cli.engine.thread_hook import before_forward
+from dycoke_cli.stock.forward import before_forward
 
 
 def in_another_thread(work):

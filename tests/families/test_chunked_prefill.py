@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.engine import chunks
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
@@ -37,8 +37,8 @@ def in_chunks(monkeypatch):
     """Make chunks short enough for a tiny prompt."""
 
     def switch_on() -> None:
-        monkeypatch.setattr(chunks, "LONGEST_WHOLE", CHUNK + 1)
-        monkeypatch.setattr(chunks, "CHUNK", CHUNK)
+        monkeypatch.setattr(flops, "LONGEST_WHOLE", CHUNK + 1)
+        monkeypatch.setattr(flops, "CHUNK", CHUNK)
 
     return switch_on
 

@@ -12,9 +12,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from dycoke_cli import DyCoke, FastV, PyramidDrop, Uncompressed, VideoSession
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import create
-from dycoke_cli.engine import chunks
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.attention import NAME
@@ -150,8 +150,8 @@ def test_padding_and_chunks_change_nothing(kind: str, monkeypatch: pytest.Monkey
     questions = [Question(session, QUESTION) for session in sessions]
     together = ask_together(questions, method, options)
     assert all(map(same, together, alone))
-    monkeypatch.setattr(chunks, "LONGEST_WHOLE", 8)
-    monkeypatch.setattr(chunks, "CHUNK", 7)
+    monkeypatch.setattr(flops, "LONGEST_WHOLE", 8)
+    monkeypatch.setattr(flops, "CHUNK", 7)
     assert same(sessions[1].ask(QUESTION, method, max_new_tokens=NEW_TOKENS), alone[1])
 
 

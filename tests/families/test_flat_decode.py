@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.method import Method
-from dycoke_cli.engine import chunks
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
@@ -163,8 +163,8 @@ def test_layers_of_other_mathematics_stay_on_their_modules(family) -> None:
     covered(product(CLASSES, ("reselecting", "without recall")), together=1),
 )
 def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> None:
-    monkeypatch.setattr(chunks, "LONGEST_WHOLE", 8)
-    monkeypatch.setattr(chunks, "CHUNK", 7)
+    monkeypatch.setattr(flops, "LONGEST_WHOLE", 8)
+    monkeypatch.setattr(flops, "CHUNK", 7)
     model, processor = stock(family, torch.bfloat16)
     loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
     found = []

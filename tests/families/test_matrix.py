@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, PyramidDrop, SparseVLM, Uncompressed, VideoSession
-from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine import vision
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
@@ -53,7 +54,7 @@ def test_every_family_is_in_the_matrix() -> None:
 
 @pytest.mark.parametrize(("family", "frames"), covered(product(MAKERS, FRAMES), together=1))
 def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatch) -> None:
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 1)  # one frame at a time
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 1)  # one frame at a time
     model, processor = make(family)
     shown = clip(frames)
     known = family_of(model.config)

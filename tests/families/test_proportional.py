@@ -10,7 +10,7 @@ import torch
 
 from dycoke_cli import ToMe
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.engine import chunks
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.covering import covered
@@ -67,8 +67,8 @@ def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, monkeypatch) -> None:
     inputs = stock_inputs(family, processor, clip(9))
     method = Weighted(retain=1.0, positions="kept")
     expected = answer(model, inputs, method)
-    monkeypatch.setattr(chunks, "LONGEST_WHOLE", CHUNK + 1)
-    monkeypatch.setattr(chunks, "CHUNK", CHUNK)
+    monkeypatch.setattr(flops, "LONGEST_WHOLE", CHUNK + 1)
+    monkeypatch.setattr(flops, "CHUNK", CHUNK)
     with Read(model) as read:
         output = answer(model, inputs, method)
     assert read.longest == CHUNK

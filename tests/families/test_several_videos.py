@@ -15,8 +15,8 @@ from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.prompt_batch import inject_videos, together
 from dycoke_cli.engine.settling import settled
+from dycoke_cli.engine.vision import inject_videos, together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.layout import Grid

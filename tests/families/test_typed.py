@@ -13,8 +13,9 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.compression.method import Method, layer_prunings, with_model_defaults
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine import chunks, generate
+from dycoke_cli.engine import generate
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
@@ -160,8 +161,8 @@ def test_a_prompt_in_chunks_and_a_second_question_are_as_one_in_one_pass(monkeyp
     loaded, method = loaded_of("llava_onevision"), DyCoke(prune_layer=2)
     session = VideoSession(loaded, clip(9), reuse=False)
     whole = [session.ask(q, method, typed=TYPED).scoring.log_probabilities for q in QUESTIONS]
-    monkeypatch.setattr(chunks, "LONGEST_WHOLE", CHUNK + 1)
-    monkeypatch.setattr(chunks, "CHUNK", CHUNK)
+    monkeypatch.setattr(flops, "LONGEST_WHOLE", CHUNK + 1)
+    monkeypatch.setattr(flops, "CHUNK", CHUNK)
     reused = VideoSession(loaded, clip(9))
     for question, expected in zip(QUESTIONS, whole, strict=True):
         for one in (session, reused):

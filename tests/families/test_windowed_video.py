@@ -34,8 +34,7 @@ from dycoke_cli.models.families import FAMILIES as FAMILIES_OF_TABLE
 from dycoke_cli.models.families import Discovered, Family, family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import fitted, make_prompt
-from dycoke_cli.video.clip import FrameResize
-from dycoke_cli.video.frames import FrameWindow, shape_alone
+from dycoke_cli.video.clip import FrameResize, FrameWindow, shape_alone
 from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import (

@@ -16,7 +16,7 @@ from dycoke_cli.compression.method import LayerPruning
 from dycoke_cli.engine import attach
 from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.engine.inside import TokenPruning
-from dycoke_cli.engine.other_inputs import DeepStack
+from dycoke_cli.engine.prefill import DeepStack
 from dycoke_cli.engine.state import Prefill
 from dycoke_cli.models.prompts.vocabulary import option_tokens
 from tests.families.tiny import make

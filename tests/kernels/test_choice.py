@@ -9,19 +9,24 @@ import psutil
 import pytest
 import torch
 
-from dycoke_cli.kernels import choice as kernel_choice
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.attention import DECODE_ONLY, NAME
-from dycoke_cli.kernels.choice import KernelChoice, choose_kernels, parts_of
 from dycoke_cli.kernels.linear import (
     FbgemmInt8Linear,
     Int8Linear,
     PairedInt8Linear,
     int8_kernels,
 )
-from dycoke_cli.kernels.replacing import eligible, to_round, use_int8
+from dycoke_cli.kernels.replacing import (
+    KernelChoice,
+    choose_kernels,
+    eligible,
+    parts_of,
+    to_round,
+    use_int8,
+)
 from dycoke_cli.resources import is_overloaded
-from dycoke_cli.stock.attention import SDPA
+from dycoke_cli.stock.forward import SDPA
 from tests.families.tiny import MAKERS
 
 BOTH = {"int8 (oneDNN)": Int8Linear, "int8 (FBGEMM)": FbgemmInt8Linear}
@@ -57,7 +62,7 @@ def model(family: str = "llava_onevision", dtype: torch.dtype = torch.bfloat16) 
 def test_attention_by_instructions_and_dtype(
     has: list[str], dtype: torch.dtype, custom: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel_choice, "instructions", lambda: has)
+    monkeypatch.setattr(replacing, "instructions", lambda: has)
     assert choose_kernels(model(dtype=dtype), quantized=False).attention == custom
 
 
@@ -65,11 +70,11 @@ def test_attention_by_instructions_and_dtype(
 def test_large_layers_of_the_language_model_are_packed_with_amx_alone(
     amx: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel_choice, "instructions", lambda: AMX if amx else BFLOAT16)
+    monkeypatch.setattr(replacing, "instructions", lambda: AMX if amx else BFLOAT16)
     given = model()
     layers, parts = eligible(given), parts_of(given)
     small = min(layer.in_features for name, layer in layers.items() if parts[name] == "decoder")
-    monkeypatch.setattr(kernel_choice, "MOST_PACKED_INPUTS", small)
+    monkeypatch.setattr(replacing, "MOST_PACKED_INPUTS", small)
     packed = {*choose_kernels(given, quantized=False).packed}
     stock = {
         name
@@ -89,13 +94,13 @@ def test_int8_kernels_by_part(
     least: float, memory: float | None, pairs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Least and memory are in multiples of what the second copies take together."""
-    monkeypatch.setattr(kernel_choice, "int8_kernels", lambda: BOTH)
+    monkeypatch.setattr(replacing, "int8_kernels", lambda: BOTH)
     given = model()
     parts = parts_of(given)
     decoder = [given.get_submodule(name) for name in to_round(given) if parts[name] == "decoder"]
     second = sum(map(FbgemmInt8Linear.nbytes_of, decoder))
-    monkeypatch.setattr(kernel_choice, "MIN_SECOND_BYTES", int(least * second))
-    monkeypatch.setattr(kernel_choice, "main_memory", lambda: memory and int(memory * second))
+    monkeypatch.setattr(replacing, "MIN_SECOND_BYTES", int(least * second))
+    monkeypatch.setattr(replacing, "main_memory", lambda: memory and int(memory * second))
     # Copies that together take more than a sixteenth of the memory aren't made, nor if it isn't
     # known.
     of_decoder = PairedInt8Linear if pairs else Int8Linear
@@ -111,7 +116,7 @@ def test_where_onednn_has_no_product_all_layers_are_fbgemms(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = {"int8 (FBGEMM)": FbgemmInt8Linear}
-    monkeypatch.setattr(kernel_choice, "int8_kernels", lambda: one)
+    monkeypatch.setattr(replacing, "int8_kernels", lambda: one)
     given = model()
     found = choose_kernels(given, quantized=True).int8
     assert found == dict.fromkeys(to_round(given), FbgemmInt8Linear)

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from dycoke_cli.kernels import linear as kernels
-from dycoke_cli.kernels.instruction_sets import instructions
 from dycoke_cli.kernels.linear import (
     FBGEMM_TOKENS,
     FEW_TOKENS,
@@ -23,6 +22,7 @@ from dycoke_cli.kernels.linear import (
     int8_kernels,
     onednn_works,
 )
+from dycoke_cli.resources import instructions
 
 INPUTS, OUTPUTS = 96, 48
 OP = "linear_dynamic"

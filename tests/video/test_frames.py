@@ -14,17 +14,19 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from dycoke_cli.errors import ModelError, VideoError
-from dycoke_cli.video import frames, limits
-from dycoke_cli.video.clip import Clip, FrameResize
-from dycoke_cli.video.decoder import Decoder
-from dycoke_cli.video.frames import (
+from dycoke_cli.video import limits
+from dycoke_cli.video.clip import (
+    Clip,
     ClosedError,
     Fit,
+    FrameResize,
     Frames,
     FrameWindow,
     WindowQueue,
+    decoded_size,
     known,
 )
+from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 from tests.video.inside import plan, read
@@ -54,7 +56,7 @@ def test_each_frame_is_resized_and_the_rest_stays_the_files() -> None:
     assert np.array_equal(clip.frames, resized(decoded.frames, 20, 30))
     assert clip.resize == to(20, 30)(8, 256, 256)
     assert (clip.timestamps_s, clip.info) == (decoded.timestamps_s, decoded.info)
-    assert frames.decoded_size(clip) == frames.decoded_size(decoded) == (256, 256)
+    assert decoded_size(clip) == decoded_size(decoded) == (256, 256)
 
 
 def test_pictures_are_resized_as_well(tmp_path: Path) -> None:

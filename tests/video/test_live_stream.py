@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.clip import FrameResize
-from dycoke_cli.video.frames import Fit, known
+from dycoke_cli.video.clip import Fit, FrameResize, known
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.live_stream import EndedError, LiveStream, parse_input
 from dycoke_cli.video.sampling import Sampling

@@ -29,9 +29,13 @@ from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat
 from dycoke_cli.engine.inside import AttentionToFrames, InLLMPruning
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
-from dycoke_cli.engine.other_inputs import AddedByLayer, OwnMasks, makes_own_masks
-from dycoke_cli.engine.prefill import VideoInWindows, shorten
-from dycoke_cli.engine.prompt_batch import Preselection
+from dycoke_cli.engine.prefill import (
+    AddedByLayer,
+    OwnMasks,
+    VideoInWindows,
+    makes_own_masks,
+    shorten,
+)
 from dycoke_cli.engine.selecting import EncodedVideos, VideosInGenerate
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.state import (
@@ -51,12 +55,11 @@ from dycoke_cli.engine.supported import (
     check_prefill,
     other_caches,
 )
-from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.engine.trace import Recorder, Tracing
-from dycoke_cli.engine.vision import Encoded
+from dycoke_cli.engine.vision import Encoded, Preselection
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import ModelInfo, family_of
-from dycoke_cli.stock.attention import WrappedAttention
+from dycoke_cli.stock.forward import Arguments, WrappedAttention, before_forward
 from dycoke_cli.stock.private_api import cache_name, cache_of
 
 

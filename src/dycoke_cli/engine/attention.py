@@ -21,7 +21,7 @@ from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.attention import causal_mask, computes_sdpa
 from dycoke_cli.models.families import family_of
-from dycoke_cli.stock.attention import Attention, WrappedAttention, own_eager
+from dycoke_cli.stock.forward import Attention, WrappedAttention, own_eager
 
 
 def scoring_attention(stock: Attention, name: str) -> Attention:

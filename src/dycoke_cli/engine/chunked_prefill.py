@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.memory.flops import chunk_length
 from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState, Prefill, Stage
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.kernels.attention import NAME, computes_sdpa, has_flash_attention

@@ -30,7 +30,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.state import STATE_ARGUMENT, GenerationState, Prefill, Stage
-from dycoke_cli.engine.thread_hook import changed_by_others
+from dycoke_cli.stock.forward import changed_by_others
 from dycoke_cli.stock.private_api import (
     CACHE_ARGUMENT,
     CACHE_NAMES,

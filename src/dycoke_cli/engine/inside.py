@@ -25,9 +25,9 @@ from dycoke_cli.engine.state import (
     ShortenedSequence,
     Stage,
 )
-from dycoke_cli.engine.thread_hook import Arguments, Left
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
+from dycoke_cli.stock.forward import Arguments, Left
 from dycoke_cli.stock.private_api import cache_name
 
 OF_LAYERS = 2 / 3

@@ -22,9 +22,8 @@ from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.method import Method, Pruning
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
-from dycoke_cli.engine.generate import Generated
+from dycoke_cli.engine.generate import Generated, read_per_token
 from dycoke_cli.engine.memory.flops import paper_flops
-from dycoke_cli.engine.memory.measured import read_per_token
 from dycoke_cli.engine.state import DecodeStats
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.models.load import LoadedModel

@@ -19,6 +19,7 @@ from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.generate import (
     NOBODY,
     Generated,
+    PeakMemory,
     Pieces,
     Receiver,
     Stopwatch,
@@ -33,8 +34,6 @@ from dycoke_cli.engine.generation_options import (
 )
 from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.make_answer import make_answer
-from dycoke_cli.engine.memory.measured import PeakMemory
-from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_answer import (
@@ -43,11 +42,12 @@ from dycoke_cli.engine.typed_answer import (
     spellings_of,
     with_choice,
 )
+from dycoke_cli.engine.vision import Batch, inject_videos, together, without_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.explaining import faults_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns, text_ids
-from dycoke_cli.stock.attention import can_be_wrapped
+from dycoke_cli.stock.forward import can_be_wrapped
 
 
 def is_asked_alone(

@@ -21,9 +21,9 @@ from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.method import Method, Pruning, Selection
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
-from dycoke_cli.engine.thread_hook import Arguments
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
+from dycoke_cli.stock.forward import Arguments
 
 
 @dataclass

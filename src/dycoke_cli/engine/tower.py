@@ -29,10 +29,15 @@ from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.method import BeforeVision, FrameMerging, MergedFrames
 from dycoke_cli.engine.attention import TowerAttention
-from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
 from dycoke_cli.kernels.tensor_files import tensor_hash
 from dycoke_cli.models.families import Family, PackedTower, Tower, family_of
-from dycoke_cli.stock.attention import Attention, WrappedAttention
+from dycoke_cli.stock.forward import (
+    Arguments,
+    Attention,
+    WrappedAttention,
+    after_forward,
+    before_forward,
+)
 
 
 def first_alike(family: Family, inputs: dict[str, torch.Tensor], frames: int) -> list[int]:

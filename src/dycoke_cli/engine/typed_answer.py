@@ -14,18 +14,17 @@ import torch
 from dycoke_cli.answer.answer import LEAST_MASS, Answer, Scoring
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.attach import Attachment
-from dycoke_cli.engine.generate import Generated, Stopwatch, model_inputs, not_finite
+from dycoke_cli.engine.generate import Generated, Stopwatch, kv_bytes, model_inputs, not_finite
 from dycoke_cli.engine.generation_options import TypedOptions, end_tokens
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.memory.measured import kv_bytes
-from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.state import DecodeStep
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.thread_hook import before_forward
+from dycoke_cli.engine.vision import Batch
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.vocabulary import OptionTokens, option_tokens
+from dycoke_cli.stock.forward import before_forward
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 
 Node = tuple[int, ...]

@@ -1,10 +1,13 @@
-"""Encodes a video, or a window of one, unless it is in the cache on disk."""
+"""Encodes a video, or a window of one, unless it is in the cache on disk; and shows it in prompts.
+
+Prompts are batched, padded left, and have their videos' embeddings.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import accumulate
@@ -25,8 +28,7 @@ from dycoke_cli.engine.attention import (
     TowerRecorder,
     split_by_video,
 )
-from dycoke_cli.engine.chunks import chunk_numbers
-from dycoke_cli.engine.thread_hook import Left, before_forward
+from dycoke_cli.engine.memory.flops import chunk_numbers
 from dycoke_cli.engine.tower import (
     FramesInTower,
     MergedVision,
@@ -40,10 +42,19 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.kernels.attention import has_flash_attention
 from dycoke_cli.kernels.tensor_files import Tensors, digest_of, read_tensors, write_tensors
 from dycoke_cli.models.devices import input_device
-from dycoke_cli.models.families import Family
-from dycoke_cli.models.families.layout import DEEPSTACK, Inputs, is_pixels, normalised, shrunk
+from dycoke_cli.models.families import Family, Layout
+from dycoke_cli.models.families.family import TYPES
+from dycoke_cli.models.families.layout import (
+    DEEPSTACK,
+    Inputs,
+    is_pixels,
+    normalised,
+    shrunk,
+    with_video,
+)
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt, VideoPrompt
+from dycoke_cli.stock.forward import Arguments, Left, before_forward
 from dycoke_cli.storage.cache_folder import CacheFiles, encoded_videos, unwritable
 from dycoke_cli.version import program_key
 
@@ -349,3 +360,116 @@ def encoded_for(method: Method) -> tuple[Any, ...]:
     in_tower, shrink = method.in_tower(), method.shrink()
     merging = () if in_tower is None else in_tower.parameters
     return merging if shrink is None else (*merging, shrink)
+
+
+@dataclass(frozen=True)
+class Preselection:
+    """What was selected of a video before its prompt was made."""
+
+    layout: Layout  # of its M visual tokens: `index` is their place in the short prompt
+    kept: torch.Tensor  # `[M]`, int64: which of the video's tokens they are
+    # `[M]`, int64: how many of them each stands for; None where nothing was merged
+    counts: torch.Tensor | None
+    # `[..., 1, R]`, int64: of its R tokens in the whole prompt, or contiguous ones
+    positions: torch.Tensor
+    visual: int  # V, visual tokens of the whole prompt
+    length: int  # S, tokens of the whole prompt
+    cap: int  # visual tokens that it may have at most
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt."""
+
+    input_ids: torch.Tensor  # `[1, S]`, int64
+    # what goes with the ids: kinds of tokens `[1, S]`, the grid that positions are made from
+    extra_inputs: dict[str, torch.Tensor]
+    placeholders: torch.Tensor  # `[1, S]`, bool: where the videos are
+    # their embeddings, in their order; none where `extra_inputs` has pixels, which `generate()`
+    # encodes
+    videos: tuple[Encoded, ...]
+    # where its video was selected from before; else None
+    preselection: Preselection | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts of equal length."""
+
+    input_ids: torch.Tensor  # `[B, S]`, int64
+    mask: torch.Tensor  # `[B, S]`, int64: 0 in the padding
+    extra_inputs: dict[str, torch.Tensor]  # what goes with the ids
+    placeholders: torch.Tensor  # `[B, S]`, bool
+    videos: list[tuple[Encoded, ...]]  # those of each prompt that shows any
+    # of the only prompt, where its video was selected from before; else None
+    preselection: Preselection | None = None
+
+
+def without_video(input_ids: torch.Tensor) -> Batch:
+    """Prompts of text alone: `[B, S]`, int64, without padding."""
+    return Batch(
+        input_ids=input_ids,
+        mask=torch.ones_like(input_ids),
+        extra_inputs={},
+        placeholders=torch.zeros_like(input_ids, dtype=torch.bool),
+        videos=[],
+    )
+
+
+def together(prompts: Sequence[Prompt], pad: int) -> Batch:
+    """A batch of prompts, in their order."""
+    longest = max(prompt.input_ids.shape[1] for prompt in prompts)
+
+    def padded(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+        return torch.cat(
+            [torch.nn.functional.pad(s, (longest - s.shape[1], 0), value=value) for s in sequences]
+        )
+
+    # Kinds of tokens are per token and padded; grids are per video and joined.
+    extra_inputs = {
+        name: padded([p.extra_inputs[name] for p in prompts], 0)
+        if name == TYPES
+        else torch.cat([p.extra_inputs[name] for p in prompts])
+        for name in prompts[0].extra_inputs
+    }
+    return Batch(
+        input_ids=padded([p.input_ids for p in prompts], pad),
+        mask=padded([torch.ones_like(p.input_ids) for p in prompts], 0),
+        extra_inputs=extra_inputs,
+        placeholders=padded([p.placeholders for p in prompts], 0),
+        videos=[p.videos for p in prompts],
+        preselection=prompts[0].preselection,
+    )
+
+
+@contextmanager
+def inject_videos(
+    model: Any, videos: Sequence[Sequence[Encoded]], is_placeholder: torch.Tensor
+) -> Iterator[None]:
+    """Within the block, the first prompts that the model reads have these videos.
+
+    The call gets token ids alone, so stock code makes all that belongs to them; where the
+    placeholders of a video are, its embeddings are written as the text decoder is about to read
+    them.
+
+    Args:
+        model: a stock model.
+        videos: those of each sequence of the batch that has any placeholder.
+        is_placeholder: `[B, S]`, bool: where they are.
+    """
+    # Popped by the first call of the decoder, which is the prompt; later ones are decoding steps.
+    pending = [is_placeholder]
+    shown = [video for of_prompt in videos for video in of_prompt]
+
+    def write(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
+        if not pending:
+            return None
+        embeddings = torch.cat([video.embeddings for video in shown])
+        deepstack = [torch.cat(layer) for layer in zip(*(v.deepstack for v in shown), strict=True)]
+        return args, with_video(kwargs, pending.pop(), embeddings, deepstack)
+
+    hook = before_forward(model.get_decoder(), write)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -16,7 +16,7 @@ from dycoke_cli.answer.answer import Decode, Flops, ReportedModel, Tokens, Trace
 from dycoke_cli.answer.json_schema import Amount, Count, Doc, to_dict
 from dycoke_cli.unicode import to_json
 from dycoke_cli.version import __version__
-from dycoke_cli.video.frames import decoded_size
+from dycoke_cli.video.clip import decoded_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -3,7 +3,7 @@
 Causal attention processes blocks of queries. Query heads that share keys become the rows of one
 matrix product, scores after the block's last query aren't computed, and the scores of a block stay
 in the CPU cache. Stock SDPA on a CPU processes one head at a time, which is slower on AMD EPYC (but
-not with AMX: `choice.py`).
+not with AMX: `replacing.py`).
 
 Vision towers have strided heads of an odd size (72 in SigLIP so400m). For these, SDPA on AMD EPYC
 takes twice as long as plain matrix products over a few heads at a time.
@@ -21,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-from dycoke_cli.stock.attention import SDPA
+from dycoke_cli.stock.forward import SDPA
 
 # Maximum scores (rows times keys) of a block: 8 MB in bfloat16.
 MAX_CAUSAL_SCORES = 4 * 1024 * 1024
@@ -154,7 +154,7 @@ def bidirectional_attention(
 # Registration of custom attention in the public attention registry of transformers.
 #
 # The registry maps a name to one function for all layers of a model. Which shapes are faster
-# depends on the processor, so there is a name for each choice of `choice.py`.
+# depends on the processor, so there is a name for each choice of `replacing.py`.
 
 
 CAUSAL, DECODE, BIDIRECTIONAL = "causal", "decode", "bidirectional"
@@ -224,7 +224,7 @@ def attention(
         # Without a mask, stock SDPA aligns the causal triangle with the first N of the S keys; here
         # the queries are the last N (chunked prefill, a cached prefix).
         attention_mask = _behind_others(query, key, kwargs.get("position_bias") is not None)
-    # Not that of the registry, which may be one of ours around it (`stock/attention.py`).
+    # Not that of the registry, which may be one of ours around it (`stock/forward.py`).
     attended: tuple[torch.Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask,
         dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs,

@@ -3,7 +3,7 @@
 In int8 weights are quantized per output channel, activations per token. There are two kernels:
 oneDNN's, which is faster for prompts, and FBGEMM's, for single tokens, and for torch builds or
 processors without the first. Both use integer instructions (VNNI; oneDNN also AMX).
-`kernels/choice.py` selects one of them for each layer, or both.
+`kernels/replacing.py` selects one of them for each layer, or both.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from dycoke_cli.loop.asker import FORGOTTEN, CancelledError, Pending
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.in_windows import encode_in_windows
 from dycoke_cli.models.prompts.stock_prompt import fitted
-from dycoke_cli.video.frames import ClosedError
+from dycoke_cli.video.clip import ClosedError
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.caption import CaptionStyle

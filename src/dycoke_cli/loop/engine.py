@@ -31,13 +31,13 @@ from dycoke_cli.loop.reading import ClosingError, Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.stock.quiet import faster_imports, silence_libraries
-from dycoke_cli.video.frames import Fit, known
+from dycoke_cli.video.clip import Fit, known
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.vision import VisualCache
     from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video.clip import WindowQueue
     from dycoke_cli.video.decoder import Decoder
-    from dycoke_cli.video.frames import WindowQueue
 
 T = TypeVar("T")
 Loader = Callable[[Future[Fit]], "LoadedModel"]

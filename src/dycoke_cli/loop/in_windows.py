@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli.compression.method import Method, is_windowed
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.clip import Clip
-from dycoke_cli.video.frames import WINDOW, WindowQueue, shape_alone
+from dycoke_cli.video.clip import WINDOW, Clip, WindowQueue, shape_alone
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.vision import VisualCache

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 from dycoke_cli.ask import Ask, Event, Footage, Progress
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.retries import MAX_ATTEMPTS
+from dycoke_cli.video.clip import ClosedError, WindowQueue
 from dycoke_cli.video.decoder import CrashedError, Decoder
-from dycoke_cli.video.frames import ClosedError, WindowQueue
 from dycoke_cli.video.limits import Limits, check_size
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.clip import Clip, FramePlan
-    from dycoke_cli.video.frames import Fit
+    from dycoke_cli.video.clip import Clip, Fit, FramePlan
 
 _MOST_VIDEOS = 64
 _MOST_BYTES = 512 * 1024**2

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.kernels.instruction_sets import instructions, is_slow_in_bfloat16
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.resources import free_main_memory
+from dycoke_cli.resources import free_main_memory, instructions, is_slow_in_bfloat16
 
 if TYPE_CHECKING:
     import torch

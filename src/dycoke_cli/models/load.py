@@ -16,7 +16,6 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dycoke_cli.errors import ModelError, check_kind
-from dycoke_cli.kernels.choice import INT8_IS_SLOWER, choose_kernels
 from dycoke_cli.kernels.quantize import (
     by_bitsandbytes,
     import_bitsandbytes,
@@ -25,6 +24,8 @@ from dycoke_cli.kernels.quantize import (
     tensor_bytes,
 )
 from dycoke_cli.kernels.replacing import (
+    INT8_IS_SLOWER,
+    choose_kernels,
     packed_bytes,
     use_custom_attention,
     use_int8,
@@ -50,7 +51,7 @@ from dycoke_cli.models.prompts.stock_prompt import fit_of
 from dycoke_cli.models.resolve import ResolvedModel, commit_here, resolve_model
 from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
-from dycoke_cli.video.frames import Fit
+from dycoke_cli.video.clip import Fit
 
 # Reads a stored model with stock `from_pretrained`: safetensors only, no remote code.
 

@@ -58,10 +58,9 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
         Bytes on all its devices together; None for a model that is stored quantized and whose file
         sizes are unknown.
     """
-    from dycoke_cli.kernels.choice import choose_kernels
     from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
     from dycoke_cli.kernels.quantize import by_bitsandbytes, stored_quantized
-    from dycoke_cli.kernels.replacing import eligible, may_pack
+    from dycoke_cli.kernels.replacing import choose_kernels, eligible, may_pack
 
     # On the meta device such a model has its original dtype; only the files have the true size.
     if stored_quantized(resolved.config):

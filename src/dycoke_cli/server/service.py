@@ -19,7 +19,7 @@ from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.stock.quiet import faster_imports, silence_libraries
-from dycoke_cli.video.frames import Fit
+from dycoke_cli.video.clip import Fit
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel

@@ -3,7 +3,7 @@
 - `config._attn_implementation` (read only; set through the public `set_attn_implementation`):
   5.17.0, 5.23.0, 5.24.0. There is no public getter.
 - `ALL_ATTENTION_FUNCTIONS` and `eager_attention_forward` among the globals of a modelling file (in
-  `stock/attention.py`): 5.24.0. Eager attention isn't in the public registry.
+  `stock/forward.py`): 5.24.0. Eager attention isn't in the public registry.
 - `transformers.initialization.no_init_weights`: 5.17.0, 5.23.0, 5.24.0. Its name is public, but it
   isn't documented. Without it a model is initialised at random before it is filled, which takes
   three to four times as long.

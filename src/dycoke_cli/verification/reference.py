@@ -19,10 +19,8 @@ from transformers import LogitsProcessor
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.model_inputs import take
-from dycoke_cli.engine.prompt_batch import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.engine.vision import at_decoder
+from dycoke_cli.engine.vision import Prompt, at_decoder, inject_videos
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.layout import (
     DEEPSTACK,
@@ -32,7 +30,7 @@ from dycoke_cli.models.families.layout import (
     normalised,
 )
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt, extra_inputs
-from dycoke_cli.stock.attention import EAGER, SDPA
+from dycoke_cli.stock.forward import EAGER, SDPA, Arguments, before_forward
 from dycoke_cli.stock.private_api import attention_implementation
 
 

@@ -31,9 +31,8 @@ from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
+from dycoke_cli.video.clip import Clip, Fit, FramePlan, Frames, VideoInfo, WindowQueue
 from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file, spooled
-from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import PictureReader, Rendered, Source, pictures_of
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling

@@ -27,10 +27,17 @@ from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, FramePlan
+from dycoke_cli.video.clip import (
+    Clip,
+    ClosedError,
+    Fit,
+    FramePlan,
+    Frames,
+    WindowQueue,
+    shape_alone,
+)
 from dycoke_cli.video.decoder import PREPARE, OpenClip, parse_warnings, parsed
 from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file, standard_input
-from dycoke_cli.video.frames import ClosedError, Fit, Frames, WindowQueue, shape_alone
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 
@@ -130,7 +137,7 @@ class Feeder:
         self.note = f"{name} hasn't grown for {self._timeout_s:g} s (--timeout)"
 
 
-PROCESS = "dycoke_cli.video.live_process:serve"
+PROCESS = "dycoke_cli.video.decoder_process:serve_live"
 _UNLIMITED_S = 1e9  # the feeder reports a stall
 _WINDOW_LOOK_S = 0.2
 

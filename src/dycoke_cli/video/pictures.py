@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, FramePlan, VideoInfo
+from dycoke_cli.video.clip import Clip, Fit, FramePlan, Frames, VideoInfo, WindowQueue
 from dycoke_cli.video.files import is_folder, is_picture, is_video, open_file
-from dycoke_cli.video.frames import Fit, Frames, WindowQueue
 from dycoke_cli.video.limits import Limits, check_clip
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 

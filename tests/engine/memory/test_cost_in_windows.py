@@ -12,7 +12,7 @@ from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.memory.cost_model import CostModel, ReadInWindows
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.sizes import VisionSizes
-from dycoke_cli.video.frames import WINDOW
+from dycoke_cli.video.clip import WINDOW
 
 PER_FRAME = 16
 

@@ -7,9 +7,9 @@ import pytest
 
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
 from dycoke_cli.compression.method import BASELINE
-from dycoke_cli.engine import chunks
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.memory.cost_model import CUDA_CONTEXT, ExpectedBytes, Work, expected_bytes
-from dycoke_cli.engine.other_inputs import prefills_whole
+from dycoke_cli.engine.prefill import prefills_whole
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
 from tests.families.sessions import loaded_of
@@ -107,8 +107,8 @@ def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together()
     [("llava_onevision", False), ("molmo2", True), ("qwen3_5", True)],  # frames that see each
 )  # other in a mask of its own, and layers that don't keep every token
 def test_so_many_tokens_pass_a_layer_as_are_counted(family, whole, monkeypatch):
-    monkeypatch.setattr(chunks, "LONGEST_WHOLE", 32)
-    monkeypatch.setattr(chunks, "CHUNK", 16)
+    monkeypatch.setattr(flops, "LONGEST_WHOLE", 32)
+    monkeypatch.setattr(flops, "CHUNK", 16)
     loaded, lengths = loaded_of(family), []
     session, decoder = VideoSession(loaded, clip(16), reuse=False), loaded.model.get_decoder()
     hook = decoder.layers[0].register_forward_pre_hook(

@@ -9,8 +9,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionLayer
 
+from dycoke_cli.engine.generate import PeakMemory, kv_bytes
 from dycoke_cli.engine.memory.flops import decode_flops, paper_flops, prefill_flops
-from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes
 
 
 def test_decode_by_hand():

@@ -7,7 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine import vision
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.tower import first_alike, new_runs
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
@@ -28,7 +29,7 @@ def repeated(order: list[int]) -> Pictures:
     ("family", "numbers"), covered(product(MAKERS, (1, 10**9)), together=1, first=KINDS)
 )
 def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatch) -> None:
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", numbers)
     model, processor = make(family)
     shown = repeated([0, 1, 1, 0, 2, 2, 0])
     known = family_of(model.config)

@@ -17,8 +17,9 @@ import torch
 
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession, load
 from dycoke_cli.compression.registry import create
-from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine import vision
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.tower import FramesInTower
 from dycoke_cli.engine.vision import VisualCache
@@ -82,7 +83,7 @@ class WrittenOver:
 
 def of_loops(model: Any, prompt: Any, method: EarlyTom, monkeypatch) -> Any:
     known = family_of(model.config)
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
     behind = method.merge_frames().layers(known.tower.depth(model.config))
     oracle = WrittenOver(known.tower.transformer_layers(model), behind, method)
     encoded = vision.encode_video(model, known, prompt, with_attention=True)
@@ -100,7 +101,7 @@ def numbered(values: Any) -> list[int]:
 def check(model: Any, prompt: Any, method: EarlyTom, numbers: int, monkeypatch) -> Any:
     known = family_of(model.config)
     theirs, oracle = of_loops(model, prompt, method, monkeypatch)
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", numbers)
     tower = model.model.get_submodule(known.tower.name)
     stock = attention_implementation(tower)
     ours = vision.encode_video(model, known, prompt, merging=method.merge_frames())

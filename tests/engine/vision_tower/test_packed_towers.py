@@ -22,9 +22,10 @@ from transformers.vision_utils import get_vision_window_index
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression.registry import create
-from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine import tower as towers
+from dycoke_cli.engine import vision
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.tower import PackedVision
 from dycoke_cli.engine.vision import Encoded
@@ -163,14 +164,14 @@ def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) ->
     tower = getattr(model.model, known.packed_tower.name)
     layers = tower.get_submodule(known.packed_tower.layers)
     monkeypatch.setattr(towers, "LAYERS_BEFORE", before)
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
     tokens = rows_of(model, prompt.inputs, count)
     first = min(before, len(layers) - 1)
     oracle = Overwritten(layers, first, tokens, prompt.frames, merge_ratio)
     expected = encoded(model, prompt)
     for hook in oracle.hooks:
         hook.remove()
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", numbers)
     stock = attention_implementation(tower)
     ours = encoded(model, prompt, merging)
     flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
@@ -188,7 +189,7 @@ def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) ->
 @torch.inference_mode()
 def test_with_nothing_dropped_it_is_the_stock_tower_bit_by_bit(family, monkeypatch) -> None:
     """In float32, with as many frames at a time; in other numbers sums are rounded otherwise."""
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", ALL)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", ALL)
     model, processor = make(family, torch.float32)
     prompt = make_prompt(processor, family_of(model.config), model.config, clip(9))
     whole, kept = encoded(model, prompt), encoded(model, prompt, replace(MERGING, merge_ratio=0.0))

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCokePlus
-from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine import tower as towers
+from dycoke_cli.engine import vision
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.elsewhere import Elsewhere, moved, second_device
@@ -67,8 +68,8 @@ def test_the_device_is_waited_for_once_a_pass(family, name, monkeypatch) -> None
     before = METHODS[name].before_vision()
     # Two passes, each of half of the windows.
     size = prompt.frames // PASSES
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", here * size)
-    monkeypatch.setattr(chunks, "FRAMES_GPU", 1)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", here * size)
+    monkeypatch.setattr(flops, "FRAMES_GPU", 1)
     monkeypatch.setattr(towers, "LAYERS_BEFORE", 1)
     expected = vision.encode_video(model, known, prompt, None, before)
     calls: list[int] = []

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine import chunks, vision
 from dycoke_cli.engine import tower as towers
+from dycoke_cli.engine import vision
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
@@ -94,13 +95,13 @@ def test_rows_and_choice_are_those_of_whole_frames(
     prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
     tower = getattr(model.model, known.tower.name)
     monkeypatch.setattr(towers, "LAYERS_BEFORE", before)
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 10**9)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
     oracle = Overwritten(tower, layers, before, rows_of(family), merging.merge_ratio)
     expected = vision.encode_video(model, known, prompt).embeddings
     for hook in oracle.hooks:
         hook.remove()
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", numbers)
     stock = attention_implementation(tower)
     encoded = vision.encode_video(model, known, prompt, None, merging.before_vision())
     count = len(rows_of(family))

@@ -11,7 +11,8 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
-from dycoke_cli.engine import chunks, vision
+from dycoke_cli.engine import vision
+from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.vision import VisualCache
@@ -114,7 +115,7 @@ def encoded(family: str, frames: int):
     covered(product(CAN, (1, 10**9)), together=1),
 )
 def test_it_is_that_of_eager_attention(family, numbers, monkeypatch) -> None:
-    monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", numbers)
     model, processor = make(family)
     known = family_of(model.config)
     tower = model.model.get_submodule(known.tower.name)

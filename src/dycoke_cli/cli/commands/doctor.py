@@ -93,9 +93,9 @@ def diagnose() -> Diagnosis:
     import psutil
     import torch
 
-    from dycoke_cli.kernels.instruction_sets import instructions, is_slow_in_bfloat16
     from dycoke_cli.models.devices import named_device
     from dycoke_cli.processes.sandbox import limits_memory
+    from dycoke_cli.resources import instructions, is_slow_in_bfloat16
     from dycoke_cli.video.decoder import sandbox
 
     has = instructions()

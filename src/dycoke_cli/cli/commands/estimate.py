@@ -23,7 +23,7 @@ from dycoke_cli.models.catalog import find
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import one_line
-from dycoke_cli.video.frames import WINDOW
+from dycoke_cli.video.clip import WINDOW
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.budget import MergingEarly
 from dycoke_cli.compression.method import Ablation, Need, Selection, SelectionInputs
 from dycoke_cli.compression.similar import wide
 from dycoke_cli.lazy_torch import F, torch

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.budget import shares
-from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.budget import MergingEarly, shares
 from dycoke_cli.compression.method import Selection, SelectionInputs, top
 from dycoke_cli.compression.similar import wide
 from dycoke_cli.lazy_torch import F, torch

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from dycoke_cli.compression.budget import MergingEarly
 from dycoke_cli.compression.coverage import WINDOW, merged, most_covering, similarities
-from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.param import Param
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.budget import RETAIN, budget
-from dycoke_cli.compression.merging_early import merged_early
+from dycoke_cli.compression.budget import RETAIN, budget, merged_early
 from dycoke_cli.compression.method import Ablation, BeforeVision, Selection, SelectionInputs
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.lazy_torch import torch

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dycoke_cli.compression.budget import evenly
-from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.budget import MergingEarly, evenly
 from dycoke_cli.compression.methods.uniform_spatial import spread
 from dycoke_cli.lazy_torch import torch
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dycoke_cli.compression.budget import FrameBudgeted
-from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.budget import FrameBudgeted, MergingEarly
 from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.compression.similar import sides
 from dycoke_cli.lazy_torch import torch

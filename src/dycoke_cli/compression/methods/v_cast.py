@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.budget import MergingEarly
 from dycoke_cli.compression.method import top
 from dycoke_cli.compression.similar import cosine_similarity, wide
 from dycoke_cli.lazy_torch import F, torch

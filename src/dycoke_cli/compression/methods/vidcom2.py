@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.budget import MergingEarly
 from dycoke_cli.compression.method import Selection, SelectionInputs, top
 from dycoke_cli.compression.similar import wide
 from dycoke_cli.lazy_torch import F, torch

@@ -30,7 +30,7 @@ from dycoke_cli.models.files.on_disk import config_in, stored_config
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.version import __version__
-from dycoke_cli.video.frames import WINDOW
+from dycoke_cli.video.clip import WINDOW
 
 SCHEMA = "dycoke.estimate/1"
 

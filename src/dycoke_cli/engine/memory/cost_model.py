@@ -21,9 +21,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from dycoke_cli.answer.json_schema import Count, Doc, from_dict, to_dict
 from dycoke_cli.compression.method import Method, attended_by_layer, layer_prunings, read_by_layer
 from dycoke_cli.compression.pool import HELD, PART
-from dycoke_cli.engine.chunks import chunk_length, chunk_numbers, patch_bytes, token_bytes
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
-from dycoke_cli.engine.memory.flops import prefill_flops, product_rate
+from dycoke_cli.engine.memory.flops import (
+    chunk_length,
+    chunk_numbers,
+    patch_bytes,
+    prefill_flops,
+    product_rate,
+    token_bytes,
+)
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.devices import Target
@@ -37,7 +43,7 @@ from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.output_file import read_own
 from dycoke_cli.version import program_key
-from dycoke_cli.video.frames import WINDOW, WINDOWS_HELD
+from dycoke_cli.video.clip import WINDOW, WINDOWS_HELD
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
@@ -171,7 +177,7 @@ def expected_bytes(
     """
     from dycoke_cli.engine.chunked_prefill import has_own_attention
     from dycoke_cli.engine.kv_cache import SPARE_ENTRIES
-    from dycoke_cli.engine.other_inputs import prefills_whole
+    from dycoke_cli.engine.prefill import prefills_whole
     from dycoke_cli.kernels.attention import has_flash_attention
     from dycoke_cli.models.devices import input_device
 
@@ -525,7 +531,7 @@ def _named(parts: list[Any]) -> str:
 def _made(source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str) -> ModelFacts:
     import torch
 
-    from dycoke_cli.engine.other_inputs import prefills_whole
+    from dycoke_cli.engine.prefill import prefills_whole
     from dycoke_cli.models.devices import weight_dtype
     from dycoke_cli.models.load_memory import weight_bytes
     from dycoke_cli.models.resolve import ResolvedModel, family_in

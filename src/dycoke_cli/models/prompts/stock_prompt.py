@@ -47,8 +47,7 @@ from dycoke_cli.models.prompts.stock_processor import (
 )
 from dycoke_cli.models.resolve import family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries
-from dycoke_cli.video.clip import FrameResize
-from dycoke_cli.video.frames import Fit, FrameWindow, decoded_size
+from dycoke_cli.video.clip import Fit, FrameResize, FrameWindow, decoded_size
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip
