@@ -44,10 +44,13 @@ def named(path: Path, package: str) -> Iterator[str]:
 def import_graph(root: Path, package: str) -> Graph:
     """For each module of a package the modules of it that it names; never itself."""
     paths = {module_name(path, root): path for path in (root / package).rglob("*.py")}
+    public = (name.rpartition(".") for name in named(paths[package], package))
+    homes = {f"{package}.{name}": home for home, _, name in public}
 
     def module_of(name: str) -> str | None:
-        """The module that a dotted name is, or is an attribute of."""
-        return next((m for m in (name, name.rpartition(".")[0]) if m in paths), None)
+        """The module that a dotted name is, or is an attribute of, or whose public name it is."""
+        inside = homes.get(name, name.rpartition(".")[0])
+        return next((m for m in (name, inside) if m in paths), None)
 
     graph = {}
     for module, path in paths.items():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer as Answer
     from dycoke_cli.ask import Answered as Answered
     from dycoke_cli.ask import Ask as Ask
+    from dycoke_cli.ask import Event as Event
     from dycoke_cli.ask import Failed as Failed
     from dycoke_cli.ask import Footage as Footage
     from dycoke_cli.ask import Progress as Progress
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.method import SelectionInputs as SelectionInputs
     from dycoke_cli.compression.methods import *  # noqa: F403
     from dycoke_cli.engine.generation_options import GenerationOptions as GenerationOptions
+    from dycoke_cli.engine.generation_options import TokenOptions as TokenOptions
     from dycoke_cli.engine.generation_options import TypedOptions as TypedOptions
     from dycoke_cli.engine.session import VideoSession as VideoSession
     from dycoke_cli.engine.structured_output import StructuredOutput as StructuredOutput
@@ -58,10 +60,10 @@ Uncompressed = Method  # keeps all tokens
 
 _HOMES = {
     "answer.answer": "Answer",
-    "ask": "Answered Ask Failed Footage Progress Seen Text Warn",
+    "ask": "Answered Ask Event Failed Footage Progress Seen Text Warn",
     "compression.budget": "Budgeted",
     "compression.method": "Selection SelectionInputs",
-    "engine.generation_options": "GenerationOptions TypedOptions",
+    "engine.generation_options": "GenerationOptions TokenOptions TypedOptions",
     "engine.session": "VideoSession",
     "engine.structured_output": "StructuredOutput",
     "evaluation.dataset": "About Dataset Item Score",

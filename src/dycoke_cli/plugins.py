@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from dycoke_cli.errors import DycokeError, did_you_mean
 from dycoke_cli.unicode import display_name
+from dycoke_cli.version import program_key
 
 Kind = Literal["method", "benchmark", "family"]
 Check = Callable[[str, Any], None]
@@ -56,6 +57,13 @@ def files() -> tuple[Path, ...]:
     """Plug-in files that the environment names."""
     named = os.environ.get(ENVIRONMENT, "").split(os.pathsep)
     return tuple(dict.fromkeys(Path(os.path.abspath(path)) for path in named if path))
+
+
+@cache
+def running_code() -> str:
+    """Identity of the code that runs: the program, its folder, and the plug-ins."""
+    here = Path(__file__).resolve().parents[1]
+    return f"{' '.join(program_key())} {here} {os.environ.get(ENVIRONMENT, '')}"
 
 
 def offered() -> bool:

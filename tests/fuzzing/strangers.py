@@ -97,18 +97,16 @@ def _calls() -> list[bytes]:
 def _server() -> Any:
     """The tools of `dycoke mcp`, whose model would rather say no."""
     from dycoke_cli.answer.answer import Answer, Scoring
-    from dycoke_cli.server import video_tools
+    from dycoke_cli.runs import video_tools
     from dycoke_cli.server.mcp_server import make_mcp_server
-    from dycoke_cli.server.service import ServiceLimits
     from tests.documents import example
     from tests.server.pretended import DEFAULTS
 
     probabilities = {"yes": 0.25, "no": 0.75}
     scoring = example(Scoring, mass=0.75)
     answer = example(Answer, choice="no", probabilities=probabilities, scoring=scoring)
-    unloaded: Any = None
-    tools = video_tools.VideoTools([_VIDEOS], DEFAULTS, unloaded, ServiceLimits(frames=16))
-    vars(tools)["_service"] = SimpleNamespace(defaults=DEFAULTS, engine=None)
+    engine: Any = SimpleNamespace(call=lambda work: None)
+    tools = video_tools.VideoTools([_VIDEOS], DEFAULTS, engine, 16)
     patch.object(video_tools, "_answered", lambda *_: answer).start()  # as long as the process
     return make_mcp_server(tools, "sample_videos")
 

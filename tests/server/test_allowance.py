@@ -6,18 +6,18 @@ import threading
 
 import pytest
 
-from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ContextError, UsageError, VideoError
-from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models import devices
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
+from dycoke_cli.runs.converse import engine_of
+from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.refused import gone, in_keys, refused
-from dycoke_cli.server.service import ServiceLimits, start_service
+from dycoke_cli.server.service import start_service
 from dycoke_cli.video.sampling import Sampling
 from tests.server.pretended import PATIENCE_S, ample
 
@@ -106,12 +106,10 @@ def test_the_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     loading = LoadOptions(device="cpu")
     request = Request("mini", loading, Sampling(), DyCoke(), GenerationOptions())
     media = Media((), False, most_bytes=1)
-    unloaded = unloaded_model(request, View(True).warning)
-    limits = ServiceLimits(1, 1, 1, 1)
-    service = start_service(request, unloaded, media, limits, View(True))
+    engine = engine_of(request, Listener())
+    service = start_service(engine, request, media, queue=1, frames=1, body_mib=1)
     assert service.defaults.loading == loading  # so that commands with the same flags are answered
     has.append("avx512_bf16")  # a change of the free memory would do the same
-    engine = service.engine
     engine.start()
     try:
         engine.call(lambda loaded: engine.unload())

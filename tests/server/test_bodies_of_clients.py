@@ -65,7 +65,7 @@ def test_a_chat_of_open_webui() -> None:
     [video] = request.videos
     assert video.pictures == (PICTURE, PICTURE)
     assert (request.stream, request.include_usage) == (True, True)
-    options = request.generation
+    options = request.request.generation
     assert (options.max_new_tokens, options.temperature, options.seed) == (64, 0.7, 3)
     assert options.tokens is not None
     assert options.tokens.stop == ("\n\n",)
@@ -87,7 +87,7 @@ def test_responses_of_open_webui() -> None:
     assert request.history == (("Be brief.\n\nWhen?", "I look."),)
     assert request.question == "And?"
     assert len(request.videos) == 1
-    assert request.generation.max_new_tokens == 64
+    assert request.request.generation.max_new_tokens == 64
 
 
 def lmms_eval(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -109,7 +109,10 @@ def test_the_frames_of_lmms_eval_are_one_video(parts: list[dict[str, Any]]) -> N
     [video] = request.videos
     assert len(video.pictures) == 3
     assert request.question == "Which?"
-    assert (request.generation.max_new_tokens, request.generation.temperature) == (1024, 0)
+    assert (request.request.generation.max_new_tokens, request.request.generation.temperature) == (
+        1024,
+        0,
+    )
 
 
 def test_frames_with_their_times_are_one_video() -> None:
@@ -277,7 +280,7 @@ SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
 def test_forms_of_an_answer_as_other_servers_take_them(kind: str, form: Any, body: Any) -> None:
     both = [] if "response_format" in body else [read_responses(ASKED, **body)]
     for request in (read(**asked(**body)(JPEGS)), *both):
-        found = request.generation.structured
+        found = request.request.generation.structured
         assert found is not None
         definition = json.loads(found.definition) if kind == "json" else found.definition
         assert (found.kind, definition, request.ignored) == (kind, form, ())

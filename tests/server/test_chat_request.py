@@ -13,20 +13,21 @@ import pytest
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.server.chat import ChatRequest, parse
+from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.messages import VideoPart
+from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.request_keys import BODY
 from tests.forms import NEEDS_LIBRARY
-from tests.server.pretended import DEFAULTS
+from tests.server.pretended import DEFAULTS, make_service
 from tests.server.requests import MOST, URL, about, read
 
 
 def test_a_question_alone() -> None:
     request = read([{"role": "user", "content": "What?"}], model="mini")
-    assert request == ChatRequest(
-        (), "What?", (), DEFAULTS.sampling, DEFAULTS.method, DEFAULTS.generation, False, False
-    )
+    assert request == ChatRequest((), "What?", (), DEFAULTS, False, False)
 
 
 @pytest.mark.parametrize(
@@ -70,33 +71,41 @@ def test_several_turns() -> None:
     ],
 )
 def test_frames_have_a_ceiling(video: Any, frames: int, fps: Any, most: Any) -> None:
-    sampling = about(media_io_kwargs={"video": video}).sampling
+    sampling = about(media_io_kwargs={"video": video}).request.sampling
     assert (sampling.frames, sampling.fps, sampling.max_frames) == (frames, fps, most)
 
 
 def test_frames_that_the_client_chose_are_all_read() -> None:
     jpegs = {"type": "video_url", "video_url": "data:video/jpeg;base64,/9j/,/9j/"}
-    assert about(jpegs).sampling.frames == MOST
-    assert about(jpegs, media_io_kwargs={"video": {"num_frames": 3}}).sampling.frames == 3
+    assert about(jpegs).request.sampling.frames == MOST
+    assert about(jpegs, media_io_kwargs={"video": {"num_frames": 3}}).request.sampling.frames == 3
 
 
 def test_a_budget_of_visual_tokens() -> None:
     """Under `dycoke`, for max_tokens of the body is the length of the answer; null is none."""
     body = json.dumps({"messages": [{"role": "user", "content": "What?"}]}).encode()
     limited = replace(DEFAULTS, max_tokens=64)
-    assert about().max_tokens is None
-    assert about(dycoke={"max_tokens": 448}, max_tokens=5).max_tokens == 448
-    assert parse(body, limited, MOST).max_tokens == 64
+    assert about().request.max_tokens is None
+    assert about(dycoke={"max_tokens": 448}, max_tokens=5).request.max_tokens == 448
+    assert parse(body, limited, MOST).request.max_tokens == 64
     body = body[:-1] + b', "dycoke": {"max_tokens": null}}'
-    assert parse(body, limited, MOST).max_tokens is None
+    assert parse(body, limited, MOST).request.max_tokens is None
     for value in (0, -1, 2.0, True, "448"):
         with pytest.raises(Refused, match=r"dycoke\.max_tokens must be 1 or more"):
             about(dycoke={"max_tokens": value})
-    with pytest.raises(Refused, match=r"the whole video at once, and dycoke\.max_tokens reads it"):
-        about(dycoke={"max_tokens": 448, "method": "flashvid"})
+
+
+def test_what_cannot_be_read_in_windows_is_refused_before_it_is_opened() -> None:
+    service = make_service(Engine(DEFAULTS), Metrics())
     part = {"type": "video_url", "video_url": URL}
-    with pytest.raises(Refused, match=r"dycoke\.max_tokens takes one video"):
-        about(part, part, dycoke={"max_tokens": 448})
+    budget = {"max_tokens": 448}
+    for request, sentence in (
+        (about(dycoke={**budget, "method": "flashvid"}), "the whole video at once, and {} reads"),
+        (about(part, part, dycoke=budget), "{} takes one video"),
+    ):
+        with pytest.raises(UsageError) as raised:
+            for_model(service, request)
+        assert sentence.format("dycoke.max_tokens") in str(refused(raised.value))
 
 
 def test_compression_and_generation_of_one_request() -> None:
@@ -112,12 +121,15 @@ def test_compression_and_generation_of_one_request() -> None:
         top_p=1.0,
         user="somebody",
     )
-    assert (request.method.name, request.method.parameters()["retain"]) == ("dycoke-plus", 0.25)
-    assert request.generation == GenerationOptions(
+    assert (request.request.method.name, request.request.method.parameters()["retain"]) == (
+        "dycoke-plus",
+        0.25,
+    )
+    assert request.request.generation == GenerationOptions(
         max_new_tokens=7, temperature=0.5, seed=3, tokens=TokenOptions(top_p=1.0)
     )
     assert (request.stream, request.include_usage) == (True, True)
-    assert about(max_tokens=5).generation.max_new_tokens == 5
+    assert about(max_tokens=5).request.generation.max_new_tokens == 5
 
 
 @pytest.mark.parametrize(
@@ -129,8 +141,8 @@ def test_compression_and_generation_of_one_request() -> None:
     ],
 )
 def test_options_as_vllm_takes_them(keys: dict[str, Any]) -> None:
-    assert about(**keys).generation.typed == TypedOptions(("left", "right"))
-    assert about().generation.typed is None
+    assert about(**keys).request.generation.typed == TypedOptions(("left", "right"))
+    assert about().request.generation.typed is None
 
 
 SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
@@ -162,7 +174,7 @@ SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type"
 def test_the_form_of_an_answer_as_openai_and_vllm_have_it(
     keys: dict[str, Any], form: tuple[Any, str] | None
 ) -> None:
-    structured = about(**keys).generation.structured
+    structured = about(**keys).request.generation.structured
     assert structured == (None if form is None else StructuredOutput(*form))
 
 
@@ -180,7 +192,7 @@ def test_consecutive_pictures_are_the_frames_of_one_video() -> None:
         VideoPart("", pictures=(urls[2],)),
     )
     assert (request.question, request.times.fps) == ("And here?\nWhat?", 2)
-    assert about(picture(1)).sampling.frames == MOST  # all of them, as of a list of JPEGs
+    assert about(picture(1)).request.sampling.frames == MOST  # all of them, as of a list of JPEGs
 
 
 def test_pictures_of_two_messages_are_two_videos() -> None:
@@ -193,9 +205,9 @@ def test_pictures_of_two_messages_are_two_videos() -> None:
 def test_how_tokens_are_drawn_and_where_the_answer_stops() -> None:
     keys = {"top_p": 0.9, "top_k": 40, "min_p": 0.1, "repetition_penalty": 1.1}
     drawn = about(temperature=0.7, **keys, stop=["\n", "", "END", "\n"])
-    assert drawn.generation.tokens == TokenOptions(**keys, stop=("\n", "END"))
-    assert about(temperature=0.7, top_k=-1).generation.tokens == TokenOptions(top_k=0)
-    greedy = about(**keys, stop=".").generation
+    assert drawn.request.generation.tokens == TokenOptions(**keys, stop=("\n", "END"))
+    assert about(temperature=0.7, top_k=-1).request.generation.tokens == TokenOptions(top_k=0)
+    greedy = about(**keys, stop=".").request.generation
     assert greedy.tokens == TokenOptions(repetition_penalty=1.1, stop=(".",))
 
 
@@ -297,14 +309,14 @@ def test_what_is_wrong_is_said(messages: Any, more: dict[str, Any], sentence: st
 
 @NEEDS_LIBRARY
 def test_a_form_takes_no_stop_text() -> None:
-    with pytest.raises(UsageError, match="leave out stop"):
+    with pytest.raises(Refused, match="leave out stop"):
         about(response_format={"type": "json_object"}, stop="x")
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "temperature", "seed"])
 @pytest.mark.parametrize("value", ["x" * 10**5, [1] * 10**5, {"x": "y" * 10**5}])
 def test_what_is_long_is_not_repeated_whole(key: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"{key} must be") as caught:
+    with pytest.raises(Refused, match=f"{key} must be") as caught:
         read([USER], **{key: value})
     assert len(str(caught.value)) < 250
     assert len(str(Refused("x" * 10**5).document)) < 3000
@@ -314,7 +326,7 @@ def test_a_rate_without_end_is_of_no_effect() -> None:
     """The times of a list of JPEGs stay finite."""
     jpegs = {"type": "video_url", "video_url": "data:video/jpeg;base64,/9j/,/9j/"}
     request = about(jpegs, media_io_kwargs={"video": {"fps": 10**400}})
-    assert (request.sampling.fps, request.times.fps) == (1000, 1e9)
+    assert (request.request.sampling.fps, request.times.fps) == (1000, 1e9)
 
 
 def test_many_keys_of_one_object_take_no_time() -> None:

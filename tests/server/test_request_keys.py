@@ -186,7 +186,7 @@ def test_an_answer_goes_back_as_it_came() -> None:
 def test_both_spellings_of_the_method_mean_the_same() -> None:
     vllm = {"mm_processor_kwargs": {"dycoke": "evs:retain=0.5"}}
     assert about(**vllm) == about(**EVS) == about(**vllm, **EVS)
-    assert about(**vllm).method != about().method
+    assert about(**vllm).request.method != about().request.method
     assert about(**EVS, mm_processor_kwargs={"dycoke": None}) == about(**EVS)
     with pytest.raises(UsageError, match="there is no method 'nosuch'"):
         about(mm_processor_kwargs={"dycoke": "nosuch"})

@@ -146,8 +146,8 @@ def test_an_object_of_a_class_is_parsed(
     assert reply.text.format.type == "json_schema"
     assert reply.text.format.schema_["properties"].keys() == {"colour", "points"}
     chat = read_responses(text, text={"format": reply.text.format.to_dict()})
-    assert chat.generation.structured is not None
-    assert json.loads(chat.generation.structured.definition) == reply.text.format.schema_
+    assert chat.request.generation.structured is not None
+    assert json.loads(chat.request.generation.structured.definition) == reply.text.format.schema_
 
 
 @NEEDS_LIBRARY
@@ -159,8 +159,10 @@ def test_the_form_of_text() -> None:
         {"format": {"type": "text"}},
         {"verbosity": "medium"},
     ):
-        assert read_responses("What?", text=given).generation.structured is None
-    found = read_responses("What?", text={"format": {"type": "json_object"}}).generation.structured
+        assert read_responses("What?", text=given).request.generation.structured is None
+    found = read_responses(
+        "What?", text={"format": {"type": "json_object"}}
+    ).request.generation.structured
     assert found == StructuredOutput("json", '{"type": "object"}')
     with pytest.raises(Refused, match=r"text\.format or structured_outputs\.regex, not both"):
         read_responses(

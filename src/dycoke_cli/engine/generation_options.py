@@ -10,7 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self
 
 from dycoke_cli.engine.structured_output import StructuredOutput
@@ -140,6 +140,10 @@ class GenerationOptions:
             raise UsageError("an answer of a given form ends with the form: leave out stop")
         if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
             raise UsageError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}")
+
+    def of_what_fits(self) -> GenerationOptions:
+        """The same, with as many new tokens as the context has room for behind the prompt."""
+        return replace(self, max_new_tokens=WHAT_FITS)
 
 
 MOST_OPTIONS = 256

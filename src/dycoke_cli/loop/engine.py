@@ -19,14 +19,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dycoke_cli.ask import Ask, Progress, Warn
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.loop.asker import Asker, Client, Pending, Video
-from dycoke_cli.loop.in_windows import reads_in_windows, windows_for
+from dycoke_cli.loop.in_windows import check_windows, reads_in_windows, windows_for
 from dycoke_cli.loop.reading import ClosingError, Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
@@ -52,6 +52,10 @@ _MOST_PREPARED = 4
 _POLL_S, _END_S = 0.2, 10.0
 
 
+def _unheard(stage: str, done: int, total: int) -> None:
+    """Report the progress of loading to nobody."""
+
+
 class Engine(Asker):
     """Answers questions with one model, batch by batch.
 
@@ -65,7 +69,11 @@ class Engine(Asker):
         cache: whether encoded videos are kept on disk.
         readers: videos that are read at once; None chooses.
         counts: receives what is counted (`server.metrics.Metrics`).
-        on_stage: receives the progress of loading.
+        on_stage: receives the progress of loading, the first time.
+
+    Attributes:
+        loading: how the model is loaded; once it is, with the dtype that was chosen: if it is
+            loaded again after idling, less memory may be free.
     """
 
     def __init__(
@@ -80,12 +88,13 @@ class Engine(Asker):
         cache: bool = False,
         readers: int | None = None,
         counts: object | None = None,
-        on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        on_stage: Callable[[str, int, int], None] = _unheard,
     ) -> None:
         super().__init__()
         self._request, self.unloaded, self._on_stage = request, unloaded, on_stage
+        self.loading = request.loading
         self._load, self.loaded = load or self._load_named, loaded
-        self._keep, self._batch_size, self._counts = keep, batch_size, counts
+        self._keep, self._batch_size, self.counts = keep, batch_size, counts
         self._caches = cache
         self._fit = Future[Fit]() if loaded is None else known(loaded.fit)
         self._readers = Readers(request.limits, self._planned, self._fit_of, self._notify, readers)
@@ -153,7 +162,8 @@ class Engine(Asker):
         return over
 
     def check(self, request: Request, videos: int) -> None:
-        """See `UnloadedModel.check`."""
+        """Refuse a request that can't be answered, by what is known without its videos."""
+        check_windows(request, max(1, videos))
         if self.unloaded is not None:
             self.unloaded.check(request, videos)
 
@@ -311,8 +321,8 @@ class Engine(Asker):
 
     def count(self, kind: str, name: str, *values: float, **labels: str) -> None:
         """Count something, where anybody wants to know."""
-        if self._counts is not None:
-            getattr(self._counts, kind)(name, *values, **labels)
+        if self.counts is not None:
+            getattr(self.counts, kind)(name, *values, **labels)
 
     def close(self) -> None:
         """See `Asker.close`."""
@@ -344,8 +354,12 @@ class Engine(Asker):
 
         silence_libraries()
         source = self._request.model if self.unloaded is None else self.unloaded.source
-        given = asdict(self._request.loading)
-        return load(source, on_stage=self._on_stage, fit=fit, **given)
+        loaded = load(source, on_stage=self._on_stage, fit=fit, **asdict(self.loading))
+        self.loading = self.loading.with_dtype(loaded.model.dtype)
+        if self.unloaded is not None:
+            self.unloaded = replace(self.unloaded, info=loaded.info)
+        self._on_stage = _unheard
+        return loaded
 
     def _load_for_waiting(self) -> bool:
         """Load the model, unless all videos of what waits are broken; whether it is loaded."""

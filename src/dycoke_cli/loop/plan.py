@@ -77,8 +77,16 @@ class RunPlan:
         return hashlib.sha256(content).hexdigest()[:32]
 
 
-def plan_of(request: Request, model: ResolvedModel, **more: Any) -> RunPlan:
-    """The plan of a request."""
+def plan_of(request: Request, model: ResolvedModel | None = None, **more: Any) -> RunPlan:
+    """The plan of a request.
+
+    Args:
+        model: that of the request, if it is resolved.
+    """
+    if model is None:
+        from dycoke_cli.models.resolve import resolve_model
+
+        model = resolve_model(request.model, request.loading)
     method, info = request.method, model.info
     # Settled here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. That of an unlisted family can be only once it is loaded.

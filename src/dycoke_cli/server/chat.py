@@ -8,21 +8,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.registry import parse_spec
-from dycoke_cli.engine.generation_options import (
-    WHAT_FITS,
+from dycoke_cli import (
     GenerationOptions,
+    Method,
+    Request,
+    Sampling,
+    StructuredOutput,
     TokenOptions,
     TypedOptions,
 )
-from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.in_windows import check_windows
-from dycoke_cli.request import Request
 from dycoke_cli.server.body import parse_json
 from dycoke_cli.server.messages import JpegTimes, VideoPart, read_media, turns_of
-from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.refused import KEYS, Refused, refused
 from dycoke_cli.server.request_keys import (
     BODY,
     DYCOKE,
@@ -43,7 +42,6 @@ from dycoke_cli.server.request_keys import (
     thinking,
 )
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.sampling import Sampling
 
 _LONGEST_METHOD = 1000
 _MAX_TOKENS = "dycoke.max_tokens"
@@ -57,14 +55,11 @@ class ChatRequest:
     videos: tuple[VideoPart, ...]  # of all turns, in order; they are shown before the first
     question: str  # the last turn
     history: tuple[tuple[str, str], ...]  # earlier questions with their answers
-    sampling: Sampling  # which frames are read
-    method: Method  # which visual tokens are dropped
-    generation: GenerationOptions  # how the answer is generated
+    request: Request  # how it is asked
     stream: bool  # whether the answer is sent while it is generated
     include_usage: bool  # whether a stream ends with the figures
     # of the videos that are pictures or lists of JPEGs
     times: JpegTimes = field(default_factory=JpegTimes)
-    max_tokens: int | None = None  # see `compression.pool.TokenBudget`
     # variables of the chat template: path of the key that sets it, name and value
     template: tuple[tuple[str, str, Any], ...] = ()
     ignored: tuple[str, ...] = field(default=(), compare=False)  # paths of keys without effect
@@ -96,21 +91,24 @@ def asked(
     if not question.strip():
         raise Refused("the last message has no text: put a question beside the video")
     sampling, times = _frames(given, videos, defaults.sampling, most_frames)
-    method = _chosen(given) or defaults.method
-    options = generation(given, defaults.generation)
-    most = _max_tokens(given, defaults.max_tokens)
-    _check_in_windows(replace(defaults, method=method, max_tokens=most), videos)
+    method = _chosen(given)
+    # The cautions are those of the server's method.
+    if method not in (None, defaults.method):
+        defaults = defaults.with_method(method)
+    request = replace(
+        defaults,
+        sampling=sampling,
+        generation=generation(given, defaults.generation),
+        max_tokens=_max_tokens(given, defaults.max_tokens),
+    )
     return ChatRequest(
         videos=videos,
         question=question,
         history=tuple(history),
-        sampling=sampling,
-        method=method,
-        generation=options,
+        request=request,
         stream=flag_of(given, "stream"),
         include_usage=flag_of(options_of(given, STREAM_OPTIONS), "include_usage"),
         times=times,
-        max_tokens=most,
         template=_variables(given),
     )
 
@@ -179,15 +177,6 @@ def _max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
     return found
 
 
-def _check_in_windows(request: Request, videos: tuple[VideoPart, ...]) -> None:
-    """Refuse what can't be answered from the windows of a video."""
-    try:
-        check_windows(request, max(1, len(videos)))
-    except UsageError as error:
-        sentence = str(error).replace("max_tokens", _MAX_TOKENS)
-        raise Refused(sentence, _MAX_TOKENS) from error
-
-
 def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:
     spec = options.get(key)
     if spec is None:
@@ -210,22 +199,22 @@ def generation(given: Mapping[str, Any], default: GenerationOptions) -> Generati
     if len({*map(repr, named.values())}) > 1:
         raise Refused(f"{' and '.join(named)} differ: send one of them", _LIMITS[0])
     name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
-    if type(most) is int and most == _NO_LIMIT:
-        most = WHAT_FITS
+    fits = type(most) is int and most == _NO_LIMIT
     seed = given.get("seed")
     if type(seed) is int and seed == _NEW_SEED:
         default, seed = replace(default, seed=None), None
     changed: dict[str, Any] = {
-        "max_new_tokens": most,
+        "max_new_tokens": None if fits else most,
         "temperature": given.get("temperature"),
         "seed": seed,
         **answer_format(given),
     }
     try:
         options = replace(default, **{k: v for k, v in changed.items() if v is not None})
+        options = options.of_what_fits() if fits else options
         return replace(options, tokens=_tokens(given, options.temperature > 0))
     except UsageError as error:
-        raise UsageError(str(error).replace("max_new_tokens", name)) from error
+        raise refused(error, {**KEYS, "max_new_tokens": name}) from error
 
 
 def _tokens(given: Mapping[str, Any], sampled: bool) -> TokenOptions | None:

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 
-from dycoke_cli.answer.answer import Answer
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Text
-from dycoke_cli.engine.generation_options import WHAT_FITS
+from dycoke_cli import Answer, Answered, Ask, Event, Failed, Footage, Sampling, Text
 from dycoke_cli.loop.asker import Client, Pending
 from dycoke_cli.models.prompts.chat import QuestionWithVariables
 from dycoke_cli.server.body import Spooled
@@ -27,7 +25,6 @@ from dycoke_cli.server.replies import STILL_HERE, ChatReply
 from dycoke_cli.server.request_keys import THINKING
 from dycoke_cli.server.responses import ResponsesReply, parse_responses
 from dycoke_cli.server.service import Service
-from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip
@@ -65,7 +62,7 @@ def prepare(
     owner: Hashable = None,
 ) -> Ask:
     """Open a request's videos; those of its body are `received`."""
-    media, defaults = replace(service.media, received=received), service.defaults
+    media, asked = replace(service.media, received=received), request.request
     videos = []
     for part in request.videos:
         file = stack.enter_context(
@@ -74,16 +71,7 @@ def prepare(
             else opened(part.url, media, allowance)
         )
         videos.append(_footage(part, file, request, owner, allowance.pixels))
-    # The cautions are those of the server's method.
-    if request.method != defaults.method:
-        defaults = defaults.with_method(request.method)
-    asked = replace(
-        defaults,
-        cautions=(*defaults.cautions, *_cautions(request)),
-        sampling=request.sampling,
-        generation=request.generation,
-        max_tokens=request.max_tokens,
-    )
+    asked = replace(asked, cautions=(*asked.cautions, *_cautions(request)))
     return Ask(request.question, asked, tuple(videos), request.history)
 
 
@@ -120,7 +108,7 @@ def _footage(
     if file.frames is None:
         return one
     # All of them, or evenly as many as may be.
-    sampling = request.sampling
+    sampling = request.request.sampling
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     count = min(file.frames, most or file.frames)
     chosen = Sampling(frames=count, picture_fps=FRAMES_PER_SECOND)
@@ -277,10 +265,11 @@ def for_model(service: Service, request: ChatRequest) -> ChatRequest:
 
     Of the variables of the chat template, those that it doesn't have are ignored.
     """
-    context, most = service.context, request.generation.max_new_tokens
-    if context is not None and most >= context:
-        generation = replace(request.generation, max_new_tokens=WHAT_FITS)
-        request = replace(request, generation=generation)
+    context, asked = service.context, request.request
+    service.engine.check(asked, len(request.videos))
+    if context is not None and asked.generation.max_new_tokens >= context:
+        asked = replace(asked, generation=asked.generation.of_what_fits())
+        request = replace(request, request=asked)
     ignored = [*request.ignored]
     variables: dict[str, bool] = {}
     for path, name, value in request.template:

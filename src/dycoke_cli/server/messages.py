@@ -10,6 +10,7 @@ from itertools import groupby, zip_longest
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from dycoke_cli import Sampling
 from dycoke_cli.server.body import data_url
 from dycoke_cli.server.media import JPEGS
 from dycoke_cli.server.refused import Refused
@@ -30,7 +31,6 @@ from dycoke_cli.server.request_keys import (
     options_of,
     text_of,
 )
-from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from dycoke_cli.answer.answer import Answer
+from dycoke_cli import Answer
 from dycoke_cli.answer.json_schema import ABSENT, Absent, to_dict
 from dycoke_cli.server.refused import Refused, in_keys
 from dycoke_cli.unicode import to_json

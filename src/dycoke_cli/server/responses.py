@@ -12,9 +12,8 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from dycoke_cli.answer.answer import Answer
+from dycoke_cli import Answer, Request
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.request import Request
 from dycoke_cli.server.body import parse_json
 from dycoke_cli.server.chat import ChatRequest, asked
 from dycoke_cli.server.refused import Refused, refused
@@ -162,7 +161,7 @@ class ResponsesReply:
         return {**head, "status": status, "content": content}
 
     def _response(self, status: str) -> dict[str, Any]:
-        given, options = self.given, self.request.generation
+        given, options = self.given, self.request.request.generation
         text = given.get("text") or {}
         return {
             "id": self.id,

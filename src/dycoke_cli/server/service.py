@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.unloaded_model import UnloadedModel
-from dycoke_cli.request import Request
-from dycoke_cli.runs.listener import Listener
+from dycoke_cli import Engine, Request
+from dycoke_cli.models.prompts.chat import names_in
 from dycoke_cli.server.body import BodyLimits
 from dycoke_cli.server.limits import Admission, Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.stock.quiet import faster_imports, silence_libraries
-from dycoke_cli.video.clip import Fit
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.models.load_options import LoadOptions
     from dycoke_cli.server.chat import ChatRequest
 
 
@@ -78,8 +71,6 @@ class Service:
     # variables of its chat template, and all other names in there
     template_names: frozenset[str] = frozenset()
     underway: Underway = field(default_factory=Underway)  # requests that end with the server
-    # how its model was loaded: with the dtype that was chosen; None: as `defaults` say
-    loading: LoadOptions | None = None
     started: int = field(default_factory=lambda: int(time.time()))
 
     def allowance(self, request: ChatRequest) -> Allowance:
@@ -92,59 +83,27 @@ _MIB = 1024**2
 _BODIES = 4  # room on disk for request bodies, in bodies of the largest allowed size
 
 
-@dataclass(frozen=True)
-class ServiceLimits:
-    """Limits of a service."""
-
-    queue: int = 64  # requests that wait or are answered
-    frames: int = 256  # of a video, whatever a request says
-    body_mib: int = 256  # MiB of a request
-    held: int = 8  # encoded videos in memory
-
-
 def start_service(
-    request: Request,
-    unloaded: UnloadedModel,
-    media: Media,
-    limits: ServiceLimits,
-    listener: Listener,
-    *,
-    cache: bool = False,
+    engine: Engine, defaults: Request, media: Media, *, queue: int, frames: int, body_mib: int
 ) -> Service:
-    """Load the model, and assemble the service; its engine isn't started."""
-    with faster_imports():
-        from dycoke_cli.models.load import load
-        from dycoke_cli.models.prompts.chat import names_in
+    """Load the model, and assemble the service; its engine isn't started.
 
-    silence_libraries()
-    listener.stage("load" if unloaded.local else "fetch")
-    loaded = load(unloaded.source, on_stage=listener.stage, **asdict(request.loading))
-    # Loaded again after idling, it has the same dtype: later, less memory may be free.
-    options = request.loading.with_dtype(loaded.model.dtype)
-
-    def reload(fit: Future[Fit]) -> LoadedModel:
-        return load(unloaded.source, fit=fit, **asdict(options))
-
-    metrics = Metrics()
-    engine = Engine(
-        request,
-        load=reload,
-        loaded=loaded,
-        unloaded=replace(unloaded, info=loaded.info),
-        keep=limits.held,
-        cache=cache,
-        counts=metrics,
-    )
-    engine.settled(request.method)  # the server never starts with one that the model can't have
+    Args:
+        queue: requests that wait or are answered.
+        frames: of a video, whatever a request says.
+        body_mib: MiB of a request.
+    """
+    engine.counts = metrics = Metrics()
+    loaded = engine.load()
+    engine.settled(defaults.method)  # the server never starts with one that the model can't have
     return Service(
-        defaults=request,
+        defaults=defaults,
         engine=engine,
         media=media,
-        admission=Admission(limits.queue, _BODIES * limits.body_mib * _MIB, metrics),
+        admission=Admission(queue, _BODIES * body_mib * _MIB, metrics),
         metrics=metrics,
-        most_frames=limits.frames,
-        bodies=BodyLimits(limits.body_mib * _MIB),
+        most_frames=frames,
+        bodies=BodyLimits(body_mib * _MIB),
         context=loaded.context_length,
-        loading=options,
         template_names=names_in(loaded.processor.chat_template),
     )

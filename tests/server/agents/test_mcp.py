@@ -21,17 +21,15 @@ from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.engine.generation_options import TypedOptions
+from dycoke_cli.runs.video_tools import VideoTools
 from dycoke_cli.server.mcp_server import STAGES, make_mcp_server, progress_of
-from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.service import ServiceLimits
-from dycoke_cli.server.video_tools import VideoTools
 from tests import warm
 from tests.documents import example
 from tests.families.sessions import loaded_of
 from tests.forms import NEEDS_LIBRARY
 from tests.loop.pretended import DURATION_S
-from tests.server.pretended import DEFAULTS, Pretended, engine_of, make_service
+from tests.server.pretended import DEFAULTS, Pretended, engine_of
 from tests.server.tiny_model import service_of
 
 ROOT = Path(__file__).parents[3]
@@ -46,12 +44,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[VideoTools, Pre
     pretended, metrics = Pretended(), Metrics()
     pretended.install(monkeypatch)
     engine = engine_of(pretended, metrics)
-    service = make_service(engine, metrics, media=Media((VIDEOS,)))
     engine.start()
-    unloaded: Any = None
-    tools = VideoTools([VIDEOS], DEFAULTS, unloaded, ServiceLimits(frames=16))
-    vars(tools)["_service"] = service  # as if it had been loaded
-    yield tools, pretended
+    yield VideoTools([VIDEOS], DEFAULTS, engine, 16), pretended
     engine.close()
 
 
@@ -135,10 +129,8 @@ SCHEMA = {
 @pytest.mark.slow
 def test_an_answer_is_an_object_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a random model, which writes no JSON by itself; by jsonschema."""
-    unloaded: Any = None
-    service = service_of(monkeypatch, loaded_of("llava_onevision"), media=Media((VIDEOS,)))
-    tools = VideoTools([VIDEOS], DEFAULTS, unloaded, ServiceLimits())
-    vars(tools)["_service"] = service
+    service = service_of(monkeypatch, loaded_of("llava_onevision"))
+    tools = VideoTools([VIDEOS], DEFAULTS, service.engine, 256)
     service.engine.start()
 
     async def conversation(client: Client) -> None:

@@ -108,8 +108,8 @@ def real(mini: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]
 
     metrics = Metrics()
     engine = Engine(DEFAULTS, loaded=mini, keep=4, counts=metrics)
-    loading = DEFAULTS.loading.with_dtype(mini.model.dtype)
-    with _found(make_service(engine, metrics, loading=loading), mini, monkeypatch) as found:
+    engine.loading = DEFAULTS.loading.with_dtype(mini.model.dtype)
+    with _found(make_service(engine, metrics), mini, monkeypatch) as found:
         yield found
 
 

@@ -133,7 +133,7 @@ def test_what_cannot_be_served_says_so_once_and_runs_in_the_command(
 
 
 def test_another_version(local: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_server, "code", lambda: "0.0.1 /elsewhere ")
+    monkeypatch.setattr(local_server, "running_code", lambda: "0.0.1 /elsewhere ")
     run = ask()
     assert run.code == 0
     assert "it runs another version of dycoke" in run.err

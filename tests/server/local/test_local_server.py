@@ -13,8 +13,9 @@ import pytest
 
 from dycoke_cli.ask import Answered, Ask, Failed, Footage, Text
 from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.plugins import running_code
 from dycoke_cli.server.local.unix_socket import connect
-from dycoke_cli.server.local.wire import CommandSetup, Link, as_sent, code
+from dycoke_cli.server.local.wire import CommandSetup, Link, as_sent
 from tests.cli.harness import CLIP, run_here
 from tests.loop.pretended import PATIENCE_S
 from tests.server.local.conftest import Served
@@ -33,7 +34,7 @@ def linked() -> Iterator[Link]:
 def begin(link: Link, local: Served, *questions: str) -> Iterator[tuple[int, Any]]:
     """Ask as a command does; the events of its questions follow."""
     setup = CommandSetup.of(local.service.defaults, False, False, None)
-    link.send((code(), pickle.dumps(setup)))
+    link.send((running_code(), pickle.dumps(setup)))
     assert (link.receive(PATIENCE_S), link.receive(PATIENCE_S)) == ("", None)
     for number, question in enumerate(questions):
         put(link, local, number, question)
@@ -65,7 +66,7 @@ def test_what_is_no_command_of_ours_gets_nothing_and_stops_nothing(
 def test_a_setup_that_is_not_understood(local: Served) -> None:
     for pickled in (b"nonsense", pickle.dumps(7)):
         with linked() as link:
-            link.send((code(), pickled))
+            link.send((running_code(), pickled))
             assert link.receive(PATIENCE_S) == "it doesn't understand the request"
 
 

@@ -13,6 +13,7 @@ from dycoke_cli.ask import Answered, Ask, Failed, Footage, Warn
 from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
 from dycoke_cli.errors import VideoError
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.server.local.local_server import why_not
 from dycoke_cli.server.local.wire import CommandSetup, as_sent, in_the_words_of, model_key
 from dycoke_cli.video.files import STDIN_NAME
@@ -87,21 +88,23 @@ def test_paths_are_those_that_the_command_was_given(
 
 def test_what_this_process_would_answer_otherwise_is_refused(tmp_path: Path) -> None:
     setup = CommandSetup.of(ASKED, False, False, None)
-    assert why_not(setup, DEFAULTS) == ""
+    engine = Engine(DEFAULTS)
+    assert why_not(setup, DEFAULTS, engine) == ""
 
     def asked(**changed: object) -> CommandSetup:
         return replace(setup, request=replace(ASKED, **changed))  # type: ignore[arg-type]
 
-    assert "it has the model mini" in why_not(asked(model="other"), DEFAULTS)
+    assert "it has the model mini" in why_not(asked(model="other"), DEFAULTS, engine)
     loading = replace(DEFAULTS.loading, dtype="float32")
-    assert "with other flags" in why_not(asked(loading=loading), DEFAULTS)
+    assert "with other flags" in why_not(asked(loading=loading), DEFAULTS, engine)
     # The dtype that was chosen may be named as well.
-    assert why_not(asked(loading=loading), DEFAULTS, loading) == ""
+    engine.loading = loading
+    assert why_not(asked(loading=loading), DEFAULTS, engine) == ""
     changed = described(ASKED.method) | {"plugin": "other code"}
-    assert "a plug-in has changed" in why_not(replace(setup, method=changed), DEFAULTS)
+    assert "a plug-in has changed" in why_not(replace(setup, method=changed), DEFAULTS, engine)
     elsewhere = replace(setup, cache=str(tmp_path / "elsewhere"))
-    assert "another cache folder" in why_not(elsewhere, DEFAULTS)
-    assert "with other flags" in why_not(setup, replace(DEFAULTS, loading=loading))
+    assert "another cache folder" in why_not(elsewhere, DEFAULTS, engine)
+    assert "with other flags" in why_not(setup, replace(DEFAULTS, loading=loading), engine)
 
 
 def test_a_folder_is_the_same_model_by_any_path(tmp_path: Path) -> None:

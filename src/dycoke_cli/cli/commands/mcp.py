@@ -50,16 +50,12 @@ def mcp(
             raise UsageError(f"{display_name(str(folder))} isn't a folder")
     request = how.request(method.chosen())
     with View(quiet=False) as view, speaking_of_flags():
-        from dycoke_cli.loop.unloaded_model import unloaded_model
+        from dycoke_cli.runs.converse import engine_of
+        from dycoke_cli.runs.video_tools import VideoTools
         from dycoke_cli.server.mcp_server import make_mcp_server
-        from dycoke_cli.server.service import ServiceLimits
-        from dycoke_cli.server.video_tools import VideoTools
 
-        unloaded = unloaded_model(request, view.warning)
-        unloaded.check(request, 1)
-        tools = VideoTools(folders, request, unloaded, ServiceLimits(frames=frame_limit))
         named = ", ".join(display_name(str(folder.resolve())) for folder in folders)
-        try:
+        with engine_of(request, view) as engine:
+            engine.start()
+            tools = VideoTools(folders, request, engine, frame_limit)
             make_mcp_server(tools, named).run()
-        finally:
-            tools.close()

@@ -104,7 +104,7 @@ def serve(
 
     with View(quiet, note) as view, speaking_of_flags():
         view.stage("start")
-        from dycoke_cli.loop.unloaded_model import unloaded_model
+        from dycoke_cli.runs.converse import engine_of
         from dycoke_cli.server.lifetime import (
             Address,
             ConnectionLimits,
@@ -112,22 +112,20 @@ def serve(
             run,
         )
         from dycoke_cli.server.local.unix_socket import LocalListener
-        from dycoke_cli.server.service import ServiceLimits, start_service
+        from dycoke_cli.server.service import start_service
         from dycoke_cli.storage.output_file import remove_left
 
         remove_left(Path(tempfile.gettempdir()))  # videos of requests to a server that was killed
         address = Address(host, port, keys, origins)
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
-            unloaded = unloaded_model(request, view.warning)
-            unloaded.check(request, 1)
-            bounds = ServiceLimits(queue, frame_limit, body_limit, hold)
-            service = start_service(request, unloaded, media, bounds, view, cache=cache)
+            engine = engine_of(request, view, keep=hold, cache=cache)
+            limits = {"queue": queue, "frames": frame_limit, "body_mib": body_limit}
+            service = start_service(engine, request, media, **limits)
             with closing(LocalListener(view.warning)) as local:
                 most = max(_LEAST_CONNECTIONS, queue * _CONNECTIONS)
                 connections = ConnectionLimits(most, most // 2)
                 server = make_server(service, address, connections)
-                service.engine.prepare()
                 view.announce()
                 url_host = f"[{host}]" if ":" in host else host
                 view.note(

@@ -10,16 +10,15 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any
 
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Seen
+from dycoke_cli import Answered, Ask, Event, Failed, Request, Seen
 from dycoke_cli.loop.asker import Asker, AskerEndedError, Client, Pending
 from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.request import Request
+from dycoke_cli.plugins import running_code
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.server.local.wire import (
     CommandSetup,
     Link,
     as_sent,
-    code,
     in_the_words_of,
 )
 from dycoke_cli.storage.output_file import temporary_folder
@@ -49,7 +48,7 @@ def find_server(
         link = stack.enter_context(closing(Link(connected)))
         setup = CommandSetup.of(request, cache, bulk, batch_size)
         try:
-            link.send((code(), pickle.dumps(setup)))
+            link.send((running_code(), pickle.dumps(setup)))
             reason: str = link.receive(_REPLY_S)
             if reason:
                 return reason

@@ -10,20 +10,17 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
-from dycoke_cli.ask import Ask, Event, Failed
+from dycoke_cli import Ask, Engine, Event, Failed, Request
 from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.asker import CancelledError, Client, Pending
-from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.loop.plan import RunPlan, plan_of
 from dycoke_cli.models.explaining import explain
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.request import Request
+from dycoke_cli.plugins import running_code
 from dycoke_cli.server.local.unix_socket import is_own
-from dycoke_cli.server.local.wire import CommandSetup, Link, code, model_key
+from dycoke_cli.server.local.wire import CommandSetup, Link, model_key
 from dycoke_cli.server.service import Service
 from dycoke_cli.storage.cache_folder import cache_folder
-from dycoke_cli.version import program_key
 
 _FIRST_S = 10.0  # in which a command must say what it wants
 
@@ -44,7 +41,7 @@ class LocalServer:
     def begin(self, listening: socket.socket) -> None:
         """Answer whoever connects to a socket."""
         self._listening = listening
-        program_key()  # before anybody edits its files: a command compares it with its own
+        running_code()  # before anybody edits its files: a command compares it with its own
         threading.Thread(target=self._accept, args=(listening,), name="local", daemon=True).start()
 
     def shut(self) -> None:
@@ -87,10 +84,10 @@ class LocalServer:
             return
         service.metrics.add("requests_total", status="200")
         setup, reason = None, "it runs another version of dycoke, or other plug-ins"
-        if its_code == code():
+        if its_code == running_code():
             try:
                 setup = pickle.loads(pickled)
-                reason = why_not(setup, service.defaults, service.loading)
+                reason = why_not(setup, service.defaults, service.engine)
             except Exception:  # whatever the code of a plug-in raises
                 reason = "it doesn't understand the request"
         link.send(reason)
@@ -135,16 +132,14 @@ class _Asking:
     def _plan(self) -> RunPlan | DycokeError | None:
         if not self._setup.bulk:
             return None
-        from dycoke_cli.loop.plan import plan_of
-        from dycoke_cli.models.resolve import resolve_model
-
         try:
             # The server's dtype: another would be chosen by the memory that is free beside its
             # model.
             dtype = self._engine.call(lambda loaded: loaded.model.dtype)
-            request = replace(self._setup.request, model=self._defaults.model)
-            loading = request.loading.with_dtype(dtype)
-            return plan_of(request, resolve_model(request.model, loading))
+            loading = self._defaults.loading.with_dtype(dtype)
+            return plan_of(
+                replace(self._setup.request, model=self._defaults.model, loading=loading)
+            )
         except Exception as error:
             return explain(error)
 
@@ -185,16 +180,12 @@ def _sendable(event: Event) -> Event:
     return event
 
 
-def why_not(setup: CommandSetup, defaults: Request, loading: LoadOptions | None = None) -> str:
-    """Why this server's model wouldn't answer as the command itself; empty if it would.
-
-    Args:
-        loading: how the model was loaded, with the dtype that was chosen.
-    """
+def why_not(setup: CommandSetup, defaults: Request, engine: Engine) -> str:
+    """Why this server's model wouldn't answer as the command itself; empty if it would."""
     asked = setup.request
     if asked.model != model_key(defaults.model):
         return f"it has the model {defaults.model}"
-    if asked.loading not in (defaults.loading, loading):
+    if asked.loading not in (defaults.loading, engine.loading):
         return f"it has loaded {defaults.model} with other flags"
     if described(asked.method) != setup.method:
         return "a plug-in has changed since it began"

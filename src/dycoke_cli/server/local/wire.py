@@ -23,19 +23,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from dycoke_cli import plugins
-from dycoke_cli.ask import Ask, Event, Footage
+from dycoke_cli import Ask, Event, Footage, Request
 from dycoke_cli.compression.registry import described
 from dycoke_cli.loop.asker import renamed
-from dycoke_cli.request import Request
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.unicode import display_name
-from dycoke_cli.version import program_key
 from dycoke_cli.video.files import STDIN, STDIN_NAME, advice_on_address
-from dycoke_cli.video.pictures import Rendered
 
 
 class Link:
@@ -80,12 +75,6 @@ class CommandSetup:
         return cls(request, described(request.method), folder, bulk, batch_size)
 
 
-def code() -> str:
-    """Identity of the code that runs: the program, its folder, and the plug-ins."""
-    here = Path(__file__).resolve().parents[2]
-    return f"{' '.join(program_key())} {here} {os.environ.get(plugins.ENVIRONMENT, '')}"
-
-
 def model_key(model: str) -> str:
     """A model's name, or the absolute path of its folder."""
     return os.path.realpath(model) if os.path.isdir(model) else model
@@ -103,7 +92,7 @@ def as_sent(ask: Ask, stdin: Callable[[], str]) -> Ask:
 
 def _footage_as_sent(video: Footage, stdin: Callable[[], str]) -> Footage:
     source, subtitles, shown_as = video.source, video.subtitles, video.shown_as
-    assert not isinstance(source, Rendered), "no command renders what a server is asked about"
+    assert isinstance(source, (str, tuple)), "no command renders what a server is asked about"
     assert video.edit is None, "no command edits what a server is asked about"
     if source == STDIN:
         source, shown_as = stdin(), shown_as or STDIN_NAME

@@ -11,10 +11,9 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import to_dict
@@ -24,21 +23,13 @@ from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.runs.file_walk import walk
-from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.parts import find_when
-from dycoke_cli.server.media import Media
-from dycoke_cli.server.service import ServiceLimits, start_service
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.files import is_video
 from dycoke_cli.video.sampling import Sampling
-
-if TYPE_CHECKING:
-    from dycoke_cli.server.service import Service
-
 
 _SHOWN = 200  # characters of a path
 _LISTED = 10  # videos
@@ -113,18 +104,22 @@ def _sampling(sampling: Sampling, part: Part, frames: int | None = None) -> Samp
 
 
 class VideoTools:
-    """The tools about the videos below some folders; the model is loaded at the first question."""
+    """The tools about the videos below some folders.
+
+    Args:
+        engine: is started; its model is loaded at the first question.
+        most_frames: of a video, whatever an agent asks for.
+    """
 
     def __init__(
         self,
         roots: Sequence[Path],
         request: Request,
-        unloaded: UnloadedModel,
-        limits: ServiceLimits,
+        engine: Engine,
+        most_frames: int,
     ) -> None:
         self._roots, self._request = tuple(roots), request
-        self._unloaded, self._limits = unloaded, limits
-        self._loading = threading.Lock()
+        self._engine, self._most_frames = engine, most_frames
 
     def ask(
         self,
@@ -142,8 +137,8 @@ class VideoTools:
         """The answer to a question about a video."""
         path = file_below(self._roots, video)
         _check_question(question)
-        service = self._loaded(report)
-        request = service.defaults
+        self._load(report)
+        request = self._request
         generation = request.generation
         if choices:
             generation = replace(generation, typed=TypedOptions(tuple(choices)))
@@ -152,14 +147,14 @@ class VideoTools:
         chosen = request.method if method is None else parse_spec(method, "method").create()
         if chosen != request.method:
             request = request.with_method(chosen)
-        frames = None if frames is None else min(frames, self._limits.frames)
+        frames = None if frames is None else min(frames, self._most_frames)
         sampling = _sampling(request.sampling, part, frames)
         status = path.stat()
         # An overwritten file is another video.
         identity = (path, status.st_ino, status.st_size, status.st_mtime_ns)
         shown = Footage(str(path), path.name, shown_as=path.name, identity=identity)
         asked = replace(request, sampling=sampling, generation=generation)
-        return _answered(service.engine, Ask(question, asked, (shown,)), report, cancelled)
+        return _answered(self._engine, Ask(question, asked, (shown,)), report, cancelled)
 
     def when(
         self,
@@ -184,7 +179,7 @@ class VideoTools:
             if (sampling.start_s, sampling.end_s) != (None, None):
                 raise UsageError(f"{video} has one frame in this part: name a longer one")
             raise UsageError(f"{video} is a still picture: when needs a video")
-        self._loaded(report)
+        self._load(report)
         done = count(1)
 
         def ask(question: str, window: tuple[float, float] | None) -> Answer:
@@ -224,24 +219,11 @@ class VideoTools:
             pictures.append((time_s, file.getvalue()))
         return pictures
 
-    def close(self) -> None:
-        """End the model's thread."""
-        if "_service" in vars(self):
-            self._service.engine.close()
-
-    @cached_property
-    def _service(self) -> Service:
-        service = start_service(self._request, self._unloaded, Media(), self._limits, Listener())
-        service.engine.start()
-        return service
-
-    def _loaded(self, report: Report) -> Service:
-        """The service; questions that come at once wait for one loading."""
+    def _load(self, report: Report) -> None:
+        """Load the model unless that is done; questions that come at once wait for one loading."""
         report("load", 0, 1)
-        with self._loading:
-            service = self._service
+        self._engine.call(lambda loaded: None)
         report("load", 1, 1)
-        return service
 
 
 def _silent(stage: str, done: int, total: int) -> None:
