@@ -10,10 +10,15 @@ import os
 import platform
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)b", re.IGNORECASE | re.ASCII)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -21,6 +26,35 @@ _CPUINFO = Path("/proc/cpuinfo")
 # psutil reports the whole machine; the limits of a container are those of its control groups.
 _CGROUP = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions and hardware of a measurement."""
+
+    python: str
+    torch: str
+    transformers: str
+    processor: str
+    cores: Annotated[int, Doc("CPU cores that the process may use.", minimum=1)]
+    threads: Annotated[int, Doc("Of torch.", minimum=1)]
+    accelerator: Annotated[str | None, Doc("The GPU's name, where the model runs on one.")]
+
+
+def environment(device: torch.device) -> Environment:
+    """The environment of this process, for a device that a model runs on."""
+    import torch
+    import transformers
+
+    return Environment(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        processor=processor_name(),
+        cores=usable_cpus(),
+        threads=torch.get_num_threads(),
+        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    )
 
 
 def free_main_memory() -> int | None:

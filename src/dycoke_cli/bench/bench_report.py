@@ -8,20 +8,8 @@ from typing import Annotated, Any
 from dycoke_cli.answer.answer import ReportedModel, Version
 from dycoke_cli.answer.json_schema import Amount, Doc
 from dycoke_cli.bench import SCHEMA
+from dycoke_cli.resources import Environment
 from dycoke_cli.version import __version__
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Versions and hardware of a benchmark."""
-
-    python: str
-    torch: str
-    transformers: str
-    processor: str
-    cores: Annotated[int, Doc("CPU cores that the process may use.", minimum=1)]
-    threads: Annotated[int, Doc("Of torch.", minimum=1)]
-    accelerator: Annotated[str | None, Doc("The GPU's name, where the model runs on one.")]
 
 
 @dataclass(frozen=True)

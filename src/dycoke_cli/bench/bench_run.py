@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
@@ -15,7 +14,6 @@ from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.ask import Answered, Ask, Footage, Seen, Warn
 from dycoke_cli.bench.bench_report import (
     BenchReport,
-    Environment,
     MeanTokens,
     Memory,
     QuestionAnswers,
@@ -30,7 +28,7 @@ from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
-from dycoke_cli.resources import processor_name, usable_cpus
+from dycoke_cli.resources import environment
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.quiet import faster_imports
 from dycoke_cli.version import running_commit
@@ -220,9 +218,6 @@ def run(
             with decoder.open(video, request.sampling, fitted=True):
                 pass
     with faster_imports():
-        import torch
-        import transformers
-
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import resolve_model
 
@@ -252,19 +247,10 @@ def run(
     for sentence in unstable_answers(results):
         warn(sentence)
     base = results[rows[0].spec.text]
-    on_cuda = chosen.device.type == "cuda"
     return BenchReport(
         commit=running_commit(),
         model=next(iter(base.values()))[0][0].model,
-        environment=Environment(
-            python=platform.python_version(),
-            torch=torch.__version__,
-            transformers=transformers.__version__,
-            processor=processor_name(),
-            cores=usable_cpus(),
-            threads=torch.get_num_threads(),
-            accelerator=torch.cuda.get_device_name(chosen.device) if on_cuda else None,
-        ),
+        environment=environment(chosen.device),
         seconds_load=loaded.seconds_load,
         runs=runs,
         videos=videos,

@@ -12,8 +12,9 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.resources import free_main_memory, instructions, is_slow_in_bfloat16
@@ -33,9 +34,9 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd")  # of NVIDIA, its J
 class FreeMemory:
     """Free memory of this machine."""
 
-    ram_bytes: int | None  # of main memory; None if unknown
-    # of each CUDA device; empty if there is none, or one can't be queried
-    gpu_bytes: tuple[int, ...]
+    ram_bytes: Annotated[int | None, Doc(minimum=0)]  # of main memory; None if unknown
+    # empty if there is none, or one can't be queried
+    gpu_bytes: Annotated[tuple[Count, ...], Doc("Of each NVIDIA GPU.")]
 
 
 def this_machine() -> FreeMemory:

@@ -114,14 +114,6 @@ class Spooled:
     size: int  # of its base64, in bytes, escapes of JSON included
 
 
-@dataclass(frozen=True)
-class RequestBody:
-    """A body that has come."""
-
-    json: bytes  # its JSON text, in which a name stands for each video
-    media: Mapping[str, Spooled]  # the videos, by these names
-
-
 def data_url(url: str) -> tuple[str, int]:
     """Type of a base64 `data:` URL (RFC 2397), in lower case, and where its content begins.
 
@@ -135,7 +127,7 @@ def data_url(url: str) -> tuple[str, int]:
 @asynccontextmanager
 async def received(
     http: Request, limits: BodyLimits, admission: Admission, scanners: CapacityLimiter
-) -> AsyncIterator[RequestBody]:
+) -> AsyncIterator[BodyScanner]:
     """Receive a body; its files are there, and its bytes counted, for the length of the block.
 
     Args:
@@ -165,7 +157,7 @@ async def received(
                         count(len(scanner.json), scanner.media_bytes)
         except TimeoutError as error:
             raise Refused("the body didn't come in time", status=408, code="timeout") from error
-        yield RequestBody(bytes(scanner.json), scanner.media)
+        yield scanner
 
 
 class BodyScanner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from dycoke_cli.models.prompts.chat import QuestionWithVariables
 from dycoke_cli.server.body import Spooled
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.limits import Allowance, Shares, sender_of
-from dycoke_cli.server.media import FRAMES_PER_SECOND, MediaFile, opened, opened_pictures
-from dycoke_cli.server.messages import JpegTimes, VideoPart
+from dycoke_cli.server.media import MediaFile, opened, opened_pictures
+from dycoke_cli.server.messages import FRAMES_PER_SECOND, JpegTimes, VideoPart
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import STILL_HERE, ChatReply
 from dycoke_cli.server.request_keys import THINKING
@@ -27,7 +27,7 @@ from dycoke_cli.server.responses import ResponsesReply, parse_responses
 from dycoke_cli.server.service import Service
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.clip import Clip
+    pass
 
 
 # More than texts of any language have, about twice as many as English.
@@ -85,18 +85,6 @@ def _cautions(request: ChatRequest) -> list[str]:
     return [f"these keys of the request have no effect: {named}{more}"]
 
 
-@dataclass(frozen=True)
-class _Timed:
-    """Gives pictures that were read the times that a request says."""
-
-    times: JpegTimes  # of the request
-    count: int  # pictures of the list
-
-    def __call__(self, clip: Clip) -> Clip:
-        numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
-        return self.times.applied(clip, numbers, self.count)
-
-
 def _footage(
     part: VideoPart, file: MediaFile, request: ChatRequest, owner: Hashable, pixels: int
 ) -> Footage:
@@ -112,7 +100,9 @@ def _footage(
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     count = min(file.frames, most or file.frames)
     chosen = Sampling(frames=count, picture_fps=FRAMES_PER_SECOND)
-    return replace(one, sampling=chosen, edit=_Timed(times, file.frames), count=count)
+    return replace(
+        one, sampling=chosen, edit=partial(times.applied, count=file.frames), count=count
+    )
 
 
 _POLL_S = 1.0

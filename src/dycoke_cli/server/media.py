@@ -186,8 +186,6 @@ _FILE_URL = "file://"
 _PIECE_BYTES = 1024**2
 _MOST_PICTURES = 20_000
 _LONGEST_ESCAPE = 6
-FRAMES_PER_SECOND = 25.0
-"""Rate of pictures, until they are given the times of the request."""
 
 
 @dataclass(frozen=True)

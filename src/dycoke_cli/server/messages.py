@@ -43,6 +43,10 @@ _LATEST_S = 1e9
 _PATH = "media_io_kwargs.video"
 
 
+FRAMES_PER_SECOND = 25.0
+"""Rate of pictures, until they are given the times of the request."""
+
+
 @dataclass(frozen=True)
 class JpegTimes:
     """Times of the JPEGs of a list, in vLLM's form (its pull request 40133)."""
@@ -58,12 +62,13 @@ class JpegTimes:
         """Times in seconds, to the millisecond."""
         return cls(1000.0, tuple(round(time_s * 1000) for time_s in times_s))
 
-    def applied(self, clip: Clip, numbers: Sequence[int], count: int) -> Clip:
-        """Give the JPEGs that were read their times, and the metadata of the whole video.
+    def applied(self, clip: Clip, count: int) -> Clip:
+        """Give the JPEGs that were read, of so many, their times, and the whole video's metadata.
 
         Args:
-            numbers: `[F]`, of its JPEGs in the list.
+            clip: as read, one picture each `1 / FRAMES_PER_SECOND` seconds.
         """
+        numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
         indices = self.indices or range(count)
         if len(indices) != count:
             raise _refused(

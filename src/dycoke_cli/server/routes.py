@@ -45,7 +45,7 @@ def make_app(service: Service) -> Starlette:
                 incoming = received(http, service.bodies, service.admission, scanners)
                 async with incoming as body:
                     stack.enter_context(service.admission.admitted())
-                    parse = partial(read, body.json, service)
+                    parse = partial(read, bytes(body.json), service)
                     given = await parsers.run(sender_of(http), parse)
                     answering = Answering(service, http, *given)
                     stack.callback(answering.leave)

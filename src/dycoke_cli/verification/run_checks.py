@@ -5,13 +5,11 @@ Each check yields a step; a failed one doesn't stop the others.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-import transformers
 
 from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
@@ -21,6 +19,7 @@ from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.settings import BUNDLED_FOLDER
+from dycoke_cli.resources import environment
 from dycoke_cli.verification.reference import (
     Run,
     attached_run,
@@ -33,7 +32,6 @@ from dycoke_cli.verification.verification_report import (
     OK,
     CheckResult,
     Outcome,
-    VerificationEnvironment,
     VerificationReport,
     VerifiedModel,
 )
@@ -167,10 +165,7 @@ def verify(
     for step in checks(session):
         on_step(step)
         steps.append(step)
-    loaded, device = session.loaded, session.loaded.model.device
-    machine = platform.processor() or platform.machine()
-    if device.type == "cuda":
-        machine = torch.cuda.get_device_name(device)
+    loaded = session.loaded
     return VerificationReport(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=VerifiedModel(
@@ -182,11 +177,6 @@ def verify(
             device=loaded.device,
         ),
         frames=len(session.clip.timestamps_s),
-        environment=VerificationEnvironment(
-            python=platform.python_version(),
-            torch=torch.__version__,
-            transformers=transformers.__version__,
-            machine=machine,
-        ),
+        environment=environment(loaded.model.device),
         steps=tuple(steps),
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Count, Doc
+from dycoke_cli.resources import Environment
 from dycoke_cli.verification import SCHEMA
 from dycoke_cli.version import __version__
 
@@ -38,16 +39,6 @@ class VerifiedModel:
     device: str
 
 
-@dataclass(frozen=True)
-class VerificationEnvironment:
-    """Versions and hardware of a verification."""
-
-    python: str
-    torch: str
-    transformers: str
-    machine: Annotated[str, Doc("The accelerator, or the processor.")]
-
-
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
     """Result of a verification: the JSON object of `dycoke verify --json`."""
@@ -57,5 +48,5 @@ class VerificationReport:
     verdict: Literal["verified", "not verified"]
     model: VerifiedModel
     frames: Annotated[Count, Doc("Of the clip.")]
-    environment: VerificationEnvironment
+    environment: Environment
     steps: Annotated[tuple[CheckResult, ...], Doc("The checks, in order.")]

@@ -17,7 +17,6 @@ from dycoke_cli.evaluation import run_record
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.evaluation_report import grades_of, judge_of
-from dycoke_cli.evaluation.report.scored_row import Grades
 from dycoke_cli.evaluation.scoring import judge
 from dycoke_cli.evaluation.scoring.judge import ANSWER, KEY, Verdict, key_of
 from dycoke_cli.evaluation.scoring.judge import Item as Judged
@@ -196,7 +195,8 @@ def test_grades_by_hand() -> None:
         ]
     )
     grades, found, missing = grades_of(asked(4, "j"), said, known)
-    assert (grades, missing) == (Grades(1 / 4, 6 / 4, 1), 0)
+    assert grades == {"judge_accuracy": 1 / 4, "judge_score": 6 / 4, "judge_failed": 1}
+    assert missing == 0
     judge = judge_of(asked(4, "j"), found)
     assert judge is not None
     assert (judge.served, judge.first_date, judge.last_date) == (

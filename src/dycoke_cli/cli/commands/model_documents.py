@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.json_schema import Count, Doc
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import Column, as_text, named, table
 from dycoke_cli.cli.render.units import count, size
@@ -40,14 +40,6 @@ SCHEMA = "dycoke.models/1"
 
 _OF_ESTIMATES = ("frame_text", "clip_text")
 """What an entry has for estimates alone."""
-
-
-@dataclass(frozen=True)
-class MemoryDocument:
-    """Memory that is free on this machine."""
-
-    ram_bytes: Annotated[int | None, Doc(minimum=0)]
-    gpu_bytes: Annotated[tuple[Count, ...], Doc("Of each NVIDIA GPU.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +79,7 @@ class ModelList:
     schema: str = SCHEMA
     version: Version = __version__
     default: Annotated[str, Doc("The model used where none is named.")]
-    machine: Annotated[MemoryDocument, Doc("Memory that is free.")]
+    machine: Annotated[FreeMemory, Doc("Memory that is free.")]
     states: Annotated[dict[str, str], Doc("Test states, and what each means.")]
     models: tuple[ListedModel, ...]
 
@@ -107,7 +99,7 @@ def one_model(source: ModelRef) -> ModelList:
 def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
     return ModelList(
         default=settings.default_model() or settings.BUNDLED,
-        machine=MemoryDocument(machine.ram_bytes, machine.gpu_bytes),
+        machine=machine,
         states=STATES,
         models=tuple(models),
     )
@@ -201,7 +193,7 @@ def _legend(document: ModelList) -> list[str]:
     return [f"Size in parameters. Fits: {_free(document.machine)}.", f"State: {states}."]
 
 
-def _free(machine: MemoryDocument) -> str:
+def _free(machine: FreeMemory) -> str:
     ram = "unknown" if machine.ram_bytes is None else size(machine.ram_bytes)
     gpus = [f"{size(free)} on a GPU" for free in machine.gpu_bytes]
     free = " and ".join([f"{ram} of RAM", *gpus])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Doc
@@ -20,7 +20,6 @@ from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, no_answer,
 from dycoke_cli.evaluation.presets import preset_warnings, published_beside
 from dycoke_cli.evaluation.report.scored_row import (
     Change,
-    Grades,
     ScoredRow,
     compared_by_holm,
     make_row,
@@ -191,8 +190,11 @@ def make_report(
 
 def grades_of(
     record: RunRecord, predictions: Predictions, verdicts: Mapping[str, Verdict]
-) -> tuple[Grades | None, list[Verdict], int]:
-    """Grades of a row (None if a verdict is missing), its verdicts, and the number missing."""
+) -> tuple[dict[str, Any] | None, list[Verdict], int]:
+    """What a judge found of a row, by its keys; its verdicts, and the number missing.
+
+    Nothing is found as long as a verdict is missing.
+    """
     if record.judge is None:
         return None, [], 0
     prompt = PROMPTS[record.prompt]
@@ -204,11 +206,11 @@ def grades_of(
     questions = len(record.items)
     correct = sum(verdict.correct is True for verdict in of_row)
     return (
-        Grades(
-            accuracy=correct / questions if prompt.yes_or_no else None,
-            score=sum(verdict.score or 0.0 for verdict in of_row) / questions,
-            failed=sum(verdict.error is not None for verdict in of_row),
-        ),
+        {
+            "judge_accuracy": correct / questions if prompt.yes_or_no else None,
+            "judge_score": sum(verdict.score or 0.0 for verdict in of_row) / questions,
+            "judge_failed": sum(verdict.error is not None for verdict in of_row),
+        },
         of_row,
         0,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Annotated, Any, Literal
@@ -73,15 +73,6 @@ def _outcome(before: Prediction, after: Prediction) -> Verdict:
     if before.right == after.right:
         return "still right" if after.right else "still wrong"
     return "fixed" if after.right else "broken"
-
-
-@dataclass(frozen=True)
-class Grades:
-    """Grades of a row, over all of its questions."""
-
-    accuracy: float | None  # share of correct answers; None if the prompt asks for a score only
-    score: float  # mean score, from 0 to 5
-    failed: int  # failed verdicts, which count as incorrect with score 0
 
 
 CountOrNull = Annotated[int | None, Doc(minimum=0)]
@@ -172,14 +163,14 @@ def make_row(
     *,
     metric: str,
     macro: bool,
-    grades: Grades | None = None,
+    grades: Mapping[str, Any] | None = None,
     published: PublishedRecord | None = None,
 ) -> ScoredRow:
     """Aggregate the answers of a row.
 
     Args:
         uncompressed: answers of the baseline; None without one, or if this is the baseline.
-        grades: grades of a judge, or None.
+        grades: what a judge found, by the row's keys of it; None without one.
         published: published figures, or None.
     """
 
@@ -210,9 +201,7 @@ def make_row(
         macro_accuracy=fmean(of_kinds) if macro and of_kinds else None,
         unparsable=sum(not answer.parsed for answer in answers),
         failed=len(items) - len(answers),
-        judge_accuracy=grades.accuracy if grades else None,
-        judge_score=grades.score if grades else None,
-        judge_failed=grades.failed if grades else None,
+        **(grades or dict.fromkeys(("judge_accuracy", "judge_score", "judge_failed"))),
         by_type=kinds,
         by_label=by(lambda item: item.label),
         by_part=_parts(items, predictions, uncompressed),
