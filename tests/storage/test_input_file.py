@@ -48,6 +48,14 @@ def test_a_file_has_as_many_bytes_as_are_allowed(tmp_path: Path) -> None:
         [*read_lines(path)]
 
 
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(OSError, match="Larger than 1 MiB"):
+        open_file(tmp_path / "a", 2**20)
+    open_file(tmp_path / "a", 2**40).close()
+
+
 def test_a_file_that_hides_its_size_is_read_up_to_the_limit() -> None:
     """Those in /proc say that they have 0 bytes."""
     assert f"Pid:\t{os.getpid()}\n".encode() in read_file("/proc/self/status")

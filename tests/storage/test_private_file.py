@@ -82,3 +82,15 @@ def test_an_own_file(tmp_path: Path) -> None:
         read_own(path, 3)
     with pytest.raises(FileNotFoundError):
         read_own(tmp_path / "none")
+
+
+def test_a_refused_file_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "second").hardlink_to(tmp_path / "file")
+    before = os.open(os.devnull, os.O_RDONLY)
+    os.close(before)
+    with pytest.raises(NotOwnFileError):
+        read_own(tmp_path / "file")
+    after = os.open(os.devnull, os.O_RDONLY)
+    os.close(after)
+    assert after == before  # the lowest number that is free
