@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.storage.input_file import first_bytes, open_file, read_file, read_lines, read_text
+from dycoke_cli.storage.input_file import (
+    first_bytes,
+    open_file,
+    read_file,
+    read_lines,
+    read_text,
+    table_rows,
+)
 from tests.imports import PACKAGE, SRC
 
 KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -80,6 +87,15 @@ OTHERS = {
     "video/live_stream.py",  # pipes by their descriptors
     *("storage/input_file.py", "storage/output_file.py"),
 }
+
+
+def test_rows_have_the_numbers_of_their_first_lines() -> None:
+    rows = [*table_rows('a,b\n1,"2\n3"\n\n4,5\n', ",")]
+    assert rows == [
+        (1, {"a": "a", "b": "b"}),
+        (2, {"a": "1", "b": "2\n3"}),
+        (5, {"a": "4", "b": "5"}),
+    ]
 
 
 def test_everything_else_is_read_by_these_functions() -> None:

@@ -74,6 +74,7 @@ def test_a_file_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         replace_content(out, b"mine")
         assert names(tmp_path) == [half, "out.json"], "it is still being written"
         process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "who looks whether it runs ends nobody"
     assert out.read_bytes() == b"mine"
     replace_content(tmp_path / "other.json", b"")
     assert half in names(tmp_path), "of another file"

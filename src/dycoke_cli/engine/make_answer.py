@@ -57,7 +57,7 @@ def make_answer(
         total: seconds since the question was asked.
         peak: bytes (working, total).
     """
-    clip, shown = clips[0], sum(visual)
+    shown = sum(visual)
     stats = generated.stats or DecodeStats(
         visual=shown, visual_kept=shown, kept_by_video=tuple(visual)
     )
@@ -81,8 +81,10 @@ def make_answer(
         warnings.append(
             f"not in the model's vocabulary, read as unknown words: {', '.join(unknown)}"
         )
-    if clip.subtitles is not None:
-        warnings += _unknown_subtitles(loaded, " ".join(line.text for line in clip.subtitles.lines))
+    # Of several videos the first one's are read.
+    subtitles = clips[0].subtitles if clips else None
+    if subtitles is not None:
+        warnings += _unknown_subtitles(loaded, " ".join(line.text for line in subtitles.lines))
     if not generated.stopped:
         warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
     if early := _early_pruning(pruning, steps, sizes.layers):
@@ -96,7 +98,9 @@ def make_answer(
         method=described(method),
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
-        subtitles=_subtitles(clip),
+        subtitles=ABSENT
+        if subtitles is None
+        else ReportedSubtitles(subtitles.source, len(subtitles.lines)),
         windows=windows,
         tokens=Tokens(
             reused=reused,
@@ -158,13 +162,6 @@ def _videos(
         return ABSENT
     each = zip(clips, visual, kept, strict=True)
     return tuple(OneVideo(frames=_frames(clip), visual=v, visual_kept=k) for clip, v, k in each)
-
-
-def _subtitles(clip: ClipLike) -> ReportedSubtitles | Absent:
-    subtitles = clip.subtitles
-    if subtitles is None:
-        return ABSENT
-    return ReportedSubtitles(subtitles.source, len(subtitles.lines))
 
 
 def _unknown_subtitles(loaded: LoadedModel, text: str) -> list[str]:

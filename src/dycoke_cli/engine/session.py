@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import BoundsError
@@ -225,16 +223,6 @@ def _add_counts(generated: Generated, number: int, applied: Attachment, tokenize
         generated.trace = applied.recorder.trace(pieces)
 
 
-@dataclass(frozen=True)
-class _NoFrames:
-    """The frames of a question without a video: none."""
-
-    frames: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
-    timestamps_s: tuple[float, ...] = ()
-    warnings: tuple[str, ...] = ()
-    subtitles: None = None
-
-
 def ask_without_video(
     loaded: LoadedModel,
     question: str,
@@ -279,9 +267,9 @@ def ask_without_video(
         question,
         loaded,
         BASELINE,
-        [_NoFrames()],
+        [],
         generated,
-        visual=[0],
+        visual=[],
         prompt_tokens=ids.shape[1],
         seconds={"load": loaded.seconds_load, "video_decode": 0.0, "vision": 0.0},
         total=watch.read(),

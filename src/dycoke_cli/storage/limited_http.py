@@ -71,7 +71,7 @@ def _limited(
     for piece in body:
         total += len(piece)
         _check(bounds.check_length, total)
-        if time.monotonic() > until:
+        if time.monotonic() > until:  # equivalent: no clock stands at a moment
             raise LimitError(f"it doesn't end within {seconds:g} s")
         if is_events:
             # A library parses events one by one, and an empty line is the end of one.

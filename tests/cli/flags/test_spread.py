@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from dycoke_cli.cli.flags.options import flag_table
-from dycoke_cli.cli.flags.param_flags import Each, spread
+from dycoke_cli.cli.flags.param_flags import spread
 
 Size = Annotated[int, typer.Option("--size", "-s", help="How large.")]
 
@@ -30,7 +30,7 @@ Sides = {f"side_{number}": Annotated[int | None, typer.Option()] for number in (
 class Sided:
     """Of something."""
 
-    sides: Annotated[dict[str, int | None], Each(Sides)] = field(default_factory=dict)
+    sides: Annotated[dict[str, int | None], Sides] = field(default_factory=dict)
 
 
 def test_a_dict_of_parameters_has_one_for_each_of_its_names() -> None:

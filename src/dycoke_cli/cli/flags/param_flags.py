@@ -163,13 +163,6 @@ def _by_method_in_words(by_method: Mapping[str, str]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Each:
-    """Marker of a dict field with a parameter per name, such as those of methods."""
-
-    options: Mapping[str, Any]  # Typer annotations by name; a flag that isn't set is None
-
-
-@dataclasses.dataclass(frozen=True)
 class FromParams:
     """Marker of a library dataclass as a parameter: its fields with a `Param` become flags.
 
@@ -221,9 +214,10 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     return spread_out
 
 
-def _mark(kind: Any) -> FromParams | Each | None:
+def _mark(kind: Any) -> FromParams | dict[str, Any] | None:
+    """How a type becomes parameters: of a dict, by a Typer annotation for each name of it."""
     marks = getattr(kind, "__metadata__", ())
-    return next((mark for mark in marks if isinstance(mark, FromParams | Each)), None)
+    return next((mark for mark in marks if isinstance(mark, FromParams | dict)), None)
 
 
 def _spelled(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
@@ -232,8 +226,8 @@ def _spelled(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
         for field, definition in mark.parameters(get_args(kind)[0]).items():
             panel = None if field in mark.common else mark.panel
             yield _parameter(field, option({"": definition}, panel), None)
-    elif isinstance(mark, Each):
-        for each, annotation in mark.options.items():
+    elif isinstance(mark, dict):
+        for each, annotation in mark.items():
             yield _parameter(each, annotation, None)
     elif dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind, include_extras=True)
@@ -249,8 +243,8 @@ def _taken(name: str, kind: Any, given: dict[str, Any]) -> Any:
     """The value of a type, of its parameters; removes them from `given`."""
     if isinstance(mark := _mark(kind), FromParams):
         return mark.made(get_args(kind)[0], given)
-    if isinstance(mark, Each):
-        return {each: given.pop(each) for each in mark.options}
+    if isinstance(mark, dict):
+        return {each: given.pop(each) for each in mark}
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return given.pop(name)
     hints = typing.get_type_hints(kind, include_extras=True)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import (
     FLAGGED,
-    Each,
     FromParams,
     flag,
     in_flags,
@@ -75,7 +74,7 @@ class MethodFlags:
     """Flags of the compression method."""
 
     method: MethodName = None
-    parameters: Annotated[dict[str, Any], Each(method_options())] = field(default_factory=dict)
+    parameters: Annotated[dict[str, Any], method_options()] = field(default_factory=dict)
 
     def chosen(self) -> Method:
         """Method of the flags; parameters that depend on the model are None until it is settled."""
