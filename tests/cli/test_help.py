@@ -93,8 +93,9 @@ def test_a_page_fits_its_terminal_and_has_english_words_for_values(
 def options_of(command: tuple[str, ...]) -> list[TyperOption]:
     """The options of a command."""
     found: Any = typer.main.get_command(app)
-    for name in command:
-        found = found.resolve_command(typer.Context(found), [name])[1]
+    rest = [*command]
+    while rest:
+        _, found, rest = found.resolve_command(typer.Context(found), rest)
     return [one for one in found.params if isinstance(one, TyperOption)]
 
 
