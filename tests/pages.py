@@ -15,6 +15,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "training").glob("*.md")),
+    ROOT / "src" / "dycoke_cli" / "share" / "SKILL.md",
     *sorted((ROOT / "plugins").glob("*/*.md")),
 ]
 _FENCE = re.compile(r"^ *```")

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand
 
 from dycoke_cli.cli.app import app
-from tests.cli.harness import below, understood
+from tests.cli.harness import below, run_here, understood
 from tests.pages import PAGES, ROOT, commands
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
@@ -129,3 +129,11 @@ def test_a_module_of_ours(lines: list[list[str]], monkeypatch: pytest.MonkeyPatc
             monkeypatch.setattr(sys, "argv", words[1:])
             with pytest.raises(Parsed):
                 runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+
+
+def test_the_page_for_agents_is_printed_and_short() -> None:
+    run = run_here("mcp", "--skill")
+    page = (ROOT / "src" / "dycoke_cli" / "share" / "SKILL.md").read_text("utf-8")
+    assert (run.code, run.out) == (0, page)
+    assert len(page.splitlines()) <= 60
+    assert page.startswith("---\nname: dycoke\ndescription: ")

@@ -5,24 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from dycoke_cli.cli import pages
+import typer
+
+from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import request_flags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
+from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name
+
+
+def _print_skill(wanted: bool) -> None:
+    if wanted:
+        output.write(read_text(Path(__file__).parents[2] / "share" / "SKILL.md"))
+        raise typer.Exit
+
 
 _FLAGS = flag_table(
     """
     DIR…: Folders whose videos agents may name; files elsewhere are refused.
     --frame-limit N: Frames per video, whatever an agent asks for.
+    --skill: Print a SKILL.md, from which an agent learns the commands, and exit.
     """,
-    {"--frame-limit": {"min": 1}},
+    {"--frame-limit": {"min": 1}, "--skill": {"is_eager": True, "callback": _print_skill}},
 )
 BRIEF = """
-    --model --frames --fps --device --quantize --method --max-new-tokens --frame-limit
+    --model --frames --fps --device --quantize --method --max-new-tokens --frame-limit --skill
 """
 
 
@@ -31,6 +42,7 @@ def mcp(
     *,
     folders: Annotated[list[Path], _FLAGS["DIR…"]],
     frame_limit: Annotated[int, _FLAGS["--frame-limit"]] = 256,
+    skill: Annotated[bool, _FLAGS["--skill"]] = False,
     how: request_flags.Asking,
     method: request_flags.MethodFlags,
     help_all: pages.HelpAll = False,
