@@ -102,7 +102,6 @@ tables: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cli_page
-	$(BIN)/python -m benchmarks.features_page
 	$(BIN)/python -m benchmarks.man_page
 
 # Without .venv: it needs none of the program's dependencies. pip reads groups from 25.1 on.

@@ -90,10 +90,11 @@ def explain(error: typer.TyperException) -> UsageError:
 
 
 def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> UsageError:
-    from dycoke_cli.loop.features import refusal_of_flag  # no usual answer needs it
-
-    if refused := refusal_of_flag(command, flag):
-        return refused
+    if command == "chat" and flag in ("--every", "--when"):
+        return UsageError(
+            "a chat goes on about the frames that it began with: `dycoke ask VIDEO QUESTION "
+            f"{flag}` asks about parts"
+        )
     sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
     if flag in ("--video", "--input", "-i"):
         return UsageError(f"{sentence}: name a video without a flag {page}")

@@ -229,6 +229,13 @@ class Pending:
         return video is None or video.session is not None or video.reading.windows is not None
 
     @property
+    def session(self) -> VideoSession:
+        """What the model made of its videos, which are prepared."""
+        assert self.video is not None
+        assert self.video.session is not None
+        return self.video.session
+
+    @property
     def group(self) -> Hashable:
         """Equal for questions that can be one batch; None for one that is answered alone."""
         video, request = self.video, self.ask.request
@@ -248,9 +255,7 @@ class Pending:
 
     def fitting(self) -> int:
         """Number of such questions that fit into the free memory together."""
-        assert self.video is not None
-        assert self.video.session is not None
-        ask, fitting = self.ask, self.video.session.fitting
+        ask, fitting = self.ask, self.session.fitting
         return min(fitting(ask.question, method, ask.history) for method in self.methods)
 
     def broken_by(self, error: BaseException) -> BaseException:

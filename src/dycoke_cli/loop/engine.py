@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dycoke_cli.ask import Ask, Progress, Warn
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.settling import settled
-from dycoke_cli.loop.asker import Asker, Client, Pending, Video
+from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.loop.asker import Asker, CancelledError, Client, Pending, Video
 from dycoke_cli.loop.in_windows import check_windows, reads_in_windows, windows_for
 from dycoke_cli.loop.reading import ClosingError, Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
@@ -104,7 +105,7 @@ class Engine(Asker):
         self._fitting: dict[Hashable, int] = {}
         self._halved: int | None = None
         self._current: Sequence[Pending] = ()
-        self.has_answered = self.is_warm = False
+        self._has_answered = self._is_warm = False
         self._thread: threading.Thread | None = None
         self._occupied, self._busy_since_s = 0, time.monotonic()
         self._closing = False
@@ -251,9 +252,7 @@ class Engine(Asker):
                 self._changed.wait(_POLL_S)
                 return
         try:
-            from dycoke_cli.loop.answer_batch import answer_batch
-
-            answer_batch(self, batch)
+            self._answer(batch)
         finally:
             with self._changed:
                 self._current = ()
@@ -314,10 +313,6 @@ class Engine(Asker):
             for video in self._videos.values():
                 video.is_kept = video.is_kept and video.client is not client
             self._free_unused()
-
-    def halve(self, most: int) -> None:
-        """Answer no more questions together from now on: memory ran out."""
-        self._halved = max(1, min(most, self._halved or most))
 
     def count(self, kind: str, name: str, *values: float, **labels: str) -> None:
         """Count something, where anybody wants to know."""
@@ -389,6 +384,86 @@ class Engine(Asker):
         for pending in waiting:
             pending.fail(error)
             self.forget(pending)
+
+    # Answering
+
+    def _answer(self, batch: Sequence[Pending]) -> None:
+        """Answer questions of one group, by halves where that fails.
+
+        Each gets its last event, unless nobody waits for it.
+        """
+        began = time.monotonic()
+        for pending in batch:
+            self.count("observe", "wait_seconds", began - pending.since_s)
+        parts = deque([batch])
+        while parts:
+            part = [one for one in parts.popleft() if not one.is_cancelled]
+            try:
+                if part:
+                    self._ask(part)
+            except CancelledError:
+                pass
+            except Exception as error:
+                parts.extendleft(reversed(self._again(part, error)))
+        for _ in batch:
+            self.count("observe", "answer_seconds", (time.monotonic() - began) / len(batch))
+
+    def _again(self, batch: Sequence[Pending], error: Exception) -> list[Sequence[Pending]]:
+        """The questions of a failed batch that are asked again, as batches; the others fail."""
+        for pending in batch:
+            if pending.has_text and not pending.has_ended:  # it would be shown twice
+                pending.fail(error)
+        left = [one for one in batch if not one.has_ended]
+        # Encoded videos that nobody asks about may have the memory that is missing.
+        freed = isinstance(error, OutOfMemoryError) and self.free()
+        if len(batch) == 1 and not freed:
+            for pending in left:
+                pending.fail(error)
+            return []
+        # One question may have failed the whole batch, or the memory is too small for it: each half
+        # is tried alone, so that only the question that fails has no answer.
+        half = (len(left) + 1) // 2
+        if isinstance(error, OutOfMemoryError) and len(batch) > 1:  # fewer together from now on
+            self._halved = min(len(batch) // 2, self._halved or len(batch))
+        return [left[:half], left[half:]]
+
+    def _ask(self, batch: Sequence[Pending]) -> None:
+        from dycoke_cli.loop.answer_batch import ask, warm_up, warn_of_memory
+
+        self.count("add", "batches_total")
+        first = batch[0]
+        if first.video is not None and not self._is_encoded_for(first):
+            return
+        if first.video is not None and first.work is None:
+            if not (first.client.bulk or self._has_answered):
+                warn_of_memory(first)
+            self._has_answered = True
+            if first.ask.compare and not self._is_warm:
+                # Else the first of the two timings would include what a process does only once.
+                warm_up(first)
+                self._is_warm = True
+        ask(self.load(), batch, self.count)
+
+    def _is_encoded_for(self, pending: Pending) -> bool:
+        """Encode a video that comes in windows; whether the question can be asked about it."""
+        from dycoke_cli.loop.answer_batch import open_in_windows
+
+        video, request = pending.video, pending.ask.request
+        assert video is not None
+        windows = video.reading.windows
+        if windows is None:
+            return True
+        several = windows.several(len(video.reading.plans[0].times_s))
+        method = self.settled(request.method, in_windows=several)
+        pending.methods = [method]
+        if video.session is None:
+            reuse, cache = self._keeps(video), self._cache_for(video)
+            open_in_windows(video, pending, method, self.load(), cache, reuse=reuse)
+        windowed = pending.session.windowed
+        if windowed is not None and windowed.method != method:
+            self.read_again(pending)
+            return False
+        return True
 
     # Reading
 
@@ -482,7 +557,8 @@ class Engine(Asker):
             waiting = [*self._waiting]
         for pending in waiting:
             try:
-                self._check(pending)
+                if not pending.methods:  # before its frames are waited for
+                    pending.methods = [self.settled(pending.ask.request.method)]
             except Exception as error:
                 pending.fail(error)
                 self.forget(pending)
@@ -501,8 +577,8 @@ class Engine(Asker):
                 ):
                     continue
                 try:
-                    cache = self.cache_for(video)
-                    open_video(video, self.load(), cache, reuse=self.keeps(video))
+                    cache = self._cache_for(video)
+                    open_video(video, self.load(), cache, reuse=self._keeps(video))
                 except Exception as error:
                     for other in [*video.asked]:
                         other.fail(error)
@@ -510,20 +586,14 @@ class Engine(Asker):
                     continue
                 prepared.add(video)
 
-    def _check(self, pending: Pending) -> None:
-        """Bind the method of a question, before its frames are waited for."""
-        if pending.methods:
-            return
-        pending.methods = [self.settled(pending.ask.request.method)]
-
-    def keeps(self, video: Video) -> bool:
+    def _keeps(self, video: Video) -> bool:
         """Whether what is computed of a video is kept for another question."""
         if video.reading.ask.measured:
             return False
         several = len(video.asked) > 1 or any(one.ask.check is not None for one in video.asked)
         return several or (self._keep > 0 and video.is_kept)
 
-    def cache_for(self, video: Video) -> VisualCache | None:
+    def _cache_for(self, video: Video) -> VisualCache | None:
         """Where a video is kept on disk once it is encoded; None for nowhere."""
         if not self._caches and not any(one.client.caches for one in video.asked):
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Footage, Seen, Text
@@ -81,20 +81,42 @@ def converse(
     answers: list[Answer] = []
     for ask in asks:
         ask = replace(ask, history=tuple(history))
-        shown = _Shown(ask, listener, on_seen, begun=asker.holds(ask))
-        [pending] = asker.submit(
-            ask,
-            on_event=shown.take,
-            streams=listener.on_text is not None,
-            decoders=decoders,
-        )
+        answers.append(_answered(asker, ask, listener, on_seen, decoders))
         decoders = ()
-        pending.wait()
-        answer = shown.answer()
-        answers.append(answer)
         if follow_up:
-            history.append((ask.question, answer.answer))
+            history.append((ask.question, answers[-1].answer))
     return answers
+
+
+def _answered(
+    asker: Asker,
+    ask: Ask,
+    listener: Listener,
+    on_seen: Callable[[Seen], None],
+    decoders: Sequence[Decoder],
+) -> Answer:
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            listener.begin(ask.question)
+
+    def take(event: Event) -> None:
+        if isinstance(event, Seen):
+            on_seen(event)
+        if isinstance(event, (Seen, Text)):
+            begin()
+        listener.take(event)
+
+    if asker.holds(ask):
+        begin()
+    streams = listener.on_text is not None
+    event = _last(asker, ask, take, streams=streams, decoders=decoders)
+    begin()
+    listener.finish(event.answer)
+    return cast("Answer", event.answer)
 
 
 def work_on(
@@ -106,62 +128,25 @@ def work_on(
     decoded: bool = False,
 ) -> Any:
     """What a function makes of the videos of a question."""
-    ended: list[Done | Failed] = []
+    return _last(asker, ask, listener.take, work=work, decoded=decoded).value
 
-    def take(_: Pending, event: Event) -> None:
-        if isinstance(event, (Done, Failed)):
+
+def _last(asker: Asker, ask: Ask, take: Callable[[Event], None], **how: Any) -> Any:
+    """The last event of a question; `take` receives the others, in the thread that sends them."""
+    ended: list[Answered | Done | Failed] = []
+
+    def receive(_: Pending, event: Event) -> None:
+        if isinstance(event, (Answered, Done, Failed)):
             ended.append(event)
         else:
-            listener.take(event)
+            take(event)
 
-    [pending] = asker.submit(ask, on_event=take, work=work, decoded=decoded)
+    [pending] = asker.submit(ask, on_event=receive, **how)
     pending.wait()
     [event] = ended
     if isinstance(event, Failed):
         raise event.error
-    return event.value
-
-
-class _Shown:
-    """A question whose events a listener gets."""
-
-    def __init__(
-        self, ask: Ask, listener: Listener, on_seen: Callable[[Seen], None], *, begun: bool
-    ) -> None:
-        self._ask, self._listener, self._on_seen, self._begun = ask, listener, on_seen, False
-        self._error: BaseException | None = None
-        self._answer: Answer | None = None
-        if begun:
-            self._begin()
-
-    def take(self, _: Pending, event: Event) -> None:
-        """Pass an event on."""
-        if isinstance(event, Seen):
-            self._on_seen(event)
-        if isinstance(event, (Seen, Text, Answered)):
-            self._begin()
-        if isinstance(event, Failed):
-            self._error = event.error
-        elif isinstance(event, Answered):
-            self._answer = event.answer
-            try:
-                self._listener.finish(event.answer)
-            except BaseException as error:
-                self._error = error  # this may be a thread of requests, where nobody sees it
-        else:
-            self._listener.take(event)
-
-    def answer(self) -> Answer:
-        """The answer, once all events were taken."""
-        if self._error is not None:
-            raise self._error
-        assert self._answer is not None, "it has ended"
-        return self._answer
-
-    def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._listener.begin(self._ask.question)
+    return event
 
 
 class Chat:

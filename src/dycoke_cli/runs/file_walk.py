@@ -105,30 +105,18 @@ def matches(pattern: str) -> Iterator[str]:
 
 
 def _fits(path: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether the parts of a path match those of a pattern, of which "**" is any number of parts.
-
-    Time is their product at most: `reached` has the places of the pattern up to which it matches.
-    """
-    reached = _with_empty({0}, wanted)
-    for name in path:
-        after = set[int]()
-        for place in reached:
-            if place == len(wanted):
-                continue
-            if wanted[place] == "**":
-                after |= {place} if not name.startswith(".") else set()
-            elif fnmatch.fnmatch(name, wanted[place]) and (
-                wanted[place].startswith(".") or not name.startswith(".")
-            ):
-                after.add(place + 1)
-        reached = _with_empty(after, wanted)
-    return len(wanted) in reached
-
-
-def _with_empty(places: set[int], wanted: Sequence[str]) -> set[int]:
-    """Places of a pattern, and those behind each "**" that matches nothing there."""
-    found = set(places)
-    for place in range(len(wanted)):
-        if place in found and wanted[place] == "**":
-            found.add(place + 1)
-    return found
+    """Whether the parts of a path match those of a pattern; "**" is any number of parts."""
+    ends = {0}  # numbers of parts of the path that the pattern matches so far
+    for part in wanted:
+        if part == "**":  # no hidden file; hidden folders aren't walked
+            last = len(path) - any(name.startswith(".") for name in path[-1:])
+            ends |= {*range(min(ends, default=last + 1), last + 1)}
+            continue
+        ends = {
+            end + 1
+            for end in ends
+            if end < len(path)
+            and fnmatch.fnmatch(path[end], part)
+            and (part.startswith(".") or not path[end].startswith("."))
+        }
+    return len(path) in ends

@@ -14,7 +14,6 @@ from typing import Any
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import named
 from dycoke_cli.storage.input_file import (
@@ -112,7 +111,11 @@ def _checked(values: dict[str, Any], line: int) -> tuple[str, str, str | None]:
     """Video, question and id of a row."""
     for key in ("video", "question"):
         if key == "video" and isinstance(values[key], list):
-            raise LineError(line, f"{refusal('several', BATCH)}")
+            raise LineError(
+                line,
+                "a question of a batch is about one video; `dycoke ask VIDEO VIDEO QUESTION` shows "
+                "several together",
+            )
         if not isinstance(values[key], str):
             raise LineError(line, f"{key!r} must be a text")
         if not values[key].strip():

@@ -8,6 +8,7 @@ it does so everywhere, in the same words.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -17,20 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dycoke_cli.loop.features import (
-    ASK,
-    BATCH,
-    CHAT,
-    ELSEWHERE,
-    FEATURES,
-    RAY,
-    SOCKET,
-    V1,
-    WAYS,
-    WORKERS,
-    limit,
-)
-from tests.cli.harness import CLIP, Outcome, run_here
+from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 from tests.covering import EXTENDED, covering
 from tests.forms import NEEDS_LIBRARY
 from tests.runs.clusters import cluster_of, run_on
@@ -38,6 +26,10 @@ from tests.runs.remote.endpoint import serving
 from tests.server.local.conftest import Served
 from tests.server.local.foreign import stripped
 
+PAGE = (ROOT / "docs" / "dev" / "features.md").read_text(encoding="utf-8")
+ASK, CHAT, BATCH, WORKERS, RAY = "ask", "chat", "batch", "workers", "ray"
+SOCKET, V1, ELSEWHERE = "socket", "v1", "elsewhere"
+WAYS = (ASK, CHAT, BATCH, WORKERS, RAY, SOCKET, V1, ELSEWHERE)  # the columns of the page's table
 STAR, IS_STAR = "What does the blue star do?", "Is there a blue star?"
 NONE = ("--method", "none")
 RUNS = (BATCH, WORKERS, RAY)
@@ -105,7 +97,7 @@ def asked(feature: str, way: str, real: Served) -> Outcome:
         if feature == "several":
             words = ("--questions", "several.jsonl")
         command = ("batch", *words, *flags, "--no-server")
-        if way == RAY and limit(feature, way) is None:
+        if way == RAY and (feature, way) not in LIMITS:
             with cluster_of(1) as cluster:
                 return run_on(cluster, *command, stdin=stdin)
         own = {WORKERS: ("--workers", "2"), RAY: ("--engine", "ray")}.get(way, ())
@@ -148,7 +140,22 @@ def error(outcome: Outcome) -> str:
     return next((one for one in outcome.err.splitlines() if one.startswith("Error")), "")
 
 
-FREE = [(feature, way) for feature in FEATURES for way in WAYS if way not in (ASK, WORKERS, RAY)]
+def limits() -> dict[tuple[str, str], str]:
+    """Sentences of the page by feature and way, of what doesn't hold."""
+    reasons = dict(re.findall(r"^(\d+)\. (.*)$", PAGE, re.MULTILINE))
+    rows = re.findall(r"^\| (?!---)(\S.*) \|$", PAGE, re.MULTILINE)
+    found = {}
+    for feature, row in zip(CASES, rows, strict=True):
+        for way, cell in zip(WAYS, row.split(" | ")[1:], strict=True):
+            if number := re.fullmatch(r"\[(\d+)\]\(#reasons\)", cell):
+                found[feature, way] = reasons[number[1]][1:]  # without its first letter, a capital
+            else:
+                assert cell == "✓"
+    return found
+
+
+LIMITS = limits()
+FREE = [(feature, way) for feature in CASES for way in WAYS if way not in (ASK, WORKERS, RAY)]
 OFTEN = {*covering(FREE, together=1)}
 
 
@@ -163,9 +170,9 @@ def cases() -> list[Any]:
 
     return [
         pytest.param(feature, way, marks=marks(feature, way), id=f"{feature}-{way}")
-        for feature in FEATURES
+        for feature in CASES
         for way in WAYS
-        if way != ASK and (way != RAY or feature in ON_RAY or limit(feature, way))
+        if way != ASK and (way != RAY or feature in ON_RAY or (feature, way) in LIMITS)
     ]
 
 
@@ -174,12 +181,10 @@ def cases() -> list[Any]:
 def test_a_feature_works_as_in_ask_or_is_refused_as_the_table_says(
     real: Served, feature: str, way: str
 ) -> None:
-    limited = limit(feature, way)
+    limited = LIMITS.get((feature, way))
     outcome = asked(feature, way, real)
     if limited is not None:
-        names = {"flag": flag_of(feature, way), "url": url_in(outcome)}
-        told = limited.sentence.format(**names)
-        assert (outcome.code, told in outcome.err) == (2, True), outcome.err
+        assert (outcome.code, limited in outcome.err) == (2, True), outcome.err
         assert '"answer":' not in outcome.out
         return
     expected = asked(feature, ASK, real)
@@ -195,13 +200,3 @@ def test_a_feature_works_as_in_ask_or_is_refused_as_the_table_says(
         assert lines(outcome) == lines(expected)
         # The same prompt, where the server says how long it is.
         assert text_tokens(outcome) in (text_tokens(expected), {None})
-
-
-def flag_of(feature: str, way: str) -> str:
-    """The flag that an error names."""
-    return {WORKERS: "--workers", RAY: "--engine"}.get(way, "--server")
-
-
-def url_in(outcome: Outcome) -> str:
-    """The address that an error names."""
-    return next((word for word in outcome.err.split() if word.startswith("http://")), "")

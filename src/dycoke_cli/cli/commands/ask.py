@@ -67,7 +67,6 @@ def ask(
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
     from dycoke_cli.cli.commands.presenter import AsJson, AsText
-    from dycoke_cli.loop.features import V1, refusal
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.video.pictures import as_named, sources
 
@@ -88,7 +87,10 @@ def ask(
         if len(files) > 1 and (flag := next((f for f in single if single[f]), None)):
             raise UsageError(f"{flag} takes one video")
         if len(files) > 1 and server.server:
-            raise refusal("several", V1)
+            raise UsageError(
+                "--server takes one video, for a request has the times of the frames of one; leave "
+                "the others out"
+            )
         request = typed.applied(how.whole_request(), yes_no=parts.when)
         with speaking_of_flags():
             check_windows(request, len(files), whole=compare)

@@ -15,7 +15,6 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.cli import output
 from dycoke_cli.cli.flags.words import apart, questions_of
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.question_files import read_questions
@@ -81,7 +80,10 @@ def videos_at(places: Sequence[str], *, stills: bool = False) -> VideoList:
         return find_several(places, stills=stills)
     if places == [STDIN]:
         if b"\0" in (content := _stdin()):
-            raise refusal("stdin", BATCH)
+            raise UsageError(
+                "the list of videos is read from stdin, one path per line; save the video to a "
+                "file, and name that"
+            )
         return VideoList(listed(content, "", "stdin"))
     return find(*places, stills=stills)
 

@@ -34,8 +34,9 @@ _FLAGS = options.flag_table(
     --overwrite: Replace captions that this command wrote. Edited ones stay (--overwrite-edited).
     --trigger WORD: Put this word and a comma in front, once.
     --max-words N: Cut the model's text after so many words, at the end of a sentence if one ends.
-    --check: Ask the model whether each sentence is true, and print the probability.
-    --drop-below P: Check, and leave out sentences below P (0.5 = 50 %).
+    --check: Ask the model whether each sentence is true, and print the probability. Excludes
+        --server.
+    --drop-below P: Check, and leave out sentences below P (0.5 = 50 %). Excludes --server.
     [Output]
     --key PATH[,CAPTION]: Keys of the path and of the caption in the one file, as in --key
         media_path. Needs --out.

@@ -57,9 +57,7 @@ def chat(
     In a pipe each answer is a line on stdout; exit code 1: some lines failed.
     """
     if STDIN in videos:
-        from dycoke_cli.loop.features import CHAT, refusal
-
-        raise refusal("stdin", CHAT)
+        raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
     request = typed.applied(how.whole_request())
     note = BUNDLED_NOTE if how.named is None and not quiet else None
     interactive = sys.stdin is not None and sys.stdin.isatty()

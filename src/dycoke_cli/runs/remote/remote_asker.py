@@ -9,10 +9,7 @@ from dataclasses import replace
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Progress, Seen, Text
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.loop.asker import Asker, Pending, Video
-from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
@@ -129,16 +126,6 @@ class RemoteAsker(Asker):
         answer = model.ask(ask.question, ask.history, video, method, request.generation, streamed)
         if is_typed and streamed is not None:
             on_text(answer.answer)
-        if ask.check is not None:
-            pending.send(Progress("sentences"))
-
-            def again(question: str, options: GenerationOptions) -> Answer:
-                return model.ask(question, (), video, method, options, _ignore)
-
-            try:
-                answer = checked(answer, ask.check, again)
-            except UsageError as error:  # nor does it answer another sentence so
-                raise ModelError(f"--check: {error}") from error
         return answer
 
 

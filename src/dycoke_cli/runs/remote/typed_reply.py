@@ -11,7 +11,6 @@ from dycoke_cli.answer.json_schema import ABSENT, Amount, read_or_none
 from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.unicode import valid
 
 _LENGTH = 2000
@@ -50,7 +49,10 @@ def _typed(typed: TypedOptions, said: str, told: Mapping[str, Any]) -> dict[str,
     shares = read_or_none(dict[str, Amount], told.get("probabilities"))
     scoring = read_or_none(Scoring, told.get("scoring"), lambda text: valid(text[:_LENGTH]))
     if shares is None or scoring is None or shares.keys() != set(typed.texts):
-        raise refusal("choices", ELSEWHERE)
+        raise UsageError(
+            "the server gives no probabilities of the options: only `dycoke serve` does; ask a "
+            "model on this machine, or leave the options out"
+        )
     ordered = {text: float(shares[text]) for text in typed.texts}
     first, second = sorted(ordered.values(), reverse=True)[:2]
     likeliest = [text for text, share in ordered.items() if share == first]
