@@ -15,7 +15,7 @@ import pytest
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.runs.results import Known, Outcome, open_results, reason
+from dycoke_cli.runs.results import Known, Outcome, open_results
 from dycoke_cli.runs.tables import TableFile, csv_of, usual_fields
 from tests.runs.parts import PLAN, settled_in
 from tests.runs.pretended import make_clips, outcome_of, pretended_answer, valid
@@ -54,8 +54,7 @@ def test_what_is_there_is_known_again(path: Path, outcomes: list[Outcome]) -> No
     write(path, outcomes[1:])
     with open_results(path) as results:
         found = [results.known(outcome.key) for outcome in outcomes]
-    failure = reason(outcomes[3].line)
-    assert found == [None, Known(), Known(), Known(failure)]
+    assert found == [None, Known(), Known(), Known(failed=True)]
 
 
 @pytest.mark.parametrize("left", [1, 10, 40, 500, -1])
@@ -200,7 +199,7 @@ def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:
     assert json.dumps(lines, ensure_ascii=False).encode()  # no lone surrogates anywhere
     assert len({line["key"] for line in lines}) == 3
     with open_results(path) as results:
-        assert all(results.known(outcome.key).failure for outcome in found)  # type: ignore[union-attr]
+        assert all(results.known(outcome.key).failed for outcome in found)  # type: ignore[union-attr]
 
 
 FIELDS = [("id",), ("question",), ("answer",), ("tokens", "visual")]

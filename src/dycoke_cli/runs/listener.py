@@ -13,19 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunCounts:
-    """Progress of a run, in videos and questions."""
+    """Progress of a run, in questions."""
 
-    videos: int  # all videos; each part of one counts
     questions: int  # all questions
-    clips: int = 0  # all videos, whose parts don't count
-    videos_skipped: int = 0  # videos whose questions were all answered by an earlier run
-    videos_answered: int = 0  # videos whose remaining questions all have a result now
+    clips: int = 0  # videos that they are about
     skipped: int = 0  # questions that an earlier run answered
     skipped_failed: int = 0  # questions that failed in an earlier run and aren't retried
     answered: int = 0  # questions that this run answered
     failed: int = 0  # questions that failed in this run
     tokens: int = 0  # generated tokens
-    earlier: list[str] = field(default_factory=list)  # reasons of the first few of those failures
     # videos whose answers have warnings, of this run or an earlier one
     warned: dict[str, None] = field(default_factory=dict)
     # of all questions, in the order in which they are asked, each with its line (`Ask.line`)
@@ -35,11 +31,6 @@ class RunCounts:
     def given(self) -> list[str]:
         """Keys of all questions, in the order in which the user gave them."""
         return sorted(self.keys, key=self.keys.__getitem__)
-
-    @property
-    def videos_done(self) -> int:
-        """Videos whose questions all have a result."""
-        return self.videos_skipped + self.videos_answered
 
     @property
     def done(self) -> int:

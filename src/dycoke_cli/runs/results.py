@@ -63,7 +63,7 @@ SUFFIXES = (".jsonl", ".ndjson")
 class Known:
     """What there is of a question: its last line."""
 
-    failure: str | None = None  # why it failed; None of an answer
+    failed: bool = False
     warned: bool = False  # whether the answer has warnings
 
 
@@ -130,8 +130,7 @@ class ResultsFile(Journal):
     def _note(self, line: dict[str, Any]) -> None:
         key = line["key"]
         self._replaced = self._replaced or key in self._known
-        failure = reason(line) if "error" in line else None
-        self._known[key] = Known(failure, bool(line.get("warnings")))
+        self._known[key] = Known("error" in line, bool(line.get("warnings")))
 
 
 def check_place(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:

@@ -23,9 +23,6 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video.pictures import digest
 from dycoke_cli.video.subtitles import find_source
 
-# Failures of earlier runs whose reasons are shown.
-_NAMED = 3
-
 Group = Sequence[Ask]
 """Questions about one video, or a part of it."""
 OpenAsker = Callable[[RunPlan, Listener], Asker]
@@ -154,16 +151,15 @@ class _Progress:
     ) -> None:
         questions = answered_before + sum(map(len, groups))
         clips = len({group[0].videos[0].place for group in groups})
-        self.counts = RunCounts(len(groups), questions, clips, skipped=answered_before)
+        self.counts = RunCounts(questions, clips, skipped=answered_before)
         self._groups, self._plan, self._results = groups, plan, results
         self._retry_failed = retry_failed
-        # The number of the group, and the file before it was read.
-        self._asked: dict[str, tuple[int, Ask, FileState | None]] = {}
-        self._left_of: dict[int, int] = {}
+        # With the file before it was read.
+        self._asked: dict[str, tuple[Ask, FileState | None]] = {}
 
     def checked(self, outcome: Outcome) -> Outcome:
         """An outcome; a failure if its video was written meanwhile, and so wasn't complete."""
-        _, ask, before = self._asked[outcome.key]
+        ask, before = self._asked[outcome.key]
         if outcome.failed or before is None or state_of(before[1]) in (None, before):
             return outcome
         error = VideoError(
@@ -180,7 +176,7 @@ class _Progress:
         except for `warned`, whose keys may be added in any order.
         """
         counts = self.counts
-        for number, group in enumerate(self._groups):
+        for group in self._groups:
             missing = []
             source = group[0].videos[0].source
             state = state_of(source) if isinstance(source, str) else None
@@ -190,29 +186,21 @@ class _Progress:
                 known = self._results.known(ask.key)
                 if known is not None and known.warned:
                     counts.warned[ask.videos[0].name] = None
-                if known is not None and known.failure is None:
+                if known is not None and not known.failed:
                     counts.skipped += 1
                 elif known is not None and not self._retry_failed:
                     counts.skipped_failed += 1
-                    if len(counts.earlier) < _NAMED:
-                        counts.earlier.append(str(known.failure))
                 else:
                     missing.append(ask)
-                    self._asked[ask.key] = number, ask, state
-            self._left_of[number] = len(missing)
+                    self._asked[ask.key] = ask, state
             if missing:
                 yield missing
-            else:
-                counts.videos_skipped += 1
 
     def note(self, outcome: Outcome) -> None:
         """Count an outcome."""
-        counts, (number, *_) = self.counts, self._asked.pop(outcome.key)
-        self._left_of[number] -= 1
-        if not self._left_of[number]:
-            counts.videos_answered += 1
+        counts, (ask, _) = self.counts, self._asked.pop(outcome.key)
         if outcome.warned:
-            counts.warned[self._groups[number][0].videos[0].name] = None
+            counts.warned[ask.videos[0].name] = None
         if outcome.failed:
             counts.failed += 1
         else:

@@ -139,8 +139,7 @@ def test_failures_stand_until_they_are_asked_again(
     assert (run.code, run.err.splitlines()) == (
         1,
         [
-            f"4 clips, 3 done already, 1 failed earlier ({clips / 'bad.mp4'}: it can't be read); "
-            "retry with --retry-failed",
+            "4 clips, 3 done already, 1 failed earlier; retry with --retry-failed",
             f"Results: {out}",
         ],
     )
@@ -185,16 +184,6 @@ def test_a_failure_is_named_once_for_all_questions(clips: Path) -> None:
         f"Failed: {clips / name}: it can't be read" for name in ("bad2.mp4", "bad.mp4")
     ]
     assert "Failed" not in batch(clips, "What?", "--quiet").err
-
-
-def test_many_failures_of_earlier_are_named_in_part(clips: Path, tmp_path: Path) -> None:
-    make_clips(clips, *(f"bad{number}.mp4" for number in range(5)))
-    arguments = (clips, "What?", "--out", tmp_path / "o.jsonl", "--model", "mini")
-    batch(*arguments)
-    said = batch(*arguments).err.splitlines()[0]
-    assert said.startswith("8 clips, 3 done already, 5 failed earlier (")
-    assert said.count("can't be read") == 3
-    assert said.endswith("; …); retry with --retry-failed")
 
 
 def test_several_paths_as_a_shell_makes_them(

@@ -169,7 +169,7 @@ def test_a_terminal_sees_how_far_it_is(clips: Path) -> None:
     )
     assert code == 0
     assert len(lines.splitlines()) == 20
-    assert "4 of 20 files · 0 failed · ".encode() in seen
+    assert "4 of 20 questions · 0 failed · ".encode() in seen
     assert b"tokens/s" in seen
     assert b" left" in seen
     assert seen.replace(b"\r", b"").rstrip().endswith(b"20 clips answered\x1b[0m")

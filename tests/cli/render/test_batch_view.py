@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    counts = RunCounts(videos=1200, questions=2400, videos_skipped=100, skipped=200)
+    counts = RunCounts(questions=2400, skipped=200)
     with BatchView(quiet=False) as view:
         view.progress(counts)
         clock.now += 20
@@ -39,20 +39,19 @@ def test_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -
         assert capsys.readouterr().err == ""
         clock.now += 20
         counts.answered, counts.failed, counts.tokens = 99, 1, 2000
-        counts.videos_answered = 49
         view.progress(counts)
         clock.now += 20
         view.progress(counts)
     # 50 questions in 20 s behind the first ones, 2,100 are left: 840 s.
     assert capsys.readouterr().err == (
-        "149 of 1,200 files · 300 of 2,400 questions · 1 failed · 50 tokens/s · 14:00 left\n"
+        "300 of 2,400 questions · 1 failed · 50 tokens/s · 14:00 left\n"
     )
 
 
 def test_a_run_that_generated_no_token_yet_has_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
     """Nor has one that searches for times, whose answers come at its end."""
-    counts = RunCounts(videos=2, questions=2)
-    assert batch_view._line(counts, batch_view._Pace(counts)) == "0 of 2 files · 0 failed"
+    counts = RunCounts(questions=2)
+    assert batch_view._line(counts, batch_view._Pace(counts)) == "0 of 2 questions · 0 failed"
 
 
 @pytest.mark.parametrize(("together", "shown"), [(1, 5), (4, 8)])
@@ -60,7 +59,7 @@ def test_the_time_left_is_not_that_of_a_cold_start(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, together: int, shown: int
 ) -> None:
     """The first results take two minutes, and all others 10 s for each question."""
-    counts = RunCounts(videos=200, questions=200)
+    counts = RunCounts(questions=200)
     monkeypatch.setattr(batch_view, "stderr_console", lambda: Console(width=200))
     pace = batch_view._Pace(counts)
     clock.now += 110
@@ -76,7 +75,7 @@ def test_the_time_left_is_not_that_of_a_cold_start(
 
 
 def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    counts = RunCounts(videos=1, questions=1)
+    counts = RunCounts(questions=1)
     with BatchView(quiet=True) as view:
         view.stage("start")
         view.note("a note")
@@ -93,24 +92,23 @@ def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [
-        (RunCounts(1, 1, 1, answered=1), "1 clip answered"),
-        (RunCounts(9, 1234, 4, answered=1234), "1,234 questions about 4 clips answered"),
+        (RunCounts(1, 1, answered=1), "1 clip answered"),
+        (RunCounts(1234, 4, answered=1234), "1,234 questions about 4 clips answered"),
         (
-            RunCounts(2, 9, 2, answered=2, skipped=3, skipped_failed=1, failed=1),
-            "9 questions about 2 clips, 3 done already, 1 failed, 1 failed earlier (…), "
-            "2 not asked",
+            RunCounts(9, 2, answered=2, skipped=3, skipped_failed=1, failed=1),
+            "9 questions about 2 clips, 3 done already, 1 failed, 1 failed earlier, 2 not asked",
         ),
         (
-            RunCounts(15, 15, 15, skipped=14, skipped_failed=1, earlier=["0.webm: it is empty"]),
-            "15 clips, 14 done already, 1 failed earlier (0.webm: it is empty)",
+            RunCounts(15, 15, skipped=14, skipped_failed=1),
+            "15 clips, 14 done already, 1 failed earlier",
         ),
         (
-            RunCounts(33, 33, 33, answered=32, failed=1, warned={"a.mp4": None}),
+            RunCounts(33, 33, answered=32, failed=1, warned={"a.mp4": None}),
             "33 clips, 1 failed, 1 with warnings (a.mp4)",
         ),
-        (RunCounts(2, 2, 2, skipped=1, answered=1), "2 clips, 1 done already"),
+        (RunCounts(2, 2, skipped=1, answered=1), "2 clips, 1 done already"),
         (
-            RunCounts(2, 3, 1, answered=3, warned={"a.mp4": None}),
+            RunCounts(3, 1, answered=3, warned={"a.mp4": None}),
             "3 questions about 1 clip answered, 1 clip with warnings (a.mp4)",
         ),
     ],
@@ -127,7 +125,7 @@ def test_the_live_view_fits_its_terminal(
 ) -> None:
     """Rich would cut off what is left of the time, or break the line."""
     monkeypatch.setattr(batch_view, "stderr_console", lambda: Console(width=columns))
-    counts = RunCounts(videos=12345, questions=98765, answered=1)
+    counts = RunCounts(questions=98765, answered=1)
     pace = batch_view._Pace(counts)
     pace.note()
     clock.now += 3600
@@ -137,7 +135,6 @@ def test_the_live_view_fits_its_terminal(
     for figure in ("23,468 of 98,765 questions", "12 failed", " left"):
         assert figure in shown
     assert ("833 tokens/s" in shown) == (columns >= 100)
-    assert ("12,345 files" in shown) == (columns >= 100)
 
 
 @pytest.mark.parametrize(

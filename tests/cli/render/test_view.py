@@ -59,12 +59,12 @@ def test_a_line_now_and_then_for_answers_and_for_verdicts(
     monkeypatch.setattr(view_module, "time", clock)
     with View(quiet=False, note="a note") as view:
         view.stage("start")
-        view.progress(RunCounts(videos=3, questions=2400, skipped=100))
+        view.progress(RunCounts(questions=2400, skipped=100))
         clock.monotonic.return_value += 20
-        view.progress(RunCounts(videos=3, questions=2400, skipped=100, answered=50))
+        view.progress(RunCounts(questions=2400, skipped=100, answered=50))
         view.stage("load")
         clock.monotonic.return_value += 40
-        view.progress(RunCounts(videos=3, questions=2400, skipped=100, answered=300))
+        view.progress(RunCounts(questions=2400, skipped=100, answered=300))
         view.failed("a.mp4: it is torn")
         view.failed("a.mp4: it is torn")
         view.stage("verdicts", 0, 9)

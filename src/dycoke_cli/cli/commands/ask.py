@@ -12,15 +12,13 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_flags, request_flags
-from dycoke_cli.cli.flags.engine_flags import NoServer, ServerFlags
+from dycoke_cli.cli.flags.engine_flags import NoServer, ServerFlags, asker_for
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, questions_of, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.files import STDIN, is_video
 
 if TYPE_CHECKING:
-    from dycoke_cli.cli.render.view import View
-    from dycoke_cli.loop.asker import Asker
     from dycoke_cli.request import Request
     from dycoke_cli.video.pictures import Source
 
@@ -121,14 +119,16 @@ def ask(
         from dycoke_cli.runs.converse import asks_of, converse
 
         with speaking_of_flags():
-            if remote is not None:
-                from dycoke_cli.runs.remote.remote_asker import RemoteAsker
-
-                served = remote.connected(how.model, [request.method])
-                found: Asker = RemoteAsker(served, request)
-            else:
-                keep = int(len(questions) > 1)
-                found = _asker(request, presenter, len(files), keep, cache, here=no_server)
+            found = asker_for(
+                request,
+                how.model,
+                remote,
+                presenter,
+                videos=len(files),
+                keep=int(len(questions) > 1),
+                cache=cache,
+                here=no_server,
+            )
             asker = stack.enter_context(found)
             asks = asks_of(videos, questions, request, compare=compare)
             if parts.given is None:
@@ -146,25 +146,6 @@ def _show_estimate(
     longest, number = max(questions, key=len, default=None), len(questions) or 1
     cost = cost_of_video(video, request, longest, questions=number, in_windows=not compare)
     show_cost(cost, as_json)
-
-
-def _asker(
-    request: Request, presenter: View, videos: int, keep: int, cache: bool, *, here: bool
-) -> Asker:
-    """The user's own server, if it can answer; otherwise an engine of this process.
-
-    Args:
-        here: whether the model is loaded even if the server has it in memory.
-    """
-    from dycoke_cli.runs.converse import engine_of
-    from dycoke_cli.server.local.client import find_server
-
-    found = "" if here else find_server(request, cache=cache)
-    if not isinstance(found, str):
-        return found
-    if found:
-        presenter.note(f"Asking without your server: {found}")
-    return engine_of(request, presenter, videos=videos, keep=keep, cache=cache)
 
 
 def _is_unquoted(words: Sequence[str]) -> bool:

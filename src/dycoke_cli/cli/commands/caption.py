@@ -21,6 +21,7 @@ from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
     from dycoke_cli.ask import Footage
+    from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.runs.caption_files import CaptionFiles, OneFile
 
 
@@ -126,14 +127,9 @@ def caption(
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
     from dycoke_cli.answer.caption import CaptionStyle
     from dycoke_cli.ask import Ask
+    from dycoke_cli.cli.commands import caption_text
     from dycoke_cli.cli.commands.batch_lines import videos_at
-    from dycoke_cli.cli.commands.caption_text import (
-        PROMPTS,
-        SHAPES_ONLY,
-        Captioned,
-        check_prompt,
-        question_about,
-    )
+    from dycoke_cli.cli.commands.caption_text import question_about
     from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.runs.caption_files import CaptionResults
@@ -145,7 +141,7 @@ def caption(
     with speaking_of_flags():
         check_windows(request)
     remote = by.server.chosen(context, request)
-    check_prompt(prompt)
+    caption_text.check_prompt(prompt)
     style_of = CaptionStyle(**{**vars(style), "trigger": style.trigger.rstrip(", ")})
     check, drop_below = (style_of if checking.wanted else None), checking.least
     videos = videos_at(places, stills=True).videos
@@ -153,9 +149,7 @@ def caption(
     with ExitStack() as stack:
         view = stack.enter_context(CaptionView(quiet))
         files, one_file = _files(videos, where)
-        videos, shared = _apart(videos, files)
-        for sentence in shared:
-            view.note(sentence)
+        videos = _apart(videos, files, view)
         hashes = MadeFiles()
 
         def replaces(video: Footage, current: str | None) -> bool:
@@ -172,7 +166,7 @@ def caption(
         if where.dry_run:
             for video in wanted:
                 output.line(display_name(os.path.relpath(files.path(video))))
-            view.dry(len(wanted), PROMPTS.get(prompt, prompt))
+            view.dry(len(wanted), caption_text.PROMPTS.get(prompt, prompt))
             return
         made = f"{style_of.identity}{drop_below or ''}"
         results = CaptionResults(files, hashes, asks, made, replaces, view.warning)
@@ -180,8 +174,8 @@ def caption(
         try:
             if asks:
                 if how.named is None and remote is None:
-                    if prompt in PROMPTS:
-                        raise UsageError(SHAPES_ONLY)
+                    if prompt in caption_text.PROMPTS:
+                        raise UsageError(caption_text.SHAPES_ONLY)
                     view.note(BUNDLED_NOTE)
                 view.stage("start")
                 plan, open_asker = by.asker(request, how.model, remote, view, stack)
@@ -191,7 +185,7 @@ def caption(
                     results,
                     open_asker,
                     view,
-                    line=Captioned(style_of, asks, view, drop_below),
+                    line=caption_text.Captioned(style_of, asks, view, drop_below),
                     fail_fast=by.fail_fast,
                 )
                 failed = counts.failed + len(results.stayed)
@@ -232,19 +226,18 @@ def _files(videos: Sequence[Footage], where: Where) -> tuple[CaptionFiles, OneFi
     return files, one_file
 
 
-def _apart(videos: Sequence[Footage], files: CaptionFiles) -> tuple[list[Footage], list[str]]:
-    """The videos that have a caption of their own, and a note about the others."""
+def _apart(videos: Sequence[Footage], files: CaptionFiles, view: CaptionView) -> list[Footage]:
+    """The videos that have a caption of their own; a note tells of the others."""
     first: dict[Path, Footage] = {}
     shared: list[tuple[Footage, Footage]] = []
     for video in videos:
         if (other := first.setdefault(files.path(video), video)) is not video:
             shared.append((video, other))
-    if not shared:
-        return [*videos], []
-    (video, other), *more = shared
-    others = f", and {len(more):,} more" if more else ""
-    sentence = (
-        f"{display_name(video.name)} has the caption file of {display_name(other.name)}{others}: "
-        "the first is captioned"
-    )
-    return [*first.values()], [sentence]
+    if shared:
+        (video, other), *more = shared
+        others = f", and {len(more):,} more" if more else ""
+        view.note(
+            f"{display_name(video.name)} has the caption file of {display_name(other.name)}"
+            f"{others}: the first is captioned"
+        )
+    return [*first.values()]

@@ -166,11 +166,9 @@ def evaluate(
         client = judge.client(dataset)
         remote, served, answers = server.chosen(context, request, rows=True), None, engine.chosen()
         if remote is not None:
-            from dycoke_cli.runs.remote.remote_asker import RemoteAsker
-
-            found = served = remote.connected(how.model, [spec.create() for spec in specs])
+            by_method = [spec.create() for spec in specs]
+            served, answers = engine_flags.served(remote, how.model, by_method)
             request = replace(request, model=served.name)
-            answers = lambda plan, _: RemoteAsker(found, plan.request)  # noqa: E731
         view = stack.enter_context(View(quiet))
         # From here on torch is imported, which takes seconds.
         view.stage("start")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,11 @@ from dycoke_cli.stock.quiet import faster_imports, silence_libraries
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.render.view import View
+    from dycoke_cli.compression.method import Method
+    from dycoke_cli.loop.asker import Asker
     from dycoke_cli.loop.plan import RunPlan
     from dycoke_cli.request import Request
-    from dycoke_cli.runs.remote.served_model import Server
+    from dycoke_cli.runs.remote.served_model import ServedModel, Server
     from dycoke_cli.runs.run import OpenAsker
     from dycoke_cli.server.local.client import ServerAsker
 
@@ -146,6 +149,49 @@ class BusyServerFlags(ServerFlags):
     requests: Annotated[int, _FLAGS["--requests"]] = 8
 
 
+def asker_for(
+    request: Request,
+    named: str | None,
+    remote: Server | None,
+    view: View,
+    *,
+    videos: int,
+    keep: int,
+    cache: bool,
+    here: bool,
+) -> Asker:
+    """Who answers a conversation: a server of the flags, the user's own, or else this process.
+
+    Args:
+        named: model of the flags.
+        videos: that a question is about. `keep`, `cache`: see `Engine`.
+        here: whether the model is loaded even if the user's own server has it in memory.
+    """
+    if remote is not None:
+        from dycoke_cli.runs.remote.remote_asker import RemoteAsker
+
+        return RemoteAsker(remote.connected(named, [request.method]), request)
+    from dycoke_cli.runs.converse import engine_of
+    from dycoke_cli.server.local.client import find_server
+
+    found = "" if here else find_server(request, cache=cache)
+    if not isinstance(found, str):
+        return found
+    if found:
+        view.note(f"Asking without your server: {found}")
+    return engine_of(request, view, videos=videos, keep=keep, cache=cache)
+
+
+def served(
+    remote: Server, named: str | None, methods: Sequence[Method]
+) -> tuple[ServedModel, OpenAsker]:
+    """The model of a server of the flags, and what opens who answers a run with it."""
+    from dycoke_cli.runs.remote.remote_asker import RemoteAsker
+
+    model = remote.connected(named, methods)
+    return model, lambda plan, _: RemoteAsker(model, plan.request)
+
+
 @dataclass(frozen=True)
 class RunFlags:
     """Flags of who answers the questions of a run, and how."""
@@ -178,11 +224,8 @@ class RunFlags:
             stack: holds the connection to the user's own server for the length of the run.
         """
         if remote is not None:
-            from dycoke_cli.runs.remote.remote_asker import RemoteAsker
-
-            served_model = remote.connected(named, [request.method])
-            plan = served_model.plan(request)
-            return plan, lambda plan, _: RemoteAsker(served_model, plan.request)
+            model, open_asker = served(remote, named, [request.method])
+            return model.plan(request), open_asker
         together, on_server = batch_size(self.batch_size), ""
         # The user's own server is used unless several workers are wanted, which are faster.
         if self.engine.is_alone and not self.no_server:

@@ -23,7 +23,7 @@ _NAMED = 3  # of the clips with warnings
 
 
 class BatchView(View):
-    """View of a batch: files, failures, speed, and a final summary."""
+    """View of a batch: questions, failures, speed, and a final summary."""
 
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
@@ -162,9 +162,7 @@ def batch_summary(counts: RunCounts, resumable: bool) -> str:
     if counts.failed:
         parts.append(f"{count(counts.failed)} failed")
     if counts.skipped_failed:
-        more = ["…"] if len(counts.earlier) < counts.skipped_failed else []
-        reasons = "; ".join([*counts.earlier, *more])
-        parts.append(f"{count(counts.skipped_failed)} failed earlier ({reasons})")
+        parts.append(f"{count(counts.skipped_failed)} failed earlier")
     if counts.warned:
         names = [display_name(name) for name in sorted(counts.warned)[:_NAMED]]
         more = ["…"] if len(counts.warned) > _NAMED else []
@@ -180,17 +178,14 @@ def batch_summary(counts: RunCounts, resumable: bool) -> str:
 def _line(counts: RunCounts, pace: _Pace, width: int | None = None) -> str:
     """Progress of a run, in a line."""
     questions = f"{count(counts.done)} of {counted(counts.questions, 'question')}"
-    files = f"{count(counts.videos_done)} of {counted(counts.videos, 'file')}"
     rate = round(pace.tokens_per_second())
     speed = [f"{rate} tokens/s"] if rate else []  # none before the first answer, and of times
-    done = [files] if counts.videos == counts.questions else [files, questions]
-    parts = [*done, f"{count(counts.standing)} failed", *speed]
+    parts = [questions, f"{count(counts.standing)} failed", *speed]
     left = pace.seconds_left()
     if left is not None:
         parts.append(f"{_duration(left)} left")
-    for unneeded in (files, *speed):
-        if width is not None and len(" · ".join(parts)) > width:
-            parts.remove(unneeded)
+    if width is not None and len(" · ".join(parts)) > width:
+        parts = [one for one in parts if one not in speed]
     return " · ".join(parts)
 
 
