@@ -14,10 +14,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from dycoke_cli.answer.answer import Answer, ReportedSubtitles
-from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Seen, Text, Warn
+from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Seen, Text
 from dycoke_cli.compression.method import Method
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.loop.reading import Reading
@@ -270,10 +269,6 @@ class Pending:
         return own if isinstance(own, DycokeError) and own is not error else error
 
 
-AHEAD_VIDEOS = 64
-"""Videos of a run that are asked about at once; each is hashed before."""
-
-
 class AskerEndedError(DycokeError):
     """What answers has ended: no question is answered any more."""
 
@@ -284,39 +279,6 @@ def cancel(pendings: Iterable[Pending]) -> None:
         pending.send(Failed(CancelledError(FORGOTTEN)))
 
 
-E = TypeVar("E", bound=Event)
-
-
-def renamed(event: E, names: Sequence[tuple[str, str]]) -> E:
-    """An event of another process, with paths as they were given.
-
-    Args:
-        names: of files, escaped: as they are called there, and as they were given.
-    """
-
-    def said(sentence: str) -> str:
-        for there, given in names:
-            sentence = sentence.replace(there, given)
-        return sentence
-
-    def named(answer: Answer) -> Answer:
-        answer = replace(answer, warnings=tuple(map(said, answer.warnings)))
-        if isinstance(answer.subtitles, ReportedSubtitles):
-            subtitles = replace(answer.subtitles, source=said(answer.subtitles.source))
-            answer = replace(answer, subtitles=subtitles)
-        if isinstance(answer.compared_to, Answer):
-            answer = replace(answer, compared_to=named(answer.compared_to))
-        return answer
-
-    if isinstance(event, Warn):
-        return replace(event, text=said(event.text))
-    if isinstance(event, Failed) and isinstance(event.error, DycokeError):
-        return replace(event, error=type(event.error)(said(str(event.error))))
-    if isinstance(event, Answered):
-        return replace(event, answer=named(event.answer))
-    return event
-
-
 class Asker(ABC):
     """Answers questions, and keeps the book of those that wait. A context manager, which ends what
     is under way. A subclass only carries them to whoever answers.
@@ -325,14 +287,14 @@ class Asker(ABC):
         unloaded: what is known of the model of this process before it is loaded, if anything is.
         loaded: the model of this process; None while it isn't loaded, or is in another one.
         elsewhere: what answers in place of this process, such as "a remote server".
-        ahead_videos: videos of a run that are asked about at once.
+        ahead_videos: videos of a run that are asked about at once; each is hashed before.
         searches: whether it takes questions whose times are searched (`Ask.when_s`).
     """
 
     unloaded: UnloadedModel | None = None
     loaded: LoadedModel | None = None
     elsewhere: str | None = None
-    ahead_videos = AHEAD_VIDEOS
+    ahead_videos = 64
     searches = False
 
     def __init__(self) -> None:

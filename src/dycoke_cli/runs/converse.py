@@ -19,7 +19,6 @@ from dycoke_cli.video.pictures import sources
 from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
-    from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.decoder import Decoder
 
@@ -154,23 +153,20 @@ class Chat:
 
     Attributes:
         videos: paths of the current ones.
-        request: its method has the model's defaults.
+        request: how they are asked.
         answers: of the questions, in order; questions whose answer was stopped have none.
     """
 
     def __init__(
         self, engine: Engine, videos: Sequence[str], request: Request, listener: Listener
     ) -> None:
-        self._engine = engine
-        self.answers: list[Answer] = []
-        self._given, self._in_windows = request.method, False
-        self.request, self.videos = request, tuple(videos)
+        self._engine, self.request = engine, request
         self.show(videos, listener)
 
     def ask(self, question: str, listener: Listener) -> Answer:
         """Answer a question, which sees the earlier ones and their answers."""
         history = tuple((answer.question, answer.answer) for answer in self.answers)
-        asks = [replace(ask, history=history) for ask in self._asks([question])]
+        asks = [replace(ask, history=history) for ask in self._asks(question)]
         [answer] = converse(self._engine, asks, listener)
         self.answers.append(answer)
         return answer
@@ -179,33 +175,23 @@ class Chat:
         """Ask by itself, with and without compression; it isn't part of the conversation."""
         if self.request.method.name == "none":
             raise UsageError("the baseline is what others are compared with: choose a /method")
-        converse(self._engine, self._asks([question], compare=True), listener)
+        converse(self._engine, self._asks(question, compare=True), listener)
 
-    def use(self, method: Method) -> Method:
-        """Ask by another method from now on; returns it with the model's defaults."""
-        settled = self._engine.settled(method, in_windows=self._in_windows)
-        self._given, self.request = method, self.request.with_method(settled)
-        return settled
+    def use(self, method: Method) -> None:
+        """Ask by another method from now on."""
+        self._engine.settled(method)  # raises if the model doesn't support it
+        self.request = self.request.with_method(method)
 
     def show(self, videos: Sequence[str], listener: Listener) -> None:
         """Begin a new conversation about other videos; the old one stays if they can't be read."""
-        request = replace(self.request, method=self._given)
-
-        def settle(session: VideoSession, _: object) -> Method:
-            windowed = session.windowed
-            self._in_windows = windowed is not None and windowed.count > 1
-            return self._engine.settled(self._given, in_windows=self._in_windows)
-
-        [ask] = asks_of(videos, [""], request)
-        method = work_on(self._engine, ask, settle, listener)
-        self.request, self.videos = replace(request, method=method), tuple(videos)
-        self.answers = []
+        [ask] = asks_of(videos, [""], self.request)
+        work_on(self._engine, ask, lambda session, send: None, listener)
+        self.videos = tuple(videos)
+        self.forget()
 
     def forget(self) -> None:
         """Begin a new conversation about the same videos, which stay encoded."""
-        self.answers = []
+        self.answers: list[Answer] = []
 
-    def _asks(self, questions: Sequence[str], *, compare: bool = False) -> list[Ask]:
-        # By the method as it was given: its positions depend on whether a video has windows.
-        request = replace(self.request, method=self._given)
-        return asks_of(self.videos, questions, request, compare=compare)
+    def _asks(self, question: str, *, compare: bool = False) -> list[Ask]:
+        return asks_of(self.videos, [question], self.request, compare=compare)

@@ -171,8 +171,7 @@ class WorkerPool(Asker):
                 self._lose(one, gone)
                 continue
             if isinstance(message, BaseException):
-                self._fail(one, message)
-                continue
+                raise message  # it can't answer anything
             self._has_loaded = one.is_loaded = True
             if message is None:  # it has answered everything that was still wanted
                 self._end(one)
@@ -185,10 +184,6 @@ class WorkerPool(Asker):
     def _end(self, one: AtWork) -> None:
         self._at_work.remove(one)
         one.worker.stop()
-
-    def _fail(self, one: AtWork, error: BaseException) -> None:
-        """End the run, because a worker can't answer anything."""
-        raise error
 
     def _lose(self, one: AtWork, gone: GoneError) -> None:
         self._end(one)

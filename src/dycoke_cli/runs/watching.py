@@ -8,8 +8,7 @@ each asked about part by part. All are asked about, in the order in which they w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -33,33 +32,6 @@ QUIET_S = 20.0
 """Seconds without a change after which a clip is complete: recorders write in bursts."""
 
 
-class _Tally:
-    """What was asked about, and what wasn't."""
-
-    def __init__(self, what: str, left: str, listener: Listener) -> None:
-        self._what, self._left, self._listener = what, left, listener
-        self.asked = self._others = 0
-        self._is_said = False
-
-    def leave(self, others: int, sentence: str) -> None:
-        """Count what isn't asked about; the first time, a sentence says so."""
-        if others and not self._is_said:
-            self._is_said = True
-            self._listener.note(sentence)
-        self._others = others
-
-    @contextmanager
-    def reporting(self) -> Iterator[None]:
-        """Report the counts at the end of the block, whatever ends it."""
-        try:
-            yield
-        finally:
-            if self.asked:
-                count = f"{self.asked} {self._what}{'s' * (self.asked != 1)}"
-                others = f", {self._others} {self._left}" if self._others else ""
-                self._listener.note(f"Asked about {count}{others}")
-
-
 def watch_stream(
     asker: Asker,
     asks: Sequence[Ask],
@@ -78,9 +50,8 @@ def watch_stream(
     request = replace(request, sampling=sampling)
     asks = [replace(ask, request=request, stamped=True) for ask in asks]
     stream = LiveStream(source, sampling, request.limits, timeout_s)
-    tally = _Tally("window", "dropped", listener)
-    found = False
-    with tally.reporting(), stream:
+    found = told = False
+    with stream:
         while not found:
             decoder = cast("Decoder", stream.next_window())
             try:
@@ -88,12 +59,12 @@ def watch_stream(
             except EndedError as ended:
                 listener.note(str(ended) or f"{source.name} has ended")
                 return
-            tally.asked += 1
-            tally.leave(
-                stream.dropped,
-                "Asking takes longer than a window lasts: the newest window is asked about, and "
-                "others are dropped; a longer --every or fewer frames help",
-            )
+            if stream.dropped and not told:
+                told = True
+                listener.note(
+                    "Asking takes longer than a window lasts: the newest window is asked about, "
+                    "and others are dropped; a longer --every or fewer frames help"
+                )
 
 
 def watch_folder(
@@ -111,36 +82,32 @@ def watch_folder(
     Args:
         timeout_s: seconds without a new clip after which the watch ends; None for no end.
     """
-    tally = _Tally("clip", "not asked about", listener)
-    found = False
-    with tally.reporting():
-        arrivals = _Arrivals(folder)
-        since_s = time.monotonic()
-        while not found and (timeout_s is None or time.monotonic() - since_s < timeout_s):
-            arrivals.look()
-            if not arrivals.waiting:
-                since_s = time.monotonic() if arrivals.coming else since_s
-                listener.stage("clip")
-                time.sleep(LOOK_S)
-                continue
-            _, clip, _ = arrivals.waiting.pop(0)
-            tally.leave(
-                len(arrivals.waiting),
-                "Clips wait: all are asked about, in the order in which they came; a longer "
-                "--every or fewer frames make answers faster",
-            )
-            listener.begin_video(clip)
-            try:
-                about = [replace(ask, videos=(footage(clip, ask.request),)) for ask in asks]
-                found = converse_by_part(asker, about, parts, listener)
-                tally.asked += 1
-            except VideoError as error:
-                listener.failed(str(error))
-            since_s = time.monotonic()
-        if not found:
+    arrivals = _Arrivals(folder)
+    since_s = time.monotonic()
+    found = told = False
+    while not found and (timeout_s is None or time.monotonic() - since_s < timeout_s):
+        arrivals.look()
+        if not arrivals.waiting:
+            since_s = time.monotonic() if arrivals.coming else since_s
+            listener.stage("clip")
+            time.sleep(LOOK_S)
+            continue
+        _, clip, _ = arrivals.waiting.pop(0)
+        if arrivals.waiting and not told:
+            told = True
             listener.note(
-                f"{display_name(folder)} has had no new clip for {timeout_s:g} s (--timeout)"
+                "Clips wait: all are asked about, in the order in which they came; a longer "
+                "--every or fewer frames make answers faster"
             )
+        listener.begin_video(clip)
+        try:
+            about = [replace(ask, videos=(footage(clip, ask.request),)) for ask in asks]
+            found = converse_by_part(asker, about, parts, listener)
+        except VideoError as error:
+            listener.failed(str(error))
+        since_s = time.monotonic()
+    if not found:
+        listener.note(f"{display_name(folder)} has had no new clip for {timeout_s:g} s (--timeout)")
 
 
 class _Arrivals:

@@ -100,7 +100,6 @@ def test_what_a_file_has_when_the_watch_begins_is_asked_about_whole(
     assert [line[:9] for line in run.out.splitlines()] == [
         "0:00-0:03", "0:03-0:06", "0:06-0:09", "0:09-0:10",
     ]  # fmt: skip
-    assert "Asked about 4 windows\n" in run.err
 
 
 def test_the_newest_window_where_asking_is_slow(
@@ -130,7 +129,6 @@ def test_the_newest_window_where_asking_is_slow(
     assert run.code == 0, run.err
     assert [(one["start"], one["dropped"]) for one in run.objects] == [(0, 0), (9, 2)]
     assert run.err.count("Asking takes longer than a window lasts") == 1
-    assert "Asked about 2 windows, 2 dropped\n" in run.err
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
@@ -226,7 +224,7 @@ def test_clips_of_a_folder(
     assert failure["error"]["code"] == "video_unreadable"
     found = [(one["video"], one["start"], one["end"]) for one in answers]
     assert found == [(str(new), 0, 2), (str(new), 2, 4)]
-    assert f"{folder} has had no new clip for 2 s (--timeout)\nAsked about 1 clip\n" in run.err
+    assert f"{folder} has had no new clip for 2 s (--timeout)\n" in run.err
 
 
 def test_clips_wait_and_are_asked_about_in_order(
@@ -246,7 +244,6 @@ def test_clips_wait_and_are_asked_about_in_order(
     shown = [line.partition("  0:00-")[0] for line in run.out.splitlines()]
     assert shown == [str(tmp_path / name) for name in ("c.mp4", "b.mp4", "a.mp4")]
     assert run.err.count("Clips wait: all are asked about") == 1
-    assert "Asked about 3 clips\n" in run.err
 
 
 def test_until_ends_the_watch(

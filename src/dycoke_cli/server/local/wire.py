@@ -25,9 +25,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dycoke_cli import Ask, Event, Footage, Request
+from dycoke_cli import Answer, Answered, Ask, Event, Failed, Footage, Request, Warn
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.registry import described
-from dycoke_cli.loop.asker import renamed
+from dycoke_cli.errors import DycokeError
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.files import STDIN, STDIN_NAME, advice_on_address
@@ -130,7 +131,28 @@ def _stamp(path: str) -> tuple[str, int, int, int] | None:
 
 def in_the_words_of(ask: Ask, event: Event) -> Event:
     """An event of a server, with the paths that the command was given in place of those sent."""
-    return renamed(event, [*_names_of(ask)])
+    names = [*_names_of(ask)]
+
+    def said(sentence: str) -> str:
+        for there, given in names:
+            sentence = sentence.replace(there, given)
+        return sentence
+
+    def named(answer: Answer) -> Answer:
+        more: dict[str, Any] = {"warnings": tuple(map(said, answer.warnings))}
+        if (lines := answer.subtitles) is not ABSENT:
+            more["subtitles"] = replace(lines, source=said(lines.source))
+        if isinstance(answer.compared_to, Answer):
+            more["compared_to"] = named(answer.compared_to)
+        return replace(answer, **more)
+
+    if isinstance(event, Warn):
+        return replace(event, text=said(event.text))
+    if isinstance(event, Failed) and isinstance(event.error, DycokeError):
+        return replace(event, error=type(event.error)(said(str(event.error))))
+    if isinstance(event, Answered):
+        return replace(event, answer=named(event.answer))
+    return event
 
 
 def _names_of(ask: Ask) -> Iterator[tuple[str, str]]:
