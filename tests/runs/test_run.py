@@ -61,7 +61,7 @@ def test_each_question_has_one_line(clips: Path, out: Path) -> None:
         (str(clips / name), question) for name, question in asked
     ]
     assert (counts.answered, counts.failed, counts.skipped) == (6, 2, 0)
-    assert (counts.videos, counts.videos_done, counts.questions, counts.done) == (4, 4, 8, 8)
+    assert (counts.clips, counts.questions, counts.done) == (4, 8, 8)
     assert counts.tokens == 6 * 3
     bad = [line for line in lines(out) if "error" in line]
     assert [line["error"] for line in bad] == [
@@ -75,7 +75,7 @@ def test_a_rerun_asks_nothing_and_still_knows_of_failures(clips: Path, out: Path
     counts, asked = once(out, groups_in(clips))
     assert asked == []
     assert (counts.answered, counts.skipped, counts.standing) == (0, 3, 1)
-    assert counts.videos_done == 4
+    assert counts.done == 4
     assert out.read_bytes() == before
 
 

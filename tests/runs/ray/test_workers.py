@@ -90,7 +90,10 @@ def test_model_that_workers_havent_got(cluster: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["raylet", "node"])
 def test_the_node_of_the_run_is_lost(lost: str, tmp_path: Path) -> None:
-    """Ray ends the process that is connected to it, without a word: the run says it."""
+    """Workers of other nodes answer the rest, unless Ray ends the process connected to it.
+
+    It does so without a word: the run says it. Either way no result is lost or doubled.
+    """
     found: list[Outcome] = []
     with cluster_of(2) as own:
         groups = groups_named(tmp_path, *numbered(200))
@@ -104,6 +107,13 @@ def test_the_node_of_the_run_is_lost(lost: str, tmp_path: Path) -> None:
             own.head_node.kill_raylet()
         else:
             own.head_node.kill_all_processes(check_alive=False)
-        with pytest.raises(DycokeError, match=r"the Ray cluster broke down: .*; run it again"):
+        said = ""
+        try:
             found += outcomes
+        except DycokeError as error:
+            said = str(error)
+            assert said.startswith("the Ray cluster broke down: ")
+            assert "; run it again" in said
+    assert not any(outcome.failed for outcome in found)
     assert len({outcome.key for outcome in found}) == len(found)
+    assert said or len(found) == 400
