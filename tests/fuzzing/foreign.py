@@ -109,8 +109,7 @@ def _endpoint() -> tuple[Any, ExitStack]:
 
 def _ask_server(content: bytes, folder: Path) -> object:
     from dycoke_cli.runs.remote.remote_client import RemoteClient
-    from dycoke_cli.runs.remote.sent_video import NO_VIDEO
-    from dycoke_cli.runs.remote.served_model import ServedModel, Server
+    from dycoke_cli.runs.remote.served_model import NO_VIDEO, ServedModel, Server
 
     endpoint, _ = _endpoint()
     endpoint.raw = lambda: iter([content])

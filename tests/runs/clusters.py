@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.runs.ray.cluster import import_ray
+from dycoke_cli.runs.ray import import_ray
 from tests.cli.harness import REAL, Outcome
 
 # A cluster takes a while to come up on a busy machine.

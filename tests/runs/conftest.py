@@ -5,6 +5,6 @@ from __future__ import annotations
 from tests.runs.clusters import HAS_RAY
 
 if HAS_RAY:
-    from dycoke_cli.runs.ray.cluster import import_ray
+    from dycoke_cli.runs.ray import import_ray
 
     import_ray()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dycoke_cli.runs.remote.sent_video import as_video
+from dycoke_cli.runs.remote.served_model import as_video
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.refused import Refused
 from tests.server.pretended import DEFAULTS

@@ -29,7 +29,7 @@
 - `coerce` of `typer._coercion.RuntimeParam` (in `cli/pages.py`, which implements it).
 - The logger `torch.utils._pytree` (in `stock/quiet.py`), by its name.
 
-Of Ray: `runs/ray/cluster.py`. Only tests use these:
+Of Ray: `runs/ray.py`. Only tests use these:
 
 - `torch.utils._python_dispatch.TorchDispatchMode` and `torch.Tensor._make_wrapper_subclass`, to see
   or replace every operation; `tree_leaves`, `tree_map_only` of `torch.utils._pytree`: torch 2.15.

@@ -11,7 +11,7 @@ import pytest
 
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.runs.ray.cluster import OnRay, connected, room
+from dycoke_cli.runs.ray import OnRay, connected, room
 from tests.cli.harness import run_here
 from tests.runs.pretending import PLAN
 

@@ -19,9 +19,8 @@ from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.retries import MAX_ATTEMPTS
-from dycoke_cli.runs.ray import driver
-from dycoke_cli.runs.ray.cluster import OnRay
-from dycoke_cli.runs.ray.driver import Driver, RayWorker
+from dycoke_cli.runs import ray as driver
+from dycoke_cli.runs.ray import Driver, OnRay, RayWorker
 from dycoke_cli.version import __version__
 from tests.runs.pretended import Last
 from tests.runs.pretending import PLAN, Pretending, cannot_load, groups_named
@@ -38,7 +37,7 @@ class Actor:
 
 
 def test_what_holds_no_model_doesnt_import_torch() -> None:
-    code = "import sys, dycoke_cli.runs.ray.driver; sys.exit('torch' in sys.modules)"
+    code = "import sys, dycoke_cli.runs.ray; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -18,8 +18,7 @@ import pytest
 
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.ray.cluster import OnRay
-from dycoke_cli.runs.ray.driver import RayAsker
+from dycoke_cli.runs.ray import OnRay, RayAsker
 from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import outcomes_of
 from tests.runs.clusters import add_node, cluster_of

@@ -16,7 +16,7 @@ from dycoke_cli.runs.converse import asks_of, converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 from dycoke_cli.runs.remote.remote_client import ServerGoneError
-from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
+from dycoke_cli.runs.remote.served_model import NO_VIDEO, SentVideo
 from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import outcomes_of
 from tests.documents import example

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers.video_utils import VideoMetadata
 
-from dycoke_cli.runs.remote.sent_video import as_images, as_video
+from dycoke_cli.runs.remote.served_model import as_images, as_video
 from dycoke_cli.server.chat import parse
 from tests.server.pretended import DEFAULTS
 from tests.server.requests import clips_of

@@ -20,8 +20,15 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.runs.remote.remote_client import RemoteClient
 from dycoke_cli.runs.remote.remote_client import ServerResponse as RemoteReply
-from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo, as_images, as_video
-from dycoke_cli.runs.remote.served_model import ServedModel, Server, _seconds
+from dycoke_cli.runs.remote.served_model import (
+    NO_VIDEO,
+    SentVideo,
+    ServedModel,
+    Server,
+    _seconds,
+    as_images,
+    as_video,
+)
 from tests.documents import example, valid
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 from tests.runs.remote.endpoint import asked as asked_of

@@ -98,8 +98,7 @@ class EngineFlags:
         """The chosen engine; None for that of this machine."""
         if self.engine == "local":
             return None
-        from dycoke_cli.runs.ray.cluster import OnRay
-        from dycoke_cli.runs.ray.driver import RayAsker
+        from dycoke_cli.runs.ray import OnRay, RayAsker
 
         gpus = self.num_gpus_per_worker
         return partial(RayAsker, OnRay(self.address, self.num_cpus_per_worker, gpus))

@@ -12,8 +12,7 @@ from dycoke_cli.ask import Answered, Progress, Seen, Text
 from dycoke_cli.loop.asker import Asker, Pending, Video
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.request import Request
-from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
-from dycoke_cli.runs.remote.served_model import ServedModel
+from dycoke_cli.runs.remote.served_model import NO_VIDEO, SentVideo, ServedModel
 
 _WAIT_S = 0.2
 

@@ -6,6 +6,9 @@ request names, if it supports our methods.
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,28 +16,34 @@ from urllib.parse import urlsplit
 
 from dycoke_cli.answer.answer import (
     Answer,
+    ReportedFrames,
     ReportedModel,
     ReportedSubtitles,
     ReportedWindows,
+    Scoring,
     Seconds,
     Tokens,
 )
-from dycoke_cli.answer.json_schema import ABSENT, Count, read_or_none, reported
+from dycoke_cli.answer.json_schema import ABSENT, Amount, Count, read_or_none, reported
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import described, name_of
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
-from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
-from dycoke_cli.runs.remote.typed_reply import asked_for, replied
 from dycoke_cli.unicode import valid
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dycoke_cli.runs.remote.remote_client import RemoteClient, ServerResponse
     from dycoke_cli.video.clip import Clip
+    from dycoke_cli.video.subtitles import Subtitles
 
+_QUALITY = 95
+_CLOCK = 1000
+"""Frame indices per second: they are milliseconds."""
 Turns = Sequence[tuple[str, str]]
 _PROBE = "is-this-dycoke"
 """Name of a method that doesn't exist: servers with our methods refuse it, others ignore it."""
@@ -42,6 +51,67 @@ _PROBE_FRAMES, _PROBE_SIZE = 8, 64
 _MOST_PARAMETERS, _MOST_SENTENCES, _LENGTH = 100, 100, 2000
 _METHOD = dict[str, str | bool | int | float | None]
 """A method as a server names it."""
+
+
+@dataclass(frozen=True)
+class SentVideo:
+    """Frames in the form that is sent."""
+
+    parts: tuple[dict[str, Any], ...]  # parts of a chat message
+    about: dict[str, Any] | None  # times of the frames, for `media_io_kwargs`; None for pictures
+    frames: ReportedFrames  # of the answer
+    part_s: tuple[float, float] | None = None  # what was read; None where it is the whole
+    # lines that are shown at a frame, before the first question; None for none
+    subtitles: Subtitles | None = None
+    warnings: tuple[str, ...] = ()  # about the video
+    seconds: float = 0.0  # decoding time
+
+
+NO_VIDEO = SentVideo((), None, ReportedFrames(0, ()))
+
+
+def as_video(
+    frames: np.ndarray, times_s: Sequence[float], duration_s: float | None = None
+) -> SentVideo:
+    """The frames as one part of a message, in vLLM's form.
+
+    Their times are those of a video with a frame per millisecond: a server computes `index / fps`,
+    so that late and unevenly spaced frames keep their times.
+
+    Args:
+        frames: RGB, uint8 `[F, H, W, 3]`.
+        duration_s: of the whole video; None if unknown.
+    """
+    url = f"data:video/jpeg;base64,{','.join(_jpegs(frames))}"
+    part = {"type": "video_url", "video_url": {"url": url}}
+    indices = [round(time_s * _CLOCK) for time_s in times_s]
+    total = max(round((duration_s or 0) * _CLOCK), indices[-1] + 1, len(indices))
+    about = {
+        "num_frames": -1, "do_sample_frames": False, "fps": float(_CLOCK),
+        "total_num_frames": total, "duration": total / _CLOCK, "frames_indices": indices,
+    }  # fmt: skip
+    return SentVideo((part,), about, ReportedFrames(len(frames), tuple(times_s)))
+
+
+def as_images(
+    frames: np.ndarray, times_s: Sequence[float], duration_s: float | None = None
+) -> SentVideo:
+    """A part per frame, for servers that take no videos and no times; see `as_video`."""
+    urls = (f"data:image/jpeg;base64,{picture}" for picture in _jpegs(frames))
+    parts = ({"type": "image_url", "image_url": {"url": url}} for url in urls)
+    return SentVideo(tuple(parts), None, ReportedFrames(len(frames), tuple(times_s)))
+
+
+def _jpegs(frames: np.ndarray) -> list[str]:
+    """JPEGs of frames in base64."""
+    from PIL import Image
+
+    pictures = []
+    for frame in frames:
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, "JPEG", quality=_QUALITY, subsampling=0)
+        pictures.append(base64.b64encode(file.getvalue()).decode("ascii"))
+    return pictures
 
 
 def check_address(url: str, flag: str, otherwise: str) -> None:
@@ -291,3 +361,66 @@ def _sentences(value: Any) -> list[str]:
     """The warnings of a server, the first ones if there are too many to read."""
     given = value[:_MOST_SENTENCES] if isinstance(value, list) else []
     return [valid(one[:_LENGTH]) for one in given if isinstance(one, str)]
+
+
+_LENGTH = 2000
+
+
+def asked_for(options: GenerationOptions) -> dict[str, Any]:
+    """Keys of a request for the options or the form of its answer; none for free text.
+
+    `response_format` is OpenAI's, and `structured_outputs` is vLLM's.
+    """
+    if options.typed is not None:
+        return {"structured_outputs": {"choice": [*options.typed.texts]}}
+    if (form := options.structured) is None:
+        return {}
+    if form.kind == "json":
+        schema = {"name": "answer", "schema": json.loads(form.definition)}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    return {"structured_outputs": {form.kind: form.definition}}
+
+
+def replied(options: GenerationOptions, text: str, reason: str, told: Any) -> dict[str, Any]:
+    """Fields of `Answer` that a typed answer adds; none for free text."""
+    if options.typed is not None:
+        return _typed(options.typed, text, told if isinstance(told, dict) else {})
+    if (form := options.structured) is None:
+        return {}
+    if reason == "length":
+        raise UsageError(
+            f"the answer isn't complete after {options.max_new_tokens} tokens; raise "
+            "--max-new-tokens"
+        )
+    if form.kind != "json":
+        return {}
+    try:
+        return {"parsed": form.value(text)}
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            "the server's answer isn't JSON: it doesn't support response_format; leave --schema "
+            "out, or ask a model on this machine"
+        ) from error
+
+
+def _typed(typed: TypedOptions, said: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    shares = read_or_none(dict[str, Amount], told.get("probabilities"))
+    scoring = read_or_none(Scoring, told.get("scoring"), lambda text: valid(text[:_LENGTH]))
+    if shares is None or scoring is None or shares.keys() != set(typed.texts):
+        raise UsageError(
+            "the server gives no probabilities of the options: only `dycoke serve` does; ask a "
+            "model on this machine, or leave the options out"
+        )
+    ordered = {text: float(shares[text]) for text in typed.texts}
+    first, second = sorted(ordered.values(), reverse=True)[:2]
+    likeliest = [text for text, share in ordered.items() if share == first]
+    choice = said if said in likeliest else likeliest[0]
+    mean = typed.mean(ordered)
+    return {
+        "answer": choice,
+        "choice": choice,
+        "probabilities": ordered,
+        "margin": first - second,
+        "mean": ABSENT if mean is None else mean,
+        "scoring": scoring,
+    }

@@ -1,1 +1,0 @@
-"""The engine that answers on a Ray cluster."""
