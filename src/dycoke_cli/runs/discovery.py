@@ -13,11 +13,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import files_in, matches
 from dycoke_cli.storage.input_file import first_bytes, naming, read_file
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.files import (
-    advice_on_address,
-    is_picture,
-    is_video,
-)
+from dycoke_cli.video.files import advice_on_address, is_picture, is_video
 from dycoke_cli.video.pictures import in_order, pictures_of
 
 _NAMED = 3
@@ -44,8 +40,12 @@ def find(where: str, *, stills: bool = False) -> VideoList:
             path per line, relative to its own folder.
         stills: whether each picture is a video of its own.
     """
-    if os.path.isfile(where) and not (is_video(where) or is_picture(where) or _is_binary(where)):
-        return VideoList(_list(where))
+    if os.path.isfile(where) and not (is_video(where) or is_picture(where)):
+        name = display_name(where)
+        if b"\0" not in first_bytes(where, _HEAD_BYTES):  # text, as a list of videos is
+            with naming(name):
+                content = read_file(where)
+            return VideoList(listed(content, os.path.dirname(where), name))
     found = _found(where, stills)
     if not found.videos:
         kind = "folder" if os.path.isdir(where) else "pattern"
@@ -152,17 +152,6 @@ def _found(where: str, stills: bool) -> VideoList:
     raise UsageError(
         f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
     )
-
-
-def _is_binary(path: str) -> bool:
-    """Whether a file is no text, as a list of videos is."""
-    return b"\0" in first_bytes(path, _HEAD_BYTES)
-
-
-def _list(where: str) -> list[Footage]:
-    with naming(display_name(where)):
-        content = read_file(where)
-    return listed(content, os.path.dirname(where), display_name(where))
 
 
 def _of_pictures(folders: Iterable[str], root: str) -> VideoList:

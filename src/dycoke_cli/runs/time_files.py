@@ -15,7 +15,7 @@ from typing import Any
 
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.runs.tables import Field, csv_of
+from dycoke_cli.runs.tables import csv_of, fields_of
 from dycoke_cli.storage.made_files import MadeFiles, check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import (
     beside,
@@ -32,9 +32,7 @@ from dycoke_cli.video.sampling import Sampling, exact
 
 # SubRip has no escapes for what players take for tags and styles.
 _FULL_WIDTH = str.maketrans("<>{}\\", "＜＞｛｝＼")
-_COLUMNS: list[Field] = [
-    *(("video",), ("start",), ("end",), ("question",), ("answer",)),
-]
+_COLUMNS = fields_of("video,start,end,question,answer")
 _KEYS = ("video", "question", "answer", "choice", "parsed", "when", "start", "end")
 
 
@@ -287,12 +285,8 @@ class TimeFiles:
         return f"{total:,} time range{'s' if total != 1 else ''} in {where}"
 
 
-def _ms(seconds: float) -> int:
-    return round(exact(seconds) * 1000)
-
-
 def _clock(seconds: float, point: str) -> str:
-    whole, ms = divmod(_ms(seconds), 1000)
+    whole, ms = divmod(round(exact(seconds) * 1000), 1000)
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{point}{ms:03}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -171,14 +171,22 @@ def asker_for(
 
         return RemoteAsker(remote.connected(named, [request.method]), request)
     from dycoke_cli.runs.converse import engine_of
+
+    own = None if here else _own_server(request, view, cache=cache)
+    return own or engine_of(request, view, videos=videos, keep=keep, cache=cache)
+
+
+def _own_server(request: Request, view: View, **how: Any) -> ServerAsker | None:
+    """The user's own server, if it can answer; a note says why it can't. Args: of `find_server`."""
     from dycoke_cli.server.local.client import find_server
 
-    found = "" if here else find_server(request, cache=cache)
+    with speaking_of_flags():
+        found = find_server(request, **how)
     if not isinstance(found, str):
         return found
     if found:
         view.note(f"Asking without your server: {found}")
-    return engine_of(request, view, videos=videos, keep=keep, cache=cache)
+    return None
 
 
 def served(
@@ -225,19 +233,16 @@ class RunFlags:
         if remote is not None:
             model, open_asker = served(remote, named, [request.method])
             return model.plan(request), open_asker
-        together, on_server = batch_size(self.batch_size), ""
+        together = batch_size(self.batch_size)
+        how: dict[str, Any] = {"batch_size": together, "cache": self.cache}
         # The user's own server is used unless several workers are wanted, which are faster.
-        if self.engine.is_alone and not self.no_server:
-            from dycoke_cli.server.local.client import find_server
-
-            with speaking_of_flags():
-                found = find_server(request, cache=self.cache, bulk=True, batch_size=together)
-            if not isinstance(found, str):
-                server: ServerAsker = stack.enter_context(found)
-                return server.plan(batch_size=together, cache=self.cache), lambda *_: server
-            on_server = found
-        if on_server:
-            view.note(f"Answering without your server: {on_server}")
+        if (
+            self.engine.is_alone
+            and not self.no_server
+            and (server := _own_server(request, view, bulk=True, **how)) is not None
+        ):
+            stack.enter_context(server)
+            return server.plan(**how), lambda *_: server
         plan = self._plan(request, together)
         if self.engine.engine == "ray":
             from dycoke_cli.loop.plan import common_dtype
