@@ -23,7 +23,6 @@ LAYERS = (
     "lazy_torch",
     "errors",
     "retries",
-    "extras",
     "param",
     "answer",
     "unicode",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli import extras
+from dycoke_cli import errors
 from tests.pages import section
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
@@ -18,7 +18,7 @@ EXTRAS = {name: texts for name, texts in PROJECT["optional-dependencies"].items(
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_command_that_installs_an_extra(extra: str) -> None:
-    *pip, what = shlex.split(extras.how_to_install(extra))
+    *pip, what = shlex.split(errors.how_to_install(extra))
     assert (pip, what) == (["pip", "install"], f"{PROJECT['name']}[{extra}]")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import ClassVar
 
 DEBUG = "DYCOKE_DEBUG"
@@ -140,3 +141,21 @@ def _typing_errors(one: str, other: str) -> int:
 def debugging() -> bool:
     """Whether tracebacks are shown."""
     return bool(os.environ.get(DEBUG))
+
+
+def how_to_install(extra: str) -> str:
+    """Shell command that installs the packages of an extra."""
+    return f'pip install "dycoke-cli[{extra}]"'
+
+
+def how_to_upgrade(package: str) -> str:
+    """Shell command that installs the newest release of a package."""
+    return f"pip install --upgrade {package}"
+
+
+def need(package: str, extra: str, what: str) -> None:
+    """Check that a package can be imported."""
+    if find_spec(package) is None:
+        raise ModelError(
+            f"{what} needs the package {package}, which isn't installed: {how_to_install(extra)}"
+        )

@@ -84,19 +84,6 @@ def usable_cpus() -> int:
     return max(1, min(counts))
 
 
-def is_overloaded() -> bool:
-    """Whether the load average of the last minute exceeds the number of CPUs.
-
-    Times measured under such load are unreliable. False if the system doesn't report it.
-    """
-    try:
-        import psutil
-
-        return psutil.getloadavg()[0] > (psutil.cpu_count() or 1)
-    except (ImportError, OSError):
-        return False
-
-
 def processor_name() -> str:
     """Model name of the processor; its architecture if the system has no name for it."""
     try:

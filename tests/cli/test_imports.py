@@ -20,7 +20,7 @@ finally:
 
 EVERY_PAGE = (
     "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
-    "engine.generation_options", "engine.structured_output", "errors", "extras", "lazy_torch",
+    "engine.generation_options", "engine.structured_output", "errors", "lazy_torch",
     "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.quiet", "storage.input_file", "storage.output_file",

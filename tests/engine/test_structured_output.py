@@ -107,7 +107,7 @@ def test_a_grammar_is_lark_or_gbnf() -> None:
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dycoke_cli.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("dycoke_cli.errors.find_spec", lambda name: None)
     from dycoke_cli.errors import ModelError
 
     with pytest.raises(ModelError, match="needs the package llguidance, which isn't installed"):

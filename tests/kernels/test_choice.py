@@ -9,6 +9,7 @@ import psutil
 import pytest
 import torch
 
+from dycoke_cli.engine.memory.flops import is_overloaded
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.attention import DECODE_ONLY, NAME
 from dycoke_cli.kernels.linear import (
@@ -25,7 +26,6 @@ from dycoke_cli.kernels.replacing import (
     to_round,
     use_int8,
 )
-from dycoke_cli.resources import is_overloaded
 from dycoke_cli.stock.forward import SDPA
 from tests.families.tiny import MAKERS
 

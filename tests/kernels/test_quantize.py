@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from dycoke_cli import extras
+from dycoke_cli import errors
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import quantize as quantizing
 from dycoke_cli.models import load as stored
@@ -42,7 +42,7 @@ BESIDE = {
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All packages seem to be there."""
-    monkeypatch.setattr(extras, "find_spec", lambda name: object())
+    monkeypatch.setattr(errors, "find_spec", lambda name: object())
 
 
 @pytest.mark.parametrize("family", BESIDE)
@@ -60,7 +60,7 @@ def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
 
 
 def test_int8_on_a_cpu_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     monkeypatch.setattr(stored, "quantization", lambda *_: pytest.fail("by bitsandbytes"))
     loaded = load("mini", device="cpu", quantize="int8")
     assert stored.device_map_options(None, "int8", loaded.model.config, CPU) == {}
@@ -135,7 +135,7 @@ def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
 
 @pytest.mark.parametrize("package", ["accelerate", "bitsandbytes"])
 def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(errors, "find_spec", lambda name: None if name == package else object())
     sentence = f"--quantize int4 on cpu needs the package {package}, .*pip install .*\\[big"
     with pytest.raises(ModelError, match=sentence):
         resolve_model("mini", LoadOptions(device="cpu", quantize="int4"))

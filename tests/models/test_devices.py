@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession, extras, load
+from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession, errors, load
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.linear import PackedLinear, can_pack
@@ -113,7 +113,7 @@ def test_layers_of_a_spread_model_stay_stock(monkeypatch: pytest.MonkeyPatch) ->
 def test_accelerate_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     here = importlib.util.find_spec
     monkeypatch.setattr(
-        extras, "find_spec", lambda name: None if name == "accelerate" else here(name)
+        errors, "find_spec", lambda name: None if name == "accelerate" else here(name)
     )
     sentence = "--device-map auto needs the package accelerate, .*pip install .*\\[big"
     with pytest.raises(ModelError, match=sentence):

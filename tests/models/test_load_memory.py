@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from dycoke_cli import extras
+from dycoke_cli import errors
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models import devices
 from dycoke_cli.models import load as load_module
@@ -100,7 +100,7 @@ def test_it_is_what_the_system_counts_at_the_peak(options: dict[str, Any], tmp_p
 
 def on(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "named_device", lambda name: device)
-    monkeypatch.setattr(extras, "find_spec", lambda name: True)
+    monkeypatch.setattr(errors, "find_spec", lambda name: True)
 
 
 def test_int8_of_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +214,7 @@ def test_nothing_is_loaded_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "free_memory", lambda device: 10)
     monkeypatch.setattr(load_module, "free_memory_of_all", lambda: 10)
     monkeypatch.setattr(load_module, "from_pretrained", None)
-    monkeypatch.setattr(extras, "find_spec", lambda name: True)
+    monkeypatch.setattr(errors, "find_spec", lambda name: True)
     for options in ({}, {"quantize": "int8"}, {"quantize": "int4"}):
         with pytest.raises(OutOfMemoryError, match="the model mini needs about"):
             load_module.load("mini", device="cpu", **options)

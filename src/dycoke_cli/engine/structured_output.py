@@ -18,8 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dycoke_cli.answer.json_schema import Bounds, BoundsError
-from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.extras import need
+from dycoke_cli.errors import DycokeError, UsageError, need
 from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name, is_valid
 

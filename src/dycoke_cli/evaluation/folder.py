@@ -22,10 +22,9 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, how_to_install
 from dycoke_cli.evaluation.dataset import ROW_FILES, About, Dataset, Item, Score, Split
 from dycoke_cli.evaluation.scoring.statistics import grouped
-from dycoke_cli.extras import how_to_install
 from dycoke_cli.runs.file_walk import walk
 from dycoke_cli.storage.input_file import (
     LFS_POINTER,

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig
 
-from dycoke_cli.errors import UsageError
-from dycoke_cli.extras import need
+from dycoke_cli.errors import UsageError, need
 from dycoke_cli.stock.private_api import auto_class
 
 EXTRA = "big"

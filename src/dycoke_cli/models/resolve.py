@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
-from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.extras import how_to_upgrade, need
+from dycoke_cli.errors import ModelError, UsageError, how_to_upgrade, need
 from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, ModelRef, find, published
 from dycoke_cli.models.devices import weight_dtype
 from dycoke_cli.models.families import (
@@ -263,7 +262,7 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
     """
     import torch
 
-    from dycoke_cli.extras import need
+    from dycoke_cli.errors import need
     from dycoke_cli.kernels.quantize import EXTRA
 
     if device_map is None:

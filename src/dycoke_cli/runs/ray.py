@@ -26,8 +26,14 @@ from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.ask import Answered, Ask, Failed
-from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.extras import how_to_install
+from dycoke_cli.errors import (
+    DycokeError,
+    ModelError,
+    OutOfMemoryError,
+    UsageError,
+    VideoError,
+    how_to_install,
+)
 from dycoke_cli.loop.asker import Asker, Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.explaining import DEBUG, explain

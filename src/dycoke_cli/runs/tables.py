@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.answer import SCHEMA
-from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.extras import need
+from dycoke_cli.errors import OutputError, UsageError, need
 from dycoke_cli.storage.input_file import LineError, json_lines, naming, read_text
 from dycoke_cli.storage.made_files import check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import check_output_file

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli import extras
+from dycoke_cli import errors
 from tests.cli.harness import ROOT, Outcome, run_here
 from tests.runs.pretended import make_clips
 
@@ -83,7 +83,7 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert sentence in run.err
         assert not new.exists()
     assert table.read_text() == "mine"
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     run = convert(answers, tmp_path / "a.parquet")
     assert run.code == 4
     assert "needs the package pyarrow, which isn't installed: " in run.err

@@ -13,7 +13,7 @@ import transformers
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from dycoke_cli import extras
+from dycoke_cli import errors
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import find
@@ -134,7 +134,7 @@ def test_a_package_of_the_family_that_is_missing(
     config = {"model_type": family}
     (folder / "config.json").write_text(json.dumps(config))
     here = importlib.util.find_spec
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else here(name))
+    monkeypatch.setattr(errors, "find_spec", lambda name: None if name == package else here(name))
     sentence = rf"needs the package {package}, which isn't .*pip install .*\[{extra}\]"
     refused(folder, sentence)
 

@@ -18,8 +18,7 @@ from dycoke_cli.cli import output
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.errors import DycokeError
-from dycoke_cli.extras import how_to_upgrade
+from dycoke_cli.errors import DycokeError, how_to_upgrade
 from dycoke_cli.resources import affinity, free_main_memory, processor_name, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit

@@ -12,8 +12,7 @@ from dycoke_cli.cli.flags import request_flags
 from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.errors import UsageError
-from dycoke_cli.extras import need
+from dycoke_cli.errors import UsageError, need
 from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name
 

@@ -13,8 +13,7 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.errors import UsageError
-from dycoke_cli.extras import need
+from dycoke_cli.errors import UsageError, need
 
 _MIB = 1024**2
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from dycoke_cli.answer.answer import Flops
 from dycoke_cli.compression.method import Method, attended_by_layer, read_by_layer
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
+from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
 from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.output_file import read_own
@@ -134,6 +134,16 @@ def product_rate(dtype: str, device: str) -> float | None:
         with contextlib.suppress(OSError, RuntimeError):  # the next estimate times it again
             write_whole(file, json.dumps(rate))
     return rate
+
+
+def is_overloaded() -> bool:
+    """Whether the load average of the last minute exceeds the number of CPUs, where it is known."""
+    try:
+        import psutil
+
+        return psutil.getloadavg()[0] > (psutil.cpu_count() or 1)
+    except (ImportError, OSError):
+        return False
 
 
 def _accelerator(device: str) -> str | None:

@@ -22,8 +22,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from dycoke_cli.answer.json_schema import from_dict
-from dycoke_cli.errors import DycokeError, ModelError, OutputError, UsageError
-from dycoke_cli.extras import how_to_install
+from dycoke_cli.errors import DycokeError, ModelError, OutputError, UsageError, how_to_install
 from dycoke_cli.retries import MAX_ATTEMPTS, REQUEST_RETRIES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.remote.served_model import check_address

@@ -28,8 +28,7 @@ from dycoke_cli.answer.json_schema import ABSENT, Amount, Count, read_or_none, r
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
-from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.extras import how_to_install
+from dycoke_cli.errors import ModelError, UsageError, how_to_install
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import valid
