@@ -290,7 +290,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     [
         (("--out", "a.json"), "name a file that ends in .jsonl"),
         (("--key", "x"), "--key needs --out"),
-        (("--check", "--server", "http://h/v1"), "--check and --server exclude each other"),
+        (("--check", "--server", "http://h/v1"), "--server and --check exclude each other"),
         (("--out", "a.jsonl", "--key", "x,x"), "give one key or two"),
         (("--out", "a.jsonl", "--key", "x,"), "give one key or two"),
         (("--prompt", " "), "--prompt is empty"),
