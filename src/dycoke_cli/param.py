@@ -138,7 +138,8 @@ class Parameter:
             is_share = self.kind is float and 1 in (self.spec.to, self.spec.below)
             percent = is_share and value >= 2 and self._in_range(value / 100)
             hint = f": did you mean {value / 100:g}?" if percent else ""
-            raise UsageError(f"{self.name} must be {self._range_in_words()}, not {value:g}{hint}")
+            given = f"{value:g}" if isinstance(value, float) else _shown(value)
+            raise UsageError(f"{self.name} must be {self._range_in_words()}, not {given}{hint}")
 
     def parse(self, text: str) -> Any:
         """Parse a text; doesn't check the range."""

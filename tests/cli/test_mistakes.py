@@ -16,8 +16,6 @@ BATCH = ("batch", "footage", "What is it?")
 # What is typed, and what the sentence says beside the advice.
 MISTAKES = {
     ("akk", *ASK[1:]): "there is no command and no file 'akk'",
-    ("holliday.mp4", "What is it?"): "holliday.mp4 doesn't exist",
-    ("ask", "holiday", "What is it?"): "holiday doesn't exist",
     ("ask", "footage", "What is it?"): "footage is a folder",
     ("chat", "holiday.mp4", "What is it?"): "a chat asks for questions once it runs",
     (*ASK, "--framse", "2"): "there is no flag --framse",
@@ -42,9 +40,27 @@ MISTAKES = {
     ("ask", "holiday.mp4", "-q", "What", "is", "it?"): "put the whole question in quotes",
     (*ASK, "Where is it?"): "ask several questions with -q",
     (*ASK, "--retain", "0.5"): "--retain isn't a flag of dycoke",
+    (*BATCH, "--csv", "a.csv"): "there is no flag --csv; did you mean --out FILE.csv?",
 }
 # Without one command that would be right for everybody.
 OTHERS = {
+    ("holliday.mp4", "What is it?"): "holliday.mp4 doesn't exist",
+    ("ask", "holiday", "What is it?"): "holiday doesn't exist",
+    (*ASK, "\u2014frames", "2"): "begins with the dash of a web page: write --frames",
+    (*ASK, "--method", "dycoke:k=0.5"): "dycoke has no 'k'; did you mean merge_ratio?",
+    (*ASK, "--method", "dycoke:P=0.5"): "dycoke has no 'P'; did you mean prune_ratio?",
+    (*ASK, "--every", "2", "s"): "--every takes one value: write 2s, or put in quotes",
+    (*ASK, "--yes-no", "true"): "--yes-no takes no value: leave 'true' out",
+    (*BATCH, "--choices", "red,", "blue"): "--choices takes one value: write red,blue",
+    ("batch", "footage", "--questions", "What is it?"): "; a question stands behind -q",
+    ("caption", "footage", "Describe the clip"): "; a prompt stands behind --prompt",
+    ("models", "remove", "mini"): "`hf cache rm model/OWNER/NAME` (of huggingface_hub) removes",
+    ("serve", "mini"): "a model stands behind a flag: --model mini",
+    ("serve", "start"): "`dycoke serve` starts the server, and Ctrl-C ends it",
+    ("stop",): "there is no command stop: Ctrl-C ends `dycoke serve`",
+    (*ASK, "--model", "gpt-4o"): "is asked with --server URL --model NAME",
+    (*ASK, "--model", "model.gguf"): "whose format is that of llama.cpp, which isn't read",
+    (*ASK, "--frames", "1000000"): "--frames must be 100000 or fewer, not 1000000",
     (*ASK, "--merge-ratio", "0,7"): "--merge-ratio must be a number, not '0,7'",
     (*ASK, "--frames", "8frames"): "--frames must be a whole number, not '8frames'",
     ("methods", "tmm"): "there is no method 'tmm'",
@@ -63,7 +79,6 @@ OTHERS = {
     (*ASK, "--quantize", "8bit"): "--quantize: '8bit' is not one of 'int8', 'int4'",
     (*ASK, "--start", "1:xx"): '--start: "1:xx" isn\'t a time: write seconds',
     (*ASK, "--every", "5frames"): '--every: "5frames" isn\'t a time: write seconds',
-    ("models", "--memory", "8"): "--memory: '8' isn't a size of memory: write 8GB",
     (*ASK, "--model", "footage"): "name the folder that config.json is in, or one of `dycoke mode",
     ("inspect", "holiday.mp4"): "QUESTION is missing; an example: `dycoke inspect holiday.mp4",
     ("batch", "notes.json", "What is it?"): "notes.json isn't a list of videos, one path per line",
@@ -77,7 +92,7 @@ OTHERS = {
     ("eval", "shapes", "--merge-dropped"): "merge_dropped=…",
     ("eval", "shapes", "--methods", "none dycoke"): "there is no method 'none dycoke'",
     ("eval", "shapes", "--methods", "none,dycoke", "--retain", "0.25"): "of --methods none does",
-    ("models", "download", "mini"): "did you mean `dycoke models pull`?",
+    ("models", "download", "mini"): "`dycoke models pull NAME` downloads one",
     ("convert", "nope.jsonl", "x.csv"): "nope.jsonl doesn't exist: check the spelling",
     (*ASK, "--method", "zzz"): "there is no method 'zzz'; `dycoke methods` lists them",
 }
@@ -143,3 +158,9 @@ def test_a_name_with_spaces_that_isnt_in_quotes(asked: str) -> None:
     said = 'Error: my red car.mp4 has spaces in its name: put it in quotes, as in "my red car.mp4"'
     assert run_here("ask", "my", "red", "car.mp4", asked).err.rstrip() == said
     assert run_here("ask", "holiday.mp4", "my", "red", "car.mp4", asked).err.rstrip() == said
+
+
+def test_a_quoted_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = run_here("batch", "footage", "What is it?", "--out", "~/none/a.csv")
+    assert f"there is no folder {tmp_path}/none" in run.err

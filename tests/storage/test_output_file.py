@@ -20,7 +20,10 @@ def test_the_suffixes_that_it_may_have(suffixes: tuple[str, ...], either: str) -
         check_suffix(Path(f"x{suffix.upper()}"), suffixes, "--out")
     with pytest.raises(UsageError) as raised:
         check_suffix(Path("x.xls"), suffixes, "--out")
-    assert str(raised.value) == f"--out x.xls: name a file that ends in {either}"
+    assert (
+        str(raised.value)
+        == f"--out x.xls: name a file that ends in {either}, as in --out x{suffixes[0]}"
+    )
 
 
 def test_the_reason_and_the_flag() -> None:

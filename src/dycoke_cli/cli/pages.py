@@ -8,11 +8,13 @@ has a short page, with some flags, their first sentence and default. `--help-all
 from __future__ import annotations
 
 import inspect
+import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +28,7 @@ EXAMPLES = "Examples:\n"
 _COMMON = "Options"
 _RULE = re.compile(r"\b(Needs|Excludes) (--[\w-]+(?: \w+)?(?:, --[\w-]+(?: \w+)?)*)\.")
 _HELP = {"--help", "--help-all"}
+_LONG_DASHES = ("\u2012", "\u2013", "\u2014", "\u2015", "\u2212")
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
@@ -39,6 +42,8 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments; see `_unconverted`."""
         _unconverted(self, ctx)
+        if not ctx.resilient_parsing:
+            _check_words(self.get_params(ctx), args)
         with _in_context(ctx):
             rest: list[str] = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
@@ -53,6 +58,29 @@ class Command(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the short page."""
         _print(page_of(self, ctx, {*self._brief, *_HELP} if self._brief else None))
+
+
+def _check_words(parameters: Sequence[Any], args: Sequence[str]) -> None:
+    """Refuse words that would become part of the question, though a flag stands before them."""
+    options = {name: one for one in parameters if isinstance(one, TyperOption) for name in one.opts}
+    flag, value, asked = "", "", False
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            return
+        if word[:1] == "-" and len(word) > 1:
+            flag, _, value = word.partition("=")
+            if not value and flag in options and not options[flag].is_flag:
+                value = next(words, "")
+        elif word[:1] in _LONG_DASHES and word[1:2].isalpha():
+            raise UsageError(f"{word} begins with the dash of a web page: write --{word[1:]}")
+        elif asked and flag in options and not os.path.exists(word):
+            advice = f"leave {word!r} out, or put the whole question in quotes"
+            if value:
+                advice = f"write {value}{word}, or put in quotes what has spaces"
+            raise UsageError(f"{flag} takes {'one' if value else 'no'} value: {advice}")
+        else:
+            asked = asked or " " in word or word.endswith("?")
 
 
 def _check_rules(context: Any) -> None:
@@ -120,7 +148,9 @@ class _Conversion:
             return () if many else None
         if self.of_words:
             return [*value] if many else value
-        return self.build().coerce(value, param=param, ctx=ctx)
+        found = self.build().coerce(value, param=param, ctx=ctx)
+        # A shell leaves ~ where it is quoted, or behind a = sign.
+        return found.expanduser() if isinstance(found, Path) else found
 
 
 def _print(page: Page) -> None:

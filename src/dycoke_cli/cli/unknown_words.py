@@ -12,6 +12,7 @@ import typer
 
 from dycoke_cli.cli import pages
 from dycoke_cli.errors import UsageError, closest
+from dycoke_cli.models.catalog import CATALOG
 
 _COMMANDS = {
     "dycoke": "leave the second dycoke out",
@@ -21,6 +22,7 @@ _COMMANDS = {
     "ps": "a model is loaded while a command runs; `dycoke serve` keeps one loaded",
     "summarize": '`dycoke ask VIDEO "What happens?"` asks about a video',
     "when": "`dycoke ask VIDEO QUESTION --when` finds when it is true",
+    "stop": "Ctrl-C ends `dycoke serve`; no other command goes on by itself",
     "completion": "`dycoke --install-completion` has the shell complete commands and flags",
 }
 """Commands of other programs, and what does the same here."""
@@ -28,6 +30,7 @@ _MEANT = {
     "num-frames": "--frames",
     "prompt": "--question",
     "output": "--out",
+    "csv": "--out FILE.csv",
     "max-token": "--max-new-tokens",
     "baseline": "--method none",
     "cpu": "--device cpu",
@@ -37,6 +40,11 @@ _MEANT = {
     "4bit": "--quantize int4",
 }
 """Flags of other programs, and those of the same meaning here."""
+_MISPLACED = {
+    ("serve", "start"): "`dycoke serve` starts the server, and Ctrl-C ends it: leave start out",
+    ("serve", "stop"): "Ctrl-C ends `dycoke serve`, in the terminal where it runs",
+}
+"""Words of other programs behind a command, and what to type."""
 _SUBCOMMAND = re.compile(r"No such command '(.*?)'")
 _EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
@@ -80,6 +88,10 @@ def explain(error: typer.TyperException) -> UsageError:
         meant = f": did you mean `{context.command_path} {near}`?" if near else f" {page}"
         return UsageError(f"{context.command_path} has no command {unknown[1]!r}{meant}")
     if (extra := _EXTRA.search(error.message)) is not None:
+        if (context.info_name, extra[1]) in _MISPLACED:
+            return UsageError(_MISPLACED[context.info_name, extra[1]])
+        if "--model" in flags and extra[1] in CATALOG:
+            return UsageError(f"a model stands behind a flag: --model {extra[1]} {page}")
         lists = [one for one in flags.values() if "…" in (one.metavar or "")]
         return UsageError(
             f"there is no place for {extra[1]!r}: put what has spaces in quotes"

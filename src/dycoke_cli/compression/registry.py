@@ -371,8 +371,10 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
             raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
         if parameter not in parameters:
             otherwise = f"`dycoke methods {name}` lists what it has"
-            by_symbol = {one.spec.symbol: own for own, one in parameters.items()}
-            hint = did_you_mean(by_symbol.get(typed_parameter, parameter), parameters, otherwise)
+            # In capitals or not, as the paper writes it.
+            symbols = {str(one.spec.symbol).casefold(): own for own, one in parameters.items()}
+            meant = symbols.get(typed_parameter.casefold(), parameter)
+            hint = did_you_mean(meant, parameters, otherwise)
             raise UsageError(f"{flag} {text}: {name} has no {typed_parameter!r}; {hint}")
         if parameter in given:
             raise UsageError(f"{flag} {text}: {parameter} is already set by {name}, or twice")

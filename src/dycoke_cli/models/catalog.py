@@ -151,6 +151,9 @@ class ModelRef:
     local: bool  # whether `location` is a folder
 
 
+_HOSTED = re.compile(r"(gpt|chatgpt|claude|gemini|grok|o\d)-", re.IGNORECASE)
+
+
 def find(name: str) -> ModelRef:
     """Find a model by catalog name, folder or hub id; nothing is downloaded."""
     # A catalog name wins over a folder of that name, so that a folder `mini` in the current one
@@ -162,7 +165,7 @@ def find(name: str) -> ModelRef:
     if os.path.isdir(name):
         check_folder(Path(name))
         return ModelRef(name, name, None, local=True)
-    if os.path.exists(name) and name.lower().endswith(".gguf"):
+    if name.lower().endswith(".gguf"):
         raise ModelError(f"{name!r} is a file, {NOT_GGUF}")
     if os.path.exists(name):
         raise ModelError(f"{name!r} is a file; give the folder that holds the model")
@@ -185,4 +188,6 @@ def find(name: str) -> ModelRef:
     else:
         name_alike = alike[0].name if alike else name
         hint = did_you_mean(name_alike, CATALOG, "`dycoke models` lists all names")
+    if _HOSTED.match(name):
+        hint = "what a service has is asked with --server URL --model NAME"
     raise ModelError(f"there is no model {name!r} and no such folder; {hint}")

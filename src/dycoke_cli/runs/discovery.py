@@ -149,9 +149,9 @@ def _found(where: str, stills: bool) -> VideoList:
         return found if found.videos else _of_pictures(paths, root)
     if (advice := advice_on_address(where)) is not None:
         raise UsageError(f"{display_name(where)} {advice}")
-    raise UsageError(
-        f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
-    )
+    kinds = "a folder, a pattern, or a list of videos"
+    prompt = "; a prompt stands behind --prompt" if " " in where else ""
+    raise UsageError(f"{display_name(where)} doesn't exist; give {kinds}{prompt}")
 
 
 def _of_pictures(folders: Iterable[str], root: str) -> VideoList:

@@ -209,7 +209,10 @@ def check_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
     if path.suffix.lower() not in suffixes:
         *others, last = suffixes
         either = f"{', '.join(others)} or {last}" if others else last
-        raise UsageError(f"{flag} {short_name(path)}: name a file that ends in {either}")
+        example = f"{flag} {short_name(path.with_suffix(suffixes[0]))}"
+        raise UsageError(
+            f"{flag} {short_name(path)}: name a file that ends in {either}, as in {example}"
+        )
 
 
 def replace_content(path: Path, content: bytes | bytearray, mode: int = 0o666) -> None:

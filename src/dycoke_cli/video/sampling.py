@@ -149,7 +149,7 @@ class Sampling:
         for name in ("frames", "fps", "max_frames", "picture_fps"):
             value = getattr(self, name)
             if value is not None and value > MAX_WANTED:
-                raise UsageError(f"{name} must be {MAX_WANTED} or fewer, not {value:g}")
+                raise UsageError(f"{name} must be {MAX_WANTED} or fewer, not {value}")
         if self.max_frames is not None and self.fps is None:
             raise UsageError(
                 "max_frames limits parameter fps: give both, or parameter frames alone"

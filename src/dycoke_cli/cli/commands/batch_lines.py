@@ -104,7 +104,8 @@ def _of_file(
     except OSError as error:
         if (advice := advice_on_address(file)) is not None:
             raise UsageError(f"{name} {advice}") from error
-        raise UsageError(f"{name} can't be read ({error.strerror})") from error
+        hint = "; a question stands behind -q" if " " in file else ""
+        raise UsageError(f"{name} can't be read ({error.strerror}){hint}") from error
     folder = os.path.dirname(file) if videos is None else videos
     return read_questions(content, folder, name, request, note)
 

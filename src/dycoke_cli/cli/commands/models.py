@@ -15,11 +15,22 @@ if TYPE_CHECKING:
     from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
 
 
+_REMOVED = "`hf cache rm model/OWNER/NAME` (of huggingface_hub) removes what was downloaded"
+_PULLED = "`dycoke models pull NAME` downloads one"
+_ELSEWHERE = {
+    **dict.fromkeys(("remove", "rm", "delete"), _REMOVED),
+    **dict.fromkeys(("download", "install", "add", "get"), _PULLED),
+}
+"""Subcommands of other programs, and what does the same."""
+
+
 class _Models(pages.Group):
     """Group whose default subcommand is `list`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments, after inserting `list` if they don't begin with a subcommand."""
+        if len(args) > 1 and args[0] in _ELSEWHERE:
+            raise UsageError(f"dycoke models has no {args[0]}: {_ELSEWHERE[args[0]]}")
         others = {*self.commands, *ctx.help_option_names}
         if not ctx.resilient_parsing and not {*args[:1]} & others:
             args = ["list", *args]
