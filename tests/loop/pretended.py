@@ -309,4 +309,4 @@ class _Decoder:
             part_s = sampling.part_s(DURATION_S)
             return Clip(np.zeros(shape, np.uint8), times, info, (), part_s=part_s)
 
-        yield SimpleNamespace(plan=FramePlan(times, edge, edge, info, (), 1), read=read)
+        yield SimpleNamespace(plan=FramePlan(times, edge, edge, info, ()), read=read)

@@ -36,7 +36,7 @@ class _Decoder:
         """The frames."""
         shown = clip(4)
         info = example(VideoInfo, path="a.mp4", duration_s=1.0, fps=4.0)
-        plan = FramePlan(shown.timestamps_s, 32, 24, info, (), 1)
+        plan = FramePlan(shown.timestamps_s, 32, 24, info, ())
         read = Clip(shown.frames, shown.timestamps_s, info, ())
         yield SimpleNamespace(plan=plan, read=lambda *_: read)
 

@@ -77,14 +77,12 @@ def read(
     assert not isinstance(path, (tuple, Rendered))
     with opened(path, sampling, shown_as, subtitles) as reader:
         planned = reader.plan
-        size, count = (planned.info.width, planned.info.height), len(planned.times_s)
-        Limits().check_memory(planned.info.path, size, planned.memory_bytes, count)
         frames, times = [], []
         for time, frame in reader.frames():
             frames.append(frame)
             times.append(time)
             if on_progress is not None:
-                on_progress(len(times), count)
+                on_progress(len(times), len(planned.times_s))
         part = sampling.part_s(planned.info.duration_s)
         return Clip(np.stack(frames), tuple(times), planned.info, *reader.rest(), part)
 

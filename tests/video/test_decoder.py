@@ -234,7 +234,6 @@ PLAN: dict[str, Any] = {
     "width": 8,
     "height": 4,
     "warnings": [],
-    "memory_bytes": 1,
     "info": json.loads(json.dumps(asdict(INFO))),
 }
 LINE = {"start_s": 0.0, "end_s": 1.0, "text": "é"}

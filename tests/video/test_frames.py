@@ -90,6 +90,15 @@ def test_fewer_frames_than_planned_are_resized_by_the_processor() -> None:
         assert (clip.resize is None) == (other is fit)
 
 
+def test_frames_wait_for_the_processor_and_not_who_makes_them() -> None:
+    fit = Future[Fit]()
+    frames = Frames(plan(CLIP, EIGHT), EIGHT, fit)
+    fit.set_result(to(20, 30))
+    frames.room()[:] = 7
+    frames.keep(0.0)
+    assert frames.clip(()).frames.shape == (1, 20, 30, 3)
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_reading() -> None:
     fit = Future[Fit]()
     fit.set_exception(ModelError("no such model"))

@@ -85,19 +85,21 @@ def test_memory_counts_the_frames_that_are_there(
 def test_more_than_the_memory_that_is_free(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = make_clip(Recipe()).path
-    needed = plan(path, Sampling(frames=2)).memory_bytes
-    assert needed > 2 * 64 * 48 * 3
-    monkeypatch.setattr(limits, "free_main_memory", lambda: 2 * needed)
-    assert len(read(path, Sampling(frames=2)).frames) == 2
-    monkeypatch.setattr(limits, "free_main_memory", lambda: 2 * needed - 2)
-    with pytest.raises(OutOfMemoryError) as error:
-        read(path, Sampling(frames=2))
+    path, needed = make_clip(Recipe()).path, list[int]()
+    with Decoder() as decoder:
+        decoder.read(str(path), Sampling(frames=2), admit=needed.append)
+        monkeypatch.setattr(limits, "free_main_memory", lambda: 2 * needed[-1])
+        assert len(decoder.read(str(path), Sampling(frames=2)).frames) == 2
+        monkeypatch.setattr(limits, "free_main_memory", lambda: 2 * needed[-1] - 2)
+        with pytest.raises(OutOfMemoryError) as error:
+            decoder.read(str(path), Sampling(frames=2))
+        with decoder.open(str(path), Sampling(frames=2)) as opened:
+            assert opened.plan.times_s  # what would be read can still be said
+    assert needed[-1] - needed[0] == 2 * 64 * 48 * 3
     assert error.value.exit_code == 5
     assert str(error.value).startswith(
         f"to read 2 frames of {path} (64×48) takes 0.0 GiB of memory"
     )
-    assert plan(path, Sampling(frames=2)).times_s  # what would be read can still be said
     monkeypatch.setattr(limits, "free_main_memory", lambda: 64 * 48)
     with pytest.raises(OutOfMemoryError, match="to read a frame of"):
         plan(path)

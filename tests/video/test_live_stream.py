@@ -101,6 +101,5 @@ def sealed(stream: LiveStream) -> bool:
 
 
 def test_the_process_is_sealed_before_it_reads(tmp_path: Path) -> None:
-    with stream_of(recorded(tmp_path)) as stream:
-        stream.begin()
+    with stream_of(recorded(tmp_path)) as stream, stream.open():
         assert sealed(stream)

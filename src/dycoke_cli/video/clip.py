@@ -11,10 +11,12 @@ are in memory, however long the video is. Imports no PyAV.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.answer.json_schema import NOT_A_KEY
@@ -117,8 +119,6 @@ class FramePlan:
     height: int  # likewise
     info: VideoInfo  # what is known of the video, its `duration_s` measured
     warnings: tuple[str, ...]  # one sentence each
-    # that reading them takes, about: the frames, and what is needed to decode them
-    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -239,15 +239,13 @@ class Frames:
     """The frames of one clip, as they arrive; the only maker of a `Clip`.
 
     Args:
-        fit: resize of the model's processor, which is waited for; None keeps decoded frames.
+        fit: resize of the model's processor, which the first frame waits for; None keeps decoded
+            frames.
         windows: where frames are handed on; None to keep all.
 
     Attributes:
         count: number of frames that are planned.
         times_s: times of the frames so far, in seconds from the video's first frame.
-
-    Raises:
-        VideoError: they take more memory than the limit.
     """
 
     def __init__(
@@ -257,19 +255,30 @@ class Frames:
         fit: Future[Fit] | None,
         windows: WindowQueue | None = None,
     ) -> None:
-        import numpy as np
-
         self._plan, self._sampling, self._fit, self._windows = plan, sampling, fit, windows
-        self.count = len(plan.times_s)
+        self.count, self.times_s = len(plan.times_s), list[float]()
         # Frames in memory: all of a clip, or those of the window that is being filled.
         self._most = self.count if windows is None else min(self.count, windows.size)
         self._size = plan.height, plan.width
-        self._resize = None if fit is None else fit.result()(self.count, *self._size)
-        height, width = self._shape
-        check_clip(plan.info.path, (width, height), self._most, sampling.fps is not None)
-        self.times_s: list[float] = []
-        self._kept, self._filled = self._new(), 0  # of which so many are filled
-        self._room = None if self._resize is None else np.empty((*self._size, 3), np.uint8)
+        self._filled = 0  # so many of `_kept`
+
+    @cached_property
+    def _resize(self) -> FrameResize | None:
+        # The processor may still be loading: it is waited for by the thread that draws frames,
+        # where their size is first needed, and not by the one that makes this.
+        resize = None if self._fit is None else self._fit.result()(self.count, *self._size)
+        height, width = self._size if resize is None else resize.size
+        by_rate = self._sampling.fps is not None
+        check_clip(self._plan.info.path, (width, height), self._most, by_rate)
+        return resize
+
+    @cached_property
+    def _kept(self) -> np.ndarray:
+        return self._empty(self._most, *self._shape)
+
+    @cached_property
+    def _decoded(self) -> np.ndarray:
+        return self._empty(*self._size)
 
     @property
     def waits(self) -> bool:
@@ -277,13 +286,16 @@ class Frames:
         return self._windows is not None and self._filled == self._most
 
     def admit(self, limits: Limits, admit: Callable[[int], None], more: int) -> None:
-        """Check and admit the memory of the frames.
+        """Check and admit the memory of the frames, before it is taken.
 
         Args:
             more: bytes that reading takes beside them.
+
+        Raises:
+            VideoError: they take more memory than the limit.
         """
-        held = self._kept.nbytes * (1 if self._windows is None else WINDOWS_HELD)
-        info, needed = self._plan.info, held + more
+        frames = self._most * (1 if self._windows is None else WINDOWS_HELD)
+        info, needed = self._plan.info, frames * math.prod(self._shape) * 3 + more
         limits.check_memory(info.path, (info.width, info.height), needed, self.count)
         admit(needed)
 
@@ -291,26 +303,28 @@ class Frames:
     def _shape(self) -> tuple[int, int]:
         return self._size if self._resize is None else self._resize.size
 
-    def _new(self) -> np.ndarray:
+    @staticmethod
+    def _empty(*size: int) -> np.ndarray:
         import numpy as np
 
-        return np.empty((self._most, *self._shape, 3), np.uint8)
+        return np.empty((*size, 3), np.uint8)
 
     def hand_on(self) -> None:
         """Hand on a window, once the one before it was taken."""
         assert self._windows is not None, "checked before"
-        self._windows.put(self._kept[: self._filled], self._resize)
-        self._kept, self._filled = self._new(), 0
+        kept, self._filled = self._kept[: self._filled], 0
+        del self._kept  # the next window has another array
+        self._windows.put(kept, self._resize)
 
     def room(self) -> np.ndarray:
         """Array `[H, W, 3]`, uint8, that the next frame is written to; then call `keep`."""
-        return self._kept[self._filled] if self._room is None else self._room
+        return self._kept[self._filled] if self._resize is None else self._decoded
 
     def keep(self, time_s: float) -> None:
         """Keep the frame that was written, which is displayed at a time."""
         self.times_s.append(time_s)
-        if self._resize is not None and self._room is not None:
-            self._kept[self._filled] = self._resize(self._room)
+        if self._resize is not None:
+            self._kept[self._filled] = self._resize(self._decoded)
         self._filled += 1
 
     def clip(self, warnings: tuple[str, ...], subtitles: Subtitles | None = None) -> Clip:
@@ -320,23 +334,17 @@ class Frames:
         at another size resizes these.
         """
         count, window, resize = len(self.times_s), None, self._resize
-        frames = self._kept[:count]
         if self._windows is not None:
             if self._filled:
                 self.hand_on()
             frames, window = shape_alone(count, self._shape), self._windows.size
-        elif self._fit is not None and count < self.count:
-            resize = resize if resize == self._fit.result()(count, *self._size) else None
-        return Clip(
-            frames,
-            tuple(self.times_s),
-            self._plan.info,
-            warnings,
-            subtitles,
-            part_s=self._sampling.part_s(self._plan.info.duration_s),
-            resize=resize,
-            window=window,
-        )
+        else:
+            frames = self._kept[:count]
+            if self._fit is not None and count < self.count:
+                resize = resize if resize == self._fit.result()(count, *self._size) else None
+        info, times = self._plan.info, tuple(self.times_s)
+        part = self._sampling.part_s(info.duration_s)
+        return Clip(frames, times, info, warnings, subtitles, part, resize, window)
 
 
 def shape_alone(frames: int, size: Sequence[int]) -> np.ndarray:

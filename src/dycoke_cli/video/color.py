@@ -103,8 +103,8 @@ def to_rgb(frame: av.VideoFrame, geometry: Geometry) -> np.ndarray:
     A frame of another size than the first is scaled to that. An alpha channel is dropped: `opaque`
     blends it. HDR isn't tone-mapped.
     """
-    rgb = _rgb_frame(frame, geometry.width, geometry.height).to_ndarray()
-    return geometry.orientation.apply(rgb)
+    rgb = _converted(frame, "rgb24", geometry.width, geometry.height)
+    return geometry.orientation.apply(rgb.to_ndarray())
 
 
 def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFrame:
@@ -136,11 +136,7 @@ def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:
     """Scale a frame of more than `pixels` pixels down to that, in RGB; return others unchanged."""
     if frame.width * frame.height <= pixels:
         return frame
-    return _rgb_frame(frame, *size_within(frame.width, frame.height, pixels))
-
-
-def _rgb_frame(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    return _converted(frame, "rgb24", width, height)
+    return _converted(frame, "rgb24", *size_within(frame.width, frame.height, pixels))
 
 
 def _converted(frame: av.VideoFrame, pixels: str, width: int, height: int) -> av.VideoFrame:

@@ -15,30 +15,18 @@ from dycoke_cli.storage.input_file import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.video.files import CONTAINERS, is_picture
 from dycoke_cli.video.limits import check_entries, padded
 
-ASSUMED_RATE = Fraction(25)
-"""Frames per second where a file says nothing. Frames have times of their own."""
-
-
-def rate_of(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """Average frames per second that a stream declares; None if it declares none."""
-    # FFmpeg declares 25 for each single picture.
-    is_picture = container.format.name.endswith("_pipe")
-    return None if is_picture else stream.average_rate or stream.guessed_rate
-
-
-MAX_PICTURES = 100_000
 _DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # Codecs of cover art.
 _STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 _HEIC = ("heic", "heix", "mif1")
 # FFmpeg's names of formats of images.
-_PICTURES = (
+PICTURES = (
     "gif", "apng", "ico", "jpegxl_anim", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe",
     "tiff_pipe", "j2k_pipe", "jpegxl_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe", "pam_pipe",
     "qoi_pipe", "dpx_pipe", "exr_pipe", "hdr_pipe",
 )  # fmt: skip
-_FORMATS = ",".join((*CONTAINERS, *_PICTURES))
+_FORMATS = ",".join((*CONTAINERS, *PICTURES))
 
 
 def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
@@ -90,14 +78,6 @@ def _tag_options() -> dict[str, Any]:
     return {"metadata_errors": "surrogateescape"} if has_option else {}
 
 
-def most_pictures(container: av.container.InputContainer) -> int | None:
-    """Maximum number of frames of an image file; None for a video.
-
-    Image files have no index, so reaching the last frame means decoding all of them.
-    """
-    return MAX_PICTURES if container.format.name in _PICTURES else None
-
-
 def choose_stream(
     container: av.container.InputContainer,
     index: int | None,
@@ -106,26 +86,24 @@ def choose_stream(
     """Choose the video stream to read: the one with this index, or `best_stream`."""
     best = best_stream(container)
     if best is None:
-        raise VideoError(f"{name} has no video in it{_what_else(container)}: name a video file")
-    if container.metadata.get("major_brand") in _HEIC and len(_as_large(container, best)) > 1:
+        only = ", only sound" if container.streams.audio else ""
+        only = ", only a cover picture" if container.streams.video else only
+        raise VideoError(f"{name} has no video in it{only}: name a video file")
+    streams = video_streams(container)
+    as_large = [one for one in streams if _pixels(one) == _pixels(best)]
+    if container.metadata.get("major_brand") in _HEIC and len(as_large) > 1:
         raise VideoError(
             f"{name} is a photo that is stored in tiles, which FFmpeg doesn't join: convert it "
             "first (`heif-convert photo.heic photo.jpg`, or on a Mac "
             "`sips -s format jpeg photo.heic --out photo.jpg`)"
         )
-    if index is None:
-        return best
-    for stream in video_streams(container):
-        if stream.index == index:
-            return stream
-    valid = ", ".join(str(stream.index) for stream in video_streams(container))
-    raise UsageError(f"--stream {index} isn't a video stream of {name}; its video streams: {valid}")
-
-
-def _what_else(container: av.container.InputContainer) -> str:
-    if container.streams.video:
-        return ", only a cover picture"
-    return ", only sound" if container.streams.audio else ""
+    chosen = {one.index: one for one in streams} | {None: best}
+    if index not in chosen:
+        valid = ", ".join(str(one.index) for one in streams)
+        raise UsageError(
+            f"--stream {index} isn't a video stream of {name}; its video streams: {valid}"
+        )
+    return chosen[index]
 
 
 def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
@@ -156,12 +134,6 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream | None
         return bool(one.disposition & Disposition.default), _pixels(one)
 
     return max(_films(container), key=rank, default=None)
-
-
-def _as_large(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> list[av.VideoStream]:
-    return [one for one in video_streams(container) if _pixels(one) == _pixels(stream)]
 
 
 def _pixels(stream: av.VideoStream) -> int:

@@ -71,6 +71,7 @@ class OpenClip:
 
     Attributes:
         left_s: remaining time in seconds.
+        stop: ends the process; a thread that receives from it gets an error.
     """
 
     plan: FramePlan  # frames that will be read
@@ -85,7 +86,7 @@ class OpenClip:
         admit: Callable[[int], None],
         left_s: float | None = None,
     ) -> None:
-        self._process, self._stop = process, stop
+        self._process, self.stop = process, stop
         self._name, self._limits, self._admit = name, limits, admit
         self.left_s = limits.time_limit if left_s is None else left_s
         self._needed = 0
@@ -226,7 +227,7 @@ class OpenClip:
             with suppress(GoneError):
                 self._process.send({"go": False})
         elif not self._is_done:
-            self._stop()
+            self.stop()
 
     def _memory_limit(self, estimate: int) -> int:
         """Memory limit of the process: the estimate, or the user's limit."""
@@ -265,8 +266,7 @@ class OpenClip:
         ):
             raise MismatchError("frames that weren't requested")
         # The name as this process knows it, not as the decoder sent it.
-        info = replace(plan.info, path=self._name)
-        return replace(plan, info=info, memory_bytes=clip_bytes + self._needed)
+        return replace(plan, info=replace(plan.info, path=self._name))
 
     @contextmanager
     def _checked(self, doing: str = "decoded") -> Iterator[None]:
@@ -333,11 +333,7 @@ def info_of(
     Args:
         sampling: has its stream, and the rate of pictures.
     """
-    one = Sampling(
-        frames=1,
-        stream=sampling.stream,
-        picture_fps=sampling.picture_fps,
-    )
+    one = Sampling(frames=1, stream=sampling.stream, picture_fps=sampling.picture_fps)
     try:
         with Decoder(limits) as decoder, decoder.open(video, one, shown_as=shown_as) as opened:
             return opened.plan.info

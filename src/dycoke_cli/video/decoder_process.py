@@ -257,7 +257,12 @@ def errors_sent(channel: Channel, name: str) -> Iterator[None]:
     except MemoryError:
         channel.send({"out_of_memory": True})
     except Exception as error:
-        channel.send({"error": _error_message(name, error)})
+        if not isinstance(error, DycokeError):
+            error = VideoError(
+                f"{name} can't be decoded ({type(error).__name__}: {str(error)[:200]}): convert "
+                "it, or leave it out"
+            )
+        channel.send({"error": {"code": error.code, "message": str(error)}})
 
 
 def _read(
@@ -295,15 +300,6 @@ def _read(
 def continues(channel: Channel) -> bool:
     """Whether the parent, which knows how much memory is free, lets this process continue."""
     return bool(channel.receive()[0]["go"])
-
-
-def _error_message(name: str, error: Exception) -> dict[str, str]:
-    if not isinstance(error, DycokeError):
-        error = VideoError(
-            f"{name} can't be decoded ({type(error).__name__}: {str(error)[:200]}): convert it, or "
-            "leave it out"
-        )
-    return {"code": error.code, "message": str(error)}
 
 
 # Steps back of time stamps up to this are left alone: some cameras have such jitter.
@@ -400,8 +396,7 @@ def _read_live(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: E
     info, geometry = describe(source)
     every = exact(cast(float, sampling.end_s))
     times = tuple(map(float, wanted_times(sampling, _part(source, sampling, Fraction(0)))[0]))
-    width, height = geometry.shown_size
-    plan = FramePlan(times, width, height, info, (), len(times) * width * height * 3)
+    plan = FramePlan(times, *geometry.shown_size, info, ())
     channel.send({"plan": asdict(plan)}, most_bytes=limits.MAX_PLAN_BYTES)
     if continues(channel):
         _send_windows(channel, source, geometry, sampling, every)

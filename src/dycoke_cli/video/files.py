@@ -170,12 +170,21 @@ def spool(
     Args:
         stdin: an open binary stream; None for stdin of this process.
     """
-    for chunk in _chunks(standard_input(stdin), limit_bytes):
+    stdin, copied = standard_input(stdin), 0
+    while chunk := _read(stdin):
+        copied += len(chunk)
+        if copied > limit_bytes:
+            raise VideoError(
+                f"{STDIN_NAME} is larger than {limit_bytes / 1024**3:g} GiB: save it to a file and "
+                "name that"
+            )
         try:
             file.write(chunk)
             file.flush()  # a full disk is noticed here, and not when the file is closed
         except OSError as error:
             raise _unwritable(error) from error
+    if copied == 0:
+        raise VideoError(f"{STDIN_NAME} is empty: did the command before the pipe fail?")
 
 
 def standard_input(stdin: BinaryIO | None = None) -> BinaryIO:
@@ -196,34 +205,13 @@ def _unwritable(error: OSError) -> OutputError:
     )
 
 
-def _chunks(stdin: BinaryIO, limit_bytes: int) -> Iterator[bytes]:
-    copied = 0
-    while chunk := _read(stdin):
-        copied += len(chunk)
-        if copied > limit_bytes:
-            raise VideoError(
-                f"{STDIN_NAME} is larger than {limit_bytes / 1024**3:g} GiB: save it to a file and "
-                "name that"
-            )
-        yield chunk
-    if copied == 0:
-        raise VideoError(f"{STDIN_NAME} is empty: did the command before the pipe fail?")
-
-
 def _read(stdin: BinaryIO) -> bytes:
     try:
-        _wait(stdin)
+        # A signal that arrives after Python's last check and before `read1` has begun doesn't
+        # interrupt it: the command would end only when the pipe's other end writes or closes.
+        with suppress(io.UnsupportedOperation):  # a stream without a file descriptor never blocks
+            while not select.select([stdin], [], [], _SIGNAL_CHECK_S)[0]:
+                pass
         return stdin.read1(_CHUNK_BYTES)  # type: ignore[attr-defined]
     except OSError as error:
         raise VideoError(f"{STDIN_NAME} can't be read ({error.strerror}): name a file") from error
-
-
-def _wait(stdin: BinaryIO) -> None:
-    """Wait until a stream has data or ends, so that a signal is handled within a second.
-
-    A signal that arrives after Python's last check and before `read` has begun doesn't interrupt
-    it: the command would end only when the pipe's other end writes or closes.
-    """
-    with suppress(io.UnsupportedOperation):  # a stream without a file descriptor never blocks
-        while not select.select([stdin], [], [], _SIGNAL_CHECK_S)[0]:
-            pass

@@ -104,21 +104,16 @@ class FrameIndex:
                 behind = behind + 1 if ticks <= floor - usual / 2 else 0
                 index.restarts |= behind > 1  # a single one has a damaged time stamp
                 highest = max(highest, ticks)
-            index._add_frame(
-                (anchor or 0) + since * usual if ticks is None else ticks, packet.duration or usual
-            )
+            shown: Ticks = (anchor or 0) + since * usual if ticks is None else ticks
+            index._ticks.append(round(shown))
+            index._first = shown if index._first is None else min(index._first, shown)
+            # A length is that to the next packet, which of an earlier frame may be long.
+            if shown >= index._last or len(index._ticks) == 1:
+                index._last, index._end = shown, shown + (packet.duration or usual)
         begin = index._first or 0
         index._ticks.extend(round(begin - (n + 1) * usual) for n in range(index.untimed))
         index.trusts_seeks &= not index.untimed  # a seek goes by time stamps
         return index
-
-    def _add_frame(self, ticks: Ticks, length: Ticks) -> None:
-        """Add a frame with a time stamp and a duration in ticks."""
-        self._ticks.append(round(ticks))
-        self._first = ticks if self._first is None else min(self._first, ticks)
-        # A length is that to the next packet, which of an earlier frame may be long.
-        if ticks >= self._last or len(self._ticks) == 1:
-            self._last, self._end = ticks, ticks + length
 
     @classmethod
     def declared(

@@ -111,7 +111,7 @@ class Limits:
         fewer = "use fewer frames, " if frames > 1 else ""
         may = "may be taken" if self.memory_limit else "may be taken, half of what is free"
         raise OutOfMemoryError(
-            f"to read {what} of {name} ({picture_size(size)}) takes {needed / 1024**3:.1f} GiB of "
+            f"to read {what} of {name} ({size[0]}×{size[1]}) takes {needed / 1024**3:.1f} GiB of "
             f"memory, and {allowed / 1024**3:.1f} GiB {may}: {fewer}scale it down first, or raise "
             "--memory-limit"
         )
@@ -161,7 +161,7 @@ def check_clip(name: str, size: tuple[int, int], count: int, by_rate: bool) -> N
     most = MAX_CLIP_BYTES // picture_bytes
     advice = f"--fps, or --max-frames to {most}" if by_rate else f"--frames to {most}"
     raise VideoError(
-        f"{count} frames of {name} ({picture_size(size)}) take {needed / 1024**3:.1f} GiB, above "
+        f"{count} frames of {name} ({size[0]}×{size[1]}) take {needed / 1024**3:.1f} GiB, above "
         f"the limit of {MAX_CLIP_BYTES / 1024**3:g} GiB: lower {advice}"
     )
 
@@ -172,8 +172,3 @@ def size_within(width: int, height: int, pixels: int) -> tuple[int, int]:
         return width, height
     scale = math.sqrt(pixels / (width * height))
     return max(1, int(scale * width)), max(1, int(scale * height))
-
-
-def picture_size(size: tuple[int, int]) -> str:
-    """Format width and height, such as "1920×1080"."""
-    return f"{size[0]}×{size[1]}"

@@ -204,19 +204,6 @@ class LiveStream:
         if self._thread is not None:
             self._thread.join()
 
-    def begin(self) -> FramePlan:
-        """Open the source, once; returns the plan of a whole window."""
-        if self._clip is None:
-            self._clip = clip = _LiveClip(self._source, self._limits)
-            self._feeder = feeder = Feeder(self._source, self._timeout_s)
-            with feeder.reader:  # the process has its own
-                try:
-                    clip.begin([feeder.reader], self._sampling, None, fitted=True)
-                except VideoError as error:
-                    raise self._cause(error) from error
-            self.plan = clip.plan
-        return self.plan
-
     def next_window(self) -> Self:
         """Itself, for the next window."""
         self._is_stopped = False
@@ -228,8 +215,16 @@ class LiveStream:
 
     @contextmanager
     def open(self, *_: object, **__: object) -> Iterator[Self]:
-        """Open the source, with its own sampling; see `begin`."""
-        self.begin()
+        """Open the source, once, with its own sampling."""
+        if self._clip is None:
+            self._clip = clip = _LiveClip(self._source, self._limits)
+            self._feeder = feeder = Feeder(self._source, self._timeout_s)
+            with feeder.reader:  # the process has its own
+                try:
+                    clip.begin([feeder.reader], self._sampling, None, fitted=True)
+                except VideoError as error:
+                    raise self._cause(error) from error
+            self.plan = clip.plan
         yield self
 
     def read(
@@ -261,7 +256,7 @@ class LiveStream:
 
     def _take(self, on_progress: Callable[[int, int], None]) -> tuple[_LiveWindow, int]:
         """The newest window, once it is complete, and the number of those dropped before it."""
-        assert self._clip is not None, "`begin` is called first"
+        assert self._clip is not None, "opened first"
         with self._changed:
             while self._waiting is None and self._failure is None:
                 if self._is_stopped:
@@ -319,10 +314,6 @@ class _LiveClip(OpenClip):
         process, no_admission = Isolated(PROCESS, PREPARE), lambda needed: None
         super().__init__(process, process.stop, source.name, limits, no_admission, _UNLIMITED_S)
         self.frames_so_far = 0
-
-    def stop(self) -> None:
-        """End the process; a thread that receives gets an error."""
-        self._stop()
 
     def next_window(self, fit: Future[Fit]) -> _LiveWindow | None:
         """Receive a window; None at the end of the source."""

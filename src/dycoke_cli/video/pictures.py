@@ -225,8 +225,6 @@ class PictureReader:
                 duration_s=count / fps,
             ),
             warnings=(warning,) if warning else (),
-            # One more for the image that is copied into the frames.
-            memory_bytes=(len(self._numbers) + 1) * first.frames.nbytes,
         )
 
     def read(

@@ -19,10 +19,7 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan, StreamInfo, VideoInfo
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
-from dycoke_cli.video.containers import (
-    declared_end,
-    video_streams,
-)
+from dycoke_cli.video.containers import declared_end, video_streams
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.limits import check_size
 from dycoke_cli.video.sampling import (
@@ -179,14 +176,9 @@ def _lead_s(source: VideoSource) -> float:
 
 
 def _stream_info(stream: av.VideoStream) -> StreamInfo:
-    context = stream.codec_context
-    return StreamInfo(
-        index=stream.index,
-        codec=context.name if context else "unknown",
-        width=context.width if context else 0,
-        height=context.height if context else 0,
-        default=bool(stream.disposition & av.stream.Disposition.default),
-    )
+    context, default = stream.codec_context, stream.disposition & av.stream.Disposition.default
+    known = (context.name, context.width, context.height) if context else ("unknown", 0, 0)
+    return StreamInfo(stream.index, *known, bool(default))
 
 
 # Slack when declared and measured ends are compared: a container's duration is rounded, and its
@@ -207,10 +199,6 @@ class Planned:
 def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) -> Planned:
     """Plan the frames of an open video."""
     info, geometry = describe(source)
-    # More precise than before `describe`, which has decoded the first frame: now the pixel format
-    # is known.
-    decoding_bytes = source.decoding_bytes
-    width, height = geometry.shown_size
     index = source.read_index()
     source.use(index)
     last_s, end_s = index.last_s - source.packet_origin, index.end_s - source.packet_origin
@@ -237,24 +225,14 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
         variable_rate=None if index.is_declared else index.has_uneven_frames,
         start_s=float(source.origin),
     )
-    memory_bytes = len(times) * width * height * 3 + decoding_bytes
-    plan = FramePlan(tuple(map(float, times)), width, height, info, tuple(warnings), memory_bytes)
+    plan = FramePlan(tuple(map(float, times)), *geometry.shown_size, info, tuple(warnings))
     return Planned(plan, geometry, part, times)
 
 
 def _declared_end_if_cut(source: VideoSource, index: FrameIndex) -> Fraction | None:
     """The declared end of a file that ends well before it; else None."""
-    declared = None if index.is_declared else _declared_end(source)
-    # Compared with the end of any stream: audio may be longer than the video of an intact file.
-    end = index.end_of_any_s - source.packet_origin
-    if declared is None or declared - end <= max(_TOLERANCE_S, 2 * source.interval):
-        return None
-    return declared
-
-
-def _declared_end(source: VideoSource) -> Fraction | None:
     container = source.container
-    if not container.duration:
+    if index.is_declared or not container.duration:
         return None
     # The declared duration of Matroska counts from time 0, of all others from the first time stamp.
     start = 0 if "matroska" in container.format.name else container.start_time or 0
@@ -266,4 +244,6 @@ def _declared_end(source: VideoSource) -> Fraction | None:
         if None in ends:
             return None
         end = max(one for one in ends if one is not None)
-    return end - source.packet_origin
+    # Compared with the end of any stream: audio may be longer than the video of an intact file.
+    is_cut = end - index.end_of_any_s > max(_TOLERANCE_S, 2 * source.interval)
+    return end - source.packet_origin if is_cut else None

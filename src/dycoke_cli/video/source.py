@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from itertools import chain
 from typing import BinaryIO, Literal
 
 import av
@@ -21,17 +22,19 @@ from dycoke_cli.resources import usable_cpus
 from dycoke_cli.video import limits
 from dycoke_cli.video.color import has_alpha
 from dycoke_cli.video.containers import (
-    ASSUMED_RATE,
+    PICTURES,
     choose_stream,
     declared_end,
-    most_pictures,
     open_container,
-    rate_of,
 )
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.limits import check_entries
 
 _SEEK_ATTEMPTS = 4
+# Image files have no index, so reaching the last frame means decoding all of them.
+_MAX_PICTURES = 100_000
+# Frames per second where a file says nothing. Frames have times of their own.
+_ASSUMED_RATE = Fraction(25)
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
 # frames. The decoding times of frames are correct, once frames are in display order.
 _BY_DECODING_TIME = ("avi",)
@@ -79,17 +82,6 @@ def threads_for(context: av.VideoCodecContext) -> int:
 def threads_at_most() -> int:
     """Maximum number of threads: FFmpeg's own default."""
     return min(_MAX_THREADS, usable_cpus() + 1)
-
-
-def decoding_bytes(context: av.VideoCodecContext, threads: int) -> int:
-    """Bytes for decoding and conversion to RGB."""
-    references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)
-    pixels = context.width * context.height
-    held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
-    converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
-    if context.format is not None and has_alpha(context.format):
-        converted += _BLENDED * pixels
-    return (references + threads + held) * _picture_bytes(context) + converted
 
 
 def _picture_bytes(context: av.VideoCodecContext) -> int:
@@ -151,11 +143,15 @@ class VideoSource:
         self._starts_untimed = False
         self._begin()
         try:
-            self.most_pictures = most_pictures(self.container)
-            self.by_decoding_time = self.container.format.name in _BY_DECODING_TIME
+            kind = self.container.format.name
+            self.most_pictures = _MAX_PICTURES if kind in PICTURES else None
+            self.by_decoding_time = kind in _BY_DECODING_TIME
             self.stream = choose_stream(self.container, stream, name)
-            self.rate = rate_of(self.container, self.stream)
-            self.interval = 1 / (self.rate or ASSUMED_RATE)
+            # FFmpeg declares 25 for each single picture.
+            is_picture = kind.endswith("_pipe")
+            rate = self.stream.average_rate or self.stream.guessed_rate
+            self.rate = None if is_picture else rate
+            self.interval = 1 / (self.rate or _ASSUMED_RATE)
             self._start()
         except BaseException:
             self.container.close()
@@ -164,16 +160,11 @@ class VideoSource:
     def _begin(self) -> None:
         self.container = open_container(self._file, self.name, self.most_pixels)
 
-    def _reopen(self) -> None:
-        index = self.stream.index
-        self.container.close()
-        self.container = open_container(self._file, self.name, self.most_pixels)
-        self.stream = choose_stream(self.container, index, self.name)
-
     def _start(self) -> None:
         """Prepare reading a container that was opened."""
         # Number of the next packet, counted over all streams; None after a seek.
         self._number: int | None = 0
+        # Of the video, from the current position on; after a seek they begin with its keyframe.
         self._packets = self.demux()
         self._is_sought = False
         self._last: Fraction | None = None  # time of the frame before
@@ -204,8 +195,15 @@ class VideoSource:
 
     @property
     def decoding_bytes(self) -> int:
-        """Estimated memory for decoding the stream."""
-        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
+        """Estimated memory for decoding the stream, and for conversion to RGB."""
+        context = self._decoder
+        references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)
+        pixels = context.width * context.height
+        held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
+        converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
+        if context.format is not None and has_alpha(context.format):
+            converted += _BLENDED * pixels
+        return (references + threads_for(context) + held) * _picture_bytes(context) + converted
 
     @property
     def starts_s(self) -> Fraction:
@@ -230,15 +228,11 @@ class VideoSource:
 
     def rewind(self) -> None:
         """Return to the beginning by reopening the container, which works without an index."""
-        self._reopen()
+        index = self.stream.index
+        self.container.close()
+        self._begin()
+        self.stream = choose_stream(self.container, index, self.name)
         self._start()
-
-    def packets(self) -> Iterator[av.Packet]:
-        """Packets of the video from the current position on, which the caller moves.
-
-        Unlike those of `demux`, they begin with the keyframe after `seek`.
-        """
-        return self._packets
 
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
         """Yield packets from the current position to the end, or to the first unreadable place.
@@ -269,10 +263,8 @@ class VideoSource:
     def read_index(self) -> FrameIndex:
         """Read all packets, unless the file is too large for that; `rewind` afterwards."""
         self.rewind()
-        film, size = (
-            (self.container, self.stream, self.interval),
-            os.fstat(self._file.fileno()).st_size,
-        )
+        film = self.container, self.stream, self.interval
+        size = os.fstat(self._file.fileno()).st_size
         if size > limits.MAX_INDEXED_BYTES:
             declared = FrameIndex.declared(*film, declared_end(self.stream), size)
             if declared is not None:
@@ -347,7 +339,7 @@ class VideoSource:
             self._packets = self.demux()
         for packet in self._packets:
             if self._number is not None and self._number > number:
-                self._packets = _put_back(packet, self._packets)
+                self._packets = chain((packet,), self._packets)
                 self._is_sought = True
                 return
 
@@ -368,7 +360,7 @@ class VideoSource:
                     if time > time_s + 1e-6:
                         break
                     # The packet itself must still be decoded.
-                    self._packets = _put_back(packet, self._packets)
+                    self._packets = chain((packet,), self._packets)
                     self._is_sought = True
                     return float(time)
             if aim <= 0:
@@ -459,8 +451,3 @@ class VideoSource:
             self._starts_untimed = True
             self._last = Fraction(0)
         return self._last
-
-
-def _put_back(packet: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    yield packet
-    yield from rest
