@@ -250,8 +250,10 @@ class Attachment:
         self._videos, self._stages = videos, [videos, *stages]
         self._inputs: ModelInputs | None = None
         self._open = ExitStack()
+        self._was_entered = False
 
     def __enter__(self) -> Attachment:
+        self._was_entered = True
         check_unattached(self._model)
         here = _here(self._model)
         with ExitStack() as stack:  # undone if a stage can't be entered
@@ -283,6 +285,14 @@ class Attachment:
             warnings.warn(
                 f"the method {self._method.name!r} was attached, but no generate() with a video "
                 "ran in this thread before it was detached",
+                stacklevel=2,
+            )
+
+    def __del__(self) -> None:
+        if not getattr(self, "_was_entered", True):
+            warnings.warn(
+                f"the method {self._method.name!r} was made for a model and never attached: write "
+                f"`with {type(self._method).__name__}()(model):`",
                 stacklevel=2,
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +71,8 @@ class EncodedVideo:
         self.loaded = loaded
         self.clip, self.clips = clip, (clip, *others)
         for one in self.clips:
-            if isinstance(one, str | os.PathLike):
-                raise UsageError(f"VideoSession takes frames: read({str(one)[:60]!r}) reads them")
+            if not hasattr(one, "timestamps_s"):
+                raise UsageError("VideoSession takes the frames of a video, as read(PATH) returns")
         self.seconds_load = loaded.seconds_load if seconds_load is None else seconds_load
         self._seconds_video_decode = seconds_video_decode
         self.windowed = windowed

@@ -10,6 +10,7 @@ from typing import Any
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import BoundsError
 from dycoke_cli.compression.method import BASELINE, Method
+from dycoke_cli.compression.registry import DEFAULT, METHODS
 from dycoke_cli.engine.attach import Attachment, attach, check_unattached
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.context import answer_room, check_text_alone
@@ -41,7 +42,7 @@ from dycoke_cli.engine.typed_answer import (
     with_choice,
 )
 from dycoke_cli.engine.vision import Batch, inject_videos, together, without_video
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.explaining import faults_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns, text_ids
@@ -357,7 +358,7 @@ class VideoSession(EncodedVideo):
     def ask(
         self,
         question: str,
-        method: Method,
+        method: Method | None = None,
         *,
         on_text: Callable[[str], None] | None = None,
         history: Turns = (),
@@ -373,7 +374,7 @@ class VideoSession(EncodedVideo):
 
         Args:
             question: plain text.
-            method: the compression method; it is settled for the model here.
+            method: the compression method, which is settled for the model here; None is `DyCoke()`.
             on_text: called with each stretch of the answer as it is generated.
             history: earlier questions about the video with their answers, which the model reads
                 before this one.
@@ -387,5 +388,6 @@ class VideoSession(EncodedVideo):
         options = GenerationOptions(
             max_new_tokens, temperature, seed, trace, typed, structured, tokens
         )
+        check_kind(question, str, "a question is one text")
         questions = [Question(self, question, history, Receiver(on_text))]
-        return ask_together(questions, method, options)[0]
+        return ask_together(questions, METHODS[DEFAULT]() if method is None else method, options)[0]

@@ -489,6 +489,9 @@ def read(
         OutOfMemoryError: there isn't enough memory for the frames.
     """
     check_kind(sampling, Sampling, "sampling is an object such as Sampling(frames=8)")
+    wanted = "read takes the path of a video or of a folder of pictures, or a tuple of their paths"
+    for one in path if isinstance(path, tuple) else (path,):
+        check_kind(one, (str, os.PathLike, Rendered), wanted)
     video = path if isinstance(path, (tuple, Rendered)) else os.fspath(path)
     with (
         Decoder() as decoder,
