@@ -263,14 +263,28 @@ def test_columns_are_what_the_answers_have() -> None:
         return "|".join(".".join(field) for field in usual_fields(found))
 
     assert names(text) == "video|question|answer|warnings|finish_reason|id"
-    assert names(text, {"error": {}}) == names(text)
-    assert names({**text, "start": 1.0}) == names(text).replace("video", "video|start|end")
-    assert names({**text, **odds}, {"error": {}}) == (
-        "video|question|choice|warnings|margin|probabilities.day, bright|probabilities.night|"
-        "scoring.mass|finish_reason|id"
+    failed = names(text).replace("warnings", "warnings|error.code|error.message")
+    assert names(text, {"error": {}}) == failed
+    assert names({**text, "start": 1.0}) == names(text).replace("answer", "answer|start|end")
+    assert names({**text, **odds}) == (
+        "video|question|answer|confidence|warnings|margin|probabilities.day, bright|"
+        "probabilities.night|scoring.mass|finish_reason|id"
     )
-    assert names({**text, **odds, "when": []}).startswith("video|question|answer|choice")
+    assert names({**text, **odds, "when": []}).startswith("video|question|answer|choice|confidence")
     assert names({**text, **parsed}).split("|")[2:4] == ["parsed.v.1", "parsed.count"]
+
+
+def test_shares_have_three_digits_and_the_confidence_is_that_of_the_answer() -> None:
+    odds = {"yes": 0.123456, "no": 0.876544}
+    lines = [{"choice": "no", "probabilities": odds, "tokens_per_second": 1.23456}, {"error": {}}]
+    columns = [("confidence",), ("probabilities", "yes"), ("tokens_per_second",)]
+    assert csv_of(columns, lines).decode().splitlines()[1:] == ["0.877,0.123,1.23456", ",,"]
+
+
+def test_a_table_with_letters_beyond_ascii_begins_with_a_byte_order_mark() -> None:
+    for text, mark in (("so", b""), ("Jürgen läuft", b"\xef\xbb\xbf")):
+        table = csv_of([("answer",)], [{"answer": text}])
+        assert table == mark + f"answer\n{text}\n".encode()
 
 
 def test_parquet_keeps_types(tmp_path, lines) -> None:

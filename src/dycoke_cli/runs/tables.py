@@ -22,9 +22,14 @@ Field = tuple[str, ...]
 Lines = Sequence[dict[str, Any]]
 """Answers and failures."""
 
-TEXT_FIELDS = "video,question,answer,warnings,finish_reason,id"
-"""Columns of answers in words."""
+LAST_FIELDS = "finish_reason,id"
+"""Columns behind those that people read."""
 _IDS = (("id",), ("key",))
+_OF_ERRORS = (("error", "code"), ("error", "message"))
+_CONFIDENCE = ("confidence",)
+"""Column of the probability of the option that is the answer."""
+_SHARES = {"confidence", "margin", "probabilities", "scoring"}
+_DIGITS = 3  # of a share in a table; JSON has all
 
 # Characters at which a spreadsheet starts to parse a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -60,7 +65,7 @@ class TableFile:
         fields = usual_fields(lines) if self.fields is None else self.fields
         more: list[Field] = [("video",)]
         if any("error" in line for line in lines):
-            more += [("error", "code"), ("error", "message")]
+            more += _OF_ERRORS
         more = [field for field in more if field not in fields]
         end = len(fields)
         while end and fields[end - 1] in _IDS:
@@ -80,8 +85,12 @@ def csv_of(columns: Sequence[Field], lines: Lines) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(".".join(field) for field in columns)
-    writer.writerows([_cell(value_of(line, field)) for field in columns] for line in lines)
-    return text.getvalue().encode()
+    writer.writerows(
+        [_cell(value_of(line, field), field[0] in _SHARES) for field in columns] for line in lines
+    )
+    # By a byte order mark a spreadsheet knows that it is UTF-8.
+    content = text.getvalue()
+    return content.encode("utf-8" if content.isascii() else "utf-8-sig")
 
 
 def parquet_of(columns: Sequence[Field], lines: Lines) -> bytes:
@@ -123,24 +132,28 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
 
 
 def usual_fields(lines: Lines) -> list[Field]:
-    """The columns of answers by what they are: choices, objects or texts, of parts or not."""
+    """The columns of answers by what they are: those that people read, then the machine's."""
     answered = [line for line in lines if "error" not in line]
-    fields = fields_of(TEXT_FIELDS)
+    columns, last = fields_of("video,question,answer"), fields_of(LAST_FIELDS)
     # Names are added as they are: an option or a field may have a dot or a comma in it.
     if answered and all("probabilities" in line for line in answered):
         options = dict.fromkeys(text for line in answered for text in line["probabilities"])
-        mean = ",mean" * all("mean" in line for line in answered)
-        times = "answer," * any("when" in line for line in answered)
-        fields = fields_of(f"video,question,{times}choice,warnings,margin{mean}")
-        fields += [("probabilities", text) for text in options]
-        fields += fields_of("scoring.mass,finish_reason,id")
+        if any("when" in line for line in answered):  # the answer is the times
+            columns.append(("choice",))
+        columns.append(_CONFIDENCE)
+        if all("mean" in line for line in answered):
+            columns.append(("mean",))
+        probabilities = [("probabilities", text) for text in options]
+        last = [*fields_of("margin"), *probabilities, *fields_of("scoring.mass"), *last]
     elif answered and all(isinstance(line.get("parsed"), dict) for line in answered):
         names = dict.fromkeys(name for line in answered for name in line["parsed"])
-        fields = fields_of("video,question")
-        fields += [*(("parsed", name) for name in names), *fields_of("warnings,finish_reason,id")]
+        columns[2:] = [("parsed", name) for name in names]
     if any({"start", "end"} & {*line} for line in lines):
-        fields[1:1] = fields_of("start,end")
-    return fields
+        columns += fields_of("start,end")
+    columns += fields_of("warnings")
+    if len(answered) < len(lines):
+        columns += _OF_ERRORS
+    return [*columns, *last]
 
 
 def fields_of(names: str) -> list[Field]:
@@ -150,17 +163,19 @@ def fields_of(names: str) -> list[Field]:
 
 def value_of(line: Any, field: Field) -> Any:
     """Value of a key of a result; None if it has no such key."""
+    if field == _CONFIDENCE:
+        field = ("probabilities", line.get("choice", ""))
     for key in field:
         line = line.get(key) if isinstance(line, dict) else None
     return line
 
 
-def _cell(value: Any) -> str | int | float | None:
+def _cell(value: Any, is_share: bool = False) -> str | int | float | None:
     if isinstance(value, str):
         text = shown(value)
         return ("'" * text.startswith(_FORMULA) + text).replace("\n", r"\n")
     if value in (None, []):
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
+        return round(value, _DIGITS) if is_share else value
     return json.dumps(value)
