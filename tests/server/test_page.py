@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests import warm
+from tests.cli.harness import understood
 from tests.forms import NEEDS_LIBRARY
 from tests.server.real import PATIENCE_S, serving
 
@@ -158,3 +159,17 @@ def test_a_warm_ask(tmp_path: Path) -> None:
     assert done[0].stdout == b"The blue star moves up.\n"
     assert len(done[1].stdout.splitlines()) == 2
     assert not any(b"without your server" in one.stderr for one in done)
+
+
+def test_the_unit_of_systemd(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze isn't installed")
+    [unit] = blocks("ini unit")
+    program, words = re.search(r"^ExecStart=(\S+) (.*)$", unit, re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert understood(shlex.split(f"dycoke {words.replace('%h', str(tmp_path))}")[1:])
+    path = tmp_path / "dycoke.service"
+    path.write_text(unit.replace(program, sys.executable))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", path], capture_output=True, text=True, check=False
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
