@@ -48,7 +48,6 @@ def numbers(value: Any) -> Iterator[float]:
         yield value
 
 
-@pytest.mark.extended
 @pytest.mark.slow
 def test_a_clock_that_goes_back_with_each_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

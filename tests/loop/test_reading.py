@@ -130,7 +130,6 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     assert isinstance(read_all(from_(100.0))["good.mp4"].error, UsageError)
 
 
-@pytest.mark.extended
 @pytest.mark.slow
 def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

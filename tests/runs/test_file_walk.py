@@ -226,7 +226,6 @@ def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     os.removedirs(folder)  # pytest's way of removing folders is recursive, too
 
 
-@pytest.mark.extended
 @pytest.mark.slow
 def test_folders_far_down(deep: str, tmp_path: Path) -> None:
     assert [video.place for video in find(".").videos] == [deep]

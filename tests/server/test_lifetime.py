@@ -138,7 +138,6 @@ def test_a_server_ends_while_a_body_is_parsed(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="signals, and locks of files")
 def test_a_signal_ends_a_real_server_amid_work(tmp_path: Path) -> None:

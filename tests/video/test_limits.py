@@ -256,7 +256,6 @@ def read_in_process(
         return found, decoder.most - before, time.monotonic() - begun
 
 
-@pytest.mark.extended
 @pytest.mark.parametrize(
     ("make", "most"), [(large_gif, GB), (pngs, 1.2 * GB), (many_references, 1.2 * GB)]
 )

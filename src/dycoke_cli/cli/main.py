@@ -19,7 +19,7 @@ _COMPLETE = "_DYCOKE_COMPLETE"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code (README.md has the list)."""
+    """Run the command; returns its exit code (docs/reference.md has the list)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if sys.platform == "win32":
         sys.exit("this program runs on Linux and macOS; on Windows, install it in WSL")

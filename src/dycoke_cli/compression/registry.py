@@ -1,4 +1,7 @@
-"""Methods by name, and specs such as `evs:retain=0.25` that name one with parameters."""
+"""Methods by name, and specs such as `evs:retain=0.25` that name one with parameters.
+
+What the package has is listed in `methods/__init__.py`; plug-ins are added here.
+"""
 
 from __future__ import annotations
 

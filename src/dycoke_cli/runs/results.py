@@ -1,4 +1,7 @@
-"""Results of a batch: one JSON object per line, in a file by which a run is resumed."""
+"""Results of a batch: one JSON object per line, in a file by which a run is resumed.
+
+What is made of the lines at the end is in `tables.py` and `time_files.py`, by suffix.
+"""
 
 from __future__ import annotations
 

@@ -82,7 +82,6 @@ def only(outcome: Outcome) -> dict[str, Any]:
     return model
 
 
-@pytest.mark.extended
 @pytest.mark.slow
 def test_what_is_pulled_and_can_never_be_loaded_is_told(hub: Hub, tmp_path: Path) -> None:
     hub.repos["me/mine"].files["config.json"] = b'{"use_kernels": true, "model_type": "qwen2_vl"}'
@@ -229,7 +228,6 @@ def test_what_cannot_be_pulled(hub: Hub, tmp_path: Path) -> None:
         assert sentence in run.err
 
 
-@pytest.mark.extended
 @pytest.mark.slow
 def test_a_hub_writes_nothing_outside_its_cache(hub: Hub, tmp_path: Path) -> None:
     away = f"{tmp_path}/away"
