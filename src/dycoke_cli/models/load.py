@@ -43,12 +43,12 @@ from dycoke_cli.models.devices import (
 )
 from dycoke_cli.models.families import UNLISTED, Family, ModelInfo, remember
 from dycoke_cli.models.families.discovery import find_layout
-from dycoke_cli.models.files.hub import explained
+from dycoke_cli.models.files.hub import explained, whole_folder
 from dycoke_cli.models.load_memory import check_room
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.prompts.stock_prompt import fit_of
-from dycoke_cli.models.resolve import ResolvedModel, commit_here, resolve_model
+from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.clip import Fit
@@ -79,11 +79,6 @@ _RUNTIME_SETTINGS = (
 def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> tuple[Any, Any]:
     """Load a stored model to its device, and its processor: safetensors only, no remote code."""
     source, options = resolved.source, resolved.options
-    file_options: dict[str, Any] = {"trust_remote_code": False}
-    if not source.local:
-        # For a complete model the hub isn't contacted at all, so it loads offline and faster.
-        complete = commit_here(source, resolved.revision) is not None
-        file_options |= {"revision": resolved.revision, "local_files_only": complete}
     processor = load_processor(source, resolved.revision)
     if fit is not None:
         fit.set_result(fit_of(processor, resolved.info.family, resolved.config))
@@ -96,14 +91,14 @@ def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> 
         import_bitsandbytes()
     with explained(source, "its weights"), too_big_explained(source.name):
         loaded: Any = auto_class(resolved.config).from_pretrained(
-            source.location,
+            whole_folder(source, resolved.revision),
             config=resolved.config,
             dtype=resolved.dtype,
             use_safetensors=True,  # other formats are pickled, and unpickling runs code
             ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
             output_loading_info=True,
             **weight_options,
-            **file_options,
+            trust_remote_code=False,
         )
     model, info = loaded
     _check_complete(source, info)

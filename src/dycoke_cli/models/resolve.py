@@ -28,17 +28,14 @@ from dycoke_cli.models.families import (
     ModelInfo,
     family_of,
 )
-from dycoke_cli.models.files.hub import explained
+from dycoke_cli.models.files.hub import explained, model_folder
 from dycoke_cli.models.files.small_files import (
     CONFIG,
     READ_SUFFIXES,
     brief,
-    check_references,
     check_small_files,
-    hub_reader,
-    missing_parts,
     read_json,
-    stored_bytes,
+    weight_files,
 )
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.resources import free_main_memory
@@ -91,47 +88,27 @@ class ResolvedModel:
         return {**self.identity, "device": str(self.device)}
 
 
-def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str | None]:
-    """Read a model's configuration; downloads the file of a hub model if necessary.
-
-    A complete local copy is used without contacting the hub; `dycoke models pull` updates it.
+def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, Path]:
+    """Read a model's configuration, and check its files; downloads the small ones if necessary.
 
     Returns:
-        The `transformers` configuration, and the commit of a hub model (None for a folder).
+        The `transformers` configuration, and the folder of the model's files: of a hub model its
+        name is the commit.
     """
-    from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
 
     from dycoke_cli.stock.private_api import text_part
     from dycoke_cli.stock.quiet import quiet_libraries
 
     with quiet_libraries(), explained(source, "its config.json"):
-        if source.local:
-            check_known(source.name, Path(source.location))
-            config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
-            return text_part(config), None
-        # With a commit, the hub client finds the file in its cache without a request.
-        commit = commit_here(source, revision) or revision
-        path = Path(hf_hub_download(source.location, "config.json", revision=commit))
-        # Everything is checked before transformers parses it.
-        check_small_files(source.name, path.parent)
-        check_known(source.name, path.parent)
-        check_references(source.name, hub_reader(source.location, path.parent.name))
-        config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
-        return text_part(config), path.parent.name
-
-
-def commit_here(source: ModelRef, revision: str | None) -> str | None:
-    """Commit of a hub model whose local copy is complete, so that the hub isn't needed.
-
-    Returns:
-        None if config.json or a weight file is missing. Small files may be missing.
-    """
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(source.location, CONFIG, revision=revision)
-    complete = isinstance(path, str) and not missing_parts(Path(path).parent)
-    return Path(str(path)).parent.name if complete else None
+        folder = model_folder(source, revision)
+        # Everything is checked before transformers parses it; a folder's files when it was found.
+        if not source.local:
+            check_small_files(source.name, folder)
+        check_known(source.name, folder)
+        weight_files(source.name, folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return text_part(config), folder
 
 
 def fingerprint(source: ModelRef, revision: str | None) -> str:
@@ -157,7 +134,8 @@ def resolve_model(
     options = options or LoadOptions()
     # The device first: a mistyped flag is reported before anything is downloaded.
     device = named_device(options.device)
-    source, config, commit = _resolve_config(name, options)
+    source, config, folder = _resolve_config(name, options)
+    commit = None if source.local else folder.name
     with explained(source, "its config.json"):
         info = ModelInfo.of(config, source.name, family_in(source, config))
         check_family_packages(source.name, config.model_type)
@@ -206,8 +184,8 @@ def family_in(source: ModelRef, config: Any) -> Family:
     return family_of(config)
 
 
-def _resolve_config(name: str | ModelRef, options: LoadOptions) -> tuple[ModelRef, Any, str | None]:
-    """Find a model and read its configuration; returns its commit on the hub as well.
+def _resolve_config(name: str | ModelRef, options: LoadOptions) -> tuple[ModelRef, Any, Path]:
+    """Find a model and read its configuration; returns the folder of its files as well.
 
     With `--random-weights` both come from the package: nothing is read from disk or hub.
     """
@@ -219,7 +197,8 @@ def _resolve_config(name: str | ModelRef, options: LoadOptions) -> tuple[ModelRe
     name = name if isinstance(name, str) else name.name
     config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
     shown = f"{name} (random weights)"
-    return ModelRef(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
+    source = ModelRef(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True)
+    return source, config, CONFIGURATIONS
 
 
 def without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
@@ -244,8 +223,21 @@ def built_bytes(source: ModelRef, config: Any, dtype: str | None) -> int:
 
 def file_bytes(source: ModelRef, revision: str | None) -> int | None:
     """Bytes of a model's weight files, without downloading any; None if unknown."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    total = 0
     with explained(source, "its weights"):
-        return stored_bytes(source.name, source.location, revision, local=source.local)
+        folder = model_folder(source, revision)
+        for name in weight_files(source.name, folder):
+            if (folder / name).exists():
+                total += (folder / name).stat().st_size
+                continue
+            url = hf_hub_url(source.location, name, revision=folder.name)
+            size = get_hf_file_metadata(url).size
+            if size is None:
+                return None
+            total += size
+    return total
 
 
 def download_bytes(source: ModelRef, revision: str | None) -> int | None:

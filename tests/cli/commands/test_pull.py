@@ -35,7 +35,7 @@ NEEDED = ["config.json", "model.safetensors", "tokenizer.json"]
 NAME, REPO = "qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct"
 READ = (
     "from dycoke_cli.models.resolve import find, read_config\n"
-    "print(read_config(find('me/mine'))[1])"
+    "print(read_config(find('me/mine'))[1].name)"
 )
 FIRST = (
     "from dycoke_cli.models.files.hub import plan\n"
@@ -107,9 +107,8 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
     assert row["on_disk"]["complete"]
     model = only(shown)
     assert model["on_disk"]["complete"]
-    (revision,) = model["on_disk"]["revisions"]
-    assert (revision["commit"], revision["names"]) == (COMMIT, ["main"])
-    folder = Path(revision["folder"])
+    assert model["on_disk"]["commit"] == COMMIT
+    folder = Path(model["on_disk"]["folder"])
     assert sorted(path.name for path in folder.iterdir()) == NEEDED
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
@@ -140,8 +139,7 @@ def test_a_model_that_is_here_stays_until_it_is_pulled_again(hub: Hub, tmp_path:
     mine.passing = []
     again, listed = models(hub, tmp_path, PULL, INFO)
     assert again.out == f"{mine.commit}\n"
-    names = {each["commit"]: each["names"] for each in only(listed)["on_disk"]["revisions"]}
-    assert names == {mine.commit: ["main"], COMMIT: []}
+    assert only(listed)["on_disk"]["commit"] == mine.commit
 
 
 @pytest.mark.extended
@@ -155,7 +153,7 @@ def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, tmp_path: Path)
     assert (run.code, run.err) == (0, "")
     starts = [start for _, file, start in hub.fetched if file == "model.safetensors"]
     assert starts == [0, 10 * 1024**2]
-    folder = Path(only(shown)["on_disk"]["revisions"][0]["folder"])
+    folder = Path(only(shown)["on_disk"]["folder"])
     assert (folder / "model.safetensors").read_bytes() == weights
 
 
@@ -206,7 +204,7 @@ def test_files_behind_a_redirect_and_a_login(hub: Hub, tmp_path: Path) -> None:
     assert "me/mine is gated: accept its licence" in asked.err
     done, listed = models(hub, tmp_path, PULL, INFO, HF_TOKEN="hf_mine")
     assert (done.code, done.err) == (0, "")
-    folder = Path(only(listed)["on_disk"]["revisions"][0]["folder"])
+    folder = Path(only(listed)["on_disk"]["folder"])
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert not hub.leaked
 
@@ -272,8 +270,7 @@ def test_without_the_hub(hub: Hub, tmp_path: Path, environment: dict[str, str]) 
 def test_a_commit_can_be_pulled(hub: Hub, tmp_path: Path) -> None:
     run, shown = models(hub, tmp_path, [*PULL, "--revision", COMMIT], INFO)
     assert (run.code, run.out) == (0, f"{COMMIT}\n")
-    (revision,) = only(shown)["on_disk"]["revisions"]
-    assert (revision["commit"], revision["names"]) == (COMMIT, [])
+    assert only(shown)["on_disk"]["commit"] == COMMIT
 
 
 def test_pull_on_a_terminal_has_a_bar(hub: Hub, tmp_path: Path) -> None:
@@ -319,7 +316,7 @@ def test_what_comes_by_xet_is_kept_and_found(xet_hub: Hub, tmp_path: Path) -> No
     assert [file for _, file, _ in xet_hub.fetched] == ["config.json"]
     on_disk = only(shown)["on_disk"]
     assert on_disk["complete"]
-    folder = Path(on_disk["revisions"][0]["folder"])
+    folder = Path(on_disk["folder"])
     assert sorted(path.name for path in folder.iterdir()) == NEEDED
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
@@ -331,7 +328,7 @@ def test_an_environment_without_the_package_for_xet(xet_hub: Hub, tmp_path: Path
     assert (pulled.code, pulled.out, pulled.err) == (0, f"{COMMIT}\n", "")
     assert sent_by_xet(xet_hub) == 0
     assert sorted(file for _, file, _ in xet_hub.fetched) == NEEDED
-    folder = Path(only(shown)["on_disk"]["revisions"][0]["folder"])
+    folder = Path(only(shown)["on_disk"]["folder"])
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from dycoke_cli.models.files.hub import cached_models
-from dycoke_cli.models.files.small_files import missing_parts
+from dycoke_cli.models.files.small_files import is_complete
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -38,31 +38,28 @@ def test_no_cache(cache):
     assert cached_models() == {}
 
 
-def test_revisions_the_newest_first(cache):
+def test_the_newest_revision(cache):
     lay_out(cache, OLD, {"config.json": b"{}"}, time=100)
     folder = lay_out(
         cache, NEW, {"config.json": b"{}", "model.safetensors": b"1234"}, ref="main", time=200
     )
     [(repo, found)] = cached_models().items()
     assert (repo, found.bytes, found.complete) == ("me/mine", 8, True)
-    assert [(r.commit, r.names, r.complete) for r in found.revisions] == [
-        (NEW, ("main",), True),
-        (OLD, (), False),
-    ]
-    assert found.revisions[0].folder == str(folder)
+    assert (found.commit, found.folder) == (NEW, str(folder))
 
 
 INDEX = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}}
 
 
 @pytest.mark.parametrize(
-    ("files", "missing"),
+    ("files", "complete"),
     [
-        ({}, ["config.json", "model.safetensors"]),
-        ({"config.json": "{}", "model.safetensors": ""}, []),
+        ({}, False),
+        ({"config.json": "{}"}, False),
+        ({"config.json": "{}", "model.safetensors": ""}, True),
         (
             {"config.json": "{}", "model.safetensors.index.json": json.dumps(INDEX)},
-            ["one.safetensors", "two.safetensors"],
+            False,
         ),
         (
             {
@@ -71,13 +68,13 @@ INDEX = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "on
                 "one.safetensors": "",
                 "two.safetensors": "",
             },
-            [],
+            True,
         ),
-        ({"model.safetensors.index.json": "{"}, ["model.safetensors.index.json"]),
-        ({"model.safetensors.index.json": "[]"}, ["model.safetensors.index.json"]),
+        ({"config.json": "{}", "model.safetensors.index.json": "{"}, False),
+        ({"config.json": "{}", "model.safetensors.index.json": "[]"}, False),
     ],
 )
-def test_what_is_missing(tmp_path, files, missing):
+def test_what_is_complete(tmp_path, files, complete):
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    assert missing_parts(tmp_path) == missing
+    assert is_complete(tmp_path) == complete

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, find
-from dycoke_cli.models.files.small_files import loaded_files, missing_parts
+from dycoke_cli.models.files.small_files import is_complete, weight_files
 from dycoke_cli.models.load import load
 from tests.cli.harness import ROOT, run_process
 from tests.hub import COMMIT, Hub, Repo
@@ -165,22 +165,22 @@ def test_a_configuration_that_names_pickled_weights(by: str, folder: Path) -> No
 def test_a_configuration_that_names_safetensors(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "mine.safetensors")
     change(folder / "config.json", transformers_weights="mine.safetensors")
-    assert loaded_files(folder) == [folder / "mine.safetensors"]
+    assert weight_files("it", folder) == ["mine.safetensors"]
     load(str(folder), device="cpu")
 
 
 def test_what_is_stored_twice_is_loaded_from_one_file(folder: Path) -> None:
     shutil.copy(folder / "model.safetensors", folder / "one.safetensors")
     (folder / INDEX).write_text(index_of(folder, "one.safetensors"))
-    assert loaded_files(folder) == [folder / "model.safetensors"]
+    assert weight_files("it", folder) == ["model.safetensors"]
     (folder / "model.safetensors").unlink()
-    assert loaded_files(folder) == [folder / "one.safetensors"]
+    assert weight_files("it", folder) == ["one.safetensors"]
 
 
 def test_an_index_beside_a_whole_file_may_be_that_of_another_model(folder: Path) -> None:
     """As stock transformers has it; and what the index names must be safetensors all the same."""
     (folder / INDEX).write_text(index_of(folder, "model-00001-of-00030.safetensors"))
-    assert missing_parts(folder) == []
+    assert is_complete(folder)
     load(str(folder), device="cpu")
 
 
@@ -252,6 +252,7 @@ def loaded_from(hub: Hub, home: Path, *pulled: str) -> str:
         ),
         ({INDEX: "../x.safetensors"}, f"has a {INDEX} that names '../x.safetensors' as"),
         ({"adapter_config.json": "{}"}, "has an adapter"),
+        ({"model.safetensors": None}, "has no safetensors weights, the only format that is"),
     ],
 )
 def test_a_repository_that_refers_elsewhere(

@@ -28,9 +28,9 @@ from dycoke_cli.models.devices import (
     this_machine,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, ModelInfo, defaults_of
-from dycoke_cli.models.files.hub import OnDisk, StoredRevision, cached_models
+from dycoke_cli.models.files.hub import OnDisk, cached_models
 from dycoke_cli.models.files.on_disk import config_in
-from dycoke_cli.models.files.small_files import missing_parts
+from dycoke_cli.models.files.small_files import is_complete
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
@@ -112,7 +112,7 @@ def _listed(source: ModelRef, machine: FreeMemory, cached: dict[str, OnDisk]) ->
     values: dict[str, Any] = {name: getattr(entry, name, None) for name in names}
     values |= {"name": source.name, "repo": source.location if folder is None else None}
     on_disk = cached.get(source.location) if folder is None else _folder(folder)
-    stored = None if on_disk is None else config_in(Path(on_disk.revisions[0].folder))
+    stored = None if on_disk is None else config_in(Path(on_disk.folder))
     if entry is None and stored is not None:
         values["family"] = stored.values.get("model_type")
     return ListedModel(
@@ -143,10 +143,9 @@ def _method_defaults(family_name: str | None, stored: ModelInfo | None) -> dict[
 
 def _folder(folder: Path) -> OnDisk:
     """State of a local folder, outside the hub's cache."""
-    complete = not missing_parts(folder)
     # Not recursive: a checkpoint's subfolders (such as .git, or other formats) aren't loaded.
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    return OnDisk(size, complete, (StoredRevision(None, (), str(folder), complete),))
+    return OnDisk(size, is_complete(folder), None, str(folder))
 
 
 UNKNOWN = "?"
@@ -243,13 +242,8 @@ def _held(model: ListedModel) -> str:
 def _places(on_disk: OnDisk | None) -> str:
     if on_disk is None:
         return "no; `dycoke models pull` downloads it"
-    places = []
-    for revision in on_disk.revisions:
-        names = ", ".join(revision.names)
-        commit = f" {revision.commit[:12]}" if revision.commit else ""
-        whole = "" if revision.complete else " (not all of it)"
-        places.append(f"{revision.folder}{commit}{f' ({names})' if names else ''}{whole}")
-    return f"{size(on_disk.bytes)} in {'; '.join(places)}"
+    whole = "" if on_disk.complete else " (not all of it)"
+    return f"{size(on_disk.bytes)} in {on_disk.folder}{whole}"
 
 
 def _tokens(model: ListedModel) -> str:

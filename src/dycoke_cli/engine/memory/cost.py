@@ -25,7 +25,7 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.devices import Target
 from dycoke_cli.models.families import ModelInfo
-from dycoke_cli.models.files.hub import pull_config
+from dycoke_cli.models.files.hub import model_folder
 from dycoke_cli.models.files.on_disk import config_in, stored_config
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
@@ -249,7 +249,7 @@ def config_of(source: ModelRef, revision: str | None) -> ModelInfo:
     """The configuration as it is stored: on this machine, in the package, or on the hub."""
     stored = None if revision else stored_config(source)
     if stored is None and not source.local:
-        stored = config_in(pull_config(source, revision), source.name)
+        stored = config_in(model_folder(source, revision), source.name)
     if stored is None:
         raise ModelError(f"the config.json of {source.name} can't be read; download it again")
     return stored

@@ -29,8 +29,9 @@ from dycoke_cli.models.files.small_files import (
     TOKENIZER,
     check_small_files,
     check_tokenizer,
-    missing_parts,
+    is_complete,
     values_in,
+    weight_files,
 )
 from dycoke_cli.storage.limited_http import IS_FILE, LimitError, limiting
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 # Parts of errors of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
 _CAUSES = {
-    "file named model.safetensors": "has no safetensors weights, the only format that is loaded; "
+    "model.safetensors": "has no safetensors weights, the only format that is loaded; "
     "use a repository that has them, or convert them",
     "instantiate the backend tokenizer": "has no file that its tokenizer can be made of, as "
     "tokenizer.json; download it again",
@@ -178,26 +179,15 @@ def check_hub_answers() -> None:
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             request.extensions = {**request.extensions, IS_FILE: stream}
             try:
-                response = super().send(request, stream=stream, **options)
+                return super().send(request, stream=stream, **options)
             except LimitError as error:
                 raise ModelError(
                     f"what the hub at {request.url.host} sends isn't read, because {error}; check "
                     "HF_ENDPOINT"
                 ) from error
-            try:
-                for one in (*response.history, response):
-                    # Only a HEAD request's ETag names a blob; others may contain slashes.
-                    metadata = one.request.method == "HEAD"
-                    for name in (*_HEADERS, *(["etag"] if metadata else ())):
-                        _check_name(one.headers.get(name))
-                if not stream:  # streamed responses are file contents
-                    _check_document(response)
-            except BaseException:
-                response.close()
-                raise
-            return response
 
     limits = limiting(SECONDS, BOUNDS)
+    limits["response"].append(_check_response)
     set_client_factory(
         lambda: LimitedClient(
             event_hooks={
@@ -207,6 +197,16 @@ def check_hub_answers() -> None:
             timeout=stock.timeout,
         )
     )
+
+
+def _check_response(response: Any) -> None:
+    # Only a HEAD request's ETag names a blob; others may contain slashes.
+    metadata = response.request.method == "HEAD"
+    for name in (*_HEADERS, *(["etag"] if metadata else ())):
+        _check_name(response.headers.get(name))
+    if not response.request.extensions[IS_FILE]:
+        response.read()
+        _check_document(response)
 
 
 def _check_document(response: Any) -> None:
@@ -243,22 +243,13 @@ def _outside(value: str) -> ModelError:
 
 
 @dataclass(frozen=True)
-class StoredRevision:
-    """A revision of a model that is on this machine."""
-
-    commit: str | None
-    names: Annotated[tuple[str, ...], Doc("Branches and tags at the time of download.")]
-    folder: str
-    complete: Annotated[bool, Doc("Whether its configuration and all its weights are there.")]
-
-
-@dataclass(frozen=True)
 class OnDisk:
     """What is on this machine of a model."""
 
-    bytes: Count
+    bytes: Annotated[Count, Doc("Of all its revisions.")]
     complete: Annotated[bool, Doc("Whether the newest revision can be loaded.")]
-    revisions: Annotated[tuple[StoredRevision, ...], Doc("The newest first.", minItems=1)]
+    commit: Annotated[str | None, Doc("Of the newest revision; null of a folder.")]
+    folder: str
 
 
 def cached_models() -> dict[str, OnDisk]:
@@ -277,17 +268,9 @@ def _cached_repos() -> list[CachedRepoInfo]:
 
 
 def _on_disk(repo: CachedRepoInfo) -> OnDisk:
-    newest_first = sorted(repo.revisions, key=lambda revision: -revision.last_modified)
-    revisions = tuple(
-        StoredRevision(
-            one.commit_hash,
-            tuple(sorted(one.refs)),
-            str(one.snapshot_path),
-            not missing_parts(one.snapshot_path),
-        )
-        for one in newest_first
-    )
-    return OnDisk(repo.size_on_disk, revisions[0].complete, revisions)
+    newest = max(repo.revisions, key=lambda revision: revision.last_modified)
+    folder = newest.snapshot_path
+    return OnDisk(repo.size_on_disk, is_complete(folder), newest.commit_hash, str(folder))
 
 
 _READ: dict[str, Any] = {
@@ -323,7 +306,7 @@ def plan(source: ModelRef, revision: str | None = None) -> DownloadPlan:
     from huggingface_hub.errors import DryRunError
 
     _remove_partial_files(source.location)
-    with _asking(source), open(os.devnull, "w") as nowhere:
+    with _asking(source) as nowhere:
         # By commit. Given a branch, the client would store that it points to this commit, although
         # its files aren't there yet; later runs would take the incomplete copy for the branch.
         commit = HfApi().model_info(source.location, revision=revision).sha
@@ -379,25 +362,47 @@ def _check_space(planned: DownloadPlan) -> None:
         )
 
 
-def pull_config(source: ModelRef, revision: str | None = None) -> Path:
-    """Download only the config.json of a model, unless it is in the cache."""
-    from huggingface_hub import hf_hub_download
+def model_folder(source: ModelRef, revision: str | None) -> Path:
+    """Folder of a model's files; those of a hub model are downloaded first, but not its weights.
 
-    with _asking(source, "its config.json"):
-        return Path(hf_hub_download(source.location, CONFIG, revision=revision)).parent
-
-
-def small_files(source: ModelRef, revision: str | None) -> Path:
-    """Download all files of a model that loading reads except its weights, unless cached."""
-    from huggingface_hub import snapshot_download
+    A complete local copy is used without contacting the hub; `dycoke models pull` updates it.
+    """
+    folder = folder_of(source, revision)
+    if folder is not None and (source.local or is_complete(folder)):
+        return folder
+    from huggingface_hub import hf_hub_download, snapshot_download
 
     small = [pattern for pattern in _READ["allow_patterns"] if pattern != "*.safetensors"]
-    with _asking(source):
-        return Path(
-            snapshot_download(
-                source.location, revision=revision, **{**_READ, "allow_patterns": small}
-            )
-        )
+    options = {**_READ, "allow_patterns": small}
+    with _asking(source) as nowhere:
+        bar, repo = _counting(nowhere), source.location
+        # First by the one file that all models have, whose errors say what is wrong.
+        config = hf_hub_download(repo, CONFIG, revision=revision, tqdm_class=bar)
+        commit = Path(config).parent.name
+        return Path(snapshot_download(repo, revision=commit, tqdm_class=bar, **options))
+
+
+def whole_folder(source: ModelRef, revision: str | None) -> Path:
+    """The same with its weights, so that a library that loads the folder asks the hub nothing."""
+    from huggingface_hub import hf_hub_download
+
+    folder = model_folder(source, revision)
+    with _asking(source) as nowhere:
+        for name in () if source.local else weight_files(source.name, folder):
+            if not (folder / name).exists():
+                bar = _counting(nowhere)
+                hf_hub_download(source.location, name, revision=folder.name, tqdm_class=bar)
+    return folder
+
+
+def folder_of(source: ModelRef, revision: str | None = None) -> Path | None:
+    """Folder of a model's files on this machine, complete or not; None if there are none."""
+    if source.local:
+        return Path(source.location)
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(source.location, CONFIG, revision=revision)
+    return Path(path).parent if isinstance(path, str) else None
 
 
 def pull(planned: DownloadPlan, on_bytes: Callable[[int], None]) -> None:
@@ -409,7 +414,7 @@ def pull(planned: DownloadPlan, on_bytes: Callable[[int], None]) -> None:
     from huggingface_hub import hf_hub_download, snapshot_download
 
     repo, done = planned.source.location, 0
-    with _asking(planned.source), open(os.devnull, "w") as nowhere:
+    with _asking(planned.source) as nowhere:
         for file in planned.missing:
             bar = _counting(nowhere, on_bytes, done)
             hf_hub_download(repo, file.filename, revision=planned.commit, tqdm_class=bar)
@@ -422,11 +427,8 @@ def pull(planned: DownloadPlan, on_bytes: Callable[[int], None]) -> None:
 
 def check_pulled(planned: DownloadPlan) -> None:
     """Run the checks of loading on a pulled model, so that errors don't wait for the first use."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(planned.source.location, CONFIG, revision=planned.commit)
-    if isinstance(config, str):
-        folder = Path(config).parent
+    folder = folder_of(planned.source, planned.commit)
+    if folder is not None:
         check_small_files(planned.source.name, folder)
         check_tokenizer(planned.source.name, folder / TOKENIZER)
 
@@ -460,15 +462,19 @@ def _counting(
 
 
 @contextmanager
-def _asking(source: ModelRef, part: str = "its files") -> Iterator[None]:
-    """Silence the hub client within the block; its errors are reported by us."""
+def _asking(source: ModelRef) -> Iterator[IO[str]]:
+    """Silence the hub client within the block, which gets a file for its bars to be written to."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
     try:
-        with explained(source, part), warnings.catch_warnings():
+        with (
+            explained(source, "its files"),
+            warnings.catch_warnings(),
+            open(os.devnull, "w") as nowhere,
+        ):
             warnings.simplefilter("ignore")
-            yield
+            yield nowhere
     finally:
         logging.set_verbosity(before)

@@ -12,11 +12,12 @@ from pathlib import Path
 from dycoke_cli.models.catalog import ModelRef, published, published_names
 from dycoke_cli.models.devices import Target, WeightDtype, weight_dtype
 from dycoke_cli.models.families import ModelInfo
+from dycoke_cli.models.files.hub import folder_of
 from dycoke_cli.models.files.small_files import (
     CONFIG,
     UnreadableError,
     check_settings,
-    loaded_files,
+    is_complete,
     read_json,
 )
 from dycoke_cli.models.load_options import LoadOptions
@@ -60,20 +61,7 @@ def dtype_here(
     )
 
 
-def folder_of(source: ModelRef) -> Path | None:
-    """Folder of a model's files on this machine; None if there are none."""
-    if source.local:
-        return Path(source.location)
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(source.location, "config.json")
-    return Path(path).parent if isinstance(path, str) else None
-
-
 def is_here(source: ModelRef) -> bool:
     """Whether a model can be loaded without a download."""
     folder = folder_of(source)
-    if folder is None:
-        return False
-    files = loaded_files(folder)
-    return bool(files) and all(path.exists() for path in files)
+    return folder is not None and is_complete(folder)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -273,7 +273,6 @@ _PROCESSOR = "processor_config.json"
 _ADAPTER = "adapter_config.json"
 _AUDIO_TOKENIZER = "audio_tokenizer_config.json"
 _LONGEST_NAME = 200
-_NAMED_FILE = "transformers_weights"  # key of a configuration
 _HAS_ADAPTER = (
     f"{{}} has an adapter ({_ADAPTER}), which isn't supported; merge it into its base model and "
     "give that"
@@ -284,9 +283,6 @@ NOT_GGUF = (
 )
 """Rest of a sentence about such a file."""
 
-ReadJson = Callable[[str], Any]
-"""Maps a file name to the file's JSON content, or None if there is no such file."""
-
 
 def check_folder(folder: Path) -> None:
     """Check that a folder contains a complete model with safetensors weights."""
@@ -294,19 +290,14 @@ def check_folder(folder: Path) -> None:
     if not (folder / CONFIG).is_file():
         raise ModelError(_no_model(shown, folder))
     check_small_files(shown, folder)
-    for path in sorted(folder.glob("*.safetensors")):
-        if path.exists() and not path.is_file():
-            raise ModelError(f"{path.name} in {shown} isn't a regular file; replace it by one")
-        if is_lfs_pointer(path):
-            raise ModelError(f"{shown} can't be loaded: its {path.name} {LFS_POINTER}")
-    files = loaded_files(folder)
-    if not files:
+    names = weight_files(shown, folder)
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing == [WHOLE]:
         raise ModelError(_no_model(shown, folder))
-    missing = [file.relative_to(folder) for file in files if not file.exists()]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ModelError(f"{shown} lacks the weight file {missing[0]}{others}; download it again")
-    for file in files:
+    for file in (folder / name for name in names):
         if not file.is_file():
             raise ModelError(f"{file.name} in {shown} isn't a regular file; replace it by one")
         if not is_inside(file, folder):
@@ -314,6 +305,8 @@ def check_folder(folder: Path) -> None:
                 f"{shown} has a weight file that is a link out of it, {file.name}; replace the "
                 "link by the file"
             )
+        if is_lfs_pointer(file):
+            raise ModelError(f"{shown} can't be loaded: its {file.name} {LFS_POINTER}")
 
 
 def _no_model(shown: str, folder: Path) -> str:
@@ -338,93 +331,46 @@ def _no_model(shown: str, folder: Path) -> str:
     )
 
 
-def check_references(shown: str, read: ReadJson) -> list[str]:
-    """Check that the files of a model refer only to safetensors of the model."""
-    if read(_ADAPTER) is not None:
+def weight_files(shown: str, folder: Path) -> list[str]:
+    """Names of the weight files that `from_pretrained` loads, there or not: safetensors alone.
+
+    Args:
+        folder: has all files of the model but, maybe, its weights.
+
+    Raises:
+        ModelError: a file refers to weights of another format, or elsewhere.
+    """
+    if (folder / _ADAPTER).exists():
         raise ModelError(_HAS_ADAPTER.format(shown))
-    processor = read(_PROCESSOR)
-    if read(_AUDIO_TOKENIZER) is not None or (
-        isinstance(processor, dict) and "audio_tokenizer" in processor
+    processor = folder / _PROCESSOR
+    if (folder / _AUDIO_TOKENIZER).exists() or (
+        processor.exists() and "audio_tokenizer" in read_json(processor)
     ):
         raise ModelError(f"{shown} needs an audio tokenizer, which isn't supported")
-    config = read(CONFIG)
-    first = config.get(_NAMED_FILE) if isinstance(config, dict) else None
-    if first is not None and not str(first).endswith(".index.json"):
-        return [_checked(shown, CONFIG, first)]
-    return shards(shown, read, INDEX if first is None else _checked(shown, CONFIG, first))
-
-
-def shards(shown: str, read: ReadJson, index: str = INDEX) -> list[str]:
-    """Weight files listed in an index; empty if there is no index."""
+    named = read_json(folder / CONFIG).get("transformers_weights")
+    if named is None and not (folder / INDEX).exists():
+        return [WHOLE]
+    index = INDEX if named is None else _checked(shown, CONFIG, named)
+    if not index.endswith(".index.json"):
+        return [index]
     try:
-        content = read(index)
-        if content is None:
-            return []
-        names = {str(name) for name in content["weight_map"].values()}
+        files = {str(name) for name in read_json(folder / index)["weight_map"].values()}
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise ModelError(
             f"{shown} has an index of its weights, {index}, that can't be read; download it again"
         ) from error
-    return [_checked(shown, index, name) for name in sorted(names)]
+    names = [_checked(shown, index, name) for name in sorted(files)]
+    # transformers prefers the whole file to an index.
+    whole = not names or (named is None and (folder / WHOLE).exists())
+    return [WHOLE] if whole else names
 
 
-def loaded_files(folder: Path) -> list[Path]:
-    """Weight files of a local model that `from_pretrained` loads; empty if nothing names any."""
-    named = check_references(f"the folder {str(folder)!r}", _folder_reader(folder))
-    if _NAMED_FILE not in read_json(folder / CONFIG) and (folder / WHOLE).exists():
-        return [folder / WHOLE]  # transformers prefers it to an index
-    return [folder / name for name in named]
-
-
-def stored_bytes(name: str, location: str, revision: str | None, *, local: bool) -> int | None:
-    """Bytes of a model's weight files, without downloading any; None if unknown."""
-    if local:
-        return sum(file.stat().st_size for file in loaded_files(Path(location)))
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-
-    total = 0
-    for file in check_references(name, hub_reader(location, str(revision))) or [WHOLE]:
-        path = try_to_load_from_cache(location, file, revision=revision)
-        # A cached file needs no request, so a complete model is checked offline.
-        if isinstance(path, str):
-            total += os.path.getsize(path)
-            continue
-        size = get_hf_file_metadata(hf_hub_url(location, file, revision=revision)).size
-        if size is None:
-            return None
-        total += size
-    return total
-
-
-def missing_parts(folder: Path) -> list[str]:
-    """Names of required files that a folder lacks: config.json and the weights."""
-    wanted = [CONFIG, WHOLE]
-    index = folder / INDEX
-    if index.exists() and not (folder / WHOLE).exists():
-        try:
-            wanted[1:] = shards(str(folder), lambda name: read_json(folder / name))
-        except ModelError:
-            return [INDEX]
-    return [name for name in wanted if not (folder / name).exists()]
-
-
-def hub_reader(repo: str, commit: str) -> ReadJson:
-    """Reader of a hub model's small files, which downloads missing ones."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
-
-    def read(name: str) -> Any:
-        path = try_to_load_from_cache(repo, name, revision=commit)
-        if path is None:
-            try:
-                path = hf_hub_download(repo, name, revision=commit)
-            # Unreachable hub and deleted commit included: loading won't find the file either.
-            except (EntryNotFoundError, RevisionNotFoundError):
-                return None
-        # Anything but a path is a marker: the cache knows that the repository lacks the file.
-        return read_json(Path(path)) if isinstance(path, str) else None
-
-    return read
+def is_complete(folder: Path) -> bool:
+    """Whether a folder has the configuration and all weights of a model."""
+    try:
+        return all((folder / name).exists() for name in weight_files(str(folder), folder))
+    except (ModelError, UnreadableError):
+        return False
 
 
 def _checked(shown: str, where: str, name: Any) -> str:
@@ -438,21 +384,6 @@ def _checked(shown: str, where: str, name: Any) -> str:
             "its folder are loaded"
         )
     return str(name)
-
-
-def _folder_reader(folder: Path) -> ReadJson:
-    def read(name: str) -> Any:
-        path = folder / name
-        if not path.is_file():
-            return None
-        try:
-            return read_json(path)
-        except ValueError:
-            if name.endswith(".index.json"):
-                raise
-            return {}  # loading the file reports the error
-
-    return read
 
 
 # Trial of an untrusted tokenizer in a separate process, before it is loaded.

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,7 +22,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
-from dycoke_cli.models.files.hub import explained, small_files
+from dycoke_cli.models.files.hub import explained, model_folder
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files, check_tokenizer
 from dycoke_cli.models.prompts.chat import chat_text, check_template
 from dycoke_cli.video.clip import FrameResize
@@ -40,7 +39,7 @@ _PROCESSOR_BYTES_PER_BYTE = 16
 def load_processor(source: ModelRef, revision: str | None) -> Any:
     """Load the stock processor of a model; downloads missing files of a hub model."""
     with explained(source, "its tokenizer and processor"):
-        folder = Path(source.location) if source.local else small_files(source, revision)
+        folder = model_folder(source, revision)
         if not source.local:  # a folder's were checked when the model was found
             check_small_files(source.name, folder)
         if folder != BUNDLED_CHECKPOINT:

@@ -380,10 +380,10 @@ def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int 
 
 def count_tokens(source: ModelRef, clip: ClipLike, revision: str | None = None) -> ClipTokens:
     """Count the tokens of a clip, its text included, with the stock processor; needs no weights."""
-    config, commit = read_config(source, revision)
+    config, folder = read_config(source, revision)
     family = family_in(source, config)
     with quiet_libraries(), explained(source, "its processor"):
-        processor = load_processor(source, commit)
+        processor = load_processor(source, folder.name)
         prompt = show(processor, family, config, clip)
         alone = processor.tokenizer(chat_text(processor, "", videos=0))["input_ids"]
         added = prompt.input_ids("").shape[1] - len(alone)
