@@ -15,7 +15,7 @@ from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.linear import PackedLinear, can_pack
 from dycoke_cli.models import devices
 from dycoke_cli.models import load as stored
-from dycoke_cli.models.load import LoadedModel, too_big_explained
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import check_device_map
 from tests.natural import Pictures, pan
@@ -136,22 +136,3 @@ def test_quantized_layers_need_a_gpu_to_be_spread(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="with --quantize int4 needs a CUDA device"):
         check_device_map("auto", "int4")
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        # As transformers 5.17 and 5.23 say it.
-        "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM",
-        "The current `device_map` had weights offloaded to the disk, which needed to be re-saved",
-    ],
-)
-def test_a_model_that_does_not_fit(said: str) -> None:
-    sentence = "big doesn't fit into the memory of all devices.*; use --quantize int4 or a smaller"
-    with pytest.raises(ModelError, match=sentence), too_big_explained("big"):
-        raise ValueError(said)
-
-
-def test_other_errors_are_left_alone() -> None:
-    with pytest.raises(ValueError, match="something else"), too_big_explained("big"):
-        raise ValueError("something else")

@@ -93,8 +93,7 @@ def test_the_layout_is_where_the_stock_processor_puts_the_video(name: str) -> No
     beside = extra_inputs([prompt], ids, family.rope)
     rows = family.placeholders(config, ids, beside)[0].nonzero().flatten()
     assert len(rows) == per_frame * count + NEWLINES.get(family_name(name), 0)
-    layout = family.layout(config, ids[0], positions_of(model, ids, beside), types_of(beside))
-    assert layout is not None
+    layout = family.layouts(config, ids[0], positions_of(model, ids, beside), types_of(beside))[0]
     assert torch.equal(layout.index, rows[: per_frame * count])
     assert layout.frame.tolist() == [number // per_frame for number in range(per_frame * count)]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -53,12 +52,6 @@ from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.clip import Fit
 
-# Reads a stored model with stock `from_pretrained`: safetensors only, no remote code.
-
-
-# Parts of the errors of transformers 5.17.0 and 5.23.0 when layers don't fit, or quantized ones
-# would have to stay in main memory.
-_OFFLOADED = ("dispatched on the CPU or the disk", "offloaded to the disk")
 # Settings of a checkpoint's generation_config.json that change how a model runs, not what it
 # generates. They are reset, because a checkpoint could start a compiler or replace the KV cache.
 _RUNTIME_SETTINGS = (
@@ -89,7 +82,7 @@ def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> 
         weight_options["quantization_config"] = quantization(options.quantize, resolved.config)
     if "quantization_config" in weight_options or stored_quantized(resolved.config):
         import_bitsandbytes()
-    with explained(source, "its weights"), too_big_explained(source.name):
+    with explained(source, "its weights"):
         loaded: Any = auto_class(resolved.config).from_pretrained(
             whole_folder(source, resolved.revision),
             config=resolved.config,
@@ -128,20 +121,6 @@ def device_map_options(
     if stored_quantized(config) or (quantize is not None and by_bitsandbytes(quantize, device)):
         return {"device_map": {"": str(device)}}  # such weights can't be moved afterwards
     return {}
-
-
-@contextmanager
-def too_big_explained(name: str) -> Iterator[None]:
-    """Convert loader errors about a model that doesn't fit into an error with advice."""
-    try:
-        yield
-    except ValueError as error:
-        if any(text in str(error) for text in _OFFLOADED):
-            raise ModelError(
-                f"{name} doesn't fit into the memory of all devices, and quantized layers have to "
-                "be on GPUs; use --quantize int4 or a smaller model"
-            ) from error
-        raise
 
 
 def _fault_in(model: Any) -> None:
@@ -249,34 +228,15 @@ def _fill(model: Any) -> None:
     first = next(iter(parameters.values()))
     generator = torch.Generator().manual_seed(0)
     block = torch.empty(_BLOCK).normal_(0, WEIGHT_STD, generator=generator).to(first)
-    used = 0
     for name, parameter in parameters.items():
         if parameter.dim() == 1 and name.endswith("bias"):
             parameter.zero_()
         elif parameter.dim() == 1 and name.endswith("weight"):
             parameter.fill_(1)
         else:
-            used = _tile(parameter.view(-1), block, used)
-
-
-def _tile(numbers: torch.Tensor, block: torch.Tensor, used: int) -> int:
-    """Fill `numbers` from the block, which repeats.
-
-    Args:
-        numbers: `[n]`, filled in place.
-        block: `[b]`.
-        used: offset in the block of the first number to use.
-
-    Returns:
-        Offset in the block for the next matrix.
-    """
-    done = 0
-    while done < len(numbers):
-        part = block[used : used + len(numbers) - done]
-        numbers[done : done + len(part)].copy_(part)
-        done += len(part)
-        used = (used + len(part)) % len(block)
-    return used
+            for part in parameter.view(-1).split(_BLOCK):
+                part.copy_(block[: len(part)])
+            block = block.roll(-(parameter.numel() % _BLOCK))
 
 
 def _part(described: dict[str, Any]) -> Any:

@@ -306,26 +306,15 @@ def check_known(name: str, folder: Path) -> None:
 def check_release(name: str, model_type: str | None) -> None:
     """Check that the installed transformers can run a listed family; others always pass."""
     import transformers
+    from packaging.version import Version
 
-    release = needed_release(model_type)
-    if release is not None:
+    family = FAMILIES.get(model_type or "", UNLISTED)
+    first, release = family.cannot_run_on
+    if Version(first) <= Version(transformers.__version__) < Version(release):
         raise ModelError(
             f"{name} is of the family {model_type!r}, which needs transformers {release} or later; "
             f"{transformers.__version__} is installed: {how_to_upgrade('transformers')}"
         )
-
-
-def needed_release(model_type: str | None) -> str | None:
-    """Release of transformers that a family needs; None if the installed one can run it."""
-    import transformers
-    from packaging.version import Version
-
-    family = FAMILIES.get(model_type or "")
-    if family is None:
-        return None
-    first, release = family.cannot_run_on
-    below = Version(first) <= Version(transformers.__version__) < Version(release)
-    return release if below else None
 
 
 def check_family_packages(name: str, model_type: str) -> None:

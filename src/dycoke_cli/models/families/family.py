@@ -156,28 +156,6 @@ class Family:
             mask = mask & (types.to(mask.device) == VIDEO_TYPE)
         return mask
 
-    def layout(
-        self,
-        config: Any,
-        input_ids: torch.Tensor,
-        positions: torch.Tensor | None = None,
-        types: torch.Tensor | None = None,
-    ) -> Layout | None:
-        """Layout of the visual tokens of a sequence; None without a video.
-
-        Args:
-            config: of the model.
-            input_ids: `[S]`, int64.
-            positions: `[3 or more, S]`, int64, the last two height and width; only for families
-                with grid positions.
-            types: `[S]`, int64: `mm_token_type_ids`, if any.
-
-        Raises:
-            UsageError: more than one video, or frames of unequal size.
-        """
-        found = self.layouts(config, input_ids, positions, types)
-        return found[0] if found else None
-
     def layouts(
         self,
         config: Any,
@@ -190,15 +168,15 @@ class Family:
         """Layouts of the visual tokens of a sequence, one per video.
 
         Args:
-            config: see `layout`.
-            input_ids: see `layout`.
-            positions: see `layout`.
-            types: see `layout`.
+            input_ids: `[S]`, int64.
+            positions: `[3 or more, S]`, int64, the last two height and width; only for families
+                with grid positions.
+            types: `[S]`, int64: `mm_token_type_ids`, if any.
             rows: number of placeholders of each video; None where there is one video at most.
             frames: number of frames of the video; only where `needs_frame_count`.
 
         Raises:
-            UsageError: see `layout`.
+            UsageError: frames of unequal size, or more than one video where `rows` is None.
         """
         extra_inputs = {} if types is None else {TYPES: types}
         index = self.placeholders(config, input_ids, extra_inputs).nonzero().flatten()

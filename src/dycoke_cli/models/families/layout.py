@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError
 
@@ -178,23 +178,6 @@ def is_pixels(value: torch.Tensor) -> bool:
     return value.is_floating_point() and value.dim() > 1
 
 
-class Pixels(Protocol):
-    """Format of the frames in a processor's output."""
-
-    @property
-    def key(self) -> str:
-        """Name of the input that holds the pixels."""
-
-    def frames(self, inputs: Inputs) -> int:
-        """Number of frames (or of pairs of frames, where the model merges pairs)."""
-
-    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """Inputs of frames `start` … `stop` only."""
-
-    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """Per-channel numbers `[3]`, in a shape that broadcasts against `pixels`."""
-
-
 @dataclass(frozen=True)
 class Stacked:
     """Whole frames, stacked along one axis of each input."""
@@ -208,14 +191,14 @@ class Stacked:
         return inputs[self.key].shape[self.axis]
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """See `Pixels.part`."""
+        """Inputs of frames `start` … `stop` only."""
         return {
             name: inputs[name].narrow(self.axis, start, stop - start)
             for name in (self.key, *self.extra_inputs)
         }
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """See `Pixels.by_channel`; for pixels [..., 3, height, width]."""
+        """Per-channel numbers `[3]`, in a shape that broadcasts against [..., 3, height, width]."""
         return numbers[:, None, None]
 
 
@@ -234,7 +217,7 @@ class Grid:
         return int(inputs["video_grid_thw"][0, 0])
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """See `Pixels.part`."""
+        """See `Stacked.part`."""
         import torch
 
         _, height, width = inputs["video_grid_thw"][0].tolist()
@@ -243,7 +226,7 @@ class Grid:
         return {self.key: patches, "video_grid_thw": grid} | {n: inputs[n] for n in self.whole}
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """See `Pixels.by_channel`; for patches [N, C] whose channels are contiguous."""
+        """See `Stacked.by_channel`; for patches [N, C] whose channels are contiguous."""
         return numbers.repeat_interleave(pixels.shape[-1] // len(numbers))
 
 
@@ -255,14 +238,14 @@ class Patched(Stacked):
     counts: tuple[str, ...] = ()  # inputs `[1]` that hold the number of frames
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """See `Pixels.part`."""
+        """See `Stacked.part`."""
         import torch
 
         counts = {name: torch.tensor([stop - start]) for name in self.counts if name in inputs}
         return super().part(inputs, start, stop) | counts
 
     def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """See `Pixels.by_channel`; for patches whose pixels are contiguous (channels last)."""
+        """See `Stacked.by_channel`; for patches whose pixels are contiguous (channels last)."""
         return numbers.repeat(pixels.shape[-1] // len(numbers))
 
 
@@ -274,7 +257,7 @@ class Pooled(Patched):
     """
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
-        """See `Pixels.part`."""
+        """See `Stacked.part`."""
         import torch
 
         _, height, width = inputs["video_grids"][0].tolist()
@@ -285,6 +268,10 @@ class Pooled(Patched):
             "video_token_pooling": torch.where(pooling < 0, pooling, pooling - start * patches),
             "video_grids": torch.tensor([[stop - start, height, width]]),
         }
+
+
+Pixels = Stacked | Grid
+"""Format of the frames in a processor's output; `Patched` and `Pooled` are stacked."""
 
 
 def shrunk(pixels: torch.Tensor, share: float) -> torch.Tensor:

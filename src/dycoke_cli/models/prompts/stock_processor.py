@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +25,7 @@ from dycoke_cli.models.families import Family
 from dycoke_cli.models.files.hub import explained, model_folder
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files, check_tokenizer
 from dycoke_cli.models.prompts.chat import chat_text, check_template
-from dycoke_cli.video.clip import FrameResize
-
-if TYPE_CHECKING:
-    from dycoke_cli.video.subtitles import Subtitles
-
+from dycoke_cli.video.clip import Clip, FrameResize
 
 # Most bytes of resized frames: enough for 32 at the largest size of a published processor.
 _PROCESSOR_BYTES = 1 << 30
@@ -127,29 +123,6 @@ FRAMES_PER_SECOND = 1000
 _FRAME_S = 0.04
 
 
-class ClipLike(Protocol):
-    """Video that a prompt is made of, such as `dycoke_cli.video.Clip`.
-
-    Frames may be resized already, as the processor would: then a `resize` says how.
-    """
-
-    @property
-    def frames(self) -> np.ndarray:
-        """`[F, H, W, 3]`, uint8, RGB."""
-
-    @property
-    def timestamps_s(self) -> tuple[float, ...]:
-        """Presentation time of each frame, seconds."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Warnings for the user, as sentences."""
-
-    @property
-    def subtitles(self) -> Subtitles | None:
-        """Subtitles that are part of the prompt."""
-
-
 @dataclass(frozen=True)
 class Length:
     """Length of a video and of the part that its frames are from."""
@@ -186,6 +159,10 @@ class ShownFrames:
     def blank(cls, frames: int, height: int, width: int) -> ShownFrames:
         """Black frames of a height and width, one per second."""
         return cls(np.zeros((frames, height, width, 3), np.uint8), tuple(map(float, range(frames))))
+
+
+ClipLike = Clip | ShownFrames
+"""Video that a prompt is made of; resized frames have a `resize`, which says how."""
 
 
 def frames_metadata(
