@@ -136,9 +136,9 @@ class EncodedVideo:
         def make() -> Prompt:
             family, config = self.loaded.family, self.loaded.model.config
             if isinstance(self.video, StockPrompt):
-                inputs = self.video.text_inputs(question, history)
+                inputs = self.video.stock_inputs(question, history)
                 places = family.placeholders(config, inputs.pop("input_ids"), inputs)
-                return Prompt(ids, inputs, places, self._encoded.get(encoded_for(method), ()))
+                return Prompt(ids, inputs, places, ())
             inputs = extra_inputs(self.videos, ids, family.rope)
             placeholders = family.placeholders(config, ids, inputs)
             return Prompt(ids, inputs, placeholders, self._encoded[encoded_for(method)])
@@ -180,7 +180,7 @@ class EncodedVideo:
         if self.windowed is not None:  # encoded already: the first answer reports it
             seconds, self._reported = self._reported, {"video_decode": 0.0, "vision": 0.0}
             return seconds
-        if not self.loaded.family.encoded_once:  # generate() encodes it
+        if self.loaded.family.stock_inputs:  # generate() encodes it
             return {"video_decode": self._seconds_video_decode, "vision": 0.0}
         encoded = self._encoded.get(encoded_for(method), ())
         # One that was encoded without the tower's attention is encoded again with it, for methods

@@ -157,7 +157,7 @@ def ask_together(
 
         def finish(number: int, generated: Generated) -> None:
             item = questions[number]
-            if not loaded.family.encoded_once:
+            if loaded.family.stock_inputs:
                 _split_vision(generated.seconds, decoder_began[0])
             if applied is not None:
                 _add_counts(generated, number, applied, tokenizer)
@@ -332,7 +332,7 @@ def _applied(
     session = questions[0].session
     loaded, family = session.loaded, session.loaded.family
     with ExitStack() as stack:
-        if family.encoded_once:
+        if not family.stock_inputs:
             stack.enter_context(inject_videos(loaded.model, batch.videos, batch.placeholders))
         takes_methods = not family.only_none and can_be_wrapped(loaded.model.get_decoder())
         if method.name == "none" and not takes_methods:
@@ -343,7 +343,7 @@ def _applied(
             method,
             trace=options.trace,
             prefix=prefix,
-            videos=batch.videos if family.encoded_once else (),
+            videos=() if family.stock_inputs else batch.videos,
             flat=loaded.kernels == "fast",
             frames=session.video.frames if family.needs_frame_count else None,
             preselection=batch.preselection,

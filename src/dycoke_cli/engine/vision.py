@@ -46,14 +46,12 @@ from dycoke_cli.models.families import Family, Layout
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.layout import (
     DEEPSTACK,
-    Inputs,
-    is_pixels,
     normalised,
     shrunk,
     with_video,
 )
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.stock_prompt import StockPrompt, VideoPrompt
+from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 from dycoke_cli.stock.forward import Arguments, Left, before_forward
 from dycoke_cli.storage.cache_folder import CacheFiles, encoded_videos, unwritable
 from dycoke_cli.version import program_key
@@ -162,27 +160,6 @@ def encode_video(
         TowerAttention.cat([towers[i] for i in alike]) if towers else None,
         _joined(left) if left else None,
     )
-
-
-@torch.inference_mode()
-def encode_by_stock(model: Any, family: Family, inputs: Inputs) -> Encoded:
-    """Run the vision side of a model on all that its stock processor made for a question.
-
-    Args:
-        inputs: token ids `[1, S]`, pixels and what goes with them.
-    """
-    device = input_device(model)
-    placed = {
-        name: value.to(device, model.dtype if is_pixels(value) else value.dtype)
-        for name, value in inputs.items()
-    }
-    mask = torch.ones_like(placed["input_ids"])
-    # By generate(), which makes arguments that a bare forward goes without.
-    ask = partial(model.generate, attention_mask=mask, max_new_tokens=1, do_sample=False)
-    kwargs = at_decoder(model, partial(ask, **placed))
-    rows = family.placeholders(model.config, placed["input_ids"], placed)
-    embeddings = kwargs["inputs_embeds"]
-    return Encoded(embeddings[rows.to(embeddings.device)], tuple(kwargs.get(DEEPSTACK) or ()))
 
 
 def _tower_in_part(
@@ -326,9 +303,6 @@ def encode_cached(
     """
 
     def encode() -> Encoded:
-        if isinstance(video, StockPrompt):
-            on_frames(0, video.frames)
-            return encode_by_stock(loaded.model, loaded.family, video.latest_inputs)
         return encode_video(
             loaded.model,
             loaded.family,
@@ -342,8 +316,7 @@ def encode_cached(
     # What a method changes of a video isn't kept on disk: it depends on the method as well.
     if cache is None or encoded_for(method):
         return encode(), None
-    inputs = video.video_inputs if isinstance(video, StockPrompt) else video.inputs
-    key = key_of(loaded.identity or {}, inputs)
+    key = key_of(loaded.identity or {}, video.inputs)
     encoded = cache.get(key, loaded.input_device, with_attention)
     if encoded is not None:
         return encoded, None

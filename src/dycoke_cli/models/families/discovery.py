@@ -7,7 +7,7 @@ confirms it: dropping a frame's rows must give the same output as masking them."
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from dycoke_cli.models.families.layout import (
     VISUAL_MASK,
     Inputs,
     is_pixels,
-    with_video,
 )
 from dycoke_cli.models.prompts.stock_processor import ShownFrames, takes_images_only
 from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of, show
@@ -67,30 +66,11 @@ class Trial:
             return torch.arange(len(self.input_ids), device=self.embeds.device)[None]
         return positions
 
-    def is_as(self, other: Trial) -> bool:
-        """Whether the decoder arguments are identical, bit for bit."""
-        return _same(self.kwargs, other.kwargs) and _same(self.step, other.step)
 
-
-def show_noise(
-    model: Any, processor: Any, family: Family, clip: ShownFrames, question: str = QUESTION
-) -> Trial:
+def show_noise(model: Any, processor: Any, family: Family, clip: ShownFrames) -> Trial:
     """Run a clip through the stock processor and the stock `generate()`."""
     prompt: Any = show(processor, family, model.config, clip)
-    return _run(model, prompt.stock_inputs(question), len(prompt.pictures))
-
-
-def show_encoded(model: Any, question: Trial, encoded: Trial, token: int) -> Trial:
-    """Run a question again without pixels, on the visual embeddings of another question."""
-    rows = torch.eq(encoded.input_ids, token).to(encoded.embeds.device)
-    places = torch.eq(question.inputs["input_ids"], token)
-    deepstack = encoded.kwargs.get(DEEPSTACK) or ()
-
-    def fill(kwargs: dict[str, Any]) -> dict[str, Any]:
-        return with_video(kwargs, places, encoded.embeds[rows], deepstack)
-
-    inputs = {name: value for name, value in question.inputs.items() if not is_pixels(value)}
-    return _run(model, inputs, question.frames, fill)
+    return _run(model, prompt.stock_inputs(QUESTION), len(prompt.pictures))
 
 
 @torch.inference_mode()
@@ -98,7 +78,6 @@ def _run(
     model: Any,
     inputs: Inputs,
     frames: int,
-    change: Callable[[dict[str, Any]], dict[str, Any]] = lambda kwargs: kwargs,
 ) -> Trial:
     """Generate two tokens and record the decoder arguments of prefill and first decoding step."""
     device = input_device(model)
@@ -106,9 +85,9 @@ def _run(
     model_calls: list[dict[str, Any]] = []
 
     def at_decoder(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        decoder_calls.append(kwargs if decoder_calls else change(kwargs))
+        decoder_calls.append(kwargs)
         # A copy is passed on: a stock forward may add to its keyword arguments.
-        return args, dict(decoder_calls[-1])
+        return args, dict(kwargs)
 
     def at_model(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
         model_calls.append(dict(kwargs))
@@ -138,19 +117,6 @@ def _run(
     return Trial(inputs, decoder_calls[0], decoder_calls[1], frames, by_ids)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether nested arguments are equal; caches aren't compared, as each run has its own."""
-    if torch.is_tensor(one) or torch.is_tensor(other):
-        return torch.is_tensor(one) and torch.is_tensor(other) and torch.equal(one, other)
-    if isinstance(one, dict):
-        names = (one.keys() | other.keys()) - {cache_name(one)}
-        return all(_same(one.get(name), other.get(name)) for name in names)
-    if isinstance(one, list | tuple):
-        alike = isinstance(other, list | tuple) and len(one) == len(other)
-        return alike and all(map(_same, one, other))
-    return bool(one == other)
-
-
 def noise(frames: int, changed: int | None = None, size: tuple[int, int] = SIZES[0]) -> ShownFrames:
     """A clip of noise at one frame per second, the same each time; frame `changed` is inverted."""
     images = np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8)
@@ -162,7 +128,6 @@ def noise(frames: int, changed: int | None = None, size: tuple[int, int] = SIZES
 FRAMES = 5
 """Frames of a trial: odd, so that groups of two or four frames leave a visible remainder."""
 _PATCH_SIZES = (1, 2, 4)
-_OTHER_QUESTION = "Who else came, and when?"
 # Tolerances when two runs are compared. Dropping rows changes the order in which attention sums
 # them. The result may differ by so many roundings over all layers, or by this share of the effect
 # that the dropped frame has: a wrong layout differs by the effect itself.
@@ -251,8 +216,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
             continue
         _prove(model, candidate, trial, layout)
         size = _temporal_patch_size(trial.frames, layout.frames)
-        found = _with(candidate, temporal_patch_size=size)
-        return _with(found, vision_inputs=_vision_inputs(model, processor, found, trial))
+        return _with(candidate, temporal_patch_size=size)
     # Later candidates only vary the number of merged frames; the first reason is about the model.
     raise UnprovenError(reasons[0])
 
@@ -380,23 +344,6 @@ def _prove(model: Any, family: Family, trial: Trial, layout: Layout) -> None:
     rounding = _MAX_ROUNDINGS * torch.finfo(model.dtype).eps * float(whole.abs().max())
     if apart > max(_MAX_SHARE_OF_EFFECT * effect, rounding):
         raise UnprovenError("without a frame's tokens it doesn't answer as if they were masked")
-
-
-def _vision_inputs(model: Any, processor: Any, family: Family, trial: Trial) -> tuple[str, ...]:
-    """Inputs that a second question about an encoded video doesn't need; empty if it needs all.
-
-    The second question runs with its pixels, then without them on the embeddings of the first. Both
-    must call the decoder with equal arguments: a vision encoder that reads the question fails this.
-    """
-    clip = noise(trial.frames)
-    second = show_noise(model, processor, family, clip, _OTHER_QUESTION)
-    try:
-        alike = show_encoded(model, second, trial, family.token(None)).is_as(second)
-    except Exception as error:  # the stock class requires the pixels
-        if is_out_of_memory(error):
-            raise
-        return ()
-    return tuple(name for name, value in second.inputs.items() if alike and is_pixels(value))
 
 
 def _of_rows(kwargs: dict[str, Any], positions: torch.Tensor, rows: torch.Tensor) -> dict[str, Any]:

@@ -31,9 +31,6 @@ class Discovered:
 
     # the placeholder id; None until it is found
     token_id: int | None = None
-    # inputs that only the vision encoder reads, so that a later question about an encoded video
-    # works without them; empty where each `generate()` call encodes the video
-    vision_inputs: tuple[str, ...] = ()
     token_types: bool = False  # whether the processor returns `mm_token_type_ids` only if requested
     as_images: bool = False  # whether frames are passed as separate images
     temporal_patch_size: int = 1  # input frames per encoded frame
@@ -93,7 +90,7 @@ class Family:
 
     @property
     def stock_inputs(self) -> bool:
-        """Whether the stock processor runs for each question, because pixels can't be reused."""
+        """Whether each question runs the stock processor, and `generate()` encodes the video."""
         return self.discovered is not None
 
     @property
@@ -105,11 +102,6 @@ class Family:
     def counts_tokens(self) -> bool:
         """Whether positions count tokens, so that they can be renumbered."""
         return not self.rope
-
-    @property
-    def encoded_once(self) -> bool:
-        """Whether a video is encoded once for all questions about it."""
-        return self.discovered is None or bool(self.discovered.vision_inputs)
 
     @property
     def encodes_parts(self) -> bool:

@@ -248,44 +248,9 @@ class StockPrompt(VideoPrompt):
             self._latest[key] = self._processed(text)
         return dict(self._latest[key])
 
-    def text_inputs(self, question: str, history: Turns = ()) -> Inputs:
-        """Inputs of `generate()` that are needed once the video is encoded."""
-        inputs = self.stock_inputs(question, history)
-        vision_inputs = self._discovered.vision_inputs
-        return {name: value for name, value in inputs.items() if name not in vision_inputs}
-
-    @property
-    def latest_inputs(self) -> Inputs:
-        """Inputs of `generate()` for the latest question."""
-        [inputs] = self._latest.values()
-        return dict(inputs)
-
-    @property
-    def video_inputs(self) -> Inputs:
-        """Inputs of the latest question that have no value per token: they describe the video."""
-        shape = self.latest_inputs["input_ids"].shape
-        return {n: value for n, value in self.latest_inputs.items() if value.shape[:2] != shape}
-
     def input_ids(self, question: str, history: Turns = ()) -> torch.Tensor:
         """See `VideoPrompt.input_ids`."""
         return self.stock_inputs(question, history)["input_ids"]
-
-    def counted(self) -> StockPrompt:
-        """Copy with visual tokens counted: per frame if the layout is known, else as one frame."""
-        ids = self.input_ids("")
-        found = self._discovered
-        token = found.token_id
-        if token is None:
-            token = placeholder_of(self.processor, self.config, ids)
-        if token is None:
-            # Without a placeholder id, visual tokens are those that the video adds to the prompt.
-            visual = ids.shape[1] - text_ids(self.processor, "").shape[1]
-        else:
-            visual = int((ids == token).sum()) - self.family.tail
-        frames = 1
-        if found.token_id is not None:
-            frames = -(-len(self.pictures) // found.temporal_patch_size)
-        return replace(self, frames=frames, placeholders=visual, tokens_per_frame=visual // frames)
 
     def _processed(self, text: str) -> Inputs:
         frames = torch.from_numpy(self.pictures).permute(0, 3, 1, 2)
@@ -354,7 +319,19 @@ def _stock_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -
         times=_padded(np.array(clip.timestamps_s), len(pictures)).tolist(),
         length=Length.of(clip),
     )
-    return prompt.counted()
+    # Visual tokens are counted per frame if the layout is known, else as those of one frame.
+    ids, found = prompt.input_ids(""), family.discovered or Discovered()
+    token, frames = found.token_id, 1
+    if token is None:
+        token = placeholder_of(processor, config, ids)
+    else:
+        frames = -(-len(pictures) // found.temporal_patch_size)
+    if token is None:
+        # Without a placeholder id, visual tokens are those that the video adds to the prompt.
+        visual = ids.shape[1] - text_ids(processor, "").shape[1]
+    else:
+        visual = int((ids == token).sum()) - family.tail
+    return replace(prompt, frames=frames, placeholders=visual, tokens_per_frame=visual // frames)
 
 
 def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int | None:
