@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig
 
 from dycoke_cli.models.catalog import published, published_names
-from dycoke_cli.models.families import FAMILIES, Discovered
+from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import byte_processor
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
@@ -146,6 +146,6 @@ def test_a_processor_that_has_to_see_pixels_gets_the_original_frames() -> None:
 
     clip = noise(2, 90, 120)
     assert fitted(clip, fit_of(Looks(), table, model.config)) is clip
-    unlisted = replace(table, discovered=Discovered())
+    unlisted = replace(table, stock_inputs=True)
     assert fitted(clip, fit_of(processor, unlisted, model.config)) is clip
     assert fitted(clip, fit_of(processor, table, model.config)) is not clip

@@ -81,14 +81,12 @@ def stock_inputs(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", MAKERS)
 def test_without_a_method_it_answers_as_stock_generate_does(name: str) -> None:
     model, processor, layout = found(name)
-    assert layout.discovered.as_images
+    assert layout.as_images
     inputs = stock_inputs(name)
     tokens = model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
     answer = session(name).ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS)
     assert answer.answer == words(processor, tokens[0, inputs["input_ids"].shape[1] :])
-    assert (
-        answer.tokens.visual == int((inputs["input_ids"] == layout.discovered.token_id).sum()) > 0
-    )
+    assert answer.tokens.visual == int((inputs["input_ids"] == layout.token_id).sum()) > 0
     assert answer.frames.count == FRAMES
 
 
@@ -97,7 +95,7 @@ def test_a_method_gives_what_the_masked_reference_gives(name: str, method: str) 
     model, processor, layout = found(name)
     assert layout.only_none == ""
     inputs = stock_inputs(name)
-    visual = (inputs["input_ids"][0] == layout.discovered.token_id).nonzero().flatten().tolist()
+    visual = (inputs["input_ids"][0] == layout.token_id).nonzero().flatten().tolist()
     merge_ratio, prune_ratio = METHODS[method]
     tokens, _, _ = Masked(model, inputs, FRAMES, visual).generate(
         NEW_TOKENS, merge_ratio=merge_ratio, prune_ratio=prune_ratio or 0.0

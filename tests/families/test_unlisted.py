@@ -99,12 +99,12 @@ def test_what_is_found_is_what_the_table_has(family) -> None:
 @pytest.mark.parametrize("family", UNLISTED_MAKERS)
 def test_what_is_found(family) -> None:
     _, processor, layout = found(family, torch.float32)
-    assert not layout.discovered.as_images
+    assert not layout.as_images
     if family in NONE_ONLY:
         assert NONE_ONLY[family] in layout.only_none
         return
     assert layout.only_none == ""
-    assert layout.discovered.temporal_patch_size == getattr(
+    assert layout.temporal_patch_size == getattr(
         processor.video_processor, "temporal_patch_size", 1
     )
     assert layout.keeps_every_token == (family not in MERGING_ONLY)
@@ -151,7 +151,7 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
     frames = 5
     inputs = stock_inputs(family, model, processor, clip(frames))
     merge_ratio, prune_ratio = METHODS[method]
-    visual = (inputs["input_ids"][0] == layout.discovered.token_id).nonzero().flatten().tolist()
+    visual = (inputs["input_ids"][0] == layout.token_id).nonzero().flatten().tolist()
     groups = session(family, frames).video.frames
     # Stock generate() may number a shortened prompt anew; the masked reference never does.
     make_reference = Shorter if family in MERGING_ONLY else Masked
@@ -230,5 +230,5 @@ def test_a_class_that_fails_on_videos_is_shown_pictures(monkeypatch) -> None:
 
     monkeypatch.setattr(type(processor.video_processor), "preprocess", fail)
     layout = find_layout(model, processor, "kimi_k25")
-    assert layout.discovered.as_images
-    assert (layout.only_none, layout.discovered.temporal_patch_size) == ("", 1)
+    assert layout.as_images
+    assert (layout.only_none, layout.temporal_patch_size) == ("", 1)

@@ -31,7 +31,7 @@ from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.engine.windows import read_windows
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.families import FAMILIES as FAMILIES_OF_TABLE
-from dycoke_cli.models.families import Discovered, Family, family_of
+from dycoke_cli.models.families import Family, family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import fitted, make_prompt
 from dycoke_cli.video.clip import FrameResize, FrameWindow, shape_alone
@@ -314,7 +314,7 @@ def test_questions_share_what_was_read() -> None:
 
 def test_a_processor_that_reads_all_frames_at_once_is_refused() -> None:
     model, processor = make("qwen2_5_omni")
-    loaded = LoadedModel("x", None, None, model, processor, Family(discovered=Discovered()), 0.0)
+    loaded = LoadedModel("x", None, None, model, processor, Family(stock_inputs=True), 0.0)
     with pytest.raises(UsageError, match="its processor reads all frames at once"):
         read_windows(loaded, settled(create("none"), loaded.info), shown(2), [], 8)
 

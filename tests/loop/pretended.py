@@ -33,7 +33,7 @@ from dycoke_cli.loop import answer_batch, reading
 from dycoke_cli.loop.asker import Pending
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
-from dycoke_cli.models.families import FAMILIES, Discovered, ModelInfo, defaults_of
+from dycoke_cli.models.families import FAMILIES, ModelInfo, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.processes.isolated import GoneError
 from dycoke_cli.request import Request
@@ -94,7 +94,7 @@ class Pretended:
 
     def of_a_found_family(self) -> None:
         """Be of a family whose layout was found, so that a stock processor makes its prompts."""
-        self.info = replace(self.info, family=replace(FAMILY, discovered=Discovered()))
+        self.info = replace(self.info, family=replace(FAMILY, stock_inputs=True))
 
     def load(self, fit: Any = None) -> Any:
         """The model."""

@@ -24,7 +24,6 @@ from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
-from dycoke_cli.models.families import Discovered
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
@@ -217,7 +216,7 @@ def test_draws_and_choices_inside_are_made_one_by_one(
     assert _largest(loaded, inside, monkeypatch) == 1
     before = plan_with(plan, method=UniformSpatial(frames_by="question"))
     assert _largest(loaded, before, monkeypatch) == 1
-    found = replace(loaded, family=replace(loaded.family, discovered=Discovered()))
+    found = replace(loaded, family=replace(loaded.family, stock_inputs=True))
     assert _largest(found, plan, monkeypatch) == 1  # its stock processor makes one prompt at a time
     assert _largest(loaded, plan, monkeypatch) == 4
 

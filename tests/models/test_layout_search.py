@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2Model
 
-from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout, discovery
+from dycoke_cli.models.families import UNLISTED, Family, Layout, discovery
 from dycoke_cli.models.families.discovery import (
     Trial,
     UnprovenError,
@@ -27,7 +27,7 @@ from dycoke_cli.models.families.discovery import (
 
 VIDEO, WIDTH = 7, 4
 CONFIG = SimpleNamespace()
-RUNS = replace(UNLISTED, discovered=Discovered(token_id=VIDEO), only_none="", rope=())
+RUNS = replace(UNLISTED, token_id=VIDEO, only_none="", rope=())
 # A word, two frames of three tokens with a time between them, and two words.
 IDS = [1, 7, 7, 7, 2, 7, 7, 7, 3, 4]
 FIRST, LAST = [1, 2, 3], [5, 6, 7]

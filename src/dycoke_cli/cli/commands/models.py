@@ -171,5 +171,7 @@ def pull(
         line.stop()
     hub.check_pulled(planned)
     if not quiet:
-        render.note(f"{name} is on this machine, {len(planned.files)} files in {planned.folder}")
+        render.note(
+            f"{name} is on this machine, {len(planned.files)} files in {hub.folder_of(source, planned.commit)}"
+        )
     output.line(planned.commit)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.families.family import UNLISTED, Discovered, Family
+from dycoke_cli.models.families.family import UNLISTED, Family
 from dycoke_cli.models.families.layout import Layout, PackedTower, Tower
 from dycoke_cli.models.families.table import FAMILIES
 
@@ -175,7 +175,6 @@ __all__ = [
     "METHOD_DEFAULTS",
     "PRUNE_LAYER",
     "UNLISTED",
-    "Discovered",
     "Family",
     "Layout",
     "ModelInfo",

@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
-from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
+from dycoke_cli.models.families import UNLISTED, Family, Layout
 from dycoke_cli.models.families.layout import (
     DEEPSTACK,
     PER_TOKEN,
@@ -147,19 +147,14 @@ def find_layout(model: Any, processor: Any, name: str) -> Family:
         return replace(family, only_none=f"its layout can't be proven: {reason}")
 
 
-def _with(family: Family, **found: Any) -> Family:
-    """The family with these fields of `Discovered` replaced."""
-    return replace(family, discovered=replace(family.discovered or Discovered(), **found))
-
-
 def _accepted(model: Any, processor: Any, name: str) -> Family:
     """The least number of frames that the stock class accepts, and the processor options."""
     failure: Exception | None = None
-    images = _with(UNLISTED, as_images=True)
+    images = replace(UNLISTED, as_images=True)
     # Videos come first: as images, frames lose their time stamps and are never merged in pairs.
-    attempts = [UNLISTED, _with(UNLISTED, token_types=True), images]
+    attempts = [UNLISTED, replace(UNLISTED, token_types=True), images]
     if takes_images_only(processor):
-        attempts = [images, _with(images, token_types=True)]
+        attempts = [images, replace(images, token_types=True)]
     for family in attempts:
         try:
             show_noise(model, processor, family, noise(FRAMES))
@@ -200,7 +195,8 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
         (i, show_noise(model, processor, family, noise(FRAMES, changed=i))) for i in (0, FRAMES - 1)
     ]
     family = replace(
-        _with(family, token_id=token),
+        family,
+        token_id=token,
         # Grid positions are [3 or more, B, S]; positions that count tokens are [B, S].
         rope=("position_ids",) if trial.positions.dim() > 2 else (),
         keeps_every_token=_keeps_every_token(model),
@@ -216,7 +212,7 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
             continue
         _prove(model, candidate, trial, layout)
         size = _temporal_patch_size(trial.frames, layout.frames)
-        return _with(candidate, temporal_patch_size=size)
+        return replace(candidate, temporal_patch_size=size)
     # Later candidates only vary the number of merged frames; the first reason is about the model.
     raise UnprovenError(reasons[0])
 
@@ -236,7 +232,7 @@ def _candidates(family: Family, trial: Trial) -> Iterator[Family]:
         yield replace(family, one_run=True)
         return
     if "video_grid_thw" in trial.inputs:
-        yield _with(replace(family, one_run=True), needs_frame_count=True)
+        yield replace(family, one_run=True, needs_frame_count=True)
         return
     for size in _PATCH_SIZES:
         frames = -(-trial.frames // size)

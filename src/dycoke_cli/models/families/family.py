@@ -26,20 +26,6 @@ TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 
 
 @dataclass(frozen=True)
-class Discovered:
-    """Properties of a family without a table entry, found by trials on a loaded model."""
-
-    # the placeholder id; None until it is found
-    token_id: int | None = None
-    token_types: bool = False  # whether the processor returns `mm_token_type_ids` only if requested
-    as_images: bool = False  # whether frames are passed as separate images
-    temporal_patch_size: int = 1  # input frames per encoded frame
-    # whether a run is cut into frames by the frame count that the model's inputs state
-    # (`video_grid_thw`)
-    needs_frame_count: bool = False
-
-
-@dataclass(frozen=True)
 class Family:
     """Layout of a model family, as data for the engine; how to fill it in: docs/dev/families.md.
 
@@ -68,7 +54,15 @@ class Family:
         only_none: why no method can be attached; empty where one can.
         cannot_run_on: releases of transformers that lack the family or fail on it: from the first
             up to, but not including, the second.
-        discovered: results of the layout discovery; None for a family of the table.
+        stock_inputs: whether each question runs the stock processor, and `generate()` encodes the
+            video, as of all families outside the table. The fields behind it are theirs alone, found
+            by trials on a loaded model.
+        token_id: of the placeholder; None until it is found, and in the table.
+        token_types: whether the processor returns `mm_token_type_ids` only if requested.
+        as_images: whether frames are passed as separate images.
+        temporal_patch_size: input frames per encoded frame.
+        needs_frame_count: whether a run is cut into frames by the frame count that the model's
+            inputs state (`video_grid_thw`).
     """
 
     pixels: Pixels = field(default_factory=Stacked)
@@ -86,17 +80,12 @@ class Family:
     several_videos: bool = True
     only_none: str = ""
     cannot_run_on: tuple[str, str] = ("0", "0")
-    discovered: Discovered | None = None
-
-    @property
-    def stock_inputs(self) -> bool:
-        """Whether each question runs the stock processor, and `generate()` encodes the video."""
-        return self.discovered is not None
-
-    @property
-    def needs_frame_count(self) -> bool:
-        """Whether `layouts` needs the number of frames: see `Discovered.needs_frame_count`."""
-        return self.discovered is not None and self.discovered.needs_frame_count
+    stock_inputs: bool = False
+    token_id: int | None = None
+    token_types: bool = False
+    as_images: bool = False
+    temporal_patch_size: int = 1
+    needs_frame_count: bool = False
 
     @property
     def counts_tokens(self) -> bool:
@@ -126,8 +115,7 @@ class Family:
 
     def token(self, config: Any) -> int:
         """Token id of a visual placeholder in a prompt."""
-        token_id = None if self.discovered is None else self.discovered.token_id
-        return getattr(config, self.placeholder) if token_id is None else token_id
+        return getattr(config, self.placeholder) if self.token_id is None else self.token_id
 
     def placeholders(
         self, config: Any, input_ids: torch.Tensor, extra_inputs: Inputs
@@ -135,7 +123,6 @@ class Family:
         """Mask of the visual placeholders: bool, of the shape of `input_ids`.
 
         Args:
-            config: of the model.
             input_ids: `[..., S]`, int64.
             extra_inputs: other model inputs; of these, `mm_token_type_ids` of the same shape, if
                 any.
@@ -204,15 +191,7 @@ class Family:
     def chunk(
         self, config: Any, inputs: Inputs, start: int, stop: int, tokens_per_frame: int
     ) -> tuple[Inputs, slice]:
-        """Inputs that encode only frames `start` … `stop`, and the slice of the rows to keep.
-
-        Args:
-            config: of the model.
-            inputs: output of the processor for one video.
-            start: first frame.
-            stop: one past the last frame.
-            tokens_per_frame: N.
-        """
+        """Inputs of one video that encode frames `start` … `stop`, and the slice of rows to keep."""
         import torch
 
         tokens = (stop - start) * tokens_per_frame
@@ -226,7 +205,7 @@ class Family:
 
 
 UNLISTED = Family(
-    discovered=Discovered(),
+    stock_inputs=True,
     several_videos=False,
     only_none="its layout is unknown before the model is loaded",
 )

@@ -57,29 +57,18 @@ class Layout:
         return visual.view(self.frames, self.tokens_per_frame, -1)
 
 
+# Layouts by `index`, `[V]`, int64, ascending: the positions of all placeholders. A UsageError says
+# that frames are of unequal size, or that there is more than one video.
+
+
 def frame_per_run(index: torch.Tensor) -> Layout:
-    """Layout with one frame per run of placeholders: time stamps or separators divide frames.
-
-    Args:
-        index: `[V]`, int64, ascending: positions of all placeholders.
-
-    Raises:
-        UsageError: runs of unequal length.
-    """
+    """Layout with one frame per run of placeholders: time stamps or separators divide frames."""
     # Prepending a value 2 below the first index makes the first placeholder start a run as well.
     return _equal(index, (index.diff(prepend=index[:1] - 2) > 1).nonzero().flatten())
 
 
 def frames_of_size(index: torch.Tensor, tokens_per_frame: int) -> Layout:
-    """Layout of frames of a known size in one run; a remainder is text.
-
-    Args:
-        index: `[V]`, int64, ascending: positions of all placeholders.
-        tokens_per_frame: N.
-
-    Raises:
-        UsageError: more than one run: more than one video.
-    """
+    """Layout of frames of a known size in one run; a remainder is text."""
     import torch
 
     _check_one_run(index)
@@ -92,12 +81,8 @@ def frames_by_grid(index: torch.Tensor, places: torch.Tensor) -> Layout:
     """Layout of frames in one run: a frame starts where the first grid position recurs.
 
     Args:
-        index: `[V]`, int64, ascending: positions of all placeholders.
-        places: `[2, V]`, int64: row and column of each token in its frame.
-
-    Raises:
-        UsageError: more than one run: more than one video. Or positions as of text: what a model
-            makes that isn't told which tokens are visual.
+        places: `[2, V]`, int64: row and column of each token in its frame. They are those of text
+            where a model isn't told which tokens are visual, which is an error as well.
     """
     _check_one_run(index)
     row, column = places - places[:, :1]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,8 +65,8 @@ def explained(source: ModelRef, part: str) -> Iterator[None]:
     except BaseException as error:  # a panic in a Rust library isn't an Exception
         if _is_full(error):
             raise OutputError(
-                f"the disk is full; free some space and pull {source.name} again (the files that "
-                "are finished are kept)"
+                f"the disk is full; free some space, or set HF_HOME to a folder on another disk, and "
+                f"pull {source.name} again (the files that are finished are kept)"
             ) from error
         raise ModelError(_sentence(source, part, error)) from error
 
@@ -287,7 +286,6 @@ class DownloadPlan:
     revision: str | None  # requested branch, tag or commit; None is the main branch
     commit: str  # that the revision points to now
     files: tuple[DryRunFileInfo, ...]  # all files that loading reads
-    folder: Path  # of the hub client's cache
 
     @property
     def missing(self) -> tuple[DryRunFileInfo, ...]:
@@ -302,7 +300,7 @@ class DownloadPlan:
 
 def plan(source: ModelRef, revision: str | None = None) -> DownloadPlan:
     """Plan the download of a model with sizes from the hub, and check the disk space."""
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import DryRunError
 
     _remove_partial_files(source.location)
@@ -326,10 +324,7 @@ def plan(source: ModelRef, revision: str | None = None) -> DownloadPlan:
             "choose another repository"
         )
     in_order = sorted(files, key=lambda file: file.filename)
-    folder = Path(constants.HF_HUB_CACHE)
-    planned = DownloadPlan(source, revision, in_order[0].commit_hash, tuple(in_order), folder)
-    _check_space(planned)
-    return planned
+    return DownloadPlan(source, revision, in_order[0].commit_hash, tuple(in_order))
 
 
 def _remove_partial_files(repo: str) -> None:
@@ -345,21 +340,6 @@ def _remove_partial_files(repo: str) -> None:
         lock = locks / f"{part.name.rsplit('.', 2)[0]}.lock"
         with suppress(OSError, Timeout), FileLock(lock, timeout=0):
             part.unlink(missing_ok=True)
-
-
-def _check_space(planned: DownloadPlan) -> None:
-    """Check that the missing files fit on the disk."""
-    # The cache folder may not exist yet; its nearest existing parent is on the same disk.
-    place = planned.folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if planned.missing_bytes > free:
-        raise OutputError(
-            f"{planned.source.location} needs {planned.missing_bytes / 1e9:.1f} GB and "
-            f"{free / 1e9:.1f} GB are free at {place}; free some space, or set HF_HOME to a folder "
-            "on a larger disk"
-        )
 
 
 def model_folder(source: ModelRef, revision: str | None) -> Path:

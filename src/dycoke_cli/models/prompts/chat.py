@@ -73,43 +73,24 @@ def check_plain(processor: Any, question: str, history: Turns, subtitles: str = 
 
     The tokenizer would encode it as that token, so a text could end its turn or add a placeholder.
     """
-    turns = [text for turn in history for text in turn]
-    texts = [subtitles, question, *turns]
     # Some processors replace the text of these tokens, although the tokenizer doesn't list them as
     # special.
-    own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
-    own = [None if token is None else str(token) for token in own]
-    special = next(
-        (
-            token
-            for token in (*processor.tokenizer.all_special_tokens, *filter(None, own))
-            if any(token in text for text in texts)
-        ),
-        None,
-    )
-    if special is not None and special in subtitles:
-        raise UsageError(
-            f"the subtitles contain {special!r}, which has a meaning of its own to the model; "
-            "take it out of them, or leave out --subtitles"
-        )
-    if special is not None:
-        raise UsageError(
-            f"the question contains {special!r}, which has a meaning of its own to the model; "
-            "leave it out"
-        )
+    own = (getattr(processor, name, None) for name in ("video_token", "image_token"))
+    for token in (*processor.tokenizer.all_special_tokens, *map(str, filter(None, own))):
+        if token in subtitles:
+            raise UsageError(
+                f"the subtitles contain {token!r}, which has a meaning of its own to the model; "
+                "take it out of them, or leave out --subtitles"
+            )
+        if any(token in text for turn in [(question,), *history] for text in turn):
+            raise UsageError(
+                f"the question contains {token!r}, which has a meaning of its own to the model; "
+                "leave it out"
+            )
 
 
 def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor:
-    """Token ids `[1, S]`, int64, of a prompt without a video.
-
-    Args:
-        processor: of the model.
-        question: plain text.
-        history: earlier questions, with their answers.
-
-    Raises:
-        UsageError: a text contains a special token of the model.
-    """
+    """Token ids `[1, S]`, int64, of a prompt without a video."""
     check_plain(processor, question, history)
     chat = chat_text(processor, question, history, videos=0)
     return processor(text=[chat], return_tensors="pt")["input_ids"]

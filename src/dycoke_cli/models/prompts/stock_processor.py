@@ -67,11 +67,7 @@ def run_processor(
     """Run the stock processor on a video and a prompt without a question.
 
     Args:
-        processor: of the model.
-        family: of the model.
-        config: of the model.
         video: `[F, 3, H, W]`, uint8.
-        metadata: of the video.
         chat: the prompt; None has the chat template write it.
     """
     options = {
@@ -284,9 +280,6 @@ def found_resize(
 
     Args:
         process: runs the stock processor on frames `[F, 3, H, W]`, uint8.
-        frames: F.
-        height: H.
-        width: W.
     """
 
     def found(resize: FrameResize, stand_in: torch.Tensor) -> torch.Tensor:
@@ -345,7 +338,6 @@ def without_data(
     """A stand-in of frames; within the block a stock processor makes a prompt of it, and no pixels.
 
     Args:
-        frames: F.
         size: H and W, before the resize.
         resize: of the frames; None for the processor's own.
 

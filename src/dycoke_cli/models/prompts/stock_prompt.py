@@ -18,7 +18,7 @@ import torch
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.devices import is_out_of_memory
-from dycoke_cli.models.families import Discovered, Family
+from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.layout import Inputs
 from dycoke_cli.models.files.hub import explained
 from dycoke_cli.models.prompts.chat import (
@@ -92,25 +92,12 @@ class VideoPrompt:
         return ClipTokens(self.frames, self.tokens_per_frame)
 
     def input_ids(self, question: str, history: Turns = ()) -> torch.Tensor:
-        """Token ids `[1, S]`, int64, of the prompt with a question.
-
-        Args:
-            question: plain text.
-            history: earlier questions about the video, with their answers.
-
-        Raises:
-            UsageError: a text contains a special token of the model.
-        """
+        """Token ids `[1, S]`, int64, of the prompt with a question; see the function."""
         return input_ids([self], question, history)
 
 
 def input_ids(videos: Sequence[VideoPrompt], question: str, history: Turns = ()) -> torch.Tensor:
     """Token ids `[1, S]`, int64, of a prompt about one or more videos of one model.
-
-    Args:
-        videos: in the order of the prompt.
-        question: plain text.
-        history: earlier questions about them, with their answers.
 
     Raises:
         UsageError: a text contains a special token of the model, or its chat template doesn't show
@@ -139,7 +126,6 @@ def extra_inputs(
     """Model inputs of a prompt other than token ids and pixels.
 
     Args:
-        videos: of the prompt, in order.
         ids: `[1, S]`, int64: of the prompt.
         names: of the processor's outputs; those that it doesn't have are skipped.
 
@@ -226,23 +212,15 @@ class StockPrompt(VideoPrompt):
     # the rest), and processing the frames takes seconds. More than one would hold pixels for each.
     _latest: dict[Any, Inputs] = field(default_factory=dict, compare=False)
 
-    @property
-    def _discovered(self) -> Discovered:
-        return self.family.discovered or Discovered()
-
     def stock_inputs(self, question: str, history: Turns = ()) -> Inputs:
-        """Inputs of `generate()`: token ids `[1, S]`, and pixels normalised by the processor.
-
-        Args:
-            question: plain text.
-        """
+        """Inputs of `generate()`: token ids `[1, S]`, and pixels normalised by the processor."""
         check_plain(self.processor, question, history, self.subtitles)
         variables = variables_of(question)
         key = (question, tuple(variables.items()), *history)
         if key not in self._latest:
             self._latest.clear()
             conversation = conversation_of(question, history, 1, self.subtitles)
-            if self._discovered.as_images:
+            if self.family.as_images:
                 conversation[0]["content"][:1] = [{"type": "image"}] * len(self.pictures)
             text = render(self.processor, conversation, variables=variables)
             self._latest[key] = self._processed(text)
@@ -255,7 +233,7 @@ class StockPrompt(VideoPrompt):
     def _processed(self, text: str) -> Inputs:
         frames = torch.from_numpy(self.pictures).permute(0, 3, 1, 2)
         arguments: dict[str, Any]
-        if self._discovered.as_images:
+        if self.family.as_images:
             arguments = {"images": [list(frames)], "images_kwargs": {"return_tensors": "pt"}}
         else:
             options = self.family.video_options(self.config, self.processor.video_processor)
@@ -276,7 +254,7 @@ class StockPrompt(VideoPrompt):
         # metadata. Without it they assume a fixed rate.
         if hasattr(self.processor, "load_audio_from_video") and duration > 0:
             arguments["videos_kwargs"]["fps"] = (len(self.times) - 1) / duration
-        if self._discovered.token_types:
+        if self.family.token_types:
             arguments["text_kwargs"] = {"return_mm_token_type_ids": True}
         with processor_memory_limited(frames.nbytes):
             outputs = self.processor(text=[text], **arguments)
@@ -320,12 +298,11 @@ def _stock_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -
         length=Length.of(clip),
     )
     # Visual tokens are counted per frame if the layout is known, else as those of one frame.
-    ids, found = prompt.input_ids(""), family.discovered or Discovered()
-    token, frames = found.token_id, 1
+    ids, token, frames = prompt.input_ids(""), family.token_id, 1
     if token is None:
         token = placeholder_of(processor, config, ids)
     else:
-        frames = -(-len(pictures) // found.temporal_patch_size)
+        frames = -(-len(pictures) // family.temporal_patch_size)
     if token is None:
         # Without a placeholder id, visual tokens are those that the video adds to the prompt.
         visual = ids.shape[1] - text_ids(processor, "").shape[1]
@@ -338,8 +315,6 @@ def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int 
     """Token id of the visual placeholder, in a prompt with a video and without other images.
 
     Args:
-        processor: of the model.
-        config: of the model.
         input_ids: `[1, S]`, int64.
 
     Returns:

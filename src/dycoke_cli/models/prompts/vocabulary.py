@@ -17,11 +17,7 @@ from dycoke_cli.models.prompts.chat import check_plain, conversation_of, render
 
 
 def unknown_words(tokenizer: Any, text: str) -> list[str]:
-    """Distinct words of a text that contain an unknown token, in order.
-
-    Args:
-        text: plain text.
-    """
+    """Distinct words of a text that contain an unknown token, in order."""
     unknown = tokenizer.unk_token_id
     if unknown is None:
         return []
@@ -57,11 +53,7 @@ class OptionTokens:
 
 @lru_cache(maxsize=4)  # the questions of a batch have the same options
 def option_tokens(processor: Any, options: tuple[str, ...]) -> tuple[OptionTokens, ...]:
-    """The options as given, and with capital first letters where those are other tokens.
-
-    Args:
-        options: plain texts.
-    """
+    """The options as given, and with capital first letters where those are other tokens."""
     tokenizer = processor.tokenizer
     check_plain(processor, "", [("", option) for option in options])
     if unknown := unknown_words(tokenizer, " ".join(options)):
