@@ -171,7 +171,6 @@ def pull(
         line.stop()
     hub.check_pulled(planned)
     if not quiet:
-        render.note(
-            f"{name} is on this machine, {len(planned.files)} files in {hub.folder_of(source, planned.commit)}"
-        )
+        folder = hub.folder_of(source, planned.commit)
+        render.note(f"{name} is on this machine, {len(planned.files)} files in {folder}")
     output.line(planned.commit)

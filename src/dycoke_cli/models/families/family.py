@@ -55,8 +55,8 @@ class Family:
         cannot_run_on: releases of transformers that lack the family or fail on it: from the first
             up to, but not including, the second.
         stock_inputs: whether each question runs the stock processor, and `generate()` encodes the
-            video, as of all families outside the table. The fields behind it are theirs alone, found
-            by trials on a loaded model.
+            video, as of all families outside the table. The fields behind it are theirs alone,
+            found by trials on a loaded model.
         token_id: of the placeholder; None until it is found, and in the table.
         token_types: whether the processor returns `mm_token_type_ids` only if requested.
         as_images: whether frames are passed as separate images.
@@ -191,7 +191,7 @@ class Family:
     def chunk(
         self, config: Any, inputs: Inputs, start: int, stop: int, tokens_per_frame: int
     ) -> tuple[Inputs, slice]:
-        """Inputs of one video that encode frames `start` … `stop`, and the slice of rows to keep."""
+        """Inputs of a video that encode frames `start` … `stop`, and the slice of rows to keep."""
         import torch
 
         tokens = (stop - start) * tokens_per_frame

@@ -65,7 +65,7 @@ def explained(source: ModelRef, part: str) -> Iterator[None]:
     except BaseException as error:  # a panic in a Rust library isn't an Exception
         if _is_full(error):
             raise OutputError(
-                f"the disk is full; free some space, or set HF_HOME to a folder on another disk, and "
+                "the disk is full; free some space, or set HF_HOME to a folder on another one, and "
                 f"pull {source.name} again (the files that are finished are kept)"
             ) from error
         raise ModelError(_sentence(source, part, error)) from error
