@@ -270,8 +270,9 @@ def _mapped_devices(model: Any) -> list[str]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on any device."""
-    import torch
-
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+    torch: Any = sys.modules.get("torch")  # importing it takes a second, and it can't have raised
+    return (
+        isinstance(error, MemoryError)
+        or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+        or (isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY))
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import errno
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError, OutputError
+from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def explain(error: BaseException) -> DycokeError:
     """Convert `error` to the `DycokeError` that is reported to the user."""
     if isinstance(error, DycokeError):
         return error
-    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+    if is_out_of_memory(error):
         return OutOfMemoryError(
             "memory ran out; use fewer frames, a larger --merge-ratio or a smaller --model"
         )
@@ -40,14 +40,6 @@ def explain(error: BaseException) -> DycokeError:
         f"something unexpected went wrong ({type(error).__name__}: {text}); "
         f"run it again with {DEBUG}=1 in the environment to see where"
     )
-
-
-def _is_torch_out_of_memory(error: BaseException) -> bool:
-    if "torch" not in sys.modules:  # importing it takes a second, and it can't have raised
-        return False
-    from dycoke_cli.models.devices import is_out_of_memory
-
-    return is_out_of_memory(error)
 
 
 # Errors of devices, drivers and their libraries, and of operations that a device doesn't have. An
@@ -74,7 +66,7 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
     except _PASSED_ON:
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        if _is_torch_out_of_memory(error):
+        if is_out_of_memory(error):
             raise explain(error) from error
         bundled = loaded.entry is not None and loaded.entry.repo is None
         if bundled or plugins.place_of(error) is not None:

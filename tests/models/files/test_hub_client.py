@@ -40,6 +40,7 @@ def test_names_that_are_none(name):
         {"sha": "../x"},
         {"siblings": [{"rfilename": "fine.json"}, {"rfilename": "a/../../x"}]},
         [{"path": "/x"}],
+        [{"path": "x\x1b[2J"}],
         [{"path": "x", "oid": "a/b"}],
         [{"path": "x", "lfs": {"oid": "/etc/x"}}],
         [{"path": "x", "xetHash": ".."}],

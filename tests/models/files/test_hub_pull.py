@@ -1,6 +1,7 @@
 """What a download may meet on this machine; tests/cli/commands/test_pull.py has the hub's side."""
 
 import errno
+from dataclasses import replace
 
 import pytest
 from filelock import FileLock
@@ -68,37 +69,19 @@ def test_what_may_happen_while_it_downloads(planned, monkeypatch, error, kind, s
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     with pytest.raises(kind, match=sentence):
-        pull(planned, lambda come: None)
+        pull(planned)
 
 
-def test_bytes_are_counted_over_all_files(planned, monkeypatch):
-    planned = DownloadPlan(
-        planned.source,
-        "v1",
-        planned.commit,
-        (file("a.json", 10, False), file("b.json", 5, True), file("c.safetensors", 30, False)),
+def test_what_is_missing_is_fetched_by_its_commit(planned, monkeypatch):
+    planned = replace(planned, revision="v1")
+    fetched, named = [], []
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download",
+        lambda repo, name, *, revision: fetched.append((name, revision)),
     )
-    fetched, seen = [], []
-
-    def fetch(repo, name, *, revision, tqdm_class=None):
-        fetched.append((name, revision))
-        if tqdm_class is not None:
-            size = {"a.json": 10, "c.safetensors": 30}[name]
-            # Two bars a file, as for what is stored in chunks: received, and written.
-            received, written = tqdm_class(total=size, unit="B"), tqdm_class(total=size, unit="B")
-            for _ in range(2):
-                received.update(size // 2)
-                written.update(size // 2)
-
-    named = []
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download", lambda repo, *, revision, **_: named.append(revision)
     )
-    pull(planned, seen.append)
-    commit = planned.commit
-    assert fetched == [("a.json", commit), ("c.safetensors", commit)]
+    pull(planned)
+    assert fetched == [("model.safetensors", planned.commit)]
     assert named == ["v1"]  # by its name, so that it is known without the hub
-    assert seen == sorted(seen)
-    assert (seen[0], seen[-1]) == (5, 40)
-    assert {10, 25} < set(seen)

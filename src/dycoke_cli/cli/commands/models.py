@@ -161,14 +161,10 @@ def pull(
     from dycoke_cli.models.files import hub
 
     planned = hub.plan(source, revision)
-    line = render.ProgressLine(quiet)
     if planned.missing and not quiet:
         files = f"{len(planned.missing)} files, {size(planned.missing_bytes)}"
         render.note(f"downloading {name}: {files}")
-    try:
-        hub.pull(planned, lambda received: line.update("download", received, planned.missing_bytes))
-    finally:
-        line.stop()
+    hub.pull(planned, quiet)
     hub.check_pulled(planned)
     if not quiet:
         folder = hub.folder_of(source, planned.commit)

@@ -24,7 +24,6 @@ LINE_EVERY_S = 30.0
 _LABELS = {
     "start": "Starting",
     "check": "Checking video {done}/{total}",
-    "download": "Downloading {done_mb:.1f}/{total_mb:.1f} MB",
     "clip": "Waiting for the next clip",
     "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
@@ -94,9 +93,7 @@ class ProgressLine:
             self.stop()
             return
         bar = self._bar or self._start()
-        label = self.prefix + _LABELS.get(stage, stage).format(
-            done=done, total=total, done_mb=done / 1e6, total_mb=total / 1e6
-        )
+        label = self.prefix + _LABELS.get(stage, stage).format(done=done, total=total)
         if stage == "decode":
             label += self._rate(done)
             total = 0  # most answers end long before the limit of new tokens

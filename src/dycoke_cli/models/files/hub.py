@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.answer.json_schema import Bounds, Count, Doc
 from dycoke_cli.errors import DycokeError, ModelError, OutputError
@@ -218,7 +217,8 @@ def _check_document(response: Any) -> None:
             _check_name(value)
         elif key in _PATHS and isinstance(value, str):
             path = PurePosixPath(value)
-            if path.is_absolute() or ".." in path.parts:
+            # A bar shows the name.
+            if path.is_absolute() or ".." in path.parts or not value.isprintable():
                 raise _outside(value)
 
 
@@ -304,18 +304,12 @@ def plan(source: ModelRef, revision: str | None = None) -> DownloadPlan:
     from huggingface_hub.errors import DryRunError
 
     _remove_partial_files(source.location)
-    with _asking(source) as nowhere:
+    with _asking(source):
         # By commit. Given a branch, the client would store that it points to this commit, although
         # its files aren't there yet; later runs would take the incomplete copy for the branch.
         commit = HfApi().model_info(source.location, revision=revision).sha
         try:
-            files = snapshot_download(
-                source.location,
-                revision=commit,
-                dry_run=True,
-                tqdm_class=_counting(nowhere),
-                **_READ,
-            )
+            files = snapshot_download(source.location, revision=commit, dry_run=True, **_READ)
         except DryRunError as error:
             raise error.__cause__ or error from None
     if not any(file.filename.endswith(".safetensors") for file in files):
@@ -354,12 +348,11 @@ def model_folder(source: ModelRef, revision: str | None) -> Path:
 
     small = [pattern for pattern in _READ["allow_patterns"] if pattern != "*.safetensors"]
     options = {**_READ, "allow_patterns": small}
-    with _asking(source) as nowhere:
-        bar, repo = _counting(nowhere), source.location
+    with _asking(source):
         # First by the one file that all models have, whose errors say what is wrong.
-        config = hf_hub_download(repo, CONFIG, revision=revision, tqdm_class=bar)
+        config = hf_hub_download(source.location, CONFIG, revision=revision)
         commit = Path(config).parent.name
-        return Path(snapshot_download(repo, revision=commit, tqdm_class=bar, **options))
+        return Path(snapshot_download(source.location, revision=commit, **options))
 
 
 def whole_folder(source: ModelRef, revision: str | None) -> Path:
@@ -367,11 +360,10 @@ def whole_folder(source: ModelRef, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
 
     folder = model_folder(source, revision)
-    with _asking(source) as nowhere:
+    with _asking(source):
         for name in () if source.local else weight_files(source.name, folder):
             if not (folder / name).exists():
-                bar = _counting(nowhere)
-                hf_hub_download(source.location, name, revision=folder.name, tqdm_class=bar)
+                hf_hub_download(source.location, name, revision=folder.name)
     return folder
 
 
@@ -385,24 +377,22 @@ def folder_of(source: ModelRef, revision: str | None = None) -> Path | None:
     return Path(path).parent if isinstance(path, str) else None
 
 
-def pull(planned: DownloadPlan, on_bytes: Callable[[int], None]) -> None:
+def pull(planned: DownloadPlan, quiet: bool = False) -> None:
     """Download the missing files.
 
     Args:
-        on_bytes: called with the number of bytes received so far, over all missing files.
+        quiet: without the client's bars, which are for terminals alone.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 
-    repo, done = planned.source.location, 0
-    with _asking(planned.source) as nowhere:
+    repo = planned.source.location
+    with _asking(planned.source, bars=not quiet):
         for file in planned.missing:
-            bar = _counting(nowhere, on_bytes, done)
-            hf_hub_download(repo, file.filename, revision=planned.commit, tqdm_class=bar)
-            done += file.file_size or 0
-            on_bytes(done)
+            hf_hub_download(repo, file.filename, revision=planned.commit)
+    with _asking(planned.source):
         # All files are there, so this only stores that the revision points to this commit. From now
         # on it is found without the hub.
-        snapshot_download(repo, revision=planned.revision, tqdm_class=_counting(nowhere), **_READ)
+        snapshot_download(repo, revision=planned.revision, **_READ)
 
 
 def check_pulled(planned: DownloadPlan) -> None:
@@ -413,48 +403,23 @@ def check_pulled(planned: DownloadPlan) -> None:
         check_tokenizer(planned.source.name, folder / TOKENIZER)
 
 
-def _counting(
-    nowhere: IO[str], on_bytes: Callable[[int], None] = lambda received: None, before: int = 0
-) -> type:
-    """Class of invisible progress bars for the hub client, which reports progress only that way.
-
-    Args:
-        on_bytes: called with the number of bytes received so far: `before`, and those of the file.
-    """
-    from tqdm import tqdm
-
-    bars: list[Any] = []
-
-    class Counting(tqdm):
-        monitor_interval = 0  # tqdm starts no monitor thread
-
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **{**options, "file": nowhere})
-            bars.append(self)
-
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
-            # A file from Xet storage has two bars: bytes received, and bytes written.
-            on_bytes(before + int(max(bar.n for bar in bars)))
-            return shown
-
-    return Counting
-
-
 @contextmanager
-def _asking(source: ModelRef) -> Iterator[IO[str]]:
-    """Silence the hub client within the block, which gets a file for its bars to be written to."""
-    from huggingface_hub.utils import logging
+def _asking(source: ModelRef, bars: bool = False) -> Iterator[None]:
+    """Silence the hub client within the block, maybe but for its bars; its errors become ours."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+        logging,
+    )
 
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
-    try:
-        with (
-            explained(source, "its files"),
-            warnings.catch_warnings(),
-            open(os.devnull, "w") as nowhere,
-        ):
-            warnings.simplefilter("ignore")
-            yield nowhere
-    finally:
-        logging.set_verbosity(before)
+    before, hidden = logging.get_verbosity(), are_progress_bars_disabled()
+    with explained(source, "its files"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity(logging.CRITICAL)
+        (enable_progress_bars if bars else disable_progress_bars)()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(before)
+            (disable_progress_bars if hidden else enable_progress_bars)()
