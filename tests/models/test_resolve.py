@@ -42,7 +42,6 @@ def test_a_folder_of_the_name_of_a_hub_id_is_a_folder(tmp_path, monkeypatch):
             "https://hub.test/a/b",
             r"is an address; give the model's hub id \(--model OWNER/NAME\)",
         ),
-        ("a/b@1.0", "give its revision by a flag: --model a/b --revision 1.0"),
         ("./no/such/folder", "no model './no/such/folder' and no such folder"),
     ],
 )

@@ -176,12 +176,6 @@ def find(name: str) -> ModelRef:
     # "./model" and "../model" look like hub ids, but are misspelt folders.
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return ModelRef(name, name, None, local=False)
-    repo, has_revision, revision = name.partition("@")
-    if has_revision and _HUB_ID.fullmatch(repo):
-        raise ModelError(
-            f"{name!r} isn't a hub id; give its revision by a flag: --model {repo} --revision "
-            f"{revision or 'main'}"
-        )
     alike = [entry for entry in CATALOG.values() if name.lower() in entry.name]
     if len(alike) > 1:
         hint = f"did you mean {alike[0].name}? `dycoke models {name}` lists them"

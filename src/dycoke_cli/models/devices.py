@@ -32,7 +32,7 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd")  # of NVIDIA, its J
 
 @dataclass(frozen=True)
 class FreeMemory:
-    """Free memory of this machine."""
+    """Memory that is free on this machine; no GPU if one can't be queried."""
 
     ram_bytes: Annotated[int | None, Doc(minimum=0)]  # of main memory; None if unknown
     # empty if there is none, or one can't be queried

@@ -110,12 +110,7 @@ def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> 
 def device_map_options(
     device_map: str | None, quantize: str | None, config: Any, device: torch.device
 ) -> dict[str, Any]:
-    """Arguments of `from_pretrained` that place the weights; empty if `load` moves them itself.
-
-    Args:
-        device_map: "auto" or None.
-        quantize: "int8", "int4" or None.
-    """
+    """Arguments of `from_pretrained` that place the weights; empty if `load` moves them itself."""
     if device_map is not None:
         return {"device_map": device_map}
     if stored_quantized(config) or (quantize is not None and by_bitsandbytes(quantize, device)):

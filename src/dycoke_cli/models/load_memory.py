@@ -134,10 +134,7 @@ def _replacing(model: Any, forms: Mapping[str, type[PackedLinear]]) -> WeightByt
     """Memory of a model whose layers are replaced one by one, the smallest first.
 
     This simulates `kernels.replacing._replace`, which frees each stock layer after its packed copy
-    is made. So the peak is in the middle of loading, and it depends on the order. Example: layers
-    of 1, 1 and 8 GB, packed to the same sizes. Replacing 8 GB last peaks at 10 + 8 GB, as does
-    replacing it first; but with int8, which halves them, the smaller layers have freed 1 GB by
-    then, and the peak is 9 + 4 GB in place of 10 + 4.
+    is made. So the peak is in the middle of loading, and it depends on the order.
     """
     shared = _shared(model)
     now = peak = _whole(model)

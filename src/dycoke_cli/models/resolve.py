@@ -13,7 +13,6 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,16 +140,17 @@ def resolve_model(
         check_family_packages(source.name, config.model_type)
         check_quantize(options.quantize, source.name, config, device, options.random_weights)
     check_device_map(options.device_map, options.quantize)
-    # Of random weights there is no file, and the catalog doesn't have all published configurations.
-    counted = options.random_weights and not (source.entry and source.entry.download_bytes)
-    nbytes = (
-        partial(built_bytes, source, config, info.dtype)
-        if counted
-        else partial(download_bytes, source, commit)
-    )
+    stored = info.dtype or "float32"
+
+    def nbytes() -> int | None:
+        if not options.random_weights:
+            return download_bytes(source, commit)
+        built = without_weights(source, config, getattr(torch, stored))
+        return sum(tensor.nbytes for tensor in built.parameters())
+
     chosen = weight_dtype(
         options,
-        info.dtype or "float32",
+        stored,
         nbytes,
         quantized=stored_quantized(config),
         cpu=device.type == "cpu",
@@ -213,14 +213,6 @@ def without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
             return auto_class(config).from_config(copy.deepcopy(config), dtype=dtype)
 
 
-def built_bytes(source: ModelRef, config: Any, dtype: str | None) -> int:
-    """Bytes of a model's weights by its configuration, in the dtype that it names."""
-    import torch
-
-    model = without_weights(source, config, getattr(torch, dtype or "float32"))
-    return sum(tensor.nbytes for tensor in model.parameters())
-
-
 def file_bytes(source: ModelRef, revision: str | None) -> int | None:
     """Bytes of a model's weight files, without downloading any; None if unknown."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -246,12 +238,7 @@ def download_bytes(source: ModelRef, revision: str | None) -> int | None:
 
 
 def check_device_map(device_map: str | None, quantize: str | None) -> None:
-    """Check that a device map is supported on this machine.
-
-    Args:
-        device_map: "auto" or None.
-        quantize: "int8", "int4" or None.
-    """
+    """Check that a device map is supported on this machine."""
     import torch
 
     from dycoke_cli.errors import need
@@ -270,12 +257,8 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
 # Checks that the installed packages can load a family.
 
 
-# Families whose repositories contain code, and where the same models are in stock format.
-_STOCK_REPOSITORIES = {
-    "internvl_chat": "the repository of the same name that ends in -hf",
-    "videollama3_qwen2": "lkhl/VideoLLaMA3-2B-Image-HF or lkhl/VideoLLaMA3-7B-Image-HF",
-}
-_ANY_STOCK_REPOSITORY = "one of the same model in transformers' format; its name often ends in -hf"
+# Families whose repositories contain code, whether their configuration says so or not.
+_OF_CODE = ("internvl_chat", "videollama3_qwen2")
 # Families whose stock processor or vision tower imports another package: (package, our extra).
 _EXTRAS = {"perception_lm": ("timm", "perception"), "smolvlm": ("num2words", "smolvlm")}
 
@@ -293,9 +276,11 @@ def check_known(name: str, folder: Path) -> None:
         return
     if kind is None:
         raise ModelError(f"the config.json of {name} names no model_type, so it can't be loaded")
-    if kind in _STOCK_REPOSITORIES or "auto_map" in config:
-        stock = _STOCK_REPOSITORIES.get(kind, _ANY_STOCK_REPOSITORY)
-        raise ModelError(f"{name} needs code from its repository, which is never run; take {stock}")
+    if kind in _OF_CODE or "auto_map" in config:
+        raise ModelError(
+            f"{name} needs code from its repository, which is never run; take one of the same "
+            "model in transformers' format; its name often ends in -hf"
+        )
     raise ModelError(
         f"{name} is of the family {brief(kind)}, which transformers {transformers.__version__} "
         f"doesn't know; a newer one may ({how_to_upgrade('transformers')}), and `dycoke models` "

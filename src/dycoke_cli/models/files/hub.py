@@ -137,12 +137,9 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
         if not source.local:
             again = f"`hf cache rm model/{name}` and `dycoke models pull {name}` download it again"
         return f"{name} has a weight file that is cut off or damaged; {again}"
-    return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
-
-
-def _first_sentence(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].split(". ")[0].rstrip(":. ")[:200]
+    first = text.splitlines()[0].split(". ")[0].rstrip(":. ")[:200]
+    return f"{name} can't be loaded, {part} can't be read: {first}"
 
 
 def hub_folder(repo: str) -> Path:
@@ -253,17 +250,17 @@ class OnDisk:
 
 def cached_models() -> dict[str, OnDisk]:
     """Models in the hub client's cache, by hub id; empty if there is no cache yet."""
-    return {repo.repo_id: _on_disk(repo) for repo in _cached_repos()}
-
-
-def _cached_repos() -> list[CachedRepoInfo]:
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
         repos = scan_cache_dir().repos
     except CacheNotFound:
-        return []
-    return [repo for repo in repos if repo.repo_type == "model" and repo.revisions]
+        return {}
+    return {
+        repo.repo_id: _on_disk(repo)
+        for repo in repos
+        if repo.repo_type == "model" and repo.revisions
+    }
 
 
 def _on_disk(repo: CachedRepoInfo) -> OnDisk:
