@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import load
 from dycoke_cli.models import devices, resolve
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.devices import bfloat16_warning
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 
@@ -63,26 +61,19 @@ def test_the_rule(
     on(has)
     options = LoadOptions(dtype=wanted)
     chosen = devices.weight_dtype(options, stored, lambda: 5 * GB, cpu=cpu, free=free)
-    assert chosen.name == expected
-
-
-SLOW = "this processor has no fast bfloat16 instructions: linear layers take longer than in float32"
-FITS = f"{SLOW}; use --dtype float32, or leave --dtype out"
+    assert chosen == expected
 
 
 @pytest.mark.parametrize(
-    ("options", "stored", "copies", "expected", "warning"),
+    ("options", "stored", "copies", "expected"),
     [
-        (LoadOptions(), "bfloat16", 1, "float32", ""),
-        (
-            LoadOptions(), "bfloat16", 3, "bfloat16",  # three processes load it
-            f"{SLOW}, whose weights (24.0 GB) don't fit into free memory; use --quantize int8",
-        ),
-        (LoadOptions(dtype="bfloat16"), "bfloat16", 1, "bfloat16", FITS),
-        (LoadOptions(dtype="bfloat16"), "float32", 1, "bfloat16", FITS),
-        (LoadOptions(quantize="int8"), "bfloat16", 1, "float32", ""),
-        (LoadOptions(quantize="int8", dtype="bfloat16"), "bfloat16", 1, "bfloat16", ""),
-        (LoadOptions(quantize="int4"), "bfloat16", 1, "bfloat16", ""),
+        (LoadOptions(), "bfloat16", 1, "float32"),
+        (LoadOptions(), "bfloat16", 3, "bfloat16"),  # three processes load it
+        (LoadOptions(dtype="bfloat16"), "bfloat16", 1, "bfloat16"),
+        (LoadOptions(dtype="bfloat16"), "float32", 1, "bfloat16"),
+        (LoadOptions(quantize="int8"), "bfloat16", 1, "float32"),
+        (LoadOptions(quantize="int8", dtype="bfloat16"), "bfloat16", 1, "bfloat16"),
+        (LoadOptions(quantize="int4"), "bfloat16", 1, "bfloat16"),
     ],
 )  # fmt: skip
 def test_options_and_copies(
@@ -90,14 +81,13 @@ def test_options_and_copies(
     stored: str,
     copies: int,
     expected: str,
-    warning: str,
     on: Callable[..., None],
 ) -> None:
     on(EMULATES)
     chosen = devices.weight_dtype(
         options, stored, lambda: 4 * GB, cpu=True, free=20 * GB, copies=copies
     )
-    assert (chosen.name, chosen.warning) == (expected, warning)
+    assert chosen == expected
 
 
 def test_the_size_is_read_only_where_it_matters(on: Callable[..., None]) -> None:
@@ -106,7 +96,7 @@ def test_the_size_is_read_only_where_it_matters(on: Callable[..., None]) -> None
     def dtype(options: LoadOptions, *, cpu: bool = True) -> str:
         return devices.weight_dtype(
             options, "bfloat16", lambda: asked.append(1), cpu=cpu, free=None
-        ).name
+        )
 
     on(COMPUTES)
     assert dtype(LoadOptions()) == "bfloat16"
@@ -132,7 +122,6 @@ def test_the_bundled_model_and_its_identity(
     assert resolved.describe()["dtype"] == expected
     # Processes that load it later, beside it or on another machine, load the same.
     assert resolved.options == LoadOptions(device="cpu", dtype=expected)  # type: ignore[arg-type]
-    assert not resolved.dtype_warning
     # An answer in a dtype that was named has the key that it always had.
     for named in ("bfloat16", "float32"):
         options = LoadOptions(device="cpu", dtype=named)  # type: ignore[arg-type]
@@ -148,33 +137,6 @@ def test_a_large_model_follows_the_memory(
     on(EMULATES, free)
     resolved = resolve_model("llava-onevision-7b", LoadOptions(device="cpu", random_weights=True))
     assert resolved.dtype == getattr(torch, expected)
-    assert bool(resolved.dtype_warning) is (expected == "bfloat16")
-
-
-@pytest.mark.parametrize(
-    ("has", "given", "dtype", "warns"),
-    [
-        (EMULATES, {}, "float32", False),
-        (COMPUTES, {}, "bfloat16", False),
-        (COMPUTES, {"dtype": "bfloat16"}, "bfloat16", False),
-        (EMULATES, {"dtype": "bfloat16"}, "bfloat16", True),
-        (IS_SLOW, {"dtype": "bfloat16"}, "bfloat16", True),
-        (EMULATES, {"dtype": "bfloat16", "kernels": "stock"}, "bfloat16", True),
-        (EMULATES, {"dtype": "bfloat16", "quantize": "int8"}, "int8", False),
-    ],
-)
-def test_loading_warns_of_slow_bfloat16(
-    has: list[str],
-    given: dict[str, Any],
-    dtype: str,
-    warns: bool,
-    on: Callable[..., None],
-) -> None:
-    on(has)
-    loaded = load("mini", device="cpu", **given)
-    assert loaded.dtype == dtype
-    sentences = [sentence for sentence in loaded.warnings if "bfloat16 instructions" in sentence]
-    assert len(sentences) == warns
 
 
 def test_a_checkpoint_in_float16_is_float32_where_bfloat16_is_emulated(
@@ -188,28 +150,3 @@ def test_a_checkpoint_in_float16_is_float32_where_bfloat16_is_emulated(
     for has, expected in ((EMULATES, torch.float32), (COMPUTES, torch.bfloat16)):
         on(has)
         assert resolve_model(str(folder), LoadOptions(device="cpu")).dtype == expected
-
-
-@pytest.mark.parametrize(
-    ("device", "dtype", "capability", "hip", "warns"),
-    [
-        ("cuda", torch.bfloat16, (7, 5), None, True),  # T4
-        ("cuda", torch.bfloat16, (7, 0), None, True),  # V100
-        ("cuda", torch.bfloat16, (8, 0), None, False),  # A100
-        ("cuda", torch.bfloat16, (12, 0), None, False),
-        ("cuda", torch.float16, (7, 5), None, False),
-        ("cuda", torch.bfloat16, (7, 5), "7.1", False),  # an AMD GPU
-        ("cpu", torch.bfloat16, (7, 5), None, False),
-    ],
-)
-def test_a_gpu_without_bfloat16(
-    device: str, dtype: torch.dtype, capability: tuple[int, int], hip: str | None, warns: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(torch.version, "hip", hip)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
-    warning = bfloat16_warning(torch.device(device), dtype)
-    assert (warning is not None) is warns
-    if warning:
-        assert warning.startswith("Tesla T4 has no bfloat16 instructions: --dtype float16 is")

@@ -120,14 +120,6 @@ _HALF = ("bfloat16", "float16")
 _SMALL = 256 << 20
 
 
-@dataclass(frozen=True)
-class WeightDtype:
-    """Dtype of a model's loaded weights."""
-
-    name: str  # such as "bfloat16"
-    warning: str = ""  # sentence about bfloat16 where linear layers compute it slowly
-
-
 def weight_dtype(
     options: LoadOptions,
     stored: str,
@@ -137,7 +129,7 @@ def weight_dtype(
     cpu: bool,
     free: int | None,
     copies: int = 1,
-) -> WeightDtype:
+) -> str:
     """Dtype that a model is loaded in on this machine.
 
     "auto" is the stored dtype, except for a checkpoint in 16 bits on a CPU: float32 if the CPU
@@ -150,29 +142,16 @@ def weight_dtype(
         quantized: whether the checkpoint is quantized.
         free: free bytes of main memory; None if unknown.
     """
+    if options.dtype != "auto":
+        return options.dtype
+    if not cpu or stored not in _HALF:
+        return stored
     # bitsandbytes and stored quantized weights are computed in bfloat16 everywhere.
-    chooses = options.dtype in ("auto", "bfloat16") and options.quantize != "int4"
-    slow = cpu and chooses and not quantized and is_slow_in_bfloat16(instructions())
-    size, fits = nbytes() if slow else None, False
-    if size is not None:
-        size *= copies * (2 if stored in _HALF else 1)
-        fits = size <= _SMALL or (free is not None and HEADROOM * size <= free)
-    name: str = options.dtype
-    if name == "auto":
-        name = ("float32" if fits else "bfloat16") if cpu and stored in _HALF else stored
-    if not slow or name != "bfloat16" or options.quantize is not None:
-        return WeightDtype(name)
-    needed = "" if size is None else f" ({size / 1e9:.1f} GB)"
-    instead = (
-        "; use --dtype float32, or leave --dtype out"
-        if fits
-        else f", whose weights{needed} don't fit into free memory; use --quantize int8"
-    )
-    return WeightDtype(
-        name,
-        "this processor has no fast bfloat16 instructions: linear layers take longer than in "
-        f"float32{instead}",
-    )
+    if options.quantize == "int4" or quantized or not is_slow_in_bfloat16(instructions()):
+        return "bfloat16"
+    size = 2 * copies * (nbytes() or 0)
+    fits = size <= _SMALL or (free is not None and HEADROOM * size <= free)
+    return "float32" if size and fits else "bfloat16"
 
 
 _OFFLOADED = ("cpu", "disk")
@@ -205,27 +184,6 @@ def named_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: there is no such device on this machine")
     return device
-
-
-def bfloat16_warning(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Sentence about a model in bfloat16 on a CUDA GPU older than Ampere; None about others.
-
-    Such a GPU (T4, V100, GTX and RTX 20) converts every operand of bfloat16. float16 is computed
-    directly, but isn't what `--dtype auto` takes: some checkpoints overflow in it.
-
-    Args:
-        dtype: dtype of its weights.
-    """
-    import torch
-
-    if device.type != "cuda" or dtype != torch.bfloat16 or torch.version.hip is not None:
-        return None
-    if torch.cuda.get_device_capability(device) >= (8, 0):
-        return None
-    return (
-        f"{torch.cuda.get_device_name(device)} has no bfloat16 instructions: --dtype float16 is "
-        "faster there, if the model's answers stay the same"
-    )
 
 
 def input_device(model: Any) -> torch.device:

@@ -32,7 +32,6 @@ from dycoke_cli.kernels.replacing import (
 )
 from dycoke_cli.models.catalog import Entry, ModelRef, PublishedConfig, published
 from dycoke_cli.models.devices import (
-    bfloat16_warning,
     device_names,
     free_memory,
     free_memory_of_all,
@@ -373,8 +372,6 @@ def load(
             remember(model.config, family)
     identity = None if options.random_weights else resolved.describe()
     warnings = [MEANINGLESS] if options.random_weights else []
-    slow = bfloat16_warning(resolved.device, resolved.dtype)
-    warnings += filter(None, [resolved.dtype_warning, slow])
     chosen = choose_kernels(model if built is None else built, own_int8)
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
     if own_int8:

@@ -59,7 +59,6 @@ class ResolvedModel:
     device: torch.device  # that it will be loaded to
     dtype: torch.dtype  # of its loaded weights
     options: LoadOptions  # load options, with this dtype in place of "auto"
-    dtype_warning: str = ""  # see `WeightDtype`
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -164,9 +163,8 @@ def resolve_model(
         commit,
         info,
         device,
-        getattr(torch, chosen.name),
-        options.with_dtype(chosen.name),
-        chosen.warning,
+        getattr(torch, chosen),
+        options.with_dtype(chosen),
     )
 
 

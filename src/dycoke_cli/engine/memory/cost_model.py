@@ -291,8 +291,7 @@ class CostModel:
         # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
         dtype = dtype_here(self.source, self.stored, self.loading, self.target)
-        self._slow = dtype.warning
-        self.loading = self.loading.with_dtype(dtype.name)
+        self.loading = self.loading.with_dtype(dtype)
 
     def loaded_as(self, loading: LoadOptions) -> CostModel:
         """The same answer of the same model, loaded otherwise."""
@@ -405,7 +404,7 @@ class CostModel:
             last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_new_tokens - 2
             beyond = positions_warning(last, length, self.source.name, renumbers)
         kept_whole = None if self._resizes or not self.frame_bytes else _KEPT_WHOLE
-        sentences = (frames_warning(times_s), beyond, self._slow, kept_whole)
+        sentences = (frames_warning(times_s), beyond, kept_whole)
         return tuple(sentence for sentence in sentences if sentence)
 
     def read(self, method: Method, kept: int) -> float:
@@ -543,7 +542,7 @@ def _made(source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str
     )
     # "auto" is left only of a checkpoint whose config.json doesn't name its dtype.
     cpu = target.type == "cpu"
-    name = weight_dtype(loading, info.dtype or "float32", lambda: None, cpu=cpu, free=None).name
+    name = weight_dtype(loading, info.dtype or "float32", lambda: None, cpu=cpu, free=None)
     dtype: torch.dtype = getattr(torch, name)
     resolved = ResolvedModel(
         source.name, source, config, loading.revision, info, target, dtype, loading

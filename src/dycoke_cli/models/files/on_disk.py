@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dycoke_cli.models.catalog import ModelRef, published, published_names
-from dycoke_cli.models.devices import Target, WeightDtype, weight_dtype
+from dycoke_cli.models.devices import Target, weight_dtype
 from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.files.hub import folder_of
 from dycoke_cli.models.files.small_files import (
@@ -47,9 +47,7 @@ def stored_config(source: ModelRef) -> ModelInfo | None:
     return None
 
 
-def dtype_here(
-    source: ModelRef, stored: ModelInfo, options: LoadOptions, target: Target
-) -> WeightDtype:
+def dtype_here(source: ModelRef, stored: ModelInfo, options: LoadOptions, target: Target) -> str:
     """Dtype that a model is loaded in; named "auto" if its configuration doesn't have one."""
     return weight_dtype(
         options,
