@@ -19,7 +19,7 @@ from PIL import Image
 
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import FAMILIES, UNLISTED
-from dycoke_cli.models.prompts.stock_processor import Length, ShownFrames, frames_metadata
+from dycoke_cli.models.prompts.stock_processor import ShownFrames, frames_metadata, lengths_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt, show
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import read
@@ -162,7 +162,7 @@ def test_smolvlm_is_told_how_long_the_file_is(clips: list[Clip]) -> None:
 
 def test_frames_that_are_of_no_file_end_with_the_last_one() -> None:
     clip = ShownFrames(np.zeros((2, 16, 16, 3), np.uint8), (0.0, 59.96))
-    told = frames_metadata(clip.frames.shape[1:3], clip.timestamps_s, Length.of(clip))
+    told = frames_metadata(clip.frames.shape[1:3], clip.timestamps_s, lengths_of(clip))
     assert (told["duration"], told["total_num_frames"] / told["fps"]) == (60.0, 60.0)
 
 
@@ -172,7 +172,7 @@ def test_a_part_of_a_folder_of_pictures(tmp_path: Path) -> None:
         Image.fromarray(_numbered(number)).save(tmp_path / f"{number:02}.png")
     clip = read(str(tmp_path), Sampling(picture_fps=2, start_s=4, end_s=6))
     assert [_number(frame) for frame in clip.frames] == [8, 9, 10, 11]
-    told = frames_metadata(clip.frames.shape[1:3], clip.timestamps_s, Length.of(clip))
+    told = frames_metadata(clip.frames.shape[1:3], clip.timestamps_s, lengths_of(clip))
     assert (told["duration"], told["total_num_frames"] / told["fps"]) == (10.0, 2.0)
     assert [at / told["fps"] for at in told["frames_indices"]] == [4.0, 4.5, 5.0, 5.5]
 

@@ -129,7 +129,7 @@ def test_weights_that_are_stored_quantized_are_as_large_as_their_files() -> None
     )
 
 
-def test_the_flags_that_help() -> None:
+def test_a_model_that_does_not_fit() -> None:
     chosen = resolve_model("mini", LoadOptions(dtype="float32", **STOCK))
     needed = needed_bytes(chosen)
     assert needed is not None
@@ -137,26 +137,17 @@ def test_the_flags_that_help() -> None:
     check_room(chosen, None)
     check_room(chosen, 3 * needed, copies=3)
     with pytest.raises(
-        OutOfMemoryError, match=r"mini needs about 0.0 GB, 0.0 GB free on cpu; use --dt"
+        OutOfMemoryError, match=r"mini needs about 0.0 GB, 0.0 GB free on cpu; use a smaller"
     ):
         check_room(chosen, needed - 1)
-    with pytest.raises(OutOfMemoryError, match=r"use a smaller --model$"):
-        check_room(chosen, needed // 2 - 1)
     with pytest.raises(
-        OutOfMemoryError, match=r"mini in 3 processes needs .* use fewer --workers or"
+        OutOfMemoryError, match=r"mini in 3 processes needs .* use fewer --workers or a smaller"
     ):
         check_room(chosen, 3 * needed - 1, copies=3)
-    with pytest.raises(OutOfMemoryError, match=r"--model or --device-map auto or --device cpu$"):
-        check_room(replace(chosen, device=CUDA), 0)
-    random_there = replace(random("llava-onevision-72b"), device=CUDA)
-    with pytest.raises(OutOfMemoryError, match=r"use a smaller --model or --device cpu$"):
-        check_room(random_there, GB)
     spread = replace(chosen, options=LoadOptions(device_map=None))
     object.__setattr__(spread.options, "device_map", "auto")
-    with pytest.raises(
-        OutOfMemoryError, match=r"free on all devices together; use a smaller --model$"
-    ):
-        check_room(spread, needed // 2 - 1)
+    with pytest.raises(OutOfMemoryError, match=r"free on all devices together; use a smaller"):
+        check_room(spread, needed - 1)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ _NF4_ON_CPU = 0.5 + 2 / 64
 # which is legitimate; the limit is twice that.
 _MAX_OVER_STORED = 16
 _SMALL = 256 << 20
-_OTHER_DEVICES = ["--device-map auto", "--device cpu"]
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,6 @@ def check_room(
     Args:
         free: free bytes on its device, or on all devices with a device map; None if unknown.
     """
-    import torch
-
-    from dycoke_cli.kernels.quantize import stored_quantized
-
     needed = needed_bytes(resolved, built)
     source = resolved.source
     # A config.json with wrong sizes would otherwise be reported as too little memory, and the user
@@ -109,20 +104,12 @@ def check_room(
             )
     if needed is None or free is None or copies * needed <= free:
         return
-    has_device_map = resolved.options.device_map is not None
-    flags = ["a smaller --model"]
-    unquantized = resolved.options.quantize is None and not stored_quantized(resolved.config)
-    if unquantized and resolved.dtype == torch.float32 and copies * needed // 2 <= free:
-        flags.insert(0, "--dtype bfloat16")
-    if resolved.device.type != "cpu" and not has_device_map:
-        flags += ["--device cpu"] if resolved.options.random_weights else _OTHER_DEVICES
-    if copies > 1:
-        flags.insert(0, "fewer --workers")
-    where = "all devices together" if has_device_map else str(resolved.device)
+    where = str(resolved.device) if resolved.options.device_map is None else "all devices together"
     several = f" in {copies} processes" if copies > 1 else ""
+    fewer = "fewer --workers or " if copies > 1 else ""
     raise OutOfMemoryError(
-        f"the model {resolved.source.name}{several} {in_words(copies * needed, free)} on {where}; "
-        f"use {' or '.join(flags)}"
+        f"the model {source.name}{several} {in_words(copies * needed, free)} on {where}; use "
+        f"{fewer}a smaller --model, or what `dycoke ask --estimate` names as fitting"
     )
 
 

@@ -26,7 +26,7 @@ from dycoke_cli.models.families.layout import (
     Inputs,
     is_pixels,
 )
-from dycoke_cli.models.prompts.stock_processor import ShownFrames, takes_images_only
+from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of, show
 from dycoke_cli.stock.private_api import cache_name
 
@@ -153,7 +153,7 @@ def _accepted(model: Any, processor: Any, name: str) -> Family:
     images = replace(UNLISTED, as_images=True)
     # Videos come first: as images, frames lose their time stamps and are never merged in pairs.
     attempts = [UNLISTED, replace(UNLISTED, token_types=True), images]
-    if takes_images_only(processor):
+    if not hasattr(processor, "video_processor"):
         attempts = [images, replace(images, token_types=True)]
     for family in attempts:
         try:

@@ -51,11 +51,6 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
     return processor
 
 
-def takes_images_only(processor: Any) -> bool:
-    """Whether a processor supports images only, so that frames are passed as separate images."""
-    return not hasattr(processor, "video_processor")
-
-
 def run_processor(
     processor: Any,
     family: Family,
@@ -120,28 +115,6 @@ _FRAME_S = 0.04
 
 
 @dataclass(frozen=True)
-class Length:
-    """Length of a video and of the part that its frames are from."""
-
-    duration_s: float  # of the whole video, in seconds
-    part_s: float  # length of the part (`--start`, `--end`), in seconds
-
-    @classmethod
-    def of(cls, clip: ClipLike) -> Length:
-        """That of the file, where the clip is of one; else up to the end of its last frame.
-
-        Args:
-            clip: frames, at least one, with their times; a `Clip` also knows its file.
-        """
-        times, info = clip.timestamps_s, getattr(clip, "info", None)
-        part = getattr(clip, "part_s", None)
-        known = None if info is None else info.duration_s
-        # Synthetic frames, and files that don't say: the last frame lasts as long as one of a film.
-        duration = times[-1] + _FRAME_S if known is None or known <= times[-1] else known
-        return cls(duration, duration if part is None else max(part[1] - part[0], _FRAME_S))
-
-
-@dataclass(frozen=True)
 class ShownFrames:
     """Synthetic video for trials of a processor or model."""
 
@@ -161,8 +134,18 @@ ClipLike = Clip | ShownFrames
 """Video that a prompt is made of; resized frames have a `resize`, which says how."""
 
 
+def lengths_of(clip: ClipLike) -> tuple[float, float]:
+    """Seconds of a whole video, and of the part that its frames are from (`--start`, `--end`)."""
+    times, info = clip.timestamps_s, getattr(clip, "info", None)
+    part = getattr(clip, "part_s", None)
+    known = None if info is None else info.duration_s
+    # Synthetic frames, and files that don't say: the last frame lasts as long as one of a film.
+    duration = times[-1] + _FRAME_S if known is None or known <= times[-1] else known
+    return duration, duration if part is None else max(part[1] - part[0], _FRAME_S)
+
+
 def frames_metadata(
-    size: tuple[int, int], times: Sequence[float], length: Length
+    size: tuple[int, int], times: Sequence[float], lengths: tuple[float, float]
 ) -> dict[str, Any]:
     """Video metadata from which processors compute time stamps, durations and rates.
 
@@ -173,15 +156,16 @@ def frames_metadata(
 
     Args:
         times: of each frame, in seconds from the video's first frame.
+        lengths: see `lengths_of`.
     """
 
     def number(seconds: float) -> int:
         return round(FRAMES_PER_SECOND * seconds)
 
     return {
-        "total_num_frames": max(number(length.part_s), 1),
+        "total_num_frames": max(number(lengths[1]), 1),
         "fps": float(FRAMES_PER_SECOND),
-        "duration": number(length.duration_s) / FRAMES_PER_SECOND,
+        "duration": number(lengths[0]) / FRAMES_PER_SECOND,
         "frames_indices": [number(time) for time in times],
         "height": size[0],
         "width": size[1],

@@ -34,12 +34,12 @@ from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import (
     ClipLike,
     CollapsedTokenizer,
-    Length,
     OtherResizeError,
     as_video,
     collapsing,
     found_resize,
     frames_metadata,
+    lengths_of,
     load_processor,
     processor_memory_limited,
     run_processor,
@@ -149,7 +149,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -> 
     frames = _padded(clip.frames, family.least_frames)
     times = _padded(np.array(clip.timestamps_s), len(frames)).tolist()
     size, resize = decoded_size(clip), getattr(clip, "resize", None)
-    metadata = frames_metadata(size, times, Length.of(clip))
+    metadata = frames_metadata(size, times, lengths_of(clip))
     long_runs_of = ""
     with ExitStack() as stack:
         stack.enter_context(processor_memory_limited(frames.nbytes))
@@ -207,7 +207,7 @@ class StockPrompt(VideoPrompt):
     config: Any  # of the model
     pictures: np.ndarray  # `[F, H, W, 3]`, uint8, RGB: the frames of the prompt
     times: Sequence[float]  # time of each frame in seconds
-    length: Length  # of the video that they are from
+    lengths: tuple[float, float]  # of the video that they are from
     # Inputs of the latest question: an answer needs them several times (its token ids, its pixels,
     # the rest), and processing the frames takes seconds. More than one would hold pixels for each.
     _latest: dict[Any, Inputs] = field(default_factory=dict, compare=False)
@@ -238,7 +238,7 @@ class StockPrompt(VideoPrompt):
         else:
             options = self.family.video_options(self.config, self.processor.video_processor)
             height, width = self.pictures.shape[1:3]
-            metadata = frames_metadata((height, width), self.times, self.length)
+            metadata = frames_metadata((height, width), self.times, self.lengths)
             arguments = {
                 "videos": [[frames]],
                 "videos_kwargs": {
@@ -295,7 +295,7 @@ def _stock_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -
         config=config,
         pictures=pictures,
         times=_padded(np.array(clip.timestamps_s), len(pictures)).tolist(),
-        length=Length.of(clip),
+        lengths=lengths_of(clip),
     )
     # Visual tokens are counted per frame if the layout is known, else as those of one frame.
     ids, token, frames = prompt.input_ids(""), family.token_id, 1
@@ -362,7 +362,7 @@ def fit_of(processor: Any, family: Family, config: Any) -> Fit:
         if family.stock_inputs:
             return None
         frames = max(frames, family.least_frames)
-        metadata = frames_metadata((height, width), [0.0] * frames, Length(1.0, 1.0))
+        metadata = frames_metadata((height, width), [0.0] * frames, (1.0, 1.0))
         resize = found_resize(
             lambda video: run_processor(processor, family, config, video, metadata, chat),
             frames,
@@ -418,6 +418,6 @@ def _processed(
     height, width = frames.shape[1:3] if resize is None else resize.source
     # Pixels don't depend on times, which are in the text of the whole prompt.
     times = [float(number) for number in range(len(frames))]
-    metadata = frames_metadata((height, width), times, Length(len(frames), len(frames)))
+    metadata = frames_metadata((height, width), times, (len(frames), len(frames)))
     with processor_memory_limited(frames.nbytes), as_video(frames, resize) as video:
         return run_processor(processor, family, config, video, metadata)
