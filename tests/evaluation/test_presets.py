@@ -26,7 +26,7 @@ from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.presets import Preset, preset_named, presets
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, report_of
 from dycoke_cli.models.catalog import CATALOG, find
-from dycoke_cli.models.files.on_disk import stored_config
+from dycoke_cli.models.files.hub import stored_config
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 from tests.evaluation.report.test_evaluation_report import ITEMS, written

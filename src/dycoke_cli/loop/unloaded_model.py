@@ -14,8 +14,7 @@ from dycoke_cli.engine.context import answer_room, check_context, check_several,
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.catalog import ModelRef, find, published
 from dycoke_cli.models.families import ModelInfo
-from dycoke_cli.models.files.hub import plan
-from dycoke_cli.models.files.on_disk import is_here, stored_config
+from dycoke_cli.models.files.hub import is_here, plan, stored_config
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:

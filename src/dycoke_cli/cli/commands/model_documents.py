@@ -28,8 +28,7 @@ from dycoke_cli.models.devices import (
     this_machine,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, ModelInfo, defaults_of
-from dycoke_cli.models.files.hub import OnDisk, cached_models
-from dycoke_cli.models.files.on_disk import config_in
+from dycoke_cli.models.files.hub import OnDisk, cached_models, config_in
 from dycoke_cli.models.files.small_files import is_complete
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.unicode import one_line

@@ -25,8 +25,7 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.devices import Target
 from dycoke_cli.models.families import ModelInfo
-from dycoke_cli.models.files.hub import model_folder
-from dycoke_cli.models.files.on_disk import config_in, stored_config
+from dycoke_cli.models.files.hub import config_in, model_folder, stored_config
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.version import __version__

@@ -32,12 +32,12 @@ from dycoke_cli.engine.memory.flops import (
 )
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
-from dycoke_cli.models.devices import Target
+from dycoke_cli.models.devices import Target, weight_dtype
 from dycoke_cli.models.families import ModelInfo
-from dycoke_cli.models.files.on_disk import dtype_here
 from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.resolve import download_bytes
 from dycoke_cli.resources import in_words, processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import kept, write_whole
@@ -290,7 +290,14 @@ class CostModel:
         self._family = self.stored.family
         # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
-        dtype = dtype_here(self.source, self.stored, self.loading, self.target)
+        dtype = weight_dtype(
+            self.loading,
+            self.stored.dtype or "auto",
+            lambda: download_bytes(self.source, self.loading.revision),
+            quantized=self.stored.values.get("quantization_config") is not None,
+            cpu=self.target.device == "cpu",
+            free=self.target.free,
+        )
         self.loading = self.loading.with_dtype(dtype)
 
     def loaded_as(self, loading: LoadOptions) -> CostModel:
@@ -531,7 +538,6 @@ def _made(source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str
     import torch
 
     from dycoke_cli.engine.prefill import prefills_whole
-    from dycoke_cli.models.devices import weight_dtype
     from dycoke_cli.models.load_memory import weight_bytes
     from dycoke_cli.models.resolve import ResolvedModel, family_in
 

@@ -20,14 +20,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.answer.json_schema import Bounds, Count, Doc
 from dycoke_cli.errors import DycokeError, ModelError, OutputError
-from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.catalog import ModelRef, published, published_names
+from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.files.small_files import (
     CONFIG,
     READ_SUFFIXES,
     TOKENIZER,
+    UnreadableError,
+    check_settings,
     check_small_files,
     check_tokenizer,
     is_complete,
+    read_json,
     values_in,
     weight_files,
 )
@@ -372,6 +376,35 @@ def folder_of(source: ModelRef, revision: str | None = None) -> Path | None:
 
     path = try_to_load_from_cache(source.location, CONFIG, revision=revision)
     return Path(path).parent if isinstance(path, str) else None
+
+
+def is_here(source: ModelRef) -> bool:
+    """Whether a model can be loaded without a download."""
+    folder = folder_of(source)
+    return folder is not None and is_complete(folder)
+
+
+def stored_config(source: ModelRef) -> ModelInfo | None:
+    """What the configuration of a model says that is in a folder, the cache or the package."""
+    folder = folder_of(source)
+    if folder is not None:
+        return config_in(folder, source.name)
+    if source.name in published_names():
+        return ModelInfo.of(published(source.name).config, source.name)
+    return None
+
+
+def config_in(folder: Path, name: str = "this model") -> ModelInfo | None:
+    """What the configuration in a folder says; None if it can't be read."""
+    try:
+        values = read_json(folder / CONFIG)
+        check_settings(CONFIG, values)
+    except UnreadableError:
+        return None
+    parts = [values.get(part) for part in ("text_config", "vision_config")]
+    if any(part is not None and not isinstance(part, dict) for part in parts):
+        return None
+    return ModelInfo.of(values, name, folder=folder)
 
 
 def pull(planned: DownloadPlan, quiet: bool = False) -> None:
