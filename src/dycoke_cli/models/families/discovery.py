@@ -67,19 +67,14 @@ class Trial:
         return positions
 
 
-def show_noise(model: Any, processor: Any, family: Family, clip: ShownFrames) -> Trial:
-    """Run a clip through the stock processor and the stock `generate()`."""
-    prompt: Any = show(processor, family, model.config, clip)
-    return _run(model, prompt.stock_inputs(QUESTION), len(prompt.pictures))
-
-
 @torch.inference_mode()
-def _run(
-    model: Any,
-    inputs: Inputs,
-    frames: int,
-) -> Trial:
-    """Generate two tokens and record the decoder arguments of prefill and first decoding step."""
+def show_noise(model: Any, processor: Any, family: Family, clip: ShownFrames) -> Trial:
+    """Run a clip through the stock processor and the stock `generate()`.
+
+    Two tokens are generated, and the decoder arguments of prefill and first decoding step recorded.
+    """
+    prompt: Any = show(processor, family, model.config, clip)
+    inputs = prompt.stock_inputs(QUESTION)
     device = input_device(model)
     decoder_calls: list[dict[str, Any]] = []
     model_calls: list[dict[str, Any]] = []
@@ -114,7 +109,7 @@ def _run(
         for hook in hooks:
             hook.remove()
     by_ids = bool(model_calls) and model_calls[0].get("input_ids") is not None
-    return Trial(inputs, decoder_calls[0], decoder_calls[1], frames, by_ids)
+    return Trial(inputs, decoder_calls[0], decoder_calls[1], len(prompt.pictures), by_ids)
 
 
 def noise(frames: int, changed: int | None = None, size: tuple[int, int] = SIZES[0]) -> ShownFrames:
