@@ -200,27 +200,20 @@ def working_devices(model: Any) -> list[torch.device]:
     """Devices on which a model computes; offloaded layers are copied there for each forward."""
     import torch
 
-    names = _mapped_devices(model)
-    if len(names) < 2:
+    if not has_device_map(model):
         return [model.device]
-    compute = [torch.device(name) for name in names if name not in _OFFLOADED]
+    compute = [torch.device(name) for name in device_names(model) if name not in _OFFLOADED]
     return compute or [torch.device("cpu")]
-
-
-def device_names(model: Any) -> str:
-    """All devices that hold a part of a model, such as "cuda:0, cuda:1, cpu"."""
-    names = _mapped_devices(model)
-    return ", ".join(names) if len(names) > 1 else str(model.device)
 
 
 def has_device_map(model: Any) -> bool:
     """Whether a device map distributes a model over more than one device."""
-    return len(_mapped_devices(model)) > 1
+    return len(device_names(model)) > 1
 
 
-def _mapped_devices(model: Any) -> list[str]:
-    """Distinct devices of the device map, in layer order; [] without a device map."""
-    devices = getattr(model, "hf_device_map", {}).values()
+def device_names(model: Any) -> list[str]:
+    """All devices that hold a part of a model, in layer order, such as "cuda:0" and "cpu"."""
+    devices = getattr(model, "hf_device_map", {"": model.device}).values()
     # accelerate numbers CUDA devices and names others.
     names = [f"cuda:{device}" if isinstance(device, int) else str(device) for device in devices]
     return list(dict.fromkeys(names))

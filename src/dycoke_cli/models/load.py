@@ -261,7 +261,7 @@ class LoadedModel:
     @property
     def device(self) -> str:
         """Device of the model, such as "cpu" or "cuda:0"; all devices with a device map."""
-        return device_names(self.model)
+        return ", ".join(device_names(self.model))
 
     @property
     def input_device(self) -> torch.device:
