@@ -235,19 +235,3 @@ def test_noise_is_the_same_but_for_the_frame_that_changed() -> None:
     assert np.array_equal(base.frames[[0, 2]], other.frames[[0, 2]])
     assert (base.frames[1] != other.frames[1]).all()  # every value, so that every token changes
     assert base.timestamps_s == (0, 1, 2)
-
-
-def test_trials_are_alike_if_all_arguments_are() -> None:
-    one = trial(IDS, 2)
-    assert one.is_as(trial(IDS, 2))
-    assert not one.is_as(trial(IDS, 2, [3]))
-    assert not one.is_as(replace(one, step={"position_ids": torch.tensor([[9]])}))
-    lists = replace(one, kwargs=one.kwargs | {"deepstack_visual_embeds": [torch.ones(2)]})
-    longer = replace(one, kwargs=one.kwargs | {"deepstack_visual_embeds": [torch.ones(2)] * 2})
-    assert not one.is_as(lists)
-    assert not lists.is_as(longer)
-    cached = replace(one, kwargs=one.kwargs | {"past_key_values": object()})
-    assert cached.is_as(replace(one, kwargs=one.kwargs | {"past_key_values": object()}))
-    assert trial(IDS, 2).positions.tolist() == [[*range(10)]]
-    without = replace(one, kwargs={"inputs_embeds": one.kwargs["inputs_embeds"]})
-    assert without.positions.tolist() == [[*range(10)]]
