@@ -6,6 +6,7 @@ import struct
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
@@ -73,6 +74,23 @@ def test_clip_above_the_memory_limit(
             look(path, sampling)  # type: ignore[operator]
         assert str(error.value).startswith(f"32 frames of {path} (64×48) take 0.0 GiB, above the")
         assert str(error.value).endswith(advice)
+
+
+def test_a_packet_of_a_long_film_takes_few_calls(make_clip: MakeClip) -> None:
+    """An hour has 100,000, and is planned in 1.5 s of a processor."""
+
+    def calls(frames: int) -> int:
+        counted = Counter[str]()
+        path = make_clip(Recipe(frames=frames, gop=50)).path
+        sys.setprofile(lambda frame, event, argument: counted.update([event]))
+        try:
+            plan(path, Sampling(frames=2))
+        finally:
+            sys.setprofile(None)
+        return counted["call"]
+
+    calls(100)  # imports
+    assert calls(600) - calls(200) <= 400 * 12
 
 
 def test_memory_counts_the_frames_that_are_there(

@@ -73,20 +73,25 @@ class FrameIndex:
         anchor: int | None = None
         since = 0
         # In every codec a keyframe is displayed after all frames that are decoded before it, and
-        # what is decoded after it as well. These frames have time stamps up to `floor`, and so many
-        # others behind them, too.
-        highest: Ticks = -_MOST_TICKS
-        floor: Ticks = -_MOST_TICKS
+        # what is decoded after it as well. These frames have time stamps up to `floor` and half a
+        # frame, and so many others behind them, too.
+        highest = floor = -_MOST_TICKS
         behind = 0
+        # By stream, in its ticks: an hour has 100,000 packets, and fractions are slow.
+        ends, bases = dict[int, int](), dict[int, Fraction]()
+        video_index = video.index
         for number, packet in enumerate(packets):
-            if packet.pts is not None and packet.time_base and packet.stream.type in _TIMED:
-                end = (packet.pts + (packet.duration or 0)) * packet.time_base
-                index.end_of_any_s = max(index.end_of_any_s, end)
-            if packet.stream_index != video.index or packet.is_discard:
+            ticks, of_stream = packet.pts, packet.stream_index
+            if of_stream not in ends:
+                ends[of_stream] = 0
+                if packet.time_base and packet.stream.type in _TIMED:
+                    bases[of_stream] = packet.time_base
+            if ticks is not None:
+                ends[of_stream] = max(ends[of_stream], ticks + (packet.duration or 0))
+            if of_stream != video_index or packet.is_discard:
                 continue
             index.frames += 1
             since += 1
-            ticks = packet.pts
             # A frame in the middle of a stored packet has no time stamp there. FFmpeg derives one
             # from the packets before, which it doesn't know after a seek.
             index.trusts_seeks &= packet.pos is not None
@@ -99,9 +104,9 @@ class FrameIndex:
                 anchor, since = ticks, 0
                 if packet.is_keyframe:
                     index._add_keyframe(number, float(ticks * index.base))
-                    floor = highest
+                    floor = math.floor(highest - usual / 2)
             if ticks is not None:
-                behind = behind + 1 if ticks <= floor - usual / 2 else 0
+                behind = behind + 1 if ticks <= floor else 0
                 index.restarts |= behind > 1  # a single one has a damaged time stamp
                 highest = max(highest, ticks)
             shown: Ticks = (anchor or 0) + since * usual if ticks is None else ticks
@@ -110,6 +115,7 @@ class FrameIndex:
             # A length is that to the next packet, which of an earlier frame may be long.
             if shown >= index._last or len(index._ticks) == 1:
                 index._last, index._end = shown, shown + (packet.duration or usual)
+        index.end_of_any_s = max((ends[one] * bases[one] for one in bases), default=Fraction(0))
         begin = index._first or 0
         index._ticks.extend(round(begin - (n + 1) * usual) for n in range(index.untimed))
         index.trusts_seeks &= not index.untimed  # a seek goes by time stamps

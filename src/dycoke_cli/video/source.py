@@ -282,13 +282,15 @@ class VideoSource:
 
     def _timed(self) -> Iterator[av.Packet]:
         """Packets of all streams with the times of their frames."""
-        pictures, self._has_lasting = 0, False
+        pictures, self._has_lasting, index = 0, False, self.stream.index
         for packet in self.demux(*self.container.streams):
-            if packet.stream_index == self.stream.index:
-                self._has_lasting |= any(map(packet.has_sidedata, _LASTING))
+            if packet.stream_index == index:
+                self._has_lasting |= any(
+                    one.data_type in _LASTING for one in packet.iter_sidedata()
+                )
+                pictures += not packet.is_discard
             if self.by_decoding_time:
                 packet.pts = packet.dts
-            pictures += packet.stream_index == self.stream.index and not packet.is_discard
             check_entries(self.name, pictures)
             if self.most_pictures is not None and pictures > self.most_pictures:
                 raise VideoError(
