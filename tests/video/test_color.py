@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from dycoke_cli.video.color import Orientation, is_opaque, over_white
+from dycoke_cli.video.color import Orientation, opaque, over_white
 from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import write_pictures, write_rgba, write_yuv
 from tests.video.inside import probe, read
@@ -231,8 +231,9 @@ def test_every_colour_and_alpha_by_hand() -> None:
         for colour in (0, 1, 77, 128, 254, 255):
             exact = Fraction(colour * alpha + 255 * (255 - alpha), 255)
             assert blended[alpha, colour].tolist() == [round(exact)] * 3
-    assert is_opaque(rgba[255:])
-    assert not is_opaque(rgba[254:])
+    for first in (254, 255):
+        frame = av.VideoFrame.from_ndarray(rgba[first:], "rgba")
+        assert (opaque(frame) is frame) == (first == 255)
 
 
 def test_opaque_pictures_are_as_without_alpha(tmp_path: Path) -> None:

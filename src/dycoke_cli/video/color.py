@@ -49,11 +49,6 @@ def over_white(rgba: np.ndarray, rgb: np.ndarray) -> None:
         rgb[top : top + _ROWS] = blended // _OPAQUE
 
 
-def is_opaque(rgba: np.ndarray) -> bool:
-    """Whether every pixel of a frame, uint8 [H, W, 4], is opaque."""
-    return bool(rgba[..., 3].min() == _OPAQUE)
-
-
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
 _MATRICES = {
     1: "ITU709",
@@ -116,7 +111,8 @@ def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFr
         return frame
     converted = _converted(frame, "rgba", frame.width, frame.height)
     rgba = _pixels_of(converted, 4)
-    if is_opaque(rgba) or (blank_is_unused and not rgba[..., 3].any()):
+    alpha = rgba[..., 3]
+    if alpha.min() == _OPAQUE or (blank_is_unused and not alpha.any()):
         return frame
     blended = av.VideoFrame(frame.width, frame.height, "rgb24")
     over_white(rgba, _pixels_of(blended, 3))

@@ -275,11 +275,11 @@ def _read(
     # Twice the parent decides whether to continue, because only it knows how much memory is free:
     # before the first frame is decoded, and before all are read.
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
-    if not continues(channel):
+    if not channel.receive()[0]["go"]:
         return
     reader = Reader(source, sampling, subtitles, *opened[1:], fitted=request["fitted"])
     channel.send({"plan": asdict(reader.plan)}, most_bytes=limits.MAX_PLAN_BYTES)
-    if not continues(channel):
+    if not channel.receive()[0]["go"]:
         return
     for time_s, frame in reader.frames():
         channel.send({"time_s": time_s}, np.ascontiguousarray(frame))
@@ -295,11 +295,6 @@ def _read(
             f"the frames of {request['name']} have more than {limits.MAX_SUBTITLE_BYTES >> 20} "
             "MiB of subtitles: leave out --subtitles"
         ) from error
-
-
-def continues(channel: Channel) -> bool:
-    """Whether the parent, which knows how much memory is free, lets this process continue."""
-    return bool(channel.receive()[0]["go"])
 
 
 # Steps back of time stamps up to this are left alone: some cameras have such jitter.
@@ -391,14 +386,14 @@ def _read_live(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: E
     source = LiveSource(pipe, sampling.stream, request["name"])
     stack.enter_context(closing(source))
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
-    if not continues(channel):
+    if not channel.receive()[0]["go"]:
         return
     info, geometry = describe(source)
     every = exact(cast(float, sampling.end_s))
     times = tuple(map(float, wanted_times(sampling, _part(source, sampling, Fraction(0)))[0]))
     plan = FramePlan(times, *geometry.shown_size, info, ())
     channel.send({"plan": asdict(plan)}, most_bytes=limits.MAX_PLAN_BYTES)
-    if continues(channel):
+    if channel.receive()[0]["go"]:
         _send_windows(channel, source, geometry, sampling, every)
 
 
