@@ -83,7 +83,7 @@ def test_where_there_are_plug_ins_workers_import_for_themselves(
     """`torch.cuda.is_available()` in one of them would keep a GPU from all that are forked."""
     monkeypatch.setattr(plugins, "files", lambda: ())
     monkeypatch.setattr(plugins, "_installed", lambda: EntryPoints(()))
-    assert pool._preloaded() == ("dycoke_cli.runs.preloaded",)
+    assert pool._preloaded() == ("dycoke_cli.loop.answer_batch",)
     entry = EntryPoint("stride", "dycoke_stride:Stride", "dycoke.methods")
     monkeypatch.setattr(plugins, "_installed", lambda: EntryPoints((entry,)))
     assert pool._preloaded() == ()

@@ -50,7 +50,7 @@ def _preloaded() -> tuple[str, ...]:
     Third-party code may start threads or initialize a GPU when it is imported, and neither survives
     a fork.
     """
-    return () if plugins.offered() else ("dycoke_cli.runs.preloaded",)
+    return () if plugins.offered() else ("dycoke_cli.loop.answer_batch",)
 
 
 @dataclass(eq=False)
