@@ -157,7 +157,7 @@ def _lines(text: str, in_any_order: bool) -> list[Any]:
     # A busy machine isn't timed.
     timed = ("Vision, prefill and decode ", "Seconds: ")
     # A batch tells its progress each half minute, which only a busy machine needs.
-    progress = re.compile(r"\d+ of \d+ questions · ")
+    progress = re.compile(r"\d+ of \d+ questions? · ")
     lines = text.splitlines()
     given = [line for line in lines if not line.startswith(timed) and not progress.match(line)]
     found = [json.loads(line) if line[:1] == "{" else line for line in given]

@@ -171,7 +171,7 @@ BATCH: dict[str, tuple[str, ...]] = {
 
 def _lasting(err: str) -> list[str]:
     """Lines without those of progress, which come by the clock."""
-    return [line for line in err.splitlines() if not re.match(r"\d+ of \d+ files? · ", line)]
+    return [line for line in err.splitlines() if not re.match(r"\d+ of \d+ questions? · ", line)]
 
 
 @pytest.mark.parametrize("asked", BATCH.values(), ids=BATCH)

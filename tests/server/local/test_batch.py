@@ -128,7 +128,14 @@ def test_only_so_many_videos_are_sent_ahead(local: Served, monkeypatch: pytest.M
     drawn: list[str] = []
     local.pretended.gate.clear()
     ahead: list[str] = []
-    threading.Timer(1.0, lambda: (ahead.extend(drawn), local.pretended.gate.set())).start()
+
+    def look() -> None:
+        until(lambda: len(drawn) >= 3)
+        time.sleep(0.5)  # nothing tells that no other is drawn
+        ahead.extend(drawn)
+        local.pretended.gate.set()
+
+    threading.Thread(target=look, daemon=True).start()
     with found(local) as asking:
         assert len([*asking.answers(groups(local, drawn))]) == 4
     # Two are asked about, and the next one is drawn, so that it can be sent at once.
