@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -166,6 +167,11 @@ _SLICE = 8
 _SLICE_ON_GPU = 32
 _TURNS = 4
 _POLL_S = 0.2
+_LOOK_S = 5.0  # between two looks at whether Ray runs on this machine
+_BROKE_DOWN = (
+    "the Ray cluster broke down: its process on this machine ended, and the run with it{}; run it "
+    "again"
+)
 # All questions go to the driver at once: it knows how many workers the cluster has room for.
 _ALL = 2**63
 
@@ -176,8 +182,8 @@ Numbered = list[tuple[int, Ask]]
 class RayAsker(WorkerPool):
     """Has the workers of a Ray cluster answer a run, by way of a process that is connected to it.
 
-    Ray ends such a process, without an exception, when Ray's process on this machine (the raylet)
-    ends. The run survives that, and says what happened.
+    When Ray's process on this machine (the raylet) ends, Ray ends such a process without an
+    exception, or leaves its calls unanswered. The run survives that, and says what happened.
     """
 
     elsewhere, ahead_videos = "a Ray cluster", _ALL
@@ -195,10 +201,7 @@ class RayAsker(WorkerPool):
         return [*self._waiting]
 
     def _lose(self, one: AtWork, gone: GoneError) -> None:
-        raise DycokeError(
-            "the Ray cluster broke down: its process on this machine ended, and the run with it "
-            f"(exit code {gone.exit_code}); run it again"
-        ) from gone
+        raise DycokeError(_BROKE_DOWN.format(f" (exit code {gone.exit_code})")) from gone
 
 
 def serve(pipe: Any, options: OnRay, plan: RunPlan) -> None:
@@ -256,6 +259,7 @@ class Driver:
         self._calls: dict[Any, tuple[Any, list[Job], int]] = {}
         self._idle: list[Any] = []
         self._is_over = False
+        self._node, self._looked_s = ray.get_runtime_context().get_node_id(), time.monotonic()
 
     def run(self) -> None:
         """Answer what the run sends, until no more is left."""
@@ -264,6 +268,16 @@ class Driver:
                 self._take(self._pipe.recv())
             self._hand_out()
             self._collect()
+            self._check_node()
+
+    def _check_node(self) -> None:
+        """End the run if Ray has ended on this machine: no worker answers, and none begins."""
+        import ray
+
+        if time.monotonic() - self._looked_s > _LOOK_S:
+            self._looked_s = time.monotonic()
+            if self._node not in {one["NodeID"] for one in ray.nodes() if one["Alive"]}:
+                raise DycokeError(_BROKE_DOWN.format(""))
 
     def _take(self, message: Numbered | str | None) -> None:
         if isinstance(message, list):

@@ -16,7 +16,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from dycoke_cli.ask import Ask, Failed
-from dycoke_cli.errors import OutOfMemoryError, VideoError
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, VideoError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.runs import ray as driver
@@ -96,6 +96,8 @@ class Cluster:
         monkeypatch.setattr("ray.get", lambda call: call())
         monkeypatch.setattr("ray.kill", lambda actor: None)
         monkeypatch.setattr(driver, "room", lambda *_: (self.needs, 2))
+        here = SimpleNamespace(get_node_id=lambda: "here")
+        monkeypatch.setattr("ray.get_runtime_context", lambda: here)
 
     def _start(self, options: OnRay, plan: Any, folder: str, version: str) -> Actor:
         self.plans.append(plan)
@@ -174,6 +176,19 @@ def test_workers_that_die_while_they_load_end_the_run_and_blame_no_video(
         Driver(pipe, OnRay(), PLAN).run()
     assert cluster.loads <= 2 * MAX_ATTEMPTS, "each of two workers so often"
     assert not pipe.sent
+
+
+def test_a_machine_without_ray_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its workers end, others don't begin, and no call says so."""
+    Cluster(monkeypatch)
+    monkeypatch.setattr("ray.wait", lambda calls, timeout: ([], calls))
+    monkeypatch.setattr(driver, "_LOOK_S", 0)
+    nodes = [{"NodeID": "here", "Alive": False}, {"NodeID": "there", "Alive": True}]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    with pytest.raises(DycokeError, match=r"its process on this machine ended.*; run it again$"):
+        Driver(Pipe(numbered(tmp_path, 1)[0], None), OnRay(), PLAN).run()
 
 
 def test_a_worker_without_a_gpu_uses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
