@@ -99,7 +99,7 @@ def tables(data: Path) -> dict[str, str]:
         ]
         lines += needles if one.card else []
         if IN_WINDOWS in one.right:
-            lines.append("\nThe same, beside what `--max-tokens` reads.\n")
+            lines.append("\nThe same, beside what `--video-tokens` reads.\n")
             lines += answers_by_length(replace(one, base=IN_WINDOWS))
         lines.append(f"\n{footer(one)}")
         made[f"long-{one.header['name']}"] = "\n".join(lines)

@@ -181,9 +181,9 @@ def test_what_an_answer_does_not_depend_on_is_not_in_the_key() -> None:
     """Where and how fast it runs; what a model is loaded with is in its identity."""
     assert set(Request.__dataclass_fields__) == {
         "model", "loading", "sampling", "method", "generation", "subtitles", "limits",
-        "cautions", "max_tokens",
+        "cautions", "video_tokens",
     }  # fmt: skip
-    windows = replace(ASK, request=replace(REQUEST, max_tokens=100))
+    windows = replace(ASK, request=replace(REQUEST, video_tokens=100))
     assert PLAN.with_defaults(windows).key != PLAN.with_defaults(ASK).key
     elsewhere = replace(REQUEST, loading=LoadOptions(device="cpu"))
     same = replace(PLAN, request=elsewhere, batch_size=3, cache=True)
@@ -207,7 +207,7 @@ def test_the_dtype_is_in_the_key() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens must be 1 or more, not 0"),
+        ({"max_tokens": 0}, "max_tokens must be 1 or more, not 0"),
         ({"temperature": float("nan")}, "temperature must be 0 or more, not nan"),
         ({"seed": 2**63}, f"seed must be from 0 to {2**63 - 1}, not {2**63}"),
     ],

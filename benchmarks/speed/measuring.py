@@ -57,7 +57,7 @@ def whole(loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: 
     with _attention_of(loaded, contestant):
         before = VideoSession(loaded, clip) if contestant.again else None
         if before is not None and contestant.method is not None:
-            before.ask(FIRST_QUESTION, contestant.method, max_new_tokens=2)
+            before.ask(FIRST_QUESTION, contestant.method, max_tokens=2)
         watch, peak = _begin(loaded)
         session = before or VideoSession(loaded, clip, reuse=False)
         return _answer(session, contestant, new_tokens, watch, peak, processor=watch.read())
@@ -81,7 +81,7 @@ def _answer(
     whole: bool = True,
 ) -> Measured:
     if contestant.method is not None:
-        answer = session.ask(QUESTION, contestant.method, max_new_tokens=new_tokens)
+        answer = session.ask(QUESTION, contestant.method, max_tokens=new_tokens)
         vision, prefill = answer.seconds.vision, answer.seconds.prefill
         decode, visual = answer.seconds.decode, answer.tokens.visual_kept
         written, kv_active = answer.tokens.generated, answer.bytes.kv_active

@@ -109,7 +109,7 @@ class Ask:
             return None
         request = self.request
         # Of a video that is read in windows, only what the method keeps is left.
-        left = None if request.max_tokens is None else (request.method, request.max_tokens)
+        left = None if request.video_tokens is None else (request.method, request.video_tokens)
         videos = tuple(
             video if video.identity is None else (video.identity, video.subtitles)
             for video in self.videos

@@ -59,6 +59,7 @@ class Param:
         switch: another parameter of the same method; while it is off or None, this one has no
             effect.
         flag: the flag, if it differs from the field's name: "start" for `start_s`.
+        also: another spelling of the flag, which other programs have.
         metavar: placeholder of the value in the help.
         read: parser of the command line's text, for a type with its own notation.
         before: the value that answers had before this parameter was added. It doesn't change with
@@ -78,6 +79,7 @@ class Param:
     default: str | None = None
     switch: str | None = None
     flag: str | None = None
+    also: str | None = None
     metavar: str | None = None
     read: Callable[[str], Any] | None = None
     before: Any = _NO_EARLIER_VALUE

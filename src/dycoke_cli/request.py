@@ -36,7 +36,9 @@ class Request:
     limits: Limits = field(default=Limits(), kw_only=True)
     # warnings of each answer
     cautions: tuple[str, ...] = field(default=(), kw_only=True)
-    max_tokens: int | None = field(default=None, kw_only=True)  # see `compression.pool.TokenBudget`
+    video_tokens: int | None = field(
+        default=None, kw_only=True
+    )  # see `compression.pool.TokenBudget`
 
     def key_parts(self) -> dict[str, Any]:
         """Part of an answer's key that this request determines (all but the model)."""
@@ -44,7 +46,7 @@ class Request:
             "method": {**identity(self.method), **key_part(self.method)},
             "sampling": key_part(self.sampling),
             "generation": key_part(self.generation),
-            **({} if self.max_tokens is None else {"max_tokens": self.max_tokens}),
+            **({} if self.video_tokens is None else {"video_tokens": self.video_tokens}),
         }
 
     def noted(self, answer: Answer) -> Answer:

@@ -41,7 +41,7 @@ def test_the_published_scheme_writes_what_our_published_variant_writes(
     mini: LoadedModel, frames: int
 ) -> None:
     session = VideoSession(mini, drawn(frames))
-    ours = session.ask("What happens in the video?", published.METHOD, max_new_tokens=20)
+    ours = session.ask("What happens in the video?", published.METHOD, max_tokens=20)
     prompt = session.prompt("What happens in the video?", (), BASELINE, GenerationOptions(20))()
     answer = AnswerStream(mini.processor.tokenizer, 20)
     streamer = BatchStreamer(Stopwatch(torch.device("cpu")).read, [answer])

@@ -137,7 +137,7 @@ class FakeSession:
         **generation: Any,
     ) -> Answer:
         options = GenerationOptions(**generation)
-        max_new_tokens, seed = options.max_new_tokens, options.seed
+        max_tokens, seed = options.max_tokens, options.seed
         asked = {"question": question, "method": method, "history": history}
         self.asked.append({**asked, **vars(options)})
         if options.temperature and seed is None:  # drawn for each question
@@ -149,11 +149,11 @@ class FakeSession:
         failure = os.environ.get("FAKE_FAILURE")
         fail_after = int(os.environ.get("FAKE_FAIL_AFTER", "0"))
         words = os.environ.get("FAKE_ANSWER", "a red circle moves right").split(" ")
-        cut = words[:max_new_tokens]
+        cut = words[:max_tokens]
         for number, word in enumerate(cut):
             if failure in FAILURES and number == fail_after:
                 raise FAILURES[failure]()
-            self._progress("decode", number + 1, max_new_tokens)
+            self._progress("decode", number + 1, max_tokens)
             if on_text is not None:
                 on_text(word if number == 0 else f" {word}")
             time.sleep(float(os.environ.get("FAKE_PAUSE_S", "0")))
@@ -241,7 +241,7 @@ class FakeQuestion:
     question: str
     history: tuple[tuple[str, str], ...] = ()
     receiver: FakeReceiver = FakeReceiver()
-    max_new_tokens: int | None = None
+    max_tokens: int | None = None
 
 
 def ask_together(

@@ -96,5 +96,5 @@ def test_frames_beyond_the_context_are_refused_before_they_are_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(OpenClip, "read", lambda *_: pytest.fail("it was decoded"))
-    run = run_here("ask", CLIP, "What?", "--method", "maxmin", "--max-new-tokens", "100000")
+    run = run_here("ask", CLIP, "What?", "--method", "maxmin", "--max-tokens", "100000")
     assert "make a prompt longer than the model's context" in run.refusal

@@ -59,7 +59,7 @@ def test_a_clock_that_goes_back_with_each_look(
     looks, begin = itertools.count(), time.time()
     monkeypatch.setattr(time, "time", lambda: begin - HOUR * next(looks))
     monkeypatch.setattr(time, "time_ns", lambda: int(time.time() * 1e9))
-    small = ("--frames", "2", "--max-new-tokens", "2", "--device", "cpu", "--quiet", "--cache")
+    small = ("--frames", "2", "--max-tokens", "2", "--device", "cpu", "--quiet", "--cache")
     out, alone = tmp_path / "answers.jsonl", ("--workers", "1")
     batch = run_here("batch", tmp_path / "clips", "What?", "--out", out, *alone, *small)
     assert (batch.code, batch.err) == (0, "")

@@ -37,7 +37,7 @@ FLAGS = """
     --merge-stage --retain
     --frames --fps --max-frames --start --end --stream --model --device --dtype
     --device-map --quantize --kernels --random-weights --cache
-    --max-new-tokens --temperature --seed --question --compare --json --quiet
+    --max-tokens --temperature --seed --question --compare --json --quiet
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 
 

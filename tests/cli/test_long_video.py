@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 MINUTE = ROOT / "sample_videos" / "minute.mp4"
 # 200 frames, which are seven windows; the whole minute has more tokens than the context.
 PART = ("ask", MINUTE, "What happens?", "--end", "20")
-LONG = (*PART, "--fps", "10", "--max-new-tokens", "6", "--json")
+LONG = (*PART, "--fps", "10", "--max-tokens", "6", "--json")
 WHOLE = (*LONG, "--end", "60")
 PAGE = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
 
@@ -55,7 +55,7 @@ def test_what_the_page_tells_to_type_works(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_a_budget_of_tokens_is_kept(method: str) -> None:
-    run = run_here(*LONG, "--max-tokens", "300", "--method", method)
+    run = run_here(*LONG, "--video-tokens", "300", "--method", method)
     assert run.code == 0, run.err
     document = valid(run.object, "answer", "answer")
     windows, tokens = document["windows"], document["tokens"]
@@ -64,13 +64,13 @@ def test_a_budget_of_tokens_is_kept(method: str) -> None:
     assert windows["frames"] == 32
     assert windows["count"] == math.ceil(frames / windows["frames"])
     assert tokens["visual"] == 16 * frames
-    assert tokens["visual_kept"] == windows["max_tokens"] == 300 < windows["visual_kept"]
+    assert tokens["visual_kept"] == windows["video_tokens"] == 300 < windows["visual_kept"]
     assert windows["visual_kept"] == tokens["visual"] or method != "none"
     assert document["seconds"]["total"] > document["seconds"]["vision"] > 0
 
 
 def test_rate_frames_and_tokens_are_limited_at_once() -> None:
-    run = run_here(*LONG, "--max-frames", "100", "--max-tokens", "60")
+    run = run_here(*LONG, "--max-frames", "100", "--video-tokens", "60")
     assert run.code == 0, run.err
     assert run.object["frames"]["count"] == 100
     assert run.object["tokens"]["visual_kept"] == 60
@@ -83,9 +83,9 @@ def test_without_a_budget_as_much_as_one_window_has_is_read() -> None:
     document = run.object
     tokens = document["tokens"]
     assert Sampling().frames == document["windows"]["frames"] == 32
-    assert tokens["visual_kept"] == document["windows"]["max_tokens"] == 32 * 16
-    assert run_here(*WHOLE, "--max-tokens", "512").object["answer"] == document["answer"]
-    filled = run_here(*WHOLE, "--max-tokens", "9999").object["tokens"]["visual_kept"]
+    assert tokens["visual_kept"] == document["windows"]["video_tokens"] == 32 * 16
+    assert run_here(*WHOLE, "--video-tokens", "512").object["answer"] == document["answer"]
+    filled = run_here(*WHOLE, "--video-tokens", "9999").object["tokens"]["visual_kept"]
     assert filled == 2048 - tokens["text"] - 6  # of the context
     assert re.search(r"\d+ frames are read in windows of 32", " ".join(document["warnings"]))
     whole = run_here(*WHOLE, "--method", "maxmin", "--retain", "0.9")
@@ -102,7 +102,7 @@ def test_each_part_that_does_not_fit_the_context_is_read_in_windows() -> None:
 
 def test_a_video_of_one_window_is_answered_as_without() -> None:
     short = ("ask", CLIP, "What happens?", "--json")
-    whole, windowed = run_here(*short).object, run_here(*short, "--max-tokens", "4096").object
+    whole, windowed = run_here(*short).object, run_here(*short, "--video-tokens", "4096").object
     assert windowed["windows"]["count"] == 1
     for key in ("answer", "tokens", "decode", "flops", "frames", "method"):
         assert windowed[key] == whole[key]
@@ -112,7 +112,7 @@ def test_a_video_of_one_window_is_answered_as_without() -> None:
 @pytest.mark.parametrize("method", ["none", pytest.param("dycoke", marks=EXTENDED), "dycoke-plus"])
 def test_positions_are_contiguous_unless_the_user_says_otherwise(method: str) -> None:
     """Although the checkpoint asks for original ones; the panel and the object say which."""
-    flags = (*LONG[:-1], "--end", "10", "--max-tokens", "100", "--method", method)
+    flags = (*LONG[:-1], "--end", "10", "--video-tokens", "100", "--method", method)
     run = run_here(*flags, "--stats")
     assert re.search(r"Windows .* of 32 frames, [\d,]+ tokens kept; contiguous positions", run.err)
     found = run_here(*flags, "--json").object
@@ -128,12 +128,12 @@ def test_positions_are_contiguous_unless_the_user_says_otherwise(method: str) ->
 
 def test_one_window_has_the_positions_of_the_checkpoint() -> None:
     """Which was trained on frames of one window, with gaps."""
-    found = run_here("ask", CLIP, "What happens?", "--max-tokens", "100", "--json").object
+    found = run_here("ask", CLIP, "What happens?", "--video-tokens", "100", "--json").object
     assert found["windows"]["count"] == 1
     assert found["windows"]["positions"] == found["method"]["positions"] == "kept"
 
 
-@pytest.mark.parametrize("budget", [(), ("--max-tokens", "100")])
+@pytest.mark.parametrize("budget", [(), ("--video-tokens", "100")])
 def test_an_answer_as_long_as_the_context_is_refused_before_decoding(
     budget: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,10 +143,10 @@ def test_an_answer_as_long_as_the_context_is_refused_before_decoding(
     monkeypatch.setattr(OpenClip, "read", read)
     run = run_here(*LONG[:-2], "2048", *budget, "--json")
     assert run.code == 2
-    sentence = "--max-new-tokens 2048 leaves no room for the video in the model's context of 2048"
+    sentence = "--max-tokens 2048 leaves no room for the video in the model's context of 2048"
     message = run.object["error"]["message"]
     assert message.startswith(sentence)
-    assert message.endswith("use --max-new-tokens 1024 or lower")
+    assert message.endswith("use --max-tokens 1024 or lower")
 
 
 @pytest.mark.extended
@@ -162,10 +162,10 @@ def test_several_questions_and_a_conversation() -> None:
 
 
 def test_windows_are_cached_one_by_one() -> None:
-    first = run_here(*LONG, "--max-tokens", "300", "--cache").object
+    first = run_here(*LONG, "--video-tokens", "300", "--cache").object
     files = [path for path in Path(encoded_videos().folder).iterdir() if path.is_file()]
     assert len(files) >= first["windows"]["count"]
-    again = run_here(*LONG, "--max-tokens", "300", "--cache").object
+    again = run_here(*LONG, "--video-tokens", "300", "--cache").object
     assert (again["answer"], again["tokens"]) == (first["answer"], first["tokens"])
     assert len([path for path in Path(encoded_videos().folder).iterdir() if path.is_file()]) == len(
         files
@@ -175,8 +175,8 @@ def test_windows_are_cached_one_by_one() -> None:
 def test_several_videos_are_refused() -> None:
     sampling = Sampling(frames=4)
     request = Request(
-        "mini", LoadOptions(), sampling, Method(), GenerationOptions(), max_tokens=100
+        "mini", LoadOptions(), sampling, Method(), GenerationOptions(), video_tokens=100
     )
     plans = [plan(CLIP, sampling), plan(MINUTE, sampling)]
-    with pytest.raises(UsageError, match="max_tokens takes one video"):
+    with pytest.raises(UsageError, match="video_tokens takes one video"):
         windows_for(request, plans, lambda one: None, whole=False)

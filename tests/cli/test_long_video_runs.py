@@ -1,4 +1,4 @@
-"""`--max-tokens` in batch, eval, serve and estimates: what `ask` does, with the bundled model."""
+"""`--video-tokens` in batch, eval, serve and estimates: what `ask` does, with the bundled model."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.evaluation.samples import WHERE
 
 pytestmark = pytest.mark.slow
 MINI = ("--model", "mini", "--device", "cpu")
-LONG = ("--fps", "10", "--max-new-tokens", "6", *MINI)  # 40 frames: windows of 32 and of 8
-BUDGET = ("--max-tokens", "60")
+LONG = ("--fps", "10", "--max-tokens", "6", *MINI)  # 40 frames: windows of 32 and of 8
+BUDGET = ("--video-tokens", "60")
 QUESTION = "What happens?"
 SAME = ("answer", "windows", "frames", "method", "decode", "flops", "finish_reason", "model")
 
@@ -92,7 +92,7 @@ def test_a_shorter_video_of_a_run_has_the_positions_of_the_checkpoint(folder: Pa
     ("command", "flags", "error"),
     [
         ("batch", ["--method", "flashvid"], "the method flashvid needs the whole video at once"),
-        ("batch", ["--max-tokens", "0"], "--max-tokens must be 1 or more, not 0"),
+        ("batch", ["--video-tokens", "0"], "--video-tokens must be 1 or more, not 0"),
         ("eval", ["--methods", "none,maxmin"], "the method maxmin needs the whole video at once"),
         ("serve", ["--method", "fastv"], "the method fastv needs the whole video at once"),
         ("ask", ["--estimate", "--method", "maxmin"], "the method maxmin needs the whole video"),
@@ -134,7 +134,7 @@ def test_eval_asks_each_row_of_the_windows_that_it_keeps(samples: None, tmp_path
     again = rows(*BUDGET)
     assert (tmp_path / "answers.jsonl").read_text().splitlines() == answers
     assert again["none"] == found["none"]
-    rows("--max-tokens", "40")
+    rows("--video-tokens", "40")
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) > len(answers)
 
 
@@ -160,14 +160,14 @@ def test_an_estimate_has_the_windows_and_tokens_of_the_answer(method: str) -> No
 
 
 def test_an_estimate_of_what_does_not_fit_is_of_the_windows_that_ask_reads() -> None:
-    too_many = ("--max-new-tokens", "1800", "--method", "none")
+    too_many = ("--max-tokens", "1800", "--method", "none")
     asked = ask(*too_many)["windows"]
     estimated = run_here("ask", CLIP, QUESTION, *LONG, *too_many, "--estimate", "--json").object
     assert estimated["context"]["fits"]
     assert asked["count"] == 2
-    assert estimated["windows"] | {"max_tokens": 0} == asked | {"max_tokens": 0}
+    assert estimated["windows"] | {"video_tokens": 0} == asked | {"video_tokens": 0}
     # The text of an estimate is assumed.
-    assert estimated["windows"]["max_tokens"] == pytest.approx(asked["max_tokens"], abs=40)
+    assert estimated["windows"]["video_tokens"] == pytest.approx(asked["video_tokens"], abs=40)
     flags = (*LONG, *too_many[:2], "--estimate", "--compare", "--json")
     whole = run_here("ask", CLIP, QUESTION, *flags)
     assert "windows" not in whole.object
@@ -184,7 +184,7 @@ def test_the_estimated_peak_hardly_grows_with_the_length() -> None:
             Sampling(),
             DyCokePlus(),
             GenerationOptions(),
-            max_tokens=4096,
+            video_tokens=4096,
         )
         times = tuple(map(float, range(seconds)))
         found = cost_of_frames(request, seconds, 720, 1280, times_s=times)

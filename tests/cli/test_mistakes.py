@@ -21,7 +21,7 @@ MISTAKES = {
     (*ASK, "--framse", "2"): "there is no flag --framse",
     (*ASK, "--num-frames", "2"): "there is no flag --num-frames",
     (*ASK, "--frame", "2"): "there is no flag --frame; did you mean --frames?",
-    (*ASK, "--max-token", "8"): "did you mean --max-new-tokens?",
+    (*ASK, "--max-token", "8"): "did you mean --max-tokens?",
     (*ASK, "--method", "retain=0.25"): "name the method first, as in dycoke-plus:retain=0.25",
     (*ASK, "--merge_ratio", "0.5"): "there is no flag --merge_ratio",
     (*ASK, "--baseline"): "there is no flag --baseline",

@@ -18,7 +18,7 @@ from tests.documents import valid
 
 pytestmark = pytest.mark.slow
 REAL_VIDEOS = ROOT.parent / "shared" / "videos"
-SHORT = ("--frames", "8", "--max-new-tokens", "6", "--json", "--quiet")
+SHORT = ("--frames", "8", "--max-tokens", "6", "--json", "--quiet")
 
 
 def test_object_of_a_real_answer_has_the_keys_of_the_contract() -> None:
@@ -78,7 +78,7 @@ def test_every_choice_answers(flags: str) -> None:
 @pytest.mark.extended
 @pytest.mark.slow
 def test_draws_repeat_with_their_seed() -> None:
-    ask = ("ask", CLIP, "What happens?", "--temperature", "2", "--json", "--max-new-tokens", "12")
+    ask = ("ask", CLIP, "What happens?", "--temperature", "2", "--json", "--max-tokens", "12")
     drawn = run_here(*ask).object
     again = run_here(*ask, "--seed", str(drawn["seed"])).object
     assert again["answer"] == drawn["answer"]
@@ -87,10 +87,10 @@ def test_draws_repeat_with_their_seed() -> None:
 @pytest.mark.extended
 @pytest.mark.slow
 def test_answer_that_is_cut_says_so() -> None:
-    run = run_here("ask", CLIP, "What happens in the video?", "--max-new-tokens", "2")
+    run = run_here("ask", CLIP, "What happens in the video?", "--max-tokens", "2")
     assert run.code == 0
-    assert re.search(r"Warning: the answer was cut after 2 tokens \(--max-new-tokens\)", run.err)
-    document = run_here("ask", CLIP, "What happens?", "--max-new-tokens", "2", "--json").object
+    assert re.search(r"Warning: the answer was cut after 2 tokens \(--max-tokens\)", run.err)
+    document = run_here("ask", CLIP, "What happens?", "--max-tokens", "2", "--json").object
     assert document["finish_reason"] == "length"
     assert len(document["warnings"]) == 1
 
@@ -156,7 +156,7 @@ def test_a_follow_up_is_asked_with_what_was_said_before() -> None:
     first, second = run_here("ask", CLIP, *both, *SHORT, "--follow-up").objects
     session = VideoSession(load("mini"), read(CLIP, Sampling(frames=8)))
     history = ((questions[0], first["answer"]),)
-    asked = session.ask(questions[1], DyCoke(), max_new_tokens=6, history=history)
+    asked = session.ask(questions[1], DyCoke(), max_tokens=6, history=history)
     assert second["answer"] == asked.answer
     assert second["tokens"]["text"] == asked.tokens.text > first["tokens"]["text"]
     # Without the flag, the second knows nothing of the first.

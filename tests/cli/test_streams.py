@@ -57,7 +57,7 @@ def test_no_escape_codes_and_no_progress_off_a_terminal() -> None:
 
 
 def test_quiet_leaves_stderr_empty() -> None:
-    run = run_here("ask", CLIP, "What?", "--quiet", "--max-new-tokens", "2")
+    run = run_here("ask", CLIP, "What?", "--quiet", "--max-tokens", "2")
     assert (run.code, run.out, run.err) == (0, "a red\n", "")
 
 
@@ -154,7 +154,7 @@ def test_what_is_compared_warms_up_and_is_encoded_once(fake: list[FakeSession]) 
     assert run_here("ask", CLIP, "A?", "-q", "B?", "--compare").code == 0
     asked, warming = fake
     assert len(asked.asked) == 4
-    assert [(one["method"].name, one["max_new_tokens"]) for one in warming.asked] == [
+    assert [(one["method"].name, one["max_tokens"]) for one in warming.asked] == [
         ("dycoke", 4),
         ("none", 4),
     ]

@@ -100,7 +100,7 @@ def test_the_bundled_model_writes_json_of_any_schema(tmp_path: Path) -> None:
     file = tmp_path / "schema.json"
     file.write_text(json.dumps(schema | {"additionalProperties": False}))
     words = ("ask", CLIP, "What happens?", "--model", "mini", "--no-server", "--json")
-    answer = run_here(*words, "--schema", file, "--max-new-tokens", "250").object
+    answer = run_here(*words, "--schema", file, "--max-tokens", "250").object
     jsonschema.validate(answer["parsed"], schema)
     assert json.loads(answer["answer"]) == answer["parsed"]
     assert answer["parsed"]["what"].endswith(".")

@@ -275,8 +275,8 @@ def test_what_looks_like_a_video_is_asked_about(fake: list[FakeSession], name: s
 def test_a_video_in_place_of_a_command_is_asked_about(
     fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = run_here("ask", CLIP, "What?", "--quiet", "--max-new-tokens", "2")
-    assert run_here(CLIP, "What?", "--quiet", "--max-new-tokens", "2") == long
+    long = run_here("ask", CLIP, "What?", "--quiet", "--max-tokens", "2")
+    assert run_here(CLIP, "What?", "--quiet", "--max-tokens", "2") == long
     assert run_here("-", "What?", "--quiet", stdin=CLIP.read_bytes()).out != ""
     # A file whose name is no more than a word; one that is called as a command is none.
     for name in ("clip", "demo"):

@@ -55,10 +55,10 @@ def streamed(
 
         receiver = Receiver(note, note, partial(has_left, number, events))
         text = [*ASKED.values()][number]
-        return Question(sessions[number], text, receiver=receiver, max_new_tokens=most[number])
+        return Question(sessions[number], text, receiver=receiver, max_tokens=most[number])
 
     asked = [question(number) for number in range(len(sessions))]
-    answers = ask_together(asked, method, GenerationOptions(max_new_tokens=40))
+    answers = ask_together(asked, method, GenerationOptions(max_tokens=40))
     received = {number: event for number, event in events if isinstance(event, Answer)}
     assert [received[number] for number in range(len(asked))] == answers
     return events
@@ -68,7 +68,7 @@ def alone(session: VideoSession, number: int, method: Any = PRUNED, most: int = 
     """The pieces of a question that is asked alone, and its answer."""
     pieces: list[Any] = []
     question = [*ASKED.values()][number]
-    answer = session.ask(question, method, max_new_tokens=most, on_text=pieces.append)
+    answer = session.ask(question, method, max_tokens=most, on_text=pieces.append)
     return [*pieces, answer]
 
 
@@ -174,7 +174,7 @@ def test_an_answer_that_fails_is_the_only_one(sessions: list[VideoSession]) -> N
         spoilt(sessions[0].loaded.model, spoil, 4),
         pytest.raises(ModelError, match="aren't finite at token 5"),
     ):
-        ask_together(asked, PRUNED, GenerationOptions(max_new_tokens=9))
+        ask_together(asked, PRUNED, GenerationOptions(max_tokens=9))
     whole = alone(sessions[1], 1, most=9)
     assert "".join(of(events, 1)) == "".join(whole[:-1])[: len("".join(of(events, 1)))]
     assert not isinstance(of(events, 1)[-1], Answer)

@@ -148,7 +148,7 @@ def test_no_answer_is_made_of_them(
         rf"its logits aren't finite at token {step + 1} of an answer; its weights are damaged"
     )
     with spoilt(session.loaded.model, spoil, step), pytest.raises(ModelError, match=expected):
-        session.ask(QUESTIONS[0], method, max_new_tokens=8, temperature=temperature, seed=1)
+        session.ask(QUESTIONS[0], method, max_tokens=8, temperature=temperature, seed=1)
     # It ends there, and none of it is written as text.
     assert steps[-1] == ("decode", step + 1, 8)
 
@@ -158,7 +158,7 @@ def test_tokens_that_are_ruled_out_are_no_error(session: VideoSession) -> None:
         logits[:, 17] = -torch.inf
 
     with spoilt(session.loaded.model, rule_out, 0):
-        assert session.ask(QUESTIONS[0], PRUNED, max_new_tokens=4).answer
+        assert session.ask(QUESTIONS[0], PRUNED, max_tokens=4).answer
 
 
 def test_a_checkpoint_cannot_hide_them(
@@ -167,14 +167,14 @@ def test_a_checkpoint_cannot_hide_them(
     config = session.loaded.model.generation_config
     monkeypatch.setattr(config, "remove_invalid_values", True)
     with spoilt(session.loaded.model, one_nan, 1), pytest.raises(ModelError):
-        session.ask(QUESTIONS[0], PRUNED, max_new_tokens=4)
+        session.ask(QUESTIONS[0], PRUNED, max_tokens=4)
 
 
 def test_a_narrow_dtype_is_pointed_out() -> None:
     narrow = load("mini", device="cpu", dtype="bfloat16")
     session = VideoSession(narrow, Pictures.of(pan(4)))
     with spoilt(narrow.model, one_nan, 0), pytest.raises(ModelError, match="try --dtype float32"):
-        session.ask(QUESTIONS[0], PRUNED, max_new_tokens=2)
+        session.ask(QUESTIONS[0], PRUNED, max_tokens=2)
 
 
 @pytest.mark.parametrize("row", [0, 1])
@@ -187,7 +187,7 @@ def test_a_sequence_of_a_batch_counts_until_it_ends(session: VideoSession, row: 
 
     def ask() -> list[Any]:
         questions = [Question(session, question) for question in QUESTIONS]
-        return ask_together(questions, PRUNED, GenerationOptions(max_new_tokens=40))
+        return ask_together(questions, PRUNED, GenerationOptions(max_tokens=40))
 
     lengths = [answer.tokens.generated for answer in ask()]
     assert lengths[0] != lengths[1]

@@ -47,7 +47,7 @@ def test_prompts_are_cut_by_the_kernel_of_attention(method, monkeypatch) -> None
     for flash in (False, True):
         monkeypatch.setattr(chunked_prefill, "has_flash_attention", lambda *_, flash=flash: flash)
         with Read(loaded.model) as read:
-            answers.append(session.ask(QUESTION, method, max_new_tokens=4))
+            answers.append(session.ask(QUESTION, method, max_tokens=4))
         lengths.append(read.longest)
     assert lengths == [5, 11]
     assert same(*answers)
@@ -132,7 +132,7 @@ def test_a_model_on_a_gpu_has_masks_only_where_there_is_padding(monkeypatch) -> 
     session = VideoSession(loaded, clip(9), reuse=False)
     monkeypatch.setattr(flops, "LONGEST_WHOLE", 4)
     monkeypatch.setattr(flops, "CHUNK", 5)
-    expected = session.ask(QUESTION, Uncompressed(), max_new_tokens=4)
+    expected = session.ask(QUESTION, Uncompressed(), max_tokens=4)
     masks: list[Any] = []
     stock = attention.sdpa_attention_forward
 
@@ -153,7 +153,7 @@ def test_a_model_on_a_gpu_has_masks_only_where_there_is_padding(monkeypatch) -> 
         assert use_custom_attention(model)
     try:
         assert attention_implementation(model.get_decoder()) == attention.ON_GPU
-        assert same(session.ask(QUESTION, Uncompressed(), max_new_tokens=4), expected)
+        assert same(session.ask(QUESTION, Uncompressed(), max_tokens=4), expected)
     finally:
         model.set_attn_implementation("sdpa")
     assert masks[0] is None

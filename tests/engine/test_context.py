@@ -48,7 +48,7 @@ def test_a_method_that_reads_all_first_has_to_have_room_for_all():
 
 
 def test_where_no_frame_fits():
-    with pytest.raises(UsageError, match=r"tokens; lower --max-new-tokens \(500\), or shorten the"):
+    with pytest.raises(UsageError, match=r"tokens; lower --max-tokens \(500\), or shorten the"):
         check_context(600, ClipTokens(4, 196), 4, BASELINE, 20, 500)
     with pytest.raises(
         UsageError, match=r"4 frames and 1 line of subtitles make .* or leave out --subtitles$"
@@ -59,7 +59,7 @@ def test_where_no_frame_fits():
 def test_the_published_merging_needs_five_frames():
     with pytest.raises(UsageError, match="use 5 frames or fewer"):
         check_context(500, ClipTokens(60, 196), 60, DyCoke(variant="published"), 0, 100)
-    with pytest.raises(UsageError, match="lower --max-new-tokens"):
+    with pytest.raises(UsageError, match="lower --max-tokens"):
         check_context(400, ClipTokens(60, 196), 60, DyCoke(variant="published"), 0, 100)
 
 
@@ -94,7 +94,7 @@ def test_positions_in_time_height_and_width_are_those_that_the_decoder_got(monke
     hook = loaded.model.get_decoder().register_forward_pre_hook(note, with_kwargs=True)
     try:
         VideoSession(loaded, clip(8)).ask(
-            QUESTION, DyCoke(prune_layer=2, positions="kept"), max_new_tokens=3
+            QUESTION, DyCoke(prune_layer=2, positions="kept"), max_tokens=3
         )
     finally:
         hook.remove()

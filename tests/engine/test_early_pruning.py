@@ -31,6 +31,6 @@ def session() -> VideoSession:
 def test_an_early_layer_and_a_long_answer(
     session: VideoSession, method: Method, tokens: int, warned: bool
 ) -> None:
-    told = session.ask("Describe the video.", method, max_new_tokens=tokens)
+    told = session.ask("Describe the video.", method, max_tokens=tokens)
     assert told.tokens.generated == tokens
     assert any(SENTENCE in one for one in told.warnings) is warned

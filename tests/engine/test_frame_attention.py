@@ -89,7 +89,7 @@ def test_weights_are_those_of_stock_attention(family: str) -> None:
 
     hooked = (loaded.model, loaded.model.get_decoder())
     hooks = [each.register_forward_pre_hook(note, with_kwargs=True) for each in hooked]
-    VideoSession(loaded, clip(6)).ask(QUESTION, METHOD, max_new_tokens=2)
+    VideoSession(loaded, clip(6)).ask(QUESTION, METHOD, max_tokens=2)
     for hook in hooks:
         hook.remove()
     # What the decoder reads before the selection has DeepStack, which is taken out for the method.
@@ -109,11 +109,11 @@ def test_each_question_and_each_video_has_its_own() -> None:
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(6))
     for question in (QUESTION, "Why is the dog there?"):
-        session.ask(question, METHOD, max_new_tokens=1)
+        session.ask(question, METHOD, max_tokens=1)
     first, second = TAKEN
     assert not torch.equal(first, second)
     together = VideoSession(loaded, clip(6), others=[clip(3, seed=1)])
-    answer = together.ask(QUESTION, METHOD, max_new_tokens=1)
+    answer = together.ask(QUESTION, METHOD, max_tokens=1)
     *_, of_first, of_second = TAKEN
     assert (len(of_first), len(of_second)) == (6, 3)
     # Attention to all tokens of both adds up to 1; each frame has four.
@@ -124,9 +124,9 @@ def test_each_question_and_each_video_has_its_own() -> None:
 def test_what_is_read_before_is_counted() -> None:
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(6))
-    before = session.ask(QUESTION, METHOD, max_new_tokens=2)
-    equal = session.ask(QUESTION, UniformSpatial(retain=0.3, positions="kept"), max_new_tokens=2)
-    whole = session.ask(QUESTION, Uncompressed(), max_new_tokens=2)
+    before = session.ask(QUESTION, METHOD, max_tokens=2)
+    equal = session.ask(QUESTION, UniformSpatial(retain=0.3, positions="kept"), max_tokens=2)
+    whole = session.ask(QUESTION, Uncompressed(), max_tokens=2)
     assert before.flops.prefill == equal.flops.prefill + whole.flops.prefill
     assert before.tokens == equal.tokens
 

@@ -131,12 +131,10 @@ def test_a_question_without_a_video_fits_the_context(loaded: LoadedModel) -> Non
     text = text_ids(loaded.processor, QUESTION).shape[1]
     with pytest.raises(ContextError) as refused:
         ask_without_video(loaded, QUESTION, options=GenerationOptions(context - text + 1))
-    assert f"lower --max-new-tokens ({context - text + 1}) to {context - text}" in str(
-        refused.value
-    )
+    assert f"lower --max-tokens ({context - text + 1}) to {context - text}" in str(refused.value)
     with pytest.raises(ContextError, match="shorten it") as refused:
         ask_without_video(loaded, f"{QUESTION} " * context, options=GenerationOptions(1))
-    assert "--max-new-tokens" not in str(refused.value)
+    assert "--max-tokens" not in str(refused.value)
     options = GenerationOptions(4)
     ask_without_video(loaded, QUESTION, options=options, on_token=steps.append)
     assert steps == [*range(1, 1 + len(steps))]
@@ -173,7 +171,7 @@ def test_a_text_up_to_a_stop_is_the_same_in_any_pieces() -> None:
 def test_answers_are_drawn_as_stock_generate_draws_them(
     loaded: LoadedModel, tokens: TokenOptions
 ) -> None:
-    options = GenerationOptions(temperature=3.0, seed=7, max_new_tokens=12, tokens=tokens)
+    options = GenerationOptions(temperature=3.0, seed=7, max_tokens=12, tokens=tokens)
     ours = ask_without_video(loaded, QUESTION, options=options)
     named = {name: value for name, value in vars(tokens).items() if value not in (None, ())}
     torch.manual_seed(7)
@@ -185,24 +183,24 @@ def test_answers_are_drawn_as_stock_generate_draws_them(
         stock[:, ids.shape[1] :], skip_special_tokens=True
     )
     assert ours.answer == text.strip()
-    plain = GenerationOptions(temperature=3.0, seed=7, max_new_tokens=12)
+    plain = GenerationOptions(temperature=3.0, seed=7, max_tokens=12)
     assert ours.answer != ask_without_video(loaded, QUESTION, options=plain).answer
 
 
 def test_a_greedy_answer_is_penalised_for_what_it_repeats(loaded: LoadedModel) -> None:
-    options = GenerationOptions(max_new_tokens=12, tokens=TokenOptions(repetition_penalty=5.0))
+    options = GenerationOptions(max_tokens=12, tokens=TokenOptions(repetition_penalty=5.0))
     words = ask_without_video(loaded, QUESTION, options=options).answer.split()
     assert len(words) == len({*words})
 
 
 def test_an_answer_ends_at_a_stop_text(session: VideoSession) -> None:
-    whole = session.ask(QUESTION, PRUNED, max_new_tokens=20)
+    whole = session.ask(QUESTION, PRUNED, max_tokens=20)
     word = whole.answer.split()[2]
     shown: list[str] = []
     ended = session.ask(
         QUESTION,
         PRUNED,
-        max_new_tokens=20,
+        max_tokens=20,
         tokens=TokenOptions(stop=("nowhere", word[:2])),
         on_text=shown.append,
     )
@@ -216,7 +214,7 @@ def test_an_answer_ends_at_a_stop_text(session: VideoSession) -> None:
 
 def test_each_answer_of_a_batch_stops_by_itself(loaded: LoadedModel) -> None:
     sessions = [VideoSession(loaded, Pictures.of(video(8, 64))) for video in (pan, cut)]
-    options = GenerationOptions(max_new_tokens=20, tokens=TokenOptions(stop=("e",)))
+    options = GenerationOptions(max_tokens=20, tokens=TokenOptions(stop=("e",)))
     asked = [Question(session, QUESTION) for session in sessions]
     for session, answer in zip(sessions, ask_together(asked, PRUNED, options), strict=True):
         alone = session.ask(QUESTION, PRUNED, **vars(options))
@@ -226,7 +224,7 @@ def test_each_answer_of_a_batch_stops_by_itself(loaded: LoadedModel) -> None:
 
 def test_a_later_question_reuses_the_video(loaded: LoadedModel) -> None:
     session = VideoSession(loaded, Pictures.of(pan(8, 64)))
-    first, second = (session.ask(QUESTION, PRUNED, max_new_tokens=1) for _ in range(2))
+    first, second = (session.ask(QUESTION, PRUNED, max_tokens=1) for _ in range(2))
     assert first.tokens.reused == 0
     assert second.tokens.visual_kept <= second.tokens.reused
     assert second.tokens.reused < second.tokens.visual_kept + second.tokens.text

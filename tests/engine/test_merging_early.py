@@ -79,7 +79,7 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
             stock.embeds[[stock.visual[i] for i in kept]] = chosen.features
         _, expected = stock.generate_shorter(3, kept, renumbered=False)
         seen.clear()
-        answer = session.ask(QUESTION, replace(rule, merge_stage="vision"), max_new_tokens=3)
+        answer = session.ask(QUESTION, replace(rule, merge_stage="vision"), max_tokens=3)
         assert answer.tokens.visual_kept == len(kept), name
         for mine, theirs in zip(seen, expected, strict=True):
             assert_same(mine, theirs)
@@ -101,7 +101,7 @@ def test_the_tower_runs_once_for_all(family: str, monkeypatch: pytest.MonkeyPatc
     asked = [OWN, WITH_BUDGET, *(create(name, retain=0.4, merge_stage="vision") for name in EARLY)]
     for method in asked:
         before = len(runs)
-        session.ask(QUESTION, method, max_new_tokens=1)
+        session.ask(QUESTION, method, max_tokens=1)
         assert (len(runs) > before) == (method in (OWN, WITH_BUDGET))
 
 
@@ -121,8 +121,8 @@ def test_random_dropping_draws_the_same_tokens_wherever_the_tower_merges(
 
     monkeypatch.setattr(METHODS["random"], "choose", choose)
     for merge_stage in ("llm", "vision"):
-        session.ask(QUESTION, replace(OWN, merge_stage=merge_stage), max_new_tokens=1)
+        session.ask(QUESTION, replace(OWN, merge_stage=merge_stage), max_tokens=1)
         method = create("random", kv_prune=False, merge_stage=merge_stage)
-        session.ask(QUESTION, method, max_new_tokens=1)
+        session.ask(QUESTION, method, max_tokens=1)
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == OWN.kept_tokens(session.video.frames, session.video.tokens_per_frame)

@@ -136,13 +136,13 @@ def test_two_methods_on_one_model(model):
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(5))
     with METHOD(loaded.model), pytest.raises(UsageError, match="attached to this"):
-        session.ask("What is it?", EVS(), max_new_tokens=1)
+        session.ask("What is it?", EVS(), max_tokens=1)
     # Another thread, another model, and the next block.
     with METHOD(model), EVS()(make_model(SHAPE)) as other:
         with ThreadPoolExecutor() as pool:
             pool.submit(lambda: EVS()(model).__enter__().__exit__(None, None, None)).result()
         other._stats = [None]
-    session.ask("What is it?", EVS(), max_new_tokens=1)
+    session.ask("What is it?", EVS(), max_tokens=1)
 
 
 def test_labels(model):

@@ -59,7 +59,7 @@ def plain(loaded, clip, question, new_tokens):
 @pytest.mark.parametrize("method", [Uncompressed(), KEEP_ALL, FastV(prune_ratio=0.0)])
 def test_answers_are_those_of_plain_generate(loaded, frames, method):
     clip = natural(frames)
-    answer = VideoSession(loaded, clip).ask(QUESTION, method, max_new_tokens=40)
+    answer = VideoSession(loaded, clip).ask(QUESTION, method, max_tokens=40)
     assert answer.answer == plain(loaded, clip, QUESTION, 40)
 
 
@@ -68,9 +68,9 @@ def test_the_video_is_encoded_once(loaded):
     hook = loaded.model.model.vision_tower.register_forward_hook(lambda *_: calls.append(1))
     progress = []
     session = VideoSession(loaded, natural(3), lambda *stage: progress.append(stage))
-    first = session.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=3)
+    first = session.ask(QUESTION, DyCoke(prune_layer=2), max_tokens=3)
     encoded = len(calls)
-    second = session.ask("What colour is it?", Uncompressed(), max_new_tokens=3)
+    second = session.ask("What colour is it?", Uncompressed(), max_tokens=3)
     hook.remove()
     assert len(calls) == encoded >= 1
     assert first.seconds.vision > 0 == second.seconds.vision
@@ -80,7 +80,7 @@ def test_the_video_is_encoded_once(loaded):
 
 def test_figures_add_up(session, loaded):
     fresh = VideoSession(loaded, natural(12), seconds_load=1.5, seconds_video_decode=2.0)
-    answer = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=12)
+    answer = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_tokens=12)
     tokens, seconds = answer.tokens, answer.seconds
     assert tokens.visual == 12 * 16
     assert tokens.visual_kept == 3 * (16 + 3 * int(0.3 * 16))
@@ -104,14 +104,14 @@ def test_figures_add_up(session, loaded):
     assert read == weights_read(loaded.model) < loaded.weights_bytes
     assert answer.frames == ReportedFrames(12, tuple(i / 4 for i in range(12)))
     assert answer.flops.prefill + answer.flops.decode < answer.flops.uncompressed
-    later = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)
+    later = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_tokens=2)
     assert later.seconds.video_decode == later.seconds.vision == 0
 
 
 @pytest.mark.parametrize("new_tokens", [1, 6])
 def test_figures_of_a_choice_inside_the_model(session, loaded, new_tokens):
-    whole = session.ask(QUESTION, Uncompressed(), max_new_tokens=new_tokens)
-    answer = session.ask(QUESTION, FastV(prune_ratio=0.75), max_new_tokens=new_tokens)
+    whole = session.ask(QUESTION, Uncompressed(), max_tokens=new_tokens)
+    answer = session.ask(QUESTION, FastV(prune_ratio=0.75), max_tokens=new_tokens)
     config = loaded.model.get_decoder().config
     tokens = answer.tokens
     assert answer.method == {"name": "fastv", "prune_ratio": 0.75, "prune_layer": 2}
@@ -129,27 +129,27 @@ def test_figures_of_a_choice_inside_the_model(session, loaded, new_tokens):
 
 
 def test_a_cut_answer_says_so(session):
-    answer = session.ask(QUESTION, Uncompressed(), max_new_tokens=1)
+    answer = session.ask(QUESTION, Uncompressed(), max_tokens=1)
     assert answer.finish_reason == "length"
     assert answer.tokens.generated == 1
     assert answer.tokens_per_second is None
-    assert any("cut after 1 tokens (--max-new-tokens)" in text for text in answer.warnings)
+    assert any("cut after 1 tokens (--max-tokens)" in text for text in answer.warnings)
 
 
 def test_sampling_can_be_repeated_by_its_seed(session):
-    drawn = session.ask(QUESTION, DyCoke(prune_layer=2), temperature=3.0, max_new_tokens=10)
+    drawn = session.ask(QUESTION, DyCoke(prune_layer=2), temperature=3.0, max_tokens=10)
     again = session.ask(
-        QUESTION, DyCoke(prune_layer=2), temperature=3.0, seed=drawn.seed, max_new_tokens=10
+        QUESTION, DyCoke(prune_layer=2), temperature=3.0, seed=drawn.seed, max_tokens=10
     )
     assert drawn.answer == again.answer
-    assert session.ask(QUESTION, Uncompressed(), max_new_tokens=2).seed is None
+    assert session.ask(QUESTION, Uncompressed(), max_tokens=2).seed is None
 
 
 def test_sampling_leaves_the_global_generator_alone(session):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    session.ask(QUESTION, RandomMerge(prune_layer=2), temperature=1.0, seed=1, max_new_tokens=3)
+    session.ask(QUESTION, RandomMerge(prune_layer=2), temperature=1.0, seed=1, max_tokens=3)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -160,7 +160,7 @@ def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
     encoded = []
     session = VideoSession(loaded, long, lambda *stage: encoded.append(stage))
     with pytest.raises(UsageError, match=r"use \d+ frames or fewer") as error:
-        session.ask(QUESTION, Uncompressed(), max_new_tokens=128)
+        session.ask(QUESTION, Uncompressed(), max_tokens=128)
     assert encoded == []
     fits = int(str(error.value).split("use ")[1].split()[0])
     text = session.video.input_ids(QUESTION).shape[1] - frames * 16
@@ -168,7 +168,7 @@ def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
     # TTM halves the prompt: what is read fits, and only positions that are kept run beyond.
     for positions, beyond in (("renumbered", []), ("kept", [context])):
         method = DyCoke(prune_layer=2, positions=positions)
-        answer = session.ask(QUESTION, method, max_new_tokens=4)
+        answer = session.ask(QUESTION, method, max_tokens=4)
         last = frames * 16 + text + answer.tokens.generated - 2
         told = [one for one in answer.warnings if "positions run up to" in one]
         assert told == [
@@ -183,11 +183,11 @@ def test_a_share_of_a_long_video_fits(loaded):
     """An hour at a frame in 2 s: 14 times the context, of which a fiftieth is read."""
     hour = Pictures(np.zeros((1800, 8, 8, 3), np.uint8), tuple(range(0, 3600, 2)))
     session = VideoSession(loaded, hour)
-    answer = session.ask(QUESTION, EVS(retain=0.02, positions="kept"), max_new_tokens=4)
+    answer = session.ask(QUESTION, EVS(retain=0.02, positions="kept"), max_tokens=4)
     assert answer.tokens.visual == 1800 * 16 > 14 * loaded.context_length
     assert answer.tokens.visual_kept == 576
     with pytest.raises(UsageError, match=r"or --retain (0\.\d+) or lower") as error:
-        session.ask(QUESTION, EVS(retain=0.1, positions="kept"), max_new_tokens=128)
+        session.ask(QUESTION, EVS(retain=0.1, positions="kept"), max_tokens=128)
     share = float(str(error.value).split("--retain ")[1].split()[0])
     room = loaded.context_length - answer.tokens.text - 128
     assert int(1800 * 16 * share) <= room < int(1800 * 16 * (share + 0.001))
@@ -198,7 +198,7 @@ def test_frames_that_are_minutes_apart_are_warned_of(loaded):
     for hours, told in ((0.25, []), (2, ["one frame in 232 s: what happens between two frames"])):
         times = tuple(np.linspace(0, hours * 3600, 32))
         session = VideoSession(loaded, Pictures(frames, times))
-        answer = session.ask(QUESTION, Uncompressed(), max_new_tokens=2)
+        answer = session.ask(QUESTION, Uncompressed(), max_tokens=2)
         starts = [one[: len(told[0])] if told else one for one in answer.warnings[:-1]]
         assert starts == told
 
@@ -210,8 +210,8 @@ def with_subtitles(frames, *texts):
 
 def test_subtitles_are_counted_and_their_unknown_words_named(loaded):
     clip = with_subtitles(2, "Anna is the red star.", "quantum one two three four physics")
-    plain = VideoSession(loaded, natural(2)).ask(QUESTION, Uncompressed(), max_new_tokens=2)
-    answer = VideoSession(loaded, clip).ask(QUESTION, Uncompressed(), max_new_tokens=2)
+    plain = VideoSession(loaded, natural(2)).ask(QUESTION, Uncompressed(), max_tokens=2)
+    answer = VideoSession(loaded, clip).ask(QUESTION, Uncompressed(), max_tokens=2)
     assert answer.subtitles == SubtitlesRead("talk.srt", 2)
     assert plain.subtitles is ABSENT
     assert answer.question == QUESTION
@@ -231,7 +231,7 @@ def test_subtitles_longer_than_the_context_are_refused_before_encoding(loaded):
     def ask(*texts):
         clip = with_subtitles(4, *texts)
         VideoSession(loaded, clip, lambda *stage: encoded.append(stage)).ask(
-            QUESTION, Uncompressed(), max_new_tokens=8
+            QUESTION, Uncompressed(), max_tokens=8
         )
 
     words = "one two three four five six " * 8
@@ -247,7 +247,7 @@ def test_subtitles_longer_than_the_context_are_refused_before_encoding(loaded):
 
 def test_warnings_of_the_clip_are_passed_on(loaded):
     clip = Pictures(np.zeros((2, 8, 8, 3), np.uint8), (0.0, 1.0), ("it ends early",))
-    answer = VideoSession(loaded, clip).ask(QUESTION, Uncompressed(), max_new_tokens=2)
+    answer = VideoSession(loaded, clip).ask(QUESTION, Uncompressed(), max_tokens=2)
     assert "it ends early" in answer.warnings
 
 
@@ -263,23 +263,23 @@ def test_a_selection_is_made_once_for_all_questions(loaded, monkeypatch):
         monkeypatch.setattr(kind, "choose", choose)
     session = VideoSession(loaded, natural(5))
     for question in (QUESTION, "How many objects are there?", QUESTION):
-        session.ask(question, EVS(retain=0.5), max_new_tokens=2)
-        session.ask(question, CDPruner(retain=0.5), max_new_tokens=2)
-    session.ask(QUESTION, EVS(retain=0.7), max_new_tokens=2)
+        session.ask(question, EVS(retain=0.5), max_tokens=2)
+        session.ask(question, CDPruner(retain=0.5), max_tokens=2)
+    session.ask(QUESTION, EVS(retain=0.7), max_tokens=2)
     assert made.count("evs") == 2
     assert made.count("cdpruner") == 3
 
 
 def test_an_end_token_at_the_limit_of_length_ends_the_answer(session):
     """As many tokens as are allowed, and the last of them says that there are no more."""
-    whole = session.ask(QUESTION, Uncompressed(), max_new_tokens=128)
+    whole = session.ask(QUESTION, Uncompressed(), max_tokens=128)
     assert whole.finish_reason == "stop"
-    exact = session.ask(QUESTION, Uncompressed(), max_new_tokens=whole.tokens.generated)
+    exact = session.ask(QUESTION, Uncompressed(), max_tokens=whole.tokens.generated)
     assert (exact.answer, exact.finish_reason) == (whole.answer, "stop")
-    cut = session.ask(QUESTION, Uncompressed(), max_new_tokens=whole.tokens.generated - 1)
+    cut = session.ask(QUESTION, Uncompressed(), max_tokens=whole.tokens.generated - 1)
     assert cut.finish_reason == "length"
-    assert not [warning for warning in exact.warnings if "--max-new-tokens" in warning]
-    assert [warning for warning in cut.warnings if "--max-new-tokens" in warning]
+    assert not [warning for warning in exact.warnings if "--max-tokens" in warning]
+    assert [warning for warning in cut.warnings if "--max-tokens" in warning]
 
 
 SHAPE = SHAPES[0]
@@ -409,23 +409,21 @@ def test_a_prompt_without_a_video_runs_plain(model):
 def test_an_answer_as_long_as_there_is_room_for_fills_the_context(loaded, monkeypatch, method):
     """What is read and what is generated are together as long as the context."""
     session = VideoSession(loaded, natural(4))
-    short = session.ask(QUESTION, method, max_new_tokens=1).tokens
+    short = session.ask(QUESTION, method, max_tokens=1).tokens
     context = short.visual_kept + short.text + 40
     monkeypatch.setattr(type(loaded), "context_length", context)
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
-    answer = session.ask(QUESTION, method, max_new_tokens=WHAT_FITS)
+    answer = session.ask(QUESTION, method, max_tokens=WHAT_FITS)
     assert (answer.finish_reason, answer.tokens.generated) == ("length", 40)
-    beside = session.ask(QUESTION, method, max_new_tokens=39)
+    beside = session.ask(QUESTION, method, max_tokens=39)
     assert answer.answer.startswith(beside.answer)
-    with pytest.raises(UsageError, match="lower --max-new-tokens"):
-        session.ask(QUESTION, method, max_new_tokens=41)
+    with pytest.raises(UsageError, match="lower --max-tokens"):
+        session.ask(QUESTION, method, max_tokens=41)
 
 
 def test_a_text_alone_is_answered_at_the_length_that_there_is_room_for(loaded, monkeypatch):
-    read = ask_without_video(
-        loaded, QUESTION, options=GenerationOptions(max_new_tokens=1)
-    ).tokens.text
+    read = ask_without_video(loaded, QUESTION, options=GenerationOptions(max_tokens=1)).tokens.text
     monkeypatch.setattr(type(loaded), "context_length", read + 30)
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
-    options = GenerationOptions(max_new_tokens=WHAT_FITS)
+    options = GenerationOptions(max_tokens=WHAT_FITS)
     assert ask_without_video(loaded, QUESTION, options=options).tokens.generated == 30

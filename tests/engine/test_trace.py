@@ -95,8 +95,8 @@ METHODS = [
 def test_of_a_session(session, method):
     bound = settled(method, session.loaded.info)
     layer = traced_layer(session.loaded.model.get_decoder().config, 9, bound)
-    traced = session.ask("What happens?", method, max_new_tokens=6, trace=layer)
-    plain = session.ask("What happens?", method, max_new_tokens=6)
+    traced = session.ask("What happens?", method, max_tokens=6, trace=layer)
+    plain = session.ask("What happens?", method, max_tokens=6)
     trace = traced.trace
     assert plain.trace is None
     assert traced.answer == plain.answer
@@ -122,7 +122,7 @@ def test_where_tokens_went(session):
     """Of DyCoke into the same place of an earlier frame; of coverage into its window."""
     frames, per_frame = session.video.frames, session.video.tokens_per_frame
     for method, window in ((DyCoke(), 4), (DyCokePlus(retain=0.3), 8)):
-        trace = session.ask("What happens?", method, max_new_tokens=2, trace=1).trace
+        trace = session.ask("What happens?", method, max_tokens=2, trace=1).trace
         into = trace.merged_into
         assert len(into) == frames * per_frame
         for token, target in enumerate(into):
@@ -132,7 +132,7 @@ def test_where_tokens_went(session):
             if method.name == "dycoke":
                 assert target % per_frame == token % per_frame
                 assert target <= token
-    plain = session.ask("What happens?", Uncompressed(), max_new_tokens=2, trace=1).trace
+    plain = session.ask("What happens?", Uncompressed(), max_tokens=2, trace=1).trace
     assert plain.merged_into is None
 
 

@@ -42,7 +42,7 @@ class Tower:
 
 def ask(loaded, cache, seed: int = 0) -> str:
     session = VideoSession(loaded, clip(4, seed), cache=cache)
-    return session.ask("what happens", Uncompressed(), max_new_tokens=6).answer
+    return session.ask("what happens", Uncompressed(), max_tokens=6).answer
 
 
 def test_a_video_that_was_asked_about_before_needs_no_tower(tmp_path) -> None:
@@ -237,7 +237,7 @@ def test_a_full_disk_costs_no_answer(tmp_path, monkeypatch) -> None:
     session = VideoSession(loaded, clip(4), cache=cache)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-        answer = session.ask("what happens", Uncompressed(), max_new_tokens=6)
+        answer = session.ask("what happens", Uncompressed(), max_tokens=6)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert answer.answer == ask(loaded, None)

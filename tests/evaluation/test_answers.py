@@ -64,7 +64,7 @@ def test_the_file_says_what_each_setup_is(tmp_path: Path) -> None:
         {"model": {"name": "mini", "weights": "sha256:1"}},
         {"method": {"name": "dycoke", "merge_ratio": 0.7}},
         {"frames": 16},
-        {"max_new_tokens": 64},
+        {"max_tokens": 64},
         {"frames": None, "options": {"fps": 2.0}},
     ],
 )

@@ -44,7 +44,7 @@ CPU = replace(
     BUNDLED,
     loading=LoadOptions(device="cpu"),
     sampling=Sampling(frames=2),
-    generation=GenerationOptions(max_new_tokens=4),
+    generation=GenerationOptions(max_tokens=4),
 )
 VIDEOS = 2
 
@@ -347,7 +347,7 @@ def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
 
 def start(folder: Path, *flags: str, start_new_session: bool = False) -> subprocess.Popen[bytes]:
     """`dycoke eval samples` as a process."""
-    small = ("--limit", str(VIDEOS), "--frames", "2", "--max-new-tokens", "4")
+    small = ("--limit", str(VIDEOS), "--frames", "2", "--max-tokens", "4")
     small += ("--out", str(folder), "--json")
     return warm.Popen(
         [sys.executable, "-m", "tests.evaluation.samples", "eval", "samples", *small, *flags],

@@ -217,7 +217,7 @@ def test_settings_that_the_paper_leaves_open(tmp_path: Path) -> None:
         ((), "llava-onevision-7b", 32, None, 16),
         (("model",), "mini", 32, None, 16),
         (("frames",), "llava-onevision-7b", 8, None, 16),
-        (("max_new_tokens",), "llava-onevision-7b", 32, None, 5),
+        (("max_tokens",), "llava-onevision-7b", 32, None, 5),
         (("fps",), "llava-onevision-7b", 8, 2.0, 16),
     ],
 )
@@ -226,11 +226,11 @@ def test_what_is_given_stays(
 ) -> None:
     request = Request(
         "mini", BUNDLED.loading, Sampling(frames=8, fps=fps), BUNDLED.method,
-        GenerationOptions(max_new_tokens=5, temperature=0.5),
+        GenerationOptions(max_tokens=5, temperature=0.5),
     )  # fmt: skip
     applied = preset_named("table-1-7b").applied(request, "videomme", given)
     assert (applied.model, applied.sampling.frames, applied.sampling.fps) == (model, frames, fps)
-    assert applied.generation == GenerationOptions(max_new_tokens=length, temperature=0.5)
+    assert applied.generation == GenerationOptions(max_tokens=length, temperature=0.5)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def rows_of(
             "version": "0", "benchmark": benchmark, "edition": "1",
             "split": class_of(benchmark).about.splits[0], "model": EXACT,
             "method": {"name": spec.method, **spec.given}, "frames": 32,
-            "max_new_tokens": preset.tasks[benchmark].max_new_tokens, **changes,
+            "max_tokens": preset.tasks[benchmark].max_tokens, **changes,
         }  # fmt: skip
         parameters = spec.create().parameters()
         rows.append(KeptRow(spec, parameters, Setup(**values)))
@@ -301,7 +301,7 @@ def test_nothing_differs_but_what_always_does(tmp_path: Path) -> None:
     [
         ({"frames": 8}, "frames", ("8", "32")),
         ({"frames": None, "options": {"fps": 1.0}}, "frames", ("as many as --fps takes", "32")),
-        ({"max_new_tokens": 128}, "max new tokens", ("128", "16")),
+        ({"max_tokens": 128}, "max tokens", ("128", "16")),
         ({"model": {**EXACT, "dtype": "int8"}}, "precision", ("int8", "float16")),
         ({"options": {"temperature": 0.7}}, "temperature", ("0.7", "default")),
     ],

@@ -165,7 +165,7 @@ def test_the_example_of_the_page_runs_resumes_and_is_reported(tmp_path: Path) ->
     name, *flags = command.split()[1:]
     assert name == file.name
     given = [str(CLIPS) if flag == "sample_videos" else flag for flag in flags]
-    given += ["--device", "cpu", "--max-new-tokens", "4", "--json", "--quiet"]
+    given += ["--device", "cpu", "--max-tokens", "4", "--json", "--quiet"]
     whole = run_here("eval", file, *given, "--out", tmp_path / "out")
     assert whole.code == 0, whole.err
     first, second = whole.object["rows"]

@@ -73,10 +73,10 @@ def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> No
 def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> None:
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(9))
-    expected = session.ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS)
+    expected = session.ask(QUESTION, Uncompressed(), max_tokens=NEW_TOKENS)
     in_chunks()
     with Read(loaded.model) as read:
-        assert same(session.ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS), expected)
+        assert same(session.ask(QUESTION, Uncompressed(), max_tokens=NEW_TOKENS), expected)
     assert read.longest == CHUNK
 
 
@@ -94,10 +94,10 @@ def test_a_batch_with_padding(family, method, in_chunks) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
     questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    whole = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
+    whole = ask_together(questions, method, GenerationOptions(max_tokens=6))
     in_chunks()
     with Read(loaded.model) as read:
-        chunked = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
+        chunked = ask_together(questions, method, GenerationOptions(max_tokens=6))
     assert read.longest == CHUNK
     assert all(same(ours, theirs) for ours, theirs in zip(chunked, whole, strict=True))
 
@@ -107,10 +107,10 @@ def test_what_is_not_just_causal_is_read_whole(family, name, in_chunks) -> None:
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(5))
     method = Uncompressed() if name == "none" else method_of(name, "kept")
-    expected = session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS)
+    expected = session.ask(QUESTION, method, max_tokens=NEW_TOKENS)
     in_chunks()
     with Read(loaded.model) as read:
-        assert same(session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS), expected)
+        assert same(session.ask(QUESTION, method, max_tokens=NEW_TOKENS), expected)
     assert read.longest > CHUNK
 
 

@@ -73,7 +73,7 @@ def logits_of(loaded: LoadedModel, method: Method, around: Any, videos: int = 1)
     )
     with around:
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
-        ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
+        ask_together(questions, method, GenerationOptions(max_tokens=NEW_TOKENS))
     note.remove()
     return torch.stack(found)
 
@@ -133,7 +133,7 @@ def test_peak_memory_is_the_allocators(name) -> None:
     # Each of them lies in blocks of 512 bytes.
     held = torch.cuda.memory_allocated() - before
     assert weights <= held <= weights + 512 * len(tensors)
-    answer = VideoSession(loaded, clip(32)).ask("Why?", method, max_new_tokens=NEW_TOKENS)
+    answer = VideoSession(loaded, clip(32)).ask("Why?", method, max_tokens=NEW_TOKENS)
     most = torch.cuda.max_memory_allocated()
     assert answer.bytes.weights == weights
     assert answer.bytes.peak_total == most

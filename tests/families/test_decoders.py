@@ -143,16 +143,16 @@ def test_each_option_is_a_forward_over_the_tokens_that_a_method_keeps(
 @pytest.mark.parametrize("kind", ["gpt_oss", "gemma2"])
 def test_padding_and_chunks_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = loaded_around(kind, whole=True)
-    options = GenerationOptions(max_new_tokens=NEW_TOKENS)
+    options = GenerationOptions(max_tokens=NEW_TOKENS)
     sessions = [VideoSession(loaded, clip(frames), reuse=False) for frames in (2, 5)]
     method = DyCoke(prune_layer=2)
-    alone = [session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS) for session in sessions]
+    alone = [session.ask(QUESTION, method, max_tokens=NEW_TOKENS) for session in sessions]
     questions = [Question(session, QUESTION) for session in sessions]
     together = ask_together(questions, method, options)
     assert all(map(same, together, alone))
     monkeypatch.setattr(flops, "LONGEST_WHOLE", 8)
     monkeypatch.setattr(flops, "CHUNK", 7)
-    assert same(sessions[1].ask(QUESTION, method, max_new_tokens=NEW_TOKENS), alone[1])
+    assert same(sessions[1].ask(QUESTION, method, max_tokens=NEW_TOKENS), alone[1])
 
 
 @pytest.mark.parametrize(("kind", "stock"), [("gpt_oss", "eager"), ("deepseek_v32", "sdpa")])

@@ -106,12 +106,12 @@ def told(loaded: LoadedModel, method: Method) -> Told:
     )
     if not settled(method, loaded.info).inside():
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
-        answers += ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
+        answers += ask_together(questions, method, GenerationOptions(max_tokens=NEW_TOKENS))
     pruning = method.pruning()
     traced = pruning.layer - 1 if pruning is not None and pruning.selector else None
     more = QUESTIONS[2:] if answers else QUESTIONS[:2]
     for question in more:
-        answers.append(sessions[1].ask(question, method, max_new_tokens=NEW_TOKENS, trace=traced))
+        answers.append(sessions[1].ask(question, method, max_tokens=NEW_TOKENS, trace=traced))
     note.remove()
     assert len(told.rounded) == 2 * NEW_TOKENS
     for answer in answers:

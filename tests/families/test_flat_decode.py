@@ -171,13 +171,13 @@ def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> No
     for kernels in ("fast", "stock"):
         loaded = replace(loaded, kernels=kernels)
         sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
-        options = GenerationOptions(max_new_tokens=NEW_TOKENS)
+        options = GenerationOptions(max_tokens=NEW_TOKENS)
         with logits_of(model) as logits, counted() as steps:
             texts = ("What?", "Is there a dog, and what does it do there?", "Why?")
             questions = [Question(s, q) for s, q in zip(sessions, texts, strict=True)]
             answers = ask_together(questions, METHODS[name], options)
             for text in texts:
-                answers.append(sessions[1].ask(text, METHODS[name], max_new_tokens=NEW_TOKENS))
+                answers.append(sessions[1].ask(text, METHODS[name], max_tokens=NEW_TOKENS))
         assert len(steps) == (4 * (NEW_TOKENS - 1) if kernels == "fast" else 0)
         found.append(([(a.answer, a.tokens, a.decode) for a in answers], logits))
     assert found[0][0] == found[1][0]
@@ -195,11 +195,11 @@ def test_the_baseline_is_flat_where_methods_are(family) -> None:
         loaded = replace(loaded, kernels=kernels)
         sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9))]
         with logits_of(model) as logits, counted() as steps:
-            answers = [s.ask("What?", Method(), max_new_tokens=NEW_TOKENS) for s in sessions]
+            answers = [s.ask("What?", Method(), max_tokens=NEW_TOKENS) for s in sessions]
         assert len(steps) == (2 * (NEW_TOKENS - 1) if kernels == "fast" else 0)
         with counted() as steps:
             questions = [Question(s, "What?") for s in sessions]
-            options = GenerationOptions(max_new_tokens=NEW_TOKENS)
+            options = GenerationOptions(max_tokens=NEW_TOKENS)
             answers += ask_together(questions, Method(), options)
         assert len(steps) == (NEW_TOKENS - 1 if kernels == "fast" else 0)
         found.append(([(a.answer, a.tokens) for a in answers], logits))

@@ -84,7 +84,7 @@ def test_without_a_method_it_answers_as_stock_generate_does(name: str) -> None:
     assert layout.as_images
     inputs = stock_inputs(name)
     tokens = model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
-    answer = session(name).ask(QUESTION, Uncompressed(), max_new_tokens=NEW_TOKENS)
+    answer = session(name).ask(QUESTION, Uncompressed(), max_tokens=NEW_TOKENS)
     assert answer.answer == words(processor, tokens[0, inputs["input_ids"].shape[1] :])
     assert answer.tokens.visual == int((inputs["input_ids"] == layout.token_id).sum()) > 0
     assert answer.frames.count == FRAMES
@@ -100,7 +100,7 @@ def test_a_method_gives_what_the_masked_reference_gives(name: str, method: str) 
     tokens, _, _ = Masked(model, inputs, FRAMES, visual).generate(
         NEW_TOKENS, merge_ratio=merge_ratio, prune_ratio=prune_ratio or 0.0
     )
-    answer = session(name).ask(QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS)
+    answer = session(name).ask(QUESTION, method_of(method, "kept"), max_tokens=NEW_TOKENS)
     assert answer.answer == words(processor, torch.tensor(tokens))
 
 

@@ -189,7 +189,7 @@ def check_session(family: str, model: Any, processor: Any) -> None:
     if "kv" in runs(family) and family not in BOTH_WAYS:
         methods += [FastV(prune_ratio=0.5, prune_layer=1), PyramidDrop(), SparseVLM()]
     for method in methods:
-        answer = session.ask(QUESTION, method, max_new_tokens=NEW_TOKENS)
+        answer = session.ask(QUESTION, method, max_tokens=NEW_TOKENS)
         if method.name == "none":
             expected = plain(model, inputs)
         else:

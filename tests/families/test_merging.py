@@ -104,9 +104,7 @@ def test_merged_tokens_are_read_and_what_deepstack_adds_is_dropped_alike(family)
     with Pairs()(model):
         output = generated(model, inputs, NEW_TOKENS)
     assert_generated(output, tokens, logits)
-    answer = VideoSession(loaded_of(family), clip(5)).ask(
-        QUESTION, Pairs(), max_new_tokens=NEW_TOKENS
-    )
+    answer = VideoSession(loaded_of(family), clip(5)).ask(QUESTION, Pairs(), max_tokens=NEW_TOKENS)
     assert answer.answer == processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
 
@@ -116,9 +114,9 @@ def test_three_unequal_ones_are_answered_as_alone(family, method) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((2, 4, 5))]
     questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    together = ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
+    together = ask_together(questions, method, GenerationOptions(max_tokens=NEW_TOKENS))
     for item, answer in zip(questions, together, strict=True):
-        alone = item.session.ask(item.question, method, max_new_tokens=NEW_TOKENS)
+        alone = item.session.ask(item.question, method, max_tokens=NEW_TOKENS)
         assert same(answer, alone)
 
 
@@ -159,9 +157,9 @@ def test_what_was_prefilled_for_one_question_is_not_read_for_another(family, ren
     method = Asked(renumbered)
     for question in (*QUESTIONS, QUESTIONS[-1]):
         fresh = VideoSession(loaded_of(family), clip(5), reuse=False)
-        expected = fresh.ask(question, Asked(renumbered), max_new_tokens=NEW_TOKENS)
+        expected = fresh.ask(question, Asked(renumbered), max_tokens=NEW_TOKENS)
         with Read(session.loaded.model) as read:
-            answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
+            answer = session.ask(question, method, max_tokens=NEW_TOKENS)
         assert same(answer, expected)
         again = method.kept[-1] in method.kept[:-1]
         assert (read.prefilled <= answer.tokens.text) == again
@@ -172,9 +170,9 @@ def test_what_was_prefilled_for_one_question_is_not_read_for_another(family, ren
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen3_vl"])
 def test_merged_tokens_are_prefilled_once(family) -> None:
     session = VideoSession(loaded_of(family), clip(5))
-    session.ask(QUESTIONS[0], Method(), max_new_tokens=1)
-    first = session.ask(QUESTIONS[0], Pairs(), max_new_tokens=NEW_TOKENS)
+    session.ask(QUESTIONS[0], Method(), max_tokens=1)
+    first = session.ask(QUESTIONS[0], Pairs(), max_tokens=NEW_TOKENS)
     with Read(session.loaded.model) as read:
-        second = session.ask(QUESTIONS[0], Pairs(), max_new_tokens=NEW_TOKENS)
+        second = session.ask(QUESTIONS[0], Pairs(), max_tokens=NEW_TOKENS)
     assert same(first, second)
     assert read.prefilled <= second.tokens.text

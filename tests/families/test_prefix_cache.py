@@ -27,10 +27,10 @@ def test_answers_are_those_of_a_fresh_session(family: str, name: str) -> None:
     session = VideoSession(loaded, clip(5))
     for question in QUESTIONS:
         expected = VideoSession(loaded, clip(5), reuse=False).ask(
-            question, method, max_new_tokens=NEW_TOKENS
+            question, method, max_tokens=NEW_TOKENS
         )
         with Read(loaded.model) as read:
-            answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
+            answer = session.ask(question, method, max_tokens=NEW_TOKENS)
         assert answer.answer == expected.answer
         assert answer.tokens == expected.tokens
         assert answer.decode == expected.decode
@@ -44,17 +44,17 @@ def test_methods_take_turns_and_each_finds_what_it_read() -> None:
     session = VideoSession(loaded, clip(5))
     methods = [Uncompressed(), method_of("dycoke", "renumbered")]
     for method in methods:
-        session.ask("what happens", method, max_new_tokens=2)
+        session.ask("what happens", method, max_tokens=2)
     for method in methods * 2:
         with Read(loaded.model) as read:
-            answer = session.ask("who is there", method, max_new_tokens=2)
+            answer = session.ask("who is there", method, max_tokens=2)
         assert read.prefilled <= answer.tokens.text
 
 
 def test_a_method_that_reads_all_reports_that_nothing_was_reused() -> None:
     session = VideoSession(loaded_of("llava_onevision"), clip(5))
     methods = (Uncompressed(), Uncompressed(), FastV(prune_layer=2))
-    reused = [session.ask("what", one, max_new_tokens=2).tokens.reused for one in methods]
+    reused = [session.ask("what", one, max_tokens=2).tokens.reused for one in methods]
     assert reused[1] > reused[0] == reused[2] == 0
 
 
@@ -65,9 +65,9 @@ def test_the_same_tokens_at_other_positions_are_another_prefix(
 ) -> None:
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(5))
-    session.ask("what happens", method_of(method, turns[0]), max_new_tokens=2)
+    session.ask("what happens", method_of(method, turns[0]), max_tokens=2)
     with Read(loaded.model) as read:
-        answer = session.ask("what happens", method_of(method, turns[1]), max_new_tokens=2)
+        answer = session.ask("what happens", method_of(method, turns[1]), max_tokens=2)
     tokens = answer.to_dict()["tokens"]
     assert read.prefilled == tokens["visual_kept"] + tokens["text"]  # the video was read anew
     held = [layers[0][0] for layers in session.prefix._stored.values()]

@@ -43,7 +43,7 @@ def runs(family: str, method: Method) -> bool:
 def runs_in_session(family: str, method: Method) -> bool:
     session = VideoSession(loaded_of(family), clip(5))
     try:
-        answer = session.ask("What is it?", method, max_new_tokens=2)
+        answer = session.ask("What is it?", method, max_tokens=2)
     except UsageError:
         return False
     assert answer.tokens.visual_kept <= answer.tokens.visual

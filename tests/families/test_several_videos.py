@@ -59,7 +59,7 @@ def session_of(family: str, clips: Sequence[Pictures]) -> VideoSession:
 def ours(session: VideoSession, method: Method) -> tuple[list[int], list[torch.Tensor], Any]:
     """Tokens, their logits, and the attachment."""
     model, bound = session.loaded.model, settled(method, session.loaded.info)
-    prompt = session.prompt(QUESTION, (), bound, GenerationOptions(max_new_tokens=NEW_TOKENS))
+    prompt = session.prompt(QUESTION, (), bound, GenerationOptions(max_tokens=NEW_TOKENS))
     session.encode(Stopwatch(session.loaded.input_device), bound)
     batch = together([prompt()], 0)
     with (
@@ -196,9 +196,9 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
     defaults = {"prune_layer": 2, "positions": "kept"}
     method = with_model_defaults(method, defaults, loaded.info.layers)
     method = settled(method, loaded.info)
-    answer = session.ask(QUESTION, method, max_new_tokens=2)
+    answer = session.ask(QUESTION, method, max_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]
-    answers = [one.ask(QUESTION, method, max_new_tokens=2) for one in alone]
+    answers = [one.ask(QUESTION, method, max_tokens=2) for one in alone]
     assert [one.visual_kept for one in answer.videos] == [a.tokens.visual_kept for a in answers]
     assert answer.tokens.visual_kept == sum(a.tokens.visual_kept for a in answers)
     assert answer.tokens.visual == sum(a.tokens.visual for a in answers)
@@ -213,7 +213,7 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
 def test_what_is_reported_of_each() -> None:
     clips = (clip(5), clip(7, seed=1))
     session = session_of("qwen2_5_vl", clips)
-    first = session.ask(QUESTION, Uncompressed(), max_new_tokens=2)
+    first = session.ask(QUESTION, Uncompressed(), max_tokens=2)
     assert first.frames.count == 12
     assert first.frames.timestamps_s == clips[0].timestamps_s + clips[1].timestamps_s
     assert [one.frames.count for one in first.videos] == [5, 7]
@@ -222,10 +222,10 @@ def test_what_is_reported_of_each() -> None:
     assert first.tokens.visual == session.visual
     # A second question goes on from what was prefilled of both.
     for method in (Uncompressed(), DyCoke(prune_layer=2, positions="kept")):
-        session.ask("Who?", method, max_new_tokens=2)
+        session.ask("Who?", method, max_tokens=2)
         fresh = session_of("qwen2_5_vl", clips)
-        expected = fresh.ask(QUESTION, method, max_new_tokens=6)
-        assert session.ask(QUESTION, method, max_new_tokens=6).answer == expected.answer
+        expected = fresh.ask(QUESTION, method, max_tokens=6)
+        assert session.ask(QUESTION, method, max_tokens=6).answer == expected.answer
 
 
 @pytest.mark.parametrize("family", [name for name in ONE_VIDEO if name in MAKERS])
@@ -254,7 +254,7 @@ def test_what_does_not_fit_and_what_has_no_trace() -> None:
     room = session.loaded.context_length
     alone = VideoSession(session.loaded, CLIPS[0])
     fits = room - alone.visual - 40
-    alone.prompt(QUESTION, (), BASELINE, GenerationOptions(max_new_tokens=fits))
+    alone.prompt(QUESTION, (), BASELINE, GenerationOptions(max_tokens=fits))
     said = "5 frames and 36 tokens of other videos make .*, or ask about fewer videos"
     with pytest.raises(UsageError, match=said):
-        session.prompt(QUESTION, (), BASELINE, GenerationOptions(max_new_tokens=fits))
+        session.prompt(QUESTION, (), BASELINE, GenerationOptions(max_tokens=fits))

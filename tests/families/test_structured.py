@@ -91,7 +91,7 @@ def test_with_decode_pruning_it_is_the_method_under_that_mask(
     answer = session.ask(QUESTION, method, structured=ENUM)
     mask = OneOf(loaded.processor.tokenizer)
     monkeypatch.setattr(generate, "LogitsProcessorList", lambda _: LogitsProcessorList([mask]))
-    by_hand = session.ask(QUESTION, method, max_new_tokens=answer.tokens.generated)
+    by_hand = session.ask(QUESTION, method, max_tokens=answer.tokens.generated)
     assert answer.answer == by_hand.answer
     assert (answer.tokens, answer.decode) == (by_hand.tokens, by_hand.decode)
 
@@ -138,8 +138,8 @@ def test_what_is_cut_is_an_error_and_the_others_are_answered() -> None:
 
     digits = StructuredOutput("regex", "[0-9]{9}")
     questions = [
-        Question(session, QUESTION, receiver=receiver(0), max_new_tokens=4),
-        Question(session, QUESTION, receiver=receiver(1), max_new_tokens=9),
+        Question(session, QUESTION, receiver=receiver(0), max_tokens=4),
+        Question(session, QUESTION, receiver=receiver(1), max_tokens=9),
     ]
     with pytest.raises(UsageError, match=r"isn't complete after 4 tokens: '\d{4}'; raise max_new"):
         ask_together(questions, DyCoke(), GenerationOptions(structured=digits))
@@ -165,7 +165,7 @@ def test_white_space_is_behind_commas_and_colons_alone() -> None:
 def test_an_answer_that_may_go_on_is_complete_at_the_limit() -> None:
     session = VideoSession(loaded_of("llava_onevision"), clip(4))
     number = StructuredOutput("regex", "[0-9]+")
-    answer = session.ask(QUESTION, DyCoke(), structured=number, max_new_tokens=7)
+    answer = session.ask(QUESTION, DyCoke(), structured=number, max_tokens=7)
     assert (len(answer.answer), answer.finish_reason) == (7, "stop")
     assert answer.answer.isdigit()
 

@@ -32,9 +32,9 @@ def test_three_unequal_ones_are_answered_as_alone(family, name, frames) -> None:
     for positions in positions_of(family):
         method = Uncompressed() if name == "none" else method_of(name, positions)
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-        together = ask_together(questions, method, GenerationOptions(max_new_tokens=6))
+        together = ask_together(questions, method, GenerationOptions(max_tokens=6))
         for item, answer in zip(questions, together, strict=True):
-            alone = item.session.ask(item.question, method, max_new_tokens=6)
+            alone = item.session.ask(item.question, method, max_tokens=6)
             assert same(answer, alone)
 
 
@@ -48,9 +48,9 @@ def test_one_video_several_questions_and_a_history() -> None:
         Question(session, "Who?"),
     ]
     method = DyCoke(prune_layer=2)
-    together = ask_together(questions, method, GenerationOptions(max_new_tokens=5))
+    together = ask_together(questions, method, GenerationOptions(max_tokens=5))
     for item, answer in zip(questions, together, strict=True):
-        alone = session.ask(item.question, method, max_new_tokens=5, history=item.history)
+        alone = session.ask(item.question, method, max_tokens=5, history=item.history)
         assert same(answer, alone)
 
 
@@ -59,15 +59,15 @@ def test_an_answer_that_ends_early_is_counted_to_its_end() -> None:
     sessions = [VideoSession(loaded, clip(f, f)) for f in (5, 8)]
     questions = [Question(s, "Why?") for s in sessions]
     method = DyCoke(prune_layer=2, recall_threshold=1.0)
-    first = ask_together(questions, method, GenerationOptions(max_new_tokens=12))
+    first = ask_together(questions, method, GenerationOptions(max_tokens=12))
     pieces = [loaded.processor.tokenizer.encode(a.answer) for a in first]
     config = loaded.model.generation_config
     # A token that the first answer has in its middle, and the second one doesn't have, ends it.
     end = next(t for t in pieces[0][3:-1] if t not in pieces[1] and pieces[0].index(t) > 2)
     config.eos_token_id = end
     try:
-        together = ask_together(questions, method, GenerationOptions(max_new_tokens=12))
-        alone = [s.ask("Why?", method, max_new_tokens=12) for s in sessions]
+        together = ask_together(questions, method, GenerationOptions(max_tokens=12))
+        alone = [s.ask("Why?", method, max_tokens=12) for s in sessions]
     finally:
         config.eos_token_id = None
     assert [a.finish_reason for a in together] == ["stop", "length"]

@@ -111,7 +111,7 @@ def forced(session: VideoSession, method: Method, ids: Sequence[int]) -> float:
     forcing = Forced(ids)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generate, "LogitsProcessorList", lambda _: LogitsProcessorList([forcing]))
-        session.ask(QUESTION, method, max_new_tokens=len(ids))
+        session.ask(QUESTION, method, max_tokens=len(ids))
     return forcing.total
 
 

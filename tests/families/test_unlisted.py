@@ -117,7 +117,7 @@ def test_without_a_method_it_answers_as_stock_generate_does(family, frames) -> N
     model, processor, _ = found(family, torch.float32)
     asked = session(family, frames, torch.float32)
     streamed: list[str] = []
-    answer = asked.ask(QUESTION, Uncompressed(), max_new_tokens=8, on_text=streamed.append)
+    answer = asked.ask(QUESTION, Uncompressed(), max_tokens=8, on_text=streamed.append)
     shown = clip(frames)
     inputs = stock_inputs(family, model, processor, shown)
     tokens = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, -8:]
@@ -132,7 +132,7 @@ def test_without_a_method_it_answers_as_stock_generate_does(family, frames) -> N
 def test_a_method_is_refused_in_one_sentence(family) -> None:
     asked = session(family, 5, torch.float32)
     with pytest.raises(UsageError, match=rf"{NONE_ONLY[family]}.*--method none works"):
-        asked.ask(QUESTION, method_of("dycoke", "kept"), max_new_tokens=2)
+        asked.ask(QUESTION, method_of("dycoke", "kept"), max_tokens=2)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
 def check_session(family: str, frames: int, method: str, tokens: list[int]) -> None:
     """A session's answer has the tokens of the reference."""
     asked = session(family, frames)
-    answer = asked.ask(QUESTION, method_of(method, "kept"), max_new_tokens=NEW_TOKENS)
+    answer = asked.ask(QUESTION, method_of(method, "kept"), max_tokens=NEW_TOKENS)
     assert answer.answer == words(asked.loaded.processor, torch.tensor(tokens))
 
 
@@ -186,10 +186,10 @@ def test_what_was_asked_before_changes_nothing(family) -> None:
     history = [(QUESTION, "A square.")]
     methods = [Uncompressed(), method_of("ttm" if family in MERGING_ONLY else "dycoke", "kept")]
     asked = session(family, 5)
-    asked.ask(QUESTION, methods[0], max_new_tokens=2)
+    asked.ask(QUESTION, methods[0], max_tokens=2)
     for method in methods:
-        alone = session(family, 5).ask("And then?", method, history=history, max_new_tokens=6)
-        again = asked.ask("And then?", method, history=history, max_new_tokens=6)
+        alone = session(family, 5).ask("And then?", method, history=history, max_tokens=6)
+        again = asked.ask("And then?", method, history=history, max_tokens=6)
         assert again.answer == alone.answer
         assert again.tokens == alone.tokens
 

@@ -108,7 +108,7 @@ def session_in_windows(
         blank,
         [FrameWindow(part, video.resize) for part in parts],
         size,
-        **{"max_tokens": 10**6} | more,
+        **{"video_tokens": 10**6} | more,
     )
     return VideoSession(loaded, blank, windowed=windowed, reuse=False)
 
@@ -133,7 +133,7 @@ def prompts_read(loaded: LoadedModel) -> Iterator[list[dict[str, Any]]]:
 def asked(session: VideoSession, method: Method) -> tuple[Answer, dict[str, Any]]:
     """The answer, and what the decoder read first."""
     with prompts_read(session.loaded) as calls:
-        answer = session.ask(QUESTION, method, max_new_tokens=6)
+        answer = session.ask(QUESTION, method, max_tokens=6)
     return answer, calls[0]
 
 
@@ -229,9 +229,9 @@ def test_survivors_of_the_pool_keep_their_places(family: str) -> None:
     before = session.windowed
     assert before is not None
     cap = len(before.tokens) // 3
-    capped = session_in_windows(loaded, video, method, max_tokens=cap)
+    capped = session_in_windows(loaded, video, method, video_tokens=cap)
     answer, read = asked(capped, method)
-    assert answer.tokens.visual_kept == cap == answer.windows.max_tokens
+    assert answer.tokens.visual_kept == cap == answer.windows.video_tokens
     assert answer.windows.visual_kept == len(before.tokens)
     positions, of_all = (one["position_ids"].flatten(0, -2).T for one in (read, all_read))
     assert len(of_all) - len(positions) == len(before.tokens) - cap
@@ -243,7 +243,7 @@ def test_survivors_of_the_pool_keep_their_places(family: str) -> None:
 @pytest.mark.parametrize(("room", "read"), [(7, 7), (13, 13), (14, 13)])
 def test_the_cap_is_no_more_than_the_context_has_room_for(room: int, read: int) -> None:
     loaded, method = loaded_of("llava_onevision"), create("none")
-    session = session_in_windows(loaded, shown(FRAMES), method, max_tokens=13)
+    session = session_in_windows(loaded, shown(FRAMES), method, video_tokens=13)
     windowed, video, ids = session.windowed, session.video, session.video.input_ids(QUESTION)
     assert windowed is not None
     generated = loaded.context_length - (ids.shape[1] - video.visual) - room
@@ -256,7 +256,7 @@ def test_a_pool_may_close_the_gaps_of_a_method_that_drops_nothing() -> None:
     """As if the tokens that are read were the whole prompt."""
     loaded, video, method = loaded_of("llava_onevision"), shown(FRAMES), create("none")
     kept, contiguous = (
-        session_in_windows(loaded, video, method, max_tokens=40, contiguous=one)
+        session_in_windows(loaded, video, method, video_tokens=40, contiguous=one)
         for one in (False, True)
     )
     with_gaps, read_with = asked(kept, method)
@@ -282,11 +282,11 @@ def test_an_answer_that_leaves_no_room_is_refused_before_anything_is_encoded(
     monkeypatch.setattr(windows, "encode_cached", encode)
     whole = VideoSession(loaded, video, reuse=False)
     room = loaded.context_length - (whole.video.input_ids("").shape[1] - whole.visual)
-    sentence = rf"--max-new-tokens {room} leaves no room .* use --max-new-tokens {room // 2} or"
+    sentence = rf"--max-tokens {room} leaves no room .* use --max-tokens {room // 2} or"
     with pytest.raises(UsageError, match=sentence):
-        session_in_windows(loaded, video, method, max_new_tokens=room)
+        session_in_windows(loaded, video, method, max_tokens=room)
     with pytest.raises(ModelError, match="a window is encoded"):
-        session_in_windows(loaded, video, method, max_new_tokens=room - 1)
+        session_in_windows(loaded, video, method, max_tokens=room - 1)
 
 
 def test_another_method_is_refused() -> None:
@@ -294,21 +294,21 @@ def test_another_method_is_refused() -> None:
     method = method_of("dycoke", loaded)
     session = session_in_windows(loaded, shown(FRAMES), method)
     with pytest.raises(UsageError, match="read in windows, by the method dycoke"):
-        session.ask(QUESTION, create("evs"), max_new_tokens=2)
+        session.ask(QUESTION, create("evs"), max_tokens=2)
 
 
 def test_questions_share_what_was_read() -> None:
     loaded = loaded_of("llava_onevision")
     method = method_of("dycoke-plus", loaded)
-    session = session_in_windows(loaded, shown(FRAMES), method, max_tokens=40)
-    first = session.ask(QUESTION, method, max_new_tokens=6)
-    second = session.ask(QUESTION, method, max_new_tokens=6)
+    session = session_in_windows(loaded, shown(FRAMES), method, video_tokens=40)
+    first = session.ask(QUESTION, method, max_tokens=6)
+    second = session.ask(QUESTION, method, max_tokens=6)
     assert first.answer == second.answer
     assert first.seconds.vision > 0 == second.seconds.vision
     assert first.seconds.total > first.seconds.vision
-    alone = session_in_windows(loaded, shown(FRAMES), method, max_tokens=40)
-    assert alone.ask("Why?", method, max_new_tokens=6).answer == session.ask(
-        "Why?", method, max_new_tokens=6
+    alone = session_in_windows(loaded, shown(FRAMES), method, video_tokens=40)
+    assert alone.ask("Why?", method, max_tokens=6).answer == session.ask(
+        "Why?", method, max_tokens=6
     ).answer  # fmt: skip
 
 

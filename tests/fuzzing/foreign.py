@@ -115,7 +115,7 @@ def _ask_server(content: bytes, folder: Path) -> object:
     endpoint.raw = lambda: iter([content])
     client = RemoteClient(endpoint.url, "NO_KEY")
     model = ServedModel(Server(endpoint.url), "seen", client, sends_method=True)
-    options = GenerationOptions(max_new_tokens=2)
+    options = GenerationOptions(max_tokens=2)
     try:
         answer = model.ask("What?", (), NO_VIDEO, Method(), options)
     except DycokeError as error:  # the client's own sentence about a server that gives no answer

@@ -81,7 +81,7 @@ def _ask(name: str, content: bytes, folder: Path) -> object:
     (folder / name).write_bytes(content)
     loaded = load(str(folder), device="cpu", kernels="stock")
     session = VideoSession(loaded, ShownFrames.blank(2, 16, 16))
-    return session.ask("What happens?", Uncompressed(), max_new_tokens=2).answer
+    return session.ask("What happens?", Uncompressed(), max_tokens=2).answer
 
 
 _MODULES = ("dycoke_cli.models.load", "dycoke_cli.engine.session", "tests.families.tiny")

@@ -38,7 +38,7 @@ def data() -> dict[str, Any]:
     clip = read(ROOT / "sample_videos" / "turn.mp4", Sampling(frames=6))
     session = VideoSession(load("mini", device="cpu", dtype="float32"), clip)
     methods = [DyCoke(), Uncompressed()]
-    options = GenerationOptions(max_new_tokens=8)
+    options = GenerationOptions(max_tokens=8)
     found = inspect_question(session, f"{HOSTILE}.mp4", "What happens?", methods, options)
     first, second = found.methods
     hostile = replace(first.trace.steps[1], text=HOSTILE)

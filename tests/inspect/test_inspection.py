@@ -29,7 +29,7 @@ def session() -> VideoSession:
 
 @pytest.fixture(scope="module")
 def found(session: VideoSession) -> Inspection:
-    options = GenerationOptions(max_new_tokens=6)
+    options = GenerationOptions(max_tokens=6)
     return inspect_question(session, "move.mp4", QUESTION, METHODS, options)
 
 
@@ -55,7 +55,7 @@ def test_kept_tokens_are_those_of_the_method_called_directly(
 def test_evicted_and_recalled_are_those_of_a_brute_force(session: VideoSession) -> None:
     """The rule of the paper in so many words, from the attention that was recorded."""
     method = DyCoke(recall_threshold=0.97, prune_ratio=0.6)
-    trace = session.ask(QUESTION, method, max_new_tokens=12, trace=8).trace
+    trace = session.ask(QUESTION, method, max_tokens=12, trace=8).trace
     assert trace is not None
     before, active, reference = set(trace.kept), None, None
     moved = 0

@@ -20,6 +20,6 @@ def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
 @pytest.mark.parametrize("kernels", ["fast", "stock"])
 def test_int8_says_where_it_is_slower(amx: bool, kernels: str) -> None:
     loaded = load("mini", device="cpu", quantize="int8", kernels=kernels)
-    answer = VideoSession(loaded, Pictures.of(pan(2))).ask("Why?", DyCoke(), max_new_tokens=1)
+    answer = VideoSession(loaded, Pictures.of(pan(2))).ask("Why?", DyCoke(), max_tokens=1)
     assert (replacing.INT8_IS_SLOWER in answer.to_dict()["warnings"]) is amx
     assert load("mini", device="cpu", kernels=kernels).warnings == ()

@@ -138,7 +138,7 @@ def test_the_bundled_model_says_nearly_the_same(pair: tuple[Any, Any]) -> None:
             lambda module, args, output, heard=heard: heard.append(output.logits[0, -1].float())
         )
         for question in QUESTIONS:
-            VideoSession(loaded, video).ask(question, Uncompressed(), max_new_tokens=1)
+            VideoSession(loaded, video).ask(question, Uncompressed(), max_tokens=1)
         hook.remove()
         logits.append(torch.stack(heard))
     whole, found = logits

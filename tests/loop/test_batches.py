@@ -50,7 +50,7 @@ def plan() -> RunPlan:
     plan = plan_with(
         loading=EXACT,
         sampling=Sampling(frames=4),
-        generation=GenerationOptions(max_new_tokens=12),
+        generation=GenerationOptions(max_tokens=12),
     )
     return replace(plan, identity=resolve_model("mini", EXACT).identity, batch_size=4)
 
@@ -62,7 +62,7 @@ def alone(loaded: LoadedModel, plan: RunPlan) -> Callable[[str, str], str]:
     def ask(name: str, question: str) -> str:
         request = plan.request
         session = VideoSession(loaded, read(CLIPS / name, request.sampling))
-        return session.ask(question, request.method, max_new_tokens=12).answer
+        return session.ask(question, request.method, max_tokens=12).answer
 
     return ask
 
@@ -210,7 +210,7 @@ def test_how_many_go_together_by_the_memory_that_is_free(
 def test_draws_and_choices_inside_are_made_one_by_one(
     loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = GenerationOptions(max_new_tokens=3, temperature=1.0, seed=5)
+    options = GenerationOptions(max_tokens=3, temperature=1.0, seed=5)
     assert _largest(loaded, plan_with(plan, generation=options), monkeypatch) == 1
     inside = plan_with(plan, method=FastV(prune_layer=2))
     assert _largest(loaded, inside, monkeypatch) == 1
@@ -225,11 +225,11 @@ def test_a_penalty_of_the_question_or_of_the_checkpoint_is_asked_alone(
     loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would see the padding of a batch."""
-    penalty = GenerationOptions(max_new_tokens=3, tokens=TokenOptions(repetition_penalty=1.1))
+    penalty = GenerationOptions(max_tokens=3, tokens=TokenOptions(repetition_penalty=1.1))
     assert _largest(loaded, plan_with(plan, generation=penalty), monkeypatch) == 1
     monkeypatch.setattr(loaded.model.generation_config, "repetition_penalty", 1.05)
     assert _largest(loaded, plan, monkeypatch) == 1
-    none = GenerationOptions(max_new_tokens=3, tokens=TokenOptions(repetition_penalty=1.0))
+    none = GenerationOptions(max_tokens=3, tokens=TokenOptions(repetition_penalty=1.0))
     assert _largest(loaded, plan_with(plan, generation=none), monkeypatch) == 4
 
 

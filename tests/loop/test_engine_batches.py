@@ -32,7 +32,7 @@ def batches(asking: Asking, *asks: Ask, **more: Any) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     "other",
-    [{}, {"generation": GenerationOptions(max_new_tokens=3, seed=5)}, {"history": (("a", "b"),)}],
+    [{}, {"generation": GenerationOptions(max_tokens=3, seed=5)}, {"history": (("a", "b"),)}],
     ids=str,
 )
 def test_equal_questions_are_one_batch(asking: Asking, other: dict[str, Any]) -> None:

@@ -91,7 +91,7 @@ def test_layers_on_the_disk(
     assert loaded.working_weights_bytes < main_memory < loaded.weights_bytes == whole.weights_bytes
     for method in (Uncompressed(), DyCoke(prune_layer=4), FastV(prune_layer=4)):
         here, there = (
-            VideoSession(one, Pictures.of(pan(4))).ask(QUESTION, method, max_new_tokens=4)
+            VideoSession(one, Pictures.of(pan(4))).ask(QUESTION, method, max_tokens=4)
             for one in (whole, loaded)
         )
         assert there.answer == here.answer

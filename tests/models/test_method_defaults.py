@@ -110,7 +110,7 @@ def test_what_suits_a_checkpoint_travels_with_it(copied):
         VideoSession(load(name, device="cpu"), clip(8)) for name in ("mini", str(copied))
     )
     answers = [
-        session.ask("What happens?", DyCoke(), max_new_tokens=3) for session in (by_name, by_folder)
+        session.ask("What happens?", DyCoke(), max_tokens=3) for session in (by_name, by_folder)
     ]
     assert answers[0].method == answers[1].method
     assert (answers[1].method["prune_layer"], answers[1].method["positions"]) == (9, "kept")

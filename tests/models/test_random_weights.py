@@ -103,7 +103,7 @@ def test_it_answers_and_says_that_it_means_nothing(small: str) -> None:
     loaded = load(small, device="cpu", dtype="bfloat16", random_weights=True)
     assert (loaded.dtype, loaded.name) == ("bfloat16", "small (random weights)")
     method = DyCoke(positions="kept")
-    answer = VideoSession(loaded, clip(4)).ask("What is it?", method, max_new_tokens=6)
+    answer = VideoSession(loaded, clip(4)).ask("What is it?", method, max_tokens=6)
     assert answer.model.name == "small (random weights)"
     assert "the weights are random, so the answer means nothing" in answer.warnings[0]
     # It goes on to the end: figures of two runs can be compared.
@@ -116,7 +116,7 @@ def test_in_8_bits_it_answers_too(small: str, monkeypatch: pytest.MonkeyPatch) -
     loaded = load(small, device="cpu", random_weights=True, quantize="int8")
     assert (loaded.dtype, loaded.identity) == ("int8", None)
     assert isinstance(loaded.model.lm_head, tuple(int8_kernels().values()))
-    answer = VideoSession(loaded, clip(4)).ask("What?", DyCoke(positions="kept"), max_new_tokens=3)
+    answer = VideoSession(loaded, clip(4)).ask("What?", DyCoke(positions="kept"), max_tokens=3)
     assert answer.tokens.generated == 3
 
 

@@ -17,7 +17,7 @@ READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
 """How the names of files end that loading reads."""
 
 _FRAMES, _WORDS = 4, 4
-_SMALL_ANSWER = ("--frames", str(_FRAMES), "--max-new-tokens", str(_WORDS))
+_SMALL_ANSWER = ("--frames", str(_FRAMES), "--max-tokens", str(_WORDS))
 CUT = "the answer was cut after"
 NOWHERE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 OFFLINE = {"HF_HUB_OFFLINE": "1"}

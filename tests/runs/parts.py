@@ -23,7 +23,7 @@ REQUEST = Request(
     loading=LoadOptions(device="cpu"),
     method=DyCoke(prune_layer=2, positions="kept"),
     sampling=Sampling(frames=2),
-    generation=GenerationOptions(max_new_tokens=4),
+    generation=GenerationOptions(max_tokens=4),
 )
 PLAN = RunPlan(
     REQUEST,

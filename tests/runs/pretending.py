@@ -34,7 +34,7 @@ REQUEST = Request(
     loading=LoadOptions(device="cpu"),
     method=Method(),
     sampling=Sampling(),
-    generation=GenerationOptions(max_new_tokens=8),
+    generation=GenerationOptions(max_tokens=8),
 )
 PLAN = RunPlan(REQUEST, REQUEST.method, {"name": "pretended"})
 DEADLY = "deadly"

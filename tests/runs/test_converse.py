@@ -24,7 +24,7 @@ from dycoke_cli.video.sampling import Sampling
 from tests.runs.parts import CLIPS
 
 EXACT = LoadOptions(device="cpu", dtype="float32")
-PLAIN = Request("mini", EXACT, Sampling(frames=6), Method(), GenerationOptions(max_new_tokens=2))
+PLAIN = Request("mini", EXACT, Sampling(frames=6), Method(), GenerationOptions(max_tokens=2))
 # VisionZip needs the attention of the vision tower, and the other one doesn't.
 LADDER = (DyCoke(prune_layer=2, positions="kept"), VisionZip())
 

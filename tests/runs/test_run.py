@@ -104,9 +104,9 @@ def test_the_root_may_be_written_in_another_way(
         {"method": DyCoke(prune_layer=2, positions="kept", merge_ratio=0.6)},
         {"sampling": Sampling(frames=3)},
         {"sampling": Sampling(frames=2, start_s=1.0)},
-        {"generation": GenerationOptions(max_new_tokens=5)},
-        {"generation": GenerationOptions(max_new_tokens=4, temperature=1.0)},
-        {"generation": GenerationOptions(max_new_tokens=4, seed=3)},
+        {"generation": GenerationOptions(max_tokens=5)},
+        {"generation": GenerationOptions(max_tokens=4, temperature=1.0)},
+        {"generation": GenerationOptions(max_tokens=4, seed=3)},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -71,7 +71,7 @@ def test_the_time_begins_with_the_work() -> None:
 
 def test_what_is_too_long_has_the_code_that_clients_know() -> None:
     """They shorten the conversation by it."""
-    found = refused(ContextError("32 frames are too long; lower --max-new-tokens (9) to 4"))
+    found = refused(ContextError("32 frames are too long; lower --max-tokens (9) to 4"))
     assert (found.status, found.code) == (400, "context_length_exceeded")
     assert str(found) == "32 frames are too long; lower max_tokens (9) to 4"
     assert refused(UsageError("no")).code == "usage"
@@ -81,12 +81,12 @@ def test_what_is_too_long_has_the_code_that_clients_know() -> None:
     ("sentence", "told"),
     [
         (
-            "the answer was cut after 2 tokens (--max-new-tokens)",
+            "the answer was cut after 2 tokens (--max-tokens)",
             "the answer was cut after 2 tokens (max_tokens)",
         ),
         (
-            "a pool was thinned; --max-tokens sets how many are kept",
-            "a pool was thinned; dycoke.max_tokens sets how many are kept",
+            "a pool was thinned; --video-tokens sets how many are kept",
+            "a pool was thinned; dycoke.video_tokens sets how many are kept",
         ),
         (
             "it begins again; /home/me/visual can't be written (Errno 30); free some space, or set "

@@ -66,7 +66,7 @@ def test_a_chat_of_open_webui() -> None:
     assert video.pictures == (PICTURE, PICTURE)
     assert (request.stream, request.include_usage) == (True, True)
     options = request.request.generation
-    assert (options.max_new_tokens, options.temperature, options.seed) == (64, 0.7, 3)
+    assert (options.max_tokens, options.temperature, options.seed) == (64, 0.7, 3)
     assert options.tokens is not None
     assert options.tokens.stop == ("\n\n",)
 
@@ -87,7 +87,7 @@ def test_responses_of_open_webui() -> None:
     assert request.history == (("Be brief.\n\nWhen?", "I look."),)
     assert request.question == "And?"
     assert len(request.videos) == 1
-    assert request.request.generation.max_new_tokens == 64
+    assert request.request.generation.max_tokens == 64
 
 
 def lmms_eval(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_the_frames_of_lmms_eval_are_one_video(parts: list[dict[str, Any]]) -> N
     [video] = request.videos
     assert len(video.pictures) == 3
     assert request.question == "Which?"
-    assert (request.request.generation.max_new_tokens, request.request.generation.temperature) == (
+    assert (request.request.generation.max_tokens, request.request.generation.temperature) == (
         1024,
         0,
     )

@@ -84,28 +84,28 @@ def test_frames_that_the_client_chose_are_all_read() -> None:
 def test_a_budget_of_visual_tokens() -> None:
     """Under `dycoke`, for max_tokens of the body is the length of the answer; null is none."""
     body = json.dumps({"messages": [{"role": "user", "content": "What?"}]}).encode()
-    limited = replace(DEFAULTS, max_tokens=64)
-    assert about().request.max_tokens is None
-    assert about(dycoke={"max_tokens": 448}, max_tokens=5).request.max_tokens == 448
-    assert parse(body, limited, MOST).request.max_tokens == 64
-    body = body[:-1] + b', "dycoke": {"max_tokens": null}}'
-    assert parse(body, limited, MOST).request.max_tokens is None
+    limited = replace(DEFAULTS, video_tokens=64)
+    assert about().request.video_tokens is None
+    assert about(dycoke={"video_tokens": 448}, max_tokens=5).request.video_tokens == 448
+    assert parse(body, limited, MOST).request.video_tokens == 64
+    body = body[:-1] + b', "dycoke": {"video_tokens": null}}'
+    assert parse(body, limited, MOST).request.video_tokens is None
     for value in (0, -1, 2.0, True, "448"):
-        with pytest.raises(Refused, match=r"dycoke\.max_tokens must be 1 or more"):
-            about(dycoke={"max_tokens": value})
+        with pytest.raises(Refused, match=r"dycoke\.video_tokens must be 1 or more"):
+            about(dycoke={"video_tokens": value})
 
 
 def test_what_cannot_be_read_in_windows_is_refused_before_it_is_opened() -> None:
     service = make_service(Engine(DEFAULTS), Metrics())
     part = {"type": "video_url", "video_url": URL}
-    budget = {"max_tokens": 448}
+    budget = {"video_tokens": 448}
     for request, sentence in (
         (about(dycoke={**budget, "method": "flashvid"}), "the whole video at once, and {} reads"),
         (about(part, part, dycoke=budget), "{} takes one video"),
     ):
         with pytest.raises(UsageError) as raised:
             for_model(service, request)
-        assert sentence.format("dycoke.max_tokens") in str(refused(raised.value))
+        assert sentence.format("dycoke.video_tokens") in str(refused(raised.value))
 
 
 def test_compression_and_generation_of_one_request() -> None:
@@ -126,10 +126,10 @@ def test_compression_and_generation_of_one_request() -> None:
         0.25,
     )
     assert request.request.generation == GenerationOptions(
-        max_new_tokens=7, temperature=0.5, seed=3, tokens=TokenOptions(top_p=1.0)
+        max_tokens=7, temperature=0.5, seed=3, tokens=TokenOptions(top_p=1.0)
     )
     assert (request.stream, request.include_usage) == (True, True)
-    assert about(max_tokens=5).request.generation.max_new_tokens == 5
+    assert about(max_tokens=5).request.generation.max_tokens == 5
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_wrong_value_is_named_by_its_key() -> None:
     assert flat == {key: {key} for key in named}
     for error in (VideoError("clip: it is damaged"), UsageError("clip.mp4: it has no such part")):
         assert refused(error).parameter is None
-    own = {"method": "nonsense", "max_tokens": 0}
+    own = {"method": "nonsense", "video_tokens": 0}
     for key, wrong in own.items():
         with pytest.raises((Refused, UsageError)) as caught:
             read([USER], dycoke={key: wrong})

@@ -100,7 +100,7 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
     [
         ("What?", {"background": True}, "background"),
         ("What?", {"previous_response_id": "resp_1"}, "previous_response_id"),
-        ("What?", {"dycoke": {"max_tokens": 0}}, "dycoke.max_tokens"),
+        ("What?", {"dycoke": {"video_tokens": 0}}, "dycoke.video_tokens"),
         ("What?", {"max_output_tokens": True}, "max_output_tokens"),
         ([{"role": "user", "content": 3}], {}, "input[0].content"),
         ([{"type": "function_call", "name": "f"}], {}, "input[0]"),

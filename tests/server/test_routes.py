@@ -272,7 +272,7 @@ def test_a_text_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_as_long_as_there_is_room(most: int, found: int) -> None:
     service = make_service(Mock(), Mock(), context=200)
     for request in (about(max_tokens=most), read_responses("?", max_output_tokens=most)):
-        assert for_model(service, request).request.generation.max_new_tokens == found
+        assert for_model(service, request).request.generation.max_tokens == found
 
 
 def test_frames_beyond_the_context(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_ask_has_the_answers_of_a_model_here(address: str, method: str) -> None:
 @pytest.mark.slow
 def test_eval_counts_the_tokens_of_a_model_here(address: str, tmp_path: Path) -> None:
     command = ("eval", "shapes", "--limit", "2", "--methods", "none,evs", "--json", "--quiet")
-    command += ("--frames", "4", "--max-new-tokens", "4")
+    command += ("--frames", "4", "--max-tokens", "4")
     here = json.loads(dycoke(*command, "--out", tmp_path / "here"))
     there = json.loads(dycoke(*command, "--out", tmp_path / "there", "--server", address))
     for own, served in zip(here["rows"], there["rows"], strict=True):

@@ -21,7 +21,7 @@ REPO = "me/mine"
 # Small, and the same arithmetic in each run: in bfloat16, the default on some processors, a near
 # tie is settled by what else is in the batch.
 _SMALL = (
-    *("--frames", "2", "--max-new-tokens", "3"),
+    *("--frames", "2", "--max-tokens", "3"),
     *("--kernels", "stock", "--dtype", "float32", "--quiet"),
 )
 _WORKERS = ("--workers", "2")

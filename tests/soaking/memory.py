@@ -31,7 +31,7 @@ class Sample:
 
 def batch(clips: Path, out: Path) -> tuple[int, list[Sample]]:
     """Run `dycoke batch` to its end: its exit code, and its memory all the while."""
-    small = ("--batch-size", "8", "--frames", "4", "--max-new-tokens", "16", "--quiet")
+    small = ("--batch-size", "8", "--frames", "4", "--max-tokens", "16", "--quiet")
     command = ("-m", "dycoke_cli", "batch", str(clips), QUESTION, "--out", str(out), *small)
     samples = []
     with out.with_suffix(".log").open("ab") as log:

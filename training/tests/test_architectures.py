@@ -50,7 +50,7 @@ def test_it_trains_resumes_and_answers(architecture: Architecture, tmp_path: Pat
     loaded = load(str(tmp_path / "out"), device="cpu")
     session = VideoSession(loaded, read(DEMO, Sampling(frames=8)))
     for method in (Uncompressed(), DyCoke()):
-        answer = session.ask("What does the star do?", method, max_new_tokens=2)
+        answer = session.ask("What does the star do?", method, max_tokens=2)
         assert answer.tokens.visual == architecture.steps(8) * 16
     assert answer.tokens.visual_kept < answer.tokens.visual
 

@@ -153,7 +153,7 @@ def test_a_run_at_64_tokens_a_frame_becomes_an_ordinary_checkpoint(tmp_path: Pat
     assert loaded.context_length > 32 * 64 + 200
     assert loaded.processor.tokenizer.model_max_length == loaded.context_length
     session = VideoSession(loaded, read(DEMO, Sampling(frames=2)))
-    answer = session.ask("What does the star do?", DyCoke(), max_new_tokens=1)
+    answer = session.ask("What does the star do?", DyCoke(), max_tokens=1)
     assert answer.tokens.visual == 2 * 64
 
 

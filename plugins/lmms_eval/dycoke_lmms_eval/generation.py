@@ -19,6 +19,7 @@ _NEUTRAL = {
     "length_penalty": 1.0,
     "skip_special_tokens": True,
 }
+_OPTIONS = tuple(parameters_of(GenerationOptions))
 # Of sampling alone: greedy decoding doesn't read them.
 _SAMPLING = ("top_p", "top_k")
 # Of images, which a task that asks about a video doesn't have.
@@ -36,7 +37,9 @@ def read_generation(
     rest = {name: value for name, value in given.items() if value is not None}
     until = rest.pop("until", ())
     do_sample = rest.pop("do_sample", None)
-    own = {name: rest.pop(name) for name in parameters_of(GenerationOptions) if name in rest}
+    # As transformers call them.
+    names = {"max_new_tokens" if name == "max_tokens" else name: name for name in _OPTIONS}
+    own = {name: rest.pop(key) for key, name in names.items() if key in rest}
     # As in transformers, do_sample decides where it is given; 1 is the temperature of its sampling.
     if do_sample is False:
         own["temperature"] = 0.0

@@ -75,7 +75,7 @@ class DycokeChat(lmms):
             found = resolve_model(arguments.model, arguments.loading)
             sampling = arguments.spec.sampled(arguments.sampling)
             self._blind = sampling is None
-            most, spec = arguments.budget.max_tokens, arguments.spec
+            most, spec = arguments.budget.video_tokens, arguments.spec
             request = Request(
                 model=arguments.model,
                 loading=arguments.loading,
@@ -83,7 +83,7 @@ class DycokeChat(lmms):
                 # In windows the default of positions depends on each video.
                 method=method_on(found, spec) if most is None else spec.create(),
                 generation=arguments.generation,
-                max_tokens=most,
+                video_tokens=most,
             )
             check_windows(request)
             self._plan = plan_of(request, found, batch_size=_together(batch_size))

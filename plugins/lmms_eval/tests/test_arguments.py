@@ -22,21 +22,21 @@ def test_model_method_frames_loading_and_generation() -> None:
     found = parse(
         split(
             "model=llava-onevision-7b,method=dycoke,merge_ratio=0.5,prune_layer=5,ttm=true,"
-            "frames=64,dtype=bfloat16,device=cpu,kernels=stock,max_new_tokens=16,seed=7"
+            "frames=64,dtype=bfloat16,device=cpu,kernels=stock,max_tokens=16,seed=7"
         )
     )
     assert found.model == "llava-onevision-7b"
     assert found.loading == LoadOptions(device="cpu", dtype="bfloat16", kernels="stock")
     assert found.sampling == Sampling(frames=64)
-    assert found.generation == GenerationOptions(max_new_tokens=16, seed=7)
+    assert found.generation == GenerationOptions(max_tokens=16, seed=7)
     assert found.spec.create() == METHODS["dycoke"](merge_ratio=0.5, prune_layer=5, ttm=True)
 
 
 def test_a_budget_of_tokens() -> None:
-    assert parse(split("max_tokens=448,fps=1")).budget == TokenBudget(448)
+    assert parse(split("video_tokens=448,fps=1")).budget == TokenBudget(448)
     assert parse({}).budget == TokenBudget()
-    with pytest.raises(UsageError, match="max_tokens must be 1 or more, not 0"):
-        parse(split("max_tokens=0"))
+    with pytest.raises(UsageError, match="video_tokens must be 1 or more, not 0"):
+        parse(split("video_tokens=0"))
 
 
 def test_without_any_it_is_what_the_commands_do(

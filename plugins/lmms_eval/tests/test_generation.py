@@ -11,7 +11,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_lmms_eval.generation import read_generation, up_to
 
-USUAL = GenerationOptions(max_new_tokens=64)
+USUAL = GenerationOptions(max_tokens=64)
 CHECKPOINT = SimpleNamespace(top_p=0.8, repetition_penalty=1.05, num_beams=None)
 
 
@@ -19,10 +19,10 @@ CHECKPOINT = SimpleNamespace(top_p=0.8, repetition_penalty=1.05, num_beams=None)
     ("given", "options"),
     [
         ({}, {}),
-        ({"max_new_tokens": 16}, {"max_new_tokens": 16}),
+        ({"max_new_tokens": 16}, {"max_tokens": 16}),
         # Of the published video tasks.
         ({"max_new_tokens": 16, "temperature": 0, "top_p": 1.0, "num_beams": 1, "do_sample": False},
-         {"max_new_tokens": 16, "temperature": 0}),
+         {"max_tokens": 16, "temperature": 0}),
         ({"temperature": 0, "top_p": None, "num_beams": None}, {"temperature": 0}),
         ({"temperature": 0.7}, {"temperature": 0.7}),
         ({"do_sample": True, "temperature": 0.2}, {"temperature": 0.2}),
@@ -37,7 +37,7 @@ CHECKPOINT = SimpleNamespace(top_p=0.8, repetition_penalty=1.05, num_beams=None)
 )  # fmt: skip
 def test_what_is_honoured(given: dict[str, Any], options: dict[str, Any]) -> None:
     found, stops = read_generation(given, USUAL, CHECKPOINT)
-    assert found == GenerationOptions(**{"max_new_tokens": 64, **options})
+    assert found == GenerationOptions(**{"max_tokens": 64, **options})
     assert stops == ()
 
 
@@ -50,8 +50,8 @@ def test_what_is_honoured(given: dict[str, Any], options: dict[str, Any]) -> Non
         ({"visual_cot": {"save": True}}, "visual_cot={'save': True} isn't supported"),
         ({"max_tokens": 16}, "max_tokens=16 isn't supported"),
         ({"do_sample": True, "temperature": 0}, "do_sample=True and temperature=0 contradict"),
-        ({"max_new_tokens": 0}, "max_new_tokens must be 1 or more, not 0"),
-        ({"max_new_tokens": "16"}, "max_new_tokens must be a whole number, not '16'"),
+        ({"max_new_tokens": 0}, "max_tokens must be 1 or more, not 0"),
+        ({"max_new_tokens": "16"}, "max_tokens must be a whole number, not '16'"),
     ],
 )
 def test_what_is_refused(given: dict[str, Any], sentence: str) -> None:

@@ -161,7 +161,7 @@ def test_answers_and_scores_are_those_of_eval(tasks: Tasks, tmp_path: Path) -> N
     plain, merged = tasks.answers(*(asked(name, f"method={method}") for method in methods))
     done = run_here(
         *("eval", "shapes", "--limit", "1", "--split", "test", "--methods", ",".join(methods)),
-        *("--model", "mini", "--frames", str(FRAMES), "--max-new-tokens", str(LENGTH)),
+        *("--model", "mini", "--frames", str(FRAMES), "--max-tokens", str(LENGTH)),
         *("--device", "cpu"),
         *("--batch-size", "1", "--workers", "1", "--out", tmp_path / "out"),
     )
@@ -201,7 +201,7 @@ def test_answers_are_those_of_ask(tasks: Tasks, clips: list[str]) -> None:
         tasks.put("part", [{**row, "video": part}]),
         tasks.put("blind", [{**row, "video": None}]),
         tasks.put("until", whole, until=["star", "happens"]),
-        tasks.put("short", whole, max_new_tokens=2),
+        tasks.put("short", whole, max_tokens=2),
         tasks.put("drawn", whole, do_sample=True, temperature=0.9),
     ]
     whole_, part_, blind, until, short, drawn, batch, no_video = tasks.answers(
@@ -213,7 +213,7 @@ def test_answers_are_those_of_ask(tasks: Tasks, clips: list[str]) -> None:
     flags += ["--device", "cpu", "--model", "mini", "--json"]
 
     def ask(clip: str, *more: Any) -> Row:
-        length = () if "--max-new-tokens" in more else ("--max-new-tokens", LENGTH)
+        length = () if "--max-tokens" in more else ("--max-tokens", LENGTH)
         return run_here("ask", clip, question, *flags, *map(str, (*length, *more))).object
 
     first, second = ask(clips[0]), ask(clips[1])
@@ -232,7 +232,7 @@ def test_answers_are_those_of_ask(tasks: Tasks, clips: list[str]) -> None:
     assert part_["tokens"][0]["output_tokens"] == of_part["tokens"]["generated"]
     assert until["answers"] == [one["answer"].partition("star")[0] for one in (first, second)]
     assert "star" in first["answer"]
-    assert short["answers"][0] == ask(clips[0], "--max-new-tokens", 2)["answer"]
+    assert short["answers"][0] == ask(clips[0], "--max-tokens", 2)["answer"]
     assert drawn["answers"][0] == ask(clips[0], "--temperature", 0.9, "--seed", 5)["answer"]
     assert len(set(no_video["answers"])) == 1
     assert no_video["answers"][0] == blind["answers"][0]
@@ -388,7 +388,7 @@ def long_tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
             f"include: {of_lmms_eval / file}\ntask: {task}\ntest_split: test\n"
             f"dataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {rows}\n"
         )
-        given = "model=mini,method=dycoke-plus,fps=10,max_tokens=60"
+        given = "model=mini,method=dycoke-plus,fps=10,video_tokens=60"
         runs.append({"tasks": [task], "model_args": given, "device": "cpu"})
     return {run["tasks"][0]: found for run, found in zip(runs, tasks.answers(*runs), strict=True)}
 
@@ -406,7 +406,7 @@ def test_long_tasks_of_lmms_eval_run_in_windows(task: str, long_tasks: dict[str,
     if prompt is None:
         return
     longest = {"longvideobench_val_v": 32}.get(task, 16)
-    flags = ("--fps", "10", "--max-tokens", "60", "--max-new-tokens", str(longest), "--json")
+    flags = ("--fps", "10", "--video-tokens", "60", "--max-tokens", str(longest), "--json")
     given = ("--method", "dycoke-plus", "--model", "mini", "--device", "cpu", *flags)
     assert found["answers"] == [run_here("ask", CLIP, "-q", prompt, *given).object["answer"]] * 2
 

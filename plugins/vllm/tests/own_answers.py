@@ -103,5 +103,5 @@ class OwnAnswers:
         return self._answer(asked, admitted(asked.method, "renumbered"))
 
     def _answer(self, asked: Asked, method: Method) -> Answer:
-        answer = self._sessions[asked.video].ask(asked.question, method, max_new_tokens=TOKENS)
+        answer = self._sessions[asked.video].ask(asked.question, method, max_tokens=TOKENS)
         return Answer(answer.answer, answer.tokens.text + answer.tokens.visual_kept)

@@ -124,7 +124,7 @@ def test_a_video_of_one_frame(served: Served, spec: str) -> None:
     video, question = served.own.questions[0]
     clip = read(video, Sampling(frames=1))
     answer = VideoSession(served.own.loaded, clip).ask(
-        question, admitted(spec, "renumbered"), max_new_tokens=TOKENS
+        question, admitted(spec, "renumbered"), max_tokens=TOKENS
     )
     expected = Answer(answer.answer, answer.tokens.text + answer.tokens.visual_kept)
     assert served.read(served.ask(data_url(clip.frames, "PNG"), question, spec, 1)) == expected
@@ -168,7 +168,7 @@ def test_a_folder_goes_on_behind_a_server_that_was_killed(
     command = [
         sys.executable, "-m", "dycoke_cli", "batch", str(folder), "What happens in the video?",
         "--server", server.url, "--method", "evs", "--retain", "0.25", "--requests", "2",
-        "--max-new-tokens", str(TOKENS), "--out", str(out),
+        "--max-tokens", str(TOKENS), "--out", str(out),
     ]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as batch:
         until = time.monotonic() + 300

@@ -253,8 +253,8 @@ class ReportedWindows:
         Count,
         Doc("Visual tokens that the windows kept; of these, the pool keeps `tokens.visual_kept`."),
     ]
-    max_tokens: Annotated[
-        Count, Doc("Cap of the pool: --max-tokens, or what one window has; no more than fits.")
+    video_tokens: Annotated[
+        Count, Doc("Cap of the pool: --video-tokens, or what one window has; no more than fits.")
     ]
     positions: Annotated[
         Literal["kept", "renumbered"],
@@ -418,7 +418,7 @@ class Answer:
         tuple[CheckedSentence, ...] | Absent,
         Doc("Of `dycoke caption --check`: each sentence of the text that the caption is made of."),
     ] = ABSENT
-    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
+    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-tokens.")]
     seed: Annotated[int | None, Doc("Sampling seed; null for greedy decoding.", minimum=0)]
     model: ReportedModel
     method: Annotated[

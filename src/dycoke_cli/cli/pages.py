@@ -283,7 +283,9 @@ def _usage(argument: TyperArgument) -> str:
 
 
 def _option(option: TyperOption) -> HelpRow:
-    on = ", ".join(sorted(option.opts, key=len))
+    # Another spelling of a long flag is named in its text.
+    long = next(name for name in option.opts if name.startswith("--"))
+    on = ", ".join([*(name for name in option.opts if not name.startswith("--")), long])
     names = " / ".join([on, *option.secondary_opts])
     if option.metavar and not option.is_flag:
         names += f" {option.metavar}"

@@ -31,7 +31,6 @@ _MEANT = {
     "prompt": "--question",
     "output": "--out",
     "csv": "--out FILE.csv",
-    "max-token": "--max-new-tokens",
     "baseline": "--method none",
     "cpu": "--device cpu",
     "gpu": "--device cuda",

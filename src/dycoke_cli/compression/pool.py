@@ -29,7 +29,7 @@ With less it is thinned after each window, and most of the work is done again ea
 class TokenBudget:
     """Budget of the visual tokens of a video, whatever its length and its frames."""
 
-    max_tokens: Annotated[
+    video_tokens: Annotated[
         int | None,
         Param(
             "Maximum visual tokens that the language model reads. The video is read in windows, so "

@@ -31,18 +31,18 @@ def check_context(
     frames: int,
     method: Method,
     text: int,
-    max_new_tokens: int,
+    max_tokens: int,
     subtitle_lines: int = 0,
     others: int = 0,
 ) -> None:
     """Check that what the language model reads and generates fits into its context."""
-    room = context - max_new_tokens - text - others
+    room = context - max_tokens - text - others
     read = method.most_read(clip.frames, clip.per_frame)
     if read <= room:
         return
     flags = ways_to_fit(clip, frames, method, lambda kept, shown: kept <= room)
     ways = [f"use {', or '.join(flags)}"] if flags else []
-    left, lower = room + max_new_tokens - read, f"lower --max-new-tokens ({max_new_tokens})"
+    left, lower = room + max_tokens - read, f"lower --max-tokens ({max_tokens})"
     if left > 0:
         ways.append(f"{lower} to {left}")
     elif not flags:
@@ -73,25 +73,25 @@ def answer_room(context: int, most: int, read: int) -> int:
     return most if most != WHAT_FITS else max(1, context - read)
 
 
-def room_for_video(context: int, text: int, max_new_tokens: int) -> int:
+def room_for_video(context: int, text: int, max_tokens: int) -> int:
     """Visual tokens that a prompt has room for, 1 or more."""
-    room = context - text - max_new_tokens
+    room = context - text - max_tokens
     if room >= 1:
         return room
     half = (context - text) // 2
-    way = f"use --max-new-tokens {half} or lower" if half > 0 else "use fewer frames"
+    way = f"use --max-tokens {half} or lower" if half > 0 else "use fewer frames"
     raise ContextError(
-        f"--max-new-tokens {max_new_tokens} leaves no room for the video in the model's context of "
+        f"--max-tokens {max_tokens} leaves no room for the video in the model's context of "
         f"{context} tokens; {way}"
     )
 
 
-def check_text_alone(context: int, text: int, max_new_tokens: int) -> None:
+def check_text_alone(context: int, text: int, max_tokens: int) -> None:
     """Check that a question without a video and its answer fit into the context."""
     left = context - text
-    if left >= max_new_tokens:
+    if left >= max_tokens:
         return
-    ways = [f"lower --max-new-tokens ({max_new_tokens}) to {left}"] if left > 0 else []
+    ways = [f"lower --max-tokens ({max_tokens}) to {left}"] if left > 0 else []
     raise ContextError(
         f"the question has {text} tokens, which with its answer is longer than the model's context "
         f"of {context} tokens; {', or '.join([*ways, 'shorten it'])}"

@@ -102,7 +102,7 @@ class EncodedVideo:
         context = self.loaded.context_length
         if self.windowed is not None:
             # Their pool may fill what is left: three quarters of it at most.
-            pooled = min(self.windowed.max_tokens, (context - text) * 3 // 4)
+            pooled = min(self.windowed.video_tokens, (context - text) * 3 // 4)
             return answer_room(context, most, text + pooled)
         return answer_room(context, most, text + sum(self._most_read(method)))
 
@@ -120,7 +120,7 @@ class EncodedVideo:
         ids = self._ids(question, history)
         if self.windowed is not None:
             self.windowed.check(method)
-            return self.windowed.prompt(self.loaded, self.video, ids, options.max_new_tokens)
+            return self.windowed.prompt(self.loaded, self.video, ids, options.max_tokens)
         text = ids.shape[1] - self.visual
         check_context(
             self.loaded.context_length,
@@ -128,7 +128,7 @@ class EncodedVideo:
             len(self.clip.timestamps_s),
             method,
             text,
-            options.max_new_tokens,
+            options.max_tokens,
             0 if self.clip.subtitles is None else len(self.clip.subtitles.lines),
             sum(self._most_read(method)[1:]),
         )

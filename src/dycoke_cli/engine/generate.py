@@ -386,7 +386,7 @@ def generate(
     finite = _Finite(sequences, ends)
     # The mask first: `finite` is to see what it leaves of the logits.
     processors = [*([GrammarMask(formed)] if formed else []), finite]
-    limits = limits or [options.max_new_tokens] * sequences
+    limits = limits or [options.max_tokens] * sequences
     forms: Sequence[FormedAnswer | None] = formed or [None] * sequences
     answers = [
         AnswerStream(
@@ -447,7 +447,7 @@ def generate(
     if cut:
         raise UsageError(
             f"the answer isn't complete after {len(cut[0].tokens)} tokens: {cut[0].text[-40:]!r}; "
-            "raise max_new_tokens"
+            "raise max_tokens"
         )
     return [outputs[number] for number in range(sequences)]
 

@@ -81,7 +81,7 @@ def end_tokens(model: Any) -> set[int]:
 
 LARGEST_SEED = 2**63 - 1
 WHAT_FITS = sys.maxsize
-"""As `max_new_tokens`: as many as the model's context has room for behind the prompt."""
+"""As `max_tokens`: as many as the model's context has room for behind the prompt."""
 LEAST_TEMPERATURE = 1e-6
 """Below it, logits that are divided by it aren't finite, and there is nothing to draw from."""
 
@@ -100,7 +100,9 @@ class GenerationOptions:
         UsageError: a value out of range, or sampling or a form of a typed answer.
     """
 
-    max_new_tokens: Annotated[int, Param("Maximum new tokens.", at_least=1)] = 128
+    max_tokens: Annotated[
+        int, Param("Maximum tokens of the answer.", at_least=1, also="--max-new-tokens")
+    ] = 128
     temperature: Annotated[float, Param("Sampling temperature; 0 is greedy.", at_least=0)] = 0.0
     seed: Annotated[
         int | None, Param("Sampling seed, to repeat an answer.", default="a new one each time")
@@ -143,7 +145,7 @@ class GenerationOptions:
 
     def of_what_fits(self) -> GenerationOptions:
         """The same, with as many new tokens as the context has room for behind the prompt."""
-        return replace(self, max_new_tokens=WHAT_FITS)
+        return replace(self, max_tokens=WHAT_FITS)
 
 
 MOST_OPTIONS = 256

@@ -86,7 +86,7 @@ def make_answer(
     if subtitles is not None:
         warnings += _unknown_subtitles(loaded, " ".join(line.text for line in subtitles.lines))
     if not generated.stopped:
-        warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
+        warnings.append(f"the answer was cut after {steps + 1} tokens (--max-tokens)")
     if early := _early_pruning(pruning, steps, sizes.layers):
         warnings.append(early)
     return Answer(

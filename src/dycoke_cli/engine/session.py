@@ -93,7 +93,7 @@ class Question:
     question: str  # plain text
     history: Turns = ()  # what was asked about the video before, and what was answered
     receiver: Receiver = NOBODY  # gets the answer while the batch is generated
-    max_new_tokens: int | None = None  # of this answer; None for those of the options
+    max_tokens: int | None = None  # of this answer; None for those of the options
 
 
 def ask_together(
@@ -125,19 +125,17 @@ def ask_together(
         if typed is not None:
             what = spellings_of(loaded, typed)
             longest = max(len(ids) for spelling in what for ids in spelling.ids)
-            most = max(options.max_new_tokens, longest)
-            options = replace(options, max_new_tokens=most)
+            most = max(options.max_tokens, longest)
+            options = replace(options, max_tokens=most)
         # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
         # are made behind that: they take the embeddings along.
         limits = [
-            q.session.limit(
-                q.question, q.history, method, q.max_new_tokens or options.max_new_tokens
-            )
+            q.session.limit(q.question, q.history, method, q.max_tokens or options.max_tokens)
             for q in questions
         ]
         formed = _formed(loaded, options, limits)
         prompts = [
-            q.session.prompt(q.question, q.history, method, replace(options, max_new_tokens=limit))
+            q.session.prompt(q.question, q.history, method, replace(options, max_tokens=limit))
             for q, limit in zip(questions, limits, strict=True)
         ]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
@@ -245,7 +243,7 @@ def ask_without_video(
     with faults_of(loaded):
         ids = text_ids(loaded.processor, question, history)
         read, context = ids.shape[1], loaded.context_length
-        most = answer_room(context, options.max_new_tokens, read)
+        most = answer_room(context, options.max_tokens, read)
         check_text_alone(context, read, most)
         batch = without_video(ids)
         if typed is not None:
@@ -362,7 +360,7 @@ class VideoSession(EncodedVideo):
         *,
         on_text: Callable[[str], None] | None = None,
         history: Turns = (),
-        max_new_tokens: int = 128,
+        max_tokens: int = 128,
         temperature: float = 0.0,
         seed: int | None = None,
         trace: int | None = None,
@@ -378,16 +376,14 @@ class VideoSession(EncodedVideo):
             on_text: called with each stretch of the answer as it is generated.
             history: earlier questions about the video with their answers, which the model reads
                 before this one.
-            max_new_tokens: and the others: fields of `GenerationOptions`.
+            max_tokens: and the others: fields of `GenerationOptions`.
 
         Raises:
             UsageError: a combination that isn't supported, or a prompt longer than the model's
                 context (with the number of frames that fits).
             OutOfMemoryError: with the flag that helps.
         """
-        options = GenerationOptions(
-            max_new_tokens, temperature, seed, trace, typed, structured, tokens
-        )
+        options = GenerationOptions(max_tokens, temperature, seed, trace, typed, structured, tokens)
         check_kind(question, str, "a question is one text")
         questions = [Question(self, question, history, Receiver(on_text))]
         return ask_together(questions, METHODS[DEFAULT]() if method is None else method, options)[0]

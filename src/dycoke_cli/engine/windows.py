@@ -39,7 +39,7 @@ class WindowedVideo:
     count: int  # windows
     size: int  # frames per window
     kept: int  # visual tokens that all windows kept, before the pool
-    max_tokens: int  # visual tokens that a prompt may have at most, if so many fit
+    video_tokens: int  # visual tokens that a prompt may have at most, if so many fit
     contiguous: bool  # whether the positions of the tokens that are read close the gaps
     seconds: dict[str, float]  # reading and encoding, by keys of `result.Seconds`
     warnings: tuple[str, ...] = ()  # one sentence each
@@ -54,7 +54,7 @@ class WindowedVideo:
             )
 
     def prompt(
-        self, loaded: LoadedModel, video: VideoPrompt, ids: torch.Tensor, max_new_tokens: int
+        self, loaded: LoadedModel, video: VideoPrompt, ids: torch.Tensor, max_tokens: int
     ) -> Callable[[], Prompt]:
         """The prompt of a question, made when it is called for.
 
@@ -62,13 +62,13 @@ class WindowedVideo:
             loaded: the model.
             video: the whole video, without pixels.
             ids: `[1, S]`, int64: the whole prompt.
-            max_new_tokens: of the answer.
+            max_tokens: of the answer.
 
         Raises:
             UsageError: the text alone is longer than the model's context.
         """
-        room = room_for_video(loaded.context_length, ids.shape[1] - video.visual, max_new_tokens)
-        cap = min(room, self.max_tokens)
+        room = room_for_video(loaded.context_length, ids.shape[1] - video.visual, max_tokens)
+        cap = min(room, self.video_tokens)
 
         def make() -> Prompt:
             if cap not in self._at_most:
@@ -99,8 +99,8 @@ def read_windows(
     windows: Iterable[FrameWindow],
     size: int,
     *,
-    max_tokens: int | None = None,
-    max_new_tokens: int = 1,
+    video_tokens: int | None = None,
+    max_tokens: int = 1,
     contiguous: bool = False,
     cache: VisualCache | None = None,
     on_frames: Callable[[int, int], None] = lambda done, total: None,
@@ -109,7 +109,7 @@ def read_windows(
 
     Args:
         planned: the frames that are about to come: their times, and their shape alone.
-        max_tokens: visual tokens that are kept at most; None for those of one window (of 32 frames,
+        video_tokens: that are kept at most; None for those of one window (of 32 frames,
             as many as `--frames` reads by default), for a context that is filled answers worse
             (docs/results.md, "Long videos").
         cache: of encoded windows on disk, or None.
@@ -117,7 +117,7 @@ def read_windows(
     if loaded.family.stock_inputs:
         raise UsageError(
             f"{loaded.name} can't be shown a video in windows: its processor reads all frames at "
-            "once; use fewer frames, without --max-tokens"
+            "once; use fewer frames, without --video-tokens"
         )
     began, encoding = time.perf_counter(), 0.0
     with faults_of(loaded):
@@ -126,10 +126,12 @@ def read_windows(
         per_frame = whole.tokens_per_frame
         # Any question is longer, so that no video is read for which there is no room.
         text = whole.input_ids("").shape[1] - whole.visual
-        room_for_video(loaded.context_length, text, max_new_tokens)
-        if max_tokens is None:
-            max_tokens = whole.tokens.frames_in_window(len(planned.timestamps_s), size) * per_frame
-        pool = Pool(min(loaded.context_length, max_tokens), per_frame)
+        room_for_video(loaded.context_length, text, max_tokens)
+        if video_tokens is None:
+            video_tokens = (
+                whole.tokens.frames_in_window(len(planned.timestamps_s), size) * per_frame
+            )
+        pool = Pool(min(loaded.context_length, video_tokens), per_frame)
         shared = cache if loaded.identity else None
         frames, kept, warning, tail = 0, 0, None, Encoded(torch.empty(0))
         so_far: tuple[torch.Tensor, ...] = ()
@@ -174,7 +176,7 @@ def read_windows(
         count=count,
         size=size,
         kept=kept,
-        max_tokens=max_tokens,
+        video_tokens=video_tokens,
         contiguous=contiguous or method.renumbers(),
         seconds={"video_decode": waiting, "vision": encoding},
         warnings=() if warning is None else (warning,),

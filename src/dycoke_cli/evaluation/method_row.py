@@ -89,7 +89,7 @@ def kept_rows(
     if code := plugin_of(dataset.name):
         edition = f"{edition}, {code}"
     rows, warnings = rows_on(chosen, evaluation.specs)
-    if request.max_tokens is not None:
+    if request.video_tokens is not None:
         rows = [_open_positions(row) for row in rows]
     kept = []
     for row in rows:
@@ -102,7 +102,7 @@ def kept_rows(
             model=about,
             method={**identity(method), **key_part(method)},
             frames=_frames(sampling),
-            max_new_tokens=request.generation.max_new_tokens,
+            max_tokens=request.generation.max_tokens,
             options=_options(sampling, request),
         )
         kept.append(KeptRow(row.spec, row.parameters, setup))
@@ -127,6 +127,6 @@ def _options(sampling: Sampling | None, request: Request) -> dict[str, Any]:
     """Options of sampling and generation, except those with a field of their own in `Setup`."""
     options = {} if sampling is None else key_part(sampling)
     options |= key_part(request.generation)
-    if sampling is not None and request.max_tokens is not None:
-        options["max_tokens"] = request.max_tokens
-    return {k: v for k, v in options.items() if k not in ("frames", "max_new_tokens")}
+    if sampling is not None and request.video_tokens is not None:
+        options["video_tokens"] = request.video_tokens
+    return {k: v for k, v in options.items() if k not in ("frames", "max_tokens")}

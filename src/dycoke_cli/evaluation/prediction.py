@@ -48,7 +48,7 @@ class Setup:
     model: dict[str, Any]  # fields of `EvaluatedModel`
     method: dict[str, Any]  # name and parameters, from `param.key_part`
     frames: int | None  # number of frames; 0 for no video, None if `options` determine it
-    max_new_tokens: int = 128  # limit of an answer's length
+    max_tokens: int = 128  # limit of an answer's length
     # other options of sampling and generation, from `param.key_part`
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -34,7 +34,7 @@ _DATA = Path(__file__).with_name("presets.toml")
 class PublishedSettings:
     """Published settings of a benchmark."""
 
-    max_new_tokens: int  # limit of an answer's length
+    max_tokens: int  # limit of an answer's length
     # attributes of the dataset that select the prompts of the published code
     prompt: Mapping[str, bool] = field(default_factory=dict)
     judge: str = ""  # the LLM that graded the answers; empty for none
@@ -108,13 +108,11 @@ class Preset:
         sampling, generation = request.sampling, request.generation
         if not {"frames", "fps"} & set(given):
             sampling = replace(sampling, frames=self.frames)
-        if "max_new_tokens" not in given:
+        if "max_tokens" not in given:
             length = (
-                self.generated
-                if benchmark is None
-                else self.for_benchmark(benchmark).max_new_tokens
+                self.generated if benchmark is None else self.for_benchmark(benchmark).max_tokens
             )
-            generation = replace(generation, max_new_tokens=length)
+            generation = replace(generation, max_tokens=length)
         model = request.model if "model" in given else self.model
         return replace(request, model=model, sampling=sampling, generation=generation)
 
@@ -246,7 +244,7 @@ def _conditions(
         "as many as --fps takes" if setup.frames is None else setup.frames,
         preset.frames,
     )
-    yield "max new tokens", setup.max_new_tokens, task.max_new_tokens
+    yield "max tokens", setup.max_tokens, task.max_tokens
     # The published code has no such options, so it has our defaults.
     defaults = {**asdict(Sampling()), **asdict(GenerationOptions())}
     for name, value in setup.options.items():

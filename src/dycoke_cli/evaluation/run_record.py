@@ -78,7 +78,7 @@ def record_of(
         conditions={
             "sampling": asdict(request.sampling),
             "generation": key_part(request.generation),
-            "budget": {"max_tokens": request.max_tokens},
+            "budget": {"video_tokens": request.video_tokens},
         },
         metric=about.metric,
         macro=about.macro,

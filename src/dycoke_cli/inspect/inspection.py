@@ -50,7 +50,7 @@ class Inspected:
     title: Annotated[str, Doc("The method, with the parameters that have an effect.")]
     method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
     answer: Annotated[str, Doc("The answer, without special tokens.")]
-    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
+    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-tokens.")]
     seed: Annotated[int | None, Doc("Sampling seed; null for greedy decoding.", minimum=0)]
     tokens: Tokens
     decode: Decode

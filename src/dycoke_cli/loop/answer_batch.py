@@ -56,7 +56,7 @@ def ask(loaded: LoadedModel, batch: Sequence[Pending], count: Count) -> None:
             asked.history,
             generation,
             on_text,
-            on_token=lambda done: on_progress("decode", done, generation.max_new_tokens),
+            on_token=lambda done: on_progress("decode", done, generation.max_tokens),
         )
         _finish(count, first, answer, _seconds_of_each([answer]))
         return
@@ -155,7 +155,7 @@ def _question(count: Count, pending: Pending) -> Question:
             (lambda answer: None) if waits else partial(_finish, count, pending),
             lambda: pending.is_cancelled,
         ),
-        ask.request.generation.max_new_tokens,
+        ask.request.generation.max_tokens,
     )
 
 
@@ -236,7 +236,7 @@ def warm_up(pending: Pending) -> None:
         resize=None,
     )
     unmeasured = VideoSession(session.loaded, short, reuse=False)
-    options = GenerationOptions(max_new_tokens=_WARM_UP)
+    options = GenerationOptions(max_tokens=_WARM_UP)
     for method in (pending.methods[0], BASELINE):
         ask_together([Question(unmeasured, "?")], method, options)
 

@@ -247,7 +247,7 @@ class Pending:
             return None
         if self._group is None:
             # Each answer has its own number of tokens; a seed means nothing to greedy ones.
-            generation = replace(request.generation, max_new_tokens=1, seed=None)
+            generation = replace(request.generation, max_tokens=1, seed=None)
             shape = session.clip.frames.shape
             self._group = shape, tuple(self.methods), generation
         return self._group

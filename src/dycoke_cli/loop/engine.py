@@ -206,7 +206,7 @@ class Engine(Asker):
             self.load()
             if self._caches:
                 _visual_cache()
-            if self._request.max_tokens is None:
+            if self._request.video_tokens is None:
                 self.settled(self._request.method)
 
     def settled(self, method: Method, *, in_windows: bool = False) -> Method:
@@ -515,7 +515,7 @@ class Engine(Asker):
             UsageError: the video can't be asked about.
         """
         unloaded, ask = self.unloaded, reading.ask
-        new = ask.request.generation.max_new_tokens
+        new = ask.request.generation.max_tokens
         whole = reading.decoded or ask.compare or ask.measured
 
         def check_whole(plan: Any) -> None:
@@ -525,7 +525,7 @@ class Engine(Asker):
         windows = windows_for(ask.request, reading.plans, check_whole, whole=whole)
         if windows is not None and unloaded is not None:
             unloaded.check_room(reading.plans[0], new)
-        if windows is not None and ask.request.max_tokens is None:
+        if windows is not None and ask.request.video_tokens is None:
             reading.warnings = (reads_in_windows(len(reading.plans[0].times_s), windows),)
             reading.send(Warn(*reading.warnings))
         return windows

@@ -1,6 +1,6 @@
 """Whether a video is read in windows, and reading it so while it is decoded.
 
-With `--max-tokens` it is; and where what a method keeps of all frames doesn't fit the model's
+With `--video-tokens` it is; and where what a method keeps of all frames doesn't fit the model's
 context, so that it could only be refused otherwise.
 """
 
@@ -37,7 +37,7 @@ def windows_for(
     """
     check_windows(request, len(plans), whole=whole)
     why_not = why_not_in_windows(request, len(plans), whole=whole)
-    if request.max_tokens is None:
+    if request.video_tokens is None:
         try:
             for plan in plans:
                 check_whole(plan)
@@ -50,9 +50,9 @@ def windows_for(
 
 
 def check_windows(request: Request, videos: int = 1, *, whole: bool = False) -> None:
-    """Check that a request with `max_tokens` can be answered from windows."""
+    """Check that a request with `video_tokens` can be answered from windows."""
     why_not = why_not_in_windows(request, videos, whole=whole)
-    if request.max_tokens is not None and why_not is not None:
+    if request.video_tokens is not None and why_not is not None:
         raise UsageError(why_not)
 
 
@@ -61,20 +61,20 @@ def why_not_in_windows(request: Request, videos: int = 1, *, whole: bool = False
     method = request.method
     if not is_windowed(type(method)):
         return (
-            f"the method {method.name} needs the whole video at once, and max_tokens reads it in "
+            f"the method {method.name} needs the whole video at once, and video_tokens reads it in "
             f"windows; use one of --method {', '.join(windowed_methods())}"
         )
     if "frame_attention" in method.needs:
         return (
-            "with frames_by question the whole video is read first, and max_tokens reads it in "
+            "with frames_by question the whole video is read first, and video_tokens reads it in "
             "windows; drop one of them"
         )
     if videos > 1:
-        return "max_tokens takes one video: leave it out, or name one"
+        return "video_tokens takes one video: leave it out, or name one"
     if whole:
         return (
-            "--compare asks about all tokens, and of a video that max_tokens reads in windows only "
-            "some are left; drop one of them"
+            "--compare asks about all tokens, and of a video that video_tokens reads in windows "
+            "only some are left; drop one of them"
         )
     return None
 
@@ -123,8 +123,8 @@ def encode_in_windows(
         planned,
         windows,
         windows.size,
-        max_tokens=request.max_tokens,
-        max_new_tokens=request.generation.max_new_tokens,
+        video_tokens=request.video_tokens,
+        max_tokens=request.generation.max_tokens,
         contiguous=positions == "renumbered",
         cache=cache,
         on_frames=on_frames,
@@ -135,5 +135,5 @@ def reads_in_windows(count: int, windows: WindowQueue) -> str:
     """A sentence where a video is read in windows although nobody asked for it."""
     return (
         f"{count} frames are read in windows of {windows.size}, and thinned to as many visual "
-        "tokens as one window has; --max-tokens sets how many are kept"
+        "tokens as one window has; --video-tokens sets how many are kept"
     )

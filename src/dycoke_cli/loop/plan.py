@@ -91,7 +91,7 @@ def plan_of(request: Request, model: ResolvedModel | None = None, **more: Any) -
     # Settled here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. That of an unlisted family can be only once it is loaded.
     if info.listed:
-        method = settled(method, info if request.max_tokens is None else info.before_windows)
+        method = settled(method, info if request.video_tokens is None else info.before_windows)
     # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
     asked = replace(request, loading=model.options, method=method)
     return RunPlan(asked, request.method, model.identity, **more)

@@ -285,7 +285,7 @@ class Readers:
         # Of two videos in windows one would wait for memory that the other has, whose windows
         # nobody takes before.
         with ExitStack() as stack:
-            if ask.request.max_tokens is not None:
+            if ask.request.video_tokens is not None:
                 self._enter_windows(stack)
             began, fit = time.perf_counter(), self._fit(reading)
             opened = []
@@ -307,7 +307,7 @@ class Readers:
             self._on_change(reading)
             windows = self._windows(reading)
             if windows is not None:
-                if ask.request.max_tokens is None:
+                if ask.request.video_tokens is None:
                     with self._changed:  # the memory that it has isn't what another one waits for
                         self._busy[reading] = {}
                     self._enter_windows(stack)

@@ -44,7 +44,7 @@ class UnloadedModel:
             check_several(request.model, info.family, info.domain)
         settled(request.method, info)
 
-    def check_plan(self, plan: FramePlan, method: Method, max_new_tokens: int) -> None:
+    def check_plan(self, plan: FramePlan, method: Method, max_tokens: int) -> None:
         """Refuse frames that can't fit into the model's context, before they are decoded.
 
         Only what is certain without the model counts: the visual tokens of its catalog entry.
@@ -54,10 +54,10 @@ class UnloadedModel:
         if known is not None and self.listed is not None:
             context, count, clip = known
             method = settled(method, self.listed)
-            new = answer_room(context, max_new_tokens, context)
+            new = answer_room(context, max_tokens, context)
             check_context(context, clip, count, method, clip.text, new)
 
-    def check_room(self, plan: FramePlan, max_new_tokens: int) -> None:
+    def check_room(self, plan: FramePlan, max_tokens: int) -> None:
         """Refuse windows of a video for which an answer leaves no room, before they are decoded.
 
         Args: as of `check_plan`.
@@ -65,7 +65,7 @@ class UnloadedModel:
         known = self._tokens_of(plan)
         if known is not None:
             context, _, clip = known
-            room_for_video(context, clip.text, answer_room(context, max_new_tokens, context))
+            room_for_video(context, clip.text, answer_room(context, max_tokens, context))
 
     def _tokens_of(self, plan: FramePlan) -> tuple[int, int, ClipTokens] | None:
         """The context, the frames of a plan and their tokens; None where they aren't known."""

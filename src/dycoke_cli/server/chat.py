@@ -44,7 +44,7 @@ from dycoke_cli.server.request_keys import (
 from dycoke_cli.unicode import display_name
 
 _LONGEST_METHOD = 1000
-_MAX_TOKENS = "dycoke.max_tokens"
+_VIDEO_TOKENS = "dycoke.video_tokens"
 _KIND = re.compile("^(openai|hosted_vllm)/")
 
 
@@ -99,7 +99,7 @@ def asked(
         defaults,
         sampling=sampling,
         generation=generation(given, defaults.generation),
-        max_tokens=_max_tokens(given, defaults.max_tokens),
+        video_tokens=_video_tokens(given, defaults.video_tokens),
     )
     return ChatRequest(
         videos=videos,
@@ -166,14 +166,14 @@ def _chosen(given: Mapping[str, Any]) -> Method | None:
     return method or vllm
 
 
-def _max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
+def _video_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
     """Visual tokens that the language model reads at most; null is no limit."""
     options = options_of(given, DYCOKE)
-    if "max_tokens" not in options:
+    if "video_tokens" not in options:
         return default
-    found = options["max_tokens"]
+    found = options["video_tokens"]
     if found is not None and (type(found) is not int or found < 1):
-        raise Refused(f"{_MAX_TOKENS} must be 1 or more", _MAX_TOKENS)
+        raise Refused(f"{_VIDEO_TOKENS} must be 1 or more", _VIDEO_TOKENS)
     return found
 
 
@@ -198,13 +198,13 @@ def generation(given: Mapping[str, Any], default: GenerationOptions) -> Generati
     named = {name: given[name] for name in _LIMITS if given.get(name) is not None}
     if len({*map(repr, named.values())}) > 1:
         raise Refused(f"{' and '.join(named)} differ: send one of them", _LIMITS[0])
-    name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
+    name, most = [*named.items()][-1] if named else ("max_tokens", None)
     fits = type(most) is int and most == _NO_LIMIT
     seed = given.get("seed")
     if type(seed) is int and seed == _NEW_SEED:
         default, seed = replace(default, seed=None), None
     changed: dict[str, Any] = {
-        "max_new_tokens": None if fits else most,
+        "max_tokens": None if fits else most,
         "temperature": given.get("temperature"),
         "seed": seed,
         **answer_format(given),
@@ -214,7 +214,7 @@ def generation(given: Mapping[str, Any], default: GenerationOptions) -> Generati
         options = options.of_what_fits() if fits else options
         return replace(options, tokens=_tokens(given, options.temperature > 0))
     except UsageError as error:
-        raise refused(error, {**KEYS, "max_new_tokens": name}) from error
+        raise refused(error, {**KEYS, "max_tokens": name}) from error
 
 
 def _tokens(given: Mapping[str, Any], sampled: bool) -> TokenOptions | None:

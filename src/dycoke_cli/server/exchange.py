@@ -257,7 +257,7 @@ def for_model(service: Service, request: ChatRequest) -> ChatRequest:
     """
     context, asked = service.context, request.request
     service.engine.check(asked, len(request.videos))
-    if context is not None and asked.generation.max_new_tokens >= context:
+    if context is not None and asked.generation.max_tokens >= context:
         asked = replace(asked, generation=asked.generation.of_what_fits())
         request = replace(request, request=asked)
     ignored = [*request.ignored]

@@ -29,7 +29,7 @@ _STATUS: dict[type[DycokeError], int] = {
 }
 _LONGEST = 2000
 _FLAG = re.compile(r"--[a-z][a-z-]*")
-_NAME = re.compile(rf"{_FLAG.pattern}|^frames\b|\bmax_(?:new_)?tokens\b|\b(?:start|end)_s\b")
+_NAME = re.compile(rf"{_FLAG.pattern}|^frames\b|\b(?:max|video)_tokens\b|\b(?:start|end)_s\b")
 _ABOUT = re.compile(r"((?:dycoke\.|mm_processor_kwargs\.)?[a-z_]+)(?=:| must )")
 KEYS = {
     "--frames": "num_frames",
@@ -37,10 +37,9 @@ KEYS = {
     "frames": "num_frames",
     "--fps": "fps",
     "--method": "dycoke.method",
-    "--max-tokens": "dycoke.max_tokens",
-    "max_tokens": "dycoke.max_tokens",
-    "--max-new-tokens": "max_tokens",
-    "max_new_tokens": "max_tokens",  # as OpenAI calls it
+    "--video-tokens": "dycoke.video_tokens",
+    "video_tokens": "dycoke.video_tokens",
+    "--max-tokens": "max_tokens",
 }
 """Keys of a request in place of flags of the commands, and of names of the options."""
 _OF_SERVER = re.compile(rf"`dycoke |DYCOKE_|(?:^|\s)/\w|{_FLAG.pattern}")

@@ -171,7 +171,7 @@ class ResponsesReply:
             "error": None,
             "incomplete_details": None,
             "instructions": given.get("instructions"),
-            "max_output_tokens": options.max_new_tokens,
+            "max_output_tokens": options.max_tokens,
             "metadata": given["metadata"],
             "model": self.model,
             "output": [],

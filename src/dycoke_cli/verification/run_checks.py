@@ -107,7 +107,7 @@ def compare_batch(session: VideoSession, method: Method) -> CheckResult:
     """Compare a batch with the same questions one by one; only in float32 must they be equal."""
     options = GenerationOptions(NEW_TOKENS)
     together = ask_together([Question(session, q) for q in QUESTIONS], method, options)
-    alone = [session.ask(q, method, max_new_tokens=NEW_TOKENS) for q in QUESTIONS]
+    alone = [session.ask(q, method, max_tokens=NEW_TOKENS) for q in QUESTIONS]
     identical = sum(a.answer == b.answer for a, b in zip(together, alone, strict=True))
     exact = session.loaded.model.dtype == torch.float32
     return CheckResult(

@@ -306,7 +306,7 @@ def test_a_form_is_asked_of_the_server() -> None:
     ("text", "reason", "sentence"),
     [
         ("A red star.", "stop", "the server's answer isn't JSON: it doesn't support"),
-        ('{"a": "', "length", "isn't complete after 128 tokens; raise --max-new-tokens"),
+        ('{"a": "', "length", "isn't complete after 128 tokens; raise --max-tokens"),
     ],
 )
 def test_what_is_not_of_the_form_is_an_error(text: str, reason: str, sentence: str) -> None:

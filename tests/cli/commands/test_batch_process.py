@@ -114,7 +114,7 @@ def test_termination_ends_the_decoders(number: int) -> None:
     process = warm.Popen(
         [
             *(*REAL, "batch", str(ROOT / "sample_videos"), "What?", "--quiet", *MINI),
-            *("--frames", "2", "--max-new-tokens", "2"),
+            *("--frames", "2", "--max-tokens", "2"),
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,

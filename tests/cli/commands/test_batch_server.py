@@ -65,7 +65,7 @@ def test_frames_and_method_are_sent_and_the_answer_is_a_line(
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sk-mine")
     with serving() as endpoint:
-        options = ("--frames", "5", "--method", "evs", "--retain", "0.5", "--max-new-tokens", "9")
+        options = ("--frames", "5", "--method", "evs", "--retain", "0.5", "--max-tokens", "9")
         run = batch(endpoint, MOVE, "What?", *options, "--api-key-env", "MY_KEY")
     assert run.code == 0
     [body] = endpoint.bodies

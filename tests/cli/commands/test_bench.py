@@ -67,12 +67,12 @@ def test_the_settings_of_a_published_table(fake: list[FakeSession]) -> None:
     dycoke = "dycoke:variant=published:merge_ratio={}:prune_ratio=0.7:prune_layer=3"
     specs = ["none", dycoke.format(0.5), dycoke.format(0.7)]
     assert [row["spec"] for row in report["rows"]] == specs
-    assert (report["model"]["name"], report["generation"]["max_new_tokens"]) == ("mini", 100)
+    assert (report["model"]["name"], report["generation"]["max_tokens"]) == ("mini", 100)
     assert report["rows"][0]["tokens"]["visual"] == 32 * 16
-    flags = (*flags, "--methods", "ttm", "--frames", "4", "--max-new-tokens", "7")
+    flags = (*flags, "--methods", "ttm", "--frames", "4", "--max-tokens", "7")
     report = valid(run_here("bench", CLIP, *flags).object, "bench", "report")
     assert [row["spec"] for row in report["rows"]] == ["none", "ttm"]
-    assert report["generation"]["max_new_tokens"] == 7
+    assert report["generation"]["max_tokens"] == 7
     assert report["rows"][0]["tokens"]["visual"] == 4 * 16
 
 

@@ -297,7 +297,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
         (("--max-words", "0"), "--max-words"),
         (("--prompt", "detaild"), "--prompt detaild: did you mean detailed?"),
         (("--drop-below", "50"), "a probability from 0 to 1, as 0.5 for 50 %, not 50"),
-        (("--method", "v-cast", "--max-tokens", "9"), "and --max-tokens reads it in windows"),
+        (("--method", "v-cast", "--video-tokens", "9"), "and --video-tokens reads it in windows"),
     ],
 )
 def test_what_is_refused(

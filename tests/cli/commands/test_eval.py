@@ -149,7 +149,7 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
         ),
         (["samples", "--batch-size", "0"], 2, "usage", r"--batch-size must be auto, or 1 or more"),
         (["samples", "--frames", "2", "--fps", "1"], 2, "usage", r"--frames and --fps exclude"),
-        (["samples", "--max-new-tokens", "0"], 2, "usage", r"--max-new-tokens must be 1 or more"),
+        (["samples", "--max-tokens", "0"], 2, "usage", r"--max-tokens must be 1 or more"),
         (["samples", "--split", "train"], 2, "usage", r"'train' is not one of"),
         (["shapes", "--seed", "-1"], 2, "usage", r"--seed must be from 0 to"),
         (["samples", "--device", "tpu"], 2, "usage", r"--device must be auto"),
@@ -169,7 +169,7 @@ def test_what_is_refused(arguments: list[str], code: int, word: str, sentence: s
 
 def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
     asked = ("eval", "samples", "--split", "validation", "--limit", "2", "--device", "cpu")
-    how = ("--fps", "1", "--max-frames", "3", "--start", "0.5", "--max-new-tokens", "2")
+    how = ("--fps", "1", "--max-frames", "3", "--start", "0.5", "--max-tokens", "2")
     rows = ("--methods", "none,one-frame,no-video", "--out", tmp_path)
     outcome = run_here(*asked, *how, *rows, "--json")
     assert outcome.code == 0
@@ -178,7 +178,7 @@ def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
     assert [row["frames"] for row in outcome.object["rows"]] == [None, 1, 0]
     lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     about = [line["about"] for line in lines if "about" in line]
-    assert all(setup["max_new_tokens"] == 2 for setup in about)
+    assert all(setup["max_tokens"] == 2 for setup in about)
     generation = {"temperature": 0.0, "seed": None, "trace": None}
     part = {"fps": None, "max_frames": None, "start_s": 0.5, "end_s": None, "stream": None}
     options = {setup["frames"]: setup["options"] for setup in about}

@@ -18,7 +18,7 @@ from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
 
-SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--quiet")
+SMALL = ("--frames", "2", "--device", "cpu", "--max-tokens", "6", "--quiet")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> No
         "model", "precision", "frames", "questions", "software", "chat template", "frame sampling",
     }  # fmt: skip
     head = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[0])
-    assert head["conditions"]["generation"]["max_new_tokens"] == 16
+    assert head["conditions"]["generation"]["max_tokens"] == 16
     assert head["rows"][0]["setup"]["edition"].endswith("-list")
     lines = list(
         csv.DictReader(io.StringIO(run_here("eval", "report", tmp_path, "--csv", "--quiet").out))

@@ -19,7 +19,7 @@ from tests.runs.clusters import cluster_of
 pytestmark = pytest.mark.slow
 
 # So that every process reckons alike to the last digit. Four frames: a window for DyCoke.
-EXACT = ("--dtype", "float32", "--device", "cpu", "--frames", "4", "--max-new-tokens", "8")
+EXACT = ("--dtype", "float32", "--device", "cpu", "--frames", "4", "--max-tokens", "8")
 # The six of the paper; with subtitles, one of them is asked in other words.
 NAMES = tuple(miniatures.MAKERS)
 METHODS = ("--methods", "none,dycoke,no-video", "--limit", "2")

@@ -26,7 +26,7 @@ from tests.evaluation import miniatures
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.scoring.judges import Endpoint, judging
 
-SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--methods", "none,dycoke")
+SMALL = ("--frames", "2", "--device", "cpu", "--max-tokens", "6", "--methods", "none,dycoke")
 
 
 @pytest.fixture

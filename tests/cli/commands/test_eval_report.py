@@ -209,7 +209,7 @@ def test_a_row_without_any_answer_counts_as_wrong(done: Path, tmp_path: Path) ->
     """Its answers were lost; those of the others are compared with it all the same."""
     folder = copied(done, tmp_path / "copy")
     rows = head(folder)["rows"]
-    rows[0]["setup"]["max_new_tokens"] += 1
+    rows[0]["setup"]["max_tokens"] += 1
     rewritten(folder, rows=rows)
     outcome = report(folder)
     assert outcome.code == 1  # for it isn't whole

@@ -15,7 +15,7 @@ from tests.inspect.elements import read
 from tests.pages import section
 
 QUESTION = "What happens?"
-SHORT = ("--frames", "4", "--max-new-tokens", "4", "--device", "cpu", "--dtype", "float32")
+SHORT = ("--frames", "4", "--max-tokens", "4", "--device", "cpu", "--dtype", "float32")
 
 
 @pytest.mark.slow

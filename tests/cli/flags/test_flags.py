@@ -116,8 +116,8 @@ def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
 @pytest.mark.parametrize(
     ("flags", "key", "value"),
     [
-        ([], "max_new_tokens", 128),
-        (["--max-new-tokens", "1"], "max_new_tokens", 1),
+        ([], "max_tokens", 128),
+        (["--max-tokens", "1"], "max_tokens", 1),
         ([], "temperature", 0.0),
         (["--temperature", "0.7"], "temperature", 0.7),
         ([], "seed", None),

@@ -93,7 +93,7 @@ def test_the_tower_is_shown_the_smaller_picture(monkeypatch: pytest.MonkeyPatch)
 
         monkeypatch.setattr(METHODS[name], "choose", choose)
         asked = create(name, retain=0.25)
-        answer = session.ask("What?", asked, max_new_tokens=1)
+        answer = session.ask("What?", asked, max_tokens=1)
         assert answer.tokens.visual_kept == asked.kept_tokens(3, 4)
     torch.testing.assert_close(seen[0], ours[: len(seen[0])])
     plain = encode_video(model, known, prompt).embeddings

@@ -50,11 +50,11 @@ def clip(count):
     return Pictures(pictures, tuple(map(float, range(count))))
 def ask(model, pictures, new):
     VideoSession(model, pictures, reuse=False).ask(
-        "What happens in the video?", DyCoke(), max_new_tokens=new)
+        "What happens in the video?", DyCoke(), max_tokens=new)
 model = load(name, device="cpu", random_weights=True, **given)
 ask(model, clip(frames), 32)
 (peak,) = [l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM")]
-request = Request(name, options, Sampling(), DyCoke(), GenerationOptions(max_new_tokens=32))
+request = Request(name, options, Sampling(), DyCoke(), GenerationOptions(max_tokens=32))
 cost = cost_of_frames(request, frames, 384, 384)
 print(json.dumps({
     "peak": int(peak.split()[1]) * 1024, "estimated": cost.bytes.peak,
@@ -134,9 +134,9 @@ def test_an_answer_of_the_bundled_model(dtype: str, method: Method) -> None:
     clip = ShownFrames(frames, tuple(map(float, range(len(frames)))), resize=resize)
     with Live() as live:
         VideoSession(loaded, clip, reuse=False).ask(
-            "What happens in the video?", method, max_new_tokens=32
+            "What happens in the video?", method, max_tokens=32
         )
-    options, generation = LoadOptions("cpu", dtype), GenerationOptions(max_new_tokens=32)  # type: ignore[arg-type]
+    options, generation = LoadOptions("cpu", dtype), GenerationOptions(max_tokens=32)  # type: ignore[arg-type]
     found = cost_of_frames(Request("mini", options, Sampling(), method, generation), 32, 384, 384)
     assert found.bytes.weights == loaded.weights_bytes
     # The frames that are kept, and one that arrives.

@@ -20,7 +20,7 @@ PER_FRAME = 16
 def in_windows(method: Any, clip: ClipTokens, context: int | None, *given: int) -> ReadInWindows:
     """Of a model with so much context, a prompt of 20 tokens of text and an answer of 8."""
     sizes = SimpleNamespace(context=context)
-    model: Any = SimpleNamespace(sizes=sizes, text=lambda clip: 20, max_new_tokens=8)
+    model: Any = SimpleNamespace(sizes=sizes, text=lambda clip: 20, max_tokens=8)
     return CostModel.in_windows(model, method, clip, *given)
 
 

@@ -115,7 +115,7 @@ def test_so_many_tokens_pass_a_layer_as_are_counted(family, whole, monkeypatch):
         lambda _, args, given: lengths.append((args or [given["hidden_states"]])[0].shape[1]),
         with_kwargs=True,
     )
-    answer = session.ask(QUESTION, Uncompressed(), max_new_tokens=1)
+    answer = session.ask(QUESTION, Uncompressed(), max_tokens=1)
     hook.remove()
     tokens, sizes = session.video.tokens, Sizes.of(loaded.model.config)
     more = {"spare": 0, "on_cpu": True, "own_attention": False}
@@ -132,7 +132,7 @@ def test_so_many_tokens_pass_a_layer_as_are_counted(family, whole, monkeypatch):
 def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method):
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(32))
-    answer = session.ask(QUESTION, method, max_new_tokens=6)
+    answer = session.ask(QUESTION, method, max_tokens=6)
     found = expected_bytes(loaded, session.video, method, answer.tokens.text)
     held = answer.bytes.kv_cache
     if method.name == "none" and family == "molmo2":  # the stock cache has no spare rows
@@ -154,14 +154,14 @@ def test_a_warning_where_it_will_hardly_fit():
     method = DyCoke(prune_layer=2)
     warning = tight.memory_warning(QUESTION, method)
     assert warning.startswith("this may not fit: it needs about 0.0 GB, 0.0 GB free on cpu; use")
-    assert warning in tight.ask(QUESTION, method, max_new_tokens=2).warnings
+    assert warning in tight.ask(QUESTION, method, max_tokens=2).warnings
 
 
 @pytest.mark.parametrize(("family", "can"), [("llava_onevision", True), ("molmo2", False)])
 def test_what_a_session_keeps_for_the_next_question_is_counted(family, can):
     loaded = loaded_of(family)
     session, method = VideoSession(loaded, clip(32)), Uncompressed()
-    text = session.ask(QUESTION, method, max_new_tokens=1).tokens.text
+    text = session.ask(QUESTION, method, max_tokens=1).tokens.text
     stored = session.prefix._stored.values()
     held = sum(one.nbytes for entries in stored for pair in entries for one in pair)
     assert bool(held) == can

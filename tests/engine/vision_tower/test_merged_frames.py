@@ -179,7 +179,7 @@ def test_a_session_and_stock_generate_give_the_same(family) -> None:
     loaded = loaded_of(family)
     model, processor = make(family)
     method = EarlyTom(retain=0.3, group_threshold=-1.0, max_window=9)
-    answer = VideoSession(loaded, clip(9)).ask("What is it?", method, max_new_tokens=4)
+    answer = VideoSession(loaded, clip(9)).ask("What is it?", method, max_tokens=4)
     with method(model) as attachment:
         output = model.generate(
             **stock_inputs(family, processor, clip(9)), max_new_tokens=4, do_sample=False
@@ -240,7 +240,7 @@ def test_the_method_is_told_which_frames_are_left() -> None:
 def test_answers_with_everything_kept_and_with_a_budget() -> None:
     session = VideoSession(loaded_of("llava_onevision"), clip(9))
     whole, kept, half = (
-        session.ask("what happens", method, max_new_tokens=8)
+        session.ask("what happens", method, max_tokens=8)
         for method in (Uncompressed(), EarlyTom(retain=1.0, positions="kept"), ALL)
     )
     assert kept.answer == whole.answer != half.answer
@@ -252,9 +252,9 @@ def test_several_videos_are_answered_as_alone() -> None:
     loaded = loaded_of("llava_onevision")
     sessions = [VideoSession(loaded, clip(frames, frames)) for frames in (9, 2, 12)]
     questions = [Question(session, "what happens") for session in sessions]
-    together = ask_together(questions, ALL, GenerationOptions(max_new_tokens=6))
+    together = ask_together(questions, ALL, GenerationOptions(max_tokens=6))
     for session, answer in zip(sessions, together, strict=True):
-        assert same(answer, session.ask("what happens", ALL, max_new_tokens=6))
+        assert same(answer, session.ask("what happens", ALL, max_tokens=6))
 
 
 def test_stock_generate_takes_one_video_at_a_time() -> None:
@@ -290,14 +290,14 @@ def test_each_way_of_encoding_is_one_of_its_own(tmp_path) -> None:
     methods = [Uncompressed(), ALL, create("holitom"), EarlyTom(retain=0.9), EarlyTom(ema=0.5),
                DyCoke(merge_stage="vision", kv_prune=False)]  # fmt: skip
     fresh = [
-        VideoSession(loaded, clip(9)).ask("what happens", method, max_new_tokens=6)
+        VideoSession(loaded, clip(9)).ask("what happens", method, max_tokens=6)
         for method in methods
     ]
     for _ in range(2):
         for method, expected_answer in zip(methods, fresh, strict=True):
-            assert same(session.ask("what happens", method, max_new_tokens=6), expected_answer)
+            assert same(session.ask("what happens", method, max_tokens=6), expected_answer)
     again = VideoSession(loaded, clip(9), cache=VisualCache(files(tmp_path)))
-    assert same(again.ask("what happens", Uncompressed(), max_new_tokens=6), fresh[0])
+    assert same(again.ask("what happens", Uncompressed(), max_tokens=6), fresh[0])
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
@@ -305,4 +305,4 @@ def test_families_that_cannot_are_refused(family) -> None:
     assert family in CANNOT
     session = VideoSession(loaded_of(family), clip(4))
     with pytest.raises(UsageError, match="earlytom needs the vision encoder's attention"):
-        session.ask("what happens", EarlyTom(), max_new_tokens=2)
+        session.ask("what happens", EarlyTom(), max_tokens=2)

@@ -216,7 +216,7 @@ def test_the_language_model_reads_what_is_kept_at_its_places(family) -> None:
             lambda module, args, logits, seen=seen: seen.append(logits[0, -1])
         )
         method = replace(MERGING, positions=positions)
-        answer = session.ask(QUESTION, method, max_new_tokens=4)
+        answer = session.ask(QUESTION, method, max_tokens=4)
         hook.remove()
         assert answer.tokens.visual_kept == len(kept) < answer.tokens.visual
         for mine, theirs in zip(seen, expected, strict=True):
@@ -228,9 +228,9 @@ def test_a_batch_is_answered_as_each_alone(family) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 4))]
     questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    together = ask_together(questions, MERGING, GenerationOptions(max_new_tokens=5))
+    together = ask_together(questions, MERGING, GenerationOptions(max_tokens=5))
     for item, answer in zip(questions, together, strict=True):
-        assert same(answer, item.session.ask(item.question, MERGING, max_new_tokens=5))
+        assert same(answer, item.session.ask(item.question, MERGING, max_tokens=5))
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
@@ -336,4 +336,4 @@ def test_families_that_cannot_are_refused_before_anything_is_encoded(monkeypatch
             with pytest.raises(
                 UsageError, match="--merge-stage vision isn't supported for the fam"
             ):
-                session.ask(QUESTION, method, max_new_tokens=2)
+                session.ask(QUESTION, method, max_tokens=2)

@@ -119,7 +119,7 @@ def test_answers_with_nothing_dropped_and_with_half(family) -> None:
     keep_all = DyCoke(merge_ratio=0.0, kv_prune=False, merge_stage="vision", positions="kept")
     behind = DyCoke(merge_ratio=0.0, kv_prune=False, positions="kept")
     methods = (Uncompressed(), behind, keep_all)
-    asked = [session.ask("what happens", m, max_new_tokens=8).answer for m in methods]
+    asked = [session.ask("what happens", m, max_tokens=8).answer for m in methods]
     assert asked[0] == asked[1] == asked[2]
-    half = session.ask("what happens", MERGING, max_new_tokens=4).to_dict()
+    half = session.ask("what happens", MERGING, max_tokens=4).to_dict()
     assert half["tokens"]["visual_kept"] == MERGING.kept_tokens(7, len(rows_of(family)))

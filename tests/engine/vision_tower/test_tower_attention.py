@@ -166,7 +166,7 @@ def test_a_stock_models_own_generate_gives_the_same(family) -> None:
     model, processor = make(family)
     session = VideoSession(loaded_of(family), clip(5))
     alone, attached = Attended(), Attended()
-    answer = session.ask(QUESTION, alone, max_new_tokens=5)
+    answer = session.ask(QUESTION, alone, max_tokens=5)
     inputs = stock_inputs(family, processor, clip(5))
     with attached(model):
         tokens = [
@@ -227,7 +227,7 @@ def test_stock_batches_with_a_prompt_without_a_video() -> None:
     for seed, given in enumerate(method.seen):
         session_method = Attended()
         VideoSession(loaded_of("llava_onevision"), clip(3, seed)).ask(
-            QUESTION, session_method, max_new_tokens=2
+            QUESTION, session_method, max_tokens=2
         )
         torch.testing.assert_close(
             given.attention, session_method.seen[0].attention, atol=1e-6, rtol=1e-4
@@ -259,9 +259,7 @@ def test_an_expected_method_doesnt_run_the_tower_a_second_time() -> None:
         runs.clear()
         session = VideoSession(loaded, clip(4))
         session.record_attention_for(settled(one, loaded.info) for one in expected)
-        answers = [
-            session.ask(QUESTION, one, max_new_tokens=4).answer for one in (Method(), method)
-        ]
+        answers = [session.ask(QUESTION, one, max_tokens=4).answer for one in (Method(), method)]
         return answers, len(runs)
 
     unexpected, expected = ask(), ask(Method(), method)
@@ -276,7 +274,7 @@ def test_the_cache_on_disk_has_it_or_is_of_no_use(tmp_path) -> None:
 
     def ask(method: Method):
         session = VideoSession(loaded, clip(4), cache=cache)
-        return session.ask(QUESTION, method, max_new_tokens=4)
+        return session.ask(QUESTION, method, max_tokens=4)
 
     runs = []
     hook = loaded.model.model.vision_tower.register_forward_hook(lambda *_: runs.append(1))

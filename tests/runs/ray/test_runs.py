@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 CLIPS = ("appear.mp4", "move.mp4", "turn.mp4", "vanish.mp4")
 # So that both engines reckon alike to the last digit.
-EXACT = ("--dtype", "float32", "--frames", "4", "--max-new-tokens", "12", "--batch-size", "1")
+EXACT = ("--dtype", "float32", "--frames", "4", "--max-tokens", "12", "--batch-size", "1")
 
 
 @pytest.fixture

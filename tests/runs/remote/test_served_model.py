@@ -150,7 +150,7 @@ def body_of(
     spec: str | None,
     history: tuple[tuple[str, str], ...] = (),
 ) -> Any:
-    return model._body(question, history, video, GenerationOptions(max_new_tokens=3), spec)
+    return model._body(question, history, video, GenerationOptions(max_tokens=3), spec)
 
 
 def test_a_request_has_the_turns_and_the_video_before_the_first(served: Served) -> None:

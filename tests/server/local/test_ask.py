@@ -32,7 +32,7 @@ def without_times(value: Any) -> Any:
     [
         ("-q", "Why?", "--follow-up"),
         ("--compare", "--method", "dycoke:merge_ratio=0.5,window=2"),
-        ("--stats", "--max-new-tokens", "2"),
+        ("--stats", "--max-tokens", "2"),
         ("--end", "1", "--fps", "4"),
         ("--start", "99"),
         ("--memory-limit", "1MB"),
@@ -185,7 +185,7 @@ def test_an_overwritten_file_is_another_video(local: Served, tmp_path: Path) -> 
 def test_a_signal_ends_the_command_and_its_question(local: Served, sent: signal.Signals) -> None:
     local.pretended.pause_s = 0.1
     question = " ".join(["word"] * 2000)
-    command = [*REAL, "ask", str(CLIP), question, "--frames", "2", "--max-new-tokens", "2000"]
+    command = [*REAL, "ask", str(CLIP), question, "--frames", "2", "--max-tokens", "2000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.read(4) == b"word"
@@ -200,7 +200,7 @@ def test_a_closed_pipe_ends_the_command(local: Served) -> None:
     """Words are written where the command waits: what goes wrong there ends it."""
     local.pretended.pause_s = 0.1
     question = " ".join(["word"] * 2000)
-    command = [*REAL, "ask", str(CLIP), question, "--frames", "2", "--max-new-tokens", "2000"]
+    command = [*REAL, "ask", str(CLIP), question, "--frames", "2", "--max-tokens", "2000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.read(4) == b"word"

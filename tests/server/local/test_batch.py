@@ -26,7 +26,7 @@ from tests.waiting import until
 
 CLIPS = ROOT / "sample_videos"
 FOUR = [CLIPS / f"{name}.mp4" for name in ("move", "turn", "appear", "vanish")]
-FLAGS = ("--frames", "4", "--max-new-tokens", "4")
+FLAGS = ("--frames", "4", "--max-tokens", "4")
 
 
 def batch(*arguments: str | Path) -> Outcome:

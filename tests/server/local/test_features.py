@@ -50,12 +50,12 @@ class Case:
 
 FOUR = ("--frames", "4")
 CASES = {
-    "windows": Case(("--method", "evs", "--max-tokens", "60", "--frames", "20")),
+    "windows": Case(("--method", "evs", "--video-tokens", "60", "--frames", "20")),
     "every": Case(("--every", "25s", *NONE, *FOUR), videos=("minute.mp4",)),
     "when": Case(("--when", "--every", "2s", *NONE, *FOUR), IS_STAR,
                  of_way={CHAT: ("--when",)}),
     "choices": Case(("--choices", "yes,no", *NONE, *FOUR), IS_STAR),
-    "schema": Case(("--schema", "form.json", *NONE, *FOUR, "--max-new-tokens", "60")),
+    "schema": Case(("--schema", "form.json", *NONE, *FOUR, "--max-tokens", "60")),
     "subtitles": Case(("--subtitles", "move.srt", *NONE, *FOUR)),
     "parts": Case(("--start", "1", "--end", "2", "--fps", "4", *NONE)),
     "compare": Case(("--compare", "--method", "evs", *FOUR),

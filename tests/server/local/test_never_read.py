@@ -86,7 +86,7 @@ def environment(place: Path) -> Iterator[dict[str, str]]:
 
 def test_it_ends_at_its_limit(place: Path, environment: dict[str, str]) -> None:
     """And costs the other videos of a run nothing."""
-    flags = ("--frames", "2", "--max-new-tokens", "2", "--time-limit", "3")
+    flags = ("--frames", "2", "--max-tokens", "2", "--time-limit", "3")
     for command, code in (("ask", 3), ("batch", 1)):
         videos = ["stall.mp4", "move.mp4"][: 1 + (command == "batch")]
         began = time.monotonic()

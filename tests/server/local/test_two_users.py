@@ -21,7 +21,7 @@ from tests.cli.harness import CLIP, PATIENCE_S, Outcome
 
 pytestmark = pytest.mark.slow
 ROOT_USER, NOBODY = 0, 65534
-ASK = ("ask", str(CLIP), "What?", "--frames", "2", "--max-new-tokens", "2", "--quiet")
+ASK = ("ask", str(CLIP), "What?", "--frames", "2", "--max-tokens", "2", "--quiet")
 ONE_SENTENCE = re.compile(r"Error: [^\n]+\n")
 
 

@@ -27,11 +27,11 @@ ASKED = replace(
     DEFAULTS,
     sampling=Sampling(frames=5, start_s=1.5),
     method=create("dycoke", prune_ratio=0.5),
-    generation=GenerationOptions(max_new_tokens=7, typed=TypedOptions.yes_no()),
+    generation=GenerationOptions(max_tokens=7, typed=TypedOptions.yes_no()),
     limits=Limits(time_limit=9.0),
     subtitles="a.srt",
     cautions=("take care",),
-    max_tokens=60,
+    video_tokens=60,
 )
 SHOWN = Footage(
     "a.mp4", "a.mp4", "a.mp4", "digest", SubtitleSource("a.srt"), Sampling(frames=2), "a.mp4"

@@ -55,7 +55,7 @@ _FLAGS = options.flag_table(
 )
 BRIEF = """
     --question --methods --preset --retain --model --frames --start --end --runs --device --quantize
-    --max-new-tokens --json --quiet
+    --max-tokens --json --quiet
 """
 
 

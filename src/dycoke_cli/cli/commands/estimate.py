@@ -68,7 +68,7 @@ def cost_of_video(
         found = ClipTokens(cost.tokens.frames, cost.tokens.per_frame)
         cap = found.frames_in_window(len(plan.times_s), WINDOW) * found.per_frame
         with suppress(UsageError):  # of a model that can't be shown windows
-            cost = cost_of_frames(replace(request, max_tokens=cap), *frames, questions=questions)
+            cost = cost_of_frames(replace(request, video_tokens=cap), *frames, questions=questions)
     return cost
 
 
@@ -116,12 +116,12 @@ def cost_of_frames(
             clip_tokens(source, frames, height, width, loading.revision),
             request.method,
             loading,
-            request.generation.max_new_tokens,
+            request.generation.max_tokens,
             target,
             video,
             times_s=times_s,
             frame_bytes=height * width * 3,
-            max_tokens=request.max_tokens,
+            video_tokens=request.video_tokens,
             question=question,
             questions=questions,
         )
@@ -152,7 +152,7 @@ def _table(estimated: Cost) -> Group:
     )
     notes = (
         f"{method.title} {parameters}".rstrip() + ". FLOPs by the paper's formula, of the language "
-        f"model, decode of {count(estimated.max_new_tokens)} tokens; all with {count(tokens.text)} "
+        f"model, decode of {count(estimated.max_tokens)} tokens; all with {count(tokens.text)} "
         "text tokens, as assumed."
     )
     if not isinstance(estimated.windows, Absent):
@@ -176,7 +176,7 @@ def spelled(seconds: float) -> str:
 
 
 def _windows(windows: ReportedWindows) -> str:
-    kept, most = count(windows.visual_kept), count(windows.max_tokens)
+    kept, most = count(windows.visual_kept), count(windows.video_tokens)
     read = f"{count(windows.count)} windows of {count(windows.frames)} frames"
     return f"Read in {read}, which keep {kept} tokens; of these at most {most} are read."
 

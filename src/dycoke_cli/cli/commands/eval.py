@@ -64,7 +64,7 @@ _FLAGS = options.flag_table(
 )
 BRIEF = """
     --list --data --preset --methods --retain --model --frames --split --limit --batch-size
-    --workers --device --max-new-tokens --judge-model --out --json --quiet
+    --workers --device --max-tokens --judge-model --out --json --quiet
 """
 
 

@@ -35,7 +35,7 @@ _FLAGS = options.flag_table("""
 """)
 BRIEF = """
     --against --out --png --json --model --frames --fps --start --end --device --method
-    --merge-ratio --prune-ratio --prune-layer --retain --max-new-tokens --quiet
+    --merge-ratio --prune-ratio --prune-layer --retain --max-tokens --quiet
 """
 
 

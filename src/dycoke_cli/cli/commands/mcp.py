@@ -32,7 +32,7 @@ _FLAGS = flag_table(
     {"--frame-limit": {"min": 1}, "--skill": {"is_eager": True, "callback": _print_skill}},
 )
 BRIEF = """
-    --model --frames --fps --device --quantize --method --max-new-tokens --frame-limit --skill
+    --model --frames --fps --device --quantize --method --max-tokens --frame-limit --skill
 """
 
 

@@ -48,7 +48,7 @@ _FLAGS = options.flag_table(
 )
 BRIEF = """
     --host --port --media-root --allow-http --idle --model --frames --fps --device
-    --quantize --method --max-new-tokens --frame-limit --queue --quiet
+    --quantize --method --max-tokens --frame-limit --queue --quiet
 """
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BRIEF = """
     --question --every --until --timeout --model --frames --fps --method
-    --merge-ratio --max-new-tokens --choices --yes-no --json --quiet
+    --merge-ratio --max-tokens --choices --yes-no --json --quiet
 """
 _TIMEOUT_S = 30.0
 

@@ -44,7 +44,7 @@ _FLAGS = options.flag_table("""
     --server URL: Have an OpenAI-compatible server answer, such as http://localhost:8000/v1 (vLLM,
         dycoke serve); frames are read here. --model is its name there; a method that is named is
         sent along. Excludes --engine, --device, --dtype, --device-map, --quantize, --kernels,
-        --random-weights, --max-tokens, --compare.
+        --random-weights, --video-tokens, --compare.
     --api-key-env NAME: Environment variable with the server's key. Needs --server.
     --as-images: Send frames as pictures, to a server that takes no videos. Needs --server.
     --requests N: Requests in flight. Needs --server.

@@ -121,6 +121,7 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
         kind | None,
         typer.Option(
             "/".join(flags(first)),
+            *filter(None, [first.spec.also]),
             metavar=metavar,
             help=help_text(parameters),
             show_default=False,
@@ -133,6 +134,8 @@ def help_text(parameters: Mapping[str, Parameter]) -> str:
     """Help text of a flag with range and defaults, for the parameters of one name by method."""
     first = next(iter(parameters.values()))
     sentences = [first.spec.help]
+    if first.spec.also is not None:
+        sentences.append(f"{first.spec.also} is the same.")
     ranges = {method: p.range for method, p in parameters.items() if p.range is not None}
     if ranges:
         sentences.append(f"Range: {_by_method_in_words(ranges)}.")

@@ -116,7 +116,7 @@ Frames = Annotated[
     Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"), common=("frames",))
 ]
 Limiting = Annotated[Limits, FromParams("Limits")]
-BRIEF = "--model --frames --fps --method --merge-ratio --retain --max-new-tokens --quiet"
+BRIEF = "--model --frames --fps --method --merge-ratio --retain --max-tokens --quiet"
 """Flags on the short help pages of ask, batch and chat; each adds its own, up to 20 in all."""
 
 
@@ -171,7 +171,7 @@ class CappedAsking(Asking):
 
     def request(self, method: Method | None = None, **more: Any) -> Request:
         """See `Asking`."""
-        return super().request(method, max_tokens=self.budget.max_tokens, **more)
+        return super().request(method, video_tokens=self.budget.video_tokens, **more)
 
 
 @dataclass(frozen=True, kw_only=True)

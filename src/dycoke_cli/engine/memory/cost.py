@@ -59,7 +59,7 @@ class EstimatedBytes:
 
     weights: Annotated[Count, Doc("Once they are loaded, in the form that each layer has then.")]
     loading: Annotated[Count, Doc("Weights at the peak of loading.")]
-    kv_cache: Annotated[Count, Doc("Of the prompt and of max_new_tokens.")]
+    kv_cache: Annotated[Count, Doc("Of the prompt and of max_tokens.")]
     kv_cache_uncompressed: Count
     peak: Annotated[
         Count,
@@ -77,7 +77,7 @@ class EstimatedFlops:
 
     prefill: Amount
     prefill_uncompressed: Amount
-    decode: Annotated[Amount, Doc("Of max_new_tokens.")]
+    decode: Annotated[Amount, Doc("Of max_tokens.")]
     decode_uncompressed: Amount
 
 
@@ -91,7 +91,7 @@ class Cost:
     model: str
     dtype: Annotated[str, Doc("Of the weights, or the quantization.")]
     method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
-    max_new_tokens: Count
+    max_tokens: Count
     device: Annotated[str, Doc("That it is estimated for.", enum=["cuda", "mps", "cpu"])]
     tokens: EstimatedTokens
     context: EstimatedContext
@@ -115,7 +115,7 @@ class Cost:
     ]
     warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
     windows: Annotated[
-        ReportedWindows | Absent, Doc("With --max-tokens: as the video is read.")
+        ReportedWindows | Absent, Doc("With --video-tokens: as the video is read.")
     ] = ABSENT
 
 
@@ -124,13 +124,13 @@ def estimate_cost(
     clip: ClipTokens,
     method: Method,
     loading: LoadOptions,
-    max_new_tokens: int,
+    max_tokens: int,
     target: Target,
     video: str | None = None,
     *,
     times_s: Sequence[float] = (),
     frame_bytes: int = 0,
-    max_tokens: int | None = None,
+    video_tokens: int | None = None,
     question: str | None = None,
     questions: int = 1,
 ) -> Cost:
@@ -141,28 +141,28 @@ def estimate_cost(
         loading: dtype, quantization and kernels.
         video: as it was given.
         times_s: of the frames that are sampled; none where there is no video.
-        max_tokens: visual tokens of a video that is read in windows; None for all frames at once.
+        video_tokens: visual tokens of a video that is read in windows; None for all frames at once.
         question: that is asked; None for one of usual length.
         questions: that are asked about the clip: for `seconds`, and what is kept between them.
     """
     stored = config_of(source, loading.revision)
     info, frames = stored, len(times_s) or clip.frames
-    if max_tokens is not None and not info.listed:
+    if video_tokens is not None and not info.listed:
         raise UsageError(
             f"{source.name} can't be shown a video in windows: its processor reads all frames at "
-            "once; leave out --max-tokens"
+            "once; leave out --video-tokens"
         )
-    if max_tokens is not None and frames > WINDOW:
+    if video_tokens is not None and frames > WINDOW:
         info = info.in_windows
     method = settled(method, info)
     model = (source, stored, method, loading)
-    answer = CostModel(*model, max_new_tokens, target, frame_bytes, question, questions)
+    answer = CostModel(*model, max_tokens, target, frame_bytes, question, questions)
     sizes, video_in_windows, held = answer.sizes, None, clip
-    if max_tokens is None:
+    if video_tokens is None:
         kept = method.kept_tokens(clip.frames, clip.per_frame)
         peak = answer.peak(method, clip, kept)
     else:
-        video_in_windows = answer.in_windows(method, clip, frames, max_tokens)
+        video_in_windows = answer.in_windows(method, clip, frames, video_tokens)
         kept, held = video_in_windows.read, video_in_windows.clip
         peak = answer.peak_in_windows(method, video_in_windows)
     compressed = answer.memory(method, held, kept)
@@ -172,7 +172,7 @@ def estimate_cost(
             chosen,
             clip,
             text=answer.text(clip),
-            generated=max_new_tokens,
+            generated=max_tokens,
             layers=sizes.layers,
             hidden=sizes.hidden,
             mlp=sizes.mlp,
@@ -187,7 +187,7 @@ def estimate_cost(
         model=source.name,
         dtype=answer.loading.quantize or answer.facts.dtype,
         method=described(method),
-        max_new_tokens=max_new_tokens,
+        max_tokens=max_tokens,
         device=target.device,
         tokens=EstimatedTokens(
             clip.frames,

@@ -253,7 +253,7 @@ class EstimatedContext:
     """What the language model reads and generates, beside what it was made for."""
 
     length: Annotated[int | None, Doc("Tokens; null where its configuration doesn't tell.")]
-    needed: Annotated[Count, Doc("Tokens of the prompt that are read, and max_new_tokens.")]
+    needed: Annotated[Count, Doc("Tokens of the prompt that are read, and max_tokens.")]
     fits: bool
 
 
@@ -280,7 +280,7 @@ class CostModel:
     stored: ModelInfo  # configuration of the model
     method: Method
     loading: LoadOptions  # with the dtype that loading will choose in place of "auto"
-    max_new_tokens: int
+    max_tokens: int
     target: Target
     frame_bytes: int
     question: str | None = None
@@ -327,7 +327,7 @@ class CostModel:
             clip,
             kept,
             self.text(clip),
-            spare=self.max_new_tokens,
+            spare=self.max_tokens,
             on_cpu=on_cpu,
             own_attention=on_cpu and self.loading.kernels == "fast",
             whole=self.facts.prefills_whole,
@@ -358,21 +358,21 @@ class CostModel:
         return max(weights.loading, weights.loaded + working) + frames + process
 
     def in_windows(
-        self, method: Method, clip: ClipTokens, frames: int, max_tokens: int
+        self, method: Method, clip: ClipTokens, frames: int, video_tokens: int
     ) -> ReadInWindows:
         """How a video is read in windows.
 
         Args:
-            max_tokens: visual tokens that are read at most, if the context has room for them.
+            video_tokens: visual tokens that are read at most, if the context has room for them.
         """
         length = self.sizes.context
-        room = max_tokens if length is None else length - self.text(clip) - self.max_new_tokens
+        room = video_tokens if length is None else length - self.text(clip) - self.max_tokens
         count = math.ceil(frames / WINDOW)
         encoded = clip.frames_in_window(frames, WINDOW)
         last = clip.frames - (count - 1) * encoded
         kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
         kept += method.kept_tokens(last, clip.per_frame)
-        cap = max(1, min(max_tokens, room))
+        cap = max(1, min(video_tokens, room))
         return ReadInWindows(count, replace(clip, frames=encoded), kept, cap)
 
     def peak_in_windows(self, method: Method, video: ReadInWindows) -> int:
@@ -400,7 +400,7 @@ class CostModel:
         """What the language model reads, and whether it fits."""
         length = self.sizes.context
         read = self.method.read_at_once(clip.visual, kept)
-        needed = read + self.text(clip) + self.max_new_tokens
+        needed = read + self.text(clip) + self.max_tokens
         return EstimatedContext(length, needed, length is None or needed <= length)
 
     def warnings(self, clip: ClipTokens, kept: int, times_s: Sequence[float]) -> tuple[str, ...]:
@@ -408,7 +408,7 @@ class CostModel:
         length, beyond = self.context(clip, kept).length, None
         if self._family.counts_tokens and length is not None:
             renumbers = self.method.renumbers()
-            last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_new_tokens - 2
+            last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_tokens - 2
             beyond = positions_warning(last, length, self.source.name, renumbers)
         kept_whole = None if self._resizes or not self.frame_bytes else _KEPT_WHOLE
         sentences = (frames_warning(times_s), beyond, kept_whole)

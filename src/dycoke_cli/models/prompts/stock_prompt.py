@@ -407,7 +407,7 @@ def window_prompt(
     if (placeholders - family.tail) // count != whole.tokens_per_frame:
         raise UsageError(
             "the model reads few frames of this video at another size than many, so it can't be "
-            "read in windows; use fewer frames, without --max-tokens"
+            "read in windows; use fewer frames, without --video-tokens"
         )
     return replace(whole, inputs=inputs, frames=count, placeholders=placeholders)
 

@@ -286,7 +286,7 @@ class ServedModel:
 
         frames = np.full((_PROBE_FRAMES, _PROBE_SIZE, _PROBE_SIZE, 3), 128, np.uint8)
         video = as_video(frames, tuple(map(float, range(_PROBE_FRAMES))))
-        options = GenerationOptions(max_new_tokens=1)
+        options = GenerationOptions(max_tokens=1)
         return self._body("?", (), video, options, spec)
 
     def _body(
@@ -306,7 +306,7 @@ class ServedModel:
         return {
             "model": self.name,
             "messages": _messages(question, history, video),
-            "max_tokens": options.max_new_tokens,
+            "max_tokens": options.max_tokens,
             "temperature": options.temperature,
             **({} if options.seed is None else {"seed": options.seed}),
             "extra_body": extra,
@@ -388,8 +388,7 @@ def replied(options: GenerationOptions, text: str, reason: str, told: Any) -> di
         return {}
     if reason == "length":
         raise UsageError(
-            f"the answer isn't complete after {options.max_new_tokens} tokens; raise "
-            "--max-new-tokens"
+            f"the answer isn't complete after {options.max_tokens} tokens; raise --max-tokens"
         )
     if form.kind != "json":
         return {}
