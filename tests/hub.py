@@ -179,9 +179,7 @@ def _handler(hub: Hub) -> type[http_servers.Handler]:
                 place = f"{blocks}/{{}}".format
                 self.send(200, xet.reconstruction(size, begin, end, place))
             else:
-                sent = b"".join(
-                    xet.block(int(parts[1]), size, lambda begin, end: content[begin:end])
-                )
+                sent = b"".join(xet.block(int(parts[1]), content))
                 part = f"bytes 0-{len(sent) - 1}/{len(sent)}"
                 self.head(206, {"Content-Range": part, "Content-Length": str(len(sent))})
                 self._send(sent, 0, len(sent))

@@ -277,7 +277,8 @@ def test_pull_on_a_terminal_has_a_bar(hub: Hub, tmp_path: Path) -> None:
     code, seen, out = run_in_terminal(
         [*REAL, "models", "pull", "me/mine"],
         streams="err",
-        environment=hub.environment(tmp_path),
+        # The terminal of the tests has no size.
+        environment={**hub.environment(tmp_path), "TQDM_NCOLS": "80"},
     )
     assert (code, out) == (0, f"{COMMIT}\n".encode())
     assert b"model.safetensors: 100%" in seen
