@@ -277,10 +277,10 @@ def report(tmp_path: Path, rows: tuple[KeptRow, ...], preset: str = "table-1-7b"
     return report_of(written(tmp_path / preset, rows, names=names, preset=preset))
 
 
-def differing(made: EvalReport, number: int = 0) -> dict[str, tuple[str, str]]:
+def differing(made: EvalReport, number: int = 0) -> dict[str, tuple[str, ...]]:
     known = made.rows[number].published
     assert known is not None
-    return {one.name: (one.here, one.published) for one in known.differs}
+    return dict(known.differs)
 
 
 def test_nothing_differs_but_what_always_does(tmp_path: Path) -> None:

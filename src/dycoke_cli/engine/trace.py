@@ -7,7 +7,6 @@ were active, evicted and recalled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,15 +15,6 @@ from dycoke_cli.answer.answer import Trace, TraceStep
 from dycoke_cli.compression.method import Method, layer_prunings
 from dycoke_cli.engine.state import GenerationState, Prefill, Records, Stage
 from dycoke_cli.errors import UsageError
-
-
-@dataclass
-class _Record:
-    """What the forward that generates a token attends to."""
-
-    active: torch.Tensor  # which of the tokens that were read, `[A]`, int64, ascending
-    reselections: int = 0  # by then
-    attention: torch.Tensor | None = None  # `[V]`, float32, to each of the tokens that were read
 
 
 class Recorder(Records):
@@ -44,12 +34,17 @@ class Recorder(Records):
         self.layer = layer
         self.kept = kept.cpu()
         self._merged_into = merged_into
-        self._records = [_Record(torch.arange(len(self.kept)))]
+        # Of each forward that generates a token: which of the tokens that were read it attends to,
+        # `[A]`, int64, ascending; how often others had been selected by then; and by the number of
+        # the forward its attention to each of the tokens that were read, `[V]`, float32.
+        self._active = [torch.arange(len(self.kept))]
+        self._reselections = [0]
+        self._attention: dict[int, torch.Tensor] = {}
 
     def begin_step(self) -> None:
         """A decoding step begins; what is active stays so until something else is selected."""
-        last = self._records[-1]
-        self._records.append(_Record(last.active, last.reselections))
+        self._active.append(self._active[-1])
+        self._reselections.append(self._reselections[-1])
 
     def attend(
         self,
@@ -64,16 +59,16 @@ class Recorder(Records):
         found = attention()
         # Of a chunk of the prompt before its last one perhaps not yet to all visual tokens.
         if int(places.max()) < len(found):
-            self._records[-1].attention = found[places.to(found.device)]
+            self._attention[len(self._active) - 1] = found[places.to(found.device)]
 
     def select(self, active: torch.Tensor, reselections: int = 0) -> None:
         """See `Records.select`."""
-        self._records[-1].active, self._records[-1].reselections = active, reselections
+        self._active[-1], self._reselections[-1] = active, reselections
 
     @property
     def active(self) -> tuple[torch.Tensor, ...]:
         """For each decoding step `[A]`, int64, ascending: which of the tokens read are active."""
-        return tuple(record.active for record in self._records[1:])
+        return tuple(self._active[1:])
 
     def trace(self, pieces: Iterable[str]) -> Trace:
         """What happened; `pieces` has the text of each token, the first of them from the prompt."""
@@ -81,21 +76,20 @@ class Recorder(Records):
         was_active = torch.ones(len(self.kept), dtype=torch.bool)
         reselections, steps = 0, []
         # Of an answer that was ended at a token which isn't part of it, there may be one more.
-        for text, record in zip(pieces, self._records, strict=False):
-            assert record.attention is not None, "the layer is one of the decoder's"
+        for number, (text, active) in enumerate(zip(pieces, self._active, strict=False)):
             is_active = torch.zeros_like(was_active)
-            is_active[record.active.cpu()] = True
+            is_active[active.cpu()] = True
             steps.append(
                 TraceStep(
                     text=text,
-                    attention=tuple(record.attention.cpu()[order].tolist()),
+                    attention=tuple(self._attention[number].cpu()[order].tolist()),
                     active=self._tokens(is_active),
                     evicted=self._tokens(was_active & ~is_active),
                     recalled=self._tokens(is_active & ~was_active),
-                    reselected=record.reselections > reselections,
+                    reselected=self._reselections[number] > reselections,
                 )
             )
-            was_active, reselections = is_active, record.reselections
+            was_active, reselections = is_active, self._reselections[number]
         return Trace(
             layer=self.layer,
             kept=tuple(self.kept[order].tolist()),

@@ -155,15 +155,6 @@ def _row(one: dict[str, Any], rows: dict[str, Any]) -> PublishedRow:
 
 
 @dataclass(frozen=True)
-class DifferingCondition:
-    """A condition that differs: an entry of `differs`."""
-
-    name: str
-    here: str
-    published: str
-
-
-@dataclass(frozen=True)
 class PublishedRecord:
     """What others measured, and under which other conditions: the value of `published`."""
 
@@ -175,7 +166,10 @@ class PublishedRecord:
         Doc("By the key of this row that has the measured one: accuracies as shares."),
     ]
     tflops: Annotated[float | None, Doc("Its FLOPs in 10^12, as printed; null where they aren't.")]
-    differs: Annotated[tuple[DifferingCondition, ...], Doc("Conditions that differ.")]
+    differs: Annotated[
+        dict[str, tuple[str, ...]],
+        Doc("Conditions that differ: what holds here, what in the paper."),
+    ]
 
 
 def published_beside(row: KeptRow, record: RunRecord) -> PublishedRecord | None:
@@ -195,11 +189,11 @@ def published_beside(row: KeptRow, record: RunRecord) -> PublishedRecord | None:
         row=nearest.row,
         figures=nearest.measured_in(benchmark),
         tflops=nearest.tflops,
-        differs=tuple(
-            DifferingCondition(name, _shown(here), _shown(published))
+        differs={
+            name: (_shown(here), _shown(published))
             for name, here, there in _conditions(row, record, preset, nearest, task)
             if here != (published := nearest.open.get(name, there))
-        ),
+        },
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from dycoke_cli.answer.answer import ReportedModel
 from dycoke_cli.compression.method import BASELINE, Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generate import Stopwatch
@@ -33,7 +34,6 @@ from dycoke_cli.verification.verification_report import (
     CheckResult,
     Outcome,
     VerificationReport,
-    VerifiedModel,
 )
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import read
@@ -168,14 +168,9 @@ def verify(
     loaded = session.loaded
     return VerificationReport(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
-        model=VerifiedModel(
-            name=loaded.name,
-            revision=loaded.revision,
-            family=loaded.model.config.model_type,
-            layers=loaded.model.config.get_text_config().num_hidden_layers,
-            dtype=loaded.dtype,
-            device=loaded.device,
-        ),
+        model=ReportedModel(loaded.name, loaded.revision, loaded.dtype, loaded.device),
+        family=loaded.model.config.model_type,
+        layers=loaded.model.config.get_text_config().num_hidden_layers,
         frames=len(session.clip.timestamps_s),
         environment=environment(loaded.model.device),
         steps=tuple(steps),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.answer import ReportedModel, Version
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.resources import Environment
 from dycoke_cli.verification import SCHEMA
@@ -27,18 +27,6 @@ class CheckResult:
     figures: Annotated[dict[str, Any], Doc("What was measured.")] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class VerifiedModel:
-    """The model that was checked."""
-
-    name: str
-    revision: str | None
-    family: str
-    layers: Annotated[int, Doc("Of the language model.", minimum=1)]
-    dtype: str
-    device: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
     """Result of a verification: the JSON object of `dycoke verify --json`."""
@@ -46,7 +34,9 @@ class VerificationReport:
     schema: str = SCHEMA
     version: Version = __version__
     verdict: Literal["verified", "not verified"]
-    model: VerifiedModel
+    model: ReportedModel
+    family: Annotated[str, Doc("`model_type` of its configuration.")]
+    layers: Annotated[int, Doc("Of the language model.", minimum=1)]
     frames: Annotated[Count, Doc("Of the clip.")]
     environment: Environment
     steps: Annotated[tuple[CheckResult, ...], Doc("The checks, in order.")]

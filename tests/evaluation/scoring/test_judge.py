@@ -22,7 +22,6 @@ from dycoke_cli.evaluation.scoring.judge import (
     FILE,
     KEY,
     Item,
-    JudgeReply,
     NoReplyError,
     OpenAIClient,
     key_of,
@@ -44,9 +43,9 @@ class Scripted:
     model: str = "judge-1"
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def ask(self, system: str, user: str) -> JudgeReply:
+    def ask(self, system: str, user: str) -> tuple[str, str]:
         self.asked.append((system, user))
-        return JudgeReply(self.says(user), f"{self.model}-2026-11-20")
+        return self.says(user), f"{self.model}-2026-11-20"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,7 @@ class Down(Scripted):
 
     words: Sequence[str] = ()
 
-    def ask(self, system: str, user: str) -> JudgeReply:
+    def ask(self, system: str, user: str) -> tuple[str, str]:
         if any(f"{word}\n" in user for word in self.words):
             raise NoReplyError("status 503")
         return super().ask(system, user)

@@ -91,19 +91,19 @@ def batch(
     remote = by.server.chosen(context, request)
     to = Destination(None if out == Path("-") else out, out_dir)
     out = to.journal
-    inputs = collect(words or [], more, questions_file, request)
-    videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
+    asked, notes = collect(words or [], more, questions_file, request)
+    videos = [*dict.fromkeys(group[0].videos[0] for group in asked)]
     check_subtitles(videos, how.subtitles)
-    in_parts = parts.given or any(group[0].part_s is not None for group in inputs.groups)
+    in_parts = parts.given or any(group[0].part_s is not None for group in asked)
     to.check(videos, request, has_times=bool(in_parts))
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if how.named is None and remote is None:
             view.note(BUNDLED_NOTE)
-        for sentence in inputs.notes:
+        for sentence in notes:
             view.note(sentence)
         view.stage("start")
-        groups = _groups(inputs.groups, request, parts, compare, view)
+        groups = _groups(asked, request, parts, compare, view)
         plan, open_asker = by.asker(request, how.model, remote, view, stack)
         results: Results = (
             Lines(view.stop) if out is None else stack.enter_context(_opened(out, view))

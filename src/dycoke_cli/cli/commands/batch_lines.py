@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,20 +34,13 @@ _NOTHING = (
 )
 
 
-@dataclass(frozen=True)
-class BatchInput:
-    """Questions of a batch, those about one video together, and notes about what was skipped or
-    supposed.
-    """
-
-    groups: list[tuple[Ask, ...]]
-    notes: tuple[str, ...] = ()
-
-
 def collect(
     words: Sequence[str], more: list[str] | None, file: str | None, request: Request
-) -> BatchInput:
-    """Build the questions from the arguments."""
+) -> tuple[list[tuple[Ask, ...]], Sequence[str]]:
+    """The questions of the arguments, those about one video together.
+
+    And notes about what was skipped or supposed.
+    """
     videos, question = apart(words) if words else ([], None)
     if file is not None:
         if question is not None:
@@ -57,7 +49,7 @@ def collect(
             raise UsageError("with --questions, VIDEOS is one folder, which its videos are in")
         notes: list[str] = []
         groups = _of_file(file, videos[0] if videos else None, request, notes.append)
-        return BatchInput(groups, tuple(notes))
+        return groups, notes
     if not videos:
         raise UsageError(_NOTHING)
     if question is None and not more:
@@ -69,7 +61,7 @@ def collect(
     texts = [*dict.fromkeys(texts)]
     files = videos_at(videos)
     groups = [tuple(Ask(text, request, (video,)) for text in texts) for video in files.videos]
-    return BatchInput(groups, files.notes)
+    return groups, files.notes
 
 
 def videos_at(places: Sequence[str], *, stills: bool = False) -> VideoList:

@@ -296,8 +296,8 @@ def _published(rows: Sequence[ScoredRow]) -> list[Table]:
             here = "–" if row.flops is None else f"{row.flops / 1e12:.1f}"
             there = f"{source.tflops:.1f}"
             figures.append((number, source.row, "paper FLOPs, 10¹²", here, there))
-        for one in source.differs:
-            numbers.setdefault((one.name, one.here, one.published), []).append(number)
+        for name, (ours, published) in source.differs.items():
+            numbers.setdefault((name, ours, published), []).append(number)
     conditions = [
         (name, "all" if len(of) == len(rows) else ", ".join(f"#{n}" for n in of), here, published)
         for (name, here, published), of in numbers.items()

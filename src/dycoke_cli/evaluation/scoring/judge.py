@@ -88,14 +88,6 @@ KEY = "OPENAI_API_KEY"
 TIMEOUT_S = 60.0
 
 
-@dataclass(frozen=True)
-class JudgeReply:
-    """Reply of an endpoint: the text, and the model's name as returned."""
-
-    text: str
-    model: str
-
-
 class NoReplyError(Exception):
     """No reply to a request after all retries; other requests may succeed."""
 
@@ -128,8 +120,11 @@ class OpenAIClient:
         self.model = model
         self._client = RemoteClient(url, KEY, timeout_s, retries)
 
-    def ask(self, system: str, user: str) -> JudgeReply:
-        """Send two messages, and wait for the reply. Called from several threads."""
+    def ask(self, system: str, user: str) -> tuple[str, str]:
+        """Send two messages, and wait for the reply: its text, and the model's name as returned.
+
+        Called from several threads.
+        """
         from dycoke_cli.runs.remote.remote_client import NoCompletionError, ServerGoneError
 
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
@@ -140,7 +135,7 @@ class OpenAIClient:
             if isinstance(error, ModelError) and not passing:  # no such model, or a wrong key
                 raise
             raise NoReplyError(str(error)) from None
-        return JudgeReply(done.text, done.model)
+        return done.text, done.model
 
 
 BEST = 5
@@ -279,14 +274,14 @@ def key_of(item: Item, model: str, prompt: JudgePrompt) -> str:
 
 def _judge(key: str, item: Item, client: OpenAIClient, prompt: JudgePrompt) -> Verdict:
     user = prompt.user.format(**asdict(item))
-    reply: JudgeReply | None = None
+    reply, model = "", None
     for _ in range(MAX_ATTEMPTS):
         correct, score, error = None, None, None
         try:
-            reply = client.ask(prompt.system, user)
-            correct, score = prompt.parse(reply.text)
+            reply, model = client.ask(prompt.system, user)
+            correct, score = prompt.parse(reply)
         except NoReplyError as failure:
-            reply, error = None, f"no reply: {failure}"
+            reply, model, error = "", None, f"no reply: {failure}"
             break
         except ValueError as nonsense:
             error = f"no verdict in {MAX_ATTEMPTS} replies: {nonsense}"
@@ -297,10 +292,10 @@ def _judge(key: str, item: Item, client: OpenAIClient, prompt: JudgePrompt) -> V
         correct=correct,
         score=score,
         error=error,
-        model=reply.model if reply else None,
+        model=model,
         prompt=prompt.version,
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        reply=reply.text[:_LONGEST_REPLY] if reply else "",
+        reply=reply[:_LONGEST_REPLY],
     )
 
 
