@@ -22,7 +22,7 @@ def test_a_file_is_what_the_code_says(name: str) -> None:
 def test_the_wheel_installs_each() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     folders = project["tool"]["setuptools"]["data-files"].values()
-    files = {f"src/dycoke_cli/share/{name}" for name in man_page.texts()}
+    files = {f"src/dycoke_cli/share/{name}" for name in ("SKILL.md", *man_page.texts())}
     assert {name for names in folders for name in names} == files
 
 

@@ -186,7 +186,7 @@ def test_a_download_is_told_before_the_video_is_decoded(
 
     source = find("llava-onevision-0.5b")
     weights = DryRunFileInfo("c0ffee", 1_800_000_000, "model.safetensors", "", False, True)
-    planned = DownloadPlan(source, None, "c0ffee", (weights,), CLIP)
+    planned = DownloadPlan(source, None, "c0ffee", (weights,))
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: False)
     monkeypatch.setattr(unloaded_model, "plan", lambda source: planned)
     run = run_here("ask", CLIP, "What?", "--model", "llava-onevision-0.5b")

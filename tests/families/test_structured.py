@@ -141,7 +141,8 @@ def test_what_is_cut_is_an_error_and_the_others_are_answered() -> None:
         Question(session, QUESTION, receiver=receiver(0), max_tokens=4),
         Question(session, QUESTION, receiver=receiver(1), max_tokens=9),
     ]
-    with pytest.raises(UsageError, match=r"isn't complete after 4 tokens: '\d{4}'; raise max_new"):
+    sentence = r"isn't complete after 4 tokens: '\d{4}'; raise max_tokens"
+    with pytest.raises(UsageError, match=sentence):
         ask_together(questions, DyCoke(), GenerationOptions(structured=digits))
     assert received == [1]
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError, OutputError
-from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 def explain(error: BaseException) -> DycokeError:
     """Convert `error` to the `DycokeError` that is reported to the user."""
+    from dycoke_cli.models.devices import is_out_of_memory  # no help page needs it
+
     if isinstance(error, DycokeError):
         return error
     if is_out_of_memory(error):
@@ -66,8 +67,9 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
     except _PASSED_ON:
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        if is_out_of_memory(error):
-            raise explain(error) from error
+        explained = explain(error)
+        if isinstance(explained, OutOfMemoryError):
+            raise explained from error
         bundled = loaded.entry is not None and loaded.entry.repo is None
         if bundled or plugins.place_of(error) is not None:
             raise

@@ -15,7 +15,7 @@ from typing import ClassVar, TypeVar
 from filelock import FileLock, Timeout
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.storage.input_file import open_file, read_lines
+from dycoke_cli.storage.input_file import open_file, read_file, read_lines
 from dycoke_cli.storage.output_file import hidden_name, replace_content, short_name, unwritable
 
 
@@ -147,6 +147,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     path_of_lock = path.with_name(f"{hidden_name(path.name)}.lock")
     try:
+        _check_lock(path_of_lock)
         lock = FileLock(path_of_lock).acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
@@ -179,4 +180,17 @@ def check_own(path: Path, begin: bytes, what: str) -> None:
         raise OutputError(
             f"{short_name(path)} can't be read ({error.strerror}); give another --out"
         ) from error
-    raise OutputError(f"{path} isn't {what}, and stays as it is; give another --out")
+    raise OutputError(_foreign(path, what))
+
+
+def _check_lock(lock: Path) -> None:
+    """Refuse a file that isn't a lock: some versions of FileLock empty the file that they find."""
+    if not lock.exists():
+        return
+    # On a system without file locks, FileLock stores the number of the locking process.
+    if not lock.is_file() or not (read_file(lock).split() or [b"0"])[0].isdigit():
+        raise OutputError(_foreign(lock, "a lock of dycoke"))
+
+
+def _foreign(path: Path, what: str) -> str:
+    return f"{path} isn't {what}, and stays as it is; give another --out"

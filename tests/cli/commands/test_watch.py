@@ -116,8 +116,7 @@ def test_the_newest_window_where_asking_is_slow(
         sent.set()
 
     streams: list[LiveStream] = []
-    begin = LiveStream.begin
-    monkeypatch.setattr(LiveStream, "begin", lambda self: (streams.append(self), begin(self))[1])
+    monkeypatch.setattr(LiveStream, "__enter__", lambda self: (streams.append(self), self)[1])
 
     def slow(number: int) -> None:
         asking.set()
@@ -325,8 +324,7 @@ def test_memory_of_two_hundred_windows(
 ) -> None:
     path = write_large(tmp_path / "long.ts", 4 * 200)
     streams: list[LiveStream] = []
-    begin = LiveStream.begin
-    monkeypatch.setattr(LiveStream, "begin", lambda self: (streams.append(self), begin(self))[1])
+    monkeypatch.setattr(LiveStream, "__enter__", lambda self: (streams.append(self), self)[1])
     sizes: list[tuple[int, int]] = []
 
     def resident(pid: int | str) -> int:
