@@ -50,14 +50,12 @@ def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor
     """Inputs of a stock `generate()` call: token ids, pixels, and extra inputs of the family."""
     loaded, video = session.loaded, session.video
     if isinstance(video, StockPrompt):
-        inputs = video.stock_inputs(question)
-        dtype = loaded.model.dtype
-        return {n: value.to(dtype) if is_pixels(value) else value for n, value in inputs.items()}
+        return video.stock_inputs(question)
     key = loaded.family.pixels.key
     pixels = normalised(video.inputs[key], loaded.processor.video_processor, loaded.family.pixels)
     ids = video.input_ids(question)
     inputs = {"input_ids": ids, **video.inputs, **extra_inputs([video], ids, loaded.family.rope)}
-    return inputs | {key: pixels.to(loaded.model.dtype)}
+    return inputs | {key: pixels}
 
 
 def attached_run(session: VideoSession, prompt: Prompt, method: Method, new_tokens: int) -> Run:
@@ -83,12 +81,15 @@ def generate(
 
     Args:
         model: a stock model.
-        inputs: inputs of one prompt, without an attention mask.
+        inputs: inputs of one prompt, without an attention mask; pixels of any dtype.
         new_tokens: maximum number of tokens.
         processors: logits processors, or None.
     """
     output = model.generate(
-        **{name: tensor.to(model.device) for name, tensor in inputs.items()},
+        **{
+            name: tensor.to(model.device, model.dtype if is_pixels(tensor) else tensor.dtype)
+            for name, tensor in inputs.items()
+        },
         attention_mask=torch.ones_like(inputs["input_ids"]).to(model.device),
         max_new_tokens=new_tokens,
         do_sample=False,

@@ -26,7 +26,7 @@ from dycoke_cli.answer.answer import (
 )
 from dycoke_cli.answer.json_schema import ABSENT, Amount, Count, read_or_none, reported
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.registry import described, name_of
+from dycoke_cli.compression.registry import described, name_of, restore
 from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
 from dycoke_cli.errors import ModelError, UsageError, how_to_install
 from dycoke_cli.loop.plan import RunPlan
@@ -47,9 +47,7 @@ Turns = Sequence[tuple[str, str]]
 _PROBE = "is-this-dycoke"
 """Name of a method that doesn't exist: servers with our methods refuse it, others ignore it."""
 _PROBE_FRAMES, _PROBE_SIZE = 8, 64
-_MOST_PARAMETERS, _MOST_SENTENCES, _LENGTH = 100, 100, 2000
-_METHOD = dict[str, str | bool | int | float | None]
-"""A method as a server names it."""
+_MOST_SENTENCES, _LENGTH = 100, 2000
 
 
 @dataclass(frozen=True)
@@ -349,20 +347,18 @@ def _seconds(reply: ServerResponse, details: Any, video_decode: float) -> Second
 
 
 def _method(value: Any) -> dict[str, Any] | None:
-    """The method that a server names; None if it names none, or one that no method can be."""
-    if not isinstance(value, dict) or len(value) > _MOST_PARAMETERS:
+    """The method that a server names; None if it is none of ours, as one of another version."""
+    try:
+        named = described(restore(value))
+    except (UsageError, TypeError):
         return None
-    named: dict[str, Any] | None = read_or_none(_METHOD, value, lambda text: valid(text[:_LENGTH]))
-    return named if named is not None and isinstance(named.get("name"), str) else None
+    return named if value.keys() <= named.keys() else None
 
 
 def _sentences(value: Any) -> list[str]:
     """The warnings of a server, the first ones if there are too many to read."""
     given = value[:_MOST_SENTENCES] if isinstance(value, list) else []
     return [valid(one[:_LENGTH]) for one in given if isinstance(one, str)]
-
-
-_LENGTH = 2000
 
 
 def asked_for(options: GenerationOptions) -> dict[str, Any]:
