@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load_options import LoadOptions as LoadOptions
     from dycoke_cli.param import Param as Param
     from dycoke_cli.request import Request as Request
+    from dycoke_cli.video.clip import Clip as Clip
     from dycoke_cli.video.decoder import read as read
     from dycoke_cli.video.sampling import Sampling as Sampling
 
@@ -76,6 +77,7 @@ _HOMES = {
     "models.load_options": "LoadOptions",
     "param": "Param",
     "request": "Request",
+    "video.clip": "Clip",
     "video.decoder": "read",
     "video.sampling": "Sampling",
 }

@@ -97,7 +97,7 @@ def _calls() -> list[bytes]:
 def _server() -> Any:
     """The tools of `dycoke mcp`, whose model would rather say no."""
     from dycoke_cli.answer.answer import Answer, Scoring
-    from dycoke_cli.runs import video_tools
+    from dycoke_cli.server import video_tools
     from dycoke_cli.server.mcp_server import make_mcp_server
     from tests.documents import example
     from tests.server.pretended import DEFAULTS

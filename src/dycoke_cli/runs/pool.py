@@ -18,6 +18,7 @@ from dycoke_cli.answer.answer import Error
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, error_of
 from dycoke_cli.loop.asker import Asker, Client, Pending, cancel
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.processes.worker import HUNG_UP, Worker, start_preloading, wait
@@ -209,16 +210,11 @@ def _threads(workers: int) -> int:
 
 
 def _serve(connection: Connection, plan: RunPlan, threads: int) -> None:
-    # Imported here: the process that hands the questions out doesn't need the engine.
-    import torch
+    # Here, since the process that hands questions out needs no engine; a failure ends this one.
+    import dycoke_cli.loop.answer_batch  # noqa: F401
 
-    import dycoke_cli.loop.answer_batch  # noqa: F401 (what can't be imported ends the process)
-    from dycoke_cli.stock.quiet import silence_libraries
-
-    torch.set_num_threads(threads)
-    silence_libraries()
     try:
-        with plan.engine(max(1, threads - 1)) as engine:
+        with engine_of_worker(plan, threads) as engine:
             engine.begin_run()
             connection.send(LOADED)
             for number, event in answers_of_numbered(engine, connection.recv):
@@ -229,6 +225,17 @@ def _serve(connection: Connection, plan: RunPlan, threads: int) -> None:
     except Exception as error:
         error.add_note(traceback.format_exc())
         connection.send(error)
+
+
+def engine_of_worker(plan: RunPlan, threads: int) -> Engine:
+    """The engine of a worker, which uses this number of threads for arithmetic."""
+    import torch
+
+    from dycoke_cli.stock.quiet import silence_libraries
+
+    torch.set_num_threads(threads)
+    silence_libraries()
+    return plan.engine(max(1, threads - 1))
 
 
 def answers_of_numbered(

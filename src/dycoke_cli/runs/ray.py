@@ -42,7 +42,14 @@ from dycoke_cli.processes.worker import HUNG_UP, Worker
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.pool import LOADED, STOP, AtWork, WorkerPool, answers_of_numbered
+from dycoke_cli.runs.pool import (
+    LOADED,
+    STOP,
+    AtWork,
+    WorkerPool,
+    answers_of_numbered,
+    engine_of_worker,
+)
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 
@@ -194,8 +201,7 @@ class RayAsker(WorkerPool):
         listener.stage("load")
 
     def _start(self, count: int) -> None:
-        worker = Worker(serve, self._options, self._plan)
-        self._at_work.append(AtWork(worker, is_loaded=True))
+        self._at_work.append(AtWork(Worker(serve, self._options, self._plan), is_loaded=True))
 
     def _next(self) -> list[Pending]:
         return [*self._waiting]
@@ -242,9 +248,7 @@ class Driver:
         on_gpu = needs["GPU"] > 0
         self._slice_of = plan.batch_size or (_SLICE_ON_GPU if on_gpu else _SLICE)
         self._kind = ray.remote(RayWorker).options(
-            num_cpus=needs["CPU"],
-            num_gpus=needs["GPU"],
-            memory=needs["memory"] or None,
+            num_cpus=needs["CPU"], num_gpus=needs["GPU"], memory=needs["memory"] or None
         )
         loading = plan.request.loading
         if not on_gpu and loading.device == "auto" and loading.device_map is None:
@@ -369,7 +373,8 @@ class RayWorker:
                     f"{self._version}; install one version on all machines"
                 )
             threads = max(1, int(self._options.cpus))
-            self._asker = (self._options.make or _engine)(self._plan, threads)
+            self._asker = (self._options.make or engine_of_worker)(self._plan, threads)
+            self._asker.begin_run()
         except Exception as error:
             return explain(error)
         return ()
@@ -381,20 +386,6 @@ class RayWorker:
             return [*answers_of_numbered(self._asker, iter([asks, None]).__next__)]
         except Exception as error:
             return explain(error)
-
-
-def _engine(plan: RunPlan, threads: int) -> Asker:
-    """The engine of a worker, which uses this number of threads for arithmetic."""
-    # Imported here: the process that is connected to the cluster doesn't need torch.
-    import torch
-
-    from dycoke_cli.stock.quiet import silence_libraries
-
-    torch.set_num_threads(threads)
-    silence_libraries()
-    engine = plan.engine(max(1, threads - 1))
-    engine.load()
-    return engine
 
 
 def _deadly(ask: Ask) -> VideoError:

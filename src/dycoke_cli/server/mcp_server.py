@@ -18,9 +18,9 @@ from pydantic import Field
 from dycoke_cli import Answer, __version__
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.errors import did_you_mean
-from dycoke_cli.runs.video_tools import MOST_PICTURES, VideoTools
 from dycoke_cli.server.refused import refused
 from dycoke_cli.server.replies import typed
+from dycoke_cli.server.video_tools import MOST_PICTURES, VideoTools
 from dycoke_cli.unicode import display_name, to_json
 
 T = TypeVar("T")

@@ -276,21 +276,28 @@ def _below(url: str, roots: Sequence[Path]) -> MediaFile:
         raise Refused("a file's url is file:// and its path")
     # As in vLLM, a path without a leading slash begins in the folder where the server was started.
     path = parts.path if parts.netloc == "localhost" else parts.netloc + parts.path
-    # The same error for files outside and missing files: nobody learns what other folders have.
-    missing = Refused(
-        "there is no such file below the folder for media", status=404, code="video_unreadable"
-    )
-    try:
-        # Resolved before the check, so that neither `..` nor a link leads outside.
-        real = Path(unquote(path, errors="surrogateescape")).resolve(strict=True)
-        inside = any(map(real.is_relative_to, (r.resolve() for r in roots))) and real.is_file()
-        status = real.stat()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise missing from error
-    if not inside:
-        raise missing
+    real = inside(Path(unquote(path, errors="surrogateescape")), roots)
+    if real is None:
+        # The same error for files outside and missing files: nobody learns what other folders have.
+        raise Refused(
+            "there is no such file below the folder for media", status=404, code="video_unreadable"
+        )
+    status = real.stat()
     about = (os.fspath(real), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     return MediaFile(os.fspath(real), hashlib.sha256(repr(about).encode()).hexdigest(), real.name)
+
+
+def inside(path: Path, roots: Sequence[Path]) -> Path | None:
+    """The file at a path, if it is below one of some folders.
+
+    Resolved before the check, so that neither `..` nor a link leads outside.
+    """
+    try:
+        real = path.resolve(strict=True)
+        is_below = any(map(real.is_relative_to, (root.resolve() for root in roots)))
+        return real if is_below and real.is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _write_inline(

@@ -33,7 +33,7 @@ from dycoke_cli.server.request_keys import (
 )
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.clip import Clip
+    from dycoke_cli import Clip
 
 
 _ALL_FRAMES = -1  # of vLLM's num_frames

@@ -21,9 +21,9 @@ from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.engine.generation_options import TypedOptions
-from dycoke_cli.runs.video_tools import VideoTools
 from dycoke_cli.server.mcp_server import STAGES, make_mcp_server, progress_of
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.video_tools import VideoTools
 from tests import warm
 from tests.documents import example
 from tests.families.sessions import loaded_of

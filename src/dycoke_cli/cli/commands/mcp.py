@@ -62,8 +62,8 @@ def mcp(
     request = how.request(method.chosen())
     with View(quiet=False) as view, speaking_of_flags():
         from dycoke_cli.runs.converse import engine_of
-        from dycoke_cli.runs.video_tools import VideoTools
         from dycoke_cli.server.mcp_server import make_mcp_server
+        from dycoke_cli.server.video_tools import VideoTools
 
         named = ", ".join(display_name(str(folder.resolve())) for folder in folders)
         with engine_of(request, view) as engine:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.video_tools import file_below
+from dycoke_cli.server.video_tools import file_below
 
 
 @pytest.fixture

@@ -15,21 +15,29 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.answer.answer import Answer
+from dycoke_cli import (
+    Answer,
+    Answered,
+    Ask,
+    Engine,
+    Event,
+    Failed,
+    Footage,
+    Progress,
+    Request,
+    Sampling,
+    StructuredOutput,
+    TypedOptions,
+)
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Progress
 from dycoke_cli.compression.registry import parse_spec
-from dycoke_cli.engine.generation_options import TypedOptions
-from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.engine import Engine
-from dycoke_cli.request import Request
 from dycoke_cli.runs.file_walk import walk
 from dycoke_cli.runs.parts import find_when
+from dycoke_cli.server.media import inside
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.files import is_video
-from dycoke_cli.video.sampling import Sampling
 
 _SHOWN = 200  # characters of a path
 _LISTED = 10  # videos
@@ -39,40 +47,30 @@ _FOLDERS = 1000  # that are searched for them
 def file_below(roots: Sequence[Path], name: str) -> Path:
     """The file of a path, which is absolute or below one of some folders.
 
-    Links are resolved before the check, so that neither they nor `..` lead outside. A file outside
-    and one that isn't there get the same error: nobody learns what other folders have. The error
-    lists some of the videos below the folders, because an agent has no other way to find them.
+    A file outside and one that isn't there get the same error: nobody learns what other folders
+    have. The error lists some of the videos below the folders, because an agent has no other way to
+    find them.
 
     Args:
         name: as given.
     """
-    resolved = [root.resolve() for root in roots]
-    for root in resolved:
-        if (file := _inside(root, name, resolved)) is not None:
+    for root in roots:
+        if (file := inside(root.resolve() / name, roots)) is not None:
             return file
     folders = ", ".join(display_name(str(root)) for root in roots)
     raise UsageError(
-        f"there is no file {display_name(name)[:_SHOWN]} below {folders}: {_videos(resolved)}"
+        f"there is no file {display_name(name)[:_SHOWN]} below {folders}: {_videos(roots)}"
     )
-
-
-def _inside(root: Path, name: str, roots: Sequence[Path]) -> Path | None:
-    """The file of a path below a folder, if it is in one of the folders once links are resolved."""
-    try:
-        real = (root / name).resolve(strict=True)
-        return real if any(map(real.is_relative_to, roots)) and real.is_file() else None
-    except (OSError, ValueError, RuntimeError):
-        return None
 
 
 def _videos(roots: Sequence[Path]) -> str:
     """Some of the videos below the folders, by their paths from there."""
     paths = (
-        os.path.join(inside, name)
+        os.path.join(folder, name)
         for root in roots
-        for inside, _, names in islice(walk(str(root)), _FOLDERS)
+        for folder, _, names in islice(walk(str(root)), _FOLDERS)
         for name in names
-        if is_video(name) and _inside(root, os.path.join(inside, name), roots)
+        if is_video(name) and inside(root / folder / name, roots)
     )
     first = [display_name(path)[:_SHOWN] for path in islice(paths, _LISTED + 1)]
     listed = ", ".join(sorted(first[:_LISTED])) or "no videos"
