@@ -256,8 +256,8 @@ class Asking:
     def finish(self, engine: Engine, pendings: Sequence[Pending]) -> None:
         """Answer questions once all of their videos are read."""
         self.wait_until_read(pendings)
-        for pending in pendings:
-            pending.wait()
+        while not all(pending.is_over for pending in pendings):
+            engine.advance()
 
 
 class _Decoder:

@@ -137,7 +137,7 @@ class Pending:
         self.video: Video | None = None
         self.methods: Sequence[Method] = ()
         self.is_cancelled = self.has_ended = self.has_text = False
-        self._is_ending = False
+        self._last: Answered | Done | Failed | None = None
         self.since_s = time.monotonic()
         self._asker = asker
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -146,10 +146,11 @@ class Pending:
 
     def send(self, event: Event) -> None:
         """Send an event to whoever asked."""
-        if self.is_cancelled or self._is_ending:
+        if self.is_cancelled or self._last is not None:
             return
         self.has_text = self.has_text or isinstance(event, Text)
-        self._is_ending = isinstance(event, (Answered, Failed, Done))
+        if isinstance(event, (Answered, Done, Failed)):
+            self._last = event
         try:
             if self._receive is None:
                 self._events.put(event)
@@ -157,7 +158,7 @@ class Pending:
                 self._receive(self, event)
         finally:
             # Not before: whoever waits for the end may be in another thread, and goes on at once.
-            self.has_ended = self._is_ending
+            self.has_ended = self._last is not None
 
     def fail(self, error: BaseException) -> None:
         """Send the error in place of an answer."""
@@ -191,10 +192,19 @@ class Pending:
                 raise event.error
             yield event
 
-    def wait(self) -> None:
-        """Wait for the end, where the events go elsewhere."""
+    def wait(self) -> Answered | Done:
+        """Wait for the last event, where the events go elsewhere.
+
+        Raises:
+            Exception: why there is no answer.
+        """
         while not self.is_over:
             self._asker.advance()
+        if isinstance(self._last, Failed):
+            raise self._last.error
+        if self._last is None:
+            raise CancelledError(FORGOTTEN)
+        return self._last
 
     @property
     def is_over(self) -> bool:

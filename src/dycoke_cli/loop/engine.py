@@ -392,6 +392,8 @@ class Engine(Asker):
 
         Each gets its last event, unless nobody waits for it.
         """
+        from dycoke_cli.loop.answer_batch import ask
+
         began = time.monotonic()
         for pending in batch:
             self.count("observe", "wait_seconds", began - pending.since_s)
@@ -399,8 +401,8 @@ class Engine(Asker):
         while parts:
             part = [one for one in parts.popleft() if not one.is_cancelled]
             try:
-                if part:
-                    self._ask(part)
+                if part and self._is_prepared(part[0]):
+                    ask(self.load(), part, self.count)
             except CancelledError:
                 pass
             except Exception as error:
@@ -427,13 +429,13 @@ class Engine(Asker):
             self._halved = min(len(batch) // 2, self._halved or len(batch))
         return [left[:half], left[half:]]
 
-    def _ask(self, batch: Sequence[Pending]) -> None:
-        from dycoke_cli.loop.answer_batch import ask, warm_up, warn_of_memory
+    def _is_prepared(self, first: Pending) -> bool:
+        """Prepare the first question of a batch; whether the batch can be asked."""
+        from dycoke_cli.loop.answer_batch import warm_up, warn_of_memory
 
         self.count("add", "batches_total")
-        first = batch[0]
         if first.video is not None and not self._is_encoded_for(first):
-            return
+            return False
         if first.video is not None and first.work is None:
             if not (first.client.bulk or self._has_answered):
                 warn_of_memory(first)
@@ -442,7 +444,7 @@ class Engine(Asker):
                 # Else the first of the two timings would include what a process does only once.
                 warm_up(first)
                 self._is_warm = True
-        ask(self.load(), batch, self.count)
+        return True
 
     def _is_encoded_for(self, pending: Pending) -> bool:
         """Encode a video that comes in windows; whether the question can be asked about it."""

@@ -7,10 +7,11 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +28,8 @@ from dycoke_cli.video.pictures import as_named, sources
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
-    from dycoke_cli.runs.converse import Chat
+    from dycoke_cli.loop.engine import Engine
+    from dycoke_cli.request import Request
 
 _FLAGS = options.flag_table("""
     VIDEO…: A video file, or a folder of pictures, which are its frames. Several are shown together,
@@ -64,7 +66,7 @@ def chat(
     with ExitStack() as stack:
         view = stack.enter_context(_ChatView(quiet, note, several=not interactive))
         view.stage("start")
-        from dycoke_cli.runs.converse import Chat, engine_of
+        from dycoke_cli.runs.converse import engine_of
 
         with speaking_of_flags():
             names = as_named(videos)
@@ -74,11 +76,10 @@ def chat(
                     raise UsageError(f"a chat asks for questions once it runs: {ask} asks one")
             count = len(sources(names))
             engine = engine_of(request, view, videos=count, keep=1, cache=cache)
-            stack.enter_context(engine)
-            state = Chat(engine, names, request, view)
+            chat = _Chat(stack.enter_context(engine), request, view)
+            chat.show(names)
         view.announce()
         view.stop()
-        commands = _Commands(state, view)
         if interactive and not quiet:
             render.note("/help lists the commands")
         # In a pipe, exit code 1 tells that lines failed; at a terminal the user has seen it.
@@ -86,7 +87,7 @@ def chat(
         for line in _read_terminal() if interactive else _read_pipe():
             if line in ("/quit", "/exit"):
                 break
-            failed += not _run_line(commands, line, interactive)
+            failed += not _run_line(chat, line, interactive)
     if failed and not interactive:
         raise typer.Exit(1)
 
@@ -110,13 +111,13 @@ class _ChatView(AsText):
         self._answer.abandon()
 
 
-def _run_line(commands: _Commands, line: str, interactive: bool) -> bool:
+def _run_line(chat: _Chat, line: str, interactive: bool) -> bool:
     """Run a line; errors are printed. Returns whether it succeeded."""
     try:
         with speaking_of_flags():
-            commands.run(line)
+            chat.run(line)
     except KeyboardInterrupt:
-        commands.view.interrupted()
+        chat.view.interrupted()
         if not interactive:
             raise
         render.note("stopped")
@@ -124,7 +125,7 @@ def _run_line(commands: _Commands, line: str, interactive: bool) -> bool:
         # Nobody reads the answers, or they can't be written: this ends the chat.
         raise
     except Exception as error:
-        commands.view.interrupted()
+        chat.view.interrupted()
         output.show_traceback()
         output.say(output.explain(error))
         return False
@@ -178,38 +179,64 @@ def _read_terminal() -> Iterator[str]:
             yield text
 
 
-class _Commands:
-    """Runs lines: questions and slash commands."""
+class _Chat:
+    """A conversation: questions, which see the earlier ones and their answers, and slash commands.
 
-    def __init__(self, chat: Chat, view: _ChatView) -> None:
-        self.chat, self.view = chat, view
+    Attributes:
+        answers: of the questions, in order; questions whose answer was stopped have none.
+    """
+
+    def __init__(self, engine: Engine, request: Request, view: _ChatView) -> None:
+        self.view = view
+        self._engine, self._request = engine, request
+
+    def show(self, videos: Sequence[str]) -> None:
+        """Begin a new conversation about other videos; the old one stays if they can't be read."""
+        from dycoke_cli.runs.converse import asks_of, work_on
+
+        [ask] = asks_of(videos, [""], self._request)
+        work_on(self._engine, ask, lambda session, send: None, self.view)
+        self._videos = videos
+        self.answers: list[Answer] = []
 
     def run(self, line: str) -> None:
         """Ask a question, or run a command."""
         if not is_valid(line):
             raise UsageError("the question isn't UTF-8 text; convert it to UTF-8")
         if not line.startswith("/"):
-            self.chat.ask(line, self.view)
+            history = [(answer.question, answer.answer) for answer in self.answers]
+            self.answers += self._asked(line, history=tuple(history))
             return
         name, _, argument = line[1:].partition(" ")
         if name not in COMMANDS:
             raise UsageError(f"there is no command /{name}: /help lists them")
         COMMANDS[name](self, argument.strip())
 
+    def _asked(self, question: str, **how: Any) -> list[Answer]:
+        from dycoke_cli.runs.converse import asks_of, converse
+
+        asks = asks_of(self._videos, [question], self._request)
+        return converse(self._engine, [replace(ask, **how) for ask in asks], self.view)
+
     def method(self, text: str) -> None:
         """Choose a method, as in dycoke-plus:retain=0.25; alone: print the method."""
         if text:
             from dycoke_cli.compression.registry import parse_spec
 
-            self.chat.use(parse_spec(text).create())
-        method = self.chat.request.method
+            method = parse_spec(text).create()
+            self._engine.settled(method)  # raises if the model doesn't support it
+            self._request = self._request.with_method(method)
+        method = self._request.method
         values = {name: value for name, value in method.parameters().items() if value is not None}
         parameters = ", ".join(f"{name}={value}" for name, value in values.items())
         render.note(f"Method: {method.name} ({parameters})" if values else f"Method: {method.name}")
 
     def compare(self, text: str) -> None:
         """Ask with and without compression; alone: the last question again."""
-        self.chat.compare(text or self._last().question, self.view)
+        question = text or self._last().question
+        if self._request.method.name == "none":
+            raise UsageError("the baseline is what others are compared with: choose a /method")
+        self._asked(question, compare=True)  # by itself: it isn't part of the conversation
 
     def stats(self, _: str) -> None:
         """Print all figures of the last answer."""
@@ -225,13 +252,13 @@ class _Commands:
             raise UsageError(f"/video: {error} in {text}") from error
         if not text or STDIN in videos:
             raise UsageError("/video needs a file, as in `/video clip.mp4`")
-        self.chat.show(as_named(videos), self.view)
+        self.show(as_named(videos))
         self.view.stop()
         render.note(f"Now about {' and '.join(map(quoted, videos))}; a new conversation")
 
     def clear(self, _: str) -> None:
         """Begin a new conversation about the same video."""
-        self.chat.forget()
+        self.answers = []
         render.note("A new conversation about the same video")
 
     def save(self, text: str) -> None:
@@ -243,7 +270,7 @@ class _Commands:
         check_suffix(Path(text), [".jsonl"], "/save")
         try:
             with open(text, "x", encoding="utf-8") as file:
-                file.writelines(f"{to_json(one.to_dict())}\n" for one in self.chat.answers)
+                file.writelines(f"{to_json(one.to_dict())}\n" for one in self.answers)
         except OSError as error:  # the chat goes on
             why = f"{text} can't be written ({error.strerror}); name another file"
             raise DycokeError(why) from error
@@ -256,18 +283,18 @@ class _Commands:
         render.note("/quit: End the chat (or Ctrl-D).")
 
     def _last(self) -> Answer:
-        if not self.chat.answers:
+        if not self.answers:
             raise UsageError("there is no answer yet: ask a question first")
-        return self.chat.answers[-1]
+        return self.answers[-1]
 
 
-COMMANDS: dict[str, Callable[[_Commands, str], None]] = {
-    "method": _Commands.method,
-    "compare": _Commands.compare,
-    "stats": _Commands.stats,
-    "video": _Commands.video,
-    "clear": _Commands.clear,
-    "save": _Commands.save,
-    "help": _Commands.help,
+COMMANDS: dict[str, Callable[[_Chat, str], None]] = {
+    "method": _Chat.method,
+    "compare": _Chat.compare,
+    "stats": _Chat.stats,
+    "video": _Chat.video,
+    "clear": _Chat.clear,
+    "save": _Chat.save,
+    "help": _Chat.help,
 }
 """Slash commands by name; /quit and /exit are handled by the loop."""
