@@ -12,8 +12,10 @@ import pytest
 from rich.console import Console
 
 from dycoke_cli.cli.commands import model_documents
+from dycoke_cli.cli.commands.estimate import spelled
 from dycoke_cli.cli.commands.model_documents import all_models, models_table
 from dycoke_cli.cli.commands.models import _rank
+from dycoke_cli.engine.memory import cost_model
 from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.devices import FreeMemory
@@ -94,6 +96,30 @@ def test_a_list_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "mini" in fitting
     assert "llava-onevision-0.5b" in fitting
     assert "llava-onevision-7b" not in fitting
+
+
+def test_those_that_fit_have_the_time_of_a_clip_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device: 1e9)
+    free = FreeMemory(ram_bytes=60_000_000_000, gpu_bytes=())
+    monkeypatch.setattr(model_documents, "this_machine", lambda: free)
+    assert all("seconds" not in model for model in run_here("models", "--json").object["models"])
+    fitting = run_here("models", "--fits", "--json").object["models"]
+    seconds = {model["name"]: model["seconds"] for model in fitting}
+    # Not in the package: the configuration of the one, the size of the other's weights.
+    assert seconds["internvl3-8b"] is seconds["llava-next-video-7b"] is None
+    # By hand, with FLOPs of 4nd² + 2n²d + 2ndm a layer: vision 27 layers over 32 frames of 729
+    # patches; 24 layers over the 32 × 196 visual tokens, of which DyCoke keeps 47 %, and the text.
+    [model] = [one for one in fitting if one["name"] == "llava-onevision-0.5b"]
+    tower = 27 * 32 * (4 * 729 * 1152**2 + 2 * 729**2 * 1152 + 2 * 729 * 1152 * 4304)
+    read = 0.475 * 32 * 196
+    prefill = 24 * (4 * read * 896**2 + 2 * read**2 * 896 + 2 * read * 896 * 4864)
+    assert model["seconds"] == pytest.approx((tower + prefill) / 1e9, rel=0.05)
+    shown = run_here("models", "--fits", "llava-onevision").out
+    assert "A clip" in shown
+    assert "On disk" not in shown
+    assert spelled(model["seconds"]) in shown
 
 
 def test_table_says_what_is_known_and_what_is_not() -> None:

@@ -45,12 +45,22 @@ def test_it_is_timed_for_half_a_second() -> None:
     assert torch.equal(torch.get_rng_state(), state), "sampling must not depend on it"
 
 
-def test_products_are_counted_until_half_a_second_has_passed(
+def test_the_fastest_product_of_half_a_second_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    moments = iter((1.0, 1.2, 1.4, 1.75))
+    moments = iter((1.0, 1.25, 1.375, 1.75))
     monkeypatch.setattr(rates, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
-    assert rates._timed.__wrapped__("float32", "cpu") == 2 * 1024**3 / 0.75
+    assert rates._timed.__wrapped__("float32", "cpu") == 1024**3 / 0.125
+
+
+def test_products_are_those_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without AMX, oneDNN's product of bfloat16 is 13 times as fast as that of `@`."""
+
+    def refused(one: torch.Tensor, other: torch.Tensor) -> None:
+        raise AssertionError("a model multiplies by F.linear")
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", refused)
+    assert rates._timed.__wrapped__("float32", "cpu") is not None
 
 
 def test_it_is_kept_by_dtype_and_torch_release(

@@ -16,14 +16,19 @@ from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.figures import texts
 from dycoke_cli.cli.render.units import column, count, flops, share, size
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import restore, symbols
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows, why_not_in_windows
-from dycoke_cli.models.catalog import find
+from dycoke_cli.models.catalog import ModelRef, find
+from dycoke_cli.models.files.hub import stored_config
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import one_line
 from dycoke_cli.video.clip import WINDOW
+from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost
@@ -40,6 +45,8 @@ _FIGURES = (
 )
 """Figures of an estimate: heading, unit, group, and names of the baseline's and the method's."""
 _USUAL_SIZE = (224, 224)
+USUAL_CLIP = (32, 360, 640)
+"""Frames, height and width of the clip by whose time models are compared."""
 _MOST_OF_UNIT = 90
 _TIME = "Time by FLOPs, at the rate of a matrix product on this machine, without loading."
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
@@ -125,6 +132,17 @@ def cost_of_frames(
             question=question,
             questions=questions,
         )
+
+
+def usual_seconds(source: ModelRef) -> float | None:
+    """About how long an answer about a usual clip takes here; None where it takes a download."""
+    entry = source.entry
+    if entry is None or entry.download_bytes is None or stored_config(source) is None:
+        return None
+    if entry.clip_tokens(*USUAL_CLIP) is None:
+        return None
+    usual = (LoadOptions(), Sampling(), DyCoke(), GenerationOptions())
+    return cost_of_frames(Request(source.name, *usual), *USUAL_CLIP).seconds
 
 
 def show_cost(cost: Cost, as_json: bool) -> None:

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.json_schema import Doc
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Doc
+from dycoke_cli.cli.commands.estimate import spelled
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import Column, as_text, named, table
 from dycoke_cli.cli.render.units import count, size
@@ -62,6 +63,10 @@ class ListedModel:
     fits: Annotated[
         str | None, Doc("Where its weights fit, by size.", enum=["gpu", "ram", "no", None])
     ]
+    seconds: Annotated[
+        float | Absent | None,
+        Doc("With --fits, of an answer about 32 frames of 640 × 360 here, about.", minimum=0),
+    ] = ABSENT
     on_disk: OnDisk | None
     layout: Annotated[
         Literal["listed", "found"] | None,
@@ -151,6 +156,11 @@ UNKNOWN = "?"
 BILLION = 1e9
 """Unit of the list: billions of parameters, and GB."""
 
+_OF_TIMES = (
+    "A clip: about how long a question about 32 frames of 640 × 360 takes here, with an answer of "
+    "128 tokens: FLOPs over the rate of a matrix product; – where it isn't known before a download."
+)
+
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
 
@@ -158,7 +168,8 @@ _LAYOUTS = {"listed": "listed", "found": "found when the model is loaded", None:
 
 
 def models_table(document: ModelList) -> Group:
-    """List of models, with the default marked."""
+    """List of models, with the default marked; with seconds in place of what is on disk."""
+    timed = any(model.seconds is not ABSENT for model in document.models)
     made = table(
         document.models,
         (
@@ -166,12 +177,12 @@ def models_table(document: ModelList) -> Group:
             Column("Name", lambda model: model.name, as_text),
             Column("Size", lambda model: _parameters(model.parameters, BILLION)),
             Column("Download", lambda model: _download(model, BILLION)),
-            Column("On disk", _held),
+            Column("A clip", _time) if timed else Column("On disk", _held),
             Column("Fits", lambda model: _FITS[model.fits], as_text),
             Column("State", lambda model: model.state or UNKNOWN, as_text),
         ),
     )
-    lines = [_mark(document), *_legend(document)]
+    lines = [_mark(document), *_legend(document), *([_OF_TIMES] if timed else [])]
     return Group(made, *(Text(line, style="dim") for line in lines))
 
 
@@ -236,6 +247,10 @@ def _held(model: ListedModel) -> str:
         return "–"
     held = size(on_disk.bytes, BILLION)
     return held if on_disk.complete else f"part, {held}"
+
+
+def _time(model: ListedModel) -> str:
+    return spelled(model.seconds) if isinstance(model.seconds, float) else "–"
 
 
 def _places(on_disk: OnDisk | None) -> str:

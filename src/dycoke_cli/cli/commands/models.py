@@ -43,7 +43,7 @@ app = pages.App(_Models)
 _FLAGS = options.flag_table(
     """
     WORD…: Only those with all of these words in name, repository, family or note.
-    --fits: Only those whose weights fit into the free memory.
+    --fits: Only those whose weights fit into the free memory, with the time of a clip here.
     --downloaded: Only those that are on this machine.
     --revision NAME: Branch, tag or commit. Default: the main branch.
     """,
@@ -80,7 +80,9 @@ def list_models(
     """
     # Imported late, as in the other commands: help and completion need the flags alone.
     from dycoke_cli.answer.json_schema import to_dict
+    from dycoke_cli.cli.commands.estimate import usual_seconds
     from dycoke_cli.cli.commands.model_documents import all_models, models_table
+    from dycoke_cli.models.catalog import find
 
     document = all_models()
     chosen = [
@@ -92,6 +94,8 @@ def list_models(
     ]
     if words and not chosen:
         raise UsageError(_nothing_found(words))
+    if fits:
+        chosen = [replace(model, seconds=usual_seconds(find(model.name))) for model in chosen]
     if as_json:
         output.write_json(to_dict(replace(document, models=tuple(chosen))))
         return
@@ -152,6 +156,7 @@ def pull(
     Only files that loading reads are downloaded; an interrupted pull resumes with the file that it
     was at.
     """
+    from dycoke_cli.cli.commands.estimate import spelled, usual_seconds
     from dycoke_cli.models.catalog import find
 
     source = find(name)
@@ -163,7 +168,9 @@ def pull(
     planned = hub.plan(source, revision)
     if planned.missing and not quiet:
         files = f"{len(planned.missing)} files, {size(planned.missing_bytes)}"
-        render.note(f"downloading {name}: {files}")
+        seconds = usual_seconds(source)
+        time = f"; a clip takes about {spelled(seconds)} on this machine" if seconds else ""
+        render.note(f"downloading {name}: {files}{time}")
     hub.pull(planned, quiet)
     hub.check_pulled(planned)
     if not quiet:
