@@ -120,7 +120,6 @@ def test_answers_with_and_without_the_keys_of_a_batch(answer: dict[str, Any]) ->
         (["method", "name"], "mine"),
         (["method", "more"], 1),
         (["method", "merge_ratio"], 1),
-        (["method", "positions"], None),
         (["frames", "count"], 0),
         (["bytes", "peak_total"], "many"),
         (["compared_to", "answer"], None),
