@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from dycoke_cli.resources import instructions, processor_name, usable_cpus
+from dycoke_cli.kernels.processor import instructions, processor_name
+from dycoke_cli.resources import usable_cpus
 from dycoke_cli.version import running_commit
 
 ROOT = Path(__file__).parents[1]

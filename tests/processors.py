@@ -27,10 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
         linear.can_pack = _always(False)
         return
-    from dycoke_cli import resources
+    from dycoke_cli.kernels import processor
 
     more = ["avx512_f", "avx512_bf16"] if kind == "bfloat16" else []
-    resources.instructions = _always(["avx2", *more])
+    processor.instructions = _always(["avx2", *more])
 
 
 def _always(value: Any) -> Callable[[], Any]:

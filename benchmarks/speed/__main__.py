@@ -23,7 +23,7 @@ from benchmarks.speed.journal import Journal
 from benchmarks.speed.kept import KEPT
 from benchmarks.speed.plots import write_plot
 from benchmarks.speed.tables import OF_PART, page
-from dycoke_cli.resources import instructions, is_slow_in_bfloat16
+from dycoke_cli.kernels.processor import instructions, is_slow_in_bfloat16
 
 TABLES = {"whole": "speed", "language": "language", "pruning": "pruning-{}", "rules": "rules"}
 """Names of the kept tables of a part, without the machine; the model's is in one of them."""

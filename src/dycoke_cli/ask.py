@@ -116,30 +116,18 @@ class Ask:
         )
         return videos, request.sampling, left
 
-    def sampling_of(self, video: Footage) -> Sampling:
-        """Frames that are read of one of its videos."""
-        return self.request.sampling if video.sampling is None else video.sampling
-
-    def asked_by(self, request: Request) -> Ask:
-        """The question by another request, about the same part of its video."""
-        if self.part_s is not None:
-            start_s, end_s = self.part_s
-            sampling = replace(request.sampling, start_s=start_s, end_s=end_s)
-            request = replace(request, sampling=sampling)
-        return replace(self, request=request)
-
     def labelled(self, part_s: tuple[float, float] | None) -> Ask:
         """The question with the label of what was read, if that is its label (`stamped`)."""
         return replace(self, part_s=part_s) if self.stamped and part_s is not None else self
 
     def named(self, answer: Answer) -> Answer:
         """The answer with the cautions of its request, and what identifies its question."""
-        answer = self.request.noted(answer)
+        warnings = (*answer.warnings, *self.request.cautions)
         if answer.videos is not ABSENT:
             each = zip(answer.videos, self.videos, strict=True)
             named = tuple(replace(one, video=video.name) for one, video in each)
             answer = replace(answer, videos=named)
-        return replace(answer, **self._about(question=answer.question))
+        return replace(answer, warnings=warnings, **self._about(question=answer.question))
 
     def failure(self, error: Error) -> dict[str, Any]:
         """The JSON object in place of an answer."""

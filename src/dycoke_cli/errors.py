@@ -58,12 +58,6 @@ class OutputError(DycokeError):
     exit_code = 6
 
 
-class CaptionError(DycokeError):
-    """The answer of a model is no caption."""
-
-    code = "no_caption"
-
-
 def check_kind(value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
     """Check the class of what somebody gave in Python, where a wrong one would fail far from here.
 

@@ -10,12 +10,10 @@ title and `dycoke methods`. Field types are `bool`, `int`, `float`, `str` and `L
 
 from __future__ import annotations
 
-import inspect
 import math
 import numbers
 import reprlib
 import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -34,7 +32,6 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
 
 _SHOWN = 60  # characters of a text
 _BOOLEANS = {"true": True, "false": False}
-_ARGS = "\n\nArgs:"
 
 # Not None, which is the value `before` of some parameters.
 _NO_EARLIER_VALUE: Final = object()
@@ -188,19 +185,6 @@ class Parameter:
         return " and ".join(named) or "finite"
 
 
-def document_parameters(kind: type) -> None:
-    """Put the parameters of a dataclass at the end of its docstring: text, range and default."""
-    lines = []
-    for name, parameter in parameters_of(kind).items():
-        allowed = f" {parameter.range}." if parameter.range else ""
-        default = f" Default: {parameter.default_in_words}." if parameter.default_in_words else ""
-        about = f"{name}: {parameter.spec.help}{allowed}{default}"
-        lines += textwrap.wrap(about, 100, initial_indent="    ", subsequent_indent="        ")
-    if lines:
-        text = (inspect.getdoc(kind) or "").partition(_ARGS)[0]  # without those of a base class
-        kind.__doc__ = "\n".join([text + _ARGS, *lines])
-
-
 def check_all(options: Any) -> None:
     """Check every parameter of a dataclass instance."""
     for name, parameter in parameters_of(type(options)).items():
@@ -236,27 +220,6 @@ def _parameters_of(kind: type) -> dict[str, Parameter]:
             kind_of_value = get_args(annotation)[0]
             parameters[each.name] = _parameter(each.name, kind_of_value, each.default, spec)
     return parameters
-
-
-PUBLISHED_DEPTH = 32
-"""Layers of the language models on which most methods were published."""
-
-
-def layer_at(share: float, layers: int | None) -> int:
-    """The layer at a share of a model's depth; None is a model of which only that isn't known."""
-    depth = PUBLISHED_DEPTH if layers is None else layers
-    return max(1, min(round(share * depth), depth - 1))
-
-
-def check_layer(
-    name: str, layer: int, layers: int, model: str = "this model", least: int = 1
-) -> None:
-    """Check that a layer index (0-based) is in `[least, layers)`."""
-    if not least <= layer < layers:
-        raise UsageError(
-            f"{name} must be from {least} to {layers - 1} for {model}, which has {layers} layers, "
-            f"not {layer}"
-        )
 
 
 def _parameter(name: str, annotation: Any, default: Any, spec: Param) -> Parameter:

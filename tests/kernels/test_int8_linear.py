@@ -22,7 +22,7 @@ from dycoke_cli.kernels.linear import (
     int8_kernels,
     onednn_works,
 )
-from dycoke_cli.resources import instructions
+from dycoke_cli.kernels.processor import instructions
 
 INPUTS, OUTPUTS = 96, 48
 OP = "linear_dynamic"

@@ -3,8 +3,7 @@
 A key of the object is a field here, and nothing else lists it: the schema
 (`dycoke schema answer`), what is read from a server's answer (`--server`) and the answers that
 tests make up follow from these classes. A value that a server may not report is `Unreported`, and
-null where it doesn't. `Trace` is
-which visual tokens it came from, step by step.
+null where it doesn't.
 """
 
 from __future__ import annotations
@@ -44,13 +43,9 @@ class TraceStep:
         ),
     ]
     active: Annotated[
-        tuple[int, ...],
-        Doc("Visual tokens that the layers behind the selection attended to."),
+        tuple[int, ...], Doc("Visual tokens that the layers behind the selection attended to.")
     ]
-    evicted: Annotated[
-        tuple[int, ...],
-        Doc("Tokens that left the active set."),
-    ]
+    evicted: Annotated[tuple[int, ...], Doc("Tokens that left the active set.")]
     recalled: Annotated[tuple[int, ...], Doc("Tokens that came back into it.")]
     reselected: Annotated[bool, Doc("The first selection isn't counted.")]
 
@@ -74,9 +69,6 @@ class Trace:
     steps: Annotated[
         tuple[TraceStep, ...], Doc("The generated tokens; the first comes from the prefill.")
     ]
-
-
-# How the options of a typed question were scored: the key `scoring` of an answer.
 
 
 LEAST_MASS = 0.5
@@ -121,9 +113,6 @@ class Scoring:
     likeliest: Annotated[str, Doc("The token that the model would rather begin its answer with.")]
 
 
-# When something is visible in a video: the key `when` of an answer.
-
-
 @dataclass(frozen=True)
 class TimeRange:
     """A part of the video about which the answer is yes, with the probabilities that say so."""
@@ -140,9 +129,6 @@ class TimeRange:
             maximum=1,
         ),
     ]
-
-
-# Sentences of a caption that were asked back: the key `sentences` of an answer.
 
 
 @dataclass(frozen=True)
@@ -330,8 +316,7 @@ class Seconds:
     ]
     total: Annotated[Amount, Doc("End to end, without load.")]
     request: Annotated[
-        Amount | Absent,
-        Doc("Of a server: from the request to the answer, with its queue."),
+        Amount | Absent, Doc("Of a server: from the request to the answer, with its queue.")
     ] = ABSENT
 
 
@@ -402,8 +387,7 @@ class Answer:
         Amount | Absent, Doc("Probability of the choice minus that of the second likeliest option.")
     ] = ABSENT
     mean: Annotated[
-        float | Absent,
-        Doc("With --score: mean of the numbers under their probabilities."),
+        float | Absent, Doc("With --score: mean of the numbers under their probabilities.")
     ] = ABSENT
     scoring: Scoring | Absent = ABSENT
     parsed: Annotated[Any | Absent, Doc("With --schema: the JSON value of the answer.")] = ABSENT

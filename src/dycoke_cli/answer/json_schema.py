@@ -60,13 +60,7 @@ class Doc:
         keywords: of JSON Schema, such as `minimum=0`.
     """
 
-    def __init__(
-        self,
-        description: str = "",
-        *,
-        needs: Sequence[str] = (),
-        **keywords: Any,
-    ):
+    def __init__(self, description: str = "", *, needs: Sequence[str] = (), **keywords: Any):
         self.needs = list(needs)
         self.keywords = ({"description": description} if description else {}) | keywords
 
@@ -196,11 +190,6 @@ def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint)
 
 
-# Limits on untrusted JSON, checked before it is parsed.
-#
-# A parsed value takes up to a hundred times its text: 50 MB of `[[],[],…]` become 1.3 GB.
-
-
 # Its end is optional and nothing is tried twice (possessive), so that a string without an end, or
 # one full of escapes, takes linear time.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
@@ -214,7 +203,10 @@ class BoundsError(ValueError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits on a JSON document."""
+    """Limits on a JSON document, checked before it is parsed.
+
+    A parsed value takes up to a hundred times its text: 50 MB of `[[],[],…]` become 1.3 GB.
+    """
 
     nbytes: int = 16 * 1024**2  # length as UTF-8
     values: int = 1_000_000  # number of lists, objects and their members
@@ -260,9 +252,6 @@ def parse(content: bytes, bounds: Bounds | None = None) -> Any:
     """
     (bounds or Bounds()).check(content)
     return json.loads(content.decode("utf-8-sig"))
-
-
-# Reads JSON, also untrusted JSON, into dataclasses (see `json_schema` for their types).
 
 
 _MOST = 2**63

@@ -23,12 +23,12 @@ from dycoke_cli.bench.bench_report import (
 from dycoke_cli.compression.registry import Spec, parse_specs
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, method_for, rows_on
+from dycoke_cli.kernels.processor import environment
 from dycoke_cli.loop.asker import Asker, Client
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
-from dycoke_cli.resources import environment
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.quiet import faster_imports
 from dycoke_cli.version import running_commit

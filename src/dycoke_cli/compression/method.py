@@ -25,16 +25,20 @@ calls any of these: it settles a method first (`with_model_defaults`).
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
+from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
-from dycoke_cli.param import check_all, check_layer, layer_at, parameters_of
+from dycoke_cli.param import check_all, parameters_of
 
 Need = Literal["attention", "question", "frame_attention"]
 """Inputs that a method may request beside the features."""
+_ARGS = "\n\nArgs:"
 
 
 @dataclass(frozen=True)
@@ -375,6 +379,16 @@ BASELINE = Method()
 """All tokens, of whatever model: no parameter depends on it."""
 
 
+PUBLISHED_DEPTH = 32
+"""Layers of the language models on which most methods were published."""
+
+
+def layer_at(share: float, layers: int | None) -> int:
+    """The layer at a share of a model's depth; None is a model of which only that isn't known."""
+    depth = PUBLISHED_DEPTH if layers is None else layers
+    return max(1, min(round(share * depth), depth - 1))
+
+
 def with_model_defaults(
     method: Method,
     defaults: Mapping[str, Any],
@@ -401,9 +415,26 @@ def with_model_defaults(
         spec, layer = parameter.spec, getattr(settled, name)
         if not spec.layer or layers is None or layer is None:
             continue
-        if spec.switch is None or getattr(settled, spec.switch):  # off, it means nothing
-            check_layer(name, layer, layers, model, spec.least_layer)
+        is_on = spec.switch is None or getattr(settled, spec.switch)
+        if is_on and not spec.least_layer <= layer < layers:
+            raise UsageError(
+                f"{name} must be from {spec.least_layer} to {layers - 1} for {model}, which has "
+                f"{layers} layers, not {layer}"
+            )
     return settled
+
+
+def document_parameters(kind: type) -> None:
+    """Put the parameters of a dataclass at the end of its docstring: text, range and default."""
+    lines = []
+    for name, parameter in parameters_of(kind).items():
+        allowed = f" {parameter.range}." if parameter.range else ""
+        default = f" Default: {parameter.default_in_words}." if parameter.default_in_words else ""
+        about = f"{name}: {parameter.spec.help}{allowed}{default}"
+        lines += textwrap.wrap(about, 100, initial_indent="    ", subsequent_indent="        ")
+    if lines:
+        text = (inspect.getdoc(kind) or "").partition(_ARGS)[0]  # without those of a base class
+        kind.__doc__ = "\n".join([text + _ARGS, *lines])
 
 
 def settled_value(parameter: T | None) -> T:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.method import Method
+from dycoke_cli.compression.method import Method, document_parameters
 from dycoke_cli.compression.methods import CLASSES
 from dycoke_cli.errors import UsageError, did_you_mean, naming
-from dycoke_cli.param import Parameter, document_parameters, parameters_of
+from dycoke_cli.param import Parameter, parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.video.sampling import Sampling

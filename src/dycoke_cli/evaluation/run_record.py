@@ -22,8 +22,8 @@ from dycoke_cli.evaluation.prediction import FILE as ANSWERS
 from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, Prediction
 from dycoke_cli.evaluation.scoring.judge import FILE as VERDICTS
 from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdicts
+from dycoke_cli.kernels.processor import processor_name
 from dycoke_cli.param import key_part
-from dycoke_cli.resources import processor_name
 from dycoke_cli.runs.journal import check_own
 from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.storage.output_file import replace_content, unwritable

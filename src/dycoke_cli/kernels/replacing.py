@@ -34,7 +34,8 @@ from dycoke_cli.kernels.linear import (
     can_pack,
     int8_kernels,
 )
-from dycoke_cli.resources import emulates_bfloat16, instructions, main_memory
+from dycoke_cli.kernels.processor import emulates_bfloat16, instructions
+from dycoke_cli.resources import main_memory
 from dycoke_cli.stock.forward import SDPA, depends_on_name
 from dycoke_cli.stock.private_api import attention_implementation
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.ask import Ask
 from dycoke_cli.compression.method import Method
+from dycoke_cli.compression.registry import identity
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
+from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ class RunPlan:
         A run resumes by it. The device isn't part of it, and neither is the batch size: answers may
         be continued on another machine.
         """
-        video = ask.videos[0]
+        video, request = ask.videos[0], ask.request
+        tokens = request.video_tokens
         about = {
             # Hexadecimal, because a file name may hold bytes that aren't UTF-8, which JSON can't.
             "video": os.fsencode(video.place).hex(),
@@ -71,7 +74,10 @@ class RunPlan:
             **({"compare": True} if ask.compare else {}),
             **({} if ask.check is None else {"check": ask.check.identity}),
             **({} if video.subtitles is None else {"subtitles": video.subtitles.digest}),
-            **ask.request.key_parts(),
+            "method": {**identity(request.method), **key_part(request.method)},
+            "sampling": key_part(request.sampling),
+            "generation": key_part(request.generation),
+            **({} if tokens is None else {"video_tokens": tokens}),
         }
         content = json.dumps(about, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:32]

@@ -293,7 +293,7 @@ class Readers:
                 stack.callback(decoder.stop)
                 one = decoder.open(
                     video.source,
-                    ask.sampling_of(video),
+                    video.sampling or ask.request.sampling,
                     subtitles=video.subtitles,
                     shown_as=video.shown_as,
                     admit=partial(self._wait_for_memory, reading, decoder),

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.errors import UsageError
+from dycoke_cli.kernels.processor import instructions, is_slow_in_bfloat16
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.resources import free_main_memory, instructions, is_slow_in_bfloat16
+from dycoke_cli.resources import free_main_memory
 
 if TYPE_CHECKING:
     import torch

@@ -19,8 +19,8 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
+from dycoke_cli.kernels.processor import environment
 from dycoke_cli.models.settings import BUNDLED_FOLDER
-from dycoke_cli.resources import environment
 from dycoke_cli.verification.reference import (
     Run,
     attached_run,

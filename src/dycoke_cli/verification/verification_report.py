@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from dycoke_cli.answer.answer import ReportedModel, Version
 from dycoke_cli.answer.json_schema import Count, Doc
-from dycoke_cli.resources import Environment
+from dycoke_cli.kernels.processor import Environment
 from dycoke_cli.verification import SCHEMA
 from dycoke_cli.version import __version__
 

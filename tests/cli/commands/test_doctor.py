@@ -14,8 +14,8 @@ import torch
 import transformers
 from packaging.requirements import Requirement
 
-from dycoke_cli import resources
 from dycoke_cli.cli.commands import doctor
+from dycoke_cli.kernels import processor
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli.harness import run_here
 from tests.documents import valid
@@ -110,7 +110,7 @@ def test_nothing_is_written(tmp_path: Path) -> None:
 def test_the_dtype_that_the_processor_gets(
     has: list[str], dtype: str, row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "instructions", lambda: has)
+    monkeypatch.setattr(processor, "instructions", lambda: has)
     assert run_here("doctor", "--json").object["cpu_dtype"] == dtype
     (line,) = [x for x in run_here("doctor").out.splitlines() if x.startswith("Weight dtype")]
     assert line.removeprefix("Weight dtype").strip().startswith(row)

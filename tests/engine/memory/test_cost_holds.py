@@ -22,10 +22,10 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.cost_model import LIBRARIES
 from dycoke_cli.kernels.linear import int8_kernels
+from dycoke_cli.kernels.processor import emulates_bfloat16, instructions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.request import Request
-from dycoke_cli.resources import emulates_bfloat16, instructions
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT
 

@@ -17,7 +17,6 @@ from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def batch(
         for sentence in notes:
             view.note(sentence)
         view.stage("start")
-        groups = _groups(asked, request, parts, compare, view)
+        groups = _groups(asked, parts, compare, view)
         plan, open_asker = by.asker(request, how.model, remote, view, stack)
         results: Results = (
             Lines(view.stop) if out is None else stack.enter_context(_opened(out, view))
@@ -126,7 +125,6 @@ def batch(
 
 def _groups(
     given: Sequence[Sequence[Ask]],
-    request: Request,
     parts: PartFlags,
     compare: bool,
     view: BatchView,
@@ -136,8 +134,7 @@ def _groups(
 
     when_s = (parts.every_s or 0.0) if parts.when else None
     groups: list[Sequence[Ask]] = [
-        [replace(ask.asked_by(request), compare=compare, when_s=when_s) for ask in group]
-        for group in given
+        [replace(ask, compare=compare, when_s=when_s) for ask in group] for group in given
     ]
     if parts.when or parts.every_s is None:
         return groups

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.caption import CaptionStyle, without
 from dycoke_cli.ask import Ask, Failed, Footage
-from dycoke_cli.errors import CaptionError, UsageError, closest
+from dycoke_cli.errors import DycokeError, UsageError, closest
 from dycoke_cli.models.settings import UNKNOWN
 from dycoke_cli.runs.results import Outcome
 from dycoke_cli.video.files import is_picture
@@ -36,6 +36,12 @@ PROMPTS = {
 SHAPES_ONLY = (
     'the bundled model only knows moving shapes: --prompt "What happens?", or another --model'
 )
+
+
+class CaptionError(DycokeError):
+    """The answer of a model is no caption."""
+
+    code = "no_caption"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import DycokeError, how_to_upgrade
-from dycoke_cli.resources import affinity, free_main_memory, processor_name, usable_cpus
+from dycoke_cli.kernels.processor import processor_name
+from dycoke_cli.resources import affinity, free_main_memory, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
 
@@ -92,9 +93,9 @@ def diagnose() -> Diagnosis:
     import psutil
     import torch
 
+    from dycoke_cli.kernels.processor import instructions, is_slow_in_bfloat16
     from dycoke_cli.models.devices import named_device
     from dycoke_cli.processes.sandbox import limits_memory
-    from dycoke_cli.resources import instructions, is_slow_in_bfloat16
     from dycoke_cli.video.decoder import sandbox
 
     has = instructions()

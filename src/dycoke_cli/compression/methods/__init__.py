@@ -1,7 +1,6 @@
 """The compression methods, a file each, in the order in which `dycoke methods` lists them."""
 
-from dycoke_cli.compression.method import Method
-from dycoke_cli.param import document_parameters
+from dycoke_cli.compression.method import Method, document_parameters
 
 # isort: off
 from dycoke_cli.compression.methods.dycoke import DyCoke as DyCoke

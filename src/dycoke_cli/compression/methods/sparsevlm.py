@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
-from dycoke_cli.compression.method import LayerPruning, Method, Selection, settled_value, top
+from dycoke_cli.compression.method import (
+    PUBLISHED_DEPTH,
+    LayerPruning,
+    Method,
+    Selection,
+    settled_value,
+    top,
+)
 from dycoke_cli.compression.similar import all_but, clustered, means, wide
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
-from dycoke_cli.param import PUBLISHED_DEPTH, Param
+from dycoke_cli.param import Param
 
 FIRST_LAYERS = (3, 7, 16)
 """First layers with fewer tokens, of 32: selections are made behind layers 2, 6 and 15."""

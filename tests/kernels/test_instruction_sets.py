@@ -8,8 +8,8 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from dycoke_cli import resources
-from dycoke_cli.resources import emulates_bfloat16, instructions, is_slow_in_bfloat16
+from dycoke_cli.kernels import processor
+from dycoke_cli.kernels.processor import emulates_bfloat16, instructions, is_slow_in_bfloat16
 
 INTEL, AMD = ("vendor_id\t: GenuineIntel\n", "vendor_id\t: AuthenticAMD\n")
 COOPER_LAKE = INTEL + "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni avx512_bf16"
@@ -25,7 +25,7 @@ GRAVITON_3 = "Features\t: fp asimd evtstrm sve bf16 i8mm"
 @pytest.fixture
 def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that Linux lists them in; it doesn't exist yet."""
-    monkeypatch.setattr(resources, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
     return tmp_path / "cpuinfo"
 
 
@@ -75,7 +75,7 @@ def test_linux_and_torch_list_the_same(monkeypatch: pytest.MonkeyPatch, cpuinfo:
     if not Path("/proc/cpuinfo").exists() or not hasattr(torch.cpu, "get_capabilities"):
         pytest.skip("one of them doesn't list any")
     told = instructions()  # `cpuinfo` doesn't exist
-    monkeypatch.setattr(resources, "_CPUINFO", Path("/proc/cpuinfo"))
+    monkeypatch.setattr(processor, "_CPUINFO", Path("/proc/cpuinfo"))
     arm = {"asimd", "arm_bf16"}  # torch has other names for them
     found = [name for name in instructions() if name not in arm]
     if "avx512_fp16" not in torch.cpu.get_capabilities():  # an older torch: is it slow in bfloat16?
