@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dycoke_cli.runs import time_files
-from dycoke_cli.runs.time_files import MarkedVideo, Marker, markers_of, timed_fields
+from dycoke_cli.runs import output_formats
+from dycoke_cli.runs.time_files import MarkedVideo, Marker, markers_csv, markers_of, timed_fields
 from dycoke_cli.video.clip import VideoInfo
 from tests.documents import example
 from tests.properties import QUICK
@@ -54,7 +54,7 @@ def plain(text: str) -> str:
 @settings(QUICK)
 @given(markers=MARKERS, lead=st.sampled_from([0.0, 0.7]))
 def test_ffmpeg_reads_the_subtitles(kind: str, markers: list[Marker], lead: float) -> None:
-    content = time_files.FORMATS[f".{kind}"]([marked(markers, lead_s=lead)])
+    content = output_formats.maker(f".{kind}")([marked(markers, lead_s=lead)])
     name = {"srt": "srt", "vtt": "webvtt"}[kind]
     with av.open(io.BytesIO(content.encode()), format=name) as container:
         packets = [packet for packet in container.demux() if packet.pts is not None]
@@ -75,7 +75,7 @@ def test_ffmpeg_reads_the_subtitles(kind: str, markers: list[Marker], lead: floa
 @settings(QUICK)
 @given(markers=MARKERS)
 def test_the_table_is_read_by_csv(markers: list[Marker]) -> None:
-    content = time_files.markers_csv([marked(markers)])
+    content = markers_csv([marked(markers)])
     rows = [*csv.DictReader(io.StringIO(content))]
     assert [(float(row["start"]), float(row["end"])) for row in rows] == [
         (marker.start_s, marker.end_s) for marker in markers

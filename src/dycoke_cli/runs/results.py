@@ -1,12 +1,11 @@
 """Results of a batch: one JSON object per line, in a file by which a run is resumed.
 
-What is made of the lines at the end is in `tables.py` and `time_files.py`, by suffix.
+What is made of the lines at the end is in `output_formats.py`, by suffix.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs.journal import Journal, open_journal
+from dycoke_cli.runs.output_formats import ANSWERS
 from dycoke_cli.storage.input_file import read_lines
 from dycoke_cli.storage.output_file import check_output_file, check_suffix, replace_content
 from dycoke_cli.unicode import to_json
@@ -56,10 +56,6 @@ def reason(line: dict[str, Any]) -> str:
     """The video and the reason, from the line of a question that failed."""
     message = str(line["error"]["message"])
     return message if line["video"] in message else f"{line['video']}: {message}"
-
-
-SUFFIXES = (".jsonl", ".ndjson")
-"""Of files of results."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +132,11 @@ class ResultsFile(Journal):
         self._known[key] = Known("error" in line, bool(line.get("warnings")))
 
 
-def check_place(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
-    """Refuse a path at which no results file can be created.
-
-    Args:
-        suffixes: that are possible there, for the error.
-    """
+def check_place(path: Path) -> None:
+    """Refuse a path at which no results file can be created."""
     why = "leave out --out, and the lines go to stdout"
     check_output_file(path, "--out", why, folder=OutputError)
-    check_suffix(path, suffixes, "--out")
+    check_suffix(path, ANSWERS, "--out")
 
 
 def open_results(path: Path) -> AbstractContextManager[ResultsFile]:

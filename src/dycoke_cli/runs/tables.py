@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError, UsageError, need
+from dycoke_cli.runs.output_formats import maker
 from dycoke_cli.storage.input_file import LineError, json_lines, naming, read_text
 from dycoke_cli.storage.made_files import check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import check_output_file
@@ -42,12 +43,6 @@ class TableFile:
     path: Path
     fields: Sequence[Field] | None = None  # columns; None for those that the answers have values of
 
-    @classmethod
-    def at(cls, path: Path | None, fields: Sequence[Field] | None) -> TableFile | None:
-        """The table at a path; None if its suffix is of no table."""
-        is_table = path is not None and path.suffix.lower() in TABLES
-        return cls(path, fields) if path is not None and is_table else None
-
     @property
     def journal(self) -> Path:
         """The file that a batch resumes from, and makes the table of."""
@@ -71,7 +66,7 @@ class TableFile:
         while end and fields[end - 1] in _IDS:
             end -= 1
         columns = [*dict.fromkeys((*fields[:end], *more, *fields[end:], ("key",)))]
-        if not write_made(self.path, TABLES[self.path.suffix.lower()](columns, lines)):
+        if not write_made(self.path, maker(self.path.suffix.lower())(columns, lines)):
             raise stays([self.path])
         return f"{len(lines):,} answer{'s' * (len(lines) != 1)} in {display_name(self.path)}"
 
@@ -104,10 +99,6 @@ def parquet_of(columns: Sequence[Field], lines: Lines) -> bytes:
     return content.getvalue()
 
 
-TABLES: dict[str, Callable[[Sequence[Field], Lines], bytes]] = {
-    ".csv": csv_of,
-    ".parquet": parquet_of,
-}
 """Writers by the suffix of a file."""
 
 

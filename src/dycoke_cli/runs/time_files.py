@@ -15,6 +15,7 @@ from typing import Any
 
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.runs.output_formats import maker
 from dycoke_cli.runs.tables import csv_of, fields_of
 from dycoke_cli.storage.made_files import MadeFiles, check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import (
@@ -131,12 +132,6 @@ def markers_csv(videos: Sequence[MarkedVideo]) -> str:
     return csv_of(_COLUMNS, lines).decode()
 
 
-FORMATS: dict[str, Callable[[Sequence[MarkedVideo]], str]] = {
-    ".srt": srt,
-    ".vtt": vtt,
-    ".markers.csv": markers_csv,
-}
-"""Writers by the suffix of a file."""
 LIST = ".markers.csv"
 """Suffix of files that may be about several videos."""
 
@@ -147,7 +142,7 @@ class TimeFiles:
 
     Args:
         out: a file, or a suffix alone, which stands for a file for each video, beside it.
-        suffix: of `FORMATS`.
+        suffix: of `output_formats.TIMES`.
         folder: has the files in place of the videos' folders, with the same subfolders.
         flag: that names `out`, for errors.
     """
@@ -156,19 +151,6 @@ class TimeFiles:
     suffix: str
     folder: Path | None = None
     flag: str = "--out"
-
-    @classmethod
-    def at(cls, out: Path | None, folder: Path | None, flag: str = "--out") -> TimeFiles | None:
-        """Where a path says; None if its suffix is of no such format. Args: as of the class."""
-        name = "" if out is None else out.name.lower()
-        found = next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
-        files = None if out is None or found is None else cls(out, found, folder, flag)
-        if folder is not None and not (files and files.per_video):
-            example = found or ".srt"
-            raise UsageError(
-                f"--out-dir is for a file for each clip, as in {flag} {example}: leave it out"
-            )
-        return files
 
     @property
     def per_video(self) -> bool:
@@ -204,18 +186,10 @@ class TimeFiles:
         path = video.source if isinstance(video.source, str) else video.name
         return beside(path, video.place, self.suffix, self.folder)
 
-    def check(
-        self,
-        videos: Sequence[Footage],
-        sampling: Sampling,
-        limits: Limits,
-        *,
-        resumes: bool = False,
-    ) -> None:
+    def check(self, videos: Sequence[Footage], *, resumes: bool = False) -> None:
         """Check that the files can be written, before anything is asked.
 
         Args:
-            sampling: has the stream of the videos, and the rate of raw ones.
             resumes: whether files that were written before, and not changed since, are replaced.
         """
         paths: dict[Path, Footage] = {}
@@ -249,7 +223,8 @@ class TimeFiles:
         """Write what was found; a file without a marker isn't written, or is removed.
 
         Args:
-            lines: answers' JSON objects, about these videos. The others: as of `check`.
+            lines: answers' JSON objects, about these videos.
+            sampling: has the stream of the videos, and the rate of raw ones.
 
         Returns:
             How many there are, as a sentence.
@@ -265,7 +240,8 @@ class TimeFiles:
                 info = info_of(video.source, sampling, limits, video.shown_as)
                 marked.append(MarkedVideo(video.name, markers, info))
                 total += len(markers)
-        texts = {path: FORMATS[self.suffix](marked) for path, marked in found.items() if marked}
+        made_of = maker(self.suffix)
+        texts: dict[Path, str] = {path: made_of(marked) for path, marked in found.items() if marked}
         others = []
         for path in found:
             try:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycoke_cli.runs.time_files import FORMATS, LIST
+from dycoke_cli.runs import output_formats
+from dycoke_cli.runs.time_files import LIST
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, ROOT, run_here
@@ -102,7 +103,7 @@ def test_files_of_an_earlier_run_are_no_subtitles(clips: Path, engine: Pretended
 def test_convert_writes_what_batch_does(clips: Path, engine: Pretended) -> None:
     lines = clips.parent / "lines.jsonl"
     batch(clips, "--out", lines)
-    for suffix in FORMATS:
+    for suffix in output_formats.TIMES:
         of_batch, of_convert = clips.parent / "of_batch", clips.parent / "of_convert"
         if suffix == LIST:
             of_batch, of_convert = (

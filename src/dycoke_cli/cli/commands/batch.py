@@ -17,6 +17,7 @@ from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
 from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.runs.output_formats import ANSWERS, TABLES, TIMES
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.results import ResultsFile
 
 
-_FLAGS = options.flag_table("""
+_FLAGS = options.flag_table(f"""
     VIDEOS… QUESTION: Folders, videos, or a pattern in quotes ('clips/**/*.mp4'); or a text file
         with one path per line (- is stdin). The question comes last, or with -q.
     --questions FILE: JSON Lines or CSV with the columns video, question and optionally id, start,
         end; - is stdin. Videos are relative to VIDEOS, or to the file's folder. Excludes
         --question.
-    --out FILE: File for the answers (.jsonl, .ndjson), by which the same command resumes. A table
-        (.csv, .parquet) or times (.srt, .vtt, …: docs/times.md) are made of it at the end. Default:
-        stdout.
+    --out FILE: File for the answers ({", ".join(ANSWERS)}), by which the same command resumes. A
+        table ({", ".join(TABLES)}) or times ({", ".join(TIMES)}: docs/times.md) are made of it at
+        the end. Default: stdout.
     --out-dir DIR: Folder for the files of --out .srt and the like, in place of the clips' folders.
         Needs --out.
     [Run]

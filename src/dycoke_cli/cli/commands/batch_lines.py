@@ -16,10 +16,11 @@ from dycoke_cli.cli.flags.words import apart, questions_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
+from dycoke_cli.runs.output_formats import made_at
 from dycoke_cli.runs.question_files import read_questions
-from dycoke_cli.runs.results import SUFFIXES, Outcome, check_place
-from dycoke_cli.runs.tables import TABLES, TableFile, read_answers
-from dycoke_cli.runs.time_files import FORMATS, TimeFiles
+from dycoke_cli.runs.results import Outcome, check_place
+from dycoke_cli.runs.tables import TableFile, read_answers
+from dycoke_cli.runs.time_files import TimeFiles
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.files import STDIN, advice_on_address
@@ -116,14 +117,12 @@ class Destination:
     """
 
     def __init__(self, out: Path | None, out_dir: Path | None) -> None:
-        self._times = TimeFiles.at(out, out_dir)
-        self._table = TableFile.at(out, None) if self._times is None else None
-        if self._table is not None:
-            self._table.check("--out")
-        made = self._times or self._table
-        self.journal = out if made is None else made.journal
+        self._made = made_at(out, out_dir, "--out")
+        if isinstance(self._made, TableFile):
+            self._made.check("--out")
+        self.journal = out if self._made is None else self._made.journal
         if self.journal is not None and out_dir is None:  # a folder is made once all is checked
-            check_place(self.journal, (*SUFFIXES, *TABLES, *FORMATS))
+            check_place(self.journal)
 
     def check(self, videos: Sequence[Footage], request: Request, *, has_times: bool) -> None:
         """Check that times can be written, where they are; makes their folder.
@@ -132,23 +131,22 @@ class Destination:
             has_times: whether the answers are about parts, or are times.
         """
         self._videos, self._how = videos, (request.sampling, request.limits)
-        if self._times is None:
-            return
-        if not has_times:
-            raise self._times.refusal()
-        self._times.check(videos, *self._how, resumes=True)
-        self._times.make_folder()
+        if isinstance(self._made, TimeFiles):
+            if not has_times:
+                raise self._made.refusal()
+            self._made.check(videos, resumes=True)
+            self._made.make_folder()
 
     def conclude(self, counts: RunCounts, view: BatchView, *, retried: bool = False) -> None:
         """Say how a run ended, and make what is made of its answers. Exit code 1: some failed."""
         view.finished(counts, self.journal, retried=retried)
-        if self.journal is not None and (self._table or self._times):
+        if self._made is not None and self.journal is not None:
             lines_of = {line["key"]: line for line in read_answers(self.journal)}
             lines = [lines_of[key] for key in counts.given if key in lines_of]
-            if self._table is not None:
-                view.note(self._table.write(lines))
-            if self._times is not None:
-                view.note(self._times.write(self._videos, lines, *self._how))
+            if isinstance(self._made, TableFile):
+                view.note(self._made.write(lines))
+            else:
+                view.note(self._made.write(self._videos, lines, *self._how))
         if counts.standing:
             raise typer.Exit(1)
 

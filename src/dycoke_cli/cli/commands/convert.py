@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.output_formats import TABLES, TIMES
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.time_files import TimeFiles
 
-_FLAGS = options.flag_table("""
+_FLAGS = options.flag_table(f"""
     ANSWERS: Answers in JSON Lines.
-    FILE: New file: a table (.csv, or .parquet, which needs the package pyarrow), or times (.srt,
-        .vtt, .markers.csv). The suffix alone is a file for each clip.
+    FILE: New file: a table ({", ".join(TABLES)}; the last needs the package pyarrow), or times
+        ({", ".join(TIMES)}). The suffix alone is a file for each clip.
     --out-dir DIR: Folder for the files of FILE .srt and the like, in place of the clips' folders.
     --fields KEY,…: Columns, such as id,answer,tokens.visual. Default: what the answers have.
 """)
@@ -39,20 +41,20 @@ def convert(
     ANSWERS is what `dycoke batch` and `dycoke ask --json` write.
     """
     # Imported late: help and completion need the flags alone.
-    from dycoke_cli.runs.tables import TABLES, TableFile, read_answers
-    from dycoke_cli.runs.time_files import FORMATS, TimeFiles
-    from dycoke_cli.storage.output_file import check_suffix
+    from dycoke_cli.runs.output_formats import made_at
+    from dycoke_cli.runs.tables import read_answers
+    from dycoke_cli.runs.time_files import TimeFiles
 
-    times = TimeFiles.at(table, out_dir, "FILE")
-    if times is None:
-        check_suffix(table, (*TABLES, *FORMATS), "FILE")
-        made = TableFile(table, None if fields is None else _parsed(fields))
+    made = made_at(table, out_dir, "FILE", (*TABLES, *TIMES))
+    assert made is not None, "none of these has the answers themselves"
+    if isinstance(made, TimeFiles):
+        if fields is not None:
+            raise UsageError(f"--fields are columns of a table: leave them out, or {table.suffix}")
+        sentence = _write_times(made, read_answers(lines))
+    else:
+        made = replace(made, fields=None if fields is None else _parsed(fields))
         made.check("FILE", resumes=False)
         sentence = made.write(read_answers(lines))
-    elif fields is not None:
-        raise UsageError(f"--fields are columns of a table: leave them out, or {table.suffix}")
-    else:
-        sentence = _write_times(times, read_answers(lines))
     if not quiet:
         render.note(sentence)
 
@@ -71,7 +73,7 @@ def _write_times(times: TimeFiles, answers: Sequence[dict[str, Any]]) -> str:
         )
     names = dict.fromkeys(str(line["video"]) for line in answers if "video" in line)
     videos = [Footage(name, name, name) for name in names]
-    times.check(videos, Sampling(), Limits())
+    times.check(videos)
     return times.write(videos, answers, Sampling(), Limits())
 
 
