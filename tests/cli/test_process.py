@@ -183,6 +183,33 @@ def test_termination_leaves_no_temporary_file(tmp_path: Path, number: int) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+HELD = """
+import time
+from dycoke_cli.cli import app, main
+
+def prepare():
+    print("begun", flush=True)
+    while True:
+        try:
+            time.sleep(60)
+        except SystemExit:
+            pass
+
+app.prepare = prepare
+main.run()
+"""
+
+
+def test_termination_ends_what_catches_it() -> None:
+    """As a library may, or an operation that computes for long."""
+    process = warm.Popen([sys.executable, "-c", HELD, "demo"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    process.stdout.close()
+
+
 def spooling(pid: int, folder: Path) -> bool:
     """Whether a process has a file open in a folder that has no name there."""
     with suppress(FileNotFoundError):

@@ -16,7 +16,7 @@ import pytest
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, VideoError
 from dycoke_cli.runs.results import Known, Outcome, open_results
-from dycoke_cli.runs.tables import TableFile, csv_of, usual_fields
+from dycoke_cli.runs.tables import TableFile, csv_of, parquet_of, usual_fields
 from tests.runs.parts import PLAN, settled_in
 from tests.runs.pretended import make_clips, outcome_of, pretended_answer, valid
 
@@ -216,7 +216,7 @@ def lines(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_a_row_each_behind_the_names_of_the_columns(tmp_path, lines) -> None:
-    table = TableFile(tmp_path / "results.csv", FIELDS)
+    table = TableFile(tmp_path / "results.csv", csv_of, FIELDS)
     assert table.write(lines) == f"3 answers in {table.path}"
     names, *rows = csv.reader(io.StringIO(table.path.read_bytes().decode(), newline=""))
     assert names == [
@@ -236,15 +236,15 @@ def test_a_row_each_behind_the_names_of_the_columns(tmp_path, lines) -> None:
 
 
 def test_what_somebody_has_changed_stays(tmp_path, lines) -> None:
-    table = TableFile(tmp_path / "results.csv", FIELDS)
-    table.check("--out")
+    table = TableFile(tmp_path / "results.csv", csv_of, FIELDS)
+    table.check()
     table.write(lines)
-    table.check("--out")  # its own is made anew
+    table.check()  # its own is made anew
     with pytest.raises(OutputError, match=r"results\.csv exists, or was changed"):
-        table.check("FILE", resumes=False)
+        table.check(resumes=False)
     table.path.write_text("mine")
     with pytest.raises(OutputError, match="was changed since it was written, and stays as it is"):
-        table.check("--out")
+        table.check()
     assert table.path.read_text() == "mine"
 
 
@@ -289,7 +289,8 @@ def test_a_table_with_letters_beyond_ascii_begins_with_a_byte_order_mark() -> No
 
 def test_parquet_keeps_types(tmp_path, lines) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow isn't installed")
-    table = TableFile(tmp_path / "a.parquet", [("answer",), ("frames", "timestamps_s"), *FIELDS])
+    fields = [("answer",), ("frames", "timestamps_s"), *FIELDS]
+    table = TableFile(tmp_path / "a.parquet", parquet_of, fields)
     table.write(lines)
     found = parquet.read_table(table.path).to_pylist()
     assert [one["answer"] for one in found] == [line.get("answer") for line in lines]

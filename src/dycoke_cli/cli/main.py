@@ -6,6 +6,8 @@ import os
 import signal
 import stat
 import sys
+import threading
+import time
 from contextlib import suppress
 from types import FrameType
 
@@ -16,6 +18,7 @@ from dycoke_cli.cli import output
 from dycoke_cli.errors import DycokeError, OutputError
 
 _COMPLETE = "_DYCOKE_COMPLETE"
+_END_S = 1.5  # that a process has after a signal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,13 +73,18 @@ def run() -> None:
     Shutdown with torch loaded takes up to a second. All files are closed by now, and worker
     processes end with their pipe. Ray needs its exit handlers.
     """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reading,), daemon=True).start()
     try:
         code = main()
     except SystemExit as leaving:
         if not isinstance(leaving.code, int):
             raise
         code = leaving.code
-    if "torch" not in sys.modules or "ray" in sys.modules:
+    # A signal may have come while torch was imported, which then isn't listed.
+    if "ray" in sys.modules or ("torch" not in sys.modules and code < 128):
         sys.exit(code)
     # `os._exit` doesn't flush.
     for stream in (sys.stdout, sys.stderr):
@@ -105,6 +113,23 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _watch(signals: int) -> None:
+    """End the process where `_terminate` doesn't: the body of a thread.
+
+    Python calls it only between two operations of the main thread, of which one may compute for
+    seconds; and a library may catch what it raises.
+
+    Args:
+        signals: file descriptor that the numbers of signals are read from.
+    """
+    while number := os.read(signals, 1):
+        if signal.getsignal(number[0]) is _terminate:  # a server has its own
+            time.sleep(_END_S)
+            if os.isatty(2):
+                os.write(2, b"\x1b[?25h")  # shows the cursor
+            os._exit(128 + number[0])
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.errors import UsageError
-from dycoke_cli.storage.output_file import check_suffix
+from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.storage.output_file import check_output_file, check_suffix
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.tables import TableFile
@@ -61,7 +61,9 @@ def made_at(
     name = "" if path is None else path.name.lower()
     # The longest: `.markers.csv` ends in `.csv`.
     suffix = max(filter(name.endswith, FORMATS), key=len, default="")
-    times = TimeFiles(path, suffix, folder, flag) if path is not None and suffix in TIMES else None
+    times = None
+    if path is not None and suffix in TIMES:
+        times = TimeFiles(path, suffix, maker(suffix), folder, flag)
     if folder is not None and not (times and times.per_video):
         example = suffix if times else TIMES[0]
         raise UsageError(
@@ -69,5 +71,6 @@ def made_at(
         )
     if path is None or times is not None:
         return times
+    check_output_file(path, flag, "name a file", folder=OutputError)
     check_suffix(path, [*suffixes], flag)
-    return TableFile(path) if suffix in TABLES else None
+    return TableFile(path, maker(suffix)) if suffix in TABLES else None

@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.answer import SCHEMA
-from dycoke_cli.errors import OutputError, UsageError, need
-from dycoke_cli.runs.output_formats import maker
+from dycoke_cli.errors import UsageError, need
 from dycoke_cli.storage.input_file import LineError, json_lines, naming, read_text
 from dycoke_cli.storage.made_files import check_replaceable, stays, write_made
-from dycoke_cli.storage.output_file import check_output_file
 from dycoke_cli.unicode import display_name, shown
 
 Field = tuple[str, ...]
@@ -41,6 +39,7 @@ class TableFile:
     """A table of answers, which a run makes of its journal when it ends."""
 
     path: Path
+    make: Callable[[Sequence[Field], Lines], bytes]  # of columns and answers
     fields: Sequence[Field] | None = None  # columns; None for those that the answers have values of
 
     @property
@@ -48,11 +47,10 @@ class TableFile:
         """The file that a batch resumes from, and makes the table of."""
         return self.path.with_suffix(".jsonl")
 
-    def check(self, flag: str, *, resumes: bool = True) -> None:
+    def check(self, *, resumes: bool = True) -> None:
         """Check that the table can be written, before anything is asked."""
         if self.path.suffix.lower() == ".parquet":
             need("pyarrow", "eval", f"{display_name(self.path)}, a Parquet file,")
-        check_output_file(self.path, flag, "name a file", folder=OutputError)
         check_replaceable(self.path, resumes=resumes)
 
     def write(self, lines: Lines) -> str:
@@ -66,7 +64,7 @@ class TableFile:
         while end and fields[end - 1] in _IDS:
             end -= 1
         columns = [*dict.fromkeys((*fields[:end], *more, *fields[end:], ("key",)))]
-        if not write_made(self.path, maker(self.path.suffix.lower())(columns, lines)):
+        if not write_made(self.path, self.make(columns, lines)):
             raise stays([self.path])
         return f"{len(lines):,} answer{'s' * (len(lines) != 1)} in {display_name(self.path)}"
 

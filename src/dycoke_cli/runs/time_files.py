@@ -15,7 +15,6 @@ from typing import Any
 
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.runs.output_formats import maker
 from dycoke_cli.runs.tables import csv_of, fields_of
 from dycoke_cli.storage.made_files import MadeFiles, check_replaceable, stays, write_made
 from dycoke_cli.storage.output_file import (
@@ -142,13 +141,15 @@ class TimeFiles:
 
     Args:
         out: a file, or a suffix alone, which stands for a file for each video, beside it.
-        suffix: of `output_formats.TIMES`.
+        suffix: of its format.
+        make: makes the content of videos with their markers.
         folder: has the files in place of the videos' folders, with the same subfolders.
         flag: that names `out`, for errors.
     """
 
     out: Path
     suffix: str
+    make: Callable[[Sequence[MarkedVideo]], str]
     folder: Path | None = None
     flag: str = "--out"
 
@@ -240,8 +241,7 @@ class TimeFiles:
                 info = info_of(video.source, sampling, limits, video.shown_as)
                 marked.append(MarkedVideo(video.name, markers, info))
                 total += len(markers)
-        made_of = maker(self.suffix)
-        texts: dict[Path, str] = {path: made_of(marked) for path, marked in found.items() if marked}
+        texts = {path: self.make(marked) for path, marked in found.items() if marked}
         others = []
         for path in found:
             try:

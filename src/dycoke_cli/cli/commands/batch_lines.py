@@ -119,7 +119,7 @@ class Destination:
     def __init__(self, out: Path | None, out_dir: Path | None) -> None:
         self._made = made_at(out, out_dir, "--out")
         if isinstance(self._made, TableFile):
-            self._made.check("--out")
+            self._made.check()
         self.journal = out if self._made is None else self._made.journal
         if self.journal is not None and out_dir is None:  # a folder is made once all is checked
             check_place(self.journal)

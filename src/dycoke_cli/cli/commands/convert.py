@@ -53,7 +53,7 @@ def convert(
         sentence = _write_times(made, read_answers(lines))
     else:
         made = replace(made, fields=None if fields is None else _parsed(fields))
-        made.check("FILE", resumes=False)
+        made.check(resumes=False)
         sentence = made.write(read_answers(lines))
     if not quiet:
         render.note(sentence)
