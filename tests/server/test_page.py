@@ -114,6 +114,21 @@ def test_responses_by_the_client_of_openai(address: str) -> None:
     assert [first, second] == [expected[0], f"{expected[1]} True"]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
+def test_decisions_by_the_client_of_openai_and_by_curl(address: str) -> None:
+    *_, told = run_python(["request", "decisions"], address)
+    star, *moves, shapes = told.split()
+    assert moves == ["moves", "up"]
+    cold = ask_cold("sample_videos/move.mp4", "How many shapes are there?", "--score", "1-5")
+    assert int(shapes) == round(cold["mean"])
+    [command] = blocks("sh systemone")
+    reply = json.loads(shell(command, address))
+    assert round(reply["answers"]["star"]["noul"], 3) == float(star)
+    cold = ask_cold("sample_videos/move.mp4", "Is there a blue star?", "--yes-no")
+    assert round(cold["probabilities"]["yes"], 3) == float(star)
+
+
 def test_llm(address: str, tmp_path: Path) -> None:
     """Streamed and whole: what the server says to the question without a video."""
     if shutil.which("llm") is None:

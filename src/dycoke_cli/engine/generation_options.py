@@ -149,6 +149,8 @@ class GenerationOptions:
 
 
 MOST_OPTIONS = 256
+# More than any 256 tokens have, and encoded in a moment.
+_MOST_CHARACTERS = 1 << 14
 _MOST_BYTES = 1 << 20
 _WHOLE = re.compile(r"-?\d{1,9}")
 _RANGE = re.compile(r"(-?\d{1,9})-(-?\d{1,9})")
@@ -163,8 +165,8 @@ class TypedOptions:
         is_score: whether the options are numbers, which have a mean.
 
     Raises:
-        UsageError: fewer than two options, more than `MOST_OPTIONS`, or one that is empty, given
-            twice or isn't valid text; of a score, one that isn't a whole number.
+        UsageError: fewer than two options, more than `MOST_OPTIONS`, too long ones, or one that is
+            empty, given twice or isn't valid text; of a score, one that isn't a whole number.
     """
 
     texts: tuple[str, ...]
@@ -181,6 +183,11 @@ class TypedOptions:
             raise UsageError("a choice needs two options or more, as in red,blue")
         if len(texts) > MOST_OPTIONS:
             raise UsageError(f"{len(texts)} options are more than the {MOST_OPTIONS} allowed")
+        if (size := sum(map(len, texts))) > _MOST_CHARACTERS:
+            raise UsageError(
+                f"the options have {size} characters together, and at most {_MOST_CHARACTERS} may "
+                "be; shorten them"
+            )
         for text in texts:
             if for_model(text) != text or len(text.splitlines()) > 1:
                 raise UsageError(f"the option {text!a} isn't one line of printable text")

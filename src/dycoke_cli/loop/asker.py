@@ -250,6 +250,10 @@ class Pending:
         video, request = self.video, self.ask.request
         if video is None or video.session is None or self.work is not None or self.ask.compare:
             return None
+        # A batch prefills the video for each question; options cost only their question behind it.
+        shares = len(video.asked) > 1 and not (self.client.bulk or self.ask.measured)
+        if shares and request.generation.typed is not None:
+            return None
         session = video.session
         from dycoke_cli.engine.session import is_asked_alone
 

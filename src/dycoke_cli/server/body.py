@@ -84,7 +84,8 @@ def too_long(most: int) -> Refused:
 
 _SMALL = 4096
 """Characters of a video that stays in the JSON text."""
-_MEDIA_KEYS = frozenset((b"url", b"video_url", b"image_url", b"data"))
+_BASE64_KEYS = (b"data", b"data_base64")
+_MEDIA_KEYS = frozenset((b"url", b"video_url", b"image_url", *_BASE64_KEYS))
 _BASE64_URL = re.compile(r"data:([^;,]*)[^\0]*?;base64,", re.IGNORECASE)
 # All of a string's content that is whole: up to its end, or to an escape that is cut off.
 _CONTENT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
@@ -228,7 +229,7 @@ class BodyScanner:
         """Write a long string to a file if it is a video; else it is text as any other."""
         self._start = None
         head = data_url(start.decode("latin-1"))[1]
-        if not (head or self._key == b"data"):
+        if not (head or self._key in _BASE64_KEYS):
             self._keep(start)
             return
         self._name = secrets.token_hex(16)  # none that a client could have put there

@@ -17,6 +17,12 @@ from dycoke_cli.loop.asker import Client, Pending
 from dycoke_cli.models.prompts.chat import QuestionWithVariables
 from dycoke_cli.server.body import Spooled
 from dycoke_cli.server.chat import ChatRequest, parse
+from dycoke_cli.server.decisions import (
+    DecisionsReply,
+    SystemOneReply,
+    parse_decisions,
+    parse_systemone,
+)
 from dycoke_cli.server.limits import Allowance, Shares, sender_of
 from dycoke_cli.server.media import MediaFile, opened, opened_pictures
 from dycoke_cli.server.messages import FRAMES_PER_SECOND, JpegTimes, VideoPart
@@ -108,7 +114,7 @@ def _footage(
 _POLL_S = 1.0
 _LOOK_S = 0.2  # at whether a client has left whose videos are read
 
-Reply = ChatReply | ResponsesReply
+Reply = ChatReply | ResponsesReply | DecisionsReply
 
 
 def read_chat(body: bytes, service: Service) -> tuple[ChatRequest, Reply]:
@@ -124,16 +130,31 @@ def read_responses(body: bytes, service: Service) -> tuple[ChatRequest, Reply]:
     return request, ResponsesReply(service.defaults.model, request, given)
 
 
+def read_decisions(
+    body: bytes, service: Service, *, named: bool = False
+) -> tuple[ChatRequest, Reply]:
+    """The request in a body to /v1/decisions, or to /v1/systemone (`named`), and its reply."""
+    parse = parse_systemone if named else parse_decisions
+    request, decisions = parse(body, service.defaults, service.most_frames)
+    if service.context is not None:
+        longest = max((decision.question for decision in decisions), key=len)
+        check_text(replace(request, question=request.question + longest), service.context)
+    reply = SystemOneReply if named else DecisionsReply
+    return for_model(service, request), reply(service.defaults.model, decisions)
+
+
 class Answering:
-    """A request whose answer the engine generates."""
+    """A request whose answer the engine generates, or all of its decisions."""
 
     def __init__(self, service: Service, http: Request, request: ChatRequest, reply: Reply) -> None:
         self._service, self.request, self._reply, self._http = service, request, reply, http
         self._owner = http.state.owner
         self._sender = sender_of(http)
-        self._events: asyncio.Queue[str | Answer | BaseException] = asyncio.Queue()
+        self._events: asyncio.Queue[str | list[Answer] | BaseException] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._pending: Pending | None = None
+        self._pendings: list[Pending] = []
+        self._answers: dict[int, Answer] = {}  # by the number of the question
+        self._count = 1  # of the questions
         self._files = ExitStack()
         self._allowance = service.allowance(request)
         self._reason: Exception | None = None  # why it was ended
@@ -156,13 +177,15 @@ class Answering:
         given = (self.request, self._service, videos, self._files, allowance)
         with allowance:
             ask = prepare(*given, owner=self._owner)
-            [pending] = engine.submit(
-                ask,
+            asks = self._reply.asks(ask) if isinstance(self._reply, DecisionsReply) else [ask]
+            self._count = len(asks)
+            self._pendings = engine.submit(
+                *asks,
                 client=Client(owner=self._sender),
                 on_event=self._receive,
                 streams=self.request.stream,
             )
-            self._pending = pending
+            pending = self._pendings[0]  # all are about the same videos
             while not engine.wait_until_read(pending, min(_LOOK_S, allowance.left_s)):
                 allowance.check()
         if pending.is_read:
@@ -172,32 +195,34 @@ class Answering:
         """End it, at whatever it is; the client gets the reason."""
         self._reason = reason
         self._allowance.end(reason)
-        if (pending := self._pending) is not None:
+        for pending in self._pendings:
             pending.cancel()
         self._events.put_nowait(reason)
 
     async def whole(self) -> dict[str, Any]:
-        """The object of the answer; the client may leave meanwhile."""
-        while not isinstance(found := await self._next(), Answer):
+        """The object of the reply; the client may leave meanwhile."""
+        while not isinstance(found := await self._next(), list):
             if isinstance(found, BaseException):
                 raise found
             if await self._http.is_disconnected():
                 raise gone()
-        return self._reply.whole(found)
+        return self._reply.whole(*found)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The chunks of the reply; one that fails ends with the error."""
-        yield self._reply.first()
+        reply = self._reply
+        assert not isinstance(reply, DecisionsReply), "decisions aren't streamed"
+        yield reply.first()
         while not self._ended:
             found = await self._next()
             if found is None:
                 yield STILL_HERE
             elif isinstance(found, str):
-                yield self._reply.piece(found)
-            elif isinstance(found, Answer):
-                yield self._reply.end(found)
+                yield reply.piece(found)
+            elif isinstance(found, list):
+                yield reply.end(*found)
             else:
-                yield self._reply.failed(refused(found))
+                yield reply.failed(refused(found))
 
     async def _watched(self, reading: asyncio.Task[None]) -> None:
         """Wait for a thread that reads the videos; it is ended if the client leaves."""
@@ -219,14 +244,15 @@ class Answering:
 
     def leave(self) -> None:
         """End what is under way, if nobody has seen the end of it."""
-        pending, self._pending = self._pending, None
-        if pending is not None and not pending.has_ended:
-            if not self._ended:
-                self._service.metrics.add("cancelled_total")
+        left = [pending for pending in self._pendings if not pending.has_ended]
+        self._pendings = []
+        if left and not self._ended:
+            self._service.metrics.add("cancelled_total")
+        for pending in left:
             pending.cancel()
         self._files.close()
 
-    async def _next(self) -> str | Answer | BaseException | None:
+    async def _next(self) -> str | list[Answer] | BaseException | None:
         """What comes next of the answer; None where nothing comes for a while."""
         try:
             found = await asyncio.wait_for(self._events.get(), _POLL_S)
@@ -235,13 +261,16 @@ class Answering:
         self._ended = not isinstance(found, str)
         return found
 
-    def _receive(self, _: Pending, event: Event) -> None:
+    def _receive(self, pending: Pending, event: Event) -> None:
         """Take an event of the engine, whose thread calls this."""
-        found: str | Answer | BaseException
+        found: str | list[Answer] | BaseException
         if isinstance(event, Text):
             found = event.text
         elif isinstance(event, Answered):
-            found = event.answer
+            self._answers[pending.number] = event.answer
+            if len(self._answers) < self._count:
+                return
+            found = [answer for _, answer in sorted(self._answers.items())]
         elif isinstance(event, Failed):
             found = event.error
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -375,6 +376,8 @@ def _part(given: Any, path: str) -> VideoPart | str:
     part = PARTS[kind].object(given, path)
     if "text" in kind:
         return text_of(part.get("text"), f"{path}.text")
+    if kind == "input_json":
+        return text_of(json.dumps(part.get("data"), ensure_ascii=False), f"{path}.data")
     kind = "image_url" if kind == "input_image" else kind
     name = "url" if part.get(kind) is None and "url" in part else kind
     content, path = part.get(name), f"{path}.{name}"
@@ -392,10 +395,10 @@ def _message(given: Any, path: str) -> tuple[str, Parts]:
     if not isinstance(role, str) or role not in MESSAGES:
         raise Refused("the role of a message must be system, user or assistant", path)
     message = MESSAGES[role].object(given, path)
-    return role, _content(message.get("content"), f"{path}.content")
+    return role, content_of(message.get("content"), f"{path}.content")
 
 
-def _content(given: Any, path: str) -> list[VideoPart | str]:
+def content_of(given: Any, path: str) -> list[VideoPart | str]:
     """The parts of a message."""
     if given is None:
         return []

@@ -66,12 +66,16 @@ class Refused(Exception):
         self.parameter = parameter
 
     @property
+    def sentence(self) -> str:
+        """What a client is told; a sentence repeats what was given, which may be long."""
+        return str(self)[:_LONGEST]
+
+    @property
     def document(self) -> dict[str, Any]:
         """The object that OpenAI's clients read."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        # A sentence repeats what was given, which may be long.
         error = {
-            "message": str(self)[:_LONGEST],
+            "message": self.sentence,
             "type": kind,
             "param": self.parameter,
             "code": self.code,

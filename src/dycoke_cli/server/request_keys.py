@@ -1,4 +1,4 @@
-"""Keys of a request to /v1/chat/completions or /v1/responses: those that are read, per object.
+"""Keys of a request: those that are read, per object.
 
 Any other key is ignored, and named in the warnings of the reply; but a key that would change the
 answer is refused. docs/serve.md has the lists as tables.
@@ -174,6 +174,7 @@ PARTS = {
     "input_text": Keys("part input_text", {"type", "text"}),
     "output_text": Keys("part output_text", {"type", "text", "annotations", "logprobs", "parsed"}),
     "input_image": Keys("part input_image", {"type", "image_url"}),
+    "input_json": Keys("part input_json", {"type", "data"}),  # of /v1/decisions
 }
 """Keys of a part of a message, by its type."""
 IMAGE_URL = Keys("image_url", {"url"})
@@ -196,6 +197,15 @@ RESPONSES = Keys(
 TEXT = Keys("text", {"format"})
 TEXT_FORMAT = Keys("text.format", _SCHEMA | {"type"})
 RESPONSES_STREAM = Keys("stream_options", set())
+
+_ABOUT_INPUT = {"model", "questions", "media_io_kwargs", "mm_processor_kwargs", "dycoke"}
+DECISIONS = Keys("the body of /v1/decisions", {*_ABOUT_INPUT, "input"})
+QUESTION = Keys("question", {"type", "name", "instructions", "choices", "levels"})
+CHOICE = Keys("choice", {"value", "description"})
+LEVEL = Keys("level", {"label", "description"})
+SYSTEM_ONE = Keys("the body of /v1/systemone", {*_ABOUT_INPUT, "state", "assets"})
+SYSTEM_ONE_QUESTION = Keys("question of /v1/systemone", {"type", "instructions", "criteria"})
+ASSET = Keys("asset", {"type", "format", "data_base64"})
 
 
 def text_of(given: Any, path: str) -> str:

@@ -18,7 +18,8 @@ from starlette.routing import Route
 from dycoke_cli.server.access import HEALTH
 from dycoke_cli.server.body import json_reply, received
 from dycoke_cli.server.chat import check_model
-from dycoke_cli.server.exchange import Answering, read_chat, read_responses
+from dycoke_cli.server.decisions import details
+from dycoke_cli.server.exchange import Answering, read_chat, read_decisions, read_responses
 from dycoke_cli.server.limits import Shares, sender_of
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import model
@@ -36,7 +37,9 @@ def make_app(service: Service) -> Starlette:
     parsers, readers = Shares(*_PARSERS), Shares(*_READERS)
     served = model(service.defaults.model, service.started, service.context)
 
-    async def answered(http: Request, read: Callable[..., Any]) -> Response:
+    async def answered(
+        http: Request, read: Callable[..., Any], refuse: Callable[[Refused], Response]
+    ) -> Response:
         with ExitStack() as stack:
             try:
                 # Before the body, which may be large; it takes a place only once it has come, so
@@ -55,7 +58,7 @@ def make_app(service: Service) -> Starlette:
                     return json_reply(await answering.whole())
                 return _Stream(answering.chunks(), stack.pop_all())
             except Exception as error:
-                return _refusal(refused(error))
+                return refuse(refused(error))
 
     async def list_models(_: Request) -> Response:
         return json_reply({"object": "list", "data": [served]})
@@ -74,10 +77,15 @@ def make_app(service: Service) -> Starlette:
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return PlainTextResponse(service.metrics.text(), media_type=kind)
 
+    def asked(path: str, read: Callable[..., Any], refuse: Any = _refusal) -> Route:
+        return Route(path, partial(answered, read=read, refuse=refuse), methods=["POST"])
+
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", partial(answered, read=read_chat), methods=["POST"]),
-            Route("/v1/responses", partial(answered, read=read_responses), methods=["POST"]),
+            asked("/v1/chat/completions", read_chat),
+            asked("/v1/responses", read_responses),
+            asked("/v1/decisions", read_decisions),
+            asked("/v1/systemone", partial(read_decisions, named=True), _details),
             Route("/v1/models", list_models),
             Route("/v1/models/", list_models),
             Route("/v1/models/{model:path}", one_model),
@@ -96,7 +104,7 @@ async def _no_route(http: Request, error: Exception) -> Response:
         code = "not_found"
         sentence = (
             f"there is no {path}; the base URL of this server is {http.base_url}v1, with "
-            "/chat/completions, /responses and /models"
+            "/chat/completions, /responses, /decisions, /systemone and /models"
         )
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         code = "method_not_allowed"
@@ -110,6 +118,11 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 def _refusal(reason: Refused) -> Response:
     return json_reply(reason.document, reason.status, reason.headers)
+
+
+def _details(reason: Refused) -> Response:
+    """A refusal in the form of System One."""
+    return json_reply(*details(reason), reason.headers)
 
 
 class _Stream(StreamingResponse):
