@@ -1,7 +1,9 @@
 """A pytest plugin for `make test`: no test may be slow without saying so, and slow ones run first.
 
-Of tests marked `extended` there are more than each push can wait for: `--part 2/10` leaves out all
-but one in ten of them, by a hash of their names, so that ten pushes that differ run them all.
+Of a function whose cases are all marked `slow` the first is for `make test`, and where each runs a
+model or a method four, evenly spread over their order; the others become `extended`. Of those there
+are more than each push can wait for: `--part 2/10` leaves out all but one in ten of them, by a hash
+of their names, so that ten pushes that differ run them all.
 
 What is imported and collected stays to the end, so Python's search for garbage leaves it out.
 
@@ -16,18 +18,25 @@ import gc
 import os
 import time
 import zlib
+from collections import defaultdict
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from dycoke_cli.resources import usable_cpus
-from tests.covering import thin_out
+from tests.marks import EXTENDED
 
 # Nearly every worker comes to need it: imported before the first test, it is on no test's account.
 ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycoke_cli.runs.run")
 
 TIERS = ("extended", "slow")
+
+# Where each case runs a model or a method.
+DEAR = tuple(
+    f"tests/{folder}/"
+    for folder in ("compression", "engine", "families", "kernels", "server/local", "verification")
+)
 
 CPUS = usable_cpus()
 """Asked once: tests put other files where the system's are."""
@@ -54,7 +63,17 @@ def pytest_collection() -> Generator[None, Any, Any]:
 class _BeforeSelecting:
     @pytest.hookimpl(tryfirst=True)  # before -m
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        thin_out(items)
+        functions: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+        for item in items:
+            if hasattr(item, "callspec") and not item.get_closest_marker("extended"):
+                functions[item.nodeid.partition("[")[0]].append(item)
+        for name, cases in functions.items():
+            is_slow = all(item.get_closest_marker("slow") for item in cases)
+            most = 1 if is_slow else 4 if name.startswith(DEAR) else len(cases)
+            kept = {number * len(cases) // most for number in range(most)}
+            for number, item in enumerate(cases):
+                for mark in EXTENDED if number not in kept else ():
+                    item.add_marker(mark)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,7 +20,7 @@ from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.scoring.statistics import holm
 from dycoke_cli.param import parameters_of
-from tests.covering import EXTENDED
+from tests.marks import EXTENDED
 
 RESULTS = ROOT / "docs" / "results.md"
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())

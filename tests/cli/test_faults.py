@@ -27,7 +27,6 @@ from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.video import files
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
-from tests.covering import covered
 from tests.runs.pretended import Pretended
 
 ASK = ("ask", CLIP, "What?", "--frames", "2")
@@ -136,7 +135,7 @@ CLOSED = {"<&-": 0, "2>&-": 0, ">&-": 6, "<&- >&- 2>&-": 6}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "closed"), covered(product(ENGINES, CLOSED), together=1))
+@pytest.mark.parametrize(("command", "closed"), [*product(ENGINES, CLOSED)])
 def test_streams_that_are_closed(command: str, closed: str, tmp_path: Path) -> None:
     run = run_process(
         ["bash", "-c", f'"$@" {closed}', "bash", *ENGINES[command], command],

@@ -27,7 +27,7 @@ from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.param import parameters_of
 from tests.cli.harness import Outcome, below, run_here, understood
-from tests.covering import EXTENDED
+from tests.marks import EXTENDED
 
 COMMANDS = [tuple(name.split()) for name, _ in below(typer.main.get_command(app))]
 

@@ -23,7 +23,7 @@ from dycoke_cli.models.files import small_files as tokenizer_trial
 from tests import warm
 from tests.cli.harness import CLIP, REAL, Outcome, run_here, run_process
 from tests.cli.hostile_folders import FOLDERS, WROTE, copy_of_bundled
-from tests.covering import EXTENDED
+from tests.marks import EXTENDED
 
 # An answer of the bundled model takes less than a second and 200 MB.
 MOST_CPU_S, MOST_BYTES = 10, 1 << 30

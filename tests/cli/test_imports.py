@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 import pytest
 
 from tests.cli.harness import run_code
-from tests.covering import EXTENDED
+from tests.marks import EXTENDED
 
 PROGRAM = """
 import sys

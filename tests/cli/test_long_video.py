@@ -19,7 +19,6 @@ from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video.decoder import OpenClip
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, ROOT, run_here
-from tests.covering import EXTENDED
 from tests.documents import valid
 from tests.video.inside import plan
 
@@ -46,13 +45,8 @@ def test_what_the_page_tells_to_type_works(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     "method",
-    # One that keeps all, one that merges and prunes, and one that needs the tower's attention.
-    [
-        "none",
-        "dycoke-plus",
-        "visionzip",
-        *(pytest.param(m, marks=EXTENDED) for m in ("dycoke", "evs")),
-    ],
+    # One that merges and prunes, one that needs the tower's attention, and one that keeps all.
+    ["dycoke-plus", "visionzip", "none", "dycoke", "evs"],
 )
 def test_a_budget_of_tokens_is_kept(method: str) -> None:
     run = run_here(*LONG, "--video-tokens", "300", "--method", method)
@@ -109,7 +103,7 @@ def test_a_video_of_one_window_is_answered_as_without() -> None:
     assert "windows" not in whole
 
 
-@pytest.mark.parametrize("method", ["none", pytest.param("dycoke", marks=EXTENDED), "dycoke-plus"])
+@pytest.mark.parametrize("method", ["dycoke-plus", "none", "dycoke"])
 def test_positions_are_contiguous_unless_the_user_says_otherwise(method: str) -> None:
     """Although the checkpoint asks for original ones; the panel and the object say which."""
     flags = (*LONG[:-1], "--end", "10", "--video-tokens", "100", "--method", method)

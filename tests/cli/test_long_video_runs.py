@@ -19,7 +19,6 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, Outcome, run_here
-from tests.covering import EXTENDED
 from tests.documents import valid
 from tests.evaluation.samples import WHERE
 
@@ -56,7 +55,7 @@ def batch(folder: Path, *flags: str) -> Outcome:
     return run_here("batch", folder, QUESTION, *LONG, *flags)
 
 
-@pytest.mark.parametrize("method", [pytest.param("none", marks=EXTENDED), "dycoke-plus"])
+@pytest.mark.parametrize("method", ["dycoke-plus", "none"])
 def test_batch_answers_as_ask_does(folder: Path, method: str) -> None:
     run = batch(folder, *BUDGET, "--method", method, "-q", "How many objects are there?")
     assert run.code == 1
@@ -138,9 +137,7 @@ def test_eval_asks_each_row_of_the_windows_that_it_keeps(samples: None, tmp_path
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) > len(answers)
 
 
-@pytest.mark.parametrize(
-    "method", ["none", "dycoke-plus", *(pytest.param(m, marks=EXTENDED) for m in ("dycoke", "evs"))]
-)
+@pytest.mark.parametrize("method", ["dycoke-plus", "none", "dycoke", "evs"])
 def test_an_estimate_has_the_windows_and_tokens_of_the_answer(method: str) -> None:
     asked = ask(*BUDGET, "--method", method)
     run = run_here(

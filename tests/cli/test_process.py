@@ -18,7 +18,7 @@ import pytest
 
 from tests import warm
 from tests.cli.harness import CLIP, FAKE, REAL, run_in_terminal, run_process
-from tests.covering import EXTENDED
+from tests.marks import EXTENDED
 from tests.waiting import until
 
 SLOW = {"FAKE_PAUSE_S": "0.2"}

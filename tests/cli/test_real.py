@@ -13,7 +13,6 @@ from dycoke_cli.models.load import load
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_in_terminal
-from tests.covering import EXTENDED
 from tests.documents import valid
 
 pytestmark = pytest.mark.slow
@@ -41,15 +40,12 @@ def test_text_and_json_give_the_same_answer() -> None:
     assert text.out == run_here("ask", CLIP, "What happens?", "--json").object["answer"] + "\n"
 
 
-# What `make test` runs; the others are `extended`.
 CHOICES = """
     --method fastv
     --no-ttm
     --no-recall
     --variant published
     --temperature 1 --seed 3
-"""
-MORE_CHOICES = """
     --method none
     --method random
     --method fastv --prune-ratio 0.625 --prune-layer 3
@@ -61,14 +57,7 @@ MORE_CHOICES = """
 """
 
 
-def lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().splitlines()]
-
-
-@pytest.mark.parametrize(
-    "flags",
-    [*lines(CHOICES), *(pytest.param(line, marks=EXTENDED) for line in lines(MORE_CHOICES))],
-)
+@pytest.mark.parametrize("flags", CHOICES.strip().splitlines(), ids=str.strip)
 def test_every_choice_answers(flags: str) -> None:
     run = run_here("ask", CLIP, "What happens?", *SHORT, *flags.split())
     assert run.code == 0, run.err
@@ -112,17 +101,13 @@ def test_checkpoint_in_a_folder_is_a_model_like_any_other() -> None:
     assert run.object["model"]["name"] == str(folder)
 
 
-FOOTAGE = "corrupted.mp4 fire_vfr_rotated.mp4 hevc.mp4 no_duration.webm one_pixel.mp4"
-MORE_FOOTAGE = """
-    bikes.mp4 flower.mp4 flower.webm flower-fragmented.mp4 friday.mp4 nasa.mp4 rotated_90.mov
-    rotated_270.mov upright.mov
+FOOTAGE = """
+    corrupted.mp4 fire_vfr_rotated.mp4 hevc.mp4 no_duration.webm one_pixel.mp4 bikes.mp4 flower.mp4
+    flower.webm flower-fragmented.mp4 friday.mp4 nasa.mp4 rotated_90.mov rotated_270.mov upright.mov
 """
 
 
-@pytest.mark.parametrize(
-    "name",
-    [*FOOTAGE.split(), *(pytest.param(name, marks=EXTENDED) for name in MORE_FOOTAGE.split())],
-)
+@pytest.mark.parametrize("name", FOOTAGE.split())
 def test_real_footage_is_answered(name: str) -> None:
     path = REAL_VIDEOS / name
     if not path.exists():

@@ -19,7 +19,6 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import cache_of
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
-from tests.covering import covered
 from tests.engine.batches import NEW_TOKENS, answer, batch_of, prompts, same_rows, spoilt
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.natural import Pictures, pan
@@ -44,7 +43,7 @@ PROMPTS = (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2, 3, 4))
 
 @pytest.mark.parametrize(
     ("method", "frames", "texts"),
-    covered(((method, *prompt) for method in METHODS for prompt in PROMPTS), together=1),
+    [(method, *prompt) for method in METHODS for prompt in PROMPTS],
 )
 def test_each_row_is_as_it_is_alone(method, frames, texts):
     shape = SHAPES[0]
@@ -137,7 +136,7 @@ SPOILING = (one_nan, one_infinity, nothing_left)
 
 @pytest.mark.parametrize(
     ("spoil", "step", "temperature", "method"),
-    covered(product(SPOILING, (0, 1, 4), (0.0, 1.0), (Uncompressed(), PRUNED)), together=2),
+    [*product(SPOILING, (0, 1, 4), (0.0, 1.0), (Uncompressed(), PRUNED))],
 )
 def test_no_answer_is_made_of_them(
     session: VideoSession, method: Any, temperature: float, step: int, spoil: Any

@@ -16,7 +16,6 @@ from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.attention import _added, attention_to_keys
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.errors import UsageError
-from tests.covering import covered
 from tests.engine.batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same, generated
@@ -98,7 +97,7 @@ PROMPTS = (5, (3, 0, 9)), (8, (2, 2))
 
 @pytest.mark.parametrize(
     ("method", "frames", "texts"),
-    covered(((method, *prompt) for method in WEIGHTED for prompt in PROMPTS), together=1),
+    [(method, *prompt) for method in WEIGHTED for prompt in PROMPTS],
 )
 def test_each_sequence_of_a_batch_is_as_it_is_alone(method, frames, texts) -> None:
     model, rows = make_model(SHAPE, seed=frames), prompts(SHAPE, frames, texts)

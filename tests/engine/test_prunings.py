@@ -24,7 +24,6 @@ from dycoke_cli.compression.method import (
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import cache_of
 from tests.compression.clips import peaks
-from tests.covering import covered
 from tests.engine.reference import top
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same, generated
@@ -173,7 +172,7 @@ def test_fastv(shape, frames, ratio, layer) -> None:
 
 @pytest.mark.parametrize(
     ("text", "implementation"),
-    covered(product((Qwen2Config, Qwen3Config, LlamaConfig), ("eager", "sdpa")), together=1),
+    [*product((Qwen2Config, Qwen3Config, LlamaConfig), ("eager", "sdpa"))],
 )
 def test_fastv_in_other_decoders(text, implementation) -> None:
     model, inputs = make_model(SHAPES[0], text=text), make_inputs(SHAPES[0], 6)

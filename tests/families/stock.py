@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.covering import EXTENDED
 from tests.engine.reference import cosine, merge, top
 from tests.exactness import generated
+from tests.marks import EXTENDED
 from tests.natural import Pictures
 
 QUESTION = "What is it?"

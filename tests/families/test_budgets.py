@@ -22,9 +22,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.param import parameters_of
-from tests.covering import covered
 from tests.exactness import assert_generated, generated
-from tests.families.stock import KINDS, NONE_ONLY, Shorter, clip, placeholders, stock_inputs
+from tests.families.stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs
 from tests.families.tiny import MAKERS, make
 
 NEW_TOKENS = 3
@@ -54,9 +53,7 @@ OTHERS += [(name, 5) for name in [*MAKERS][1:] if name not in NONE_ONLY]
     ("family", "shown", "third"),
     [
         *(("llava_onevision", 5, third) for third in range(3)),
-        *covered(
-            ((*other, third) for other in OTHERS for third in range(3)), together=1, first=KINDS
-        ),
+        *[(*other, third) for other in OTHERS for third in range(3)],
     ],
 )
 def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int, third: int) -> None:

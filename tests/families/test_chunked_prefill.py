@@ -12,7 +12,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.stock.private_api import cache_of
-from tests.covering import covered
 from tests.exactness import assert_same, generated
 from tests.families.sessions import (
     CHUNK,
@@ -49,9 +48,7 @@ def answer(model, inputs, method):
     return output, attachment.stats, read
 
 
-@pytest.mark.parametrize(
-    ("family", "name"), covered(product(FAMILIES, ("ttm", "kv", "dycoke")), together=1)
-)
+@pytest.mark.parametrize(("family", "name"), [*product(FAMILIES, ("ttm", "kv", "dycoke"))])
 def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))
@@ -82,13 +79,12 @@ def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> No
 
 @pytest.mark.parametrize(
     ("family", "method"),
-    covered(
-        product(
+    [
+        *product(
             ("llava_onevision", "qwen2_5_vl", "qwen3_vl"),
             (Uncompressed(), DyCoke(prune_layer=2, positions="kept")),
-        ),
-        together=1,
-    ),
+        )
+    ],
 )
 def test_a_batch_with_padding(family, method, in_chunks) -> None:
     loaded = loaded_of(family)
@@ -102,7 +98,7 @@ def test_a_batch_with_padding(family, method, in_chunks) -> None:
     assert all(same(ours, theirs) for ours, theirs in zip(chunked, whole, strict=True))
 
 
-@pytest.mark.parametrize(("family", "name"), covered(product(WHOLE, ("none", "ttm")), together=1))
+@pytest.mark.parametrize(("family", "name"), [*product(WHOLE, ("none", "ttm"))])
 def test_what_is_not_just_causal_is_read_whole(family, name, in_chunks) -> None:
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(5))

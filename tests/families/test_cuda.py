@@ -23,11 +23,11 @@ from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.param import parameters_of
-from tests.covering import EXTENDED
 from tests.cuda import NEEDS_CUDA, needs_cuda
 from tests.families.sessions import QUESTIONS, loaded_of
 from tests.families.stock import clip
 from tests.families.tiny import make
+from tests.marks import EXTENDED
 
 # Layer 0 chooses: no attention came before it, so kernels that round otherwise choose the same.
 FIRST = DyCoke(prune_layer=1, prune_ratio=0.5, recall_threshold=1.0)

@@ -20,7 +20,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.attention import NAME
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.covering import covered
 from tests.exactness import assert_same, generated
 from tests.families.decoders import DECODERS, WHOLE, loaded_around, make_around
 from tests.families.sessions import same
@@ -50,14 +49,13 @@ def written(model: Any, processor: Any, frames: int = 5) -> tuple[list[int], tup
 
 @pytest.mark.parametrize(
     ("kind", "whole", "name"),
-    covered(
+    [
         [
             (kind, whole, name)
             for (kind, whole), name in product(MODELS, KEEPING)
             if whole or name in ("none", "before")
-        ],
-        together=1,
-    ),
+        ]
+    ],
 )
 def test_every_way_through_the_engine_keeps_stock_logits(kind: str, whole: bool, name: str) -> None:
     model, processor = make_around(kind, whole=whole)

@@ -25,7 +25,6 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.resolve import check_family_packages
-from tests.covering import EXTENDED, Case, covering
 from tests.cuda import NEEDS_CUDA
 from tests.elsewhere import Elsewhere, moved, second_device
 from tests.families.sessions import QUESTIONS, loaded_of, method_of, runs
@@ -72,19 +71,6 @@ def cells() -> list[tuple[str, str]]:
         for name in names
         if family in KINDS or name == ("vision" if "vision" in names else names[0])
     ]
-
-
-def needed() -> list[Case]:
-    """Those of `make test`: each method once, of those that select by the same inputs one."""
-    alike = {
-        (method.needs, method.merge_frames is Method.merge_frames): name
-        for name, method in METHODS.items()
-    }
-    others = {name for name, method in METHODS.items() if method.needs} - {*alike.values()}
-    return covering((case for case in cells() if case[0] in KINDS and case[1] not in others), 1)
-
-
-NEEDED = needed()
 
 
 @dataclass
@@ -151,12 +137,7 @@ def on_cuda(loaded: LoadedModel) -> Iterator[LoadedModel]:
     ("on", "family", "name"),
     [
         *(
-            pytest.param(
-                on_second_device,
-                *case,
-                id="-".join(("elsewhere", *case)),
-                marks=() if case in NEEDED else EXTENDED,
-            )
+            pytest.param(on_second_device, *case, id="-".join(("elsewhere", *case)))
             for case in cells()
         ),
         *(

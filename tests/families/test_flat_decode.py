@@ -27,7 +27,6 @@ from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.covering import covered
 from tests.families.listed import llava_onevision
 from tests.families.parts import TEXT
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
@@ -114,13 +113,10 @@ def assert_equal(model: Any, inputs: Any, method: Any, *, steps: int = NEW_TOKEN
 @pytest.mark.parametrize(
     ("family", "name"),
     # The published variant renumbers positions, which isn't for those of three rows.
-    covered(
-        [
-            *((f, n) for f in CLASSES for n in METHODS if n != "published" or "_vl" not in f),
-            *((f, n) for f in FLAT if f not in CLASSES for n in ("reselecting", "inside")),
-        ],
-        together=1,
-    ),
+    [
+        *((f, n) for f in CLASSES for n in METHODS if n != "published" or "_vl" not in f),
+        *((f, n) for f in FLAT if f not in CLASSES for n in ("reselecting", "inside")),
+    ],
 )
 def test_each_number_is_that_of_the_modules(family, name) -> None:
     model, processor = stock(family, torch.bfloat16)
@@ -143,7 +139,7 @@ def test_several_tokens_are_read_by_the_modules() -> None:
 
 @pytest.mark.parametrize(
     ("family", "dtype"),
-    covered(product(CLASSES, (torch.float32, torch.float64, torch.float16)), together=1),
+    [*product(CLASSES, (torch.float32, torch.float64, torch.float16))],
 )
 def test_in_other_dtypes_too(family, dtype) -> None:
     model, processor = stock(family, dtype)
@@ -160,7 +156,7 @@ def test_layers_of_other_mathematics_stay_on_their_modules(family) -> None:
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    covered(product(CLASSES, ("reselecting", "without recall")), together=1),
+    [*product(CLASSES, ("reselecting", "without recall"))],
 )
 def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> None:
     monkeypatch.setattr(flops, "LONGEST_WHOLE", 8)
@@ -266,7 +262,7 @@ PARTS = {
 
 @pytest.mark.parametrize(
     ("part", "change"),
-    covered(product(PARTS, (_hook, _hook_before, _replace_forward, _other_class)), together=1),
+    [*product(PARTS, (_hook, _hook_before, _replace_forward, _other_class))],
 )
 def test_what_is_hooked_or_replaced_stays_on_modules(part, change) -> None:
     model, processor = stock("qwen3_vl", torch.float32)

@@ -23,12 +23,10 @@ from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
-from tests.covering import covered
 from tests.exactness import assert_generated, assert_same, generated
 from tests.families.sessions import METHODS, NEW_TOKENS, method_of, positions_of, runs
 from tests.families.stock import (
     BOTH_WAYS,
-    KINDS,
     MERGING_ONLY,
     NONE_ONLY,
     QUESTION,
@@ -52,7 +50,7 @@ def test_every_family_is_in_the_matrix() -> None:
     assert {kind(name) for name in MAKERS} == {*FAMILIES}
 
 
-@pytest.mark.parametrize(("family", "frames"), covered(product(MAKERS, FRAMES), together=1))
+@pytest.mark.parametrize(("family", "frames"), [*product(MAKERS, FRAMES)])
 def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatch) -> None:
     monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 1)  # one frame at a time
     model, processor = make(family)
@@ -99,9 +97,7 @@ def test_what_a_family_can_serve_is_what_its_layers_allow(family) -> None:
                 pass
 
 
-@pytest.mark.parametrize(
-    ("family", "frames"), covered(product(MAKERS, (1, 5)), together=1, first=KINDS)
-)
+@pytest.mark.parametrize(("family", "frames"), [*product(MAKERS, (1, 5))])
 def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(frames))
@@ -125,7 +121,7 @@ def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames)
 
 @pytest.mark.parametrize(
     ("family", "frames", "method"),
-    covered(((family, *cell) for family in MAKERS for cell in cells(family)), together=1),
+    [(family, *cell) for family in MAKERS for cell in cells(family)],
 )
 def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
     model, processor = make(family)
@@ -153,11 +149,7 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
 
 @pytest.mark.parametrize(
     "family",
-    covered(
-        ((family,) for family in MAKERS if "kv" in runs(family) and family not in BOTH_WAYS),
-        together=1,
-        first=KINDS,
-    ),
+    [(family,) for family in MAKERS if "kv" in runs(family) and family not in BOTH_WAYS],
 )
 def test_halved_layer_by_layer_it_is_the_masked_reference(family) -> None:
     model, processor = make(family)

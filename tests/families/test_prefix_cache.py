@@ -7,9 +7,8 @@ import torch
 
 from dycoke_cli import FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
-from tests.covering import covered
 from tests.families.sessions import NEW_TOKENS, Read, loaded_of, method_of, runs
-from tests.families.stock import BOTH_WAYS, KINDS, MERGING_ONLY, NONE_ONLY, clip
+from tests.families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip
 from tests.families.tiny import MAKERS
 
 QUESTIONS = ("what happens", "who is there and why does the circle move", "what happens")
@@ -20,7 +19,7 @@ READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)
 CASES = [(family, name) for family in MAKERS for name in ("none", *runs(family)[-1:])]
 
 
-@pytest.mark.parametrize(("family", "name"), covered(CASES, together=1, first=KINDS))
+@pytest.mark.parametrize(("family", "name"), CASES)
 def test_answers_are_those_of_a_fresh_session(family: str, name: str) -> None:
     loaded = loaded_of(family)
     method = Uncompressed() if name == "none" else method_of(name, "kept")

@@ -13,7 +13,6 @@ from dycoke_cli.compression.method import Selection, SelectionInputs
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
-from tests.covering import covered
 from tests.exactness import assert_generated, assert_same, generated
 from tests.families import stock
 from tests.families.sessions import CHUNK, FAMILIES, Read, positions_of
@@ -45,7 +44,7 @@ def answer(model: Any, inputs: dict[str, torch.Tensor], method: Weighted) -> Any
         return generated(model, inputs, NEW_TOKENS)
 
 
-@pytest.mark.parametrize("family", covered(((f,) for f in SERVED), together=1, first=KINDS))
+@pytest.mark.parametrize("family", [(f,) for f in SERVED])
 def test_it_is_the_stock_model_with_it_in_its_mask(family: str) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(5))
@@ -61,7 +60,7 @@ def test_it_is_the_stock_model_with_it_in_its_mask(family: str) -> None:
         assert_generated(output, tokens, logits)
 
 
-@pytest.mark.parametrize("family", covered(((f,) for f in FAMILIES), together=1))
+@pytest.mark.parametrize("family", [(f,) for f in FAMILIES])
 def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, monkeypatch) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))

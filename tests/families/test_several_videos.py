@@ -21,7 +21,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.layout import Grid
 from dycoke_cli.models.load import LoadedModel
-from tests.covering import covered
 from tests.engine.reference import merge
 from tests.exactness import assert_same, generated
 from tests.families.sessions import positions_of
@@ -187,7 +186,7 @@ def of_two_kinds() -> list[tuple[str, str]]:
     return [(family, name) for family, names in cases.items() for name in names if name != "none"]
 
 
-@pytest.mark.parametrize(("family", "name"), covered(of_two_kinds(), together=1))
+@pytest.mark.parametrize(("family", "name"), [*of_two_kinds()])
 def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -> None:
     method = METHODS[name]()
     clips = (clip(5), clip(6, seed=1))

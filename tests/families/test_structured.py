@@ -20,7 +20,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions, end_tokens
 from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.errors import UsageError
-from tests.covering import EXTENDED
 from tests.families.sessions import QUESTIONS, loaded_of
 from tests.families.stock import MERGING_ONLY, QUESTION, clip, one_of_each_kind, stock_inputs
 from tests.families.tiny import MAKERS, make
@@ -276,8 +275,8 @@ PER_CASE, FIRST_CASE = 50, 10
     ("first", "count"),
     [
         (0, FIRST_CASE),
-        pytest.param(FIRST_CASE, PER_CASE - FIRST_CASE, marks=EXTENDED),
-        *(pytest.param(n * PER_CASE, PER_CASE, marks=EXTENDED) for n in range(1, 10)),
+        (FIRST_CASE, PER_CASE - FIRST_CASE),
+        *((n * PER_CASE, PER_CASE) for n in range(1, 10)),
     ],
 )
 def test_answers_of_random_schemas_always_parse(first: int, count: int) -> None:

@@ -8,23 +8,18 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
-from tests.covering import covered
 from tests.families.sessions import QUESTIONS, loaded_of, method_of, positions_of, runs, same
-from tests.families.stock import KINDS, clip
+from tests.families.stock import clip
 from tests.families.tiny import MAKERS
 
 
 @pytest.mark.parametrize(
     ("family", "name", "frames"),
-    covered(
-        [
-            *((f, name, (1, 4, 5)) for f in MAKERS for name in ("none", *runs(f))),
-            # The widest padding: with the method that does most.
-            *((f, ("none", *runs(f))[-1], (12, 2, 12)) for f in MAKERS),
-        ],
-        together=1,
-        first=KINDS,
-    ),
+    [
+        *((f, name, (1, 4, 5)) for f in MAKERS for name in ("none", *runs(f))),
+        # The widest padding: with the method that does most.
+        *((f, ("none", *runs(f))[-1], (12, 2, 12)) for f in MAKERS),
+    ],
 )
 def test_three_unequal_ones_are_answered_as_alone(family, name, frames) -> None:
     loaded = loaded_of(family)

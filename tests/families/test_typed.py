@@ -20,7 +20,6 @@ from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.vocabulary import option_tokens
-from tests.covering import EXTENDED, covered
 from tests.families.found import found as unlisted_of
 from tests.families.found import newest
 from tests.families.sessions import CHUNK, QUESTIONS, loaded_of
@@ -77,7 +76,7 @@ def admitted(family: str, name: str) -> bool:
 CASES = [(f, n) for f, n in product(SIX, METHODS) if n != "none" and admitted(f, n)]
 
 
-@pytest.mark.parametrize(("family", "name"), covered(CASES, together=1))
+@pytest.mark.parametrize(("family", "name"), CASES)
 def test_each_option_is_a_forward_over_the_tokens_that_a_method_keeps(
     family: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +130,9 @@ OUTSIDE = set(UNLISTED_MAKERS) - {"nemotron_h_omni"}
 
 
 @newest
-@pytest.mark.parametrize("family", [pytest.param(n, marks=EXTENDED) for n in sorted(OUTSIDE)])
+@pytest.mark.extended
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(OUTSIDE))
 def test_of_an_unlisted_family_each_option_is_as_if_it_was_generated(family: str) -> None:
     check_forced(unlisted(family))
 

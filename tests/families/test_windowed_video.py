@@ -35,10 +35,8 @@ from dycoke_cli.models.families import Family, family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import fitted, make_prompt
 from dycoke_cli.video.clip import FrameResize, FrameWindow, shape_alone
-from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import (
-    KINDS,
     MASKS,
     MERGING_ONLY,
     NONE_ONLY,
@@ -144,7 +142,7 @@ def same_answers(one: Answer, other: Answer) -> None:
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    covered(product(FAMILIES, ("dycoke", "dycoke-plus", "vidcom2")), together=1, first=KINDS),
+    [*product(FAMILIES, ("dycoke", "dycoke-plus", "vidcom2"))],
 )
 def test_one_window_is_the_same_bit_for_bit(family: str, name: str) -> None:
     loaded, video = loaded_of(family), shown(SIZE)
@@ -200,7 +198,7 @@ def check_several_windows(
     assert windowed.windows.visual_kept == len(chosen.kept)
 
 
-@pytest.mark.parametrize(("family", "name"), covered(PAIRS, together=1, first=KINDS))
+@pytest.mark.parametrize(("family", "name"), PAIRS)
 def test_several_windows_are_each_selected_from_alone(
     family: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

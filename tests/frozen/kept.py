@@ -22,7 +22,6 @@ class Kept:
 
     name: str  # of the file
     outcome: Callable[[str], Any]  # what is kept of a command
-    is_slower: bool = False  # whether only `make test-extended` compares it
 
     def read(self) -> dict[str, Any]:
         """What is kept, by command."""
@@ -37,7 +36,7 @@ class Kept:
 
 FILES = (
     Kept("answers.jsonl", place.printed),
-    Kept("slower_answers.jsonl", place.printed, is_slower=True),
+    Kept("slower_answers.jsonl", place.printed),
     Kept("failures.jsonl", place.printed),
     Kept("batch_keys.jsonl", place.keys),
     Kept("eval_keys.jsonl", place.setups),

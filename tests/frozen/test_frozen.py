@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.covering import EXTENDED
 from tests.frozen.kept import FILES, Kept
 from tests.frozen.place import place
 
@@ -22,11 +21,7 @@ def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-CASES = [
-    pytest.param(file, command, id=command, marks=EXTENDED if file.is_slower else ())
-    for file in FILES
-    for command in file.read()
-]
+CASES = [pytest.param(file, command, id=command) for file in FILES for command in file.read()]
 
 
 @pytest.mark.parametrize(("file", "command"), CASES)

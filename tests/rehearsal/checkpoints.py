@@ -1,7 +1,7 @@
 """The repositories that are rehearsed: their files as published, with few layers and words.
 
 `published/NAME/` has the small files with the published values; templates are written anew and
-behave as the published ones.
+behave as the published ones. A word is a byte.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from dycoke_cli.models.catalog import CATALOG
-from tests.rehearsal.vocabulary import Vocabulary, added_tokens, files_of, tokenizer_of, trained
+from tests.families.parts import ALPHABET
 
 PUBLISHED = Path(__file__).with_name("published")
 STORED = (".safetensors", "tokenizer.json")
@@ -49,7 +48,6 @@ class Recipe:
     words: int  # tokens that aren't special, or stand before those
     special: tuple[str, ...]  # the tokens behind them
     first: tuple[str, ...] = ()  # special tokens among the `words`
-    qwen: bool = True  # words are split as Qwen splits them
     # beginnings of tensors' names in transformers, and as published
     renamed: Sequence[tuple[str, str]] = ()
     shards: int = 1  # weight files
@@ -83,7 +81,6 @@ RECIPES = {
         49152,
         _SMOL,
         first=("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
-        qwen=False,
         few={"text_config": {**_TEXT, "head_dim": 16}, "vision_config": _TOWER},
     ),
     "qwen2.5-vl-3b": Recipe(
@@ -115,45 +112,43 @@ RECIPES = {
     ),
 }
 
-FEW_WORDS = 384
-"""Tokens of a small model that aren't special."""
-
 
 def files(name: str) -> dict[str, bytes]:
     """All files of a repository."""
-    recipe = RECIPES[name]
-    vocabulary = _few_words(recipe.first, recipe.qwen)
-    folder = PUBLISHED / name
+    recipe, folder = RECIPES[name], PUBLISHED / name
+    vocabulary = {word: number for number, word in enumerate([*recipe.first, *ALPHABET])}
+    words = len(vocabulary)
+    special = {token: vocabulary[token] for token in recipe.first}
+    special |= {token: words + number for number, token in enumerate(recipe.special)}
     documents = {
-        str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8"))
+        str(path.relative_to(folder)): _renumbered(
+            json.loads(path.read_text(encoding="utf-8")), recipe.words, words, len(recipe.special)
+        )
         for path in sorted(folder.rglob("*.json"))
     }
-    special = {token: FEW_WORDS + number for number, token in enumerate(recipe.special)}
-    special |= {token: vocabulary.ids[token] for token in recipe.first}
-    documents = _renumbered(documents, recipe.words, FEW_WORDS + len(recipe.special))
     config = documents["config.json"] = _merged(documents["config.json"], recipe.few)
-    documents["tokenizer_config.json"]["added_tokens_decoder"] = added_tokens(special)
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
+    documents["tokenizer_config.json"]["added_tokens_decoder"] = {
+        str(number): {"content": token, **flags, "special": True}
+        for token, number in special.items()
+    }
     made = dict.fromkeys(recipe.others, README)
-    tokenizer = tokenizer_of(vocabulary, special, recipe.qwen)
-    made["tokenizer.json"] = tokenizer.to_str(pretty=True).encode()
-    if recipe.qwen:
-        made |= files_of(vocabulary)
+    made["tokenizer.json"] = _tokenizer(vocabulary, special).to_str(pretty=True).encode()
+    if not recipe.first:  # the older files that Qwen publishes beside it
+        documents["vocab.json"] = vocabulary
+        made["merges.txt"] = b"#version: 0.2\n"
     for file, document in documents.items():
         made[file] = (json.dumps(document, indent=2) + "\n").encode()
     return made | _weight_files(config, recipe)
 
 
-@cache
-def _few_words(first: tuple[str, ...], qwen: bool) -> Vocabulary:
-    text = Path(__file__).read_text(encoding="utf-8")
-    return trained([text], FEW_WORDS, first, qwen)
-
-
-def repository(name: str) -> str:
-    """The hub id of a model of the catalog."""
-    repo = CATALOG[name].repo
-    assert repo is not None
-    return repo
+def _tokenizer(vocabulary: dict[str, int], special: dict[str, int]) -> Tokenizer:
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens([AddedToken(token, normalized=False) for token in special])
+    assert all(core.token_to_id(token) == number for token, number in special.items())
+    return core
 
 
 def model_of(config: dict[str, Any], device: str) -> Any:
@@ -205,21 +200,21 @@ def _merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _renumbered(document: Any, words: int, rows: int) -> Any:
-    """A document whose ids of special tokens begin where those of the small vocabulary do."""
+def _renumbered(document: Any, published: int, words: int, special: int) -> Any:
+    """A document in which ids of special tokens begin behind the words of the small vocabulary."""
+
+    def new_id(value: Any) -> Any:
+        if isinstance(value, list):
+            return [*map(new_id, value)]
+        return value - published + words if value >= published else value
+
     if isinstance(document, dict):
         return {
-            key: rows
+            key: words + special
             if key == "vocab_size"
-            else _new_id(value, words)
+            else new_id(value)
             if key.endswith(("_token_id", "_token_index"))
-            else _renumbered(value, words, rows)
+            else _renumbered(value, published, words, special)
             for key, value in document.items()
         }
     return document
-
-
-def _new_id(value: Any, words: int) -> Any:
-    if isinstance(value, list):
-        return [_new_id(one, words) for one in value]
-    return value - words + FEW_WORDS if value >= words else value

@@ -16,7 +16,7 @@ import pytest
 
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.sampling import Sampling
-from tests.covering import EXTENDED
+from tests.marks import EXTENDED
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import plan, probe, read, read_subtitles

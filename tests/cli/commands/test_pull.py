@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from tests.cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome, run_in_terminal, run_process
-from tests.covering import EXTENDED
 from tests.hub import COMMIT, Hub, Repo
 
 pytestmark = pytest.mark.slow
@@ -256,7 +255,7 @@ def test_a_hub_writes_nothing_outside_its_cache(hub: Hub, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "environment",
-    [{"HF_ENDPOINT": "http://127.0.0.1:9"}, pytest.param({"HF_HUB_OFFLINE": "1"}, marks=EXTENDED)],
+    [{"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}],
 )
 def test_without_the_hub(hub: Hub, tmp_path: Path, environment: dict[str, str]) -> None:
     run, listed = models(hub, tmp_path, PULL, ["--json"], **environment)

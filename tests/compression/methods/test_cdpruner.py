@@ -13,7 +13,6 @@ from dycoke_cli.compression.methods import cdpruner
 from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.registry import parse_specs
 from tests.compression.clips import BUDGETS, CLIPS, cosine, given
-from tests.covering import covered
 
 SMALL = [clip for clip, features in CLIPS.items() if features.shape[:2].numel() <= 60]
 
@@ -61,7 +60,7 @@ def test_without_a_weight_it_asks_for_no_question() -> None:
 
 @pytest.mark.parametrize(
     ("clip", "weight", "ahead"),
-    covered(product(SMALL, (1.0, 0.5, 0.0), ((64, 256), (3, 7), (1, 1))), together=2),
+    [*product(SMALL, (1.0, 0.5, 0.0), ((64, 256), (3, 7), (1, 1)))],
 )
 def test_it_is_the_greedy_choice_by_determinants(
     clip: str, weight: float, ahead: tuple[int, int], monkeypatch: pytest.MonkeyPatch

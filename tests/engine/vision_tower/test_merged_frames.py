@@ -28,7 +28,6 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.compression.earlytom import groups_by_loops, merged_by_loops
-from tests.covering import covered
 from tests.engine.vision_tower.towers import CAN, CANNOT, files, identified
 from tests.exactness import assert_same, in_float64
 from tests.families.sessions import loaded_of, same
@@ -129,7 +128,7 @@ def deeper(family: str) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize(
     ("family", "frames", "numbers"),  # that are encoded at a time: a window's, or all
-    covered(product(CAN, (1, 3, 9, 40), (1, 10**9)), together=1),
+    [*product(CAN, (1, 3, 9, 40), (1, 10**9))],
 )
 @torch.inference_mode()
 def test_it_is_a_tower_in_which_frames_are_written_over(family, frames, numbers, monkeypatch):
@@ -190,9 +189,7 @@ def test_a_session_and_stock_generate_give_the_same(family) -> None:
     assert stats.visual_kept == answer.tokens.visual_kept == int(answer.tokens.visual * 0.3)
 
 
-@pytest.mark.parametrize(
-    ("family", "implementation"), covered(product(CAN, ("eager", "sdpa")), together=1)
-)
+@pytest.mark.parametrize(("family", "implementation"), [*product(CAN, ("eager", "sdpa"))])
 def test_masks_of_whole_videos_do_not_matter(family, implementation, monkeypatch) -> None:
     """Some implementations get one for each frame, though there is no padding."""
     model, processor = deeper(family)

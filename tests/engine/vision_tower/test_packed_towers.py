@@ -33,7 +33,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.covering import covered
 from tests.engine.vision_tower.towers import MERGING, reference_of
 from tests.exactness import assert_same, in_float64
 from tests.families.sessions import QUESTIONS, loaded_of, positions_of, same
@@ -151,7 +150,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("family", "case"), covered(product(PACKED, CASES), together=1))
+@pytest.mark.parametrize(("family", "case"), [*product(PACKED, CASES)])
 @torch.inference_mode()
 def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) -> None:
     frames, before, merge_ratio, numbers = case
@@ -276,7 +275,7 @@ def _flash(
 
 @pytest.mark.parametrize(
     ("family", "implementation"),
-    covered(product(TOWERS, ("eager", "dense_flash")), together=1),
+    [*product(TOWERS, ("eager", "dense_flash"))],
 )
 @torch.inference_mode()
 def test_any_attention_gives_the_same(family, implementation, monkeypatch) -> None:

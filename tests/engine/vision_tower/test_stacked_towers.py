@@ -20,7 +20,6 @@ from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.covering import covered
 from tests.engine.vision_tower.towers import CAN, MERGING, reference_of, rows_of
 from tests.exactness import assert_same
 from tests.families.sessions import loaded_of
@@ -83,7 +82,7 @@ class Overwritten:
 # Half of a compared frame stays, or nothing; a window is encoded at a time, or all of them.
 @pytest.mark.parametrize(
     ("family", "frames", "before", "merge_ratio", "numbers"),
-    covered(product(CAN, (1, 3, 9), (0, 1), (0.5, 0.99), (1, 10**9)), together=2),
+    [*product(CAN, (1, 3, 9), (0, 1), (0.5, 0.99), (1, 10**9))],
 )
 @torch.inference_mode()
 def test_rows_and_choice_are_those_of_whole_frames(

@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
-from tests.covering import EXTENDED, covering
 from tests.forms import NEEDS_LIBRARY
 from tests.runs.clusters import cluster_of, run_on
 from tests.runs.remote.endpoint import serving
@@ -155,18 +154,16 @@ def limits() -> dict[tuple[str, str], str]:
 
 
 LIMITS = limits()
-FREE = [(feature, way) for feature in CASES for way in WAYS if way not in (ASK, WORKERS, RAY)]
-OFTEN = {*covering(FREE, together=1)}
 
 
 def cases() -> list[Any]:
-    """Each feature and each way once in `make test`; those with processes of their own never."""
+    """Each feature and each way."""
 
     def marks(feature: str, way: str) -> Sequence[pytest.MarkDecorator]:
         own = [NEEDS_LIBRARY] if feature == "schema" else []
         if way == RAY:
             own.append(pytest.mark.skipif(find_spec("ray") is None, reason="Ray isn't installed"))
-        return [*own, *(() if (feature, way) in OFTEN else EXTENDED)]
+        return own
 
     return [
         pytest.param(feature, way, marks=marks(feature, way), id=f"{feature}-{way}")
