@@ -95,28 +95,6 @@ def test_the_row_that_the_page_ends_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize(
-    ("edit", "sentence"),
-    [
-        (("-(-frames //", "-(frames //"), " ascending indices from 0 to "),
-        ((".flatten()", ".flatten().flip(0)"), " ascending indices from 0 to "),
-        (("return tokens.view", "raise ValueError('no')\n        return tokens.view"), "line 22"),
-        (("tokens.view(", "(tokens + frames).view("), " ascending indices from 0 to "),
-    ],
-)
-def test_what_a_check_finds(edit: tuple[str, str], sentence: str, tmp_path: Path) -> None:
-    path = put("stride.py", tmp_path)
-    before = path.read_text()
-    path.write_text(before.replace(*edit))
-    assert path.read_text() != before
-    command = ["ask", CLIP, QUESTION, "--frames", "5", "--method", "stride", "--quiet"]
-    wrong = dycoke(*command, DYCOKE_PLUGINS=path)
-    assert wrong.code == 1
-    assert sentence in wrong.err
-    assert "stride.py" in wrong.err
-
-
-@pytest.mark.extended
 def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path: Path) -> None:
     path = {"PYTHONPATH": sources_and(site)}
     page = dycoke("methods", "stride", **path).out

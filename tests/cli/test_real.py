@@ -6,12 +6,7 @@ import re
 
 import pytest
 
-from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.load import load
-from dycoke_cli.video.decoder import read
-from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_in_terminal
 from tests.documents import valid
 
@@ -62,15 +57,6 @@ def test_every_choice_answers(flags: str) -> None:
     run = run_here("ask", CLIP, "What happens?", *SHORT, *flags.split())
     assert run.code == 0, run.err
     assert "compared_to" not in valid(run.object, "answer", "answer")
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_draws_repeat_with_their_seed() -> None:
-    ask = ("ask", CLIP, "What happens?", "--temperature", "2", "--json", "--max-tokens", "12")
-    drawn = run_here(*ask).object
-    again = run_here(*ask, "--seed", str(drawn["seed"])).object
-    assert again["answer"] == drawn["answer"]
 
 
 @pytest.mark.extended
@@ -131,19 +117,3 @@ def test_demo_in_a_terminal() -> None:
     assert "Traceback" not in text
     # The library's own bars and warnings stay away.
     assert "Loading weights" not in text
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_follow_up_is_asked_with_what_was_said_before() -> None:
-    questions = ("What happens?", "And then?")
-    both = [part for text in questions for part in ("-q", text)]
-    first, second = run_here("ask", CLIP, *both, *SHORT, "--follow-up").objects
-    session = VideoSession(load("mini"), read(CLIP, Sampling(frames=8)))
-    history = ((questions[0], first["answer"]),)
-    asked = session.ask(questions[1], DyCoke(), max_tokens=6, history=history)
-    assert second["answer"] == asked.answer
-    assert second["tokens"]["text"] == asked.tokens.text > first["tokens"]["text"]
-    # Without the flag, the second knows nothing of the first.
-    _, alone = run_here("ask", CLIP, *both, *SHORT).objects
-    assert alone["tokens"]["text"] < second["tokens"]["text"]

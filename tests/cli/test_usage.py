@@ -21,12 +21,10 @@ CASES = [
         ["--draw-seed", "1"],
         r"--draw-seed; give it with the method: --method random:draw_seed=…",
     ),
-    (["--method", "zzz"], r"no method 'zzz'; `dycoke methods` lists them"),
     (
         ["--method", "dycoke", "--retain", "0.5"],
         r"dycoke has no --retain; dycoke-plus has it",
     ),
-    (["--device", "gpu"], r"--device must be auto, .* or mps, not 'gpu'"),
     (["--device", "tpu"], r"--device must be auto, cpu, cuda, cuda:N or mps, not 'tpu'"),
     (["--method", "none", "--merge-ratio", "0.5"], r"--method none has no --merge-ratio"),
     (["--method", "fastv", "--merge-ratio", "0.5"], r"--method fastv has no --merge-ratio"),
@@ -42,7 +40,6 @@ CASES = [
     (["--method", "ttm", "--kv-prune"], r"--kv-prune contradicts --method ttm"),
     (["--method", "dycoke:recall=true", "--no-recall"], r"--no-recall contradicts --method dyco"),
     (["--method", "dycoke,evs"], r"--method takes one method, not dycoke,evs"),
-    (["--frames", "200000"], r"--frames must be 100000 or fewer, not 200000"),
     (["--frames", "8", "--fps", "1"], r"--frames and --fps exclude each other"),
     (["--max-frames", "4"], r"--max-frames limits --fps"),
     (["--start", "later"], r'"later" isn\'t a time'),
@@ -95,15 +92,6 @@ def test_layer_that_the_model_has_not(
 
 def test_no_question(fake: list[FakeSession]) -> None:
     assert run_here("ask", CLIP).refusal.startswith("Error: no question: put one behind the video")
-
-
-def test_stdin_for_video_and_questions(fake: list[FakeSession]) -> None:
-    assert "one thing only" in run_here("ask", "-", "-q", "-", stdin=b"What?\n").refusal
-
-
-def test_questions_that_are_not_text(fake: list[FakeSession]) -> None:
-    run = run_here("ask", CLIP, "-q", "-", stdin=b"\xff\xfe\x00")
-    assert (run.code, run.err) == (2, "Error: the questions on stdin aren't UTF-8 text\n")
 
 
 def test_nothing_at_all() -> None:

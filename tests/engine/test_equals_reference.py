@@ -14,6 +14,7 @@ NEW_TOKENS = 9
 
 CASES = [
     # shape, frames, parameters
+    (0, 33, {"merge_ratio": 0.0, "prune_ratio": 0.0, "prune_layer": 2}),
     (0, 1, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 2}),
     (0, 4, {"merge_ratio": 0.7, "prune_ratio": 0.5, "prune_layer": 1}),
     (0, 33, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3}),

@@ -18,22 +18,6 @@ def padded_left(inputs):
     }
 
 
-@pytest.mark.parametrize(
-    ("shape", "frames"),
-    [
-        *((SHAPES[0], frames) for frames in (1, 2, 3, 4, 5, 8, 16, 32, 33)),
-        *((shape, frames) for shape in SHAPES[1:] for frames in (1, 5, 33)),
-    ],
-)
-def test_greedy_tokens_are_those_of_plain_generate(shape, frames):
-    model = make_model(shape, seed=frames)
-    inputs = make_inputs(shape, frames, seed=frames)
-    plain = model.generate(**inputs, max_new_tokens=24, do_sample=False)
-    with DyCoke(**KEEP_ALL)(model):
-        attached = model.generate(**inputs, max_new_tokens=24, do_sample=False)
-    assert torch.equal(plain, attached)
-
-
 def test_positions_kept_and_left_padding_change_nothing_either():
     shape = SHAPES[0]
     model = make_model(shape)

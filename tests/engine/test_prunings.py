@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -27,16 +26,10 @@ from tests.compression.clips import peaks
 from tests.engine.reference import top
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same, generated
+from tests.families.stock import Cut, Masked, best
 from tests.natural import CLIPS
 
 NEW_TOKENS = 8
-
-
-def masked(size: int, columns: Sequence[int]) -> torch.Tensor:
-    """A causal mask [size, size] in which no row sees `columns`."""
-    mask = torch.full((size, size), -math.inf).double().triu(1)
-    mask[:, columns] = -math.inf
-    return mask.fill_diagonal_(0)  # rows that see nothing at all would be no numbers
 
 
 def generate(model: Any, inputs: Any, method: Method) -> tuple[Any, Any]:
@@ -45,80 +38,7 @@ def generate(model: Any, inputs: Any, method: Method) -> tuple[Any, Any]:
     return output, attachment.stats[0]
 
 
-@dataclass
-class Cut:
-    """What a method does before a layer, in plain numbers.
-
-    Attributes:
-        layer: the first that gets fewer tokens.
-        scoring: the layer whose attention decides.
-        stay: from attention and hidden states of the visual rows that are left to those that stay,
-            by their place among them, each with its hidden state or None for its own.
-    """
-
-    layer: int
-    scoring: int
-    stay: Callable[[list[float], list[list[float]]], dict[int, list[float] | None]]
-
-
-@torch.no_grad()
-def by_masks(
-    model: Any, embeds: torch.Tensor, visual: Sequence[int], cuts: list[Cut], queries: list[int]
-) -> tuple[torch.Tensor, list[int]]:
-    """Logits `[steps, vocabulary]` of the stock decoder without a cache, and counts behind cuts.
-
-    Args:
-        queries: rows of the prompt whose attention decides.
-    """
-    decoder, prompt = model.get_decoder(), len(embeds)
-    model.set_attn_implementation("eager")
-    left, counts = [*visual], []
-    gone: dict[int, list[int]] = {}  # by the first layer without them
-    states: dict[int, dict[int, list[float]]] = {}  # by layer: rows with other hidden states
-
-    def run(seen: torch.Tensor) -> Any:
-        def change(number: int, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-            hidden = args[0].clone()
-            for row, state in states.get(number, {}).items():
-                hidden[0, row] = torch.tensor(state, dtype=hidden.dtype)
-            dropped = [row for layer, rows in gone.items() if layer <= number for row in rows]
-            mask = masked(len(seen), dropped)
-            return (hidden, *args[1:]), kwargs | {"attention_mask": mask[None, None]}
-
-        hooks = [
-            layer.register_forward_pre_hook(partial(change, number), with_kwargs=True)
-            for number, layer in enumerate(decoder.layers)
-        ]
-        found = decoder(
-            inputs_embeds=seen[None],
-            use_cache=False,
-            output_attentions=True,
-            output_hidden_states=True,
-        )
-        for hook in hooks:
-            hook.remove()
-        return found
-
-    for cut in cuts:
-        found = run(embeds)
-        rows = found.attentions[cut.scoring][0].mean(0)[queries].mean(0)
-        hidden = found.hidden_states[cut.layer][0]
-        stay = cut.stay([float(rows[row]) for row in left], hidden[left].tolist())
-        gone[cut.layer] = [row for place, row in enumerate(left) if place not in stay]
-        states[cut.layer] = {left[p]: state for p, state in stay.items() if state is not None}
-        left = [row for place, row in enumerate(left) if place in stay]
-        counts.append(len(left))
-    seen, logits = embeds, []
-    for _ in range(NEW_TOKENS):
-        last = run(seen).last_hidden_state[0, -1]
-        logits.append(model.get_output_embeddings()(last))
-        seen = torch.cat([seen, model.get_input_embeddings().weight[logits[-1].argmax()][None]])
-    assert len(seen) == prompt + NEW_TOKENS
-    return torch.stack(logits), counts
-
-
 def check(
-    shape: int,
     inputs: Any,
     model: Any,
     method: Method,
@@ -127,8 +47,9 @@ def check(
     implementation: str = "sdpa",
 ) -> None:
     """That the method is what masks give."""
-    embeds, visual = prompt_rows(model, SHAPES[shape], inputs)
-    expected, counts = by_masks(model, embeds, visual, cuts, [*queries])
+    reference = Masked(model, inputs, 1)
+    embeds, visual = reference.embeds, reference.visual
+    expected, counts = reference.generate_in_cuts(NEW_TOKENS, cuts, queries)
     model.set_attn_implementation(implementation)
     output, stats = generate(model, inputs, method)
     assert_same(torch.cat(output.logits), expected)
@@ -142,13 +63,6 @@ def check(
     assert stats.read_by_layer(layers) == read
     assert read_by_layer(with_model_defaults(method, {}, layers), len(visual), layers) == read
     assert (stats.choices_renewed, stats.tokens_evicted, stats.tokens_recalled) == (0, 0, 0)
-
-
-def halves(ratio: float) -> Callable[[list[float], Any], dict[int, list[float] | None]]:
-    """The best of them, by loops."""
-    return lambda attention, hidden: dict.fromkeys(
-        top(attention, int(len(attention) * (1 - ratio)))
-    )
 
 
 @pytest.mark.parametrize(
@@ -167,7 +81,7 @@ def halves(ratio: float) -> Callable[[list[float], Any], dict[int, list[float] |
 def test_fastv(shape, frames, ratio, layer) -> None:
     model, inputs = make_model(SHAPES[shape], seed=frames), make_inputs(SHAPES[shape], frames)
     method = FastV(prune_ratio=ratio, prune_layer=layer)
-    check(shape, inputs, model, method, [Cut(layer, layer - 1, halves(ratio))])
+    check(inputs, model, method, [Cut(layer, layer - 1, best(ratio))])
 
 
 @pytest.mark.parametrize(
@@ -176,8 +90,8 @@ def test_fastv(shape, frames, ratio, layer) -> None:
 )
 def test_fastv_in_other_decoders(text, implementation) -> None:
     model, inputs = make_model(SHAPES[0], text=text), make_inputs(SHAPES[0], 6)
-    cuts = [Cut(2, 1, halves(0.5))]
-    check(0, inputs, model, FastV(), cuts, implementation=implementation)
+    cuts = [Cut(2, 1, best(0.5))]
+    check(inputs, model, FastV(), cuts, implementation=implementation)
 
 
 def test_left_padding_changes_nothing() -> None:
@@ -225,15 +139,15 @@ def test_pyramiddrop(shape, frames, ratio, stages, stage_layers) -> None:
     layers = len(model.get_decoder().layers)
     each = stage_layers or max(1, round(layers / 4))
     firsts = [each * stage for stage in range(1, stages) if each * stage < layers]
-    cuts = [Cut(layer, layer, halves(ratio)) for layer in firsts]
-    check(shape, inputs, model, method, cuts)
+    cuts = [Cut(layer, layer, best(ratio)) for layer in firsts]
+    check(inputs, model, method, cuts)
 
 
 @pytest.mark.parametrize("clip", CLIPS)
 def test_pyramiddrop_on_natural_pictures(clip) -> None:
     model, inputs = make_model(SHAPES[2]), make_inputs(SHAPES[2], 6, clip=CLIPS[clip](6))
-    cuts = [Cut(layer, layer, halves(0.5)) for layer in (2, 4)]
-    check(2, inputs, model, PyramidDrop(), cuts)
+    cuts = [Cut(layer, layer, best(0.5)) for layer in (2, 4)]
+    check(inputs, model, PyramidDrop(), cuts)
 
 
 def rated(
@@ -292,7 +206,7 @@ def test_sparsevlm(shape, frames, layers, mean_retain) -> None:
     method = SparseVLM(mean_retain=mean_retain, **dict(zip(names, layers, strict=True)))
     queries = raters(embeds, visual)
     assert 0 < len(queries) < len(embeds) - max(visual) - 1
-    check(shape, inputs, model, method, cuts, queries)
+    check(inputs, model, method, cuts, queries)
 
 
 def test_the_published_layers_and_counts() -> None:

@@ -133,21 +133,6 @@ def test_a_video_is_read_and_encoded_once_for_each_number_of_frames(
     assert len(encoded) == 2
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-def test_answers_that_are_asked_together_are_those_that_are_asked_alone(
-    loaded: LoadedModel,
-) -> None:
-    rows = [
-        (method, frames, item)
-        for method, frames in [(Uncompressed(), 4), (DYCOKE, 4), (Uncompressed(), 0)]
-        for item in Samples().items("test", 1)[:4]
-    ]
-    alone, together = ask(loaded, *rows), ask(loaded, *rows, batch_size=3)
-    assert [one.said for one in together] == [one.said for one in alone]
-    assert [one.visual_kept for one in together] == [one.visual_kept for one in alone]
-
-
 def test_one_frame_is_the_middle_one() -> None:
     (time,) = clip(ITEM.video, 1).timestamps_s
     all_times = clip(ITEM.video, 9).timestamps_s

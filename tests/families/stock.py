@@ -8,7 +8,9 @@ no code with `dycoke_cli`: their choices are those of `tests.engine.reference`.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -210,6 +212,24 @@ class Shorter:
         return tokens, [logits[0] for logits in output.logits]
 
 
+@dataclass
+class Cut:
+    """What a method does before a layer, in plain numbers."""
+
+    layer: int  # the first that gets fewer tokens
+    scoring: int  # the layer whose attention decides
+    # from attention and hidden states of the visual tokens that are left to those that stay, by
+    # their place among them, each with its hidden state or None for its own
+    stay: Callable[[list[float], list[list[float]]], dict[int, list[float] | None]]
+
+
+def best(ratio: float) -> Callable[[list[float], Any], dict[int, list[float] | None]]:
+    """All but a share of them, by loops."""
+    return lambda attention, hidden: dict.fromkeys(
+        top(attention, int(len(attention) * (1 - ratio)))
+    )
+
+
 class Masked(Shorter):
     """Greedy decoding with nothing dropped from memory: what is pruned is masked.
 
@@ -249,7 +269,7 @@ class Masked(Shorter):
             if step:
                 # What the scoring layer sees doesn't depend on the choice of this step.
                 masks = self._masks(len(seen), columns, len(rows), actives, prune_layer)
-                _, weights = self._forward(seen, places, columns, stacked, masks)
+                weights = self._forward(seen, places, columns, stacked, masks).attentions
                 attention = [float(weights[prune_layer - 1][0, :, -1].mean(0)[c]) for c in columns]
                 if not actives or cosine(attention, reference) < 0.9:
                     active = top(attention, int(len(attention) * (1 - prune_ratio)))
@@ -258,7 +278,7 @@ class Masked(Shorter):
                     active = actives[-1]
                 actives.append(active)
             masks = self._masks(len(seen), columns, len(rows), actives, prune_layer)
-            hidden, _ = self._forward(seen, places, columns, stacked, masks)
+            hidden = self._forward(seen, places, columns, stacked, masks).last_hidden_state
             logits.append(self.model.lm_head(hidden[0, -1]))
             tokens.append(int(logits[-1].argmax()))
             new = self.model.get_input_embeddings()(torch.tensor([tokens[-1]]))
@@ -267,43 +287,48 @@ class Masked(Shorter):
         return tokens, logits, actives
 
     @torch.no_grad()
-    def generate_in_stages(
-        self, new_tokens: int, layers: Sequence[int]
-    ) -> tuple[list[torch.Tensor], list[int]]:
-        """Logits where each of some layers reads half of the visual tokens of the one before.
+    def generate_in_cuts(
+        self, new_tokens: int, cuts: Sequence[Cut], queries: Sequence[int] = (-1,)
+    ) -> tuple[torch.Tensor, list[int]]:
+        """Logits `[steps, vocabulary]` where layers get fewer and fewer tokens, and how many.
 
-        Which, the layer's own attention to all of them decides. And how many each of these reads.
+        Args:
+            queries: rows of the prompt whose attention decides.
         """
-        kept = self.merged(0.0)
-        rows, columns = self._read(kept)
-        self._rows, stacked = rows, [values[kept] for values in self.deepstack]
-        seen, places, left = self.embeds[rows], self.positions[..., rows], columns
-        upcoming = self.positions[..., -1:] + 1
-        gone: dict[int, list[int]] = {}  # columns, by the first layer without them
+        self._rows = [*range(len(self.embeds))]
+        seen, places, left = self.embeds, self.positions, self.visual
+        gone: dict[int, list[int]] = {}  # rows, by the first layer without them
+        states: dict[int, dict[int, torch.Tensor]] = {}  # by layer: rows with other hidden states
         counts, logits = [], []
 
-        def masks(size: int) -> list[torch.Tensor]:
-            causal = torch.full((size, size), -math.inf).triu(1)
-            each = []
+        def run() -> Any:
+            causal = torch.full((len(seen),) * 2, -math.inf, dtype=seen.dtype).triu(1)
+            masks = []
             for number in range(len(self.decoder.layers)):
                 causal[:, gone.get(number, [])] = -math.inf
-                each.append(causal.clone().fill_diagonal_(0))  # no row sees nothing at all
-            return each
+                masks.append(causal.clone().fill_diagonal_(0))  # no row sees nothing at all
+            return self._forward(seen, places, self.visual, self.deepstack, masks, states)
 
-        for layer in layers:
-            _, weights = self._forward(seen, places, columns, stacked, masks(len(seen)))
-            attention = [float(weights[layer][0, :, -1].mean(0)[column]) for column in left]
-            stay = [left[i] for i in top(attention, len(left) // 2)]
-            gone[layer] = [column for column in left if column not in stay]
-            left = stay
+        for cut in cuts:
+            found = run()
+            attention = found.attentions[cut.scoring][0].mean(0)[[*queries]].mean(0)
+            hidden = found.hidden_states[cut.layer][0]
+            stay = cut.stay([float(attention[row]) for row in left], hidden[left].tolist())
+            gone[cut.layer] = [row for place, row in enumerate(left) if place not in stay]
+            states[cut.layer] = {
+                left[place]: torch.tensor(state, dtype=hidden.dtype)
+                for place, state in stay.items()
+                if state is not None
+            }
+            left = [row for place, row in enumerate(left) if place in stay]
             counts.append(len(left))
+        upcoming = self.positions[..., -1:] + 1
         for step in range(new_tokens):
-            hidden, _ = self._forward(seen, places, columns, stacked, masks(len(seen)))
-            logits.append(self.model.lm_head(hidden[0, -1]))
+            logits.append(self.model.lm_head(run().last_hidden_state[0, -1]))
             new = self.model.get_input_embeddings()(logits[-1].argmax()[None])
             seen = torch.cat([seen, new])
             places = torch.cat([places, upcoming + step], dim=-1)
-        return logits, counts
+        return torch.stack(logits), counts
 
     def _masks(
         self,
@@ -333,20 +358,9 @@ class Masked(Shorter):
         columns: list[int],
         stacked: list[torch.Tensor],
         masks: Sequence[torch.Tensor],
-    ) -> tuple[torch.Tensor, Any]:
-        size = len(seen)
-
-        def mask(chosen: torch.Tensor) -> Any:
-            def hook(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-                return args, kwargs | {"attention_mask": chosen[None, None]}
-
-            return hook
-
-        hooks = [
-            layer.register_forward_pre_hook(mask(chosen), with_kwargs=True)
-            for layer, chosen in zip(self.decoder.layers, masks, strict=True)
-        ]
-        more: dict[str, Any] = {}
+        states: Mapping[int, Mapping[int, torch.Tensor]] = {},
+    ) -> Any:
+        size, more = len(seen), dict[str, Any]()
         if EXPERTS in self.inputs:  # what is generated is text
             kinds = self.inputs[EXPERTS][:, self._rows]
             more[EXPERTS] = torch.nn.functional.pad(kinds, (0, size - kinds.shape[1]))
@@ -354,18 +368,51 @@ class Masked(Shorter):
             shown = torch.zeros(1, size, dtype=torch.bool)
             shown[0, columns] = True
             more = {"visual_pos_masks": shown, "deepstack_visual_embeds": stacked}
-        before = self.decoder.config._attn_implementation
-        self.model.set_attn_implementation("eager")
-        try:
-            output = self.decoder(
-                inputs_embeds=seen[None],
-                position_ids=places,
-                use_cache=False,
-                output_attentions=True,
-                **more,
-            )
-        finally:
-            self.model.set_attn_implementation(before)
-            for hook in hooks:
-                hook.remove()
-        return output.last_hidden_state, output.attentions
+        return run_masked(self.model, seen, places, masks, states, **more)
+
+
+def run_masked(
+    model: Any,
+    seen: torch.Tensor,
+    places: torch.Tensor,
+    masks: Sequence[torch.Tensor],
+    states: Mapping[int, Mapping[int, torch.Tensor]] = {},
+    **more: Any,
+) -> Any:
+    """The stock text decoder over a whole sequence, without a cache: what is gone is masked.
+
+    Args:
+        seen: embeddings `[S, D]`.
+        places: their positions.
+        masks: of each layer, added to its attention: `[S, S]`.
+        states: by layer, hidden states that rows have in front of it in place of their own.
+        more: of the decoder.
+    """
+    decoder = model.get_decoder()
+
+    def hook(number: int, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if written := states.get(number):
+            hidden = args[0].clone()
+            hidden[0, [*written]] = torch.stack([*written.values()])
+            args = (hidden, *args[1:])
+        return args, kwargs | {"attention_mask": masks[number][None, None]}
+
+    hooks = [
+        layer.register_forward_pre_hook(partial(hook, number), with_kwargs=True)
+        for number, layer in enumerate(decoder.layers)
+    ]
+    before = decoder.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        return decoder(
+            inputs_embeds=seen[None],
+            position_ids=places,
+            use_cache=False,
+            output_attentions=True,
+            output_hidden_states=True,
+            **more,
+        )
+    finally:
+        model.set_attn_implementation(before)
+        for handle in hooks:
+            handle.remove()

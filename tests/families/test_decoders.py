@@ -50,11 +50,9 @@ def written(model: Any, processor: Any, frames: int = 5) -> tuple[list[int], tup
 @pytest.mark.parametrize(
     ("kind", "whole", "name"),
     [
-        [
-            (kind, whole, name)
-            for (kind, whole), name in product(MODELS, KEEPING)
-            if whole or name in ("none", "before")
-        ]
+        (kind, whole, name)
+        for (kind, whole), name in product(MODELS, KEEPING)
+        if whole or name in ("none", "before")
     ],
 )
 def test_every_way_through_the_engine_keeps_stock_logits(kind: str, whole: bool, name: str) -> None:

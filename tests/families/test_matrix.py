@@ -30,8 +30,10 @@ from tests.families.stock import (
     MERGING_ONLY,
     NONE_ONLY,
     QUESTION,
+    Cut,
     Masked,
     at_decoder,
+    best,
     clip,
     one_of_each_kind,
     stock_inputs,
@@ -149,14 +151,15 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
 
 @pytest.mark.parametrize(
     "family",
-    [(family,) for family in MAKERS if "kv" in runs(family) and family not in BOTH_WAYS],
+    [family for family in MAKERS if "kv" in runs(family) and family not in BOTH_WAYS],
 )
 def test_halved_layer_by_layer_it_is_the_masked_reference(family) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(5))
     frames = make_prompt(processor, family_of(model.config), model.config, clip(5)).frames
     layers = range(1, len(model.get_decoder().layers))
-    logits, counts = Masked(model, inputs, frames).generate_in_stages(NEW_TOKENS, layers)
+    cuts = [Cut(layer, layer, best(0.5)) for layer in layers]
+    logits, counts = Masked(model, inputs, frames).generate_in_cuts(NEW_TOKENS, cuts)
     with PyramidDrop(stage_layers=1, stages=len(layers) + 1)(model) as attachment:
         output = generated(model, inputs, NEW_TOKENS)
     assert len(counts) >= 2

@@ -44,7 +44,7 @@ def answer(model: Any, inputs: dict[str, torch.Tensor], method: Weighted) -> Any
         return generated(model, inputs, NEW_TOKENS)
 
 
-@pytest.mark.parametrize("family", [(f,) for f in SERVED])
+@pytest.mark.parametrize("family", SERVED)
 def test_it_is_the_stock_model_with_it_in_its_mask(family: str) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(5))
@@ -60,7 +60,7 @@ def test_it_is_the_stock_model_with_it_in_its_mask(family: str) -> None:
         assert_generated(output, tokens, logits)
 
 
-@pytest.mark.parametrize("family", [(f,) for f in FAMILIES])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, monkeypatch) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))

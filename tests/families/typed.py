@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from dycoke_cli.engine.inside import TokenPruning
 from dycoke_cli.engine.prefill import DeepStack
 from dycoke_cli.engine.state import Prefill
 from dycoke_cli.models.prompts.vocabulary import option_tokens
+from tests.families.stock import run_masked
 from tests.families.tiny import make
 
 OPTIONS = ("a dog", "a dog that runs", "cat", "10")
@@ -125,7 +125,7 @@ class Shortened:
     @torch.no_grad()
     def logits(self, model: Any, ids: Sequence[int]) -> torch.Tensor:
         """`[len(ids) + 1, V]`: of the prompt's last token, and of each token of an option."""
-        decoder, prompt = model.get_decoder(), len(self.embeds)
+        prompt = len(self.embeds)
         own = torch.tensor(ids, dtype=torch.int64)
         seen = torch.cat([self.embeds, model.get_input_embeddings()(own)])
         positions = self.arguments["position_ids"]
@@ -141,14 +141,13 @@ class Shortened:
         if self.sizes is not None:
             mask[:, sequence.visual] += self.sizes.double().log()
         parts = {type(part): part for part in self.state.layer_inputs}
-        hooks = []
-        for number, layer in enumerate(decoder.layers):
-            left, merged = self.cuts.get(number, ({*range(prompt)}, {}))
+        masks, states = [], {}
+        for number in range(len(model.get_decoder().layers)):
+            left, states[number] = self.cuts.get(number, ({*range(prompt)}, {}))
             dropped = [row for row in range(prompt) if row not in left]
             mask[:, dropped] = -math.inf
             mask[dropped, dropped] = 0.0  # a number for each, which nothing attends to
-            give = partial(_masked, mask.clone(), merged)
-            hooks.append(layer.register_forward_pre_hook(give, with_kwargs=True))
+            masks.append(mask.clone())
         stacked: dict[str, Any] = {}
         deepstack: Any = parts.get(DeepStack)
         if deepstack is not None:
@@ -157,20 +156,5 @@ class Shortened:
                 "visual_pos_masks": places,
                 "deepstack_visual_embeds": deepstack._stacked,
             }
-        try:
-            hidden = decoder(
-                inputs_embeds=seen[None], position_ids=positions, use_cache=False, **stacked
-            ).last_hidden_state
-        finally:
-            for hook in hooks:
-                hook.remove()
+        hidden = run_masked(model, seen, positions, masks, states, **stacked).last_hidden_state
         return model.lm_head(hidden[:, prompt - 1 :])[0]
-
-
-def _masked(
-    mask: torch.Tensor, merged: dict[int, torch.Tensor], _: Any, args: Any, kwargs: Any
-) -> Any:
-    hidden = args[0].clone()
-    for row, state in merged.items():
-        hidden[0, row] = state
-    return (hidden, *args[1:]), kwargs | {"attention_mask": mask[None, None]}

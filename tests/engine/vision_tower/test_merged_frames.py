@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -21,7 +20,6 @@ from dycoke_cli.engine import vision
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.engine.tower import FramesInTower
 from dycoke_cli.engine.vision import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
@@ -263,21 +261,6 @@ def test_stock_generate_takes_one_video_at_a_time() -> None:
         EarlyTom()(model),
     ):
         model.generate(**both, max_new_tokens=1, do_sample=False)
-
-
-def test_other_threads_see_every_frame() -> None:
-    model, processor = make("llava_onevision")
-    known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, clip(9))
-    whole = vision.encode_video(model, known, prompt).embeddings
-    found = []
-    with FramesInTower(model, ALL.merge_frames()):
-        other = threading.Thread(
-            target=lambda: found.append(vision.encode_video(model, known, prompt).embeddings)
-        )
-        other.start()
-        other.join()
-    assert_same(found[0], whole)
 
 
 def test_each_way_of_encoding_is_one_of_its_own(tmp_path) -> None:

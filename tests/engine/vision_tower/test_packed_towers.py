@@ -8,7 +8,6 @@ them. Which rows of the sequence a token has is said by transformers' own functi
 from __future__ import annotations
 
 import copy
-import threading
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
@@ -27,13 +26,12 @@ from dycoke_cli.engine import vision
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.engine.tower import PackedVision
 from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.engine.vision_tower.towers import MERGING, reference_of
+from tests.engine.vision_tower.towers import MERGING, Overwritten
 from tests.exactness import assert_same, in_float64
 from tests.families.sessions import QUESTIONS, loaded_of, positions_of, same
 from tests.families.stock import QUESTION, Shorter, clip, one_of_each_kind, stock_inputs
@@ -45,33 +43,20 @@ PACKED = [n for n in MAKERS if n in FAMILIES and FAMILIES[n].packed_tower is not
 TOWERS = ("qwen2_5_vl", "qwen3_vl", "cosmos3_edge")
 
 
-class Overwritten:
-    """Hooks on the layers of a tower; `kept` has the positions of each frame."""
+class Packed(Overwritten):
+    """Of a tower whose layers have the patches of all frames."""
 
     def __init__(
         self, layers: Any, before: int, tokens: list[list[int]], frames: int, ratio: float
     ) -> None:
-        self.kept: list[list[int]] = []
-        self._others: list[list[int]] = []
-        self._tokens, self._frames, self._ratio = tokens, frames, ratio
+        super().__init__(tokens, ratio)
+        self._frames = frames
         self.hooks = [layers[before].register_forward_pre_hook(self._choose)]
         for layer in layers[before:]:
             self.hooks.append(layer.register_forward_hook(self._behind))
 
     def _choose(self, module: Any, args: Any) -> Any:
-        frames = args[0].unflatten(0, (self._frames, -1))
-        for f, frame in enumerate(frames):
-            other, count = reference_of(f), len(self._tokens)
-            chosen = list(range(count))
-            if other is not None:
-                pairs = [(frame[at].mean(0), frames[other][at].mean(0)) for at in self._tokens]
-                like = [float(torch.cosine_similarity(*p, dim=0).float()) for p in pairs]
-                order = sorted(chosen, key=lambda n: (like[n], n))
-                chosen = sorted(order[: int((1 - self._ratio) * count + 1e-9)])
-            self.kept.append(chosen)
-            run = {row for n in chosen for row in self._tokens[n]}
-            whole = range(len(frame))
-            self._others.append([] if other is None else [row for row in whole if row not in run])
+        self.choose(args[0].unflatten(0, (self._frames, -1)))
         return (self._written(args[0]), *args[1:])
 
     def _behind(self, module: Any, args: Any, output: Any) -> Any:
@@ -80,10 +65,7 @@ class Overwritten:
         return self._written(output)
 
     def _written(self, hidden: torch.Tensor) -> torch.Tensor:
-        frames = hidden.clone().unflatten(0, (self._frames, -1))
-        for f, rows in enumerate(self._others):
-            frames[f, rows] = frames[reference_of(f) or 0, rows]
-        return frames.flatten(0, 1)
+        return self.written(hidden.unflatten(0, (self._frames, -1))).flatten(0, 1)
 
 
 @lru_cache(maxsize=2)
@@ -166,7 +148,7 @@ def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) ->
     monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
     tokens = rows_of(model, prompt.inputs, count)
     first = min(before, len(layers) - 1)
-    oracle = Overwritten(layers, first, tokens, prompt.frames, merge_ratio)
+    oracle = Packed(layers, first, tokens, prompt.frames, merge_ratio)
     expected = encoded(model, prompt)
     for hook in oracle.hooks:
         hook.remove()
@@ -292,20 +274,6 @@ def test_any_attention_gives_the_same(family, implementation, monkeypatch) -> No
     tower.set_attn_implementation("sdpa")
     assert_same(found.embeddings, expected.embeddings)
     assert_same(found_whole.embeddings, whole.embeddings)
-
-
-@torch.inference_mode()
-def test_other_threads_see_whole_frames() -> None:
-    model, _ = deeper("qwen2_5_vl")
-    prompt = prompt_of("qwen2_5_vl", 4)
-    whole = encoded(model, prompt).embeddings
-    known, found = family_of(model.config), []
-    block = PackedVision(model, known.packed_tower, MERGING.before_vision(), 1)
-    with block:
-        other = threading.Thread(target=lambda: found.append(encoded(model, prompt).embeddings))
-        other.start()
-        other.join()
-    assert_same(found[0], whole)
 
 
 def test_a_window_that_fails_leaves_nothing_behind() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
+import torch
 
-from dycoke_cli import DyCoke
+from dycoke_cli import DyCoke, EarlyTom
 from dycoke_cli.engine import tower, vision
 from dycoke_cli.engine.tower import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
@@ -36,13 +40,36 @@ def test_the_tower_runs_less() -> None:
     assert LAYERS_BEFORE < 27
 
 
-def test_other_threads_see_whole_frames() -> None:
-    model, processor = make("llava_onevision")
+def in_rows(model: Any, known: Any) -> AbstractContextManager[object]:
+    return tower.MergedVision(model, known.tower, MERGING.before_vision())
+
+
+def in_one_sequence(model: Any, known: Any) -> AbstractContextManager[object]:
+    return tower.PackedVision(model, known.packed_tower, MERGING.before_vision(), 1)
+
+
+def of_frames(model: Any, known: Any) -> AbstractContextManager[object]:
+    return tower.FramesInTower(model, EarlyTom(retain=0.01, group_threshold=-1.0).merge_frames())
+
+
+@pytest.mark.parametrize(
+    ("family", "merging"),
+    [
+        ("llava_onevision", in_rows),
+        ("qwen2_5_vl", in_one_sequence),
+        ("llava_onevision", of_frames),
+    ],
+)
+@torch.inference_mode()
+def test_other_threads_see_whole_frames(
+    family: str, merging: Callable[[Any, Any], AbstractContextManager[object]]
+) -> None:
+    model, processor = make(family)
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, clip(4))
+    prompt = make_prompt(processor, known, model.config, clip(9))
     whole = vision.encode_video(model, known, prompt).embeddings
     found = []
-    with tower.MergedVision(model, known.tower, MERGING.before_vision()):
+    with merging(model, known):
         other = threading.Thread(
             target=lambda: found.append(vision.encode_video(model, known, prompt).embeddings)
         )

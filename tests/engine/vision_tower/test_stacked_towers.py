@@ -20,7 +20,7 @@ from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.engine.vision_tower.towers import CAN, MERGING, reference_of, rows_of
+from tests.engine.vision_tower.towers import CAN, MERGING, Overwritten, rows_of
 from tests.exactness import assert_same
 from tests.families.sessions import loaded_of
 from tests.families.stock import clip
@@ -28,13 +28,12 @@ from tests.families.tiny import make
 from tests.natural import Pictures, pan
 
 
-class Overwritten:
-    """Hooks on the layers of a tower; `kept` has the positions of each frame."""
+class Stacked(Overwritten):
+    """Of a tower whose layers have a batch of frames."""
 
     def __init__(self, tower, layers, before: int, tokens: list[list[int]], ratio: float) -> None:
-        self.kept: list[list[int]] = []
-        self._others: list[list[int]] = []
-        self._tokens, self._ratio, self._first = tokens, ratio, before
+        super().__init__(tokens, ratio)
+        self._first = before
         self.hooks = [
             layer.register_forward_pre_hook(self._choose if i == before else self._before)
             for i, layer in enumerate(layers)
@@ -43,40 +42,21 @@ class Overwritten:
         self.hooks.append(tower.register_forward_hook(self._behind))
 
     def _choose(self, module, args):
-        hidden = args[0]
-        for f, frame in enumerate(hidden):
-            other, count = reference_of(f), len(self._tokens)
-            chosen = list(range(count))
-            if other is not None:
-                pairs = [(frame[at].mean(0), hidden[other][at].mean(0)) for at in self._tokens]
-                like = [round(float(torch.cosine_similarity(*p, dim=0)), 6) for p in pairs]
-                order = sorted(chosen, key=lambda n: (like[n], n))
-                chosen = sorted(order[: int((1 - self._ratio) * count + 1e-9)])
-            self.kept.append(chosen)
-            run = {row for n in chosen for row in self._tokens[n]}
-            whole = range(frame.shape[0])
-            self._others.append([] if other is None else [row for row in whole if row not in run])
-        return (self._written(hidden), *args[1:])
+        self.choose(args[0])
+        return self._before(module, args)
 
     def _before(self, module, args):
-        return (self._written(args[0]), *args[1:])
+        return (self.written(args[0]), *args[1:])
 
     def _behind(self, module, args, output):
-        output.last_hidden_state = self._written(output.last_hidden_state)
+        output.last_hidden_state = self.written(output.last_hidden_state)
         if output.hidden_states is not None:
             # Those in front of the choice are whole.
             layers = enumerate(output.hidden_states)
             output.hidden_states = tuple(
-                x if x is None or i <= self._first else self._written(x) for i, x in layers
+                x if x is None or i <= self._first else self.written(x) for i, x in layers
             )
         return output
-
-    def _written(self, hidden):
-        hidden = hidden.clone()
-        for f, rows in enumerate(self._others):
-            if rows:
-                hidden[f, rows] = hidden[reference_of(f), rows]
-        return hidden
 
 
 # Half of a compared frame stays, or nothing; a window is encoded at a time, or all of them.
@@ -96,7 +76,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     monkeypatch.setattr(towers, "LAYERS_BEFORE", before)
     monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
     layers = tower.get_submodule(known.tower.layers)
-    oracle = Overwritten(tower, layers, before, rows_of(family), merging.merge_ratio)
+    oracle = Stacked(tower, layers, before, rows_of(family), merging.merge_ratio)
     expected = vision.encode_video(model, known, prompt).embeddings
     for hook in oracle.hooks:
         hook.remove()
