@@ -98,18 +98,16 @@ def batch_key(request: Request) -> str:
 
 
 @pytest.mark.parametrize("of", [batch_key, eval_id])
-@pytest.mark.parametrize("name", METHODS)
-def test_answers_stay_valid_when_a_method_gets_a_parameter(
-    of: Callable[[Request], str], name: str
-) -> None:
+def test_answers_stay_valid_when_a_method_gets_a_parameter(of: Callable[[Request], str]) -> None:
     """Under the value that it had before; another default is asked anew."""
-    now = of(replace(REQUEST, method=METHODS[name]()))
 
-    def key(default: float, **given: float) -> str:
-        return of(replace(REQUEST, method=later(METHODS[name], default, 1.0)(**given)))
+    def key(method: type, default: float, **given: float) -> str:
+        return of(replace(REQUEST, method=later(method, default, 1.0)(**given)))
 
-    assert key(1.0) == key(0.5, strength=1.0) == now
-    assert key(0.5) == key(1.0, strength=0.5) != now
+    for method in METHODS.values():
+        now = of(replace(REQUEST, method=method()))
+        assert key(method, 1.0) == key(method, 0.5, strength=1.0) == now, method
+        assert key(method, 0.5) == key(method, 1.0, strength=0.5) != now, method
 
 
 @pytest.mark.parametrize("of", [batch_key, eval_id])
@@ -125,20 +123,17 @@ def test_answers_stay_valid_when_there_is_another_flag(
 
 
 @pytest.mark.parametrize("of", [batch_key, eval_id])
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "none"])
-def test_a_changed_default_is_asked_again(of: Callable[[Request], str], name: str) -> None:
+def test_a_changed_default_is_asked_again(of: Callable[[Request], str]) -> None:
     """Each parameter's, in turn; it keeps the answers of those who had given that value."""
-    method = METHODS[name]
-    now = of(replace(REQUEST, method=method()))
-    for field, value in another_of_each(method()).items():
-        changed = make_dataclass(
-            name, [(field, get_type_hints(method, include_extras=True)[field], value)],
-            bases=(method,), frozen=True,
-        )  # fmt: skip
-        assert of(replace(REQUEST, method=changed())) != now, field
-        assert of(replace(REQUEST, method=changed())) == of(
-            replace(REQUEST, method=replace(method(), **{field: value}))
-        ), field
+    for name, method in METHODS.items():
+        now = of(replace(REQUEST, method=method()))
+        for field, value in another_of_each(method()).items() if name != "none" else ():
+            hint = get_type_hints(method, include_extras=True)[field]
+            changed = make_dataclass(name, [(field, hint, value)], bases=(method,), frozen=True)
+            found = of(replace(REQUEST, method=changed()))
+            assert found != now, (name, field)
+            given = replace(method(), **{field: value})
+            assert found == of(replace(REQUEST, method=given)), (name, field)
 
 
 @pytest.mark.parametrize("of", [batch_key, eval_id])

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.listener import Listener, RunCounts
@@ -69,24 +67,6 @@ def test_each_question_has_one_line(clips: Path, out: Path) -> None:
     ] * 2
 
 
-def test_a_rerun_asks_nothing_and_still_knows_of_failures(clips: Path, out: Path) -> None:
-    once(out, groups_in(clips))
-    before = out.read_bytes()
-    counts, asked = once(out, groups_in(clips))
-    assert asked == []
-    assert (counts.answered, counts.skipped, counts.standing) == (0, 3, 1)
-    assert counts.done == 4
-    assert out.read_bytes() == before
-
-
-def test_only_what_failed_is_asked_again(clips: Path, out: Path) -> None:
-    once(out, groups_in(clips))
-    _, asked = once(out, groups_in(clips), retry_failed=True)
-    assert asked == [("bad.mp4", "What?")]
-    assert len(lines(out)) == 4
-    assert lines(out)[-1]["video"].endswith("bad.mp4")
-
-
 def test_the_root_may_be_written_in_another_way(
     clips: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,13 +80,7 @@ def test_the_root_may_be_written_in_another_way(
     "change",
     [
         {"identity": {**PLAN.identity, "revision": "abc"}},
-        {"identity": {**PLAN.identity, "weights": "sha256:1"}},
-        {"method": DyCoke(prune_layer=2, positions="kept", merge_ratio=0.6)},
         {"sampling": Sampling(frames=3)},
-        {"sampling": Sampling(frames=2, start_s=1.0)},
-        {"generation": GenerationOptions(max_tokens=5)},
-        {"generation": GenerationOptions(max_tokens=4, temperature=1.0)},
-        {"generation": GenerationOptions(max_tokens=4, seed=3)},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -121,11 +95,6 @@ def test_what_changed_runs_anew(clips: Path, out: Path, change: dict[str, Any]) 
     # And what was there is still known.
     assert once(out, groups_in(clips))[1] == []
     assert len(lines(out)) == 8
-
-
-def test_the_batch_size_changes_no_answer(clips: Path, out: Path) -> None:
-    once(out, groups_in(clips))
-    assert once(out, groups_in(clips), replace(PLAN, batch_size=3))[1] == []
 
 
 def test_another_question_id_or_content_runs_anew(clips: Path, out: Path) -> None:
