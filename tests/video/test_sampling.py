@@ -41,16 +41,18 @@ def test_fps_above_max_frames_is_spread_evenly_and_says_so() -> None:
 
 
 def test_fps_of_a_very_long_video_is_refused() -> None:
-    with pytest.raises(UsageError, match="--fps 30 would take 1080000 frames, the limit is 100000"):
+    with pytest.raises(
+        UsageError, match="--fps 30 would take 1,080,000 frames, the limit is 100,000"
+    ):
         wanted_times(Sampling(fps=30), Window(0.0, 35999.0, 36000.0))
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"frames": 100_001}, "frames must be 100000 or fewer, not 100001"),
-        ({"fps": 1e308}, "fps must be 100000 or fewer, not 1e+308"),
-        ({"fps": 1e308, "max_frames": 5}, "fps must be 100000 or fewer, not 1e+308"),
+        ({"frames": 100_001}, "frames must be 100,000 or fewer, not 100,001"),
+        ({"fps": 1e308}, "fps must be 100,000 or fewer, not 1e+308"),
+        ({"fps": 1e308, "max_frames": 5}, "fps must be 100,000 or fewer, not 1e+308"),
         (
             {"max_frames": 8},
             "max_frames limits parameter fps: give both, or parameter frames alone",
@@ -107,7 +109,7 @@ def test_extreme_numbers_that_are_in_range_end_in_times_or_a_sentence() -> None:
             assert 1 <= len(spread) <= 3
             assert all(math.isfinite(time) for time in spread)
     with pytest.raises(
-        UsageError, match=r"--fps 100000 would take \d+ frames, the limit is 100000"
+        UsageError, match=r"--fps 100000 would take [\d,]+ frames, the limit is 100,000"
     ):
         wanted_times(Sampling(fps=1e5), longest)
 

@@ -29,6 +29,7 @@ _COMMON = "Options"
 _RULE = re.compile(r"\b(Needs|Excludes) (--[\w-]+(?: \w+)?(?:, --[\w-]+(?: \w+)?)*)\.")
 _HELP = {"--help", "--help-all"}
 _LONG_DASHES = ("\u2012", "\u2013", "\u2014", "\u2015", "\u2212")
+_DASHES = "".join(("-", *_LONG_DASHES))
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
@@ -72,12 +73,16 @@ def _check_words(parameters: Sequence[Any], args: Sequence[str]) -> None:
             flag, _, value = word.partition("=")
             if not value and flag in options and not options[flag].is_flag:
                 value = next(words, "")
-        elif word[:1] in _LONG_DASHES and word[1:2].isalpha():
-            raise UsageError(f"{word} begins with the dash of a web page: write --{word[1:]}")
+        elif word[:1] in _LONG_DASHES and (name := word.lstrip(_DASHES))[:1].isalpha():
+            raise UsageError(f"{word} begins with the dash of a web page: write --{name}")
         elif asked and flag in options and not os.path.exists(word):
             advice = f"leave {word!r} out, or put the whole question in quotes"
             if value:
-                advice = f"write {value}{word}, or put in quotes what has spaces"
+                # The next part of a list, or, as in "2 seconds", the first letter of a unit.
+                joined = f"{value.rstrip(',')},{word}"
+                if value.replace(".", "").isdigit():
+                    joined = f"{value}{word[:1]}"
+                advice = f"write {joined}, or put in quotes what has spaces"
             raise UsageError(f"{flag} takes {'one' if value else 'no'} value: {advice}")
         else:
             asked = asked or " " in word or word.endswith("?")

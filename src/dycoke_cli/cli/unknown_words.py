@@ -21,6 +21,8 @@ _COMMANDS = {
     "run": "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded",
     "ps": "a model is loaded while a command runs; `dycoke serve` keeps one loaded",
     "summarize": '`dycoke ask VIDEO "What happens?"` asks about a video',
+    "describe": '`dycoke ask VIDEO "What happens?"` asks about a video',
+    "version": "`dycoke --version` prints it",
     "when": "`dycoke ask VIDEO QUESTION --when` finds when it is true",
     "stop": "Ctrl-C ends `dycoke serve`; no other command goes on by itself",
     "completion": "`dycoke --install-completion` has the shell complete commands and flags",
@@ -35,6 +37,7 @@ _MEANT = {
     "cpu": "--device cpu",
     "gpu": "--device cuda",
     "verbose": "--stats",
+    "jobs": "--workers",
     "8bit": "--quantize int8",
     "4bit": "--quantize int4",
 }
@@ -44,6 +47,11 @@ _MISPLACED = {
     ("serve", "stop"): "Ctrl-C ends `dycoke serve`, in the terminal where it runs",
 }
 """Words of other programs behind a command, and what to type."""
+_WRITES = "`dycoke batch VIDEO QUESTION --out FILE.csv` writes a table, and `>` an answer"
+_OF_BATCH = dict.fromkeys(("out", "output", "o", "csv"), _WRITES) | {
+    "questions": "`dycoke batch VIDEO --questions FILE` asks what stands in a file"
+}
+"""Flags that `ask` hasn't, and what has them."""
 _SUBCOMMAND = re.compile(r"No such command '(.*?)'")
 _EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
@@ -106,6 +114,8 @@ def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> U
             "a chat goes on about the frames that it began with: `dycoke ask VIDEO QUESTION "
             f"{flag}` asks about parts"
         )
+    if command == "ask" and (ours := _OF_BATCH.get(flag.lstrip("-"))) is not None:
+        return UsageError(f"there is no flag {flag}: {ours}")
     sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
     if flag in ("--video", "--input", "-i"):
         return UsageError(f"{sentence}: name a video without a flag {page}")

@@ -149,7 +149,7 @@ class Sampling:
         for name in ("frames", "fps", "max_frames", "picture_fps"):
             value = getattr(self, name)
             if value is not None and value > MAX_WANTED:
-                raise UsageError(f"{name} must be {MAX_WANTED} or fewer, not {value}")
+                raise UsageError(f"{name} must be {MAX_WANTED:,} or fewer, not {value:,}")
         if self.max_frames is not None and self.fps is None:
             raise UsageError(
                 "max_frames limits parameter fps: give both, or parameter frames alone"
@@ -220,7 +220,7 @@ def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[Seconds, ...],
         return evenly_spaced(part, sampling.max_frames), thinned(sampling, count)
     if count > MAX_WANTED:
         raise UsageError(
-            f"--fps {sampling.fps:g} would take {count} frames, the limit is {MAX_WANTED}: "
+            f"--fps {sampling.fps:g} would take {count:,} frames, the limit is {MAX_WANTED:,}: "
             "lower it or set --max-frames"
         )
     rate = exact(sampling.fps)
@@ -236,7 +236,7 @@ def steps(fps: float, part: Window) -> int:
 def thinned(sampling: Sampling, count: int) -> str:
     """Warning that a rate would take more frames than `max_frames`."""
     return (
-        f"--fps {sampling.fps:g} would take {count} frames: the {sampling.max_frames} that "
+        f"--fps {sampling.fps:g} would take {count:,} frames: the {sampling.max_frames} that "
         "--max-frames allows are spread evenly instead"
     )
 

@@ -112,6 +112,12 @@ def questions_of(argument: str | None, options: list[str] | None, *videos: str) 
     questions: list[str] = []
     for text in given:
         questions += _lines_of_stdin() if text == STDIN else [text.strip()]
+    for text in given:
+        if "." in text and os.path.isfile(text):
+            raise UsageError(
+                f"{text} is a file, not a question: `dycoke batch VIDEO --questions "
+                f"{quoted(text)}` asks what stands in it"
+            )
     if "" in questions:
         raise UsageError("a question is empty")
     # Bytes of an argument that aren't UTF-8 would reach the tokenizer as lone surrogates.
