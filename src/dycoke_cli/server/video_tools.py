@@ -80,7 +80,7 @@ def _videos(roots: Sequence[Path]) -> str:
 MOST_PICTURES = 16
 """Frames that are given to an agent at once."""
 _PICTURE_PX = 512  # longer side of such a frame
-_QUALITY = 85
+_QUALITY = 85  # equivalent: a picture a shade better or worse
 _POLL_S = 0.5
 
 Part = tuple[float | None, float | None]
