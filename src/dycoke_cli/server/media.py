@@ -347,7 +347,7 @@ class _Base64Writer:
 
     def begin(self, path: str) -> None:
         """Write to this file from now on."""
-        self.close()
+        self.close()  # equivalent: CPython closes a file that is replaced
         self._file = open(path, "wb")  # noqa: SIM115
 
     def close(self) -> None:
