@@ -1,7 +1,7 @@
 """Draws the README's pictures: commands that ran in a real terminal, as they looked there.
 
 `python -m benchmarks.pictures` runs all of them and writes docs/pictures/NAME.svg, and inspect.png,
-which `dycoke inspect --png` draws itself.
+which is `dycoke inspect --out` in a browser (Chromium).
 """
 
 from __future__ import annotations
@@ -77,9 +77,11 @@ PICTURES = (
 
 DRAWN = (
     *("inspect", "sample_videos/turn.mp4", "What happens in the video?", "--frames", "8"),
-    *("--png", "inspect.png"),
+    *("--out", "inspect.html"),
 )
-"""The command that draws a picture of its own."""
+"""The command whose page is shown."""
+SIZE = 1200, 970
+"""Of the browser's window, in pixels."""
 
 
 class Screen:
@@ -202,7 +204,11 @@ def main(
                 (FOLDER / f"{picture.name}.svg").write_text(draw(picture, folder), encoding="utf-8")
         if not names or DRAWN[0] in names:
             run([sys.executable, "-m", "dycoke_cli", *DRAWN], folder, lambda _: None)
-            shutil.copyfile(folder / DRAWN[-1], FOLDER / DRAWN[-1])
+            browser = shutil.which("chromium") or "google-chrome"
+            size = f"--window-size={','.join(map(str, SIZE))}"
+            shot = f"--screenshot={FOLDER / 'inspect.png'}"
+            command = [browser, "--headless", "--no-sandbox", "--hide-scrollbars", size, shot]
+            subprocess.run([*command, f"file://{folder / DRAWN[-1]}"], check=True)
 
 
 if __name__ == "__main__":

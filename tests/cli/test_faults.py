@@ -54,7 +54,7 @@ def spooled(path: Path) -> None:
 
 
 WRITES: dict[str, Callable[[Path], object]] = {
-    "picture": lambda path: write_picture(path, b"x" * 999, "--png"),
+    "picture": lambda path: write_picture(path, b"x" * 999, "--out"),
     "record": lambda path: write_record(
         path.parent, RunRecord((), (), (), 2, {"x": "x" * 999}, "accuracy", False)
     ),

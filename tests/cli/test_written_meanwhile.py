@@ -123,13 +123,13 @@ def test_files_of_a_batch(clips: Path, engine: Meanwhile, out: str) -> None:
 
 def test_a_picture_is_replaced_only_where_it_is_ours(tmp_path: Path) -> None:
     path = tmp_path / "plot.svg"
-    assert write_picture(path, b"one", "--png")
-    assert write_picture(path, b"two", "--png")
-    check_picture(path, [".svg"], "--png")
+    assert write_picture(path, b"one", "--out")
+    assert write_picture(path, b"two", "--out")
+    check_picture(path, [".svg"], "--out")
     path.write_bytes(b"mine")
-    assert not write_picture(path, b"three", "--png")
+    assert not write_picture(path, b"three", "--out")
     with pytest.raises(OutputError, match="was changed since it was written"):
-        check_picture(path, [".svg"], "--png")
+        check_picture(path, [".svg"], "--out")
     assert path.read_bytes() == b"mine"
 
 

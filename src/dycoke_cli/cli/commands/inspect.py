@@ -31,10 +31,9 @@ _FLAGS = options.flag_table("""
     [Output]
     --out FILE.html: Also write a page that shows both, by frame, token and word of the answer: one
         file, which needs no network.
-    --png FILE.png: Also draw kept tokens and the attention to each frame as a picture.
 """)
 BRIEF = """
-    --against --out --png --json --model --frames --fps --start --end --device --method
+    --against --out --json --model --frames --fps --start --end --device --method
     --merge-ratio --prune-ratio --prune-layer --retain --max-tokens --quiet
 """
 
@@ -49,7 +48,6 @@ def inspect(
     method: request_flags.MethodFlags,
     against: Annotated[str, _FLAGS["--against"]] = "none",
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
-    png: Annotated[Path | None, _FLAGS["--png"]] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -58,7 +56,7 @@ def inspect(
 
     Examples:
         dycoke inspect holiday.mp4 "What happens?" --out page.html
-        dycoke inspect clip.mp4 "How many?" --against dycoke-plus --png kept.png
+        dycoke inspect clip.mp4 "How many?" --against dycoke-plus --out page.html
         dycoke inspect clip.mp4 "How many?" --json
 
     The answers, and how many tokens each method keeps, go to stdout.
@@ -72,34 +70,26 @@ def inspect(
         # Before the model is loaded, so that an unusable path costs no time.
         if out is not None:
             output.check_picture(out, (".html",), "--out")
-        if png is not None:
-            output.check_picture(png, (".png",), "--png")
         request = how.request(methods[0], subtitles=subtitles)
         note = BUNDLED_NOTE if how.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
             view.stage("start")
             inspection, frames = _run_inspection(video, question, request, methods, view)
             view.announce()
-        written = {}
+        is_written = True
         if out is not None:
             from dycoke_cli.inspect.inspection import data_of, page
 
-            written[out] = output.write_picture(
-                out, page(data_of(inspection, frames)).encode(), "--out"
-            )
-        if png is not None:
-            from dycoke_cli.inspect.picture import drawn
-
-            written[png] = output.write_picture(png, drawn(inspection, frames), "--png")
+            content = page(data_of(inspection, frames)).encode()
+            is_written = output.write_picture(out, content, "--out")
         if as_json:
             output.write_json(to_dict(inspection))
         else:
             _print(inspection)
-    for path in written:
-        if written[path] and not quiet and not as_json:
-            render.note(f"Written: {short_name(path)}")
-    if not all(written.values()):
+    if not is_written:
         raise typer.Exit(OutputError.exit_code)
+    if out is not None and not quiet and not as_json:
+        render.note(f"Written: {short_name(out)}")
 
 
 def _run_inspection(
