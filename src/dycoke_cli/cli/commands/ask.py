@@ -12,7 +12,7 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_flags, request_flags
-from dycoke_cli.cli.flags.engine_flags import NoServer, ServerFlags, asker_for
+from dycoke_cli.cli.flags.engine_flags import AskerFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, questions_of, quoted
 from dycoke_cli.errors import UsageError
@@ -41,9 +41,7 @@ def ask(
     how: request_flags.Questioning,
     parts: question_flags.OneVideoFlags,
     typed: question_flags.TypedFlags,
-    cache: options.Cache = False,
-    no_server: NoServer = False,
-    server: ServerFlags,
+    by: AskerFlags,
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
     estimate: options.Estimate = False,
@@ -84,7 +82,7 @@ def ask(
         files = sources(videos)
         if len(files) > 1 and (flag := next((f for f in single if single[f]), None)):
             raise UsageError(f"{flag} takes one video")
-        if len(files) > 1 and server.server:
+        if len(files) > 1 and by.server.server:
             raise UsageError(
                 "--server takes one video, for a request has the times of the frames of one; leave "
                 "the others out"
@@ -92,7 +90,7 @@ def ask(
         request = typed.applied(how.whole_request(), yes_no=parts.when)
         with speaking_of_flags():
             check_windows(request, len(files), whole=compare)
-        remote = server.chosen(context, request)
+        remote = by.server.chosen(context, request, how.model)
         if compare:
             request_flags.check_comparable(request)
         parts.check(request, files, asked)
@@ -119,16 +117,8 @@ def ask(
         from dycoke_cli.runs.converse import asks_of, converse
 
         with speaking_of_flags():
-            found = asker_for(
-                request,
-                how.model,
-                remote,
-                presenter,
-                videos=len(files),
-                keep=int(len(questions) > 1),
-                cache=cache,
-                here=no_server,
-            )
+            keep = int(len(questions) > 1)
+            found = by.asker(request, remote, presenter, videos=len(files), keep=keep)
             asker = stack.enter_context(found)
             asks = asks_of(videos, questions, request, compare=compare)
             if parts.given is None:

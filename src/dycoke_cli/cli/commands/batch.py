@@ -88,7 +88,7 @@ def batch(
         check_windows(request, whole=compare)
     if compare:
         request_flags.check_comparable(request)
-    remote = by.server.chosen(context, request)
+    remote = by.server.chosen(context, request, how.model)
     to = Destination(None if out == Path("-") else out, out_dir)
     out = to.journal
     asked, notes = collect(words or [], more, questions_file, request)
@@ -104,7 +104,7 @@ def batch(
             view.note(sentence)
         view.stage("start")
         groups = _groups(asked, parts, compare, view)
-        plan, open_asker = by.asker(request, how.model, remote, view, stack)
+        plan, open_asker = by.plan(request, remote, view, stack)
         results: Results = (
             Lines(view.stop) if out is None else stack.enter_context(_opened(out, view))
         )

@@ -140,7 +140,7 @@ def caption(
     request = how.whole_request()
     with speaking_of_flags():
         check_windows(request)
-    remote = by.server.chosen(context, request)
+    remote = by.server.chosen(context, request, how.model)
     caption_text.check_prompt(prompt)
     style_of = CaptionStyle(**{**vars(style), "trigger": style.trigger.rstrip(", ")})
     check, drop_below = (style_of if checking.wanted else None), checking.least
@@ -178,7 +178,7 @@ def caption(
                         raise UsageError(caption_text.SHAPES_ONLY)
                     view.note(BUNDLED_NOTE)
                 view.stage("start")
-                plan, open_asker = by.asker(request, how.model, remote, view, stack)
+                plan, open_asker = by.plan(request, remote, view, stack)
                 counts = run(
                     [(ask,) for ask in asks.values()],
                     plan,

@@ -164,10 +164,11 @@ def evaluate(
             for spec in specs:
                 check_windows(replace(request, method=spec.create()))
         client = judge.client(dataset)
-        remote, served, answers = server.chosen(context, request, rows=True), None, engine.chosen()
+        remote = server.chosen(context, request, how.model, rows=True)
+        served, answers = None, engine.chosen()
         if remote is not None:
             by_method = [spec.create() for spec in specs]
-            served, answers = engine_flags.served(remote, how.model, by_method)
+            served, answers = engine_flags.served(remote, by_method)
             request = replace(request, model=served.name)
         view = stack.enter_context(View(quiet))
         # From here on torch is imported, which takes seconds.

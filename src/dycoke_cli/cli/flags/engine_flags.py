@@ -118,11 +118,12 @@ class ServerFlags:
     as_images: Annotated[bool, _FLAGS["--as-images"]] = False
 
     def chosen(
-        self, context: typer.Context, request: Request, *, rows: bool = False
+        self, context: typer.Context, request: Request, model: str | None, *, rows: bool = False
     ) -> Server | None:
         """The chosen server; None without one.
 
         Args:
+            model: of the flags.
             rows: whether each row of a table has its own method; otherwise the method is sent if a
                 flag sets it or one of its parameters.
         """
@@ -138,6 +139,7 @@ class ServerFlags:
             self.requests,
             names_method=rows or not parts.isdisjoint(options.given(context)),
             as_images=self.as_images,
+            model=model,
         )
 
 
@@ -148,101 +150,86 @@ class BusyServerFlags(ServerFlags):
     requests: Annotated[int, _FLAGS["--requests"]] = 8
 
 
-def asker_for(
-    request: Request,
-    named: str | None,
-    remote: Server | None,
-    view: View,
-    *,
-    videos: int,
-    keep: int,
-    cache: bool,
-    here: bool,
-) -> Asker:
-    """Who answers a conversation: a server of the flags, the user's own, or else this process.
-
-    Args:
-        named: model of the flags.
-        videos: that a question is about. `keep`, `cache`: see `Engine`.
-        here: whether the model is loaded even if the user's own server has it in memory.
-    """
-    if remote is not None:
-        from dycoke_cli.runs.remote.remote_asker import RemoteAsker
-
-        return RemoteAsker(remote.connected(named, [request.method]), request)
-    from dycoke_cli.runs.converse import engine_of
-
-    own = None if here else _own_server(request, view, cache=cache)
-    return own or engine_of(request, view, videos=videos, keep=keep, cache=cache)
-
-
-def _own_server(request: Request, view: View, **how: Any) -> ServerAsker | None:
-    """The user's own server, if it can answer; a note says why it can't. Args: of `find_server`."""
-    from dycoke_cli.server.local.client import find_server
-
-    with speaking_of_flags():
-        found = find_server(request, **how)
-    if not isinstance(found, str):
-        return found
-    if found:
-        view.note(f"Asking without your server: {found}")
-    return None
-
-
-def served(
-    remote: Server, named: str | None, methods: Sequence[Method]
-) -> tuple[ServedModel, OpenAsker]:
+def served(remote: Server, methods: Sequence[Method]) -> tuple[ServedModel, OpenAsker]:
     """The model of a server of the flags, and what opens who answers a run with it."""
     from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 
-    model = remote.connected(named, methods)
+    model = remote.connected(methods)
     return model, lambda plan, _: RemoteAsker(model, plan.request)
 
 
 @dataclass(frozen=True)
-class RunFlags:
+class AskerFlags:
+    """Flags of who answers: another server, the user's own, or else this process."""
+
+    cache: options.Cache = False
+    no_server: NoServer = False
+    server: ServerFlags = ServerFlags()
+
+    def asker(self, request: Request, remote: Server | None, view: View, **engine: Any) -> Asker:
+        """Who answers a conversation.
+
+        Args:
+            remote: server of the flags.
+            engine: of `engine_of`, for one of this process.
+        """
+        from dycoke_cli.runs.converse import engine_of
+
+        if remote is not None:
+            model, opened = served(remote, [request.method])
+            return opened(model.plan(request), view)
+        own = self._own_server(request, view)
+        return own or engine_of(request, view, cache=self.cache, **engine)
+
+    def _own_server(self, request: Request, view: View, **how: Any) -> ServerAsker | None:
+        """The user's own server, if it can answer; a note says why not. Args: of `find_server`."""
+        from dycoke_cli.server.local.client import find_server
+
+        if self.no_server:
+            return None
+        with speaking_of_flags():
+            found = find_server(request, cache=self.cache, **how)
+        if not isinstance(found, str):
+            return found
+        if found:
+            view.note(f"Asking without your server: {found}")
+        return None
+
+
+@dataclass(frozen=True)
+class RunFlags(AskerFlags):
     """Flags of who answers the questions of a run, and how."""
 
+    server: BusyServerFlags = BusyServerFlags()
     fail_fast: Annotated[bool, _FLAGS["--fail-fast"]] = False
     batch_size: BatchSize = "auto"
-    cache: options.Cache = False
     engine: EngineFlags = EngineFlags()
-    no_server: NoServer = False
-    server: BusyServerFlags = BusyServerFlags()
 
     def check(self) -> None:
         """Check the values."""
         self.engine.check()
         batch_size(self.batch_size)
 
-    def asker(
-        self,
-        request: Request,
-        named: str | None,
-        remote: Server | None,
-        view: View,
-        stack: ExitStack,
+    def plan(
+        self, request: Request, remote: Server | None, view: View, stack: ExitStack
     ) -> tuple[RunPlan, OpenAsker | None]:
         """The plan of a run, and who answers; imports torch, unless a server has the model.
 
         Args:
-            named: model of the flags.
             remote: server of the flags.
             stack: holds the connection to the user's own server for the length of the run.
         """
         if remote is not None:
-            model, open_asker = served(remote, named, [request.method])
-            return model.plan(request), open_asker
+            model, opened = served(remote, [request.method])
+            return model.plan(request), opened
         together = batch_size(self.batch_size)
-        how: dict[str, Any] = {"batch_size": together, "cache": self.cache}
         # The user's own server is used unless several workers are wanted, which are faster.
-        if (
-            self.engine.is_alone
-            and not self.no_server
-            and (server := _own_server(request, view, bulk=True, **how)) is not None
-        ):
-            stack.enter_context(server)
-            return server.plan(**how), lambda *_: server
+        own = None
+        if self.engine.is_alone:
+            own = self._own_server(request, view, bulk=True, batch_size=together)
+        if own is not None:
+            stack.enter_context(own)
+            return own.plan(batch_size=together, cache=self.cache), lambda *_: own
         plan = self._plan(request, together)
         if self.engine.engine == "ray":
             from dycoke_cli.loop.plan import common_dtype

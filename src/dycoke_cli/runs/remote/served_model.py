@@ -136,6 +136,7 @@ class Server:
     concurrency: int = 8  # requests in flight
     names_method: bool = True  # whether requests name their method; else the server has its own
     as_images: bool = False  # whether frames are sent as pictures, to servers that take no videos
+    model: str | None = None  # name of the model there; None for the only one that is served
 
     def __post_init__(self) -> None:
         check_address(self.url, "--server", "use --api-key-env")
@@ -148,8 +149,8 @@ class Server:
                 f"--server needs the package openai: {how_to_install('server')}"
             ) from error
 
-    def connected(self, named: str | None, methods: Collection[Method]) -> ServedModel:
-        """The model to ask: the one that was named, or the only one that is served.
+    def connected(self, methods: Collection[Method]) -> ServedModel:
+        """The model to ask.
 
         Args:
             methods: that requests will name, unless each is left to the server.
@@ -157,14 +158,14 @@ class Server:
         from dycoke_cli.runs.remote.remote_client import RemoteClient
 
         client = RemoteClient(self.url, self.key_variable)
-        models = client.models(required=named is None)
-        if named is None and len(models) != 1:
+        models = client.models(required=self.model is None)
+        if self.model is None and len(models) != 1:
             listed = f" ({', '.join(models)[:200]})" if models else ""
             raise ModelError(
                 f"the server at {self.url} lists {len(models)} models{listed}: name one with "
                 "--model"
             )
-        model = ServedModel(self, named or models[0], client)
+        model = ServedModel(self, self.model or models[0], client)
         methods = methods if self.names_method else ()
         compressing = next((method.name for method in methods if method.name != "none"), None)
         if compressing is not None and self.as_images:
