@@ -46,9 +46,7 @@ def methods(family: Family) -> str:
     lacks = [] if family.tower is not None else ["the vision encoder's attention"]
     if not family.encodes_parts:
         lacks.append("`--merge-stage vision`")
-    images = family.as_images
-    shown = "; frames are shown as pictures" if images else ""
-    return where + (f", without {' and '.join(lacks)}" if lacks else "") + shown
+    return where + (f", without {' and '.join(lacks)}" if lacks else "")
 
 
 def main() -> None:

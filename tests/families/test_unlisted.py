@@ -12,7 +12,7 @@ import transformers
 from benchmarks.families import PAGE, table
 from benchmarks.page import ROOT
 from dycoke_cli import Uncompressed
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.families.discovery import find_layout
 from tests.exactness import assert_generated, generated
@@ -84,22 +84,27 @@ def test_what_is_found_is_what_the_table_has(family) -> None:
     """The table was written by reading stock code, and the search looks at what that code does."""
     skip_unless_it_runs(family)
     model, processor = make(family, torch.float32)
+    if family == "cosmos3_edge":  # whose processor returns the types only on request
+        with pytest.raises(ModelError, match="`mm_token_type_ids` is missing"):
+            find_layout(model, processor, family)
+        return
     layout, listed = find_layout(model, processor, family), FAMILIES[kind(family)]
     if family in OWN_MASKS:
         assert layout.only_none == "its layout can't be proven: it makes attention masks of its own"
         return
+    if listed.per_frame is not None:  # one run, which no position or count divides
+        assert layout.only_none.endswith("nothing in its prompt tells where a frame begins")
+        return
     assert layout.token(model.config) == listed.token(model.config)
-    assert (layout.one_run, layout.tail) == (listed.one_run, listed.tail)
+    assert layout.one_run == listed.one_run
     assert layout.counts_tokens == listed.counts_tokens
     assert layout.least_frames == listed.least_frames
     assert layout.keeps_every_token == listed.keeps_every_token
-    assert layout.per_frame == (listed.per_frame and listed.per_frame(model.config))
 
 
 @pytest.mark.parametrize("family", UNLISTED_MAKERS)
 def test_what_is_found(family) -> None:
     _, processor, layout = found(family, torch.float32)
-    assert not layout.as_images
     if family in NONE_ONLY:
         assert NONE_ONLY[family] in layout.only_none
         return
@@ -196,7 +201,7 @@ def test_what_was_asked_before_changes_nothing(family) -> None:
 
 def test_a_layout_that_does_not_hold_is_not_used(monkeypatch) -> None:
     """A decoder that hides a token's position from the search is told apart by the masked run."""
-    model, processor = make("llava_next_video", torch.float32)
+    model, processor = make("internvl", torch.float32)
     decoder = model.get_decoder()
     forward = decoder.forward
 
@@ -209,7 +214,7 @@ def test_a_layout_that_does_not_hold_is_not_used(monkeypatch) -> None:
 
 
 def test_frames_that_are_mixed_are_told_apart(monkeypatch) -> None:
-    model, processor = make("llava_next_video", torch.float32)
+    model, processor = make("internvl", torch.float32)
     tower = model.model.vision_tower
     forward = tower.forward
 
@@ -219,16 +224,3 @@ def test_frames_that_are_mixed_are_told_apart(monkeypatch) -> None:
     monkeypatch.setattr(tower, "forward", mixed)
     layout = find_layout(model, processor, "it")
     assert "mixes frames" in layout.only_none
-
-
-def test_a_class_that_fails_on_videos_is_shown_pictures(monkeypatch) -> None:
-    """As Kimi-K2.5's did, before transformers 5.24."""
-    model, processor = make("kimi_k25", torch.float32)
-
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise TypeError("stock code that never ran")
-
-    monkeypatch.setattr(type(processor.video_processor), "preprocess", fail)
-    layout = find_layout(model, processor, "kimi_k25")
-    assert layout.as_images
-    assert (layout.only_none, layout.temporal_patch_size) == ("", 1)

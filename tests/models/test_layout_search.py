@@ -15,9 +15,9 @@ from dycoke_cli.models.families import UNLISTED, Family, Layout, discovery
 from dycoke_cli.models.families.discovery import (
     Trial,
     UnprovenError,
-    _candidates,
     _check_arguments,
     _checked,
+    _divided,
     _keeps_every_token,
     _of_rows,
     _prove,
@@ -51,7 +51,7 @@ def trial(ids: list[int], frames: int, changed: list[int] | None = None, **more:
 def checked(family: Family, ids: list[int], frames: int, first: list[int], last: list[int]) -> Any:
     one = trial(ids, frames)
     changed = [(0, trial(ids, frames, first)), (frames - 1, trial(ids, frames, last))]
-    return _checked(family, CONFIG, one, changed, one)
+    return _checked(family, CONFIG, one, changed)
 
 
 def test_each_frame_that_changes_just_its_own_rows_confirms_a_rule() -> None:
@@ -61,7 +61,7 @@ def test_each_frame_that_changes_just_its_own_rows_confirms_a_rule() -> None:
     # Four input frames are merged in pairs: the last one is in the second group.
     assert checked(RUNS, IDS, 4, FIRST, LAST).frames == 2
     one, second, third = trial(IDS, 4), (1, trial(IDS, 4, FIRST)), (2, trial(IDS, 4, LAST))
-    assert _checked(RUNS, CONFIG, one, [second, third], one).frames == 2
+    assert _checked(RUNS, CONFIG, one, [second, third]).frames == 2
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,7 @@ def test_other_rows_refute_it(first: list[int], last: list[int], reason: str) ->
 def test_a_prompt_that_grows_with_what_frames_show_has_no_layout() -> None:
     longer = trial([*IDS, 4], 2)
     with pytest.raises(UnprovenError, match="depends on what frames show"):
-        _checked(RUNS, CONFIG, trial(IDS, 2), [(0, longer)], trial(IDS, 2))
-
-
-def test_a_fixed_number_of_tokens_needs_frames_of_one_shape() -> None:
-    ids = [1, *[7] * 6, 3]
-    fixed = replace(RUNS, one_run=True, per_frame=3)
-    changed = [(0, trial(ids, 2, [1, 2, 3])), (1, trial(ids, 2, [4, 5, 6]))]
-    assert _checked(fixed, CONFIG, trial(ids, 2), changed, trial(ids, 2)).frames == 2
-    wider = trial([1, *[7] * 9, 3], 2)
-    with pytest.raises(UnprovenError, match="frames of another shape"):
-        _checked(fixed, CONFIG, trial(ids, 2), changed, wider)
+        _checked(RUNS, CONFIG, trial(IDS, 2), [(0, longer)])
 
 
 @pytest.mark.parametrize(
@@ -108,23 +98,15 @@ def test_no_size_gives_that_many_groups() -> None:
         _temporal_patch_size(5, 4)
 
 
-def test_candidates_follow_from_the_prompt() -> None:
-    assert [*_candidates(RUNS, trial(IDS, 2))] == [RUNS]
+def test_the_rule_follows_from_the_prompt() -> None:
+    assert _divided(RUNS, trial(IDS, 2)) == RUNS
     run = trial([1, *[7] * 16, 3], 5)
-    # Of five frames in one run of 16: singly 3 and a rest of 1, by twos 5 and 1, by fours 8.
-    found = [*_candidates(RUNS, run)]
-    sizes = [one.per_frame for one in found]
-    assert list(zip(sizes, [one.tail for one in found], strict=True)) == [(3, 1), (5, 1), (8, 0)]
-    assert all(one.one_run for one in found)
-    # Fewer placeholders than frames: only groups can have any.
-    few = [one.per_frame for one in _candidates(RUNS, trial([1, 7, 7, 7, 3], 5))]
-    assert few == [1, 1]
     grid = replace(RUNS, rope=("position_ids",))
-    assert [*_candidates(grid, run)] == [replace(grid, one_run=True)]
+    assert _divided(grid, run) == replace(grid, one_run=True)
     counted = replace(run, inputs=run.inputs | {"video_grid_thw": torch.tensor([[2, 2, 4]])})
-    [family] = _candidates(RUNS, counted)
-    assert family.one_run
-    assert family.needs_frame_count
+    assert _divided(RUNS, counted) == replace(RUNS, one_run=True, needs_frame_count=True)
+    with pytest.raises(UnprovenError, match="nothing in its prompt tells where a frame begins"):
+        _divided(RUNS, run)
 
 
 def test_arguments_that_cant_be_cut_are_refused() -> None:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, find
 from dycoke_cli.models.load import load
+from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.prompts.stock_prompt import count_tokens
 from tests import warm
 from tests.families.stock import clip
@@ -123,3 +124,14 @@ print(json.dumps([psutil.Process().memory_info().rss - before, loaded.weights_by
     risen, weights = json.loads(run.stdout)
     assert weights > 50_000_000
     assert risen < weights / 5
+
+
+@pytest.mark.parametrize("part", ["chat_template", "video_processor"])
+def test_a_processor_that_takes_no_video_or_has_no_template_is_refused(part, monkeypatch):
+    """As those of a model of pictures, and of a base model."""
+    processor = load_processor(find("mini"), None)
+    monkeypatch.setattr(processor, part, None)
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", lambda *_, **__: processor)
+    says = rf"^mini can't be shown a video: its processor \(\w+\) has no {part}$"
+    with pytest.raises(ModelError, match=says):
+        load_processor(find("mini"), None)

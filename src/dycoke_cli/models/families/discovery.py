@@ -7,7 +7,7 @@ confirms it: dropping a frame's rows must give the same output as masking them."
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,8 +33,8 @@ from dycoke_cli.stock.private_api import cache_name
 # Trial runs: a stock model generates on frames of noise; its decoder arguments are recorded.
 
 
-SIZES = ((48, 64), (48, 96))
-"""Height and width of the frames, in two aspect ratios."""
+SIZE = (48, 64)
+"""Height and width of the frames."""
 QUESTION = "What is it?"
 
 
@@ -112,9 +112,9 @@ def show_noise(model: Any, processor: Any, family: Family, clip: ShownFrames) ->
     return Trial(inputs, decoder_calls[0], decoder_calls[1], len(prompt.pictures), by_ids)
 
 
-def noise(frames: int, changed: int | None = None, size: tuple[int, int] = SIZES[0]) -> ShownFrames:
+def noise(frames: int, changed: int | None = None) -> ShownFrames:
     """A clip of noise at one frame per second, the same each time; frame `changed` is inverted."""
-    images = np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (frames, *SIZE, 3), np.uint8)
     if changed is not None:
         images[changed] = 255 - images[changed]
     return ShownFrames(images, tuple(map(float, range(frames))))
@@ -143,31 +143,21 @@ def find_layout(model: Any, processor: Any, name: str) -> Family:
 
 
 def _accepted(model: Any, processor: Any, name: str) -> Family:
-    """The least number of frames that the stock class accepts, and the processor options."""
-    failure: Exception | None = None
-    images = replace(UNLISTED, as_images=True)
-    # Videos come first: as images, frames lose their time stamps and are never merged in pairs.
-    attempts = [UNLISTED, replace(UNLISTED, token_types=True), images]
-    if not hasattr(processor, "video_processor"):
-        attempts = [images, replace(images, token_types=True)]
-    for family in attempts:
-        try:
-            show_noise(model, processor, family, noise(FRAMES))
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            # The first attempt is the documented way to pass a video, so its error is reported.
-            failure = failure or error
-            continue
-        try:
-            show_noise(model, processor, family, noise(1))
-        except Exception:
-            return replace(family, least_frames=2)
-        return family
-    reason = str(failure) if isinstance(failure, DycokeError) else first_line(failure or OSError())
-    raise ModelError(
-        f"{name} can't be shown a video: transformers {__version__} fails on it ({reason})"
-    ) from failure
+    """An unlisted family with the least number of frames that the stock class accepts."""
+    try:
+        show_noise(model, processor, UNLISTED, noise(FRAMES))
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error) if isinstance(error, DycokeError) else first_line(error)
+        raise ModelError(
+            f"{name} can't be shown a video: transformers {__version__} fails on it ({reason})"
+        ) from error
+    try:
+        show_noise(model, processor, UNLISTED, noise(1))
+    except Exception:
+        return replace(UNLISTED, least_frames=2)
+    return UNLISTED
 
 
 def _proven(model: Any, processor: Any, family: Family) -> Family:
@@ -197,51 +187,30 @@ def _proven(model: Any, processor: Any, family: Family) -> Family:
         keeps_every_token=_keeps_every_token(model),
         only_none="",
     )
-    reshaped = show_noise(model, processor, family, noise(FRAMES, size=SIZES[1]))
-    reasons = []
-    for candidate in _candidates(family, trial):
-        try:
-            layout = _checked(candidate, model.config, trial, changed, reshaped)
-        except UnprovenError as reason:
-            reasons.append(str(reason))
-            continue
-        _prove(model, candidate, trial, layout)
-        size = _temporal_patch_size(trial.frames, layout.frames)
-        return replace(candidate, temporal_patch_size=size)
-    # Later candidates only vary the number of merged frames; the first reason is about the model.
-    raise UnprovenError(reasons[0])
+    family = _divided(family, trial)
+    layout = _checked(family, model.config, trial, changed)
+    _prove(model, family, trial, layout)
+    return replace(family, temporal_patch_size=_temporal_patch_size(trial.frames, layout.frames))
 
 
-def _candidates(family: Family, trial: Trial) -> Iterator[Family]:
-    """Yield the family with each rule that may divide its placeholders into frames.
+def _divided(family: Family, trial: Trial) -> Family:
+    """The family with the rule that divides its placeholders into frames.
 
-    Several runs, grid positions and a frame count each determine the frames, so they allow a single
-    candidate. For a plain run, all that is left is to try each number of merged frames.
+    Several runs, grid positions and a frame count each determine the frames.
     """
     index = torch.eq(trial.input_ids, family.token(None)).nonzero().flatten()
     runs = int((index.diff(prepend=index[:1] - 2) > 1).sum())
     if runs > 1:
-        yield family
-        return
+        return family
     if family.rope:
-        yield replace(family, one_run=True)
-        return
+        return replace(family, one_run=True)
     if "video_grid_thw" in trial.inputs:
-        yield replace(family, one_run=True, needs_frame_count=True)
-        return
-    for size in _PATCH_SIZES:
-        frames = -(-trial.frames // size)
-        per_frame, tail = divmod(len(index), frames)
-        if per_frame:
-            yield replace(family, one_run=True, tail=tail, per_frame=per_frame)
+        return replace(family, one_run=True, needs_frame_count=True)
+    raise UnprovenError("nothing in its prompt tells where a frame begins")
 
 
 def _checked(
-    family: Family,
-    config: Any,
-    trial: Trial,
-    changed: Sequence[tuple[int, Trial]],
-    reshaped: Trial,
+    family: Family, config: Any, trial: Trial, changed: Sequence[tuple[int, Trial]]
 ) -> Layout:
     """The layout by a rule, if each changed frame changes exactly the rows of its placeholders."""
     layout = _layout(family, config, trial)
@@ -261,14 +230,6 @@ def _checked(
         # newline tokens, which a method would merge or drop like visual tokens.
         if len(rows) != len(own):
             raise UnprovenError("some of a frame's placeholders aren't filled by it")
-    # A fixed number of tokens per frame holds only if the model resizes all frames to one shape.
-    if family.per_frame is not None:
-        again = _layout(family, config, reshaped)
-        if again.frames != layout.frames:
-            raise UnprovenError(
-                "frames of another shape have other numbers of tokens, and nothing in the prompt "
-                "tells where each begins"
-            )
     return layout
 
 

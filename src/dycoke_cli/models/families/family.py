@@ -31,9 +31,8 @@ class Family:
 
     Args:
         pixels: how the processor's output is cut into frames.
-        per_frame: the tokens per frame, or a function that returns them, given the configuration.
-            Only for families whose videos are one run of placeholders without grid positions; else
-            None.
+        per_frame: function that returns the tokens per frame, given the configuration. Only for
+            families whose videos are one run of placeholders without grid positions; else None.
         one_run: whether a video is one run of placeholders.
         tail: placeholders after the last frame, which the model fills with text embeddings.
         placeholder: attribute of the configuration that holds the token id of a visual token.
@@ -58,15 +57,13 @@ class Family:
             video, as of all families outside the table. The fields behind it are theirs alone,
             found by trials on a loaded model.
         token_id: of the placeholder; None until it is found, and in the table.
-        token_types: whether the processor returns `mm_token_type_ids` only if requested.
-        as_images: whether frames are passed as separate images.
         temporal_patch_size: input frames per encoded frame.
         needs_frame_count: whether a run is cut into frames by the frame count that the model's
             inputs state (`video_grid_thw`).
     """
 
     pixels: Pixels = field(default_factory=Stacked)
-    per_frame: int | Callable[[Any], int] | None = None
+    per_frame: Callable[[Any], int] | None = None
     one_run: bool = False
     tail: int = 0
     placeholder: str = "video_token_id"
@@ -82,8 +79,6 @@ class Family:
     cannot_run_on: tuple[str, str] = ("0", "0")
     stock_inputs: bool = False
     token_id: int | None = None
-    token_types: bool = False
-    as_images: bool = False
     temporal_patch_size: int = 1
     needs_frame_count: bool = False
 
@@ -175,8 +170,7 @@ class Family:
         if not self.one_run:
             return frame_per_run(index)
         if self.per_frame is not None:
-            size = self.per_frame if isinstance(self.per_frame, int) else self.per_frame(config)
-            return frames_of_size(index, size)
+            return frames_of_size(index, self.per_frame(config))
         if self.needs_frame_count and frames:
             return frames_of_size(index, len(index) // frames)
         if self.needs_frame_count:

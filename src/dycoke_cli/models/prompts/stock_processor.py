@@ -41,7 +41,7 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         if folder != BUNDLED_CHECKPOINT:
             check_tokenizer(source.name, folder / TOKENIZER)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        for part in ("tokenizer", "chat_template", "apply_chat_template"):
+        for part in ("tokenizer", "video_processor", "chat_template", "apply_chat_template"):
             if getattr(processor, part, None) is None:
                 raise ModelError(
                     f"{source.name} can't be shown a video: its processor "

@@ -25,8 +25,6 @@ from dycoke_cli.models.prompts.chat import (
     Turns,
     chat_text,
     check_plain,
-    conversation_of,
-    render,
     text_ids,
     variables_of,
 )
@@ -203,8 +201,6 @@ _TOKEN_ATTRIBUTES = ("video_token_id", "image_token_id", "video_token_index", "i
 class StockPrompt(VideoPrompt):
     """Prompt about one video whose frames the stock processor reads again for each question."""
 
-    family: Family  # of the model
-    config: Any  # of the model
     pictures: np.ndarray  # `[F, H, W, 3]`, uint8, RGB: the frames of the prompt
     times: Sequence[float]  # time of each frame in seconds
     lengths: tuple[float, float]  # of the video that they are from
@@ -215,14 +211,10 @@ class StockPrompt(VideoPrompt):
     def stock_inputs(self, question: str, history: Turns = ()) -> Inputs:
         """Inputs of `generate()`: token ids `[1, S]`, and pixels normalised by the processor."""
         check_plain(self.processor, question, history, self.subtitles)
-        variables = variables_of(question)
-        key = (question, tuple(variables.items()), *history)
+        key = (question, tuple(variables_of(question).items()), *history)
         if key not in self._latest:
             self._latest.clear()
-            conversation = conversation_of(question, history, 1, self.subtitles)
-            if self.family.as_images:
-                conversation[0]["content"][:1] = [{"type": "image"}] * len(self.pictures)
-            text = render(self.processor, conversation, variables=variables)
+            text = chat_text(self.processor, question, history, subtitles=self.subtitles)
             self._latest[key] = self._processed(text)
         return dict(self._latest[key])
 
@@ -232,32 +224,20 @@ class StockPrompt(VideoPrompt):
 
     def _processed(self, text: str) -> Inputs:
         frames = torch.from_numpy(self.pictures).permute(0, 3, 1, 2)
-        arguments: dict[str, Any]
-        if self.family.as_images:
-            arguments = {"images": [list(frames)], "images_kwargs": {"return_tensors": "pt"}}
-        else:
-            options = self.family.video_options(self.config, self.processor.video_processor)
-            height, width = self.pictures.shape[1:3]
-            metadata = frames_metadata((height, width), self.times, self.lengths)
-            arguments = {
-                "videos": [[frames]],
-                "videos_kwargs": {
-                    "return_tensors": "pt",
-                    "do_sample_frames": False,
-                    "return_metadata": True,
-                    "video_metadata": [metadata],
-                    **options,
-                },
-            }
+        metadata = frames_metadata(self.pictures.shape[1:3], self.times, self.lengths)
+        options: dict[str, Any] = {
+            "return_tensors": "pt",
+            "do_sample_frames": False,
+            "return_metadata": True,
+            "video_metadata": [metadata],
+        }
         duration = self.times[-1] - self.times[0]
         # Omni models count positions in seconds, which they derive from `fps` and not from the
         # metadata. Without it they assume a fixed rate.
         if hasattr(self.processor, "load_audio_from_video") and duration > 0:
-            arguments["videos_kwargs"]["fps"] = (len(self.times) - 1) / duration
-        if self.family.token_types:
-            arguments["text_kwargs"] = {"return_mm_token_type_ids": True}
+            options["fps"] = (len(self.times) - 1) / duration
         with processor_memory_limited(frames.nbytes):
-            outputs = self.processor(text=[text], **arguments)
+            outputs = self.processor(text=[text], videos=[[frames]], videos_kwargs=options)
         # The metadata isn't a tensor, and the mask of a single prompt is all ones.
         unused = ("video_metadata", "attention_mask")
         return {
@@ -291,8 +271,6 @@ def _stock_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -
         tokens_per_frame=0,
         placeholders=0,
         subtitles="" if clip.subtitles is None else clip.subtitles.text,
-        family=family,
-        config=config,
         pictures=pictures,
         times=_padded(np.array(clip.timestamps_s), len(pictures)).tolist(),
         lengths=lengths_of(clip),
@@ -307,7 +285,7 @@ def _stock_prompt(processor: Any, family: Family, config: Any, clip: ClipLike) -
         # Without a placeholder id, visual tokens are those that the video adds to the prompt.
         visual = ids.shape[1] - text_ids(processor, "").shape[1]
     else:
-        visual = int((ids == token).sum()) - family.tail
+        visual = int((ids == token).sum())
     return replace(prompt, frames=frames, placeholders=visual, tokens_per_frame=visual // frames)
 
 
