@@ -16,6 +16,7 @@ from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.engine.generate import BatchStreamer
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.vision import Prompt
@@ -91,7 +92,7 @@ def answer(
     # What is left over behind the frames, a newline, is text.
     at = at[: len(at) // frames * frames]
     features = rows[at].unflatten(0, (frames, -1))
-    kept = METHOD.select(features)
+    kept = METHOD.choose(SelectionInputs(features)).kept
     begin, end = int(at[0]), int(at[-1]) + 1
     rows = torch.cat([rows[:begin], rows[at[kept]], rows[end:]])
     pruning = settled(METHOD, ModelInfo.of(model.config)).pruning()

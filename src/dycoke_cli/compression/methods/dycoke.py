@@ -38,7 +38,6 @@ from dycoke_cli.compression.method import (
     tokens_left,
 )
 from dycoke_cli.errors import UsageError
-from dycoke_cli.lazy_torch import torch
 from dycoke_cli.param import Param
 
 FIRST_STAGE = frozenset(("merge_ratio", "window", "merge_stage", "positions"))
@@ -131,12 +130,6 @@ class DyCoke(Method):
         if self.variant == "published":
             object.__setattr__(self, "positions", "renumbered")
 
-    def select(self, features: torch.Tensor) -> torch.Tensor:
-        """The tokens that stage 1 keeps of `features[F, N, D]`: flat indices `[M]`, int64."""
-        if not self.ttm:
-            return super().select(features)
-        return ttm.keep_indices(features, self.merge_ratio, self.window, self.variant)
-
     def before_vision(self) -> BeforeVision | None:
         """Stage 1 inside the vision tower, or None where it comes behind."""
         return self.merged_early() if self.merge_stage == "vision" else None
@@ -154,10 +147,12 @@ class DyCoke(Method):
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """What stage 1 keeps: the tokens that were encoded, if it was inside the vision tower."""
-        kept = self.select(inputs.features) if inputs.encoded is None else inputs.encoded
         if not self.ttm:
-            return Selection(kept)
-        frames, per_frame = inputs.features.shape[:2]
+            return super().choose(inputs)
+        kept, features = inputs.encoded, inputs.features
+        if kept is None:
+            kept = ttm.keep_indices(features, self.merge_ratio, self.window, self.variant)
+        frames, per_frame = features.shape[:2]
         into = ttm.merged_into(kept, frames, per_frame, self.window, self.variant)
         return Selection(kept, into=into)
 
