@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.models import devices
-from dycoke_cli.models.catalog import find, published
+from dycoke_cli.models.catalog import published
 from dycoke_cli.models.devices import FreeMemory
 from tests.cli.harness import CLIP, ROOT, run_code, run_here, run_process
 from tests.documents import valid
@@ -179,16 +179,10 @@ def test_an_estimate_of_what_the_hub_has(tmp_path: Path) -> None:
 def test_a_download_is_told_before_the_video_is_decoded(
     fake: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import DryRunFileInfo
-
     from dycoke_cli.loop import unloaded_model
-    from dycoke_cli.models.files.hub import DownloadPlan
 
-    source = find("llava-onevision-0.5b")
-    weights = DryRunFileInfo("c0ffee", 1_800_000_000, "model.safetensors", "", False, True)
-    planned = DownloadPlan(source, None, "c0ffee", (weights,))
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: False)
-    monkeypatch.setattr(unloaded_model, "plan", lambda source: planned)
+    monkeypatch.setattr(unloaded_model, "model_folder", lambda source, revision: None)
     run = run_here("ask", CLIP, "What?", "--model", "llava-onevision-0.5b")
     assert run.code == 0
     assert "llava-onevision-0.5b isn't on this machine yet: 1.8 GB are downloaded first" in run.err
@@ -211,11 +205,11 @@ def test_a_folder_is_never_looked_for_on_the_hub(
 ) -> None:
     from dycoke_cli.loop import unloaded_model
 
-    def ask_the_hub(source: object) -> None:
+    def ask_the_hub(source: object, revision: object) -> None:
         raise AssertionError("asked the hub")
 
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}")
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: False)
-    monkeypatch.setattr(unloaded_model, "plan", ask_the_hub)
+    monkeypatch.setattr(unloaded_model, "model_folder", ask_the_hub)
     assert run_here("ask", CLIP, "What?", "--model", tmp_path).code == 0

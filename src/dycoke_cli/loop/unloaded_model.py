@@ -14,7 +14,7 @@ from dycoke_cli.engine.context import answer_room, check_context, check_several,
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.catalog import ModelRef, find, published
 from dycoke_cli.models.families import ModelInfo
-from dycoke_cli.models.files.hub import is_here, plan, stored_config
+from dycoke_cli.models.files.hub import is_here, model_folder, stored_config
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
@@ -89,10 +89,11 @@ def unloaded_model(request: Request, warn: Callable[[str], None]) -> UnloadedMod
         source = find(request.model)
         local = source.local or is_here(source)
         if not local:
-            planned = plan(source)
-            gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
+            model_folder(source, request.loading.revision)  # an error comes before a video is read
+            nbytes = source.entry and source.entry.download_bytes
+            what = f"{nbytes / 1e9:.1f} GB are" if nbytes else "it is"
             warn(
-                f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "
+                f"{source.name} isn't on this machine yet: {what} downloaded first "
                 f"(`dycoke models pull {source.name}` does so ahead of time)"
             )
         info = stored_config(source)

@@ -1,33 +1,30 @@
 """What a download may meet on this machine; tests/cli/commands/test_pull.py has the hub's side."""
 
 import errno
-from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
-from huggingface_hub import DryRunFileInfo
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files import hub
-from dycoke_cli.models.files.hub import DownloadPlan, pull
+from dycoke_cli.models.files.hub import pull
 
-
-def file(name, size, here):
-    return DryRunFileInfo(
-        commit_hash="c" * 40,
-        file_size=size,
-        filename=name,
-        local_path="",
-        is_cached=here,
-        will_download=not here,
-    )
+COMMIT = "c" * 40
 
 
 @pytest.fixture
-def planned():
-    files = (file("config.json", 100, True), file("model.safetensors", 3 * 10**9, False))
-    return DownloadPlan(find("me/mine"), None, "c" * 40, files)
+def mine(tmp_path, monkeypatch):
+    """A model of which all but the weights is here."""
+    folder = tmp_path / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(sha=COMMIT)
+    )
+    monkeypatch.setattr(hub, "model_folder", lambda source, revision: folder)
+    return find("me/mine")
 
 
 def test_parts_of_files_are_removed_unless_they_are_being_written(tmp_path, monkeypatch):
@@ -63,17 +60,16 @@ def test_parts_of_files_are_removed_unless_they_are_being_written(tmp_path, monk
         (KeyError("no such thing"), ModelError, "its files can't be read"),
     ],
 )
-def test_what_may_happen_while_it_downloads(planned, monkeypatch, error, kind, sentence):
+def test_what_may_happen_while_it_downloads(mine, monkeypatch, error, kind, sentence):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     with pytest.raises(kind, match=sentence):
-        pull(planned)
+        pull(mine)
 
 
-def test_what_is_missing_is_fetched_by_its_commit(planned, monkeypatch):
-    planned = replace(planned, revision="v1")
+def test_what_is_missing_is_fetched_by_its_commit(mine, monkeypatch):
     fetched, named = [], []
     monkeypatch.setattr(
         "huggingface_hub.hf_hub_download",
@@ -82,6 +78,6 @@ def test_what_is_missing_is_fetched_by_its_commit(planned, monkeypatch):
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download", lambda repo, *, revision, **_: named.append(revision)
     )
-    pull(planned)
-    assert fetched == [("model.safetensors", planned.commit)]
+    assert pull(mine, "v1").name == COMMIT
+    assert fetched == [("model.safetensors", COMMIT)]
     assert named == ["v1"]  # by its name, so that it is known without the hub

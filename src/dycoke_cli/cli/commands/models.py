@@ -165,15 +165,11 @@ def pull(
         return
     from dycoke_cli.models.files import hub
 
-    planned = hub.plan(source, revision)
-    if planned.missing and not quiet:
-        files = f"{len(planned.missing)} files, {size(planned.missing_bytes)}"
-        seconds = usual_seconds(source)
-        time = f"; a clip takes about {spelled(seconds)} on this machine" if seconds else ""
-        render.note(f"downloading {name}: {files}{time}")
-    hub.pull(planned, quiet)
-    hub.check_pulled(planned)
     if not quiet:
-        folder = hub.folder_of(source, planned.commit)
-        render.note(f"{name} is on this machine, {len(planned.files)} files in {folder}")
-    output.line(planned.commit)
+        nbytes, seconds = source.entry and source.entry.download_bytes, usual_seconds(source)
+        time = f"; a clip takes about {spelled(seconds)} on this machine" if seconds else ""
+        render.note(f"downloading {name}{f' ({size(nbytes)})' if nbytes else ''}{time}")
+    folder = hub.pull(source, revision, quiet)
+    if not quiet:
+        render.note(f"{name} is on this machine, in {folder}")
+    output.line(folder.name)

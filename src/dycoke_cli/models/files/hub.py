@@ -2,7 +2,7 @@
 
 The hub client derives file names from responses (a file's ETag is the name of its blob, a commit
 the name of a folder) and accepts any text, including absolute paths and `../../x`: they are checked
-here. A pull fetches one file after the other, so that Ctrl-C stops it immediately: the client's own
+here. Weights are fetched one after the other, so that Ctrl-C stops it immediately: the client's own
 loop waits for its threads. A complete file is moved into place and survives an interruption. A
 partial file is downloaded again, because the client can't resume it; the next pull removes it.
 """
@@ -38,7 +38,7 @@ from dycoke_cli.models.files.small_files import (
 from dycoke_cli.storage.limited_http import IS_FILE, LimitError, limiting
 
 if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo, DryRunFileInfo
+    from huggingface_hub import CachedRepoInfo
 
 
 # Parts of errors of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
@@ -273,53 +273,39 @@ def _on_disk(repo: CachedRepoInfo) -> OnDisk:
     return OnDisk(repo.size_on_disk, is_complete(folder), newest.commit_hash, str(folder))
 
 
-_READ: dict[str, Any] = {
-    "allow_patterns": [f"*{suffix}" for suffix in READ_SUFFIXES],
+# What loading reads but the weights, which are fetched by the names in their index.
+_SMALL: dict[str, Any] = {
+    "allow_patterns": [f"*{suffix}" for suffix in READ_SUFFIXES if suffix != ".safetensors"],
     "ignore_patterns": "*/*",
 }
 
 
-@dataclass(frozen=True)
-class DownloadPlan:
-    """Planned download of a model."""
+def pull(source: ModelRef, revision: str | None = None, quiet: bool = False) -> Path:
+    """Download what isn't here of a revision, and run the checks of loading on it.
 
-    source: ModelRef  # the model
-    revision: str | None  # requested branch, tag or commit; None is the main branch
-    commit: str  # that the revision points to now
-    files: tuple[DryRunFileInfo, ...]  # all files that loading reads
+    Args:
+        revision: branch, tag or commit; None is the main branch.
+        quiet: without the client's bars, which are for terminals alone.
 
-    @property
-    def missing(self) -> tuple[DryRunFileInfo, ...]:
-        """Files that aren't in the cache."""
-        return tuple(file for file in self.files if file.will_download)
-
-    @property
-    def missing_bytes(self) -> int:
-        """Size of the missing files."""
-        return sum(file.file_size or 0 for file in self.missing)
-
-
-def plan(source: ModelRef, revision: str | None = None) -> DownloadPlan:
-    """Plan the download of a model with sizes from the hub, and check the disk space."""
+    Returns:
+        The folder, whose name is the commit.
+    """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import DryRunError
 
     _remove_partial_files(source.location)
     with _asking(source):
         # By commit. Given a branch, the client would store that it points to this commit, although
         # its files aren't there yet; later runs would take the incomplete copy for the branch.
         commit = HfApi().model_info(source.location, revision=revision).sha
-        try:
-            files = snapshot_download(source.location, revision=commit, dry_run=True, **_READ)
-        except DryRunError as error:
-            raise error.__cause__ or error from None
-    if not any(file.filename.endswith(".safetensors") for file in files):
-        raise ModelError(
-            f"{source.location} has no weights as safetensors, the only format that is loaded; "
-            "choose another repository"
-        )
-    in_order = sorted(files, key=lambda file: file.filename)
-    return DownloadPlan(source, revision, in_order[0].commit_hash, tuple(in_order))
+    folder = whole_folder(source, commit, bars=not quiet)
+    with _asking(source):
+        # All files are there, so this only stores that the revision points to this commit. From now
+        # on it is found without the hub.
+        snapshot_download(source.location, revision=revision, **_SMALL)
+    # Here, so that errors don't wait for the first use.
+    check_small_files(source.name, folder)
+    check_tokenizer(source.name, folder / TOKENIZER)
+    return folder
 
 
 def _remove_partial_files(repo: str) -> None:
@@ -347,21 +333,19 @@ def model_folder(source: ModelRef, revision: str | None) -> Path:
         return folder
     from huggingface_hub import hf_hub_download, snapshot_download
 
-    small = [pattern for pattern in _READ["allow_patterns"] if pattern != "*.safetensors"]
-    options = {**_READ, "allow_patterns": small}
     with _asking(source):
         # First by the one file that all models have, whose errors say what is wrong.
         config = hf_hub_download(source.location, CONFIG, revision=revision)
         commit = Path(config).parent.name
-        return Path(snapshot_download(source.location, revision=commit, **options))
+        return Path(snapshot_download(source.location, revision=commit, **_SMALL))
 
 
-def whole_folder(source: ModelRef, revision: str | None) -> Path:
+def whole_folder(source: ModelRef, revision: str | None, *, bars: bool = False) -> Path:
     """The same with its weights, so that a library that loads the folder asks the hub nothing."""
     from huggingface_hub import hf_hub_download
 
     folder = model_folder(source, revision)
-    with _asking(source):
+    with _asking(source, bars):
         for name in () if source.local else weight_files(source.name, folder):
             if not (folder / name).exists():
                 hf_hub_download(source.location, name, revision=folder.name)
@@ -405,32 +389,6 @@ def config_in(folder: Path, name: str = "this model") -> ModelInfo | None:
     if any(part is not None and not isinstance(part, dict) for part in parts):
         return None
     return ModelInfo.of(values, name, folder=folder)
-
-
-def pull(planned: DownloadPlan, quiet: bool = False) -> None:
-    """Download the missing files.
-
-    Args:
-        quiet: without the client's bars, which are for terminals alone.
-    """
-    from huggingface_hub import hf_hub_download, snapshot_download
-
-    repo = planned.source.location
-    with _asking(planned.source, bars=not quiet):
-        for file in planned.missing:
-            hf_hub_download(repo, file.filename, revision=planned.commit)
-    with _asking(planned.source):
-        # All files are there, so this only stores that the revision points to this commit. From now
-        # on it is found without the hub.
-        snapshot_download(repo, revision=planned.revision, **_READ)
-
-
-def check_pulled(planned: DownloadPlan) -> None:
-    """Run the checks of loading on a pulled model, so that errors don't wait for the first use."""
-    folder = folder_of(planned.source, planned.commit)
-    if folder is not None:
-        check_small_files(planned.source.name, folder)
-        check_tokenizer(planned.source.name, folder / TOKENIZER)
 
 
 @contextmanager
