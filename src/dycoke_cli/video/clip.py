@@ -25,10 +25,6 @@ from dycoke_cli.video.limits import Limits, check_clip
 if TYPE_CHECKING:
     import numpy as np
 
-    from dycoke_cli.video.subtitles import Subtitles
-if TYPE_CHECKING:
-    import numpy as np
-
     from dycoke_cli.video.sampling import Sampling
     from dycoke_cli.video.subtitles import Subtitles
 

@@ -75,6 +75,7 @@ class OpenClip:
     """
 
     plan: FramePlan  # frames that will be read
+    is_live = False  # whether the process reads a pipe, window by window
     _beside = ""  # subtitles that the process reads, too
 
     def __init__(
@@ -121,6 +122,7 @@ class OpenClip:
             "sampling": asdict(sampling),
             "subtitles": None if subtitles is None else asdict(subtitles),
             "fitted": fitted,
+            "live": self.is_live,
             **more,
         }
         with self._checked():
@@ -452,15 +454,13 @@ class Decoder:
         video: Source | Rendered,
         sampling: Sampling,
         *,
+        on_progress: Callable[[int, int], None] | None = None,
         fit: Future[Fit] | None = None,
         **more: Any,
     ) -> Clip:
-        """Read the frames of a video.
-
-        `fit` is that of `OpenClip.read`; other arguments and errors are those of `open`.
-        """
+        """Read the frames of a video; arguments are those of `open` and of `OpenClip.read`."""
         with self.open(video, sampling, fitted=fit is not None, **more) as opened:
-            return opened.read(fit=fit)
+            return opened.read(on_progress, fit)
 
 
 def read(
@@ -493,8 +493,6 @@ def read(
     for one in path if isinstance(path, tuple) else (path,):
         check_kind(one, (str, os.PathLike, Rendered), wanted)
     video = path if isinstance(path, (tuple, Rendered)) else os.fspath(path)
-    with (
-        Decoder() as decoder,
-        decoder.open(video, sampling, shown_as=shown_as, subtitles=subtitles) as opened,
-    ):
-        return opened.read(on_progress)
+    about = {"shown_as": shown_as, "subtitles": subtitles, "on_progress": on_progress}
+    with Decoder() as decoder:
+        return decoder.read(video, sampling, **about)

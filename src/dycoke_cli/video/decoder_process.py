@@ -237,14 +237,17 @@ def prepare() -> None:
 
 
 def serve(channel: Channel) -> None:
-    """Read a video, or the pictures of one, until the other end of the channel is closed."""
+    """Read a video, or the pictures of one, until the other end of the channel is closed.
+
+    A live source is read until it ends.
+    """
     prepare()
     channel.send({"sealed": seal()})
     while True:
         request, files = channel.receive()
         with errors_sent(channel, request["name"]), ExitStack() as stack:
             opened = [stack.enter_context(FileIO(file)) for file in files]
-            _read(channel, request, opened, stack)
+            (_read_live if request["live"] else _read)(channel, request, opened, stack)
 
 
 @contextmanager
@@ -310,9 +313,6 @@ class LiveSource(VideoSource):
 
     Args:
         stream: index of the stream; None for the best.
-
-    Attributes:
-        position: position of the last packet in the pipe, in bytes; 0 where it isn't known.
     """
 
     # With a frame a thread, the decoder would hold back the newest frames.
@@ -324,7 +324,7 @@ class LiveSource(VideoSource):
         stream: int | None,
         name: str,
     ) -> None:
-        self._pipe, self.position = pipe, 0
+        self._pipe = pipe
         self._decoded: Iterator[Picture] = iter(())
         super().__init__(cast("Any", pipe), stream, name)
 
@@ -335,12 +335,6 @@ class LiveSource(VideoSource):
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(f"{self.name} {_UNREADABLE}") from error
-
-    def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
-        """See `VideoSource`."""
-        for packet in super().demux(*streams):
-            self.position = max(self.position, packet.pos or 0)
-            yield packet
 
     def first_picture(self) -> Picture:
         """See `VideoSource`; `pictures` begins with this frame as well."""
@@ -372,18 +366,11 @@ class LiveSource(VideoSource):
             yield replace(picture, time_s=time)
 
 
-def serve_live(channel: Channel) -> None:
-    """Decode a live source until it ends, or the other end of the channel is closed."""
-    prepare()
-    channel.send({"sealed": seal()})
-    request, files = channel.receive()
-    with errors_sent(channel, request["name"]), ExitStack() as stack:
-        _read_live(channel, request, stack.enter_context(FileIO(files[0])), stack)
-
-
-def _read_live(channel: Channel, request: dict[str, Any], pipe: FileIO, stack: ExitStack) -> None:
+def _read_live(
+    channel: Channel, request: dict[str, Any], opened: list[FileIO], stack: ExitStack
+) -> None:
     sampling = Sampling(**request["sampling"])
-    source = LiveSource(pipe, sampling.stream, request["name"])
+    source = LiveSource(opened[0], sampling.stream, request["name"])
     stack.enter_context(closing(source))
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
     if not channel.receive()[0]["go"]:
@@ -415,8 +402,7 @@ def _send_windows(
         if seeker.ended:
             end = min(end, last + source.interval)
         times = [float(begin), float(end)]
-        position, warnings = source.position, damage(source)
-        channel.send({"window": times, "position": position, "warnings": warnings})
+        channel.send({"window": times, "warnings": damage(source)})
         source.damaged.clear()
         begin += every
     channel.send({"ended": source.ending})

@@ -1,8 +1,8 @@
 """A live source, from its name to the newest complete window, in the memory of three.
 
 A thread receives frames from the decoder process. One window is being filled, one waits, one is
-asked about. A complete window replaces one that still waits, which is counted as dropped. What was
-in a file when the watch began isn't dropped: until that is read, the decoder process waits.
+asked about. Of a pipe, a complete window replaces one that still waits, which is counted as
+dropped. Of a file none is dropped: the decoder process waits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from threading import Condition, Thread
 from typing import Literal, Self
 
-from dycoke_cli.answer.json_schema import Count, MismatchError
+from dycoke_cli.answer.json_schema import MismatchError
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.sandbox import limit_cpu
@@ -36,7 +36,7 @@ from dycoke_cli.video.clip import (
     WindowQueue,
     shape_alone,
 )
-from dycoke_cli.video.decoder import PREPARE, OpenClip, parse_warnings, parsed
+from dycoke_cli.video.decoder import PREPARE, PROCESS, OpenClip, parse_warnings, parsed
 from dycoke_cli.video.files import STDIN, STDIN_NAME, open_file, standard_input
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
@@ -137,7 +137,6 @@ class Feeder:
         self.note = f"{name} hasn't grown for {self._timeout_s:g} s (--timeout)"
 
 
-PROCESS = "dycoke_cli.video.decoder_process:serve_live"
 _UNLIMITED_S = 1e9  # the feeder reports a stall
 _WINDOW_LOOK_S = 0.2
 
@@ -152,7 +151,6 @@ class _LiveWindow:
 
     frames: Frames  # as they came, resized where the size was known
     part_s: tuple[float, float]  # start and end of the window
-    position: int  # bytes of the source that were read by then
     # about its frames, and about what couldn't be decoded since the window before
     warnings: tuple[str, ...]
 
@@ -187,10 +185,6 @@ class LiveStream:
         self._is_stopped = False
         self._changed = Condition()
         self._thread: Thread | None = None
-        self._backlog = 0
-        if source.kind == "file":
-            with suppress(OSError, ValueError):  # reported when it is opened
-                self._backlog = os.path.getsize(source.given)
 
     def __enter__(self) -> Self:
         return self
@@ -281,7 +275,7 @@ class LiveStream:
                 futures.wait([fit], _WINDOW_LOOK_S)
             while (window := self._clip.next_window(fit)) is not None:
                 with self._changed:
-                    while self._waiting is not None and window.position < self._backlog:
+                    while self._waiting is not None and self._source.kind == "file":
                         if self._failure is not None:
                             return
                         self._changed.wait()
@@ -310,6 +304,8 @@ class LiveStream:
 class _LiveClip(OpenClip):
     """Client of the process that decodes a live source; receives windows without end."""
 
+    is_live = True
+
     def __init__(self, source: LiveInput, limits: Limits) -> None:
         process, no_admission = Isolated(PROCESS, PREPARE), lambda needed: None
         super().__init__(process, process.stop, source.name, limits, no_admission, _UNLIMITED_S)
@@ -333,8 +329,7 @@ class _LiveClip(OpenClip):
                     raise VideoError(f"{self._name} broke off ({reason}): its answers end here")
                 return None
             start_s, end_s = parsed(tuple[float, float], message.get("window"))
-            position = parsed(Count, message.get("position"))
             warnings = parse_warnings(message.get("warnings"))
             if not frames.times_s or not 0 <= start_s < end_s < math.inf:
                 raise MismatchError("no window")
-        return _LiveWindow(frames, (start_s, end_s), position, warnings)
+        return _LiveWindow(frames, (start_s, end_s), warnings)
