@@ -1,5 +1,6 @@
 """Errors of libraries while a model answers: if memory runs out, the flags that help."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession
-from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
+from dycoke_cli.errors import ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.explaining import faults_of
 from tests.families.sessions import loaded_of
@@ -38,25 +39,19 @@ def test_what_allocators_raise_is_known(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "sentence"),
+    ("error", "cause"),
     [
-        (RuntimeError("CUDA error: unspecified launch failure"), DycokeError,
-         r"the device cpu failed while .*run it again, or with --device cpu"),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), DycokeError, "the device cpu"),
-        (NotImplementedError("The operator is not currently implemented for the MPS device"),
-         DycokeError, r"or with --device cpu"),
-        (ModuleNotFoundError("No module named 'timm'", name="timm"), ModelError,
-         r"needs a package that isn't installed .*`pip install timm`"),
-        # A token outside the vocabulary, on a GPU and elsewhere.
-        (RuntimeError("CUDA error: device-side assert triggered"), ModelError, "may not fit each"),
-        (IndexError("index out of range in self"), ModelError, "may not fit each other"),
-        (AssertionError(), ModelError, r"failed while it answered \(AssertionError\): its files"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "RuntimeError: CUDA error: unsp"),
+        (ModuleNotFoundError("No module named 'timm'", name="timm"), "No module named 'timm'"),
+        (IndexError("index out of range in self"), "IndexError: index out of range in self"),
+        (AssertionError(), r"\(AssertionError\)"),
     ],
-)  # fmt: skip
-def test_the_cause_of_a_libraries_error(error, kind, sentence):
-    with pytest.raises(kind, match=sentence) as found, faults_of(loaded_of("llava_onevision")):
+)
+def test_what_else_a_library_raises_is_one_sentence(error, cause):
+    sentence = r"failed while it answered \(.*\): its files may not fit each other .*--device cpu"
+    with pytest.raises(ModelError, match=cause) as found, faults_of(loaded_of("llava_onevision")):
         raise error
-    assert type(found.value) is kind
+    assert re.search(sentence, str(found.value))
 
 
 @pytest.mark.parametrize(

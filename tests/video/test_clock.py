@@ -14,7 +14,6 @@ import pytest
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video.frame_index import FrameIndex
-from dycoke_cli.video.planning import _lead_s
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.source import VideoSource
 from tests.video.clips import Recipe, numbers_in
@@ -154,5 +153,7 @@ def test_a_video_that_begins_behind_its_audio_says_by_how_much(tmp_path: Path) -
 @pytest.mark.parametrize(("start", "lead"), [(1_500_000, 0.5), (2_500_000, 0.0), (None, 0.0)])
 def test_a_frame_before_the_start_of_the_file_has_no_lead(start: int | None, lead: float) -> None:
     """As of a stream that is cut where frames refer to what comes later: players show them, too."""
-    source: Any = SimpleNamespace(container=SimpleNamespace(start_time=start), origin=Fraction(2))
-    assert _lead_s(source) == lead
+    container = SimpleNamespace(start_time=start, streams=[])
+    source: Any = SimpleNamespace(container=container, packet_origin=Fraction(2))
+    starts_s: Any = VideoSource.starts_s
+    assert -starts_s.fget(source) == lead

@@ -1,14 +1,12 @@
 """Any exception as a `DycokeError` with one sentence for the user.
 
-While a model answers there are four causes. Memory ran out. A package isn't installed. The device
-or its driver failed. Otherwise the model's files may not fit each other, which shows only when they
-are used, long after they were read.
+While a model answers, memory may run out, its files may not fit each other, which shows only when
+they are used, or the device fails.
 """
 
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -43,14 +41,6 @@ def explain(error: BaseException) -> DycokeError:
     )
 
 
-# Errors of devices, drivers and their libraries, and of operations that a device doesn't have. An
-# assertion on a device is an index out of range, for example a token outside the vocabulary.
-_DEVICE = re.compile(
-    r"\b(?:CUDA (?:error|driver)|cuDNN|CUDNN_STATUS|CUBLAS_STATUS|cuBLAS|HIP error|NCCL|MPS backend"
-    r"|not currently (?:implemented|supported) (?:for|on) the MPS)",
-    re.IGNORECASE,
-)
-_ASSERTION = re.compile("device-side assert", re.IGNORECASE)
 # Errors with a sentence already, of files and pipes, and ways to end a thread or a generator.
 _PASSED_ON = (DycokeError, OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
@@ -75,17 +65,8 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
             raise
         text = " ".join(str(error).split())[:160]
         cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        if isinstance(error, ImportError):
-            raise ModelError(
-                f"{loaded.name} needs a package that isn't installed ({cause}); install it, for "
-                f"example with `pip install {error.name or 'PACKAGE'}`"
-            ) from error
-        if _DEVICE.search(cause) and not _ASSERTION.search(cause):
-            raise DycokeError(
-                f"the device {loaded.device} failed while {loaded.name} answered ({cause}); run it "
-                "again, or with --device cpu"
-            ) from error
         raise ModelError(
-            f"{loaded.name} failed while it answered ({cause}): its files may not fit each other; "
-            f"download it again, or run it with {DEBUG}=1 in the environment to see where"
+            f"{loaded.name} failed while it answered ({cause}): its files may not fit each other "
+            f"(download it again), or the device {loaded.device} failed (--device cpu); run it "
+            f"with {DEBUG}=1 in the environment to see where"
         ) from error

@@ -156,7 +156,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         pixel_aspect=geometry.pixel_aspect,
         fps=None if source.rate is None else float(source.rate),
         start_s=float(source.origin),
-        lead_s=_lead_s(source),
+        lead_s=float(-source.starts_s),
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         full_range=is_full_range(frame),
@@ -167,12 +167,6 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         subtitle_streams=len(streams.subtitles),
     )
     return info, geometry.within(limits.MAX_KEPT_PIXELS)
-
-
-def _lead_s(source: VideoSource) -> float:
-    """Seconds from the start of the file, which may be that of its audio, to the first frame."""
-    start = source.container.start_time
-    return 0.0 if start is None else max(0.0, float(source.origin - Fraction(start, av.time_base)))
 
 
 def _stream_info(stream: av.VideoStream) -> StreamInfo:

@@ -27,59 +27,40 @@ TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 
 @dataclass(frozen=True)
 class Family:
-    """Layout of a model family, as data for the engine; how to fill it in: docs/dev/families.md.
+    """Layout of a model family, as data for the engine; how to fill it in: docs/dev/families.md."""
 
-    Args:
-        pixels: how the processor's output is cut into frames.
-        per_frame: function that returns the tokens per frame, given the configuration. Only for
-            families whose videos are one run of placeholders without grid positions; else None.
-        one_run: whether a video is one run of placeholders.
-        tail: placeholders after the last frame, which the model fills with text embeddings.
-        placeholder: attribute of the configuration that holds the token id of a visual token.
-        rope: inputs, besides the token ids, from which positions in time, height and width are
-            computed; empty where positions count tokens.
-        least_frames: minimum number of frames; a shorter clip repeats its last frame.
-        video_options: returns more options for the processor, given the model's configuration and
-            its stock video processor.
-        tower: vision tower with frames along an axis of their own, if it can encode part of a frame
-            (merging before vision) and returns its attention.
-        packed_tower: vision tower with all frames in one sequence, if it can encode part of a
-            frame.
-        keeps_every_token: whether the KV cache of each language model layer keeps every token. With
-            sliding windows or linear attention it doesn't, and pruning inside the model is refused.
-        causal: whether tokens attend to earlier ones only; else attention is bidirectional between
-            frames.
-        several_videos: whether a prompt may contain several videos.
-        only_none: why no method can be attached; empty where one can.
-        cannot_run_on: releases of transformers that lack the family or fail on it: from the first
-            up to, but not including, the second.
-        stock_inputs: whether each question runs the stock processor, and `generate()` encodes the
-            video, as of all families outside the table. The fields behind it are theirs alone,
-            found by trials on a loaded model.
-        token_id: of the placeholder; None until it is found, and in the table.
-        temporal_patch_size: input frames per encoded frame.
-        needs_frame_count: whether a run is cut into frames by the frame count that the model's
-            inputs state (`video_grid_thw`).
-    """
-
-    pixels: Pixels = field(default_factory=Stacked)
+    pixels: Pixels = field(default_factory=Stacked)  # how the processor's output is cut into frames
+    # tokens per frame, by the configuration: of families whose videos are one run of placeholders
+    # without grid positions
     per_frame: Callable[[Any], int] | None = None
-    one_run: bool = False
-    tail: int = 0
-    placeholder: str = "video_token_id"
+    one_run: bool = False  # whether a video is one run of placeholders
+    tail: int = 0  # placeholders after the last frame, which the model fills with text embeddings
+    placeholder: str = "video_token_id"  # attribute of the configuration: id of a visual token
+    # inputs, besides the token ids, from which positions in time, height and width are computed;
+    # empty where positions count tokens
     rope: tuple[str, ...] = ()
-    least_frames: int = 1
+    least_frames: int = 1  # a shorter clip repeats its last frame
+    # more options for the processor, by the configuration and the stock video processor
     video_options: Callable[[Any, Any], dict[str, Any]] = lambda config, video_processor: {}
+    # vision tower that can encode part of a frame (merging before vision): with frames along an
+    # axis of their own, which returns its attention, or with all frames in one sequence
     tower: Tower | None = None
     packed_tower: PackedTower | None = None
+    # whether the KV cache of each language model layer keeps every token. With sliding windows or
+    # linear attention it doesn't, and pruning inside the model is refused.
     keeps_every_token: bool = True
-    causal: bool = True
-    several_videos: bool = True
-    only_none: str = ""
+    causal: bool = True  # else attention is bidirectional between frames
+    several_videos: bool = True  # whether a prompt may contain several videos
+    only_none: str = ""  # why no method can be attached; empty where one can
+    # releases of transformers that lack the family or fail on it: from the first up to, but not
+    # including, the second
     cannot_run_on: tuple[str, str] = ("0", "0")
+    # whether each question runs the stock processor, and `generate()` encodes the video, as of all
+    # families outside the table. The fields behind it are theirs, found by trials.
     stock_inputs: bool = False
-    token_id: int | None = None
-    temporal_patch_size: int = 1
+    token_id: int | None = None  # of the placeholder; None until it is found, and in the table
+    temporal_patch_size: int = 1  # input frames per encoded frame
+    # whether a run is cut by the frame count that the model's inputs state (`video_grid_thw`)
     needs_frame_count: bool = False
 
     @property
