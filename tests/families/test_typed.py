@@ -17,9 +17,9 @@ from dycoke_cli.engine import generate
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.vocabulary import option_tokens
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.vocabulary import option_tokens
 from tests.families.found import found as unlisted_of
 from tests.families.found import newest
 from tests.families.sessions import CHUNK, QUESTIONS, loaded_of

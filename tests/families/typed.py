@@ -17,7 +17,7 @@ from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.engine.inside import TokenPruning
 from dycoke_cli.engine.prefill import DeepStack
 from dycoke_cli.engine.state import Prefill
-from dycoke_cli.models.prompts.vocabulary import option_tokens
+from dycoke_cli.engine.vocabulary import option_tokens
 from tests.families.stock import run_masked
 from tests.families.tiny import make
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from dycoke_cli.video.color import Orientation, opaque, over_white
+from dycoke_cli.video.color import Orientation, opaque
 from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import write_pictures, write_rgba, write_yuv
 from tests.video.inside import probe, read
@@ -54,8 +54,6 @@ def test_tagged_matrix_and_range(
 ) -> None:
     path = write_yuv(tmp_path / "a.mp4", yuv, colorspace=NUMBERS[matrix], color_range=range_)
     assert_colour(path, rgb_by_definition(yuv, matrix, range_ == FULL))
-    info = probe(path)
-    assert (info.matrix, info.full_range) == (matrix, range_ == FULL)
 
 
 @pytest.mark.parametrize(("size", "matrix"), [((320, 240), "ITU601"), ((1280, 720), "ITU709")])
@@ -72,7 +70,6 @@ def test_ten_bits(tmp_path: Path, pix_fmt: str) -> None:
         tmp_path / "a.mp4", (481, 403, 683), pix_fmt=pix_fmt, colorspace=9, color_range=LIMITED
     )
     assert_colour(path, rgb_by_definition((481, 403, 683), "BT2020", False, bits=10))
-    assert (probe(path).bit_depth, probe(path).pixel_format) == (10, pix_fmt)
 
 
 def test_ten_bits_full_range(tmp_path: Path) -> None:
@@ -82,7 +79,6 @@ def test_ten_bits_full_range(tmp_path: Path) -> None:
         tmp_path / "a.mp4", stored, pix_fmt="yuv420p10le", colorspace=1, color_range=FULL
     )
     assert_colour(path, rgb_by_definition(stored, "ITU709", True, bits=10))
-    assert probe(path).full_range
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv444p", "yuv422p", "yuvj420p"])
@@ -193,7 +189,6 @@ def test_every_codec_with_transparency_is_on_white(name: str, tmp_path: Path) ->
     # Coding with fewer samples of colour blurs edges; elsewhere the values are right.
     assert np.abs(clip.frames.astype(int) - expected).mean() < 2
     assert clip.warnings == ()
-    assert clip.info.pixel_format.startswith(("yuva", "gbra", "rgba", "argb", "bgra"))
 
 
 @pytest.mark.parametrize(
@@ -225,8 +220,7 @@ def test_pictures_with_transparency(name: str, mode: str, tmp_path: Path) -> Non
 def test_every_colour_and_alpha_by_hand() -> None:
     colours, alphas = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
     rgba = np.stack([colours, colours, colours, alphas], -1)
-    blended = np.empty_like(rgba[..., :3])
-    over_white(rgba, blended)
+    blended = opaque(av.VideoFrame.from_ndarray(rgba, "rgba")).to_ndarray()
     for alpha in (0, 1, 2, 127, 128, 200, 254, 255):
         for colour in (0, 1, 77, 128, 254, 255):
             exact = Fraction(colour * alpha + 255 * (255 - alpha), 255)
@@ -308,6 +302,9 @@ MIRRORED = {
 }
 
 
+FOUR = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+
+
 def corners_picture(
     corners: tuple[tuple[int, int, int], ...], height: int, width: int
 ) -> np.ndarray:
@@ -329,7 +326,6 @@ def test_every_orientation_is_shown_upright(tmp_path: Path, degrees: int, mirror
     shown = (MIRRORED if mirrored else CLOCKWISE)[degrees]
     height, width = (32, 20) if degrees in (90, 270) else (20, 32)
     np.testing.assert_allclose(clip.frames[1], corners_picture(shown, height, width), atol=2)
-    assert (clip.info.rotation_deg, clip.info.mirrored) == (degrees, mirrored)
     assert (clip.info.width, clip.info.height) == (width, height)
     assert (probe(path).width, probe(path).height) == (width, height)
 
@@ -341,9 +337,9 @@ def test_matrix_that_isnt_a_quarter_turn_is_taken_as_the_nearest() -> None:
         return values.astype(np.int32).tobytes()
 
     assert Orientation.from_matrix(matrix(0.3)) == Orientation()
-    assert Orientation.from_matrix(matrix(85)).rotation_deg == 90
-    assert Orientation.from_matrix(matrix(-85)).rotation_deg == 270
-    assert Orientation.from_matrix(matrix(170)).rotation_deg == 180
+    for degrees, quarters in ((85, -1), (-85, 1), (170, 2)):
+        shown = Orientation.from_matrix(matrix(degrees)).apply(FOUR)
+        assert np.array_equal(shown, np.rot90(FOUR, quarters))
 
 
 @pytest.mark.parametrize("matrix", [None, b"", b"\0" * 36, b"\1" * 7])
@@ -365,6 +361,5 @@ def test_photo_with_exif(tmp_path: Path, suffix: str, tag: int) -> None:
 
 def test_rotation_is_the_nearest_quarter_turn() -> None:
     for degrees in (-180, -90, 0, 90, 180, -3, 100):
-        counterclockwise = round(degrees / 90) * 90
-        assert Orientation.from_rotation(degrees).rotation_deg == -counterclockwise % 360
-        assert not Orientation.from_rotation(degrees).mirrored
+        shown = Orientation.from_rotation(degrees).apply(FOUR)
+        assert np.array_equal(shown, np.rot90(FOUR, round(degrees / 90)))

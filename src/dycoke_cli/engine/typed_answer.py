@@ -20,10 +20,10 @@ from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.state import DecodeStep
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.vision import Batch
+from dycoke_cli.engine.vocabulary import OptionTokens, option_tokens
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.vocabulary import OptionTokens, option_tokens
 from dycoke_cli.stock.forward import before_forward
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 

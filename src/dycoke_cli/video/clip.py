@@ -79,9 +79,6 @@ class VideoInfo:
     codec: str  # name of its codec
     width: int  # in pixels as shown: turned, and with square pixels
     height: int  # in pixels as shown
-    rotation_deg: int = 0  # clockwise turn from stored to shown: 0, 90, 180 or 270
-    mirrored: bool = False  # whether the stored picture is mirrored left-right before that turn
-    pixel_aspect: float = 1.0  # width of a stored pixel over its height; 1 is square
     fps: float | None = None  # average frames per second, None where the file doesn't say
     # whether frames are unevenly spaced, None of a live source and of a file too large to be read
     variable_rate: bool | None = None
@@ -93,10 +90,6 @@ class VideoInfo:
     start_s: float = 0.0
     # by which the first frame comes after the start of the file, from which players count
     lead_s: float = 0.0
-    pixel_format: str  # FFmpeg's name of the stored pixel format
-    bit_depth: int  # bits of a stored component
-    full_range: bool  # whether stored values run from 0 to 255 rather than from 16 to 235
-    matrix: str  # the matrix of the stored YUV (ITU601, ITU709, BT2020, …), guessed where untagged
     hdr: bool = False  # whether brightness is coded for HDR screens (PQ or HLG)
     # all video streams of the container, cover art left out
     video_streams: tuple[StreamInfo, ...] = ()

@@ -10,43 +10,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, cast
+from typing import cast
 
 import av
 import numpy as np
 from av.sidedata.sidedata import SideData
+from PIL import Image
 
 from dycoke_cli.video.limits import size_within
-
-# Blending of transparent frames over white, as browsers and most image viewers show them.
-#
-# The colours of wholly transparent pixels are arbitrary, and mostly black. Without blending a black
-# drawing on a transparent ground would be a black frame.
-
-
-# Rows that are blended at once, so that wide intermediate values take little memory.
-_ROWS = 64
-_OPAQUE = 255
 
 
 def has_alpha(pixels: av.VideoFormat) -> bool:
     """Whether a pixel format can store transparency; a palette's colours have it, too."""
     return pixels.has_palette or any(component.is_alpha for component in pixels.components)
-
-
-def over_white(rgba: np.ndarray, rgb: np.ndarray) -> None:
-    """Blend a frame over white: `c·a + 255·(1 - a)`, rounded.
-
-    Args:
-        rgba: uint8 [H, W, 4], alpha not multiplied into the colours.
-        rgb: uint8 [H, W, 3], which is written.
-    """
-    for top in range(0, len(rgba), _ROWS):
-        rows = rgba[top : top + _ROWS].astype(np.uint16)
-        alpha = rows[..., 3:]
-        # At most 255² + 127, which 16 bits hold.
-        blended = rows[..., :3] * alpha + _OPAQUE * (_OPAQUE - alpha) + _OPAQUE // 2
-        rgb[top : top + _ROWS] = blended // _OPAQUE
 
 
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
@@ -59,6 +35,7 @@ _MATRICES = {
     9: "BT2020",
     10: "BT2020",
 }
+_OPAQUE, _WHITE = 255, (255, 255, 255)
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _HDR_TRANSFERS = (16, 18)  # PQ (SMPTE 2084) and HLG
@@ -105,27 +82,18 @@ def to_rgb(frame: av.VideoFrame, geometry: Geometry) -> np.ndarray:
 def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFrame:
     """Blend a partly transparent frame over white, in RGB; return others unchanged.
 
-    Before scaling, because scaling would mix in the colours of transparent pixels.
+    As browsers and most image viewers show them: the colours of wholly transparent pixels are
+    arbitrary, and mostly black. Before scaling, because scaling would mix in these colours.
     """
     if not has_alpha(frame.format):
         return frame
-    converted = _converted(frame, "rgba", frame.width, frame.height)
-    rgba = _pixels_of(converted, 4)
-    alpha = rgba[..., 3]
-    if alpha.min() == _OPAQUE or (blank_is_unused and not alpha.any()):
+    rgba = Image.fromarray(_converted(frame, "rgba", frame.width, frame.height).to_ndarray())
+    least, most = cast("tuple[int, int]", rgba.getchannel("A").getextrema())
+    if least == _OPAQUE or (blank_is_unused and not most):
         return frame
-    blended = av.VideoFrame(frame.width, frame.height, "rgb24")
-    over_white(rgba, _pixels_of(blended, 3))
-    return blended
-
-
-def _pixels_of(frame: av.VideoFrame, channels: int) -> np.ndarray:
-    """Pixels of a packed frame, uint8 [H, W, channels], in its own memory: it may be large."""
-    plane = frame.planes[0]
-    if plane.line_size < 0:  # bottom up
-        return frame.to_ndarray()
-    rows = np.frombuffer(cast("Any", plane), np.uint8).reshape(-1, plane.line_size)
-    return rows[: frame.height, : channels * frame.width].reshape(frame.height, -1, channels)
+    blended = Image.new("RGB", rgba.size, _WHITE)
+    blended.paste(rgba, mask=rgba)  # c·a + 255·(1 - a), rounded
+    return av.VideoFrame.from_ndarray(np.asarray(blended), "rgb24")
 
 
 def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:
@@ -182,21 +150,6 @@ class Orientation:
             return cls(transpose=True, flip_x=c < 0, flip_y=b < 0)
         return cls(flip_x=a < 0, flip_y=d < 0)
 
-    @property
-    def mirrored(self) -> bool:
-        """Whether the displayed frame is a mirror image (an odd number of reflections)."""
-        return (self.transpose + self.flip_x + self.flip_y) % 2 == 1
-
-    @property
-    def rotation_deg(self) -> int:
-        """Clockwise rotation (0, 90, 180 or 270), after the left-right mirroring if any."""
-        # Follow where the right-hand side of the stored (and mirrored) frame ends up.
-        towards_minus = self.flip_y if self.transpose else self.flip_x
-        towards_minus ^= self.mirrored
-        if self.transpose:
-            return 270 if towards_minus else 90
-        return 180 if towards_minus else 0
-
     def shown_size(self, width: int, height: int) -> tuple[int, int]:
         """Displayed width and height for a stored width and height."""
         return (height, width) if self.transpose else (width, height)
@@ -218,7 +171,6 @@ class Geometry:
 
     width: int  # in square pixels, before rotation
     height: int  # in square pixels, before rotation
-    pixel_aspect: float  # width of a stored pixel over its height; 1 is square
     orientation: Orientation  # rotation and mirroring
 
     @property
@@ -239,7 +191,7 @@ def geometry_of(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
     # The shorter side is stretched, because shrinking the longer one would discard pixels.
     width = round(width * aspect) if aspect > 1 else width
     height = round(height / aspect) if aspect < 1 else height
-    return Geometry(width, height, float(aspect), _orientation(frame))
+    return Geometry(width, height, _orientation(frame))
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:

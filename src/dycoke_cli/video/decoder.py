@@ -493,6 +493,10 @@ def read(
     for one in path if isinstance(path, tuple) else (path,):
         check_kind(one, (str, os.PathLike, Rendered), wanted)
     video = path if isinstance(path, (tuple, Rendered)) else os.fspath(path)
-    about = {"shown_as": shown_as, "subtitles": subtitles, "on_progress": on_progress}
+    about: dict[str, Any] = {
+        "shown_as": shown_as,
+        "subtitles": subtitles,
+        "on_progress": on_progress,
+    }
     with Decoder() as decoder:
         return decoder.read(video, sampling, **about)

@@ -51,10 +51,6 @@ class Rendered:
             codec="none",
             width=width,
             height=height,
-            pixel_format="rgb24",
-            bit_depth=8,
-            full_range=True,
-            matrix="RGB",
         )
         return Clip(picture[None], (0.0,), info, ())
 

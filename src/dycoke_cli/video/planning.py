@@ -18,7 +18,7 @@ import numpy as np
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan, StreamInfo, VideoInfo
-from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
+from dycoke_cli.video.color import Geometry, geometry_of, is_hdr
 from dycoke_cli.video.containers import declared_end, video_streams
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.limits import check_size
@@ -151,16 +151,9 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         codec=stream.codec_context.name,
         width=width,
         height=height,
-        rotation_deg=geometry.orientation.rotation_deg,
-        mirrored=geometry.orientation.mirrored,
-        pixel_aspect=geometry.pixel_aspect,
         fps=None if source.rate is None else float(source.rate),
         start_s=float(source.origin),
         lead_s=float(-source.starts_s),
-        pixel_format=frame.format.name,
-        bit_depth=max(component.bits for component in frame.format.components),
-        full_range=is_full_range(frame),
-        matrix=matrix_name(frame),
         hdr=is_hdr(frame),
         video_streams=tuple(map(_stream_info, videos)),
         audio_streams=len(streams.audio),

@@ -120,14 +120,12 @@ def table(probed: Probed) -> Table:
 
 def _rows(probed: Probed) -> list[tuple[str, str]]:
     info, frames, tokens = probed.info, probed.frames, probed.tokens
-    turned = f", turned by {info.rotation_deg}°" if info.rotation_deg else ""
-    mirrored = ", mirrored" if info.mirrored else ""
     kept = tokens.visual_kept
     return [
         ("Video", one_line(probed.video)),
         ("Container", info.container),
         ("Stream", _streams(info)),
-        ("Resolution", f"{info.width} × {info.height}{turned}{mirrored}"),
+        ("Resolution", f"{info.width} × {info.height}"),
         ("Frame rate", _rate(info.fps, info.variable_rate)),
         ("Duration", _duration(info.duration_s)),
         ("Frames sampled", f"{frames.count}, at {_times(frames.timestamps_s)} s"),

@@ -12,15 +12,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.datasets.shapes import FILE
-from dycoke_cli.models.prompts.vocabulary import (
+from dycoke_cli.engine.vocabulary import (
     MOST_TOKENS,
     OptionTokens,
     _encoded,
     option_tokens,
     unknown_words,
 )
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.datasets.shapes import FILE
 from tests.families.stock import clip
 from tests.families.tiny import make
 
