@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from torch import nn
 
+from dycoke_cli.engine.memory.sizes import Sizes, VisionSizes
 from dycoke_cli.stock.quiet import faster_imports
-from dycoke_cli.stock.sizes import Sizes, VisionSizes
 from tests.families.tiny import MAKERS
 
 

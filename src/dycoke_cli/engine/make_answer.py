@@ -24,12 +24,12 @@ from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.generate import Generated, read_per_token
 from dycoke_cli.engine.memory.flops import paper_flops
+from dycoke_cli.engine.memory.sizes import Sizes
 from dycoke_cli.engine.state import DecodeStats
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.vocabulary import unknown_words
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import ClipLike
-from dycoke_cli.stock.sizes import Sizes
 
 _NAMED_WORDS = 5
 

@@ -47,7 +47,6 @@ from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.layout import (
     DEEPSTACK,
     normalised,
-    shrunk,
     with_video,
 )
 from dycoke_cli.models.load import LoadedModel
@@ -195,6 +194,23 @@ def at_decoder(model: Any, ask: Callable[[], Any]) -> dict[str, Any]:
     finally:
         hook.remove()
     raise AssertionError("the model answered without calling its text decoder")
+
+
+def shrunk(pixels: torch.Tensor, share: float) -> torch.Tensor:
+    """Downscale images by area averaging, then upscale them to their original size (bicubic).
+
+    The size stays, so the encoder's token count does, too; only detail is lost.
+
+    Args:
+        pixels: `[..., 3, height, width]`, float, normalised.
+        share: scale of both sides, with a minimum of one pixel.
+    """
+    size = pixels.shape[-2:]
+    less = [max(1, round(side * share)) for side in size]
+    small = torch.nn.functional.interpolate(pixels.float().flatten(0, -4), less, mode="area")
+    return (
+        torch.nn.functional.interpolate(small, size, mode="bicubic").view(pixels.shape).to(pixels)
+    )
 
 
 def _on(tensor: torch.Tensor, model: Any) -> torch.Tensor:

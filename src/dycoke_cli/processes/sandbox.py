@@ -172,8 +172,7 @@ _PROCESSOR_CLOCK = 2
 def end_with(parent: int) -> None:
     """Have the kernel kill this process when its parent exits.
 
-    Call it first in a process, before imports, which take seconds. The kernel kills it when the
-    *thread* that started it exits, so start processes with `zygote.start_in_lasting_thread`.
+    The kernel kills it when the *thread* that started it exits.
     """
     if _LINUX:
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -21,18 +21,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
-from functools import cache
 from importlib import import_module
 from itertools import count
-from queue import SimpleQueue
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from dycoke_cli.errors import debugging
 from dycoke_cli.processes.sandbox import end_with
-
-T = TypeVar("T")
 
 # Variables that an interpreter needs to start. All others are withheld: tokens and API keys are
 # among them.
@@ -114,9 +109,8 @@ class Zygote:
 
     def __init__(self, entry: str, prepare: Sequence[str], *, trusted: bool) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = (str(os.getpid()), entry, *prepare)
         with theirs:
-            self._process = start_interpreter(_START, *arguments, io=theirs, trusted=trusted)
+            self._process = start_interpreter(_START, entry, *prepare, io=theirs, trusted=trusted)
         self._numbers = count()
         self._asking = threading.Lock()
 
@@ -206,16 +200,22 @@ def start_child(
 def start_interpreter(
     code: str, *arguments: str, io: Any, trusted: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Start Python; one that isn't trusted gets of this process's environment the import path."""
+    """Start Python; one that isn't trusted gets of this process's environment the import path.
+
+    It has Ctrl-C and hang-ups blocked: a terminal sends them to every process, and only the parent
+    handles them.
+    """
     environment = dict(os.environ) if trusted else {**passed_environment(), **_FRUGAL}
     environment |= import_path()
     errors = None if trusted or debugging() else subprocess.DEVNULL
     command = [sys.executable, "-c", code, *arguments]
-    return start_in_lasting_thread(
-        lambda: subprocess.Popen(
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        return subprocess.Popen(
             command, stdin=io, stdout=io, stderr=errors, env=environment, bufsize=0
         )
-    )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def passed_environment() -> dict[str, str]:
@@ -224,10 +224,8 @@ def passed_environment() -> dict[str, str]:
 
 
 def serve() -> NoReturn:
-    """Entry point of the zygote: fork until the parent closes its end."""
-    parent, entry, *prepare = sys.argv[1:]
-    # Before the imports: the parent may exit while they run.
-    end_with(int(parent))
+    """Entry point of the zygote: fork until the parent closes its end, as by exiting."""
+    entry, *prepare = sys.argv[1:]
     channel, forks = socket.socket(fileno=detached_channel()), dict[int, int]()
     gc.disable()  # imports make hardly any garbage
     for name in prepare:
@@ -313,36 +311,6 @@ def function_of(name: str) -> Callable[..., object]:
     module, function = name.split(":")
     found: Callable[..., object] = getattr(import_module(module), function)
     return found
-
-
-def start_in_lasting_thread(start: Callable[[], T]) -> T:
-    """Start a process from a thread that lives as long as this process and blocks Ctrl-C.
-
-    Linux kills a child when the thread that started it exits (`sandbox.end_with`). The child
-    inherits the blocked signals: a terminal sends Ctrl-C and hang-ups to every process, and only
-    the parent handles them.
-    """
-    future: Future[T] = Future()
-    _starter(os.getpid()).put((future, start))
-    return future.result()
-
-
-@cache
-def _starter(pid: int) -> SimpleQueue[tuple[Future[Any], Callable[[], Any]]]:
-    """Task queue of the starter thread. Cached by pid: a fork has no threads and makes its own."""
-    tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
-    threading.Thread(target=_start_each, args=(tasks,), daemon=True, name="starter").start()
-    return tasks
-
-
-def _start_each(tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    while True:
-        future, start = tasks.get()
-        try:
-            future.set_result(start())
-        except BaseException as error:
-            future.set_exception(error)
 
 
 def import_path() -> dict[str, str]:

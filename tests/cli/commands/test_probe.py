@@ -33,12 +33,6 @@ def test_numbers_as_json() -> None:
     assert document["info"]["codec"] == "h264"
 
 
-def test_rotation_is_told() -> None:
-    run = run_here("probe", ROOT / "sample_videos" / "phone.mp4")
-    (row,) = [line for line in run.out.splitlines() if line.startswith("Resolution")]
-    assert "turned by" in row
-
-
 def test_no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dycoke_cli.models.load", None)
     monkeypatch.setitem(sys.modules, "dycoke_cli.engine.session", None)

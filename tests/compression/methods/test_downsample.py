@@ -14,9 +14,8 @@ from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import SelectionInputs
 from dycoke_cli.compression.methods.downsample import Downsample, grid_of_cells
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.engine.vision import encode_video
+from dycoke_cli.engine.vision import encode_video, shrunk
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.families.layout import shrunk
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.families.sessions import loaded_of
 from tests.families.stock import clip

@@ -88,9 +88,9 @@ def watch(
         ffmpeg -i rtsp://CAMERA -c copy -f mpegts - | dycoke watch - "What happens?"
         dycoke watch clips/ "What happens?" --json
 
-    One line per window, with its start and end. Where asking takes longer than a window lasts, the
-    newest one is asked about, and others are dropped and counted; clips of a folder are all asked
-    about. Ctrl-C ends the watch.
+    One line per window, with its start and end. Where asking takes longer than a window of a stream
+    lasts, the newest one is asked about, and others are dropped and counted; windows of a file and
+    clips of a folder wait. Ctrl-C ends the watch.
     """
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA

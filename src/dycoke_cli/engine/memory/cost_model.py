@@ -30,6 +30,7 @@ from dycoke_cli.engine.memory.flops import (
     product_rate,
     token_bytes,
 )
+from dycoke_cli.engine.memory.sizes import Sizes
 from dycoke_cli.errors import ModelError
 from dycoke_cli.kernels.processor import processor_name
 from dycoke_cli.models.catalog import ModelRef
@@ -40,7 +41,6 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.resolve import download_bytes
 from dycoke_cli.resources import in_words, usable_cpus
-from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.output_file import read_own
 from dycoke_cli.version import program_key

@@ -259,23 +259,6 @@ Pixels = Stacked | Grid
 """Format of the frames in a processor's output; `Patched` and `Pooled` are stacked."""
 
 
-def shrunk(pixels: torch.Tensor, share: float) -> torch.Tensor:
-    """Downscale images by area averaging, then upscale them to their original size (bicubic).
-
-    The size stays, so the encoder's token count does, too; only detail is lost.
-
-    Args:
-        pixels: `[..., 3, height, width]`, float, normalised.
-        share: scale of both sides, with a minimum of one pixel.
-    """
-    import torch.nn.functional as F
-
-    size = pixels.shape[-2:]
-    less = [max(1, round(side * share)) for side in size]
-    small = F.interpolate(pixels.float().flatten(0, -4), less, mode="area")
-    return F.interpolate(small, size, mode="bicubic").view(pixels.shape).to(pixels)
-
-
 def normalised(pixels: torch.Tensor, video_processor: Any, layout: Pixels) -> torch.Tensor:
     """Rescale and normalise pixels as the stock video processor does.
 
