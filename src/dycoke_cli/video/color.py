@@ -10,19 +10,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.sidedata.sidedata import SideData
-from PIL import Image
 
 from dycoke_cli.video.limits import size_within
+
+# Blending of transparent frames over white, as browsers and most image viewers show them.
+#
+# The colours of wholly transparent pixels are arbitrary, and mostly black. Without blending a black
+# drawing on a transparent ground would be a black frame.
+
+
+# Rows that are blended at once, so that wide intermediate values take little memory.
+_ROWS = 64
+_OPAQUE = 255
 
 
 def has_alpha(pixels: av.VideoFormat) -> bool:
     """Whether a pixel format can store transparency; a palette's colours have it, too."""
     return pixels.has_palette or any(component.is_alpha for component in pixels.components)
+
+
+def over_white(rgba: np.ndarray, rgb: np.ndarray) -> None:
+    """Blend a frame over white: `c·a + 255·(1 - a)`, rounded.
+
+    Args:
+        rgba: uint8 [H, W, 4], alpha not multiplied into the colours.
+        rgb: uint8 [H, W, 3], which is written.
+    """
+    for top in range(0, len(rgba), _ROWS):
+        rows = rgba[top : top + _ROWS].astype(np.uint16)
+        alpha = rows[..., 3:]
+        # At most 255² + 127, which 16 bits hold.
+        blended = rows[..., :3] * alpha + _OPAQUE * (_OPAQUE - alpha) + _OPAQUE // 2
+        rgb[top : top + _ROWS] = blended // _OPAQUE
 
 
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
@@ -35,7 +59,6 @@ _MATRICES = {
     9: "BT2020",
     10: "BT2020",
 }
-_OPAQUE, _WHITE = 255, (255, 255, 255)
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _HDR_TRANSFERS = (16, 18)  # PQ (SMPTE 2084) and HLG
@@ -82,18 +105,27 @@ def to_rgb(frame: av.VideoFrame, geometry: Geometry) -> np.ndarray:
 def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFrame:
     """Blend a partly transparent frame over white, in RGB; return others unchanged.
 
-    As browsers and most image viewers show them: the colours of wholly transparent pixels are
-    arbitrary, and mostly black. Before scaling, because scaling would mix in these colours.
+    Before scaling, because scaling would mix in the colours of transparent pixels.
     """
     if not has_alpha(frame.format):
         return frame
-    rgba = Image.fromarray(_converted(frame, "rgba", frame.width, frame.height).to_ndarray())
-    least, most = cast("tuple[int, int]", rgba.getchannel("A").getextrema())
-    if least == _OPAQUE or (blank_is_unused and not most):
+    converted = _converted(frame, "rgba", frame.width, frame.height)
+    rgba = _pixels_of(converted, 4)
+    alpha = rgba[..., 3]
+    if alpha.min() == _OPAQUE or (blank_is_unused and not alpha.any()):
         return frame
-    blended = Image.new("RGB", rgba.size, _WHITE)
-    blended.paste(rgba, mask=rgba)  # c·a + 255·(1 - a), rounded
-    return av.VideoFrame.from_ndarray(np.asarray(blended), "rgb24")
+    blended = av.VideoFrame(frame.width, frame.height, "rgb24")
+    over_white(rgba, _pixels_of(blended, 3))
+    return blended
+
+
+def _pixels_of(frame: av.VideoFrame, channels: int) -> np.ndarray:
+    """Pixels of a packed frame, uint8 [H, W, channels], in its own memory: it may be large."""
+    plane = frame.planes[0]
+    if plane.line_size < 0:  # bottom up
+        return frame.to_ndarray()
+    rows = np.frombuffer(cast("Any", plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: frame.height, : channels * frame.width].reshape(frame.height, -1, channels)
 
 
 def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:

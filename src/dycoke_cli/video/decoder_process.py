@@ -225,9 +225,7 @@ def damage(source: VideoSource) -> tuple[str, ...]:
 @cache
 def prepare() -> None:
     """Load what can't be read inside the sandbox; runs once in the zygote of all decoders."""
-    # Lazy imports (codecs of subtitles, modules of PyAV and Pillow), and the number of CPUs.
-    import PIL.ImageFile  # noqa: F401
-
+    # Lazy imports (codecs of subtitles, modules of PyAV), and the number of CPUs.
     for encoding in (*ENCODINGS, "unicode_escape"):
         "".encode(encoding)
     for module in walk_packages(av.__path__, "av."):

@@ -58,9 +58,8 @@ _OVERHEAD = 1.3
 _UNKNOWN_BITS = 32
 # Frames in RGB: before a wanted time, after it, as an array, and rotated.
 _CONVERTED = 4
-# Bytes per pixel to blend a transparent frame at its full size: twice in RGBA, then in Pillow's RGB
-# and twice in that of FFmpeg.
-_BLENDED = 2 * 4 + 4 + 2 * 3
+# Bytes per pixel to blend a transparent frame at its full size: in RGBA and in RGB.
+_BLENDED = 4 + 3
 _LARGE_PIXELS = 1_000_000
 _MAX_THREADS = 16
 # Each thread of frame-parallel decoding holds another frame; all of these together are limited.
