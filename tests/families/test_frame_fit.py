@@ -14,13 +14,12 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from dycoke_cli.loop.answer_batch import fitted
 from dycoke_cli.models.catalog import published, published_names
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import byte_processor
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
-from dycoke_cli.models.prompts.stock_prompt import fit_of, make_prompt
+from dycoke_cli.models.prompts.stock_prompt import fit_of, fitted, make_prompt
 from tests.families.stock import OPTIONS, PAIRS, one_of_each_kind
 from tests.families.tiny import MAKERS, kind
 

@@ -30,11 +30,10 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.engine.windows import read_windows
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.loop.answer_batch import fitted
 from dycoke_cli.models.families import FAMILIES as FAMILIES_OF_TABLE
 from dycoke_cli.models.families import Family, family_of
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import fitted, make_prompt
 from dycoke_cli.video.clip import FrameResize, FrameWindow, shape_alone
 from tests.exactness import assert_same
 from tests.families.stock import (

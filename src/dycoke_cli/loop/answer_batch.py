@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import ABSENT
@@ -22,7 +20,8 @@ from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_
 from dycoke_cli.loop.asker import FORGOTTEN, CancelledError, Pending
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.in_windows import encode_in_windows
-from dycoke_cli.video.clip import Clip, ClosedError, Fit
+from dycoke_cli.models.prompts.stock_prompt import fitted
+from dycoke_cli.video.clip import ClosedError
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.method import Method
@@ -248,14 +247,3 @@ def _seconds_of_each(answers: Sequence[Answer]) -> float:
     taken = [answer.seconds for answer in answers]
     whole = taken[0].total - taken[0].video_decode
     return (whole - sum(one.vision for one in taken)) / len(answers)
-
-
-def fitted(clip: Clip, fit: Fit) -> Clip:
-    """A clip whose frames are as decoded, at the size that a model reads."""
-    if clip.resize is not None:
-        return clip
-    count, height, width = clip.frames.shape[:3]
-    resize = fit(count, height, width)
-    if resize is None:
-        return clip
-    return replace(clip, frames=np.stack([*map(resize, clip.frames)]), resize=resize)

@@ -45,7 +45,7 @@ from dycoke_cli.models.prompts.stock_processor import (
 )
 from dycoke_cli.models.resolve import family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries
-from dycoke_cli.video.clip import Fit, FrameResize, FrameWindow, decoded_size
+from dycoke_cli.video.clip import Clip, Fit, FrameResize, FrameWindow, decoded_size
 
 if TYPE_CHECKING:
     pass
@@ -351,6 +351,17 @@ def fit_of(processor: Any, family: Family, config: Any) -> Fit:
         return None if enlarges else resize
 
     return fit
+
+
+def fitted(clip: Clip, fit: Fit) -> Clip:
+    """A clip whose frames are as decoded, at the size that a model reads."""
+    if clip.resize is not None:
+        return clip
+    count, height, width = clip.frames.shape[:3]
+    resize = fit(count, height, width)
+    if resize is None:
+        return clip
+    return replace(clip, frames=np.stack([*map(resize, clip.frames)]), resize=resize)
 
 
 # Pixels of one window of a video, as the stock processor makes them of the whole.
