@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.calibration import KEPT, kept, table
-from benchmarks.kept_tables import csv_files, kept_files, read_table
+from benchmarks.calibration import KEPT
+from benchmarks.kept_tables import read_table
 from benchmarks.page import ROOT
 
 PAGE = " ".join((ROOT / "docs" / "evaluate.md").read_text("utf-8").split())
@@ -24,12 +24,6 @@ def answers() -> list[dict[str, Any]]:
 
 def of(answers: list[dict[str, Any]], row: str, by: str) -> dict[str, dict[str, Any]]:
     return {one["item"]: one for one in answers if (one["row"], one["by"]) == (row, by)}
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_the_kept_table_is_that_of_the_answers() -> None:
-    assert csv_files(table(kept()), "calibration") == kept_files("calibration")
 
 
 def test_the_calibration_error_of_a_row_by_hand(answers: list[dict[str, Any]]) -> None:

@@ -6,18 +6,12 @@ import json
 import lzma
 
 import numpy as np
-import pytest
 
-from benchmarks.checked_sentences import KEPT, NAME, asked, table
-from benchmarks.kept_tables import csv_files, kept_files, read_table
+from benchmarks.checked_sentences import KEPT, NAME, asked
+from benchmarks.kept_tables import read_table
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from training.world.script_questions import event_clause
 from training.world.statements import KINDS, statements
-
-
-@pytest.mark.slow
-def test_the_kept_tables_are_those_of_the_answers() -> None:
-    assert csv_files(table(), NAME) == kept_files(NAME)
 
 
 def test_a_cell_by_hand() -> None:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import lzma
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from benchmarks import (
+    calibration,
+    checked_sentences,
+    decode_rules,
+    peers,
+    real_features,
+    shapes_long,
+    text_video,
+    when_search,
+)
 from benchmarks.kept_tables import (
+    DATA,
     TABLES,
     csv_files,
     keep,
@@ -15,6 +28,11 @@ from benchmarks.kept_tables import (
     read_table,
     with_extracts,
 )
+from benchmarks.serving.__main__ import RAW
+from benchmarks.serving.rows import read_rows
+from benchmarks.serving.table import circumstances, table
+from benchmarks.speed.kept import made_again
+from tests.marks import EXTENDED
 from tests.pages import PAGES
 
 TEXT = """\
@@ -79,3 +97,38 @@ def test_the_index_has_a_line_for_each_kept_table() -> None:
         head, *rows = read_table(path.name.removesuffix(".csv"))
         assert rows
         assert {len(row) for row in rows} == {len(head)}
+
+
+def of_answers(made: Callable[[bytes], str], names: str) -> Mapping[str, str]:
+    """The tables of files of answers."""
+    files = sorted(DATA.glob(f"{names}.jsonl.xz"))
+    return {
+        file.name.removesuffix(".jsonl.xz"): made(lzma.decompress(file.read_bytes()))
+        for file in files
+    }
+
+
+MADE: dict[str, Callable[[], Mapping[str, str]]] = {
+    "decode rules": lambda: of_answers(decode_rules.table, "decode-rules-*"),
+    "features": lambda: of_answers(real_features.table, "real-features-*"),
+    "text": lambda: of_answers(text_video.table, "text-video-*"),
+    "long": lambda: shapes_long.tables(DATA),
+    "peers": peers.made_again,
+    "searches": lambda: {when_search.NAME: when_search.table()},
+    "serving": lambda: {
+        f"serving-{name}": f"{table(rows)}\n\n{circumstances(rows)}"
+        for name, rows in read_rows(RAW).items()
+    },
+    "speed": made_again,
+    "sentences": lambda: {checked_sentences.NAME: checked_sentences.table()},
+    "calibration": lambda: {"calibration": calibration.table(calibration.kept())},
+}
+MARKS = {"sentences": pytest.mark.slow, "calibration": EXTENDED}
+
+
+@pytest.mark.parametrize("of", [pytest.param(of, marks=MARKS.get(of, ())) for of in MADE])
+def test_kept_tables_are_those_of_the_answers(of: str) -> None:
+    tables = MADE[of]()
+    assert tables
+    for name, text in tables.items():
+        assert csv_files(text, name) == kept_files(name), name

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.kept_tables import DATA, csv_files, kept_files, read_table
-from benchmarks.real_features import table
+from benchmarks.kept_tables import DATA, read_table
 
 NAME, FILMS = "real-features-dinov2-s", "real-features-films"
 BUDGETS = (0.25, 0.1, 0.05)
@@ -20,12 +19,6 @@ BUDGETS = (0.25, 0.1, 0.05)
 def kept_answers(name: str = NAME) -> list[dict[str, Any]]:
     with lzma.open(DATA / f"{name}.jsonl.xz", "rt") as lines:
         return [json.loads(line) for line in lines]
-
-
-@pytest.mark.parametrize("name", [NAME, FILMS])
-def test_the_kept_tables_are_made_of_the_answers(name: str) -> None:
-    text = table(lzma.decompress((DATA / f"{name}.jsonl.xz").read_bytes()))
-    assert csv_files(text, name) == kept_files(name)
 
 
 def test_what_the_text_says_of_films_with_cuts() -> None:

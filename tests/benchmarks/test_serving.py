@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.kept_tables import csv_files, kept_files
-from benchmarks.page import ROOT
 from benchmarks.serving import measuring
-from benchmarks.serving.__main__ import RAW, SPECS
+from benchmarks.serving.__main__ import RAW
 from benchmarks.serving.load import Answered, Load, body, data_url
 from benchmarks.serving.measuring import Course, measure
 from benchmarks.serving.rows import read_rows
@@ -115,15 +113,6 @@ def test_our_own_server_answers_under_load(tmp_path: Path) -> None:
         assert each["generated"] == 2 * 4
         assert len(each["ttft_s"]) == len(each["tpot_s"]) == 2
         assert max(each["ttft_s"]) < each["seconds"]
-
-
-def test_the_kept_tables_are_those_of_the_rows() -> None:
-    models = read_rows(RAW)
-    assert models, f"{RAW.relative_to(ROOT)} has what was measured"
-    for name, rows in models.items():
-        kept = f"serving-{name}"
-        assert csv_files(f"{table(rows)}\n\n{circumstances(rows)}", kept) == kept_files(kept)
-        assert {each["spec"] for each in rows} <= {BASELINE, *SPECS}
 
 
 def test_no_method_is_slower_than_none_as_the_page_says() -> None:

@@ -9,19 +9,12 @@ import pytest
 from benchmarks.cells import Document
 from benchmarks.event_lengths import EVENTS, by_length, lengths_of
 from benchmarks.json_lines import append_line, read_lines
-from benchmarks.kept_tables import csv_files, kept_files
-from benchmarks.peers import made_again
 from benchmarks.seed_tables import seeds_table
-from benchmarks.when_search import NAME, Faultless, is_found, table
+from benchmarks.when_search import Faultless, is_found
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.runs.parts import TimeSearch
 from dycoke_cli.shapes.script import Event, Script, Thing
-
-
-def test_the_kept_tables_are_those_of_the_answers() -> None:
-    for name, text in made_again().items():
-        assert csv_files(text, name) == kept_files(name)
 
 
 def document(accuracy: float, lost: float, videos: int = 10) -> Document:
@@ -49,10 +42,6 @@ def test_mean_and_standard_deviation_between_models() -> None:
         "| baseline |  | 80.0 ± 1.0 % | 82.0 ± 1.0 % | 81.0 % | 1.4 |",
         "| `random` | 25 % | −6.0 ± 0.5 | −12.0 ± 0.5 | −9.0 | 4.2 |",
     ]
-
-
-def test_the_kept_table_is_that_of_today() -> None:
-    assert csv_files(table(), NAME) == kept_files(NAME)
 
 
 def test_what_counts_as_found() -> None:

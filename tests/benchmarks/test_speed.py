@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from benchmarks.drawn import drawn
 from benchmarks.json_lines import replace_lines
-from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.speed import contestants, published
 from benchmarks.speed.__main__ import main
 from benchmarks.speed.alone import TEXT
@@ -119,13 +118,6 @@ def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
     a_quarter = ("fewer frames", "random", "stride, merged", "evs", "dycoke-plus")
     assert {kept[name] for name in a_quarter} == {kept["all tokens"] // 4}
     assert all(line["measured"]["token"] > 0 for line in lines)
-
-
-def test_the_kept_tables_are_those_of_the_measurements() -> None:
-    tables = made_again()
-    assert tables
-    for name, text in tables.items():
-        assert csv_files(text, name) == kept_files(name)
 
 
 def test_what_is_kept_takes_the_place_of_the_same_table(tmp_path: Path) -> None:

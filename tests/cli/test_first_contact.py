@@ -6,9 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -94,37 +92,23 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-@pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str]], Any]:
-    """What is left by each of them, one after the other in one process; so the first that imports
-    torch is the first that fails."""
-    commands = [*(arguments for arguments, *_ in WRONG), *RIGHT]
-    molmo2 = tmp_path_factory.mktemp("models") / MOLMO2
+@pytest.mark.slow
+def test_what_is_known_without_a_model_costs_no_import_of_torch(tmp_path: Path) -> None:
+    """One after the other in one process: the first that imports torch is the first that fails."""
+    molmo2 = tmp_path / MOLMO2
     molmo2.mkdir()
     (molmo2 / "config.json").write_text('{"model_type": "molmo2"}')
     (molmo2 / "model.safetensors").write_text("")
-    path = os.pathsep.join((str(ROOT), *sys.path))
-    there = [[str(molmo2) if word == MOLMO2 else word for word in words] for words in commands]
+    told = [*WRONG, *((words, 0, "") for words in RIGHT)]
+    there = [[str(molmo2) if word == MOLMO2 else word for word in words] for words, *_ in told]
     program = [sys.executable, "-c", PROGRAM, json.dumps(there)]
+    path = os.pathsep.join((str(ROOT), *sys.path))
     done = run_process(program, HF_HUB_OFFLINE="1", PYTHONPATH=path)
     assert done.code == 0, done.err
-    found = [json.loads(line) for line in done.out.splitlines()]
-    return lambda arguments: found[commands.index(arguments)]
-
-
-@pytest.mark.parametrize(("arguments", "code", "sentence"), WRONG)
-def test_wrong_input_costs_no_import_of_torch(
-    arguments: list[str], code: int, sentence: str, left: Any
-) -> None:
-    needed, exit_code, said = left(arguments)
-    assert sentence in said
-    assert (needed, exit_code) == (False, code)
-
-
-@pytest.mark.parametrize("arguments", RIGHT)
-def test_what_is_told_without_a_model_needs_no_torch(arguments: list[str], left: Any) -> None:
-    needed, exit_code, said = left(arguments)
-    assert (needed, exit_code) == (False, 0), said
+    for (words, code, sentence), left in zip(told, done.objects, strict=True):
+        needed, exit_code, said = left
+        assert sentence in said, words
+        assert (needed, exit_code) == (False, code), words
 
 
 def test_an_estimate_is_a_table_or_an_object() -> None:

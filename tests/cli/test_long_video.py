@@ -24,10 +24,10 @@ from tests.video.inside import plan
 
 pytestmark = pytest.mark.slow
 MINUTE = ROOT / "sample_videos" / "minute.mp4"
-# 200 frames, which are seven windows; the whole minute has more tokens than the context.
-PART = ("ask", MINUTE, "What happens?", "--end", "20")
+# 70 frames, which are three windows; the whole minute has more tokens than the context.
+PART = ("ask", MINUTE, "What happens?", "--end", "7")
 LONG = (*PART, "--fps", "10", "--max-tokens", "6", "--json")
-WHOLE = (*LONG, "--end", "60")
+WHOLE = (*LONG, "--end", "60", "--fps", "6")
 PAGE = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
 
 
@@ -49,24 +49,24 @@ def test_what_the_page_tells_to_type_works(monkeypatch: pytest.MonkeyPatch) -> N
     ["dycoke-plus", "visionzip", "none", "dycoke", "evs"],
 )
 def test_a_budget_of_tokens_is_kept(method: str) -> None:
-    run = run_here(*LONG, "--video-tokens", "300", "--method", method)
+    run = run_here(*LONG, "--video-tokens", "100", "--method", method)
     assert run.code == 0, run.err
     document = valid(run.object, "answer", "answer")
     windows, tokens = document["windows"], document["tokens"]
     frames = document["frames"]["count"]
-    assert frames == 200
+    assert frames == 70
     assert windows["frames"] == 32
     assert windows["count"] == math.ceil(frames / windows["frames"])
     assert tokens["visual"] == 16 * frames
-    assert tokens["visual_kept"] == windows["video_tokens"] == 300 < windows["visual_kept"]
+    assert tokens["visual_kept"] == windows["video_tokens"] == 100 < windows["visual_kept"]
     assert windows["visual_kept"] == tokens["visual"] or method != "none"
     assert document["seconds"]["total"] > document["seconds"]["vision"] > 0
 
 
 def test_rate_frames_and_tokens_are_limited_at_once() -> None:
-    run = run_here(*LONG, "--max-frames", "100", "--video-tokens", "60")
+    run = run_here(*LONG, "--max-frames", "40", "--video-tokens", "60")
     assert run.code == 0, run.err
-    assert run.object["frames"]["count"] == 100
+    assert run.object["frames"]["count"] == 40
     assert run.object["tokens"]["visual_kept"] == 60
 
 
@@ -89,7 +89,7 @@ def test_without_a_budget_as_much_as_one_window_has_is_read() -> None:
 
 def test_each_part_that_does_not_fit_the_context_is_read_in_windows() -> None:
     """Not only the first: 150 frames of 16 tokens don't, the last 60 do."""
-    run = run_here(*WHOLE, "--fps", "6", "--every", "25s", "--method", "none")
+    run = run_here(*WHOLE, "--every", "25s", "--method", "none")
     assert run.code == 0, run.err
     assert ["windows" in document for document in run.objects] == [True, True, False]
 
@@ -106,7 +106,7 @@ def test_a_video_of_one_window_is_answered_as_without() -> None:
 @pytest.mark.parametrize("method", ["dycoke-plus", "none", "dycoke"])
 def test_positions_are_contiguous_unless_the_user_says_otherwise(method: str) -> None:
     """Although the checkpoint asks for original ones; the panel and the object say which."""
-    flags = (*LONG[:-1], "--end", "10", "--video-tokens", "100", "--method", method)
+    flags = (*LONG[:-1], "--end", "4", "--video-tokens", "100", "--method", method)
     run = run_here(*flags, "--stats")
     assert re.search(r"Windows .* of 32 frames, [\d,]+ tokens kept; contiguous positions", run.err)
     found = run_here(*flags, "--json").object
