@@ -59,7 +59,7 @@ ALSO = {
     "verify": ("verification",),
     "schema": DOCUMENTS,
     "demo": (),
-    "doctor": DOCUMENTS,
+    "doctor": (*DOCUMENTS, "kernels.processor"),
 }  # fmt: skip
 """Further modules by command."""
 
