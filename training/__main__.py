@@ -19,7 +19,6 @@ from rich.progress import Progress as Bar
 from dycoke_cli.errors import DycokeError, UsageError
 from training.architectures import ARCHITECTURES
 from training.curriculum import Recipe, Stage
-from training.statements import ADAPTER
 
 if TYPE_CHECKING:
     from training.trainer import Progress
@@ -167,30 +166,6 @@ def kept(
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
     console.print(str(folder))
-
-
-@app.command()
-def statements(
-    out: Annotated[Path, typer.Option(help="Folder of the merged checkpoint.")] = Path(
-        "runs/statements"
-    ),
-    adapter: Annotated[Path, typer.Option(help="The adapter's weights.")] = ADAPTER,
-    steps: Annotated[
-        int, typer.Option(min=0, help="Steps of a new training; 0 takes the adapter as it is.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="Of weights and data.")] = 1,
-) -> None:
-    """Write the bundled model with an adapter by which it tells whether a sentence is true."""
-    from training.statements import export_statements, train_statements
-
-    def each(step: int, loss: float, right: float) -> None:
-        console.print(f"{step}/{steps}: loss {loss:.3f}, {right:.0%} right")
-
-    with errors_in_a_sentence():
-        if steps:
-            train_statements(steps, seed, adapter, each)
-        size = export_statements(adapter, out)
-    console.print(f"{out}: {size / 1e6:.1f} MB")
 
 
 @app.command()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
-from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import ABSENT, Count, to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import valid
@@ -75,7 +74,6 @@ class Ask:
         history: earlier questions with their answers, which the model reads first.
         blind: the videos are named in the answer, and not read.
         compare: whether it is also asked without compression.
-        check: makes the text of the answer whose sentences are asked back; None asks about none.
         key: of its answer in a journal; None outside of one.
         id: of the question in a journal, as the user gave it.
         line: its line in a file of questions; 0 where there is none.
@@ -93,7 +91,6 @@ class Ask:
     history: Sequence[tuple[str, str]] = ()
     blind: bool = False
     compare: bool = False
-    check: CaptionStyle | None = None
     key: str | None = None
     id: str | None = None
     line: int = field(default=0, compare=False)

@@ -7,14 +7,11 @@ from dataclasses import asdict, replace
 import pytest
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.loop import checking
-from dycoke_cli.loop.checking import probability_of_yes
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -49,7 +46,6 @@ def frames_encoded(
     loaded: LoadedModel,
     request: Request,
     compare: bool,
-    check: CaptionStyle | None = None,
     keep: int = 1,
 ) -> tuple[int, list[Answer]]:
     """Frames that the tower encodes for two questions, and their answers."""
@@ -60,7 +56,7 @@ def frames_encoded(
     questions = ["What happens?", "What does the blue star do?"]
     with engine_of(request, listener, keep=keep, loaded=loaded) as engine:
         asks = asks_of([str(CLIPS / "move.mp4")], questions, request, compare=compare)
-        converse(engine, [replace(ask, check=check) for ask in asks], listener)
+        converse(engine, asks, listener)
     hook.remove()
     return sum(frames), listener.all
 
@@ -69,22 +65,3 @@ def test_a_comparison_runs_the_tower_once(loaded: LoadedModel) -> None:
     frames, answers = frames_encoded(loaded, replace(PLAIN, method=LADDER[1]), True)
     assert all(answer.compared_to is not ABSENT for answer in answers)
     assert frames == frames_encoded(loaded, replace(PLAIN, method=LADDER[0]), True)[0] > 0
-
-
-def test_a_check_encodes_and_prefills_the_video_once(
-    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = list[Answer]()
-
-    def noted(answer: Answer) -> float | None:
-        answers.append(answer)
-        return probability_of_yes(answer)
-
-    monkeypatch.setattr(checking, "probability_of_yes", noted)
-    monkeypatch.setattr(checking, "sentences", lambda text: ["There is a red circle."] * 3)
-    frames, _ = frames_encoded(loaded, PLAIN, False, CaptionStyle(), keep=0)
-    # The caption's own prompt leaves the video's part to the first check.
-    visual = answers[0].tokens.visual
-    reused = [answer.tokens.reused >= visual for answer in answers]
-    assert reused == [True] * 6
-    assert frames == frames_encoded(loaded, PLAIN, False, keep=0)[0] > 0

@@ -131,22 +131,6 @@ class TimeRange:
     ]
 
 
-@dataclass(frozen=True)
-class CheckedSentence:
-    """A sentence of an answer, or an item of its list, asked back about the same video."""
-
-    text: Annotated[str, Doc("With the white space or comma behind it: joined, they are the text.")]
-    probability: Annotated[
-        float | None,
-        Doc(
-            "Of yes, where the model is asked whether it is true; null where it would rather say "
-            "neither yes nor no.",
-            minimum=0,
-            maximum=1,
-        ),
-    ]
-
-
 SCHEMA = "dycoke.answer/1"
 
 Version = Annotated[str, Doc("Version of dycoke.")]
@@ -397,10 +381,6 @@ class Answer:
             "With --when: the time ranges in which the answer is yes, ascending; empty where none "
             "was found. `choice` and `probabilities` are then of the whole video at once."
         ),
-    ] = ABSENT
-    sentences: Annotated[
-        tuple[CheckedSentence, ...] | Absent,
-        Doc("Of `dycoke caption --check`: each sentence of the text that the caption is made of."),
     ] = ABSENT
     finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-tokens.")]
     seed: Annotated[int | None, Doc("Sampling seed; null for greedy decoding.", minimum=0)]

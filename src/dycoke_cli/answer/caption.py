@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -85,7 +85,6 @@ _INLINE = (
 # An abbreviation of any of these ends no sentence; the languages of others have the stops of one.
 _LANGUAGES = ("en", "de", "es", "fr")
 _LIST = re.compile(r"[^,.!?。！？\n]{1,40}(?:,[^,.!?。！？\n]{1,40}){2,}")
-CHECKING_QUESTION = 'Is this sentence about the video true? "{}" Answer yes or no.'
 
 
 @dataclass(frozen=True)
@@ -143,17 +142,6 @@ def words(text: str) -> list[re.Match[str]]:
     import regex
 
     return [*regex.finditer(r"[\p{L}\p{N}_](?:\B.)*", text, regex.WORD | regex.DOTALL)]
-
-
-def without(pieces: Sequence[str], left_out: Collection[int]) -> str:
-    """The text of some sentences without those at certain places."""
-    text = "".join(piece for i, piece in enumerate(pieces) if i not in left_out)
-    return text.rstrip().removesuffix(",")
-
-
-def checking_question(sentence: str) -> str:
-    """The question whether a sentence, or an item of a list, is true; yes or no answers it."""
-    return CHECKING_QUESTION.format(sentence.strip().removesuffix(","))
 
 
 def _stripped(said: str) -> str:

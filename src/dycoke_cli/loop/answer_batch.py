@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.ask import Answered, Done, Progress, Text, Warn
 from dycoke_cli.compression.method import BASELINE
@@ -18,7 +17,6 @@ from dycoke_cli.engine.generate import Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, VideoSession, ask_together, ask_without_video
 from dycoke_cli.loop.asker import FORGOTTEN, CancelledError, Pending
-from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.in_windows import encode_in_windows
 from dycoke_cli.models.prompts.stock_prompt import fitted
 from dycoke_cli.video.clip import ClosedError
@@ -74,8 +72,6 @@ def ask(loaded: LoadedModel, batch: Sequence[Pending], count: Count) -> None:
             continue
         if asked.compare:
             answer = _compared(pending, answer)
-        if pending.ask.check is not None:
-            answer = _checked(pending, answer, pending.ask.check)
         _finish(count, pending, answer, seconds, len(answers))
 
 
@@ -143,9 +139,8 @@ def _open(
 def _question(count: Count, pending: Pending) -> Question:
     """A question for `ask_together`, whose answer is sent as soon as it ends."""
     ask = pending.ask
-    # A run, a comparison and a check take the answers of the whole batch, with their share of its
-    # time.
-    waits = pending.client.bulk or ask.compare or ask.check is not None
+    # A run and a comparison take the answers of the whole batch, with their share of its time.
+    waits = pending.client.bulk or ask.compare
     return Question(
         pending.session,
         ask.question,
@@ -193,21 +188,6 @@ def _compared(pending: Pending, answer: Answer) -> Answer:
     question = Question(pending.session, ask.question, ask.history)
     [plain] = ask_together([question], BASELINE, generation)
     return replace(answer, compared_to=plain)
-
-
-def _checked(pending: Pending, answer: Answer, style: CaptionStyle) -> Answer:
-    """An answer with the probabilities of its sentences, of which each is asked about alone.
-
-    So only the first one prefills the video: the others read what it kept.
-    """
-
-    def ask(question: str, options: GenerationOptions) -> Answer:
-        asked = Question(pending.session, question)
-        [found] = ask_together([asked], pending.methods[0], options)
-        return found
-
-    pending.send(Progress("sentences"))
-    return checked(answer, style, ask)
 
 
 def warn_of_memory(pending: Pending) -> None:

@@ -592,8 +592,7 @@ class Engine(Asker):
         """Whether what is computed of a video is kept for another question."""
         if video.reading.ask.measured:
             return False
-        several = len(video.asked) > 1 or any(one.ask.check is not None for one in video.asked)
-        return several or (self._keep > 0 and video.is_kept)
+        return len(video.asked) > 1 or (self._keep > 0 and video.is_kept)
 
     def _cache_for(self, video: Video) -> VisualCache | None:
         """Where a video is kept on disk once it is encoded; None for nowhere."""

@@ -72,7 +72,6 @@ class RunPlan:
             # Subtitles inside the video's container are part of the video's own digest.
             **({} if ask.when_s is None else {"when": ask.when_s}),
             **({"compare": True} if ask.compare else {}),
-            **({} if ask.check is None else {"check": ask.check.identity}),
             **({} if video.subtitles is None else {"subtitles": video.subtitles.digest}),
             "method": {**identity(request.method), **key_part(request.method)},
             "sampling": key_part(request.sampling),

@@ -24,12 +24,12 @@ from functools import cache
 from itertools import chain, count, groupby
 from typing import TYPE_CHECKING
 
-from dycoke_cli.answer.answer import Answer, Seconds, TimeRange
+from dycoke_cli.answer.answer import LEAST_MASS, Answer, Seconds, TimeRange
+from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.ask import Answered, Ask, Failed, Seen
 from dycoke_cli.engine.context import ONE_FRAME
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker
-from dycoke_cli.loop.checking import probability_of_yes
 from dycoke_cli.loop.reading import usual_decoders
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
@@ -524,3 +524,10 @@ def _in_all(answers: Sequence[Answer]) -> Seconds:
     names = [one.name for one in fields(Seconds) if one.name not in ("load", "request")]
     sums = {name: sum(getattr(one, name) for one in each) for name in names}
     return replace(each[0], **sums)
+
+
+def probability_of_yes(answer: Answer) -> float | None:
+    """Probability of yes in a typed answer; None where the model would rather say neither."""
+    assert not isinstance(answer.probabilities, Absent)
+    assert not isinstance(answer.scoring, Absent)
+    return answer.probabilities["yes"] if answer.scoring.mass >= LEAST_MASS else None

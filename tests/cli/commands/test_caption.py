@@ -20,8 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dycoke_cli.answer.answer import CheckedSentence
-from dycoke_cli.answer.caption import CaptionStyle, sentences, without
+from dycoke_cli.answer.caption import CaptionStyle, sentences
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.cli.commands.caption_text import PROMPTS
 from tests import warm
@@ -40,7 +39,6 @@ class Writer(Pretended):
     """Says of a video what `said` has for its name, or something of its own."""
 
     said: dict[str, str]
-    probable: dict[str, float | None]
 
     def _event(self, ask: Ask) -> Last:
         found = super()._event(ask)
@@ -49,17 +47,13 @@ class Writer(Pretended):
             return found
         text = self.said.get(Path(video.path).name, f"The video shows {Path(video.path).stem}.")
         answer = replace(pretended_answer(ask.question), answer=text)
-        if ask.check is not None:
-            pieces = sentences(ask.check.text(text))
-            checked = (CheckedSentence(one, self.probable.get(one.strip(), 0.9)) for one in pieces)
-            answer = replace(answer, sentences=tuple(checked))
         return Answered(ask.named(answer))
 
 
 @pytest.fixture(autouse=True)
 def engine(monkeypatch: pytest.MonkeyPatch) -> Writer:
     writer = Writer()
-    writer.said, writer.probable = {}, {}
+    writer.said = {}
     monkeypatch.setattr("dycoke_cli.runs.run.asker_here", writer)
     return writer
 
@@ -290,13 +284,11 @@ def rows(path: Path) -> list[dict[str, Any]]:
     [
         (("--out", "a.json"), "name a file that ends in .jsonl"),
         (("--key", "x"), "--key needs --out"),
-        (("--check", "--server", "http://h/v1"), "--server and --check exclude each other"),
         (("--out", "a.jsonl", "--key", "x,x"), "give one key or two"),
         (("--out", "a.jsonl", "--key", "x,"), "give one key or two"),
         (("--prompt", " "), "--prompt is empty"),
         (("--max-words", "0"), "--max-words"),
         (("--prompt", "detaild"), "--prompt detaild: did you mean detailed?"),
-        (("--drop-below", "50"), "a probability from 0 to 1, as 0.5 for 50 %, not 50"),
         (("--method", "v-cast", "--video-tokens", "9"), "and --video-tokens reads it in windows"),
     ],
 )
@@ -369,33 +361,6 @@ def test_what_the_bundled_model_cannot_see_is_no_caption(clips: Path, engine: Wr
     assert f"{UNKNOWN!r} says the bundled model" in run.err
 
 
-def test_sentences_are_checked_and_left_out(clips: Path, engine: Writer) -> None:
-    engine.said = {
-        "1.mp4": "The video shows a dog. It barks. A cat flies.",
-        "2.mp4": "A cat flies.",
-    }
-    engine.probable = {"A cat flies.": 0.04, "It barks.": None}
-    out = clips / "captions.jsonl"
-    videos = [clips / name for name in ("1.mp4", "2.mp4")]
-    run = caption(*videos, "--out", out, "--drop-below", "0.5", "--trigger", "ohwx,")
-    # Nothing is left of the second one, which is tried again next time.
-    assert run.code == 1
-    [row] = map(json.loads, out.read_text().splitlines())
-    assert row["caption"] == "ohwx, A dog. It barks."
-    lines = run.err.splitlines()
-    assert [line.partition(": ")[2] for line in lines if "1.mp4: " in line] == [
-        "90 % A dog.", "? % It barks.", "4 % A cat flies. (left out)",
-    ]  # fmt: skip
-    assert any("no sentence has a probability of 0.5; lower --drop-below" in line for line in lines)
-    assert "2 sentences left out" in lines[-1]
-    assert "1 sentence unchecked (the model says neither yes nor no)" in lines[-1]
-    # Another bound makes other captions; without a check nothing is said of sentences.
-    assert caption(*videos, "--out", out, "--overwrite", "--check").code == 0
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["caption"] for row in rows] == ["A dog. It barks. A cat flies.", "A cat flies."]
-    assert caption(*videos, "--out", out, "--overwrite").code == 0
-
-
 def made(style: CaptionStyle, said: str, *, is_cut: bool = False) -> str:
     return style.caption(style.text(said, is_cut=is_cut))
 
@@ -452,14 +417,6 @@ SENTENCES = {
 def test_sentences_of_a_text(text: str) -> None:
     found = sentences(text)
     assert found == SENTENCES[text]
-    assert without(found, ()) == text
-    assert without(found, range(len(found))) == ""
-
-
-def test_a_sentence_or_an_item_is_left_out() -> None:
-    assert without(sentences("A dog runs. It barks. It sits."), {1}) == "A dog runs. It sits."
-    assert without(sentences("A dog runs. It barks."), {1}) == "A dog runs."
-    assert without(sentences("dog, grass, running"), {2}) == "dog, grass"
 
 
 @given(st.text(st.sampled_from('ab.!? \n,A。"”'), max_size=40))
@@ -574,7 +531,7 @@ def test_the_page_has_the_prompts_and_its_commands_run(
     make_clips(tmp_path / "pictures", "a.png")
     lines = [words[1:] for words in commands(PAGE)]
     lines += [shlex.split(line)[1:] for line in re.findall(r"`(dycoke caption [^`]*)` \|", PAGE)]
-    assert len(lines) == 11
+    assert len(lines) == 10
     for words in lines:  # what is named last wins
         run = run_here(*words, *MINI)
         assert (run.code, run.out) == (0, ""), words

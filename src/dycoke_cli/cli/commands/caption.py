@@ -35,9 +35,6 @@ _FLAGS = options.flag_table(
     --overwrite: Replace captions that this command wrote. Edited ones stay (--overwrite-edited).
     --trigger WORD: Put this word and a comma in front, once.
     --max-words N: Cut the model's text after so many words, at the end of a sentence if one ends.
-    --check: Ask the model whether each sentence is true, and print the probability. Excludes
-        --server.
-    --drop-below P: Check, and leave out sentences below P (0.5 = 50 %). Excludes --server.
     [Output]
     --key PATH[,CAPTION]: Keys of the path and of the caption in the one file, as in --key
         media_path. Needs --out.
@@ -71,31 +68,8 @@ class Style:
     raw: Annotated[bool, _FLAGS["--raw"]] = False
 
 
-@dataclass(frozen=True)
-class Checking:
-    """Flags of the check of a caption's sentences."""
-
-    check: Annotated[bool, _FLAGS["--check"]] = False
-    drop_below: Annotated[float | None, _FLAGS["--drop-below"]] = None
-
-    @property
-    def wanted(self) -> bool:
-        """Whether sentences are checked."""
-        return self.check or self.drop_below is not None
-
-    @property
-    def least(self) -> float:
-        """Probability below which a sentence is left out."""
-        least = self.drop_below or 0.0
-        if not 0 <= least <= 1:
-            raise UsageError(
-                f"--drop-below is a probability from 0 to 1, as 0.5 for 50 %, not {least:g}"
-            )
-        return least
-
-
 BRIEF = """
-    --prompt --trigger --max-words --check --drop-below --out --out-dir --overwrite
+    --prompt --trigger --max-words --out --out-dir --overwrite
     --dry-run --model
 """
 
@@ -106,7 +80,6 @@ def caption(
     places: Annotated[list[str], _FLAGS["FOLDER…"]],
     prompt: Annotated[str, _FLAGS["--prompt"]] = "short",
     style: Style,
-    checking: Checking,
     where: Where,
     overwrite: Annotated[bool, _FLAGS["--overwrite"]] = False,
     overwrite_edited: Annotated[bool, _FLAGS["--overwrite-edited"]] = False,
@@ -143,7 +116,6 @@ def caption(
     remote = by.server.chosen(context, request, how.model)
     caption_text.check_prompt(prompt)
     style_of = CaptionStyle(**{**vars(style), "trigger": style.trigger.rstrip(", ")})
-    check, drop_below = (style_of if checking.wanted else None), checking.least
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, how.subtitles)
     with ExitStack() as stack:
@@ -160,7 +132,7 @@ def caption(
         left = len(videos) - len(wanted)
         skipped, edited = (0, left) if overwrite else (left, 0)
         asks = {
-            id_: Ask(question_about(video, prompt), request, (video,), id=id_, check=check)
+            id_: Ask(question_about(video, prompt), request, (video,), id=id_)
             for id_, video in ((os.fsencode(video.place).hex(), video) for video in wanted)
         }
         if where.dry_run:
@@ -168,7 +140,7 @@ def caption(
                 output.line(display_name(os.path.relpath(files.path(video))))
             view.dry(len(wanted), caption_text.PROMPTS.get(prompt, prompt))
             return
-        made = f"{style_of.identity}{drop_below or ''}"
+        made = style_of.identity
         results = CaptionResults(files, hashes, asks, made, replaces, view.warning)
         failed = 0
         try:
@@ -185,7 +157,7 @@ def caption(
                     results,
                     open_asker,
                     view,
-                    line=caption_text.Captioned(style_of, asks, view, drop_below),
+                    line=caption_text.Captioned(style_of, asks),
                     fail_fast=by.fail_fast,
                 )
                 failed = counts.failed + len(results.stayed)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from dycoke_cli.answer.caption import CaptionStyle, without
+from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import DycokeError, UsageError, closest
 from dycoke_cli.models.settings import UNKNOWN
 from dycoke_cli.runs.results import Outcome
 from dycoke_cli.video.files import is_picture
-
-if TYPE_CHECKING:
-    from dycoke_cli.cli.render.batch_view import CaptionView
 
 _SHOWN = 60  # characters of what is said in place of a caption
 PROMPTS = {
@@ -50,8 +46,6 @@ class Captioned:
 
     style: CaptionStyle
     asks: dict[str, Ask]  # by the id of the question
-    view: CaptionView
-    drop_below: float = 0.0  # sentences of a lower probability are left out
 
     def __call__(self, outcome: Outcome) -> Outcome:
         """The line of a caption, from that of an answer."""
@@ -64,17 +58,6 @@ class Captioned:
         if not text:
             said = f"{line['answer'][:_SHOWN]!r} is no caption; --raw keeps all that the model says"
             return self._failed(outcome, said)
-        if (checked := line.get("sentences")) is not None:
-            shares = [one["probability"] for one in checked]
-            # What the model says neither yes nor no to stays: nothing speaks against it.
-            left_out = {i for i, p in enumerate(shares) if p is not None and p < self.drop_below}
-            pieces = [one["text"] for one in checked]
-            self.view.checked(line["video"], pieces, shares, left_out)
-            text = without(pieces, left_out)
-        if not text:
-            return self._failed(
-                outcome, f"no sentence has a probability of {self.drop_below:g}; lower --drop-below"
-            )
         return replace(outcome, line={**line, "answer": self.style.caption(text)})
 
     def _failed(self, outcome: Outcome, why: str) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich import progress as rich_progress
@@ -198,29 +198,6 @@ def _duration(seconds: float) -> str:
 class CaptionView(BatchView):
     """View of a run that writes captions."""
 
-    def __init__(self, quiet: bool) -> None:
-        super().__init__(quiet)
-        self._left_out = self._unanswered = 0
-
-    def checked(
-        self,
-        name: str,
-        sentences: Sequence[str],
-        probabilities: Sequence[float | None],
-        left_out: Collection[int],
-    ) -> None:
-        """Show the sentences of a caption with the probabilities that they are true.
-
-        Args:
-            left_out: places of those that aren't in the caption.
-        """
-        for i, (sentence, probability) in enumerate(zip(sentences, probabilities, strict=True)):
-            share = "?" if probability is None else f"{100 * probability:.0f}"
-            end = " (left out)" if i in left_out else ""
-            self.note(f"{display_name(name)}: {share} % {one_line(sentence.strip())}{end}")
-            self._unanswered += probability is None
-        self._left_out += len(left_out)
-
     def dry(self, number: int, prompt: str) -> None:
         """Say what a run would do."""
         self.stop()
@@ -257,13 +234,6 @@ class CaptionView(BatchView):
             parts.append(f"{count(skipped)} skipped (there is a caption{hint})")
         parts += [f"{count(edited)} edited and kept (--overwrite-edited)"] if edited else []
         parts += [f"{count(failed)} failed"] if failed else []
-        if self._left_out:
-            parts.append(f"{counted(self._left_out, 'sentence')} left out")
-        if self._unanswered:
-            parts.append(
-                f"{counted(self._unanswered, 'sentence')} unchecked (the model says neither yes "
-                "nor no)"
-            )
         lengths = sorted((len(words(text)), name) for text, name in written)
         if lengths:
             (short, briefest), (long, longest) = lengths[0], lengths[-1]

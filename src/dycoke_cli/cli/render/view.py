@@ -34,7 +34,6 @@ _LABELS = {
     "vision": "Encoding frame {done}/{total}",
     "prefill": "Prefill",
     "decode": "Generating",
-    "sentences": "Checking sentences",
     "answers": "Answers {done:,}/{total:,}",
     "verdicts": "Verdicts {done:,}/{total:,}",
 }
