@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Score as Score
     from dycoke_cli.evaluation.folder import FolderDataset as FolderDataset
     from dycoke_cli.evaluation.scoring.judge import judge_answers as judge_answers
-    from dycoke_cli.loop.engine import Engine as Engine
+    from dycoke_cli.loop.local_engine import Engine as Engine
     from dycoke_cli.models.families.family import Family as Family
     from dycoke_cli.models.families.table import FAMILIES as FAMILIES
     from dycoke_cli.models.load import load as load
@@ -70,7 +70,7 @@ _HOMES = {
     "evaluation.dataset": "About Dataset Item Score",
     "evaluation.folder": "FolderDataset",
     "evaluation.scoring.judge": "judge_answers",
-    "loop.engine": "Engine",
+    "loop.local_engine": "Engine",
     "models.families.family": "Family",
     "models.families.table": "FAMILIES",
     "models.load": "load",

@@ -1,7 +1,7 @@
 """A question with all that its answer depends on, and the events until it is answered.
 
-A command, a route of the server, a worker or a camera makes `Ask`s. `loop.engine.Engine` answers
-them. Whatever carries them between processes carries these classes.
+A command, a route of the server, a worker or a camera makes `Ask`s. `loop.local_engine.Engine`
+answers them. Whatever carries them between processes carries these classes.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from dycoke_cli.cli import render
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, VideoError
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.converse import asks_of, engine_of, work_on

@@ -10,10 +10,10 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import SchemaVariant, schema_of
-from dycoke_cli.cli.commands.batch_lines import Lines
+from dycoke_cli.cli.commands.batch_files import Lines
 from dycoke_cli.cli.render.units import odds, scoring
 from dycoke_cli.engine.generation_options import TypedOptions
-from dycoke_cli.runs.results import Outcome
+from dycoke_cli.runs.batch_journal import Outcome
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid

@@ -16,9 +16,9 @@ from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.prediction import Prediction, scored
 from dycoke_cli.loop import answer_batch
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.runs.results import Outcome
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling

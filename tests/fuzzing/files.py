@@ -17,8 +17,8 @@ from dycoke_cli.evaluation.prediction import open_answers
 from dycoke_cli.evaluation.run_record import FILE as RECORD
 from dycoke_cli.evaluation.run_record import check_folder, read_record
 from dycoke_cli.evaluation.scoring.judge import open_verdicts
+from dycoke_cli.runs.batch_journal import open_results
 from dycoke_cli.runs.journal import Journal
-from dycoke_cli.runs.results import open_results
 from dycoke_cli.storage.cache_folder import CacheFiles
 from tests.evaluation.test_answers import write_nothing
 from tests.fuzzing.mutators import bytes_of, json_lines_of

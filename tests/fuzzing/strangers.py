@@ -161,10 +161,10 @@ def _data_urls() -> list[bytes]:
 
 def _open(content: bytes, _: Path) -> object:
     """The frames of a data URL, as it stands in a body that comes in pieces."""
-    from dycoke_cli.server.body import BodyLimits, BodyScanner, parse_json
     from dycoke_cli.server.limits import Allowance
     from dycoke_cli.server.media import Media, opened
     from dycoke_cli.server.refused import Refused
+    from dycoke_cli.server.request_body import BodyLimits, BodyScanner, parse_json
     from dycoke_cli.server.request_keys import text_of as text_in
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.sampling import Sampling

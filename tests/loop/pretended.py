@@ -31,7 +31,7 @@ from dycoke_cli.engine.session import Question
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.loop import answer_batch, reading
 from dycoke_cli.loop.asker import Pending
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.families import FAMILIES, ModelInfo, defaults_of
 from dycoke_cli.models.load_options import LoadOptions

@@ -21,14 +21,14 @@ from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.loop import answer_batch
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import asker_here, outcomes_of
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling

@@ -10,7 +10,7 @@ from dycoke_cli.ask import Answered, Done, Failed, Progress, Seen, Text
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.loop import reading
 from dycoke_cli.loop.asker import CancelledError, Client, Pending
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import Asking
 from tests.waiting import until

@@ -20,7 +20,7 @@ import pytest
 from dycoke_cli import resources
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop import reading as reading_module
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.video import decoder
 from dycoke_cli.video import limits as limits_module

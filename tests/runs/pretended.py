@@ -19,8 +19,8 @@ from dycoke_cli.loop.asker import Asker, Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.catalog import ModelRef, find
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.results import Outcome
 from tests import documents
 from tests.cli import fake_engine
 

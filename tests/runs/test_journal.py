@@ -16,8 +16,8 @@ import pytest
 from dycoke_cli.errors import OutputError, VideoError
 from dycoke_cli.evaluation.prediction import Answers, Prediction, Setup, open_answers
 from dycoke_cli.evaluation.scoring.judge import Verdict, Verdicts, open_verdicts
+from dycoke_cli.runs.batch_journal import ResultsFile, open_results
 from dycoke_cli.runs.journal import Journal
-from dycoke_cli.runs.results import ResultsFile, open_results
 from tests.runs.parts import settled_in
 from tests.runs.pretended import make_clips, outcome_of
 

@@ -18,8 +18,8 @@ from dycoke_cli.ask import Answered, Ask
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs import pool
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import asker_here, outcomes_of
 from tests.documents import example
 from tests.runs.pretending import PLAN, groups_named

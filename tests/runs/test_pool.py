@@ -13,8 +13,8 @@ import torch
 
 from dycoke_cli import plugins
 from dycoke_cli.runs import pool
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import asker_here, outcomes_of
 from tests.runs.parts import CLIPS, PLAN, settled_in
 

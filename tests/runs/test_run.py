@@ -13,8 +13,8 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.runs.batch_journal import open_results
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
 from dycoke_cli.video.sampling import Sampling
 from tests.runs.parts import PLAN, Group, Heard, groups_in, plan_with

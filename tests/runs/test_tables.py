@@ -15,7 +15,7 @@ import pytest
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.runs.results import Known, Outcome, open_results
+from dycoke_cli.runs.batch_journal import Known, Outcome, open_results
 from dycoke_cli.runs.tables import TableFile, csv_of, parquet_of, usual_fields
 from tests.runs.parts import PLAN, settled_in
 from tests.runs.pretended import make_clips, outcome_of, pretended_answer, valid

@@ -16,16 +16,16 @@ import pytest
 
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.access import read_keys
-from dycoke_cli.server.body import BodyLimits
 from dycoke_cli.server.lifetime import Address, ConnectionLimits, make_server, run
 from dycoke_cli.server.limits import Admission, Allowance
 from dycoke_cli.server.local.unix_socket import ENVIRONMENT, LocalListener
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.request_body import BodyLimits
 from dycoke_cli.server.service import Service
 from dycoke_cli.video.sampling import Sampling
 from tests.loop.pretended import PATIENCE_S, Pretended

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from dycoke_cli.ask import Ask
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.exchange import prepare

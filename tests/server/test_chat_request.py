@@ -13,7 +13,7 @@ import pytest
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.messages import VideoPart

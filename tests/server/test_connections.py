@@ -14,8 +14,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from dycoke_cli.server.body import BodyLimits
 from dycoke_cli.server.lifetime import ConnectionLimits, LimitedProtocol
+from dycoke_cli.server.request_body import BodyLimits
 from tests.server.pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
 
 CHAT = "/v1/chat/completions"

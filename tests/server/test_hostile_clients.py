@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.server.body import BodyLimits
+from dycoke_cli.server.request_body import BodyLimits
 from tests.server.pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
 from tests.waiting import until
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.server.body import BodyLimits, BodyScanner
 from dycoke_cli.server.media import Media, opened
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.request_body import BodyLimits, BodyScanner
 from tests.server.pretended import ample
 
 LIMITS = BodyLimits(10**6, most_json_bytes=10_000, most_values=50)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.loop import reading
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.server.metrics import Metrics

@@ -25,14 +25,14 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.errors import DycokeError, UsageError, error_of
 from dycoke_cli.evaluation.method_row import method_on
-from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.in_windows import check_windows
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.plan import plan_of
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.runs.results import Outcome
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.sampling import Sampling
 from dycoke_lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split

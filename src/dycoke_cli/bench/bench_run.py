@@ -25,7 +25,7 @@ from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, method_for, rows_on
 from dycoke_cli.kernels.processor import environment
 from dycoke_cli.loop.asker import Asker, Client
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request

@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from dycoke_cli.cli import output
-from dycoke_cli.cli.page import HelpRow, Page, Panel
+from dycoke_cli.cli.page_content import HelpRow, Page, Panel
 from dycoke_cli.errors import UsageError
 
 EXAMPLES = "Examples:\n"

@@ -38,9 +38,9 @@ from dycoke_cli.models.load_memory import check_room, needed_bytes
 from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.served_model import ServedModel
-from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import Group, run
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__, running_commit

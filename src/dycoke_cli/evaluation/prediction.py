@@ -19,8 +19,8 @@ from typing import Annotated, Any
 
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Doc, from_dict, keys, to_dict
 from dycoke_cli.evaluation.dataset import Dataset, Item, Rule, Split
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.journal import Journal, open_journal
-from dycoke_cli.runs.results import Outcome
 
 
 @dataclass(frozen=True)

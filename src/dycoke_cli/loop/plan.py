@@ -13,7 +13,7 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import identity
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 

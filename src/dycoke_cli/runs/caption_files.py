@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.runs.results import Known, Outcome
+from dycoke_cli.runs.batch_journal import Known, Outcome
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.made_files import (
     MadeFiles,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Footage, Seen, Text
 from dycoke_cli.loop.asker import Asker, Pending, Work
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _HERE = "dycoke_cli.runs"
 FORMATS = {
-    ".jsonl": ("results", ""),
-    ".ndjson": ("results", ""),
+    ".jsonl": ("batch_journal", ""),
+    ".ndjson": ("batch_journal", ""),
     ".csv": ("tables", "csv_of"),
     ".parquet": ("tables", "parquet_of"),
     ".srt": ("time_files", "srt"),
@@ -35,7 +35,7 @@ def _of(module: str) -> tuple[str, ...]:
     return tuple(suffix for suffix, (home, _) in FORMATS.items() if home == module)
 
 
-ANSWERS, TABLES, TIMES = map(_of, ("results", "tables", "time_files"))
+ANSWERS, TABLES, TIMES = map(_of, ("batch_journal", "tables", "time_files"))
 
 
 def maker(suffix: str) -> Callable[..., Any]:

@@ -16,9 +16,9 @@ from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import ModelError, UsageError, VideoError
 from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.runs.batch_journal import Outcome, Results, reason
 from dycoke_cli.runs.file_walk import FileState, state_of
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.runs.results import Outcome, Results, reason
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.pictures import digest
 from dycoke_cli.video.subtitles import find_source

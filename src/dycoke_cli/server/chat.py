@@ -19,9 +19,9 @@ from dycoke_cli import (
 )
 from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.errors import UsageError
-from dycoke_cli.server.body import parse_json
 from dycoke_cli.server.messages import JpegTimes, VideoPart, read_media, turns_of
 from dycoke_cli.server.refused import KEYS, Refused, refused
+from dycoke_cli.server.request_body import parse_json
 from dycoke_cli.server.request_keys import (
     BODY,
     DYCOKE,

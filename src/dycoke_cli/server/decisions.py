@@ -16,11 +16,11 @@ from typing import Any
 
 from dycoke_cli import Answer, Ask, GenerationOptions, Request, TypedOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.server.body import parse_json
 from dycoke_cli.server.chat import ChatRequest, asked
 from dycoke_cli.server.messages import content_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.replies import usage
+from dycoke_cli.server.request_body import parse_json
 from dycoke_cli.server.request_keys import (
     ASSET,
     CHOICE,

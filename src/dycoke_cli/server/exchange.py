@@ -15,7 +15,6 @@ from starlette.requests import Request
 from dycoke_cli import Answer, Answered, Ask, Event, Failed, Footage, Sampling, Text
 from dycoke_cli.loop.asker import Client, Pending
 from dycoke_cli.models.prompts.chat import QuestionWithVariables
-from dycoke_cli.server.body import Spooled
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.decisions import (
     DecisionsReply,
@@ -28,6 +27,7 @@ from dycoke_cli.server.media import MediaFile, opened, opened_pictures
 from dycoke_cli.server.messages import FRAMES_PER_SECOND, JpegTimes, VideoPart
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import STILL_HERE, ChatReply
+from dycoke_cli.server.request_body import Spooled
 from dycoke_cli.server.request_keys import THINKING
 from dycoke_cli.server.responses import ResponsesReply, parse_responses
 from dycoke_cli.server.service import Service

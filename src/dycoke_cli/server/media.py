@@ -25,9 +25,9 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from dycoke_cli.server.body import Spooled, data_url
 from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.request_body import Spooled, data_url
 from dycoke_cli.storage.output_file import temporary_folder
 
 _MOST_REDIRECTS = 3

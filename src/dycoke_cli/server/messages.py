@@ -12,9 +12,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from dycoke_cli import Sampling
-from dycoke_cli.server.body import data_url
 from dycoke_cli.server.media import JPEGS
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.request_body import data_url
 from dycoke_cli.server.request_keys import (
     IMAGE_IO,
     IMAGE_URL,

@@ -14,10 +14,10 @@ from uuid import uuid4
 
 from dycoke_cli import Answer, Request
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.server.body import parse_json
 from dycoke_cli.server.chat import ChatRequest, asked
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import event, usage
+from dycoke_cli.server.request_body import parse_json
 from dycoke_cli.server.request_keys import (
     RESPONSES,
     RESPONSES_STREAM,

@@ -16,13 +16,13 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from dycoke_cli.server.access import HEALTH
-from dycoke_cli.server.body import json_reply, received
 from dycoke_cli.server.chat import check_model
 from dycoke_cli.server.decisions import details
 from dycoke_cli.server.exchange import Answering, read_chat, read_decisions, read_responses
 from dycoke_cli.server.limits import Shares, sender_of
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import model
+from dycoke_cli.server.request_body import json_reply, received
 from dycoke_cli.server.service import Service
 from dycoke_cli.unicode import display_name
 

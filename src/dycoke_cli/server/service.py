@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli import Engine, Request
 from dycoke_cli.models.prompts.chat import names_in
-from dycoke_cli.server.body import BodyLimits
 from dycoke_cli.server.limits import Admission, Allowance
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.request_body import BodyLimits
 
 if TYPE_CHECKING:
     from dycoke_cli.server.chat import ChatRequest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.runs.results import open_results
+from dycoke_cli.runs.batch_journal import open_results
 from tests import warm
 from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_in_terminal
 from tests.runs.pretended import make_clips, valid

@@ -13,7 +13,7 @@ import pytest
 from dycoke_cli.evaluation.datasets import DATASETS, class_of
 from dycoke_cli.evaluation.prediction import FILE
 from dycoke_cli.evaluation.presets import presets
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures

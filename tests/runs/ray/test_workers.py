@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import DycokeError
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.ray import OnRay, RayAsker
-from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import outcomes_of
 from tests.runs.clusters import add_node, cluster_of
 from tests.runs.pretending import PLAN, Pretending, cannot_load, groups_named

@@ -12,12 +12,12 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.converse import asks_of, converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 from dycoke_cli.runs.remote.remote_client import ServerGoneError
 from dycoke_cli.runs.remote.served_model import NO_VIDEO, SentVideo
-from dycoke_cli.runs.results import Outcome
 from dycoke_cli.runs.run import outcomes_of
 from tests.documents import example
 from tests.runs.parts import CLIPS, PLAN, REQUEST, settled_in

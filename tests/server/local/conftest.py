@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache

@@ -66,7 +66,7 @@ def test_the_command_reads_no_video(local: Served, monkeypatch: pytest.MonkeyPat
     def unwanted(*_: object) -> None:
         raise AssertionError("the server reads the video")
 
-    monkeypatch.setattr("dycoke_cli.loop.engine.Engine.prepare", unwanted)
+    monkeypatch.setattr("dycoke_cli.loop.local_engine.Engine.prepare", unwanted)
     assert ask().code == 0
     assert ask("--no-server").code == 1
 

@@ -19,7 +19,7 @@ from PIL import Image
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener

@@ -13,7 +13,7 @@ from dycoke_cli.ask import Answered, Ask, Failed, Footage, Warn
 from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
 from dycoke_cli.errors import VideoError
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.server.local.local_server import why_not
 from dycoke_cli.server.local.wire import CommandSetup, as_sent, in_the_words_of, model_key
 from dycoke_cli.video.files import STDIN_NAME

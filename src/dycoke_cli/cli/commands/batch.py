@@ -23,7 +23,7 @@ from dycoke_cli.unicode import display_name
 if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
-    from dycoke_cli.runs.results import ResultsFile
+    from dycoke_cli.runs.batch_journal import ResultsFile
 
 
 _FLAGS = options.flag_table(f"""
@@ -76,10 +76,10 @@ def batch(
     command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
     """
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
-    from dycoke_cli.cli.commands.batch_lines import Destination, Lines, collect
+    from dycoke_cli.cli.commands.batch_files import Destination, Lines, collect
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.runs.results import Results
+    from dycoke_cli.runs.batch_journal import Results
     from dycoke_cli.runs.run import run
 
     by.check()
@@ -145,7 +145,7 @@ def _groups(
 @contextmanager
 def _opened(out: Path, view: BatchView) -> Iterator[ResultsFile]:
     """The file of results; says what was wrong with it."""
-    from dycoke_cli.runs.results import open_results
+    from dycoke_cli.runs.batch_journal import open_results
 
     with open_results(out) as file:
         if file.damaged:

@@ -101,7 +101,7 @@ def caption(
     from dycoke_cli.answer.caption import CaptionStyle
     from dycoke_cli.ask import Ask
     from dycoke_cli.cli.commands import caption_text
-    from dycoke_cli.cli.commands.batch_lines import videos_at
+    from dycoke_cli.cli.commands.batch_files import videos_at
     from dycoke_cli.cli.commands.caption_text import question_about
     from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows

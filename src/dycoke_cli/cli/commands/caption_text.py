@@ -8,7 +8,7 @@ from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import DycokeError, UsageError, closest
 from dycoke_cli.models.settings import UNKNOWN
-from dycoke_cli.runs.results import Outcome
+from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.video.files import is_picture
 
 _SHOWN = 60  # characters of what is said in place of a caption

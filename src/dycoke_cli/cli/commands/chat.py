@@ -28,7 +28,7 @@ from dycoke_cli.video.pictures import as_named, sources
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
-    from dycoke_cli.loop.engine import Engine
+    from dycoke_cli.loop.local_engine import Engine
     from dycoke_cli.request import Request
 
 _FLAGS = options.flag_table("""

@@ -15,10 +15,10 @@ from dycoke_cli.cli import output
 from dycoke_cli.cli.flags.words import apart, questions_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
+from dycoke_cli.runs.batch_journal import Outcome, check_place
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.output_formats import made_at
 from dycoke_cli.runs.question_files import read_questions
-from dycoke_cli.runs.results import Outcome, check_place
 from dycoke_cli.runs.tables import TableFile, read_answers
 from dycoke_cli.runs.time_files import TimeFiles
 from dycoke_cli.storage.input_file import read_file
