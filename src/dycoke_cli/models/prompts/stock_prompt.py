@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,10 +46,6 @@ from dycoke_cli.models.prompts.stock_processor import (
 from dycoke_cli.models.resolve import family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.clip import Clip, Fit, FrameResize, FrameWindow, decoded_size
-
-if TYPE_CHECKING:
-    pass
-
 
 # Prompts about a video: the stock processor runs once, then each question needs only its text.
 
