@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import (
     calibration,
-    checked_sentences,
     decode_rules,
     peers,
     real_features,
@@ -120,7 +119,6 @@ MADE: dict[str, Callable[[], Mapping[str, str]]] = {
         for name, rows in read_rows(RAW).items()
     },
     "speed": made_again,
-    "sentences": lambda: {checked_sentences.NAME: checked_sentences.table()},
     "calibration": lambda: {"calibration": calibration.table(calibration.kept())},
 }
 MARKS = {"sentences": pytest.mark.slow, "calibration": EXTENDED}

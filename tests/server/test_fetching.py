@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -146,6 +147,13 @@ def test_a_name_that_is_not_resolved_in_time(site: Site, ends: bool) -> None:
     with allowance, pytest.raises(Refused, match="gone" if ends else "can't be fetched"):
         fetch("http://slow.test/", MOST, PATIENCE_S if ends else 0.3, allowance)
     assert time.monotonic() - began < SLOW_S / 2
+
+
+def test_the_last_half_second_is_time_as_well() -> None:
+    parts = urlsplit("http://clips.example/a.mp4")
+    assert 0 < media._Connection(parts, time.monotonic() + 0.5)._left_s() <= 0.5
+    with pytest.raises(TimeoutError):
+        media._Connection(parts, time.monotonic())._left_s()
 
 
 def test_too_much(site: Site) -> None:
