@@ -241,7 +241,7 @@ def test_the_commands_are_in_four_groups() -> None:
     found = {title: re.findall(r"^│ (\w[\w ]*?)  ", text, re.M) for title, text in panels().items()}
     assert [*found] == ["Ask", "Compare", "Serve", "Set up", "Options"]
     assert found["Ask"][:3] == ["ask", "chat", "batch"]
-    assert found["Serve"] == ["serve", "mcp"]
+    assert found["Serve"] == ["serve", "serve status", "mcp"]
     named = [name for title in ("Ask", "Compare", "Serve", "Set up") for name in found[title]]
     root: Any = typer.main.get_command(app)
     assert sorted(named) == sorted(root.commands)

@@ -38,7 +38,7 @@ ALSO = {
         "video.clip", "video.pictures",
     ),
     "watch": (),
-    "serve": ("storage.cache_folder",),
+    **dict.fromkeys(("serve", "serve status"), ("storage.cache_folder",)),
     "mcp": (),
     **dict.fromkeys(("batch", "caption", "convert"), ("runs.output_formats",)),
     "inspect": (*DOCUMENTS, "inspect.inspection", "video.clip"),

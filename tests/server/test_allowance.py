@@ -107,7 +107,7 @@ def test_the_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request("mini", loading, Sampling(), DyCoke(), GenerationOptions())
     media = Media((), False, most_bytes=1)
     engine = engine_of(request, Listener())
-    service = start_service(engine, request, media, queue=1, frames=1, body_mib=1)
+    service = start_service(engine, request, media, queue=1, frames=1, body_mib=1, url="")
     assert service.defaults.loading == loading  # so that commands with the same flags are answered
     has.append("avx512_bf16")  # a change of the free memory would do the same
     engine.start()

@@ -43,6 +43,7 @@ _GROUPS = {
         "serve": (
             "Answer OpenAI-compatible requests about videos, with compression chosen per request."
         ),
+        "serve status": "Show where your server runs, and whether its model is in memory.",
         "mcp": (
             "Let agents ask about videos: tools of the Model Context Protocol, on stdin and stdout."
         ),
@@ -76,9 +77,9 @@ class _Root(pages.Group):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the subcommand; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
-        # It takes a positional argument, so Typer can't give it a subcommand.
-        if args[:2] == ["eval", "report"]:
-            args = [" ".join(args[:2]), *args[2:]]
+        # These two are functions, so Typer can't give them a subcommand.
+        if (both := " ".join(args[:2])) in _COMMANDS:
+            args = [both, *args[2:]]
         word = command_of(args[0])
         if word not in _COMMANDS:
             from dycoke_cli.cli.unknown_words import unknown_command  # no usual command needs it

@@ -67,6 +67,7 @@ class Service:
     metrics: Metrics  # counts
     most_frames: int  # of a video
     bodies: BodyLimits  # limits on those of requests
+    url: str = ""  # where it listens
     context: int | None = None  # tokens of the model's context; None where it isn't known
     # variables of its chat template, and all other names in there
     template_names: frozenset[str] = frozenset()
@@ -84,7 +85,14 @@ _BODIES = 4  # room on disk for request bodies, in bodies of the largest allowed
 
 
 def start_service(
-    engine: Engine, defaults: Request, media: Media, *, queue: int, frames: int, body_mib: int
+    engine: Engine,
+    defaults: Request,
+    media: Media,
+    *,
+    queue: int,
+    frames: int,
+    body_mib: int,
+    url: str,
 ) -> Service:
     """Load the model, and assemble the service; its engine isn't started.
 
@@ -92,6 +100,7 @@ def start_service(
         queue: requests that wait or are answered.
         frames: of a video, whatever a request says.
         body_mib: MiB of a request.
+        url: where the server listens.
     """
     engine.counts = metrics = Metrics()
     loaded = engine.load()
@@ -104,6 +113,7 @@ def start_service(
         metrics=metrics,
         most_frames=frames,
         bodies=BodyLimits(body_mib * _MIB),
+        url=url,
         context=loaded.context_length,
         template_names=names_in(loaded.processor.chat_template),
     )

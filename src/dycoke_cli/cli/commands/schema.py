@@ -26,6 +26,7 @@ _OBJECTS = {
     "methods": ("methods", "methods", "cli.commands.methods:MethodList", ""),
     "models": ("models", "models", "cli.commands.model_documents:ModelList", ""),
     "probe": ("probe", "video", "cli.commands.probe:Probed", "video"),
+    "status": ("serve status", "status", "server.local.wire:ServerStatus", ""),
     "verify": ("verify", "report", "verification.verification_report:VerificationReport", "model"),
 }
 _DESCRIPTIONS = {

@@ -8,10 +8,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated
 
-from dycoke_cli.cli import pages
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
+from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, need
 
@@ -103,6 +105,7 @@ def serve(
 
     with View(quiet, note) as view, speaking_of_flags():
         view.stage("start")
+        from dycoke_cli.cli.commands.demo import CLIP, QUESTIONS
         from dycoke_cli.runs.converse import engine_of
         from dycoke_cli.server.lifetime import (
             Address,
@@ -120,18 +123,39 @@ def serve(
         with address.bind() as listening, suppress(KeyboardInterrupt):
             engine = engine_of(request, view, keep=hold, cache=cache)
             limits = {"queue": queue, "frames": frame_limit, "body_mib": body_limit}
-            service = start_service(engine, request, media, **limits)
+            url_host = f"[{host}]" if ":" in host else host
+            url = f"http://{url_host}:{listening.getsockname()[1]}/v1"
+            service = start_service(engine, request, media, url=url, **limits)
             with closing(LocalListener(view.warning)) as local:
                 most = max(_LEAST_CONNECTIONS, queue * _CONNECTIONS)
                 connections = ConnectionLimits(most, most // 2)
                 server = make_server(service, address, connections)
                 view.announce()
-                url_host = f"[{host}]" if ":" in host else host
-                view.note(
-                    f"Serving {request.model} at http://{url_host}:{listening.getsockname()[1]}/v1"
-                )
+                view.note(f"Serving {request.model} at {url}")
                 view.note(_isolation())
+                if local.listening is not None:
+                    view.note(f'Try it in another terminal: dycoke ask {CLIP} "{QUESTIONS[0]}"')
                 run(server, service, listening, local, idle)
+
+
+def status(as_json: options.Json = False) -> None:
+    """Show where your server runs, and whether its model is in memory.
+
+    Examples:
+        dycoke serve status
+
+    Exit code 1: none runs.
+    """
+    from dycoke_cli.server.local.client import server_status
+
+    found = server_status()
+    if as_json:
+        output.write_json(to_dict(found))
+        return
+    model = "in memory" if found.loaded else "unloaded until the next request"
+    busy = "answering" if not found.idle_s else f"idle for {units.seconds(found.idle_s)}"
+    output.line(f"{found.model} at {found.url}, since {found.started}, process {found.process}")
+    output.line(f"The model is {model}; {busy}")
 
 
 def _isolation() -> str:

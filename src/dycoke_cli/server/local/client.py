@@ -11,13 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from dycoke_cli import Answered, Ask, Event, Failed, Request, Seen
+from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.asker import Asker, AskerEndedError, Client, Pending
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.plugins import running_code
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.server.local.wire import (
+    STATUS,
     CommandSetup,
     Link,
+    ServerStatus,
     as_sent,
     in_the_words_of,
 )
@@ -58,6 +61,25 @@ def find_server(
         if isinstance(plan, Exception):
             raise plan
         return ServerAsker(plan, link, stack.pop_all())
+
+
+def server_status() -> ServerStatus:
+    """State of the running server.
+
+    Raises:
+        DycokeError: none is running, or it doesn't say.
+    """
+    if (connected := connect()) is None:
+        raise DycokeError("no server of yours is running; `dycoke serve` starts one")
+    with closing(Link(connected)) as link:
+        try:
+            link.send((running_code(), pickle.dumps(STATUS)))
+            found = link.receive(_REPLY_S)
+        except _SILENT:
+            found = "it didn't answer"
+    if not isinstance(found, ServerStatus):
+        raise DycokeError(f"a server of yours is running, and {found}; end it, and start it again")
+    return found
 
 
 class ServerAsker(Asker):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import queue
 import socket
 import threading
 from contextlib import closing, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from dycoke_cli import Ask, Engine, Event, Failed, Request
@@ -18,7 +20,7 @@ from dycoke_cli.loop.plan import RunPlan, plan_of
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.plugins import running_code
 from dycoke_cli.server.local.unix_socket import is_own
-from dycoke_cli.server.local.wire import CommandSetup, Link, model_key
+from dycoke_cli.server.local.wire import STATUS, CommandSetup, Link, ServerStatus, model_key
 from dycoke_cli.server.service import Service
 from dycoke_cli.storage.cache_folder import cache_folder
 
@@ -83,11 +85,16 @@ class LocalServer:
         except Exception:  # what isn't one of our commands, or an old one, says something else
             return
         service.metrics.add("requests_total", status="200")
+        reason: str | ServerStatus
         setup, reason = None, "it runs another version of dycoke, or other plug-ins"
         if its_code == running_code():
             try:
                 setup = pickle.loads(pickled)
-                reason = why_not(setup, service.defaults, service.engine)
+                reason = (
+                    status_of(service)
+                    if setup == STATUS
+                    else why_not(setup, service.defaults, service.engine)
+                )
             except Exception:  # whatever the code of a plug-in raises
                 reason = "it doesn't understand the request"
         link.send(reason)
@@ -178,6 +185,18 @@ def _sendable(event: Event) -> Event:
     if isinstance(event, Failed) and not isinstance(event.error, CancelledError):
         return Failed(explain(event.error))
     return event
+
+
+def status_of(service: Service) -> ServerStatus:
+    """What `dycoke serve status` shows of this server."""
+    return ServerStatus(
+        model=service.defaults.model,
+        url=service.url,
+        process=os.getpid(),
+        started=datetime.fromtimestamp(service.started, UTC).isoformat(" ", "minutes"),
+        loaded=service.engine.loaded is not None,
+        idle_s=service.engine.idle_s,
+    )
 
 
 def why_not(setup: CommandSetup, defaults: Request, engine: Engine) -> str:

@@ -5,6 +5,7 @@ Both run the same code as the same user, and each has checked the owner of the o
 begins with the code that it runs, for another version couldn't read the rest:
 
     command                                  server
+    (code, pickled STATUS)                   a ServerStatus
     (code, pickled CommandSetup)             "", or why the command should answer by itself
                                              the plan of a run that needs one, or None, or an error
     ("ask", number, (question, streams)) …   (number, event) …
@@ -23,10 +24,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from dycoke_cli import Answer, Answered, Ask, Event, Failed, Footage, Request, Warn
-from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.answer.json_schema import ABSENT, Amount, Count, Doc
 from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.storage.cache_folder import cache_folder
@@ -56,6 +57,23 @@ class Link:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()  # the file closes itself: another thread may still read it
+
+
+STATUS = "status"
+"""What `dycoke serve status` sends in place of a setup."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStatus:
+    """The running server of this user."""
+
+    schema: str = "dycoke.status/1"
+    model: str
+    url: Annotated[str, Doc("Where it listens, for OpenAI's clients.")]
+    process: Annotated[Count, Doc("Its number in the system.")]
+    started: Annotated[str, Doc("UTC.")]
+    loaded: Annotated[bool, Doc("Whether the model is in memory.")]
+    idle_s: Annotated[Amount, Doc("Seconds since the last answer; 0 while it answers.")]
 
 
 @dataclass(frozen=True)
