@@ -110,13 +110,12 @@ def test_files_beside_them_stay(tmp_path: Path) -> None:
 
 
 PAGE = ["inspect", CLIP, "What?", "--out"]
-VERIFY = ["verify", "mini", "--out"]
 BATCH = ["batch", CLIP, "What?", "--out"]
 EVAL = ["eval", "samples", "--methods", "none", "--model", "mini", "--out"]
 LONG = "n" * 300
 
 
-@pytest.mark.parametrize("command", [PAGE, VERIFY, BATCH, EVAL], ids=lambda command: command[0])
+@pytest.mark.parametrize("command", [PAGE, BATCH, EVAL], ids=lambda command: command[0])
 @pytest.mark.parametrize("out", [LONG, f"{LONG}/a", f"a/{LONG}", "loop", "pipe", "/dev/null"])
 def test_a_place_for_no_file_is_refused_before_anything_is_loaded(
     command: list[str | Path], out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -136,10 +135,10 @@ def test_a_place_for_no_file_is_refused_before_anything_is_loaded(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is shut to root")
-@pytest.mark.parametrize("command", [PAGE, VERIFY, BATCH, EVAL], ids=lambda command: command[0])
+@pytest.mark.parametrize("command", [PAGE, BATCH, EVAL], ids=lambda command: command[0])
 def test_a_folder_that_is_shut_is_refused(command: list[str | Path], tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    names = {"batch": "new.csv", "verify": "new.json", "eval": "new", "inspect": "new.html"}
+    names = {"batch": "new.csv", "eval": "new", "inspect": "new.html"}
     outcome = run_here(*command, tmp_path / names[str(command[0])])
     assert (outcome.code, outcome.out) == (6, "")
     assert "can't be written" in outcome.err

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +11,6 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.param_flags import FromParams, spread
-from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.stock.quiet import faster_imports, silence_libraries
 from dycoke_cli.verification import SCHEMA
@@ -27,7 +24,6 @@ FRAMES = 8
 _FLAGS = options.flag_table(
     """
     --frames N: Number of frames of the clip.
-    --out FILE: Where the report goes. Default: verify-NAME.json.
     """,
     {"--frames": {"min": 1}},
 )
@@ -38,22 +34,19 @@ def verify(
     model: options.ModelArgument,
     loading: Annotated[LoadOptions, FromParams("Model", without=("random_weights",))],
     frames: Annotated[int, _FLAGS["--frames"]] = FRAMES,
-    out: Annotated[Path | None, _FLAGS["--out"]] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Verify compression on a model's real weights, and write a report.
+    """Verify compression on a model's real weights.
 
     Examples:
         dycoke verify llava-onevision-0.5b
-        dycoke verify ./my-checkpoint --frames 4 --out report.json
+        dycoke verify ./my-checkpoint --frames 4 --json > report.json
 
     With all tokens kept, answers must match those of stock generate(); with pruning, those of a
     masked reference. Nothing is sent anywhere.
     """
-    path = out or Path(f"verify-{_file_name(model)}.json")
     with output.failures_as_json(as_json, SCHEMA, [{"model": model}]):
-        output.check_picture(path, (".json",), "--out")
         if not quiet:
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
         with faster_imports():
@@ -65,25 +58,13 @@ def verify(
         silence_libraries()
         session = VideoSession(load(model, **asdict(loading)), clip(frames))
         report = run(session) if quiet else run(session, _show_check)
-        document = to_dict(report)
-        written = output.write_picture(
-            path, (json.dumps(document, indent=2) + "\n").encode(), "--out"
-        )
         if as_json:
-            output.write_json(document)
+            output.write_json(to_dict(report))
         else:
             output.line(f"{model}: {report.verdict}")
-        if written and not quiet:
-            render.note(f"The report: {path}")
-    if not written:
-        raise typer.Exit(OutputError.exit_code)
     if report.verdict != "verified":
         raise typer.Exit(1)
 
 
 def _show_check(step: CheckResult) -> None:
     render.check(step.name, step.verdict, step.detail)
-
-
-def _file_name(model: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(model).name) or "model"
