@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -166,7 +167,8 @@ def pull(
     from dycoke_cli.models.files import hub
 
     if not quiet:
-        nbytes, seconds = source.entry and source.entry.download_bytes, usual_seconds(source)
+        nbytes = source.entry and source.entry.download_bytes
+        seconds = usual_seconds(source) if sys.stderr.isatty() else None  # for a person to decide
         time = f"; a clip takes about {spelled(seconds)} on this machine" if seconds else ""
         render.note(f"downloading {name}{f' ({size(nbytes)})' if nbytes else ''}{time}")
     folder = hub.pull(source, revision, quiet)
