@@ -119,7 +119,7 @@ def test_who_asks_needs_no_room_around_the_core(inner: Graph) -> None:
 OF_THE_CORE = """
     answer.json_schema compression.registry errors loop.asker loop.plan models.explaining
     models.prompts.chat plugins runs.file_walk runs.parts storage.cache_folder storage.output_file
-    unicode video.decoder video.files
+    unicode video.decoder video.files video.subtitles
 """
 
 

@@ -19,7 +19,7 @@ SRC = Path(dycoke_cli.__file__).parent
 NOT_OURS = {
     "--always", "--error-unmatch", "--exclude", "--porcelain", "--head", "--log_samples",
     "--upgrade", "--video", "--input", "--trust-request-mm-kwargs", "--no-", "--x", "--no-x",
-    "--merge-dropped",
+    "--merge-dropped", "--copy_files", "--output_dir",
 }  # fmt: skip
 PROSE = {"drops", "keeps", "or", "out"}  # behind the name of the method or of the program
 HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"  # what is filled in

@@ -33,7 +33,7 @@ class Footage:
         name: as the user gave it, for answers.
         place: its path relative to the root of a run, which identifies it among the others.
         digest: hash of its content; None where it isn't known, or can't be.
-        subtitles: lines that are shown with the frames; None for none.
+        subtitles: lines that are shown with the frames; None for those of the request.
         sampling: frames that are read; None is that of the request.
         shown_as: name for errors and warnings; None is the source, escaped.
         edit: changes the clip once it is read.
@@ -111,7 +111,7 @@ class Ask:
             video if video.identity is None else (video.identity, video.subtitles)
             for video in self.videos
         )
-        return videos, request.sampling, left
+        return videos, request.sampling, left, request.subtitles, request.speech_model
 
     def labelled(self, part_s: tuple[float, float] | None) -> Ask:
         """The question with the label of what was read, if that is its label (`stamped`)."""

@@ -12,6 +12,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.subtitles import SPEECH_MODEL, SubtitleSource, find_source
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.method import Method
@@ -26,15 +27,28 @@ class Request:
     sampling: Sampling  # frame sampling
     method: Method  # compression method with its parameters
     generation: GenerationOptions  # generation options
-    # a file, or `video.subtitles.AUTO`; None for none. In the key of an answer they belong to the
-    # video.
+    # a file, `video.subtitles.AUTO` or `SPEECH`; None for none. In the key of an answer they belong
+    # to the video.
     subtitles: str | None = field(default=None, kw_only=True)
+    speech_model: str = field(default=SPEECH_MODEL, kw_only=True)  # hears subtitles that are spoken
     # limits of video decoding. Answers don't depend on them.
     limits: Limits = field(default=Limits(), kw_only=True)
     # warnings of each answer
     cautions: tuple[str, ...] = field(default=(), kw_only=True)
     # see `compression.pool.TokenBudget`
     video_tokens: int | None = field(default=None, kw_only=True)
+
+    def subtitles_of(self, video: str, *, required: bool = True) -> SubtitleSource | None:
+        """Where the subtitles of a video come from; raises where there can't be any."""
+        if self.subtitles is None:
+            return None
+        model = self.speech_model
+        found = find_source(video, self.subtitles, required=required, speech_model=model)
+        if found.speech is None:
+            return found
+        from dycoke_cli.models.speech import speech_model  # late: few videos are heard
+
+        return replace(found, digest=f"{speech_model(model).identity} {found.language}")
 
     def with_method(self, method: Method) -> Request:
         """The same request with another method, without the cautions of this one."""

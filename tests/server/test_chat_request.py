@@ -95,6 +95,16 @@ def test_a_budget_of_visual_tokens() -> None:
             about(dycoke={"video_tokens": value})
 
 
+def test_what_is_said_is_wanted_by_a_key() -> None:
+    """No file can be named, which the server would read."""
+    assert about().request.subtitles is None
+    for wanted in ("speech", "speech:de", None):
+        assert about(dycoke={"subtitles": wanted}).request.subtitles == wanted
+    for value in ("auto", "/etc/passwd", "speech:", "speech:german", 1, ["speech"]):
+        with pytest.raises(Refused, match=r"dycoke\.subtitles must be"):
+            about(dycoke={"subtitles": value})
+
+
 def test_what_cannot_be_read_in_windows_is_refused_before_it_is_opened() -> None:
     service = make_service(Engine(DEFAULTS), Metrics())
     part = {"type": "video_url", "video_url": URL}

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dycoke_cli.ask import Ask, Event, Footage, Progress
+from dycoke_cli.models.speech import with_speech
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.retries import MAX_ATTEMPTS
 from dycoke_cli.video.clip import ClosedError, WindowQueue
@@ -289,12 +290,13 @@ class Readers:
                 self._enter_windows(stack)
             began, fit = time.perf_counter(), self._fit(reading)
             opened = []
-            for video, decoder in zip(ask.videos, reading.decoders, strict=True):
+            lines = [one.subtitles or ask.request.subtitles_of(one.name) for one in ask.videos]
+            for video, decoder, of in zip(ask.videos, reading.decoders, lines, strict=True):
                 stack.callback(decoder.stop)
                 one = decoder.open(
                     video.source,
                     video.sampling or ask.request.sampling,
-                    subtitles=video.subtitles,
+                    subtitles=of,
                     shown_as=video.shown_as,
                     admit=partial(self._wait_for_memory, reading, decoder),
                     fitted=fit is not None,
@@ -318,8 +320,14 @@ class Readers:
                 if windows is None or not windows.began:  # from then on encoding is shown
                     reading.send(Progress("video", done, total))
 
+            def on_heard(done: int, total: int) -> None:
+                reading.send(Progress("speech", done, total))
+
             try:
-                clips = tuple(one.read(on_frame, fit, windows) for one in opened)
+                clips = tuple(
+                    with_speech(one.read(on_frame, fit, windows), one, of, on_heard)
+                    for one, of in zip(opened, lines, strict=True)
+                )
             finally:
                 if windows is not None:
                     windows.end()

@@ -149,6 +149,7 @@ class ModelRef:
     location: str  # a local folder, or a hub id
     entry: Entry | None  # of the catalog, or None
     local: bool  # whether `location` is a folder
+    flag: str = "--model"  # that names it
 
 
 _HOSTED = re.compile(r"(gpt|chatgpt|claude|gemini|grok|o\d)-", re.IGNORECASE)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -319,10 +320,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STEP_NS = 2 * 10**9
 
 
-def folder_fingerprint(folder: Path) -> str:
+def folder_fingerprint(folder: Path, suffixes: Sequence[str] = READ_SUFFIXES) -> str:
     """SHA-256 of the names and contents of the files that loading reads, in hexadecimal."""
     # Files that loading doesn't read, such as a README, don't change the model.
-    files = sorted(path for path in folder.iterdir() if path.suffix in READ_SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if path.suffix in suffixes)
     files = [path for path in files if path.is_file()]
     state, changed_ns = _state(files)
     stored = kept("fingerprints") / state

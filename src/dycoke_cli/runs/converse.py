@@ -15,7 +15,6 @@ from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.pictures import sources
-from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
     from dycoke_cli.video.decoder import Decoder
@@ -50,8 +49,7 @@ def asks_of(
 def footage(source: str | tuple[str, ...], request: Request) -> Footage:
     """A video of a command line, with the subtitles that the request wants."""
     name = source if isinstance(source, str) else source[0]
-    wanted = request.subtitles
-    return Footage(source, name, subtitles=None if wanted is None else find_source(name, wanted))
+    return Footage(source, name, subtitles=request.subtitles_of(name))
 
 
 def converse(

@@ -21,7 +21,6 @@ from dycoke_cli.runs.file_walk import FileState, state_of
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.pictures import digest
-from dycoke_cli.video.subtitles import find_source
 
 Group = Sequence[Ask]
 """Questions about one video, or a part of it."""
@@ -122,11 +121,9 @@ def _described(group: Group) -> Group:
     [video] = ask.videos
     if ask.blind or not isinstance(video.source, str):
         return group
-    subtitles = video.subtitles
-    if ask.request.subtitles is not None:
-        subtitles = find_source(video.source, ask.request.subtitles, required=False)
-        if subtitles.path is not None:
-            subtitles = replace(subtitles, digest=_digest(subtitles.path))
+    subtitles = ask.request.subtitles_of(video.source, required=False) or video.subtitles
+    if subtitles is not None and subtitles.path is not None:
+        subtitles = replace(subtitles, digest=_digest(subtitles.path))
     video = replace(video, digest=_digest(video.source), subtitles=subtitles)
     return [replace(ask, videos=(video,)) for ask in group]
 

@@ -42,9 +42,10 @@ from dycoke_cli.server.request_keys import (
     thinking,
 )
 from dycoke_cli.unicode import display_name
+from dycoke_cli.video.subtitles import SPEECH
 
 _LONGEST_METHOD = 1000
-_VIDEO_TOKENS = "dycoke.video_tokens"
+_VIDEO_TOKENS, _SUBTITLES = "dycoke.video_tokens", "dycoke.subtitles"
 _KIND = re.compile("^(openai|hosted_vllm)/")
 
 
@@ -100,6 +101,7 @@ def asked(
         sampling=sampling,
         generation=generation(given, defaults.generation),
         video_tokens=_video_tokens(given, defaults.video_tokens),
+        subtitles=_subtitles(given),
     )
     return ChatRequest(
         videos=videos,
@@ -174,6 +176,14 @@ def _video_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
     found = options["video_tokens"]
     if found is not None and (type(found) is not int or found < 1):
         raise Refused(f"{_VIDEO_TOKENS} must be 1 or more", _VIDEO_TOKENS)
+    return found
+
+
+def _subtitles(given: Mapping[str, Any]) -> str | None:
+    """What is said in the videos, where it is wanted; null is none. No file can be named."""
+    found = options_of(given, DYCOKE).get("subtitles")
+    if found is not None and not SPEECH.fullmatch(text_of(found, _SUBTITLES)):
+        raise Refused(f'{_SUBTITLES} must be "speech", or with a language "speech:en"', _SUBTITLES)
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anyio.to_thread import run_sync
 from starlette.requests import Request
@@ -31,10 +31,6 @@ from dycoke_cli.server.request_body import Spooled
 from dycoke_cli.server.request_keys import THINKING
 from dycoke_cli.server.responses import ResponsesReply, parse_responses
 from dycoke_cli.server.service import Service
-
-if TYPE_CHECKING:
-    pass
-
 
 # More than texts of any language have, about twice as many as English.
 _BYTES_PER_TOKEN = 8

@@ -131,7 +131,7 @@ BODY = Keys(
 """The whole body."""
 
 STREAM_OPTIONS = Keys("stream_options", {"include_usage"})
-DYCOKE = Keys("dycoke", {"method", "video_tokens"})
+DYCOKE = Keys("dycoke", {"method", "video_tokens", "subtitles"})
 THINKING_BY = Keys("thinking", {"type"})
 REASONING = Keys("reasoning", {"effort", "enabled"})
 STRUCTURED = Keys(

@@ -27,6 +27,7 @@ def cache_folder() -> Path:
 
 KEPT = {
     "visual": "encoded videos (--cache)",
+    "transcripts": "what was heard in videos (--subtitles speech)",
     "evaluation": "answers of eval, from which it resumes",
     "shapes": "rendered clips of bundled benchmarks",
     "estimates": "sizes of estimated models, and rates of matrix products",

@@ -8,13 +8,14 @@ that takes its decoder over sees no other video, and can't change what is read o
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from dycoke_cli.answer.json_schema import Count, MismatchError, from_dict
 from dycoke_cli.errors import (
@@ -37,6 +38,9 @@ from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.pictures import PictureReader, Rendered, Source, pictures_of
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
 from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, open_subtitles
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PROCESS = "dycoke_cli.video.decoder_process:serve"
 PREPARE = "dycoke_cli.video.decoder_process:prepare"
@@ -72,6 +76,7 @@ class OpenClip:
     Attributes:
         left_s: remaining time in seconds.
         stop: ends the process; a thread that receives from it gets an error.
+        notes: of its sound, once that is read; each follows the name of the video.
     """
 
     plan: FramePlan  # frames that will be read
@@ -95,6 +100,7 @@ class OpenClip:
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
         self._opening_s: float | None = None  # CPU seconds of this stage; None outside of it
+        self.notes: tuple[str, ...] = ()
 
     def begin(
         self,
@@ -110,6 +116,7 @@ class OpenClip:
         `more` is what else the process needs to know.
         """
         self._files, self._sampling = files, sampling
+        self._hears = subtitles is not None and subtitles.speech is not None
         process, time_limit_s = self._process, self.left_s
         self.left_s = _STARTING_S
         with self._checked():  # its start doesn't count as time of the video
@@ -194,8 +201,40 @@ class OpenClip:
             warnings = parse_warnings(message.get("warnings"))
             if not frames.times_s:
                 raise MismatchError("no frame")
-            self._is_done = True
+            self._is_done = not self._hears
+            self._is_paused = self._hears
         return frames.clip(warnings, subtitles=lines)
+
+    def sound(self, part_s: tuple[float, float]) -> Iterator[np.ndarray]:
+        """Yield the sound of a part, once, behind `read`: about a minute of samples at a time.
+
+        They are at `RATE`, float32 `[N]`, from -1 to 1.
+        """
+        import numpy as np
+
+        with self._checked():
+            self._process.send({"go": True, "part_s": part_s})
+            self._is_paused = False
+        while not self._is_done:
+            pieces, size = list[np.ndarray](), 0
+            with self._checked():  # whoever hears them takes the time for that
+                while size < limits.MINUTE and "samples" in (message := self._receive()):
+                    samples = parsed(Count, message["samples"])
+                    if samples > limits.MAX_SAMPLES:
+                        raise MismatchError("more sound than is sent at once")
+                    pieces.append(np.empty(samples, np.float32))
+                    self._process.receive_into(pieces[-1].data.cast("B"))
+                    size += samples
+                if size < limits.MINUTE:
+                    self.notes, self._is_done = parse_warnings(message.get("notes")), True
+            if pieces:
+                yield np.nan_to_num(np.concatenate(pieces)).clip(-1, 1)
+
+    def digest(self) -> str:
+        """SHA-256 of the file, in hexadecimal; while the process doesn't read, as behind `read`."""
+        file: Any = self._files[0]  # whose type lacks a method
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _frames(
         self, frames: Frames, on_progress: Callable[[int, int], None] | None

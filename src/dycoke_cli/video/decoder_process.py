@@ -37,6 +37,7 @@ from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
 from dycoke_cli.video.containers import open_descriptor
 from dycoke_cli.video.planning import describe, plan_of
 from dycoke_cli.video.sampling import Sampling, Seconds, Window, exact, wanted_times, window
+from dycoke_cli.video.sound import sound
 from dycoke_cli.video.source import Picture, VideoSource, threads_at_most
 from dycoke_cli.video.subtitles import (
     ENCODINGS,
@@ -82,7 +83,7 @@ class Reader:
         if subtitle_file is not None and subtitles is not None:
             of_file = parse_subtitles(subtitle_file, display_name(subtitles.path or ""))
             self._subtitles = of_file.shifted(float(source.starts_s))
-        elif subtitles is not None:
+        elif subtitles is not None and subtitles.speech is None:
             found = text_stream(source)
             if isinstance(found, int):  # its lines are read after the frames
                 self._subtitles = found
@@ -298,6 +299,12 @@ def _read(
             f"the frames of {request['name']} have more than {limits.MAX_SUBTITLE_BYTES >> 20} "
             "MiB of subtitles: leave out --subtitles"
         ) from error
+    if subtitles is not None and subtitles.speech is not None:
+        wanted, notes = channel.receive()[0], list[str]()
+        if wanted["go"]:
+            for samples in sound(source, wanted["part_s"], notes):
+                channel.send({"samples": len(samples)}, np.ascontiguousarray(samples))
+            channel.send({"notes": notes})
 
 
 # Steps back of time stamps up to this are left alone: some cameras have such jitter.

@@ -20,6 +20,10 @@ MAX_HELD_PIXELS = 8192 * 4320
 MAX_CLIP_BYTES = 2 * 1024**3
 MAX_SUBTITLE_BYTES = 16 * 1024**2
 """Maximum size of the subtitles that are displayed at the sampled frames, as JSON."""
+RATE = 16_000
+"""Samples of sound per second, which speech models read."""
+MAX_SAMPLES, MINUTE = 4 * RATE, 60 * RATE
+"""Samples of sound that are sent at once at most, and that are heard at once at least."""
 MAX_PLAN_BYTES = 4 * 1024**2
 """Maximum size of a plan as JSON: that of 100,000 frames has half of it."""
 MAX_WARNINGS = 100

@@ -86,6 +86,10 @@ def plain_text(text: str, codec: str) -> str:
 
 AUTO = "auto"
 """Value that stands for a file of the video's name, or else a stream of its container."""
+SPEECH = re.compile(r"speech(?::([a-z]{2,3}))?")
+"""Value that stands for what is said in the video, maybe with the language it is in."""
+SPEECH_MODEL = "whisper-small"
+"""The speech model unless another one is named."""
 HEADER = "This video's subtitles are listed below:"
 """Line of the prompt before the subtitles."""
 SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
@@ -111,7 +115,10 @@ class SubtitleSource:
 
     path: str | None  # of a file; None for a text stream of the container
     required: bool = True  # whether missing subtitles are an error; otherwise they are a warning
-    digest: str | None = None  # SHA-256 of the file's content, if it is part of a cache key
+    # SHA-256 of the file's content, or what tells a speech model, if it is part of a cache key
+    digest: str | None = None
+    speech: str | None = None  # model that hears what is said; None for lines that are written
+    language: str | None = None  # of the speech; None has the model tell
 
 
 @dataclass(frozen=True)
@@ -158,15 +165,19 @@ class Subtitles:
         return "".join(f"{text}\n" for text in (HEADER, *(line.text for line in self.lines)))
 
 
-def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSource:
+def find_source(
+    video: str, wanted: str, *, required: bool = True, speech_model: str = SPEECH_MODEL
+) -> SubtitleSource:
     """Find the source of a video's subtitles: by its name a file that no command here wrote."""
+    if (speech := SPEECH.fullmatch(wanted)) is not None:
+        return SubtitleSource(None, required, speech=speech_model, language=speech[1])
     if wanted != AUTO:
         if not os.path.isfile(wanted):
             if (advice := advice_on_address(wanted)) is not None:
                 raise UsageError(f"--subtitles {display_name(wanted)} {advice}")
             raise UsageError(
                 f"--subtitles {display_name(wanted)} isn't a file: check the spelling and the "
-                "folder, or use --subtitles auto"
+                "folder, or use --subtitles auto or speech"
             )
         return SubtitleSource(wanted)
     stem = os.path.splitext(video)[0]

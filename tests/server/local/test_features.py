@@ -20,6 +20,7 @@ from PIL import Image
 
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 from tests.forms import NEEDS_LIBRARY
+from tests.models.spoken import tones, use_stand_in, write_film, write_model
 from tests.runs.clusters import cluster_of, run_on
 from tests.runs.remote.endpoint import serving
 from tests.server.local.conftest import Served
@@ -56,6 +57,8 @@ CASES = {
     "choices": Case(("--choices", "yes,no", *NONE, *FOUR), IS_STAR),
     "schema": Case(("--schema", "form.json", *NONE, *FOUR, "--max-tokens", "60")),
     "subtitles": Case(("--subtitles", "move.srt", *NONE, *FOUR)),
+    "speech": Case(("--subtitles", "speech", "--speech-model", "ears", *NONE, *FOUR),
+                   videos=("talk.mkv",)),
     "parts": Case(("--start", "1", "--end", "2", "--fps", "4", *NONE)),
     "compare": Case(("--compare", "--method", "evs", *FOUR),
                     of_way={CHAT: ("--method", "evs", *FOUR), ELSEWHERE: ("--compare", *FOUR)}),
@@ -72,6 +75,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("move", "turn", "minute"):
         (tmp_path / f"{name}.mp4").write_bytes((CLIP.parent / f"{name}.mp4").read_bytes())
     (tmp_path / "move.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nA blue star moves.\n")
+    use_stand_in(monkeypatch)
+    write_model(tmp_path / "ears")
+    write_film(tmp_path / "talk.mkv", tones(4, (1, 4, 400)))
     (tmp_path / "pictures").mkdir()
     for number in range(3):
         picture = Image.new("RGB", (64, 64), (80 * number, 0, 0))

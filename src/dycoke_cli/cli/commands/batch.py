@@ -155,13 +155,13 @@ def _opened(out: Path, view: BatchView) -> Iterator[ResultsFile]:
 
 def check_subtitles(videos: Sequence[Footage], wanted: str | None) -> None:
     """Check that a subtitle file exists, and that there is only one video to use it for."""
-    from dycoke_cli.video.subtitles import AUTO, find_source
+    from dycoke_cli.video.subtitles import AUTO, SPEECH, find_source
 
-    if wanted is None or wanted == AUTO:
+    if wanted is None or wanted == AUTO or SPEECH.fullmatch(wanted):
         return
     find_source(videos[0].path, wanted)  # raises if the file doesn't exist
     if len(videos) > 1:
         raise UsageError(
             f"--subtitles {display_name(wanted)} belongs to one video, and there are "
-            f"{len(videos)}: --subtitles auto finds the file of each"
+            f"{len(videos)}: --subtitles auto finds the file of each, and speech hears each"
         )

@@ -17,6 +17,7 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
 from dycoke_cli.storage.output_file import short_name
 from dycoke_cli.unicode import one_line
+from dycoke_cli.video.subtitles import SPEECH_MODEL
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,6 +46,7 @@ def inspect(
     question: Annotated[str, _FLAGS["QUESTION"]],
     how: request_flags.Asking,
     subtitles: options.Subtitles = None,
+    speech_model: options.SpeechModel = SPEECH_MODEL,
     method: request_flags.MethodFlags,
     against: Annotated[str, _FLAGS["--against"]] = "none",
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
@@ -70,7 +72,7 @@ def inspect(
         # Before the model is loaded, so that an unusable path costs no time.
         if out is not None:
             output.check_picture(out, (".html",), "--out")
-        request = how.request(methods[0], subtitles=subtitles)
+        request = how.request(methods[0], subtitles=subtitles, speech_model=speech_model)
         note = BUNDLED_NOTE if how.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
             view.stage("start")

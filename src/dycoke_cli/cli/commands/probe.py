@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from dycoke_cli.answer.answer import ReportedFrames, Version
-from dycoke_cli.answer.json_schema import Count, Doc
+from dycoke_cli.answer.answer import ReportedFrames, ReportedSubtitles, Version
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.param_flags import spread
 from dycoke_cli.cli.render.figures import named
-from dycoke_cli.cli.render.units import count, share
+from dycoke_cli.cli.render.units import count, counted, share
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.models import settings
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
 from dycoke_cli.video.clip import VideoInfo
+from dycoke_cli.video.subtitles import SPEECH_MODEL
 
 if TYPE_CHECKING:
     from dycoke_cli.models.catalog import ModelRef
@@ -35,6 +36,8 @@ def probe(
     sampling: request_flags.Frames,
     model: request_flags.ModelFlag,
     limits: request_flags.Limiting,
+    subtitles: options.Subtitles = None,
+    speech_model: options.SpeechModel = SPEECH_MODEL,
     as_json: options.Json = False,
 ) -> None:
     """Show which frames of a video are sampled, and their visual tokens.
@@ -46,13 +49,18 @@ def probe(
     """
     # Imported late: help and completion need the flags alone.
     from dycoke_cli.models.catalog import find
+    from dycoke_cli.models.speech import with_speech
     from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.subtitles import find_source
 
     with output.failures_as_json(as_json, SCHEMA, [{"video": video}]):
         name = model.named or settings.BUNDLED
         source = find(name)
-        with Decoder(limits) as decoder:
-            clip = decoder.read(video, sampling)
+        lines = None
+        if subtitles is not None:
+            lines = find_source(video, subtitles, speech_model=speech_model)
+        with Decoder(limits) as decoder, decoder.open(video, sampling, subtitles=lines) as opened:
+            clip = with_speech(opened.read(), opened, lines)
         probed = _probed(video, name, clip, _clip_tokens(source, clip))
         for warning in () if as_json else probed.warnings:
             render.warning(warning)
@@ -79,6 +87,9 @@ class Probed:
     video: Annotated[str, Doc("As given.")]
     info: VideoInfo
     frames: ReportedFrames
+    subtitles: Annotated[
+        ReportedSubtitles | Absent, Doc("With --subtitles, where the video has any.")
+    ] = ABSENT
     model: Annotated[str, Doc("Whose visual tokens are counted.")]
     tokens: ClipTokenCounts
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
@@ -96,11 +107,12 @@ def _clip_tokens(source: ModelRef, clip: Clip) -> ClipTokens:
 
 
 def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
-    method = DyCoke()
+    method, lines = DyCoke(), clip.subtitles
     return Probed(
         video=video,
         info=clip.info,
         frames=ReportedFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        subtitles=ABSENT if lines is None else ReportedSubtitles(lines.source, len(lines.lines)),
         model=model,
         tokens=ClipTokenCounts(
             frames=tokens.frames,
@@ -119,6 +131,9 @@ def table(probed: Probed) -> Table:
 
 
 def _rows(probed: Probed) -> list[tuple[str, str]]:
+    said, lines = list[tuple[str, str]](), probed.subtitles
+    if not isinstance(lines, Absent):
+        said = [("Subtitles", one_line(f"{counted(lines.lines, 'line')} of {lines.source}"))]
     info, frames, tokens = probed.info, probed.frames, probed.tokens
     kept = tokens.visual_kept
     return [
@@ -129,6 +144,7 @@ def _rows(probed: Probed) -> list[tuple[str, str]]:
         ("Frame rate", _rate(info.fps, info.variable_rate)),
         ("Duration", _duration(info.duration_s)),
         ("Frames sampled", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
+        *said,
         (
             "Visual tokens",
             f"{count(tokens.visual)} for {one_line(probed.model)}"

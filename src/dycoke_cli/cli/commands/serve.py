@@ -16,6 +16,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, need
+from dycoke_cli.video.subtitles import SPEECH_MODEL
 
 _MIB = 1024**2
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little
@@ -69,6 +70,7 @@ def serve(
     hold: Annotated[int, _FLAGS["--hold"]] = 8,
     how: request_flags.CappedAsking,
     method: request_flags.MethodFlags,
+    speech_model: options.SpeechModel = SPEECH_MODEL,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -93,7 +95,7 @@ def serve(
 
     if media_root is not None and not media_root.is_dir():
         raise UsageError(f"--media-root {media_root} isn't a folder")
-    request = how.request(method.chosen())
+    request = how.request(method.chosen(), speech_model=speech_model)
     with speaking_of_flags():
         check_windows(request)
     note = BUNDLED_NOTE if how.named is None else None

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dycoke_cli.video.subtitles import SPEECH_MODEL
+
 _PANEL = re.compile(r"\[(.+)\]")
 _NAME = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
 
@@ -105,9 +107,11 @@ _FLAGS = flag_table(
     --compare: Also answer without compression, and show both side by side. A short run that isn't
         measured comes first, so that the times compare.
     [Frame sampling]
-    --subtitles FILE|auto: Put subtitles into the prompt: the lines that are shown at a sampled
-        frame. A file (.srt, .vtt, .ass), or auto: the file beside the video that has its name, else
-        the video's own stream.
+    --subtitles FILE|auto|speech: Put subtitles into the prompt: the lines that are shown at a
+        sampled frame. A file (.srt, .vtt, .ass), or auto: the file beside the video that has its
+        name, else the video's own stream; or speech: what is said (speech:de: in German).
+    --speech-model NAME|DIR|HUB_ID: Model that hears --subtitles speech: Whisper in the format of
+        CTranslate2. A name such as {SPEECH_MODEL} is one of the hub.
     [Model]
     --cache: Cache encoded videos on disk, and reuse them (see `dycoke cache`).
         Excludes --server.
@@ -127,6 +131,7 @@ QuestionArgument = Annotated[list[str] | None, _FLAGS["QUESTION"]]
 Questions = Annotated[list[str] | None, _FLAGS["--question"]]
 FollowUp = Annotated[bool, _FLAGS["--follow-up"]]
 Subtitles = Annotated[str | None, _FLAGS["--subtitles"]]
+SpeechModel = Annotated[str, _FLAGS["--speech-model"]]
 
 Model = Annotated[str | None, _FLAGS["--model"]]
 ModelArgument = Annotated[str, _FLAGS["NAME|DIR|HUB_ID"]]

@@ -27,6 +27,7 @@ from dycoke_cli.param import Parameter
 from dycoke_cli.request import Request
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.subtitles import SPEECH_MODEL
 
 PANEL = "Compression"
 
@@ -180,7 +181,9 @@ class Questioning(CappedAsking):
 
     method: MethodFlags
     subtitles: options.Subtitles = None
+    speech_model: options.SpeechModel = SPEECH_MODEL
 
     def whole_request(self) -> Request:
         """The request of all flags."""
-        return self.request(self.method.chosen(), subtitles=self.subtitles)
+        lines = {"subtitles": self.subtitles, "speech_model": self.speech_model}
+        return self.request(self.method.chosen(), **lines)

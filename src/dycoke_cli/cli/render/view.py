@@ -26,6 +26,7 @@ _LABELS = {
     "check": "Checking video {done}/{total}",
     "clip": "Waiting for the next clip",
     "video": "Decoding frame {done}/{total}",
+    "speech": "Hearing second {done}/{total}",
     "load": "Loading the model",
     "build": "Building the model with random weights, which takes minutes for billions of them",
     "fetch": "Loading the model, downloading it first if needed",

@@ -131,7 +131,7 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
         part = ", or not all of it," if hub_folder(name).exists() else ""
         return (
             f"{name} isn't on this machine{part} and the hub can't be reached; connect (and unset "
-            "HF_HUB_OFFLINE if it is set), or give a local folder with --model"
+            f"HF_HUB_OFFLINE if it is set), or give a local folder with {source.flag}"
         )
     for part_of_error, what in _CAUSES.items():
         if part_of_error in str(error):
@@ -293,12 +293,12 @@ def pull(source: ModelRef, revision: str | None = None, quiet: bool = False) -> 
     from huggingface_hub import HfApi, snapshot_download
 
     _remove_partial_files(source.location)
-    with _asking(source):
+    with asking(source):
         # By commit. Given a branch, the client would store that it points to this commit, although
         # its files aren't there yet; later runs would take the incomplete copy for the branch.
         commit = HfApi().model_info(source.location, revision=revision).sha
     folder = whole_folder(source, commit, bars=not quiet)
-    with _asking(source):
+    with asking(source):
         # All files are there, so this only stores that the revision points to this commit. From now
         # on it is found without the hub.
         snapshot_download(source.location, revision=revision, **_SMALL)
@@ -333,7 +333,7 @@ def model_folder(source: ModelRef, revision: str | None) -> Path:
         return folder
     from huggingface_hub import hf_hub_download, snapshot_download
 
-    with _asking(source):
+    with asking(source):
         # First by the one file that all models have, whose errors say what is wrong.
         config = hf_hub_download(source.location, CONFIG, revision=revision)
         commit = Path(config).parent.name
@@ -345,7 +345,7 @@ def whole_folder(source: ModelRef, revision: str | None, *, bars: bool = False) 
     from huggingface_hub import hf_hub_download
 
     folder = model_folder(source, revision)
-    with _asking(source, bars):
+    with asking(source, bars):
         for name in () if source.local else weight_files(source.name, folder):
             if not (folder / name).exists():
                 hf_hub_download(source.location, name, revision=folder.name)
@@ -392,7 +392,7 @@ def config_in(folder: Path, name: str = "this model") -> ModelInfo | None:
 
 
 @contextmanager
-def _asking(source: ModelRef, bars: bool = False) -> Iterator[None]:
+def asking(source: ModelRef, bars: bool = False) -> Iterator[None]:
     """Silence the hub client within the block, maybe but for its bars; its errors become ours."""
     from huggingface_hub.utils import (
         are_progress_bars_disabled,

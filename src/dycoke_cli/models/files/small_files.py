@@ -13,7 +13,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -297,6 +297,11 @@ def check_folder(folder: Path) -> None:
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ModelError(f"{shown} lacks the weight file {missing[0]}{others}; download it again")
+    check_weights(shown, folder, names)
+
+
+def check_weights(shown: str, folder: Path, names: Sequence[str]) -> None:
+    """Check that weights are regular files of their folder."""
     for file in (folder / name for name in names):
         if not file.is_file():
             raise ModelError(f"{file.name} in {shown} isn't a regular file; replace it by one")

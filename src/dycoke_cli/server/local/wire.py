@@ -118,6 +118,8 @@ def _footage_as_sent(video: Footage, stdin: Callable[[], str]) -> Footage:
     source = _absolute(source) if isinstance(source, str) else tuple(map(_absolute, source))
     if subtitles is not None and subtitles.path is not None:
         subtitles = replace(subtitles, path=_absolute(subtitles.path))
+    if subtitles is not None and subtitles.speech is not None:
+        subtitles = replace(subtitles, speech=model_key(subtitles.speech))
     # An overwritten file is another video.
     files = (source, None if subtitles is None else subtitles.path)
     identity = (source, video.sampling, *map(_stamps, files))
@@ -177,7 +179,8 @@ def _names_of(ask: Ask) -> Iterator[tuple[str, str]]:
     for video in ask.videos:
         own = (video.source,) if isinstance(video.source, str) else video.source
         assert isinstance(own, tuple), "see `as_sent`"
-        subtitles = () if video.subtitles is None else (video.subtitles.path,)
+        lines = video.subtitles
+        subtitles = () if lines is None else (lines.path, lines.speech)
         for path in (*own, *subtitles):
             if path is not None and path != STDIN:
                 yield display_name(_absolute(path)), display_name(path)
