@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import (
     calibration,
+    decisions,
     decode_rules,
     peers,
     real_features,
@@ -17,6 +18,7 @@ from benchmarks import (
     text_video,
     when_search,
 )
+from benchmarks.json_lines import read_lines
 from benchmarks.kept_tables import (
     DATA,
     TABLES,
@@ -120,6 +122,7 @@ MADE: dict[str, Callable[[], Mapping[str, str]]] = {
     },
     "speed": made_again,
     "calibration": lambda: {"calibration": calibration.table(calibration.kept())},
+    "decisions": lambda: {decisions.NAME: decisions.table([*read_lines(decisions.KEPT)])},
 }
 MARKS = {"sentences": pytest.mark.slow, "calibration": EXTENDED}
 
