@@ -64,6 +64,7 @@ WITH_EXTRAS = [
     "tests/cli/commands/test_eval_judge.py", "tests/cli/commands/test_batch_server.py",
     "tests/evaluation/test_datasets.py", "tests/evaluation/test_refused_annotations.py",
     "tests/server/test_page.py", "plugins/lmms_eval/tests",
+    "tests/models/test_heard_speech.py",
 ]  # fmt: skip
 PLUGIN = ROOT / "plugins" / "lmms_eval"
 # What is imported is compiled once, and not by each process.
@@ -174,7 +175,7 @@ class Environment:
             pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(os.cpu_count())]
             # Tests that run a program look for it as a shell would.
             path = os.pathsep.join((str(self.program("python").parent), os.environ["PATH"]))
-            environment = {**os.environ, "PATH": path}
+            environment = {**of_pip(), **os.environ, "PATH": path}
             run(self.program("python"), *pytest, *tests, cwd=ROOT, environment=environment)
 
     def _make(self) -> None:
@@ -234,15 +235,20 @@ def timed(what: str) -> Iterator[None]:
     print(f"{what}: {time.monotonic() - begun:.0f} s, of processors {spent:.0f} s", flush=True)
 
 
-def uv(*arguments: str | Path) -> None:
-    """Run uv, with the settings of pip; where it fails, end with its exit code."""
+def of_pip() -> dict[str, str]:
+    """The settings of pip, as variables for uv."""
     listed = [sys.executable, "-m", "pip", "config", "list"]
     told = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "1"}  # pip's own ways
     for line in subprocess.check_output(listed, text=True).splitlines():
         key, _, value = line.partition("=")
         if variable := _SETTINGS.get(key.rpartition(".")[2]):
             told[variable] = ast.literal_eval(value)
-    run(sys.executable, "-m", "uv", *arguments, cwd=ROOT, environment={**told, **os.environ})
+    return told
+
+
+def uv(*arguments: str | Path) -> None:
+    """Run uv, with the settings of pip; where it fails, end with its exit code."""
+    run(sys.executable, "-m", "uv", *arguments, cwd=ROOT, environment={**of_pip(), **os.environ})
 
 
 def run(

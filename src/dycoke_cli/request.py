@@ -44,11 +44,11 @@ class Request:
             return None
         model = self.speech_model
         found = find_source(video, self.subtitles, required=required, speech_model=model)
-        if found.speech is None:
-            return found
-        from dycoke_cli.models.speech import speech_model  # late: few videos are heard
+        if found.speech is not None:
+            from dycoke_cli.models.speech import speech_model  # late: few videos are heard
 
-        return replace(found, digest=f"{speech_model(model).identity} {found.language}")
+            found = replace(found, digest=f"{speech_model(model).identity} {found.language}")
+        return found
 
     def with_method(self, method: Method) -> Request:
         """The same request with another method, without the cautions of this one."""

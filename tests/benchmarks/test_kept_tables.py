@@ -15,6 +15,7 @@ from benchmarks import (
     peers,
     real_features,
     shapes_long,
+    speech,
     text_video,
     when_search,
 )
@@ -121,6 +122,7 @@ MADE: dict[str, Callable[[], Mapping[str, str]]] = {
         for name, rows in read_rows(RAW).items()
     },
     "speed": made_again,
+    "speech": lambda: {speech.NAME: speech.table([*read_lines(speech.KEPT)])},
     "calibration": lambda: {"calibration": calibration.table(calibration.kept())},
     "decisions": lambda: {decisions.NAME: decisions.table([*read_lines(decisions.KEPT)])},
 }

@@ -62,21 +62,8 @@ class SpeechModel:
     identity: str  # tells its files from those of others
 
 
-@dataclass(frozen=True)
-class Transcript:
-    """What is said in a part of a video."""
-
-    language: str | None  # its code, such as "en"; None of no lines
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...] = ()  # each follows the name of the video
-
-
 def speech_model(name: str) -> SpeechModel:
-    """The model of a folder or of the hub, from which it is downloaded unless it is there.
-
-    Raises:
-        ModelError: it can't be found, or the package that hears isn't installed.
-    """
+    """The model of a folder or of the hub, from which it is downloaded unless it is there."""
     need("faster_whisper", "speech", "--subtitles speech")
     from huggingface_hub import snapshot_download, try_to_load_from_cache
 
@@ -100,10 +87,9 @@ def speech_model(name: str) -> SpeechModel:
     small_files.check_small_files(shown, folder)
     small_files.check_weights(shown, folder, [_WEIGHTS])
     small_files.check_tokenizer(shown, folder / small_files.TOKENIZER)
-    if (folder / _PREPROCESSOR).exists():
-        given = small_files.read_json(folder / _PREPROCESSOR)
-        if any(given.get(key, size) != size for key, size in _SIZES.items()):
-            raise ModelError(f"{shown} has a {_PREPROCESSOR} that is none of Whisper's; remove it")
+    file = folder / _PREPROCESSOR
+    if file.exists() and not _SIZES.items() <= {**_SIZES, **small_files.read_json(file)}.items():
+        raise ModelError(f"{shown} has a {file.name} that is none of Whisper's; remove it")
     return SpeechModel(source, folder, folder_fingerprint(folder, (".bin", ".json", ".txt")))
 
 
@@ -123,8 +109,11 @@ def hear(
     part_s: tuple[float, float],
     language: str | None,
     on_heard: OnHeard,
-) -> Transcript:
-    """What is said in a part, whose samples at `RATE`, float32 `[N]`, come one behind the other."""
+) -> Subtitles:
+    """What is said in a part, whose samples at `RATE`, float32 `[N]`, come one behind the other.
+
+    Its source is the language, and its warnings follow the name of the video.
+    """
     lines, notes = list[Line](), set[str]()
     with _LOADING:
         whisper = _loaded(model)
@@ -145,7 +134,7 @@ def hear(
                 lines.append(Line(min(start_s + one.start, end_s), end_s, text))
                 if about.language_probability >= _SURE:
                     language = about.language
-    return Transcript(language if lines else None, tuple(lines), tuple(notes))
+    return Subtitles(language or "", tuple(lines), tuple(notes))
 
 
 def _stretches(
@@ -184,18 +173,18 @@ def with_speech(
     files = CacheFiles(kept("transcripts"), ".json", _MOST_BYTES)
     file = files.path(hashlib.sha256(about.encode()).hexdigest())
     try:
-        found: Transcript = from_dict(Transcript, parse(read_own(file).encode()))
+        found: Subtitles = from_dict(Subtitles, parse(read_own(file).encode()))
         files.note_use(file)
     except (OSError, ValueError, MismatchError):
         found = hear(model, opened.sound(part_s), part_s, source.language, on_heard)
-        notes = (*opened.notes, *found.notes)
-        found = replace(found, notes=notes or (() if found.lines else ("has no audible speech",)))
+        silent = () if found.lines or opened.notes or found.warnings else ("has no audible speech",)
+        found = replace(found, warnings=(*opened.notes, *found.warnings, *silent))
         with suppress(OSError):  # the next run hears it again
             write_whole(file, to_json(to_dict(found)))
             files.trim()
-    warnings = (*clip.warnings, *(f"{name} {note}" for note in found.notes))
+    warnings = (*clip.warnings, *(f"{name} {note}" for note in found.warnings))
     if not found.lines:
         return replace(clip, warnings=warnings)
-    by = f"{display_name(source.speech)}, language {found.language}"
+    by = f"{display_name(source.speech)}, language {found.source}"
     shown = Subtitles(f"the speech in {name} ({by})", found.lines).at(clip.timestamps_s)
     return replace(clip, subtitles=shown, warnings=(*warnings, *shown.warnings))

@@ -206,10 +206,7 @@ class OpenClip:
         return frames.clip(warnings, subtitles=lines)
 
     def sound(self, part_s: tuple[float, float]) -> Iterator[np.ndarray]:
-        """Yield the sound of a part, once, behind `read`: about a minute of samples at a time.
-
-        They are at `RATE`, float32 `[N]`, from -1 to 1.
-        """
+        """Yield the sound of a part, once, behind `read`: float32 `[N]` of about a minute."""
         import numpy as np
 
         with self._checked():

@@ -25,9 +25,7 @@ def sound(
 ) -> Iterator[np.ndarray]:
     """Yield the sound of a part, mono and without a gap, in pieces `[N]`, float32, at `RATE`.
 
-    Args:
-        part_s: start and end in seconds from the first frame.
-        notes: receives what is to be said of it; each follows the name of the video.
+    `notes` receives what is to be said of it; each follows the name of the video.
     """
     start_s, end_s = part_s
     source.rewind()
