@@ -24,7 +24,7 @@ EVERY_PAGE = (
     "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.quiet", "storage.input_file", "storage.output_file",
-    "unicode", "version", "video.files", "video.limits", "video.sampling",
+    "unicode", "version", "video.files", "video.limits", "video.sampling", "video.subtitles",
 )  # fmt: skip
 """Modules of the flags and of their layout."""
 
@@ -120,9 +120,9 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
     ours, libraries = completing(line)
     allowed = (
         "cli.app", "cli.flags.options", "cli.flags.words", "cli.main",
-        "cli.output", "cli.page_content", "cli.pages", "compression.method", "errors", "lazy_torch",
+        "cli.output", "cli.pages", "compression.method", "errors", "lazy_torch",
         "models.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode",
-        "version", "video.files",
+        "version", "video.files", "video.subtitles",
     )  # fmt: skip
     assert others(ours, allowed) == set()
     assert "rich" not in libraries

@@ -37,7 +37,7 @@ _GROUPS = {
         "eval": "Compare methods on a benchmark.",
         "eval report": "Print the tables of a finished run again, without a model.",
         "bench": "Time methods on your own videos, and compare their answers.",
-        "verify": "Verify compression on a model's real weights, and write a report.",
+        "verify": "Verify compression on a model's real weights.",
     },
     "Serve": {
         "serve": (

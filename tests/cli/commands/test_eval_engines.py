@@ -62,7 +62,7 @@ def predictions(folder: Path) -> dict[tuple[str, str], Any]:
 
 def tables(*folders: Path) -> dict[str, Any]:
     """All that `eval report` says of runs, however long they took."""
-    outcome = run_here("eval", "report", *folders, "--json", "--show-changed", "--quiet")
+    outcome = run_here("eval", "report", *folders, "--json", "--quiet")
     assert outcome.code == 0, outcome.err
     return without_times(valid(outcome.object, "eval", "report"))
 

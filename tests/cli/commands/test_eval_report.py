@@ -54,7 +54,7 @@ def no_model(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dycoke_cli.runs.run.asker_here", never)
 
 
-@pytest.mark.parametrize("flags", [(), ("--json",), ("--show-changed",)])
+@pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_the_tables_of_the_run_again(done: Path, flags: tuple[str, ...]) -> None:
     again = report(done, "--quiet", *flags)
     assert again == run(done, *flags)
@@ -172,10 +172,9 @@ def test_what_is_no_run(content: str | None, sentence: str, tmp_path: Path) -> N
 
 
 def test_flags_that_exclude_each_other(done: Path) -> None:
-    for one, other in (("--json", "--csv"), ("--show-changed", "--csv")):
-        outcome = report(done, one, other)
-        assert outcome.code == 2
-        assert f"{one} and {other} exclude each other; use one" in outcome.err
+    outcome = report(done, "--json", "--csv")
+    assert outcome.code == 2
+    assert "--json and --csv exclude each other; use one" in outcome.err
     assert report().code == 2
 
 

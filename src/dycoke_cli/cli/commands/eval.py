@@ -54,8 +54,7 @@ _FLAGS = options.flag_table(
     [Output]
     --out FOLDER: Folder of the answers, from which the next run resumes. Default: a folder in your
         cache.
-    --show-changed: List every prediction that a method changed, beside the baseline's.
-    --csv: Print CSV, a line per row. Excludes --json, --show-changed.
+    --csv: Print CSV, a line per row. Excludes --json.
     """,
     {
         "NAME": {"autocompletion": _complete_benchmarks},
@@ -116,7 +115,6 @@ def evaluate(
     server: engine_flags.BusyServerFlags,
     judge: JudgeFlags,
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
-    show_changed: Annotated[bool, _FLAGS["--show-changed"]] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -139,7 +137,7 @@ def evaluate(
         waiting = [{"benchmark": name} if name is not None else {}]
         stack.enter_context(output.failures_as_json(as_json, SCHEMA, waiting))
         if list_all:
-            from dycoke_cli.cli.commands.benchmarks import benchmarks
+            from dycoke_cli.cli.commands.eval_output import benchmarks
 
             render.to_stdout(benchmarks())
             return
@@ -202,21 +200,20 @@ def evaluate(
                 view.note("Answers so far are kept; the same command resumes.")
             raise
         view.stop()
-        write_report(report, show_changed, as_json=as_json)
+        write_report(report, as_json=as_json)
 
 
 def report(
     *,
     run: Annotated[Path, _FLAGS["RUN"]],
     csv: Annotated[bool, _FLAGS["--csv"]] = False,
-    show_changed: Annotated[bool, _FLAGS["--show-changed"]] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Print the tables of a finished run again, without a model.
 
     Examples:
-        dycoke eval report run --show-changed
+        dycoke eval report run
         dycoke eval report run --csv
     """
     with output.failures_as_json(as_json, SCHEMA, [{}]):
@@ -226,4 +223,4 @@ def report(
         again = report_of(run)
         for sentence in () if quiet else again.warnings:
             render.warning(sentence)
-        write_report(again, show_changed, as_json=as_json, as_csv=csv)
+        write_report(again, as_json=as_json, as_csv=csv)

@@ -1,8 +1,8 @@
-"""Output of an evaluation's report: its tables, JSON or CSV."""
+"""Output of an evaluation's report: its tables, JSON or CSV; and the list of benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,34 +13,40 @@ from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.render.figures import Column, as_text, per_cent, points, score, table, texts
+from dycoke_cli.cli.render.figures import (
+    Column,
+    as_text,
+    named,
+    per_cent,
+    points,
+    score,
+    table,
+    texts,
+)
 from dycoke_cli.cli.render.units import count, seconds, size
+from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_of
+from dycoke_cli.evaluation.presets import presets
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
-from dycoke_cli.evaluation.report.scored_row import Change, ScoredRow
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.evaluation.scoring.statistics import Accuracy
 from dycoke_cli.runs.tables import csv_of
-from dycoke_cli.unicode import one_line, shown, to_json
+from dycoke_cli.unicode import one_line, to_json
 
 UNSCORED = 20
 """Number of unscored questions that the text format lists; JSON has all."""
 _GROUPS = ("by_type", "by_label", "by_part")
 
 
-def write_report(
-    report: EvalReport, show_changed: bool, *, as_json: bool = False, as_csv: bool = False
-) -> None:
-    """Write a report to stdout; JSON has the changed answers only if they are asked for."""
+def write_report(report: EvalReport, *, as_json: bool = False, as_csv: bool = False) -> None:
+    """Write a report to stdout; JSON has the changed answers as well."""
     if as_json:
         changes = tuple(change for row in report.rows for change in row.changes)
-        listed = replace(report, changes=changes) if show_changed else report
-        output.write_json(to_dict(listed))
+        output.write_json(to_dict(replace(report, changes=changes)))
     elif as_csv:
         output.write(_comma_separated(report))
     else:
         render.to_stdout(evaluation(report))
         _write_unscored(report)
-        if show_changed:
-            _write_changes(report)
     if any(row.failed for row in report.rows):
         raise typer.Exit(1)
 
@@ -57,40 +63,6 @@ def _write_unscored(report: EvalReport) -> None:
         )
     if len(report.unscored) > UNSCORED:
         output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
-
-
-def _write_changes(report: EvalReport) -> None:
-    """Write all changed predictions to stdout, by row."""
-    for row in report.rows:
-        if row.changed is None:
-            continue
-        of = f"{row.changed} of {row.questions} answers"
-        counts = f": {row.fixed} wrong→right, {row.broken} right→wrong"
-        output.write(f"\n{one_line(row.spec)} changed {of}{'' if row.fixed is None else counts}\n")
-        for change in row.changes:
-            output.write(_entry(change))
-
-
-_OUTCOMES = {
-    "fixed": "wrong→right",
-    "broken": "right→wrong",
-    "still right": "correct in both",
-    "still wrong": "wrong in both",
-    "graded": "graded, not judged",
-}
-"""Labels by the outcome in JSON."""
-
-
-def _entry(change: Change) -> str:
-    question = shown(change.question).replace("\n", "\n                ")
-    return (
-        f"\n  {one_line(change.item)} (video {one_line(change.video)}, {one_line(change.kind)}): "
-        f"{_OUTCOMES[change.outcome]}\n"
-        f"    question    {question}\n"
-        f"    reference   {one_line(change.answer)}\n"
-        f"    baseline    {one_line(change.uncompressed)}\n"
-        f"    compressed  {one_line(change.said)}\n"
-    )
 
 
 def _comma_separated(report: EvalReport) -> str:
@@ -322,3 +294,31 @@ def _measured(row: ScoredRow, measure: str) -> str:
 
 def _shown(measure: str, value: float) -> str:
     return score(value) if measure == "judge_score" else points(value)
+
+
+def benchmarks() -> Table:
+    """Table of benchmarks and presets, with names in the first column."""
+    rows = {name: [*_lines(name)] for name in DATASETS}
+    for one in presets().values():
+        how = f"--model {one.model} --frames {one.frames} --methods {one.methods}"
+        rows[one.name] = [f"Preset of {one.paper}: {how}"]
+    return named((name, "\n".join([*lines, ""])) for name, lines in rows.items())
+
+
+def _lines(name: str) -> Iterator[str]:
+    about = class_of(name).about
+    large = "" if about.bytes is None else f", about {size(about.bytes)}"
+    yield about.title
+    yield (
+        f"{count(about.questions)} questions about {count(about.videos)} videos{large}; "
+        f"{' and '.join(about.splits)} split; metric: {about.metric}"
+    )
+    if about.needs:
+        yield f"Needs --data with {about.needs}."
+    if tasks := tasks_of(name):
+        yield f"Tasks by themselves: {', '.join(f'{name}_{task}' for task in tasks)}."
+    if reported := [preset.name for preset in presets().values() if name in preset.tasks]:
+        yield f"Presets of published rows: {', '.join(reported)}."
+    if (plugin := plugin_of(name)) is not None:
+        yield f"Plug-in: {plugin}"
+    yield f"Source: {about.source}"

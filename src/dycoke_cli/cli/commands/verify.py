@@ -41,7 +41,7 @@ def verify(
 
     Examples:
         dycoke verify llava-onevision-0.5b
-        dycoke verify ./my-checkpoint --frames 4 --json > report.json
+        dycoke verify ./my-checkpoint --frames 4 --json
 
     With all tokens kept, answers must match those of stock generate(); with pruning, those of a
     masked reference. Nothing is sent anywhere.

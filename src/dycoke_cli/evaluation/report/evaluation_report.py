@@ -93,7 +93,9 @@ class EvalReport:
         tuple[Unscored, ...], Doc("Answers that couldn't be understood, and questions without one.")
     ]
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
-    changes: Annotated[tuple[Change, ...] | Absent, Doc("With --show-changed.")] = ABSENT
+    changes: Annotated[
+        tuple[Change, ...] | Absent, Doc("Answers that a method changed, in JSON.")
+    ] = ABSENT
 
 
 def report_of(folder: Path) -> EvalReport:
