@@ -9,13 +9,13 @@ the answers; the models are `mini` and `runs/tokens-64-kept` (`python -m trainin
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from benchmarks.calibration import calibration_error
 from benchmarks.cells import head, line
 from benchmarks.json_lines import append_line, read_lines, write_compressed
 from benchmarks.kept_tables import DATA, keep
@@ -36,9 +36,28 @@ FEWER = {"mini": 14, "tokens-64": 15}
 MERGED = "uniform-spatial:merge_dropped=true:retain=0.25"
 PLUS = "dycoke-plus:retain=0.25"
 LETTERS = "ABCD"
+BINS = 10
 
 Answer = dict[str, Any]
 """A line of the file: the probabilities of a question's letters by a row, and what they cost."""
+
+
+def calibration_error(choices: Sequence[Answer]) -> float:
+    """Expected calibration error: mean distance of probability and accuracy in bins of equal width.
+
+    Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (AAAI
+    2015).
+    """
+    apart: dict[int, float] = {}
+    for choice in choices:
+        # An interval has its upper end; the first one has 0 as well.
+        number = max(math.ceil(_confidence(choice) * BINS), 1)
+        apart[number] = apart.get(number, 0.0) + _confidence(choice) - choice["right"]
+    return math.fsum(map(abs, apart.values())) / len(choices)
+
+
+def _confidence(choice: Answer) -> float:
+    return min(max(choice["probabilities"].values()), 1.0)  # a sum may round to above 1
 
 
 def rows(model: str) -> list[tuple[str, str, int]]:

@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.decisions import FEWER, KEPT, brier, questions, rows
+from benchmarks.decisions import FEWER, KEPT, brier, calibration_error, questions, rows
 from benchmarks.json_lines import read_lines
 
 LINES = [*read_lines(KEPT)]
@@ -39,3 +39,17 @@ def test_brier_by_hand() -> None:
     shares = {"A": 0.5, "B": 0.25, "C": 0.25, "D": 0.0}
     assert brier({"item": item, "probabilities": shares}) == 0.25 + 0.5625 + 0.0625
     assert fmean(map(brier, [{"item": item, "probabilities": {"B": 1.0}}])) == 0
+
+
+def test_the_calibration_error_by_hand() -> None:
+    """The mean distance of probability and accuracy over ten bins of equal width."""
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    answers = [line["rows"]["`dycoke`, the default"] for line in LINES if line["model"] == "mini"]
+    for one in answers:
+        sure = max(one["probabilities"].values())
+        bins.setdefault(min(int(10 * sure), 9), []).append((sure, one["right"]))
+    apart = sum(
+        abs(sum(sure for sure, _ in some) - sum(right for _, right in some))
+        for some in bins.values()
+    )
+    assert calibration_error(answers) == pytest.approx(apart / len(answers))

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import (
-    calibration,
     decisions,
     decode_rules,
     peers,
@@ -34,7 +33,6 @@ from benchmarks.serving.__main__ import RAW
 from benchmarks.serving.rows import read_rows
 from benchmarks.serving.table import circumstances, table
 from benchmarks.speed.kept import made_again
-from tests.marks import EXTENDED
 from tests.pages import PAGES
 
 TEXT = """\
@@ -123,10 +121,9 @@ MADE: dict[str, Callable[[], Mapping[str, str]]] = {
     },
     "speed": made_again,
     "speech": lambda: {speech.NAME: speech.table([*read_lines(speech.KEPT)])},
-    "calibration": lambda: {"calibration": calibration.table(calibration.kept())},
     "decisions": lambda: {decisions.NAME: decisions.table([*read_lines(decisions.KEPT)])},
 }
-MARKS = {"sentences": pytest.mark.slow, "calibration": EXTENDED}
+MARKS = {"sentences": pytest.mark.slow}
 
 
 @pytest.mark.parametrize("of", [pytest.param(of, marks=MARKS.get(of, ())) for of in MADE])
