@@ -19,7 +19,7 @@ from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.report.scored_row import make_row
+from dycoke_cli.evaluation.scored_row import make_row
 from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped, mean_of, mean_or_none
 
 _PAIRED = {

@@ -120,7 +120,7 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
     ours, libraries = completing(line)
     allowed = (
         "cli.app", "cli.flags.options", "cli.flags.words", "cli.main",
-        "cli.output", "cli.pages", "compression.method", "errors", "lazy_torch",
+        "cli.output", "cli.page_content", "cli.pages", "compression.method", "errors", "lazy_torch",
         "models.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode",
         "version", "video.files", "video.subtitles",
     )  # fmt: skip

@@ -22,9 +22,9 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoEr
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
+from dycoke_cli.evaluation.evaluation_report import EvalReport
 from dycoke_cli.evaluation.prediction import FILE
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport
-from dycoke_cli.evaluation.report.scored_row import ScoredRow
+from dycoke_cli.evaluation.scored_row import ScoredRow
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.load_options import LoadOptions

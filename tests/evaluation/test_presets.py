@@ -21,15 +21,15 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.evaluation.eval_request import BUNDLED
+from dycoke_cli.evaluation.evaluation_report import EvalReport, report_of
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.presets import Preset, preset_named, presets
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport, report_of
 from dycoke_cli.models.catalog import CATALOG, find
 from dycoke_cli.models.files.hub import stored_config
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
-from tests.evaluation.report.test_evaluation_report import ITEMS, written
+from tests.evaluation.test_evaluation_report import ITEMS, written
 
 # The table of the paper once more, column by column, as it is printed.
 COLUMNS = (

@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from dycoke_cli.cli import output
+from dycoke_cli.cli.page_content import HelpRow, Page, Panel
 from dycoke_cli.errors import UsageError
 
 EXAMPLES = "Examples:\n"
@@ -30,34 +31,6 @@ _HELP = {"--help", "--help-all"}
 _LONG_DASHES = ("\u2012", "\u2013", "\u2014", "\u2015", "\u2212")
 _DASHES = "".join(("-", *_LONG_DASHES))
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
-
-
-@dataclass(frozen=True)
-class HelpRow:
-    """Entry of a panel: name of a flag, argument or command, and its help."""
-
-    name: str
-    help: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Titled group of rows."""
-
-    title: str
-    rows: tuple[HelpRow, ...]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Content of a command's help page."""
-
-    usage: str  # synopsis of the command line
-    summary: str  # one sentence
-    examples: tuple[str, ...]  # command lines
-    details: tuple[str, ...]  # further paragraphs
-    panels: tuple[Panel, ...]  # panels; empty ones aren't shown
-    more: str = ""  # last line, about hidden flags
 
 
 class Command(TyperCommand):

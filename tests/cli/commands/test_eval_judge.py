@@ -15,8 +15,8 @@ import pytest
 
 from dycoke_cli.evaluation import run_record
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.evaluation_report import grades_of, judge_of
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report.evaluation_report import grades_of, judge_of
 from dycoke_cli.evaluation.scoring import judge
 from dycoke_cli.evaluation.scoring.judge import ANSWER, KEY, Verdict, key_of
 from dycoke_cli.evaluation.scoring.judge import Item as Judged

@@ -14,10 +14,10 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import About, Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.evaluation_report import _unchanged as unchanged
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
-from dycoke_cli.evaluation.report.evaluation_report import _unchanged as unchanged
-from dycoke_cli.evaluation.report.scored_row import ScoredRow, list_changes, make_row
+from dycoke_cli.evaluation.scored_row import ScoredRow, list_changes, make_row
 from dycoke_cli.evaluation.scoring.rules import rouge_l
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request

@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.evaluation.report.scored_row import list_changes
+from dycoke_cli.evaluation.scored_row import list_changes
 from dycoke_cli.evaluation.scoring.statistics import (
     clustered_mean,
     holm,

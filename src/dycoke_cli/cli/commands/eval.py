@@ -218,7 +218,7 @@ def report(
     """
     with output.failures_as_json(as_json, SCHEMA, [{}]):
         from dycoke_cli.cli.commands.eval_output import write_report
-        from dycoke_cli.evaluation.report.evaluation_report import report_of
+        from dycoke_cli.evaluation.evaluation_report import report_of
 
         again = report_of(run)
         for sentence in () if quiet else again.warnings:

@@ -25,9 +25,9 @@ from dycoke_cli.cli.render.figures import (
 )
 from dycoke_cli.cli.render.units import count, seconds, size
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_of
+from dycoke_cli.evaluation.evaluation_report import EvalReport, Judge
 from dycoke_cli.evaluation.presets import presets
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport, Judge
-from dycoke_cli.evaluation.report.scored_row import ScoredRow
+from dycoke_cli.evaluation.scored_row import ScoredRow
 from dycoke_cli.evaluation.scoring.statistics import Accuracy
 from dycoke_cli.runs.tables import csv_of
 from dycoke_cli.unicode import one_line, to_json

@@ -21,7 +21,7 @@ _OBJECTS = {
     "cache": ("cache", "cache", "cli.commands.cache:CacheState", ""),
     "doctor": ("doctor", "diagnosis", "cli.commands.doctor:Diagnosis", ""),
     "estimate": ("ask --estimate", "estimate", "engine.memory.cost:Cost", "video question model"),
-    "eval": ("eval", "report", "evaluation.report.evaluation_report:EvalReport", "benchmark"),
+    "eval": ("eval", "report", "evaluation.evaluation_report:EvalReport", "benchmark"),
     "inspect": ("inspect", "inspection", "inspect.inspection:Inspection", "video question"),
     "methods": ("methods", "methods", "cli.commands.methods:MethodList", ""),
     "models": ("models", "models", "cli.commands.model_documents:ModelList", ""),

@@ -11,7 +11,7 @@ from rich.panel import Panel as Frame
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.pages import Page, Panel
+from dycoke_cli.cli.page_content import Page, Panel
 
 # Longer lines are hard to read; longer names are wrapped, so that one name doesn't widen a column.
 _WIDEST_PAGE, _WIDEST_NAME = 110, 28

@@ -12,9 +12,9 @@ import pytest
 from dycoke_cli.compression.registry import Spec
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.evaluation_report import report_of
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction, Setup, open_answers
-from dycoke_cli.evaluation.report.evaluation_report import report_of
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, write_record
 
 MODEL = {"name": "m", "revision": None, "weights": "w", "dtype": "float32", "device": "cpu"}

@@ -18,14 +18,14 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import FILE as ANSWERS
 from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, no_answer, rescored
 from dycoke_cli.evaluation.presets import preset_warnings, published_beside
-from dycoke_cli.evaluation.report.scored_row import (
+from dycoke_cli.evaluation.run_record import FILE as RECORD
+from dycoke_cli.evaluation.run_record import RunRecord, read_record
+from dycoke_cli.evaluation.scored_row import (
     Change,
     ScoredRow,
     compared_by_holm,
     make_row,
 )
-from dycoke_cli.evaluation.run_record import FILE as RECORD
-from dycoke_cli.evaluation.run_record import RunRecord, read_record
 from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdict, key_of, read_verdicts
 from dycoke_cli.evaluation.scoring.judge import Item as JudgedItem
 from dycoke_cli.evaluation.scoring.statistics import Predictions

@@ -1,1 +1,0 @@
-"""Aggregation of scored answers into the tables of a report."""
