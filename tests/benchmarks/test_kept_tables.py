@@ -16,7 +16,6 @@ from benchmarks import (
     shapes_long,
     speech,
     text_video,
-    when_search,
 )
 from benchmarks.json_lines import read_lines
 from benchmarks.kept_tables import (
@@ -114,7 +113,6 @@ MADE: dict[str, Callable[[], Mapping[str, str]]] = {
     "text": lambda: of_answers(text_video.table, "text-video-*"),
     "long": lambda: shapes_long.tables(DATA),
     "peers": peers.made_again,
-    "searches": lambda: {when_search.NAME: when_search.table()},
     "serving": lambda: {
         f"serving-{name}": f"{table(rows)}\n\n{circumstances(rows)}"
         for name, rows in read_rows(RAW).items()

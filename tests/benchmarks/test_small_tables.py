@@ -1,4 +1,4 @@
-"""Tables of peers, seeds, searches and lengths."""
+"""Tables of peers, seeds and lengths."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from benchmarks.cells import Document
 from benchmarks.event_lengths import EVENTS, by_length, lengths_of
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.seed_tables import seeds_table
-from benchmarks.when_search import Faultless, is_found
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-from dycoke_cli.runs.parts import TimeSearch
 from dycoke_cli.shapes.script import Event, Script, Thing
 
 
@@ -42,18 +40,6 @@ def test_mean_and_standard_deviation_between_models() -> None:
         "| baseline |  | 80.0 ± 1.0 % | 82.0 ± 1.0 % | 81.0 % | 1.4 |",
         "| `random` | 25 % | −6.0 ± 0.5 | −12.0 ± 0.5 | −9.0 | 4.2 |",
     ]
-
-
-def test_what_counts_as_found() -> None:
-    search, event = TimeSearch(0.0, 80.0, 10.0), (31.0, 36.0)
-    assert is_found(search, Faultless([event], whole=False))
-    assert not is_found(search, Faultless([event, (37.0, 41.0)], whole=False))
-
-    class Late(Faultless):
-        def yes(self, start: float, end: float) -> float:
-            return super().yes(start - 1, end - 1)
-
-    assert not is_found(search, Late([event], whole=False))
 
 
 def item(key: str, answer: str, options: tuple[str, ...] = ()) -> Item:

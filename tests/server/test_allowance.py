@@ -19,33 +19,7 @@ from dycoke_cli.server.media import Media
 from dycoke_cli.server.refused import gone, in_keys, refused
 from dycoke_cli.server.service import start_service
 from dycoke_cli.video.sampling import Sampling
-from tests.server.pretended import PATIENCE_S, ample
-
-
-def work(allowance: Allowance, error: Exception | None = None) -> None:
-    """Wait until it is stopped, then fail."""
-    stopped = threading.Event()
-    with allowance.stopping(stopped.set):
-        assert stopped.wait(PATIENCE_S)
-        if error is not None:
-            raise error
-
-
-@pytest.mark.parametrize("error", [None, OSError("the connection is closed")])
-def test_a_wait_is_ended_from_another_thread(error: Exception | None) -> None:
-    """Whatever error that causes, and if it causes none, the reason is raised, again and again."""
-    reason = gone()
-    with ample() as allowance:
-        threading.Timer(0.05, allowance.end, [reason]).start()
-        for _ in range(2):
-            with pytest.raises(type(reason)) as caught:
-                work(allowance, error)
-            assert caught.value is reason
-
-
-def test_an_error_of_its_own_stays() -> None:
-    with ample() as allowance, pytest.raises(OSError, match="broken"), allowance.stopping(gone):
-        raise OSError("broken")
+from tests.server.pretended import ample
 
 
 def test_the_first_reason_counts() -> None:
@@ -105,7 +79,7 @@ def test_the_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "instructions", lambda: has)
     loading = LoadOptions(device="cpu")
     request = Request("mini", loading, Sampling(), DyCoke(), GenerationOptions())
-    media = Media((), False, most_bytes=1)
+    media = Media()
     engine = engine_of(request, Listener())
     service = start_service(engine, request, media, queue=1, frames=1, body_mib=1, url="")
     assert service.defaults.loading == loading  # so that commands with the same flags are answered

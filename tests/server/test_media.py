@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.media import Media, opened, opened_pictures
 from dycoke_cli.server.refused import Refused
 from tests.server.pretended import ample
@@ -52,7 +51,7 @@ def test_a_video_in_the_request_is_gone_afterwards() -> None:
         ("data:video/jpeg;base64,/9j/,", "is empty"),
         ("ftp://example.org/x.mp4", "must begin with"),
         ("/etc/passwd", "must begin with"),
-        ("http://example.org/x.mp4", "fetches no addresses"),
+        ("http://example.org/x.mp4", "no address is fetched: send the video"),
         ("file:///etc/passwd", "reads no files"),
     ],
 )
@@ -123,23 +122,3 @@ def test_pictures_are_the_frames_of_one_video(tmp_path: Path) -> None:
         assert file.digest != other.digest
     assert not os.path.exists(file.path[0])
     assert os.path.exists(file.path[1])
-
-
-def test_what_is_fetched_of_pictures_is_limited_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    left: list[tuple[int, float]] = []
-
-    def fetched(url: str, most_bytes: int, timeout_s: float, _: Allowance) -> bytes:
-        left.append((most_bytes, timeout_s))
-        return b"four"
-
-    monkeypatch.setattr("dycoke_cli.server.media.fetch", fetched)
-    media = Media(allow_http=True, most_bytes=10, timeout_s=5)
-    with opened_pictures(["http://a.example/1", "https://a.example/2"], media, ample()):
-        pass
-    assert [most for most, _ in left] == [10, 6]
-    assert 0 < left[1][1] <= left[0][1] <= 5
-    with (
-        pytest.raises(Refused, match="no addresses"),
-        opened_pictures(["http://a/1"], Media(), ample()),
-    ):
-        pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -141,8 +140,6 @@ class Allowance:
         self.begun = False
         self.pixels = pixels
         self._reason: Exception | None = None
-        self._stop: Callable[[], None] | None = None
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self.begun, self._ends_at = True, time.monotonic() + self._seconds
@@ -170,28 +167,4 @@ class Allowance:
 
     def end(self, reason: Exception) -> None:
         """End the work, from any thread: in its own, the reason is raised."""
-        with self._lock:
-            self._reason = self._reason or reason
-            stop = self._stop
-        if stop is not None:
-            stop()
-
-    @contextmanager
-    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Have `end` call a function while the block waits for something.
-
-        Args:
-            stop: ends the wait, by an error in the block; called from another thread.
-        """
-        with self._lock:
-            self.check()
-            self._stop = stop
-        try:
-            yield
-            self.check()  # what was stopped may look complete
-        except Exception:
-            self.check()
-            raise
-        finally:
-            with self._lock:
-                self._stop = None
+        self._reason = self._reason or reason

@@ -29,7 +29,6 @@ _FLAGS = options.flag_table(
         the environment variable DYCOKE_API_KEY (or several, one per line).
     --port N: 0: any that is free.
     --media-root DIR: Requests may name files below this folder (file:///…). Default: none.
-    --allow-http: Fetch videos that requests name by http or https, from public addresses only.
     --cors ORIGIN: Web pages of this origin (https://chat.example) may send requests, beside those
         of this machine; repeatable.
     --idle SECONDS: Unload the model after so long without a request; the next one loads it again.
@@ -38,7 +37,7 @@ _FLAGS = options.flag_table(
     --hold N: Encoded videos kept in memory, with what was prefilled of them.
     --queue N: Requests that may wait or be answered at once; others get status 429.
     --frame-limit N: Frames per video, whatever a request says.
-    --body-limit MIB: Size of a request, and of a video that is fetched, in MiB.
+    --body-limit MIB: Size of a request, in MiB.
     """,
     {
         "--port": {"min": 0, "max": 65535},
@@ -50,7 +49,7 @@ _FLAGS = options.flag_table(
     },
 )
 BRIEF = """
-    --host --port --media-root --allow-http --idle --model --frames --fps --device
+    --host --port --media-root --idle --model --frames --fps --device
     --quantize --method --max-tokens --frame-limit --queue --quiet
 """
 
@@ -61,7 +60,6 @@ def serve(
     host: Annotated[str, _FLAGS["--host"]] = "127.0.0.1",
     port: Annotated[int, _FLAGS["--port"]] = 8000,
     media_root: Annotated[Path | None, _FLAGS["--media-root"]] = None,
-    allow_http: Annotated[bool, _FLAGS["--allow-http"]] = False,
     cors: Annotated[list[str] | None, _FLAGS["--cors"]] = None,
     idle: Annotated[float | None, _FLAGS["--idle"]] = None,
     queue: Annotated[int, _FLAGS["--queue"]] = 64,
@@ -103,7 +101,7 @@ def serve(
     keys = read_keys(os.environ.get(KEY, ""))
     origins = read_origins(cors or ())
     roots = () if media_root is None else (media_root,)
-    media = Media(roots, allow_http, most_bytes=body_limit * _MIB)
+    media = Media(roots)
 
     with View(quiet, note) as view, speaking_of_flags():
         view.stage("start")
