@@ -176,7 +176,7 @@ def test_what_an_answer_does_not_depend_on_is_not_in_the_key() -> None:
     """Where and how fast it runs; what a model is loaded with is in its identity."""
     assert set(Request.__dataclass_fields__) == {
         "model", "loading", "sampling", "method", "generation", "subtitles", "limits",
-        "cautions", "video_tokens",
+        "cautions", "video_tokens", "speech_model",
     }  # fmt: skip
     windows = replace(ASK, request=replace(REQUEST, video_tokens=100))
     assert PLAN.with_defaults(windows).key != PLAN.with_defaults(ASK).key

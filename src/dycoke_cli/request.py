@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.settings import SPEECH_MODEL
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
-from dycoke_cli.video.subtitles import SPEECH_MODEL, SubtitleSource, find_source
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.method import Method
+    from dycoke_cli.video.subtitles import SubtitleSource
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Request:
         """Where the subtitles of a video come from; raises where there can't be any."""
         if self.subtitles is None:
             return None
+        from dycoke_cli.video.subtitles import find_source  # late: no help page needs it
+
         model = self.speech_model
         found = find_source(video, self.subtitles, required=required, speech_model=model)
         if found.speech is not None:

@@ -8,6 +8,9 @@ from pathlib import Path
 BUNDLED = "mini"
 """Model that is used where none is named."""
 
+SPEECH_MODEL = "whisper-small"
+"""Model that hears speech, unless another one is named."""
+
 BUNDLED_FOLDER = Path(__file__).with_name(BUNDLED)
 """Its checkpoint, and the clip of `dycoke demo`; `training/` makes both."""
 

@@ -88,8 +88,6 @@ AUTO = "auto"
 """Value that stands for a file of the video's name, or else a stream of its container."""
 SPEECH = re.compile(r"speech(?::([a-z]{2,3}))?")
 """Value that stands for what is said in the video, maybe with the language it is in."""
-SPEECH_MODEL = "whisper-small"
-"""The speech model unless another one is named."""
 HEADER = "This video's subtitles are listed below:"
 """Line of the prompt before the subtitles."""
 SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
@@ -166,7 +164,7 @@ class Subtitles:
 
 
 def find_source(
-    video: str, wanted: str, *, required: bool = True, speech_model: str = SPEECH_MODEL
+    video: str, wanted: str, *, required: bool = True, speech_model: str = ""
 ) -> SubtitleSource:
     """Find the source of a video's subtitles: by its name a file that no command here wrote."""
     if (speech := SPEECH.fullmatch(wanted)) is not None:

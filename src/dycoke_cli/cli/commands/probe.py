@@ -17,10 +17,10 @@ from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, counted, share
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.models import settings
+from dycoke_cli.models.settings import SPEECH_MODEL
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
 from dycoke_cli.video.clip import VideoInfo
-from dycoke_cli.video.subtitles import SPEECH_MODEL
 
 if TYPE_CHECKING:
     from dycoke_cli.models.catalog import ModelRef

@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from dycoke_cli.video.subtitles import SPEECH_MODEL
-
 _PANEL = re.compile(r"\[(.+)\]")
 _NAME = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
 
@@ -111,7 +109,7 @@ _FLAGS = flag_table(
         sampled frame. A file (.srt, .vtt, .ass), or auto: the file beside the video that has its
         name, else the video's own stream; or speech: what is said (speech:de: in German).
     --speech-model NAME|DIR|HUB_ID: Model that hears --subtitles speech: Whisper in the format of
-        CTranslate2. A name such as {SPEECH_MODEL} is one of the hub.
+        CTranslate2. A name such as whisper-small is one of the hub.
     [Model]
     --cache: Cache encoded videos on disk, and reuse them (see `dycoke cache`).
         Excludes --server.

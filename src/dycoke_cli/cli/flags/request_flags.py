@@ -23,11 +23,11 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.settings import SPEECH_MODEL
 from dycoke_cli.param import Parameter
 from dycoke_cli.request import Request
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
-from dycoke_cli.video.subtitles import SPEECH_MODEL
 
 PANEL = "Compression"
 
