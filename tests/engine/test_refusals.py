@@ -178,7 +178,7 @@ def test_frames_that_positions_do_not_tell_apart():
         (lambda s, m: s.ask("What?", "dycoke"), "a method is an object .*, not 'dycoke'"),
         (lambda s, m: s.ask("What?", DyCoke), "a method is an object .*, not the class DyCoke"),
         (lambda s, m: VideoSession(m, s.clip), "load.. returned, not a LlavaOnevision"),
-        (lambda s, m: VideoSession(s.loaded, "x.mp4"), r"read\('x.mp4'\) reads them"),
+        (lambda s, m: VideoSession(s.loaded, "x.mp4"), r"as read\(PATH\) returns"),
         (lambda s, m: load(m), "load.. takes a name .*, not a LlavaOnevision"),
         (lambda s, m: read("x.mp4", 8), "such as Sampling.frames=8., not 8"),
         (lambda s, m: s.ask("What?", DyCoke(), typed=["yes"]), "typed takes .*, not a list"),

@@ -80,7 +80,13 @@ def test_text_is_utf_8(tmp_path: Path) -> None:
 
 # Files of the system and of the package, and those that are opened in a way of their own.
 OTHERS = {
-    *("version.py", "resources.py", "kernels/replacing.py", "processes/sandbox.py"),
+    *(
+        "version.py",
+        "resources.py",
+        "kernels/processor.py",
+        "kernels/replacing.py",
+        "processes/sandbox.py",
+    ),
     *("models/catalog.py", "models/prompts/chat.py", "evaluation/presets.py"),
     "inspect/inspection.py",
     "evaluation/datasets/shapes.py",

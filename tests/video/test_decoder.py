@@ -242,7 +242,7 @@ LINES: dict[str, Any] = {
     "warnings": [],
     "lines": [LINE, LINE | {"text": "a\n\x1b"}],
 }
-LAST: dict[str, Any] = {"subtitles": LINES, "warnings": [], "samples": None}
+LAST: dict[str, Any] = {"subtitles": LINES, "warnings": []}
 GOOD: list[Any] = [HEADER, {"plan": PLAN}, {"time_s": 0.0}, np.zeros(96, np.uint8), LAST]
 """Messages of a decoder about a video of one frame with two subtitles, and raw bytes."""
 
@@ -323,7 +323,6 @@ NUMBERS = [-1, 10**400, 2**62, True, 1.5, None, "1", [1], NAN]
         (4, LAST | {"subtitles": LINES | {"lines": [LINE | {"text": 7}]}}),
         (4, LAST | {"warnings": [""] * 101}),
         (4, LAST | {"warnings": {"a": "b"}}),
-        (4, LAST | {"samples": 5}),
         *(
             (place, {"error": {"code": code, "message": "m"}})
             for place in (0, 1, 2)

@@ -124,5 +124,5 @@ def test_a_rate_isnt_refused_for_times_without_frames(
         plan(coded.path, Sampling(fps=25))
     monkeypatch.setattr("dycoke_cli.video.planning.MAX_WANTED", 50)
     monkeypatch.setattr("dycoke_cli.video.sampling.MAX_WANTED", 50)
-    with pytest.raises(UsageError, match="--fps 25 would take 90050 frames, the limit is 50"):
+    with pytest.raises(UsageError, match="--fps 25 would take 90,050 frames, the limit is 50"):
         plan(coded.path, Sampling(fps=25))

@@ -11,6 +11,7 @@ becomes stdin and stdout of the fork; only `_EXIT_CODE` is answered.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
@@ -227,6 +228,12 @@ def serve() -> NoReturn:
     """Entry point of the zygote: fork until the parent closes its end, as by exiting."""
     entry, *prepare = sys.argv[1:]
     channel, forks = socket.socket(fileno=detached_channel()), dict[int, int]()
+    # The parent may exit while the imports run.
+    signal.signal(signal.SIGIO, lambda *_: _end_if_left(channel))
+    fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(channel, fcntl.F_GETFL)
+    fcntl.fcntl(channel, fcntl.F_SETFL, flags | os.O_ASYNC)
+    _end_if_left(channel)
     gc.disable()  # imports make hardly any garbage
     for name in prepare:
         if ":" in name:
@@ -234,6 +241,8 @@ def serve() -> NoReturn:
             continue
         with suppress(ImportError):
             import_module(name)
+    fcntl.fcntl(channel, fcntl.F_SETFL, flags)
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
     gc.collect()
     gc.freeze()  # else the first collection in a fork would copy every page
     gc.enable()
@@ -258,6 +267,13 @@ def serve() -> NoReturn:
             if kind == _STOP:
                 del forks[number]
                 _await(pid)
+
+
+def _end_if_left(channel: socket.socket) -> None:
+    """Exit if the parent has closed its end."""
+    with suppress(BlockingIOError):
+        if not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            os._exit(0)
 
 
 def _await(pid: int) -> None:
