@@ -11,7 +11,6 @@ becomes stdin and stdout of the fork; only `_EXIT_CODE` is answered.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import signal
@@ -226,6 +225,8 @@ def passed_environment() -> dict[str, str]:
 
 def serve() -> NoReturn:
     """Entry point of the zygote: fork until the parent closes its end, as by exiting."""
+    import fcntl  # which Windows lacks
+
     entry, *prepare = sys.argv[1:]
     channel, forks = socket.socket(fileno=detached_channel()), dict[int, int]()
     # The parent may exit while the imports run.
