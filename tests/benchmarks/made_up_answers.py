@@ -56,9 +56,3 @@ def fill(run: Run, given: argparse.Namespace, videos: int = VIDEOS) -> None:
             for number, item in enumerate(items):
                 if item.id not in there:
                     journal.add(row.setup, made_up(row, item, number % 8, draw), "abc1234")
-
-
-def table_of(text: str) -> tuple[list[str], dict[str, list[str]]]:
-    """The headings of a Markdown table, and its other lines by their first cell."""
-    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
-    return lines[0], {line[0]: line for line in lines[2:]}

@@ -11,32 +11,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.decode_rules import Estimate, Rule, RuleAnswer, figures, grouped, table
+from benchmarks.decode_rules import Estimate, Rule, RuleAnswer, figures, grouped
 from benchmarks.kept_tables import DATA, read_table
-
-
-def test_the_table() -> None:
-    rows = [
-        {"kind": "full", "layer": 0, "prune_ratio": 0.0, "steps": 4, "same": 4, "divergence": 0.0,
-         "text": "", "right": True},
-        {"kind": "dycoke", "layer": 3, "prune_ratio": 0.7, "steps": 4, "same": 1,
-         "divergence": 2.0, "text": "", "right": False},
-    ]  # fmt: skip
-    header = {"model": "m.gguf", "layers": 30, "machine": "here", "commit": "abc"}
-    better = [rows[0], rows[1] | {"same": 3}]
-    lines = [
-        header,
-        *({"context": n, "prunable": 280, "rows": one} for n, one in enumerate((rows, better))),
-    ]
-    made = table("\n".join(map(json.dumps, lines)).encode())
-    row = "100 | 50.0 ± 45.9 |  | 0.500 ± 0.000 | 0.0 ± 0.0 | −100.0 ± 0.0 |"
-    assert f"| 0.7 | DyCoke's | 3 | 37 % | {row}" in made
-    assert "2 contexts of 280 prunable tokens on average, 4.0 decoding steps each" in made
-    lines[0] = header | {"layers": 6, "windows": [0, 1, 2, 4]}
-    made = table("\n".join(map(json.dumps, lines)).encode())
-    assert f"| 0.7 | DyCoke's | 3 | 77 % | {row}" in made  # layers 3 and 5 of six
-    assert "(6 layers, 4 of them with a sliding window and never pruned)" in made
-
 
 T_OF_THREE = 1.3213  # by which Student's t widens the error of three contexts
 

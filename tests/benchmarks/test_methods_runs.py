@@ -12,7 +12,7 @@ import pytest
 from benchmarks import methods
 from benchmarks.method_choice import CANDIDATES, chosen
 from benchmarks.methods import add, export, lacking, specs_of
-from benchmarks.raw_answers import RawAnswers, read_answers
+from benchmarks.raw_answers import DATA, RawAnswers, read_answers
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.datasets import open_dataset
@@ -71,9 +71,9 @@ def test_the_rows_of_the_other_tables() -> None:
 
 @pytest.mark.extended
 @pytest.mark.slow
-def test_what_is_best_on_validation_is_chosen(measured: Path, tmp_path: Path) -> None:
-    raw = read_answers(measured / "data" / "shipped" / "choice.jsonl.xz")
-    assert chosen(tmp_path, "shipped") == {}
+def test_what_is_best_on_validation_is_chosen(tmp_path: Path) -> None:
+    raw = read_answers(DATA / "tokens-64" / "choice.jsonl.xz")
+    assert chosen(tmp_path, "tokens-64") == {}
 
     def answered(best: Mapping[str, str]) -> Mapping[str, Any]:
         return {
@@ -87,7 +87,7 @@ def test_what_is_best_on_validation_is_chosen(measured: Path, tmp_path: Path) ->
     best = {"dycoke": "prune_layer=8", "flashvid": "contextual=0.5"}
     replace(raw, answers=answered(best)).write(tmp_path)
     # Of equally good ones the default stays.
-    assert chosen(tmp_path, "shipped") == best
+    assert chosen(tmp_path, "tokens-64") == best
     texts = [spec.text for spec in specs_of(methods.whole(best)[0])]
     assert texts[1:3] == ["dycoke:prune_layer=8", "dycoke:prune_layer=3"]
     assert "flashvid:contextual=0.5:retain=0.25" in texts
@@ -98,18 +98,9 @@ def test_what_is_best_on_validation_is_chosen(measured: Path, tmp_path: Path) ->
         assert name == "dycoke" or defaults[parameter].default == float(value), name
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-def test_answers_are_written_as_they_were(measured: Path, tmp_path: Path) -> None:
-    path = measured / "data" / "shipped" / "whole.jsonl.xz"
-    raw = read_answers(path)
-    assert raw.write(tmp_path).read_bytes() == path.read_bytes()
-    assert raw.header.commits == ("abc1234",)
-    (dycoke,) = (row for row in raw.header.rows if row.spec == "dycoke")
-    assert {*dycoke.parameters} == {*parameters_of(METHODS["dycoke"])}
-    assert (dycoke.parameters["prune_layer"], dycoke.parameters["positions"]) == (9, "kept")
-    item = raw.items[0]
-    assert raw.answers["none"][item.id].said == item.answer
+def test_answers_are_written_as_they_were(tmp_path: Path) -> None:
+    path = DATA / "36-tokens" / "larger.jsonl.xz"
+    assert read_answers(path).write(tmp_path).read_bytes() == path.read_bytes()
 
 
 def test_an_interrupted_run_has_the_videos_that_all_rows_answered(tmp_path: Path) -> None:

@@ -4,34 +4,9 @@ from __future__ import annotations
 
 import json
 import lzma
-from typing import Any
 
 from benchmarks.kept_tables import DATA
 from benchmarks.page import ROOT
-from benchmarks.text_video import FRAMES, table
-
-
-def test_the_table() -> None:
-    def row(kind: str, positions: str, same: int, right: bool) -> dict[str, Any]:
-        more = {"steps": 4, "first": same > 0, "same": same, "divergence": 4.0 - same}
-        return {"kind": kind, "positions": positions, "right": right, **more}
-
-    header = {"model": "m.gguf", "layers": 30, "machine": "here", "commit": "abc"}
-    videos = [
-        {"passage": n, "frames": frames, "tokens": 50 * frames, "kept": 60,
-         "rows": [row("whole", "kept", 4, True), row("weighed", "renumbered", 4 * n, n == 1)]}
-        for n in (0, 1) for frames in FRAMES
-    ]  # fmt: skip
-    videos[-1]["commit"] = "def"
-    # A third passage was interrupted: the rows of all numbers of frames are of the same passages.
-    wrong = row("whole", "kept", 4, False), row("weighed", "renumbered", 0, False)
-    videos.append({**videos[0], "passage": 2, "rows": [*wrong]})
-    made = table("\n".join(map(json.dumps, [header, *videos])).encode())
-    assert "| 2 | 100 % | the whole video |  | 100 | 100 | 0 | 100.0 ± 0.0 |" in made
-    half = "50.0 ± 91.9 | 50.0 ± 91.9 | 0.500 ± 0.919 | 50.0 ± 91.9 |"
-    assert f"| 4 | 30 % | the same, proportional attention | contiguous | {half}" in made
-    assert "\n\n2 passages of 50 tokens on average" in made
-    assert made.endswith("here, commit abc, def.")
 
 
 def found(name: str) -> dict[tuple[str, str, str], list[bool]]:
