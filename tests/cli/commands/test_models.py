@@ -101,7 +101,7 @@ def test_a_list_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_those_that_fit_have_the_time_of_a_clip_on_this_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device: 1e9)
+    monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device, stage: 1e9)
     free = FreeMemory(ram_bytes=60_000_000_000, gpu_bytes=())
     monkeypatch.setattr(model_documents, "this_machine", lambda: free)
     assert all("seconds" not in model for model in run_here("models", "--json").object["models"])
@@ -115,7 +115,8 @@ def test_those_that_fit_have_the_time_of_a_clip_on_this_machine(
     tower = 27 * 32 * (4 * 729 * 1152**2 + 2 * 729**2 * 1152 + 2 * 729 * 1152 * 4304)
     read = 0.475 * 32 * 196
     prefill = 24 * (4 * read * 896**2 + 2 * read**2 * 896 + 2 * read * 896 * 4864)
-    assert model["seconds"] == pytest.approx((tower + prefill) / 1e9, rel=0.05)
+    decode = 128 * (24 * (2 * 896**2 + 2 * 128 * 896 + 3 * 896 * 4864) + 152_000 * 896)
+    assert model["seconds"] == pytest.approx((tower + prefill + decode) / 1e9, rel=0.05)
     shown = run_here("models", "--fits", "llava-onevision").out
     assert "A clip" in shown
     assert "On disk" not in shown

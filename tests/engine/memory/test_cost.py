@@ -53,7 +53,8 @@ QWEN2 = {
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing is timed but where a test does."""
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
-    monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device: RATE)
+    rates = {"prefill": RATE, "decode": RATE / 8}
+    monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device, stage: rates[stage])
 
 
 def test_changed_code_of_the_same_release_shares_no_cached_result(
@@ -292,22 +293,26 @@ def test_an_hour_is_longer_than_the_context() -> None:
 
 
 def test_seconds_by_hand() -> None:
-    """The clip is encoded once, whatever the number of questions."""
+    """The clip is encoded once, whatever the number of questions; each step reads all weights."""
     name, tower = "llava-onevision-0.5b", 26 * (384 // 14) ** 2
     patches = (384 // 14) ** 2
     frame = tower * (4 * 1152**2 + 2 * patches * 1152 + 2 * 1152 * 4304)
+    # Layers with 2 heads of 64 for keys and for values, and gated MLPs; 152,000 words.
+    weights = 24 * (2 * 896**2 + 2 * 128 * 896 + 3 * 896 * 4864) + 152_000 * 896
     for questions in (1, 3):
         found = estimate_cost(
             find(name), CLIP, DyCoke(), LoadOptions(), 128, HERE, questions=questions
         )
-        answers = questions * (found.flops.prefill + found.flops.decode)
-        assert found.seconds == pytest.approx((32 * frame + answers) / RATE)
+        tokens = found.tokens.text + found.tokens.visual_read_per_step
+        step = weights + 24 * 2 * 128 * tokens
+        prefill, decode = questions * found.flops.prefill / RATE, questions * 128 * step / RATE * 8
+        assert found.seconds == pytest.approx(32 * frame / RATE + prefill + decode)
 
 
 def test_where_flops_or_their_rate_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """How much a tower that merges computes depends on the video."""
     assert cost("llava-onevision-0.5b", DyCoke(merge_stage="vision")).seconds is None
-    monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device: None)
+    monkeypatch.setattr(cost_model, "product_rate", lambda *_: None)
     assert cost("llava-onevision-0.5b").seconds is None
 
 
@@ -321,7 +326,7 @@ def test_the_product_has_the_dtype_that_is_computed_in(
     asked = []
     monkeypatch.setattr(cost_model, "product_rate", lambda *given: asked.append(given))
     cost("mini", **loading)
-    assert asked == [(dtype, "cpu")]
+    assert asked == [(dtype, "cpu", stage) for stage in ("prefill", "decode")]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Dtypes that are timed, as ten more each time."""
     asked: list[str] = []
 
-    def fake(dtype: str, device: str) -> float:
+    def fake(dtype: str, device: str, stage: str) -> float:
         asked.append(dtype)
         return 10.0 * len(asked)
 
@@ -35,9 +36,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_it_is_timed_for_half_a_second() -> None:
+def test_it_is_timed_for_a_quarter_of_a_second() -> None:
     state, began = torch.get_rng_state(), time.perf_counter()
-    found = rates._timed.__wrapped__("float32", "cpu")
+    found = rates._timed.__wrapped__("float32", "cpu", "prefill")
     taken = time.perf_counter() - began
     assert found is not None
     assert 1e8 < found < 1e15
@@ -45,12 +46,19 @@ def test_it_is_timed_for_half_a_second() -> None:
     assert torch.equal(torch.get_rng_state(), state), "sampling must not depend on it"
 
 
-def test_the_median_product_of_half_a_second_counts(
+def test_the_median_product_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     moments = iter((1.0, 1.25, 1.375, 1.75))
     monkeypatch.setattr(rates, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
-    assert rates._timed.__wrapped__("float32", "cpu") == 1024**3 / 0.25
+    assert rates._timed.__wrapped__("float32", "cpu", "prefill") == 1024**3 / 0.25
+
+
+def test_one_row_is_slower_for_all_its_weights_are_read() -> None:
+    many, one = (rates._timed.__wrapped__("float32", "cpu", of) for of in get_args(rates.Stage))
+    assert many is not None
+    assert one is not None
+    assert 0 < one < many
 
 
 def test_products_are_those_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,50 +68,61 @@ def test_products_are_those_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a model multiplies by F.linear")
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", refused)
-    assert rates._timed.__wrapped__("float32", "cpu") is not None
+    assert rates._timed.__wrapped__("float32", "cpu", "prefill") is not None
 
 
-def test_it_is_kept_by_dtype_and_torch_release(
+def test_it_is_kept_by_dtype_stage_and_torch_release(
     timed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [product_rate(dtype, "cpu") for dtype in ("float32", "bfloat16")] == [10.0, 20.0]
-    assert [product_rate(dtype, "cpu") for dtype in ("float32", "bfloat16")] == [10.0, 20.0]
+    assert [product_rate(dtype, "cpu", "prefill") for dtype in ("float32", "bfloat16")] == [
+        10.0,
+        20.0,
+    ]
+    assert [product_rate(dtype, "cpu", "prefill") for dtype in ("float32", "bfloat16")] == [
+        10.0,
+        20.0,
+    ]
     assert timed == ["float32", "bfloat16"]
     monkeypatch.setattr(rates, "version", lambda package: "0.0.0")
-    assert product_rate("float32", "cpu") == 30.0
+    assert product_rate("float32", "cpu", "prefill") == 30.0
+    assert [product_rate("float32", "cpu", "decode") for _ in range(2)] == [40.0, 40.0]
 
 
 @pytest.mark.parametrize("content", ["", "[", "null", "-1.0", "1e999", "NaN", "true", '"1.0"'])
 def test_what_is_no_rate_is_timed_again(content: str, timed: list[str], folder: Path) -> None:
-    product_rate("float32", "cpu")
+    product_rate("float32", "cpu", "prefill")
     [file] = folder.glob("rate-*.json")
     file.write_text(content)
-    assert product_rate("float32", "cpu") == 20.0
-    assert product_rate("float32", "cpu") == 20.0
+    assert product_rate("float32", "cpu", "prefill") == 20.0
+    assert product_rate("float32", "cpu", "prefill") == 20.0
 
 
 def test_that_of_a_busy_machine_is_not_kept(
     timed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rates, "is_overloaded", lambda: True)
-    assert [product_rate("float32", "cpu") for _ in range(2)] == [10.0, 20.0]
+    assert [product_rate("float32", "cpu", "prefill") for _ in range(2)] == [10.0, 20.0]
 
 
 def test_where_nothing_can_be_written_it_is_timed(timed: list[str], folder: Path) -> None:
     folder.write_text("")
-    assert product_rate("float32", "cpu") == 10.0
+    assert product_rate("float32", "cpu", "prefill") == 10.0
 
 
 def test_an_accelerator_that_is_not_here(timed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert product_rate("bfloat16", "cuda") is product_rate("bfloat16", "mps") is None
+    assert (
+        product_rate("bfloat16", "cuda", "prefill")
+        is product_rate("bfloat16", "mps", "prefill")
+        is None
+    )
     assert not timed
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for name, rate in (("A", 10.0), ("B", 20.0), ("A", 10.0)):  # each has its own
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
-        assert product_rate("bfloat16", "cuda") == rate
-    assert product_rate("bfloat16", "mps") is None
+        assert product_rate("bfloat16", "cuda", "prefill") == rate
+    assert product_rate("bfloat16", "mps", "prefill") is None
 
 
 def test_a_device_without_memory_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,4 +130,4 @@ def test_a_device_without_memory_has_no_rate(monkeypatch: pytest.MonkeyPatch) ->
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "full", full)
-    assert rates._timed.__wrapped__("bfloat16", "cpu") is None
+    assert rates._timed.__wrapped__("bfloat16", "cpu", "prefill") is None

@@ -48,7 +48,7 @@ _USUAL_SIZE = (224, 224)
 USUAL_CLIP = (32, 360, 640)
 """Frames, height and width of the clip by whose time models are compared."""
 _MOST_OF_UNIT = 90
-_TIME = "Time by FLOPs, at the rate of a matrix product on this machine, without loading."
+_TIME = "Time by the rates of matrix products on this machine, without loading."
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 
 

@@ -158,7 +158,7 @@ BILLION = 1e9
 
 _OF_TIMES = (
     "A clip: about how long a question about 32 frames of 640 × 360 takes here, with an answer of "
-    "128 tokens: FLOPs over the rate of a matrix product; – where it isn't known before a download."
+    "128 tokens, by the rates of matrix products; – where it isn't known before a download."
 )
 
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}

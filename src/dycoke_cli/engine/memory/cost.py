@@ -100,8 +100,9 @@ class Cost:
     seconds: Annotated[
         float | None,
         Doc(
-            "Of all questions about the video, about: FLOPs, the vision tower's included, over the "
-            "rate of a matrix product on this machine. Null where either isn't known.",
+            "Of all questions about the video, about: FLOPs of vision and prefill over the rate of "
+            "a matrix product on this machine, and what each step of decode reads over that of a "
+            "product with one row. Null where either isn't known.",
             minimum=0,
         ),
     ]
@@ -208,7 +209,7 @@ def estimate_cost(
             reserve=answer.reserve(peak),
         ),
         flops=EstimatedFlops(flops.prefill, whole.prefill, flops.decode, whole.decode),
-        seconds=answer.seconds(method, clip, flops.prefill + flops.decode),
+        seconds=answer.seconds(method, clip, flops.prefill, kept),
         free=target.free,
         fits=fits,
         would_fit=(

@@ -419,13 +419,15 @@ class CostModel:
         """Visual tokens that a decoding step reads, mean over layers."""
         return fmean(attended_by_layer(method, kept, self.sizes.layers))
 
-    def seconds(self, method: Method, clip: ClipTokens, flops: float) -> float | None:
+    def seconds(self, method: Method, clip: ClipTokens, prefill: float, kept: int) -> float | None:
         """About how long the answers about a clip take; None where FLOPs or their rate are unknown.
 
-        The clip is encoded once. Memory bandwidth isn't part of it: decoding takes longer.
+        The clip is encoded once. A step of decode reads all weights, and the keys and values of
+        what it attends to.
 
         Args:
-            flops: of prefill and decode of one answer.
+            prefill: FLOPs of one answer.
+            kept: visual tokens that are read.
         """
         vision = self.sizes.vision
         # How much of a tower that merges runs depends on how much of the video moves.
@@ -434,8 +436,14 @@ class CostModel:
         patches = [vision.patches_of_frame(clip.per_frame)] * vision.layers
         frame = prefill_flops(patches, hidden=vision.hidden, mlp=vision.mlp)
         # Of quantized weights, too: all but their own products is computed in this dtype.
-        rate = product_rate(self.facts.dtype, self.target.device)
-        return None if rate is None else (clip.frames * frame + self.questions * flops) / rate
+        dtype, device = self.facts.dtype, self.target.device
+        many, one = product_rate(dtype, device, "prefill"), product_rate(dtype, device, "decode")
+        if many is None or one is None:
+            return None
+        attended = self.text(clip) + self.read(method, kept)
+        step = self.sizes.weights + self.sizes.kv * attended
+        encoded = (clip.frames * frame + self.questions * prefill) / many
+        return encoded + self.questions * self.max_tokens * step / one
 
     def holds(self, clip: ClipTokens, kept: int) -> bool:
         """Whether an answer that reads so many visual tokens fits, unless memory is unknown."""

@@ -21,6 +21,7 @@ from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from statistics import median
+from typing import Literal
 
 from dycoke_cli.answer.answer import Flops
 from dycoke_cli.compression.method import Method, attended_by_layer, read_by_layer
@@ -109,11 +110,14 @@ def paper_flops(
     )
 
 
-TIMED_S = 0.5
-"""Seconds within which the last timed product begins."""
+TIMED_S = 0.25
+"""Seconds within which the last timed product of a stage begins."""
 
 
-def product_rate(dtype: str, device: str) -> float | None:
+Stage = Literal["prefill", "decode"]
+
+
+def product_rate(dtype: str, device: str, stage: Stage) -> float | None:
     """Multiplications per second of a matrix product; None without the device on this machine.
 
     An addition isn't counted beside its multiplication, as in the formula of `flops.py`.
@@ -121,18 +125,19 @@ def product_rate(dtype: str, device: str) -> float | None:
     Args:
         dtype: such as "bfloat16".
         device: "cpu", "cuda" or "mps".
+        stage: "prefill" for many rows; "decode" for one, whose rate is that of reading weights.
     """
     processor = processor_name() if device == "cpu" else _accelerator(device)
     if processor is None:
         return None
     threads = usable_cpus(), os.environ.get("OMP_NUM_THREADS")
-    about = json.dumps([processor, *threads, version("torch"), dtype])
+    about = json.dumps([processor, *threads, version("torch"), dtype, stage])
     file = kept("estimates") / f"rate-{hashlib.sha256(about.encode()).hexdigest()[:24]}.json"
     with contextlib.suppress(OSError, ValueError, RecursionError):
         rate = json.loads(read_own(file))
         if isinstance(rate, float) and 0 < rate < math.inf:
             return rate
-    rate = _timed(dtype, device)
+    rate = _timed(dtype, device, stage)
     if rate is not None and not is_overloaded():  # else it would stay too low
         with contextlib.suppress(OSError, RuntimeError):  # the next estimate times it again
             write_whole(file, json.dumps(rate))
@@ -159,26 +164,28 @@ def _accelerator(device: str) -> str | None:
 
 
 @cache  # once per process, where it isn't kept
-def _timed(dtype: str, device: str) -> float | None:
-    """Time products of square matrices; None where the device is out of memory."""
+def _timed(dtype: str, device: str, stage: Stage) -> float | None:
+    """Time products of a matrix; None where the device is out of memory."""
     import torch
     from torch.nn.functional import linear
 
     side = 1024 if device == "cpu" else 4096  # which keep the device busy
     try:
         # Times don't depend on the values, and random ones would change what is sampled later.
-        one = torch.full((side, side), 0.01, dtype=getattr(torch, dtype), device=device)
-        part = one[:64, :64]
+        # One row reads weights that no cache holds.
+        rows, width = (side, side) if stage == "prefill" else (1, 32 * side)
+        weights = torch.full((width, side), 0.01, dtype=getattr(torch, dtype), device=device)
+        part, states = weights[:64, :64], weights[:rows]
         float(linear(part, part)[0, 0])  # the first product also starts threads and loads libraries
         moments = [time.perf_counter()]
         while moments[-1] - moments[0] < TIMED_S:
             # As layers multiply: without AMX, a CPU's other products in bfloat16 are far slower.
-            float(linear(one, one)[0, 0])  # a GPU is waited for
+            float(linear(states, weights)[0, 0])  # a GPU is waited for
             moments.append(time.perf_counter())
     except RuntimeError:
         return None
     # Not the fastest: a model computes for minutes, which no processor does at its highest clock.
-    return side**3 / median(end - begin for begin, end in pairwise(moments))
+    return rows * width * side / median(end - begin for begin, end in pairwise(moments))
 
 
 # A frame of a real checkpoint is 3 · 384 · 384 numbers: on a CPU one at a time is fastest. Smaller

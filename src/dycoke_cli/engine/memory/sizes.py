@@ -63,6 +63,12 @@ class Sizes:
     context: int | None  # context length in tokens; None if unknown
     vision: VisionSizes  # sizes of the vision tower
 
+    @property
+    def weights(self) -> int:
+        """Weights of the language model that a token is multiplied by, its MLPs gated."""
+        layer = 2 * self.hidden**2 + 3 * self.hidden * self.mlp
+        return self.layers * layer + self.hidden * (self.kv + self.vocabulary)
+
     @classmethod
     def of(cls, config: Any) -> Sizes:
         """Read the sizes from a configuration."""
