@@ -59,6 +59,7 @@ class Recipe:
     options: tuple[tuple[str, str], ...] = ()
     container_options: tuple[tuple[str, str], ...] = ()
     sound_s: float = 0.0
+    first: int = 0  # the number that its first frame shows
 
 
 def coded_picture(number: int) -> np.ndarray:
@@ -100,7 +101,8 @@ def write_coded(path: Path, recipe: Recipe) -> CodedClip:
             stream.codec_context.time_base = Fraction(1, 1000)
         sound = container.add_stream("aac", rate=8000) if recipe.sound_s else None
         for number, time_ms in enumerate(times_ms):
-            frame = av.VideoFrame.from_ndarray(coded_picture(number), format="rgb24")
+            picture = coded_picture(recipe.first + number)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = time_ms if uneven else number
             frame.time_base = Fraction(1, 1000) if uneven else Fraction(1, recipe.rate)
             container.mux(stream.encode(frame))
@@ -153,13 +155,7 @@ def write_growing(folder: Path, small: Path, picture: np.ndarray) -> Path:
     large = write_pictures(folder / "large.mp4", [picture] * 10, codec="libx264", pix_fmt="yuv420p")
     late, path = folder / "late.ts", folder / "both.ts"
     with av.open(str(large)) as source, av.open(str(late), "w") as out:
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                seconds = round(1 / (packet.time_base or 1))
-                packet.pts, packet.dts = packet.pts + seconds, packet.dts + seconds
-                packet.stream = stream
-                out.mux(packet)
+        remuxed(source, out, shift_s=1)()
     path.write_bytes(small.read_bytes() + late.read_bytes())
     return path
 
@@ -223,6 +219,40 @@ def write_sound(path: Path, seconds: float = 1.0) -> Path:
         stream = container.add_stream("aac", rate=8000)
         _add_silence(container, stream, seconds)
     return path
+
+
+def remuxed(
+    source: av.container.InputContainer,
+    out: av.container.OutputContainer,
+    shift_s: Fraction | int = 0,
+) -> Callable[[], None]:
+    """Add the first video stream of one file to another, later by a time.
+
+    What is returned writes its packets.
+    """
+    video = source.streams.video[0]
+    copy = out.add_stream_from_template(video)
+
+    def write() -> None:
+        for packet in source.demux(video):
+            if packet.dts is not None:
+                packet.pts += int(shift_s / packet.time_base)
+                packet.dts += int(shift_s / packet.time_base)
+                packet.stream = copy
+                out.mux(packet)
+
+    return write
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    """A box of an MP4 (ISO/IEC 14496-12)."""
+    body = b"".join(content)
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+def full_box(kind: bytes, *content: bytes, flags: int = 0) -> bytes:
+    """A box that begins with a version, which is 0, and flags."""
+    return box(kind, struct.pack(">I", flags), *content)
 
 
 def with_edits(path: Path, entries: int) -> bytes:

@@ -19,31 +19,6 @@ def crash(channel: Channel) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def answering(change: Callable[[dict[str, Any]], Any]) -> Callable[[Channel], None]:
-    """A decoder that somebody has taken over: its plan is changed before it is sent."""
-
-    def serve(channel: Channel) -> None:
-        send = channel.send
-
-        def changed(message: dict[str, Any], raw: Any = b"", *most: int, **more: int) -> None:
-            if "plan" in message:
-                change(message["plan"])
-            send(message, raw, *most, **more)
-
-        channel.send = changed  # type: ignore[method-assign]
-        decoder_process.serve(channel)
-
-    return serve
-
-
-huge = answering(lambda plan: plan.update(width=10**6, height=10**6))
-flat = answering(lambda plan: plan.update(width=0))
-many = answering(lambda plan: plan.update(times_s=[*range(10**5)]))
-keyed = answering(lambda plan: plan.update(more=1))
-odd = answering(lambda plan: plan.update(warnings={"a": "b"}))
-deep = answering(lambda plan: plan.update(warnings=[[[[]]]]))
-
-
 def nonsense(channel: Channel) -> None:
     """Claim a message of 16 EB."""
     os.write(0, b"\xff" * 64)

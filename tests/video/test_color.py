@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -38,12 +39,16 @@ def rgb_by_definition(
     return np.clip(np.array([r, g, b]) * 255, 0, 255)
 
 
-def assert_colour(path: Path, expected: np.ndarray) -> None:
-    frames = read(path).frames
-    assert len(frames) == 3
-    np.testing.assert_allclose(
-        frames.reshape(-1, 3), np.tile(expected, (frames[..., 0].size, 1)), atol=3
-    )
+def check_colour(
+    folder: Path, yuv: tuple[int, int, int], matrix: str, full: bool, **stored: Any
+) -> None:
+    """Check that a video of one colour is read as its definition has it."""
+    frames = read(write_yuv(folder / "a.mp4", yuv, **stored)).frames
+    width, height = stored.get("size", (32, 16))
+    assert frames.shape == (3, height, width, 3)
+    bits = 10 if "10" in stored.get("pix_fmt", "") else 8
+    expected = rgb_by_definition(yuv, matrix, full, bits)
+    np.testing.assert_allclose(frames, np.broadcast_to(expected, frames.shape), atol=3)
 
 
 @pytest.mark.parametrize("matrix", list(WEIGHTS))
@@ -52,55 +57,42 @@ def assert_colour(path: Path, expected: np.ndarray) -> None:
 def test_tagged_matrix_and_range(
     tmp_path: Path, matrix: str, range_: int, yuv: tuple[int, int, int]
 ) -> None:
-    path = write_yuv(tmp_path / "a.mp4", yuv, colorspace=NUMBERS[matrix], color_range=range_)
-    assert_colour(path, rgb_by_definition(yuv, matrix, range_ == FULL))
+    tags = {"colorspace": NUMBERS[matrix], "color_range": range_}
+    check_colour(tmp_path, yuv, matrix, range_ == FULL, **tags)
 
 
 @pytest.mark.parametrize(("size", "matrix"), [((320, 240), "ITU601"), ((1280, 720), "ITU709")])
 def test_untagged_matrix_is_that_of_the_size(
     tmp_path: Path, size: tuple[int, int], matrix: str
 ) -> None:
-    path = write_yuv(tmp_path / "a.mp4", STORED[0], size=size)
-    assert_colour(path, rgb_by_definition(STORED[0], matrix, False))
+    check_colour(tmp_path, STORED[0], matrix, False, size=size)
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv444p10le", "yuv422p10le"])
-def test_ten_bits(tmp_path: Path, pix_fmt: str) -> None:
-    path = write_yuv(
-        tmp_path / "a.mp4", (481, 403, 683), pix_fmt=pix_fmt, colorspace=9, color_range=LIMITED
-    )
-    assert_colour(path, rgb_by_definition((481, 403, 683), "BT2020", False, bits=10))
+TEN_BITS = (481, 403, 683)
 
 
-def test_ten_bits_full_range(tmp_path: Path) -> None:
-    # Unlike yuvj420p, this format's name doesn't tell the range: only the tag does.
-    stored = (481, 403, 683)
-    path = write_yuv(
-        tmp_path / "a.mp4", stored, pix_fmt="yuv420p10le", colorspace=1, color_range=FULL
-    )
-    assert_colour(path, rgb_by_definition(stored, "ITU709", True, bits=10))
-
-
-@pytest.mark.parametrize("pix_fmt", ["yuv444p", "yuv422p", "yuvj420p"])
-def test_other_layouts(tmp_path: Path, pix_fmt: str) -> None:
-    full = pix_fmt.startswith("yuvj")
-    path = write_yuv(
-        tmp_path / "a.mp4",
-        STORED[1],
-        pix_fmt=pix_fmt,
-        colorspace=1,
-        color_range=FULL if full else LIMITED,
-    )
-    assert_colour(path, rgb_by_definition(STORED[1], "ITU709", full))
+@pytest.mark.parametrize(
+    ("pix_fmt", "yuv", "matrix", "full"),
+    [
+        *((f"{name}10le", TEN_BITS, "BT2020", False) for name in ("yuv420p", "yuv444p", "yuv422p")),
+        # Unlike yuvj420p, this format's name doesn't tell the range: only the tag does.
+        ("yuv420p10le", TEN_BITS, "ITU709", True),
+        ("yuv444p", STORED[1], "ITU709", False),
+        ("yuv422p", STORED[1], "ITU709", False),
+        ("yuvj420p", STORED[1], "ITU709", True),
+    ],
+)
+def test_ten_bits_and_other_layouts(
+    tmp_path: Path, pix_fmt: str, yuv: tuple[int, int, int], matrix: str, full: bool
+) -> None:
+    tags = {"colorspace": NUMBERS[matrix], "color_range": FULL if full else LIMITED}
+    check_colour(tmp_path, yuv, matrix, full, pix_fmt=pix_fmt, **tags)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (33, 17), (2, 2)])
 def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
-    path = write_yuv(
-        tmp_path / "a.mp4", STORED[0], pix_fmt="yuv444p", size=size, colorspace=6, color_range=1
-    )
-    assert read(path).frames.shape == (3, size[1], size[0], 3)
-    assert_colour(path, rgb_by_definition(STORED[0], "ITU601", False))
+    tags = {"colorspace": NUMBERS["ITU601"], "color_range": LIMITED}
+    check_colour(tmp_path, STORED[0], "ITU601", False, pix_fmt="yuv444p", size=size, **tags)
 
 
 def test_hdr_is_read_with_a_warning(tmp_path: Path) -> None:

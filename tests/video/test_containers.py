@@ -17,7 +17,7 @@ import pytest
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.sampling import Sampling
 from tests.marks import EXTENDED
-from tests.video.clips import CodedClip, Recipe, numbers_in
+from tests.video.clips import CodedClip, Recipe, numbers_in, remuxed
 from tests.video.conftest import MakeClip
 from tests.video.inside import plan, probe, read, read_subtitles
 from tests.video.test_damage import damaged
@@ -182,12 +182,10 @@ def tagged(clip: CodedClip, path: Path, title: bytes) -> Path:
     """Copy a clip's packets into a file with a title, of the file and of its stream."""
     with av.open(str(clip.path)) as source, av.open(str(path), "w") as container:
         container.metadata["title"] = TITLE.decode()
-        stream = container.add_stream_from_template(source.streams.video[0])
-        stream.metadata["handler_name"] = stream.metadata["title"] = TITLE.decode()
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                container.mux(packet)
+        write = remuxed(source, container)
+        about = container.streams.video[0].metadata
+        about["handler_name"] = about["title"] = TITLE.decode()
+        write()
     content = path.read_bytes()
     assert TITLE in content
     path.write_bytes(content.replace(TITLE, title))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
+import re
 import signal
 import struct
 import sys
@@ -30,10 +30,22 @@ from dycoke_cli.video.decoder import CrashedError, Decoder, OpenClip, sandbox
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.subtitles import Line, Subtitles, SubtitleSource, find_source
+from tests.processes.sealed import assert_sealed
 from tests.processes.test_worker import ended
 from tests.runs.parts import REQUEST
 from tests.video import taken_over
-from tests.video.clips import HEIGHT, REAL_VIDEOS, WIDTH, coded_picture, numbers_in, write_pictures
+from tests.video.clips import (
+    HEIGHT,
+    REAL_VIDEOS,
+    WIDTH,
+    Recipe,
+    box,
+    coded_picture,
+    full_box,
+    numbers_in,
+    write_coded,
+    write_pictures,
+)
 from tests.video.inside import plan, read
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")
@@ -59,20 +71,12 @@ def test_the_process_is_sealed_before_it_has_a_video() -> None:
     with Decoder() as child:
         process = child.start()
         process.await_ready()
-        of_process = Path(f"/proc/{process.pid}")
-        lines = (of_process / "status").read_text().splitlines()
-        status = {name: value.strip() for name, _, value in (one.partition(":") for one in lines)}
-        if "Seccomp" not in status or platform.machine() not in ("x86_64", "aarch64"):
-            pytest.skip("no filter for this kernel, or for this architecture")
-        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+        assert_sealed(process.pid)
         assert "seccomp" in process.ready["sealed"]
         assert process.ready["sealed"] == [*sandbox()]
-        [written] = [
-            line
-            for line in (of_process / "limits").read_text().splitlines()
-            if line.startswith("Max file size")
-        ]
-        assert written.split()[3:5] == ["0", "0"]
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        [written] = re.findall(r"^Max file size +(\d+) +(\d+)", limits, re.MULTILINE)
+        assert written == ("0", "0")
 
 
 @pytest.mark.slow
@@ -200,9 +204,7 @@ def test_a_crash_is_an_error_of_the_video(monkeypatch: pytest.MonkeyPatch) -> No
         child.read(CLIP, TWO)
 
 
-@pytest.mark.parametrize(
-    "name", ["huge", "flat", "many", "keyed", "odd", "deep", "nonsense", "long"]
-)
+@pytest.mark.parametrize("name", ["nonsense", "long"])
 def test_what_no_video_has_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Before memory is taken for it."""
     by(monkeypatch, name)
@@ -254,7 +256,6 @@ class Scripted:
 
     def __init__(self, sent: list[Any]) -> None:
         self.sent = sent
-        self.stopped = False
 
     def await_ready(self) -> None: ...
 
@@ -310,8 +311,12 @@ NUMBERS = [-1, 10**400, 2**62, True, 1.5, None, "1", [1], NAN]
         *((1, {"plan": PLAN | {"times_s": times}}) for times in ([], [0.0, 1.0, 2.0], 7)),
         (1, {"plan": []}),
         (1, {"plan": PLAN | {"more": 1}}),
-        (1, {"plan": PLAN | {"warnings": [""] * 101}}),
+        *(
+            (1, {"plan": PLAN | {"warnings": warnings}})
+            for warnings in ([""] * 101, {"a": "b"}, [[[[]]]])
+        ),
         (1, {"plan": PLAN | {"width": 10**6, "height": 10**6}}),
+        (1, {"plan": PLAN | {"width": 0}}),
         *((2, {"time_s": number}) for number in (10**400, "1", None, float("nan"))),
         (4, LAST | {"subtitles": []}),
         (4, LAST | {"subtitles": LINES | {"warnings": [""] * 101}}),
@@ -431,17 +436,9 @@ CONFIGURATIONS = ("cabac=0:ref=1", "cabac=1:ref=4:8x8dct=1")
 def halves(folder: Path, suffix: str) -> list[Path]:
     paths = [folder / f"{half}{suffix}" for half in range(2)]
     for half, path in enumerate(paths):
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=RATE)
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            stream.codec_context.gop_size, stream.codec_context.max_b_frames = 10, 0
-            stream.options = {"x264-params": CONFIGURATIONS[half]}
-            for number in range(CHANGE):
-                picture = coded_picture(CHANGE * half + number)
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.pts, frame.time_base = number, Fraction(1, RATE)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
+        options = (("x264-params", f"{CONFIGURATIONS[half]}:bframes=0"),)
+        recipe = Recipe(suffix, frames=CHANGE, rate=RATE, options=options, first=CHANGE * half)
+        write_coded(path, recipe)
     return paths
 
 
@@ -458,15 +455,6 @@ def joined_flv(parts: Sequence[Path], path: Path) -> None:
             content += tag
         place += len(tag)
     path.write_bytes(content)
-
-
-def box(kind: bytes, *content: bytes) -> bytes:
-    body = b"".join(content)
-    return struct.pack(">I4s", len(body) + 8, kind) + body
-
-
-def full_box(kind: bytes, *content: bytes) -> bytes:
-    return box(kind, bytes(4), *content)
 
 
 def numbers(*values: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import Recipe, number_in, write_sound
 from tests.video.conftest import MakeClip
 from tests.video.inside import probe, read
+
+DIARY = "Dear diary, today I filmed nothing.\n" * 50
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
 def refused(path: Path | str) -> str:
@@ -30,25 +34,46 @@ def refused(path: Path | str) -> str:
     return str(probed.value)
 
 
-def test_missing(tmp_path: Path) -> None:
-    path = tmp_path / "none.mp4"
-    assert refused(path) == f"{path} doesn't exist: check the spelling and the folder"
+NAMED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: None, "{} doesn't exist: check the spelling and the folder"),
+    "folder": (Path.mkdir, "{} is a folder without pictures: name one video file"),
+    "pipe": (os.mkfifo, "{} is a pipe: give its content on stdin, with - as the video"),
+    "link to itself": (
+        lambda path: path.symlink_to(path),
+        "{} can't be read (Too many levels of symbolic links)",
+    ),
+    "link to nothing": (
+        lambda path: path.symlink_to(path.with_name("gone.mp4")),
+        "{} is a link to a file that isn't there",
+    ),
+    "empty": (Path.touch, "{} is empty (0 bytes)"),
+    "text": (lambda path: path.write_text(DIARY), "{} is a text file, not a video"),
+    "web page": (
+        lambda path: path.write_bytes(b"\n<!DOCTYPE html><html><body>Log in"),
+        "{} is a text file, not a",
+    ),
+    "pointer": (
+        lambda path: path.write_bytes(POINTER),
+        "{} is only a Git LFS pointer: fetch the file itself with `git lfs pull`",
+    ),
+}
+"""What is made at a path, and how the sentence about it begins."""
 
 
-def test_folder(tmp_path: Path) -> None:
-    assert refused(tmp_path) == f"{tmp_path} is a folder without pictures: name one video file"
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mkv", ".ts", ""])
+@pytest.mark.parametrize("kind", NAMED)
+def test_what_is_no_video_is_named(tmp_path: Path, kind: str, suffix: str) -> None:
+    path = tmp_path / f"one{suffix}"
+    make, sentence = NAMED[kind]
+    make(path)
+    assert refused(path).startswith(sentence.format(path))
 
 
-def test_file_used_as_a_folder(tmp_path: Path) -> None:
+def test_a_file_used_as_a_folder_and_a_picture_that_is_a_pointer(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "doesn't exist" in refused(tmp_path / "file" / "clip.mp4")
-
-
-def test_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    assert refused(tmp_path / "pipe").endswith(
-        "pipe is a pipe: give its content on stdin, with - as the video"
-    )
+    (tmp_path / "b.png").write_bytes(POINTER)
+    assert "is only a Git LFS pointer" in refused(tmp_path / "b.png")
 
 
 def test_device_and_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,16 +82,6 @@ def test_device_and_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.chdir(tmp_path)  # the name of a socket may be 107 bytes long
         server.bind("s")
         assert refused("s") == "s is a device or a socket: name a video file"
-
-
-def test_link_to_itself(tmp_path: Path) -> None:
-    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
-    assert "can't be read (Too many levels of symbolic links)" in refused(tmp_path / "loop.mp4")
-
-
-def test_link_to_nothing(tmp_path: Path) -> None:
-    (tmp_path / "link.mp4").symlink_to(tmp_path / "gone.mp4")
-    assert "is a link to a file that isn't there" in refused(tmp_path / "link.mp4")
 
 
 def test_link_to_a_video_is_followed(tmp_path: Path, make_clip: MakeClip) -> None:
@@ -109,17 +124,6 @@ def test_address(address: str) -> None:
     assert "download it first" in refused(Path(address))  # type: ignore[arg-type]
 
 
-def test_a_git_lfs_pointer_and_a_web_page(tmp_path: Path) -> None:
-    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
-    for name, content, cause in (
-        ("a.mp4", pointer, "is only a Git LFS pointer: fetch the file itself with `git lfs pull`"),
-        ("b.png", pointer, "is only a Git LFS pointer: fetch the file itself with `git lfs pull`"),
-        ("c.mp4", b"\n<!DOCTYPE html><html><body>Log in", "is a text file, not a"),
-    ):
-        (tmp_path / name).write_bytes(content)
-        assert refused(tmp_path / name).startswith(f"{tmp_path / name} {cause}")
-
-
 def test_an_mp4_without_its_index(tmp_path: Path, make_clip: MakeClip) -> None:
     """As a download that stopped leaves it: the index is at the end, unless it was moved."""
     whole = make_clip(Recipe(suffix=".mp4", codec="libx264")).path.read_bytes()
@@ -148,12 +152,6 @@ def test_an_mp4_without_its_index(tmp_path: Path, make_clip: MakeClip) -> None:
     assert "moov" not in refused(path)
 
 
-def test_zero_bytes(tmp_path: Path) -> None:
-    for name in ("empty.mp4", "empty.ts", "empty.webm"):
-        (tmp_path / name).touch()
-        assert "is empty (0 bytes)" in refused(tmp_path / name)
-
-
 @pytest.mark.parametrize("size", [1, 7, 40, 400])
 def test_cut_after_a_few_bytes(tmp_path: Path, make_clip: MakeClip, size: int) -> None:
     for suffix, codec in ((".mp4", "libx264"), (".webm", "libvpx"), (".mkv", "libx264")):
@@ -165,14 +163,8 @@ def test_cut_after_a_few_bytes(tmp_path: Path, make_clip: MakeClip, size: int) -
         assert any(cause in sentence for cause in known)
 
 
-def test_text_renamed(tmp_path: Path) -> None:
-    for name in ("text.mp4", "text.webm", "text.mkv", "text"):
-        (tmp_path / name).write_text("Dear diary, today I filmed nothing.\n" * 50)
-        assert "is a text file, not a video" in refused(tmp_path / name)
-
-
 def test_text_isnt_drawn_as_a_terminal_would(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("Dear diary\n" * 50)
+    (tmp_path / "notes.txt").write_text(DIARY)
     assert "video" in refused(tmp_path / "notes.txt")
 
 

@@ -24,7 +24,7 @@ from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.subtitles import SubtitleSource
 from tests.marks import EXTENDED
-from tests.video.clips import Recipe, numbers_in, write_growing
+from tests.video.clips import Recipe, box, full_box, numbers_in, write_growing
 from tests.video.conftest import MakeClip
 from tests.video.inside import plan, probe, read
 
@@ -189,46 +189,40 @@ def many_references(folder: Path) -> Path:
     return path
 
 
-def box(kind: bytes, *parts: bytes) -> bytes:
-    return struct.pack(">I", 8 + len(b"".join(parts))) + kind + b"".join(parts)
-
-
-def full(kind: bytes, flags: int, *parts: bytes) -> bytes:
-    return box(kind, struct.pack(">I", flags), *parts)
-
-
 def fragments(folder: Path) -> Path:
     """19 KB of MP4 that declare 72 million samples of a byte each."""
     matrix = struct.pack(">9I", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
     times = struct.pack(">IIII", 0, 0, 1000, 0)
-    movie = full(b"mvhd", 0, times, struct.pack(">IH", 65536, 256), bytes(10), matrix, bytes(28))
+    movie = full_box(b"mvhd", times, struct.pack(">IH", 65536, 256), bytes(10), matrix, bytes(28))
     sizes = struct.pack(">II", 64 << 16, 48 << 16)
-    track = full(b"tkhd", 7, struct.pack(">IIIII", 0, 0, 1, 0, 0), bytes(16), matrix, sizes)
+    track = full_box(
+        b"tkhd", struct.pack(">IIIII", 0, 0, 1, 0, 0), bytes(16), matrix, sizes, flags=7
+    )
     looks = struct.pack(">HH", 64, 48) + struct.pack(">II", 72 << 16, 72 << 16) + bytes(4)
     entry = box(
         b"jpeg", bytes(6), b"\0\1", bytes(16), looks, b"\0\1", bytes(32), struct.pack(">Hh", 24, -1)
     )
     table = box(
         b"stbl",
-        full(b"stsd", 0, struct.pack(">I", 1), entry),
-        *(full(kind, 0, bytes(4)) for kind in (b"stts", b"stsc", b"stco")),
-        full(b"stsz", 0, bytes(8)),
+        full_box(b"stsd", struct.pack(">I", 1), entry),
+        *(full_box(kind, bytes(4)) for kind in (b"stts", b"stsc", b"stco")),
+        full_box(b"stsz", bytes(8)),
     )
-    place = box(b"dinf", full(b"dref", 0, struct.pack(">I", 1), full(b"url ", 1)))
+    place = box(b"dinf", full_box(b"dref", struct.pack(">I", 1), full_box(b"url ", flags=1)))
     media = box(
         b"mdia",
-        full(b"mdhd", 0, times, struct.pack(">HH", 0x55C4, 0)),
-        full(b"hdlr", 0, bytes(4), b"vide", bytes(14)),
-        box(b"minf", full(b"vmhd", 1, bytes(8)), place, table),
+        full_box(b"mdhd", times, struct.pack(">HH", 0x55C4, 0)),
+        full_box(b"hdlr", bytes(4), b"vide", bytes(14)),
+        box(b"minf", full_box(b"vmhd", bytes(8), flags=1), place, table),
     )
-    usual = box(b"mvex", full(b"trex", 0, struct.pack(">IIIII", 1, 1, 40, 1, 0)))
+    usual = box(b"mvex", full_box(b"trex", struct.pack(">IIIII", 1, 1, 40, 1, 0)))
     content = box(b"ftyp", b"isom", struct.pack(">I", 512), b"isomiso6mp41")
     content += box(b"moov", movie, box(b"trak", track, media), usual)
     for number in range(180):
-        run = full(b"trun", 1, struct.pack(">Ii", 400_000, 0))
-        start = full(b"tfdt", 0, struct.pack(">I", number))
-        one = box(b"traf", full(b"tfhd", 0x20000, struct.pack(">I", 1)), start, run)
-        content += box(b"moof", full(b"mfhd", 0, struct.pack(">I", number)), one)
+        run = full_box(b"trun", struct.pack(">Ii", 400_000, 0), flags=1)
+        start = full_box(b"tfdt", struct.pack(">I", number))
+        one = box(b"traf", full_box(b"tfhd", struct.pack(">I", 1), flags=0x20000), start, run)
+        content += box(b"moof", full_box(b"mfhd", struct.pack(">I", number)), one)
         content += box(b"mdat", bytes(8))
     path = folder / "fragments.mp4"
     path.write_bytes(content)

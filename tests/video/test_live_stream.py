@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from dycoke_cli.video.clip import Fit, FrameResize, known
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.live_stream import EndedError, LiveStream, parse_input
 from dycoke_cli.video.sampling import Sampling
+from tests.processes.sealed import assert_sealed
 from tests.video.clips import numbers_in
 from tests.video.live_sources import RATE, SECONDS, recorded
 
@@ -91,15 +91,7 @@ def test_frames_are_resized_for_their_number(tmp_path: Path) -> None:
         assert numbers_in(clip.frames[:, :, :: size[1] // 32]) == [0, 11, 23]
 
 
-def sealed(stream: LiveStream) -> bool:
-    clip: Any = stream._clip
-    lines = Path(f"/proc/{clip._process.pid}/status").read_text().splitlines()
-    status = {name: value.strip() for name, _, value in (one.partition(":") for one in lines)}
-    if "Seccomp" not in status or platform.machine() not in ("x86_64", "aarch64"):
-        pytest.skip("no filter for this kernel, or for this architecture")
-    return status["Seccomp"] == "2"
-
-
 def test_the_process_is_sealed_before_it_reads(tmp_path: Path) -> None:
     with stream_of(recorded(tmp_path)) as stream, stream.open():
-        assert sealed(stream)
+        clip: Any = stream._clip
+        assert_sealed(clip._process.pid)

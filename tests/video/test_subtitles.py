@@ -26,7 +26,7 @@ from dycoke_cli.video.subtitles import (
     SubtitleSource,
     find_source,
 )
-from tests.video.clips import Recipe
+from tests.video.clips import Recipe, remuxed
 from tests.video.conftest import MakeClip
 from tests.video.inside import read, read_subtitles
 
@@ -81,14 +81,15 @@ def muxed(
     start: Fraction | int = 0,
     sound: bool = False,
     forced: int | None = None,
+    title: str | None = None,
 ) -> Path:
     """A copy of a video with streams of subtitles; it begins at `start` of its clock.
 
     `sound`: with audio from 0 s on. `forced`: number of a stream of subtitles that is marked so.
+    `title`: of the first stream of subtitles.
     """
     with av.open(str(clip)) as source, av.open(str(path), "w") as out:
-        video = source.streams.video[0]
-        theirs = out.add_stream_from_template(video)
+        write_video = remuxed(source, out, shift_s=start)
         if sound:
             audio = out.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", rate=8000)
             audio.layout = "mono"
@@ -98,6 +99,8 @@ def muxed(
             stream = out.add_stream_from_template(lines.streams[0])
             if number == default:
                 stream.disposition = av.stream.Disposition.default
+            if number == 0 and title is not None:
+                stream.metadata["title"] = title
             if number == forced:
                 stream.disposition |= av.stream.Disposition.forced
             added.append((lines, stream))
@@ -107,12 +110,7 @@ def muxed(
             frame.sample_rate, frame.pts = 8000, 0
             for encoded in (*audio.encode(frame), *audio.encode(None)):
                 out.mux(encoded)
-        for packet in source.demux(video):
-            if packet.dts is not None:
-                packet.pts += int(start / packet.time_base)
-                packet.dts += int(start / packet.time_base)
-                packet.stream = theirs
-                out.mux(packet)
+        write_video()
         for lines, stream in added:
             for packet in lines.demux(lines.streams[0]):
                 if packet.size:
@@ -227,7 +225,7 @@ def with_line(clip: Path, path: Path, codec: str, content: bytes, length_ms: int
     """A copy of a video with one subtitle from 0.4 s on, its index in front."""
     index_first = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
     with av.open(str(clip)) as source, av.open(str(path), "w", options=index_first) as out:
-        video = out.add_stream_from_template(source.streams.video[0])
+        write_video = remuxed(source, out)
         stream = out.add_stream(codec)
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         stream.codec_context.subtitle_header = ASS.encode()
@@ -236,10 +234,7 @@ def with_line(clip: Path, path: Path, codec: str, content: bytes, length_ms: int
         line.pts = line.dts = 400
         line.duration, line.time_base, line.stream = length_ms, Fraction(1, 1000), stream
         out.mux(line)
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = video
-                out.mux(packet)
+        write_video()
     return path
 
 
@@ -411,18 +406,7 @@ def test_a_forced_stream_comes_last(title: str | None, make_clip: MakeClip, tmp_
     clip = make_clip(Recipe()).path
     forced, whole = SRT.replace("Hello", "Forced"), SRT.replace("Hello", "Whole")
     path = tmp_path / "v.mkv"
-    muxed(clip, path, forced, whole, forced=0 if title is None else None)
-    if title is not None:
-        with av.open(str(path)) as source, av.open(str(tmp_path / "t.mkv"), "w") as out:
-            copies = {one.index: out.add_stream_from_template(one) for one in source.streams}
-            for index, copy in copies.items():
-                copy.disposition = source.streams[index].disposition
-            copies[1].metadata["title"] = title
-            for packet in source.demux():
-                if packet.dts is not None:
-                    packet.stream = copies[packet.stream_index]
-                    out.mux(packet)
-        path = tmp_path / "t.mkv"
+    muxed(clip, path, forced, whole, forced=0 if title is None else None, title=title)
     assert read(path, subtitles=SubtitleSource(None)).subtitles.lines[0].text == "Whole there"
     only = muxed(clip, tmp_path / "only.mkv", forced, forced=0)
     assert read(only, subtitles=SubtitleSource(None)).subtitles.lines[0].text == "Forced there"
