@@ -88,9 +88,13 @@ HERE = FreeMemory(16 * GB, (24 * GB, 80 * GB))
     ("device", "machine", "target"),
     [
         ("auto", HERE, Target("cuda", 24 * GB, 16 * GB)),
+        # The GPU that a model is loaded onto, not the one with most room.
+        ("auto", FreeMemory(8 * GB, (3 * GB, 40 * GB)), Target("cuda", 3 * GB, 8 * GB)),
         ("auto", FreeMemory(16 * GB, ()), Target("cpu", 16 * GB)),
         ("cuda", FreeMemory(16 * GB, ()), Target("cuda", None)),
+        ("cuda", HERE, Target("cuda", 24 * GB)),
         ("cuda:0", HERE, Target("cuda", 24 * GB)),
+        ("cuda:1", HERE, Target("cuda", 80 * GB)),
         ("cuda:7", HERE, Target("cuda", None)),
         ("mps", HERE, Target("mps", None)),
         ("cpu", HERE, Target("cpu", 16 * GB)),

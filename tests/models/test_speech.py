@@ -10,7 +10,8 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -285,26 +286,29 @@ def test_probe_names_the_source(tmp_path: Path) -> None:
     assert f"1 line of {source}" in " ".join(run_here(*how).out.split())
 
 
+@contextmanager
+def read_to_the_sound(folder: Path) -> Iterator[OpenClip]:
+    """A film whose frames are read, and whose sound comes next."""
+    film = str(write_film(folder / "a.mkv", tones(2)))
+    source = find_source(film, "speech", speech_model="ears")
+    with Decoder() as child, child.open(film, FRAMES, subtitles=source) as opened:
+        assert isinstance(opened, OpenClip)
+        opened.read()
+        yield opened
+
+
 @pytest.mark.parametrize("samples", [MAX_SAMPLES + 1, -1, 10**12, "many", None])
 def test_more_sound_than_is_sent_at_once(
     tmp_path: Path, samples: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = write_film(tmp_path / "a.mkv", tones(2))
-    source = find_source(str(film), "speech", speech_model="ears")
-    with Decoder() as child, child.open(str(film), FRAMES, subtitles=source) as opened:
-        assert isinstance(opened, OpenClip)
-        opened.read()
+    with read_to_the_sound(tmp_path) as opened:
         monkeypatch.setattr(opened, "_receive", lambda: {"samples": samples})
         with pytest.raises(VideoError, match="send what no video has"):
             next(opened.sound((0.0, 2.0)))
 
 
 def test_samples_that_are_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    film = write_film(tmp_path / "a.mkv", tones(2))
-    source = find_source(str(film), "speech", speech_model="ears")
-    with Decoder() as child, child.open(str(film), FRAMES, subtitles=source) as opened:
-        assert isinstance(opened, OpenClip)
-        opened.read()
+    with read_to_the_sound(tmp_path) as opened:
 
         def fill(buffer: memoryview) -> None:
             buffer[:] = np.array([np.nan, np.inf, -np.inf, 9.0], np.float32).tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,45 +14,28 @@ from dycoke_cli.storage.output_file import NotOwnFileError, open_own, read_own
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and links as POSIX has them")
 
 
-def linked(folder: Path, theirs: Path) -> Path:
-    (folder / "file").symlink_to(theirs)
-    return folder / "file"
+def written(file: Path, mode: int) -> None:
+    file.write_text("changed")
+    file.chmod(mode)
 
 
-def named_twice(folder: Path, theirs: Path) -> Path:
-    os.link(theirs, folder / "file")
-    return folder / "file"
+PUT: dict[str, Callable[[Path, Path], object]] = {
+    "a link": lambda file, theirs: file.symlink_to(theirs),
+    "a second name": lambda file, theirs: file.hardlink_to(theirs),
+    "writable for others": lambda file, theirs: written(file, 0o602),
+    "writable for a group": lambda file, theirs: written(file, 0o620),
+    "a pipe": lambda file, theirs: os.mkfifo(file),
+}
 
 
-def writable(folder: Path, mode: int) -> Path:
-    (folder / "file").write_text("changed")
-    (folder / "file").chmod(mode)
-    return folder / "file"
-
-
-def writable_for_others(folder: Path, theirs: Path) -> Path:
-    return writable(folder, 0o602)
-
-
-def writable_for_a_group(folder: Path, theirs: Path) -> Path:
-    return writable(folder, 0o620)
-
-
-def a_pipe(folder: Path, theirs: Path) -> Path:
-    os.mkfifo(folder / "file")
-    return folder / "file"
-
-
-@pytest.mark.parametrize(
-    "put", [linked, named_twice, writable_for_others, writable_for_a_group, a_pipe]
-)
-def test_what_others_may_have_put_there(put, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", PUT)
+def test_what_others_may_have_put_there(what: str, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.write_text("kept")
-    path = put(tmp_path, theirs)
+    PUT[what](tmp_path / "file", theirs)
     for use in (read_own, open_own):
         with pytest.raises(NotOwnFileError, match=r"is a link|isn't yours alone"):
-            use(path)
+            use(tmp_path / "file")
     assert theirs.read_text() == "kept"
 
 

@@ -139,15 +139,6 @@ def test_a_package_of_the_family_that_is_missing(
     refused(folder, sentence)
 
 
-def test_weights_in_another_format(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    refused(
-        folder,
-        "the only format that is loaded",
-        find,
-    )
-
-
 @pytest.mark.parametrize("more", [{}, {"transformers_version": "99." * 2000 + "0"}])
 def test_a_family_with_a_long_name_is_named_in_brief(tmp_path: Path, more: dict[str, str]) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "[" * 5000, **more}))

@@ -184,11 +184,6 @@ def test_an_index_beside_a_whole_file_may_be_that_of_another_model(folder: Path)
     load(str(folder), device="cpu")
 
 
-def test_an_adapter(folder: Path) -> None:
-    change(folder / "adapter_config.json", base_model_name_or_path="someone/else")
-    refused(folder, r"has an adapter .* merge it into its base model", find)
-
-
 @pytest.mark.parametrize("file", ["processor_config.json", "audio_tokenizer_config.json"])
 def test_weights_of_an_audio_tokenizer(file: str, folder: Path) -> None:
     named = {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": str(folder)}

@@ -39,6 +39,16 @@ def conversation(question, history, content):
     return turns
 
 
+def pixels(frames=3):
+    return np.random.default_rng(0).integers(0, 256, (frames, 48, 80, 3), dtype=np.uint8)
+
+
+def by_stock(loaded, turns, shown):
+    """What the stock processor makes of a conversation about a video."""
+    text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True)
+    return loaded.processor(text=[text], videos=[list(shown)], return_tensors="pt")
+
+
 @pytest.fixture(scope="module")
 def loaded():
     return load("mini", device="cpu")
