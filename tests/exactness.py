@@ -58,6 +58,12 @@ def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     torch.testing.assert_close(ours, theirs, atol=most, rtol=2 * HANDED_OUT if handed_out else 0.0)
 
 
+def assert_same_steps(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> None:
+    """The same of the logits of each step; of one prompt with or without that dimension."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert_same(one.squeeze(0), other.squeeze(0))
+
+
 def _asks(part: nn.Module) -> bool:
     """Whether it computes in float32 by itself: its own forward says so, or its attention does."""
     kind = type(part)
@@ -118,5 +124,4 @@ def generated(model: Any, inputs: Any, new_tokens: int) -> Any:
 def assert_generated(output: Any, tokens: list[int], logits: Sequence[torch.Tensor]) -> None:
     """Of one prompt, what `generate()` gave out is these tokens, by these logits."""
     assert output.sequences[0, -len(tokens) :].tolist() == tokens
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
+    assert_same_steps(output.logits, logits)

@@ -138,6 +138,15 @@ def peaks(tokens: list[list[float]], count: int, neighbors: int) -> list[int]:
     return sorted(i for _, i in sorted(scores)[:count])
 
 
+def nearest(tokens: list[list[float]], centers: list[int]) -> list[int]:
+    """The center of each token, by their distance."""
+    found = []
+    for i, token in enumerate(tokens):
+        apart = [(single(math.dist(token, tokens[c]) / math.sqrt(len(token))), c) for c in centers]
+        found.append(i if i in centers else min(apart)[1])
+    return found
+
+
 def segments(frames: list, threshold: float, least: int) -> list[tuple[int, int]]:
     """Where a video is cut: where neighbours are unlike, and often enough."""
     means = [mean(frame) for frame in frames]

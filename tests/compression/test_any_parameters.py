@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
 from tests.compression.clips import random_given
+from tests.engine.reference import Selector, cosine
 from tests.properties import QUICK
 
 DEFAULTS = {"prune_layer": 3, "positions": "kept"}
@@ -96,32 +96,6 @@ def test_what_is_kept_is_what_was_said(name: str) -> None:
     holds()
 
 
-class Plainly:
-    """The selector of the paper, on lists of numbers."""
-
-    def __init__(self, ratio: float, threshold: float, recall: bool) -> None:
-        self.ratio, self.threshold, self.recall = ratio, threshold, recall
-        self.reference: list[float] = []
-        self.active: list[int] | None = None
-        self.reselections = 0
-
-    def similarity(self, attention: list[float]) -> float:
-        dot = math.fsum(a * b for a, b in zip(attention, self.reference, strict=True))
-        return dot / (math.hypot(*attention) * math.hypot(*self.reference))
-
-    def step(self, attention: list[float]) -> list[int]:
-        if self.active is not None:
-            if not self.recall:
-                return self.active
-            if self.threshold < 1 and self.similarity(attention) >= self.threshold:
-                return self.active
-            self.reselections += 1
-        self.reference = attention
-        order = sorted(range(len(attention)), key=lambda token: -attention[token])
-        self.active = sorted(order[: int(len(attention) * (1 - self.ratio))])
-        return self.active
-
-
 @QUICK
 @given(
     st.floats(0, 1, exclude_max=True),
@@ -136,10 +110,10 @@ class Plainly:
 def test_any_steps_are_selected_as_on_paper(
     ratio: float, threshold: float, recall: bool, steps: list[list[int]]
 ) -> None:
-    selector, plainly = VisualSelector(ratio, threshold, recall), Plainly(ratio, threshold, recall)
+    selector, plainly = VisualSelector(ratio, threshold, recall), Selector(ratio, threshold, recall)
     for step in steps:
         attention = [weight / 64 for weight in step]
         if plainly.active is not None:  # what is equal to the threshold, rounding decides
-            assume(abs(plainly.similarity(attention) - threshold) > 1e-5)
+            assume(abs(cosine(attention, plainly.reference) - threshold) > 1e-5)
         assert selector.step(torch.tensor(attention)).tolist() == plainly.step(attention)
         assert selector.reselections == plainly.reselections

@@ -7,6 +7,7 @@ import torch
 
 from dycoke_cli.compression.ttm import keep_indices, kept_tokens
 from dycoke_cli.errors import UsageError
+from tests.engine.reference import merge
 
 PUBLISHED_COUNTS = {  # N=196, K=.7: int(0.3 * 196) = 58
     5: 370, 6: 624, 7: 624, 8: 878, 9: 740, 10: 994, 16: 1618,
@@ -19,26 +20,6 @@ def random_features(frames, per_frame, seed=0):
     return torch.randn(frames, per_frame, 12, generator=generator)
 
 
-def loops(features, ratio, window):
-    """The rule as the paper says it, a token at a time."""
-    frames, per_frame, _ = features.shape
-    stay = int((1 - ratio) * per_frame)
-    kept = []
-    for start in range(0, frames, window):
-        for offset in range(min(window, frames - start)):
-            frame = start + offset
-            if offset == 0:
-                kept += range(frame * per_frame, (frame + 1) * per_frame)
-                continue
-            other = frame - 1 if offset % 2 else start
-            scores = []
-            for n in range(per_frame):
-                a, b = features[frame, n].double(), features[other, n].double()
-                scores.append((float(a @ b) / float(a.norm() * b.norm()), n))
-            kept += sorted(frame * per_frame + n for _, n in sorted(scores)[:stay])
-    return kept
-
-
 @pytest.mark.parametrize(
     ("frames", "ratio", "window"),
     [*product((1, 2, 3, 4, 5, 6, 7, 8, 13), (0.0, 0.3, 0.7, 0.99), (2, 4, 6))],
@@ -46,7 +27,7 @@ def loops(features, ratio, window):
 def test_it_is_the_rule_by_loops(frames, ratio, window):
     features = random_features(frames, 9, seed=frames)
     chosen = keep_indices(features, ratio, window).tolist()
-    assert chosen == loops(features, ratio, window)
+    assert chosen == merge(features, ratio, window)
     assert len(chosen) == kept_tokens(frames, 9, ratio, window)
 
 

@@ -5,9 +5,9 @@ from itertools import product
 import pytest
 
 from dycoke_cli import DyCoke
-from tests.engine.reference import Reference
-from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
+from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.exactness import assert_generated, generated
+from tests.families.stock import Masked
 from tests.natural import CLIPS
 
 NEW_TOKENS = 9
@@ -47,23 +47,10 @@ def test_natural_pictures(clip, frames):
 def check_equal(shape, inputs, frames, parameters):
     """Tokens, logits and choices of an attached model are those of the reference."""
     model = make_model(shape, seed=frames)
-    embeds, visual = prompt_rows(model, shape, inputs)
-    method = DyCoke(**parameters)
-    tokens, logits, choice = Reference(model).generate(
-        embeds,
-        visual,
-        embeds[visual.start : visual.stop].view(frames, shape.tokens_per_frame, -1),
-        new_tokens=NEW_TOKENS,
-        merge_ratio=method.merge_ratio if method.ttm else None,
-        prune_ratio=method.prune_ratio if method.kv_prune else None,
-        prune_layer=method.prune_layer,
-        threshold=method.recall_threshold,
-        recall=method.recall,
-        kept_positions=method.positions == "kept",
-        published=method.variant == "published",
-    )
+    method, reference = DyCoke(**parameters), Masked(model, inputs, frames)
+    tokens, logits, actives = reference.generate_by(method, NEW_TOKENS)
     with method(model) as attachment:
         output = generated(model, inputs, NEW_TOKENS)
     assert_generated(output, tokens, logits)
-    assert attachment.stats[0].visual_kept == len(choice.kept)
-    assert attachment.stats[0].active == [len(active) for active in choice.active]
+    assert attachment.stats[0].visual_kept == len(reference.kept)
+    assert attachment.stats[0].active == [len(active) for active in actives]

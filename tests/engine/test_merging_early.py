@@ -19,8 +19,8 @@ from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import vision
 from dycoke_cli.models.families import family_of
 from tests.compression.clips import EARLY, LEAST
-from tests.exactness import assert_same
-from tests.families.sessions import loaded_of
+from tests.exactness import assert_same_steps
+from tests.families.sessions import loaded_of, logits_of
 from tests.families.stock import (
     QUESTION,
     Shorter,
@@ -38,9 +38,7 @@ OWN = DyCoke(kv_prune=False, merge_stage="vision", positions="kept")
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, ("llava_onevision", "qwen3_vl")))
-def test_it_is_stock_transformers_on_what_is_chosen_of_them(
-    family: str, request: pytest.FixtureRequest
-) -> None:
+def test_it_is_stock_transformers_on_what_is_chosen_of_them(family: str) -> None:
     model, processor = make(family)
     session = VideoSession(loaded_of(family), clip(9))
     inputs = stock_inputs(family, processor, clip(9))
@@ -53,12 +51,6 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
     # More than the tower encodes.
     cases += [(name, {"retain": 0.8}, WITH_BUDGET) for name in ("evs", "dycoke-plus")]
     not_encoded = 0
-    seen: list[torch.Tensor] = []
-    hook = model.get_output_embeddings().register_forward_hook(
-        lambda module, args, logits: seen.append(logits[0, -1])
-    )
-    # Models are shared by tests: after a failure, others would fail by the hook.
-    request.addfinalizer(hook.remove)
     for name, budget, early in cases:
         layout, before = family_of(model.config), early.before_vision()
         in_part = vision.encode_video(model, layout, session.video, None, before)
@@ -78,11 +70,10 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
         if chosen.features is not None:
             stock.embeds[[stock.visual[i] for i in kept]] = chosen.features
         _, expected = stock.generate_shorter(3, kept, renumbered=False)
-        seen.clear()
-        answer = session.ask(QUESTION, replace(rule, merge_stage="vision"), max_tokens=3)
+        with logits_of(model) as seen:
+            answer = session.ask(QUESTION, replace(rule, merge_stage="vision"), max_tokens=3)
         assert answer.tokens.visual_kept == len(kept), name
-        for mine, theirs in zip(seen, expected, strict=True):
-            assert_same(mine, theirs)
+        assert_same_steps([logits[0, -1] for logits in seen], expected)
     assert not_encoded > 0
 
 

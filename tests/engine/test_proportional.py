@@ -18,7 +18,7 @@ from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.errors import UsageError
 from tests.engine.batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
-from tests.exactness import assert_same, generated
+from tests.exactness import assert_same_steps, generated
 
 SHAPE, FRAMES = SHAPES[0], 8
 Merged = partial(ToMe, retain=0.3, positions="kept")
@@ -76,8 +76,7 @@ def greedy(model, embeds, positions, counts) -> tuple[list[int], list[torch.Tens
 def assert_answers(model, method, inputs, words, logits) -> None:
     output, _ = answer(model, method, inputs)
     assert output.sequences[0, -NEW_TOKENS:].tolist() == words
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
+    assert_same_steps(output.logits, logits)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -111,8 +110,7 @@ def test_a_shared_prefix_is_that_of_the_same_weights() -> None:
         with attach(model, method, prefix=prefix):
             cached = generated(model, inputs, NEW_TOKENS)
         whole, _ = answer(model, method, inputs)
-        for ours, theirs in zip(cached.logits, whole.logits, strict=True):
-            assert_same(ours, theirs)
+        assert_same_steps(cached.logits, whole.logits)
 
 
 def test_recorded_attention_has_it() -> None:

@@ -24,7 +24,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.private_api import cache_of
 from tests.compression.clips import peaks
 from tests.engine.reference import top
-from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
+from tests.engine.tiny import SHAPES, make_inputs, make_model, padded_left, prompt_rows
 from tests.exactness import assert_same, generated
 from tests.families.stock import Cut, Masked, best
 from tests.natural import CLIPS
@@ -96,12 +96,8 @@ def test_fastv_in_other_decoders(text, implementation) -> None:
 
 def test_left_padding_changes_nothing() -> None:
     model, inputs = make_model(SHAPES[0]), make_inputs(SHAPES[0], 6)
-    padded = inputs | {
-        name: torch.nn.functional.pad(inputs[name], (4, 0), value=fill)
-        for name, fill in (("input_ids", 1), ("attention_mask", 0))
-    }
     plain, _ = generate(model, inputs, FastV())
-    shifted, _ = generate(model, padded, FastV())
+    shifted, _ = generate(model, padded_left(inputs), FastV())
     assert torch.equal(plain.sequences[0, -NEW_TOKENS:], shifted.sequences[0, -NEW_TOKENS:])
 
 

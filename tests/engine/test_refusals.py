@@ -32,8 +32,18 @@ def refused(model, match, inputs=None, by=UsageError, **options):
         model.generate(**inputs, max_new_tokens=6, **{"do_sample": False, **options})
 
 
-def test_beams(model):
-    refused(model, "beam search", num_beams=2)
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"num_beams": 2}, "beam search"),
+        ({"cache_implementation": "static"}, "StaticCache"),
+        ({"use_cache": False}, "without a cache"),
+        ({"prefill_chunk_size": 16}, "prefill_chunk_size"),
+        ({"output_attentions": True, "return_dict_in_generate": True}, "output_attentions"),
+    ],
+)
+def test_options_of_generate(model, options, sentence):
+    refused(model, sentence, **options)
 
 
 def test_prompt_lookup_and_assisted_generation(model):
@@ -47,15 +57,9 @@ def test_prompt_lookup_and_assisted_generation(model):
         refused(model, "requires a cache that can be cropped", by=ValueError, **options)
 
 
-def test_other_caches(model):
+def test_another_cache(model):
     static = StaticCache(config=model.config.text_config, max_cache_len=256)
     refused(model, "StaticCache", **{CACHE_ARGUMENT: static})
-    refused(model, "StaticCache", cache_implementation="static")
-    refused(model, "without a cache", use_cache=False)
-
-
-def test_chunked_prefill(model):
-    refused(model, "prefill_chunk_size", prefill_chunk_size=16)
 
 
 def test_a_second_turn_on_the_same_cache(model):
@@ -81,10 +85,6 @@ def test_two_videos(model):
     inputs["input_ids"][0, 3 + run] = 11  # cuts the run of placeholders in two
     inputs["input_ids"][0, -1] = VIDEO_TOKEN
     refused(model, "more than one video", inputs)
-
-
-def test_attention_weights(model):
-    refused(model, "output_attentions", output_attentions=True, return_dict_in_generate=True)
 
 
 def test_a_ready_made_mask(model):

@@ -179,30 +179,6 @@ def test_a_prompt_longer_than_the_context_is_refused_before_encoding(loaded):
         ]
 
 
-def test_a_share_of_a_long_video_fits(loaded):
-    """An hour at a frame in 2 s: 14 times the context, of which a fiftieth is read."""
-    hour = Pictures(np.zeros((1800, 8, 8, 3), np.uint8), tuple(range(0, 3600, 2)))
-    session = VideoSession(loaded, hour)
-    answer = session.ask(QUESTION, EVS(retain=0.02, positions="kept"), max_tokens=4)
-    assert answer.tokens.visual == 1800 * 16 > 14 * loaded.context_length
-    assert answer.tokens.visual_kept == 576
-    with pytest.raises(UsageError, match=r"or --retain (0\.\d+) or lower") as error:
-        session.ask(QUESTION, EVS(retain=0.1, positions="kept"), max_tokens=128)
-    share = float(str(error.value).split("--retain ")[1].split()[0])
-    room = loaded.context_length - answer.tokens.text - 128
-    assert int(1800 * 16 * share) <= room < int(1800 * 16 * (share + 0.001))
-
-
-def test_frames_that_are_minutes_apart_are_warned_of(loaded):
-    frames = np.zeros((32, 8, 8, 3), np.uint8)
-    for hours, told in ((0.25, []), (2, ["one frame in 232 s: what happens between two frames"])):
-        times = tuple(np.linspace(0, hours * 3600, 32))
-        session = VideoSession(loaded, Pictures(frames, times))
-        answer = session.ask(QUESTION, Uncompressed(), max_tokens=2)
-        starts = [one[: len(told[0])] if told else one for one in answer.warnings[:-1]]
-        assert starts == told
-
-
 def with_subtitles(frames, *texts):
     lines = tuple(Line(0, 9, text) for text in texts)
     return replace(natural(frames), subtitles=Subtitles("talk.srt", lines))

@@ -11,9 +11,9 @@ from dycoke_cli.engine.generate import Pieces
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
-from tests.engine.reference import Reference
-from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
+from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.exactness import EPS
+from tests.families.stock import Masked
 from tests.natural import CLIPS, Pictures
 
 NEW_TOKENS = 9
@@ -35,34 +35,23 @@ def test_it_is_what_the_reference_did(clip, case):
     model = make_model(shape, seed=3)
     inputs = make_inputs(shape, frames, clip=CLIPS[clip](frames) if clip else None)
     method = DyCoke(**{"prune_layer": 2} | parameters)
-    embeds, visual = prompt_rows(model, shape, inputs)
-    _, _, choice = Reference(model).generate(
-        embeds,
-        visual,
-        embeds[visual.start : visual.stop].view(frames, shape.tokens_per_frame, -1),
-        new_tokens=NEW_TOKENS,
-        merge_ratio=method.merge_ratio if method.ttm else None,
-        prune_ratio=method.prune_ratio,
-        prune_layer=method.prune_layer,
-        threshold=method.recall_threshold,
-        recall=method.recall,
-        published=method.variant == "published",
-    )
+    reference = Masked(model, inputs, frames)
+    _, _, actives = reference.generate_by(method, NEW_TOKENS)
     with attach(model, method, trace=method.prune_layer - 1) as attachment:
         model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
     trace = attachment.recorder.trace([str(i) for i in range(NEW_TOKENS)])
 
     assert trace.layer == method.prune_layer - 1
-    assert trace.kept == tuple(sorted(choice.kept))
+    assert trace.kept == tuple(sorted(reference.kept))
     prefill, *steps = trace.steps
     assert (prefill.active, prefill.evicted, prefill.recalled) == (trace.kept, (), ())
     assert "".join(step.text for step in trace.steps) == "012345678"
-    before = set(choice.kept)
-    for step, attention, active in zip(steps, choice.attention, choice.active, strict=True):
-        by_token = dict(zip(choice.kept, attention, strict=True))
+    before = set(reference.kept)
+    for step, attention, active in zip(steps, reference.attention, actives, strict=True):
+        by_token = dict(zip(reference.kept, attention, strict=True))
         expected = [float(by_token[token]) for token in trace.kept]
         assert list(step.attention) == pytest.approx(expected, abs=EPS)
-        now = {choice.kept[token] for token in active}
+        now = {reference.kept[token] for token in active}
         assert list(step.active) == sorted(now)
         assert list(step.evicted) == sorted(before - now)
         assert list(step.recalled) == sorted(now - before)

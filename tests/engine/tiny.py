@@ -114,6 +114,15 @@ def make_inputs(
     }
 
 
+def padded_left(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same prompt behind four tokens that don't count."""
+    pad = torch.nn.functional.pad
+    return inputs | {
+        "input_ids": pad(inputs["input_ids"], (4, 0), value=1),
+        "attention_mask": pad(inputs["attention_mask"], (4, 0), value=0),
+    }
+
+
 def prompt_rows(
     model: Any, shape: Shape, inputs: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, range]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from tests.families.listed import llava_onevision
 from tests.families.parts import ROUTED, TEXT
+from tests.families.sessions import as_loaded
 from tests.families.tiny import sharpened
 
 WINDOW = 16
@@ -65,5 +65,4 @@ def make_around(kind: str, *, whole: bool, dtype: torch.dtype = torch.float64) -
 
 def loaded_around(kind: str, *, whole: bool) -> LoadedModel:
     """The same as a loaded model."""
-    model, processor = make_around(kind, whole=whole)
-    return LoadedModel(kind, None, None, model, processor, family_of(model.config), 0.0)
+    return as_loaded(kind, *make_around(kind, whole=whole))

@@ -13,8 +13,8 @@ from packaging.version import Version
 from dycoke_cli import VideoSession
 from dycoke_cli.models.families import Family, remember
 from dycoke_cli.models.families.discovery import find_layout
-from dycoke_cli.models.load import LoadedModel
-from tests.families.stock import QUESTION, clip, metadata_of
+from tests.families.sessions import as_loaded
+from tests.families.stock import clip, processed
 from tests.families.tiny import UNLISTED_MAKERS, make
 from tests.natural import Pictures
 
@@ -53,34 +53,15 @@ def found(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any, Fa
 
 def stock_inputs(family: str, model: Any, processor: Any, shown: Pictures) -> dict[str, Any]:
     """What a user of stock transformers gives to `generate()`."""
-    frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in shown.frames]
-    if len(frames) == 1 and found(family, model.dtype)[2].least_frames == 2:
-        frames, shown = frames * 2, Pictures(shown.frames.repeat(2, 0), shown.timestamps_s * 2)
-    content = [{"type": "video"}, {"type": "text", "text": QUESTION}]
-    turn = {"role": "user", "content": content}
-    text = processor.apply_chat_template([turn], add_generation_prompt=True)
-    times = [round(1000 * time) for time in shown.timestamps_s]
-    made = processor(
-        text=[text],
-        videos=[[torch.stack(frames)]],
-        videos_kwargs={
-            "return_tensors": "pt",
-            "do_sample_frames": False,
-            "return_metadata": True,
-            "video_metadata": [metadata_of(times)],
-            # Frames a second: what the positions of these are made of.
-            **({"fps": 4.0} if "omni" in family and len(frames) > 1 else {}),
-        },
-    )
-    return in_dtype_of(model, made)
-
-
-def in_dtype_of(model: Any, made: Any) -> dict[str, Any]:
-    made.pop("video_metadata", None)
-    tensors = {name: torch.as_tensor(value) for name, value in made.items()}
+    several = len(shown.frames) > 1
+    if not several and found(family, model.dtype)[2].least_frames == 2:
+        shown = Pictures(shown.frames.repeat(2, 0), shown.timestamps_s * 2)
+    # Frames a second: what the positions of these are made of.
+    options = {"fps": 4.0} if "omni" in family and several else {}
+    made = processed(family, processor, shown, return_metadata=True, **options)
     return {
         name: value.to(model.dtype) if value.is_floating_point() and value.dim() > 1 else value
-        for name, value in tensors.items()
+        for name, value in made.items()
     }
 
 
@@ -89,7 +70,4 @@ def words(processor: Any, tokens: torch.Tensor) -> str:
 
 
 def session(family: str, frames: int, dtype: torch.dtype = torch.float64) -> VideoSession:
-    model, processor, layout = found(family, dtype)
-    return VideoSession(
-        LoadedModel(family, None, None, model, processor, layout, 0.0), clip(frames)
-    )
+    return VideoSession(as_loaded(family, *found(family, dtype)), clip(frames))

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dycoke_cli import DyCoke
-from dycoke_cli.models.families import family_of
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli.compression.method import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory import flops
+from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.models.families import Family, family_of
 from dycoke_cli.models.load import LoadedModel
-from tests.families.stock import MERGING_ONLY, NONE_ONLY
+from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
 from tests.families.tiny import make
 
 NEW_TOKENS = 6
@@ -45,9 +56,47 @@ def runs(family: str) -> list[str]:
 QUESTIONS = ("What is it?", "Is there a dog, and what does it do there?", "Why?")
 
 
+def as_loaded(name: str, model: Any, processor: Any, layout: Family | None = None) -> LoadedModel:
+    """A model as if it had been loaded; with the layout of its family, unless another is given."""
+    layout = layout or family_of(model.config)
+    return LoadedModel(name, None, None, model, processor, layout, 0.0)
+
+
 def loaded_of(family: str) -> LoadedModel:
-    model, processor = make(family)
-    return LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+    return as_loaded(family, *make(family))
+
+
+def questions_of(loaded: LoadedModel, frames: Sequence[int] = (1, 9, 5)) -> list[Question]:
+    """Questions of unequal length, each about a video of so many frames."""
+    sessions = [VideoSession(loaded, clip(count, seed)) for seed, count in enumerate(frames)]
+    return [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+
+
+def assert_as_alone(questions: Sequence[Question], method: Method, **options: Any) -> None:
+    """Check that each of some questions gets the answer together that it gets alone."""
+    together = ask_together(questions, method, GenerationOptions(**options))
+    for item, answer in zip(questions, together, strict=True):
+        alone = item.session.ask(item.question, method, history=item.history, **options)
+        assert same(answer, alone)
+
+
+@contextmanager
+def logits_of(model: Any) -> Iterator[list[torch.Tensor]]:
+    """Within the block, the logits of each forward."""
+    found: list[torch.Tensor] = []
+    hook = model.get_output_embeddings().register_forward_hook(
+        lambda module, args, logits: found.append(logits.clone())
+    )
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have even the prompts of tiny models read in chunks, of `CHUNK` tokens."""
+    monkeypatch.setattr(flops, "LONGEST_WHOLE", CHUNK + 1)
+    monkeypatch.setattr(flops, "CHUNK", CHUNK)
 
 
 def same(ours, theirs) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.engine.reference import cosine, merge, top
+from tests.engine.reference import Selector, merge, published_merge, top
 from tests.exactness import generated
 from tests.marks import EXTENDED
 from tests.natural import Pictures
@@ -63,24 +63,17 @@ def clip(frames: int, seed: int = 0) -> Pictures:
     return Pictures.of((moved + noise).to(torch.uint8).numpy())
 
 
-def metadata_of(times: list[int]) -> dict[str, Any]:
-    """What is told about frames of `clip` at these milliseconds."""
-    length = times[-1] + 40  # no file says how long the last frame is shown: as in a film
-    return {
-        "total_num_frames": length,
-        "fps": 1000.0,
-        "duration": length / 1000,
-        "frames_indices": times,
-        "height": 24,
-        "width": 32,
-    }
+def processed(
+    family: str, processor: Any, *clips: Any, question: str = QUESTION, **options: Any
+) -> dict[str, torch.Tensor]:
+    """What a stock processor makes of clips and a question: true times, no frame left out.
 
-
-def stock_inputs(family: str, processor: Any, *clips: Pictures, question: str = QUESTION) -> Any:
-    """What a user of stock transformers gives to `generate()`: floats, true times.
-
-    The floats are those of the processor, as float64: models of `make` may compute with them before
-    they cast them.
+    Args:
+        family: `OPTIONS` and `PAIRS` have some.
+        processor: of the family.
+        clips: each has `frames` and `timestamps_s`.
+        question: behind them.
+        options: for the videos.
     """
     shown = [{"type": "video"} for _ in clips]
     turn = {"role": "user", "content": [*shown, {"type": "text", "text": question}]}
@@ -90,7 +83,14 @@ def stock_inputs(family: str, processor: Any, *clips: Pictures, question: str = 
         if len(frames) == 1 and family in PAIRS:
             frames, times = frames * 2, times * 2
         videos.append(torch.stack([torch.from_numpy(f).permute(2, 0, 1) for f in frames]))
-        metadata.append(metadata_of(times))
+        length = times[-1] + 40  # no file says how long the last frame is shown: as in a film
+        height, width = frames[0].shape[:2]
+        metadata.append(
+            {
+                "total_num_frames": length, "fps": 1000.0, "duration": length / 1000,
+                "frames_indices": times, "height": height, "width": width,
+            }
+        )  # fmt: skip
     made = processor(
         text=[processor.apply_chat_template([turn], add_generation_prompt=True)],
         videos=[videos],
@@ -100,10 +100,20 @@ def stock_inputs(family: str, processor: Any, *clips: Pictures, question: str = 
             "do_sample_frames": False,
             "video_metadata": metadata,
             **OPTIONS.get(family, {}),
+            **options,
         },
     )
     made.pop("video_metadata", None)
-    tensors = {name: torch.as_tensor(value) for name, value in made.items()}
+    return {name: torch.as_tensor(value) for name, value in made.items()}
+
+
+def stock_inputs(family: str, processor: Any, *clips: Pictures, question: str = QUESTION) -> Any:
+    """What a user of stock transformers gives to `generate()`: floats, true times.
+
+    The floats are those of the processor, as float64: models of `make` may compute with them before
+    they cast them.
+    """
+    tensors = processed(family, processor, *clips, question=question)
     return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
 
 
@@ -165,10 +175,16 @@ class Shorter:
         return every if merge_ratio is None else merge(self.features, merge_ratio)
 
     def _read(self, kept: list[int]) -> tuple[list[int], list[int]]:
-        """The rows that are read, and where the visual tokens that stay are among them."""
+        """The rows that are read, and where the visual tokens that stay are among them.
+
+        These are in the order of `kept`, which the published merging doesn't sort.
+        """
         dropped = {self.visual[i] for i in range(len(self.visual)) if i not in set(kept)}
         rows = [r for r in range(len(self.embeds)) if r not in dropped]
-        return rows, [rows.index(self.visual[i]) for i in kept]
+        columns = [rows.index(self.visual[i]) for i in sorted(kept)]
+        for column, i in zip(columns, kept, strict=True):
+            rows[column] = self.visual[i]
+        return rows, columns
 
     @torch.no_grad()
     def generate_shorter(
@@ -235,9 +251,13 @@ class Masked(Shorter):
 
     Attributes:
         weights: what is added to the attention to each visual token, if anything.
+        kept: of `generate`, the visual tokens that were read, in their order.
+        attention: of `generate`, at each decoding step the attention to each of them.
     """
 
     weights: torch.Tensor | None = None
+    kept: list[int]
+    attention: list[list[float]]
 
     @torch.no_grad()
     def generate(
@@ -245,14 +265,28 @@ class Masked(Shorter):
         new_tokens: int,
         *,
         merge_ratio: float | None,
-        prune_ratio: float,
+        prune_ratio: float | None,
         prune_layer: int = 2,
         renumbered: bool = False,
+        published: bool = False,
+        **selecting: Any,
     ) -> tuple[list[int], list[torch.Tensor], list[list[int]]]:
-        """Tokens, their logits, and at each step which of the tokens read are active."""
+        """Tokens, their logits, and at each step which of the tokens read are active.
+
+        Args:
+            new_tokens: how many.
+            merge_ratio: of TTM; None is without.
+            prune_ratio: of KV pruning; None is without.
+            prune_layer: the first layer that is pruned.
+            renumbered: whether positions close the gaps.
+            published: whether both stages are those of the published code.
+            selecting: of `Selector`.
+        """
         kept = self.merged(merge_ratio)
+        if published and merge_ratio is not None:
+            kept = published_merge(self.features, merge_ratio)
         rows, columns = self._read(kept)
-        self._rows = rows
+        self.kept, self._rows = kept, rows
         self._types = torch.zeros(len(rows), dtype=torch.bool)
         if self.model.config.model_type in BOTH_WAYS:
             self._types = self.inputs["mm_token_type_ids"][0, rows] > 0
@@ -263,20 +297,16 @@ class Masked(Shorter):
             places = torch.arange(len(rows))[None]
             upcoming = torch.tensor([[len(rows)]])
         stacked = [values[kept] for values in self.deepstack]
-        tokens, logits, actives = [], [], []
-        reference: list[float] = []
+        selector = Selector(prune_ratio or 0.0, published=published, **selecting)
+        tokens, logits, actives, self.attention = [], [], [], []
         for step in range(new_tokens):
-            if step:
+            if step and prune_ratio is not None:
                 # What the scoring layer sees doesn't depend on the choice of this step.
                 masks = self._masks(len(seen), columns, len(rows), actives, prune_layer)
                 weights = self._forward(seen, places, columns, stacked, masks).attentions
-                attention = [float(weights[prune_layer - 1][0, :, -1].mean(0)[c]) for c in columns]
-                if not actives or cosine(attention, reference) < 0.9:
-                    active = top(attention, int(len(attention) * (1 - prune_ratio)))
-                    reference = attention
-                else:
-                    active = actives[-1]
-                actives.append(active)
+                scored = weights[prune_layer - 1][0, :, -1].mean(0)
+                self.attention.append([float(scored[c]) for c in columns])
+                actives.append(selector.step(self.attention[-1]))
             masks = self._masks(len(seen), columns, len(rows), actives, prune_layer)
             hidden = self._forward(seen, places, columns, stacked, masks).last_hidden_state
             logits.append(self.model.lm_head(hidden[0, -1]))
@@ -285,6 +315,19 @@ class Masked(Shorter):
             seen = torch.cat([seen, new])
             places = torch.cat([places, upcoming + step], dim=-1)
         return tokens, logits, actives
+
+    def generate_by(self, method: Any, new_tokens: int) -> Any:
+        """The same with the parameters of a DyCoke."""
+        return self.generate(
+            new_tokens,
+            merge_ratio=method.merge_ratio if method.ttm else None,
+            prune_ratio=method.prune_ratio if method.kv_prune else None,
+            prune_layer=method.prune_layer,
+            renumbered=method.positions != "kept",
+            published=method.variant == "published",
+            threshold=method.recall_threshold,
+            recall=method.recall,
+        )
 
     @torch.no_grad()
     def generate_in_cuts(

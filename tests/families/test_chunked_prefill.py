@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -9,19 +10,19 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory import flops
-from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.session import ask_together
 from dycoke_cli.stock.private_api import cache_of
-from tests.exactness import assert_same, generated
+from tests.exactness import assert_same_steps, generated
 from tests.families.sessions import (
     CHUNK,
     FAMILIES,
     NEW_TOKENS,
-    QUESTIONS,
     Read,
     loaded_of,
     method_of,
     positions_of,
+    questions_of,
+    read_in_chunks,
     same,
 )
 from tests.families.stock import QUESTION, clip, stock_inputs
@@ -34,12 +35,7 @@ WHOLE = [name for name in ("molmo2", "gemma4", "qwen3_5") if name in MAKERS]
 @pytest.fixture
 def in_chunks(monkeypatch):
     """Make chunks short enough for a tiny prompt."""
-
-    def switch_on() -> None:
-        monkeypatch.setattr(flops, "LONGEST_WHOLE", CHUNK + 1)
-        monkeypatch.setattr(flops, "CHUNK", CHUNK)
-
-    return switch_on
+    return partial(read_in_chunks, monkeypatch)
 
 
 def answer(model, inputs, method):
@@ -58,8 +54,7 @@ def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> No
     for (_, method), (expected, counts, read_whole) in zip(cases, whole, strict=True):
         output, stats, read = answer(model, inputs, method)
         assert output.sequences.tolist() == expected.sequences.tolist()
-        for ours, theirs in zip(output.logits, expected.logits, strict=True):
-            assert_same(ours, theirs)
+        assert_same_steps(output.logits, expected.logits)
         assert stats == counts
         assert read.longest == CHUNK < read_whole.longest
         assert sum(read.tokens) == sum(read_whole.tokens)
@@ -88,8 +83,7 @@ def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> No
 )
 def test_a_batch_with_padding(family, method, in_chunks) -> None:
     loaded = loaded_of(family)
-    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
-    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+    questions = questions_of(loaded)
     whole = ask_together(questions, method, GenerationOptions(max_tokens=6))
     in_chunks()
     with Read(loaded.model) as read:

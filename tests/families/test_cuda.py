@@ -24,7 +24,7 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.param import parameters_of
 from tests.cuda import NEEDS_CUDA, needs_cuda
-from tests.families.sessions import QUESTIONS, loaded_of
+from tests.families.sessions import QUESTIONS, loaded_of, logits_of
 from tests.families.stock import clip
 from tests.families.tiny import make
 from tests.marks import EXTENDED
@@ -62,20 +62,15 @@ def on(device: str, dtype: torch.dtype) -> LoadedModel:
     return replace(loaded_of("llava_onevision"), model=copy.deepcopy(model).to(device))
 
 
-def logits_of(loaded: LoadedModel, method: Method, around: Any, videos: int = 1) -> torch.Tensor:
+def answered(loaded: LoadedModel, method: Method, around: Any, videos: int = 1) -> torch.Tensor:
     """Of each token `[T, videos, vocabulary]`, about videos that are encoded before."""
     sessions = [VideoSession(loaded, clip(5, seed), reuse=False) for seed in range(videos)]
     for session in sessions:
         session.encode(Stopwatch(loaded.input_device), settled(method, loaded.info))
-    found: list[torch.Tensor] = []
-    note = loaded.model.get_output_embeddings().register_forward_hook(
-        lambda module, args, logits: found.append(logits[:, -1].float().cpu())
-    )
-    with around:
+    with around, logits_of(loaded.model) as found:
         questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
         ask_together(questions, method, GenerationOptions(max_tokens=NEW_TOKENS))
-    note.remove()
-    return torch.stack(found)
+    return torch.stack([logits[:, -1].float().cpu() for logits in found])
 
 
 def check_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -108,8 +103,8 @@ def test_attention_that_takes_no_mask_is_enough_for_one_question(device, name) -
     loaded, method = on(device, torch.bfloat16), METHODS[name]
     if not takes_grouped_queries(device):
         pytest.skip(f"the flash kernel of torch {torch.__version__} takes no groups of queries")
-    plain = logits_of(loaded, method, sdpa_kernel(SDPBackend.MATH))
-    check_close(logits_of(loaded, method, sdpa_kernel(SDPBackend.FLASH_ATTENTION)), plain)
+    plain = answered(loaded, method, sdpa_kernel(SDPBackend.MATH))
+    check_close(answered(loaded, method, sdpa_kernel(SDPBackend.FLASH_ATTENTION)), plain)
 
 
 @needs_cuda
@@ -117,9 +112,9 @@ def test_attention_that_takes_no_mask_is_enough_for_one_question(device, name) -
 @pytest.mark.parametrize("name", TOGETHER)
 def test_a_batch_runs_in_flash_attention_2(name) -> None:
     loaded, method = on("cuda", torch.bfloat16), METHODS[name]
-    plain = logits_of(loaded, method, nullcontext(), videos=3)
+    plain = answered(loaded, method, nullcontext(), videos=3)
     loaded.model.set_attn_implementation({"text_config": "flash_attention_2"})
-    check_close(logits_of(loaded, method, nullcontext(), videos=3), plain)
+    check_close(answered(loaded, method, nullcontext(), videos=3), plain)
 
 
 @needs_cuda

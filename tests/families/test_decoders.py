@@ -14,15 +14,14 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.attention import NAME
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.exactness import assert_same, generated
+from tests.exactness import assert_same_steps, generated
 from tests.families.decoders import DECODERS, WHOLE, loaded_around, make_around
-from tests.families.sessions import same
+from tests.families.sessions import read_in_chunks, same
 from tests.families.stock import QUESTION, Masked, clip, stock_inputs
 from tests.families.tiny import make
 from tests.families.typed import TYPED, Shortened, assert_scores, ids_of, summed, whole_forward
@@ -61,8 +60,7 @@ def test_every_way_through_the_engine_keeps_stock_logits(kind: str, whole: bool,
     with attach(model, KEEPING[name]):
         ours, found = written(model, processor)
     assert ours == tokens
-    for step, expected in zip(found, logits, strict=True):
-        assert_same(step, expected)
+    assert_same_steps(found, logits)
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, "qwen2"])
@@ -101,8 +99,7 @@ def test_what_is_pruned_is_chosen_by_the_attention_of_the_model(
     with attach(model, method, trace=1) as attachment:
         ours, found = written(model, processor)
     assert ours == tokens
-    for step, expected in zip(found, logits, strict=True):
-        assert_same(step[0], expected)
+    assert_same_steps(found, logits)
     assert [active.tolist() for active in attachment.recorder.active] == actives
 
 
@@ -146,8 +143,7 @@ def test_padding_and_chunks_change_nothing(kind: str, monkeypatch: pytest.Monkey
     questions = [Question(session, QUESTION) for session in sessions]
     together = ask_together(questions, method, options)
     assert all(map(same, together, alone))
-    monkeypatch.setattr(flops, "LONGEST_WHOLE", 8)
-    monkeypatch.setattr(flops, "CHUNK", 7)
+    read_in_chunks(monkeypatch)
     assert same(sessions[1].ask(QUESTION, method, max_tokens=NEW_TOKENS), alone[1])
 
 

@@ -27,7 +27,7 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.resolve import check_family_packages
 from tests.cuda import NEEDS_CUDA
 from tests.elsewhere import Elsewhere, moved, second_device
-from tests.families.sessions import QUESTIONS, loaded_of, method_of, runs
+from tests.families.sessions import QUESTIONS, loaded_of, logits_of, method_of, runs
 from tests.families.stock import BOTH_WAYS, clip
 from tests.families.tiny import MAKERS
 
@@ -87,18 +87,16 @@ def told(loaded: LoadedModel, method: Method) -> Told:
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate(FRAMES)]
     told = Told()
     answers = []
-    note = loaded.model.get_output_embeddings().register_forward_hook(
-        lambda module, args, logits: told.rounded.append(logits[:, -1].cpu())
-    )
-    if not settled(method, loaded.info).inside():
-        questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
-        answers += ask_together(questions, method, GenerationOptions(max_tokens=NEW_TOKENS))
     pruning = method.pruning()
     traced = pruning.layer - 1 if pruning is not None and pruning.selector else None
-    more = QUESTIONS[2:] if answers else QUESTIONS[:2]
-    for question in more:
-        answers.append(sessions[1].ask(question, method, max_tokens=NEW_TOKENS, trace=traced))
-    note.remove()
+    with logits_of(loaded.model) as logits:
+        if not settled(method, loaded.info).inside():
+            questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=False)]
+            answers += ask_together(questions, method, GenerationOptions(max_tokens=NEW_TOKENS))
+        more = QUESTIONS[2:] if answers else QUESTIONS[:2]
+        for question in more:
+            answers.append(sessions[1].ask(question, method, max_tokens=NEW_TOKENS, trace=traced))
+    told.rounded += [each[:, -1].cpu() for each in logits]
     assert len(told.rounded) == 2 * NEW_TOKENS
     for answer in answers:
         told.exact.append((answer.answer, answer.tokens, answer.decode))

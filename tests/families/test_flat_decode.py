@@ -22,13 +22,11 @@ from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions, TypedOptions
-from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.models.families import family_of
-from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.families.listed import llava_onevision
 from tests.families.parts import TEXT
+from tests.families.sessions import as_loaded, logits_of, read_in_chunks
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
 from tests.families.tiny import MAKERS, make, sharpened
 
@@ -79,19 +77,6 @@ def counted() -> Iterator[list[FlatDecoder]]:
         patch.undo()
 
 
-@contextmanager
-def logits_of(model: Any) -> Iterator[list[torch.Tensor]]:
-    """Within the block, the logits of each forward."""
-    found: list[torch.Tensor] = []
-    hook = model.get_output_embeddings().register_forward_hook(
-        lambda module, args, logits: found.append(logits.clone())
-    )
-    try:
-        yield found
-    finally:
-        hook.remove()
-
-
 def answer(model: Any, inputs: Any, method: Any, *, flat: bool, **more: Any) -> Any:
     """Tokens, logits, counts, and how many steps were flat."""
     options = {"max_new_tokens": NEW_TOKENS, "do_sample": False} | more
@@ -101,12 +86,16 @@ def answer(model: Any, inputs: Any, method: Any, *, flat: bool, **more: Any) -> 
     return output, logits, attachment.stats, len(steps)
 
 
+def same_numbers(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
+    return len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
+
+
 def assert_equal(model: Any, inputs: Any, method: Any, *, steps: int = NEW_TOKENS - 1) -> None:
     ours, logits, stats, taken = answer(model, inputs, method, flat=True)
     theirs, expected, counts, never = answer(model, inputs, method, flat=False)
     assert (taken, never) == (steps, 0)
     assert torch.equal(ours, theirs)
-    assert all(torch.equal(a, b) for a, b in zip(logits, expected, strict=True))
+    assert same_numbers(logits, expected)
     assert stats == counts
 
 
@@ -127,7 +116,7 @@ def test_each_number_is_that_of_the_modules(family, name) -> None:
 def test_several_tokens_are_read_by_the_modules() -> None:
     """The options of a typed answer are a tree of tokens, and a flat step reads one."""
     model, processor = stock("qwen2_5_vl", torch.float32)
-    loaded = LoadedModel("qwen2_5_vl", None, None, model, processor, family_of(model.config), 0.0)
+    loaded = as_loaded("qwen2_5_vl", model, processor)
     typed, found = TypedOptions(("a dog", "a dog that runs", "cat")), []
     for kernels in ("fast", "stock"):
         session = VideoSession(replace(loaded, kernels=kernels), clip(5))
@@ -159,10 +148,9 @@ def test_layers_of_other_mathematics_stay_on_their_modules(family) -> None:
     [*product(CLASSES, ("reselecting", "without recall"))],
 )
 def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> None:
-    monkeypatch.setattr(flops, "LONGEST_WHOLE", 8)
-    monkeypatch.setattr(flops, "CHUNK", 7)
+    read_in_chunks(monkeypatch)
     model, processor = stock(family, torch.bfloat16)
-    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+    loaded = as_loaded(family, model, processor)
     found = []
     for kernels in ("fast", "stock"):
         loaded = replace(loaded, kernels=kernels)
@@ -177,7 +165,7 @@ def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> No
         assert len(steps) == (4 * (NEW_TOKENS - 1) if kernels == "fast" else 0)
         found.append(([(a.answer, a.tokens, a.decode) for a in answers], logits))
     assert found[0][0] == found[1][0]
-    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+    assert same_numbers(found[0][1], found[1][1])
 
 
 @pytest.mark.parametrize("family", CLASSES)
@@ -185,7 +173,7 @@ def test_the_baseline_is_flat_where_methods_are(family) -> None:
     """A comparison would count for the method what the function around it saves."""
     model, processor = stock(family, torch.bfloat16)
     forward, attention = model.get_decoder().forward, attention_implementation(model.get_decoder())
-    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
+    loaded = as_loaded(family, model, processor)
     found = []
     for kernels in ("fast", "stock"):
         loaded = replace(loaded, kernels=kernels)
@@ -200,7 +188,7 @@ def test_the_baseline_is_flat_where_methods_are(family) -> None:
         assert len(steps) == (NEW_TOKENS - 1 if kernels == "fast" else 0)
         found.append(([(a.answer, a.tokens) for a in answers], logits))
     assert found[0][0] == found[1][0]
-    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+    assert same_numbers(found[0][1], found[1][1])
     assert model.get_decoder().forward == forward
     assert attention_implementation(model.get_decoder()) == attention
 
@@ -310,7 +298,7 @@ def test_without_a_method_sliding_windows_are_not_flat() -> None:
     with attach(model, Uncompressed()), logits_of(model) as logits, counted() as steps:
         model.generate(**inputs, **options)
     assert not steps
-    assert all(torch.equal(a, b) for a, b in zip(logits, expected, strict=True))
+    assert same_numbers(logits, expected)
 
 
 class Waits(TorchDispatchMode):

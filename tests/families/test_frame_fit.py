@@ -20,7 +20,7 @@ from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import byte_processor
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.models.prompts.stock_prompt import fit_of, fitted, make_prompt
-from tests.families.stock import OPTIONS, PAIRS, one_of_each_kind
+from tests.families.stock import one_of_each_kind, processed
 from tests.families.tiny import MAKERS, kind
 
 # Frames, height and width; the tiny models read about 16 × 16, or patches of 14 and more.
@@ -48,36 +48,6 @@ def noise(frames: int, height: int, width: int) -> Any:
     return ShownFrames(pixels, tuple(0.25 * i for i in range(frames)))
 
 
-def stock_output(family: str, processor: Any, shown: ShownFrames, **options: Any) -> dict[str, Any]:
-    """The stock processor's tensors for the original frames, pixels rescaled and normalised."""
-    turn = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": ""}]}
-    text = processor.apply_chat_template([turn], add_generation_prompt=True)
-    frames, times = [*shown.frames], [round(1000 * t) for t in shown.timestamps_s]
-    if len(frames) == 1 and family in PAIRS:
-        frames, times = frames * 2, times * 2
-    height, width = shown.frames.shape[1:3]
-    metadata = {
-        "total_num_frames": times[-1] + 40,
-        "fps": 1000.0,
-        "duration": (times[-1] + 40) / 1000,
-        "frames_indices": times,
-        "height": height,
-        "width": width,
-    }
-    made = processor(
-        text=[text],
-        videos=[[torch.stack([torch.from_numpy(one).permute(2, 0, 1) for one in frames])]],
-        videos_kwargs={
-            "return_tensors": "pt",
-            "do_sample_frames": False,
-            "video_metadata": [metadata],
-            **OPTIONS.get(family, {}),
-            **options,
-        },
-    )
-    return {n: torch.as_tensor(v) for n, v in made.items() if n != "video_metadata"}
-
-
 def check(
     family: str, processor: Any, config: Any, shape: tuple[int, int, int], **options: Any
 ) -> bool:
@@ -88,7 +58,7 @@ def check(
     ours = {**prompt.inputs, "input_ids": prompt.input_ids("")}
     key = table.pixels.key
     ours[key] = normalised(ours[key], processor.video_processor, table.pixels)
-    for name, stock in stock_output(family, processor, decoded, **options).items():
+    for name, stock in processed(family, processor, decoded, question="", **options).items():
         if name in ours:
             assert torch.equal(ours[name], stock), f"{name} of {shape}"
     assert shown.frames.nbytes <= decoded.frames.nbytes

@@ -21,10 +21,9 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.layout import normalised
-from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
-from tests.exactness import assert_generated, assert_same, generated
-from tests.families.sessions import METHODS, NEW_TOKENS, method_of, positions_of, runs
+from tests.exactness import assert_generated, assert_same, assert_same_steps, generated
+from tests.families.sessions import METHODS, NEW_TOKENS, as_loaded, method_of, positions_of, runs
 from tests.families.stock import (
     BOTH_WAYS,
     MERGING_ONLY,
@@ -164,8 +163,7 @@ def test_halved_layer_by_layer_it_is_the_masked_reference(family) -> None:
         output = generated(model, inputs, NEW_TOKENS)
     assert len(counts) >= 2
     assert attachment.stats[0].left == dict(zip(layers, counts, strict=True))
-    for ours, theirs in zip(output.logits, logits, strict=True):
-        assert_same(ours[0], theirs)
+    assert_same_steps(output.logits, logits)
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
@@ -175,10 +173,8 @@ def test_a_session_answers_as_the_attached_model_does(family) -> None:
 
 def check_session(family: str, model: Any, processor: Any) -> None:
     """A session's answers are those of stock `generate()` with the method attached."""
-    known = family_of(model.config)
-    loaded = LoadedModel(family, None, None, model, processor, known, 0.0)
     shown = clip(5)
-    session = VideoSession(loaded, shown)
+    session = VideoSession(as_loaded(family, model, processor), shown)
     inputs = stock_inputs(family, processor, shown)
     methods = [Uncompressed(), *(method_of(name, "kept") for name in runs(family))]
     if "kv" in runs(family) and family not in BOTH_WAYS:

@@ -13,15 +13,21 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts
 from dycoke_cli.engine.selecting import EncodedVideos
-from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.exactness import assert_generated, assert_same, generated
-from tests.families.sessions import NEW_TOKENS, QUESTIONS, Read, loaded_of, same
+from tests.families.sessions import (
+    NEW_TOKENS,
+    QUESTIONS,
+    Read,
+    assert_as_alone,
+    loaded_of,
+    questions_of,
+    same,
+)
 from tests.families.stock import (
     NONE_ONLY,
     QUESTION,
@@ -111,13 +117,8 @@ def test_merged_tokens_are_read_and_what_deepstack_adds_is_dropped_alike(family)
 @pytest.mark.parametrize("method", [Pairs(), Asked()], ids=["merges", "reads the question"])
 @pytest.mark.parametrize("family", ["llava_onevision", "internvl", "qwen3_vl"])
 def test_three_unequal_ones_are_answered_as_alone(family, method) -> None:
-    loaded = loaded_of(family)
-    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((2, 4, 5))]
-    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    together = ask_together(questions, method, GenerationOptions(max_tokens=NEW_TOKENS))
-    for item, answer in zip(questions, together, strict=True):
-        alone = item.session.ask(item.question, method, max_tokens=NEW_TOKENS)
-        assert same(answer, alone)
+    questions = questions_of(loaded_of(family), (2, 4, 5))
+    assert_as_alone(questions, method, max_tokens=NEW_TOKENS)
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(FAMILIES))

@@ -10,12 +10,11 @@ import torch
 
 from dycoke_cli import ToMe
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
-from tests.exactness import assert_generated, assert_same, generated
+from tests.exactness import assert_generated, assert_same_steps, generated
 from tests.families import stock
-from tests.families.sessions import CHUNK, FAMILIES, Read, positions_of
+from tests.families.sessions import CHUNK, FAMILIES, Read, positions_of, read_in_chunks
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, Masked, clip, stock_inputs
 from tests.families.tiny import MAKERS, make
 
@@ -66,10 +65,8 @@ def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, monkeypatch) -> None:
     inputs = stock_inputs(family, processor, clip(9))
     method = Weighted(retain=1.0, positions="kept")
     expected = answer(model, inputs, method)
-    monkeypatch.setattr(flops, "LONGEST_WHOLE", CHUNK + 1)
-    monkeypatch.setattr(flops, "CHUNK", CHUNK)
+    read_in_chunks(monkeypatch)
     with Read(model) as read:
         output = answer(model, inputs, method)
     assert read.longest == CHUNK
-    for ours, theirs in zip(output.logits, expected.logits, strict=True):
-        assert_same(ours, theirs)
+    assert_same_steps(output.logits, expected.logits)

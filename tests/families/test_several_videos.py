@@ -20,10 +20,9 @@ from dycoke_cli.engine.vision import inject_videos, together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.layout import Grid
-from dycoke_cli.models.load import LoadedModel
 from tests.engine.reference import merge
-from tests.exactness import assert_same, generated
-from tests.families.sessions import positions_of
+from tests.exactness import assert_same_steps, generated
+from tests.families.sessions import loaded_of, positions_of
 from tests.families.stock import (
     MERGING_ONLY,
     NONE_ONLY,
@@ -50,9 +49,7 @@ def takes_unequal(model: Any) -> bool:
 
 
 def session_of(family: str, clips: Sequence[Pictures]) -> VideoSession:
-    model, processor = make(family)
-    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
-    return VideoSession(loaded, clips[0], others=clips[1:])
+    return VideoSession(loaded_of(family), clips[0], others=clips[1:])
 
 
 def ours(session: VideoSession, method: Method) -> tuple[list[int], list[torch.Tensor], Any]:
@@ -124,8 +121,7 @@ def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
         assert torch.equal(batch.input_ids, inputs["input_ids"])
         with inject_videos(model, batch.videos, batch.placeholders):
             output = generate(model, {"input_ids": batch.input_ids, **batch.extra_inputs})
-        for one, other in zip(output.logits, expected.logits, strict=True):
-            assert_same(one, other)
+        assert_same_steps(output.logits, expected.logits)
         if family in NONE_ONLY:
             continue
         for positions in positions_of(family):
@@ -138,8 +134,7 @@ def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
             )
             tokens, logits, attachment = ours(session, keep_all)
             assert tokens == expected.sequences[0, -NEW_TOKENS:].tolist()
-            for one, other in zip(logits, expected.logits, strict=True):
-                assert_same(one, other[0])
+            assert_same_steps(logits, expected.logits)
             visual = tuple(video.visual for video in session.videos)
             assert attachment.stats[0].kept_by_video == visual
 
@@ -168,8 +163,7 @@ def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
                 NEW_TOKENS, reference.merged(0.5), renumbered
             )
         assert tokens == expected
-        for one, other in zip(logits, theirs, strict=True):
-            assert_same(one, other)
+        assert_same_steps(logits, theirs)
         kept = [method.kept_tokens(*each) for each in reference.each]
         assert attachment.stats[0].kept_by_video == tuple(kept)
         assert attachment.stats[0].visual_kept == sum(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import nullcontext
 from typing import Any
 
 import jsonschema
@@ -20,7 +21,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions, end_tokens
 from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.session import Question, ask_together, ask_without_video
 from dycoke_cli.errors import UsageError
-from tests.families.sessions import QUESTIONS, loaded_of
+from tests.families.sessions import loaded_of, questions_of
 from tests.families.stock import MERGING_ONLY, QUESTION, clip, one_of_each_kind, stock_inputs
 from tests.families.tiny import MAKERS, make
 from tests.families.typed import SIX, ending
@@ -101,10 +102,7 @@ def test_an_answer_ends_with_its_object(with_end: bool) -> None:
     loaded = loaded_of("llava_onevision")
     session = VideoSession(loaded, clip(4))
     pieces: list[str] = []
-    if with_end:
-        with ending("llava_onevision"):
-            answer = session.ask(QUESTION, DyCoke(), structured=ENUM, on_text=pieces.append)
-    else:
+    with ending("llava_onevision") if with_end else nullcontext():
         answer = session.ask(QUESTION, DyCoke(), structured=ENUM, on_text=pieces.append)
     assert answer.tokens.generated == len(answer.answer.encode())
     assert "".join(pieces) == answer.answer
@@ -117,9 +115,7 @@ def test_each_of_a_batch_has_a_mask_of_its_own() -> None:
     form = StructuredOutput.from_schema(
         {"type": "array", "items": {"enum": ["cat", "a dog"]}, "minItems": 1, "maxItems": 4}
     )
-    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
-    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    method = DyCoke(prune_layer=2)
+    questions, method = questions_of(loaded), DyCoke(prune_layer=2)
     together = ask_together(questions, method, GenerationOptions(structured=form))
     for item, found in zip(questions, together, strict=True):
         alone = item.session.ask(item.question, method, structured=form)

@@ -8,7 +8,15 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import UsageError
-from tests.families.sessions import QUESTIONS, loaded_of, method_of, positions_of, runs, same
+from tests.families.sessions import (
+    assert_as_alone,
+    loaded_of,
+    method_of,
+    positions_of,
+    questions_of,
+    runs,
+    same,
+)
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS
 
@@ -22,15 +30,10 @@ from tests.families.tiny import MAKERS
     ],
 )
 def test_three_unequal_ones_are_answered_as_alone(family, name, frames) -> None:
-    loaded = loaded_of(family)
-    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate(frames)]
+    questions = questions_of(loaded_of(family), frames)
     for positions in positions_of(family):
         method = Uncompressed() if name == "none" else method_of(name, positions)
-        questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-        together = ask_together(questions, method, GenerationOptions(max_tokens=6))
-        for item, answer in zip(questions, together, strict=True):
-            alone = item.session.ask(item.question, method, max_tokens=6)
-            assert same(answer, alone)
+        assert_as_alone(questions, method, max_tokens=6)
 
 
 def test_one_video_several_questions_and_a_history() -> None:
@@ -42,11 +45,7 @@ def test_one_video_several_questions_and_a_history() -> None:
         Question(session, "And then?", history),
         Question(session, "Who?"),
     ]
-    method = DyCoke(prune_layer=2)
-    together = ask_together(questions, method, GenerationOptions(max_tokens=5))
-    for item, answer in zip(questions, together, strict=True):
-        alone = session.ask(item.question, method, max_tokens=5, history=item.history)
-        assert same(answer, alone)
+    assert_as_alone(questions, DyCoke(prune_layer=2), max_tokens=5)
 
 
 def test_an_answer_that_ends_early_is_counted_to_its_end() -> None:

@@ -15,14 +15,19 @@ from dycoke_cli.compression.method import Method, layer_prunings, with_model_def
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import generate
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory import flops
-from dycoke_cli.engine.session import Question, ask_together
+from dycoke_cli.engine.session import ask_together
 from dycoke_cli.engine.vocabulary import option_tokens
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
 from tests.families.found import found as unlisted_of
 from tests.families.found import newest
-from tests.families.sessions import CHUNK, QUESTIONS, loaded_of
+from tests.families.sessions import (
+    QUESTIONS,
+    as_loaded,
+    loaded_of,
+    questions_of,
+    read_in_chunks,
+)
 from tests.families.stock import (
     MERGING_ONLY,
     NONE_ONLY,
@@ -121,8 +126,7 @@ def test_on_other_caches_each_option_is_as_if_it_was_generated(family: str) -> N
 
 def unlisted(family: str) -> LoadedModel:
     """A tiny model that the table of families doesn't know."""
-    model, processor, layout = unlisted_of(family)
-    return LoadedModel(family, None, None, model, processor, layout, 0.0)
+    return as_loaded(family, *unlisted_of(family))
 
 
 # Of nemotron_h_omni the output layer isn't where `in_float64` looks for it.
@@ -148,10 +152,7 @@ def check_forced(loaded: LoadedModel) -> None:
 
 @pytest.mark.parametrize("family", SIX)
 def test_three_unequal_prompts_are_answered_as_alone(family: str) -> None:
-    loaded = loaded_of(family)
-    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
-    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    method = DyCoke(prune_layer=2)
+    questions, method = questions_of(loaded_of(family)), DyCoke(prune_layer=2)
     together = ask_together(questions, method, GenerationOptions(typed=TYPED))
     for item, found in zip(questions, together, strict=True):
         alone = item.session.ask(item.question, method, typed=TYPED)
@@ -162,8 +163,7 @@ def test_a_prompt_in_chunks_and_a_second_question_are_as_one_in_one_pass(monkeyp
     loaded, method = loaded_of("llava_onevision"), DyCoke(prune_layer=2)
     session = VideoSession(loaded, clip(9), reuse=False)
     whole = [session.ask(q, method, typed=TYPED).scoring.log_probabilities for q in QUESTIONS]
-    monkeypatch.setattr(flops, "LONGEST_WHOLE", CHUNK + 1)
-    monkeypatch.setattr(flops, "CHUNK", CHUNK)
+    read_in_chunks(monkeypatch)
     reused = VideoSession(loaded, clip(9))
     for question, expected in zip(QUESTIONS, whole, strict=True):
         for one in (session, reused):

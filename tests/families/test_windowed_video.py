@@ -31,11 +31,12 @@ from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.engine.windows import read_windows
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.families import FAMILIES as FAMILIES_OF_TABLE
-from dycoke_cli.models.families import Family, family_of
+from dycoke_cli.models.families import Family
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import fitted, make_prompt
 from dycoke_cli.video.clip import FrameResize, FrameWindow, shape_alone
 from tests.exactness import assert_same
+from tests.families.sessions import as_loaded, loaded_of
 from tests.families.stock import (
     MASKS,
     MERGING_ONLY,
@@ -57,11 +58,6 @@ PAIRS = [
     # The tower of the others doesn't give the attention that these methods need.
     if FAMILIES_OF_TABLE[kind(family)].tower is not None or not METHODS[name].needs
 ]
-
-
-def loaded_of(family: str) -> LoadedModel:
-    model, processor = make(family)
-    return LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
 
 
 @dataclass(frozen=True)
@@ -311,8 +307,7 @@ def test_questions_share_what_was_read() -> None:
 
 
 def test_a_processor_that_reads_all_frames_at_once_is_refused() -> None:
-    model, processor = make("qwen2_5_omni")
-    loaded = LoadedModel("x", None, None, model, processor, Family(stock_inputs=True), 0.0)
+    loaded = as_loaded("x", *make("qwen2_5_omni"), Family(stock_inputs=True))
     with pytest.raises(UsageError, match="its processor reads all frames at once"):
         read_windows(loaded, settled(create("none"), loaded.info), shown(2), [], 8)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from dycoke_cli.kernels import attention as attention_interface
 from dycoke_cli.kernels.attention import NAME
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.exactness import assert_same
+from tests.exactness import assert_same_steps, generated
 from tests.families.stock import (
     BOTH_WAYS,
     MASKS,
@@ -58,16 +58,8 @@ def used(monkeypatch) -> Counter[str]:
 
 
 def written(model, inputs, method=None):
-    def generate():
-        return model.generate(
-            **inputs, max_new_tokens=NEW_TOKENS, do_sample=False, return_dict_in_generate=True,
-            output_logits=True,
-        )  # fmt: skip
-
-    if method is None:
-        return generate()
-    with method(model):
-        return generate()
+    with nullcontext() if method is None else method(model):
+        return generated(model, inputs, NEW_TOKENS)
 
 
 def methods_of(family: str) -> list:
@@ -90,8 +82,7 @@ def test_every_family_writes_the_tokens_of_stock_attention(family: str, used) ->
         with with_kernels(model):
             ours = written(model, inputs, method)
         assert torch.equal(ours.sequences, stock.sequences)
-        for a, b in zip(ours.logits, stock.logits, strict=True):
-            assert_same(a, b)
+        assert_same_steps(ours.logits, stock.logits)
     assert used["decode_attention"]
     assert attention_implementation(model) == "sdpa"
 

@@ -29,11 +29,16 @@ OP = "linear_dynamic"
 Kernel = type[PackedLinear]
 
 
-@pytest.fixture(params=[Int8Linear, FbgemmInt8Linear, PairedInt8Linear])
+needs_onednn = pytest.mark.skipif(
+    not onednn_works(),
+    reason="this build of torch, or this processor, has no such product of oneDNN",
+)
+BY_ONEDNN = (pytest.param(kind, marks=needs_onednn) for kind in (Int8Linear, PairedInt8Linear))
+
+
+@pytest.fixture(params=[FbgemmInt8Linear, *BY_ONEDNN])
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     """Each of the two, and both."""
-    if issubclass(request.param, Int8Linear) and not onednn_works():
-        pytest.skip("this build of torch, or this processor, has no such product of oneDNN")
     return request.param
 
 
@@ -227,20 +232,18 @@ def test_outliers_of_either_sign_in_weights_and_activations(
     check(kernel, linear, x)
 
 
+@needs_onednn
 @torch.no_grad()
 def test_each_token_of_onednn_is_rounded_by_itself() -> None:
-    if not onednn_works():
-        pytest.skip("this build of torch, or this processor, has no such product of oneDNN")
     made, x = Int8Linear(layer()), torch.randn(TOKENS + 3, INPUTS)
     x[0] *= 1000
     torch.testing.assert_close(made(x)[1:], made(x[1:]), rtol=1e-6, atol=1e-6)
 
 
+@needs_onednn
 @torch.no_grad()
 @pytest.mark.parametrize("rows", [1, FEW_TOKENS, FEW_TOKENS + 1, TOKENS + 3])
 def test_with_both_kernels_each_computes_what_it_is_faster_at(rows: int) -> None:
-    if not onednn_works():
-        pytest.skip("this build of torch, or this processor, has no such product of oneDNN")
     linear, x = layer(dtype=torch.bfloat16), torch.randn(rows, INPUTS).bfloat16()
     one, other = FbgemmInt8Linear(linear)(x), Int8Linear(linear)(x)
     assert not torch.equal(one, other)

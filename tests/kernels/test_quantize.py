@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -37,6 +38,12 @@ BESIDE = {
     "internvl": {"model.vision_tower", "model.multi_modal_projector", "lm_head"},
     "smolvlm": {"model.vision_model", "model.connector", "lm_head"},
 }  # fmt: skip
+
+
+@pytest.fixture
+def config() -> Any:
+    """Of a tiny model."""
+    return MAKERS["llava_onevision"]()[0].config
 
 
 @pytest.fixture
@@ -91,10 +98,9 @@ def test_what_bitsandbytes_is_given() -> None:
 
 @pytest.mark.parametrize(("quantize", "device"), [("int4", CPU), ("int4", CUDA), ("int8", CUDA)])
 def test_what_bitsandbytes_quantizes_is_put_in_its_place(
-    quantize: str, device: torch.device
+    quantize: str, device: torch.device, config: Any
 ) -> None:
     """Such a model can't be moved."""
-    config = MAKERS["llava_onevision"]()[0].config
     assert stored.device_map_options(None, quantize, config, device) == {
         "device_map": {"": str(device)}
     }
@@ -118,14 +124,12 @@ def test_no_kernel_comes_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
             assert sys.modules.get("kernels") is kernels
 
 
-def test_unquantized_models_are_moved_by_us() -> None:
-    config = MAKERS["llava_onevision"]()[0].config
+def test_unquantized_models_are_moved_by_us(config: Any) -> None:
     assert stored.device_map_options(None, None, config, CUDA) == {}
     assert not quantizing.stored_quantized(config)
 
 
-def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
-    config = MAKERS["llava_onevision"]()[0].config
+def test_a_checkpoint_that_is_quantized_already(installed: None, config: Any) -> None:
     config.quantization_config = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     with pytest.raises(UsageError, match="someone/it is stored with quantized weights; drop --qua"):
         quantizing.check_quantize("int8", "someone/it", config, CPU)
@@ -143,9 +147,8 @@ def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("quantize", "device"), [("int4", CPU), ("int4", CUDA), ("int8", CUDA)])
 def test_bitsandbytes_has_no_random_weights(
-    installed: None, quantize: str, device: torch.device
+    installed: None, quantize: str, device: torch.device, config: Any
 ) -> None:
-    config = MAKERS["llava_onevision"]()[0].config
     sentence = f"with --quantize int8 on a CPU alone; with --quantize {quantize} on {device.type},"
     with pytest.raises(UsageError, match=sentence):
         quantizing.check_quantize(quantize, "it", config, device, random_weights=True)
@@ -153,8 +156,7 @@ def test_bitsandbytes_has_no_random_weights(
 
 
 @pytest.mark.parametrize("quantize", ["int8", "int4"])
-def test_a_device_that_cannot(quantize: str) -> None:
-    config = MAKERS["llava_onevision"]()[0].config
+def test_a_device_that_cannot(quantize: str, config: Any) -> None:
     with pytest.raises(UsageError, match="not on mps; add --device cpu"):
         quantizing.check_quantize(quantize, "mini", config, torch.device("mps"))
     with pytest.raises(UsageError, match="not on mps"):

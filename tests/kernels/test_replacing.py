@@ -32,6 +32,7 @@ from dycoke_cli.kernels.replacing import (
     use_int8,
     use_packed,
 )
+from tests.families.sessions import logits_of
 from tests.families.stock import clip, one_of_each_kind, stock_inputs
 from tests.families.tiny import MAKERS
 from tests.natural import Pictures, pan
@@ -74,6 +75,15 @@ def also_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replacing, "MIN_PACKED_WEIGHTS", 8)
 
 
+def in_bfloat16(family: str) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A tiny model and its inputs."""
+    torch.manual_seed(0)
+    model, processor = MAKERS[family]()
+    inputs = stock_inputs(family, processor, clip(2))
+    inputs = {k: v.bfloat16() if v.is_floating_point() else v for k, v in inputs.items()}
+    return model.eval().to(torch.bfloat16), inputs
+
+
 @pytest.mark.parametrize("family", LAYERS)
 def test_which_layers(family: str, also_small: None) -> None:
     assert kinds(MAKERS[family]()[0]) == LAYERS[family]
@@ -85,11 +95,7 @@ def test_layers_of_few_outputs_stay_whole() -> None:
 
 @pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
 def test_every_family_answers(family: str, also_small: None) -> None:
-    torch.manual_seed(0)
-    model, processor = MAKERS[family]()
-    model = model.eval().to(torch.bfloat16)
-    inputs = stock_inputs(family, processor, clip(2))
-    inputs = {k: v.bfloat16() if v.is_floating_point() else v for k, v in inputs.items()}
+    model, inputs = in_bfloat16(family)
     with torch.no_grad():
         whole = model(**inputs).logits[0, -1].float()
         names = to_round(model)
@@ -133,14 +139,10 @@ def test_the_bundled_model_says_nearly_the_same(pair: tuple[Any, Any]) -> None:
     video = Pictures.of(pan(4))
     logits = []
     for loaded in pair:
-        heard: list[torch.Tensor] = []
-        hook = loaded.model.register_forward_hook(
-            lambda module, args, output, heard=heard: heard.append(output.logits[0, -1].float())
-        )
-        for question in QUESTIONS:
-            VideoSession(loaded, video).ask(question, Uncompressed(), max_tokens=1)
-        hook.remove()
-        logits.append(torch.stack(heard))
+        with logits_of(loaded.model) as heard:
+            for question in QUESTIONS:
+                VideoSession(loaded, video).ask(question, Uncompressed(), max_tokens=1)
+        logits.append(torch.stack([each[0, -1].float() for each in heard]))
     whole, found = logits
     # Where a processor has no VNNI, 7 of the 8 bits are used for tokens.
     coarser = 2.5 if USUAL is FbgemmInt8Linear and saturates() else 1
@@ -180,11 +182,7 @@ def packing() -> None:
 
 @pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
 def test_every_family_answers_the_same_packed(family: str, also_small: None, packing: None) -> None:
-    torch.manual_seed(0)
-    model, processor = MAKERS[family]()
-    model = model.eval().to(torch.bfloat16)
-    inputs = stock_inputs(family, processor, clip(2))
-    inputs = {k: v.bfloat16() if v.is_floating_point() else v for k, v in inputs.items()}
+    model, inputs = in_bfloat16(family)
     with torch.no_grad():
         stock = model(**inputs).logits.float()
         names, whole = to_pack(model), sum(p.nbytes for p in model.parameters())

@@ -13,7 +13,6 @@ from dycoke_cli.engine import vision
 from dycoke_cli.engine.kv_cache import KVLayer, Slots
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family, Layout, family_of
-from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.verification import run_checks as checking
 from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.run_checks import TOLERANCE, checks, compare, verify
@@ -22,6 +21,7 @@ from tests.exactness import EPS, HANDED_OUT
 from tests.families.found import FOUND, found, newest
 from tests.families.found import MERGING_ONLY as NO_MASK
 from tests.families.found import session as session_of_found
+from tests.families.sessions import as_loaded
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, one_of_each_kind
 from tests.families.tiny import MAKERS, make
 
@@ -33,9 +33,7 @@ def _float64(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def session_of(family: str, frames: int = 6, dtype: torch.dtype = torch.float64) -> VideoSession:
-    model, processor = make(family, dtype)
-    loaded = LoadedModel(family, None, None, model, processor, family_of(model.config), 0.0)
-    return VideoSession(loaded, clip(frames))
+    return VideoSession(as_loaded(family, *make(family, dtype)), clip(frames))
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from tests.compression.clips import (
     cosine,
     given,
     mean,
+    nearest,
     peaks,
     single,
 )
@@ -86,14 +87,10 @@ def of_segment(
         if not quota:
             continue
         middle = peaks(tokens, quota, min(7, quota))
-        members: dict[int, list] = {c: [tokens[c]] for c in middle}
-        for i, token in enumerate(tokens):
-            if i not in middle:
-                apart = {
-                    c: single(math.dist(token, tokens[c]) / math.sqrt(len(token))) for c in middle
-                }
-                members[min(apart, key=lambda c: (apart[c], c))].append(token)
-        found |= {t * size + roots[c][1]: mean(members[c]) for c in middle}
+        owners = nearest(tokens, middle)
+        for c in middle:
+            members = [tokens[i] for i, owner in enumerate(owners) if owner == c]
+            found[t * size + roots[c][1]] = mean(members)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from tests.compression.clips import (
     cosine,
     given,
     mean,
+    nearest,
     parts,
     peaks,
     single,
@@ -88,19 +88,12 @@ def reference(
             found |= {n: frames[n // size][n % size] for n in ranked[:quota]}
         elif quota:
             centers = peaks(over_time, quota, min(7, quota))
-            members: dict[int, list] = {c: [] for c in centers}
-            for i, token in enumerate(over_time):
-                if i not in centers:
-                    apart = {
-                        c: single(math.dist(token, over_time[c]) / math.sqrt(len(token)))
-                        for c in centers
-                    }
-                    members[min(apart, key=lambda c: (apart[c], c))].append(token)
+            owners = nearest(over_time, centers)
             for c in centers:
                 merged = over_time[c]
-                if members[c]:
-                    other = mean(members[c])
-                    merged = [0.6 * x + 0.4 * y for x, y in zip(merged, other, strict=True)]
+                others = [over_time[i] for i, owner in enumerate(owners) if owner == c != i]
+                if others:
+                    merged = [0.6 * x + 0.4 * y for x, y in zip(merged, mean(others), strict=True)]
                 found[at[c]] = merged
     return found
 

@@ -17,19 +17,11 @@ from tests.compression.clips import (
     floats,
     given,
     mean,
+    nearest,
     parts,
     peaks,
     single,
 )
-
-
-def nearest(tokens: list[list[float]], centers: list[int]) -> list[int]:
-    """The center of each token."""
-    found = []
-    for i, token in enumerate(tokens):
-        apart = [(single(math.dist(token, tokens[c]) / math.sqrt(len(token))), c) for c in centers]
-        found.append(i if i in centers else min(apart)[1])
-    return found
 
 
 def run_at(labels: list[int | None], frame: int) -> set[int]:

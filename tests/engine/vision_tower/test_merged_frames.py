@@ -17,7 +17,6 @@ import torch
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession, load
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import vision
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.vision import VisualCache
@@ -28,7 +27,7 @@ from dycoke_cli.stock.private_api import attention_implementation
 from tests.compression.earlytom import groups_by_loops, merged_by_loops
 from tests.engine.vision_tower.towers import CAN, CANNOT, files, identified
 from tests.exactness import assert_same, in_float64
-from tests.families.sessions import loaded_of, same
+from tests.families.sessions import assert_as_alone, loaded_of, questions_of, same
 from tests.families.stock import clip, stock_inputs
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
@@ -244,12 +243,7 @@ def test_answers_with_everything_kept_and_with_a_budget() -> None:
 
 @pytest.mark.slow
 def test_several_videos_are_answered_as_alone() -> None:
-    loaded = loaded_of("llava_onevision")
-    sessions = [VideoSession(loaded, clip(frames, frames)) for frames in (9, 2, 12)]
-    questions = [Question(session, "what happens") for session in sessions]
-    together = ask_together(questions, ALL, GenerationOptions(max_tokens=6))
-    for session, answer in zip(sessions, together, strict=True):
-        assert same(answer, session.ask("what happens", ALL, max_tokens=6))
+    assert_as_alone(questions_of(loaded_of("llava_onevision"), (9, 2, 12)), ALL, max_tokens=6)
 
 
 def test_stock_generate_takes_one_video_at_a_time() -> None:

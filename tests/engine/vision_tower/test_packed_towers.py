@@ -19,21 +19,24 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.vision_utils import get_vision_window_index
 
-from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli import VideoSession
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import tower as towers
 from dycoke_cli.engine import vision
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import flops
-from dycoke_cli.engine.session import Question, ask_together
-from dycoke_cli.engine.vision import Encoded
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
-from tests.engine.vision_tower.towers import MERGING, Overwritten
-from tests.exactness import assert_same, in_float64
-from tests.families.sessions import QUESTIONS, loaded_of, positions_of, same
+from tests.engine.vision_tower.towers import MERGING, Overwritten, check_rows, encoded
+from tests.exactness import assert_same, assert_same_steps, in_float64
+from tests.families.sessions import (
+    assert_as_alone,
+    loaded_of,
+    logits_of,
+    positions_of,
+    questions_of,
+)
 from tests.families.stock import QUESTION, Shorter, clip, one_of_each_kind, stock_inputs
 from tests.families.tiny import MAKERS, make
 from tests.natural import Pictures, pan
@@ -115,14 +118,7 @@ def rows_of(model: Any, inputs: dict[str, torch.Tensor], per_frame: int) -> list
     return [[order.index(n) * unit + i for i in range(unit)] for n in range(per_frame)]
 
 
-def encoded(model: Any, prompt: Any, merging: DyCoke | None = None) -> Encoded:
-    before = None if merging is None else merging.before_vision()
-    return vision.encode_video(model, family_of(model.config), prompt, None, before)
-
-
 HALF, NOTHING, WINDOW, ALL = 0.5, 0.99, 1, 10**9
-
-
 CASES = [
     (9, 0, HALF, WINDOW),
     (9, 2, HALF, ALL),
@@ -136,34 +132,17 @@ CASES = [
 @torch.inference_mode()
 def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) -> None:
     frames, before, merge_ratio, numbers = case
-    merging = replace(MERGING, merge_ratio=merge_ratio)
     model, _ = deeper(family)
-    known = family_of(model.config)
     prompt = prompt_of(family, frames)
     assert prompt.frames == frames
-    count = prompt.tokens_per_frame
-    tower = getattr(model.model, known.packed_tower.name)
-    layers = tower.get_submodule(known.packed_tower.layers)
     monkeypatch.setattr(towers, "LAYERS_BEFORE", before)
-    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
-    tokens = rows_of(model, prompt.inputs, count)
-    first = min(before, len(layers) - 1)
-    oracle = Packed(layers, first, tokens, prompt.frames, merge_ratio)
-    expected = encoded(model, prompt)
-    for hook in oracle.hooks:
-        hook.remove()
-    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", numbers)
-    stock = attention_implementation(tower)
-    ours = encoded(model, prompt, merging)
-    flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
-    assert ours.kept.tolist() == flat
-    assert len(flat) == merging.kept_tokens(prompt.frames, count)
-    # Not only those of the tokens kept: a method may choose among all.
-    assert_same(ours.embeddings, expected.embeddings)
-    assert len(ours.deepstack) == len(expected.deepstack)
-    for mine, theirs in zip(ours.deepstack, expected.deepstack, strict=True):
-        assert_same(mine, theirs)
-    assert attention_implementation(tower) == stock
+    tokens = rows_of(model, prompt.inputs, prompt.tokens_per_frame)
+
+    def make_oracle(tower: Any, layers: Any) -> Packed:
+        return Packed(layers, min(before, len(layers) - 1), tokens, frames, merge_ratio)
+
+    merging = replace(MERGING, merge_ratio=merge_ratio)
+    check_rows(model, prompt, merging, numbers, make_oracle, monkeypatch)
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
@@ -192,26 +171,15 @@ def test_the_language_model_reads_what_is_kept_at_its_places(family) -> None:
     for positions in positions_of(family):
         kept, renumbered = ours.kept.tolist(), positions == "renumbered"
         _, expected = shorter.generate_shorter(4, kept, renumbered=renumbered)
-        seen: list[torch.Tensor] = []
-        hook = model.get_output_embeddings().register_forward_hook(
-            lambda module, args, logits, seen=seen: seen.append(logits[0, -1])
-        )
-        method = replace(MERGING, positions=positions)
-        answer = session.ask(QUESTION, method, max_tokens=4)
-        hook.remove()
+        with logits_of(model) as seen:
+            answer = session.ask(QUESTION, replace(MERGING, positions=positions), max_tokens=4)
         assert answer.tokens.visual_kept == len(kept) < answer.tokens.visual
-        for mine, theirs in zip(seen, expected, strict=True):
-            assert_same(mine, theirs)
+        assert_same_steps([logits[:, -1] for logits in seen], expected)
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
 def test_a_batch_is_answered_as_each_alone(family) -> None:
-    loaded = loaded_of(family)
-    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 4))]
-    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    together = ask_together(questions, MERGING, GenerationOptions(max_tokens=5))
-    for item, answer in zip(questions, together, strict=True):
-        assert same(answer, item.session.ask(item.question, MERGING, max_tokens=5))
+    assert_as_alone(questions_of(loaded_of(family), (1, 9, 4)), MERGING, max_tokens=5)
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
@@ -255,10 +223,7 @@ def _flash(
     return torch.cat(found, dim=2).transpose(1, 2), None
 
 
-@pytest.mark.parametrize(
-    ("family", "implementation"),
-    [*product(TOWERS, ("eager", "dense_flash"))],
-)
+@pytest.mark.parametrize(("family", "implementation"), [*product(TOWERS, ("eager", "dense_flash"))])
 @torch.inference_mode()
 def test_any_attention_gives_the_same(family, implementation, monkeypatch) -> None:
     # Names with flash in them are taken for packages that are needed.

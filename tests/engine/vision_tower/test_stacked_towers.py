@@ -15,13 +15,9 @@ import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import tower as towers
-from dycoke_cli.engine import vision
-from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
-from dycoke_cli.stock.private_api import attention_implementation
-from tests.engine.vision_tower.towers import CAN, MERGING, Overwritten, rows_of
-from tests.exactness import assert_same
+from tests.engine.vision_tower.towers import CAN, MERGING, Overwritten, check_rows, rows_of
 from tests.families.sessions import loaded_of
 from tests.families.stock import clip
 from tests.families.tiny import make
@@ -68,28 +64,16 @@ class Stacked(Overwritten):
 def test_rows_and_choice_are_those_of_whole_frames(
     family, frames, before, merge_ratio, numbers, monkeypatch
 ) -> None:
-    merging = replace(MERGING, merge_ratio=merge_ratio)
     model, processor = make(family)
-    known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, Pictures.of(pan(frames)))
-    tower = getattr(model.model, known.tower.name)
+    prompt = make_prompt(processor, family_of(model.config), model.config, Pictures.of(pan(frames)))
+    assert (prompt.frames, prompt.tokens_per_frame) == (frames, len(rows_of(family)))
     monkeypatch.setattr(towers, "LAYERS_BEFORE", before)
-    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
-    layers = tower.get_submodule(known.tower.layers)
-    oracle = Stacked(tower, layers, before, rows_of(family), merging.merge_ratio)
-    expected = vision.encode_video(model, known, prompt).embeddings
-    for hook in oracle.hooks:
-        hook.remove()
-    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", numbers)
-    stock = attention_implementation(tower)
-    encoded = vision.encode_video(model, known, prompt, None, merging.before_vision())
-    count = len(rows_of(family))
-    flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
-    assert encoded.kept.tolist() == flat
-    assert len(flat) == merging.kept_tokens(frames, count)
-    # Not only those of the tokens kept: a method may choose among all.
-    assert_same(encoded.embeddings, expected)
-    assert attention_implementation(tower) == stock
+
+    def make_oracle(tower, layers) -> Stacked:
+        return Stacked(tower, layers, before, rows_of(family), merge_ratio)
+
+    merging = replace(MERGING, merge_ratio=merge_ratio)
+    check_rows(model, prompt, merging, numbers, make_oracle, monkeypatch)
 
 
 @pytest.mark.parametrize("family", CAN)

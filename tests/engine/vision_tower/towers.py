@@ -1,15 +1,22 @@
-"""What tests of vision towers share: merging, the rows of a token, and caches."""
+"""What tests of vision towers share: merging, the rows of a token, caches, and what is checked."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 
 from dycoke_cli import DyCoke
-from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.engine import vision
+from dycoke_cli.engine.memory import flops
+from dycoke_cli.engine.vision import Encoded
+from dycoke_cli.models.families import FAMILIES, family_of
+from dycoke_cli.stock.private_api import attention_implementation
 from dycoke_cli.storage.cache_folder import CacheFiles
+from tests.exactness import assert_same
 from tests.families.sessions import loaded_of
 from tests.families.tiny import MAKERS
 
@@ -62,6 +69,44 @@ class Overwritten:
         for f, rows in enumerate(self._others):
             frames[f, rows] = frames[reference_of(f) or 0, rows]
         return frames
+
+
+def encoded(model: Any, prompt: Any, merging: DyCoke | None = None) -> Encoded:
+    before = None if merging is None else merging.before_vision()
+    return vision.encode_video(model, family_of(model.config), prompt, None, before)
+
+
+def check_rows(
+    model: Any,
+    prompt: Any,
+    merging: DyCoke,
+    numbers: int,  # that are encoded at a time
+    make_oracle: Callable[[Any, Any], Overwritten],  # on a tower and its layers
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows and choice of a tower that merges are those of one whose other rows are overwritten."""
+    known = family_of(model.config)
+    place = known.tower or known.packed_tower
+    assert place is not None
+    tower = model.model.get_submodule(place.name)
+    oracle = make_oracle(tower, tower.get_submodule(place.layers))
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", 10**9)
+    expected = encoded(model, prompt)
+    for hook in oracle.hooks:
+        hook.remove()
+    monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", numbers)
+    stock = attention_implementation(tower)
+    ours = encoded(model, prompt, merging)
+    count = prompt.tokens_per_frame
+    flat = [f * count + n for f, positions in enumerate(oracle.kept) for n in positions]
+    assert ours.kept is not None
+    assert ours.kept.tolist() == flat
+    assert len(flat) == merging.kept_tokens(prompt.frames, count)
+    # Not only those of the tokens kept: a method may choose among all.
+    assert_same(ours.embeddings, expected.embeddings)
+    for mine, theirs in zip(ours.deepstack, expected.deepstack, strict=True):
+        assert_same(mine, theirs)
+    assert attention_implementation(tower) == stock
 
 
 SIDE, GRID = 4, 2
