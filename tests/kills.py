@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,6 @@ _PATIENCE_S = 900.0
 # A moment may be behind the end of a run that is faster than the undisturbed one was.
 _LATEST = 0.95
 
-Popen = Callable[..., "subprocess.Popen[bytes]"]
-
 
 @dataclass
 class Run:
@@ -44,7 +42,6 @@ class Run:
 
     command: Command
     folder: Path
-    popen: Popen
     found: list[str] = field(default_factory=list)  # what isn't as it should be
     _whole: list[bytes] = field(default_factory=list)
 
@@ -53,7 +50,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._whole = self.command.lines(self.folder)
         with (self.folder.with_suffix(".log")).open("ab") as log:
-            return self.popen(
+            return warm.Popen(
                 self.command.line,
                 cwd=self.folder,
                 env=self.command.environment_in(self.folder),
@@ -97,15 +94,15 @@ class Run:
 
 
 def kill_at(
-    command: Command, moments: int, seed: int, place: Path, popen: Popen = warm.Popen
+    command: Command, moments: int, seed: int, place: Path
 ) -> tuple[list[str], Counter[str]]:
     """Kill a command at so many random moments.
 
     Returns:
         what isn't as it should be, and how many moments were reached in each way.
     """
-    popen([sys.executable, "-c", ""]).wait()  # begins the process that others are forked from
-    undisturbed = Run(command, place / f"{command.name}-whole", popen)
+    warm.Popen([sys.executable, "-c", ""]).wait()  # begins the process that others are forked from
+    undisturbed = Run(command, place / f"{command.name}-whole")
     begun = time.monotonic()
     if not undisturbed.end(undisturbed.start()):
         return [f"{command.name}: the undisturbed run failed"], Counter()
@@ -116,7 +113,7 @@ def kill_at(
     for number in itertools.count():
         if reached.total() >= moments:
             break
-        run = Run(command, place / f"{command.name}-{number}", popen)
+        run = Run(command, place / f"{command.name}-{number}")
         kills = list(_kill_until_done(run, rng, ways, took, moments - reached.total()))
         reached += Counter(kills)
         try:

@@ -82,27 +82,22 @@ def test_the_citation_is_of_this_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "files"),
+    ("program", "options", "files"),
     [
-        ("vendor.github-workflows", WORKFLOWS),
-        ("vendor.github-issue-forms", FORMS),
-        ("vendor.citation-file-format", [ROOT / "CITATION.cff"]),
+        *(
+            ("check-jsonschema", ("--builtin-schema", f"vendor.{schema}"), files)
+            for schema, files in (
+                ("github-workflows", WORKFLOWS),
+                ("github-issue-forms", FORMS),
+                ("citation-file-format", [ROOT / "CITATION.cff"]),
+            )
+        ),
+        ("zizmor", ("--offline", "--no-progress"), WORKFLOWS),
+        ("hadolint", (), [ROOT / "Dockerfile"]),
     ],
 )
-def test_the_schemas_of_their_readers(schema: str, files: list[Path]) -> None:
-    command = [tool("check-jsonschema"), "--builtin-schema", schema, *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_scanner_finds_nothing_in_the_workflows() -> None:
-    command = [tool("zizmor"), "--offline", "--no-progress", *map(str, WORKFLOWS)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_linter_finds_nothing_in_the_image() -> None:
-    command = [tool("hadolint"), str(ROOT / "Dockerfile")]
+def test_a_checker_finds_nothing(program: str, options: tuple[str, ...], files: list[Path]) -> None:
+    command = [tool(program), *options, *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

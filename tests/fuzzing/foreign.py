@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cache, partial
 from io import FileIO
@@ -34,7 +34,7 @@ TWO = Sampling(frames=2)
 _LENGTH = struct.Struct("<Q")
 
 
-def _json(*contents: Any) -> list[bytes]:
+def as_json(*contents: Any) -> list[bytes]:
     return [json.dumps(content).encode() for content in contents]
 
 
@@ -47,6 +47,19 @@ def is_json(content: Any) -> None:
     json.loads(to_json(content).encode(), parse_constant=constant)
 
 
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What a server refuses is a response with its sentence."""
+    from dycoke_cli.server.refused import Refused
+
+    try:
+        yield
+    except Refused as error:
+        if error.status >= 500:
+            raise
+        raise UsageError(str(error)) from error
+
+
 def _requests() -> list[bytes]:
     text = {"type": "text", "text": "What?"}
     videos = (
@@ -57,7 +70,7 @@ def _requests() -> list[bytes]:
     turns = [{"role": "user", "content": [one, text]} for one in videos]
     told = [{"role": "system", "content": "Be brief."}, turns[0]]
     told += [{"role": "assistant", "content": "A star."}, {"role": "user", "content": "Sure?"}]
-    return _json(
+    return as_json(
         {"messages": told, "model": "mini", "max_tokens": 8, "temperature": 0.5, "n": 1},
         {
             "messages": [turns[1]],
@@ -77,14 +90,9 @@ def _requests() -> list[bytes]:
 
 def _parse_request(content: bytes, _: Path) -> object:
     from dycoke_cli.server.chat import parse
-    from dycoke_cli.server.refused import Refused
 
-    try:
+    with refusing():
         return parse(content, DEFAULTS, MOST)
-    except Refused as error:  # a response with this sentence
-        if error.status >= 500:
-            raise
-        raise UsageError(str(error)) from error
 
 
 def _replies() -> list[bytes]:
@@ -95,7 +103,7 @@ def _replies() -> list[bytes]:
     tokens = {"visual": 6272, "read": 1881, "generated": 7, "prompt": 140}
     details = {"method": described(Method()), "seed": 3, "tokens": tokens, "seconds": seconds}
     usage = reply["usage"] | {"dycoke": details | {"warnings": ["it is an HDR video"]}}
-    return _json(reply, reply | {"usage": usage})
+    return as_json(reply, reply | {"usage": usage})
 
 
 @cache
@@ -153,7 +161,7 @@ def _sent() -> _Recorder:
 def _messages() -> list[bytes]:
     sent = _sent().messages
     refused = {"error": {"code": "video_unreadable", "message": "it is torn"}}
-    return [b"\n".join(sent), b"\n".join([sent[0], *_json(refused)])]
+    return [b"\n".join(sent), b"\n".join([sent[0], *as_json(refused)])]
 
 
 class _Said(Isolated):
@@ -210,7 +218,7 @@ def _decode(content: bytes, _: Path) -> object:
 def _methods() -> list[bytes]:
     from dycoke_cli.compression.registry import METHODS
 
-    return _json(*(described(one()) for one in METHODS.values()))
+    return as_json(*(described(one()) for one in METHODS.values()))
 
 
 def _restore(content: bytes, _: Path) -> object:

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import one_line
-from tests.fuzzing.foreign import is_json
+from tests.fuzzing.foreign import as_json, is_json, refusing
 from tests.fuzzing.mutators import json_of, text_of
 from tests.fuzzing.subject import Subject
 from tests.fuzzing.videos import check
@@ -59,10 +59,6 @@ _GRAMMARS = (  # and a regular expression
 )
 
 
-def _json(*contents: Any) -> list[bytes]:
-    return [json.dumps(content).encode() for content in contents]
-
-
 def _follow_schema(content: bytes, _: Path) -> object:
     from dycoke_cli.engine.structured_output import StructuredOutput
 
@@ -90,7 +86,7 @@ def _calls() -> list[bytes]:
     named = [*calls.items(), ("ask_video", written)]
     messages = [{"name": name, "arguments": given} for name, given in named]
     head = {"jsonrpc": "2.0", "id": 7, "method": "tools/call"}
-    return _json(*({**head, "params": params} for params in messages))
+    return as_json(*({**head, "params": params} for params in messages))
 
 
 @cache
@@ -163,7 +159,6 @@ def _open(content: bytes, _: Path) -> object:
     """The frames of a data URL, as it stands in a body that comes in pieces."""
     from dycoke_cli.server.limits import Allowance
     from dycoke_cli.server.media import Media, opened
-    from dycoke_cli.server.refused import Refused
     from dycoke_cli.server.request_body import BodyLimits, BodyScanner, parse_json
     from dycoke_cli.server.request_keys import text_of as text_in
     from dycoke_cli.video.decoder import Decoder
@@ -173,16 +168,12 @@ def _open(content: bytes, _: Path) -> object:
     body = b'{"url": %s}' % text
     with ExitStack() as stack:
         scanner = BodyScanner(BodyLimits(most_bytes=1 << 24), stack)
-        try:
+        with refusing():
             for start in range(0, len(body), 5000):
                 scanner.feed(body[start : start + 5000])
             url = text_in(parse_json(scanner.json)["url"], "url")
             media = Media(received=scanner.media)
             file = stack.enter_context(opened(url, media, Allowance(10.0, 1 << 26)))
-        except Refused as error:  # a response with this sentence
-            if error.status >= 500:
-                raise
-            raise UsageError(str(error)) from error
         decoder = stack.enter_context(Decoder())
         clip = decoder.read(file.path, Sampling(frames=2), shown_as=file.shown)
         check(clip.frames, clip.timestamps_s)
@@ -191,7 +182,7 @@ def _open(content: bytes, _: Path) -> object:
 
 SUBJECTS = [
     Subject(
-        "schema of an answer", "requests", 800, (), lambda: _json(*_SCHEMAS), json_of,
+        "schema of an answer", "requests", 800, (), lambda: as_json(*_SCHEMAS), json_of,
         _follow_schema,
     ),
     Subject(

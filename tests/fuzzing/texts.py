@@ -246,55 +246,29 @@ _MODULES = (
     "av",
 )
 
-SUBJECTS = [
+_ROWS: list[tuple[Any, ...]] = [
     *(
-        Subject(
-            name, "subtitles", 2000, _MODULES, partial(_texts, *texts),
-            text_of, partial(_subtitles, suffix),
-        )
+        (name, "subtitles", 2000, partial(_texts, *texts), text_of, partial(_subtitles, suffix))
         for name, suffix, texts in (
             ("SubRip", ".srt", (SRT, miniatures.SRT)),
             ("WebVTT", ".vtt", (VTT,)),
             ("ASS", ".ass", (ASS,)),
         )
     ),
-    Subject(
-        "marks in a text", "subtitles", 2000, _MODULES,
-        partial(_texts, *MARKED), text_of, _plain,
-    ),
-    Subject(
-        "beginning of a file", "video", 1500, _MODULES,
-        partial(list, BEGINNINGS), bytes_of, _begun,
-    ),
-    Subject(
-        "JSON Lines", "questions", 2000, _MODULES, partial(_texts, QUESTIONS_JSONL),
-        json_lines_of, _questions,
-    ),
-    Subject(
-        "CSV", "questions", 2000, _MODULES, partial(_texts, QUESTIONS_CSV), text_of,
-        _questions,
-    ),
+    ("marks in a text", "subtitles", 2000, partial(_texts, *MARKED), text_of, _plain),
+    ("beginning of a file", "video", 1500, partial(list, BEGINNINGS), bytes_of, _begun),
+    ("JSON Lines", "questions", 2000, partial(_texts, QUESTIONS_JSONL), json_lines_of, _questions),
+    ("CSV", "questions", 2000, partial(_texts, QUESTIONS_CSV), text_of, _questions),
     *(
-        Subject(
-            title, "annotations", 1250, _MODULES, partial(list, [content]), mutate,
-            partial(_items, name, file),
-        )
+        (title, "annotations", 1250, partial(list, [content]), mutate, partial(_items, name, file))
         for title, (name, file, content, mutate) in BENCHMARKS.items()
     ),
-    Subject(
-        "Parquet", "annotations", 1000, _MODULES, _parquet, bytes_of,
+    (
+        "Parquet", "annotations", 1000, _parquet, bytes_of,
         partial(_items, "videomme", "test.parquet"),
     ),
-    Subject(
-        "of a model, scored", "answers", 2000, _MODULES, partial(_texts, *SAID),
-        text_of, _said,
-    ),
-    Subject(
-        "of a model, in many languages", "answers", 2000, _MODULES,
-        partial(_texts, *ABROAD), text_of, _said,
-    ),
-    Subject(
-        "of a judge", "answers", 1500, _MODULES, partial(_texts, *JUDGED),
-        text_of, _judged,
-    ),
+    ("of a model, scored", "answers", 2000, partial(_texts, *SAID), text_of, _said),
+    ("of a model, in many languages", "answers", 2000, partial(_texts, *ABROAD), text_of, _said),
+    ("of a judge", "answers", 1500, partial(_texts, *JUDGED), text_of, _judged),
 ]  # fmt: skip
+SUBJECTS = [Subject(name, group, cases, _MODULES, *others) for name, group, cases, *others in _ROWS]

@@ -28,6 +28,7 @@ from typing import Any
 from dycoke_cli.video.limits import MAX_ENTRIES
 from tests.soaking.memory import own_bytes
 from tests.video.clips import Recipe, with_edits, write_coded
+from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
 CLIP = Path(__file__).parents[2] / "sample_videos" / "move.mp4"
@@ -199,12 +200,11 @@ def server(place: Path) -> Iterator[tuple[int, int]]:
 
 
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:
-    until = time.monotonic() + _STARTING_S
-    while process.poll() is None and time.monotonic() < until:
-        if found := re.search(r"Serving mini at http://127\.0\.0\.1:(\d+)/", log.read_text()):
-            return int(found[1])
-        time.sleep(0.1)
-    raise RuntimeError(f"the server didn't start: {log.read_text()}")
+    def found() -> re.Match[str] | None:
+        assert process.poll() is None, f"the server didn't start: {log.read_text()}"
+        return re.search(r"Serving mini at http://127\.0\.0\.1:(\d+)/", log.read_text())
+
+    return int(until(found, _STARTING_S, "the server")[1])
 
 
 def request(
