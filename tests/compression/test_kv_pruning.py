@@ -59,24 +59,6 @@ def test_published_step_by_step():
     ]
 
 
-def test_published_compares_with_the_step_before_not_with_the_last_selection():
-    # Each step is a turn of 20 degrees on (cosine .94): near the one before it, and from the third
-    # on far from the first (cosine .77 and less), where the selection was made.
-    turns = [torch.deg2rad(torch.tensor(20.0 * step)) for step in range(4)]
-    attentions = [[float(t.cos()), float(t.sin()), 0.0, 0.0, 0.0] for t in turns]
-    published = VisualSelector(prune_ratio=0.5, recall_threshold=0.9, variant="published")
-    assert steps(published, *attentions) == [[0, 1, 4], *[[0, 1, 2, 3, 4]] * 3]
-    assert published.reselections == 0
-    # A jump of 40 degrees is far from the step before.
-    assert steps(published, attentions[1]) == [[0, 1, 4]]
-
-
-def test_published_leaves_the_last_token_out_of_the_comparison():
-    selector = VisualSelector(prune_ratio=0.5, recall_threshold=0.9, variant="published")
-    with_last = [0.4, 0.3, 0.2, 0.1, 9.0]
-    assert steps(selector, A, with_last) == [[0, 1, 4], [0, 1, 2, 3, 4]]
-
-
 @pytest.mark.parametrize("variant", ["paper", "published"])
 def test_a_similarity_equal_to_the_threshold_is_none_below_it(variant):
     # (3, 4) and (4, 3), of length 5: their cosine is 24 / 25.

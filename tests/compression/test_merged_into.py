@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dycoke_cli.compression.method import MergedFrames, Selection, SelectionInputs
+from dycoke_cli.compression.method import MergedFrames, Method, Selection, SelectionInputs
 from dycoke_cli.compression.methods import (
     EVS,
     DyCoke,
@@ -29,6 +29,7 @@ from dycoke_cli.compression.methods.prumerge import CLUSTER
 from dycoke_cli.engine.selecting import selected
 from tests.compression.clips import CLIPS, given
 
+Made = Callable[[torch.Tensor, int, list[int]], torch.Tensor]
 BUSY = ("noise", "drift", "cut", "moving", "two frames")
 
 
@@ -51,50 +52,48 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", [DyCokePlus(retain=0.3), FrameFusion(0.3), ToMe(0.3)])
-@pytest.mark.parametrize("clip", BUSY)
-def test_it_is_the_mean_of_what_went_there(
-    clip: str, method: DyCokePlus | FrameFusion | ToMe
-) -> None:
-    selection = method.choose(given(clip))
-    for token, merged in features(selection).items():
-        close(merged, tokens_of(clip)[members(selection, token)].mean(0))
+def mean_of_all(tokens: torch.Tensor, token: int, went: list[int]) -> torch.Tensor:
+    return tokens[went].mean(0)
 
 
-@pytest.mark.parametrize("method", [EVS(0.3, merge_dropped=True), MaxMin(0.2, merge_dropped=True)])
+def added(tokens: torch.Tensor, token: int, went: list[int]) -> torch.Tensor:
+    others = [other for other in went if other != token]
+    return tokens[token] + (tokens[others].mean(0) if others else 0)
+
+
+def weighed(tokens: torch.Tensor, token: int, went: list[int]) -> torch.Tensor:
+    weight = FastVID().anchor_weight
+    return weight * tokens[token] + (1 - weight) * tokens[went].mean(0)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (DyCokePlus(retain=0.3), mean_of_all),
+        (FrameFusion(0.3), mean_of_all),
+        (ToMe(0.3), mean_of_all),
+        (EVS(0.3, merge_dropped=True), mean_of_all),
+        (MaxMin(0.2, merge_dropped=True), mean_of_all),
+        (VisionZip(retain=0.5, contextual=0.4), added),
+        (FastVID(retain=0.5, anchor_every=1), weighed),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
 @pytest.mark.parametrize("clip", BUSY)
-def test_so_it_is_of_a_rule_that_only_drops(clip: str, method: EVS | MaxMin) -> None:
-    selection = selected(method, given(clip))
+def test_it_is_made_of_what_went_there(clip: str, method: Method, expected: Made) -> None:
+    selection, tokens = selected(method, given(clip)), tokens_of(clip)
     assert selection.kept.tolist() == method.choose(given(clip)).kept.tolist()
+    went = {token: members(selection, token) for token in selection.kept.tolist()}
+    assert max(map(len, went.values())) > 1, "else nothing was merged"
     for token, merged in features(selection).items():
-        close(merged, tokens_of(clip)[members(selection, token)].mean(0))
-    dropping = replace(method, merge_dropped=False)
-    assert selected(dropping, given(clip)).features is None
+        close(merged, expected(tokens, token, went[token]))
 
 
 @pytest.mark.parametrize("clip", BUSY)
-def test_visionzip_adds_the_mean_of_what_went_there(clip: str) -> None:
-    selection = VisionZip(retain=0.5, contextual=0.4).choose(given(clip))
-    tokens, count = tokens_of(clip), 0
-    for token, merged in features(selection).items():
-        others = [other for other in members(selection, token) if other != token]
-        extra = tokens[others].mean(0) if others else torch.zeros_like(merged)
-        close(merged, tokens[token] + extra)
-        count += len(others)
-    assert count, "else nothing was merged"
-
-
-@pytest.mark.parametrize("clip", BUSY)
-def test_fastvid_weighs_a_token_and_the_mean_of_what_went_there(clip: str) -> None:
-    method = FastVID(retain=0.5, anchor_every=1)
-    selection, tokens = method.choose(given(clip)), tokens_of(clip)
-    assert selection.into is not None
-    for token, merged in features(selection).items():
-        went = members(selection, token)
-        mean = tokens[went].mean(0)
-        expected = method.anchor_weight * tokens[token] + (1 - method.anchor_weight) * mean
-        close(merged, tokens[token] if went == [token] else expected)
-    assert -1 not in selection.into.tolist()
+def test_fastvid_merges_every_token(clip: str) -> None:
+    into = FastVID(retain=0.5, anchor_every=1).choose(given(clip)).into
+    assert into is not None
+    assert -1 not in into.tolist()
 
 
 @pytest.mark.parametrize("clip", BUSY)

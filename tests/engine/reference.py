@@ -93,4 +93,5 @@ class Selector:
         before, self.reference = self.reference, scored
         if before and cosine(scored, before) >= self.threshold:
             return [*range(len(scored) + 1)]
+        self.reselections += bool(before)
         return [*top(scored, int(len(scored) * (1 - self.ratio))), len(scored)]

@@ -112,12 +112,3 @@ def test_the_forest_has_the_components_of_the_graph(clip: str) -> None:
         _, places = graph.components(graph.edges_above(threshold), threshold)
         assert len(parts) == len(places)
         assert all(sum(place in part for place in places.tolist()) == 1 for part in parts)
-
-
-def test_it_compares_more_tokens_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = LLaVAScissor(retain=0.3).choose(given("drift"))
-    for module in ("methods.llava_scissor", "similar"):
-        monkeypatch.setattr(f"dycoke_cli.compression.{module}.ROWS", 7)
-    parts = LLaVAScissor(retain=0.3).choose(given("drift"))
-    assert torch.equal(whole.kept, parts.kept)
-    torch.testing.assert_close(whole.features, parts.features)

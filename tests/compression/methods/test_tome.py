@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dycoke_cli.compression.method import Method
+from dycoke_cli.compression.methods.llava_scissor import LLaVAScissor
 from dycoke_cli.compression.methods.tome import ToMe
 from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, single
 
@@ -48,10 +50,15 @@ def test_it_is_the_rule_by_loops(clip: str) -> None:
         assert selection.sizes.tolist() == [expected[p][1] for p in sorted(expected)]
 
 
-def test_it_compares_more_tokens_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = ToMe(retain=0.3).choose(given("drift"))
-    for module in ("methods.tome", "similar"):
-        monkeypatch.setattr(f"dycoke_cli.compression.{module}.ROWS", 7)
-    parts = ToMe(retain=0.3).choose(given("drift"))
+@pytest.mark.parametrize(
+    ("method", "module"), [(ToMe(0.3), "tome"), (LLaVAScissor(0.3), "llava_scissor")]
+)
+def test_it_compares_more_tokens_than_fit_at_once(
+    method: Method, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = method.choose(given("drift"))
+    for place in (f"methods.{module}", "similar"):
+        monkeypatch.setattr(f"dycoke_cli.compression.{place}.ROWS", 7)
+    parts = method.choose(given("drift"))
     assert torch.equal(whole.kept, parts.kept)
     torch.testing.assert_close(whole.features, parts.features)
