@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dycoke_cli.engine import kv_cache
 from dycoke_cli.engine.kv_cache import KVStore
 from tests.properties import QUICK
 
 LAYERS = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_room() -> Iterator[None]:
+    """Generated tokens soon need more memory than was taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kv_cache, "SPARE_ENTRIES", 2)
+        yield
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ from tests.processes.sealed import assert_sealed
 
 pytestmark = NEEDS_LIBRARY
 
-
 TEXT = {"type": "string"}
 
 
