@@ -23,19 +23,14 @@ SPECIAL = (
     "<im_low>",
 )  # fmt: skip
 
-
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 
-
 VOCABULARY = len(ALPHABET) + len(SPECIAL)
-
 
 ROOM = 32
 """Of tokens that only one family has; their ids follow those of the others."""
 
-
 SIDE = 16
-
 
 TEXT: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -50,7 +45,6 @@ TEXT: dict[str, Any] = {
     "pad_token_id": None,
 }
 
-
 VISION = {
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -59,16 +53,12 @@ VISION = {
     "patch_size": 4,
 }
 
-
 WIDE_TEXT = TEXT | {"vocab_size": VOCABULARY + ROOM}
-
 
 CHANNELS_OF_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
 
-
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 ROUTED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
-
 
 SMALL = {"patch_size": 4}
 PATCHES = SMALL | {"size": {"shortest_edge": 256, "longest_edge": 30720}}

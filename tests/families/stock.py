@@ -44,7 +44,6 @@ KINDS = (
     "gemma4", "qwen3_5", *NONE_ONLY,
 )  # fmt: skip
 
-
 # One of each kind of masks: causal, with DeepStack, both ways within a video, sliding windows.
 MASKS = ("llava_onevision", "qwen3_vl", *BOTH_WAYS, "gemma4")
 

@@ -14,7 +14,6 @@ from tests.families.tiny import MAKERS
 QUESTIONS = ("what happens", "who is there and why does the circle move", "what happens")
 READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)
 
-
 # No method, and the one that does most.
 CASES = [(family, name) for family in MAKERS for name in ("none", *runs(family)[-1:])]
 

@@ -113,7 +113,6 @@ JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
     "verdicts of a judge": (open_verdicts, add_verdict, "verdicts.jsonl"),
 }  # fmt: skip
 
-
 SUBJECTS = [
     Subject("encoded videos", "caches", 2000, (), _encoded, bytes_of, _take_encoded),
     *(

@@ -28,7 +28,6 @@ INPUTS, OUTPUTS = 96, 48
 OP = "linear_dynamic"
 Kernel = type[PackedLinear]
 
-
 needs_onednn = pytest.mark.skipif(
     not onednn_works(),
     reason="this build of torch, or this processor, has no such product of oneDNN",

@@ -294,7 +294,6 @@ MIRRORED = {
     270: (RED, BLUE, GREEN, WHITE),
 }
 
-
 FOUR = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
 
 
