@@ -73,9 +73,11 @@ def spoken(text: str, voice: str) -> tuple[np.ndarray, int]:
             return samples, opened.getframerate()
 
 
-def write_film(path: Path, voice: str, said: Sequence[tuple[float, str]] = SPOKEN) -> list[Any]:
-    """Put sentences over the clip; gives start, end and text of each, without outer silence."""
-    clip = ROOT / "sample_videos" / "minute.mp4"
+def write_film(
+    path: Path, voice: str, said: Sequence[tuple[float, str]] = SPOKEN, name: str = "minute.mp4"
+) -> list[Any]:
+    """Put sentences over a clip; gives start, end and text of each, without outer silence."""
+    clip = ROOT / "sample_videos" / name
     with av.open(str(clip)) as source, av.open(str(path), "w") as film:
         picture = source.streams.video[0]
         shown = film.add_stream_from_template(picture)
@@ -86,7 +88,8 @@ def write_film(path: Path, voice: str, said: Sequence[tuple[float, str]] = SPOKE
             if packet.size:
                 packet.stream = shown
                 film.mux(packet)
-        sound, times = np.zeros(60 * rate, np.int16), []
+        length_s = (source.duration or 0) // av.time_base
+        sound, times = np.zeros(length_s * rate, np.int16), []
         for start, samples, _, text in sentences:
             sound[int(start * rate) :][: len(samples)] = samples
             loud = np.flatnonzero(np.abs(samples) > 300)

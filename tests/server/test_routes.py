@@ -16,6 +16,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from dycoke_cli.answer.answer import Answer, ReportedSubtitles
 from dycoke_cli.engine.generation_options import WHAT_FITS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
@@ -23,6 +24,8 @@ from dycoke_cli.models.prompts.chat import variables_of
 from dycoke_cli.server import routes
 from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.replies import usage
+from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running, body_of, make_service, running
 from tests.server.requests import about, read, read_responses
@@ -47,6 +50,13 @@ def test_an_answer(server: Running) -> None:
     assert usage["dycoke"]["visual_dropped"] == 8 * 12
     assert usage["dycoke"]["method"]["name"] == "evs"
     assert server.ask("Hello?", url=None)[1]["choices"][0]["message"]["content"] == "Hello? "
+
+
+def test_the_usage_names_the_subtitles() -> None:
+    heard = ReportedSubtitles("the speech in a.mp4 (whisper-small, language en)", 2)
+    found = usage(example(Answer, subtitles=heard))["dycoke"]["subtitles"]
+    assert found == {"source": heard.source, "lines": 2}
+    assert "subtitles" not in usage(example(Answer))["dycoke"]
 
 
 def test_a_stream(server: Running) -> None:

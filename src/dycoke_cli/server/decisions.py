@@ -161,9 +161,8 @@ def _message(content: Any) -> dict[str, Any]:
 
 def _text(given: Any, path: str) -> str:
     """A text; JSON as its text."""
-    return text_of(
-        given if isinstance(given, str) else json.dumps(given, ensure_ascii=False), path
-    ).strip()
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return text_of(text, path).strip()
 
 
 def _decision(given: Any, path: str) -> Decision:

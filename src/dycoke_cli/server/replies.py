@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from dycoke_cli import Answer
-from dycoke_cli.answer.json_schema import ABSENT, Absent, to_dict
+from dycoke_cli.answer.json_schema import ABSENT, to_dict
 from dycoke_cli.server.refused import Refused, in_keys
 from dycoke_cli.unicode import to_json
 
@@ -70,10 +70,8 @@ def usage(answer: Answer) -> dict[str, Any]:
     `prompt_tokens` are those that the language model read: without the visual tokens that were
     dropped before it. The keys of `dycoke` are those of `dycoke ask --json`.
     """
-    warnings = [*dict.fromkeys(map(in_keys, answer.warnings))]
     tokens = answer.tokens
     prompt = tokens.visual_kept + tokens.text
-    windows = answer.windows
     return {
         "prompt_tokens": prompt,
         "completion_tokens": tokens.generated,
@@ -87,10 +85,10 @@ def usage(answer: Answer) -> dict[str, Any]:
             "frames": answer.frames.count,
             "tokens": to_dict(tokens),
             "visual_dropped": tokens.visual - tokens.visual_kept,
-            **({} if isinstance(windows, Absent) else {"windows": to_dict(windows)}),
+            **_present(answer, "windows", "subtitles"),
             "seconds": to_dict(answer.seconds),
             "seed": answer.seed,
-            "warnings": warnings,
+            "warnings": [*dict.fromkeys(map(in_keys, answer.warnings))],
             **typed(answer),
         },
     }
@@ -98,7 +96,10 @@ def usage(answer: Answer) -> dict[str, Any]:
 
 def typed(answer: Answer) -> dict[str, Any]:
     """The keys of an answer that its options add; none where it had any answer."""
-    names = ("choice", "probabilities", "margin", "mean", "scoring")
+    return _present(answer, "choice", "probabilities", "margin", "mean", "scoring")
+
+
+def _present(answer: Answer, *names: str) -> dict[str, Any]:
     values = {name: getattr(answer, name) for name in names}
     return {name: to_dict(value) for name, value in values.items() if value is not ABSENT}
 

@@ -34,7 +34,7 @@ STAR, IS_STAR = "What does the blue star do?", "Is there a blue star?"
 NONE = ("--method", "none")
 RUNS = (BATCH, WORKERS, RAY)
 # Of those that work: a cluster takes a minute to begin, and all features reach it in one `Ask`.
-ON_RAY = ("windows", "when", "compare")
+ON_RAY = ("windows", "when", "compare", "speech")
 CONTENT = CLIP.read_bytes()
 
 
