@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli import fake_engine
+from tests.evaluation.prepared import Prepared
+from tests.evaluation.samples import WHERE
 from tests.runs.pretended import Pretended
 
 
@@ -19,6 +22,20 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the cache and the servers of whoever runs it."""
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     monkeypatch.setenv(unix_socket.ENVIRONMENT, str(tmp_path / "runtime"))
+
+
+@pytest.fixture(scope="module")
+def samples() -> Iterator[None]:
+    """Make the sample clips a benchmark."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "samples", WHERE)
+        yield
+
+
+@pytest.fixture
+def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer the questions about them without a model."""
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
 
 
 @pytest.fixture

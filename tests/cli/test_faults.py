@@ -13,10 +13,9 @@ import resource
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -33,8 +32,7 @@ ASK = ("ask", CLIP, "What?", "--frames", "2")
 
 
 @pytest.fixture(autouse=True)
-def _pretend(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
+def _pretend(fake: list[FakeSession], engine: Pretended) -> None: ...
 
 
 @contextmanager
@@ -100,19 +98,6 @@ def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_here("ask", "-", "What?", stdin=CLIP.read_bytes())
     assert (run.code, run.out) == (6, "")
     assert "set TMPDIR to another folder" in run.err
-
-
-@pytest.mark.parametrize("step", [-1e9, 1e9])
-def test_a_clock_that_jumps(step: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = time.time, count()
-    monkeypatch.setattr(time, "time", lambda: real() + step * next(calls))
-    out = tmp_path / "out.jsonl"
-    run = run_here(*ASK, "--json", "--cache")
-    assert run.code == 0
-    assert all(0 <= value < 600 for value in run.object["seconds"].values() if value is not None)
-    for _ in range(2):
-        assert run_here("batch", CLIP, "What?", "--out", out).code == 0
-    assert len(out.read_bytes().splitlines()) == 1
 
 
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -31,16 +31,6 @@ from tests.marks import EXTENDED
 
 COMMANDS = [tuple(name.split()) for name, _ in below(typer.main.get_command(app))]
 
-FLAGS = """
-    --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
-    --prune-layer --recall --no-recall --recall-threshold --variant --positions
-    --merge-stage --retain
-    --frames --fps --max-frames --start --end --stream --model --device --dtype
-    --device-map --quantize --kernels --random-weights --cache
-    --max-tokens --temperature --seed --question --compare --json --quiet
-""".split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
-
-
 SHORTENED = ("ask", "batch", "bench", "caption", "chat", "eval", "mcp", "serve", "watch")
 """The commands whose whole page is shown by --help-all."""
 
@@ -178,12 +168,6 @@ def test_of_methods_the_parameters_of_dycoke_and_the_budget_are_flags() -> None:
     assert sorted(found) == sorted(["--method", *flagged])
 
 
-def test_flags_of_the_contract_are_all_there() -> None:
-    text = page("ask")
-    for flag in FLAGS:
-        assert f"{flag} " in text, flag
-
-
 # As on the paper's models.
 PAPERS = with_model_defaults(DyCoke(), defaults_of(FAMILIES["llava_onevision"]))
 
@@ -228,13 +212,6 @@ def test_every_row_of_a_table_and_every_benchmark_is_named() -> None:
         assert re.search(rf"\b{name}\b", help_of(request_flags.Methods))
     for name in DATASETS:
         assert re.search(rf"\b{name}\b", eval_command._FLAGS["NAME"].help)
-
-
-def test_no_command_shows_the_commands() -> None:
-    run = run_here()
-    assert (run.code, run.err) == (0, "")
-    for name in ("ask", "batch", "probe", "models", "methods", "eval", "schema", "demo"):
-        assert re.search(rf"│ {name} ", run.out)
 
 
 def test_the_commands_are_in_four_groups() -> None:

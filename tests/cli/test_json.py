@@ -24,20 +24,6 @@ def test_object_has_the_keys_of_the_contract() -> None:
     assert run.object["frames"]["count"] == len(run.object["frames"]["timestamps_s"]) == 4
 
 
-def test_one_object_a_question() -> None:
-    run = run_here("ask", CLIP, "One?", "-q", "Two?", "--json")
-    assert [document["question"] for document in run.objects] == ["One?", "Two?"]
-    for document in run.objects:
-        assert "compared_to" not in valid(document, "answer", "answer")
-
-
-def test_comparison_is_inside_the_object() -> None:
-    document = run_here("ask", CLIP, "What?", "--json", "--compare").object
-    valid(document, "answer", "answer")
-    assert document["compared_to"]["method"] == {"name": "none"}
-    assert document["compared_to"]["video"] == document["video"]
-
-
 def test_stderr_has_nothing_but_the_note() -> None:
     assert run_here("ask", CLIP, "What?", "--json", "--model", "mini").err == ""
     assert len(run_here("ask", CLIP, "What?", "--json").err.splitlines()) == 1
@@ -52,18 +38,21 @@ def test_output_is_ascii_and_says_what_was_said(monkeypatch: pytest.MonkeyPatch)
     assert json.loads(run.out)["question"] == "Où?"
 
 
+UNEXPECTED = "something unexpected went wrong (KeyError: 'no such [bold]thing[/bold]')"
+
+
 @pytest.mark.parametrize(
-    ("failure", "code", "exit_code"),
+    ("failure", "code", "exit_code", "sentence"),
     [
-        ("memory", "out_of_memory", 5),
-        ("torch_cpu", "out_of_memory", 5),
-        ("disk", "output_failed", 6),
-        ("bug", "failed", 1),
-        ("model", "model_unavailable", 4),
+        ("memory", "out_of_memory", 5, "memory ran out; use fewer frames"),
+        ("torch_cpu", "out_of_memory", 5, "memory ran out; use fewer frames"),
+        ("disk", "output_failed", 6, "the disk is full at /somewhere"),
+        ("bug", "failed", 1, UNEXPECTED),
+        ("model", "model_unavailable", 4, "there is no model 'mini'"),
     ],
 )
 def test_failure_leaves_an_object_for_each_question(
-    monkeypatch: pytest.MonkeyPatch, failure: str, code: str, exit_code: int
+    monkeypatch: pytest.MonkeyPatch, failure: str, code: str, exit_code: int, sentence: str
 ) -> None:
     monkeypatch.setenv("FAKE_FAILURE", failure)
     run = run_here("ask", CLIP, "One?", "-q", "Two?", "--json")
@@ -72,6 +61,10 @@ def test_failure_leaves_an_object_for_each_question(
     for document in run.objects:
         valid(document, "answer", "error")
         assert document["error"]["code"] == code
+    text = run_here("ask", CLIP, "What?", "--model", "mini")
+    assert (text.code, text.out) == (exit_code, "")
+    assert text.err.startswith(f"Error: {sentence}")
+    assert len(text.err.splitlines()) == 1
 
 
 def test_what_was_answered_before_a_failure_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,25 +18,6 @@ from tests.cli.harness import CLIP, run_here
 def _pretend(fake: list[FakeSession]) -> None: ...
 
 
-@pytest.mark.parametrize(
-    ("name", "exit_code", "sentence"),
-    [
-        ("memory", 5, "memory ran out; use fewer frames"),
-        ("torch_cpu", 5, "memory ran out; use fewer frames"),
-        ("disk", 6, "the disk is full at /somewhere"),
-        ("bug", 1, "something unexpected went wrong (KeyError: 'no such [bold]thing[/bold]')"),
-    ],
-)
-def test_one_line_and_the_exit_code(
-    monkeypatch: pytest.MonkeyPatch, name: str, exit_code: int, sentence: str
-) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", name)
-    run = run_here("ask", CLIP, "What?", "--model", "mini")
-    assert (run.code, run.out) == (exit_code, "")
-    assert run.err.startswith(f"Error: {sentence}")
-    assert len(run.err.splitlines()) == 1
-
-
 def test_what_was_streamed_before_a_failure_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_FAILURE", "memory")
     monkeypatch.setenv("FAKE_FAIL_AFTER", "2")

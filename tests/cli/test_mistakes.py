@@ -103,6 +103,15 @@ OTHERS = {
     ("models", "download", "mini"): "`dycoke models pull NAME` downloads one",
     ("convert", "nope.jsonl", "x.csv"): "nope.jsonl doesn't exist: check the spelling",
     (*ASK, "--method", "zzz"): "there is no method 'zzz'; `dycoke methods` lists them",
+    ("./missing", "What is it?"): "./missing doesn't exist",
+    ("videos/holiday", "What is it?"): "videos/holiday doesn't exist",
+    (*ASK, "none,dycoke"): "none,dycoke doesn't exist: check the spelling and the folder",
+    ("model", "What?"): "did you mean `dycoke models`?",
+    ("xyz", "What?"): "there is no command and no file 'xyz': `dycoke --help` lists the commands",
+    ("list", "What?"): "there is no command list: `dycoke models` lists models",
+    ("pull", "What?"): "there is no command pull: `dycoke models pull NAME` downloads a model",
+    ("run", "What?"): "there is no command run: `dycoke ask VIDEO QUESTION` asks",
+    ("ps", "What?"): "there is no command ps: a model is loaded while a command runs; `dycoke s",
 }
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 import pytest
 
 from dycoke_cli.cli import render
@@ -24,7 +23,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.converse import asks_of, engine_of, work_on
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.clip import Clip, FrameResize
-from dycoke_cli.video.decoder import OpenClip, read
+from dycoke_cli.video.decoder import OpenClip
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.fake_engine import load as fake_load
@@ -48,14 +47,6 @@ def load_with(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None
 
 def ask(*flags: str) -> Outcome:
     return run_here("ask", CLIP, "What?", "--model", "mini", "--frames", "16", *flags)
-
-
-def test_frames_are_those_that_are_read_alone(fake: list[FakeSession]) -> None:
-    assert ask().code == 0
-    alone = read(CLIP, Sampling(frames=16))
-    assert np.array_equal(fake[0].clip.frames, alone.frames)
-    assert fake[0].clip.timestamps_s == alone.timestamps_s
-    assert fake[0].clip.warnings == alone.warnings
 
 
 def test_they_are_kept_at_the_size_that_the_model_reads_unless_they_are_shown(

@@ -30,11 +30,6 @@ def test_object_of_a_real_answer_has_the_keys_of_the_contract() -> None:
     assert first["compared_to"]["seconds"]["vision"] == 0
 
 
-def test_text_and_json_give_the_same_answer() -> None:
-    text = run_here("ask", CLIP, "What happens?", "--quiet")
-    assert text.out == run_here("ask", CLIP, "What happens?", "--json").object["answer"] + "\n"
-
-
 CHOICES = """
     --method fastv
     --no-ttm
@@ -65,19 +60,6 @@ def test_answer_that_is_cut_says_so() -> None:
     run = run_here("ask", CLIP, "What happens in the video?", "--max-tokens", "2")
     assert run.code == 0
     assert re.search(r"Warning: the answer was cut after 2 tokens \(--max-tokens\)", run.err)
-    document = run_here("ask", CLIP, "What happens?", "--max-tokens", "2", "--json").object
-    assert document["finish_reason"] == "length"
-    assert len(document["warnings"]) == 1
-
-
-def test_prompt_longer_than_the_context_is_refused_with_what_fits() -> None:
-    minute = ROOT / "sample_videos" / "minute.mp4"
-    # A method that selects from windows would read them.
-    ask = ("ask", minute, "What happens?", "--method", "fastv")
-    run = run_here(*ask, "--frames", "400")
-    found = re.search(r"use (\d+) frames or fewer", run.refusal)
-    assert found is not None, run.err
-    assert len(run.err.splitlines()) == 1
 
 
 def test_checkpoint_in_a_folder_is_a_model_like_any_other() -> None:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dycoke_cli.evaluation import prediction, run_record
-from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.scoring import judge
 from tests.cli.harness import CLIP, Outcome, run_here
-from tests.evaluation.prepared import Prepared
-from tests.evaluation.samples import WHERE
 
 OWN = [prediction.FILE, run_record.FILE, judge.FILE]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def benchmark() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "samples", WHERE)
-        patch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
-        yield
+pytestmark = pytest.mark.usefixtures("samples", "known_answers")
 
 
 def evaluate(folder: Path) -> Outcome:

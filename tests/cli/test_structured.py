@@ -55,9 +55,8 @@ pretended_answer = pretended.pretended_answer
 
 
 def test_a_table_has_a_column_for_each_field(
-    schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    schema: Path, tmp_path: Path, engine: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
     monkeypatch.setattr(pretended, "pretended_answer", answered)
     make_clips(tmp_path / "clips", "1.mp4")
     words = ("batch", tmp_path / "clips", "What?", "--model", "mini", "--schema", schema)

@@ -104,25 +104,6 @@ def documents(*arguments: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.extended
 @pytest.mark.slow
-@pytest.mark.parametrize("thing", ["blue star", "green square"])
-def test_the_bundled_model_uses_what_the_subtitles_say(thing: str, video: Path) -> None:
-    """Who Anna is they alone tell."""
-    about = {
-        "blue star": "The blue star moves up.",
-        "green square": "The green square stays still.",
-    }
-    video.with_suffix(".srt").write_text(ANNA.format(thing=thing))
-    (said,) = documents("ask", video, "What does Anna do?", "--subtitles", "auto", "--json")
-    assert valid(said, "answer", "answer")["answer"] == about[thing]
-    assert said["subtitles"] == {"source": str(video.with_suffix(".srt")), "lines": 1}
-    assert said["question"] == "What does Anna do?"
-    (without,) = documents("ask", video, "What does Anna do?", "--json")
-    assert without["tokens"]["text"] < said["tokens"]["text"]
-    assert "subtitles" not in without
-
-
-@pytest.mark.extended
-@pytest.mark.slow
 def test_a_batch_finds_those_of_each_video(video: Path, tmp_path: Path) -> None:
     """One has a file, one has none, and that of one is broken."""
     for name in ("none.mp4", "broken.mp4"):

@@ -17,7 +17,7 @@ from dycoke_cli.runs.batch_journal import Outcome
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid
-from tests.runs.pretended import Pretended, make_clips
+from tests.runs.pretended import make_clips
 
 
 def answered() -> Answer:
@@ -85,8 +85,8 @@ def test_progress_is_removed_from_a_terminal_before_a_line(
     assert written == [capsys.readouterr().out] != [""]
 
 
-def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
+@pytest.mark.usefixtures("engine")
+def test_other_options_are_other_questions(tmp_path: Path) -> None:
     make_clips(tmp_path / "clips", "1.mp4")
     out = tmp_path / "out.jsonl"
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")

@@ -90,10 +90,6 @@ def test_layer_that_the_model_has_not(
     )
 
 
-def test_no_question(fake: list[FakeSession]) -> None:
-    assert run_here("ask", CLIP).refusal.startswith("Error: no question: put one behind the video")
-
-
 def test_nothing_at_all() -> None:
     run = run_here("ask")
     assert (run.code, run.out) == (2, "")
@@ -215,13 +211,6 @@ def test_what_ask_cannot_do_names_the_command(
     assert fake == []
 
 
-def test_a_stray_word_is_no_second_video() -> None:
-    """It isn't refused for how many videos the model takes."""
-    run = run_here("ask", str(CLIP), "Who is it?", "none,dycoke")
-    sentence = "none,dycoke doesn't exist: check the spelling and the folder"
-    assert (run.code, run.out, run.err) == (3, "", f"Error: {sentence}\n")
-
-
 @pytest.mark.parametrize(
     ("words", "page"),
     [
@@ -248,18 +237,6 @@ def test_help_may_be_a_file(
     assert run_here("ask", "help").err.startswith("Error: no question")
 
 
-def test_start_beyond_the_end(fake: list[FakeSession]) -> None:
-    run = run_here("ask", CLIP, "What?", "--start", "100")
-    assert "--start 100 s (1:40) lies beyond the end of the video" in run.refusal
-
-
-@pytest.mark.parametrize("name", ["missing.mp4", "./missing", "videos/holiday"])
-def test_what_looks_like_a_video_is_asked_about(fake: list[FakeSession], name: str) -> None:
-    run = run_here(name, "What?")
-    assert run.code == 3
-    assert run.err.startswith(f"Error: {name} doesn't exist")
-
-
 def test_a_video_in_place_of_a_command_is_asked_about(
     fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,27 +249,6 @@ def test_a_video_in_place_of_a_command_is_asked_about(
     monkeypatch.chdir(tmp_path)
     assert run_here("clip", "What?", "--quiet").code == 0
     assert "there is no place for 'What?'" in run_here("demo", "What?").err
-
-
-@pytest.mark.parametrize(
-    ("word", "sentence"),
-    [
-        ("askk", "there is no command and no file 'askk': did you mean `dycoke ask`?"),
-        ("model", "did you mean `dycoke models`?"),
-        ("metods", "did you mean `dycoke methods`?"),
-        ("xyz", "'xyz': `dycoke --help` lists the commands"),
-        ("samples", "'samples': `dycoke --help` lists the commands"),
-        ("list", "there is no command list: `dycoke models` lists models"),
-        ("pull", "there is no command pull: `dycoke models pull NAME` downloads a model"),
-        ("run", "there is no command run: `dycoke ask VIDEO QUESTION` asks"),
-        ("ps", "there is no command ps: a model is loaded while a command runs; `dycoke serve`"),
-    ],
-)
-def test_a_misspelt_command_is_none(word: str, sentence: str) -> None:
-    run = run_here(word, "What?", "--json")
-    assert run.code == 2
-    assert sentence in run.err
-    assert run.object["schema"] == "dycoke.error/1"
 
 
 def test_the_short_form_fails_as_the_long_one_does(fake: list[FakeSession]) -> None:

@@ -22,19 +22,6 @@ from tests.cli.harness import CLIP, REAL, Outcome, run_here
 from tests.forms import NEEDS_LIBRARY, form_of
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
-TOLD = {
-    "method": {"name": "evs", "retain": 0.25, "positions": "renumbered", "merge_stage": "llm"},
-    "tokens": {
-        "visual": 512, "visual_kept": 128, "visual_active_in_decode": 128.0,
-        "visual_read_per_step": 128.0, "text": 12, "generated": 7,
-    },
-    "seconds": {
-        "load": 1.0, "video_decode": 0.0, "vision": 0.5, "prefill": 0.25, "first_token": 0.75,
-        "decode": 0.125, "total": 0.875,
-    },
-    "warnings": ["it was dark"],
-}  # fmt: skip
-
 
 def ask(endpoint: Endpoint | str, *arguments: str | Path) -> Outcome:
     url = endpoint if isinstance(endpoint, str) else endpoint.url
@@ -65,26 +52,6 @@ def test_json_has_the_keys_of_ask_and_null_for_what_the_server_doesnt_say(stream
     assert line["answer"] == "Of What?"
     assert (line["seconds"]["first_token"] is not None) is streams
     assert line["tokens"]["visual"] is line["method"] is line["bytes"] is None
-
-
-def test_what_a_server_tells_is_taken_over() -> None:
-    def reply(body: dict[str, Any]) -> Reply:
-        status, answer = said(body)
-        answer["usage"]["dycoke"] = TOLD
-        return status, answer
-
-    with serving(reply) as endpoint:
-        line = ask(endpoint, "What?", "--method", "evs", "--json").object
-    documents.valid(line, "answer", "answer")
-    assert TOLD["method"].items() <= line["method"].items()
-    told = {"prompt": 140, **TOLD["tokens"]}  # type: ignore[dict-item]
-    assert told.items() <= line["tokens"].items()
-    assert [line["seconds"][stage] for stage in ("vision", "prefill", "decode")] == [
-        0.5,
-        0.25,
-        0.125,
-    ]
-    assert line["warnings"] == ["it was dark"]
 
 
 def test_a_server_that_knows_no_methods_is_asked_by_none_alone() -> None:

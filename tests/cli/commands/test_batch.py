@@ -54,23 +54,6 @@ def test_the_bundled_model_is_named_once(clips: Path) -> None:
     assert run.err.count("Using the bundled demo model") == 1
 
 
-def test_a_file_that_the_next_run_goes_on_from(
-    clips: Path, tmp_path: Path, engine: Pretended
-) -> None:
-    out = tmp_path / "results.jsonl"
-    run = batch(clips, "What?", "--out", out)
-    assert (run.code, run.out) == (0, "")
-    assert len(out.read_text().splitlines()) == 3
-    make_clips(clips, "3.mp4")
-    run = batch(clips, "What?", "--out", out)
-    assert run.err == f"4 clips, 3 done already\nResults: {out}\n"
-    assert len(engine.asked) == 4
-    # Another parameter is another answer.
-    run = batch(clips, "What?", "--out", out, "--frames", "8")
-    assert run.err.splitlines()[0] == "4 clips answered"
-    assert batch(clips, "What?", "--out", out).err.splitlines()[0] == "4 clips done already"
-
-
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
 def test_a_clip_with_warnings_is_named_at_the_end_and_in_the_table(
     clips: Path, tmp_path: Path, name: str

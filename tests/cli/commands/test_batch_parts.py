@@ -20,8 +20,7 @@ tail,clips/1.mp4,Why?,30,
 
 
 @pytest.fixture
-def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Pretended())
+def questions(tmp_path: Path, engine: Pretended) -> Path:
     make_clips(tmp_path / "clips", "1.mp4")
     path = tmp_path / "questions.csv"
     path.write_text(FILE)
@@ -48,20 +47,6 @@ def test_a_part_is_answered_once(questions: Path, tmp_path: Path) -> None:
     # The same part by the flags is the same question.
     questions.write_text("id,video,question\nhalf,clips/1.mp4,Why?\n")
     assert run_here(*command, "--start", "30", "--end", "60").err.startswith("1 clip done already")
-
-
-@pytest.mark.slow
-def test_the_model_sees_the_part_alone(tmp_path: Path) -> None:
-    parts = [(0, 1.5), (2, 4)]
-    rows = [{"video": str(CLIP), "question": "What?", "start": a, "end": b} for a, b in parts]
-    path = tmp_path / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = run_here("batch", "--questions", path, "--model", "mini", "--frames", "4")
-    assert len(run.objects) == 2
-    for line in run.objects:
-        times = line["frames"]["timestamps_s"]
-        assert len(times) == 4
-        assert all(line["start"] <= time < line["end"] for time in times)
 
 
 EXACT = ("--model", "mini", "--device", "cpu", "--dtype", "float32", "--frames", "4")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.runs.batch_journal import open_results
 from tests import warm
 from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_in_terminal
 from tests.runs.pretended import make_clips, valid
@@ -74,15 +73,6 @@ def test_what_is_killed_goes_on_where_it_was(clips: Path, tmp_path: Path) -> Non
     assert process.returncode == 0, err
     assert videos(out)[: len(before)] == before
     assert sorted(videos(out)) == sorted(path.name for path in clips.iterdir())
-
-
-def test_two_runs_on_one_output(clips: Path, tmp_path: Path) -> None:
-    out = tmp_path / "results.jsonl"
-    with open_results(out):
-        process = start(clips, "What?", "--out", out)
-        _, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 6
-    assert err.startswith(f"Error: another run is writing to {out}".encode())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

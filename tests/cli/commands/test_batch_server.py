@@ -37,29 +37,6 @@ def batch(endpoint: Endpoint | str, *arguments: str | Path) -> Outcome:
     return run_here("batch", *arguments, "--server", url)
 
 
-@pytest.mark.parametrize("streams", [True, False])
-def test_figures_that_are_no_numbers_end_no_run(clips: Path, streams: bool) -> None:
-    def reply(body: dict[str, Any]) -> Reply:
-        status, answer = said(body)
-        nan = float("nan")
-        answer["usage"]["dycoke"] = {
-            "tokens": {"visual": nan, "text": 3},
-            "seconds": {"vision": 0.5, "decode": float("inf")},
-            "method": {"name": "mine", "rate": nan},
-            "seed": nan,
-        }
-        return status, answer
-
-    with serving(reply, streams=streams) as endpoint:
-        run = batch(endpoint, clips, "What?")
-    assert run.code == 0
-    assert len(run.objects) == 3
-    for line in map(valid, run.objects):
-        assert (line["tokens"]["visual"], line["tokens"]["text"]) == (None, 3)
-        assert (line["seconds"]["vision"], line["seconds"]["decode"]) == (0.5, None)
-        assert line["method"] is None
-
-
 def test_frames_and_method_are_sent_and_the_answer_is_a_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

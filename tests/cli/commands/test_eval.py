@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.evaluation import eval_run
-from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.prediction import FILE, open_answers
 from dycoke_cli.models.load_options import LoadOptions
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
-from tests.evaluation.prepared import Prepared
-from tests.evaluation.samples import WHERE, Samples, without_times
+from tests.evaluation.samples import Samples, without_times
 
 SMALL = ("--split", "validation", "--limit", "2", "--frames", "2", "--device", "cpu")
 
@@ -26,25 +23,15 @@ def run(folder: Path, *flags: str) -> Outcome:
     return run_here("eval", "samples", *SMALL, "--out", folder, *flags)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def benchmark() -> Iterator[None]:
-    """Make the sample clips a benchmark."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "samples", WHERE)
-        yield
+pytestmark = pytest.mark.usefixtures("samples")
 
 
 @pytest.fixture(scope="module")
-def done(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(samples: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which all answers of two rows are."""
     folder = tmp_path_factory.mktemp("done")
     assert run(folder, "--methods", "none,dycoke,no-video", "--quiet").code == 0
     return folder
-
-
-@pytest.fixture
-def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
 
 
 def test_table_on_stdout(done: Path) -> None:
@@ -92,18 +79,6 @@ def test_a_parameter_that_is_not_used_is_not_in_the_table(tmp_path: Path) -> Non
     assert row["parameters"]["retain"] is None
 
 
-def test_changed_answers_are_listed(done: Path) -> None:
-    document = run(done, "--methods", "none,no-video", "--json").object
-    valid(document, "eval", "report")
-    changed = document["changes"]
-    assert len(changed) == document["rows"][1]["changed"] > 0
-    assert all(change["said"] != change["uncompressed"] for change in changed)
-    fixed, broken = (
-        sum(change["outcome"] == outcome for change in changed) for outcome in ("fixed", "broken")
-    )
-    assert (fixed, broken) == tuple(document["rows"][1][name] for name in ("fixed", "broken"))
-
-
 @pytest.mark.usefixtures("known_answers")
 def test_warnings_go_to_stderr_unless_quiet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,6 +101,7 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "word", "sentence"),
     [
+        ([], 2, "usage", r"name a benchmark \(`dycoke eval --list` shows them\)"),
         (["shape"], 2, "usage", r"there is no benchmark 'shape'.*did you mean shapes\?"),
         (["samples", "--methods", "dicoke"], 2, "usage", r"there is no method 'dicoke'"),
         (["samples", "--methods", "kv:prune_layer=10"], 2, "usage", r"prune_layer must be from 1"),

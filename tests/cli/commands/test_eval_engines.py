@@ -1,4 +1,4 @@
-"""One process and Ray make the same tables of a benchmark; each resumes when killed."""
+"""One process and Ray make the same tables of a benchmark."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ pytestmark = pytest.mark.slow
 
 # So that every process reckons alike to the last digit. Four frames: a window for DyCoke.
 EXACT = ("--dtype", "float32", "--device", "cpu", "--frames", "4", "--max-tokens", "8")
-# The six of the paper; with subtitles, one of them is asked in other words.
-NAMES = tuple(miniatures.MAKERS)
 METHODS = ("--methods", "none,dycoke,no-video", "--limit", "2")
-# Open answers, choices about parts of videos, and a prompt with subtitles: the jobs of others, sent
-# elsewhere or divided, are as these.
+# Open answers, choices about parts of videos, and a prompt with subtitles: the jobs of others are
+# as these.
 SENT = ("video_dc499", "mvbench", "videomme_w_subtitle")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a miniature of each."""
+    """A folder with their miniatures."""
     folder = tmp_path_factory.mktemp("data")
-    for name in NAMES:
+    for name in SENT:
         miniatures.make(name, folder / name)
     return folder
 
@@ -67,22 +65,6 @@ def tables(*folders: Path) -> dict[str, Any]:
     return without_times(valid(outcome.object, "eval", "report"))
 
 
-def _needed(name: str) -> Any:
-    """The others are read and asked by their own tests, with prepared answers."""
-    return pytest.param(name, marks=() if name in SENT else pytest.mark.extended)
-
-
-@pytest.fixture(scope="module", params=map(_needed, NAMES))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def whole(name: str, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A benchmark answered in this process."""
-    return answered(name, data, tmp_path_factory.mktemp("whole"))
-
-
 def answered(name: str, data: Path, out: Path, *how: str) -> Path:
     outcome = run_here(*flags(name, data, out), *METHODS, "--quiet", *how)
     assert outcome.code == 0, outcome.err
@@ -90,27 +72,9 @@ def answered(name: str, data: Path, out: Path, *how: str) -> Path:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
-def test_to_the_end(name: str, whole: Path) -> None:
-    document = tables(whole)
-    assert document["benchmark"] == name
-    assert document["metric"] == ("rouge_l_f1" if name == "video_dc499" else "accuracy")
-    for row in document["rows"]:
-        assert row["failed"] == 0
-        assert sum(group["questions"] for group in row["by_type"].values()) == row["questions"]
-        mean = sum(g["accuracy"] * g["questions"] for g in row["by_type"].values())
-        assert row["accuracy"] == pytest.approx(mean / row["questions"])
-        assert (row["macro_accuracy"] is None) == (name != "mvbench")
-        listed = [one for one in document["unscored"] if one["spec"] == row["spec"]]
-        assert len(listed) == row["unparsable"]
-    visual = {visual for _, _, visual, _ in predictions(whole).values()}
-    assert visual == {0, 64}
-    assert document["rows"][-1]["changed"] > 0
-
-
-@pytest.mark.extended
-@pytest.mark.parametrize("name", SENT, indirect=True, scope="module")
-def test_on_ray(name: str, whole: Path, data: Path, tmp_path: Path, cluster: Any) -> None:
-    answered(name, data, tmp_path, "--engine", "ray", "--address", cluster.address)
-    assert predictions(tmp_path) == predictions(whole)
-    assert tables(tmp_path) == tables(whole)
+@pytest.mark.parametrize("name", SENT)
+def test_on_ray(name: str, data: Path, tmp_path: Path, cluster: Any) -> None:
+    here = answered(name, data, tmp_path / "here")
+    there = answered(name, data, tmp_path / "ray", "--engine", "ray", "--address", cluster.address)
+    assert predictions(there) == predictions(here)
+    assert tables(there) == tables(here)

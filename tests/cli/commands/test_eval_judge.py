@@ -23,7 +23,7 @@ from dycoke_cli.evaluation.scoring.judge import Item as Judged
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
-from tests.evaluation.prepared import Prepared
+from tests.evaluation.prepared import never
 from tests.evaluation.scoring.judges import Endpoint, judging
 
 SMALL = ("--frames", "2", "--device", "cpu", "--max-tokens", "6", "--methods", "none,dycoke")
@@ -35,13 +35,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
         yield made
 
 
-@pytest.fixture(autouse=True)
-def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
-
-
-def never(*_: object) -> None:
-    raise AssertionError("a question was asked")
+pytestmark = pytest.mark.usefixtures("known_answers")
 
 
 def evaluate(name: str, folder: Path, *flags: str) -> Outcome:

@@ -6,21 +6,17 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dycoke_cli.evaluation import run_record
-from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.prediction import FILE
-from tests.cli.harness import ROOT, Outcome, run_here
+from tests.cli.harness import HEAVY, Outcome, run_here, run_light
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared, never
-from tests.evaluation.samples import WHERE, Samples
+from tests.evaluation.samples import Samples
 
 SMALL = ("--split", "validation", "--limit", "4", "--frames", "2", "--device", "cpu", "--quiet")
 METHODS = ("--methods", "none,dycoke:merge_ratio=0.7,no-video")
@@ -34,18 +30,12 @@ def report(*arguments: str | Path) -> Outcome:
     return run_here("eval", "report", *arguments)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def benchmark() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "samples", WHERE)
-        patch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
-        yield
-
-
 @pytest.fixture(scope="module")
-def done(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(samples: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("done")
-    assert run(folder).code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
+        assert run(folder).code == 0
     return folder
 
 
@@ -65,14 +55,9 @@ def test_the_tables_of_the_run_again(done: Path, flags: tuple[str, ...]) -> None
 
 def test_neither_the_benchmark_nor_torch_is_needed(done: Path) -> None:
     """In a process of its own, that knows no such benchmark."""
-    code = (
-        "import sys; from dycoke_cli.cli.main import main; code = main(sys.argv[1:]); "
-        "sys.exit(code or any(name in sys.modules for name in ('torch', 'transformers', 'av')))"
-    )
-    command = [sys.executable, "-c", code, "eval", "report", str(done), "--json", "--quiet"]
-    there = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    assert (there.returncode, there.stderr) == (0, b"")
-    assert json.loads(there.stdout) == report(done, "--json").object
+    there = run_light(["eval", "report", done, "--json", "--quiet"], heavy=HEAVY[:3])
+    assert (there.code, there.err) == (0, "")
+    assert there.object == report(done, "--json").object
 
 
 def test_values_separated_by_commas(done: Path) -> None:
@@ -140,7 +125,7 @@ def test_damaged_lines_are_left_out_and_said(done: Path, tmp_path: Path) -> None
 
 
 def test_what_a_failed_video_says_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
     broken = Samples().items("validation", 2)[1].video
     monkeypatch.setattr(
         "dycoke_cli.cli.commands.eval.open_dataset", lambda *_: Samples(broken=broken)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dycoke_cli.evaluation.datasets import DATASETS
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
-from tests.evaluation.samples import WHERE
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
 SMALL = ("--split", "validation", "--limit", "2", "--frames", "2")
 
 
+pytestmark = pytest.mark.usefixtures("samples")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def benchmark() -> Iterator[None]:
-    """Make the sample clips a benchmark; torch is imported before a test is timed."""
+def imported() -> None:
+    """Import torch before a test is timed."""
     import_module("dycoke_cli.evaluation.eval_run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "samples", WHERE)
-        yield
 
 
 def evaluate(endpoint: Endpoint, out: Path, *flags: str) -> Outcome:

@@ -95,14 +95,6 @@ def test_a_budget(fake: list[FakeSession], name: str) -> None:
     assert asked(fake, *flags)["method"].parameters()["positions"] == "renumbered"
 
 
-def test_a_method_without_a_budget_names_one_that_has_it() -> None:
-    run = run_here("ask", CLIP, "What?", "--retain", "0.1")
-    assert (run.code, run.out) == (2, "")
-    assert run.err == "Error: --retain isn't a flag of dycoke: add --method dycoke-plus\n"
-    run = run_here("ask", CLIP, "What?", "--method", "evs", "--retain", "10")
-    assert "--retain must be above 0 and at most 1, not 10" in run.refusal
-
-
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
     # A model's own prune layer was measured with DyCoke.
     loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
