@@ -192,16 +192,6 @@ def test_both_spellings_of_the_method_mean_the_same() -> None:
         about(mm_processor_kwargs={"dycoke": "nosuch"})
 
 
-def test_a_key_that_comes_twice() -> None:
-    from dycoke_cli.server.chat import parse
-    from tests.server.pretended import DEFAULTS
-    from tests.server.requests import MOST
-
-    body = b'{"messages": [{"role": "user", "content": "a", "content": "b"}]}'
-    with pytest.raises(Refused, match="the key content twice"):
-        parse(body, DEFAULTS, MOST)
-
-
 def turn(role: str, content: Any) -> dict[str, Any]:
     return {"role": role, "content": content}
 

@@ -9,6 +9,7 @@ import re
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,18 @@ def talk(tools: VideoTools, conversation: Callable[[Client], Coroutine[Any, Any,
     anyio.run(talking)
 
 
+def called(tools: VideoTools, tool: str, progress: Any = None, **given: Any) -> Any:
+    """What a tool gives, without a traceback in it."""
+    results = []
+
+    async def conversation(client: Client) -> None:
+        results.append(await client.call_tool(tool, given, progress_callback=progress))
+
+    talk(tools, conversation)
+    assert "Traceback" not in str(results)
+    return results[0]
+
+
 def text_of(result: Any) -> str:
     return str(result.content[0].text)
 
@@ -86,14 +99,11 @@ def test_a_question(pretended: tuple[VideoTools, Pretended]) -> None:
     async def note(done: float, total: float | None, message: str | None) -> None:
         progress.append((done, total, message))
 
-    async def conversation(client: Client) -> None:
-        given = {"video": "move.mp4", "question": "What happens?", "start": 1, "frames": 99}
-        result = await client.call_tool("ask_video", given, progress_callback=note)
-        assert not result.is_error
-        assert text_of(result) == "What happens? "
-        assert result.structured_content == {"answer": "What happens? ", "warnings": []}
-
-    talk(tools, conversation)
+    given = {"video": "move.mp4", "question": "What happens?", "start": 1, "frames": 99}
+    result = called(tools, "ask_video", note, **given)
+    assert not result.is_error
+    assert text_of(result) == "What happens? "
+    assert result.structured_content == {"answer": "What happens? ", "warnings": []}
     assert model.read == [16]
     done = [one for one, _, _ in progress]
     assert done == sorted(done)
@@ -105,12 +115,8 @@ def test_a_choice_goes_to_the_model_with_its_options(
     pretended: tuple[VideoTools, Pretended],
 ) -> None:
     tools, model = pretended
-
-    async def conversation(client: Client) -> None:
-        given = {"video": str(MOVE), "question": "Which?", "choices": ["red", "blue"]}
-        assert not (await client.call_tool("ask_video", {**given, "method": "evs"})).is_error
-
-    talk(tools, conversation)
+    given = {"video": str(MOVE), "question": "Which?", "choices": ["red", "blue"]}
+    assert not called(tools, "ask_video", **given, method="evs").is_error
     typed = model.options[0].typed
     assert typed is not None
     assert typed.texts == ("red", "blue")
@@ -132,23 +138,15 @@ def test_an_answer_is_an_object_of_the_schema(monkeypatch: pytest.MonkeyPatch) -
     service = service_of(monkeypatch, loaded_of("llava_onevision"))
     tools = VideoTools([VIDEOS], DEFAULTS, service.engine, 256)
     service.engine.start()
-
-    async def conversation(client: Client) -> None:
-        given = {"video": "move.mp4", "question": "Where is it?"}
-        result = await client.call_tool("ask_video", {**given, "schema": SCHEMA})
-        assert not result.is_error, text_of(result)
-        found = result.structured_content
-        assert found is not None
-        jsonschema.validate(found["parsed"], SCHEMA)
-        assert json.loads(text_of(result)) == json.loads(found["answer"]) == found["parsed"]
-        free = await client.call_tool("ask_video", given)
-        assert free.structured_content is not None
-        assert "parsed" not in free.structured_content
-
-    try:
-        talk(tools, conversation)
-    finally:
-        service.engine.close()
+    given = {"video": "move.mp4", "question": "Where is it?"}
+    with closing(service.engine):
+        result = called(tools, "ask_video", **given, schema=SCHEMA)
+        free = called(tools, "ask_video", **given)
+    assert not result.is_error, text_of(result)
+    found = result.structured_content
+    jsonschema.validate(found["parsed"], SCHEMA)
+    assert json.loads(text_of(result)) == json.loads(found["answer"]) == found["parsed"]
+    assert "parsed" not in free.structured_content
 
 
 @NEEDS_LIBRARY
@@ -165,15 +163,9 @@ def test_a_schema_that_cannot_be_followed(
     pretended: tuple[VideoTools, Pretended], more: dict[str, Any], sentence: str
 ) -> None:
     tools, model = pretended
-
-    async def conversation(client: Client) -> None:
-        given = {"video": "move.mp4", "question": "Where is it?", **more}
-        result = await client.call_tool("ask_video", given)
-        assert result.is_error
-        assert sentence in text_of(result)
-        assert "Traceback" not in text_of(result)
-
-    talk(tools, conversation)
+    result = called(tools, "ask_video", video="move.mp4", question="Where is it?", **more)
+    assert result.is_error
+    assert sentence in text_of(result)
     assert model.batches == []
 
 
@@ -209,23 +201,20 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> No
     async def note(done: float, total: float | None, message: str | None) -> None:
         progress.append(done)
 
-    async def conversation(client: Client) -> None:
-        given = {"video": "move.mp4", "question": "A blue star.", "every": 1, "frames": 2}
-        result = await client.call_tool("when", given, progress_callback=note)
-        found = result.structured_content
-        assert not result.is_error
-        [one] = found["when"]
-        assert one["start"] == pytest.approx(TRUE[0], abs=0.04)
-        assert one["end"] == pytest.approx(TRUE[1], abs=0.04)
-        assert (one["inside"], one["outside"]) == (0.875, 0.125)
-        assert found["answer"] in text_of(result)
-        assert '"inside"' in text_of(result)
-        missed = await client.call_tool("when", {**given, "question": "A red one."})
-        assert (text_of(missed), missed.structured_content["when"]) == ("not found", [])
-        late = await client.call_tool("when", {**given, "start": 2})
-        assert [one["start"] for one in late.structured_content["when"]] == [2.0]
-
-    talk(tools, conversation)
+    given = {"video": "move.mp4", "every": 1, "frames": 2}
+    result = called(tools, "when", note, **given, question="A blue star.")
+    found = result.structured_content
+    assert not result.is_error
+    [one] = found["when"]
+    assert one["start"] == pytest.approx(TRUE[0], abs=0.04)
+    assert one["end"] == pytest.approx(TRUE[1], abs=0.04)
+    assert (one["inside"], one["outside"]) == (0.875, 0.125)
+    assert found["answer"] in text_of(result)
+    assert '"inside"' in text_of(result)
+    missed = called(tools, "when", **given, question="A red one.")
+    assert (text_of(missed), missed.structured_content["when"]) == ("not found", [])
+    late = called(tools, "when", **given, question="A blue star.", start=2)
+    assert [one["start"] for one in late.structured_content["when"]] == [2.0]
     assert progress == sorted(progress)
     assert 0 < max(progress) <= 1
     asked = {question for batch in model.batches for question in batch}
@@ -263,14 +252,10 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> No
 def test_an_error_is_a_sentence(
     pretended: tuple[VideoTools, Pretended], tool: str, given: dict[str, Any], sentence: str
 ) -> None:
-    async def conversation(client: Client) -> None:
-        result = await client.call_tool(tool, given)
-        assert result.is_error
-        assert sentence in text_of(result)
-        assert "Traceback" not in text_of(result)
-        assert "secret" not in text_of(result)
-
-    talk(pretended[0], conversation)
+    result = called(pretended[0], tool, **given)
+    assert result.is_error
+    assert sentence in text_of(result)
+    assert "secret" not in text_of(result)
 
 
 def test_a_still_picture_has_no_ranges(
@@ -278,13 +263,9 @@ def test_a_still_picture_has_no_ranges(
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     vars(pretended[0])["_roots"] = (tmp_path,)
-
-    async def conversation(client: Client) -> None:
-        result = await client.call_tool("when", {"video": "one.png", "question": "?"})
-        assert result.is_error
-        assert text_of(result) == "one.png is a still picture: when needs a video"
-
-    talk(pretended[0], conversation)
+    result = called(pretended[0], "when", video="one.png", question="?")
+    assert result.is_error
+    assert text_of(result) == "one.png is a still picture: when needs a video"
 
 
 def test_a_question_that_is_given_up_ends_its_answer(
@@ -313,15 +294,12 @@ def test_a_question_that_is_given_up_ends_its_answer(
 
 
 def test_probing(pretended: tuple[VideoTools, Pretended]) -> None:
-    async def conversation(client: Client) -> None:
-        result = await client.call_tool("probe_video", {"video": "move.mp4", "end": 2})
-        found = json.loads(text_of(result))
-        assert found == result.structured_content
-        assert (found["width"], found["height"], found["codec"]) == (256, 256, "h264")
-        assert len(found["frames_read_at_s"]) == 8
-        assert max(found["frames_read_at_s"]) < 2
-
-    talk(pretended[0], conversation)
+    result = called(pretended[0], "probe_video", video="move.mp4", end=2)
+    found = json.loads(text_of(result))
+    assert found == result.structured_content
+    assert (found["width"], found["height"], found["codec"]) == (256, 256, "h264")
+    assert len(found["frames_read_at_s"]) == 8
+    assert max(found["frames_read_at_s"]) < 2
     assert not pretended[1].batches
 
 
@@ -335,18 +313,14 @@ def test_a_few_frames_are_the_pictures_of_the_video(
     with av.open(str(MOVE)) as file:
         decoded = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
         rate = file.streams.video[0].average_rate
-
-    async def conversation(client: Client) -> None:
-        result = await client.call_tool("frames", {"video": "move.mp4", "count": 3})
-        times, pictures = result.content[::2], result.content[1::2]
-        assert len(times) == len(pictures) == 3
-        for time, picture in zip(times, pictures, strict=True):
-            assert picture.mime_type == "image/jpeg"
-            shown = np.asarray(Image.open(io.BytesIO(b64decode(picture.data))), dtype=float)
-            number = round(float(time.text.removesuffix(" s")) * float(rate or 1))
-            assert np.abs(shown - decoded[number]).mean() < 8
-
-    talk(pretended[0], conversation)
+    result = called(pretended[0], "frames", video="move.mp4", count=3)
+    times, pictures = result.content[::2], result.content[1::2]
+    assert len(times) == len(pictures) == 3
+    for time, picture in zip(times, pictures, strict=True):
+        assert picture.mime_type == "image/jpeg"
+        shown = np.asarray(Image.open(io.BytesIO(b64decode(picture.data))), dtype=float)
+        number = round(float(time.text.removesuffix(" s")) * float(rate or 1))
+        assert np.abs(shown - decoded[number]).mean() < 8
 
 
 def test_progress_grows_over_the_stages() -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
+from tests.cli.harness import CLIP
 from tests.loop.pretended import PATIENCE_S, Pretended
 from tests.waiting import until
 
@@ -55,6 +57,20 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(unix_socket.ENVIRONMENT, f"{name}/run")
         monkeypatch.setenv(cache.ENVIRONMENT, f"{name}/cache")
         yield Path(name) / "run"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: clips, the subtitles of one of them, pictures."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("move", "turn", "minute"):
+        (tmp_path / f"{name}.mp4").write_bytes(CLIP.with_name(f"{name}.mp4").read_bytes())
+    (tmp_path / "move.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nA blue star moves.\n")
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        picture = Image.new("RGB", (64, 64), (80 * number, 0, 0))
+        picture.save(tmp_path / "pictures" / f"{number}.png")
+    return tmp_path
 
 
 @pytest.fixture

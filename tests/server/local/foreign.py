@@ -25,8 +25,8 @@ def stripped(real: Served) -> Callable[[dict[str, Any]], Reply]:
     return reply
 
 
-def post(real: Served, body: dict[str, Any]) -> Reply:
+def post(real: Served, body: dict[str, Any], path: str = "chat/completions") -> Reply:
     """A request to the running server."""
     running = Running(real.port, real.pretended, real.service)
-    status, _, reply = running.request("POST", "/v1/chat/completions", json.dumps(body).encode())
+    status, _, reply = running.request("POST", f"/v1/{path}", json.dumps(body).encode())
     return status, json.loads(reply)

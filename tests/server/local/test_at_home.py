@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -27,17 +26,15 @@ from dycoke_cli.server.local.client import ServerAsker, find_server
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.sampling import Sampling
-from tests.cli.harness import ROOT, Outcome, run_here
+from tests.cli.harness import Outcome, run_here
 from tests.server.local.conftest import Served
 from tests.server.pretended import DEFAULTS
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-CLIPS = ROOT / "sample_videos"
 STAR = "What does the blue star do?"
 MEASURED = ("seconds", "tokens_per_second", "bytes")
-LINES = "1\n00:00:00,000 --> 00:00:09,000\nThe star is late.\n"
 
 
 class Near(float):
@@ -59,25 +56,16 @@ def unmeasured(value: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: clips, their subtitles, pictures, questions."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("move", "turn", "minute"):
-        (tmp_path / f"{name}.mp4").write_bytes((CLIPS / f"{name}.mp4").read_bytes())
-    (tmp_path / "move.srt").write_text(LINES)
-    (tmp_path / "broken.mp4").write_bytes(b"\0" * 100)
-    (tmp_path / "pictures").mkdir()
-    for number in range(3):
-        picture = Image.new("RGB", (64, 64), (80 * number, 0, 0))
-        picture.save(tmp_path / "pictures" / f"{number}.png")
+def _more(place: Path) -> None:
+    """A broken clip, and questions about it and others."""
+    (place / "broken.mp4").write_bytes(b"\0" * 100)
     asked = [
         {"video": "move.mp4", "question": STAR, "id": "a", "end": 2},
         {"video": "move.mp4", "question": STAR, "id": "b", "start": 1.5},
         {"video": "turn.mp4", "question": "Is there a star?", "id": "c"},
         {"video": "broken.mp4", "question": STAR, "id": "d"},
     ]
-    (tmp_path / "questions.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in asked))
-    return tmp_path
+    (place / "questions.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in asked))
 
 
 def both(real: Served, *arguments: str, stdin: bytes = b"") -> tuple[Outcome, Outcome]:

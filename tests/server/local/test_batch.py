@@ -33,20 +33,6 @@ def batch(*arguments: str | Path) -> Outcome:
     return run_here("batch", *arguments, *FLAGS)
 
 
-def test_one_video_that_fails_does_not_end_it(local: Served, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"\0" * 100)
-    run = batch(broken, *FOUR[:2], "-q", "What?", "-q", "Why?")
-    assert run.code == 1
-    said = {(Path(one["video"]).name, one["question"]): one.get("answer") for one in run.objects}
-    assert said == {
-        (name, question): None if name == "broken.mp4" else f"{question} "
-        for name in ("broken.mp4", "move.mp4", "turn.mp4")
-        for question in ("What?", "Why?")
-    }
-    assert local.has_answered()
-
-
 def test_questions_of_a_run_are_answered_together(local: Served) -> None:
     assert batch(*FOUR, "What?").code == 0
     assert sorted(map(len, local.pretended.batches)) in ([4], [1, 3], [2, 2])
@@ -85,17 +71,6 @@ def test_the_plan_has_the_dtype_of_the_loaded_model(
     monkeypatch.setattr(resolve, "resolve_model", chosen)
     assert batch(FOUR[0], "What?").code == 0
     assert given == ["float32"]
-
-
-def test_what_is_answered_is_not_asked_again(local: Served, tmp_path: Path) -> None:
-    out = tmp_path / "answers.jsonl"
-    assert batch(FOUR[0], "What?", "--out", out).code == 0
-    run = batch(*FOUR[:2], "What?", "--out", out)
-    assert run.code == 0
-    assert "2 clips, 1 done already" in run.err
-    assert len(out.read_text().splitlines()) == 2
-    assert [len(asked) for asked in local.pretended.batches] == [1, 1]
-    assert "2 clips done already" in batch(*FOUR[:2], "What?", "--out", out, "--no-server").err
 
 
 def found(local: Served, **more: Any) -> ServerAsker:

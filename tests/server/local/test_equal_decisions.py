@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 import time
@@ -15,8 +14,8 @@ import pytest
 
 from dycoke_cli.server.video_tools import VideoTools
 from tests.cli.harness import CLIP, run_here
-from tests.loop.pretended import PATIENCE_S
 from tests.server.local.conftest import Served
+from tests.server.local.foreign import post
 from tests.server.pretended import DEFAULTS
 
 SHOWN = {
@@ -53,14 +52,6 @@ def by_ask(question: str, *flags: str) -> list[float]:
     return [*done.objects[0]["probabilities"].values()]
 
 
-def post(real: Served, path: str, body: Any) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", real.port, timeout=PATIENCE_S)
-    headers = {"Content-Type": "application/json"}
-    connection.request("POST", f"/v1/{path}", json.dumps(body).encode(), headers)
-    reply = connection.getresponse()
-    return reply.status, json.loads(reply.read())
-
-
 def by_decisions(real: Served, *questions: str) -> tuple[list[list[float]], Any]:
     """Of OpenAI's client, by question; and the usage."""
     asked: Any = [{"instructions": one, **ASKED[one][1]} for one in questions]
@@ -80,7 +71,7 @@ def of_decision(answer: Any) -> list[float]:
 
 def by_systemone(real: Served, question: str) -> list[float]:
     body = {"state": [SHOWN], "questions": {"a": {"instructions": question, **ASKED[question][2]}}}
-    status, reply = post(real, "systemone", body)
+    status, reply = post(real, body, "systemone")
     assert status == 200, reply
     answer = reply["answers"]["a"]
     return [answer["noul"]] if "noul" in answer else [*answer["probabilities"].values()]
@@ -90,7 +81,7 @@ def by_chat(real: Served, question: str) -> list[float]:
     content = [SHOWN, {"type": "text", "text": question}]
     body = {"messages": [{"role": "user", "content": content}],
             "structured_outputs": {"choice": TEXTS[question]}}  # fmt: skip
-    return [*post(real, "chat/completions", body)[1]["usage"]["dycoke"]["probabilities"].values()]
+    return [*post(real, body)[1]["usage"]["dycoke"]["probabilities"].values()]
 
 
 def by_tool(real: Served, question: str) -> list[float]:
@@ -161,7 +152,7 @@ def test_what_is_too_much_is_refused_at_once(real: Served) -> None:
     for path, body in bodies:
         object.__setattr__(real.service.bodies, "most_bytes", 2**21)
         began = time.process_time()
-        status, reply = post(real, path, body)
+        status, reply = post(real, body, path)
         assert time.process_time() - began < 0.5
         assert status in {400, 413, 422}, reply
         assert len(json.dumps(reply)) < 3000

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 from tests.forms import NEEDS_LIBRARY
@@ -69,24 +68,15 @@ CASES = {
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: clips, subtitles, pictures, a schema."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("move", "turn", "minute"):
-        (tmp_path / f"{name}.mp4").write_bytes((CLIP.parent / f"{name}.mp4").read_bytes())
-    (tmp_path / "move.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nA blue star moves.\n")
+def _more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film with speech and what hears it, a schema, and a question about several videos."""
     use_stand_in(monkeypatch)
-    write_model(tmp_path / "ears")
-    write_film(tmp_path / "talk.mkv", tones(4, (1, 4, 400)))
-    (tmp_path / "pictures").mkdir()
-    for number in range(3):
-        picture = Image.new("RGB", (64, 64), (80 * number, 0, 0))
-        picture.save(tmp_path / "pictures" / f"{number}.png")
+    write_model(place / "ears")
+    write_film(place / "talk.mkv", tones(4, (1, 4, 400)))
     schema = {"type": "object", "properties": {"star": {"type": "boolean"}}, "required": ["star"]}
-    (tmp_path / "form.json").write_text(json.dumps(schema))
+    (place / "form.json").write_text(json.dumps(schema))
     several = {"video": ["move.mp4", "turn.mp4"], "question": STAR}
-    (tmp_path / "several.jsonl").write_text(f"{json.dumps(several)}\n")
-    return tmp_path
+    (place / "several.jsonl").write_text(f"{json.dumps(several)}\n")
 
 
 def asked(feature: str, way: str, real: Served) -> Outcome:
