@@ -22,19 +22,6 @@ from tests.runs.parts import CLIPS
 
 EXACT = LoadOptions(device="cpu", dtype="float32")
 PLAIN = Request("mini", EXACT, Sampling(frames=6), Method(), GenerationOptions(max_tokens=2))
-# VisionZip needs the attention of the vision tower, and the other one doesn't.
-LADDER = (DyCoke(prune_layer=2, positions="kept"), VisionZip())
-
-
-class Answers(Listener):
-    """Keeps the answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.all: list[Answer] = []
-
-    def finish(self, answer: Answer) -> None:
-        self.all.append(answer)
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +29,23 @@ def loaded() -> LoadedModel:
     return load("mini", **asdict(EXACT))
 
 
-def frames_encoded(
-    loaded: LoadedModel,
-    request: Request,
-    compare: bool,
-    keep: int = 1,
-) -> tuple[int, list[Answer]]:
-    """Frames that the tower encodes for two questions, and their answers."""
-    listener, frames = Answers(), list[int]()
+def frames_encoded(loaded: LoadedModel, method: Method) -> tuple[int, list[Answer]]:
+    """Frames that the tower encodes for two comparisons, and their answers."""
+    listener, frames, request = Listener(), list[int](), replace(PLAIN, method=method)
     hook = loaded.model.model.vision_tower.register_forward_hook(
         lambda module, inputs, output: frames.append(len(output.last_hidden_state))
     )
     questions = ["What happens?", "What does the blue star do?"]
-    with engine_of(request, listener, keep=keep, loaded=loaded) as engine:
-        asks = asks_of([str(CLIPS / "move.mp4")], questions, request, compare=compare)
-        converse(engine, asks, listener)
+    with engine_of(request, listener, keep=1, loaded=loaded) as engine:
+        asks = asks_of([str(CLIPS / "move.mp4")], questions, request, compare=True)
+        answers = converse(engine, asks, listener)
     hook.remove()
-    return sum(frames), listener.all
+    return sum(frames), answers
 
 
 def test_a_comparison_runs_the_tower_once(loaded: LoadedModel) -> None:
-    frames, answers = frames_encoded(loaded, replace(PLAIN, method=LADDER[1]), True)
+    """VisionZip needs the attention of the vision tower, and the other one doesn't."""
+    frames, answers = frames_encoded(loaded, VisionZip())
     assert all(answer.compared_to is not ABSENT for answer in answers)
-    assert frames == frames_encoded(loaded, replace(PLAIN, method=LADDER[0]), True)[0] > 0
+    other = DyCoke(prune_layer=2, positions="kept")
+    assert frames == frames_encoded(loaded, other)[0] > 0

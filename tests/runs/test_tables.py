@@ -41,48 +41,11 @@ def write(path: Path, outcomes: list[Outcome]) -> None:
             results.add(outcome)
 
 
-def test_each_outcome_is_a_line_at_once(path: Path, outcomes: list[Outcome]) -> None:
-    with open_results(path) as results:
-        for number, outcome in enumerate(outcomes, 1):
-            results.add(outcome)
-            lines = path.read_text().splitlines()
-            assert len(lines) == number
-            assert json.loads(lines[-1]) == outcome.line == valid(outcome.line)
-
-
 def test_what_is_there_is_known_again(path: Path, outcomes: list[Outcome]) -> None:
     write(path, outcomes[1:])
     with open_results(path) as results:
         found = [results.known(outcome.key) for outcome in outcomes]
     assert found == [None, Known(), Known(), Known(failed=True)]
-
-
-@pytest.mark.parametrize("left", [1, 10, 40, 500, -1])
-def test_a_torn_last_line_is_cut_off(path: Path, outcomes: list[Outcome], left: int) -> None:
-    write(path, outcomes[:2])
-    whole = path.read_bytes()
-    write(path, outcomes[2:3])
-    line = path.read_bytes()[len(whole) :]
-    path.write_bytes(whole + line[:left])
-    with open_results(path) as results:
-        assert results.damaged == 1
-        assert results.known(outcomes[1].key) == Known()
-        assert results.known(outcomes[2].key) is None
-        assert path.read_bytes() == whole
-        results.add(outcomes[2])
-    assert path.read_bytes() == whole + line
-
-
-@pytest.mark.parametrize("zeros", [b"\0" * 9, b"\0" * 5000])
-def test_zeros_that_a_power_cut_left_are_cut_off(
-    path: Path, outcomes: list[Outcome], zeros: bytes
-) -> None:
-    write(path, outcomes[:2])
-    whole = path.read_bytes()
-    path.write_bytes(whole + zeros)
-    with open_results(path) as results:
-        assert results.damaged == 1
-    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize(

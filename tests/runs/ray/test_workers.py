@@ -22,7 +22,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.ray import OnRay, RayAsker
 from dycoke_cli.runs.run import outcomes_of
 from tests.runs.clusters import add_node, cluster_of
-from tests.runs.pretending import PLAN, Pretending, cannot_load, groups_named
+from tests.runs.pretending import PLAN, Pretending, groups_named
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
@@ -65,26 +65,6 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
     assert first["error"]["code"] == "video_unreadable"
     assert "deadly.mp4 ended the worker" in first["error"]["message"]
     assert (tmp_path / "diary").read_text().split().count("deadly.mp4") == 3
-
-
-def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path) -> None:
-    listener, found = Listener(), []
-    groups = groups_named(tmp_path, *numbered(200))
-    on_ray = partial(RayAsker, OnRay(cluster.address, make=Pretending))
-    for outcome in outcomes_of(groups, PLAN, on_ray, listener):
-        found.append(outcome)
-        listener.stopping = True
-    assert set((tmp_path / "diary").read_text().split()) == set(videos_of(found))
-    assert set(videos_of(found).values()) == {2}
-    # What was under way when the first answer came, and nothing like all of them.
-    assert 1 <= len(videos_of(found)) <= 100
-
-
-def test_model_that_workers_havent_got(cluster: Any, tmp_path: Path) -> None:
-    groups = groups_named(tmp_path, *numbered(3))
-    on_ray = partial(RayAsker, OnRay(cluster.address, make=cannot_load))
-    with pytest.raises(DycokeError, match="this machine hasn't got the model"):
-        list(outcomes_of(groups, PLAN, on_ray, Listener()))
 
 
 @pytest.mark.parametrize("lost", ["raylet", "node"])
