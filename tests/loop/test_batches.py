@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.method import Method
-from dycoke_cli.compression.methods.fastv import FastV
-from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.engine import encoded_video, vision
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.errors import VideoError
 from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.plan import RunPlan
@@ -100,36 +98,6 @@ def test_answers_are_those_that_each_question_gets_alone(
         assert answer == alone(name, question), name
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_video_is_encoded_once_and_shapes_stay_together(
-    loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoded: list[Any] = []
-    batches: list[list[tuple[int, ...]]] = []
-    encode, ask = vision.encode_video, answer_batch.ask_together
-    monkeypatch.setattr(
-        vision, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
-    )
-    monkeypatch.setattr(
-        answer_batch,
-        "ask_together",
-        lambda asked, *rest: (
-            batches.append([item.session.clip.frames.shape for item in asked]) or ask(asked, *rest)
-        ),
-    )
-    # Videos of any size are of one shape where the model reads them at one size.
-    first, *others = groups_in(CLIPS, *QUESTIONS, plan=plan)
-    two = replace(plan.request, sampling=Sampling(frames=2))
-    groups = [[replace(ask, request=two) for ask in first], *others]
-    answer_all(loaded, plan, groups)
-    assert len(encoded) == len(groups)
-    assert all(len(set(batch)) == 1 for batch in batches)
-    assert max(len(batch) for batch in batches) == 4
-    shapes = {shape for batch in batches for shape in batch}
-    assert shapes == {(2, 64, 64, 3), (4, 64, 64, 3)}
-
-
 def test_methods_of_a_job_are_known_before_its_video_is_encoded(
     loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,30 +136,6 @@ def test_what_spoils_a_batch_costs_itself(
         assert answer == alone(name, question)
 
 
-@pytest.mark.parametrize("fits", [1, 2, 3])
-def test_where_memory_does_not_do_for_all_it_does_for_some(
-    loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch, fits: int
-) -> None:
-    real, sizes = answer_batch.ask_together, []
-
-    def small(asked: Sequence[Any], *rest: Any) -> Any:
-        sizes.append(len(asked))
-        if len(asked) > fits:
-            raise OutOfMemoryError("memory ran out")
-        return real(asked, *rest)
-
-    monkeypatch.setattr(answer_batch, "ask_together", small)
-    outcomes = answer_all(loaded, plan, groups_in(CLIPS, *QUESTIONS, plan=plan)[:4])
-    assert not any(outcome.failed for outcome in outcomes)
-    # What was found out once isn't tried again.
-    assert sum(size > fits for size in sizes) <= 3
-    monkeypatch.setattr(
-        answer_batch, "ask_together", lambda *a: (_ for _ in ()).throw(OutOfMemoryError("ran out"))
-    )
-    outcomes = answer_all(loaded, plan, groups_in(CLIPS, plan=plan)[:2])
-    assert {o.line["error"]["code"] for o in outcomes} == {"out_of_memory"}
-
-
 @pytest.mark.parametrize(
     ("free", "together"),
     [(10**15, 8), (0, 1), (None, 1)],
@@ -205,20 +149,6 @@ def test_how_many_go_together_by_the_memory_that_is_free(
 ) -> None:
     monkeypatch.setattr(encoded_video, "free_memory", lambda device: free)
     assert _largest(loaded, replace(plan, batch_size=None), monkeypatch) == together
-
-
-def test_draws_and_choices_inside_are_made_one_by_one(
-    loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = GenerationOptions(max_tokens=3, temperature=1.0, seed=5)
-    assert _largest(loaded, plan_with(plan, generation=options), monkeypatch) == 1
-    inside = plan_with(plan, method=FastV(prune_layer=2))
-    assert _largest(loaded, inside, monkeypatch) == 1
-    before = plan_with(plan, method=UniformSpatial(frames_by="question"))
-    assert _largest(loaded, before, monkeypatch) == 1
-    found = replace(loaded, family=replace(loaded.family, stock_inputs=True))
-    assert _largest(found, plan, monkeypatch) == 1  # its stock processor makes one prompt at a time
-    assert _largest(loaded, plan, monkeypatch) == 4
 
 
 def test_a_penalty_of_the_question_or_of_the_checkpoint_is_asked_alone(
@@ -281,9 +211,3 @@ def test_without_questions_nothing_is_loaded(
 ) -> None:
     monkeypatch.delattr(loading, "load")
     assert list(outcomes_of([], plan, asker_here, Listener())) == []
-
-
-def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(plan: RunPlan) -> None:
-    wrong = plan_with(plan, method=replace(plan.request.method, prune_layer=99))
-    with pytest.raises(UsageError, match="prune_layer must be from 1"):
-        list(outcomes_of(settled_in(CLIPS, plan=wrong), wrong, asker_here, Listener()))
