@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 
 from dycoke_cli.answer.json_schema import (
-    Doc,
     MismatchError,
-    Unreported,
     from_dict,
     read_or_none,
-    reported,
     to_dict,
 )
-from tests.answer.test_json_schema import Count, Figures, Inner, Measured, Outer
+from tests.answer.test_json_schema import Figures, Inner, Measured, Outer
 
 WHOLE = Outer(
     count=3,
@@ -83,31 +79,3 @@ def test_what_is_not_reported_comes_back_as_null() -> None:
     assert "here" not in to_dict(Figures(1, None, 1.0))
     assert from_dict(Measured, document) == Measured(figures=figures)
     assert from_dict(Measured, {**document, "figures": None}) == Measured(figures=None)
-
-
-@dataclass(frozen=True)
-class Newer(Figures):
-    """The figures of a client that has one more than the server."""
-
-    more: Annotated[Count | Unreported, Doc("New.")] = 0
-
-
-@pytest.mark.parametrize("name", ["visual", "rate", "total"])
-@pytest.mark.parametrize(
-    "value", [None, "1", True, -1, [], {}, float("nan"), float("-inf"), 2**63, "missing"]
-)
-def test_what_a_server_reports_is_read_key_by_key(name: str, value: object) -> None:
-    given = {"visual": 3, "rate": 0.5, "total": 2.0, "here": 9, "unknown": {"a": 1}}
-    known = {"visual": 3, "rate": 0.5, "total": 2.0, "more": None}
-    assert reported(Newer, given) == known
-    given[name] = value
-    if value == "missing":
-        del given[name]
-    expected = -1 if (name, value) == ("total", -1) else None  # which has no minimum
-    assert reported(Newer, given) == known | {name: expected}
-    assert asdict(Newer(**reported(Newer, given)))["more"] is None
-
-
-@pytest.mark.parametrize("value", [None, [], "text", 7, float("nan")])
-def test_a_server_that_reports_no_object_reports_nothing(value: object) -> None:
-    assert reported(Figures, value) == {"visual": None, "rate": None, "total": None}
