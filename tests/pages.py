@@ -23,6 +23,11 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SHELL = re.compile(r"^ *```(console|sh)\b.*?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
+def on_one_line(page: str) -> str:
+    """The text of a page, without its line breaks."""
+    return " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
 def section(name: str, title: str) -> str:
     """The text below a heading, up to the next one of its level or above."""
     lines = (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines(keepends=True)

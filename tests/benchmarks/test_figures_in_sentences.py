@@ -12,13 +12,9 @@ import pytest
 from benchmarks.kept_tables import read_table
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA
+from tests.pages import on_one_line
 
 Table = Sequence[Sequence[str]]
-
-
-def text_of(page: str) -> str:
-    """A page on one line."""
-    return " ".join((ROOT / page).read_text(encoding="utf-8").split())
 
 
 def table(page: str, after: str, heading: str = "| ") -> Table:
@@ -43,7 +39,7 @@ def number(cell: str) -> float:
 
 def test_the_cost_of_settings_for_a_llava_onevision() -> None:
     means = {(row[0], row[1]): row[-2] for row in read_table("methods-seeds")}
-    methods = text_of("docs/methods.md")
+    methods = on_one_line("docs/methods.md")
     base, ttm = means["baseline", ""], -number(means["ttm", "47 %"])
     assert f"64 tokens per frame, {base} correct uncompressed" in methods
     assert f"it costs the small models {ttm} points on average" in methods
@@ -63,7 +59,7 @@ def test_equal_cost_is_measured_at_original_positions() -> None:
 
 
 def test_what_a_gpu_saves() -> None:
-    speed = text_of("docs/speed.md")
+    speed = on_one_line("docs/speed.md")
     memory = table("docs/models.md", "<!-- gpu memory: ", "| 128 frames")
     own, whole = (cells(memory, row)[1] for row in ("DyCoke", "nothing dropped"))
     (own, whole) = (re.findall(r"\((\d+)%\)", cell)[0] for cell in (own, whole))
@@ -85,7 +81,7 @@ def test_what_a_gpu_saves() -> None:
 
 
 def test_a_token_beside_other_programs() -> None:
-    speed = text_of("docs/speed.md")
+    speed = on_one_line("docs/speed.md")
 
     def token(machine: str, row: str) -> float:
         return number(cells(read_table(f"peers-2-cores-of-intel-xeon-{machine}"), row)[4])
@@ -113,17 +109,17 @@ def test_the_default_with_avx2() -> None:
     assert (
         f"{even} s with every n-th token, {early} s merging before the vision tower, and {few} s "
         "with two whole frames"
-    ) in text_of("docs/speed.md")
+    ) in on_one_line("docs/speed.md")
     vision, own_vision = (number(cells(rows, name)[1]) for name in names[:2])
-    assert f"takes {stock} s stock, {ours} s by default" in text_of("docs/speed.md")
+    assert f"takes {stock} s stock, {ours} s by default" in on_one_line("docs/speed.md")
     assert round(5 * vision / stock) == 4
     saved = stock - ours
     told = f"({saved - vision + own_vision:.0f} of these {saved:.0f} s at prefill and decode"
-    assert told in text_of("docs/speed.md")
+    assert told in on_one_line("docs/speed.md")
 
 
 def test_what_an_hour_takes_and_answers() -> None:
-    speed = text_of("docs/speed.md")
+    speed = on_one_line("docs/speed.md")
     peaks = table("docs/long-video.md", "<!-- long-video: ")
     hour, two = (cells(peaks, minutes)[6] for minutes in ("60", "2"))
     assert f"takes {hour} MB besides the weights with the bundled model" in speed
@@ -143,7 +139,7 @@ def test_more_tokens_answer_worse() -> None:
     told = f"which fill the context, the pool answers {few}, {some}, {more} and {most} %"
     evs = [cells(rows, f"evs{cap}")[6].split()[0] for cap in (", 256", "", ", 1024", ", 1911")]
     told += f", `evs` {evs[0]}, {evs[1]}, {evs[2]} and {evs[3]} %"
-    assert told in text_of("docs/results.md")
+    assert told in on_one_line("docs/results.md")
 
 
 PRUNING = "pruning-llava-onevision-0-5b-2-cores-of-amd-epyc-avx512-bf16"
@@ -160,9 +156,9 @@ def test_what_pruning_saves_per_token() -> None:
     least, more, most = sorted(saved)
     assert (
         f"by {more} % at 2,960 visual tokens, by {most} % at 5,920, and by {least} % at 1,480"
-        in (text_of("docs/speed.md"))
+        in (on_one_line("docs/speed.md"))
     )
-    assert f"time per token falls by {least} to {most} % on two" in text_of("docs/methods.md")
+    assert f"time per token falls by {least} to {most} % on two" in on_one_line("docs/methods.md")
 
 
 def test_a_row_of_stage_2_of_the_other_published_model() -> None:
@@ -173,4 +169,4 @@ def test_a_row_of_stage_2_of_the_other_published_model() -> None:
         for rule in ("DyCoke's", "random")
     )
     told = f"finds {full} %, {own} % and {drawn} %"
-    assert told in text_of("docs/methods.md")
+    assert told in on_one_line("docs/methods.md")

@@ -34,41 +34,6 @@ def test_every_method_is_in_the_table_at_every_budget() -> None:
             assert all(one["positions"] == "kept" for one in given), name
 
 
-def test_the_rows_of_the_other_tables() -> None:
-    (positions,), (layers,), (windows,) = methods.positions(), methods.layers(), methods.windows()
-    for name, method in METHODS.items():
-        of_method = [s for s in specs_of(positions) if s.method == name and name != "none"]
-        both = ["kept", "renumbered"] if "positions" in parameters_of(method) else []
-        assert [spec.given["positions"] for spec in of_method] == both, name
-    swept = {(s.given["prune_layer"], s.given.get("prune_ratio")) for s in specs_of(layers)[1:]}
-    ratios = {(layer, ratio) for layer in (3, 5, 7, 8, 9) for ratio in (0.3, 0.5, 0.7)}
-    assert swept == ratios | {(2, None), (9, None)}
-    assert [spec.given["window"] for spec in specs_of(windows)[1:]] == [2, 4, 8, 2, 4, 8]
-    assert [run.frames for run in methods.frames()] == [8, 16, 32, 64]
-    (vision,) = methods.vision()
-    both = [(spec.text, spec.method, spec.given["merge_stage"]) for spec in specs_of(vision)[1:]]
-    behind = {text.replace("=llm", "=vision") for text, _, stage in both if stage == "llm"}
-    assert behind == {text for text, _, stage in both if stage == "vision"}
-    can = {name for name in METHODS if "merge_stage" in parameters_of(METHODS[name])}
-    assert {method for _, method, _ in both} == can
-    (whole,) = methods.whole()
-    every = len({i.video for i in open_dataset("shapes").items("test", None)})
-    assert whole.videos == every
-    # As a user gets them: but for the budget, the paper's layer, merging, and its weights.
-    given = {name for spec in specs_of(whole) for name in spec.given}
-    assert given == {"retain", "prune_layer", "merge_dropped", "relevance_weight"}
-    (fair,) = methods.fair({"dycoke-plus": "window=4"})
-    texts = [spec.text for spec in specs_of(fair)]
-    assert texts[1] == "dycoke-plus:window=4:retain=0.25"
-    for name, method in METHODS.items():
-        if "retain" in parameters_of(method):
-            merging = {"merge_dropped" in s.given for s in specs_of(fair) if s.name == name}
-            assert (True in merging) == ("merge_dropped" in parameters_of(method)), name
-    assert {"dpp:retain=0.1", "cdpruner:relevance_weight=0.5:retain=0.1"} < {*texts}
-    (near,) = methods.near()
-    assert near.videos == every
-
-
 @pytest.mark.extended
 @pytest.mark.slow
 def test_what_is_best_on_validation_is_chosen(tmp_path: Path) -> None:

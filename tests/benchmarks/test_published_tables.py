@@ -21,9 +21,10 @@ from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.scoring.statistics import holm
 from dycoke_cli.param import parameters_of
 from tests.marks import EXTENDED
+from tests.pages import on_one_line
 
 RESULTS = ROOT / "docs" / "results.md"
-README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+README = on_one_line("README.md")
 PAGES = [RESULTS, ROOT / "docs" / "methods.md"]
 FILES = sorted(DATA.glob(f"*/*{SUFFIX}"))
 FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
@@ -110,7 +111,7 @@ def test_what_dycoke_plus_leads_by_holm(models: Mapping[str, Mapping[str, Any]])
 
 def test_the_costs_of_the_three_models() -> None:
     cost = {tuple(row[:2]): row[5].lstrip("−") for row in read_table("methods-seeds")}
-    results = " ".join(RESULTS.read_text(encoding="utf-8").split())
+    results = on_one_line("docs/results.md")
     stride = cost["uniform-spatial + merging", "25 %"]
     assert (
         f"costs three small models {cost['ttm', '47 %']} points. A quarter of the tokens costs "
@@ -128,7 +129,7 @@ def test_the_seconds_of_the_table() -> None:
     name = "rules-2-cores-of-intel-xeon-amx-int8"
     _, *rows = read_table(name)
     seconds = {row[0]: row[4].split()[0] for row in rows}
-    speed = " ".join((ROOT / "docs" / "speed.md").read_text(encoding="utf-8").split())
+    speed = on_one_line("docs/speed.md")
     assert (
         f"takes {seconds['transformers baseline (SDPA)']} s stock, "
         f"{seconds['ttm (the default)']} s by default, {seconds['stride, merged']} s with a "
@@ -178,7 +179,7 @@ def test_the_errors_of_the_mean_of_three_trainings() -> None:
     told = ("ttm", "uniform-spatial:merge_dropped=true:retain=0.25", "random:retain=0.25",
             "uniform-frames:retain=0.25")  # fmt: skip
     least, most = min(errors[one] for one in told), max(errors[one] for one in told)
-    results = " ".join(RESULTS.read_text(encoding="utf-8").split())
+    results = on_one_line("docs/results.md")
     assert f"(± {least} to {most}, one standard error over 40 rendered videos;" in results
     elsewhere = re.compile("^none|retain=0.1$")  # not on the page, or at a tenth
     shown = [error for spec, error in errors.items() if not elsewhere.search(spec)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,9 @@ import pytest
 from benchmarks.serving import measuring
 from benchmarks.serving.__main__ import RAW
 from benchmarks.serving.load import Answered, Load, body, data_url
-from benchmarks.serving.measuring import Course, measure
+from benchmarks.serving.measuring import Course
 from benchmarks.serving.rows import read_rows
 from benchmarks.serving.table import BASELINE, cells, circumstances, table
-from dycoke_cli.compression.registry import create
-
-TTM = create("dycoke", kv_prune=False)
 
 
 def row(spec: str, run: int, seconds: float, **other: Any) -> dict[str, Any]:
@@ -101,18 +97,6 @@ def test_a_request_is_what_the_server_takes() -> None:
     assert request["extra_body"]["mm_processor_kwargs"] == {"dycoke": "evs"}
     assert request["extra_body"]["media_io_kwargs"]["video"]["frames_indices"] == [0, 1, 2]
     assert "mm_processor_kwargs" not in body(url, 3, "What?", None, 16)["extra_body"]
-
-
-@pytest.mark.slow
-def test_our_own_server_answers_under_load(tmp_path: Path) -> None:
-    course = Course("mini", ("none", "ttm"), (2,), fewest=2, frames=8, tokens=4, runs=1)
-    measure(replace(course, server="dycoke", dtype="float32"), tmp_path / "rows.jsonl")
-    none, ttm = read_rows(tmp_path / "rows.jsonl")["dycoke-mini"]
-    assert none["prompt_tokens"] - ttm["prompt_tokens"] == 8 * 16 - TTM.kept_tokens(8, 16)
-    for each in (none, ttm):
-        assert each["generated"] == 2 * 4
-        assert len(each["ttft_s"]) == len(each["tpot_s"]) == 2
-        assert max(each["ttft_s"]) < each["seconds"]
 
 
 def test_no_method_is_slower_than_none_as_the_page_says() -> None:

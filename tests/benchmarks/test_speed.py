@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
 from benchmarks.drawn import drawn
 from benchmarks.json_lines import replace_lines
 from benchmarks.speed import contestants, published
-from benchmarks.speed.__main__ import main
 from benchmarks.speed.alone import TEXT
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Heat, Journal
@@ -98,26 +94,6 @@ def test_what_was_measured_isnt_measured_again(
     assert once == [[MEASURED]] * 2
     assert all(rounds == [MEASURED] * 2 for rounds in found.values())
     assert len([call for call in calls if call == (16, 4)]) == 2 * len(found) + 2
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(main)
-    journal = tmp_path / "journal.jsonl"
-    flags = ["--model", "mini", "--no-int8"]
-    flags += ["--frames", "8x1", "--language", "8x1", "--rules", "8x1"]
-    done = CliRunner().invoke(app, [*flags, "--tokens", "3", "--journal", str(journal)])
-    assert done.exit_code == 0, done.output
-    assert "| 8 frames, language model alone, 1 run | loading, s | prefill, s |" in done.output
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert {line["part"] for line in lines} == {"whole", "language", "rules"}
-    assert len(lines) == 13 + len(contestants.RULES)
-    kept = {line["contestant"]: line["measured"]["visual"] for line in lines}
-    a_quarter = ("fewer frames", "random", "stride, merged", "evs", "dycoke-plus")
-    assert {kept[name] for name in a_quarter} == {kept["all tokens"] // 4}
-    assert all(line["measured"]["token"] > 0 for line in lines)
 
 
 def test_what_is_kept_takes_the_place_of_the_same_table(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import lzma
 
 from benchmarks.kept_tables import DATA
-from benchmarks.page import ROOT
+from tests.pages import on_one_line
 
 
 def found(name: str) -> dict[tuple[str, str, str], list[bool]]:
@@ -26,10 +26,7 @@ def share(facts: list[bool]) -> str:
 
 def test_what_the_pages_say_of_facts() -> None:
     """Recounted from the answers."""
-    results, methods = (
-        " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
-        for page in ("results.md", "methods.md")
-    )
+    results, methods = map(on_one_line, ("docs/results.md", "docs/methods.md"))
     rows, of_gemma = found("smollm2"), found("gemma")
     positions = ("kept", "renumbered")
     assert "**SmolLM2** finds every fact, with either kind of positions" in results

@@ -32,6 +32,17 @@ def samples() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a miniature of each published benchmark."""
+    from tests.evaluation import miniatures
+
+    folder = tmp_path_factory.mktemp("data")
+    for name in miniatures.MAKERS:
+        miniatures.make(name, folder / name)
+    return folder
+
+
 @pytest.fixture
 def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer the questions about them without a model."""

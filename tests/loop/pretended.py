@@ -90,7 +90,11 @@ class Pretended:
         monkeypatch.setattr(answer_batch, "ask_without_video", self._ask_without_video)
         monkeypatch.setattr(supported, "check_decoder", lambda decoder, method: None)
         if videos:
-            monkeypatch.setattr(reading, "Decoder", lambda limits: _Decoder(self))
+            self.install_videos(monkeypatch)
+
+    def install_videos(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Take the place of videos alone."""
+        monkeypatch.setattr(reading, "Decoder", lambda limits: _Decoder(self))
 
     def of_a_found_family(self) -> None:
         """Be of a family whose layout was found, so that a stock processor makes its prompts."""

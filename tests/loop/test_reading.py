@@ -233,20 +233,6 @@ def test_as_many_read_at_once_as_there_is_memory_for(
     assert (most == 1) == (at_once == 1)
 
 
-@pytest.mark.extended
-@pytest.mark.slow
-def test_time_to_wait_for_memory_is_not_that_to_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of seven that are read one after the other, the last waits for longer than it may take."""
-    monkeypatch.setattr(reading_module, "free_main_memory", lambda: 10**6)
-    decoding_by(monkeypatch, "slow", tmp_path)
-    groups = folder_of(tmp_path, *(f"{number}.mp4" for number in range(7)))
-    patient = Limits(time_limit=5 * decoders.SLOW_S, memory_limit=10**10)
-    taken = read_all(groups, 7, patient)
-    assert all(map(is_read, taken.values()))
-
-
 def test_seconds_that_were_waited_for_memory_are_not_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     import openai
 
 BODY_LIMIT = 200_000
+CHAT = "/v1/chat/completions"
+HEAD = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+"""The beginning of a request, as a socket sends it."""
 VIDEO = "data:video/mp4;base64,AAAA"
 
 
@@ -63,9 +66,7 @@ class Running:
             connection.close()
 
     def ask(self, question: str, url: str | None = VIDEO, **more: Any) -> tuple[int, Any]:
-        status, _, body = self.request(
-            "POST", "/v1/chat/completions", body_of(question, url, **more)
-        )
+        status, _, body = self.request("POST", CHAT, body_of(question, url, **more))
         return status, json.loads(body)
 
     def client(self) -> openai.OpenAI:
@@ -88,6 +89,11 @@ def body_of(question: str, url: str | None = VIDEO, **more: Any) -> bytes:
     if url is not None:
         content.insert(0, {"type": "video_url", "video_url": {"url": url}})
     return json.dumps({"messages": [{"role": "user", "content": content}], **more}).encode()
+
+
+def message(body: bytes) -> bytes:
+    """A whole request, as a socket sends it."""
+    return f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 @contextmanager

@@ -16,10 +16,8 @@ from uvicorn.server import ServerState
 
 from dycoke_cli.server.lifetime import ConnectionLimits, LimitedProtocol
 from dycoke_cli.server.request_body import BodyLimits
-from tests.server.pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
+from tests.server.pretended import BODY_LIMIT, HEAD, PATIENCE_S, Running, body_of, running
 
-CHAT = "/v1/chat/completions"
-HEAD = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BEGUN = f"{HEAD}Content-Length: 1000\r\n\r\n{{".encode()
 
 

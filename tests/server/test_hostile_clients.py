@@ -14,10 +14,17 @@ from typing import Any
 import pytest
 
 from dycoke_cli.server.request_body import BodyLimits
-from tests.server.pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
+from tests.server.pretended import (
+    BODY_LIMIT,
+    CHAT,
+    HEAD,
+    PATIENCE_S,
+    Running,
+    body_of,
+    message,
+    running,
+)
 from tests.waiting import until
-
-CHAT = "/v1/chat/completions"
 
 
 def test_a_request_of_two_lengths_ends_its_connection(server: Running) -> None:
@@ -36,12 +43,11 @@ def test_bodies_that_are_too_large(server: Running) -> None:
     status, _, body = server.request("POST", CHAT, b"x" * (BODY_LIMIT + 1))
     assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
     for length in ("9" * 30, str(10**15)):
-        sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        reply = raw(server, f"{sent}Content-Length: {length}\r\n\r\n".encode())
+        reply = raw(server, f"{HEAD}Content-Length: {length}\r\n\r\n".encode())
         assert reply.split()[1] in (b"400", b"413")
     # Without a length, it is counted as it comes.
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    head = f"{sent}Transfer-Encoding: chunked\r\n\r\n".encode()
+    head = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
     assert b" 413 " in raw(server, head + chunk * 20)
     assert server.metric("requests_active") == 0
 
@@ -69,11 +75,9 @@ def test_what_nobody_waits_for_is_removed_beside_the_others(
 
     monkeypatch.setattr(shutil, "rmtree", slowly)
     server.pretended.shutter.clear()
-    body = body_of("What?")
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with ThreadPoolExecutor(1) as client:
         with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
-            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            connection.sendall(message(body_of("What?")))
             assert server.pretended.began.wait(PATIENCE_S)
         assert began.wait(PATIENCE_S)
         healthy = client.submit(server.request, "GET", "/health")
@@ -97,17 +101,15 @@ def test_no_traceback_for_what_is_no_http(server: Running) -> None:
 
 def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(monkeypatch, bodies=BodyLimits(BODY_LIMIT, timeout_s=0.3)) as server:
-        sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        assert b" 408 " in raw(server, f"{sent}Content-Length: 100\r\n\r\n{{".encode())
+        assert b" 408 " in raw(server, f"{HEAD}Content-Length: 100\r\n\r\n{{".encode())
         assert server.metric("requests_active") == 0
 
 
 def test_a_client_that_leaves_during_its_body(
     server: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
-        connection.sendall(f"{sent}Content-Length: 100\r\n\r\n{{".encode())
+        connection.sendall(f"{HEAD}Content-Length: 100\r\n\r\n{{".encode())
         server.request("GET", "/health")  # by now, the header has been read
     left = 'requests_total{status="499"} 1'
     until(lambda: left in server.request("GET", "/metrics")[2].decode(), what=left)
@@ -118,9 +120,8 @@ def test_a_client_that_leaves_during_its_body(
 def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> None:
     server.pretended.pause_s = 0.1
     body = body_of(" ".join(["word"] * 600), stream=stream)
-    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
-    connection.sendall(f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    connection.sendall(message(body))
     server.wait_for("requests_active", 1)
     if stream:
         assert b"word" in connection.recv(4096) + connection.recv(4096) + connection.recv(4096)
@@ -134,12 +135,11 @@ def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> 
 
 def test_a_reader_that_does_not_read_holds_nobody_up(server: Running) -> None:
     body = body_of(" ".join(["word" * 50] * 400), stream=True)
-    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     server.pretended.gate.clear()
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         slow.connect(("127.0.0.1", server.port))
-        slow.sendall(f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        slow.sendall(message(body))
         server.wait_for("requests_active", 1)
         server.pretended.gate.set()
         for _ in range(3):
@@ -150,12 +150,11 @@ def test_a_reader_that_does_not_read_holds_nobody_up(server: Running) -> None:
 def test_streams_that_are_cut_at_any_point_leave_nothing(server: Running) -> None:
     server.pretended.pause_s = 0.005
     body = body_of("one two three four five six", stream=True)
-    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    message = f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    whole = message(body)
 
     def cut(number: int) -> None:
         with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
-            connection.sendall(message[: len(message) if number % 3 else 50 * number])
+            connection.sendall(whole[: len(whole) if number % 3 else 50 * number])
             time.sleep(0.004 * number)
 
     with ThreadPoolExecutor(8) as pool:

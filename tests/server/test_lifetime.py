@@ -24,11 +24,10 @@ from PIL import Image
 
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import PATIENCE_S
-from tests.server.pretended import Running, body_of, running
+from tests.server.pretended import CHAT, HEAD, Running, body_of, running
 from tests.server.real import serving
 from tests.waiting import until
 
-CHAT = "/v1/chat/completions"
 ENDS_S = 5.0
 
 
@@ -101,8 +100,7 @@ def test_a_server_ends_amid_work(
             read = pool.submit(server.ask, "What?", SLOW)
             assert server.pretended.began.wait(PATIENCE_S)
             partial = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
-            head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            partial.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+            partial.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n{{".encode())
             assert list(folder.glob("dycoke-*"))
             began = time.monotonic()
         assert time.monotonic() - began < ENDS_S

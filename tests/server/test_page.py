@@ -20,6 +20,7 @@ import pytest
 from tests import warm
 from tests.cli.harness import understood
 from tests.forms import NEEDS_LIBRARY
+from tests.pages import blocks
 from tests.server.real import PATIENCE_S, serving
 
 ROOT = Path(__file__).parents[2]
@@ -29,14 +30,10 @@ QUESTION = "What does the blue star do?"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no signals")]
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("serve")
-    [command] = blocks("sh server")
+    [command] = blocks("sh server", PAGE)
     program, serve, *flags = shlex.split(command.replace("--port 8000", "--port 0"))
     assert (program, serve) == ("dycoke", "serve")
     with serving(folder, flags) as (url, process):
@@ -55,7 +52,7 @@ def ask_cold(*arguments: str) -> dict[str, Any]:
 
 def run_python(kinds: Sequence[str], address: str) -> list[str]:
     """The lines that blocks print, one after the other in one program."""
-    script = "".join(block for kind in kinds for block in blocks(f"python {kind}"))
+    script = "".join(block for kind in kinds for block in blocks(f"python {kind}", PAGE))
     script = script.replace("http://127.0.0.1:8000", address)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
@@ -72,7 +69,7 @@ def shell(script: str, address: str) -> bytes:
 
 
 def test_curl(address: str) -> None:
-    asking, others = blocks("sh request")
+    asking, others = blocks("sh request", PAGE)
     reply = json.loads(shell(asking, address))
     cold = ask_cold("sample_videos/move.mp4", QUESTION, "--method", "dycoke-plus:retain=0.25")
     assert reply["choices"][0]["message"]["content"] == cold["answer"]
@@ -122,7 +119,7 @@ def test_decisions_by_the_client_of_openai_and_by_curl(address: str) -> None:
     assert moves == ["moves", "up"]
     cold = ask_cold("sample_videos/move.mp4", "How many shapes are there?", "--score", "1-5")
     assert int(shapes) == round(cold["mean"])
-    [command] = blocks("sh systemone")
+    [command] = blocks("sh systemone", PAGE)
     reply = json.loads(shell(command, address))
     assert round(reply["answers"]["star"]["noul"], 3) == float(star)
     cold = ask_cold("sample_videos/move.mp4", "Is there a blue star?", "--yes-no")
@@ -133,7 +130,7 @@ def test_llm(address: str, tmp_path: Path) -> None:
     """Streamed and whole: what the server says to the question without a video."""
     if shutil.which("llm") is None:
         pytest.skip("llm isn't installed: `pipx install llm`")
-    [settings], [command] = blocks("yaml llm"), blocks("sh llm")
+    [settings], [command] = blocks("yaml llm", PAGE), blocks("sh llm", PAGE)
     (tmp_path / "extra-openai-models.yaml").write_text(
         settings.replace("http://127.0.0.1:8000", address)
     )
@@ -154,7 +151,7 @@ def test_llm(address: str, tmp_path: Path) -> None:
 @pytest.mark.extended
 @pytest.mark.slow
 def test_a_warm_ask(tmp_path: Path) -> None:
-    [commands] = blocks("sh warm")
+    [commands] = blocks("sh warm", PAGE)
     start, ask, batch = commands.splitlines()
     with tempfile.TemporaryDirectory() as folder:  # short, as paths of sockets must be
         names = {"DYCOKE_RUNTIME": f"{folder}/run"}
@@ -179,7 +176,7 @@ def test_a_warm_ask(tmp_path: Path) -> None:
 def test_the_unit_of_systemd(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze isn't installed")
-    [unit] = blocks("ini unit")
+    [unit] = blocks("ini unit", PAGE)
     program, words = re.search(r"^ExecStart=(\S+) (.*)$", unit, re.MULTILINE).groups()  # type: ignore[union-attr]
     assert understood(shlex.split(f"dycoke {words.replace('%h', str(tmp_path))}")[1:])
     path = tmp_path / "dycoke.service"

@@ -27,10 +27,8 @@ from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.replies import usage
 from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
-from tests.server.pretended import VIDEO, Running, body_of, make_service, running
+from tests.server.pretended import CHAT, VIDEO, Running, body_of, make_service, running
 from tests.server.requests import about, read, read_responses
-
-CHAT = "/v1/chat/completions"
 
 
 def events(body: bytes) -> list[Any]:

@@ -12,7 +12,6 @@ import pytest
 from dycoke_cli.evaluation.prediction import FILE
 from tests.cli.harness import run_here
 from tests.documents import valid
-from tests.evaluation import miniatures
 from tests.evaluation.samples import without_times
 from tests.runs.clusters import cluster_of
 
@@ -24,15 +23,6 @@ METHODS = ("--methods", "none,dycoke,no-video", "--limit", "2")
 # Open answers, choices about parts of videos, and a prompt with subtitles: the jobs of others are
 # as these.
 SENT = ("video_dc499", "mvbench", "videomme_w_subtitle")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with their miniatures."""
-    folder = tmp_path_factory.mktemp("data")
-    for name in SENT:
-        miniatures.make(name, folder / name)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.errors import DycokeError
 from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.ray import OnRay, RayAsker
@@ -65,34 +64,3 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
     assert first["error"]["code"] == "video_unreadable"
     assert "deadly.mp4 ended the worker" in first["error"]["message"]
     assert (tmp_path / "diary").read_text().split().count("deadly.mp4") == 3
-
-
-@pytest.mark.parametrize("lost", ["raylet", "node"])
-def test_the_node_of_the_run_is_lost(lost: str, tmp_path: Path) -> None:
-    """Workers of other nodes answer the rest, unless Ray ends the process connected to it.
-
-    It does so without a word: the run says it. Either way no result is lost or doubled.
-    """
-    found: list[Outcome] = []
-    with cluster_of(2) as own:
-        groups = groups_named(tmp_path, *numbered(200))
-        on_ray = partial(RayAsker, OnRay(own.address, make=Pretending))
-        outcomes = outcomes_of(groups, PLAN, on_ray, Listener())
-        for outcome in outcomes:
-            found.append(outcome)
-            if len(found) == 8:
-                break
-        if lost == "raylet":  # the head's store of the cluster and the other node stay
-            own.head_node.kill_raylet()
-        else:
-            own.head_node.kill_all_processes(check_alive=False)
-        said = ""
-        try:
-            found += outcomes
-        except DycokeError as error:
-            said = str(error)
-            assert said.startswith("the Ray cluster broke down: ")
-            assert "; run it again" in said
-    assert not any(outcome.failed for outcome in found)
-    assert len({outcome.key for outcome in found}) == len(found)
-    assert said or len(found) == 400

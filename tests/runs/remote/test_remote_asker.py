@@ -11,12 +11,11 @@ import pytest
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.converse import asks_of, converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.remote_asker import RemoteAsker
-from dycoke_cli.runs.remote.remote_client import ServerGoneError
 from dycoke_cli.runs.remote.served_model import NO_VIDEO, SentVideo
 from dycoke_cli.runs.run import outcomes_of
 from tests.documents import example
@@ -32,9 +31,8 @@ class Served:
     client = SimpleNamespace(close=lambda: None)
     sends_method = True
 
-    def __init__(self, failure: Exception | None = None) -> None:
+    def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[Any, ...], str, bool, int | None]] = []
-        self._failure = failure
 
     def send(self, clip: Any, seconds: float) -> SentVideo:
         return replace(NO_VIDEO, seconds=seconds)
@@ -42,8 +40,6 @@ class Served:
     def ask(
         self, question: str, history: Any, video: Any, method: Any, options: Any, on_text: Any
     ) -> Answer:
-        if self._failure is not None:
-            raise self._failure
         waited = video.seconds > 0
         self.asked.append((question, tuple(history), method.name, waited, options.seed))
         seed = 40 + len(self.asked) if options.seed is None else options.seed
@@ -95,17 +91,3 @@ def test_a_run_asks_each_question_once_and_sends_each_video_once() -> None:
     assert len(outcomes) == len(model.asked)
     assert sum(waited for *_, waited, _ in model.asked) == len(groups)
     assert {one.seconds for one in outcomes} == {0.5}
-
-
-@pytest.mark.parametrize(
-    ("failure", "sentence"),
-    [
-        (ServerGoneError("it is gone"), "it is gone"),
-        (ModelError("the key is refused"), "the key is refused"),
-    ],
-)
-def test_what_fails_every_request_ends_the_run(failure: Exception, sentence: str) -> None:
-    model: Any = Served(failure)
-    with pytest.raises(ModelError) as error:
-        run_on(model, settled_in(CLIPS))
-    assert str(error.value) == sentence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Coroutine, Iterator
@@ -22,6 +21,8 @@ from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.engine.generation_options import TypedOptions
+from dycoke_cli.loop.local_engine import Engine
+from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.server.mcp_server import STAGES, make_mcp_server, progress_of
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.video_tools import VideoTools
@@ -30,8 +31,8 @@ from tests.documents import example
 from tests.families.sessions import loaded_of
 from tests.forms import NEEDS_LIBRARY
 from tests.loop.pretended import DURATION_S
+from tests.pages import blocks
 from tests.server.pretended import DEFAULTS, Pretended, engine_of
-from tests.server.tiny_model import service_of
 
 ROOT = Path(__file__).parents[3]
 VIDEOS = ROOT / "sample_videos"
@@ -135,11 +136,13 @@ SCHEMA = {
 @pytest.mark.slow
 def test_an_answer_is_an_object_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a random model, which writes no JSON by itself; by jsonschema."""
-    service = service_of(monkeypatch, loaded_of("llava_onevision"))
-    tools = VideoTools([VIDEOS], DEFAULTS, service.engine, 256)
-    service.engine.start()
+    Pretended(size={"move.mp4": 32}).install_videos(monkeypatch)
+    loaded = loaded_of("llava_onevision")
+    engine = Engine(DEFAULTS, loaded=loaded, unloaded=UnloadedModel("mini", True, loaded.info))
+    tools = VideoTools([VIDEOS], DEFAULTS, engine, 256)
+    engine.start()
     given = {"video": "move.mp4", "question": "Where is it?"}
-    with closing(service.engine):
+    with closing(engine):
         result = called(tools, "ask_video", **given, schema=SCHEMA)
         free = called(tools, "ask_video", **given)
     assert not result.is_error, text_of(result)
@@ -333,8 +336,7 @@ def test_progress_grows_over_the_stages() -> None:
 @pytest.mark.slow
 def test_over_stdin_and_stdout(tmp_path: Path) -> None:
     """The command of the page, and the answer that `dycoke ask` has."""
-    [command] = re.findall(r"^```sh mcp\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    [settings] = re.findall(r"^```json mcp\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    [command], [settings] = blocks("sh mcp", PAGE), blocks("json mcp", PAGE)
     assert json.loads(settings)["mcpServers"]["dycoke"]["args"][0] == "mcp"
     question = "What does the blue star do?"
     environment = {
