@@ -27,35 +27,29 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_ask(damaged: Path) -> None:
-    ask = ("ask", CLIP, "What happens?", "--frames", "2", "--quiet", "--model", damaged)
-    run = run_here(*ask)
+SMALL = ("--frames", "2", "--quiet")
+COMMANDS = {
+    "ask": ("ask", CLIP, "What happens?", *SMALL),
+    # Every other clip would fail alike: it ends the run, and nothing is written about one.
+    "batch": ("batch", CLIP, "What happens?", *SMALL, "--out", "answers.jsonl"),
+    "eval": ("eval", "shapes", "--methods", "none", "--limit", "1", "--workers", "1", *SMALL),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_it_is_one_sentence(
+    command: str, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = run_here(*COMMANDS[command], "--model", damaged)
     assert (run.code, run.out) == (4, "")
     assert run.err.startswith(f"Error: {SENTENCE}")
     assert len(run.err.splitlines()) == 1
-    run = run_here(*ask, "--json")
-    assert run.code == 4
-    assert run.object["error"]["code"] == "model_unavailable"
+    if command == "batch":
+        assert Path("answers.jsonl").read_text() == ""
+
+
+def test_it_is_an_object(damaged: Path) -> None:
+    run = run_here(*COMMANDS["ask"], "--model", damaged, "--json")
+    assert (run.code, run.object["error"]["code"]) == (4, "model_unavailable")
     assert "answer" not in run.object
-
-
-def test_batch(damaged: Path, tmp_path: Path) -> None:
-    shutil.copy(CLIP, tmp_path)
-    out = tmp_path / "answers.jsonl"
-    run = run_here(
-        "batch", tmp_path, "What happens?", "--frames", "2", "--quiet", "--model", damaged,
-        "--out", out,
-    )  # fmt: skip
-    # Every other clip would hear the same: it ends the run, and nothing is written about one.
-    assert run.code == 4
-    assert run.err.startswith(f"Error: {SENTENCE}")
-    assert out.read_text() == ""
-
-
-def test_eval(damaged: Path, tmp_path: Path) -> None:
-    run = run_here(
-        "eval", "shapes", "--methods", "none", "--limit", "1", "--frames", "2", "--quiet",
-        "--workers", "1", "--model", damaged, "--out", tmp_path,
-    )  # fmt: skip
-    assert (run.code, run.out) == (4, "")
-    assert run.err.startswith(f"Error: {SENTENCE}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -30,7 +29,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.run import asker_here, outcomes_of
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
-from tests.runs.parts import CLIPS, Group, groups_in, plan_with, settled_in
+from tests.runs.parts import CLIPS, Group, groups_in, plan_with
 from tests.runs.pretended import valid
 
 # In float32 a batch gives each question the answer that it gets alone, to the letter.
@@ -186,24 +185,6 @@ def test_plan_can_be_sent_to_another_process(plan: RunPlan) -> None:
     other = pickle.loads(pickle.dumps(plan))
     assert other == plan
     assert other.with_defaults(pickle.loads(pickle.dumps(ask))) == plan.with_defaults(ask)
-
-
-def test_local_answers_everything_and_loads_once(
-    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: Callable[[str, str], str]
-) -> None:
-    for name in ("move.mp4", "turn.mp4", "web.webm"):
-        shutil.copy(CLIPS / name, tmp_path)
-    (tmp_path / "torn.mp4").write_bytes((CLIPS / "move.mp4").read_bytes()[:200])
-    loads: list[str] = []
-    real = loading.load
-    monkeypatch.setattr(loading, "load", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
-    groups = settled_in(tmp_path, *QUESTIONS[:2], plan=plan)
-    outcomes = list(outcomes_of(groups, plan, asker_here, Listener()))
-    assert loads == ["mini"]
-    answers = said(outcomes)
-    assert len(outcomes) == len(answers) == 8
-    for (name, question), answer in answers.items():
-        assert answer == ("" if name == "torn.mp4" else alone(name, question))
 
 
 def test_without_questions_nothing_is_loaded(

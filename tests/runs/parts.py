@@ -52,15 +52,13 @@ def settled_in(where: Path | str, *texts: str, plan: RunPlan = PLAN) -> list[Gro
 
 
 class Heard(Listener):
-    """Remembers the counts; stops the run at so many lines."""
+    """Interrupts the run at so many answers."""
 
     def __init__(self, interrupt_at: int | None = None) -> None:
         super().__init__()
-        self.counts: RunCounts | None = None
         self._interrupt_at = interrupt_at
 
     def progress(self, counts: RunCounts) -> None:
-        self.counts = replace(counts)
         if self._interrupt_at is not None and counts.answered == self._interrupt_at:
             self._interrupt_at = None
             signal.raise_signal(signal.SIGINT)

@@ -25,8 +25,8 @@ MOST = 100
 URL = "data:video/mp4;base64,AAAA"
 
 
-def read(messages: Any, **more: Any) -> ChatRequest:
-    return parse(json.dumps({"messages": messages, **more}).encode(), DEFAULTS, MOST)
+def read(messages: Any, most: int = MOST, **more: Any) -> ChatRequest:
+    return parse(json.dumps({"messages": messages, **more}).encode(), DEFAULTS, most)
 
 
 def about(*parts: dict[str, Any], **more: Any) -> ChatRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from contextlib import ExitStack
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 
 from dycoke_cli.runs.remote.served_model import as_video
-from dycoke_cli.server.chat import ChatRequest, parse
+from dycoke_cli.server.chat import ChatRequest
 from dycoke_cli.server.refused import Refused
-from tests.server.pretended import DEFAULTS
+from tests.server.requests import about as read
 from tests.server.requests import ask_of, clips_of
 
 MOST = 8
@@ -28,12 +27,7 @@ def jpegs(count: int) -> str:
 
 def requested(*urls: str, **about: Any) -> ChatRequest:
     parts = [{"type": "video_url", "video_url": {"url": url}} for url in urls]
-    content = [*parts, {"type": "text", "text": "What?"}]
-    body = {
-        "messages": [{"role": "user", "content": content}],
-        "media_io_kwargs": {"video": about},
-    }
-    return parse(json.dumps(body).encode(), DEFAULTS, MOST)
+    return read(*parts, most=MOST, media_io_kwargs={"video": about})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from base64 import b64encode
 from pathlib import Path
@@ -15,10 +14,10 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.server.chat import parse
 from dycoke_cli.video.clip import Clip
 from tests.loop.pretended import PATIENCE_S
-from tests.server.pretended import DEFAULTS, make_service
+from tests.server.pretended import make_service
+from tests.server.requests import about as read
 from tests.server.requests import clips_of
 
 MOST = 8
@@ -40,12 +39,7 @@ def clips(
     *parts: dict[str, Any], pixels: int = 2**40, most: int = MOST, **about: Any
 ) -> tuple[Clip, ...]:
     """The clips of a request about these parts; the frames of each may have so many pixels."""
-    content = [*parts, {"type": "text", "text": "What?"}]
-    body = {
-        "messages": [{"role": "user", "content": content}],
-        "media_io_kwargs": {"video": about},
-    }
-    return clips_of(parse(json.dumps(body).encode(), DEFAULTS, most), pixels)
+    return clips_of(read(*parts, most=most, media_io_kwargs={"video": about}), pixels)
 
 
 def brightness(clip: Clip) -> list[int]:
@@ -130,8 +124,6 @@ def test_many_large_pictures_are_refused_at_once() -> None:
 def test_what_a_request_may_have(videos: int, frames: int, pixels: int) -> None:
     """The videos of a request share it; more with a higher --frame-limit."""
     url = {"type": "video_url", "video_url": "file:///a.mp4"}
-    content = [*[url] * videos, {"type": "text", "text": "What?"}]
-    body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
     service = make_service(Mock(), Mock(), most_frames=frames)
-    allowance = service.allowance(parse(body, DEFAULTS, frames))
+    allowance = service.allowance(read(*[url] * videos, most=frames))
     assert allowance.pixels == pixels

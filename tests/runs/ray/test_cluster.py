@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -101,12 +100,6 @@ def test_numbers_out_of_range() -> None:
     for arguments, flag in (({"cpus": 0.0}, "cpus"), ({"gpus": -1.0}, "gpus")):
         with pytest.raises(UsageError, match=f"--num-{flag}-per-worker must be"):
             OnRay(**arguments)
-
-
-def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"pip install .*\[ray\]"):
-        OnRay()
 
 
 @pytest.mark.parametrize("flags", [("--address", "head:6379"), ("--num-gpus-per-worker", "1")])

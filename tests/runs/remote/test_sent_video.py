@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ import pytest
 from transformers.video_utils import VideoMetadata
 
 from dycoke_cli.runs.remote.served_model import as_images, as_video
-from dycoke_cli.server.chat import parse
-from tests.server.pretended import DEFAULTS
+from tests.server.requests import about as read
 from tests.server.requests import clips_of
 
 TIMES_S = {
@@ -39,12 +37,7 @@ def test_both_kinds_of_server_read_the_times_of_the_frames(
     assert metadata.timestamps == pytest.approx(times_s, abs=0.0005)
     assert about["total_num_frames"] > about["frames_indices"][-1]
     assert about["duration"] == pytest.approx(duration_s or times_s[-1], abs=0.004)
-    content = [*sent.parts, {"type": "text", "text": "What?"}]
-    body = {
-        "messages": [{"role": "user", "content": content}],
-        "media_io_kwargs": {"video": about},
-    }
-    (clip,) = clips_of(parse(json.dumps(body).encode(), DEFAULTS, 8))
+    (clip,) = clips_of(read(*sent.parts, most=8, media_io_kwargs={"video": about}))
     assert clip.timestamps_s == pytest.approx(times_s, abs=0.0005)
     assert clip.info.duration_s == pytest.approx(duration_s or times_s[-1], abs=0.004)
 
