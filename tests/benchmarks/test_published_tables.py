@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,14 @@ def test_the_seconds_of_the_table() -> None:
     assert f"the tower took {least:.0f} to {most:.0f} s" in RESULTS.read_text(encoding="utf-8")
 
 
+def clustered(values: Sequence[float], videos: Sequence[str]) -> float:
+    """The standard error of a mean, clustered by video, in %."""
+    residuals, names = np.array(values, float) - np.mean(values), np.array(videos)
+    sums = [residuals[names == one].sum() for one in np.unique(names)]
+    squares = np.square(sums).sum() * len(sums) / (len(sums) - 1)
+    return round(100 * float(np.sqrt(squares)) / len(values), 1)
+
+
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_errors_of_the_mean_of_three_trainings() -> None:
@@ -170,12 +178,8 @@ def test_the_errors_of_the_mean_of_three_trainings() -> None:
                 of[key] = of.get(key, 0) + changed / len(SEEDS)
     errors = {}
     for spec, of in changes.items():
-        mean = sum(of.values()) / len(of)
-        videos = {video for video, _ in of}
-        assert len(videos) == 40
-        sums = [sum(x - mean for (one, _), x in of.items() if one == video) for video in videos]
-        squares = sum(one**2 for one in sums) * len(videos) / (len(videos) - 1)
-        errors[spec] = round(100 * squares**0.5 / len(of), 1)
+        assert len({video for video, _ in of}) == 40
+        errors[spec] = clustered([*of.values()], [video for video, _ in of])
     told = ("ttm", "uniform-spatial:merge_dropped=true:retain=0.25", "random:retain=0.25",
             "uniform-frames:retain=0.25")  # fmt: skip
     least, most = min(errors[one] for one in told), max(errors[one] for one in told)
@@ -201,19 +205,13 @@ def test_a_row_counted_by_hand(texts: Mapping[str, str]) -> None:
     video = {line["item"]: line["video"] for line in lines}
     asked = sorted(video)
     base, own = (np.array([right[row][item] for item in asked], float) for row in right)
-    videos = np.array([video[item] for item in asked])
-
-    def clustered(values: np.ndarray[Any, Any]) -> str:
-        sums = [(values - values.mean())[videos == one].sum() for one in np.unique(videos)]
-        few = len(sums) / (len(sums) - 1)
-        return f"{100 * np.sqrt(few * np.square(sums).sum()) / len(values):.1f}"
-
+    videos = [video[item] for item in asked]
     whole = texts["methods-whole"]
     (row,) = (x for x in whole.splitlines() if x.startswith("| baseline |"))
-    assert f" {100 * base.mean():.1f} ± {clustered(base)} |" in row
+    assert f" {100 * base.mean():.1f} ± {clustered([*base], videos)} |" in row
     moved = f"{100 * (own - base).mean():+.1f}".replace("-", "−")
     (row,) = (x for x in whole.splitlines() if x.startswith("| `dycoke-plus:retain=0.25` |"))
-    assert f" {moved} ± {clustered(own - base)} |" in row
+    assert f" {moved} ± {clustered([*(own - base)], videos)} |" in row
 
 
 @pytest.mark.parametrize(

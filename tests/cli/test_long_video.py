@@ -9,18 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.compression.method import Method
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.in_windows import windows_for
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.request import Request
 from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video.decoder import OpenClip
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.documents import valid
-from tests.video.inside import plan
 
 pytestmark = pytest.mark.slow
 MINUTE = ROOT / "sample_videos" / "minute.mp4"
@@ -164,13 +157,3 @@ def test_windows_are_cached_one_by_one() -> None:
     assert len([path for path in Path(encoded_videos().folder).iterdir() if path.is_file()]) == len(
         files
     )
-
-
-def test_several_videos_are_refused() -> None:
-    sampling = Sampling(frames=4)
-    request = Request(
-        "mini", LoadOptions(), sampling, Method(), GenerationOptions(), video_tokens=100
-    )
-    plans = [plan(CLIP, sampling), plan(MINUTE, sampling)]
-    with pytest.raises(UsageError, match="video_tokens takes one video"):
-        windows_for(request, plans, lambda one: None, whole=False)

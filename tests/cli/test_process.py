@@ -134,12 +134,8 @@ def test_interrupt_while_working_is_one_word() -> None:
 
 
 def test_reader_that_leaves_hears_nothing() -> None:
-    process = warm.Popen(
-        [*FAKE, *map(str, ASK)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **SLOW},
-    )
+    pipe, environment = subprocess.PIPE, {**os.environ, **SLOW}
+    process = warm.Popen([*FAKE, *map(str, ASK)], stdout=pipe, stderr=pipe, env=environment)
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.read(1) == b"a"

@@ -14,7 +14,6 @@ from unittest.mock import Mock
 
 import openai
 import pytest
-from pydantic import BaseModel
 
 from dycoke_cli.answer.answer import Answer, ReportedSubtitles
 from dycoke_cli.engine.generation_options import WHAT_FITS
@@ -26,7 +25,6 @@ from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.replies import usage
 from tests.documents import example
-from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import CHAT, VIDEO, Running, body_of, make_service, running
 from tests.server.requests import about, read, read_responses
 
@@ -385,34 +383,3 @@ def test_an_idle_model_is_unloaded_and_loaded_again(monkeypatch: pytest.MonkeyPa
         assert server.ask("Why?")[0] == 200
         assert server.pretended.loads == 2
         assert server.metric("model_loaded") == 1
-
-
-class Star(BaseModel):
-    colour: str
-    points: int
-
-
-@NEEDS_LIBRARY
-@pytest.mark.parametrize("stream", [False, True])
-def test_an_object_of_a_class_is_parsed(server: Running, stream: bool) -> None:
-    """The pretended model answers with the question, which is such an object here."""
-    star = Star(colour="red", points=5)
-    content: Any = [
-        {"type": "video_url", "video_url": {"url": VIDEO}},
-        {"type": "text", "text": star.model_dump_json()},
-    ]
-    request: Any = {
-        "model": "mini",
-        "messages": [{"role": "user", "content": content}],
-        "response_format": Star,
-    }
-    with server.client() as client:
-        if stream:
-            with client.chat.completions.stream(**request) as events:
-                reply = events.get_final_completion()
-        else:
-            reply = client.chat.completions.parse(**request)
-    assert reply.choices[0].message.parsed == star
-    [options] = server.pretended.options
-    assert options.structured is not None
-    assert options.structured.properties == ("colour", "points")
