@@ -87,14 +87,6 @@ def test_layer_that_the_model_has_not(
     )
 
 
-def test_nothing_at_all() -> None:
-    run = run_here("ask")
-    assert (run.code, run.out) == (2, "")
-    assert run.err == (
-        'Error: VIDEO… is missing; an example: `dycoke ask holiday.mp4 "What happens?"`\n'
-    )
-
-
 def test_what_was_meant_is_asked(
     fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

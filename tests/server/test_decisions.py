@@ -12,6 +12,7 @@ from openai.types import DecisionCreateParams
 from openai.types.decision import Decision as Reply
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.ask import Ask
 from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.server.chat import ChatRequest
 from dycoke_cli.server.decisions import (
@@ -88,7 +89,7 @@ def test_the_text_of_an_input_stands_before_each_question() -> None:
     request, decisions = read(given, STAR, COLOUR)
     assert request.history == (("Be strict.\n\nA clip.", "I see."),)
     assert request.question == '{"place": "café"}\n'
-    ask = example_ask(request.question)
+    ask = Ask(request.question, DEFAULTS)
     assert [one.ask(ask).question for one in decisions] == [
         '{"place": "café"}\nIs there a star?',
         '{"place": "café"}\nWhich colour, red or blue?',
@@ -98,12 +99,6 @@ def test_the_text_of_an_input_stands_before_each_question() -> None:
     # The last one of the conversation may be the assistant, whose answer is judged.
     judged = read([*user(text("Hello?")), {"role": "assistant", "content": "No."}], STAR)[0]
     assert (judged.history, judged.question) == ((("Hello?", "No."),), "")
-
-
-def example_ask(question: str) -> Any:
-    from dycoke_cli.ask import Ask
-
-    return Ask(question, DEFAULTS)
 
 
 @pytest.mark.parametrize(

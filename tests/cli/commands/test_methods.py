@@ -115,8 +115,3 @@ def test_all_that_is_known_of_a_method() -> None:
 
 def test_an_ablation_is_on_the_page_of_its_method() -> None:
     assert run_here("methods", "ttm").out == run_here("methods", "dycoke").out
-
-
-def test_no_such_method() -> None:
-    assert "did you mean fastv?" in run_here("methods", "fastw").refusal
-    assert run_here("methods", "fastw", "--json").object["error"]["code"] == "usage"

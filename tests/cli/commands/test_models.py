@@ -201,13 +201,6 @@ def test_info_says_how_a_layout_is_known(config: dict, layout: str | None, tmp_p
     assert model["layout"] == layout
 
 
-@pytest.mark.parametrize("command", ["info", "pull"])
-def test_a_name_that_is_none(command: str) -> None:
-    run = run_here("models", command, "mimi")
-    assert (run.code, run.out) == (4, "")
-    assert "did you mean mini?" in run.err
-
-
 def test_what_is_here_already_is_not_pulled() -> None:
     run = run_here("models", "pull", "mini")
     assert (run.code, run.out) == (0, "")

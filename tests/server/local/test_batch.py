@@ -16,6 +16,7 @@ import pytest
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop import asker
+from dycoke_cli.loop.asker import Client
 from dycoke_cli.runs.converse import footage
 from dycoke_cli.server.local.client import ServerAsker, find_server
 from tests.cli.harness import REAL, ROOT, Outcome, run_here
@@ -44,7 +45,7 @@ def test_questions_of_a_run_are_answered_together(local: Served) -> None:
 
 def test_the_last_questions_of_a_run_wait_for_no_others(local: Served) -> None:
     """The server is told that no more come: else it would wait a second for a larger batch."""
-    client = _client(local)
+    client = Client(bulk=True)
     [pending] = local.service.engine.submit(*_asks(local, FOUR[0]), client=client)
     client.is_over = True  # what "over" does
     began = time.monotonic()
@@ -77,12 +78,6 @@ def found(local: Served, **more: Any) -> ServerAsker:
     asking = find_server(local.service.defaults, bulk=True, **more)
     assert not isinstance(asking, str), asking
     return asking
-
-
-def _client(local: Served) -> Any:
-    from dycoke_cli.loop.asker import Client
-
-    return Client(bulk=True)
 
 
 def _asks(local: Served, video: Path, *questions: str) -> list[Ask]:
