@@ -70,6 +70,7 @@ def test_answers_of_two_forms_are_not_one_batch(asking: Asking) -> None:
         {"generation": SEEDED},
         {"generation": GenerationOptions(tokens=TokenOptions(repetition_penalty=1.1))},
         {"method": "fastv"},  # prunes inside the language model, for one sequence
+        {"method": "uniform-spatial:frames_by=question"},
         {"compare": True},
         {"videos": 2},
     ],
