@@ -39,11 +39,12 @@ BY_PROCESSOR := tests/kernels tests/engine/memory tests/engine/test_bytes_read.p
 # Tests of pages, as a browser shows them.
 IN_A_BROWSER := tests/inspect/test_browser.py
 
-# One more than there are cores, each on one thread: tests of servers and interrupts wait as often as they
+# Two more than there are cores, each on one thread: tests of servers and interrupts wait as often as they
 # compute, and tiny models gain nothing from more threads. Sources are compiled once, and not by each of some
 # hundred processes.
-WORKERS := $(shell expr $$(nproc) + 1)
-PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
+WORKERS := $(shell expr $$(nproc) + 2)
+FORKED = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p tests.workers --workers
+PYTEST = $(FORKED) $(WORKERS) -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
 .PHONY: demo test test-extended test-all test-processors test-browser test-quick lint budget bench gpu tables docs site mutants release clean
@@ -55,7 +56,7 @@ demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 CPU_LIMIT := 2
 
 test: $(INSTALLED)
-	@bash -c '$(TIMED) { $(MAKE) --no-print-directory budget lint && $(PYTEST) --cpu-limit=$(CPU_LIMIT) -m "not extended"; }'
+	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=$(CPU_LIMIT) -m "not extended"; }'
 
 # Whoever runs it (CI) may have a slow machine, or a busy one: there a test may take five times its time.
 # PART=2/10: one in ten of them, as CI does.
@@ -77,7 +78,7 @@ test-browser: $(INSTALLED)
 
 # Each file on one worker: its share of the time is counted there.
 test-quick: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -p tests.quick -m "not slow" -q
+	$(FORKED) 2 -p tests.quick -m "not slow" -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

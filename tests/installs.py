@@ -48,7 +48,7 @@ LEFT_OUT = (
     "test_soak.py", "test_tour.py", "test_turns.py",
 )  # fmt: skip
 FAST = [
-    *("-p", "tests.quick", "--seconds-per-file", "0.1", "--dist", "loadfile", "-m", "not slow"),
+    *("-p", "tests.quick", "--seconds-per-file", "0.1", "-m", "not slow"),
     *(f"--ignore=tests/{name}" for name in LEFT_OUT),
     "tests",
 ]
@@ -172,7 +172,7 @@ class Environment:
         where = "import dycoke_cli, sys; sys.exit(not dycoke_cli.__file__.startswith(sys.prefix))"
         run(self.program("python"), "-c", where, cwd=ROOT)
         with timed("test"):
-            pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(os.cpu_count())]
+            pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.workers"]
             # Tests that run a program look for it as a shell would.
             path = os.pathsep.join((str(self.program("python").parent), os.environ["PATH"]))
             environment = {**of_pip(), **os.environ, "PATH": path}

@@ -33,10 +33,10 @@ ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycok
 TIERS = ("extended", "slow")
 
 # Where each case runs a model or a method.
-DEAR = tuple(
-    f"tests/{folder}/"
-    for folder in ("compression", "engine", "families", "kernels", "server/local", "verification")
-)
+DEAR = (
+    "tests/compression/", "tests/engine/", "tests/families/", "tests/kernels/",
+    "tests/server/local/", "tests/verification/", "training/tests/",
+)  # fmt: skip
 
 CPUS = usable_cpus()
 """Asked once: tests put other files where the system's are."""

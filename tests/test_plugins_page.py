@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_fresh
+from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_fresh, run_process
 from tests.pages import section
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,8 @@ def sources_and(folder: Path) -> str:
 
 def dycoke(*arguments: str | Path, **environment: str | Path) -> Outcome:
     """In a process that imports the package itself, for plug-ins are read when registries are."""
-    return run_fresh(*REAL, *arguments, **{name: str(it) for name, it in environment.items()})
+    given = {name: str(it) for name, it in environment.items()}
+    return run_process(REAL, *arguments, fresh=True, **given)
 
 
 def answered(*arguments: str | Path, **environment: str | Path) -> Any:
@@ -134,7 +135,8 @@ def test_a_method_of_a_file_is_called_on_a_model(tmp_path: Path) -> None:
         f"answer = VideoSession(load('mini'), clip).ask({QUESTION!r}, Stride(stride=4))\n"
         "assert answer.tokens.visual_kept * 4 == answer.tokens.visual"
     )
-    outcome = run_fresh(sys.executable, "-c", code, PYTHONPATH=sources_and(tmp_path))
+    python = [sys.executable, "-c", code]
+    outcome = run_process(python, fresh=True, PYTHONPATH=sources_and(tmp_path))
     assert (outcome.code, outcome.err) == (0, "")
 
 

@@ -49,7 +49,7 @@ _libraries: set[str] = set()
 _kept: list[Any] = []
 """What was the parent's, for objects that come to an end close files that have its numbers here."""
 UNBUFFERED, PATH = "PYTHONUNBUFFERED", "PYTHONPATH"
-SET_CHILD_SUBREAPER = 36  # of prctl(2)
+SET_DUMPABLE, SET_CHILD_SUBREAPER = 4, 36  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class _Start:
     environment: dict[str, str]
     new_session: bool
     fresh: bool
+    user: int | None
+    group: int | None
+    groups: list[int] | None
 
 
 class Popen(subprocess.Popen[Any]):
@@ -82,7 +85,7 @@ class Popen(subprocess.Popen[Any]):
     ) -> None:  # fmt: skip
         environment = dict(os.environ if env is None else env)
         # What `subprocess` does itself, for it knows how.
-        others = (preexec_fn, pass_fds, startupinfo, shell, gid, gids, uid, process_group != -1)
+        others = (preexec_fn, pass_fds, startupinfo, shell, process_group != -1)
         program, *arguments = [args] if isinstance(args, str) else map(str, args)
         if (
             sys.platform != "linux"
@@ -98,7 +101,9 @@ class Popen(subprocess.Popen[Any]):
             )  # type: ignore[misc]  # fmt: skip
             return
         folder = str(cwd or os.getcwd())
-        start = _Start(arguments, folder, environment, start_new_session, self._fresh)
+        start = _Start(
+            arguments, folder, environment, start_new_session, self._fresh, uid, gid, gids
+        )
         given = (p2cread, c2pwrite, errwrite)
         streams = [own if pipe == -1 else pipe for own, pipe in enumerate(given)]
         try:
@@ -252,6 +257,7 @@ def _begin(start: _Start, streams: list[int]) -> NoReturn:
     _open_streams(bool(start.environment.get(UNBUFFERED)))
     if start.new_session:
         os.setsid()
+    _become(start)
     # As at a terminal, also where the tests run in the background, which ignores these.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -264,6 +270,17 @@ def _begin(start: _Start, streams: list[int]) -> NoReturn:
     os.environ.update(start.environment)
     tempfile.tempdir = None
     os._exit(_run(start.arguments))
+
+
+def _become(start: _Start) -> None:
+    """Change to the user and the groups that were asked for."""
+    if start.groups is not None:
+        os.setgroups(start.groups)
+    if start.group is not None:
+        os.setgid(start.group)
+    if start.user is not None:
+        os.setuid(start.user)
+        ctypes.CDLL(None).prctl(SET_DUMPABLE, 1, 0, 0, 0)  # as of a program: it may read of itself
 
 
 def _open_streams(unbuffered: bool) -> None:

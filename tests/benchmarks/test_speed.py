@@ -22,6 +22,7 @@ from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine.generate import AnswerStream, BatchStreamer, Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load import LoadedModel
+from tests.marks import EXTENDED
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 32, 90_000_000, 4.0)
 
@@ -31,7 +32,9 @@ def mini() -> LoadedModel:
     return load("mini", device="cpu", dtype="float32", kernels="stock")
 
 
-@pytest.mark.parametrize("frames", [6, 12, 16])
+@pytest.mark.parametrize(
+    "frames", [6, *(pytest.param(frames, marks=EXTENDED) for frames in (12, 16))]
+)
 def test_the_published_scheme_writes_what_our_published_variant_writes(
     mini: LoadedModel, frames: int
 ) -> None:

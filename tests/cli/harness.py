@@ -104,15 +104,24 @@ def understood(words: Sequence[str]) -> Any:
 
 
 def run_process(
-    command: Sequence[str], *arguments: str | Path, stdin: bytes = b"", **environment: str
+    command: Sequence[str],
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    fresh: bool = False,
+    **environment: str,
 ) -> Outcome:
-    """Run a command as a process, its streams connected to pipes."""
+    """Run a command as a process, its streams connected to pipes.
+
+    Args:
+        fresh: it imports this package itself.
+    """
     done = warm.run(
         [*command, *map(str, arguments)],
         input=stdin,
         capture_output=True,
         timeout=PATIENCE_S,
         env={**os.environ, **environment},
+        fresh=fresh,
         check=False,
     )
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())

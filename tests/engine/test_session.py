@@ -386,15 +386,15 @@ def test_an_answer_as_long_as_there_is_room_for_fills_the_context(loaded, monkey
     """What is read and what is generated are together as long as the context."""
     session = VideoSession(loaded, natural(4))
     short = session.ask(QUESTION, method, max_tokens=1).tokens
-    context = short.visual_kept + short.text + 40
+    context = short.visual_kept + short.text + 12
     monkeypatch.setattr(type(loaded), "context_length", context)
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
     answer = session.ask(QUESTION, method, max_tokens=WHAT_FITS)
-    assert (answer.finish_reason, answer.tokens.generated) == ("length", 40)
-    beside = session.ask(QUESTION, method, max_tokens=39)
+    assert (answer.finish_reason, answer.tokens.generated) == ("length", 12)
+    beside = session.ask(QUESTION, method, max_tokens=11)
     assert answer.answer.startswith(beside.answer)
     with pytest.raises(UsageError, match="lower --max-tokens"):
-        session.ask(QUESTION, method, max_tokens=41)
+        session.ask(QUESTION, method, max_tokens=13)
 
 
 def test_a_text_alone_is_answered_at_the_length_that_there_is_room_for(loaded, monkeypatch):

@@ -6,7 +6,7 @@ Each is built on the meta device, which holds no numbers, and its stock processo
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.load import byte_processor
 from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
+from tests.marks import EXTENDED
 from tests.natural import Pictures
 
 # `total_size` in the index files of the public repositories, by two bytes a number. Those that
@@ -65,7 +66,11 @@ def family_name(name: str) -> str:
     return next(family for family in LAYOUTS if name.startswith(f"{family}-"))
 
 
-@lru_cache(maxsize=1)
+FIRST = {family_name(name): name for name in reversed(PARAMETERS)}.values()
+"""One of each family."""
+
+
+@cache
 def on_meta(name: str) -> Any:
     config = AutoConfig.for_model(**published(name).config)
     with torch.device("meta"):
@@ -79,7 +84,10 @@ def test_parameters_are_as_many_as_published(name: str) -> None:
     assert count == (known if isinstance(known, int) else pytest.approx(known, rel=2e-3))
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in FIRST else EXTENDED) for name in PARAMETERS],
+)
 def test_the_layout_is_where_the_stock_processor_puts_the_video(name: str) -> None:
     model = on_meta(name)
     config, family = model.config, family_of(model.config)

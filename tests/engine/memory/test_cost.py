@@ -49,10 +49,22 @@ QWEN2 = {
 }
 
 
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is timed but where a test does."""
-    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
+def own_cache(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, shared_cache: Path
+) -> None:
+    """What is known of a model is found out once, but where a test has a folder of its own.
+
+    Nothing is timed but where a test does.
+    """
+    alone = "tmp_path" in request.fixturenames
+    cache = request.getfixturevalue("tmp_path") if alone else shared_cache
+    monkeypatch.setenv("DYCOKE_CACHE", str(cache))
     rates = {"prefill": RATE, "decode": RATE / 8}
     monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device, stage: rates[stage])
 
@@ -113,6 +125,7 @@ def test_several_questions_keep_the_keys_and_values_of_the_prompt() -> None:
         (["avx2", "avx512_bf16"], 48, {}, "bfloat16"),
     ],
 )
+@pytest.mark.usefixtures("tmp_path")
 def test_the_dtype_is_that_of_loading(
     has: list[str],
     free: int,
@@ -198,6 +211,7 @@ def test_a_choice_inside_holds_for_the_prompt() -> None:
 
 
 @pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.usefixtures("tmp_path")
 def test_kv_cache_and_weights_by_hand(packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a processor that packs weights, and on one that doesn't."""
     monkeypatch.setattr(linear, "can_pack", lambda: packs)
@@ -330,6 +344,7 @@ def test_the_product_has_the_dtype_that_is_computed_in(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tmp_path")
 def test_the_next_estimate_imports_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost_model, "product_rate", flops.product_rate)
     monkeypatch.setattr(flops, "is_overloaded", lambda: False)

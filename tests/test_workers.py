@@ -1,0 +1,27 @@
+"""Tests run in workers: each once, told of as in one process; a worker that dies is red."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.cli.harness import ROOT, run_process
+
+FILES = {
+    "test_sound": "import pytest\n@pytest.mark.parametrize('n', range(3))\ndef test(n, tmp_path): "
+    "(tmp_path / 'mine').mkdir()",
+    "test_wrong": "def test():\n    print('what it said')\n    assert 1 == 2",
+    "test_dying": "import os\ndef test(): os._exit(7)",
+}
+
+
+def test_each_is_run_once_and_told_of(tmp_path: Path) -> None:
+    for name, content in FILES.items():
+        (tmp_path / f"{name}.py").write_text(content)
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    words = ["-p", "tests.workers", "--workers", "4", "-p", "no:cacheprovider", str(tmp_path)]
+    run = run_process([sys.executable, "-m", "pytest", *words], fresh=True, PYTHONPATH=str(ROOT))
+    assert run.code == 1, run.out
+    assert "2 failed, 3 passed" in run.out
+    assert "what it said" in run.out
+    assert "a worker ended with 7; not all of its tests were run" in run.out
