@@ -72,8 +72,10 @@ class Popen(subprocess.Popen[Any]):
     imported: ClassVar[tuple[Sequence[str], Sequence[str]]] = COMMAND, ENGINE
     """Modules that stay, and those of which the libraries stay."""
 
-    def __init__(self, *arguments: Any, fresh: bool = False, **how: Any) -> None:
-        self._fresh = fresh
+    def __init__(
+        self, *arguments: Any, fresh: bool = False, python: str = sys.executable, **how: Any
+    ) -> None:
+        self._fresh, self._python = fresh, python
         super().__init__(*arguments, **how)
 
     def _execute_child(
@@ -90,7 +92,7 @@ class Popen(subprocess.Popen[Any]):
         if (
             sys.platform != "linux"
             or any(others)
-            or program != sys.executable
+            or program != self._python
             or (arguments[0].startswith("-") and arguments[0] not in ("-m", "-c"))
             or self._early(environment) != self._early(self._server(environment).environment)
         ):
@@ -113,7 +115,8 @@ class Popen(subprocess.Popen[Any]):
         self._child_created = True
 
     def _server(self, environment: Mapping[str, str]) -> _Forking:
-        return _forking(self.imported, os.environ)
+        own = self._python == sys.executable
+        return _forking(self._python, self.imported, os.environ if own else environment)
 
     def _early(self, environment: Mapping[str, str]) -> dict[str, str]:
         found = read_early(environment)
@@ -148,33 +151,36 @@ def read_early(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-_servers: dict[tuple[Sequence[str], Sequence[str]], _Forking] = {}
+_servers: dict[tuple[str, tuple[Sequence[str], Sequence[str]]], _Forking] = {}
 _turn = threading.Lock()
 """Of all: the children of one are adopted at a time."""
 
 
 def _forking(
-    imported: tuple[Sequence[str], Sequence[str]], environment: Mapping[str, str]
+    python: str, imported: tuple[Sequence[str], Sequence[str]], environment: Mapping[str, str]
 ) -> _Forking:
     """What has imported these modules, in the first environment that it was asked for."""
     with _turn:
-        if imported not in _servers:
-            _servers[imported] = _Forking(imported, environment)
-        return _servers[imported]
+        if (python, imported) not in _servers:
+            _servers[python, imported] = _Forking(python, imported, environment)
+        return _servers[python, imported]
 
 
 class _Forking:
     """The process that others are forked from."""
 
     def __init__(
-        self, imported: tuple[Sequence[str], Sequence[str]], environment: Mapping[str, str]
+        self,
+        python: str,
+        imported: tuple[Sequence[str], Sequence[str]],
+        environment: Mapping[str, str],
     ) -> None:
         self.environment = read_early(environment)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    sys.executable,
+                    python,
                     "-m",
                     "tests.warm",
                     str(theirs.fileno()),

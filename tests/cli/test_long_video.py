@@ -65,18 +65,17 @@ def test_rate_frames_and_tokens_are_limited_at_once() -> None:
 
 def test_without_a_budget_as_much_as_one_window_has_is_read() -> None:
     """As `--frames` reads by default; a method that compares all frames is told what to do."""
-    long = (*WHOLE[:-1], "3")
-    run = run_here(*long)
+    run = run_here(*WHOLE)
     assert run.code == 0
     document = run.object
     tokens = document["tokens"]
     assert Sampling().frames == document["windows"]["frames"] == 32
     assert tokens["visual_kept"] == document["windows"]["video_tokens"] == 32 * 16
-    assert run_here(*long, "--video-tokens", "512").object["answer"] == document["answer"]
-    filled = run_here(*long, "--video-tokens", "9999").object["tokens"]["visual_kept"]
+    assert run_here(*WHOLE, "--video-tokens", "512").object["answer"] == document["answer"]
+    filled = run_here(*WHOLE, "--video-tokens", "9999").object["tokens"]["visual_kept"]
     assert filled == 2048 - tokens["text"] - 6  # of the context
     assert re.search(r"\d+ frames are read in windows of 32", " ".join(document["warnings"]))
-    whole = run_here(*long, "--method", "maxmin", "--retain", "0.9")
+    whole = run_here(*WHOLE, "--method", "maxmin", "--retain", "0.9")
     assert whole.code == 2
     assert "make a prompt longer than the model's context" in whole.object["error"]["message"]
 
