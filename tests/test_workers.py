@@ -8,10 +8,10 @@ from pathlib import Path
 from tests.cli.harness import ROOT, run_process
 
 FILES = {
-    "test_sound": "import pytest\n@pytest.mark.parametrize('n', range(3))\ndef test(n, tmp_path): "
-    "(tmp_path / 'mine').mkdir()",
-    "test_wrong": "def test():\n    print('what it said')\n    assert 1 == 2",
-    "test_dying": "import os\ndef test(): os._exit(7)",
+    "test_1_sound": "import pytest\n@pytest.mark.parametrize('n', range(3))\n"
+    "def test(n, tmp_path): (tmp_path / 'mine').mkdir()",
+    "test_2_wrong": "def test():\n    print('what it said')\n    assert 1 == 2",
+    "test_3_dying": "import os\ndef test(): os._exit(7)",
 }
 
 
