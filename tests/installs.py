@@ -172,7 +172,8 @@ class Environment:
         where = "import dycoke_cli, sys; sys.exit(not dycoke_cli.__file__.startswith(sys.prefix))"
         run(self.program("python"), "-c", where, cwd=ROOT)
         with timed("test"):
-            pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.workers"]
+            workers = ["-p", "tests.workers", "--workers", str(os.cpu_count())]
+            pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *workers]
             # Tests that run a program look for it as a shell would.
             path = os.pathsep.join((str(self.program("python").parent), os.environ["PATH"]))
             environment = {**of_pip(), **os.environ, "PATH": path}
