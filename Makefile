@@ -56,7 +56,7 @@ demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 CPU_LIMIT := 2
 
 test: $(INSTALLED)
-	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=$(CPU_LIMIT) -m "not extended"; }'
+	@bash -c '$(TIMED) { $(MAKE) --no-print-directory budget lint && $(PYTEST) --cpu-limit=$(CPU_LIMIT) -m "not extended"; }'
 
 # Whoever runs it (CI) may have a slow machine, or a busy one: there a test may take five times its time.
 # PART=2/10: one in ten of them, as CI does.

@@ -45,10 +45,11 @@ class User:
         # Libraries, but the interpreter's own modules are those of the one that runs.
         libraries = [p for p in sys.path if p and not Path(p).is_relative_to(sys.base_prefix)]
         own["PYTHONPATH"] = os.pathsep.join(libraries)
+        shared = {name: text for name, text in os.environ.items() if name[:6] != "DYCOKE"}
         return warm.Popen(
             [self.python, *arguments],
             python=self.python,
-            env={**os.environ, **own, **environment},
+            env={**shared, **own, **environment},
             cwd="/",
             text=True,
             stdout=subprocess.PIPE,
