@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.settings import SPEECH_MODEL
+from dycoke_cli.models.load_options import SPEECH_MODEL, LoadOptions
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 

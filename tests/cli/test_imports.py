@@ -22,7 +22,7 @@ EVERY_PAGE = (
     "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
     "engine.generation_options", "engine.structured_output", "errors", "lazy_torch",
     "models.explaining", "models.load_options",
-    "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
+    "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.quiet", "storage.input_file", "storage.output_file",
     "unicode", "version", "video.files", "video.limits", "video.sampling", "video.subtitles",
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dycoke_cli.compression.method import BASELINE
 from dycoke_cli.engine import make_answer as answer_module
 from dycoke_cli.engine.context import check_context, frames_warning, positions_warning
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.catalog import ClipTokens
 from tests.families.sessions import loaded_of
 from tests.families.stock import QUESTION, clip
 

@@ -163,10 +163,10 @@ def _subtitles(suffix: str, content: bytes, folder: Path) -> object:
 
 
 def _plain(content: bytes, _: Path) -> object:
-    from dycoke_cli.video.subtitles import TEXT_CODECS, plain_text
+    from dycoke_cli.video.subtitles import plain_text
 
     text = content.decode("utf-8", "replace")
-    texts = [plain_text(text, codec) for codec in (*TEXT_CODECS, "ass", "mov_text")]
+    texts = [plain_text(text, codec) for codec in ("srt", "webvtt", "ass", "mov_text")]
     assert not any("\n" in one for one in texts), "a line break"
     return texts
 

@@ -138,7 +138,7 @@ def test_special_tokens_have_the_ids_of_the_configuration(name: str) -> None:
 @pytest.mark.parametrize("entry", [e for e in CATALOG.values() if e.state == "layout-tested"])
 def test_the_catalog_agrees(entry: Any) -> None:
     model = published(entry.name)
-    assert (entry.repo, entry.family) == (model.repo, model.config["model_type"])
+    assert entry.family == model.config["model_type"]
     assert entry.parameters == pytest.approx(PARAMETERS[entry.name], rel=0.01)
     told = entry.clip_tokens(32, 240, 320)
     if told is None:  # its files have to be asked

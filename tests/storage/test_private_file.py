@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.storage import cache_folder
-from dycoke_cli.storage.output_file import NotOwnFileError, open_own, read_own
+from dycoke_cli.storage.output_file import open_own, read_own
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and links as POSIX has them")
 
@@ -34,7 +34,7 @@ def test_what_others_may_have_put_there(what: str, tmp_path: Path) -> None:
     theirs.write_text("kept")
     PUT[what](tmp_path / "file", theirs)
     for use in (read_own, open_own):
-        with pytest.raises(NotOwnFileError, match=r"is a link|isn't yours alone"):
+        with pytest.raises(OSError, match=r"is a link|isn't yours alone"):
             use(tmp_path / "file")
     assert theirs.read_text() == "kept"
 
@@ -44,7 +44,7 @@ def test_of_another_user(tmp_path: Path, monkeypatch) -> None:
     path.write_text("theirs")
     monkeypatch.setattr(cache_folder.os, "geteuid", lambda: path.stat().st_uid + 1)
     for use in (read_own, open_own):
-        with pytest.raises(NotOwnFileError, match="isn't yours alone"):
+        with pytest.raises(OSError, match="isn't yours alone"):
             use(path)
     assert path.read_text() == "theirs"
 
@@ -73,7 +73,7 @@ def test_a_refused_file_is_closed(tmp_path: Path) -> None:
     (tmp_path / "second").hardlink_to(tmp_path / "file")
     before = os.open(os.devnull, os.O_RDONLY)
     os.close(before)
-    with pytest.raises(NotOwnFileError):
+    with pytest.raises(OSError, match="isn't yours alone"):
         read_own(tmp_path / "file")
     after = os.open(os.devnull, os.O_RDONLY)
     os.close(after)

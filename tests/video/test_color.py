@@ -271,7 +271,6 @@ def test_colours_under_transparency_dont_bleed(
     clip = read(path)
     assert clip.frames.shape == (2, HEIGHT, round(WIDTH * aspect), 3)
     assert (clip.frames == 255).all()
-    monkeypatch.setattr("dycoke_cli.video.limits.MAX_HELD_PIXELS", 1000)
     monkeypatch.setattr("dycoke_cli.video.limits.MAX_KEPT_PIXELS", 1000)
     clip = read(path)
     assert (clip.frames == 255).all()

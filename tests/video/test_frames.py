@@ -128,7 +128,7 @@ def in_windows(
     """Read a video, while `taken` is called with each window in this thread."""
     with (
         Decoder(limits) as decoder,
-        decoder.open(video, SAMPLING, fitted=True) as opened,
+        decoder.open(video, SAMPLING) as opened,
         ThreadPoolExecutor(1) as pool,
     ):
 
@@ -159,7 +159,7 @@ def test_windows_have_the_frames_one_behind_the_other() -> None:
 def test_frames_wait_for_whoever_takes_them() -> None:
     """While a window is encoded, one waits and one is decoded: the rest isn't read yet."""
     windows, done = WindowQueue(4), list[int]()
-    with Decoder() as decoder, decoder.open(CLIP, SAMPLING, fitted=True) as opened:
+    with Decoder() as decoder, decoder.open(CLIP, SAMPLING) as opened:
         full = threading.Event()
 
         def note(count: int, total: int) -> None:

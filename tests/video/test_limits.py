@@ -69,11 +69,10 @@ def test_clip_above_the_memory_limit(
 ) -> None:
     path = make_clip(Recipe()).path
     monkeypatch.setattr(limits, "MAX_CLIP_BYTES", 10 * 64 * 48 * 3 + 1)
-    for look in (plan, read):
-        with pytest.raises(VideoError) as error:
-            look(path, sampling)  # type: ignore[operator]
-        assert str(error.value).startswith(f"32 frames of {path} (64×48) take 0.0 GiB, above the")
-        assert str(error.value).endswith(advice)
+    with Decoder() as decoder, pytest.raises(VideoError) as error:
+        decoder.read(str(path), sampling)
+    assert str(error.value).startswith(f"32 frames of {path} (64×48) take 0.0 GiB, above the")
+    assert str(error.value).endswith(advice)
 
 
 def test_a_packet_of_a_long_film_takes_few_calls(make_clip: MakeClip) -> None:
@@ -269,7 +268,7 @@ def read_in_process(
 
 
 @pytest.mark.parametrize(
-    ("make", "most"), [(large_gif, GB), (pngs, 1.2 * GB), (many_references, 1.2 * GB)]
+    ("make", "most"), [(large_gif, 2 * GB), (pngs, 1.2 * GB), (many_references, 1.2 * GB)]
 )
 def test_huge_pictures_of_small_files(
     tmp_path: Path, make: Callable[[Path], Path], most: float

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -28,32 +29,31 @@ ONE_KEYFRAME = Recipe(frames=600, rate=5, gop=100_000, options=(("sc_threshold",
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[source.VideoSource]]:
-    """The sources that were opened, for their count of decoded packets."""
-    opened: list[source.VideoSource] = []
-    original = source.VideoSource._prepare_decoder
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The packets that were decoded."""
+    packets: list[Any] = []
+    original = source.VideoSource._decode
 
-    def note(self: source.VideoSource) -> None:
-        if self not in opened:
-            opened.append(self)
-        original(self)
+    def note(self: source.VideoSource, packet: Any) -> Iterator[source.Picture]:
+        packets.append(packet)
+        return original(self, packet)
 
-    monkeypatch.setattr(source.VideoSource, "_prepare_decoder", note)
-    return opened
+    monkeypatch.setattr(source.VideoSource, "_decode", note)
+    return packets
 
 
 @pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [HALF_AN_HOUR, HALF_AN_HOUR_MKV], ids=["mp4", "mkv"])
 def test_few_frames_of_a_long_video(
-    make_clip: MakeClip, decoded: list[source.VideoSource], recipe: Recipe
+    make_clip: MakeClip, decoded: list[Any], recipe: Recipe
 ) -> None:
     coded = make_clip(recipe)
     clip = read(coded.path, Sampling(frames=8))
     wanted = np.linspace(0, coded.times_s[-1], 8)
     assert numbers_in(clip.frames) == [coded.nearest(time) for time in wanted]
     # At most one group of 50 for each of them, and some for the decoder to fill up.
-    assert decoded[0].packets_decoded <= 8 * 55
+    assert len(decoded) <= 8 * 55
     assert coded.times_s[-1] == 1799.8
 
 
@@ -63,34 +63,30 @@ def half_an_hour(make_clip: MakeClip) -> CodedClip:
     return make_clip(HALF_AN_HOUR)
 
 
-def test_one_late_frame_of_a_long_video(
-    half_an_hour: CodedClip, decoded: list[source.VideoSource]
-) -> None:
+def test_one_late_frame_of_a_long_video(half_an_hour: CodedClip, decoded: list[Any]) -> None:
     coded = half_an_hour
     clip = read(coded.path, Sampling(frames=1, start_s=1700.0, end_s=1700.2))
     assert numbers_in(clip.frames) == [8500]
-    assert decoded[0].packets_decoded <= 60
+    assert len(decoded) <= 60
 
 
-def test_useless_seeks_are_not_repeated(
-    make_clip: MakeClip, decoded: list[source.VideoSource]
-) -> None:
+def test_useless_seeks_are_not_repeated(make_clip: MakeClip, decoded: list[Any]) -> None:
     coded = make_clip(ONE_KEYFRAME)
     clip = read(coded.path, Sampling(frames=20))
     wanted = np.linspace(0, coded.times_s[-1], 20)
     assert numbers_in(clip.frames) == [coded.nearest(time) for time in wanted]
     # One pass is 600; what seeking back to the only keyframe costs stays below another.
-    assert decoded[0].packets_decoded <= 900
+    assert len(decoded) <= 900
 
 
 def test_failing_seeks_fall_back_to_one_pass(
-    make_clip: MakeClip, decoded: list[source.VideoSource], monkeypatch: pytest.MonkeyPatch
+    make_clip: MakeClip, decoded: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coded = make_clip(Recipe())
-    monkeypatch.setattr(source.VideoSource, "_seek_by_time", lambda self, time_s: None)
+    monkeypatch.setattr(source.VideoSource, "_seek_to", lambda self, keyframe_s: False)
     clip = read(coded.path, Sampling(frames=3))
     assert numbers_in(clip.frames) == [coded.nearest(time) for time in (0, 0.98, 1.96)]
-    assert decoded[0].packets_decoded <= 2 * 50 + 10
+    assert len(decoded) <= 2 * 50 + 10
 
 
 def test_memory_doesnt_grow_with_the_video(make_clip: MakeClip, half_an_hour: CodedClip) -> None:
@@ -162,39 +158,3 @@ def test_the_frames_around_a_time_are_those_of_one_pass(
                     assert (found and found.time_s) == expected
                     if found is not None:
                         assert np.array_equal(found.frame.to_ndarray(), every[found.time_s])
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_above_a_size_a_container_is_believed(
-    make_clip: MakeClip,
-    decoded: list[source.VideoSource],
-    monkeypatch: pytest.MonkeyPatch,
-    suffix: str,
-) -> None:
-    """Its frames are the nearest ones nonetheless; MPEG-TS has nothing that could be believed."""
-    coded = make_clip(Recipe(suffix=suffix, frames=300, gop=25, sound_s=14.0))
-    exact = read(coded.path, Sampling(frames=7))
-    monkeypatch.setattr("dycoke_cli.video.limits.MAX_INDEXED_BYTES", 1000)
-    clip = read(coded.path, Sampling(frames=7))
-    assert numbers_in(clip.frames) == [coded.nearest(time) for time in coded.evenly(7)]
-    assert (clip.timestamps_s, clip.warnings) == (exact.timestamps_s, exact.warnings)
-    assert clip.info.duration_s == pytest.approx(exact.info.duration_s, abs=1e-3)
-    assert clip.info.frame_count == exact.info.frame_count
-    index = decoded[-1].index
-    assert index is not None
-    assert index.is_declared == (suffix != ".ts")
-    assert decoded[-1].packets_decoded <= 7 * 35
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_container_that_is_cut_off_is_not_believed(
-    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str
-) -> None:
-    index_first = (("movflags", "faststart"),) if suffix == ".mp4" else ()
-    coded = make_clip(Recipe(suffix=suffix, frames=300, gop=25, container_options=index_first))
-    content = coded.path.read_bytes()
-    path = tmp_path / f"cut{suffix}"
-    path.write_bytes(content[: len(content) * 2 // 3])
-    exact = read(path, Sampling(frames=5))
-    monkeypatch.setattr("dycoke_cli.video.limits.MAX_INDEXED_BYTES", 1000)
-    assert read(path, Sampling(frames=5)).timestamps_s == exact.timestamps_s

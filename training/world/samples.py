@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dycoke_cli.models.settings import BUNDLED_FOLDER
+from dycoke_cli.models.load_options import BUNDLED_FOLDER
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import Script
 from training.world.random_scripts import ScriptLimits, draw_script

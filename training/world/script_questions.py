@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dycoke_cli.models.settings import UNKNOWN
+from dycoke_cli.models.load_options import UNKNOWN
 from dycoke_cli.shapes.script import (
     COLOURS,
     DIGITS,

@@ -18,8 +18,7 @@ from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.compression.registry import DEFAULT, Spec, owners, parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.models import settings
-from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.load_options import BUNDLED, LoadOptions, default_model
 from dycoke_cli.param import Parameter, parameters_of
 from dycoke_cli.video.sampling import Sampling
 
@@ -82,7 +81,7 @@ def parse(given: Mapping[str, Any]) -> Arguments:
         raise UsageError("--model_args: frames and fps exclude each other; use one of them")
     with speaking_of_arguments():
         return Arguments(
-            given.get("model") or settings.default_model() or settings.BUNDLED,
+            given.get("model") or default_model() or BUNDLED,
             _group(LoadOptions, given),
             _group(Sampling, given),
             _group(GenerationOptions, given),

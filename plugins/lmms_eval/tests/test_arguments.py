@@ -11,8 +11,7 @@ from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.compression.registry import METHODS, owners
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models import settings
-from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.load_options import ENVIRONMENT, LoadOptions
 from dycoke_cli.param import parameters_of
 from dycoke_cli.video.sampling import Sampling
 from dycoke_lmms_eval.arguments import NAMES, in_arguments, parse, split
@@ -46,7 +45,7 @@ def test_without_any_it_is_what_the_commands_do(
     assert (found.model, found.loading, found.sampling) == ("mini", LoadOptions(), Sampling())
     assert found.generation == GenerationOptions()
     assert found.spec.create() == METHODS["dycoke"]()
-    monkeypatch.setenv(settings.ENVIRONMENT, "my-model")
+    monkeypatch.setenv(ENVIRONMENT, "my-model")
     assert parse({}).model == "my-model"
 
 

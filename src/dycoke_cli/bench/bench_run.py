@@ -215,7 +215,7 @@ def run(
     # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
     with Decoder(request.limits) as decoder:
         for video in videos:
-            with decoder.open(video, request.sampling, fitted=True):
+            with decoder.open(video, request.sampling):
                 pass
     with faster_imports():
         from dycoke_cli.models.load import load

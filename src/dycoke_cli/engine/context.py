@@ -13,8 +13,8 @@ from dataclasses import replace
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import WHAT_FITS
 from dycoke_cli.errors import ContextError, UsageError
+from dycoke_cli.models.catalog import ClipTokens
 from dycoke_cli.models.families import Family
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 
 ONE_FRAME = "only one frame was sampled: it shows no motion and no order of events"
 MAX_GAP_S = 30

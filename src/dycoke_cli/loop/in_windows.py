@@ -114,7 +114,7 @@ def encode_in_windows(
         window=windows.size,
     )
 
-    info = loaded.info.in_windows if windows.several(count) else loaded.info
+    info = loaded.info.in_windows if count > windows.size else loaded.info
     # Methods that drop nothing before the language model have no parameter for what the pool does.
     positions = method.parameters().get("positions", info.defaults["positions"])
     return read_windows(

@@ -455,7 +455,7 @@ class Engine(Asker):
         windows = video.reading.windows
         if windows is None:
             return True
-        several = windows.several(len(video.reading.plans[0].times_s))
+        several = len(video.reading.plans[0].times_s) > windows.size
         method = self.settled(request.method, in_windows=several)
         pending.methods = [method]
         if video.session is None:

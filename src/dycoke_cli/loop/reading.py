@@ -299,7 +299,6 @@ class Readers:
                     subtitles=of,
                     shown_as=video.shown_as,
                     admit=partial(self._wait_for_memory, reading, decoder),
-                    fitted=fit is not None,
                     most_pixels=video.pixels and video.count and video.pixels // video.count,
                 )
                 opened.append(stack.enter_context(one))

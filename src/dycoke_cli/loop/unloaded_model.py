@@ -18,7 +18,7 @@ from dycoke_cli.models.files.hub import is_here, model_folder, stored_config
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+    from dycoke_cli.models.catalog import ClipTokens
     from dycoke_cli.video.clip import FramePlan
 
 

@@ -1,18 +1,43 @@
-"""Options of loading a model, and which of them exclude each other; needs no torch."""
+"""Which model is loaded, and how: the defaults, and the options and what they exclude.
+
+Needs no torch.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, check_all
 
+BUNDLED = "mini"
+"""Model that is used where none is named."""
+
+SPEECH_MODEL = "whisper-small"
+"""Model that hears speech, unless another one is named."""
+
+BUNDLED_FOLDER = Path(__file__).with_name(BUNDLED)
+"""Its checkpoint, and the clip of `dycoke demo`; `training/` makes both."""
+
+UNKNOWN = "I only know moving shapes."
+"""What it was trained to answer about any other video."""
+
+ENVIRONMENT = "DYCOKE_MODEL"
+"""Environment variable that names the model where `--model` isn't given."""
+
 DTYPES = ("float32", "bfloat16", "float16")
 """Dtypes that `--dtype` names."""
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+
+
+def default_model() -> str | None:
+    """Model that the environment names; None for the bundled one."""
+    return os.environ.get(ENVIRONMENT) or None
 
 
 @dataclass(frozen=True)

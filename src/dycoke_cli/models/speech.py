@@ -1,9 +1,9 @@
 """What is said in a video, as subtitles (`--subtitles speech`).
 
 A Whisper model in the format of CTranslate2 hears the sound, which the sandboxed process of the
-video decodes (`video/sound.py`); faster-whisper gets arrays and never a file. Its voice activity
-filter leaves out silence and noise. What is left is heard in stretches of at most half a minute, so
-that an hour takes no more memory than a minute.
+video decodes; faster-whisper gets arrays and never a file. Its voice activity filter leaves out
+silence and noise. What is left is heard in stretches of at most half a minute, so that an hour
+takes no more memory than a minute.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dycoke_cli.answer.json_schema import MismatchError, from_dict, parse, to_di
 from dycoke_cli.errors import ModelError, UsageError, need
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files import small_files
-from dycoke_cli.models.files.hub import asking, explained
+from dycoke_cli.models.files.hub import asking, explained, folder_of
 from dycoke_cli.models.resolve import folder_fingerprint
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.storage.cache_folder import CacheFiles, kept, write_whole
@@ -65,16 +65,13 @@ class SpeechModel:
 def speech_model(name: str) -> SpeechModel:
     """The model of a folder or of the hub, from which it is downloaded unless it is there."""
     need("faster_whisper", "speech", "--subtitles speech")
-    from huggingface_hub import snapshot_download, try_to_load_from_cache
+    from huggingface_hub import snapshot_download
 
     place, shown = Path(name), f"the speech model {display_name(name)}"
     repo = name if place.is_dir() or "/" in name else f"Systran/faster-{name}"
     source = ModelRef(name, repo, None, place.is_dir(), flag="--speech-model")
-    if source.local:
-        folder = place
-    elif isinstance(weights := try_to_load_from_cache(repo, _WEIGHTS), str):
-        folder = Path(weights).parent
-    else:
+    folder = folder_of(source)
+    if folder is None or not (source.local or (folder / _WEIGHTS).exists()):
         patterns = [*_FILES, _PREPROCESSOR, "vocabulary.*"]
         with asking(source):
             folder = Path(snapshot_download(repo, allow_patterns=patterns))

@@ -197,7 +197,7 @@ class VideoTools:
         sampling = _sampling(self._request.sampling, part)
         with (
             Decoder(self._request.limits) as decoder,
-            decoder.open(str(path), sampling, shown_as=path.name, fitted=True) as opened,
+            decoder.open(str(path), sampling, shown_as=path.name) as opened,
         ):
             plan = opened.plan
         return {**to_dict(plan.info), "frames_read_at_s": [round(t, 3) for t in plan.times_s]}

@@ -36,23 +36,19 @@ _OTHERS = [getLogger(name) for name in ("accelerate", "bitsandbytes")]
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence `transformers`, the hub client and the loaders of weights within the block."""
-    from huggingface_hub.utils import logging as hub_logging
+    """Silence `transformers` and the loaders of weights within the block."""
     from transformers.utils import logging
 
     levels = [logger.level for logger in _OTHERS]
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    hub_verbosity = hub_logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()
     for logger in _OTHERS:
         logger.setLevel(ERROR)
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
-        hub_logging.set_verbosity(hub_verbosity)
         for logger, level in zip(_OTHERS, levels, strict=True):
             logger.setLevel(level)
         if bars:

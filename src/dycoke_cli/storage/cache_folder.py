@@ -9,7 +9,7 @@ import stat
 import time
 from pathlib import Path
 
-from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.output_file import is_of_another_user, remove_left, replace_content
 
 ENVIRONMENT = "DYCOKE_CACHE"
@@ -73,9 +73,7 @@ def make_folder(folder: Path) -> None:
         each.mkdir(mode=0o700, exist_ok=True)
 
 
-LIMIT = "DYCOKE_CACHE_GB"
-"""Environment variable with the size limit of encoded videos, in gigabytes."""
-DEFAULT_LIMIT_GB = 10.0
+_MOST_VISUAL_BYTES = 10**10
 
 
 class CacheFiles:
@@ -111,10 +109,6 @@ class CacheFiles:
     def path(self, key: str) -> Path:
         """Path of the file with a key (it need not exist)."""
         return self.folder / (key + self._suffix)
-
-    def listed(self) -> list[Path]:
-        """All files, least recently used first."""
-        return [path for _, path in self._by_age()]
 
     def note_use(self, path: Path) -> None:
         """Make a file the most recently used one, also if the clock was set back since others."""
@@ -155,11 +149,4 @@ def unwritable(folder: Path, error: Exception) -> str:
 
 def encoded_videos() -> CacheFiles:
     """Cache of encoded videos (`--cache`)."""
-    value = os.environ.get(LIMIT)
-    try:
-        gigabytes = DEFAULT_LIMIT_GB if value is None else float(value)
-    except ValueError:
-        gigabytes = -1.0
-    if not gigabytes > 0:  # false for NaN, too
-        raise UsageError(f"{LIMIT} must be a number of gigabytes above 0, not {value!r}")
-    return CacheFiles(kept("visual"), ".safetensors", int(gigabytes * 1e9))
+    return CacheFiles(kept("visual"), ".safetensors", _MOST_VISUAL_BYTES)

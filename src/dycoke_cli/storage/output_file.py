@@ -21,10 +21,6 @@ from dycoke_cli.unicode import display_name
 # Files that this user alone may have written: no link, of no other user, writable for no other.
 
 
-class NotOwnFileError(OSError):
-    """A file that another user may have written, or that stands for another file."""
-
-
 def is_of_another_user(status: os.stat_result) -> bool:
     """Whether another user owns a file or folder."""
     return status.st_uid != os.geteuid()
@@ -53,14 +49,14 @@ def _opened(path: Path, flags: int) -> int:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         if path.is_symlink():
-            raise NotOwnFileError(f"{path} is a link") from error
+            raise OSError(f"{path} is a link") from error
         raise
     status = os.fstat(descriptor)
     # A second name of one of the user's other files is a link as well.
     own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not is_of_another_user(status)
     if not own or status.st_mode & 0o022:
         os.close(descriptor)
-        raise NotOwnFileError(f"{path} isn't yours alone")
+        raise OSError(f"{path} isn't yours alone")
     return descriptor
 
 

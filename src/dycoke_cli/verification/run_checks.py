@@ -20,7 +20,7 @@ from dycoke_cli.engine.session import Question, VideoSession, ask_together
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.processor import environment
-from dycoke_cli.models.settings import BUNDLED_FOLDER
+from dycoke_cli.models.load_options import BUNDLED_FOLDER
 from dycoke_cli.verification.reference import (
     Run,
     attached_run,

@@ -80,11 +80,11 @@ class VideoInfo:
     width: int  # in pixels as shown: turned, and with square pixels
     height: int  # in pixels as shown
     fps: float | None = None  # average frames per second, None where the file doesn't say
-    # whether frames are unevenly spaced, None of a live source and of a file too large to be read
+    # whether frames are unevenly spaced, None of a live source
     variable_rate: bool | None = None
     frame_count: int | None = None  # number of frames, None of a live source
     # length in seconds, measured: the end of the last frame that is really there. None of a live
-    # source; of a file too large to be read it is what the file declares.
+    # source.
     duration_s: float | None = None
     # time of the first frame in the file's own clock; all other times count from there
     start_s: float = 0.0
@@ -179,10 +179,6 @@ class WindowQueue:
         self._changed = threading.Condition()
         self._waiting: FrameWindow | None = None
         self._ended = self._closed = False
-
-    def several(self, frames: int) -> bool:
-        """Whether a video of so many frames is more than one window."""
-        return frames > self.size
 
     def put(self, frames: np.ndarray, resize: FrameResize | None) -> None:
         """Put a window, once the one before it was taken.

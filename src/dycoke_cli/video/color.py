@@ -128,13 +128,6 @@ def _pixels_of(frame: av.VideoFrame, channels: int) -> np.ndarray:
     return rows[: frame.height, : channels * frame.width].reshape(frame.height, -1, channels)
 
 
-def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:
-    """Scale a frame of more than `pixels` pixels down to that, in RGB; return others unchanged."""
-    if frame.width * frame.height <= pixels:
-        return frame
-    return _converted(frame, "rgb24", *size_within(frame.width, frame.height, pixels))
-
-
 def _converted(frame: av.VideoFrame, pixels: str, width: int, height: int) -> av.VideoFrame:
     same_size = (frame.width, frame.height) == (width, height)
     return frame.reformat(

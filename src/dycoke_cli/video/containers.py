@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
@@ -15,7 +13,6 @@ from dycoke_cli.storage.input_file import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.video.files import CONTAINERS, is_picture
 from dycoke_cli.video.limits import check_entries, padded
 
-_DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # Codecs of cover art.
 _STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
@@ -139,18 +136,6 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream | None
 def _pixels(stream: av.VideoStream) -> int:
     context = stream.codec_context
     return context.width * context.height if context else 0
-
-
-def declared_end(stream: av.stream.Stream) -> Fraction | None:
-    """Declared end of a stream by the file's clock, in seconds; None if there is none."""
-    if stream.duration and stream.time_base:
-        return ((stream.start_time or 0) + stream.duration) * stream.time_base
-    # A tag of Matroska: 00:00:12.500000000
-    match = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
-    if match is None:
-        return None
-    hours, minutes, seconds = match.groups()
-    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
 
 
 # Why FFmpeg can't open a file, from its first bytes and the boxes of an MP4.

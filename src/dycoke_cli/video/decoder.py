@@ -29,7 +29,6 @@ from dycoke_cli.errors import (
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES, Isolated, LateError, NonsenseError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.processes.zygote import GoneError
-from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Clip, Fit, FramePlan, Frames, VideoInfo, WindowQueue
@@ -53,7 +52,6 @@ _MAX_SENTENCE = 1000  # beside the name of the video
 # Errors of a video, its sampling or its subtitles. Others, such as those of a model, end a run.
 _CODES = (VideoError.code, UsageError.code, OutOfMemoryError.code)
 _STARTING_S = 120.0
-_OUT_OF_CPU = -24  # the exit code of SIGXCPU, on Linux, where CPU time is limited
 _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
 
 
@@ -99,7 +97,6 @@ class OpenClip:
         self._files: list[BinaryIO] = []
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
-        self._opening_s: float | None = None  # CPU seconds of this stage; None outside of it
         self.notes: tuple[str, ...] = ()
 
     def begin(
@@ -107,8 +104,6 @@ class OpenClip:
         files: list[BinaryIO],
         sampling: Sampling,
         subtitles: SubtitleSource | None,
-        *,
-        fitted: bool = False,
         **more: Any,
     ) -> None:
         """Open the video in the process, and plan its frames. Raises what `Decoder.open` does.
@@ -128,14 +123,12 @@ class OpenClip:
             "name": self._name,
             "sampling": asdict(sampling),
             "subtitles": None if subtitles is None else asdict(subtitles),
-            "fitted": fitted,
             "live": self.is_live,
             **more,
         }
         with self._checked():
             sealed = parsed(tuple[str, ...], process.ready.get("sealed", []))
             self._limits.check_sandbox(sealed)  # before it reads anything
-            self._limit_opening()
             process.limit(memory_bytes=self._memory_limit(limits.OPENING_BYTES))
             process.send(request, files)
             needs = self._receive()
@@ -152,14 +145,8 @@ class OpenClip:
             process.limit(memory_bytes=self._memory_limit(int(self._needed * _SLACK) + _ROOM_BYTES))
             process.send({"go": True})
             self._is_paused = False
-            self.plan = self._checked_plan(self._receive(limits.MAX_PLAN_BYTES), fitted=fitted)
+            self.plan = self._checked_plan(self._receive(limits.MAX_PLAN_BYTES))
             self._is_paused = True
-
-    def _limit_opening(self, start_s: float = 0.0) -> None:
-        """Limit the CPU time until the frame at this time comes."""
-        nbytes = sum(os.fstat(file.fileno()).st_size for file in self._files)
-        self._opening_s = self._limits.opening_cpu_s(nbytes, start_s)
-        self._process.limit(cpu_s=self._opening_s)
 
     def read(
         self,
@@ -185,7 +172,6 @@ class OpenClip:
         frames = Frames(self.plan, self._sampling, fit, windows)
         frames.admit(self._limits, self._admit, self._needed)
         with self._checked():
-            self._limit_opening(max(0.0, self.plan.times_s[0]))
             self._process.send({"go": True})
             self._is_paused = False
         message = None
@@ -239,9 +225,6 @@ class OpenClip:
         """Receive frames; returns the message behind the last, or None where they wait."""
         while "time_s" in (message := self._receive(limits.MAX_SUBTITLE_BYTES)):
             self._frame(frames, message)
-            if self._opening_s is not None:  # is over
-                self._opening_s = None
-                self._process.limit(cpu_s=self._limits.time_limit * usable_cpus())
             if on_progress is not None:
                 on_progress(len(frames.times_s), frames.count)
             if frames.waits:
@@ -290,39 +273,33 @@ class OpenClip:
             )
         return message
 
-    def _checked_plan(self, message: dict[str, Any], *, fitted: bool) -> FramePlan:
+    def _checked_plan(self, message: dict[str, Any]) -> FramePlan:
         sampling = self._sampling
         max_frames = MAX_WANTED if sampling.fps is not None else sampling.frames
         plan: FramePlan = parsed(FramePlan, message.get("plan"))
         parse_warnings(message["plan"]["warnings"])
         pixels = plan.width * plan.height
-        clip_bytes = len(plan.times_s) * pixels * 3
         if (
             not 0 < len(plan.times_s) <= max_frames
             or not 0 < plan.width <= pixels <= limits.MAX_KEPT_PIXELS
-            or (clip_bytes > limits.MAX_CLIP_BYTES and not fitted)
         ):
             raise MismatchError("frames that weren't requested")
         # The name as this process knows it, not as the decoder sent it.
         return replace(plan, info=replace(plan.info, path=self._name))
 
     @contextmanager
-    def _checked(self, doing: str = "decoded") -> Iterator[None]:
+    def _checked(self) -> Iterator[None]:
         """Count the block's time, and convert failures of the process to errors for the user."""
         started = time.monotonic()
         try:
             with self._process.within(self.left_s):
                 yield
-        except (GoneError, LateError) as error:
-            limit = f"{self._limits.time_limit:g} s"
-            if isinstance(error, GoneError):
-                if error.exit_code != _OUT_OF_CPU:
-                    raise CrashedError(self._name, error) from error
-                if self._opening_s is not None:
-                    doing, limit = "opened", f"{self._opening_s:.0f} s of processor time"
+        except GoneError as error:
+            raise CrashedError(self._name, error) from error
+        except LateError as error:
             raise VideoError(
-                f"{self._name}{self._beside} isn't {doing} after {limit}: convert it, "
-                "or raise --time-limit"
+                f"{self._name}{self._beside} isn't decoded after {self._limits.time_limit:g} s: "
+                "convert it, or raise --time-limit"
             ) from error
         except (NonsenseError, MismatchError, TypeError) as error:
             raise VideoError(
@@ -355,12 +332,12 @@ def sandbox() -> tuple[Mechanism, ...]:
     process = Isolated(PROCESS, PREPARE)
     try:
         process.await_ready()
-        means: tuple[Mechanism, ...] = from_dict(tuple[Mechanism, ...], process.ready["sealed"])
-        return means
     except GoneError as error:
         raise VideoError("the process that reads videos can't be started here") from error
     finally:
         process.stop()
+    means: tuple[Mechanism, ...] = from_dict(tuple[Mechanism, ...], process.ready["sealed"])
+    return means
 
 
 def info_of(
@@ -416,7 +393,6 @@ class Decoder:
         subtitles: SubtitleSource | None = None,
         shown_as: str | None = None,
         admit: Callable[[int], None] = lambda needed: None,
-        fitted: bool = False,
         most_pixels: int | None = None,
     ) -> Iterator[OpenClip | PictureReader]:
         """Open a video and plan its frames; the process ends with the block.
@@ -435,12 +411,13 @@ class Decoder:
                     shown = {one: f"{shown_as} (frame {n})" for n, one in enumerate(video, 1)}
                 one = self._one_of_many(admit, shown, most_pixels)
                 one = video.read_one if isinstance(video, Rendered) else one
-                yield PictureReader(pictures, sampling, one, admit, subtitles, fitted=fitted)
+                yield PictureReader(pictures, sampling, one, admit, subtitles)
                 return
             assert isinstance(video, str), "several paths are pictures"
             name = shown_as or (STDIN_NAME if video == STDIN else display_name(video))
-            more = {"fitted": fitted, "most_pixels": most_pixels}
-            with self._opened(video, name, admit, None, sampling, subtitles, **more) as opened:
+            with self._opened(
+                video, name, admit, None, sampling, subtitles, most_pixels=most_pixels
+            ) as opened:
                 yield opened
         finally:
             self.stop()
@@ -495,7 +472,7 @@ class Decoder:
         **more: Any,
     ) -> Clip:
         """Read the frames of a video; arguments are those of `open` and of `OpenClip.read`."""
-        with self.open(video, sampling, fitted=fit is not None, **more) as opened:
+        with self.open(video, sampling, **more) as opened:
             return opened.read(on_progress, fit)
 
 
@@ -529,10 +506,7 @@ def read(
     for one in path if isinstance(path, tuple) else (path,):
         check_kind(one, (str, os.PathLike, Rendered), wanted)
     video = path if isinstance(path, (tuple, Rendered)) else os.fspath(path)
-    about: dict[str, Any] = {
-        "shown_as": shown_as,
-        "subtitles": subtitles,
-        "on_progress": on_progress,
-    }
     with Decoder() as decoder:
-        return decoder.read(video, sampling, **about)
+        return decoder.read(
+            video, sampling, shown_as=shown_as, subtitles=subtitles, on_progress=on_progress
+        )

@@ -33,11 +33,10 @@ from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan
-from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
+from dycoke_cli.video.color import Geometry, opaque, to_rgb
 from dycoke_cli.video.containers import open_descriptor
 from dycoke_cli.video.planning import describe, plan_of
 from dycoke_cli.video.sampling import Sampling, Seconds, Window, exact, wanted_times, window
-from dycoke_cli.video.sound import sound
 from dycoke_cli.video.source import Picture, VideoSource, threads_at_most
 from dycoke_cli.video.subtitles import (
     ENCODINGS,
@@ -70,13 +69,9 @@ class Reader:
         sampling: Sampling,
         subtitles: SubtitleSource | None = None,
         subtitle_file: BinaryIO | None = None,
-        *,
-        fitted: bool = False,
     ) -> None:
         self._source = source
-        planned = plan_of(source, sampling, fitted=fitted)
-        self.plan, self._geometry = planned.plan, planned.geometry
-        self._wanted, self._part = planned.times, planned.part
+        self.plan, self._geometry, self._part, self._wanted = plan_of(source, sampling)
         self._sampling = sampling
         self._subtitles: Subtitles | int | None = None
         self._without: tuple[str, ...] = ()
@@ -191,28 +186,15 @@ class Seeker:
             self._before = self._after or self._before
             # Dropped first, so that only two decoded frames are in memory while the next is made.
             self._after = None
-            self._after = _scaled(self._source, next(self._pictures, None))
+            self._after = next(self._pictures, None)
             self.ended = self._after is None
-
-
-def _scaled(source: VideoSource, picture: Picture | None) -> Picture | None:
-    """Scale a frame above 8K down at once, because a few of them fill the memory.
-
-    Smaller frames are scaled only if they are selected, because scaling takes longer than decoding.
-    """
-    if picture is None or picture.frame.width * picture.frame.height <= limits.MAX_HELD_PIXELS:
-        return picture
-    return replace(picture, frame=shrunk(_viewable(source, picture), limits.MAX_KEPT_PIXELS))
-
-
-def _viewable(source: VideoSource, picture: Picture) -> av.VideoFrame:
-    # Uncompressed 32-bit AVI is declared to have alpha, but most programs leave it at zero.
-    return opaque(picture.frame, blank_is_unused=source.container.format.name == "avi")
 
 
 def rgb(source: VideoSource, picture: Picture, geometry: Geometry) -> np.ndarray:
     """A picture as it is displayed, RGB, uint8 [H, W, 3]."""
-    return to_rgb(_viewable(source, picture), geometry)
+    # Uncompressed 32-bit AVI is declared to have alpha, but most programs leave it at zero.
+    is_avi = source.container.format.name == "avi"
+    return to_rgb(opaque(picture.frame, blank_is_unused=is_avi), geometry)
 
 
 def damage(source: VideoSource) -> tuple[str, ...]:
@@ -281,7 +263,7 @@ def _read(
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
     if not channel.receive()[0]["go"]:
         return
-    reader = Reader(source, sampling, subtitles, *opened[1:], fitted=request["fitted"])
+    reader = Reader(source, sampling, subtitles, *opened[1:])
     channel.send({"plan": asdict(reader.plan)}, most_bytes=limits.MAX_PLAN_BYTES)
     if not channel.receive()[0]["go"]:
         return
@@ -305,6 +287,67 @@ def _read(
             for samples in sound(source, wanted["part_s"], notes):
                 channel.send({"samples": len(samples)}, np.ascontiguousarray(samples))
             channel.send({"notes": notes})
+
+
+# The sound of an open video, after its pictures.
+
+# Of telephones and studios: at lower rates nobody is understood, and higher ones take forever.
+_LOWEST, _HIGHEST = 4_000, 768_000
+# Longer gaps between time stamps are pauses of a recording, and shorter ones are rounded times.
+_GAP = limits.RATE // 10
+_LEAD_S = 1  # decoded before the part: some codecs begin with a fade
+
+
+def sound(
+    source: VideoSource, part_s: tuple[float, float], notes: list[str]
+) -> Iterator[np.ndarray]:
+    """Yield the sound of a part, mono and without a gap, in pieces `[N]`, float32, at `RATE`.
+
+    `notes` receives what is to be said of it; each follows the name of the video.
+    """
+    start_s, end_s = part_s
+    source.rewind()
+    stream = cast("av.AudioStream | None", source.container.streams.best("audio"))
+    if stream is None or (context := stream.codec_context) is None:
+        notes.append("has no sound track" if stream is None else "has sound of an unknown codec")
+        return
+    if not _LOWEST <= context.sample_rate <= _HIGHEST:
+        rates = f"and speech is heard at {_LOWEST} to {_HIGHEST}"
+        notes.append(f"has sound of {context.sample_rate} samples per second, {rates}")
+        return
+    # Numbers of samples, from the start of the part: its end, and the next to send.
+    length, at = round((end_s - start_s) * limits.RATE), 0
+    resampler, damaged = av.AudioResampler("flt", "mono", limits.RATE), 0
+    for packet in source.demux(stream):
+        time_s = source.packet_time(packet)
+        if time_s is not None and time_s < start_s - _LEAD_S:
+            continue
+        if at >= length:
+            break
+        try:
+            resampled = [(one, resampler.resample(one)) for one in context.decode(packet)]
+        except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet
+            raise
+        except (av.FFmpegError, OSError, ValueError):
+            damaged += 1
+            continue
+        for frame, found in resampled:
+            first = at
+            if frame.pts is not None and frame.time_base:
+                time_s = frame.pts * frame.time_base - source.packet_origin
+                first = round((float(time_s) - start_s) * limits.RATE)
+            at = first if first < 0 else max(at, 0)
+            while (silence := min(first, length) - at) > _GAP:
+                yield np.zeros(silence := min(silence, limits.MAX_SAMPLES), np.float32)
+                at += silence
+            for each in found:
+                samples = each.to_ndarray()[0][max(0, -at) : max(0, length - at)]
+                for begin in range(0, len(samples), limits.MAX_SAMPLES):
+                    yield samples[begin : begin + limits.MAX_SAMPLES]
+                at += each.samples
+    if damaged:
+        what = "1 packet" if damaged == 1 else f"{damaged} packets"
+        notes.append(f"has {what} of sound that can't be decoded to one channel, left out")
 
 
 # Steps back of time stamps up to this are left alone: some cameras have such jitter.

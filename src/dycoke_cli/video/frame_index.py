@@ -16,14 +16,10 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from dycoke_cli.video.limits import MAX_ENTRIES
-
 # Time stamps that differ by less are the same.
-_SAME_S = 0.001
+SAME_S = 0.001
 _MOST_TICKS = 2**60
-_TIMED = ("video", "audio")
-# Of a whole file, the last indexed frame is behind this part of it.
-_REACH = 0.5
+_TIMED = ("video", "audio", "subtitle")
 # Frames without a time stamp follow at the usual interval, which is no whole number of ticks.
 Ticks = int | Fraction
 
@@ -37,14 +33,13 @@ class FrameIndex:
         restarts: whether time stamps begin again in mid-file, as in recordings that are joined.
         trusts_seeks: whether the demuxer seeks to keyframes with their own time stamps. If not,
             packets are read from the beginning of the file to the keyframe, without decoding them.
-        is_declared: whether it is that of the container; then frames and keyframes may be others.
-        end_of_any_s: time at which the last frame or audio packet ends.
+        end_of_any_s: time at which the last frame, sound or line of subtitles ends.
     """
 
     def __init__(self, base: Fraction) -> None:
         self.base = base
         self.frames = self.untimed = 0
-        self.trusts_seeks, self.is_declared, self.restarts = True, False, False
+        self.trusts_seeks, self.restarts = True, False
         self.end_of_any_s = Fraction(0)
         # Times in ticks: of all frames, of the first and the last one, and the end of the last one.
         self._ticks = array("q")
@@ -121,54 +116,6 @@ class FrameIndex:
         index.trusts_seeks &= not index.untimed  # a seek goes by time stamps
         return index
 
-    @classmethod
-    def declared(
-        cls,
-        container: av.container.InputContainer,
-        video: av.VideoStream,
-        interval: Fraction,
-        end: Fraction | None,
-        size: int,
-    ) -> FrameIndex | None:
-        """What the container of a file declares; None if that is too little.
-
-        An MP4 has decoding times of all frames: those of displaying are the same ones later, except
-        where frames are unevenly spaced. A Matroska file has the keyframes: frames are taken to be
-        evenly spaced.
-
-        Args:
-            end: declared end of the stream by the file's clock, in seconds; None if there is none.
-            size: bytes of the file, which an index reaches the end of: not that of the first
-                fragment, of the first of joined files, or of a file that is cut off.
-        """
-        container.seek(0)  # reads the index of a Matroska file
-        index = cls(video.time_base or Fraction(1, av.time_base))
-        usual, first, entries = interval / index.base, video.start_time or 0, video.index_entries
-        if end is None:
-            end = Fraction(container.duration or 0, av.time_base) + first * index.base
-        count = round((end - first * index.base) / interval)
-        is_whole = len(entries) == video.frames and "mp4" in container.format.name
-        reach = max((entry.pos + entry.size for entry in entries), default=0)
-        if (
-            not 0 < count <= MAX_ENTRIES
-            or not (is_whole or "matroska" in container.format.name)
-            or not _REACH * size < reach <= size
-        ):
-            return None
-        if is_whole:
-            times = np.array([entry.timestamp for entry in entries], np.int64)
-            times += first - times[0]
-        else:
-            times = np.rint(first + np.arange(count) * float(usual)).astype(np.int64)
-        for entry in filter(lambda one: one.is_keyframe, entries):
-            time = entry.timestamp + (first - entries[0].timestamp if is_whole else 0)
-            # Before all packets: if a seek fails, they are read from the beginning.
-            index._add_keyframe(-1, float(time * index.base))
-        index._ticks.frombytes(times.tobytes())
-        index._first, index._last, index._end = first, int(times[-1]), end / index.base
-        index.frames, index.is_declared = len(times), True
-        return index
-
     def forget_keyframes(self) -> None:
         """Have all frames decoded one after the other.
 
@@ -188,15 +135,8 @@ class FrameIndex:
 
         Only keyframes with a time stamp count.
         """
-        place = bisect_right(self._keyframes, time_s + _SAME_S) - 1
+        place = bisect_right(self._keyframes, time_s + SAME_S) - 1
         return None if place < 0 else (self._numbers[place], self._keyframes[place])
-
-    def has(self, time_s: float) -> bool:
-        """Whether a keyframe has this time, as far as that is known."""
-        if self.is_declared:
-            return True
-        found = self.keyframe_before(time_s)
-        return found is not None and abs(found[1] - time_s) <= _SAME_S
 
     def times(self, origin: Fraction) -> tuple[np.ndarray, Fraction]:
         """Times of all frames that count from a time: int64, ascending, each once; and their unit.

@@ -15,8 +15,6 @@ MAX_SIDE = 65_535
 """Maximum width and height of a frame: those of a JPEG."""
 MAX_KEPT_PIXELS = 4096 * 2160
 """Maximum size of a frame in RGB: 4K. Larger frames are scaled down during conversion."""
-MAX_HELD_PIXELS = 8192 * 4320
-"""Maximum size of a decoded frame that isn't scaled before it is selected: 8K."""
 MAX_CLIP_BYTES = 2 * 1024**3
 MAX_SUBTITLE_BYTES = 16 * 1024**2
 """Maximum size of the subtitles that are displayed at the sampled frames, as JSON."""
@@ -28,20 +26,10 @@ MAX_PLAN_BYTES = 4 * 1024**2
 """Maximum size of a plan as JSON: that of 100,000 frames has half of it."""
 MAX_WARNINGS = 100
 """Maximum number of warnings about a video."""
-MAX_INDEXED_BYTES = 8 * 1024**3
-"""Maximum size of an MP4 or Matroska file that is read once for an exact index of its frames.
-
-Of a larger one, what the container declares is believed: reading 20 GB from a slow disk takes
-minutes."""
 OPENING_BYTES = 512 * 1024**2
 """Memory for reading a container's headers, before the first frame is decoded."""
 MAX_ENTRIES = 5_000_000
 """Maximum number of entries in the index of a stream: a day of 57 frames per second."""
-# CPU seconds to open a video, up to its first frame, however small its file is.
-_OPENING_CPU_S = 20.0
-# More of them, for a large file (10 µs a packet), and for frames that are decoded before the first
-# one that is wanted.
-_BYTES_PER_CPU_S, _CPU_S_PER_SECOND = 10e6, 4.0
 # Default limit, as a share of free memory. The rest is for the model.
 _SHARE_OF_FREE = 0.5
 
@@ -73,14 +61,6 @@ class Limits:
 
     def __post_init__(self) -> None:
         check_all(self)
-
-    def opening_cpu_s(self, nbytes: int, start_s: float = 0.0) -> float:
-        """CPU seconds in which a file of so many bytes is opened, up to a frame at a time.
-
-        A higher time limit raises them, too.
-        """
-        seconds = _OPENING_CPU_S + nbytes / _BYTES_PER_CPU_S + start_s * _CPU_S_PER_SECOND
-        return seconds * max(1.0, self.time_limit / Limits.time_limit)
 
     @property
     def memory_bytes(self) -> int | None:
@@ -121,21 +101,19 @@ class Limits:
         )
 
 
-def check_size(name: str, width: int, height: int, most: int | None = None) -> None:
+def check_size(name: str, width: int, height: int, most: int = MAX_PICTURE_PIXELS) -> None:
     """Check the pixel limit of a frame.
 
     Args:
-        most: pixels, where several frames share a limit; None for the usual one.
+        most: pixels, where several frames share a limit.
     """
-    usual = MAX_PICTURE_PIXELS
-    most = usual if most is None else min(most, usual)
     if max(width, height) > MAX_SIDE:
         raise VideoError(
             f"{name} has pictures of {width}×{height}, above the limit of {MAX_SIDE:,} pixels per "
             "side: scale it down first"
         )
     if width * height > most:
-        fewer = "" if most == usual else ", or read fewer frames"
+        fewer = "" if most >= MAX_PICTURE_PIXELS else ", or read fewer frames"
         raise VideoError(
             f"{name} has pictures of {width}×{height}, above the limit of "
             f"{most / 1e6:.3g} megapixels: scale it down first{fewer}"

@@ -24,7 +24,6 @@ from typing import Literal, Self
 from dycoke_cli.answer.json_schema import MismatchError
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.processes.isolated import Isolated
-from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import (
@@ -215,7 +214,7 @@ class LiveStream:
             self._feeder = feeder = Feeder(self._source, self._timeout_s)
             with feeder.reader:  # the process has its own
                 try:
-                    clip.begin([feeder.reader], self._sampling, None, fitted=True)
+                    clip.begin([feeder.reader], self._sampling, None)
                 except VideoError as error:
                     raise self._cause(error) from error
             self.plan = clip.plan
@@ -318,9 +317,8 @@ class _LiveClip(OpenClip):
                 self._process.send({"go": True})
             self._is_paused = False
         frames = Frames(self.plan, self._sampling, fit if fit.done() else None)
-        with suppress(OSError):  # some systems don't permit it
-            limit_cpu(self._process.pid, self._limits.time_limit * usable_cpus())
         with self._checked():
+            self._process.limit(cpu_s=self._limits.time_limit * usable_cpus())
             while "time_s" in (message := self._receive()):
                 self._frame(frames, message)
                 self.frames_so_far = len(frames.times_s)

@@ -21,7 +21,7 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Fit, FramePlan, Frames, VideoInfo, WindowQueue
 from dycoke_cli.video.files import is_folder, is_picture, is_video, open_file
-from dycoke_cli.video.limits import Limits, check_clip
+from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 
 if TYPE_CHECKING:
@@ -190,8 +190,6 @@ class PictureReader:
         read_one: Callable[[str, Sampling], Clip],
         admit: Callable[[int], None] = lambda needed: None,
         subtitles: SubtitleSource | None = None,
-        *,
-        fitted: bool = False,
     ) -> None:
         if subtitles is not None and (subtitles.path is not None or subtitles.required):
             raise UsageError(
@@ -205,9 +203,6 @@ class PictureReader:
         self._numbers, warning = shown(sampling, count)
         self._first = first = self._read_one(self._numbers[0])
         height, width = first.frames.shape[1:3]
-        if not fitted:
-            by_rate = sampling.fps is not None
-            check_clip(pictures.name, (width, height), len(self._numbers), by_rate)
         self.plan = FramePlan(
             times_s=tuple(float(number / exact(fps)) for number in self._numbers),
             width=width,

@@ -19,7 +19,7 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import FramePlan, StreamInfo, VideoInfo
 from dycoke_cli.video.color import Geometry, geometry_of, is_hdr
-from dycoke_cli.video.containers import declared_end, video_streams
+from dycoke_cli.video.containers import video_streams
 from dycoke_cli.video.frame_index import FrameIndex
 from dycoke_cli.video.limits import check_size
 from dycoke_cli.video.sampling import (
@@ -173,18 +173,10 @@ def _stream_info(stream: av.VideoStream) -> StreamInfo:
 _TOLERANCE_S = Fraction(3, 10)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """Plan of an open video, with what is needed to read its frames."""
-
-    plan: FramePlan  # for the user
-    geometry: Geometry  # of a frame
-    part: Window  # sampled part of the video
-    times: tuple[Seconds, ...]  # those of the plan, exact
-
-
-def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) -> Planned:
-    """Plan the frames of an open video."""
+def plan_of(
+    source: VideoSource, sampling: Sampling
+) -> tuple[FramePlan, Geometry, Window, tuple[Seconds, ...]]:
+    """Plan the frames of an open video: with their geometry, the sampled part, the exact times."""
     info, geometry = describe(source)
     index = source.read_index()
     source.use(index)
@@ -192,8 +184,6 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     part = window(sampling, last_s, end_s, source.interval)
     there = FrameTimes(*index.times(source.packet_origin))
     times, said = planned_times(there.within(part), sampling, part, source.name)
-    if not fitted:
-        limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
     warnings = [*said]
     if (declared_s := _declared_end_if_cut(source, index)) is not None:
         ends = f"{float(end_s):.1f} s of {float(declared_s):.1f} s"
@@ -209,28 +199,21 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
         info,
         duration_s=float(end_s),
         frame_count=index.frames,
-        variable_rate=None if index.is_declared else index.has_uneven_frames,
+        variable_rate=index.has_uneven_frames,
         start_s=float(source.origin),
     )
     plan = FramePlan(tuple(map(float, times)), *geometry.shown_size, info, tuple(warnings))
-    return Planned(plan, geometry, part, times)
+    return plan, geometry, part, times
 
 
 def _declared_end_if_cut(source: VideoSource, index: FrameIndex) -> Fraction | None:
     """The declared end of a file that ends well before it; else None."""
     container = source.container
-    if index.is_declared or not container.duration:
+    if not container.duration:
         return None
     # The declared duration of Matroska counts from time 0, of all others from the first time stamp.
     start = 0 if "matroska" in container.format.name else container.start_time or 0
     end = Fraction(start + container.duration, av.time_base)
-    if container.streams.subtitles:
-        # It may be the end of a line, which may be displayed longer.
-        timed = [one for one in container.streams if one.type in ("video", "audio")]
-        ends = [declared_end(one) for one in timed]
-        if None in ends:
-            return None
-        end = max(one for one in ends if one is not None)
     # Compared with the end of any stream: audio may be longer than the video of an intact file.
     is_cut = end - index.end_of_any_s > max(_TOLERANCE_S, 2 * source.interval)
     return end - source.packet_origin if is_cut else None

@@ -7,7 +7,6 @@ damaged packets are counted and skipped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -24,13 +23,13 @@ from dycoke_cli.video.color import has_alpha
 from dycoke_cli.video.containers import (
     PICTURES,
     choose_stream,
-    declared_end,
     open_container,
 )
-from dycoke_cli.video.frame_index import FrameIndex
+from dycoke_cli.video.frame_index import SAME_S, FrameIndex
 from dycoke_cli.video.limits import check_entries
 
-_SEEK_ATTEMPTS = 4
+# Some containers seek past a keyframe, because their index has decoding times.
+_SEEK_LEAD_S = 1
 # Image files have no index, so reaching the last frame means decoding all of them.
 _MAX_PICTURES = 100_000
 # Frames per second where a file says nothing. Frames have times of their own.
@@ -51,8 +50,8 @@ _LASTING: tuple[Literal["palette", "new_extradata", "param_change"], ...] = (
 _REFERENCES = {"h264": 17, "hevc": 17, "vvc": 17, "av1": 10, "vp9": 10, "vp8": 4}
 _DEFAULT_REFERENCES = 2
 # Decoded frames outside the decoder: the ones before and after a wanted time, and the one that is
-# converted or copied. Huge frames are scaled at once, so there is only the last one.
-_HELD, _HUGE_HELD = 3, 1
+# converted or copied.
+_HELD = 3
 # Factor over the samples of a frame: padding, motion vectors, prediction buffers.
 _OVERHEAD = 1.3
 _UNKNOWN_BITS = 32
@@ -120,7 +119,6 @@ class VideoSource:
         failure: what ended the packets before the end; None if nothing did.
         most_pictures: maximum number of frames of an image file; None for a video.
         damaged: time stamps of the damaged packets and frames so far.
-        packets_decoded: number of packets decoded so far.
     """
 
     container: av.container.InputContainer
@@ -139,7 +137,6 @@ class VideoSource:
         self.failure: Exception | None = None
         self.index: FrameIndex | None = None
         self.damaged: set[int | None] = set()
-        self.packets_decoded = 0
         self._starts_untimed = False
         self._begin()
         try:
@@ -199,11 +196,10 @@ class VideoSource:
         context = self._decoder
         references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)
         pixels = context.width * context.height
-        held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
         converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
         if context.format is not None and has_alpha(context.format):
             converted += _BLENDED * pixels
-        return (references + threads_for(context) + held) * _picture_bytes(context) + converted
+        return (references + threads_for(context) + _HELD) * _picture_bytes(context) + converted
 
     @property
     def starts_s(self) -> Fraction:
@@ -261,15 +257,9 @@ class VideoSource:
             return
 
     def read_index(self) -> FrameIndex:
-        """Read all packets, unless the file is too large for that; `rewind` afterwards."""
+        """Read all packets; `rewind` afterwards."""
         self.rewind()
-        film = self.container, self.stream, self.interval
-        size = os.fstat(self._file.fileno()).st_size
-        if size > limits.MAX_INDEXED_BYTES:
-            declared = FrameIndex.declared(*film, declared_end(self.stream), size)
-            if declared is not None:
-                return declared
-        index = FrameIndex.of(*film, self._timed())
+        index = FrameIndex.of(self.container, self.stream, self.interval, self._timed())
         if index.restarts:
             raise VideoError(
                 f"{self.name} has time stamps that begin again in mid-file (it is joined from "
@@ -316,9 +306,8 @@ class VideoSource:
         number, keyframe_s = found
         # MPEG-TS can't seek to its first keyframe.
         if index.trusts_seeks and keyframe_s > origin:
-            sought = self._seek_by_time(time_s)
-            if sought is not None and index.has(sought + origin):
-                return sought
+            if self._seek_to(keyframe_s):
+                return keyframe_s - origin
             index.trusts_seeks = False
         self._read_to(number)
         return keyframe_s - origin
@@ -345,33 +334,27 @@ class VideoSource:
                 self._is_sought = True
                 return
 
-    def _seek_by_time(self, time_s: float) -> float | None:
-        """Seek by the demuxer, which may land on another keyframe than the last before the time."""
-        aim, step = time_s, 1.0
+    def _seek_to(self, keyframe_s: float) -> bool:
+        """Have the demuxer seek to a keyframe; whether it is the next packet of the video."""
         self._number = None
-        for _ in range(_SEEK_ATTEMPTS):
-            ticks = int((self.packet_origin + Fraction(aim)) / self.time_base)
-            try:
-                self.container.seek(ticks, stream=self.stream)
-            except (av.FFmpegError, OSError):
-                return None
-            self._packets = self.demux()
-            for packet in self._packets:
-                time = self.packet_time(packet)
-                if packet.is_keyframe and time is not None:
-                    if time > time_s + 1e-6:
-                        break
+        try:
+            ticks = int((Fraction(keyframe_s) - _SEEK_LEAD_S) / self.time_base)
+            self.container.seek(ticks, stream=self.stream)
+        except (av.FFmpegError, OSError):
+            return False
+        self._packets = self.demux()
+        for packet in self._packets:
+            time = self.packet_time(packet)
+            if packet.is_keyframe and time is not None:
+                behind_s = float(time + self.packet_origin) - keyframe_s
+                if abs(behind_s) <= SAME_S:
                     # The packet itself must still be decoded.
                     self._packets = chain((packet,), self._packets)
                     self._is_sought = True
-                    return float(time)
-            if aim <= 0:
-                return None
-            # Some containers seek past the target, because their index has decoding times. Try 1,
-            # then 4 and 16 s earlier.
-            aim = max(0.0, aim - step)
-            step *= 4
-        return None
+                    return True
+                if behind_s > 0:
+                    return False
+        return False
 
     def packet_time(self, packet: av.Packet) -> Fraction | None:
         """Time of a packet of any stream, in seconds from the video's first frame."""
@@ -417,7 +400,6 @@ class VideoSource:
     def pictures(self) -> Iterator[Picture]:
         """Yield decoded frames from the current position on; damaged packets are skipped."""
         for packet in self._packets:
-            self.packets_decoded += 1
             yield from self._decode(packet)
         yield from self._decode(None)
 

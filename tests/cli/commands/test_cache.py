@@ -74,10 +74,3 @@ def test_nothing_is_kept_beside_the_registry() -> None:
     compared = {"server/local/local_server.py", "server/local/wire.py"}
     tried = {"cli/commands/doctor.py"}  # whether it can be written
     assert users == {"storage/cache_folder.py", *compared, *tried}
-
-
-def test_a_limit_that_is_no_number_is_a_usage_error(monkeypatch) -> None:
-    monkeypatch.setenv("DYCOKE_CACHE_GB", "-1")
-    found = run("cache")
-    assert found.code == 2
-    assert "DYCOKE_CACHE_GB must be a number" in found.err

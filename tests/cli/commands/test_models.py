@@ -16,9 +16,9 @@ from dycoke_cli.cli.commands.estimate import spelled
 from dycoke_cli.cli.commands.model_documents import all_models, models_table
 from dycoke_cli.cli.commands.models import _rank
 from dycoke_cli.engine.memory import cost_model
-from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.devices import FreeMemory
+from dycoke_cli.models.load_options import ENVIRONMENT
 from tests.cli.harness import CLIP, run_here
 
 
@@ -208,14 +208,14 @@ def test_what_is_here_already_is_not_pulled() -> None:
 
 
 def test_the_environment_names_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(settings.ENVIRONMENT, "llava-onevision-0.5b")
+    monkeypatch.setenv(ENVIRONMENT, "llava-onevision-0.5b")
     (marked,) = [line for line in table().splitlines() if line.startswith("*  ")]
     assert "llava-onevision-0.5b" in marked
-    monkeypatch.setenv(settings.ENVIRONMENT, "someone/some-model")
+    monkeypatch.setenv(ENVIRONMENT, "someone/some-model")
     assert "Default: someone/some-model" in table()
-    monkeypatch.setenv(settings.ENVIRONMENT, "lava-onevision-7b")
+    monkeypatch.setenv(ENVIRONMENT, "lava-onevision-7b")
     run = run_here("ask", CLIP, "What?")
     assert run.code == 4
     assert "did you mean llava-onevision-7b?" in run.err
-    monkeypatch.setenv(settings.ENVIRONMENT, "")
+    monkeypatch.setenv(ENVIRONMENT, "")
     assert run_here("models", "--json").object["default"] == "mini"

@@ -26,11 +26,10 @@ from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.kernels import linear
 from dycoke_cli.models import devices, resolve
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ClipTokens, ModelRef, find
 from dycoke_cli.models.devices import Target
 from dycoke_cli.models.families import FAMILIES, UNLISTED, ModelInfo
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.models.resolve import resolve_model

@@ -11,7 +11,7 @@ import pytest
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.memory.cost_model import CostModel, ReadInWindows
 from dycoke_cli.engine.memory.sizes import VisionSizes
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.catalog import ClipTokens
 from dycoke_cli.video.clip import WINDOW
 
 PER_FRAME = 16

@@ -11,7 +11,7 @@ from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.memory.cost_model import CUDA_CONTEXT, ExpectedBytes, Work, expected_bytes
 from dycoke_cli.engine.memory.sizes import Sizes, VisionSizes
 from dycoke_cli.engine.prefill import prefills_whole
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.catalog import ClipTokens
 from tests.families.sessions import loaded_of
 from tests.families.stock import QUESTION, clip, one_of_each_kind
 from tests.families.tiny import MAKERS

@@ -10,10 +10,8 @@ import pytest
 import transformers as tf
 from transformers.models.gemma4.video_processing_gemma4 import get_aspect_ratio_preserving_size
 
-from dycoke_cli.errors import UsageError
-from dycoke_cli.models.catalog import CATALOG
+from dycoke_cli.models.catalog import CATALOG, FittedShape, KeptShape
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.families.stock import clip
 from tests.families.tiny import make
@@ -99,11 +97,3 @@ def test_a_clip_that_is_processed_has_as_many(family, frames):
     prompt = make_prompt(processor, family_of(model.config), model.config, shown)
     counted = TINY[family].tokens(*np.shape(shown.frames)[:3])
     assert (counted.frames, counted.per_frame) == (prompt.frames, prompt.tokens_per_frame)
-
-
-@pytest.mark.parametrize("name", ["qwen2-vl-2b", "qwen3-vl-2b"])
-def test_a_picture_that_stock_refuses_is_refused(name):
-    with pytest.raises(ValueError, match="aspect ratio"):
-        by_processor(PROCESSORS[name](), CATALOG[name].shape, 2, 40, 8100)
-    with pytest.raises(UsageError, match="8100 × 40 is too long and narrow"):
-        CATALOG[name].clip_tokens(2, 40, 8100)

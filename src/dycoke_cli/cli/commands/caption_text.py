@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import DycokeError, UsageError, closest
-from dycoke_cli.models.settings import UNKNOWN
+from dycoke_cli.models.load_options import UNKNOWN
 from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.video.files import is_picture
 

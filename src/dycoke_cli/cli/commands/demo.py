@@ -7,12 +7,11 @@ from dycoke_cli.cli.commands.presenter import AsText
 from dycoke_cli.cli.flags import options
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models import settings
-from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.load_options import BUNDLED, BUNDLED_FOLDER, LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 
-CLIP = settings.BUNDLED_FOLDER / "demo.mp4"
+CLIP = BUNDLED_FOLDER / "demo.mp4"
 QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
 HINT = (
     'Next: `dycoke ask VIDEO "QUESTION" --compare`. The bundled demo model only understands clips '
@@ -33,9 +32,7 @@ def demo(stats: options.Stats = False) -> None:
         presenter.stage("start")
         from dycoke_cli.runs.converse import asks_of, converse, engine_of
 
-        request = Request(
-            settings.BUNDLED, LoadOptions(), Sampling(), DyCoke(), GenerationOptions()
-        )
+        request = Request(BUNDLED, LoadOptions(), Sampling(), DyCoke(), GenerationOptions())
         with engine_of(request, presenter, keep=1) as engine:
             converse(engine, asks_of([str(CLIP)], QUESTIONS, request), presenter)
     render.note(HINT)

@@ -163,7 +163,7 @@ def to_do() -> Iterator[str]:
     """Sentences about what keeps the default model from answering, with the command that helps."""
     from dycoke_cli.models.catalog import find
     from dycoke_cli.models.files.hub import is_here
-    from dycoke_cli.models.settings import default_model
+    from dycoke_cli.models.load_options import default_model
     from dycoke_cli.storage.cache_folder import ENVIRONMENT, cache_folder
     from dycoke_cli.storage.output_file import check_writable
 

@@ -21,10 +21,9 @@ from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows, why_not_in_windows
-from dycoke_cli.models.catalog import ModelRef, find
+from dycoke_cli.models.catalog import ClipTokens, ModelRef, find
 from dycoke_cli.models.files.hub import stored_config
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import one_line
 from dycoke_cli.video.clip import WINDOW
@@ -44,7 +43,6 @@ _FIGURES = (
     ("Decode FLOPs", flops, "flops", "decode_uncompressed", "decode"),
 )
 """Figures of an estimate: heading, unit, group, and names of the baseline's and the method's."""
-_USUAL_SIZE = (224, 224)
 USUAL_CLIP = (32, 360, 640)
 """Frames, height and width of the clip by whose time models are compared."""
 _MOST_OF_UNIT = 90
@@ -83,14 +81,8 @@ def plan_of_video(video: Source, request: Request) -> FramePlan:
     """Plan the frames of a video, without decoding them."""
     from dycoke_cli.video.decoder import Decoder
 
-    entry = find(request.model).entry  # an unknown model is reported before the video is opened
-    # Tokens that the catalog doesn't tell are counted on blank frames, which are as limited as
-    # decoded ones.
-    fitted = entry is not None and entry.clip_tokens(1, *_USUAL_SIZE) is not None
-    with (
-        Decoder(request.limits) as decoder,
-        decoder.open(video, request.sampling, fitted=fitted) as opened,
-    ):
+    find(request.model)  # an unknown model is reported before the video is opened
+    with Decoder(request.limits) as decoder, decoder.open(video, request.sampling) as opened:
         return opened.plan
 
 

@@ -15,7 +15,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import OutputError
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
-from dycoke_cli.models.settings import SPEECH_MODEL
+from dycoke_cli.models.load_options import SPEECH_MODEL
 from dycoke_cli.storage.output_file import short_name
 from dycoke_cli.unicode import one_line
 

@@ -16,11 +16,12 @@ from dycoke_cli.cli.commands.estimate import spelled
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import Column, as_text, named, table
 from dycoke_cli.cli.render.units import count, size
-from dycoke_cli.models import settings
 from dycoke_cli.models.catalog import (
     CATALOG,
     STATES,
     Entry,
+    FittedShape,
+    KeptShape,
     ModelRef,
     find,
 )
@@ -31,7 +32,7 @@ from dycoke_cli.models.devices import (
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, ModelInfo, defaults_of
 from dycoke_cli.models.files.hub import OnDisk, cached_models, config_in
 from dycoke_cli.models.files.small_files import is_complete
-from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
+from dycoke_cli.models.load_options import BUNDLED, default_model
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
 
@@ -102,7 +103,7 @@ def one_model(source: ModelRef) -> ModelList:
 
 def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
     return ModelList(
-        default=settings.default_model() or settings.BUNDLED,
+        default=default_model() or BUNDLED,
         machine=machine,
         states=STATES,
         models=tuple(models),

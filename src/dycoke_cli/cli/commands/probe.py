@@ -16,15 +16,13 @@ from dycoke_cli.cli.flags.param_flags import spread
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, counted, share
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.models import settings
-from dycoke_cli.models.settings import SPEECH_MODEL
+from dycoke_cli.models.load_options import BUNDLED, SPEECH_MODEL
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
 from dycoke_cli.video.clip import VideoInfo
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.catalog import ModelRef
-    from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+    from dycoke_cli.models.catalog import ClipTokens, ModelRef
     from dycoke_cli.video.clip import Clip
 
 SCHEMA = "dycoke.probe/1"
@@ -54,7 +52,7 @@ def probe(
     from dycoke_cli.video.subtitles import find_source
 
     with output.failures_as_json(as_json, SCHEMA, [{"video": video}]):
-        name = model.named or settings.BUNDLED
+        name = model.named or BUNDLED
         source = find(name)
         lines = None
         if subtitles is not None:

@@ -16,7 +16,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, need
-from dycoke_cli.models.settings import SPEECH_MODEL
+from dycoke_cli.models.load_options import SPEECH_MODEL
 
 _MIB = 1024**2
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little

@@ -21,9 +21,7 @@ from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.compression.registry import ABLATIONS, ALL, DEFAULT, METHODS, create, owner_near
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models import settings
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.settings import SPEECH_MODEL
+from dycoke_cli.models.load_options import BUNDLED, SPEECH_MODEL, LoadOptions, default_model
 from dycoke_cli.param import Parameter
 from dycoke_cli.request import Request
 from dycoke_cli.video.limits import Limits
@@ -130,7 +128,7 @@ class ModelFlag:
     @property
     def named(self) -> str | None:
         """Model of the flag, otherwise of the environment; None for the bundled one."""
-        return settings.default_model() if self.model is None else self.model
+        return default_model() if self.model is None else self.model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +152,7 @@ class Asking(ModelFlag):
 
             self.limits.check_sandbox(sandbox())
         return Request(
-            model=self.named or settings.BUNDLED,
+            model=self.named or BUNDLED,
             loading=self.loading,
             sampling=self.sampling,
             method=method or Method(),

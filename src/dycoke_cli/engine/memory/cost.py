@@ -22,12 +22,11 @@ from dycoke_cli.engine.memory.cost_model import (
 from dycoke_cli.engine.memory.flops import expected_flops
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.catalog import ClipTokens, ModelRef
 from dycoke_cli.models.devices import Target
 from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.files.hub import config_in, model_folder, stored_config
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.version import __version__
 from dycoke_cli.video.clip import WINDOW
 

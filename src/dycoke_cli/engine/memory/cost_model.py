@@ -33,12 +33,11 @@ from dycoke_cli.engine.memory.flops import (
 from dycoke_cli.engine.memory.sizes import Sizes
 from dycoke_cli.errors import ModelError
 from dycoke_cli.kernels.processor import processor_name
-from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.catalog import ClipTokens, ModelRef
 from dycoke_cli.models.devices import Target, weight_dtype
 from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.resolve import download_bytes
 from dycoke_cli.resources import in_words, usable_cpus
 from dycoke_cli.storage.cache_folder import kept, write_whole

@@ -27,7 +27,7 @@ from dycoke_cli.answer.answer import Flops
 from dycoke_cli.compression.method import Method, attended_by_layer, read_by_layer
 from dycoke_cli.engine.memory.sizes import Sizes, VisionSizes
 from dycoke_cli.kernels.processor import processor_name
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.catalog import ClipTokens
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.output_file import read_own

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.families.family import UNLISTED, Family
-from dycoke_cli.models.families.layout import Layout, PackedTower, Tower
-from dycoke_cli.models.families.table import FAMILIES
+from dycoke_cli.models.families.family import UNLISTED as UNLISTED
+from dycoke_cli.models.families.family import Family as Family
+from dycoke_cli.models.families.layout import Layout as Layout
+from dycoke_cli.models.families.layout import PackedTower as PackedTower
+from dycoke_cli.models.families.layout import Tower as Tower
+from dycoke_cli.models.families.table import FAMILIES as FAMILIES
 
 PRUNE_LAYER = 3
 """L, the paper's (section 4.1)."""
@@ -168,19 +171,3 @@ def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> d
             f"positions ({' or '.join(allowed)}) and {DOMAIN} (a text), not {own!r}"
         )
     return merged
-
-
-__all__ = [
-    "FAMILIES",
-    "METHOD_DEFAULTS",
-    "PRUNE_LAYER",
-    "UNLISTED",
-    "Family",
-    "Layout",
-    "ModelInfo",
-    "PackedTower",
-    "Tower",
-    "defaults_of",
-    "family_of",
-    "remember",
-]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +21,9 @@ from typing import Any
 from dycoke_cli.errors import ModelError
 from dycoke_cli.processes.isolated import Channel, Isolated, LateError, NonsenseError
 from dycoke_cli.processes.zygote import GoneError
-from dycoke_cli.storage.cache_folder import kept, make_folder
+from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.input_file import LFS_POINTER, is_lfs_pointer, read_file
-from dycoke_cli.storage.output_file import open_own, read_own
+from dycoke_cli.storage.output_file import read_own
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
@@ -442,8 +441,7 @@ def check_tokenizer(name: str, file: Path) -> None:
     finally:
         process.stop()
     with suppress(OSError):
-        make_folder(passed.parent)
-        os.close(open_own(passed))
+        write_whole(passed, "")
 
 
 def prepare() -> None:

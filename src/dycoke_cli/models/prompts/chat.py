@@ -89,6 +89,12 @@ def check_plain(processor: Any, question: str, history: Turns, subtitles: str = 
             )
 
 
+def check_shows_video(processor: Any) -> None:
+    """Check that the chat template has a place for a video."""
+    if chat_text(processor, "") == chat_text(processor, "", videos=0):
+        raise _unusable("it has no place for a video")
+
+
 def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor:
     """Token ids `[1, S]`, int64, of a prompt without a video."""
     check_plain(processor, question, history)

@@ -26,6 +26,7 @@ from dycoke_cli.models.files.hub import explained, model_folder
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files, check_tokenizer
 from dycoke_cli.models.prompts.chat import chat_text, check_template
 from dycoke_cli.video.clip import Clip, FrameResize
+from dycoke_cli.video.limits import check_clip
 
 # Most bytes of resized frames: enough for 32 at the largest size of a published processor.
 _PROCESSOR_BYTES = 1 << 30
@@ -127,6 +128,7 @@ class ShownFrames:
     @classmethod
     def blank(cls, frames: int, height: int, width: int) -> ShownFrames:
         """Black frames of a height and width, one per second."""
+        check_clip("the video", (width, height), frames, by_rate=False)
         return cls(np.zeros((frames, height, width, 3), np.uint8), tuple(map(float, range(frames))))
 
 

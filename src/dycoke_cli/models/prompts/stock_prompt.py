@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
-from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.catalog import ClipTokens, ModelRef
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.layout import Inputs
@@ -25,10 +25,10 @@ from dycoke_cli.models.prompts.chat import (
     Turns,
     chat_text,
     check_plain,
+    check_shows_video,
     text_ids,
     variables_of,
 )
-from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import (
     ClipLike,
     CollapsedTokenizer,
@@ -252,6 +252,7 @@ def show(processor: Any, family: Family, config: Any, clip: ClipLike) -> VideoPr
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        check_shows_video(processor)
         height, width = decoded_size(clip)
         raise VideoError(
             f"the model's processor ({type(processor).__name__}) refuses {len(clip.frames)} frames "
