@@ -185,5 +185,5 @@ def _begin(loaded: LoadedModel) -> tuple[Stopwatch, PeakMemory]:
     But for what CUDA's allocator holds ready: it isn't counted, and to ask for it again takes time.
     """
     gc.collect()
-    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
+    peak = PeakMemory([loaded.input_device], loaded.working_weights_bytes)
     return Stopwatch(loaded.input_device), peak

@@ -43,6 +43,7 @@ from dycoke_cli.engine.typed_answer import (
 )
 from dycoke_cli.engine.vision import Batch, inject_videos, together, without_video
 from dycoke_cli.errors import UsageError, check_kind
+from dycoke_cli.models.devices import working_devices
 from dycoke_cli.models.explaining import faults_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns, text_ids
@@ -138,7 +139,7 @@ def ask_together(
             q.session.prompt(q.question, q.history, method, replace(options, max_tokens=limit))
             for q, limit in zip(questions, limits, strict=True)
         ]
-    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
+    peak = PeakMemory(working_devices(loaded.model), loaded.working_weights_bytes)
     tokenizer, report = loaded.processor.tokenizer, questions[0].session.on_progress
     # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
     prefix = questions[0].session.prefix if len(questions) == 1 else None
@@ -239,7 +240,7 @@ def ask_without_video(
     options = options or GenerationOptions()
     typed, tokenizer = options.typed, loaded.processor.tokenizer
     watch = Stopwatch(loaded.input_device)
-    peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
+    peak = PeakMemory(working_devices(loaded.model), loaded.working_weights_bytes)
     with faults_of(loaded):
         ids = text_ids(loaded.processor, question, history)
         read, context = ids.shape[1], loaded.context_length

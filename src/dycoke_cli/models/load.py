@@ -269,11 +269,6 @@ class LoadedModel:
         return input_device(self.model)
 
     @property
-    def working_devices(self) -> list[torch.device]:
-        """Devices on which the model computes."""
-        return working_devices(self.model)
-
-    @property
     def dtype(self) -> str:
         """Dtype of the language model's weights, such as "bfloat16" or "int8"."""
         return self.quantize or str(self.model.dtype).removeprefix("torch.")
@@ -291,8 +286,7 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """Context length of the language model, in tokens."""
-        config = self.model.get_decoder().config
-        return getattr(config, "max_position_embeddings", self.processor.tokenizer.model_max_length)
+        return self.info.context or self.processor.tokenizer.model_max_length
 
     @property
     def weights_bytes(self) -> int:
@@ -304,7 +298,7 @@ class LoadedModel:
         """Bytes of the weights on the devices on which the model computes (not offloaded)."""
         if not has_device_map(self.model):
             return self.weights_bytes
-        devices = self.working_devices
+        devices = working_devices(self.model)
         return sum(tensor_bytes(tensor) for tensor in self._tensors if tensor.device in devices)
 
     @property

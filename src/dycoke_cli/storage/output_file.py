@@ -45,12 +45,7 @@ def check_own(path: Path) -> None:
 
 
 def _opened(path: Path, flags: int) -> int:
-    try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    except OSError as error:
-        if path.is_symlink():
-            raise OSError(f"{path} is a link") from error
-        raise
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     status = os.fstat(descriptor)
     # A second name of one of the user's other files is a link as well.
     own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not is_of_another_user(status)

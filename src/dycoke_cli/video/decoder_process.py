@@ -368,12 +368,7 @@ class LiveSource(VideoSource):
     # With a frame a thread, the decoder would hold back the newest frames.
     _delays_frames = False
 
-    def __init__(
-        self,
-        pipe: FileIO,
-        stream: int | None,
-        name: str,
-    ) -> None:
+    def __init__(self, pipe: FileIO, stream: int | None, name: str) -> None:
         self._pipe = pipe
         self._decoded: Iterator[Picture] = iter(())
         super().__init__(cast("Any", pipe), stream, name)

@@ -237,9 +237,12 @@ class PictureReader:
             for warning in read.warnings:
                 said = warning.removeprefix(read.info.path)
                 of_pictures.setdefault(said, []).append(warning)
-            picture = read.frames[0]
+            picture: Any = read.frames[0]
             if picture.shape != decoded.shape[1:]:
-                picture = _fitted(picture, size)
+                from PIL import Image, ImageOps  # late: most are of one size
+
+                bicubic = Image.Resampling.BICUBIC
+                picture = ImageOps.pad(Image.fromarray(picture), size, bicubic)
             frames.room()[:] = picture
             frames.keep(plan.times_s[at])
             if frames.waits:
@@ -250,11 +253,3 @@ class PictureReader:
         for said, each in of_pictures.items():
             warnings[each[0] if len(each) == 1 else f"{name}{said}"] = None
         return frames.clip(tuple(warnings))
-
-
-def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale an image [H, W, 3] to fit a width and height, centred on black."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    return np.asarray(ImageOps.pad(Image.fromarray(picture), size, Image.Resampling.BICUBIC))

@@ -125,11 +125,7 @@ class VideoSource:
     _delays_frames = True  # whether several threads may decode, each with a frame of its own
 
     def __init__(
-        self,
-        file: BinaryIO,
-        stream: int | None,
-        name: str,
-        most_pixels: int | None = None,
+        self, file: BinaryIO, stream: int | None, name: str, most_pixels: int | None = None
     ) -> None:
         usual = limits.MAX_PICTURE_PIXELS
         self.most_pixels = usual if most_pixels is None else min(most_pixels, usual)
@@ -208,11 +204,12 @@ class VideoSource:
             return Fraction(0)
         start = Fraction(self.container.start_time, av.time_base)
         # It is that of a stream, rounded to microseconds.
-        for stream in self.container.streams:
-            if stream.start_time is not None and stream.time_base:
-                exact = stream.start_time * stream.time_base
-                if abs(exact - start) <= Fraction(1, av.time_base):
-                    start = exact
+        exact = [
+            one.start_time * one.time_base
+            for one in self.container.streams
+            if one.start_time is not None and one.time_base
+        ]
+        start = min(exact, key=lambda one: abs(one - start), default=start)
         return min(start - self.packet_origin, Fraction(0))
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from dycoke_cli.answer.json_schema import Bounds, Count, Doc
 from dycoke_cli.errors import DycokeError, ModelError, OutputError
@@ -36,10 +36,6 @@ from dycoke_cli.models.files.small_files import (
     weight_files,
 )
 from dycoke_cli.storage.limited_http import IS_FILE, LimitError, limiting
-
-if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo
-
 
 # Parts of errors of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
 _CAUSES = {
@@ -260,17 +256,14 @@ def cached_models() -> dict[str, OnDisk]:
         repos = scan_cache_dir().repos
     except CacheNotFound:
         return {}
-    return {
-        repo.repo_id: _on_disk(repo)
-        for repo in repos
-        if repo.repo_type == "model" and repo.revisions
-    }
-
-
-def _on_disk(repo: CachedRepoInfo) -> OnDisk:
-    newest = max(repo.revisions, key=lambda revision: revision.last_modified)
-    folder = newest.snapshot_path
-    return OnDisk(repo.size_on_disk, is_complete(folder), newest.commit_hash, str(folder))
+    found = dict[str, OnDisk]()
+    for repo in repos:
+        if repo.repo_type == "model" and repo.revisions:
+            newest = max(repo.revisions, key=lambda revision: revision.last_modified)
+            folder, commit = newest.snapshot_path, newest.commit_hash
+            whole = is_complete(folder)
+            found[repo.repo_id] = OnDisk(repo.size_on_disk, whole, commit, str(folder))
+    return found
 
 
 # What loading reads but the weights, which are fetched by the names in their index.
