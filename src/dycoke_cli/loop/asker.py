@@ -384,11 +384,11 @@ class Asker(ABC):
         with self._changed:
             if pending in self._waiting:
                 self._waiting.remove(pending)
-                self._forgotten(pending)
+                self._release(pending)
             self._changed.notify_all()
 
-    def _forgotten(self, pending: Pending) -> None:  # noqa: B027
-        """Free what was kept for a question that waited; `_changed` is held."""
+    def _release(self, pending: Pending) -> None:  # noqa: B027
+        """Free what was kept for a question that is over; `_changed` is held."""
 
     def leave(self, client: Client) -> None:
         """Forget the questions of a client that wait: each fails with a `CancelledError`."""

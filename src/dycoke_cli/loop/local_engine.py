@@ -232,34 +232,62 @@ class Engine(Asker):
         self._thread.start()
 
     def advance(self) -> None:
-        """See `Asker.advance`: answers one batch, if there is one within a moment."""
+        """See `Asker.advance`: answers one batch, by halves where that fails.
+
+        Each question gets its last event, unless nobody waits for it.
+        """
+        batch, began = self._begin(), time.monotonic()
+        if not batch:
+            return
+        from dycoke_cli.loop.answer_batch import ask
+
+        parts = deque([batch])
+        try:
+            for pending in batch:
+                self.count("observe", "wait_seconds", began - pending.since_s)
+            while parts:
+                part = [one for one in parts.popleft() if not one.is_cancelled]
+                try:
+                    if part and self._is_prepared(part[0]):
+                        ask(self.load(), part, self.count)
+                except CancelledError:
+                    pass
+                except Exception as error:
+                    parts.extendleft(reversed(self._again(part, error)))
+        finally:
+            self._end(batch, time.monotonic() - began)
+
+    def _begin(self) -> Sequence[Pending]:
+        """The batch whose turn it is; none where there is none in a moment, or a call was made."""
         with self._changed:
             if self._thread not in (None, threading.current_thread()):
                 self._changed.wait(_POLL_S)
-                return
+                return ()
             if not self._changed.wait_for(self._has_work, _POLL_S):
-                return
+                return ()
             call = self._calls.popleft() if self._calls else None
         if call is not None:
             call()
-            return
+            return ()
         if self.loaded is None and not self._load_for_waiting():
-            return
+            return ()
         self._prepare_videos()
         with self._changed:
-            batch = self._current = self._take()
-            if not batch:
+            self._current = self._take()
+            if not self._current:
                 self._changed.wait(_POLL_S)
-                return
-        try:
-            self._answer(batch)
-        finally:
-            with self._changed:
-                self._current = ()
-                for pending in batch:
-                    self._release(pending)
-                self._busy_since_s = time.monotonic()
-                self._changed.notify_all()
+            return self._current
+
+    def _end(self, batch: Sequence[Pending], seconds: float) -> None:
+        """Note that a batch is answered."""
+        for _ in batch:
+            self.count("observe", "answer_seconds", seconds / len(batch))
+        with self._changed:
+            self._current = ()
+            for pending in batch:
+                self._release(pending)
+            self._busy_since_s = time.monotonic()
+            self._changed.notify_all()
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
@@ -386,29 +414,6 @@ class Engine(Asker):
             self.forget(pending)
 
     # Answering
-
-    def _answer(self, batch: Sequence[Pending]) -> None:
-        """Answer questions of one group, by halves where that fails.
-
-        Each gets its last event, unless nobody waits for it.
-        """
-        from dycoke_cli.loop.answer_batch import ask
-
-        began = time.monotonic()
-        for pending in batch:
-            self.count("observe", "wait_seconds", began - pending.since_s)
-        parts = deque([batch])
-        while parts:
-            part = [one for one in parts.popleft() if not one.is_cancelled]
-            try:
-                if part and self._is_prepared(part[0]):
-                    ask(self.load(), part, self.count)
-            except CancelledError:
-                pass
-            except Exception as error:
-                parts.extendleft(reversed(self._again(part, error)))
-        for _ in batch:
-            self.count("observe", "answer_seconds", (time.monotonic() - began) / len(batch))
 
     def _again(self, batch: Sequence[Pending], error: Exception) -> list[Sequence[Pending]]:
         """The questions of a failed batch that are asked again, as batches; the others fail."""
@@ -664,18 +669,14 @@ class Engine(Asker):
             self._fitting[group] = pending.fitting()
         return min(most, self._fitting[group])
 
-    def _forgotten(self, pending: Pending) -> None:
-        self._release(pending)
-
     def _release(self, pending: Pending) -> None:
         """Note that a question is done with its video; unused ones are freed."""
         video = pending.video
         if video is None or pending not in video.asked or pending in self._waiting:
             return
         video.asked.remove(pending)
-        if video.asked:
-            return
-        self._free_unused()
+        if not video.asked:
+            self._free_unused()
 
     def _free_unused(self) -> None:
         """Free the videos that nobody asks about, but the last ones that are kept."""

@@ -42,9 +42,6 @@ class RemoteAsker(Asker):
         with self._changed:
             self._changed.wait(_WAIT_S)
 
-    def _forgotten(self, pending: Pending) -> None:
-        self._release(pending)
-
     def close(self) -> None:
         """See `Asker.close`."""
         self._readers.close()
