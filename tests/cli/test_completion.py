@@ -79,7 +79,7 @@ def beyond(parameter: Parameter) -> Iterator[tuple[str, str]]:
         yield "much", "must be a whole number" if whole else "must be a number"
         step = 1 if whole else 0.001
         ends = [(spec.at_least, -step), (spec.above, 0.0), (spec.to, step), (spec.below, 0.0)]
-        ends += [(spec.least_layer, -1)] if spec.layer and spec.at_least is None else []
+        ends += [(spec.bounds["at_least"], -1)] if spec.layer and spec.at_least is None else []
         for end, more in ends:
             if end is not None:
                 text = f"{end + more:g}"

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cli.output import write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
+from dycoke_cli.storage.made_files import write_made
 from dycoke_cli.video import files
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
@@ -52,7 +52,7 @@ def spooled(path: Path) -> None:
 
 
 WRITES: dict[str, Callable[[Path], object]] = {
-    "picture": lambda path: write_picture(path, b"x" * 999, "--out"),
+    "picture": lambda path: write_made(path, b"x" * 999),
     "record": lambda path: write_record(
         path.parent, RunRecord((), (), (), 2, {"x": "x" * 999}, "accuracy", False)
     ),

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.ask import Ask
-from dycoke_cli.cli.output import check_picture, write_picture
 from dycoke_cli.errors import OutputError
-from dycoke_cli.storage.made_files import write_made
+from dycoke_cli.storage.made_files import check_replaceable, write_made
 from tests.cli.harness import CLIP, run_here
 from tests.runs.pretended import Last, Pretended, make_clips
 
@@ -121,15 +120,15 @@ def test_files_of_a_batch(clips: Path, engine: Meanwhile, out: str) -> None:
     assert (run_here(*words).code, len(engine.asked), path.exists()) == (0, asked, True)
 
 
-def test_a_picture_is_replaced_only_where_it_is_ours(tmp_path: Path) -> None:
-    path = tmp_path / "plot.svg"
-    assert write_picture(path, b"one", "--out")
-    assert write_picture(path, b"two", "--out")
-    check_picture(path, [".svg"], "--out")
+def test_a_file_is_replaced_only_where_it_is_ours(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    assert write_made(path, b"one")
+    assert write_made(path, b"two")
+    check_replaceable(path)
     path.write_bytes(b"mine")
-    assert not write_picture(path, b"three", "--out")
+    assert not write_made(path, b"three")
     with pytest.raises(OutputError, match="was changed since it was written"):
-        check_picture(path, [".svg"], "--out")
+        check_replaceable(path)
     assert path.read_bytes() == b"mine"
 
 

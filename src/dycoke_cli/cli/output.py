@@ -7,9 +7,8 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -175,27 +174,3 @@ class AnswerText:
 def line(text: str) -> None:
     """Write one line of text to stdout."""
     write(one_line(text) + "\n")
-
-
-def check_picture(path: Path, suffixes: Sequence[str], flag: str) -> None:
-    """Check that a file can be written, and that only one that was written here is replaced.
-
-    Args:
-        suffixes: suffixes of the available formats, such as ".svg".
-    """
-    from dycoke_cli.storage.made_files import check_replaceable
-    from dycoke_cli.storage.output_file import check_output_file, check_suffix
-
-    check_output_file(path, flag, "the new file would take its place")
-    check_suffix(path, suffixes, flag)
-    check_replaceable(path)
-
-
-def write_picture(path: Path, content: bytes, flag: str) -> bool:
-    """Write a file; returns False, with a warning, where another one is there by now."""
-    from dycoke_cli.cli import render
-    from dycoke_cli.storage.made_files import stays, write_made
-
-    if not (written := write_made(path, content, flag)):
-        render.warning(str(stays([path])))
-    return written

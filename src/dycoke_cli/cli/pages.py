@@ -78,11 +78,12 @@ def _check_words(parameters: Sequence[Any], args: Sequence[str]) -> None:
         elif asked and flag in options and not os.path.exists(word):
             advice = f"leave {word!r} out, or put the whole question in quotes"
             if value:
-                # The next part of a list, or, as in "2 seconds", the first letter of a unit.
-                joined = f"{value.rstrip(',')},{word}"
-                if value.replace(".", "").isdigit():
-                    joined = f"{value}{word[:1]}"
-                advice = f"write {joined}, or put in quotes what has spaces"
+                advice = "put in quotes what has spaces"
+                metavar = options[flag].metavar or ""
+                if "…" in metavar:  # the next part of a list
+                    advice = f"write {value.rstrip(',')},{word}, or {advice}"
+                elif metavar == "TIME":  # a unit, as in "2 seconds"
+                    advice = f"write {value}{word[:1]}, or {advice}"
             raise UsageError(f"{flag} takes {'one' if value else 'no'} value: {advice}")
         else:
             asked = asked or " " in word or word.endswith("?")

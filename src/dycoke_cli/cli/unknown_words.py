@@ -20,8 +20,9 @@ _COMMANDS = {
     "pull": "`dycoke models pull NAME` downloads a model",
     "run": "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded",
     "ps": "a model is loaded while a command runs; `dycoke serve` keeps one loaded",
-    "summarize": '`dycoke ask VIDEO "What happens?"` asks about a video',
-    "describe": '`dycoke ask VIDEO "What happens?"` asks about a video',
+    **dict.fromkeys(
+        ("describe", "summarize"), '`dycoke ask VIDEO "What happens?"` asks about a video'
+    ),
     "version": "`dycoke --version` prints it",
     "when": "`dycoke ask VIDEO QUESTION --when` finds when it is true",
     "stop": "Ctrl-C ends `dycoke serve`; no other command goes on by itself",

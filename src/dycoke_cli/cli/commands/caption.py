@@ -59,15 +59,6 @@ class Where:
     dry_run: Annotated[bool, _FLAGS["--dry-run"]] = False
 
 
-@dataclass(frozen=True)
-class Style:
-    """Flags of a caption's text."""
-
-    trigger: Annotated[str, _FLAGS["--trigger"]] = ""
-    max_words: Annotated[int | None, _FLAGS["--max-words"]] = None
-    raw: Annotated[bool, _FLAGS["--raw"]] = False
-
-
 BRIEF = """
     --prompt --trigger --max-words --out --out-dir --overwrite
     --dry-run --model
@@ -79,7 +70,9 @@ def caption(
     *,
     places: Annotated[list[str], _FLAGS["FOLDER…"]],
     prompt: Annotated[str, _FLAGS["--prompt"]] = "short",
-    style: Style,
+    trigger: Annotated[str, _FLAGS["--trigger"]] = "",
+    max_words: Annotated[int | None, _FLAGS["--max-words"]] = None,
+    raw: Annotated[bool, _FLAGS["--raw"]] = False,
     where: Where,
     overwrite: Annotated[bool, _FLAGS["--overwrite"]] = False,
     overwrite_edited: Annotated[bool, _FLAGS["--overwrite-edited"]] = False,
@@ -115,7 +108,7 @@ def caption(
         check_windows(request)
     remote = by.server.chosen(context, request, how.model)
     caption_text.check_prompt(prompt)
-    style_of = CaptionStyle(**{**vars(style), "trigger": style.trigger.rstrip(", ")})
+    style = CaptionStyle(trigger=trigger.rstrip(", "), max_words=max_words, raw=raw)
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, how.subtitles)
     with ExitStack() as stack:
@@ -140,7 +133,7 @@ def caption(
                 output.line(display_name(os.path.relpath(files.path(video))))
             view.dry(len(wanted), caption_text.PROMPTS.get(prompt, prompt))
             return
-        made = style_of.identity
+        made = style.identity
         results = CaptionResults(files, hashes, asks, made, replaces, view.warning)
         failed = 0
         try:
@@ -157,7 +150,7 @@ def caption(
                     results,
                     open_asker,
                     view,
-                    line=caption_text.Captioned(style_of, asks),
+                    line=caption_text.Captioned(style, asks),
                     fail_fast=by.fail_fast,
                 )
                 failed = counts.failed + len(results.stayed)

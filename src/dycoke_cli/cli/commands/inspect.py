@@ -16,7 +16,7 @@ from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import OutputError
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
 from dycoke_cli.models.load_options import SPEECH_MODEL
-from dycoke_cli.storage.output_file import short_name
+from dycoke_cli.storage.output_file import check_output_file, check_suffix, short_name
 from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
@@ -71,7 +71,11 @@ def inspect(
             methods.append(other)
         # Before the model is loaded, so that an unusable path costs no time.
         if out is not None:
-            output.check_picture(out, (".html",), "--out")
+            from dycoke_cli.storage.made_files import check_replaceable
+
+            check_output_file(out, "--out", "the new file would take its place")
+            check_suffix(out, (".html",), "--out")
+            check_replaceable(out)
         request = how.request(methods[0], subtitles=subtitles, speech_model=speech_model)
         note = BUNDLED_NOTE if how.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
@@ -81,9 +85,11 @@ def inspect(
         is_written = True
         if out is not None:
             from dycoke_cli.inspect.inspection import data_of, page
+            from dycoke_cli.storage.made_files import stays, write_made
 
             content = page(data_of(inspection, frames)).encode()
-            is_written = output.write_picture(out, content, "--out")
+            if not (is_written := write_made(out, content)):
+                render.warning(str(stays([out])))
         if as_json:
             output.write_json(to_dict(inspection))
         else:

@@ -146,7 +146,7 @@ def status(as_json: options.Json = False) -> None:
 
     Exit code 1: none runs.
     """
-    from dycoke_cli.server.local.client import server_status
+    from dycoke_cli.server.local.server_asker import server_status
 
     found = server_status()
     if as_json:

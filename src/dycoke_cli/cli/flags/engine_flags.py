@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dycoke_cli.request import Request
     from dycoke_cli.runs.remote.served_model import ServedModel, Server
     from dycoke_cli.runs.run import OpenAsker
-    from dycoke_cli.server.local.client import ServerAsker
+    from dycoke_cli.server.local.server_asker import ServerAsker
 
 
 _FLAGS = options.flag_table("""
@@ -183,7 +183,7 @@ class AskerFlags:
 
     def _own_server(self, request: Request, view: View, **how: Any) -> ServerAsker | None:
         """The user's own server, if it can answer; a note says why not. Args: of `find_server`."""
-        from dycoke_cli.server.local.client import find_server
+        from dycoke_cli.server.local.server_asker import find_server
 
         if self.no_server:
             return None

@@ -112,7 +112,6 @@ def questions_of(argument: str | None, options: list[str] | None, *videos: str) 
     questions: list[str] = []
     for text in given:
         questions += _lines_of_stdin() if text == STDIN else [text.strip()]
-    for text in given:
         if "." in text and os.path.isfile(text):
             raise UsageError(
                 f"{text} is a file, not a question: `dycoke batch VIDEO --questions "
