@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 import reprlib
 import sys
 from collections.abc import Callable
@@ -29,6 +30,14 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
     str: (str, "string", "a text"),
 }
 """By type: the accepted class (numpy numbers included), the JSON type, the noun in an error."""
+
+_BOUNDS: dict[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
+    "at_least": ("at least", "minimum", operator.ge),
+    "above": ("above", "exclusiveMinimum", operator.gt),
+    "to": ("at most", "maximum", operator.le),
+    "below": ("below", "exclusiveMaximum", operator.lt),
+}
+"""By field of `Param`: words, the key in a JSON Schema, what holds of a value and the bound."""
 
 _SHOWN = 60  # characters of a text
 _BOOLEANS = {"true": True, "false": False}
@@ -83,9 +92,11 @@ class Param:
     budget: bool = False
 
     @property
-    def least_layer(self) -> int:
-        """Lowest value of a layer parameter."""
-        return 1 if self.at_least is None else int(self.at_least)
+    def bounds(self) -> dict[str, float]:
+        """Bounds of the value that are set, by their names here."""
+        given = {"at_least": 1} if self.layer else {}
+        set_here = {name: bound for name, bound in vars(self).items() if bound is not None}
+        return {name: bound for name, bound in (given | set_here).items() if name in _BOUNDS}
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class Parameter:
     def range(self) -> str | None:
         """Allowed range for a help text, such as "2 or more"; None if unbounded."""
         if self.spec.layer:
-            return f"{self.spec.least_layer} to the model's layers - 1"
+            return f"{self.spec.bounds['at_least']:g} to the model's layers - 1"
         words = self._range_in_words()
         return None if words == "finite" else words
 
@@ -152,37 +163,21 @@ class Parameter:
         """JSON Schema of the value in an answer; null where a server settles its default."""
         if self.choices:
             return {"enum": [*self.choices, *([None] if self.optional else [])]}
-        spec = self.spec
-        limits = {
-            "minimum": spec.least_layer if spec.layer else spec.at_least,
-            "exclusiveMinimum": spec.above,
-            "maximum": spec.to,
-            "exclusiveMaximum": spec.below,
-        }
-        bounds = {key: limit for key, limit in limits.items() if limit is not None}
+        bounds = {_BOUNDS[name][1]: bound for name, bound in self.spec.bounds.items()}
         kind = _KINDS[self.kind][1]
         return {"type": [kind, "null"] if self.optional else kind, **bounds}
 
     def _in_range(self, value: float) -> bool:
-        spec = self.spec
-        return (
-            math.isfinite(value)
-            and (spec.at_least is None or value >= spec.at_least)
-            and (spec.above is None or value > spec.above)
-            and (spec.to is None or value <= spec.to)
-            and (spec.below is None or value < spec.below)
-            and (not spec.layer or value >= spec.least_layer)
-        )
+        bounds = self.spec.bounds.items()
+        return math.isfinite(value) and all(_BOUNDS[name][2](value, one) for name, one in bounds)
 
     def _range_in_words(self) -> str:
-        spec = self.spec
-        least = spec.least_layer if spec.layer else spec.at_least
-        if least is not None and spec.to is None and spec.below is None:
-            return f"{least:g} or more"
-        limits = [("at least", least), ("above", spec.above)]
-        limits += [("at most", spec.to), ("below", spec.below)]
-        named = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
-        return " and ".join(named) or "finite"
+        bounds = self.spec.bounds
+        if "at_least" in bounds and not {"to", "below"} & {*bounds}:
+            return f"{bounds['at_least']:g} or more"
+        return (
+            " and ".join(f"{_BOUNDS[name][0]} {one:g}" for name, one in bounds.items()) or "finite"
+        )
 
 
 def check_all(options: Any) -> None:

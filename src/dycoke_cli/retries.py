@@ -9,5 +9,3 @@ MAX_ATTEMPTS = 3
 loading a model in a worker, getting a verdict from a judge. Something else may have caused it."""
 REQUEST_RETRIES = 6
 """Retries on 429, 5xx and lost connections, with growing pauses or those of Retry-After."""
-FIRST_REQUEST_RETRIES = 1
-"""Retries of the first request to a server: a wrong address is to be reported soon."""

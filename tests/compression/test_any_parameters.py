@@ -30,7 +30,7 @@ def values(parameter: Parameter) -> st.SearchStrategy[Any]:
     elif parameter.choices:
         found = st.sampled_from(parameter.choices)
     elif spec.layer:
-        found = st.integers(spec.least_layer, LAYERS - 1)
+        found = st.integers(int(spec.bounds["at_least"]), LAYERS - 1)
     elif parameter.kind is int:
         found = st.integers(int(spec.at_least or 0), 12)
     elif parameter.kind is float:

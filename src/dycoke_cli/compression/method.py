@@ -416,9 +416,9 @@ def with_model_defaults(
         if not spec.layer or layers is None or layer is None:
             continue
         is_on = spec.switch is None or getattr(settled, spec.switch)
-        if is_on and not spec.least_layer <= layer < layers:
+        if is_on and not (least := spec.bounds["at_least"]) <= layer < layers:
             raise UsageError(
-                f"{name} must be from {spec.least_layer} to {layers - 1} for {model}, which has "
+                f"{name} must be from {least} to {layers - 1} for {model}, which has "
                 f"{layers} layers, not {layer}"
             )
     return settled

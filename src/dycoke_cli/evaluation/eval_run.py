@@ -152,7 +152,6 @@ def _repairs(journal: Answers) -> list[str]:
     return [f"{damage} in {journal.path}; dropped, and those questions are asked again"]
 
 
-@dataclass(frozen=True)
 class _EvaluationPlan(RunPlan):
     """Plan whose keys are those of the journal: setup and item."""
 

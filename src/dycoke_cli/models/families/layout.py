@@ -234,7 +234,6 @@ class Patched(Stacked):
         return numbers.repeat(pixels.shape[-1] // len(numbers))
 
 
-@dataclass(frozen=True)
 class Pooled(Patched):
     """Molmo2: patches, and for each visual token the patches `[F · N, K]` it is pooled from.
 

@@ -17,7 +17,7 @@ import openai
 
 from dycoke_cli.answer.json_schema import Bounds, BoundsError, parse
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
-from dycoke_cli.retries import FIRST_REQUEST_RETRIES, REQUEST_RETRIES
+from dycoke_cli.retries import REQUEST_RETRIES
 from dycoke_cli.storage.limited_http import LimitError, limiting
 from dycoke_cli.unicode import valid
 
@@ -25,6 +25,7 @@ TIMEOUT_S = 600.0
 """Limit for silence of the server, for the start of a response, and for its body."""
 BOUNDS = Bounds(nbytes=64 * 1024**2, values=200_000)
 """Limits on a response; that on values holds for each event of a stream."""
+_FIRST_RETRIES = 1  # of the first request: a wrong address is to be reported soon
 _MESSAGE_CHARS = 500
 _REFUSED = "invalid_request_error"
 """Type of an error in a stream, which has no HTTP status of its own."""
@@ -86,7 +87,7 @@ class RemoteClient:
 
     def models(self, *, required: bool) -> list[str]:
         """Names of the served models; empty if the server has no such list and none is required."""
-        client = self._client.with_options(max_retries=FIRST_REQUEST_RETRIES)
+        client = self._client.with_options(max_retries=_FIRST_RETRIES)
         try:
             self._models = [str(model.id) for model in client.models.list()]
         except (
