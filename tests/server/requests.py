@@ -9,11 +9,11 @@ from typing import Any
 from dycoke_cli.ask import Ask
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
+from dycoke_cli.server import responses
 from dycoke_cli.server.chat import ChatRequest, parse
 from dycoke_cli.server.exchange import prepare
 from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.responses import parse_responses
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import PATIENCE_S
@@ -36,7 +36,7 @@ def about(*parts: dict[str, Any], **more: Any) -> ChatRequest:
 
 def read_responses(given: Any, **more: Any) -> ChatRequest:
     body = json.dumps({"input": given, **more}).encode()
-    return parse_responses(body, DEFAULTS, MOST)[0]
+    return parse(body, DEFAULTS, MOST, responses.read_responses)
 
 
 def ask_of(request: ChatRequest, files: ExitStack, pixels: int = 2**40) -> Ask:

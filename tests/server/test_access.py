@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from starlette.datastructures import Headers
 
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.server.access import check, read_keys, read_origins
@@ -13,8 +14,7 @@ from tests.server.pretended import body_of, running
 
 def status(key: str = "", needs_key: bool = True, **headers: str) -> int:
     try:
-        given = [(name, value.encode()) for name, value in headers.items()]
-        check(given, read_keys(key), needs_key=needs_key)
+        check(Headers(headers), read_keys(key), needs_key=needs_key)
     except Refused as reason:
         return reason.status
     return 200
@@ -34,13 +34,13 @@ def test_a_name_that_was_made_to_mean_this_machine(host: str) -> None:
 
 
 def test_a_refusal_names_the_header() -> None:
-    local, other = (b"localhost", b"https://evil.example")
+    local, other = "localhost", "https://evil.example"
     for headers, says in (
-        ([("host", b"evil.example")], "the header Host is evil.example: start .* DYCOKE_API_KEY"),
-        ([("host", local), ("origin", other)], "the header Origin is https://evil.example: "),
+        ({"host": "evil.example"}, "the header Host is evil.example: start .* DYCOKE_API_KEY"),
+        ({"host": local, "origin": other}, "the header Origin is https://evil.example: "),
     ):
         with pytest.raises(Refused, match=says):
-            check(headers, ())
+            check(Headers(headers), ())
 
 
 def test_no_host_and_another_origin() -> None:
@@ -93,8 +93,8 @@ def test_not_the_key(brought: str | None) -> None:
 @pytest.mark.parametrize("key", ["clé à", "ключ", "日本"])
 def test_a_key_of_other_letters(key: str) -> None:
     """The last byte of "à" in UTF-8 is a space of Latin-1."""
-    sent = [("host", b"any.example"), ("authorization", f"Bearer {key}".encode())]
-    assert check(sent, ("another", key)) == 1
+    sent = [(b"host", b"any.example"), (b"authorization", f"Bearer {key}".encode())]
+    assert check(Headers(raw=sent), ("another", key)) == 1
 
 
 def test_several_keys() -> None:

@@ -235,7 +235,7 @@ def test_forms_of_clients_are_the_same_question(form: str) -> None:
     assert (request.question, request.history) == (ASKED, ())
     [video] = request.videos
     with opened_pictures(video.pictures, Media(), ample()) as file:
-        assert [Path(path).read_bytes() for path in file.path] == JPEGS
+        assert [Path(path).read_bytes() for path in file.source] == JPEGS
     assert video.times_s in ((), (0, 1, 2))
     assert request.times == JpegTimes()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import openai
@@ -14,14 +15,8 @@ from openai.types.decision import Decision as Reply
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Ask
 from dycoke_cli.engine.generation_options import TypedOptions
-from dycoke_cli.server.chat import ChatRequest
-from dycoke_cli.server.decisions import (
-    Decisions,
-    DecisionsReply,
-    SystemOneReply,
-    parse_decisions,
-    parse_systemone,
-)
+from dycoke_cli.server.chat import ChatRequest, Reader, parse
+from dycoke_cli.server.decisions import Decision, read_decisions, read_systemone
 from dycoke_cli.server.exchange import _cautions
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import DECISIONS
@@ -44,14 +39,17 @@ NAMED = {
 }  # fmt: skip
 
 
-def read(given: Any, *questions: Any, **more: Any) -> tuple[ChatRequest, Decisions]:
-    body = {"input": given, "questions": questions, **more}
-    return parse_decisions(json.dumps(body).encode(), DEFAULTS, MOST)
+def read_by(reader: Reader, **body: Any) -> tuple[ChatRequest, Sequence[Decision]]:
+    request = parse(json.dumps(body).encode(), DEFAULTS, MOST, reader)
+    return request, request.reply("mini", request).decisions
 
 
-def read_named(state: Any, questions: Any, **more: Any) -> tuple[ChatRequest, Decisions]:
-    body = {"state": state, "questions": questions, **more}
-    return parse_systemone(json.dumps(body).encode(), DEFAULTS, MOST)
+def read(given: Any, *questions: Any, **more: Any) -> tuple[ChatRequest, Sequence[Decision]]:
+    return read_by(read_decisions, input=given, questions=questions, **more)
+
+
+def read_named(state: Any, questions: Any, **more: Any) -> tuple[ChatRequest, Sequence[Decision]]:
+    return read_by(read_systemone, state=state, questions=questions, **more)
 
 
 def user(*parts: Any) -> list[Any]:
@@ -152,11 +150,11 @@ def answer(typed: TypedOptions, *shares: float) -> Answer:
 
 
 def test_replies_of_the_client_of_openai() -> None:
-    _, decisions = read("x", STAR, COLOUR, COUNT)
+    request, decisions = read("x", STAR, COLOUR, COUNT)
     typed = [one.typed for one in decisions]
     answers = (answer(typed[0], 0.9, 0.1), answer(typed[1], 0.25, 0.75),
                answer(typed[2], 0.5, 0.3, 0.2))  # fmt: skip
-    document = json.loads(json.dumps(DecisionsReply("mini", decisions).whole(*answers)))
+    document = json.loads(json.dumps(request.reply("mini", request).whole(*answers)))
     reply = Reply.model_validate(document, strict=True)
     star, colour, count = reply.answers
     assert star.type == "predicate"
@@ -178,10 +176,10 @@ def test_replies_of_the_client_of_openai() -> None:
 def test_replies_of_system_one_are_those_of_transformers() -> None:
     """Its own code reads the same questions, and makes the same answers of the probabilities."""
     module = pytest.importorskip("transformers.decision", reason="transformers before 5.24")
-    _, decisions = read_named("x", NAMED)
+    request, decisions = read_named("x", NAMED)
     shares = ([0.9, 0.1], [0.25, 0.75], [0.5, 0.3, 0.2])
     answers = [answer(one.typed, *each) for one, each in zip(decisions, shares, strict=True)]
-    reply = SystemOneReply("mini", decisions).whole(*answers)
+    reply = request.reply("mini", request).whole(*answers)
     assert (reply["model"], reply["usage"]["output_tokens"]) == ("mini", 0)
     for question, each in zip(
         module.parse_questions(NAMED, module.DecisionConfig()), shares, strict=True
@@ -231,13 +229,12 @@ def test_a_body_that_is_refused() -> None:
     for given, questions, sentence in (
         ("x", [], "1 to 400 questions"),
         ("x", [STAR] * 401, "1 to 400 questions"),
-        ("x", NAMED, "/v1/systemone takes questions by their names"),
+        ("x", NAMED, "questions must be a list"),
         ([{"type": "function_call", "name": "f"}], [STAR], "the role of a message"),
         ("x" * 60_000, [STAR] * 400, "would be read 400 times"),
     ):
-        body = json.dumps({"input": given, "questions": questions}).encode()
         with pytest.raises(Refused, match=sentence):
-            parse_decisions(body, DEFAULTS, MOST)
+            read_by(read_decisions, input=given, questions=questions)
     for state, named, sentence in (
         ("x", [STAR], "questions must be an object"),
         ("x", {"a": {"type": "box"}}, "questions.a.type must be noul, choice or score"),

@@ -76,8 +76,8 @@ def test_each_jpeg_goes_to_a_file(stack: ExitStack) -> None:
     url = "data:video/jpeg;base64," + ",".join(b64encode(one).decode() for one in pictures)
     found, scanner = scanned(json.dumps({"url": url}).encode(), stack)
     with opened(found["url"], Media(received=scanner.media), ample()) as file:
-        assert file.frames == 6
-        assert [Path(path).read_bytes() for path in file.path] == pictures
+        assert file.count == 6
+        assert [Path(path).read_bytes() for path in file.source] == pictures
 
 
 def test_all_videos_of_a_body_are_in_one_file(stack: ExitStack) -> None:

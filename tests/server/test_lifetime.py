@@ -123,7 +123,7 @@ def test_a_server_ends_while_a_body_is_parsed(
         begun.set()
         ended.wait(PATIENCE_S)
 
-    monkeypatch.setattr("dycoke_cli.server.routes.read_chat", read)
+    monkeypatch.setattr("dycoke_cli.server.routes.read", read)
     with caplog.at_level(logging.ERROR):
         with running(monkeypatch) as server:
             connection = asking(server, body_of("What?"))

@@ -36,7 +36,7 @@ def test_a_video_in_the_request_is_gone_afterwards() -> None:
             or os.stat(os.path.dirname(one.path)).st_mode & 0o077 == 0
         )
         assert one.digest != two.digest
-        assert one.frames is None
+        assert one.count is None
     assert not os.path.exists(one.path)
 
 
@@ -73,7 +73,7 @@ def test_files_below_the_folder_for_media(tmp_path: Path) -> None:
     for url in (video.as_uri(), f"file://localhost{video.as_uri()[7:]}", f"file://{root}/in"):
         with opened(url, media, ample()) as file:
             assert Path(file.path).read_bytes() == b"video"
-            assert "root" not in file.shown
+            assert "root" not in file.name
     missing = str(refusal(f"file://{root}/nosuch.mp4", media))
     for path in (
         secret,
@@ -117,8 +117,8 @@ def test_pictures_are_the_frames_of_one_video(tmp_path: Path) -> None:
         opened_pictures(urls, media, ample()) as file,
         opened_pictures(urls[::-1], media, ample()) as other,
     ):
-        assert [Path(path).read_bytes() for path in file.path] == [b"first", b"second"]
-        assert file.frames == 2
+        assert [Path(path).read_bytes() for path in file.source] == [b"first", b"second"]
+        assert file.count == 2
         assert file.digest != other.digest
-    assert not os.path.exists(file.path[0])
-    assert os.path.exists(file.path[1])
+    assert not os.path.exists(file.source[0])
+    assert os.path.exists(file.source[1])

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.unicode import display_name, to_json
+from dycoke_cli.server.request_body import json_reply
+from dycoke_cli.unicode import display_name
 
 KEY = "DYCOKE_API_KEY"
 """The environment variable with the keys, one a line: they are taken from nowhere else."""
@@ -21,32 +24,27 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HEALTH = "/health"
 _CLOSED = {"Connection": "close"}
 
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
-
 
 @dataclass(frozen=True)
 class Access:
     """Checks the headers of every request before anything reads it."""
 
     # that gets what is allowed, with the number of its key as `state.owner` (None: no keys)
-    app: _App
+    app: ASGIApp
     # of which a request must bring one; without any, only hosts of this machine may be named
     keys: tuple[str, ...]
     count: Callable[[int], None]  # called with the status of every reply
     origins: frozenset[str] = frozenset()  # of web pages that may ask
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as of ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
-        headers = named(scope["headers"])
+        headers = Headers(scope=scope)
 
-        async def counted(message: _Message) -> None:
+        async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.count(message["status"])
                 message["headers"] = [
@@ -60,7 +58,9 @@ class Access:
             check_framing(headers)
             owner = check(headers, self.keys, self.origins, scope["path"] != HEALTH)
         except Refused as reason:
-            await reply(counted, reason)
+            await json_reply(reason.document, reason.status, reason.headers)(
+                scope, receive, counted
+            )
             return
         scope["state"]["owner"] = owner
         # At the end of the server, when the connection is closed already: nothing is to be logged.
@@ -68,17 +68,16 @@ class Access:
             await self.app(scope, receive, counted)
 
 
-def check_framing(headers: list[tuple[str, bytes]]) -> None:
+def check_framing(headers: Headers) -> None:
     """Check that a request has one length: with two, a proxy may see other requests."""
-    names = {name for name, _ in headers}
-    if {"content-length", "transfer-encoding"} <= names:
+    if "content-length" in headers and "transfer-encoding" in headers:
         raise Refused(
             "a request has Content-Length or Transfer-Encoding, not both", headers=_CLOSED
         )
 
 
 def check(
-    headers: list[tuple[str, bytes]],
+    headers: Headers,
     keys: tuple[str, ...],
     origins: Collection[str] = (),
     needs_key: bool = True,
@@ -93,19 +92,18 @@ def check(
     Returns:
         The number of its key; None without one.
     """
-    given = {name: value.decode("latin-1") for name, value in headers}
     if not keys:
         for name in ("host", "origin"):
-            if name == "origin" and given.get(name) in origins:
+            if name == "origin" and headers.get(name) in origins:
                 continue
-            if name in given and _host(given[name]) not in LOOPBACK:
+            if name in headers and _host(headers[name]) not in LOOPBACK:
                 raise Refused(
                     f"without a key only this machine may ask, and the header {name.title()} is "
-                    f"{display_name(given[name])[:100]}: start the server with {KEY}",
+                    f"{display_name(headers[name])[:100]}: start the server with {KEY}",
                     status=403,
                     code="forbidden",
                 )
-        if "host" not in given:
+        if "host" not in headers:
             raise Refused("the request has no Host")
         return None
     owner = key_of(headers, keys)
@@ -138,27 +136,14 @@ def read_keys(given: str) -> tuple[str, ...]:
     return keys
 
 
-def key_of(headers: list[tuple[str, bytes]], keys: tuple[str, ...]) -> int | None:
-    """The number of the key that a request's headers, names in lower case, bring; None of none."""
-    given = dict(headers).get("authorization", b"")
+def key_of(headers: Headers, keys: tuple[str, ...]) -> int | None:
+    """The number of the key that a request brings; None of none."""
+    given = headers.get("authorization", "").encode("latin-1")
     # Bytes throughout: the last byte of "à" in UTF-8 is a space of Latin-1.
     scheme, _, brought = given.partition(b" ")
     # In constant time: the duration of `==` tells how many characters are correct.
     correct = [hmac.compare_digest(brought.strip(b" \t"), key.encode()) for key in keys]
     return correct.index(True) if any(correct) and scheme.lower() == b"bearer" else None
-
-
-def named(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, bytes]]:
-    """Headers as they came, with their names as text."""
-    return [(name.decode("latin-1"), value) for name, value in headers]
-
-
-async def reply(send: _Send, reason: Refused) -> None:
-    """Send why a request isn't answered."""
-    headers = {"content-type": "application/json", **reason.headers}
-    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": reason.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": to_json(reason.document).encode()})
 
 
 def _host(value: str) -> str | None:

@@ -1,18 +1,20 @@
-"""The body of a request to /v1/chat/completions: what it asks, checked; nothing is opened here."""
+"""`/v1/chat/completions`: what a body asks, checked, and the reply; nothing is opened here."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
 
 from dycoke_cli import (
+    Answer,
     GenerationOptions,
     Method,
     Request,
-    Sampling,
     StructuredOutput,
     TokenOptions,
     TypedOptions,
@@ -21,6 +23,7 @@ from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.messages import JpegTimes, VideoPart, read_media, turns_of
 from dycoke_cli.server.refused import KEYS, Refused, refused
+from dycoke_cli.server.replies import event, usage
 from dycoke_cli.server.request_body import parse_json
 from dycoke_cli.server.request_keys import (
     BODY,
@@ -46,7 +49,59 @@ from dycoke_cli.video.subtitles import SPEECH
 
 _LONGEST_METHOD = 1000
 _VIDEO_TOKENS, _SUBTITLES = "dycoke.video_tokens", "dycoke.subtitles"
+_DONE = b"data: [DONE]\n\n"
 _KIND = re.compile("^(openai|hosted_vllm)/")
+
+
+@dataclass(frozen=True)
+class ChatReply:
+    """The reply to one request."""
+
+    model: str  # that is served
+    request: ChatRequest  # what is asked
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")  # of the completion
+    created: int = field(default_factory=lambda: int(time.time()))  # seconds since 1970
+
+    def whole(self, answer: Answer) -> dict[str, Any]:
+        """The object of an answer that isn't streamed."""
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": answer.answer, "refusal": None},
+            "logprobs": None,
+            "finish_reason": _end(answer),
+        }
+        return {**self._head("chat.completion"), "choices": [choice], "usage": usage(answer)}
+
+    def first(self) -> bytes:
+        """The chunk before all text."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def piece(self, text: str) -> bytes:
+        """The chunk of a stretch of text."""
+        return self._chunk({"content": text})
+
+    def end(self, answer: Answer) -> bytes:
+        """The chunks behind all text."""
+        end = self._chunk({}, _end(answer))
+        if self.request.include_usage:
+            head = self._head("chat.completion.chunk")
+            end += event({**head, "choices": [], "usage": usage(answer)})
+        return end + _DONE
+
+    def failed(self, reason: Refused) -> bytes:
+        """The chunk of an error, which ends a stream."""
+        return event(reason.document)
+
+    def _chunk(self, delta: dict[str, Any], end: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}
+        return event({**self._head("chat.completion.chunk"), "choices": [choice]})
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def _end(answer: Answer) -> str:
+    return "length" if answer.finish_reason == "length" else "stop"
 
 
 @dataclass(frozen=True)
@@ -64,12 +119,25 @@ class ChatRequest:
     # variables of the chat template: path of the key that sets it, name and value
     template: tuple[tuple[str, str, Any], ...] = ()
     ignored: tuple[str, ...] = field(default=(), compare=False)  # paths of keys without effect
+    # makes the reply, of the name of the model and of this request
+    reply: Callable[[str, ChatRequest], Any] = field(default=ChatReply, compare=False)
 
 
-def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
-    """Read a body."""
+Reader = Callable[[Any, Request, int], ChatRequest]
+"""Reads a body of one protocol, by the server's defaults and the most frames of a video."""
+
+
+def read_chat(body: Any, defaults: Request, most_frames: int) -> ChatRequest:
+    """Read a body of `/v1/chat/completions`."""
+    return asked(BODY.object(body, ""), defaults, most_frames)
+
+
+def parse(
+    body: bytes, defaults: Request, most_frames: int, reader: Reader = read_chat
+) -> ChatRequest:
+    """What a body of any protocol asks."""
     with ignoring() as ignored:
-        request = asked(BODY.object(parse_json(body), ""), defaults, most_frames)
+        request = reader(parse_json(body), defaults, most_frames)
     return replace(request, ignored=tuple(ignored))
 
 
@@ -91,8 +159,9 @@ def asked(
     videos, (*history, (question, _)) = turns_of(given, listed, before)
     if not question.strip():
         raise Refused("the last message has no text: put a question beside the video")
-    sampling, times = _frames(given, videos, defaults.sampling, most_frames)
-    method = _chosen(given)
+    sampling, times = read_media(given, videos, defaults.sampling, most_frames)
+    own = options_of(given, DYCOKE)
+    method = _chosen(own, options_of(given, MM_PROCESSOR))
     # The cautions are those of the server's method.
     if method not in (None, defaults.method):
         defaults = defaults.with_method(method)
@@ -100,8 +169,8 @@ def asked(
         defaults,
         sampling=sampling,
         generation=generation(given, defaults.generation),
-        video_tokens=_video_tokens(given, defaults.video_tokens),
-        subtitles=_subtitles(given),
+        video_tokens=_video_tokens(own, defaults.video_tokens),
+        subtitles=_subtitles(own),
     )
     return ChatRequest(
         videos=videos,
@@ -116,9 +185,11 @@ def asked(
 
 
 def check_model(given: Mapping[str, Any], defaults: Request) -> None:
-    """Refuse another model than the one that is served."""
+    """Refuse another model than the one that is served, in any case and with any tag."""
     model = given.get("model")
-    if model not in (None, "") and not is_model(model, defaults):
+    # LiteLLM puts the kind of server before it; a tag is that of `mini:latest`.
+    served, name = (_KIND.sub("", str(one).casefold()) for one in (defaults.model, model))
+    if model not in (None, "") and served not in (name, name.rpartition(":")[0]):
         raise Refused(
             f"there is no model {display_name(str(model))[:100]}; this server has {defaults.model} "
             "alone (/v1/models)",
@@ -128,13 +199,6 @@ def check_model(given: Mapping[str, Any], defaults: Request) -> None:
         )
 
 
-def is_model(name: Any, defaults: Request) -> bool:
-    """Whether it is the model that is served, in any case, and with any tag (`mini:latest`)."""
-    # LiteLLM puts the kind of server before it.
-    served, name = (_KIND.sub("", str(one).casefold()) for one in (defaults.model, name))
-    return served in (name, name.rpartition(":")[0])
-
-
 def _variables(given: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
     """What a body sets of the variables of the chat template; see `ChatRequest.template`."""
     values = {} if given.get(TEMPLATE) is None else object_of(given[TEMPLATE], TEMPLATE)
@@ -142,24 +206,10 @@ def _variables(given: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
     return (*found, *((path, THINKING, thinks) for path, thinks in thinking(given)))
 
 
-def _frames(
-    given: Mapping[str, Any], videos: tuple[VideoPart, ...], default: Sampling, most: int
-) -> tuple[Sampling, JpegTimes]:
-    """Which frames of a request's videos are read, and the times of pictures; see `read_media`."""
-    frames = [video.is_frames for video in videos]
-    return read_media(
-        given,
-        default,
-        most,
-        jpegs=bool(frames) and all(frames),
-        files=not all(frames),
-    )
-
-
-def _chosen(given: Mapping[str, Any]) -> Method | None:
+def _chosen(own: Mapping[str, Any], processor: Mapping[str, Any]) -> Method | None:
     """The method of the request, in our spelling or in vLLM's."""
-    method = _method(options_of(given, DYCOKE), "method", "dycoke.method")
-    vllm = _method(options_of(given, MM_PROCESSOR), "dycoke", "mm_processor_kwargs.dycoke")
+    method = _method(own.get("method"), "dycoke.method")
+    vllm = _method(processor.get("dycoke"), "mm_processor_kwargs.dycoke")
     if method is not None and vllm is not None and method != vllm:
         raise Refused(
             "mm_processor_kwargs.dycoke and dycoke.method are two methods: send one of them",
@@ -168,27 +218,23 @@ def _chosen(given: Mapping[str, Any]) -> Method | None:
     return method or vllm
 
 
-def _video_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
+def _video_tokens(own: Mapping[str, Any], default: int | None) -> int | None:
     """Visual tokens that the language model reads at most; null is no limit."""
-    options = options_of(given, DYCOKE)
-    if "video_tokens" not in options:
-        return default
-    found = options["video_tokens"]
+    found = own.get("video_tokens", default)
     if found is not None and (type(found) is not int or found < 1):
         raise Refused(f"{_VIDEO_TOKENS} must be 1 or more", _VIDEO_TOKENS)
     return found
 
 
-def _subtitles(given: Mapping[str, Any]) -> str | None:
+def _subtitles(own: Mapping[str, Any]) -> str | None:
     """What is said in the videos, where it is wanted; null is none. No file can be named."""
-    found = options_of(given, DYCOKE).get("subtitles")
+    found = own.get("subtitles")
     if found is not None and not SPEECH.fullmatch(text_of(found, _SUBTITLES)):
         raise Refused(f'{_SUBTITLES} must be "speech", or with a language "speech:en"', _SUBTITLES)
     return found
 
 
-def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:
-    spec = options.get(key)
+def _method(spec: Any, path: str) -> Method | None:
     if spec is None:
         return None
     if len(text := text_of(spec, path)) > _LONGEST_METHOD:

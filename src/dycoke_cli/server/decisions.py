@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from http import HTTPStatus
+from functools import partial
 from operator import mul
 from typing import Any
 
@@ -20,7 +20,7 @@ from dycoke_cli.server.chat import ChatRequest, asked
 from dycoke_cli.server.messages import content_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.replies import usage
-from dycoke_cli.server.request_body import parse_json
+from dycoke_cli.server.request_body import too_large
 from dycoke_cli.server.request_keys import (
     ASSET,
     CHOICE,
@@ -31,7 +31,6 @@ from dycoke_cli.server.request_keys import (
     SYSTEM_ONE,
     SYSTEM_ONE_QUESTION,
     Keys,
-    ignoring,
     list_of,
     object_of,
     text_of,
@@ -90,46 +89,34 @@ class Decision:
         }
 
 
-Decisions = tuple[Decision, ...]
 _Option = tuple[Any, str, str]  # value in the reply, text, and description
 
 
-def parse_decisions(
-    body: bytes, defaults: Request, most_frames: int
-) -> tuple[ChatRequest, Decisions]:
+def read_decisions(body: Any, defaults: Request, most_frames: int) -> ChatRequest:
     """Read a body of `/v1/decisions`."""
-    with ignoring() as ignored:
-        given = DECISIONS.object(parse_json(body), "")
-        if isinstance(given.get("questions"), dict):
-            raise Refused(
-                "questions must be a list; POST /v1/systemone takes questions by their names",
-                "questions",
-            )
-        listed = enumerate(list_of(given.get("questions"), "questions"))
-        decisions = [_decision(one, f"questions[{number}]") for number, one in listed]
-        shown = given.get("input")
-        messages = [_message(shown)] if isinstance(shown, str) else list_of(shown, "input")
-        request = _about(given, "input", messages, decisions, (defaults, most_frames))
-    return replace(request, ignored=tuple(ignored)), tuple(decisions)
+    given = DECISIONS.object(body, "")
+    listed = enumerate(list_of(given.get("questions"), "questions"))
+    decisions = [_decision(one, f"questions[{number}]") for number, one in listed]
+    shown = given.get("input")
+    messages = [_message(shown)] if isinstance(shown, str) else list_of(shown, "input")
+    request = _about(given, "input", messages, decisions, (defaults, most_frames))
+    return replace(request, reply=partial(DecisionsReply, decisions=decisions))
 
 
-def parse_systemone(
-    body: bytes, defaults: Request, most_frames: int
-) -> tuple[ChatRequest, Decisions]:
+def read_systemone(body: Any, defaults: Request, most_frames: int) -> ChatRequest:
     """Read a body of `/v1/systemone`."""
-    with ignoring() as ignored:
-        given = SYSTEM_ONE.object(parse_json(body), "")
-        named = object_of(given.get("questions"), "questions")
-        decisions = [_named(name, one) for name, one in named.items()]
-        assets = object_of(given.get("assets") or {}, "assets")
-        parts = [_asset(one, f"assets.{_shown(name)}") for name, one in assets.items()]
-        state = given.get("state")
-        if content := _content_of_state(state):
-            parts += content
-        elif state not in (None, "", *assets):  # that name one is the picture itself
-            parts.append(_text_part(_text(state, "state")))
-        request = _about(given, "state", [_message(parts)], decisions, (defaults, most_frames))
-    return replace(request, ignored=tuple(ignored)), tuple(decisions)
+    given = SYSTEM_ONE.object(body, "")
+    named = object_of(given.get("questions"), "questions")
+    decisions = [_named(name, one) for name, one in named.items()]
+    assets = object_of(given.get("assets") or {}, "assets")
+    parts = [_asset(one, f"assets.{_shown(name)}") for name, one in assets.items()]
+    state = given.get("state")
+    if content := _content_of_state(state):
+        parts += content
+    elif state not in (None, "", *assets):  # that name one is the picture itself
+        parts.append(_text_part(_text(state, "state")))
+    request = _about(given, "state", [_message(parts)], decisions, (defaults, most_frames))
+    return replace(request, reply=partial(SystemOneReply, decisions=decisions))
 
 
 def _about(
@@ -146,11 +133,9 @@ def _about(
     request = asked({**given, listed: [*messages, _message(first)]}, *server, listed)
     before = request.question.removesuffix(first)
     if len(before.encode()) * count > _MOST_BYTES:
-        raise Refused(
+        raise too_large(
             f"the text of the input would be read {count} times: send fewer questions at once",
             "questions",
-            status=413,
-            code="too_large",
         )
     return replace(request, question=before)
 
@@ -172,15 +157,14 @@ def _decision(given: Any, path: str) -> Decision:
     name = question.get("name")
     if name is not None:
         text_of(name, f"{path}.name")
-    if not isinstance(instructions, str):
-        parts = content_of(instructions, f"{path}.instructions")
-        if not all(isinstance(part, str) for part in parts):
-            raise Refused(
-                f"{path}.instructions has a picture or a video: put it into the input, which all "
-                "questions are about",
-                f"{path}.instructions",
-            )
-        instructions = "\n".join(map(str, parts))
+    parts = content_of(instructions, f"{path}.instructions")
+    if not all(isinstance(part, str) for part in parts):
+        raise Refused(
+            f"{path}.instructions has a picture or a video: put it into the input, which all "
+            "questions are about",
+            f"{path}.instructions",
+        )
+    instructions = "\n".join(map(str, parts))
     options: list[_Option] = []
     if kind == "predicate":
         options = [(True, "yes", ""), (False, "no", "")]
@@ -280,7 +264,14 @@ class DecisionsReply:
     """The reply to one request to `/v1/decisions`."""
 
     model: str  # that is served
-    decisions: Decisions  # what is asked
+    request: ChatRequest  # about what
+    decisions: Sequence[Decision]  # what is asked
+
+    @property
+    def longest(self) -> str:
+        """The longest text that is read."""
+        questions = [decision.question for decision in self.decisions]
+        return self.request.question + max(questions, key=len)
 
     def asks(self, about: Ask) -> list[Ask]:
         """The questions about the videos of a request."""
@@ -310,7 +301,6 @@ class DecisionsReply:
         }
 
 
-@dataclass(frozen=True)
 class SystemOneReply(DecisionsReply):
     """The reply to one request to `/v1/systemone`."""
 
@@ -326,12 +316,3 @@ def _by_option(answer: dict[str, Any]) -> dict[str, Any]:
     if answer["type"] == "score":
         answer["legend"] = {str(one["value"]): one["label"] for one in each}
     return answer | {"probabilities": {str(one["value"]): one["probability"] for one in each}}
-
-
-def details(reason: Refused) -> tuple[dict[str, Any], int]:
-    """A refusal as servers of System One have it: FastAPI's object, and its status."""
-    if reason.code != "usage" or reason.parameter is None:
-        return {"detail": reason.sentence}, reason.status
-    where = ["body", *reason.parameter.split(".")]
-    about = {"loc": where, "msg": reason.sentence, "type": "value_error"}
-    return {"detail": [about]}, HTTPStatus.UNPROCESSABLE_ENTITY

@@ -15,36 +15,35 @@ from starlette.requests import Request
 from dycoke_cli import Answer, Answered, Ask, Event, Failed, Footage, Sampling, Text
 from dycoke_cli.loop.asker import Client, Pending
 from dycoke_cli.models.prompts.chat import QuestionWithVariables
-from dycoke_cli.server.chat import ChatRequest, parse
-from dycoke_cli.server.decisions import (
-    DecisionsReply,
-    SystemOneReply,
-    parse_decisions,
-    parse_systemone,
-)
+from dycoke_cli.server.chat import ChatReply, ChatRequest, Reader, parse
+from dycoke_cli.server.decisions import DecisionsReply
 from dycoke_cli.server.limits import Allowance, Shares, sender_of
-from dycoke_cli.server.media import MediaFile, opened, opened_pictures
+from dycoke_cli.server.media import opened, opened_pictures
 from dycoke_cli.server.messages import FRAMES_PER_SECOND, JpegTimes, VideoPart
 from dycoke_cli.server.refused import Refused, gone, refused
-from dycoke_cli.server.replies import STILL_HERE, ChatReply
+from dycoke_cli.server.replies import STILL_HERE
 from dycoke_cli.server.request_body import Spooled
 from dycoke_cli.server.request_keys import THINKING
-from dycoke_cli.server.responses import ResponsesReply, parse_responses
+from dycoke_cli.server.responses import ResponsesReply
 from dycoke_cli.server.service import Service
 
 # More than texts of any language have, about twice as many as English.
 _BYTES_PER_TOKEN = 8
 _NAMED = 20  # ignored keys in a warning
 
+Reply = ChatReply | ResponsesReply | DecisionsReply
 
-def check_text(request: ChatRequest, context: int) -> None:
+
+def check_text(reply: Reply, context: int) -> None:
     """Refuse a request whose text can't fit into the context, by its length.
 
     The text isn't divided into tokens for that: megabytes take the tokenizer seconds, while nobody
     else is answered.
     """
+    request = reply.request
+    question = reply.longest if isinstance(reply, DecisionsReply) else request.question
     turns = [text for turn in request.history for text in turn]
-    size = sum(len(text.encode()) for text in (request.question, *turns))
+    size = sum(len(text.encode()) for text in (question, *turns))
     if size > context * _BYTES_PER_TOKEN:
         raise Refused(
             f"the messages have {size} bytes of text; with the model's context of {context} tokens "
@@ -67,12 +66,12 @@ def prepare(
     media, asked = replace(service.media, received=received), request.request
     videos = []
     for part in request.videos:
-        file = stack.enter_context(
+        video = stack.enter_context(
             opened_pictures(part.pictures, media, allowance)
             if part.pictures
             else opened(part.url, media, allowance)
         )
-        videos.append(_footage(part, file, request, owner, allowance.pixels))
+        videos.append(_shown(part, video, request, owner, allowance.pixels))
     asked = replace(asked, cautions=(*asked.cautions, *_cautions(request)))
     return Ask(request.question, asked, tuple(videos), request.history)
 
@@ -87,63 +86,42 @@ def _cautions(request: ChatRequest) -> list[str]:
     return [f"these keys of the request have no effect: {named}{more}"]
 
 
-def _footage(
-    part: VideoPart, file: MediaFile, request: ChatRequest, owner: Hashable, pixels: int
+def _shown(
+    part: VideoPart, video: Footage, request: ChatRequest, owner: Hashable, pixels: int
 ) -> Footage:
+    """A video as the request shows it."""
     times = request.times
     if part.times_s and times == JpegTimes():
         times = JpegTimes.of(part.times_s)
-    identity = (owner, file.digest, times)
-    one = Footage(file.path, file.shown, shown_as=file.shown, identity=identity, pixels=pixels)
-    if file.frames is None:
-        return one
+    video = replace(video, identity=(owner, video.digest, times), pixels=pixels)
+    if (given := video.count) is None:
+        return video
     # All of them, or evenly as many as may be.
     sampling = request.request.sampling
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
-    count = min(file.frames, most or file.frames)
+    count = min(given, most or given)
     chosen = Sampling(frames=count, picture_fps=FRAMES_PER_SECOND)
-    return replace(
-        one, sampling=chosen, edit=partial(times.applied, count=file.frames), count=count
-    )
+    return replace(video, sampling=chosen, edit=partial(times.applied, count=given), count=count)
 
 
 _POLL_S = 1.0
 _LOOK_S = 0.2  # at whether a client has left whose videos are read
 
-Reply = ChatReply | ResponsesReply | DecisionsReply
 
-
-def read_chat(body: bytes, service: Service) -> tuple[ChatRequest, Reply]:
-    """The request in a body to /v1/chat/completions, and its reply."""
-    request = for_model(service, parse(body, service.defaults, service.most_frames))
-    return request, ChatReply(service.defaults.model, request.include_usage)
-
-
-def read_responses(body: bytes, service: Service) -> tuple[ChatRequest, Reply]:
-    """The request in a body to /v1/responses, and its reply."""
-    request, given = parse_responses(body, service.defaults, service.most_frames)
-    request = for_model(service, request)
-    return request, ResponsesReply(service.defaults.model, request, given)
-
-
-def read_decisions(
-    body: bytes, service: Service, *, named: bool = False
-) -> tuple[ChatRequest, Reply]:
-    """The request in a body to /v1/decisions, or to /v1/systemone (`named`), and its reply."""
-    parse = parse_systemone if named else parse_decisions
-    request, decisions = parse(body, service.defaults, service.most_frames)
+def read(body: bytes, reader: Reader, service: Service) -> Reply:
+    """The reply to the request in a body."""
+    request = for_model(service, parse(body, service.defaults, service.most_frames, reader))
+    reply: Reply = request.reply(service.defaults.model, request)
     if service.context is not None:
-        longest = max((decision.question for decision in decisions), key=len)
-        check_text(replace(request, question=request.question + longest), service.context)
-    reply = SystemOneReply if named else DecisionsReply
-    return for_model(service, request), reply(service.defaults.model, decisions)
+        check_text(reply, service.context)
+    return reply
 
 
 class Answering:
     """A request whose answer the engine generates, or all of its decisions."""
 
-    def __init__(self, service: Service, http: Request, request: ChatRequest, reply: Reply) -> None:
-        self._service, self.request, self._reply, self._http = service, request, reply, http
+    def __init__(self, service: Service, http: Request, reply: Reply) -> None:
+        self._service, self.request, self._reply, self._http = service, reply.request, reply, http
         self._owner = http.state.owner
         self._sender = sender_of(http)
         self._events: asyncio.Queue[str | list[Answer] | BaseException] = asyncio.Queue()
@@ -152,14 +130,12 @@ class Answering:
         self._answers: dict[int, Answer] = {}  # by the number of the question
         self._count = 1  # of the questions
         self._files = ExitStack()
-        self._allowance = service.allowance(request)
+        self._allowance = service.allowance(reply.request)
         self._reason: Exception | None = None  # why it was ended
         self._ended = False
 
     async def begin(self, readers: Shares, videos: Mapping[str, Spooled]) -> None:
         """Submit the question, and wait until its videos are read."""
-        if self._service.context is not None:
-            check_text(self.request, self._service.context)
         read = partial(self._read, videos)
         reading = readers.run(self._sender, read) if self.request.videos else run_sync(read)
         try:

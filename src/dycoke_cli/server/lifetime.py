@@ -21,11 +21,12 @@ from types import FrameType
 from typing import Any, cast
 
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.server.access import KEY, LOOPBACK, Access, key_of, named
+from dycoke_cli.server.access import KEY, LOOPBACK, Access, key_of
 from dycoke_cli.server.local.local_server import LocalServer
 from dycoke_cli.server.local.unix_socket import LocalListener
 from dycoke_cli.server.routes import make_app
@@ -227,7 +228,7 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
     protocol = partial(
         LimitedProtocol,
         limits=limits,
-        has_key=lambda headers: key_of(named(headers), address.keys) is not None,
+        has_key=lambda headers: key_of(Headers(raw=headers), address.keys) is not None,
     )
     config = uvicorn.Config(
         app,

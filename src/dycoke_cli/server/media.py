@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from dycoke_cli import Footage
 from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_body import Spooled, data_url
@@ -41,18 +42,8 @@ class Media:
     received: Mapping[str, Spooled] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class MediaFile:
-    """A video that can be read."""
-
-    path: str | tuple[str, ...]  # of the file; of pictures, those of all
-    digest: str  # tells its content from that of others
-    shown: str  # what to call it in errors
-    frames: int | None = None  # how many pictures it consists of; None of a video
-
-
 @contextmanager
-def opened(url: str, media: Media, allowance: Allowance) -> Iterator[MediaFile]:
+def opened(url: str, media: Media, allowance: Allowance) -> Iterator[Footage]:
     """The file of an address, for the length of a block; one made for it is removed afterwards."""
     if url.partition(":")[0].lower() == "file":
         yield _below(url, media.roots)
@@ -62,20 +53,25 @@ def opened(url: str, media: Media, allowance: Allowance) -> Iterator[MediaFile]:
 
 
 @contextmanager
-def opened_pictures(urls: Sequence[str], media: Media, allowance: Allowance) -> Iterator[MediaFile]:
+def opened_pictures(urls: Sequence[str], media: Media, allowance: Allowance) -> Iterator[Footage]:
     """The pictures of some addresses, as the frames of one video, for the length of a block."""
     digest = hashlib.sha256()
     paths: list[str] = []
     with temporary_folder() as folder:
         for number, url in enumerate(urls):
             one = _file(url, media, allowance, os.path.join(folder, str(number)))
-            digest.update(one.digest.encode())
-            assert isinstance(one.path, str)
+            digest.update((one.digest or "").encode())
             paths.append(one.path)
-        yield MediaFile(tuple(paths), digest.hexdigest(), "the video", len(paths))
+        yield _sent(tuple(paths), digest.hexdigest())
 
 
-def _file(url: str, media: Media, allowance: Allowance, path: str) -> MediaFile:
+def _sent(path: str | tuple[str, ...], digest: str) -> Footage:
+    """A video of a request, or its pictures; a digest tells its content from that of others."""
+    count = len(path) if isinstance(path, tuple) else None
+    return Footage(path, "the video", digest=digest, shown_as="the video", count=count)
+
+
+def _file(url: str, media: Media, allowance: Allowance, path: str) -> Footage:
     """The file of an address; what isn't one already is written to `path`."""
     scheme = url.partition(":")[0].lower()
     if scheme == "file":
@@ -88,7 +84,7 @@ def _file(url: str, media: Media, allowance: Allowance, path: str) -> MediaFile:
     )
 
 
-def _below(url: str, roots: Sequence[Path]) -> MediaFile:
+def _below(url: str, roots: Sequence[Path]) -> Footage:
     """The file below a folder for media that a URL names."""
     if not roots:
         raise Refused("this server reads no files (--media-root): send the video")
@@ -108,7 +104,8 @@ def _below(url: str, roots: Sequence[Path]) -> MediaFile:
         )
     status = real.stat()
     about = (os.fspath(real), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    return MediaFile(os.fspath(real), hashlib.sha256(repr(about).encode()).hexdigest(), real.name)
+    digest = hashlib.sha256(repr(about).encode()).hexdigest()
+    return Footage(os.fspath(real), real.name, digest=digest, shown_as=real.name)
 
 
 def inside(path: Path, roots: Sequence[Path]) -> Path | None:
@@ -126,7 +123,7 @@ def inside(path: Path, roots: Sequence[Path]) -> Path | None:
 
 def _write_inline(
     url: str, received: Mapping[str, Spooled], path: str, allowance: Allowance
-) -> MediaFile:
+) -> Footage:
     """Write the content of a `data:` URL to a file, or each JPEG of a list to its own."""
     kind, start = data_url(url)
     data = url[start:]
@@ -140,7 +137,7 @@ def _write_inline(
             for piece in pieces:
                 writer.add(piece)
             writer.end()
-            return MediaFile(path, writer.digest.hexdigest(), "the video")
+            return _sent(path, writer.digest.hexdigest())
         paths = [path]
         for piece in pieces:
             if len(paths) + piece.count(b",") > _MOST_PICTURES:
@@ -153,7 +150,7 @@ def _write_inline(
                 writer.begin(paths[-1])
                 writer.add(other)
         _end_picture(writer)
-        return MediaFile(tuple(paths), writer.digest.hexdigest(), "the video", len(paths))
+        return _sent(tuple(paths), writer.digest.hexdigest())
 
 
 def _end_picture(writer: _Base64Writer) -> None:

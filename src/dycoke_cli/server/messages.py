@@ -98,29 +98,28 @@ def _as_frames(given: Mapping[str, Any]) -> bool:
     Args:
         given: the body.
     """
-    image = options_of(given, MEDIA_IO).get("image")
-    options = {} if image is None else IMAGE_IO.object(image, IMAGE_IO.name)
+    options = options_of(options_of(given, MEDIA_IO), IMAGE_IO)
     path = f"{IMAGE_IO.name}.as_frames"
     return options.get("as_frames") is None or flag_of(options, "as_frames", path)
 
 
 def read_media(
-    given: Mapping[str, Any], default: Sampling, most: int, jpegs: bool, files: bool
+    given: Mapping[str, Any], videos: Sequence[VideoPart], default: Sampling, most: int
 ) -> tuple[Sampling, JpegTimes]:
-    """Which frames are read, and the times of JPEGs.
+    """Which frames of a request's videos are read, and the times of JPEGs.
 
     Args:
         given: the body.
     """
-    found = options_of(given, MEDIA_IO).get("video")
-    video = {} if found is None else VIDEO_IO.object(found, _PATH)
+    jpegs = bool(videos) and all(video.is_frames for video in videos)
+    video = options_of(options_of(given, MEDIA_IO), VIDEO_IO)
     processor = options_of(given, MM_PROCESSOR)
     for name in ("num_frames", "fps"):
         same = processor.get(name)
         if same is not None and video.setdefault(name, same) != same:
             raise _refused(name, f"and mm_processor_kwargs.{name} differ: send one of them")
     for name in ("frames_indices", "total_num_frames", "duration"):
-        if files and video.get(name) is not None:
+        if videos and not jpegs and video.get(name) is not None:
             raise _refused(
                 name, "is for pictures or a list of JPEGs (data:video/jpeg;base64,…); leave it out"
             )

@@ -21,7 +21,6 @@ from dycoke_cli.errors import (
 from dycoke_cli.models.explaining import explain
 
 _STATUS: dict[type[DycokeError], int] = {
-    ContextError: 400,
     UsageError: 400,
     VideoError: 400,
     ModelError: 503,

@@ -42,7 +42,7 @@ def check_declared(http: Request, most: int) -> None:
         raise Refused(f"the body must not be compressed (Content-Encoding: {shown})", status=415)
     length = http.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > most):
-        raise too_long(most)
+        raise _too_long(most)
 
 
 def parse_json(body: bytes) -> Any:
@@ -75,11 +75,13 @@ def json_reply(
     return Response(to_json(document), status, headers, "application/json")
 
 
-def too_long(most: int) -> Refused:
-    """The refusal of a body of more than so many bytes."""
-    return Refused(
-        f"the body is larger than {most / 1024**2:.0f} MiB", status=413, code="too_large"
-    )
+def too_large(sentence: str, parameter: str | None = None) -> Refused:
+    """The refusal of a body that is too large in some way."""
+    return Refused(sentence, parameter, status=413, code="too_large")
+
+
+def _too_long(most: int) -> Refused:
+    return too_large(f"the body is larger than {most / 1024**2:.0f} MiB")
 
 
 _SMALL = 4096
@@ -150,7 +152,7 @@ async def received(
                     waiting += piece or b""
                     total += len(piece or b"")
                     if total > limits.most_bytes:
-                        raise too_long(limits.most_bytes)
+                        raise _too_long(limits.most_bytes)
                     # In a thread: the event loop answers others meanwhile.
                     if waiting and (not more or len(waiting) >= _PIECE_BYTES):
                         await run_sync(scanner.feed, bytes(waiting), limiter=scanners)
@@ -254,21 +256,15 @@ class BodyScanner:
         self.json += text
         most = min(self._limits.most_json_bytes, self._limits.most_bytes)
         if len(self.json) > most:
-            raise Refused(
+            raise too_large(
                 f"the body has more than {most / 1024**2:g} MiB beside its videos "
-                "(data:video/…;base64,…)",
-                status=413,
-                code="too_large",
+                "(data:video/…;base64,…)"
             )
 
     def _count(self, values: int) -> None:
         self._values += values
         if self._values > self._limits.most_values:
-            raise Refused(
-                f"the body has more than {self._limits.most_values} values",
-                status=413,
-                code="too_large",
-            )
+            raise too_large(f"the body has more than {self._limits.most_values} values")
 
 
 def _end_of_content(piece: bytes, position: int) -> int:

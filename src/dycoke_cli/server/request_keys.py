@@ -19,12 +19,13 @@ from dycoke_cli.unicode import display_name, is_valid
 THINKING = "enable_thinking"
 """Variable of chat templates that decides whether the model thinks before it answers."""
 _THINKS: Mapping[str, Mapping[Any, bool]] = {
-    "reasoning_effort": {"none": False}, "think": {False: False},
+    "reasoning_effort": {"none": False}, "think": {False: False, True: True},
     "enable_thinking": {False: False, True: True},  # DashScope
     "thinking.type": {"disabled": False, "enabled": True},  # GLM, Doubao, DeepSeek
     "reasoning.effort": {"none": False}, "reasoning.enabled": {False: False, True: True},
 }  # fmt: skip
-"""Whether a model thinks, as other servers say it: by key, what its values mean."""
+"""Whether a model thinks, as other servers say it: by key, what its values mean. Other values, such
+as how much it thinks, are ignored."""
 TEMPLATE = "chat_template_kwargs"
 """Key of the variables of a model's chat template."""
 _SHOWN = 100
@@ -54,8 +55,8 @@ class Keys:
     name: str  # of the object in docs/serve.md
     # keys that have an effect, or that the protocol has in every request or reply
     read: Set[str]
-    # keys that would change the answer: they are accepted with one of these values, which don't
-    # (or say whether a model thinks: `_THINKS`), or with null
+    # keys that would change the answer: they are accepted with one of these values, which don't,
+    # or with null
     refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def object(self, given: Any, path: str) -> dict[str, Any]:
@@ -96,7 +97,8 @@ llama.cpp's and SGLang's."""
 _BOTH = (
     "model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p",
     "repetition_penalty", "seed", "stop", "media_io_kwargs", "mm_processor_kwargs",
-    "dycoke", "structured_outputs", "thinking", "reasoning", *FORMS,
+    "dycoke", "structured_outputs", *FORMS,
+    "reasoning_effort", "think", "enable_thinking", "thinking", "reasoning",
 )  # fmt: skip
 _REFUSED: dict[str, tuple[Any, ...]] = {
     # several answers, of which the best is sent
@@ -114,8 +116,6 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     # the prompt
     "echo": _OFF, "add_generation_prompt": _ON, "continue_final_message": _OFF,
     "chat_template": _NONE,
-    # thinking
-    "reasoning_effort": ("none",), "think": _OFF, "enable_thinking": (False, True),
     "options": ({},),  # of Ollama: all that is sampled
 }  # fmt: skip
 """Keys of OpenAI's API, vLLM, llama.cpp and Ollama that would change the answer."""
@@ -196,7 +196,6 @@ RESPONSES = Keys(
 """The whole body of a request to /v1/responses."""
 TEXT = Keys("text", {"format"})
 TEXT_FORMAT = Keys("text.format", _SCHEMA | {"type"})
-RESPONSES_STREAM = Keys("stream_options", set())
 
 _ABOUT_INPUT = {"model", "questions", "media_io_kwargs", "mm_processor_kwargs", "dycoke"}
 DECISIONS = Keys("the body of /v1/decisions", {*_ABOUT_INPUT, "input"})
@@ -230,8 +229,8 @@ def object_of(given: Any, path: str) -> dict[str, Any]:
 
 
 def options_of(given: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
-    """An object of the body with options; empty where it isn't there."""
-    found = given.get(keys.name)
+    """An object of the body, or of one of its objects, with options; empty where it isn't there."""
+    found = given.get(keys.name.rpartition(".")[2])
     return {} if found is None else keys.object(found, keys.name)
 
 
@@ -244,10 +243,7 @@ def flag_of(given: Mapping[str, Any], key: str, path: str | None = None) -> bool
 
 
 def thinking(body: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Path and meaning of each key that says whether the model thinks.
-
-    What else they say, such as how much it thinks, is ignored.
-    """
+    """Path and meaning of each key that says whether the model thinks."""
     given = {path: body.get(path) for path in _THINKS if "." not in path}
     for keys in (THINKING_BY, REASONING):
         value, name = body.get(keys.name), keys.name

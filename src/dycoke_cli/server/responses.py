@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -17,13 +18,10 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.server.chat import ChatRequest, asked
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import event, usage
-from dycoke_cli.server.request_body import parse_json
 from dycoke_cli.server.request_keys import (
     RESPONSES,
-    RESPONSES_STREAM,
     TEXT,
     TEXT_FORMAT,
-    ignoring,
     object_of,
     options_of,
     text_of,
@@ -37,26 +35,17 @@ _NAMES = {
 """What the keys of chat completions that `to_chat` makes are called in the body."""
 
 
-def parse_responses(
-    body: bytes, defaults: Request, most_frames: int
-) -> tuple[ChatRequest, dict[str, Any]]:
-    """Read a body; gives it, too, for what the reply repeats."""
-    with ignoring() as ignored:
-        given = RESPONSES.object(parse_json(body), "")
-        if given.get("previous_response_id") is not None:
-            raise Refused(
-                "no conversation is kept: send all of it as input, in place of "
-                "previous_response_id",
-                "previous_response_id",
-            )
-        metadata = {} if given.get("metadata") is None else object_of(given["metadata"], "metadata")
-        instructions = given.get("instructions") or ""
-        before = f"{text_of(instructions, 'instructions')}\n\n" if instructions else ""
-        try:
-            request = asked(to_chat(given), defaults, most_frames, "input", before)
-        except (Refused, DycokeError) as error:
-            raise _renamed(refused(error)) from error
-    return replace(request, ignored=tuple(ignored)), {**given, "metadata": metadata}
+def read_responses(body: Any, defaults: Request, most_frames: int) -> ChatRequest:
+    """Read a body of `/v1/responses`."""
+    given = RESPONSES.object(body, "")
+    metadata = {} if given.get("metadata") is None else object_of(given["metadata"], "metadata")
+    instructions = given.get("instructions") or ""
+    before = f"{text_of(instructions, 'instructions')}\n\n" if instructions else ""
+    try:
+        request = asked(to_chat(given), defaults, most_frames, "input", before)
+    except (Refused, DycokeError) as error:
+        raise _renamed(refused(error)) from error
+    return replace(request, reply=partial(ResponsesReply, given={**given, "metadata": metadata}))
 
 
 def _renamed(reason: Refused) -> Refused:
@@ -78,7 +67,6 @@ def to_chat(given: Mapping[str, Any]) -> dict[str, Any]:
         **given,
         "input": [{"role": "user", "content": question}] if is_text else question,
         "max_completion_tokens": given.get("max_output_tokens"),
-        "stream_options": options_of(given, RESPONSES_STREAM),
     }
     form = options_of(given, TEXT).get("format")
     if form is not None:
@@ -195,10 +183,9 @@ def _part(answer: Answer) -> dict[str, Any]:
 def _usage(answer: Answer) -> dict[str, Any]:
     """Tokens by the names of this protocol."""
     found = usage(answer)
-    details = found.get("prompt_tokens_details", {"cached_tokens": 0, "video_tokens": 0})
     return {
         "input_tokens": found["prompt_tokens"],
-        "input_tokens_details": details,
+        "input_tokens_details": found["prompt_tokens_details"],
         "output_tokens": found["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": found["total_tokens"],

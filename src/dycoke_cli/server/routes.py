@@ -16,13 +16,13 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from dycoke_cli.server.access import HEALTH
-from dycoke_cli.server.chat import check_model
-from dycoke_cli.server.decisions import details
-from dycoke_cli.server.exchange import Answering, read_chat, read_decisions, read_responses
+from dycoke_cli.server.chat import Reader, check_model, read_chat
+from dycoke_cli.server.decisions import read_decisions, read_systemone
+from dycoke_cli.server.exchange import Answering, read
 from dycoke_cli.server.limits import Shares, sender_of
 from dycoke_cli.server.refused import Refused, refused
-from dycoke_cli.server.replies import model
 from dycoke_cli.server.request_body import json_reply, received
+from dycoke_cli.server.responses import read_responses
 from dycoke_cli.server.service import Service
 from dycoke_cli.unicode import display_name
 
@@ -35,10 +35,11 @@ def make_app(service: Service) -> Starlette:
     """The application; who may ask it is for `access`."""
     scanners = CapacityLimiter(_SCANNERS)
     parsers, readers = Shares(*_PARSERS), Shares(*_READERS)
-    served = model(service.defaults.model, service.started, service.context)
+    about = {"created": service.started, "owned_by": "dycoke", "max_model_len": service.context}
+    served = {"id": service.defaults.model, "object": "model", **about}
 
     async def answered(
-        http: Request, read: Callable[..., Any], refuse: Callable[[Refused], Response]
+        http: Request, reader: Reader, refuse: Callable[[Refused], Response]
     ) -> Response:
         with ExitStack() as stack:
             try:
@@ -48,9 +49,9 @@ def make_app(service: Service) -> Starlette:
                 incoming = received(http, service.bodies, service.admission, scanners)
                 async with incoming as body:
                     stack.enter_context(service.admission.admitted())
-                    parse = partial(read, bytes(body.json), service)
-                    given = await parsers.run(sender_of(http), parse)
-                    answering = Answering(service, http, *given)
+                    parse = partial(read, bytes(body.json), reader, service)
+                    reply = await parsers.run(sender_of(http), parse)
+                    answering = Answering(service, http, reply)
                     stack.callback(answering.leave)
                     stack.enter_context(service.underway.added(answering.end))
                     await answering.begin(readers, body.media)
@@ -64,10 +65,7 @@ def make_app(service: Service) -> Starlette:
         return json_reply({"object": "list", "data": [served]})
 
     async def one_model(http: Request) -> Response:
-        try:
-            check_model(http.path_params, service.defaults)
-        except Refused as reason:
-            return _refusal(reason)
+        check_model(http.path_params, service.defaults)
         return json_reply(served)
 
     async def health(_: Request) -> Response:
@@ -77,22 +75,26 @@ def make_app(service: Service) -> Starlette:
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return PlainTextResponse(service.metrics.text(), media_type=kind)
 
-    def asked(path: str, read: Callable[..., Any], refuse: Any = _refusal) -> Route:
-        return Route(path, partial(answered, read=read, refuse=refuse), methods=["POST"])
+    def asked(path: str, reader: Reader, refuse: Any = _refusal) -> Route:
+        return Route(path, partial(answered, reader=reader, refuse=refuse), methods=["POST"])
 
     return Starlette(
         routes=[
             asked("/v1/chat/completions", read_chat),
             asked("/v1/responses", read_responses),
             asked("/v1/decisions", read_decisions),
-            asked("/v1/systemone", partial(read_decisions, named=True), _details),
+            asked("/v1/systemone", read_systemone, _details),
             Route("/v1/models", list_models),
             Route("/v1/models/", list_models),
             Route("/v1/models/{model:path}", one_model),
             Route(HEALTH, health),
             Route("/metrics", metrics),
         ],
-        exception_handlers={HTTPException: _no_route, ClientDisconnect: _refused},
+        exception_handlers={
+            HTTPException: _no_route,
+            ClientDisconnect: _refused,
+            Refused: _refused,
+        },
     )
 
 
@@ -121,8 +123,12 @@ def _refusal(reason: Refused) -> Response:
 
 
 def _details(reason: Refused) -> Response:
-    """A refusal in the form of System One."""
-    return json_reply(*details(reason), reason.headers)
+    """A refusal as servers of System One have it: FastAPI's object, and its status."""
+    if reason.code != "usage" or reason.parameter is None:
+        return json_reply({"detail": reason.sentence}, reason.status, reason.headers)
+    where = ["body", *reason.parameter.split(".")]
+    about = {"loc": where, "msg": reason.sentence, "type": "value_error"}
+    return json_reply({"detail": [about]}, HTTPStatus.UNPROCESSABLE_ENTITY, reason.headers)
 
 
 class _Stream(StreamingResponse):

@@ -22,7 +22,7 @@ from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.server.local.client import ServerAsker, find_server
+from dycoke_cli.server.local.server_asker import ServerAsker, find_server
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.sampling import Sampling

@@ -18,7 +18,7 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop import asker
 from dycoke_cli.loop.asker import Client
 from dycoke_cli.runs.converse import footage
-from dycoke_cli.server.local.client import ServerAsker, find_server
+from dycoke_cli.server.local.server_asker import ServerAsker, find_server
 from tests.cli.harness import REAL, ROOT, Outcome, run_here
 from tests.loop.pretended import PATIENCE_S
 from tests.runs.pretended import Pretended

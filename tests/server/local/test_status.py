@@ -35,7 +35,7 @@ def test_no_server() -> None:
 
 
 def test_a_server_of_another_version(local: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dycoke_cli.server.local.client.running_code", lambda: "another")
+    monkeypatch.setattr("dycoke_cli.server.local.server_asker.running_code", lambda: "another")
     shown = run_here("serve", "status")
     assert shown.code == 1
     assert "a server of yours is running, and it runs another version of dycoke" in shown.err

@@ -141,7 +141,7 @@ class ServerAsker(Asker):
         self._send("free")
         return False
 
-    def _forgotten(self, pending: Pending) -> None:
+    def _release(self, pending: Pending) -> None:
         self._send("cancel", pending.number)
 
     def leave(self, client: Client) -> None:
