@@ -49,7 +49,7 @@ _libraries: set[str] = set()
 _kept: list[Any] = []
 """What was the parent's, for objects that come to an end close files that have its numbers here."""
 UNBUFFERED, PATH = "PYTHONUNBUFFERED", "PYTHONPATH"
-SET_CHILD_SUBREAPER = 36  # of prctl(2)
+SET_DUMPABLE, SET_CHILD_SUBREAPER = 4, 36  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class _Start:
     environment: dict[str, str]
     new_session: bool
     fresh: bool
+    user: int | None
+    group: int | None
+    groups: list[int] | None
 
 
 class Popen(subprocess.Popen[Any]):
@@ -69,8 +72,10 @@ class Popen(subprocess.Popen[Any]):
     imported: ClassVar[tuple[Sequence[str], Sequence[str]]] = COMMAND, ENGINE
     """Modules that stay, and those of which the libraries stay."""
 
-    def __init__(self, *arguments: Any, fresh: bool = False, **how: Any) -> None:
-        self._fresh = fresh
+    def __init__(
+        self, *arguments: Any, fresh: bool = False, python: str = sys.executable, **how: Any
+    ) -> None:
+        self._fresh, self._python = fresh, python
         super().__init__(*arguments, **how)
 
     def _execute_child(
@@ -82,12 +87,12 @@ class Popen(subprocess.Popen[Any]):
     ) -> None:  # fmt: skip
         environment = dict(os.environ if env is None else env)
         # What `subprocess` does itself, for it knows how.
-        others = (preexec_fn, pass_fds, startupinfo, shell, gid, gids, uid, process_group != -1)
+        others = (preexec_fn, pass_fds, startupinfo, shell, process_group != -1)
         program, *arguments = [args] if isinstance(args, str) else map(str, args)
         if (
             sys.platform != "linux"
             or any(others)
-            or program != sys.executable
+            or program != self._python
             or (arguments[0].startswith("-") and arguments[0] not in ("-m", "-c"))
             or self._early(environment) != self._early(self._server(environment).environment)
         ):
@@ -98,7 +103,9 @@ class Popen(subprocess.Popen[Any]):
             )  # type: ignore[misc]  # fmt: skip
             return
         folder = str(cwd or os.getcwd())
-        start = _Start(arguments, folder, environment, start_new_session, self._fresh)
+        start = _Start(
+            arguments, folder, environment, start_new_session, self._fresh, uid, gid, gids
+        )
         given = (p2cread, c2pwrite, errwrite)
         streams = [own if pipe == -1 else pipe for own, pipe in enumerate(given)]
         try:
@@ -108,7 +115,8 @@ class Popen(subprocess.Popen[Any]):
         self._child_created = True
 
     def _server(self, environment: Mapping[str, str]) -> _Forking:
-        return _forking(self.imported, os.environ)
+        own = self._python == sys.executable
+        return _forking(self._python, self.imported, os.environ if own else environment)
 
     def _early(self, environment: Mapping[str, str]) -> dict[str, str]:
         found = read_early(environment)
@@ -143,33 +151,36 @@ def read_early(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-_servers: dict[tuple[Sequence[str], Sequence[str]], _Forking] = {}
+_servers: dict[tuple[str, tuple[Sequence[str], Sequence[str]]], _Forking] = {}
 _turn = threading.Lock()
 """Of all: the children of one are adopted at a time."""
 
 
 def _forking(
-    imported: tuple[Sequence[str], Sequence[str]], environment: Mapping[str, str]
+    python: str, imported: tuple[Sequence[str], Sequence[str]], environment: Mapping[str, str]
 ) -> _Forking:
     """What has imported these modules, in the first environment that it was asked for."""
     with _turn:
-        if imported not in _servers:
-            _servers[imported] = _Forking(imported, environment)
-        return _servers[imported]
+        if (python, imported) not in _servers:
+            _servers[python, imported] = _Forking(python, imported, environment)
+        return _servers[python, imported]
 
 
 class _Forking:
     """The process that others are forked from."""
 
     def __init__(
-        self, imported: tuple[Sequence[str], Sequence[str]], environment: Mapping[str, str]
+        self,
+        python: str,
+        imported: tuple[Sequence[str], Sequence[str]],
+        environment: Mapping[str, str],
     ) -> None:
         self.environment = read_early(environment)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    sys.executable,
+                    python,
                     "-m",
                     "tests.warm",
                     str(theirs.fileno()),
@@ -252,6 +263,7 @@ def _begin(start: _Start, streams: list[int]) -> NoReturn:
     _open_streams(bool(start.environment.get(UNBUFFERED)))
     if start.new_session:
         os.setsid()
+    _become(start)
     # As at a terminal, also where the tests run in the background, which ignores these.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -264,6 +276,17 @@ def _begin(start: _Start, streams: list[int]) -> NoReturn:
     os.environ.update(start.environment)
     tempfile.tempdir = None
     os._exit(_run(start.arguments))
+
+
+def _become(start: _Start) -> None:
+    """Change to the user and the groups that were asked for."""
+    if start.groups is not None:
+        os.setgroups(start.groups)
+    if start.group is not None:
+        os.setgid(start.group)
+    if start.user is not None:
+        os.setuid(start.user)
+        ctypes.CDLL(None).prctl(SET_DUMPABLE, 1, 0, 0, 0)  # as of a program: it may read of itself
 
 
 def _open_streams(unbuffered: bool) -> None:

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import dycoke_cli
+from tests import warm
 from tests.cli.harness import CLIP, PATIENCE_S, Outcome
 
 pytestmark = pytest.mark.slow
@@ -37,20 +40,21 @@ class User:
     def home(self) -> Path:
         return self.place / f"home-{self.number}"
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        own = {"HOME": str(self.home), "TMPDIR": str(self.place / "tmp"), "OMP_NUM_THREADS": "1"}
+    def start(self, *arguments: str, **environment: str) -> warm.Popen:
+        own = {"HOME": str(self.home), "TMPDIR": str(self.place / "tmp")}
         # Libraries, but the interpreter's own modules are those of the one that runs.
         libraries = [p for p in sys.path if p and not Path(p).is_relative_to(sys.base_prefix)]
-        path = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(libraries)}
-        who: dict[str, Any] = {"user": self.number, "group": self.number, "extra_groups": []}
-        return subprocess.Popen(
+        own["PYTHONPATH"] = os.pathsep.join(libraries)
+        shared = {name: text for name, text in os.environ.items() if name[:6] != "DYCOKE"}
+        return warm.Popen(
             [self.python, *arguments],
-            env={**path, **own, **environment},
+            python=self.python,
+            env={**shared, **own, **environment},
             cwd="/",
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **({} if self.number == ROOT_USER else who),
+            **({} if self.number == ROOT_USER else _as(self.number)),
         )
 
     def run(self, *arguments: str, **environment: str) -> Outcome:
@@ -84,24 +88,30 @@ def users() -> Iterator[tuple[User, User]]:
         (place / "tmp").mkdir()
         (place / "tmp").chmod(0o1777)
         system = shutil.which(f"python{sys.version_info[0]}.{sys.version_info[1]}", path="/usr/bin")
-        for python in filter(None, (sys.executable, system)):
-            both = User(ROOT_USER, place, python), User(NOBODY, place, python)
-            for user in both:
-                user.home.mkdir(0o700, exist_ok=True)
-                os.chown(user.home, user.number, user.number)
-            if _can_run(both[1]):
-                yield both
-                return
-        pytest.skip("nobody can't run this Python with its libraries: they are closed to others")
+        python = next(filter(_can_run, filter(None, (sys.executable, system))), None)
+        if python is None:
+            pytest.skip("nobody can't run this Python with its libraries: closed to others")
+        both = User(ROOT_USER, place, python), User(NOBODY, place, python)
+        for user in both:
+            user.home.mkdir(0o700)
+            os.chown(user.home, user.number, user.number)
+        yield both
 
 
-def _can_run(user: User) -> bool:
+def _as(user: int) -> dict[str, Any]:
+    return {"user": user, "group": user, "extra_groups": []}
+
+
+def _can_run(python: str) -> bool:
+    """Whether nobody can, and read the program and its libraries."""
+    read = [torch.__file__, dycoke_cli.__file__, str(CLIP)]
+    command = [python, "-c", f"for name in {read}: open(name)"]
     try:
-        with user.start("-c", f"import torch, dycoke_cli; open({str(CLIP)!r})") as process:
-            process.communicate()
+        return not subprocess.run(
+            command, cwd="/", stderr=subprocess.DEVNULL, **_as(NOBODY)
+        ).returncode
     except PermissionError:
         return False
-    return process.returncode == 0
 
 
 def answered(port: int) -> int:
