@@ -193,9 +193,8 @@ def test_no_bytecode_is_left_beside_a_file(load: Load, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["plug-0.py"]
 
 
-@pytest.mark.parametrize(
-    ("edit", "why"),
-    [
+BROKEN: dict[str, list[tuple[tuple[str, str], str | None]]] = {
+    STRIDE: [
         (("@dataclass(frozen=True)\n", ""), "it isn't a dataclass that inherits Method"),
         (('{"stride"', '{"other"'), "must have the same `name`, of lower-case l"),
         (('"stride"', '"one-frame"'), "there is another row 'one-frame' of --methods"),
@@ -214,27 +213,7 @@ def test_no_bytecode_is_left_beside_a_file(load: Load, tmp_path: Path) -> None:
         (("METHODS = ", "raise SystemExit(3)\nMETHODS = "), "SystemExit: 3"),
         (("METHODS = ", "METHODS == = "), "SyntaxError: invalid syntax"),
     ],
-)  # fmt: skip
-def test_a_broken_method_is_one_sentence_and_the_rest_goes_on(
-    edit: tuple[str, str], why: str | None, load: Load
-) -> None:
-    text = STRIDE.replace(*edit)
-    assert text != STRIDE
-    got = load(text, FAMILY)
-    assert got["family"] == ["my_vl"]
-    if why is None:
-        assert (got["method"], plugins.problems) == (["stride"], [])
-        return
-    assert got["method"] == []
-    (sentence,) = plugins.problems
-    assert sentence.startswith("plug-in ")
-    assert "plug-0.py" in sentence
-    assert why in sentence
-
-
-@pytest.mark.parametrize(
-    ("edit", "why"),
-    [
+    BENCHMARK: [
         (("    def find(self, video):", "    def other(self, video):"), "its class has no find"),
         (("about = About(", "about = dict("), "TypeError: "),
         (("    about = About(", "    above = About("), "its class has no about"),
@@ -244,12 +223,26 @@ def test_a_broken_method_is_one_sentence_and_the_rest_goes_on(
         (('"yesno"', '"mvbench_action_count"'), "that is a task of another benchmark"),
         (('"yesno"', '"shapes"'), "the name is taken by one of dycoke"),
     ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("whole", "edit", "why"), [(text, *row) for text, rows in BROKEN.items() for row in rows]
 )
-def test_a_broken_benchmark(edit: tuple[str, str], why: str, load: Load) -> None:
-    text = BENCHMARK.replace(*edit)
-    assert text != BENCHMARK
-    assert load(text)["benchmark"] == []
+def test_a_broken_one_is_one_sentence_and_the_rest_goes_on(
+    whole: str, edit: tuple[str, str], why: str | None, load: Load
+) -> None:
+    text = whole.replace(*edit)
+    assert text != whole
+    got = load(text, FAMILY)
+    assert got["family"] == ["my_vl"]
+    if why is None:
+        assert (got["method"], plugins.problems) == (["stride"], [])
+        return
+    assert got["method"] == got["benchmark"] == []
     (sentence,) = plugins.problems
+    assert sentence.startswith("plug-in ")
+    assert "plug-0.py" in sentence
     assert why in sentence
 
 

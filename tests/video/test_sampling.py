@@ -70,9 +70,19 @@ def test_out_of_range_names_the_flag_and_the_range(
     assert str(error.value) == sentence
 
 
-def test_window_ends_with_the_last_frame_before_the_end() -> None:
-    part = window(Sampling(start_s=2, end_s=4), 9.96, 10.0, 0.04)
-    assert part == Window(2, pytest.approx(3.96), 4)
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"start_s": 2, "end_s": 4}, (2, 3.96, 4)),  # the last frame before the end
+        ({"start_s": 2, "end_s": 2.01}, (2, 2, 2.01)),  # shorter than a frame: one moment
+        ({"start_s": 9.98}, (9.98, 9.98, 10)),  # in the last frame
+    ],
+)
+def test_a_part_begins_and_ends_with_frames(
+    given: dict[str, float], expected: tuple[float, float, float]
+) -> None:
+    part = window(Sampling(**given), 9.96, 10.0, 0.04)  # type: ignore[arg-type]
+    assert (part.first_s, part.last_s, part.end_s) == pytest.approx(expected)
 
 
 def test_times_are_the_decimals_that_were_written() -> None:
@@ -83,15 +93,6 @@ def test_times_are_the_decimals_that_were_written() -> None:
     times, _ = wanted_times(Sampling(fps=0.1), Window(Fraction(0), Fraction("9.96"), end * 3))
     assert times == (0, 10, 20)
     assert parse_time("1:00:00.1") == 3600.1
-
-
-def test_window_shorter_than_a_frame_has_one_moment() -> None:
-    part = window(Sampling(start_s=2, end_s=2.01), 9.96, 10.0, 0.04)
-    assert (part.first_s, part.last_s) == (2, 2)
-
-
-def test_start_in_the_last_frame_is_inside() -> None:
-    assert window(Sampling(start_s=9.98), 9.96, 10.0, 0.04).first_s == Fraction("9.98")
 
 
 def test_start_beyond_the_end_is_refused() -> None:
