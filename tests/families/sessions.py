@@ -16,8 +16,10 @@ from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import Family, family_of
 from dycoke_cli.models.load import LoadedModel
-from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
+from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, extra_inputs, make_prompt
+from tests.families.stock import MERGING_ONLY, NONE_ONLY, at_decoder, clip
 from tests.families.tiny import make
+from tests.natural import Pictures
 
 NEW_TOKENS = 6
 
@@ -64,6 +66,19 @@ def as_loaded(name: str, model: Any, processor: Any, layout: Family | None = Non
 
 def loaded_of(family: str) -> LoadedModel:
     return as_loaded(family, *make(family))
+
+
+def prompt_about(model: Any, processor: Any, shown: Pictures) -> VideoPrompt:
+    """What a video becomes for a model."""
+    return make_prompt(processor, family_of(model.config), model.config, shown)
+
+
+def rows_of_stock(model: Any, prompt: VideoPrompt, stock: Any) -> tuple[Any, Sequence[Any]]:
+    """What the stock model gives its decoder for a video, and what DeepStack adds."""
+    known, given = family_of(model.config), at_decoder(model, stock)
+    beside = extra_inputs([prompt], stock["input_ids"], known.rope)
+    shown_at = known.placeholders(model.config, stock["input_ids"], beside)
+    return given["inputs_embeds"][shown_at], given.get("deepstack_visual_embeds") or ()
 
 
 def questions_of(loaded: LoadedModel, frames: Sequence[int] = (1, 9, 5)) -> list[Question]:

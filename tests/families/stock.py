@@ -328,6 +328,13 @@ class Masked(Shorter):
             recall=method.recall,
         )
 
+    def generate_or_shorten(self, method: Any, new_tokens: int) -> Any:
+        """The same, by stock `generate()` on a shorter prompt where that is all that it does."""
+        if method.kv_prune:
+            return self.generate_by(method, new_tokens)
+        kept = self.merged(method.merge_ratio if method.ttm else None)
+        return *self.generate_shorter(new_tokens, kept, method.positions != "kept"), []
+
     @torch.no_grad()
     def generate_in_cuts(
         self, new_tokens: int, cuts: Sequence[Cut], queries: Sequence[int] = (-1,)

@@ -20,9 +20,9 @@ from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.param import parameters_of
 from tests.exactness import assert_generated, generated
+from tests.families.sessions import prompt_about
 from tests.families.stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs
 from tests.families.tiny import MAKERS, make
 
@@ -60,7 +60,7 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int, t
     model, processor = make(family)
     known = family_of(model.config)
     inputs = stock_inputs(family, processor, clip(shown))
-    prompt = make_prompt(processor, known, model.config, clip(shown))
+    prompt = prompt_about(model, processor, clip(shown))
     frames = prompt.frames
     reference = Shorter(model, inputs, frames)
     everything = reference.frames * reference.per_frame

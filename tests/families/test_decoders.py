@@ -88,14 +88,12 @@ def test_what_is_pruned_is_chosen_by_the_attention_of_the_model(
     """The reference takes attention from the stock model, and masks what is pruned."""
     model, processor = make_around(kind, whole=True)
     inputs = stock_inputs(FAMILY, processor, clip(5))
-    tokens, logits, actives = Masked(model, inputs, 5).generate(
-        NEW_TOKENS, merge_ratio=merge_ratio, prune_ratio=0.5, prune_layer=2, renumbered=False
-    )
-    assert len({*map(tuple, actives)}) > 1  # it selects anew
     method = DyCoke(
         merge_ratio=merge_ratio or 0.0, ttm=merge_ratio is not None, prune_ratio=0.5,
         prune_layer=2, positions="kept",
     )  # fmt: skip
+    tokens, logits, actives = Masked(model, inputs, 5).generate_by(method, NEW_TOKENS)
+    assert len({*map(tuple, actives)}) > 1  # it selects anew
     with attach(model, method, trace=1) as attachment:
         ours, found = written(model, processor)
     assert ours == tokens

@@ -21,9 +21,17 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.layout import normalised
-from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
 from tests.exactness import assert_generated, assert_same, assert_same_steps, generated
-from tests.families.sessions import METHODS, NEW_TOKENS, as_loaded, method_of, positions_of, runs
+from tests.families.sessions import (
+    METHODS,
+    NEW_TOKENS,
+    as_loaded,
+    method_of,
+    positions_of,
+    prompt_about,
+    rows_of_stock,
+    runs,
+)
 from tests.families.stock import (
     BOTH_WAYS,
     MERGING_ONLY,
@@ -31,7 +39,6 @@ from tests.families.stock import (
     QUESTION,
     Cut,
     Masked,
-    at_decoder,
     best,
     clip,
     one_of_each_kind,
@@ -57,22 +64,18 @@ def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatc
     model, processor = make(family)
     shown = clip(frames)
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, shown)
+    prompt = prompt_about(model, processor, shown)
     stock = stock_inputs(family, processor, shown)
     assert torch.equal(prompt.input_ids(QUESTION), stock["input_ids"])
     pixels = prompt.inputs[known.pixels.key]
     assert pixels.dtype == torch.uint8
     floats = normalised(pixels, processor.video_processor, known.pixels)
     assert torch.equal(floats.double(), stock[known.pixels.key])
-    given = at_decoder(model, stock)
-    beside = extra_inputs([prompt], stock["input_ids"], known.rope)
-    shown_at = known.placeholders(model.config, stock["input_ids"], beside)
+    rows, stacked = rows_of_stock(model, prompt, stock)
     encoded = vision.encode_video(model, known, prompt)
-    assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
-    stacked = given.get("deepstack_visual_embeds") or []
-    assert len(encoded.deepstack) == len(stacked)
-    for ours, theirs in zip(encoded.deepstack, stacked, strict=True):
-        assert_same(ours, theirs)
+    ours = encoded.embeddings, *encoded.deepstack
+    for mine, theirs in zip(ours, (rows, *stacked), strict=True):
+        assert_same(mine, theirs)
 
 
 def cells(family: str) -> list[tuple[int, str]]:
@@ -127,22 +130,11 @@ def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames)
 def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(frames))
-    frames = make_prompt(processor, family_of(model.config), model.config, clip(frames)).frames
-    merge_ratio, prune_ratio = METHODS[method]
+    frames = prompt_about(model, processor, clip(frames)).frames
     for positions in positions_of(family):
-        reference, renumbered = Masked(model, inputs, frames), positions == "renumbered"
-        if prune_ratio is None:
-            actives: list[list[int]] = []
-            kept = reference.merged(merge_ratio)
-            tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered)
-        else:
-            tokens, logits, actives = reference.generate(
-                NEW_TOKENS,
-                merge_ratio=merge_ratio,
-                prune_ratio=prune_ratio,
-                renumbered=renumbered,
-            )
-        with method_of(method, positions)(model) as attachment:
+        attached, reference = method_of(method, positions), Masked(model, inputs, frames)
+        tokens, logits, actives = reference.generate_or_shorten(attached, NEW_TOKENS)
+        with attached(model) as attachment:
             output = generated(model, inputs, NEW_TOKENS)
         assert_generated(output, tokens, logits)
         assert attachment.stats[0].active == [len(active) for active in actives]
@@ -155,7 +147,7 @@ def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
 def test_halved_layer_by_layer_it_is_the_masked_reference(family) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(5))
-    frames = make_prompt(processor, family_of(model.config), model.config, clip(5)).frames
+    frames = prompt_about(model, processor, clip(5)).frames
     layers = range(1, len(model.get_decoder().layers))
     cuts = [Cut(layer, layer, best(0.5)) for layer in layers]
     logits, counts = Masked(model, inputs, frames).generate_in_cuts(NEW_TOKENS, cuts)

@@ -16,8 +16,7 @@ from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts
 from dycoke_cli.engine.selecting import EncodedVideos
 from dycoke_cli.engine.vision import Encoded
-from dycoke_cli.models.families import Layout, family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from dycoke_cli.models.families import Layout
 from tests.exactness import assert_generated, assert_same, generated
 from tests.families.sessions import (
     NEW_TOKENS,
@@ -25,6 +24,7 @@ from tests.families.sessions import (
     Read,
     assert_as_alone,
     loaded_of,
+    prompt_about,
     questions_of,
     same,
 )
@@ -103,7 +103,7 @@ class MergedByHand(Shorter):
 def test_merged_tokens_are_read_and_what_deepstack_adds_is_dropped_alike(family) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(5))
-    frames = make_prompt(processor, family_of(model.config), model.config, clip(5)).frames
+    frames = prompt_about(model, processor, clip(5)).frames
     reference = MergedByHand(model, inputs, frames)
     kept = [*range(0, len(reference.visual), 2)]
     tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered=False)

@@ -10,11 +10,16 @@ import torch
 
 from dycoke_cli import ToMe
 from dycoke_cli.compression.method import Selection, SelectionInputs
-from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.exactness import assert_generated, assert_same_steps, generated
 from tests.families import stock
-from tests.families.sessions import CHUNK, FAMILIES, Read, positions_of, read_in_chunks
+from tests.families.sessions import (
+    CHUNK,
+    FAMILIES,
+    Read,
+    positions_of,
+    prompt_about,
+    read_in_chunks,
+)
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, Masked, clip, stock_inputs
 from tests.families.tiny import MAKERS, make
 
@@ -47,7 +52,7 @@ def answer(model: Any, inputs: dict[str, torch.Tensor], method: Weighted) -> Any
 def test_it_is_the_stock_model_with_it_in_its_mask(family: str) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(5))
-    shown = make_prompt(processor, family_of(model.config), model.config, clip(5)).frames
+    shown = prompt_about(model, processor, clip(5)).frames
     for positions in positions_of(family):
         method = Weighted(retain=1.0, positions=positions)
         reference = Masked(model, inputs, shown)

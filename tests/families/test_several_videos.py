@@ -152,17 +152,9 @@ def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
             merge_ratio=0.5, kv_prune=pruned, prune_ratio=0.5, prune_layer=2, positions=positions
         )
         tokens, logits, attachment = ours(session, method)
-        renumbered = positions == "renumbered"
-        if pruned:
-            expected, theirs, actives = reference.generate(
-                NEW_TOKENS, merge_ratio=0.5, prune_ratio=0.5, renumbered=renumbered
-            )
-            assert attachment.stats[0].active == [len(active) for active in actives]
-        else:
-            expected, theirs = reference.generate_shorter(
-                NEW_TOKENS, reference.merged(0.5), renumbered
-            )
+        expected, theirs, actives = reference.generate_or_shorten(method, NEW_TOKENS)
         assert tokens == expected
+        assert attachment.stats[0].active == [len(active) for active in actives]
         assert_same_steps(logits, theirs)
         kept = [method.kept_tokens(*each) for each in reference.each]
         assert attachment.stats[0].kept_by_video == tuple(kept)

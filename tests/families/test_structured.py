@@ -201,65 +201,44 @@ def test_forms_that_are_no_json_have_no_value() -> None:
         assert "parsed" not in answer.to_dict()
 
 
-class Schemas:
-    """Random JSON Schemas, of which a random model writes answers of some hundred bytes."""
+def random_schema(draw: random.Random, depth: int = 0) -> dict[str, Any]:
+    """A JSON Schema of which a random model writes answers of some hundred bytes."""
+    least, low = draw.randrange(3), draw.randrange(-50, 50)
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+    def inner() -> dict[str, Any]:
+        return random_schema(draw, depth + 1)
 
-    def make(self, depth: int = 0) -> dict[str, Any]:
-        kinds = [self.text, self.whole, self.number, self.word, self.date, self.flag]
-        if depth < 2:
-            kinds += [self.object, self.object, self.array, self.either]
-        if depth == 0:
-            kinds = [self.object, self.object, self.object, self.array]
-        return self._random.choice(kinds)(depth + 1)
+    def an_array() -> dict[str, Any]:
+        most = least + draw.randrange(3)
+        return {"type": "array", "items": inner(), "minItems": least, "maxItems": most}
 
-    def text(self, depth: int) -> dict[str, Any]:
-        least = self._random.randrange(3)
-        return {
-            "type": "string",
-            "minLength": least,
-            "maxLength": least + self._random.randrange(9),
-        }
-
-    def whole(self, depth: int) -> dict[str, Any]:
-        low = self._random.randrange(-50, 50)
-        return {"type": "integer", "minimum": low, "maximum": low + self._random.randrange(2000)}
-
-    def number(self, depth: int) -> dict[str, Any]:
-        low = self._random.randrange(-50, 50)
-        bounds = {"minimum": low, "exclusiveMaximum": low + 1 + self._random.randrange(99)}
-        return {"type": "number"} | self._random.choice([{}, bounds])
-
-    def word(self, depth: int) -> dict[str, Any]:
-        words = ["red", "dark blue", 'a "b" \\', "Grün", "", 7, None, True, 1.5]
-        return {"enum": self._random.sample(words, self._random.randint(1, 4))}
-
-    def date(self, depth: int) -> dict[str, Any]:
-        return self._random.choice(
-            [{"type": "string", "format": "date"}, {"type": "string", "pattern": "^[A-C]{2,4}x?$"}]
-        )
-
-    def flag(self, depth: int) -> dict[str, Any]:
-        return {"type": self._random.choice(["boolean", "null"])}
-
-    def either(self, depth: int) -> dict[str, Any]:
-        return {"anyOf": [self.make(depth), self.make(depth)]}
-
-    def array(self, depth: int) -> dict[str, Any]:
-        least = self._random.randrange(3)
-        most = least + self._random.randrange(3)
-        return {"type": "array", "items": self.make(depth), "minItems": least, "maxItems": most}
-
-    def object(self, depth: int) -> dict[str, Any]:
-        names = self._random.sample(["a", "b c", "ü", 'q"', "time_s"], self._random.randint(1, 4))
+    def an_object() -> dict[str, Any]:
+        names = draw.sample(["a", "b c", "ü", 'q"', "time_s"], draw.randint(1, 4))
         return {
             "type": "object",
-            "properties": {name: self.make(depth) for name in names},
-            "required": self._random.sample(names, self._random.randint(0, len(names))),
+            "properties": {name: inner() for name in names},
+            "required": draw.sample(names, draw.randint(0, len(names))),
             "additionalProperties": False,
         }
+
+    if depth == 0:
+        return draw.choice([an_object, an_object, an_object, an_array])()
+    words = ["red", "dark blue", 'a "b" \\', "Grün", "", 7, None, True, 1.5]
+    leaf = draw.choice(
+        [
+            {"type": "string", "minLength": least, "maxLength": least + draw.randrange(9)},
+            {"type": "integer", "minimum": low, "maximum": low + draw.randrange(2000)},
+            {"type": "number"},
+            {"type": "number", "minimum": low, "exclusiveMaximum": low + 1 + draw.randrange(99)},
+            {"enum": draw.sample(words, draw.randint(1, 4))},
+            {"type": "string", "format": "date"},
+            {"type": "string", "pattern": "^[A-C]{2,4}x?$"},
+            {"type": draw.choice(["boolean", "null"])},
+        ]
+    )
+    if depth == 2 or draw.random() < 0.6:
+        return leaf
+    return draw.choice([an_object, an_object, an_array, lambda: {"anyOf": [inner(), inner()]}])()
 
 
 FAMILIES = ("llava_onevision", "qwen2_5_vl")
@@ -280,7 +259,7 @@ def test_answers_of_random_schemas_always_parse(first: int, count: int) -> None:
     session = VideoSession(loaded_of(FAMILIES[first // PER_CASE % 2]), clip(4))
     cut = 0
     for seed in range(first, first + count):
-        schema = Schemas(seed).make()
+        schema = random_schema(random.Random(seed))
         form = StructuredOutput.from_schema(schema)
         options = GenerationOptions(600, temperature=1.0, seed=seed, structured=form)
         method = DyCoke(prune_layer=2)

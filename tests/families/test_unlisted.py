@@ -155,35 +155,27 @@ def test_a_method_gives_what_the_reference_gives(family, method) -> None:
     model, processor, layout = found(family)
     frames = 5
     inputs = stock_inputs(family, model, processor, clip(frames))
-    merge_ratio, prune_ratio = METHODS[method]
     visual = (inputs["input_ids"][0] == layout.token_id).nonzero().flatten().tolist()
     groups = session(family, frames).video.frames
+    attached = method_of(method, "kept")
     # Stock generate() may number a shortened prompt anew; the masked reference never does.
-    make_reference = Shorter if family in MERGING_ONLY else Masked
-    reference = make_reference(model, inputs, groups, visual)
     if family in MERGING_ONLY:
-        kept = reference.merged(merge_ratio)
+        reference = Shorter(model, inputs, groups, visual)
+        kept = reference.merged(attached.merge_ratio)
         tokens, logits = reference.generate_shorter(NEW_TOKENS, kept, renumbered=False)
     else:
-        tokens, logits, _ = reference.generate(
-            NEW_TOKENS, merge_ratio=merge_ratio, prune_ratio=prune_ratio or 0.0
-        )
-    check_session(family, frames, method, tokens)
+        masked = Masked(model, inputs, groups, visual)
+        tokens, logits, _ = masked.generate_by(attached, NEW_TOKENS)
+    answer = session(family, frames).ask(QUESTION, attached, max_tokens=NEW_TOKENS)
+    assert answer.answer == words(processor, torch.tensor(tokens))
     if layout.needs_frame_count:
         refused = pytest.raises(UsageError, match="ask by a VideoSession, which knows")
-        with refused, method_of(method, "kept")(model):
+        with refused, attached(model):
             model.generate(**inputs, max_new_tokens=NEW_TOKENS)
         return
-    with method_of(method, "kept")(model):
+    with attached(model):
         output = generated(model, inputs, NEW_TOKENS)
     assert_generated(output, tokens, logits)
-
-
-def check_session(family: str, frames: int, method: str, tokens: list[int]) -> None:
-    """A session's answer has the tokens of the reference."""
-    asked = session(family, frames)
-    answer = asked.ask(QUESTION, method_of(method, "kept"), max_tokens=NEW_TOKENS)
-    assert answer.answer == words(asked.loaded.processor, torch.tensor(tokens))
 
 
 @pytest.mark.parametrize("family", FOUND)

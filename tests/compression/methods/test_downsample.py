@@ -16,8 +16,7 @@ from dycoke_cli.compression.methods.downsample import Downsample, grid_of_cells
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.vision import encode_video, shrunk
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
-from tests.families.sessions import loaded_of
+from tests.families.sessions import loaded_of, prompt_about
 from tests.families.stock import clip
 from tests.families.tiny import make
 
@@ -74,7 +73,7 @@ def test_pixels_are_those_of_the_smaller_picture() -> None:
 def test_the_tower_is_shown_the_smaller_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     model, processor = make("llava_onevision")
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, clip(3))
+    prompt = prompt_about(model, processor, clip(3))
     method = Downsample(retain=0.25)
     shrink = method.shrink()
     assert shrink == sqrt(0.25)

@@ -11,9 +11,9 @@ from dycoke_cli.engine import vision
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.tower import first_alike, new_runs
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import extra_inputs, make_prompt
 from tests.exactness import assert_same
-from tests.families.stock import QUESTION, Pictures, at_decoder, clip, stock_inputs
+from tests.families.sessions import prompt_about, rows_of_stock
+from tests.families.stock import Pictures, clip, stock_inputs
 from tests.families.tiny import MAKERS, make
 
 
@@ -30,13 +30,9 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
     model, processor = make(family)
     shown = repeated([0, 1, 1, 0, 2, 2, 0])
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, shown)
-    stock = stock_inputs(family, processor, shown)
-    given = at_decoder(model, stock)
-    beside = extra_inputs([prompt], prompt.input_ids(QUESTION), known.rope)
-    shown_at = known.placeholders(model.config, stock["input_ids"], beside)
-    encoded = vision.encode_video(model, known, prompt)
-    assert_same(encoded.embeddings, given["inputs_embeds"][shown_at])
+    prompt = prompt_about(model, processor, shown)
+    rows, _ = rows_of_stock(model, prompt, stock_inputs(family, processor, shown))
+    assert_same(vision.encode_video(model, known, prompt).embeddings, rows)
     alike = first_alike(known, prompt.inputs, prompt.frames)
     assert len(set(alike)) < prompt.frames
 
@@ -44,7 +40,7 @@ def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatc
 def test_each_frame_finds_the_first_of_its_kind_and_the_last_is_itself() -> None:
     model, processor = make("llava_onevision")
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, repeated([0, 1, 0]))
+    prompt = prompt_about(model, processor, repeated([0, 1, 0]))
     assert first_alike(known, prompt.inputs, 6) == [0, 0, 2, 2, 0, 5]
 
 

@@ -22,12 +22,11 @@ from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.vision import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.compression.earlytom import groups_by_loops, merged_by_loops
 from tests.engine.vision_tower.towers import CAN, CANNOT, files, identified
 from tests.exactness import assert_same, in_float64
-from tests.families.sessions import assert_as_alone, loaded_of, questions_of, same
+from tests.families.sessions import assert_as_alone, loaded_of, prompt_about, questions_of, same
 from tests.families.stock import clip, stock_inputs
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
@@ -130,7 +129,7 @@ def deeper(family: str) -> tuple[Any, Any]:
 @torch.inference_mode()
 def test_it_is_a_tower_in_which_frames_are_written_over(family, frames, numbers, monkeypatch):
     model, processor = deeper(family)
-    prompt = make_prompt(processor, family_of(model.config), model.config, clip(frames))
+    prompt = prompt_about(model, processor, clip(frames))
     ours = check(model, prompt, ALL, numbers, monkeypatch)
     assert frames < 9 or len(set(ours.merged.into)) < frames
 
@@ -145,7 +144,7 @@ def mini() -> Any:
 @torch.inference_mode()
 def test_layers_in_a_row(method, mini, monkeypatch) -> None:
     processor = load("mini", device="cpu").processor
-    prompt = make_prompt(processor, family_of(mini.config), mini.config, Pictures.of(pan(37)))
+    prompt = prompt_about(mini, processor, Pictures.of(pan(37)))
     behind = method.merge_frames().layers(4)
     assert behind == [0, 2]
     ours = check(mini, prompt, method, 1, monkeypatch)
@@ -158,7 +157,7 @@ def test_layers_in_a_row(method, mini, monkeypatch) -> None:
 def test_later_layers_run_on_fewer_frames(mini) -> None:
     processor = load("mini", device="cpu").processor
     known = family_of(mini.config)
-    prompt = make_prompt(processor, known, mini.config, Pictures.of(pan(20)))
+    prompt = prompt_about(mini, processor, Pictures.of(pan(20)))
     ran: list[int] = []
     hooks = [
         layer.mlp.register_forward_hook(lambda module, args, output: ran.append(len(args[0])))
@@ -191,7 +190,7 @@ def test_masks_of_whole_videos_do_not_matter(family, implementation, monkeypatch
     """Some implementations get one for each frame, though there is no padding."""
     model, processor = deeper(family)
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, clip(9))
+    prompt = prompt_about(model, processor, clip(9))
     expected = vision.encode_video(model, known, prompt, merging=ALL.merge_frames())
     tower = model.model.get_submodule(known.tower.name)
     layers = known.tower.transformer_layers(model)

@@ -26,7 +26,6 @@ from dycoke_cli.engine import vision
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.engine.vision_tower.towers import MERGING, Overwritten, check_rows, encoded
 from tests.exactness import assert_same, assert_same_steps, in_float64
@@ -35,6 +34,7 @@ from tests.families.sessions import (
     loaded_of,
     logits_of,
     positions_of,
+    prompt_about,
     questions_of,
 )
 from tests.families.stock import QUESTION, Shorter, clip, one_of_each_kind, stock_inputs
@@ -101,7 +101,7 @@ def prompt_of(family: str, frames: int) -> Any:
     model, processor = deeper(family)
     pairs = 1 if family in ("cosmos3_edge", "video_llama_3") else 2
     shown = Pictures.of(pan(pairs * frames - (pairs - 1))[:, :, :96])
-    return make_prompt(processor, family_of(model.config), model.config, shown)
+    return prompt_about(model, processor, shown)
 
 
 def rows_of(model: Any, inputs: dict[str, torch.Tensor], per_frame: int) -> list[list[int]]:
@@ -151,7 +151,7 @@ def test_with_nothing_dropped_it_is_the_stock_tower_bit_by_bit(family, monkeypat
     """In float32, with as many frames at a time; in other numbers sums are rounded otherwise."""
     monkeypatch.setattr(flops, "CHUNK_NUMBERS_CPU", ALL)
     model, processor = make(family, torch.float32)
-    prompt = make_prompt(processor, family_of(model.config), model.config, clip(9))
+    prompt = prompt_about(model, processor, clip(9))
     whole, kept = encoded(model, prompt), encoded(model, prompt, replace(MERGING, merge_ratio=0.0))
     assert kept.kept.tolist() == list(range(prompt.frames * prompt.tokens_per_frame))
     assert torch.equal(whole.embeddings, kept.embeddings)

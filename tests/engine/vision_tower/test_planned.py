@@ -19,10 +19,10 @@ from dycoke_cli.engine import tower as towers
 from dycoke_cli.engine import vision
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.elsewhere import Elsewhere, moved, second_device
 from tests.engine.vision_tower.towers import MERGING
 from tests.exactness import assert_same
+from tests.families.sessions import prompt_about
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
 
@@ -63,7 +63,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def test_the_device_is_waited_for_once_a_pass(family, name, monkeypatch) -> None:
     model, processor = make(family)
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, Pictures.of(pan(FRAMES)))
+    prompt = prompt_about(model, processor, Pictures.of(pan(FRAMES)))
     here = prompt.inputs[known.pixels.key].numel() // prompt.frames
     before = METHODS[name].before_vision()
     # Two passes, each of half of the windows.

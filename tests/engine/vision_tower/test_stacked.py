@@ -15,9 +15,9 @@ from dycoke_cli.engine import tower, vision
 from dycoke_cli.engine.tower import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.engine.vision_tower.towers import MERGING
 from tests.exactness import assert_same
+from tests.families.sessions import prompt_about
 from tests.families.stock import clip
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
@@ -32,7 +32,7 @@ def test_the_tower_runs_less() -> None:
         lambda module, args, output: rows.append(args[0].shape[:-1].numel())
     )
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, Pictures.of(pan(8)))
+    prompt = prompt_about(model, processor, Pictures.of(pan(8)))
     vision.encode_video(model, known, prompt, None, MERGING.before_vision())
     hook.remove()
     # Of 4 tokens a compared frame keeps 2, four patches each; every fourth frame is whole.
@@ -66,7 +66,7 @@ def test_other_threads_see_whole_frames(
 ) -> None:
     model, processor = make(family)
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, clip(9))
+    prompt = prompt_about(model, processor, clip(9))
     whole = vision.encode_video(model, known, prompt).embeddings
     found = []
     with merging(model, known):

@@ -15,10 +15,8 @@ import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import tower as towers
-from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.engine.vision_tower.towers import CAN, MERGING, Overwritten, check_rows, rows_of
-from tests.families.sessions import loaded_of
+from tests.families.sessions import loaded_of, prompt_about
 from tests.families.stock import clip
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
@@ -65,7 +63,7 @@ def test_rows_and_choice_are_those_of_whole_frames(
     family, frames, before, merge_ratio, numbers, monkeypatch
 ) -> None:
     model, processor = make(family)
-    prompt = make_prompt(processor, family_of(model.config), model.config, Pictures.of(pan(frames)))
+    prompt = prompt_about(model, processor, Pictures.of(pan(frames)))
     assert (prompt.frames, prompt.tokens_per_frame) == (frames, len(rows_of(family)))
     monkeypatch.setattr(towers, "LAYERS_BEFORE", before)
 

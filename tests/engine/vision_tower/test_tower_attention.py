@@ -18,12 +18,11 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.vision import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.engine.vision_tower.towers import CAN, CANNOT, files, identified, rows_of
 from tests.exactness import assert_same
-from tests.families.sessions import loaded_of
+from tests.families.sessions import loaded_of, prompt_about
 from tests.families.stock import QUESTION, at_decoder, clip, stock_inputs
 from tests.families.tiny import make
 
@@ -105,7 +104,7 @@ def expected(family: str, inputs) -> tuple[torch.Tensor, torch.Tensor]:
 def encoded(family: str, frames: int):
     model, processor = make(family)
     known = family_of(model.config)
-    prompt = make_prompt(processor, known, model.config, clip(frames))
+    prompt = prompt_about(model, processor, clip(frames))
     return vision.encode_video(model, known, prompt, with_attention=True)
 
 
@@ -125,7 +124,7 @@ def test_it_is_that_of_eager_attention(family, numbers, monkeypatch) -> None:
     assert_same(found.tower.attention, attention)
     assert_same(found.tower.keys, keys)
     assert attention.std() > 0
-    plain = vision.encode_video(model, known, make_prompt(processor, known, model.config, clip(5)))
+    plain = vision.encode_video(model, known, prompt_about(model, processor, clip(5)))
     assert plain.tower is None
     assert torch.equal(plain.embeddings, found.embeddings)
 
@@ -152,7 +151,7 @@ def test_frames_that_are_alike_have_that_of_the_first() -> None:
     known = family_of(model.config)
     shown = clip(3)
     twice = type(shown).of(shown.frames[[0, 1, 0, 2]])
-    prompt = make_prompt(processor, known, model.config, twice)
+    prompt = prompt_about(model, processor, twice)
     found = vision.encode_video(model, known, prompt, with_attention=True).tower
     assert len(found.attention) == len(found.keys) == 4
     assert torch.equal(found.attention[0], found.attention[2])
