@@ -52,8 +52,9 @@ def make(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
         dtype: float64, throughout (`in_float64`), or that of a model as it is stock.
     """
     torch.manual_seed(0)
-    model, processor = (MAKERS | UNLISTED_MAKERS)[family]()
-    return sharpened(model, dtype), processor
+    with torch.inference_mode(False):  # whoever asks first: the next one may need gradients
+        model, processor = (MAKERS | UNLISTED_MAKERS)[family]()
+        return sharpened(model, dtype), processor
 
 
 def sharpened(model: Any, dtype: torch.dtype) -> Any:
