@@ -362,3 +362,23 @@ def test_a_fault_of_the_engine_fails_who_waits_and_not_who_comes_later(
         with pytest.raises(KeyError):
             [*pending.events()]
         answered(asking, engine, "a")
+
+
+def test_a_question_that_comes_between_preparing_and_taking_has_its_method(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is its client's turn, and its video is held: only its method wasn't settled."""
+    client = Client()
+    with asking.engine() as engine:
+        asking.finish(engine, engine.submit(asking.ask("first", name="held"), client=client))
+        take, late = engine._take, list[Pending]()
+
+        def taking() -> Any:
+            if not late:
+                late.extend(engine.submit(asking.ask("late", name="held"), client=client))
+            return take()
+
+        monkeypatch.setattr(engine, "_take", taking)
+        asking.finish(engine, engine.submit(asking.ask("next")))
+        asking.finish(engine, late)
+        assert sorted(asking.pretended.batches) == [["first"], ["late"], ["next"]]

@@ -233,9 +233,10 @@ class Pending:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether it can be answered now."""
+        """Whether it can be answered now; not if it came while others were prepared."""
         video = self.video
-        return video is None or video.session is not None or video.reading.windows is not None
+        has_video = video is None or video.session is not None or video.reading.windows is not None
+        return has_video and bool(self.methods)
 
     @property
     def session(self) -> VideoSession:
