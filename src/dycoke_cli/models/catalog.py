@@ -12,12 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dycoke_cli.errors import ModelError, UsageError, did_you_mean
-from dycoke_cli.models.devices import (
-    BYTES_PER_PARAMETER,
-    HEADROOM,
-    FreeMemory,
-    Target,
-)
+from dycoke_cli.models.devices import BYTES_PER_PARAMETER, HEADROOM, FreeMemory, Target
 from dycoke_cli.models.files.small_files import NOT_GGUF, check_folder
 from dycoke_cli.models.load_options import BUNDLED_FOLDER
 

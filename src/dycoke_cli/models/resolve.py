@@ -21,13 +21,7 @@ from dycoke_cli import plugins
 from dycoke_cli.errors import ModelError, UsageError, how_to_upgrade, need
 from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, ModelRef, find, published
 from dycoke_cli.models.devices import weight_dtype
-from dycoke_cli.models.families import (
-    FAMILIES,
-    UNLISTED,
-    Family,
-    ModelInfo,
-    family_of,
-)
+from dycoke_cli.models.families import FAMILIES, UNLISTED, Family, ModelInfo, family_of
 from dycoke_cli.models.files.hub import explained, model_folder
 from dycoke_cli.models.files.small_files import (
     CONFIG,

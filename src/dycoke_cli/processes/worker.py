@@ -11,6 +11,8 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -18,18 +20,13 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from dycoke_cli.processes.zygote import (
-    FORKS,
-    detached_channel,
-    start_child,
-    why_gone,
-    zygote,
-)
+from dycoke_cli.processes.zygote import FORKS, detached_channel, start_child, why_gone, zygote
 
 HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
 """Exceptions of reading or writing a pipe whose other end is closed."""
 
 _ENTRY = f"{__name__}:serve_worker"
+_LOOK_S = 1.0
 
 
 class Worker:
@@ -99,10 +96,19 @@ def _folder() -> str:
 
 def serve_worker() -> NoReturn:
     """Entry point of a worker, whose stdin and stdout are its end of the pipe."""
+    # Not all systems have a signal of the parent's death. A closed pipe isn't enough: a worker
+    # notices it only when it reads, not while it computes.
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     code = _served(Connection(detached_channel()))
     if sys.stderr is not None:
         sys.stderr.flush()
     os._exit(code)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def _served(pipe: Connection) -> int:
