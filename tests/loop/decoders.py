@@ -69,6 +69,8 @@ def _obey(channel: Channel, name: str) -> None:
         os._exit(7)
     if kind == "hang":
         time.sleep(1000)
+    while kind == "burn":
+        pass
     if kind == "asks":
         channel.send({"needs": 1000, "size": [1, 1]})
         os._exit(5)

@@ -56,7 +56,7 @@ ScriptType: v4.00+
 [Events]
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 Comment: 0,0:00:00.00,0:00:09.00,Default,,0,0,0,,nobody reads this
-Dialogue: 0,0:00:00.50,0:00:01.00,Default,,0,0,0,,Hello {\\i1}there{\\i0}{a comment}
+Dialogue: 0,0:00:00.50,0:00:01.00,Default,,0,0,0,,<b>Hello</b> {\\i1}there{\\i0}{a comment}
 Dialogue: 0,0:00:00.90,0:00:01.50,Default,,0,0,0,,{\\an8}Two lines\\N- second & third, x < 3 <3
 Dialogue: 0,0:00:00.00,0:00:09.00,Default,,0,0,0,,{\\p1}m 0 0 l 100 0{\\p0}
 """
@@ -182,12 +182,19 @@ def test_a_line_that_is_too_long_is_left_out_and_said(file) -> None:
     assert found.warnings[0].endswith(" with more than 64 KiB is left out")
 
 
-# Text, and what is left of it.
+# Text, and what is left of it in SubRip and in WebVTT.
 TEXTS = [
-    ("x < 3 <3 and 2 > 1", "x < 3 <3 and 2 > 1"),
+    ("a<b and c>d", "a<b and c>d"),
+    ("if a<c or b>c", "if a<c or b>c"),
+    ("x < 3 <3 and 1<2>3", "x < 3 <3 and 1<2>3"),
+    ("<laughs> <Tom@x.org> <https://x.org>", "<laughs> <Tom@x.org> <https://x.org>"),
+    ("i<i.e. this>j and <image>", "i<i.e. this>j and <image>"),
     ("</b >a<B>b</B> <I>c</i>", "ab c"),
     ('<font color="#fff" size=".72c">a</font> <font color=red>b</font>', "a b"),
-    ("A &amp; B", "A &amp; B"),
+    ("a<br>b<br/>c<BR />d", "a b c d"),
+    ("<ruby>a<rt>b</rt></ruby> <span class='x y'>c</span>", "ab c"),
+    ("a<00:00:00.600><c> b</c><c.red.big> c</c>", "a b c"),
+    ("<i>un<b", "un<b"),
     ("{laughs} {\\an8}top", "{laughs} top"),
     (
         "\u202b\u05e9\u05dc\u05d5\u05dd\u202c \u0645\u200c\u0631",
@@ -196,18 +203,22 @@ TEXTS = [
 ]
 
 
-def test_tags_are_removed(file) -> None:
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_only_real_tags_are_removed(kind: str, file) -> None:
+    head = "WEBVTT\n\n" if kind == "vtt" else ""
     cues = (
         f"{at + 1}\n00:00:{at:02}.000 --> 00:00:{at + 1:02}.000\n{text}\n\n"
         for at, (text, _) in enumerate(TEXTS)
     )
-    found = read_subtitles(file("".join(cues)))
+    found = read_subtitles(file(head + "".join(cues)))
     assert [line.text for line in found.lines] == [plain for _, plain in TEXTS]
 
 
-def test_tags_of_webvtt(file) -> None:
-    cue = "00:00.000 --> 00:01.000\n<v.loud Mary Ann>A &lt;b&gt; &amp;<lang en> B</lang></v> {x}\n"
-    assert read_subtitles(file(f"WEBVTT\n\n{cue}")).lines[0].text == "A <b> & B {x}"
+def test_what_only_webvtt_means_as_tags(file) -> None:
+    cue = "00:00.000 --> 00:01.000\n<v.loud Mary Ann>A &lt;b&gt; &amp;<lang en> B</lang></v>\n"
+    assert read_subtitles(file(f"WEBVTT\n\n{cue}")).lines[0].text == "A <b> & B"
+    srt = read_subtitles(file("1\n00:00:00,000 --> 00:00:01,000\nA &amp; B <v and w>\n"))
+    assert srt.lines[0].text == "A &amp; B <v and w>"
 
 
 def with_line(clip: Path, path: Path, codec: str, content: bytes, length_ms: int) -> Path:
@@ -229,15 +240,15 @@ def with_line(clip: Path, path: Path, codec: str, content: bytes, length_ms: int
 
 @pytest.mark.parametrize("codec", ["srt", "webvtt", "ass", "mov_text", "text"])
 def test_text_in_a_container_is_whole(codec: str, make_clip: MakeClip, tmp_path: Path) -> None:
-    content = "a &c d e \u202bf\u202c".encode()
+    content = "a<b and c>d e \u202bf\u202c".encode()
     if codec == "ass":
-        content = "0,0,Default,,0,0,0,,a &c d {\\i1}e{\\i0} \u202bf\u202c".encode()
+        content = "0,0,Default,,0,0,0,,a<b and c>d {\\i1}e{\\i0} \u202bf\u202c".encode()
     if codec == "mov_text":
         content = len(content).to_bytes(2, "big") + content
     path = tmp_path / ("v.mp4" if codec == "mov_text" else "v.mkv")
     with_line(make_clip(Recipe()).path, path, codec, content, 900)
     found = read(path, Sampling(frames=50), subtitles=SubtitleSource(None)).subtitles
-    assert found.lines == (Line(0.4, 1.3, "a &c d e f"),)
+    assert found.lines == (Line(0.4, 1.3, "a<b and c>d e f"),)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from dycoke_cli.errors import (
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES, Isolated, LateError, NonsenseError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.processes.zygote import GoneError
+from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name, shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Clip, Fit, FramePlan, Frames, VideoInfo, WindowQueue
@@ -52,6 +53,7 @@ _MAX_SENTENCE = 1000  # beside the name of the video
 # Errors of a video, its sampling or its subtitles. Others, such as those of a model, end a run.
 _CODES = (VideoError.code, UsageError.code, OutOfMemoryError.code)
 _STARTING_S = 120.0
+_OUT_OF_CPU = -24  # the exit code of SIGXCPU, on Linux, where CPU time is limited
 _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
 
 
@@ -97,6 +99,7 @@ class OpenClip:
         self._files: list[BinaryIO] = []
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
+        self._opening_s: float | None = None  # CPU seconds of this stage; None outside of it
         self.notes: tuple[str, ...] = ()
 
     def begin(
@@ -129,6 +132,7 @@ class OpenClip:
         with self._checked():
             sealed = parsed(tuple[str, ...], process.ready.get("sealed", []))
             self._limits.check_sandbox(sealed)  # before it reads anything
+            self._limit_opening()
             process.limit(memory_bytes=self._memory_limit(limits.OPENING_BYTES))
             process.send(request, files)
             needs = self._receive()
@@ -147,6 +151,12 @@ class OpenClip:
             self._is_paused = False
             self.plan = self._checked_plan(self._receive(limits.MAX_PLAN_BYTES))
             self._is_paused = True
+
+    def _limit_opening(self, start_s: float = 0.0) -> None:
+        """Limit the CPU time until the frame at this time comes."""
+        nbytes = sum(os.fstat(file.fileno()).st_size for file in self._files)
+        self._opening_s = self._limits.opening_cpu_s(nbytes, start_s)
+        self._process.limit(cpu_s=self._opening_s)
 
     def read(
         self,
@@ -172,6 +182,7 @@ class OpenClip:
         frames = Frames(self.plan, self._sampling, fit, windows)
         frames.admit(self._limits, self._admit, self._needed)
         with self._checked():
+            self._limit_opening(max(0.0, self.plan.times_s[0]))
             self._process.send({"go": True})
             self._is_paused = False
         message = None
@@ -225,6 +236,9 @@ class OpenClip:
         """Receive frames; returns the message behind the last, or None where they wait."""
         while "time_s" in (message := self._receive(limits.MAX_SUBTITLE_BYTES)):
             self._frame(frames, message)
+            if self._opening_s is not None:  # is over
+                self._opening_s = None
+                self._process.limit(cpu_s=self._limits.time_limit * usable_cpus())
             if on_progress is not None:
                 on_progress(len(frames.times_s), frames.count)
             if frames.waits:
@@ -294,12 +308,16 @@ class OpenClip:
         try:
             with self._process.within(self.left_s):
                 yield
-        except GoneError as error:
-            raise CrashedError(self._name, error) from error
-        except LateError as error:
+        except (GoneError, LateError) as error:
+            doing, limit = "decoded", f"{self._limits.time_limit:g} s"
+            if isinstance(error, GoneError):
+                if error.exit_code != _OUT_OF_CPU:
+                    raise CrashedError(self._name, error) from error
+                if self._opening_s is not None:
+                    doing, limit = "opened", f"{self._opening_s:.0f} s of processor time"
             raise VideoError(
-                f"{self._name}{self._beside} isn't decoded after {self._limits.time_limit:g} s: "
-                "convert it, or raise --time-limit"
+                f"{self._name}{self._beside} isn't {doing} after {limit}: convert it, "
+                "or raise --time-limit"
             ) from error
         except (NonsenseError, MismatchError, TypeError) as error:
             raise VideoError(

@@ -26,10 +26,20 @@ MAX_PLAN_BYTES = 4 * 1024**2
 """Maximum size of a plan as JSON: that of 100,000 frames has half of it."""
 MAX_WARNINGS = 100
 """Maximum number of warnings about a video."""
+MAX_INDEXED_BYTES = 8 * 1024**3
+"""Maximum size of an MP4 or Matroska file that is read once for an exact index of its frames.
+
+Of a larger one, what the container declares is believed: reading 20 GB from a slow disk takes
+minutes."""
 OPENING_BYTES = 512 * 1024**2
 """Memory for reading a container's headers, before the first frame is decoded."""
 MAX_ENTRIES = 5_000_000
 """Maximum number of entries in the index of a stream: a day of 57 frames per second."""
+# CPU seconds to open a video, up to its first frame, however small its file is.
+_OPENING_CPU_S = 20.0
+# More of them, for a large file (10 µs a packet), and for frames that are decoded before the first
+# one that is wanted.
+_BYTES_PER_CPU_S, _CPU_S_PER_SECOND = 10e6, 4.0
 # Default limit, as a share of free memory. The rest is for the model.
 _SHARE_OF_FREE = 0.5
 
@@ -61,6 +71,14 @@ class Limits:
 
     def __post_init__(self) -> None:
         check_all(self)
+
+    def opening_cpu_s(self, nbytes: int, start_s: float = 0.0) -> float:
+        """CPU seconds in which a file of so many bytes is opened, up to a frame at a time.
+
+        A higher time limit raises them, too.
+        """
+        seconds = _OPENING_CPU_S + nbytes / _BYTES_PER_CPU_S + start_s * _CPU_S_PER_SECOND
+        return seconds * max(1.0, self.time_limit / Limits.time_limit)
 
     @property
     def memory_bytes(self) -> int | None:
