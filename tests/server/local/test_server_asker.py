@@ -81,7 +81,7 @@ def test_a_server_that_gives_no_whole_answer(
 def test_no_http_is_imported_before_there_is_a_server() -> None:
     code = (
         "import sys, dycoke_cli.cli.commands.ask\n"
-        "from dycoke_cli.server.local import client, unix_socket\n"
+        "from dycoke_cli.server.local import server_asker, unix_socket\n"
         "assert unix_socket.connect() is None\n"
         "assert not {'http.client', 'uvicorn', 'httpx', 'starlette'} & {*sys.modules}"
     )
