@@ -117,7 +117,7 @@ def test_who_asks_needs_no_room_around_the_core(inner: Graph) -> None:
 
 # What the server takes from the core, beside the public names: fifteen modules, and no more.
 OF_THE_CORE = """
-    answer.json_schema compression.registry errors loop.asker loop.plan models.explaining
+    answer.json_schema compression.registry errors loop.asker loop.plan engine.explaining
     models.prompts.chat plugins runs.file_walk runs.parts storage.cache_folder storage.output_file
     unicode video.decoder video.files video.subtitles
 """

@@ -17,9 +17,9 @@ import torch
 from dycoke_cli import plugins
 from dycoke_cli.compression import registry
 from dycoke_cli.compression.method import Method, SelectionInputs
+from dycoke_cli.engine.explaining import explain
 from dycoke_cli.engine.selecting import selected
 from dycoke_cli.evaluation import datasets
-from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.families import table
 from tests.cli.harness import REAL, Outcome, run_code, run_fresh
 

@@ -20,7 +20,7 @@ DATES = {
     "evaluation/run_record.py": "date of a run",
     "evaluation/scoring/judge.py": "date of a verdict",
     "models/resolve.py": "whether a file's last change is old",
-    "server/replies.py": "`created` of OpenAI's replies",
+    "server/chat.py": "`created` of OpenAI's replies",
     "server/responses.py": "`created_at` of OpenAI's responses",
     "server/service.py": "`created` of OpenAI's list of models",
     "storage/cache_folder.py": "time of a file's last use, which is later than all others",

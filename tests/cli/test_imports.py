@@ -21,7 +21,7 @@ finally:
 EVERY_PAGE = (
     "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
     "engine.generation_options", "engine.structured_output", "errors", "lazy_torch",
-    "models.explaining", "models.load_options",
+    "engine.explaining", "models.load_options",
     "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.quiet", "storage.input_file", "storage.output_file",
     "unicode", "version", "video.files", "video.limits", "video.sampling", "video.subtitles",
@@ -121,7 +121,7 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
     allowed = (
         "cli.app", "cli.flags.options", "cli.flags.words", "cli.main",
         "cli.output", "cli.page_content", "cli.pages", "compression.method", "errors", "lazy_torch",
-        "models.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode",
+        "engine.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode",
         "version", "video.files", "video.subtitles",
     )  # fmt: skip
     assert others(ours, allowed) == set()

@@ -175,7 +175,7 @@ def _open(content: bytes, _: Path) -> object:
             media = Media(received=scanner.media)
             file = stack.enter_context(opened(url, media, Allowance(10.0, 1 << 26)))
         decoder = stack.enter_context(Decoder())
-        clip = decoder.read(file.path, Sampling(frames=2), shown_as=file.name)
+        clip = decoder.read(file.source, Sampling(frames=2), shown_as=file.name)
         check(clip.frames, clip.timestamps_s)
     return file.digest
 

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from dycoke_cli.engine.explaining import explain
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.models.explaining import explain
 from dycoke_cli.unicode import one_line
 from tests.fuzzing.subject import Subject
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dycoke_cli.engine import explaining
 from dycoke_cli.errors import DycokeError, OutputError, debugging
-from dycoke_cli.models import explaining
 from dycoke_cli.unicode import one_line, shown, to_json
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.chunked_prefill import MOST_STORED, PrefixCache
 from dycoke_cli.engine.context import answer_room, check_context, check_several
+from dycoke_cli.engine.explaining import faults_of
 from dycoke_cli.engine.generate import Stopwatch
 from dycoke_cli.engine.generation_options import WHAT_FITS, GenerationOptions
 from dycoke_cli.engine.memory.cost_model import expected_bytes, memory_warning
 from dycoke_cli.engine.vision import Batch, Encoded, Prompt, VisualCache, encode_cached, encoded_for
 from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.devices import free_memory
-from dycoke_cli.models.explaining import faults_of
 from dycoke_cli.models.families import ModelInfo
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns

@@ -15,6 +15,7 @@ from dycoke_cli.engine.attach import Attachment, attach, check_unattached
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.context import answer_room, check_text_alone
 from dycoke_cli.engine.encoded_video import EncodedVideo
+from dycoke_cli.engine.explaining import faults_of
 from dycoke_cli.engine.generate import (
     NOBODY,
     Generated,
@@ -44,7 +45,6 @@ from dycoke_cli.engine.typed_answer import (
 from dycoke_cli.engine.vision import Batch, inject_videos, together, without_video
 from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.devices import working_devices
-from dycoke_cli.models.explaining import faults_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns, text_ids
 from dycoke_cli.stock.forward import can_be_wrapped

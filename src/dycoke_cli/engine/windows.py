@@ -18,11 +18,11 @@ from dycoke_cli.compression.method import Method, SelectionInputs
 from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.engine.attention import with_tower
 from dycoke_cli.engine.context import room_for_video
+from dycoke_cli.engine.explaining import faults_of
 from dycoke_cli.engine.prefill import short_prompt
 from dycoke_cli.engine.selecting import selected
 from dycoke_cli.engine.vision import Encoded, Preselection, Prompt, VisualCache, encode_cached
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.explaining import faults_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import ClipLike
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, show, window_prompt

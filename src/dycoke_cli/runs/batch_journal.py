@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from dycoke_cli.answer.answer import SCHEMA, Error
 from dycoke_cli.ask import Answered, Ask, Failed
+from dycoke_cli.engine.explaining import explain
 from dycoke_cli.errors import OutputError
-from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.output_formats import ANSWERS
 from dycoke_cli.storage.input_file import read_lines

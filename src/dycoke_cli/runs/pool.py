@@ -16,11 +16,11 @@ from multiprocessing.connection import Connection
 from dycoke_cli import plugins
 from dycoke_cli.answer.answer import Error
 from dycoke_cli.ask import Answered, Ask, Failed
+from dycoke_cli.engine.explaining import explain
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, error_of
 from dycoke_cli.loop.asker import Asker, Client, Pending, cancel
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.models.explaining import explain
 from dycoke_cli.processes.worker import HUNG_UP, Worker, start_preloading, wait
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.resources import usable_cpus

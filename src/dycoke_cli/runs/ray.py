@@ -27,6 +27,7 @@ from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.ask import Answered, Ask, Failed
+from dycoke_cli.engine.explaining import DEBUG, explain
 from dycoke_cli.errors import (
     DycokeError,
     ModelError,
@@ -37,7 +38,6 @@ from dycoke_cli.errors import (
 )
 from dycoke_cli.loop.asker import Asker, Pending
 from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.models.explaining import DEBUG, explain
 from dycoke_cli.processes.worker import HUNG_UP, Worker
 from dycoke_cli.processes.zygote import GoneError
 from dycoke_cli.retries import MAX_ATTEMPTS

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect
 
+from dycoke_cli.engine.explaining import explain
 from dycoke_cli.errors import (
     ContextError,
     DycokeError,
@@ -18,7 +19,6 @@ from dycoke_cli.errors import (
     UsageError,
     VideoError,
 )
-from dycoke_cli.models.explaining import explain
 
 _STATUS: dict[type[DycokeError], int] = {
     UsageError: 400,

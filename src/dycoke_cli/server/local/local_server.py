@@ -14,10 +14,10 @@ from typing import Any
 
 from dycoke_cli import Ask, Engine, Event, Failed, Request
 from dycoke_cli.compression.registry import described
+from dycoke_cli.engine.explaining import explain
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.asker import CancelledError, Client, Pending
 from dycoke_cli.loop.plan import RunPlan, plan_of
-from dycoke_cli.models.explaining import explain
 from dycoke_cli.plugins import running_code
 from dycoke_cli.server.local.unix_socket import is_own
 from dycoke_cli.server.local.wire import STATUS, CommandSetup, Link, ServerStatus, model_key

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli.engine.explaining import faults_of
 from dycoke_cli.errors import ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.models.devices import is_out_of_memory
-from dycoke_cli.models.explaining import faults_of
 from tests.families.sessions import loaded_of
 from tests.families.stock import clip
 
