@@ -96,7 +96,9 @@ def told(name: str) -> str:
 def test_all_that_is_known_of_a_method() -> None:
     assert told("none") == "none: keeps everything Acts: nowhere. Paper: none. Families: all."
     dycoke = told("dycoke")
-    assert f"dycoke (the default): {METHODS['dycoke'].summary} Acts" in dycoke
+    assert (
+        f"dycoke (the default: its first stage alone): {METHODS['dycoke'].summary} Acts" in dycoke
+    )
     assert "Acts: inside the vision tower, before the language model, in decode. Paper" in dycoke
     assert "kv, stage 2 alone" in dycoke
     assert "Range: at least 0 and below 1. Default: 0.7." in dycoke

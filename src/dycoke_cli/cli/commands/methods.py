@@ -218,7 +218,8 @@ def page(document: MethodList) -> Group:
 
 
 def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
-    mark = " (the default)" if is_default else ""
+    # Without --method its second stage is off.
+    mark = " (the default: its first stage alone)" if is_default else ""
     name = Text(method.name, style="bold").append(f"{mark}: {method.summary}", style="")
     acts = ", ".join(method.acts) or "nowhere"
     needs = "".join(f" Needs {_NEEDS[need]}." for need in method.needs)
