@@ -97,9 +97,6 @@ def parquet_of(columns: Sequence[Field], lines: Lines) -> bytes:
     return content.getvalue()
 
 
-"""Writers by the suffix of a file."""
-
-
 def read_answers(path: Path) -> list[dict[str, Any]]:
     """Read answers in JSON Lines; of a question with several lines, the last one."""
     name = display_name(path)
