@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.storage.output_file import temporary_folder
-from tests import surroundings, warm
+from tests import surroundings
 from tests.hub import Hub
 from tests.soaking.commands import Command, commands, files_in, repositories
 from tests.soaking.sessions import WAYS, names_of, running, wait_until_none_runs
@@ -50,7 +50,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._whole = self.command.lines(self.folder)
         with (self.folder.with_suffix(".log")).open("ab") as log:
-            return warm.Popen(
+            # No fork of the tests' own: what is killed starts as a user starts it.
+            return subprocess.Popen(
                 self.command.line,
                 cwd=self.folder,
                 env=self.command.environment_in(self.folder),
@@ -101,7 +102,6 @@ def kill_at(
     Returns:
         what isn't as it should be, and how many moments were reached in each way.
     """
-    warm.Popen([sys.executable, "-c", ""]).wait()  # begins the process that others are forked from
     undisturbed = Run(command, place / f"{command.name}-whole")
     begun = time.monotonic()
     if not undisturbed.end(undisturbed.start()):
