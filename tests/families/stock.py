@@ -321,7 +321,7 @@ class Masked(Shorter):
             new_tokens,
             merge_ratio=method.merge_ratio if method.ttm else None,
             prune_ratio=method.prune_ratio if method.kv_prune else None,
-            prune_layer=method.prune_layer,
+            prune_layer=method.prune_layer if method.kv_prune else len(self.decoder.layers),
             renumbered=method.positions != "kept",
             published=method.variant == "published",
             threshold=method.recall_threshold,
