@@ -20,6 +20,8 @@ from typing import NoReturn
 
 import pytest
 
+from dycoke_cli.processes.sandbox import end_with
+
 NUMBER = struct.Struct("i")
 
 
@@ -87,14 +89,18 @@ def _indices(queue: int) -> Iterator[int]:
 def _fork(session: pytest.Session, queue: int, name: int) -> tuple[Connection, int]:
     """A worker: its reports, and its process."""
     receiving, sending = Pipe(duplex=False)
+    parent = os.getpid()
     process = os.fork()
     if not process:
-        _work(session, queue, sending, name)
+        _work(session, queue, sending, name, parent)
     sending.close()
     return receiving, process
 
 
-def _work(session: pytest.Session, queue: int, reports: Connection, name: int) -> NoReturn:
+def _work(
+    session: pytest.Session, queue: int, reports: Connection, name: int, parent: int
+) -> NoReturn:
+    end_with(parent)  # also if it is killed
     atexit._clear()
     config, code = session.config, 1
     try:
