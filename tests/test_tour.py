@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.one_ask import place
+
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "dycoke_cli"
 PAGE = (ROOT / "docs" / "dev" / "tour.md").read_text("utf-8")
@@ -67,8 +69,7 @@ def test_the_question_reaches_every_line_in_this_order(monkeypatch: pytest.Monke
             reached.append(number)
             while number == 8 and (caller := frame.f_back) is not None:
                 frame = caller
-                if frame.f_code.co_filename.startswith(str(SRC)):
-                    above.append(frame.f_code.co_qualname)
+                above.extend([" ".join(found)] if (found := place(frame)) else [])
         return trace
 
     monkeypatch.chdir(ROOT)

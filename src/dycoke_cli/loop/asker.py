@@ -234,9 +234,10 @@ class Pending:
     @property
     def is_prepared(self) -> bool:
         """Whether it can be answered now; not if it came while others were prepared."""
+        if not self.methods:
+            return False
         video = self.video
-        has_video = video is None or video.session is not None or video.reading.windows is not None
-        return has_video and bool(self.methods)
+        return video is None or video.session is not None or video.reading.windows is not None
 
     @property
     def session(self) -> VideoSession:

@@ -29,6 +29,7 @@ CONFIGURATIONS = Path(__file__).parent / "configurations"
 """`NAME.json` per model, `processors/NAME.json` for what the models of a family share."""
 
 _DATA = Path(__file__).with_name("catalog.toml")
+
 # Visual tokens per clip, computed from the frame size. The rules are those of the stock video
 # processors of `transformers`; a test compares them.
 

@@ -26,11 +26,6 @@ MAX_PLAN_BYTES = 4 * 1024**2
 """Maximum size of a plan as JSON: that of 100,000 frames has half of it."""
 MAX_WARNINGS = 100
 """Maximum number of warnings about a video."""
-MAX_INDEXED_BYTES = 8 * 1024**3
-"""Maximum size of an MP4 or Matroska file that is read once for an exact index of its frames.
-
-Of a larger one, what the container declares is believed: reading 20 GB from a slow disk takes
-minutes."""
 OPENING_BYTES = 512 * 1024**2
 """Memory for reading a container's headers, before the first frame is decoded."""
 MAX_ENTRIES = 5_000_000

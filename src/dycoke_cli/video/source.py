@@ -204,12 +204,11 @@ class VideoSource:
             return Fraction(0)
         start = Fraction(self.container.start_time, av.time_base)
         # It is that of a stream, rounded to microseconds.
-        exact = [
-            one.start_time * one.time_base
-            for one in self.container.streams
-            if one.start_time is not None and one.time_base
-        ]
-        start = min(exact, key=lambda one: abs(one - start), default=start)
+        for stream in self.container.streams:
+            if stream.start_time is not None and stream.time_base:
+                exact = stream.start_time * stream.time_base
+                if abs(exact - start) <= Fraction(1, av.time_base):
+                    start = exact
         return min(start - self.packet_origin, Fraction(0))
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ def inspect(
             methods.append(other)
         # Before the model is loaded, so that an unusable path costs no time.
         if out is not None:
-            from dycoke_cli.storage.made_files import check_replaceable
+            from dycoke_cli.storage.made_files import check_replaceable, stays, write_made
 
             check_output_file(out, "--out", "the new file would take its place")
             check_suffix(out, (".html",), "--out")
@@ -85,7 +85,6 @@ def inspect(
         is_written = True
         if out is not None:
             from dycoke_cli.inspect.inspection import data_of, page
-            from dycoke_cli.storage.made_files import stays, write_made
 
             content = page(data_of(inspection, frames)).encode()
             if not (is_written := write_made(out, content)):
