@@ -99,7 +99,7 @@ CORE = [f"{PACKAGE}.cli.commands.{name}" for name in ("ask", "batch", "chat")]
 ROOMS = ("bench", "evaluation", "server", "verification")
 # What asks a server of the user's own lies with that server.
 STILL_KNOWN = {
-    ("cli.flags.engine_flags", "server.local.server_asker"),
+    ("cli.flags.asker_flags", "server.local.server_asker"),
 }
 
 

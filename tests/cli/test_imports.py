@@ -119,7 +119,7 @@ def test_a_command_line_of_words_is_read_without_pydantic() -> None:
 def test_the_list_of_commands_imports_no_command(line: str) -> None:
     ours, libraries = completing(line)
     allowed = (
-        "cli.app", "cli.flags.options", "cli.flags.words", "cli.main",
+        "cli.app", "cli.flags.shared_flags", "cli.flags.arguments", "cli.main",
         "cli.output", "cli.page_content", "cli.pages", "compression.method", "errors", "lazy_torch",
         "engine.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode",
         "version", "video.files", "video.subtitles",

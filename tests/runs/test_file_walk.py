@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cli.flags.words import is_pattern
+from dycoke_cli.cli.flags.arguments import is_pattern
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.folder import Folder
 from dycoke_cli.runs.discovery import find, find_several

@@ -12,8 +12,8 @@ from typer.core import TyperCommand
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import output, pages
-from dycoke_cli.cli.flags.options import flag_table
-from dycoke_cli.cli.flags.words import has_suffix
+from dycoke_cli.cli.flags.arguments import has_suffix
+from dycoke_cli.cli.flags.shared_flags import flag_table
 from dycoke_cli.version import __version__
 from dycoke_cli.video.files import STDIN
 

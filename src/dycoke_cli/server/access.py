@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.request_body import json_reply
+from dycoke_cli.server.replies import json_reply
 from dycoke_cli.unicode import display_name
 
 KEY = "DYCOKE_API_KEY"

@@ -1,8 +1,11 @@
-"""What the replies of all protocols have: figures of an answer, and events of a stream."""
+"""What the replies of all protocols have: JSON, figures of an answer, and events of a stream."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from starlette.responses import Response
 
 from dycoke_cli import Answer
 from dycoke_cli.answer.json_schema import ABSENT, to_dict
@@ -11,6 +14,13 @@ from dycoke_cli.unicode import to_json
 
 STILL_HERE = b": waiting\n\n"
 """A comment, which no client reads: it keeps a connection open, and finds out that it is closed."""
+
+
+def json_reply(
+    document: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A reply with a JSON object."""
+    return Response(to_json(document), status, headers, "application/json")
 
 
 def usage(answer: Answer) -> dict[str, Any]:

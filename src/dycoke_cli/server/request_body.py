@@ -13,7 +13,7 @@ import re
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -21,12 +21,11 @@ from typing import IO, Any
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.requests import Request
-from starlette.responses import Response
 
 from dycoke_cli.answer.json_schema import Bounds, BoundsError, count_values
 from dycoke_cli.server.limits import Admission
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.unicode import display_name, to_json
+from dycoke_cli.unicode import display_name
 
 # A schema may have 64 levels.
 _BOUNDS = Bounds(depth=80)
@@ -66,13 +65,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name, count in counts.items() if count > 1)
         raise Refused(f"the body has the key {display_name(twice)[:100]} twice in one object")
     return found
-
-
-def json_reply(
-    document: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
-    """A reply with a JSON object."""
-    return Response(to_json(document), status, headers, "application/json")
 
 
 def too_large(sentence: str, parameter: str | None = None) -> Refused:

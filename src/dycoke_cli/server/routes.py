@@ -21,7 +21,8 @@ from dycoke_cli.server.decisions import read_decisions, read_systemone
 from dycoke_cli.server.exchange import Answering, read
 from dycoke_cli.server.limits import Shares, sender_of
 from dycoke_cli.server.refused import Refused, refused
-from dycoke_cli.server.request_body import json_reply, received
+from dycoke_cli.server.replies import json_reply
+from dycoke_cli.server.request_body import received
 from dycoke_cli.server.responses import read_responses
 from dycoke_cli.server.service import Service
 from dycoke_cli.unicode import display_name

@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import spread
+from dycoke_cli.cli.flags.shared_flags import flag_table
 
 Size = Annotated[int, typer.Option("--size", "-s", help="How large.")]
 

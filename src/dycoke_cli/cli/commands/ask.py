@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dycoke_cli.cli import output, pages
-from dycoke_cli.cli.flags import options, question_flags, request_flags
-from dycoke_cli.cli.flags.engine_flags import AskerFlags
+from dycoke_cli.cli.flags import question_flags, request_flags, shared_flags
+from dycoke_cli.cli.flags.arguments import apart, has_suffix, is_pattern, questions_of, quoted
+from dycoke_cli.cli.flags.asker_flags import AskerFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, questions_of, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.files import STDIN, is_video
 
@@ -35,19 +35,19 @@ BRIEF = (
 @spread
 def ask(
     *,
-    video: options.VideosArgument,
-    words: options.QuestionArgument = None,
-    more: options.Questions = None,
+    video: shared_flags.VideosArgument,
+    words: shared_flags.QuestionArgument = None,
+    more: shared_flags.Questions = None,
     how: request_flags.Questioning,
     parts: question_flags.OneVideoFlags,
     typed: question_flags.TypedFlags,
     by: AskerFlags,
-    follow_up: options.FollowUp = False,
-    compare: options.Compare = False,
-    estimate: options.Estimate = False,
-    stats: options.Stats = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    follow_up: shared_flags.FollowUp = False,
+    compare: shared_flags.Compare = False,
+    estimate: shared_flags.Estimate = False,
+    stats: shared_flags.Stats = False,
+    as_json: shared_flags.Json = False,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
 ) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from dycoke_cli.cli import pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import engine_flags, options, request_flags
+from dycoke_cli.cli.flags import asker_flags, request_flags, shared_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import PartFlags, TypedFlags
 from dycoke_cli.errors import DycokeError, UsageError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.batch_journal import ResultsFile
 
 
-_FLAGS = options.flag_table(f"""
+_FLAGS = shared_flags.flag_table(f"""
     VIDEOS… QUESTION: Folders, videos, or a pattern in quotes ('clips/**/*.mp4'); or a text file
         with one path per line (- is stdin). The question comes last, or with -q.
     --questions FILE: JSON Lines or CSV with the columns video, question and optionally id, start,
@@ -51,7 +51,7 @@ BRIEF = (
 def batch(
     *,
     words: Annotated[list[str] | None, _FLAGS["VIDEOS… QUESTION"]] = None,
-    more: options.Questions = None,
+    more: shared_flags.Questions = None,
     questions_file: Annotated[str | None, _FLAGS["--questions"]] = None,
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
     out_dir: Annotated[Path | None, _FLAGS["--out-dir"]] = None,
@@ -59,9 +59,9 @@ def batch(
     parts: PartFlags,
     retry_failed: Annotated[bool, _FLAGS["--retry-failed"]] = False,
     typed: TypedFlags,
-    by: engine_flags.RunFlags,
-    compare: options.Compare = False,
-    quiet: options.Quiet = False,
+    by: asker_flags.RunFlags,
+    compare: shared_flags.Compare = False,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
 ) -> None:

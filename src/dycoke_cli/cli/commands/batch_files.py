@@ -12,7 +12,7 @@ import typer
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.cli import output
-from dycoke_cli.cli.flags.words import apart, questions_of
+from dycoke_cli.cli.flags.arguments import apart, questions_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.runs.batch_journal import Outcome, check_place

@@ -13,9 +13,9 @@ from rich.text import Text
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import options, request_flags
+from dycoke_cli.cli.flags import request_flags, shared_flags
+from dycoke_cli.cli.flags.arguments import questions_of
 from dycoke_cli.cli.flags.param_flags import spread
-from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.cli.render.figures import Column, as_text, table
 from dycoke_cli.cli.render.units import count, counted, seconds, share, size
 from dycoke_cli.cli.render.view import View
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 QUESTION = "What happens in the video?"
 
 
-def complete_presets(incomplete: str) -> options.Names:
+def complete_presets(incomplete: str) -> shared_flags.Names:
     """Presets of published results."""
     from dycoke_cli.evaluation.presets import presets
 
     return [(name, preset.paper) for name, preset in presets().items()]
 
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     f"""
     VIDEO…: Video files.
     --question -q TEXT: A question, asked about each video; repeat it to ask several. - reads
@@ -49,7 +49,7 @@ _FLAGS = options.flag_table(
     --runs N: Runs of each configuration that are counted; one more comes first as a warm-up.
     """,
     {
-        "--methods": {"autocompletion": options.complete_rows},
+        "--methods": {"autocompletion": shared_flags.complete_rows},
         "--preset": {"autocompletion": complete_presets},
     },
 )
@@ -93,8 +93,8 @@ def bench(
     retain: request_flags.Budgets = None,
     how: request_flags.Asking,
     runs: Annotated[int, _FLAGS["--runs"]] = 3,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    as_json: shared_flags.Json = False,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
 ) -> None:
@@ -121,7 +121,7 @@ def bench(
             raise UsageError("bench decodes a video several times: name a file in place of -")
         request = how.request()
         if preset is not None:
-            chosen, given = preset_named(preset), options.given(context)
+            chosen, given = preset_named(preset), shared_flags.given(context)
             request = chosen.applied(request, None, given)
             methods = methods if "methods" in given else chosen.methods
         # Parsed before anything is loaded, so that a typo is reported at once.

@@ -10,7 +10,7 @@ import typer
 
 from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cli import output, pages, render
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.units import counted
 from dycoke_cli.errors import UsageError, did_you_mean
@@ -49,7 +49,7 @@ app = pages.App()
 
 
 @app.callback(invoke_without_command=True)
-def cache(context: typer.Context, as_json: options.Json = False) -> None:
+def cache(context: typer.Context, as_json: shared_flags.Json = False) -> None:
     """Show what is kept on disk: encoded videos (--cache), measurements, answers.
 
     Examples:
@@ -93,12 +93,12 @@ def _kept(name: str) -> KeptFiles:
     )
 
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     """
     NAME…: What is deleted, as `dycoke cache` names it. Default: visual.
     --all: Delete all that is kept, answers of eval included.
     """,
-    {"NAME…": {"autocompletion": options.complete_kept}},
+    {"NAME…": {"autocompletion": shared_flags.complete_kept}},
 )
 
 

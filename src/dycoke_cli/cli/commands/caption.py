@@ -14,7 +14,7 @@ import typer
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import check_subtitles
-from dycoke_cli.cli.flags import engine_flags, options, request_flags
+from dycoke_cli.cli.flags import asker_flags, request_flags, shared_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.unicode import display_name
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.caption_files import CaptionFiles, OneFile
 
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     """
     FOLDER…: Folders, clips and pictures, a pattern, or a text file with one path per line.
     --prompt NAME|TEXT: short, detailed, motion, tags, or a text of your own.
@@ -77,8 +77,8 @@ def caption(
     overwrite: Annotated[bool, _FLAGS["--overwrite"]] = False,
     overwrite_edited: Annotated[bool, _FLAGS["--overwrite-edited"]] = False,
     how: request_flags.Questioning,
-    by: engine_flags.RunFlags,
-    quiet: options.Quiet = False,
+    by: asker_flags.RunFlags,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
 ) -> None:

@@ -18,9 +18,9 @@ import typer
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
-from dycoke_cli.cli.flags import options, question_flags, request_flags
+from dycoke_cli.cli.flags import question_flags, request_flags, shared_flags
+from dycoke_cli.cli.flags.arguments import has_suffix, quoted
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.cli.flags.words import has_suffix, quoted
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import is_valid, to_json
 from dycoke_cli.video.files import STDIN
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dycoke_cli.loop.local_engine import Engine
     from dycoke_cli.request import Request
 
-_FLAGS = options.flag_table("""
+_FLAGS = shared_flags.flag_table("""
     VIDEO…: A video file, or a folder of pictures, which are its frames. Several are shown together,
         where the model allows it.
 """)
@@ -44,8 +44,8 @@ def chat(
     videos: Annotated[list[str], _FLAGS["VIDEO…"]],
     how: request_flags.Questioning,
     typed: question_flags.TypedFlags,
-    cache: options.Cache = False,
-    quiet: options.Quiet = False,
+    cache: shared_flags.Cache = False,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
 ) -> None:
     """Talk about a video: the model stays loaded, and each question sees the earlier ones.

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import render
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.output_formats import TABLES, TIMES
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.time_files import TimeFiles
 
-_FLAGS = options.flag_table(f"""
+_FLAGS = shared_flags.flag_table(f"""
     ANSWERS: Answers in JSON Lines.
     FILE: New file: a table ({", ".join(TABLES)}; the last needs the package pyarrow), or times
         ({", ".join(TIMES)}). The suffix alone is a file for each clip.
@@ -29,7 +29,7 @@ def convert(
     table: Annotated[Path, _FLAGS["FILE"]],
     fields: Annotated[str | None, _FLAGS["--fields"]] = None,
     out_dir: Annotated[Path | None, _FLAGS["--out-dir"]] = None,
-    quiet: options.Quiet = False,
+    quiet: shared_flags.Quiet = False,
 ) -> None:
     """Convert answers to a table, or times to subtitles or markers.
 

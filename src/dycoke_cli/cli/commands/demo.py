@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dycoke_cli.cli import render
 from dycoke_cli.cli.commands.presenter import AsText
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import BUNDLED, BUNDLED_FOLDER, LoadOptions
@@ -19,7 +19,7 @@ HINT = (
 )
 
 
-def demo(stats: options.Stats = False) -> None:
+def demo(stats: shared_flags.Stats = False) -> None:
     """Answer two questions about a bundled clip with the bundled model.
 
     Examples:

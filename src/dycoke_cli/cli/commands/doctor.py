@@ -15,7 +15,7 @@ from rich.text import Text
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.cli import output
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import DycokeError, how_to_upgrade
@@ -33,7 +33,7 @@ _CPU_DTYPES = {
 }
 
 
-def doctor(as_json: options.Json = False) -> None:
+def doctor(as_json: shared_flags.Json = False) -> None:
     """Show whether this machine is ready: versions, devices and processor.
 
     Examples:

@@ -12,7 +12,7 @@ import typer
 
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.bench import complete_presets
-from dycoke_cli.cli.flags import engine_flags, options, request_flags
+from dycoke_cli.cli.flags import asker_flags, request_flags, shared_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import parse_specs
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from dycoke_cli.evaluation.scoring.judge import OpenAIClient
 
 
-def _complete_benchmarks(incomplete: str) -> options.Names:
+def _complete_benchmarks(incomplete: str) -> shared_flags.Names:
     return [(name, "") for name in DATASETS]
 
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     f"""
     NAME: The benchmark: {", ".join(DATASETS)}; or a file of your own questions (.jsonl, .csv).
     RUN: A folder that `dycoke eval --out` wrote.
@@ -109,14 +109,14 @@ def evaluate(
     how: request_flags.CappedAsking,
     split: Annotated[Literal["validation", "test"] | None, _FLAGS["--split"]] = None,
     limit: Annotated[int | None, _FLAGS["--limit"]] = None,
-    batch_size: engine_flags.BatchSize = "1",
-    cache: options.Cache = False,
-    engine: engine_flags.EngineFlags,
-    server: engine_flags.BusyServerFlags,
+    batch_size: asker_flags.BatchSize = "1",
+    cache: shared_flags.Cache = False,
+    engine: asker_flags.EngineFlags,
+    server: asker_flags.BusyServerFlags,
     judge: JudgeFlags,
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    as_json: shared_flags.Json = False,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
 ) -> None:
     """Compare methods on a benchmark.
@@ -150,10 +150,10 @@ def evaluate(
             check_folder(out)
         dataset = open_dataset(name, data)
         engine.check()
-        together = engine_flags.batch_size(batch_size)
+        together = asker_flags.batch_size(batch_size)
         request = how.request()
         if chosen is not None:
-            given = options.given(context)
+            given = shared_flags.given(context)
             chosen.prepare(dataset)
             request = chosen.applied(request, name, given)
             methods = methods if "methods" in given else chosen.methods
@@ -166,7 +166,7 @@ def evaluate(
         served, answers = None, engine.chosen()
         if remote is not None:
             by_method = [spec.create() for spec in specs]
-            served, answers = engine_flags.served(remote, by_method)
+            served, answers = asker_flags.served(remote, by_method)
             request = replace(request, model=served.name)
         view = stack.enter_context(View(quiet))
         # From here on torch is imported, which takes seconds.
@@ -207,8 +207,8 @@ def report(
     *,
     run: Annotated[Path, _FLAGS["RUN"]],
     csv: Annotated[bool, _FLAGS["--csv"]] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    as_json: shared_flags.Json = False,
+    quiet: shared_flags.Quiet = False,
 ) -> None:
     """Print the tables of a finished run again, without a model.
 

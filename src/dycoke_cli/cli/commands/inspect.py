@@ -10,7 +10,7 @@ import typer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import options, request_flags
+from dycoke_cli.cli.flags import request_flags, shared_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import OutputError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.request import Request
 
-_FLAGS = options.flag_table("""
+_FLAGS = shared_flags.flag_table("""
     QUESTION: What to ask.
     [Compression]
     --against NAME[:PARAMETER=X,…]: Second method to show, as in --method.
@@ -42,16 +42,16 @@ BRIEF = """
 @spread
 def inspect(
     *,
-    video: options.VideoArgument,
+    video: shared_flags.VideoArgument,
     question: Annotated[str, _FLAGS["QUESTION"]],
     how: request_flags.Asking,
-    subtitles: options.Subtitles = None,
-    speech_model: options.SpeechModel = SPEECH_MODEL,
+    subtitles: shared_flags.Subtitles = None,
+    speech_model: shared_flags.SpeechModel = SPEECH_MODEL,
     method: request_flags.MethodFlags,
     against: Annotated[str, _FLAGS["--against"]] = "none",
     out: Annotated[Path | None, _FLAGS["--out"]] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    as_json: shared_flags.Json = False,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
 ) -> None:
     """Show which visual tokens a method keeps, and what each word of the answer attends to.

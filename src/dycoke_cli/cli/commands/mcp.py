@@ -9,8 +9,8 @@ import typer
 
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import request_flags
-from dycoke_cli.cli.flags.options import flag_table
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
+from dycoke_cli.cli.flags.shared_flags import flag_table
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, need
 from dycoke_cli.storage.input_file import read_text

@@ -13,7 +13,7 @@ from rich.text import Text
 from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.cli import output
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.cli.flags.param_flags import FLAGGED, flags, in_flags
 from dycoke_cli.cli.render.figures import Column, as_text, table, texts
 from dycoke_cli.compression.method import Method, Need
@@ -39,16 +39,16 @@ _NEEDS: dict[Need, str] = {
 }
 
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     """
     NAME: Of a method, to show where it acts, its parameters and its paper.
     """,
-    {"NAME": {"autocompletion": options.complete_methods}},
+    {"NAME": {"autocompletion": shared_flags.complete_methods}},
 )
 
 
 def methods(
-    name: Annotated[str | None, _FLAGS["NAME"]] = None, as_json: options.Json = False
+    name: Annotated[str | None, _FLAGS["NAME"]] = None, as_json: shared_flags.Json = False
 ) -> None:
     """List compression methods, or show the parameters of one.
 

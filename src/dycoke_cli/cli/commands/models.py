@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from dycoke_cli.cli import output, pages, render
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.errors import UsageError, closest
 
@@ -41,7 +41,7 @@ class _Models(pages.Group):
 
 app = pages.App(_Models)
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     """
     WORD…: Only those with all of these words in name, repository, family or note.
     --fits: Only those whose weights fit into the free memory, with the time of a clip here.
@@ -69,7 +69,7 @@ def list_models(
     words: Annotated[list[str] | None, _FLAGS["WORD…"]] = None,
     fits: Annotated[bool, _FLAGS["--fits"]] = False,
     downloaded: Annotated[bool, _FLAGS["--downloaded"]] = False,
-    as_json: options.Json = False,
+    as_json: shared_flags.Json = False,
 ) -> None:
     """List models: test status, whether they fit in memory, and whether they are downloaded.
 
@@ -129,7 +129,7 @@ def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
 
 
 @app.command("info")
-def info(name: options.ModelArgument, as_json: options.Json = False) -> None:
+def info(name: shared_flags.ModelArgument, as_json: shared_flags.Json = False) -> None:
     """Show the details of a model; no weights are downloaded.
 
     Examples:
@@ -144,9 +144,9 @@ def info(name: options.ModelArgument, as_json: options.Json = False) -> None:
 
 @app.command("pull")
 def pull(
-    name: options.ModelArgument,
+    name: shared_flags.ModelArgument,
     revision: Annotated[str | None, _FLAGS["--revision"]] = None,
-    quiet: options.Quiet = False,
+    quiet: shared_flags.Quiet = False,
 ) -> None:
     """Download a model ahead of time; print the commit.
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from dycoke_cli.answer.answer import ReportedFrames, ReportedSubtitles, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.flags import options, request_flags
+from dycoke_cli.cli.flags import request_flags, shared_flags
 from dycoke_cli.cli.flags.param_flags import spread
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, counted, share
@@ -30,13 +30,13 @@ SCHEMA = "dycoke.probe/1"
 
 @spread
 def probe(
-    video: options.VideoArgument,
+    video: shared_flags.VideoArgument,
     sampling: request_flags.Frames,
     model: request_flags.ModelFlag,
     limits: request_flags.Limiting,
-    subtitles: options.Subtitles = None,
-    speech_model: options.SpeechModel = SPEECH_MODEL,
-    as_json: options.Json = False,
+    subtitles: shared_flags.Subtitles = None,
+    speech_model: shared_flags.SpeechModel = SPEECH_MODEL,
+    as_json: shared_flags.Json = False,
 ) -> None:
     """Show which frames of a video are sampled, and their visual tokens.
 

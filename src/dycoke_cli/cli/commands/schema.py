@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from dycoke_cli.answer.answer import answer_parts, batch_parts, failure_part
 from dycoke_cli.answer.json_schema import SchemaVariant, schema_of
 from dycoke_cli.cli import output
-from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.shared_flags import flag_table
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 

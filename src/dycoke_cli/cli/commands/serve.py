@@ -11,7 +11,7 @@ from typing import Annotated
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import options, request_flags
+from dycoke_cli.cli.flags import request_flags, shared_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.view import View
@@ -22,7 +22,7 @@ _MIB = 1024**2
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little
 _LEAST_CONNECTIONS = 64
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     """
     [Server]
     --host HOST: Address to listen on. 0.0.0.0 also accepts other machines, and needs an API key in
@@ -68,9 +68,9 @@ def serve(
     hold: Annotated[int, _FLAGS["--hold"]] = 8,
     how: request_flags.CappedAsking,
     method: request_flags.MethodFlags,
-    speech_model: options.SpeechModel = SPEECH_MODEL,
-    cache: options.Cache = False,
-    quiet: options.Quiet = False,
+    speech_model: shared_flags.SpeechModel = SPEECH_MODEL,
+    cache: shared_flags.Cache = False,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
 ) -> None:
     """Answer OpenAI-compatible requests about videos, with compression chosen per request.
@@ -138,7 +138,7 @@ def serve(
                 run(server, service, listening, local, idle)
 
 
-def status(as_json: options.Json = False) -> None:
+def status(as_json: shared_flags.Json = False) -> None:
     """Show where your server runs, and whether its model is in memory.
 
     Examples:

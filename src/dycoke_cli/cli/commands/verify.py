@@ -9,7 +9,7 @@ import typer
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.cli.flags.param_flags import FromParams, spread
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.stock.quiet import faster_imports, silence_libraries
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FRAMES = 8
 
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     """
     --frames N: Number of frames of the clip.
     """,
@@ -31,11 +31,11 @@ _FLAGS = options.flag_table(
 
 @spread
 def verify(
-    model: options.ModelArgument,
+    model: shared_flags.ModelArgument,
     loading: Annotated[LoadOptions, FromParams("Model", without=("random_weights",))],
     frames: Annotated[int, _FLAGS["--frames"]] = FRAMES,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    as_json: shared_flags.Json = False,
+    quiet: shared_flags.Quiet = False,
 ) -> None:
     """Verify compression on a model's real weights.
 

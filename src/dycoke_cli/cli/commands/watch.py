@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsJson, AsText
-from dycoke_cli.cli.flags import options, request_flags
+from dycoke_cli.cli.flags import request_flags, shared_flags
+from dycoke_cli.cli.flags.arguments import questions_of
 from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import OneVideoFlags, TypedFlags, duration_s
-from dycoke_cli.cli.flags.words import questions_of
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video.sampling import Sampling
 
@@ -35,7 +35,7 @@ Sampled = Annotated[
         common=("frames",),
     ),
 ]
-_FLAGS = options.flag_table("""
+_FLAGS = shared_flags.flag_table("""
     SOURCE: - for a stream on stdin (MPEG-TS, Matroska or fragmented MP4), a file that is being
         written in such a format, or a folder that fills with clips.
     --every TIME: Length of a window, such as 10s.
@@ -71,14 +71,14 @@ class _Windowed(request_flags.Asking):
 def watch(
     *,
     source: Source,
-    words: options.QuestionArgument = None,
-    more: options.Questions = None,
+    words: shared_flags.QuestionArgument = None,
+    more: shared_flags.Questions = None,
     watching: WatchFlags,
     how: _Windowed,
     method: request_flags.MethodFlags,
     typed: TypedFlags,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    as_json: shared_flags.Json = False,
+    quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
 ) -> None:
     """Answer questions about a video while it comes, window by window.

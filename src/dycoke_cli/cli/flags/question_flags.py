@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-from dycoke_cli.cli.flags.options import flag_table
+from dycoke_cli.cli.flags.shared_flags import flag_table
 from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError, naming

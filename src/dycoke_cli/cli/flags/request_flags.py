@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.cli.flags.param_flags import (
     FLAGGED,
     FromParams,
@@ -29,7 +29,7 @@ from dycoke_cli.video.sampling import Sampling
 
 PANEL = "Compression"
 
-_FLAGS = options.flag_table(
+_FLAGS = shared_flags.flag_table(
     f"""
     [Compression]
     --method NAME[:PARAMETER=X,…]: Compression method and its parameters, as in
@@ -38,18 +38,18 @@ _FLAGS = options.flag_table(
     --retain R,…: Fractions of the visual tokens kept before the language model: a row at each for
         each method that takes a budget. Default: its own.
     """,
-    {"--method": {"autocompletion": options.complete_methods}},
+    {"--method": {"autocompletion": shared_flags.complete_methods}},
 )
 MethodName = Annotated[str | None, _FLAGS["--method"]]
 
 _ABLATIONS = ", ".join(f"{name} ({row.summary})" for name, row in ABLATIONS.items())
-_ROWS = options.flag_table(
+_ROWS = shared_flags.flag_table(
     f"""
     --methods NAME[:PARAMETER=X,…],…: The rows of the table, as in
         none,dycoke:merge_ratio=0.5,window=8,evs; `dycoke methods` lists them. There are
         {", ".join(METHODS)}, {ALL} (every method), and {_ABLATIONS}.
     """,
-    {"--methods": {"autocompletion": options.complete_rows}},
+    {"--methods": {"autocompletion": shared_flags.complete_rows}},
 )
 Methods = Annotated[str, _ROWS["--methods"]]
 """The methods that a table compares."""
@@ -123,7 +123,7 @@ BRIEF = "--model --frames --fps --method --merge-ratio --retain --max-tokens --q
 class ModelFlag:
     """Flag of the model."""
 
-    model: options.Model = None
+    model: shared_flags.Model = None
 
     @property
     def named(self) -> str | None:
@@ -178,8 +178,8 @@ class Questioning(CappedAsking):
     """Flags of a question in ask, chat, batch and caption."""
 
     method: MethodFlags
-    subtitles: options.Subtitles = None
-    speech_model: options.SpeechModel = SPEECH_MODEL
+    subtitles: shared_flags.Subtitles = None
+    speech_model: shared_flags.SpeechModel = SPEECH_MODEL
 
     def whole_request(self) -> Request:
         """The request of all flags."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cli.flags.words import apart, quoted
+from dycoke_cli.cli.flags.arguments import apart, quoted
 from dycoke_cli.errors import UsageError
 
 

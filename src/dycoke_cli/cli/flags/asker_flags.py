@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import shared_flags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dycoke_cli.server.local.server_asker import ServerAsker
 
 
-_FLAGS = options.flag_table("""
+_FLAGS = shared_flags.flag_table("""
     [Cluster (--engine ray)]
     --engine NAME: local (this machine), or ray (a Ray cluster; needs the package ray).
     --address auto|HOST:PORT: The running Ray cluster; auto is the one that this machine belongs to.
@@ -70,7 +70,7 @@ def batch_size(given: str) -> int | None:
 class EngineFlags:
     """Flags of the execution backend."""
 
-    workers: options.Workers = None
+    workers: shared_flags.Workers = None
     engine: Annotated[Literal["local", "ray"], _FLAGS["--engine"]] = "local"
     address: Annotated[str, _FLAGS["--address"]] = "auto"
     num_gpus_per_worker: Annotated[float | None, _FLAGS["--num-gpus-per-worker"]] = None
@@ -137,7 +137,7 @@ class ServerFlags:
             self.server,
             self.api_key_env,
             self.requests,
-            names_method=rows or not parts.isdisjoint(options.given(context)),
+            names_method=rows or not parts.isdisjoint(shared_flags.given(context)),
             as_images=self.as_images,
             model=model,
         )
@@ -162,7 +162,7 @@ def served(remote: Server, methods: Sequence[Method]) -> tuple[ServedModel, Open
 class AskerFlags:
     """Flags of who answers: another server, the user's own, or else this process."""
 
-    cache: options.Cache = False
+    cache: shared_flags.Cache = False
     no_server: NoServer = False
     server: ServerFlags = ServerFlags()
 
