@@ -331,7 +331,11 @@ def test_where_flops_or_their_rate_are_not_known(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("loading", "dtype"),
-    [({"dtype": "float32"}, "float32"), ({"dtype": "bfloat16", "quantize": "int8"}, "bfloat16")],
+    [
+        ({"dtype": "float32"}, "float32"),
+        ({"dtype": "bfloat16", "quantize": "int8"}, "int8"),
+        ({"dtype": "bfloat16", "quantize": "int4"}, "bfloat16"),
+    ],
 )
 def test_the_product_has_the_dtype_that_is_computed_in(
     loading: dict[str, str], dtype: str, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,8 @@ import torch
 
 from dycoke_cli.engine.memory import flops as rates
 from dycoke_cli.engine.memory.flops import product_rate
+from dycoke_cli.kernels import linear
+from dycoke_cli.kernels.linear import FbgemmInt8Linear
 from dycoke_cli.storage.cache_folder import ENVIRONMENT
 
 
@@ -59,6 +61,21 @@ def test_one_row_is_slower_for_all_its_weights_are_read() -> None:
     assert many is not None
     assert one is not None
     assert 0 < one < many
+
+
+def test_int8_is_timed_by_the_layers_of_this_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    multiplied = []
+
+    class Layer(FbgemmInt8Linear):
+        def product(self, tokens: torch.Tensor) -> torch.Tensor:
+            multiplied.append((tuple(tokens.shape), self.out_features))
+            return super().product(tokens)
+
+    kernels = {"of prompts": Layer, "of one": Layer}
+    monkeypatch.setattr(linear, "int8_kernels", lambda: kernels)
+    for stage in get_args(rates.Stage):
+        assert rates._timed.__wrapped__("int8", "cpu", stage) > 0
+    assert {*multiplied} == {((1024, 1024), 1024), ((1, 1024), 32 * 1024)}
 
 
 def test_products_are_those_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:

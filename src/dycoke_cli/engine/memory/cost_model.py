@@ -434,8 +434,10 @@ class CostModel:
             return None
         patches = [vision.patches_of_frame(clip.per_frame)] * vision.layers
         frame = prefill_flops(patches, hidden=vision.hidden, mlp=vision.mlp)
-        # Of quantized weights, too: all but their own products is computed in this dtype.
-        dtype, device = self.facts.dtype, self.target.device
+        device = self.target.device
+        # bitsandbytes computes in the dtype of all that isn't quantized.
+        own_int8 = self.loading.quantize == "int8" and device == "cpu"
+        dtype = "int8" if own_int8 else self.facts.dtype
         many, one = product_rate(dtype, device, "prefill"), product_rate(dtype, device, "decode")
         if many is None or one is None:
             return None

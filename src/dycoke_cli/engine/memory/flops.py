@@ -16,8 +16,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from importlib.metadata import version
 from itertools import pairwise
 from statistics import median
@@ -123,7 +123,7 @@ def product_rate(dtype: str, device: str, stage: Stage) -> float | None:
     An addition isn't counted beside its multiplication, as in the formula of `flops.py`.
 
     Args:
-        dtype: such as "bfloat16".
+        dtype: such as "bfloat16"; "int8" for the layers that a CPU has for it.
         device: "cpu", "cuda" or "mps".
         stage: "prefill" for many rows; "decode" for one, whose rate is that of reading weights.
     """
@@ -167,20 +167,30 @@ def _accelerator(device: str) -> str | None:
 def _timed(dtype: str, device: str, stage: Stage) -> float | None:
     """Time products of a matrix; None where the device is out of memory."""
     import torch
+    from torch import nn
     from torch.nn.functional import linear
+
+    from dycoke_cli.kernels.linear import int8_kernels
 
     side = 1024 if device == "cpu" else 4096  # which keep the device busy
     try:
         # Times don't depend on the values, and random ones would change what is sampled later.
         # One row reads weights that no cache holds.
         rows, width = (side, side) if stage == "prefill" else (1, 32 * side)
-        weights = torch.full((width, side), 0.01, dtype=getattr(torch, dtype), device=device)
+        of_states = torch.float32 if dtype == "int8" else getattr(torch, dtype)
+        weights = torch.full((width, side), 0.01, dtype=of_states, device=device)
         part, states = weights[:64, :64], weights[:rows]
+        # As layers multiply: without AMX, a CPU's other products in bfloat16 are far slower.
+        product: Callable[[torch.Tensor], torch.Tensor] = partial(linear, weight=weights)
+        if dtype == "int8":
+            layer = nn.utils.skip_init(nn.Linear, side, width, bias=False)
+            layer.weight = nn.Parameter(weights, requires_grad=False)
+            kernels = [*int8_kernels().values()]
+            product = kernels[0 if stage == "prefill" else -1](layer)
         float(linear(part, part)[0, 0])  # the first product also starts threads and loads libraries
         moments = [time.perf_counter()]
         while moments[-1] - moments[0] < TIMED_S:
-            # As layers multiply: without AMX, a CPU's other products in bfloat16 are far slower.
-            float(linear(states, weights)[0, 0])  # a GPU is waited for
+            float(product(states)[0, 0])  # a GPU is waited for
             moments.append(time.perf_counter())
     except RuntimeError:
         return None
