@@ -201,7 +201,7 @@ def test_answers_are_those_of_ask(tasks: Tasks, clips: list[str]) -> None:
         tasks.put("part", [{**row, "video": part}]),
         tasks.put("blind", [{**row, "video": None}]),
         tasks.put("until", whole, until=["star", "happens"]),
-        tasks.put("short", whole, max_tokens=2),
+        tasks.put("short", whole, max_new_tokens=2),
         tasks.put("drawn", whole, do_sample=True, temperature=0.9),
     ]
     whole_, part_, blind, until, short, drawn, batch, no_video = tasks.answers(
