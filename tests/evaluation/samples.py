@@ -1,19 +1,14 @@
-"""A benchmark made of the sample clips; as a program, `dycoke` with this benchmark.
-
-`python -m tests.evaluation.samples eval samples …` is `dycoke eval samples …` as a process.
-"""
+"""A benchmark made of the sample clips."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
-from dycoke_cli.evaluation.datasets import DATASETS
 
 CLIPS = Path(__file__).parents[2] / "sample_videos"
 
@@ -75,9 +70,3 @@ def without_times(document: dict[str, Any]) -> dict[str, Any]:
 
 WHERE = ("tests.evaluation.samples", "Samples")
 """Its entry in `DATASETS`."""
-
-if __name__ == "__main__":
-    from dycoke_cli.cli.main import main
-
-    DATASETS["samples"] = WHERE
-    sys.exit(main())

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
-from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.registry import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.errors import ModelError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import eval_run
+from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
 from dycoke_cli.evaluation.evaluation_report import EvalReport
 from dycoke_cli.evaluation.prediction import FILE
 from dycoke_cli.evaluation.scored_row import ScoredRow
-from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.runs.listener import Listener, RunCounts
-from dycoke_cli.runs.run import asker_here, outcomes_of
 from dycoke_cli.video.sampling import Sampling
-from tests import warm
+from tests.cli.harness import run_here
 from tests.evaluation.prepared import Prepared, never
-from tests.evaluation.samples import Samples
-from tests.waiting import until, until_gone
-
-ROOT = Path(__file__).parents[2]
-
+from tests.evaluation.samples import WHERE, Samples
 
 CPU = replace(
     BUNDLED,
@@ -46,7 +36,6 @@ CPU = replace(
     sampling=Sampling(frames=2),
     generation=GenerationOptions(max_tokens=4),
 )
-VIDEOS = 2
 
 
 def plan(folder: Path, methods: str = "none,dycoke", **changes: object) -> Evaluation:
@@ -222,10 +211,15 @@ def test_the_model_is_loaded_as_it_was_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, object]] = []
-    real = loading.load
-    monkeypatch.setattr(loading, "load", lambda name, **how: seen.append(how) or real(name, **how))
+
+    def load(name: str, **how: object) -> None:
+        seen.append(how)
+        raise ModelError("there is no room")
+
+    monkeypatch.setattr(loading, "load", load)
     half = LoadOptions(device="cpu", dtype="bfloat16")
-    evaluate(plan(tmp_path, "none", split="validation", request=replace(CPU, loading=half)))
+    with pytest.raises(ModelError, match="no room"):
+        evaluate(plan(tmp_path, "none", split="validation", request=replace(CPU, loading=half)))
     (how,) = seen
     assert {name: how[name] for name in asdict(half)} == asdict(half)
 
@@ -260,66 +254,25 @@ def test_workers_that_do_not_fit_together(tmp_path: Path, monkeypatch: pytest.Mo
         evaluate(plan(tmp_path, "none", workers=2))
 
 
-@pytest.mark.slow
-def test_what_fails_in_a_worker_is_told_here(tmp_path: Path) -> None:
-    clips = list(dict.fromkeys(item.video for item in Samples().items("test", 2)))
-    broken = Samples(broken=clips[1])
-    report = evaluate(plan(tmp_path, "none", dataset=broken, workers=2))
-    assert all("no.mp4 doesn't exist" in one.text for one in report.unscored)
-    assert report.rows[0].failed == len(report.unscored) > 0
-    # All that could be asked was.
-    items = [item for item in Samples().items("test", 2) if item.video != clips[1]]
-    assert len(answers(tmp_path)) == len(items)
+class Interrupted(Prepared):
+    """Ctrl-C is pressed after five answers."""
+
+    def advance(self) -> None:
+        super().advance()
+        if len(self.asked) == 5:
+            signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.slow
-def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
-    wrong = replace(CPU.loading, device="cuda:99")
-    request = replace(CPU, loading=wrong)
-    plan = RunPlan(request, request.method, {}, workers=2)
-    ask = plan.with_defaults(Ask("What?", request, (Footage("no", "no", "no"),), blind=True))
-    with pytest.raises(DycokeError) as error:
-        list(outcomes_of([[ask]], plan, asker_here, Heard()))
-    assert "in load" in error.value.__notes__[0]
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
-    process = start(tmp_path, "--workers", "2", start_new_session=True)
-    wait_for_answers(tmp_path, 5)
-    started = [one.pid for one in below(process.pid)]
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert json.loads(out)["error"]["code"] == "interrupted"
-    assert err.decode().splitlines()[-2:] == [
+def test_an_interrupt_is_one_word_and_keeps_the_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", Interrupted())
+    monkeypatch.setitem(DATASETS, "samples", WHERE)
+    run = run_here("eval", "samples", "--limit", "2", "--out", tmp_path, "--json")
+    assert (run.code, run.object["error"]["code"]) == (130, "interrupted")
+    assert run.err.splitlines()[-2:] == [
         "Answers so far are kept; the same command resumes.",
         "Interrupted",
     ]
-    assert b"Traceback" not in err
-    until_gone(*started, seconds=30)
-    assert len(answers(tmp_path)) >= 5
+    assert len(answers(tmp_path)) == 5
     assert (tmp_path / FILE).read_text().endswith("}\n")
-
-
-def start(folder: Path, *flags: str, start_new_session: bool = False) -> subprocess.Popen[bytes]:
-    """`dycoke eval samples` as a process."""
-    small = ("--limit", str(VIDEOS), "--frames", "2", "--max-tokens", "4")
-    small += ("--out", str(folder), "--json")
-    return warm.Popen(
-        [sys.executable, "-m", "tests.evaluation.samples", "eval", "samples", *small, *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=start_new_session,
-    )
-
-
-def wait_for_answers(folder: Path, count: int) -> None:
-    until(lambda: len(answers(folder)) >= count)
-
-
-def below(pid: int) -> list[psutil.Process]:
-    """Processes that a process has started, and those that these have."""
-    return psutil.Process(pid).children(recursive=True)

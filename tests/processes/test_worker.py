@@ -38,6 +38,7 @@ def serve(connection: Connection, greeting: str) -> None:
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
 STARTS = [pytest.param(False, id="fresh"), pytest.param(True, id="forked", marks=linux)]
+FORKED = pytest.mark.parametrize("worker", STARTS[1:], indirect=True)
 
 
 @pytest.fixture(params=STARTS)
@@ -61,6 +62,7 @@ def test_messages_go_to_and_fro(worker: Worker) -> None:
     assert wait([worker], 0) == []
 
 
+@FORKED
 def test_it_starts_processes_itself(worker: Worker) -> None:
     worker.send("start")
     assert worker.receive() == "hello start"
@@ -76,6 +78,7 @@ def test_its_end_is_noticed(worker: Worker, word: str, code: int, killed: bool) 
         worker.receive()
 
 
+@FORKED
 def test_ctrl_c_is_not_for_it(worker: Worker) -> None:
     worker.send("you")
     assert worker.receive() == "hello you"

@@ -105,6 +105,8 @@ def test_its_end_is_told(
     if forks and sys.platform != "linux":
         pytest.skip("no forks here")
     monkeypatch.setattr("dycoke_cli.processes.zygote.FORKS", forks)
+    if do == "hide":
+        monkeypatch.setattr("dycoke_cli.processes.zygote._ENDING_S", 0.2)
     one = start()
     with pytest.raises(GoneError) as gone:
         told(one, do)

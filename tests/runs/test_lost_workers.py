@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import Mock
 
 import pytest
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask
-from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs import pool
 from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.run import asker_here, outcomes_of
 from tests.documents import example
-from tests.runs.pretending import PLAN, groups_named
+from tests.runs.pretended import Pretended
+from tests.runs.pretending import PLAN, cannot_load, groups_named
 
 WORKERS = 2
 
@@ -90,7 +93,7 @@ Run = Callable[..., tuple[list[Outcome], list[str]]]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Answers two questions about each of some videos; outcomes, and what was warned of."""
     monkeypatch.setattr(pool, "_serve", serve)
-    monkeypatch.setattr(pool, "_preloaded", tuple)
+    monkeypatch.setattr(pool, "_preloaded", lambda: (__name__,))
     monkeypatch.setenv("DIARY", str(tmp_path))
 
     def run_them(*names: str, die_loading: int = 0) -> tuple[list[Outcome], list[str]]:
@@ -236,6 +239,53 @@ def test_workers_that_die_while_they_load_end_the_run_though_others_had_loaded(
     with pytest.raises(OutOfMemoryError, match="use fewer --workers and run it again: it resumes"):
         run(*CLIPS)
     assert (tmp_path / "started").read_text() == "x" * (WORKERS + 3)
+
+
+def serve_pretended(connection: Connection, plan: RunPlan, threads: int) -> None:
+    """A worker whose engine pretends."""
+    connection.send(pool.LOADED)
+    for event in pool.answers_of_numbered(Pretended(pause_s=0.01), connection.recv):
+        connection.send(event)
+    connection.send(None)
+
+
+def test_what_fails_in_a_worker_is_told_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_serve", serve_pretended)
+    found, warnings = run("bad.mp4", *CLIPS)
+    failures = [one.line for one in found if one.failed]
+    assert [(line["video"], line["error"]["message"]) for line in failures] == [
+        ("bad.mp4", "it can't be read")
+    ] * 2
+    assert not warnings
+
+
+def test_a_run_that_is_to_end_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop_when_ready(self: Warned, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if name == "ready" and value:
+            self.stopping = True
+
+    monkeypatch.setattr(pool, "_serve", serve_pretended)
+    monkeypatch.setattr(Warned, "__setattr__", stop_when_ready)
+    with pytest.raises(AssertionError):  # not all of them have a line
+        run(*CLIPS)
+
+
+def serve_unloadable(connection: Connection, plan: RunPlan, threads: int) -> None:
+    """A worker whose engine is there, and can't load the model."""
+    sys.modules["dycoke_cli.loop.answer_batch"] = ModuleType("answer_batch")
+    pool.engine_of_worker = cannot_load
+    serve_as_ever(connection, plan, threads)
+
+
+serve_as_ever = pool._serve
+
+
+def test_a_worker_that_cannot_load_says_where(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_serve", serve_unloadable)
+    with pytest.raises(ModelError, match="hasn't got the model") as error:
+        run(*CLIPS)
+    assert "in cannot_load" in error.value.__notes__[0]
 
 
 def test_errors_are_for_people() -> None:
