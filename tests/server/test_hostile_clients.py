@@ -26,6 +26,9 @@ from tests.server.pretended import (
 )
 from tests.waiting import until
 
+LAST = f"{HEAD}Connection: close\r\n"
+"""Of a request behind which the server waits for no other."""
+
 
 def test_a_request_of_two_lengths_ends_its_connection(server: Running) -> None:
     """What a proxy takes for the rest of its body isn't answered as a request of its own."""
@@ -43,11 +46,11 @@ def test_bodies_that_are_too_large(server: Running) -> None:
     status, _, body = server.request("POST", CHAT, b"x" * (BODY_LIMIT + 1))
     assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
     for length in ("9" * 30, str(10**15)):
-        reply = raw(server, f"{HEAD}Content-Length: {length}\r\n\r\n".encode())
+        reply = raw(server, f"{LAST}Content-Length: {length}\r\n\r\n".encode())
         assert reply.split()[1] in (b"400", b"413")
     # Without a length, it is counted as it comes.
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    head = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
+    head = f"{LAST}Transfer-Encoding: chunked\r\n\r\n".encode()
     assert b" 413 " in raw(server, head + chunk * 20)
     assert server.metric("requests_active") == 0
 
@@ -94,14 +97,18 @@ def test_headers_without_end(server: Running) -> None:
 
 
 def test_no_traceback_for_what_is_no_http(server: Running) -> None:
-    for sent in (b"\0\1\2\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n"):
+    for sent in (
+        b"\0\1\2\r\n\r\n",
+        b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\r\n\r\n",
+    ):
         assert b"Traceback" not in raw(server, sent)
     assert server.request("GET", "/health")[0] == 200
 
 
 def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(monkeypatch, bodies=BodyLimits(BODY_LIMIT, timeout_s=0.3)) as server:
-        assert b" 408 " in raw(server, f"{HEAD}Content-Length: 100\r\n\r\n{{".encode())
+        assert b" 408 " in raw(server, f"{LAST}Content-Length: 100\r\n\r\n{{".encode())
         assert server.metric("requests_active") == 0
 
 

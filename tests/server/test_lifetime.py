@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from dycoke_cli.server import lifetime
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import PATIENCE_S
 from tests.server.pretended import CHAT, HEAD, Running, body_of, running
@@ -85,6 +86,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_GRACE_S", "_REPLY_S"):
+        monkeypatch.setattr(lifetime, name, 0.3)
+
+
+@pytest.mark.usefixtures("short_grace")
 def test_a_server_ends_amid_work(
     monkeypatch: pytest.MonkeyPatch, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,6 +121,7 @@ def test_a_server_ends_amid_work(
     assert not caplog.records
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_a_server_ends_while_a_body_is_parsed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

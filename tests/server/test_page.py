@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,9 @@ def ask_cold(*arguments: str) -> dict[str, Any]:
     return json.loads(warm.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
 
 
-def run_python(kinds: Sequence[str], address: str) -> list[str]:
-    """The lines that blocks print, one after the other in one program."""
+def run_python(address: str) -> list[str]:
+    """The lines that the blocks print, one after the other in one program."""
+    kinds = ("request", "form", "responses", "decisions")
     script = "".join(block for kind in kinds for block in blocks(f"python {kind}", PAGE))
     script = script.replace("http://127.0.0.1:8000", address)
     done = subprocess.run(
@@ -80,41 +81,24 @@ def test_curl(address: str) -> None:
     assert 'dycoke_answers_total{method="dycoke-plus"} 1' in got
 
 
+@NEEDS_LIBRARY
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_client_of_openai(address: str) -> None:
+    """The second answer by `/v1/responses` is that of a conversation about a prefilled video."""
     expected = list[str]()
     for method in ("none", "dycoke-plus:retain=0.25"):
         cold = ask_cold("sample_videos/move.mp4", QUESTION, "--method", method, "--frames", "16")
         dropped = cold["tokens"]["visual"] - cold["tokens"]["visual_kept"]
         expected.append(f"{cold['answer']}{dropped} visual tokens dropped")
-    assert run_python(["request"], address) == expected
-
-
-@NEEDS_LIBRARY
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_form_by_the_client_of_openai(address: str) -> None:
-    *_, answer = run_python(["request", "form"], address)
-    assert json.loads(answer)["what"].startswith("The blue star ")
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_responses_by_the_client_of_openai(address: str) -> None:
-    """The second answer is that of a conversation, and its video was prefilled before."""
-    *_, first, second = run_python(["request", "responses"], address)
+    *plain, form, first, second, told = run_python(address)
+    assert plain == expected
+    assert json.loads(form)["what"].startswith("The blue star ")
     command = [sys.executable, "-m", "dycoke_cli", "ask", "sample_videos/move.mp4", "--follow-up"]
     command += ["-q", QUESTION, "-q", "What colour is the star?", "--json", "--quiet"]
-    cold = warm.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    expected = [json.loads(line)["answer"] for line in cold.splitlines()]
-    assert [first, second] == [expected[0], f"{expected[1]} True"]
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_decisions_by_the_client_of_openai_and_by_curl(address: str) -> None:
-    *_, told = run_python(["request", "decisions"], address)
+    lines = warm.run(command, cwd=ROOT, capture_output=True, check=True).stdout.splitlines()
+    answers = [json.loads(line)["answer"] for line in lines]
+    assert [first, second] == [answers[0], f"{answers[1]} True"]
     star, *moves, shapes = told.split()
     assert moves == ["moves", "up"]
     cold = ask_cold("sample_videos/move.mp4", "How many shapes are there?", "--score", "1-5")

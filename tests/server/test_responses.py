@@ -78,15 +78,6 @@ def test_instructions_stand_before_the_first_question() -> None:
     assert read_responses("What?", instructions=None).question == "What?"
 
 
-def test_pictures_are_the_frames_of_one_video() -> None:
-    urls = [f"data:image/jpeg;base64,/9j/{number}" for number in range(3)]
-    pictures = [{"type": "input_image", "detail": "auto", "image_url": url} for url in urls]
-    text = {"type": "input_text", "text": "What?"}
-    request = read_responses([{"type": "message", "role": "user", "content": [*pictures, text]}])
-    [video] = request.videos
-    assert video.pictures == tuple(urls)
-
-
 def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> None:
     """Clients that hold a conversation themselves send the items of earlier replies."""
     reply = client.responses.create(model="mini", input="What?")

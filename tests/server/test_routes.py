@@ -106,15 +106,6 @@ def test_the_openai_client(server: Running) -> None:
         assert warning == "these keys of the request have no effect: mm_processor_kwargs.size"
 
 
-def test_a_method_that_the_model_cannot_have_is_refused_before_its_video_is_read(
-    server: Running,
-) -> None:
-    body = body_of("What?", dycoke={"method": "dycoke:prune_layer=99"}, stream=True)
-    status, _, reply = server.request("POST", CHAT, body)
-    assert (status, "prune_layer must be" in reply.decode()) == (400, True)
-    assert not server.pretended.read
-
-
 def test_models_health_and_what_is_not_there(server: Running) -> None:
     listed = json.loads(server.request("GET", "/v1/models")[2])
     assert [one["id"] for one in listed["data"]] == ["mini"]
