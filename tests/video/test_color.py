@@ -61,7 +61,9 @@ def test_tagged_matrix_and_range(
     check_colour(tmp_path, yuv, matrix, range_ == FULL, **tags)
 
 
-@pytest.mark.parametrize(("size", "matrix"), [((320, 240), "ITU601"), ((1280, 720), "ITU709")])
+@pytest.mark.parametrize(
+    ("size", "matrix"), [((320, 240), "ITU601"), ((64, 720), "ITU709"), ((1280, 8), "ITU709")]
+)
 def test_untagged_matrix_is_that_of_the_size(
     tmp_path: Path, size: tuple[int, int], matrix: str
 ) -> None:

@@ -163,11 +163,6 @@ def test_cut_after_a_few_bytes(tmp_path: Path, make_clip: MakeClip, size: int) -
         assert any(cause in sentence for cause in known)
 
 
-def test_text_isnt_drawn_as_a_terminal_would(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text(DIARY)
-    assert "video" in refused(tmp_path / "notes.txt")
-
-
 def test_playlist_cant_reach_out(tmp_path: Path) -> None:
     called = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:

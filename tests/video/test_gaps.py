@@ -15,6 +15,7 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.sampling import Sampling
+from tests.marks import EXTENDED
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.inside import plan, read
@@ -56,7 +57,7 @@ def said(clip: Clip) -> list[str]:
     return [warning for warning in clip.warnings if "s without a frame" in warning]
 
 
-@pytest.mark.parametrize("frames", [1, 2, 5, 16, 32])
+@pytest.mark.parametrize("frames", [5, 32, *(pytest.param(n, marks=EXTENDED) for n in (1, 2, 16))])
 def test_as_many_frames_as_asked_for(coded: CodedClip, frames: int) -> None:
     clip = read(coded.path, Sampling(frames=frames))
     numbers = numbers_in(clip.frames)

@@ -141,7 +141,7 @@ def gif(path: Path, side: int, frames: int) -> Path:
 
 
 def large_gif(folder: Path) -> Path:
-    return gif(folder / "large.gif", 7999, 30)
+    return gif(folder / "large.gif", 7999, 9)
 
 
 def png(side: int) -> bytes:
