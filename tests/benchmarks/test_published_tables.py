@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import lzma
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -189,29 +187,6 @@ def test_the_errors_of_the_mean_of_three_trainings() -> None:
     shown = [error for spec, error in errors.items() if not elsewhere.search(spec)]
     page = RESULTS.read_text(encoding="utf-8")
     assert f"the mean's {min(shown)} to {max(shown)} at a quarter and above" in page
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_row_counted_by_hand(texts: Mapping[str, str]) -> None:
-    """Mean, paired difference and errors clustered by video, with nothing of the project."""
-    with lzma.open(DATA / "shipped" / f"whole{SUFFIX}", "rt") as file:
-        next(file)
-        lines = [json.loads(line) for line in file]
-    right = {
-        row: {line["item"]: line["right"] for line in lines if line["row"] == row}
-        for row in ("none", "dycoke-plus:retain=0.25")
-    }
-    video = {line["item"]: line["video"] for line in lines}
-    asked = sorted(video)
-    base, own = (np.array([right[row][item] for item in asked], float) for row in right)
-    videos = [video[item] for item in asked]
-    whole = texts["methods-whole"]
-    (row,) = (x for x in whole.splitlines() if x.startswith("| baseline |"))
-    assert f" {100 * base.mean():.1f} ± {clustered([*base], videos)} |" in row
-    moved = f"{100 * (own - base).mean():+.1f}".replace("-", "−")
-    (row,) = (x for x in whole.splitlines() if x.startswith("| `dycoke-plus:retain=0.25` |"))
-    assert f" {moved} ± {clustered([*(own - base)], videos)} |" in row
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import pytest
 from benchmarks.kept_tables import DATA, read_table
 
 NAME, FILMS = "real-features-dinov2-s", "real-features-films"
-BUDGETS = (0.25, 0.1, 0.05)
 
 
 def kept_answers(name: str = NAME) -> list[dict[str, Any]]:
@@ -68,39 +67,3 @@ def test_a_row_counted_by_hand(row: str) -> None:
         assert shown == f"{100 * mean:.1f} ± {100 * spread:.1f}"
     mean, spread = by_source(row, 0.1, "error")
     assert error == f"{mean:.3f} ± {spread:.3f}"
-
-
-def test_what_the_text_says_of_rules() -> None:
-    """Recounted from the answers: the mean over clips, or over the questions of a probe."""
-    _, *lines = kept_answers()
-    by_row = {(one["row"], one["retain"]): one["clips"] for one in lines if "row" in one}
-
-    def mean(row: str, retain: float | None, name: str) -> float:
-        values: list[float] = []
-        for one in by_row[row, retain]:
-            values += one[name] if isinstance(one[name], list) else [one[name]]
-        return fmean(values)
-
-    merging = {"dycoke-plus", "prumerge", "prumerge+", "visionzip", "holitom", "flashvid",
-               "fastvid", "uniform-spatial, merged", "tome", "framefusion", "llava-scissor", "sttm",
-               "prunevid"}  # fmt: skip
-    for retain in BUDGETS:
-        errors_of = {row: mean(row, retain, "error") for row, of in by_row if of == retain}
-        assert len(errors_of) == 24
-        assert min(errors_of, key=errors_of.__getitem__) == "dycoke-plus"
-        plain = {row: error for row, error in errors_of.items() if row not in merging}
-        assert min(plain, key=plain.__getitem__) == "dycoke-plus, not merged"
-        assert errors_of["forestprune"] > errors_of["random"]
-        for row in ("vidcom2", "v-cast", "dart", "prumerge"):
-            assert errors_of[row] > errors_of["random"]
-            assert mean(row, retain, "which") < mean("random", retain, "which")
-            if row != "prumerge":
-                assert mean(row, retain, "changed") < mean("random", retain, "changed")
-    changed = {row: mean(row, 0.05, "changed") for row, of in by_row if of == 0.05}
-    best = sorted(changed, key=changed.__getitem__)[-4:]
-    assert best == ["dycoke-plus", "llava-scissor", "dpp", "maxmin"]
-    assert mean("dycoke", None, "error") > mean("dycoke-plus", 0.25, "error")
-    lossy = {row for row, of in by_row if of == 0.05 and mean(row, 0.05, "order") < 0.7}
-    assert lossy == {"uniform-frames", "evs", "framefusion"}
-    behind = ("tome", "framefusion", "sttm", "forestprune")
-    assert all(mean(row, 0.05, "error") > mean("random", 0.05, "error") for row in behind)

@@ -11,6 +11,7 @@ import torch
 
 from dycoke_cli import Answer, DyCoke, Uncompressed, load
 from dycoke_cli.compression.method import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.eval_request import BUNDLED
@@ -18,15 +19,18 @@ from dycoke_cli.evaluation.prediction import Prediction, scored
 from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.request import Request
 from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.evaluation.samples import Samples
+from tests.marks import EXTENDED
 
 ITEM = Samples().items("test", 1)[0]
 HISTORY = (("Is there a green star?", "No."), ("How many objects are there?", "There is one."))
 DYCOKE = DyCoke(prune_layer=2)
+SHORT = replace(BUNDLED, generation=GenerationOptions(max_tokens=2))
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +39,20 @@ def loaded() -> LoadedModel:
 
 
 def ask(
-    loaded: LoadedModel, *rows: tuple[Method, int, Item], batch_size: int = 1
+    loaded: LoadedModel,
+    *rows: tuple[Method, int, Item],
+    batch_size: int = 1,
+    request: Request = BUNDLED,
 ) -> list[Prediction]:
     """The predictions of rows (method, frames, item), as an evaluation makes them."""
     asked = {
         f"{number}": (row_of(method, frames), item)
         for number, (method, frames, item) in enumerate(rows)
     }
-    plan = eval_run._EvaluationPlan(BUNDLED, BUNDLED.method, {})
+    plan = eval_run._EvaluationPlan(request, request.method, {})
     groups = [
         [plan.with_defaults(ask) for ask in eval_run._with_file(Samples(), group)]
-        for group in eval_run._groups(asked, BUNDLED)  # type: ignore[arg-type]
+        for group in eval_run._groups(asked, request)  # type: ignore[arg-type]
     ]
     with Engine(plan.request, loaded=loaded, batch_size=batch_size) as engine:
         outcomes = [Outcome.of(ask, event) for ask, event in engine.answers(groups)]
@@ -91,7 +98,7 @@ def plain(loaded: LoadedModel, item: Item, frames: int) -> str:
     return said.strip()
 
 
-@pytest.mark.parametrize("frames", [0, 1, 6])
+@pytest.mark.parametrize("frames", [6, 0, pytest.param(1, marks=EXTENDED)])
 @pytest.mark.parametrize("history", [(), HISTORY])
 def test_answers_are_those_of_plain_generate(
     loaded: LoadedModel, frames: int, history: tuple[tuple[str, str], ...]
@@ -125,7 +132,7 @@ def test_a_video_is_read_and_encoded_once_for_each_number_of_frames(
         for method, frames in [(Uncompressed(), 4), (DYCOKE, 4), (Uncompressed(), 1)]
         for item in Samples().items("test", 1)[:3]
     ]
-    predictions = ask(loaded, *rows)
+    predictions = ask(loaded, *rows, request=SHORT)
     hook.remove()
     assert [prediction.item for prediction in predictions] == [item.id for _, _, item in rows]
     assert [prediction.visual for prediction in predictions] == [64] * 6 + [16] * 3
@@ -149,7 +156,7 @@ def test_seconds_leave_out_what_all_questions_share(
 
     monkeypatch.setattr(answer_batch, "ask_together", with_a_slow_start)
     rows = [(Uncompressed(), 2, item) for item in Samples().items("test", 1)[:together]]
-    predictions = ask(loaded, *rows, batch_size=together)
+    predictions = ask(loaded, *rows, batch_size=together, request=SHORT)
     assert [one.seconds for one in predictions] == [pytest.approx(60 / together)] * together
     assert [one.seconds_prefill for one in predictions] == [20 / together] * together
     assert [one.seconds_decode for one in predictions] == [40 / together] * together

@@ -97,6 +97,9 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert other.accuracy == 1 / 2
     assert other.difference == -1 / 4
     assert other.difference_error == pytest.approx(math.sqrt(2 * 2 * (3 / 2) ** 2) / 4)
+    # Of two videos, by a table of t; and its distribution with one degree of freedom is Cauchy's.
+    assert other.difference_plus_minus == pytest.approx(1.8373 * 3 / 4, abs=1e-4)
+    assert other.difference_p == pytest.approx(1 - 2 * math.atan(1 / 3) / math.pi)
     assert (other.changed, other.fixed, other.broken) == (3, 1, 2)
     assert list(none.by_type) == ["a", "b"]
     assert [group.accuracy for group in none.by_type.values()] == [1, 1 / 2]

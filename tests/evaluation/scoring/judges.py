@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import threading
 import time
@@ -23,7 +22,7 @@ class Endpoint:
 
     Attributes:
         plan: what becomes of each request: "ok", a status, "stall", "nonsense", "html", "cut",
-            "drip" (a byte of the body now and then, without end), "deep" or "zipped".
+            or "drip" (a byte of the body now and then, without end).
         seen: headers and bodies of requests.
     """
 
@@ -59,10 +58,6 @@ class Endpoint:
             content, headers = b"<html>\x1b[2J</html>", {"Content-Type": "text/html"}
         if what == "choiceless":
             content = b'{"choices": []}'
-        if what == "deep":
-            content = b"[" * 200_000
-        if what == "zipped":
-            content, headers["Content-Encoding"] = gzip.compress(content), "gzip"
         handler.head(status, headers | {"Content-Length": str(len(content))})
         handler.wfile.write(content[:-5] if what == "cut" else content)
 

@@ -122,24 +122,6 @@ def test_intervals_of_few_videos_hold_what_they_say() -> None:
     assert held_before / draws < 0.87
 
 
-def test_differences_are_paired() -> None:
-    items = [item(0, "a"), item(1, "a"), item(2, "b"), item(3, "b")]
-    base = {str(n): said(n, "x", ok) for n, ok in enumerate([True, False, True, True])}
-    new = {str(n): said(n, "x", ok) for n, ok in enumerate([True, True, False, True])}
-    mean = mean_of(right, items, new, base)
-    assert (mean.questions, mean.accuracy) == (4, 0.75)
-    # Differences 0 1 | -1 0: mean 0, sums by video 1 and -1.
-    assert mean.difference == 0
-    assert mean.difference_error == pytest.approx((2 * 2) ** 0.5 / 4)
-    assert mean.difference_plus_minus == pytest.approx(1.8373 * 0.5, abs=1e-4)  # two videos
-    assert mean.plus_minus == pytest.approx(1.8373 * (mean.standard_error or 0), abs=1e-4)
-    assert mean.difference_p == pytest.approx(1)
-    same = mean_of(right, items, base, base)
-    assert (same.difference, same.difference_error) == (0, 0)
-    alone = mean_of(right, items, new, None)
-    assert (alone.difference, alone.difference_error) == (None, None)
-
-
 def test_changed_fixed_and_broken_by_hand() -> None:
     items = [item(number, "a") for number in range(6)]
     texts = [("red", ok) for ok in (True, False, True, False, True, False)]
