@@ -21,7 +21,7 @@ from dycoke_cli.video.sampling import Sampling
 from tests.runs.parts import CLIPS
 
 EXACT = LoadOptions(device="cpu", dtype="float32")
-PLAIN = Request("mini", EXACT, Sampling(frames=6), Method(), GenerationOptions(max_tokens=2))
+PLAIN = Request("mini", EXACT, Sampling(frames=2), Method(), GenerationOptions(max_tokens=2))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -140,7 +141,7 @@ def test_an_address() -> None:
         find("https://a/b.mp4")
 
 
-DEEP = 1500
+DEEP = sys.getrecursionlimit() + 10
 """More folders in each other than Python's recursion has levels."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import zlib
 from collections.abc import Callable
@@ -74,25 +73,6 @@ def test_a_full_disk_leaves_whole_lines(kind: Kind) -> None:
     with opened() as journal:
         assert journal.damaged == 0
     assert journal.path.read_bytes() == whole
-
-
-@pytest.mark.parametrize("left", [1, 5, 300])
-def test_half_a_line_is_cut_off_where_a_copy_has_no_room(
-    kind: Kind, left: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened, add = kind
-    with opened() as journal:
-        add(journal, 0)
-        whole = journal.path.read_bytes()
-        add(journal, 1)
-    path = journal.path
-    path.write_bytes(path.read_bytes()[: len(whole) + left])
-    monkeypatch.delattr(os, "replace")
-    with opened() as journal:
-        assert journal.damaged == 1
-        assert path.read_bytes() == whole
-        add(journal, 1)
-    assert path.read_bytes().startswith(whole)
 
 
 # What may stand where a line has something else: each of another kind, or too large.

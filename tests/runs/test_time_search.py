@@ -45,7 +45,6 @@ def happens(*true: tuple[float, float]) -> Probability:
         [(30.2, 33.1)],
         [(10.0, 14.0)],
         [(86.4, 90.0)],
-        [(14.9, 15.2), (40.0, 44.0), (71.0, 75.5)],
     ],
 )
 def test_ranges_are_found_to_a_fraction_of_a_window(
@@ -58,14 +57,6 @@ def test_ranges_are_found_to_a_fraction_of_a_window(
     for one in found:
         assert one.inside == 0.9
         assert one.outside == 0.1
-
-
-def test_something_that_lasts_longer_than_a_window() -> None:
-    [one] = SEARCH.ranges(lasts((22.0, 71.3)))
-    assert (one.start, one.end) == (
-        pytest.approx(22.0, abs=STEP_S),
-        pytest.approx(71.3, abs=STEP_S),
-    )
 
 
 def test_what_is_there_all_the_time_has_nothing_outside() -> None:

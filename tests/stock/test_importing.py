@@ -15,6 +15,7 @@ from torch import nn
 from dycoke_cli.engine.memory.sizes import Sizes, VisionSizes
 from dycoke_cli.stock.quiet import faster_imports
 from tests.families.tiny import MAKERS
+from tests.marks import EXTENDED
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,13 @@ def test_no_library_complains_at_the_end_that_something_of_it_is_left() -> None:
 
 
 # Of Gemma 4 the last layers read the keys of others, and of Qwen 3.5 most have none.
-SOME = [name for name in MAKERS if not name.startswith(("gemma4", "qwen3_5"))]
+OTHERS = ("gemma4", "qwen3_5")
+FIRST = ("llava_onevision", "qwen2_5_vl", "molmo2", "internvl")
+SOME = [
+    pytest.param(name, marks=() if name in FIRST else EXTENDED)
+    for name in MAKERS
+    if not name.startswith(OTHERS)
+]
 
 
 def outputs(model: Any, layer: int) -> dict[str, int]:
