@@ -11,14 +11,14 @@ from typing import Any
 from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.video import decoder_process
 
-SLOW_S = 1.0
+SLOW_S = 0.5
 # Of those variables that the process is given. It may write nothing, so that its notes are names of
 # empty files.
 NOTES = Path(os.environ.get("LC_NOTES", "."))
 
 
 def slow(channel: Channel) -> None:
-    """Take a second for each video, and note when."""
+    """Take a while for each video, and note when."""
     _before_each(channel, _slowly)
 
 

@@ -81,10 +81,6 @@ def said(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], str]:
     }
 
 
-def is_large(group: Group) -> bool:
-    return "large" in group[0].videos[0].name
-
-
 @pytest.mark.slow
 def test_answers_are_those_that_each_question_gets_alone(
     loaded: LoadedModel, plan: RunPlan, alone: Callable[[str, str], str]
@@ -113,26 +109,6 @@ def test_methods_of_a_job_are_known_before_its_video_is_encoded(
     answers = answer_all(loaded, plan, [asked])
     assert not any(outcome.failed for outcome in answers)
     assert len(encoded) == 1
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_what_spoils_a_batch_costs_itself(
-    loaded: LoadedModel, plan: RunPlan, alone: Callable[[str, str], str]
-) -> None:
-    special = loaded.processor.tokenizer.all_special_tokens[0]
-    small = [group for group in groups_in(CLIPS, QUESTIONS[0], plan=plan) if not is_large(group)]
-    groups = small[:5]
-    groups[2] = [replace(groups[2][0], question=f"What {special}?"), *groups[2]]
-    gone = replace(groups[4][0].videos[0], source="none.mp4")
-    groups[4] = [replace(ask, videos=(gone,)) for ask in groups[4]]
-    outcomes = answer_all(loaded, plan, groups)
-    errors = {o.line["error"]["code"] for o in outcomes if o.failed}
-    assert errors == {"usage", "video_unreadable"}
-    answers = {key: text for key, text in said(outcomes).items() if text}
-    assert len(answers) == 4
-    for (name, question), answer in answers.items():
-        assert answer == alone(name, question)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dycoke_cli.ask import Answered, Done, Failed, Progress, Seen, Text
+from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.loop import reading
 from dycoke_cli.loop.asker import CancelledError, Client, Pending
 from dycoke_cli.loop.local_engine import Engine
+from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.video.clip import WindowQueue
 from dycoke_cli.video.limits import Limits
 from tests.loop.pretended import Asking
 from tests.waiting import until
@@ -301,6 +305,27 @@ def test_each_video_that_is_read_again_is_freed(asking: Asking) -> None:
         assert not engine._readers._held
         assert not engine._videos
     assert len(asking.pretended.read) == 3
+
+
+def test_a_video_whose_windows_another_method_took_is_read_again(asking: Asking) -> None:
+    with asking.engine() as engine:
+        [pending] = engine.submit(asking.ask("One?", method="evs"))
+        asking.wait_until_read([pending])
+        video: Any = pending.video
+        video.reading.windows = WindowQueue(1)
+        for method, again in (("evs", False), (None, False), ("dart", True)):
+            windowed = method and SimpleNamespace(method=engine.settled(create(method)))
+            video.session = SimpleNamespace(windowed=windowed)
+            assert engine._is_encoded_for(pending) is not again
+        assert pending.video is not video
+
+
+def test_a_batch_and_the_seconds_of_its_questions_are_counted(asking: Asking) -> None:
+    metrics = Metrics()
+    with asking.engine(counts=metrics) as engine:
+        asking.finish(engine, engine.submit(asking.ask("one"), asking.ask("two")))
+    for counted in ("batches_total 1", "wait_seconds_count 2", "answer_seconds_count 2"):
+        assert f"dycoke_{counted}\n" in metrics.text()
 
 
 def test_a_question_that_comes_just_then_keeps_the_model(asking: Asking) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import shutil
 import sys
 import time
@@ -17,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycoke_cli import resources
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop import reading as reading_module
 from dycoke_cli.loop.local_engine import Engine
@@ -147,18 +145,18 @@ def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("name", "seconds"), [("hang.mp4", "decoded after 20 s"), ("burn.mp4", "opened after 1 s of")]
+    ("name", "limit", "seconds"),
+    [("hang.mp4", 4.0, "decoded after 4 s"), ("burn.mp4", 60.0, "opened after 1 s of")],
 )
 def test_a_video_that_hangs_its_decoder_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, seconds: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: float, seconds: str
 ) -> None:
     if name == "burn.mp4" and sys.platform != "linux":
         pytest.skip("CPU time isn't limited here")
     decoding_by(monkeypatch, "decode", tmp_path)
     monkeypatch.setattr(limits_module, "_OPENING_CPU_S", 1.0)
     groups = folder_of(tmp_path, "good1.mp4", name, "good2.mp4")
-    # Long enough for a process to start on a machine that is busy.
-    taken = read_all(groups, 1, Limits(time_limit=20.0))
+    taken = read_all(groups, 1, Limits(time_limit=limit))
     assert f"{name} isn't {seconds}" in error_of(taken[name])
     assert [*tmp_path.glob(f"?.{name[:4]}")] == [tmp_path / f"0.{name[:4]}"]
     assert is_read(taken["good1.mp4"])
@@ -222,13 +220,12 @@ def test_as_many_read_at_once_as_there_is_memory_for(
 ) -> None:
     monkeypatch.setattr(reading_module, "free_main_memory", lambda: free)
     decoding_by(monkeypatch, "slow", tmp_path)
-    groups = folder_of(tmp_path, *(f"{number}.mp4" for number in range(6)))
+    groups = folder_of(tmp_path, *(f"{number}.mp4" for number in range(4)))
     taken = read_all(groups, 4, Limits(memory_limit=10**10))  # of which each needs a tenth
-    assert len(taken) == 6
     assert all(map(is_read, taken.values()))
     times = [path.name.split()[:2] for path in tmp_path.glob("* of *")]
     spans = [(float(begun), float(ended)) for begun, ended in times]
-    assert len(spans) == 6
+    assert len(spans) == 4
     most = max(sum(begun <= at < ended for begun, ended in spans) for at, _ in spans)
     assert (most == 1) == (at_once == 1)
 
@@ -268,41 +265,6 @@ def test_decoders_are_as_many_as_there_are_cpus_and_memory(
         monkeypatch.setattr(reading_module, "usable_cpus", lambda cpus=cpus: cpus)
         monkeypatch.setattr(reading_module, "free_main_memory", lambda free=free: free)
         assert reading_module.usual_decoders() == expected
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_tiny_files_with_huge_pictures_take_no_more_memory_than_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """273 bytes of GIF are pictures of 256 MB each; four aren't decoded at the same time."""
-    screen = (7999).to_bytes(2, "little")
-    frame = b"\x21\xf9\x04\0\x0a\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x4c\x01\0"
-    gif = b"GIF89a" + 2 * screen + b"\x80\0\0" + b"\0\0\0\xff\xff\xff" + 6 * frame + b"\x3b"
-    for number in range(4):
-        (tmp_path / f"{number}.gif").write_bytes(gif)
-    before = resources.free_main_memory()
-    if before is None or before < 8 * 1024**3:
-        pytest.skip("less than 8 GiB of memory are free on this machine")
-    monkeypatch.setattr(reading_module, "_decoding_budget", lambda: 0.0)
-    peak = 0
-    with reading(groups_in(tmp_path), 4) as begun:
-        while not all(one.is_read for one in begun.values()):
-            busy = [decoder for one in begun.values() for decoder in [*one.decoders]]
-            pids = [process.pid for decoder in busy if (process := decoder._process) is not None]
-            peak = max(peak, sum(map(resident_bytes, pids)))
-            time.sleep(0.05)
-    assert all(map(is_read, begun.values()))
-    assert peak < 2 * 10**9
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory that a process has; 0 where it has ended."""
-    try:
-        words = Path(f"/proc/{pid}/statm").read_text().split()
-    except OSError:
-        return 0
-    return int(words[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_what_is_wrong_with_the_questions_is_raised() -> None:
