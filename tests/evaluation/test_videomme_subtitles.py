@@ -7,7 +7,6 @@ from pathlib import Path
 import av
 import pytest
 
-from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets.published import lines_at, videomme_subtitles
 
 CLIP = Path(__file__).parents[2] / "sample_videos" / "move.mp4"  # 4 s
@@ -73,13 +72,3 @@ def test_of_a_real_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         + cue(3, "04,200", "09,000", "behind the end")
     )
     assert videomme_subtitles(path, CLIP) == "a\nb"
-
-
-def test_what_is_no_subrip_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "v.srt"
-    path.write_text("WEBVTT\nno\ntimes")
-    with pytest.raises(UsageError, match=r"v.srt can't be read \(no times in 'no'\)"):
-        videomme_subtitles(path, CLIP)
-    path.write_bytes(b"1\n\xff\n\xff")
-    with pytest.raises(UsageError, match="Not UTF-8"):
-        videomme_subtitles(path, CLIP)

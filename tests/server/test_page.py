@@ -83,7 +83,6 @@ def test_curl(address: str) -> None:
 
 @NEEDS_LIBRARY
 @pytest.mark.extended
-@pytest.mark.slow
 def test_the_client_of_openai(address: str) -> None:
     """The second answer by `/v1/responses` is that of a conversation about a prefilled video."""
     expected = list[str]()
@@ -133,7 +132,6 @@ def test_llm(address: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.slow
 def test_a_warm_ask(tmp_path: Path) -> None:
     [commands] = blocks("sh warm", PAGE)
     start, ask, batch = commands.splitlines()

@@ -177,14 +177,6 @@ def test_ctrl_c_writes_what_is_under_way(local: Served, tmp_path: Path) -> None:
     assert len(out.read_text().splitlines()) == 4
 
 
-def test_what_cannot_be_served_says_so_once_and_runs_in_the_command(local: Served) -> None:
-    run = batch(FOUR[0], "What?", "--dtype", "float32")
-    assert run.code == 0
-    reason = "Asking without your server: it has loaded mini with other flags"
-    assert run.err.count(reason) == 1
-    assert not local.has_answered()
-
-
 def test_several_workers_are_of_the_command(local: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
