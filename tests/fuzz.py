@@ -15,23 +15,34 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from tests.fuzzing import files, foreign, models, strangers, texts, videos
 from tests.fuzzing.subject import Subject
-from tests.fuzzing.subjects import SUBJECTS
-from tests.fuzzing.trying import outcomes
+from tests.fuzzing.trying import Case, outcomes
 
+SUBJECTS: list[Subject] = [
+    *(*videos.SUBJECTS, *texts.SUBJECTS, *models.SUBJECTS),
+    *(*files.SUBJECTS, *foreign.SUBJECTS, *strangers.SUBJECTS),
+]
+"""In the order of the table."""
 PLACE = Path(__file__).parents[1] / "runs" / "fuzz"
 
 
-def fuzz(subject: Subject, place: Path, cases: int) -> Counter[str]:
-    """Try the first cases of a subject, and keep those that are findings; how many ended how."""
+def first_cases(subject: Subject, share: float) -> list[Case]:
+    """A share of the cases of a subject, at least one; what it needs is imported."""
     for module in subject.modules:
         import_module(module)
-    seeds, ends = subject.seeds(), Counter[str]()
-    for one in outcomes(subject, range(cases), seeds):
+    seeds = subject.seeds()
+    return [(subject, case, seeds) for case in range(max(1, round(subject.cases * share)))]
+
+
+def fuzz(subject: Subject, place: Path, share: float) -> Counter[str]:
+    """Try cases of a subject, and keep those that are findings; how many ended how."""
+    cases, ends = first_cases(subject, share), Counter[str]()
+    for (_, case, seeds), one in zip(cases, outcomes(cases), strict=True):
         ends["findings" if one.is_finding else one.kind] += 1
         if one.is_finding:
             place.mkdir(parents=True, exist_ok=True)
-            (place / f"{subject.name}-{one.case}").write_bytes(subject.case(one.case, seeds))
+            (place / f"{subject.name}-{case}").write_bytes(subject.case(case, seeds))
             print(f"{subject.name}, case {one.case}: {one.kind}: {one.detail[:200]!r}", flush=True)
     return ends
 
@@ -51,7 +62,7 @@ def main() -> None:
         return
     found = 0
     for subject in chosen:
-        ends = fuzz(subject, given.place, max(1, round(subject.cases * given.share)))
+        ends = fuzz(subject, given.place, given.share)
         told = ", ".join(f"{count:,} {end}" for end, count in sorted(ends.items()))
         print(f"{subject.group}, {subject.name}: {told}", flush=True)
         found += ends["findings"]

@@ -70,20 +70,3 @@ def reached(graph: Graph, *starts: str) -> set[str]:
             found.add(module)
             todo += [*graph[module], module.rpartition(".")[0]]
     return found
-
-
-def circles(graph: Graph) -> list[set[str]]:
-    """Modules that know each other, directly or over others."""
-    behind = {module: set[str]() for module in graph}
-    for module in graph:
-        todo = list(graph[module])
-        while todo:
-            if (other := todo.pop()) not in behind[module]:
-                behind[module].add(other)
-                todo += graph[other]
-    found: list[set[str]] = []
-    for module in graph:
-        circle = {other for other in behind[module] if module in behind[other]}
-        if circle and circle not in found:
-            found.append(circle)
-    return found

@@ -19,13 +19,11 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.version import Version
 
 from tests.turns import ROOT, SKIPPED
 
@@ -101,9 +99,11 @@ def main() -> None:
         if which == "oldest":
             here.install_oldest(wheel, options.transformers)
         else:
-            here.install_newest(wheel)
+            here.install_anew(wheel)
         if which == "extras":
-            here.install_extras(wheel)
+            here.install(f"dycoke-cli[{','.join(EXTRAS)}] @ {wheel.as_uri()}", PLUGIN, "llm")
+            # It asks for too old an av, and imports a private part of filelock that 4.3 hasn't.
+            here.install("--no-deps", "lmms-eval", "filelock<4.3")
         here.answer()
         if options.python or version in (PYTHONS[0], PYTHONS[-1]):
             here.test(wheel, tests or (WITH_EXTRAS if which == "extras" else FAST))
@@ -120,18 +120,12 @@ class Environment:
     folder: Path
     made_of: Path
 
-    def install_newest(self, *what: str | Path) -> None:
-        """Install a wheel, or what else pip would, and what it needs."""
-        with timed("install"):
-            self._make()
-            self._install(*what)
-
-    def install_extras(self, wheel: Path) -> None:
-        """Install the newest release of all that is optional, beside what is installed."""
-        with timed("install extras"):
-            self._install(f"dycoke-cli[{','.join(EXTRAS)}] @ {wheel.as_uri()}", PLUGIN, "llm")
-            # It asks for too old an av, and imports a private part of filelock that 4.3 hasn't.
-            self._install("--no-deps", "lmms-eval", "filelock<4.3")
+    def install_anew(self, *what: str | Path) -> None:
+        """Make the environment, and install a wheel in it, or what else pip would."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        uv("venv", "--quiet", "--python", self.made_of, self.folder / "venv")
+        (self.folder / "empty").mkdir()
+        self.install(*what)
 
     def install_oldest(self, wheel: Path, transformers: str | None = None) -> None:
         """Install the oldest releases that the package and its extras allow, then the wheel."""
@@ -140,21 +134,12 @@ class Environment:
         asked = [Requirement(text) for text in (*PROJECT["dependencies"], *optional)]
         wheels = [word for one in asked for word in ("--only-binary", one.name)]
         pinned = [f"transformers=={transformers}"] if transformers else []
-        with timed("install"):
-            self._make()
-            lowest = ("--resolution", "lowest-direct", "-r", ROOT / "pyproject.toml", *extras)
-            self._install(*lowest, *wheels, *pinned)
-            self._install("--no-deps", wheel)
-        if pinned:
-            return
-        releases, first = self._releases(), self.made_of.name.endswith(PYTHONS[0])
-        for requirement in asked:
-            (oldest,) = requirement.specifier
-            if (found := releases[requirement.name]) == Version(oldest.version):
-                continue
-            if first:
-                raise SystemExit(f"pyproject.toml has {requirement}, but {found} is the oldest")
-            print(f"{requirement}: {found} is the oldest with a wheel here", flush=True)
+        if not pinned and self.made_of.name.endswith(PYTHONS[0]):
+            # Each bound is a release that there is. A later Python may have no wheel of it.
+            pinned = [f"{one.name}=={bound.version}" for one in asked for bound in one.specifier]
+        lowest = ("--resolution", "lowest-direct", "-r", ROOT / "pyproject.toml", *extras)
+        self.install_anew(*lowest, *wheels, *pinned)
+        self.install("--no-deps", wheel)
 
     def answer(self) -> None:
         """Do what a user does first, in the environment of nobody."""
@@ -162,38 +147,23 @@ class Environment:
         path = os.pathsep.join((str(self.program("python").parent), os.defpath))
         nobody = {"HOME": str(empty), "PATH": path, "LANG": "C.UTF-8"}
         for command in (["demo"], ["ask", VIDEO, "What does the blue star do?"], ["doctor"]):
-            with timed(command[0]):
-                run("dycoke", *command, cwd=empty, environment=nobody)
+            run("dycoke", *command, cwd=empty, environment=nobody)
 
     def test(self, wheel: Path, tests: Sequence[str]) -> None:
         """Run tests of the checkout against the package that is installed here."""
-        with timed("install dev"):
-            self._install(f"dycoke-cli[dev] @ {wheel.as_uri()}")
+        self.install(f"dycoke-cli[dev] @ {wheel.as_uri()}")
         where = "import dycoke_cli, sys; sys.exit(not dycoke_cli.__file__.startswith(sys.prefix))"
         run(self.program("python"), "-c", where, cwd=ROOT)
-        with timed("test"):
-            workers = ["-p", "tests.workers", "--workers", str(os.cpu_count())]
-            pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *workers]
-            # Tests that run a program look for it as a shell would.
-            path = os.pathsep.join((str(self.program("python").parent), os.environ["PATH"]))
-            environment = {**of_pip(), **os.environ, "PATH": path}
-            run(self.program("python"), *pytest, *tests, cwd=ROOT, environment=environment)
+        workers = ["-p", "tests.workers", "--workers", str(os.cpu_count())]
+        pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *workers]
+        # Tests that run a program look for it as a shell would.
+        path = os.pathsep.join((str(self.program("python").parent), os.environ["PATH"]))
+        environment = {**of_pip(), **os.environ, "PATH": path}
+        run(self.program("python"), *pytest, *tests, cwd=ROOT, environment=environment)
 
-    def _make(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        uv("venv", "--quiet", "--python", self.made_of, self.folder / "venv")
-        (self.folder / "empty").mkdir()
-
-    def _install(self, *what: str | Path) -> None:
+    def install(self, *what: str | Path) -> None:
+        """Install it, with the newest release of what it needs, beside what is there."""
         uv("pip", "install", "--quiet", "--python", self.program("python"), *what)
-
-    def _releases(self) -> dict[str, Version]:
-        code = (
-            "from importlib.metadata import distributions\n"
-            "for one in distributions(): print(one.name.lower().replace('_', '-'), one.version)"
-        )
-        text = subprocess.check_output([self.program("python"), "-c", code], text=True)
-        return {name: Version(release) for name, release in map(str.split, text.splitlines())}
 
     def program(self, name: str) -> Path:
         return self.folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / name
@@ -224,16 +194,6 @@ def find_python(version: str) -> Path | None:
         if path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0:
             return Path(path)
     return None
-
-
-@contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Say afterwards how long a block took."""
-    begun, before = time.monotonic(), os.times()
-    yield
-    after = os.times()
-    spent = sum(after[2:4]) - sum(before[2:4])
-    print(f"{what}: {time.monotonic() - begun:.0f} s, of processors {spent:.0f} s", flush=True)
 
 
 def of_pip() -> dict[str, str]:

@@ -6,37 +6,41 @@
 
 Nothing is listed by hand: places are read off the syntax tree, and the tests that should notice off
 the imports: those that name the module, of its own room first, the shortest files first; then all
-of its room. It edits a copy of `src`, never the checkout. A survivor is a test that is missing, or
-a place that makes no difference: its line ends with `# equivalent: why`, and isn't drawn any more.
+of its room, until the patience with a mutant is over. It edits a copy of `src` for each core, never
+the checkout. A survivor is a test that is missing, or a place that makes no difference: its line
+ends with `# equivalent: why`, and isn't drawn any more. With `--minutes` none begins later.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import importlib
-import multiprocessing
+import compileall
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from random import Random
 
-import pytest
-
+from tests import warm
 from tests.imports import PACKAGE, SRC, module_name, named
 
 ROOT = SRC.parent
-PRELOADED = ("av", "numpy", "PIL.Image", "rich.console", "torch", "typer")
 WEIGHTS = Path("models", "mini", "checkpoint")  # large and never broken: linked, not copied
-OF_A_TURN, MOST_FILES, PATIENCE_S = 60, 12, 120.0
-LEAST_CAUGHT = 0.9
+OF_A_TURN, MOST_FILES = 60, 12
+# Seconds: of the tests of one mutant together, and of a test, which is a hang beyond that.
+PATIENCE_S, HANG_S = 75.0, 30
+LEAST_CAUGHT, LEAST_TRIED = 0.9, 12
 
 OPERATORS: dict[type[ast.AST], str] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
@@ -179,63 +183,102 @@ def drawn(below: str, count: int, seed: str) -> list[tuple[Mutant, str]]:
     return Random(seed).sample(every, min(count, len(every)))
 
 
-def red(tests: Sequence[str], file: Path, text: str, first: bool = True) -> list[str]:
-    """The tests that go red where a file has this text, or the first of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, PACKAGE)
-        ignored = shutil.ignore_patterns(WEIGHTS.name, "__pycache__")
-        shutil.copytree(SRC / PACKAGE, copy, ignore=ignored)
-        (copy / WEIGHTS).symlink_to(SRC / PACKAGE / WEIGHTS)
-        (copy / file).write_text(text, encoding="utf-8")
-        output = Path(folder, "output")
-        # A fork has torch already: most runs are shorter than its import.
-        how = [*(["-x"] if first else []), "-q", "--tb=no", "-p", "no:cacheprovider", "-m"]
-        given = (folder, [*how, "not slow and not extended and not cuda", *tests], output)
-        run = multiprocessing.get_context("fork").Process(target=_pytest, args=given)
-        run.start()
-        run.join(PATIENCE_S)
-        if run.is_alive():
-            run.kill()
-            run.join()
-            return ["no end in time"]
-        printed = output.read_text(encoding="utf-8", errors="replace")
-    found = re.findall(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE)
-    return found or ([] if re.search(r"\d+ passed", printed) else [f"broken: {printed[-200:]}"])
+class _Pytest(warm.Popen):
+    """A process that has the libraries already: most runs are shorter than the import of torch."""
+
+    imported = warm.COMMAND, (*warm.ENGINE, "hypothesis", "pytest")
 
 
-def _pytest(folder: str, arguments: Sequence[str], output: Path) -> None:
-    with output.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.chdir(ROOT)
-    os.environ["PYTHONPATH"] = folder  # for the processes that tests start
-    sys.path.insert(0, folder)
-    pytest.main([*arguments])
+class Copy:
+    """A copy of the package, in which one mutant at a time is tried."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(
+            SRC / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns(WEIGHTS.name)
+        )
+        (folder / PACKAGE / WEIGHTS).symlink_to(SRC / PACKAGE / WEIGHTS)
+        compileall.compile_dir(folder / PACKAGE, quiet=1)
+
+    def judge(self, mutant: Mutant, text: str) -> str | None:
+        """What noticed a mutant, "" if nothing did; None if its tests were too long to say so."""
+        file, until = self.folder / PACKAGE / mutant.file, time.monotonic() + PATIENCE_S
+        file.write_text(mutant.applied(text), encoding="utf-8")
+        try:
+            found = self._red(noticing(mutant.file), until)
+            room = ROOT / "tests" / mutant.file.parts[0]
+            if found == "" and room.is_dir():
+                found = self._red([str(room)], until) or ""
+            return found
+        finally:
+            shutil.copy2(SRC / PACKAGE / mutant.file, file)  # as old as what was compiled of it
+
+    def _red(self, tests: Sequence[str], until: float) -> str | None:
+        """The first test that goes red; None if there is none when the time is over."""
+        limit = [f"faulthandler_timeout={HANG_S}", "faulthandler_exit_on_timeout=true"]
+        how = ["-xq", "--tb=no", "-p", "no:cacheprovider", *(w for o in limit for w in ("-o", o))]
+        how += ["-m", "not slow and not extended and not cuda"]
+        # What tests start finds the copy as well. Nothing that is broken is left compiled.
+        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        with (self.folder / "output").open("w+", encoding="utf-8", errors="replace") as output:
+            run = _Pytest(
+                [sys.executable, "-m", "pytest", *how, *tests], cwd=ROOT, env=environment,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True, fresh=True,
+            )  # fmt: skip
+            try:
+                run.wait(until - time.monotonic())
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(run.pid, signal.SIGKILL)  # with what its tests left running
+                run.wait()
+            output.seek(0)
+            printed = output.read()
+        red = re.search(r"^(?:FAILED|ERROR) (\S+)|^(Timeout) \(", printed, re.MULTILINE)
+        if red:
+            return red[1] or "a test that doesn't end"
+        is_green = run.returncode == 0 and re.search(r"\d+ passed", printed)
+        return "" if is_green else f"broken: {printed[-200:]}"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try those that are drawn; the exit code is 1 if too many survive."""
+    """Try those that are drawn; the exit code is 1 if too many survive, or too few were tried."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("below", nargs="?", default="", help="a folder or file of the package")
     parser.add_argument("count", nargs="?", type=int, default=OF_A_TURN)
     parser.add_argument("--seed", help="in place of the commit")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="to begin mutants in")
     given = parser.parse_args(arguments)
     head = ("git", "rev-parse", "HEAD")
     seed = given.seed or subprocess.run(head, cwd=ROOT, capture_output=True, text=True).stdout
-    for library in PRELOADED:
-        importlib.import_module(library)
-    caught, chosen = 0, drawn(given.below, given.count, seed)
-    for mutant, text in chosen:
-        begun = time.monotonic()
-        broken, room = mutant.applied(text), ROOT / "tests" / mutant.file.parts[0]
-        found = red(noticing(mutant.file), mutant.file, broken)
-        if not found and room.is_dir():
-            found = red([str(room)], mutant.file, broken)
-        caught += bool(found)
-        said = f"caught    {found[0]}" if found else "SURVIVED "
-        print(f"{mutant.shown(text)}\n    {said} {time.monotonic() - begun:.0f} s", flush=True)
-    print(f"{caught} of {len(chosen)} mutants caught")
-    return int(caught < LEAST_CAUGHT * len(chosen))
+    chosen, until = drawn(given.below, given.count, seed), time.monotonic() + 60 * given.minutes
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _Pytest([sys.executable, "-c", ""], fresh=True).wait()  # imports the libraries, once for all
+    found: list[str] = []
+    copies: SimpleQueue[Copy] = SimpleQueue()
+
+    def judge(mutant: Mutant, text: str) -> None:
+        begun, copy = time.monotonic(), copies.get()
+        if begun < until:
+            killer = copy.judge(mutant, text)
+            said = f"caught    {killer}" if killer else "SURVIVED"
+            said = "NOT JUDGED" if killer is None else said
+            seconds = f"{time.monotonic() - begun:.0f} s"
+            print(f"{mutant.shown(text)}\n    {said} {seconds}", flush=True)
+            if killer is not None:
+                found.append(killer)
+        copies.put(copy)
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for number in range(os.cpu_count() or 1):
+            copies.put(Copy(Path(folder, str(number))))
+        [*pool.map(judge, *zip(*chosen, strict=True))]
+    caught = sum(map(bool, found))
+    print(f"{caught} of {len(found)} mutants caught; {len(chosen)} were drawn")
+    enough = len(found) >= min(LEAST_TRIED, len(chosen))
+    return int(not enough or caught < LEAST_CAUGHT * len(found))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from itertools import dropwhile, groupby, takewhile
+from functools import cache
+from itertools import dropwhile, groupby, pairwise, takewhile
 from pathlib import Path
-from textwrap import dedent
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -18,9 +21,6 @@ PAGES = [
     ROOT / "src" / "dycoke_cli" / "share" / "SKILL.md",
     *sorted((ROOT / "plugins").glob("*/*.md")),
 ]
-_FENCE = re.compile(r"^ *```")
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
-_SHELL = re.compile(r"^ *```(console|sh)\b.*?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def on_one_line(page: str) -> str:
@@ -28,19 +28,24 @@ def on_one_line(page: str) -> str:
     return " ".join((ROOT / page).read_text(encoding="utf-8").split())
 
 
+@cache
+def _parsed(text: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(text)
+
+
 def section(name: str, title: str) -> str:
     """The text below a heading, up to the next one of its level or above."""
-    lines = (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines(keepends=True)
-    found = [(at, level) for at, level, heading in _headings(lines) if heading == title]
-    ((begin, level),) = found
-    ends = [at for at, other, _ in _headings(lines) if at > begin and other <= level]
-    return "".join(lines[begin + 1 : ends[0] if ends else None])
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    headings = [*_headings(text)]
+    ((begin, level),) = ((at, level) for at, level, heading in headings if heading == title)
+    ends = [at for at, other, _ in headings if at > begin and other <= level]
+    return "".join(text.splitlines(keepends=True)[begin + 1 : ends[0] if ends else None])
 
 
 def anchors(text: str) -> list[str]:
     """The names by which the headings of a page can be linked, as GitHub makes them."""
     seen, found = Counter[str](), list[str]()
-    for _, _, heading in _headings(text.splitlines()):
+    for _, _, heading in _headings(text):
         shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         name = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
         found.append(f"{name}-{seen[name]}" if seen[name] else name)
@@ -49,10 +54,15 @@ def anchors(text: str) -> list[str]:
 
 
 def links(text: str) -> list[str]:
-    """What a page links to within the repository, outside of code."""
-    lines = [line for line, is_code in _lines(text.splitlines()) if not is_code]
-    prose = re.sub(r"`[^`\n]*`(?!\])", "", "\n".join(lines))
-    return [target for target in _LINK.findall(prose) if not re.match(r"\w+:", target)]
+    """What a page links to within the repository, pictures among it."""
+    inline = (part for token in _parsed(text) for part in token.children or ())
+    targets = (str(part.attrs.get("href") or part.attrs.get("src") or "") for part in inline)
+    return [target for target in targets if target and not re.match(r"\w+:", target)]
+
+
+def blocks(language: str, text: str) -> list[str]:
+    """The fenced blocks of a language, also those of list items."""
+    return [token.content for token in _parsed(text) if token.info == language]
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -60,23 +70,25 @@ def commands(text: str) -> Iterator[list[str]]:
 
     Comments, variables in front, redirections and the usage of docs/reference.md are left out.
     """
-    for kind, block in _SHELL.findall(text):
-        lines = dedent(block).replace("\\\n", " ").splitlines()
+    lines: list[str] = []
+    for token in _parsed(text):
+        kind, shown = token.info.partition(" ")[0], token.content.replace("\\\n", " ").splitlines()
         if kind == "console":
-            lines = [line.partition("$ ")[2] for line in lines if re.match(r"\w*\$ ", line)]
-            lines = [line for line in lines if "[OPTIONS]" not in line]
+            shown = [line.partition("$ ")[2] for line in shown if re.match(r"\w*\$ ", line)]
+            shown = [line for line in shown if "[OPTIONS]" not in line]
+        lines += shown if kind in ("console", "sh") else []
+    command = ""
+    for line in lines:
+        command += f"{line}\n"
+        try:
+            words = _words(command)
+        except ValueError:  # a quote that ends on a later line
+            continue
         command = ""
-        for line in lines:
-            command += f"{line}\n"
-            try:
-                words = _words(command)
-            except ValueError:  # a quote that ends on a later line
-                continue
-            command = ""
-            for is_end, part in groupby(words, lambda word: word in ("|", "&&", ";")):
-                if not is_end:
-                    own = takewhile(lambda word: word[0] not in "<>", part)
-                    yield [*dropwhile(lambda word: re.match(r"[A-Z_]+=", word), own)]
+        for is_end, part in groupby(words, lambda word: word in ("|", "&&", ";")):
+            if not is_end:
+                own = takewhile(lambda word: word[0] not in "<>", part)
+                yield [*dropwhile(lambda word: re.match(r"[A-Z_]+=", word), own)]
 
 
 def _words(command: str) -> list[str]:
@@ -86,23 +98,9 @@ def _words(command: str) -> list[str]:
     return [word or "''" for word in split]
 
 
-def _headings(lines: list[str]) -> Iterator[tuple[int, int, str]]:
+def _headings(text: str) -> Iterator[tuple[int, int, str]]:
     """Number of the line, level and text of each heading."""
-    for at, (line, is_code) in enumerate(_lines(lines)):
-        if not is_code and (heading := re.match(r"(#+) (.*)", line)):
-            yield at, len(heading[1]), heading[2]
-
-
-def _lines(lines: list[str]) -> Iterator[tuple[str, bool]]:
-    """Each line, and whether it is in a block of code."""
-    is_code = False
-    for line in lines:
-        is_fence = bool(_FENCE.match(line))
-        yield line, is_code or is_fence
-        is_code ^= is_fence
-
-
-def blocks(language: str, page: str) -> list[str]:
-    """The fenced blocks of a language, also those of list items."""
-    found = re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
-    return [dedent(block) for block in found]
+    tokens = _parsed(text)
+    for opened, inline in pairwise(tokens):
+        if opened.type == "heading_open" and opened.map:
+            yield opened.map[0], int(opened.tag[1:]), inline.content

@@ -35,7 +35,6 @@ from tests.installs import (
     build,
     find_python,
     run,
-    timed,
     uv,
 )
 
@@ -60,9 +59,8 @@ def main() -> None:
         print("Before the release:", *missing, sep="\n", file=sys.stderr)
         if not options.dry_run:
             sys.exit(1)
-    with timed("build"):
-        sdist, wheel = build_both()
-        check(sdist, wheel)
+    sdist, wheel = build_both()
+    check(sdist, wheel)
     for version in options.python or PYTHONS:
         python = find_python(version)
         if python is None:
@@ -75,9 +73,9 @@ def main() -> None:
                 if oldest:
                     here.install_oldest(file)
                 elif file is sdist:
-                    here.install_newest(file)
+                    here.install_anew(file)
                 else:
-                    here.install_newest("--find-links", DIST, to_install()[1])
+                    here.install_anew("--find-links", DIST, to_install()[1])
                     check_shared(here)
                     list_materials(here, wheel)
                 here.answer()

@@ -28,15 +28,15 @@ HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"  # what is filled in
 def strings() -> Iterator[tuple[str, str]]:
     """The place and the text of every string of the package, docstrings included."""
     for path in sorted(SRC.rglob("*.py")):
-        filled = set[int]()
+        filled, file = set[int](), path.relative_to(SRC)
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):  # outer nodes first
-            place = f"{path.relative_to(SRC)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.JoinedStr):
                 filled |= {id(part) for part in node.values}
                 parts = (getattr(part, "value", None) for part in node.values)
-                yield place, "".join(part if isinstance(part, str) else HOLE for part in parts)
+                text = "".join(part if isinstance(part, str) else HOLE for part in parts)
+                yield f"{file}:{node.lineno}", text
             elif isinstance(text := getattr(node, "value", None), str) and id(node) not in filled:
-                yield place, text
+                yield f"{file}:{getattr(node, 'lineno', 0)}", text
 
 
 def unknown(text: str, flags: dict[str, set[str]]) -> Iterator[str]:

@@ -57,30 +57,33 @@ class Outcome:
         return self.kind not in (ANSWER, REFUSED)
 
 
-def outcomes(subject: Subject, cases: Sequence[int], seeds: Sequence[bytes]) -> Iterator[Outcome]:
+Case = tuple[Subject, int, Sequence[bytes]]
+"""A subject, the number of one of its cases, and the subject's seeds."""
+
+
+def outcomes(cases: Sequence[Case]) -> Iterator[Outcome]:
     """How cases end, in their order; none of them ends this process."""
-    left = list(cases)
-    while left:
-        for outcome in _of_one_process(subject, tuple(left), seeds):
-            assert outcome.case == left.pop(0)
+    done = 0
+    while done < len(cases):
+        for outcome in _of_one_process(cases[done:]):
+            assert outcome.case == cases[done][1]
+            done += 1
             yield outcome
 
 
-def _of_one_process(
-    subject: Subject, cases: Sequence[int], seeds: Sequence[bytes]
-) -> Iterator[Outcome]:
+def _of_one_process(cases: Sequence[Case]) -> Iterator[Outcome]:
     """The same, up to a case that ends the process."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="dycoke-fuzz-") as folder:
-        process = context.Process(target=_work, args=(subject, cases, seeds, theirs, folder))
+        process = context.Process(target=_work, args=(cases, theirs, folder))
         process.start()
         theirs.close()
         done = 0
         try:
             while done < len(cases):
                 if not ours.poll(WALL_S):
-                    yield Outcome(cases[done], "hang", f"no end in {WALL_S:g} s")
+                    yield Outcome(cases[done][1], "hang", f"no end in {WALL_S:g} s")
                     return
                 told = ours.recv()
                 done += 1
@@ -89,7 +92,7 @@ def _of_one_process(
                     return
         except EOFError:
             process.join()
-            yield _ended(cases[done], process.exitcode or 0)
+            yield _ended(cases[done][1], process.exitcode or 0)
         finally:
             process.kill()
             process.join()
@@ -103,9 +106,7 @@ def _ended(case: int, code: int) -> Outcome:
     return Outcome(case, "crash", f"the process ended with {name}")
 
 
-def _work(
-    subject: Subject, cases: Sequence[int], seeds: Sequence[bytes], told: Connection, folder: str
-) -> None:
+def _work(cases: Sequence[Case], told: Connection, folder: str) -> None:
     """The process: try cases, and tell of each."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # what libraries print is nobody's
@@ -114,9 +115,9 @@ def _work(
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + _ADDRESS_SPACE, resource.RLIM_INFINITY))
-    for case in cases:
+    for subject, case, seeds in cases:
         content = subject.case(case, seeds)
-        place = Path(folder, str(case))
+        place = Path(folder, "case")
         place.mkdir()
         told.send(asdict(_outcome(subject, case, content, place)))
         shutil.rmtree(place, ignore_errors=True)
