@@ -65,6 +65,11 @@ def blocks(language: str, text: str) -> list[str]:
     return [token.content for token in _parsed(text) if token.info == language]
 
 
+def files_shown(text: str) -> dict[str, str]:
+    """The files that a page shows in whole, by the name that stands above each."""
+    return dict(re.findall(r"^`([\w.-]+)`:\n\n```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
 def commands(text: str) -> Iterator[list[str]]:
     """The words of each command in a page's blocks of a shell; each part of a pipe is one.
 

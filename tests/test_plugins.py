@@ -22,60 +22,16 @@ from dycoke_cli.engine.selecting import selected
 from dycoke_cli.evaluation import datasets
 from dycoke_cli.models.families import table
 from tests.cli.harness import REAL, Outcome, run_code, run_fresh
+from tests.pages import files_shown, section
 
-STRIDE = '''
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
-from dycoke_cli import Method, Param
-
-@dataclass(frozen=True)
-class Stride(Method, ABC):
-    """Keep the first frame of every few."""
-
-    name: ClassVar[str] = "stride"
-    title: ClassVar[str] = "Every few frames"
-    summary: ClassVar[str] = "whole frames, evenly spaced"
-
-    stride: Annotated[int, Param("Frames per frame kept.", symbol="S", at_least=1)] = 4
-
-    def select(self, features):
-        import torch
-        frames, per_frame = features.shape[:2]
-        return torch.arange(frames * per_frame).view(frames, -1)[:: self.stride].flatten()
-
-    def kept_tokens(self, frames, per_frame):
-        return -(-frames // self.stride) * per_frame
-
-METHODS = {"stride": Stride}
-'''
-BENCHMARK = """
-from dycoke_cli import About, FolderDataset, Item, Score
-
-class YesNo(FolderDataset):
-    group = "yesno"
-    about = About("Yes or no", ("test",), 1, 1, "nothing", "nowhere")
-
-    def files(self, split):
-        return []
-
-    def read(self, split):
-        return [Item("1", "clip", "Is it?", "yes", "", "")]
-
-    def find(self, video):
-        return self.folder.video(video)
-
-    @staticmethod
-    def score(item, said):
-        return Score(said == item.answer)
-
-BENCHMARKS = {"yesno": YesNo}
-"""
+FILES = files_shown(section("reference.md", "Plug-ins"))
+STRIDE, BENCHMARK = FILES["stride.py"], FILES["yesno.py"]
 FAMILY = """
 from dycoke_cli import FAMILIES as BUNDLED
 
 FAMILIES = {"my_vl": BUNDLED["llava_onevision"]}
 """
+LAST_LINE = STRIDE.rstrip().count("\n") + 1
 REGISTRIES: dict[plugins.Kind, tuple[Any, str, Callable[[str, Any], None]]] = {
     "method": (registry, "METHODS", registry._register),
     "benchmark": (datasets, "DATASETS", datasets._check),
@@ -206,16 +162,16 @@ BROKEN: dict[str, list[tuple[tuple[str, str], str | None]]] = {
         (("stride: Ann", "window: Ann"), None),
         (("stride: Annotated[int", "retain: Annotated[int"), "its parameter retain means some"),
         (("stride: Ann", "plugin: Ann"), "its parameter plugin means something else"),
-        (("    def select(", "    @abstractmethod\n    def select("), "TypeError: Can't instant"),
+        (("METHODS = ", "Stride.__abstractmethods__ = {'a'}\nMETHODS = "), "TypeError: Can't inst"),
         (("METHODS = ", "METHOD = "), "it needs a dictionary by name, such as METHODS = {"),
         (("import Method", "import Methode"), "ImportError: cannot import name 'Methode'"),
-        (("METHODS = ", "1 / 0\nMETHODS = "), "ZeroDivisionError: division by zero (line 25)"),
+        (("METHODS = ", "1 / 0\nMETHODS = "), f"division by zero (line {LAST_LINE})"),
         (("METHODS = ", "raise SystemExit(3)\nMETHODS = "), "SystemExit: 3"),
         (("METHODS = ", "METHODS == = "), "SyntaxError: invalid syntax"),
     ],
     BENCHMARK: [
         (("    def find(self, video):", "    def other(self, video):"), "its class has no find"),
-        (("about = About(", "about = dict("), "TypeError: "),
+        (("questions=2", "answers=2"), "TypeError: "),
         (("    about = About(", "    above = About("), "its class has no about"),
         (('{"yesno": YesNo', '{"yesno": 3'), "it isn't a class"),
         (('{"yesno"', '{"other"'), "its class has another name, 'yesno'"),

@@ -15,12 +15,12 @@ from jsonschema import Draft202012Validator
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_fresh, run_process
-from tests.pages import section
+from tests.pages import files_shown, section
 
 pytestmark = pytest.mark.slow
 
 PAGE = section("reference.md", "Plug-ins")
-FILES = dict(re.findall(r"^`([\w.-]+)`:\n\n```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+FILES = files_shown(PAGE)
 # The bundled model's weights as a checkpoint of the page's family.
 STORE = """
 import sys
