@@ -42,12 +42,14 @@ OF_A_TURN, MOST_FILES = 60, 12
 PATIENCE_S, HANG_S = 75.0, 30
 LEAST_CAUGHT, LEAST_TRIED = 0.9, 12
 
-OPERATORS: dict[type[ast.AST], str] = {
-    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
-    ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in", ast.And: "or",
-    ast.Or: "and", ast.Add: "-", ast.Sub: "+", ast.Mult: "+", ast.Div: "*", ast.FloorDiv: "*",
+OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
+    ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
+    ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
+    ast.IsNot: (r"is\s+not", "is"), ast.In: ("in", "not in"), ast.NotIn: (r"not\s+in", "in"),
+    ast.And: ("and", "or"), ast.Or: ("or", "and"), ast.Add: (r"\+", "-"), ast.Sub: ("-", "+"),
+    ast.Mult: (r"\*", "+"), ast.Div: ("/", "*"), ast.FloorDiv: ("//", "*"),
 }  # fmt: skip
-"""What stands in the place of an operator."""
+"""How an operator is written, and what stands in its place."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def mutants_of(file: Path, text: str) -> list[Mutant]:
     for node, begin, end, instead in _broken(ast.parse(text)):
         at, to = place(*begin), place(*end)
         if instead.startswith("operator"):  # between two parts, perhaps in brackets
-            old = re.search(rf"{instead.split(' ', 2)[1]}", text[at:to])
+            old = re.search(instead.split(" ", 2)[1], text[at:to])
             if old is None:
                 continue
             at, to, instead = at + old.start(), at + old.end(), instead.split(" ", 2)[2]
@@ -120,15 +122,8 @@ def _broken(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, Place, Plac
                 yield node, *whole, "pass"
 
 
-SYMBOLS: dict[type[ast.AST], str] = {
-    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
-    ast.Is: "is", ast.IsNot: r"is\s+not", ast.In: "in", ast.NotIn: r"not\s+in", ast.And: "and",
-    ast.Or: "or", ast.Add: r"\+", ast.Sub: "-", ast.Mult: r"\*", ast.Div: "/", ast.FloorDiv: "//",
-}  # fmt: skip
-
-
 def _operator(op: ast.AST) -> str:
-    return f"operator {SYMBOLS[type(op)]} {OPERATORS[type(op)]}"
+    return "operator {} {}".format(*OPERATORS[type(op)])
 
 
 def _begin(node: ast.expr) -> Place:

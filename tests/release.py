@@ -27,16 +27,7 @@ from pathlib import Path
 
 from dycoke_cli.version import __version__
 from tests import turns
-from tests.installs import (
-    PLACE,
-    PYTHONS,
-    ROOT,
-    Environment,
-    build,
-    find_python,
-    run,
-    uv,
-)
+from tests.installs import PLACE, PYTHONS, ROOT, Environment, build, find_python, run, uv
 
 DIST = ROOT / "dist"
 # Of README.md; in a comment until the first release is on the index.
@@ -88,9 +79,8 @@ def not_ready(root: Path = ROOT) -> list[str]:
     table = (root / turns.TABLE.relative_to(ROOT)).read_text("utf-8")
     found = turns.stale(turns.read(table), root)
     changes = (root / "CHANGELOG.md").read_text("utf-8")
-    if not re.search(
-        rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE
-    ):
+    dated = rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d$"
+    if not re.search(dated, changes, re.MULTILINE):
         found.append(f"CHANGELOG.md has no date for {__version__}: write the day of the upload")
     if to_install(root)[0]:
         found.append("README.md has the command that installs a release in a comment: uncomment it")

@@ -15,25 +15,18 @@ from tests import warm
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-COPIED = (
-    *("src", "tests", "benchmarks", "docs", "sample_videos"),
-    *("pyproject.toml", "README.md"),
-)
+COPIED = ("src", "tests", "benchmarks", "docs", "sample_videos", "pyproject.toml", "README.md")
 TRIALS = Path(__file__).with_name("trials")
 CHANGES = dict(re.findall(r"^\| \[(.+?)\]\(tests/trials/(\w+)\.diff\) \|", PAGE, re.MULTILINE))
 """A row of "What a change touches", and the trial that makes it."""
 TESTS = (
-    *("tests/compression/methods/test_stride.py", "tests/compression/test_methods.py"),
-    *(
-        "tests/cli/commands/test_methods.py",
-        "tests/test_request.py",
-        "tests/cli/flags/test_flags.py",
-    ),
-    *("tests/cli/commands/test_schema.py", "tests/cli/test_json.py"),
-    *("tests/runs/remote/test_served_model.py", "tests/cli/commands/test_ask_server.py"),
-    *("tests/evaluation/test_yesno.py", "tests/evaluation/test_datasets.py"),
-    *("tests/cli/commands/test_eval_benchmarks.py", "tests/runs/test_tables.py"),
-)
+    "tests/compression/methods/test_stride.py", "tests/compression/test_methods.py",
+    "tests/cli/commands/test_methods.py", "tests/test_request.py", "tests/cli/flags/test_flags.py",
+    "tests/cli/commands/test_schema.py", "tests/cli/test_json.py", "tests/runs/test_tables.py",
+    "tests/runs/remote/test_served_model.py", "tests/cli/commands/test_ask_server.py",
+    "tests/evaluation/test_yesno.py", "tests/evaluation/test_datasets.py",
+    "tests/cli/commands/test_eval_benchmarks.py",
+)  # fmt: skip
 """What such changes have to leave green, beside their own tests."""
 RUN_ALL = """
 import json, sys
@@ -51,9 +44,8 @@ def files_of(change: str) -> int:
 def make_change(trial: str, copy: Path) -> set[str]:
     """Write the new files of a trial, change others by its lines, and return the paths of both."""
     touched = set()
-    for change in re.split(r"^\+\+\+ ", (TRIALS / f"{trial}.diff").read_text("utf-8"), flags=re.M)[
-        1:
-    ]:
+    diff = (TRIALS / f"{trial}.diff").read_text("utf-8")
+    for change in re.split(r"^\+\+\+ ", diff, flags=re.MULTILINE)[1:]:
         name, _, hunks = change.partition("\n")
         path = copy / name
         text = path.read_text(encoding="utf-8") if path.exists() else ""

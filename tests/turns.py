@@ -87,13 +87,8 @@ def main() -> int:
     by_name = {turn.name: turn for turn in turns}
     if unknown := {*options.names} - {*by_name}:
         parser.error(f"no turn is called {', '.join(sorted(unknown))}")
-    changed = _git(
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-        "--",
-        f":(exclude){TABLE.relative_to(ROOT)}",
-    )
+    but_the_table = f":(exclude){TABLE.relative_to(ROOT)}"
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", but_the_table)
     if options.write and changed != "":
         parser.error("--write notes a commit: commit the changes first")
     chosen = [by_name[name] for name in options.names] or [of_commit(turns, commit)]
