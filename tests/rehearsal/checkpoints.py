@@ -1,7 +1,8 @@
 """The repositories that are rehearsed: their files as published, with few layers and words.
 
 `published/NAME/` has the small files with the published values; templates are written anew and
-behave as the published ones. A word is a byte.
+behave as the published ones. A word is a byte. SPECIAL, which isn't published by itself, has the
+ids of special tokens.
 """
 
 from __future__ import annotations
@@ -24,30 +25,13 @@ PUBLISHED = Path(__file__).with_name("published")
 STORED = (".safetensors", "tokenizer.json")
 """How the names of files end that lie in the hub's storage."""
 README = b"---\nlicense: apache-2.0\n---\nWords about the model.\n"
-
-_QWEN2_5 = (
-    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
-    *("<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>"),
-    *("<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>", "<tool_call>"),
-    *("</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
-    *("<|repo_name|>", "<|file_sep|>"),
-)
-_SMOL = (
-    "<global-img>",
-    *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
-    *("<fake_token_around_image>", "<image>"),
-    *(f"<|reserved_special_token_{number}|>" for number in range(88)),
-    "<end_of_utterance>",
-)
+SPECIAL = "special_tokens.json"
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What isn't in the small files of a repository."""
 
-    words: int  # tokens that aren't special, or stand before those
-    special: tuple[str, ...]  # the tokens behind them
-    first: tuple[str, ...] = ()  # special tokens among the `words`
     # beginnings of tensors' names in transformers, and as published
     renamed: Sequence[tuple[str, str]] = ()
     shards: int = 1  # weight files
@@ -67,8 +51,6 @@ _QWEN_TOWER = {
 }  # fmt: skip
 RECIPES = {
     "llava-onevision-0.5b": Recipe(
-        151643,
-        ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"),
         renamed=(
             ("model.language_model.", "language_model.model."),
             ("model.vision_tower.", "vision_tower.vision_model."),
@@ -78,14 +60,9 @@ RECIPES = {
         few={"text_config": _TEXT, "vision_config": _TOWER},
     ),
     "smolvlm2-500m": Recipe(
-        49152,
-        _SMOL,
-        first=("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
         few={"text_config": {**_TEXT, "head_dim": 16}, "vision_config": _TOWER},
     ),
     "qwen2.5-vl-3b": Recipe(
-        151643,
-        _QWEN2_5,
         renamed=(("model.visual.", "visual."), ("model.language_model.", "model.")),
         shards=2,
         few={
@@ -95,8 +72,6 @@ RECIPES = {
         },
     ),
     "qwen3-vl-2b": Recipe(
-        151643,
-        (*_QWEN2_5, "<tool_response>", "</tool_response>", "<think>", "</think>"),
         few={
             "text_config": {
                 **_TEXT,
@@ -116,15 +91,21 @@ RECIPES = {
 def files(name: str) -> dict[str, bytes]:
     """All files of a repository."""
     recipe, folder = RECIPES[name], PUBLISHED / name
-    vocabulary = {word: number for number, word in enumerate([*recipe.first, *ALPHABET])}
-    words = len(vocabulary)
-    special = {token: vocabulary[token] for token in recipe.first}
-    special |= {token: words + number for number, token in enumerate(recipe.special)}
     documents = {
-        str(path.relative_to(folder)): _renumbered(
-            json.loads(path.read_text(encoding="utf-8")), recipe.words, words, len(recipe.special)
-        )
+        str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.rglob("*.json"))
+    }
+    published: dict[str, int] = documents.pop(SPECIAL)
+    # Most stand behind the words, and with some models a few before them.
+    first = [token for token, number in published.items() if number < len(ALPHABET)]
+    behind = [token for token in published if token not in first]
+    vocabulary = {word: number for number, word in enumerate([*first, *ALPHABET])}
+    words = len(vocabulary)
+    special = {token: number for number, token in enumerate(behind, words)}
+    special = {token: vocabulary[token] for token in first} | special
+    documents = {
+        file: _renumbered(document, published[behind[0]], words, len(behind))
+        for file, document in documents.items()
     }
     config = documents["config.json"] = _merged(documents["config.json"], recipe.few)
     flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
@@ -134,7 +115,7 @@ def files(name: str) -> dict[str, bytes]:
     }
     made = dict.fromkeys(recipe.others, README)
     made["tokenizer.json"] = _tokenizer(vocabulary, special).to_str(pretty=True).encode()
-    if not recipe.first:  # the older files that Qwen publishes beside it
+    if not first:  # the older files that Qwen publishes beside it
         documents["vocab.json"] = vocabulary
         made["merges.txt"] = b"#version: 0.2\n"
     for file, document in documents.items():
