@@ -1,39 +1,98 @@
 """Kills commands that resume with SIGKILL at random moments, and runs each again to its end.
 
-Run as `python -m tests.kills`. Each run is forked with the libraries imported (`tests/warm.py`), or
-most moments would fall into imports. Three ways take turns: all processes of the command, the
-command alone, and one of its children. What the command has left at its end must be what an
-undisturbed run leaves: the same results, none lost and none twice, no other file. No process may be
-left, and no message may be a traceback.
+Run as `python -m tests.kills`. Three ways take turns: all processes of the command, the command
+alone, and one of its children. What the command has left at its end must be what an undisturbed run
+leaves: the same results, none lost and none twice, no other file. No process may be left, and no
+message may be a traceback.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from dycoke_cli.storage.output_file import temporary_folder
 from tests import surroundings
 from tests.hub import Hub
 from tests.soaking.commands import Command, commands, files_in, repositories
-from tests.soaking.sessions import WAYS, names_of, running, wait_until_none_runs
 
 MOMENTS = {"batch": 80, "caption": 50, "eval": 50, "pull": 50}
 _PATIENCE_S = 900.0
 """For a command that goes on without one of its children."""
 # A moment may be behind the end of a run that is faster than the undisturbed one was.
 _LATEST = 0.95
+_ENDING_S, _POLL_S = 60.0, 0.02
+_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+
+def running(session: int) -> list[psutil.Process]:
+    """Processes of a session, without those that have ended and aren't reaped yet."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == session and process.status() not in _ENDED:
+                found.append(process)
+    return found
+
+
+def names_of(processes: Iterable[psutil.Process]) -> str:
+    """Command lines of processes, for a message."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+    return "; ".join(found)
+
+
+def wait_until_none_runs(session: int) -> list[psutil.Process]:
+    """Wait until no process of a session runs; those that still do after a minute."""
+    deadline = time.monotonic() + _ENDING_S
+    while (left := running(session)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return left
+
+
+def kill_all(session: int, rng: random.Random) -> None:
+    """Kill all processes of a session, as the system does when it stops a container."""
+    with suppress(ProcessLookupError):  # it hasn't begun its session yet
+        os.killpg(session, signal.SIGKILL)
+    os.kill(session, signal.SIGKILL)
+
+
+def kill_parent(session: int, rng: random.Random) -> None:
+    """Kill the command and none of its children."""
+    os.kill(session, signal.SIGKILL)
+
+
+def kill_child(session: int, rng: random.Random) -> None:
+    """Kill one of the other processes, as the system does when memory runs out."""
+    others = [process for process in running(session) if process.pid != session]
+    if others:
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            rng.choice(others).kill()
+
+
+WAYS: dict[str, Callable[[int, random.Random], None]] = {
+    "all": kill_all,
+    "parent": kill_parent,
+    "child": kill_child,
+}
 
 
 @dataclass
