@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from dycoke_cli.engine.explaining import explain
 from dycoke_cli.engine.selecting import selected
 from dycoke_cli.evaluation import datasets
 from dycoke_cli.models.families import table
-from tests.cli.harness import REAL, Outcome, run_code, run_fresh
+from tests.cli.harness import REAL, Outcome, run_process
 from tests.pages import files_shown, section
 
 FILES = files_shown(section("reference.md", "Plug-ins"))
@@ -231,7 +230,7 @@ def test_a_package_is_named_with_its_version(load: Load) -> None:
 
 
 def dycoke(*arguments: str, **environment: str) -> Outcome:
-    return run_fresh(*REAL, *arguments, **environment)
+    return run_process(REAL, *arguments, fresh=True, **environment)
 
 
 @pytest.mark.extended
@@ -268,8 +267,9 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
 UNPICKLE = "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1])).stride)"
 
 
-def unpickled(file: Path, content: str) -> Outcome:
-    return run_code(UNPICKLE, content, **{plugins.ENVIRONMENT: str(file)})
+def python(*code: str, file: Path) -> Outcome:
+    command = [sys.executable, "-c", *code]
+    return run_process(command, fresh=True, **{plugins.ENVIRONMENT: str(file)})
 
 
 def test_another_process_finds_the_class_by_name_if_the_file_is_the_same(
@@ -281,10 +281,9 @@ def test_another_process_finds_the_class_by_name_if_the_file_is_the_same(
         "import pickle; from dycoke_cli.compression.registry import create; "
         "print(pickle.dumps(create('stride', stride=7)).hex())"
     )
-    environment = {**os.environ, plugins.ENVIRONMENT: str(file)}
-    made = subprocess.check_output([sys.executable, "-c", make], env=environment, text=True)
-    assert unpickled(file, made.strip()).out == "7\n"
+    made = python(make, file=file).out.strip()
+    assert python(UNPICKLE, made, file=file).out == "7\n"
     file.write_text(STRIDE + "# edited")
     for changed in (file, tmp_path / "none.py"):
-        error = unpickled(changed, made.strip()).err.splitlines()[-1]
+        error = python(UNPICKLE, made, file=changed).err.splitlines()[-1]
         assert "the plug-in stride.py isn't here as it was where the run began" in error
