@@ -24,6 +24,7 @@ from tests.cli.harness import below, run_here, understood
 from tests.pages import PAGES, ROOT, commands
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+RULES = {*" ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE)).split()}
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
     "optional-dependencies"
 ]
@@ -49,14 +50,11 @@ class Parsed(Exception):
 
 def on_pages(program: str) -> list[Any]:
     """By page, the commands of a program."""
+    by_page = {page: [*commands(page.read_text("utf-8"))] for page in PAGES}
     return [
         pytest.param(found, id=str(page.relative_to(ROOT)))
-        for page in PAGES
-        if (
-            found := [
-                words[1:] for words in commands(page.read_text("utf-8")) if words[0] == program
-            ]
-        )
+        for page, lines in by_page.items()
+        if (found := [words[1:] for words in lines if words[0] == program])
     ]
 
 
@@ -85,16 +83,14 @@ def test_flags_in_sentences_exist() -> None:
 
 @pytest.mark.parametrize("lines", on_pages("make"))
 def test_a_target(lines: list[list[str]]) -> None:
-    rules = {*" ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE)).split()}
     for word in (word for words in lines for word in words):
         name, is_variable, _ = word.partition("=")
-        assert f"$({name})" in MAKEFILE if is_variable else name in rules, word
+        assert f"$({name})" in MAKEFILE if is_variable else name in RULES, word
 
 
 def test_named_targets_exist() -> None:
-    rules = {*" ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE)).split()}
     found = {name for page in PAGES for name in TARGET.findall(page.read_text("utf-8"))}
-    assert found <= rules
+    assert found <= RULES
 
 
 def test_named_modules_exist() -> None:
