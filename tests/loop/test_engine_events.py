@@ -144,6 +144,12 @@ def test_the_events_of_a_question(asking: Asking) -> None:
     assert events[-1].answer.answer == "one two "
 
 
+def test_a_comparison_is_a_stage_of_its_own(asking: Asking) -> None:
+    with asking.engine() as engine:
+        [pending] = engine.submit(asking.ask("one", compare=True))
+        assert Progress("comparison") in [*pending.events()]
+
+
 def test_a_video_that_cannot_be_read_fails_its_questions_alone(asking: Asking) -> None:
     with asking.engine() as engine:
         bad = engine.submit(asking.ask("one", name="bad.mp4"), asking.ask("two", name="bad.mp4"))

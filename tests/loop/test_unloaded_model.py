@@ -11,6 +11,7 @@ from dycoke_cli.ask import Progress
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import ContextError
 from dycoke_cli.loop.in_windows import why_not_in_windows
+from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.reading import Reading
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.families import UNLISTED
@@ -38,6 +39,14 @@ def test_frames_of_a_family_outside_the_table_are_kept_as_they_are_decoded(askin
         before, after = asking.engine(loaded=None), asking.engine()
         assert (before._fit_of(reading) is None) == (family is UNLISTED)
         assert after._fit_of(reading) is not None
+
+
+def test_a_run_in_windows_begins_once_the_model_is_loaded(asking: Asking) -> None:
+    """What it keeps of a video is settled later: a method may not be one for all videos."""
+    request = replace(REQUEST, method=create("evs"), video_tokens=60)
+    with Engine(request, load=asking.pretended.load) as engine:
+        engine.begin_run()
+        assert engine.loaded is not None
 
 
 def test_windows_are_refused_where_the_known_context_has_no_room(asking: Asking) -> None:
