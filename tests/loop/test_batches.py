@@ -158,6 +158,7 @@ def _largest(loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 
 def test_plan_can_be_sent_to_another_process(plan: RunPlan) -> None:
     [ask], *_ = groups_in(CLIPS, plan=plan)
+    assert plan.workers == 1  # this process, unless it is told otherwise
     other = pickle.loads(pickle.dumps(plan))
     assert other == plan
     assert other.with_defaults(pickle.loads(pickle.dumps(ask))) == plan.with_defaults(ask)

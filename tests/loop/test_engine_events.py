@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.ask import Answered, Done, Failed, Progress, Seen, Text
+from dycoke_cli.ask import Answered, Done, Failed, Progress, Seen, Text, Warn
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.loop import reading
@@ -324,6 +324,28 @@ def test_a_video_whose_windows_another_method_took_is_read_again(asking: Asking)
             video.session = SimpleNamespace(windowed=windowed)
             assert engine._is_encoded_for(pending) is not again
         assert pending.video is not video
+
+
+@pytest.mark.parametrize(("bulk", "warned"), [(False, [True, False]), (True, [False, False])])
+def test_little_memory_is_warned_of_before_the_first_answer_to_somebody(
+    asking: Asking, bulk: bool, warned: list[bool]
+) -> None:
+    asking.pretended.warning = "there is little memory"
+    client = Client(bulk=bulk)
+    client.is_over = bulk
+    with asking.engine() as engine:
+        asked = (engine.submit(asking.ask(text), client=client)[0] for text in ("one", "two"))
+        assert [Warn("there is little memory") in [*one.events()] for one in asked] == warned
+
+
+def test_of_a_run_a_few_videos_are_prepared_ahead(asking: Asking) -> None:
+    run = Client(bulk=True, batch_size=1)
+    with asking.engine() as engine:
+        pendings = engine.submit(*(asking.ask(f"{n}") for n in range(8)), client=run)
+        asking.wait_until_read(pendings)
+        for _ in range(2):
+            engine._prepare_videos()
+            assert [one.is_prepared for one in pendings] == [True] * 4 + [False] * 4
 
 
 def test_a_batch_and_the_seconds_of_its_questions_are_counted(asking: Asking) -> None:

@@ -28,7 +28,7 @@ def test_a_video_that_was_read_waits_for_a_model_that_is_loaded_or_downloaded(
     unloaded, seen = replace(asking.pretended.unloaded(), local=local), list[Any]()
     with asking.engine(loaded=None, unloaded=unloaded) as engine:
         engine.submit(asking.ask("one"), on_event=lambda _, event: seen.append(event))
-        until(lambda: Progress(stage) in seen)
+        until(lambda: Progress(stage) in seen, 60)
 
 
 def test_frames_of_a_family_outside_the_table_are_kept_as_they_are_decoded(asking: Asking) -> None:

@@ -634,7 +634,7 @@ class Engine(Asker):
             if client.bulk and len(groups[group]) == self._together(group, pending):
                 return groups[group]
         if not ready or (client.bulk and not self._is_stale(client, len(ready))):
-            return []
+            return []  # equivalent: None is no batch either
         group = max(groups, key=lambda one: len(groups[one])) if client.bulk else ready[0].group
         batch = groups[group]
         others = (one for one in self._waiting if one.client is not client and one.is_prepared)
