@@ -1,7 +1,7 @@
 """A pytest plugin for `make test`: no test may be slow without saying so, and slow ones run first.
 
 Of a function whose cases are all marked `slow` the first is for `make test`, and where each runs a
-model or a method four, spread over their order; the others become `extended`. Of those there
+model or a method three, spread over their order; the others become `extended`. Of those there
 are more than each push can wait for: `--part 2/10` leaves out all but one in ten of them, by a hash
 of their names, so that ten pushes that differ run them all.
 
@@ -69,7 +69,7 @@ class _BeforeSelecting:
                 functions[item.nodeid.partition("[")[0]].append(item)
         for name, cases in functions.items():
             is_slow = all(item.get_closest_marker("slow") for item in cases)
-            most = 1 if is_slow else 4 if name.startswith(DEAR) else len(cases)
+            most = 1 if is_slow else 3 if name.startswith(DEAR) else len(cases)
             # By no multiple of 2 or 3: of a product, each factor has several values.
             step = max(n for n in range(1, max(1, len(cases) // most) + 1) if n % 2 and n % 3)
             for item in {*cases} - {*cases[::step][:most]}:

@@ -158,6 +158,19 @@ def segments(frames: list, threshold: float, least: int) -> list[tuple[int, int]
     return [(a, b) for a, b in itertools.pairwise(ends)]
 
 
+def components(near: list[list[int]]) -> list[list[int]]:
+    """The connected components of a graph: of each number those that are linked to it."""
+    left, found = set(range(len(near))), []
+    while left:
+        part, border = set[int](), {min(left)}
+        while border:
+            part |= border
+            border = {j for i in border for j in near[i]} - part
+        left -= part
+        found.append(sorted(part))
+    return found
+
+
 def by_segments(
     frames: list, attention: list, retain: float, method: Any, of_segment: Callable[..., Any]
 ) -> dict[int, list[float]]:

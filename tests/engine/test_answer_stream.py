@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import TextStreamer
 
-from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.generate import AnswerStream, BatchStreamer, Receiver
@@ -21,6 +21,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.engine.batches import spoilt
+from tests.families.sessions import bundled
 from tests.families.sessions import same as same_answers
 
 VIDEOS = Path(__file__).parents[2] / "sample_videos"
@@ -36,9 +37,8 @@ Events = list[tuple[int, str | Answer]]
 
 @pytest.fixture(scope="module")
 def sessions() -> list[VideoSession]:
-    loaded = load("mini", device="cpu", dtype="float32")
-    clips = [read(VIDEOS / f"{name}.mp4", Sampling(frames=8)) for name in ASKED]
-    return [VideoSession(loaded, clip) for clip in clips]
+    clips = [read(VIDEOS / f"{name}.mp4", Sampling(frames=4)) for name in ASKED]
+    return [VideoSession(bundled(), clip) for clip in clips]
 
 
 def streamed(
@@ -107,7 +107,7 @@ def test_each_stream_is_as_it_is_alone(sessions: list[VideoSession], spec: str) 
 
 
 def test_each_answer_has_its_own_limit_and_its_own_times(sessions: list[VideoSession]) -> None:
-    most = (12, 3, 1)
+    most = (5, 3, 1)
     events = streamed(sessions, most=most)
     answers = []
     for number, session in enumerate(sessions):
@@ -141,7 +141,7 @@ def test_a_client_that_leaves_disturbs_nobody(sessions: list[VideoSession], leav
     finally:
         sessions[0].on_progress = lambda *_: None
     for number, session in enumerate(sessions):
-        expected = alone(session, number, most=most[number])
+        expected = alone(session, number, most=6)
         if number == leaves:
             *pieces, _ = of(events, number)
             assert pieces == expected[: len(pieces)]
@@ -168,12 +168,12 @@ def test_an_answer_that_fails_is_the_only_one(sessions: list[VideoSession]) -> N
         spoilt(sessions[0].loaded.model, spoil, 4),
         pytest.raises(ModelError, match="aren't finite at token 5"),
     ):
-        ask_together(asked, PRUNED, GenerationOptions(max_tokens=9))
-    whole = alone(sessions[1], 1, most=9)
+        ask_together(asked, PRUNED, GenerationOptions(max_tokens=6))
+    whole = alone(sessions[1], 1, most=6)
     assert "".join(of(events, 1)) == "".join(whole[:-1])[: len("".join(of(events, 1)))]
     assert not isinstance(of(events, 1)[-1], Answer)
     for number in (0, 2):
-        assert same(of(events, number), alone(sessions[number], number, most=9))
+        assert same(of(events, number), alone(sessions[number], number, most=6))
 
 
 class Letters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -78,9 +79,14 @@ def test_each_step_attends_to_its_selection_and_all_text(data: st.DataObject) ->
         uncompressed_length=length,
         first_pruned=first_pruned,
     )
-    prompt = rows(batch, list(range(length)))
-    for layer in range(LAYERS):
-        store.update(prompt, -prompt, layer)
+    ends = sorted({data.draw(st.integers(1, length)), length})  # one chunk, or two
+    if len(ends) > 1:
+        store.expect_chunks()
+    for begin, end in pairwise([0, *ends]):
+        chunk = rows(batch, list(range(begin, end)))
+        for layer in range(LAYERS):
+            keys, _ = store.update(chunk, -chunk, layer)
+            assert torch.equal(keys, rows(batch, list(range(end))))
     active: list[list[int]] = []
     chosen: list[torch.Tensor | None] = []
     for step in range(data.draw(st.integers(1, 6))):

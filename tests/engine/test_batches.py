@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,23 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed, VideoSession, load
+from dycoke_cli import DyCoke, FastV, RandomMerge, ToMe, Uncompressed, VideoSession
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import cache_of
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.engine.batches import NEW_TOKENS, answer, batch_of, prompts, same_rows, spoilt
 from tests.engine.tiny import SHAPES, make_inputs, make_model
-from tests.natural import Pictures, pan
+from tests.families.sessions import as_loaded, bundled
+from tests.families.stock import clip
+from tests.families.tiny import make
+from tests.marks import EXTENDED
 
 KEEP_ALL = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2)
 PUBLISHED = DyCoke(prune_layer=2, variant="published")
+WEIGHTED = ToMe(retain=0.3, positions="kept", proportional=True)
 METHODS = [
     DyCoke(prune_layer=2),
     DyCoke(prune_layer=1, merge_ratio=0.3, prune_ratio=0.9, recall_threshold=1.0),
@@ -35,14 +39,21 @@ METHODS = [
     DyCoke(ttm=False, prune_layer=2),
     RandomMerge(merge_ratio=0.5, prune_layer=2),
     KEEP_ALL,
+    WEIGHTED,
+    replace(WEIGHTED, positions="renumbered"),
 ]
 
 PROMPTS = (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2, 3, 4))
+# One of each kind of entries in the cache.
+KINDS = (METHODS[0], PROMPTS[0]), (PUBLISHED, PROMPTS[1]), (WEIGHTED, PROMPTS[0])
 
 
 @pytest.mark.parametrize(
     ("method", "frames", "texts"),
-    [(method, *prompt) for method in METHODS for prompt in PROMPTS],
+    [
+        pytest.param(method, *prompt, marks=() if (method, prompt) in KINDS else EXTENDED)
+        for method, prompt in product(METHODS, PROMPTS)
+    ],
 )
 def test_each_row_is_as_it_is_alone(method, frames, texts):
     shape = SHAPES[0]
@@ -108,14 +119,13 @@ QUESTIONS = ("What happens?", "How many objects are there?")
 PRUNED = DyCoke(prune_layer=2)
 
 
-@pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return load("mini", device="cpu", dtype="float32")
-
-
 @pytest.fixture
-def session(loaded: LoadedModel) -> VideoSession:
-    return VideoSession(loaded, Pictures.of(pan(4)))
+def session() -> VideoSession:
+    return session_of(torch.float32)
+
+
+def session_of(dtype: torch.dtype) -> VideoSession:
+    return VideoSession(as_loaded("tiny", *make("llava_onevision", dtype)), clip(4))
 
 
 def one_nan(logits: torch.Tensor) -> None:
@@ -138,8 +148,15 @@ SPOILING = (one_nan, one_infinity, nothing_left)
     [*product(SPOILING, (0, 1, 4), (0.0, 1.0), (Uncompressed(), PRUNED))],
 )
 def test_no_answer_is_made_of_them(
-    session: VideoSession, method: Any, temperature: float, step: int, spoil: Any
+    session: VideoSession,
+    method: Any,
+    temperature: float,
+    step: int,
+    spoil: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    end = session.loaded.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    monkeypatch.setattr(session.loaded.model.generation_config, "eos_token_id", end)
     steps: list[tuple[str, int, int]] = []
     session.on_progress = lambda *stage: steps.append(stage)
     expected = (
@@ -169,19 +186,19 @@ def test_a_checkpoint_cannot_hide_them(
 
 
 def test_a_narrow_dtype_is_pointed_out() -> None:
-    narrow = load("mini", device="cpu", dtype="bfloat16")
-    session = VideoSession(narrow, Pictures.of(pan(4)))
-    with spoilt(narrow.model, one_nan, 0), pytest.raises(ModelError, match="try --dtype float32"):
+    session = session_of(torch.bfloat16)
+    broken = spoilt(session.loaded.model, one_nan, 0)
+    with broken, pytest.raises(ModelError, match="try --dtype float32"):
         session.ask(QUESTIONS[0], PRUNED, max_tokens=2)
 
 
 @pytest.mark.parametrize("row", [0, 1])
-def test_a_sequence_of_a_batch_counts_until_it_ends(session: VideoSession, row: int) -> None:
+def test_a_sequence_of_a_batch_counts_until_it_ends(row: int) -> None:
     def spoil(logits: torch.Tensor) -> None:
         logits[row] = torch.nan
 
-    clip = read(Path(__file__).parents[2] / "sample_videos" / "move.mp4", Sampling(frames=4))
-    session = VideoSession(session.loaded, clip)
+    shown = read(Path(__file__).parents[2] / "sample_videos" / "move.mp4", Sampling(frames=4))
+    session = VideoSession(bundled(), shown)
 
     def ask() -> list[Any]:
         questions = [Question(session, question) for question in QUESTIONS]

@@ -6,13 +6,14 @@ Drawing, stop texts and log-probabilities: against stock `generate()` and whole 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.engine.generate import UntilStop
 from dycoke_cli.engine.generation_options import (
     MOST_OPTIONS,
@@ -25,7 +26,7 @@ from dycoke_cli.errors import ContextError, UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import text_ids
 from dycoke_cli.param import key_part
-from tests.exactness import in_float64
+from tests.families.sessions import bundled, loaded_of
 from tests.natural import Pictures, cut, pan
 
 
@@ -116,14 +117,7 @@ PRUNED = DyCoke(prune_layer=2)
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    loaded = load("mini", device="cpu", dtype="float32")
-    in_float64(loaded.model)
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def session(loaded: LoadedModel) -> VideoSession:
-    return VideoSession(loaded, Pictures.of(pan(8, 64)))
+    return loaded_of("llava_onevision")
 
 
 def test_a_question_without_a_video_fits_the_context(loaded: LoadedModel) -> None:
@@ -163,7 +157,7 @@ def test_a_text_up_to_a_stop_is_the_same_in_any_pieces() -> None:
     [
         TokenOptions(top_k=3),
         TokenOptions(top_p=0.4),
-        TokenOptions(min_p=0.3),
+        TokenOptions(min_p=0.9),
         TokenOptions(repetition_penalty=1.7, top_k=0),
     ],
     ids=str,
@@ -171,29 +165,32 @@ def test_a_text_up_to_a_stop_is_the_same_in_any_pieces() -> None:
 def test_answers_are_drawn_as_stock_generate_draws_them(
     loaded: LoadedModel, tokens: TokenOptions
 ) -> None:
-    options = GenerationOptions(temperature=3.0, seed=7, max_tokens=12, tokens=tokens)
-    ours = ask_without_video(loaded, QUESTION, options=options)
+    check_stock(loaded, tokens, temperature=3.0)
+
+
+def test_a_greedy_answer_is_penalised_for_what_it_repeats(loaded: LoadedModel) -> None:
+    check_stock(loaded, TokenOptions(repetition_penalty=5.0), temperature=0.0)
+
+
+def check_stock(loaded: LoadedModel, tokens: TokenOptions, temperature: float) -> None:
+    """Options change an answer, and are those of stock `generate()`."""
+    plain = GenerationOptions(12, temperature, seed=7)
+    ours = ask_without_video(loaded, QUESTION, options=replace(plain, tokens=tokens))
     named = {name: value for name, value in vars(tokens).items() if value not in (None, ())}
-    torch.manual_seed(7)
+    if temperature:
+        torch.manual_seed(7)
+        named |= {"do_sample": True, "temperature": temperature}
     ids = text_ids(loaded.processor, QUESTION)
-    stock = loaded.model.generate(
-        input_ids=ids, max_new_tokens=12, do_sample=True, temperature=3.0, **named
-    )
+    stock = loaded.model.generate(input_ids=ids, max_new_tokens=12, **named)
     [text] = loaded.processor.tokenizer.batch_decode(
         stock[:, ids.shape[1] :], skip_special_tokens=True
     )
     assert ours.answer == text.strip()
-    plain = GenerationOptions(temperature=3.0, seed=7, max_tokens=12)
     assert ours.answer != ask_without_video(loaded, QUESTION, options=plain).answer
 
 
-def test_a_greedy_answer_is_penalised_for_what_it_repeats(loaded: LoadedModel) -> None:
-    options = GenerationOptions(max_tokens=12, tokens=TokenOptions(repetition_penalty=5.0))
-    words = ask_without_video(loaded, QUESTION, options=options).answer.split()
-    assert len(words) == len({*words})
-
-
-def test_an_answer_ends_at_a_stop_text(session: VideoSession) -> None:
+def test_an_answer_ends_at_a_stop_text() -> None:
+    session = VideoSession(bundled(), Pictures.of(pan(4, 64)))
     whole = session.ask(QUESTION, PRUNED, max_tokens=20)
     word = whole.answer.split()[2]
     shown: list[str] = []
@@ -212,8 +209,8 @@ def test_an_answer_ends_at_a_stop_text(session: VideoSession) -> None:
     assert not [warning for warning in ended.warnings if "was cut" in warning]
 
 
-def test_each_answer_of_a_batch_stops_by_itself(loaded: LoadedModel) -> None:
-    sessions = [VideoSession(loaded, Pictures.of(video(8, 64))) for video in (pan, cut)]
+def test_each_answer_of_a_batch_stops_by_itself() -> None:
+    sessions = [VideoSession(bundled(), Pictures.of(video(4, 64))) for video in (pan, cut)]
     options = GenerationOptions(max_tokens=20, tokens=TokenOptions(stop=("e",)))
     asked = [Question(session, QUESTION) for session in sessions]
     for session, answer in zip(sessions, ask_together(asked, PRUNED, options), strict=True):

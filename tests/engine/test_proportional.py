@@ -16,16 +16,13 @@ from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.attention import _added, attention_to_keys
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.errors import UsageError
-from tests.engine.batches import NEW_TOKENS, answer, batch_of, prompts, same_rows
+from tests.engine.batches import NEW_TOKENS, answer
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same_steps, generated
+from tests.marks import EXTENDED
 
 SHAPE, FRAMES = SHAPES[0], 8
 Merged = partial(ToMe, retain=0.3, positions="kept")
-WEIGHTED = [
-    Merged(proportional=True),
-    Merged(proportional=True, positions="renumbered"),
-]
 
 
 def compressed(model, inputs, method) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
@@ -79,7 +76,7 @@ def assert_answers(model, method, inputs, words, logits) -> None:
     assert_same_steps(output.logits, logits)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=EXTENDED) for n in (1, 2))])
 def test_a_merged_token_is_as_many_equal_ones(seed: int) -> None:
     model, inputs = make_model(SHAPE, seed=seed), make_inputs(SHAPE, FRAMES, seed=seed)
     method = Merged(proportional=True)
@@ -89,18 +86,6 @@ def test_a_merged_token_is_as_many_equal_ones(seed: int) -> None:
     _, unweighted = greedy(model, embeds, positions, [1] * len(counts))
     assert not torch.allclose(logits[0], unweighted[0], atol=1e-3)
     assert_answers(model, Merged(), inputs, *greedy(model, embeds, positions, [1] * len(counts)))
-
-
-PROMPTS = (5, (3, 0, 9)), (8, (2, 2))
-
-
-@pytest.mark.parametrize(
-    ("method", "frames", "texts"),
-    [(method, *prompt) for method in WEIGHTED for prompt in PROMPTS],
-)
-def test_each_sequence_of_a_batch_is_as_it_is_alone(method, frames, texts) -> None:
-    model, rows = make_model(SHAPE, seed=frames), prompts(SHAPE, frames, texts)
-    same_rows(model, method, rows, batch_of(rows))
 
 
 def test_a_shared_prefix_is_that_of_the_same_weights() -> None:

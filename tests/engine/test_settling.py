@@ -19,8 +19,8 @@ from dycoke_cli.models import catalog as reference
 from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.families import UNLISTED, ModelInfo
-from dycoke_cli.models.load import load
 from dycoke_cli.param import Param
+from tests.families.sessions import bundled
 
 # By the pages: layer 3 everywhere; positions are renumbered where they count tokens.
 BY_HAND = {
@@ -57,7 +57,7 @@ def test_a_file_and_a_stock_configuration_say_the_same(name: str) -> None:
 
 
 def test_a_loaded_model_has_those_of_its_file_and_binds_the_same() -> None:
-    loaded = load("mini", device="cpu")
+    loaded = bundled()
     found = reference.find("mini")
     known = ModelInfo.of({**loaded.model.config.to_dict()}, "mini")
     assert (

@@ -1,71 +1,21 @@
-"""A trace says what the masked reference attended to, and what came and went."""
+"""The trace of a session; against a reference it is in `test_equals_reference.py`."""
 
-from itertools import product
 from types import SimpleNamespace
 
 import pytest
 
-from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, load
-from dycoke_cli.engine.attach import attach
+from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.generate import Pieces
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
-from tests.engine.tiny import SHAPES, make_inputs, make_model
-from tests.exactness import EPS
-from tests.families.stock import Masked
+from tests.families.sessions import bundled
 from tests.natural import CLIPS, Pictures
-
-NEW_TOKENS = 9
-
-CASES = [
-    {},
-    {"recall_threshold": 1.0},
-    {"recall_threshold": 0.5},
-    {"recall": False},
-    {"prune_ratio": 0.0},
-    {"ttm": False, "prune_ratio": 0.5, "prune_layer": 3},
-    {"variant": "published", "recall_threshold": 0.7},
-]
-
-
-@pytest.mark.parametrize(("clip", "case"), [*product((None, *CLIPS), range(len(CASES)))])
-def test_it_is_what_the_reference_did(clip, case):
-    shape, frames, parameters = SHAPES[1], 6, CASES[case]
-    model = make_model(shape, seed=3)
-    inputs = make_inputs(shape, frames, clip=CLIPS[clip](frames) if clip else None)
-    method = DyCoke(**{"prune_layer": 2} | parameters)
-    reference = Masked(model, inputs, frames)
-    _, _, actives = reference.generate_by(method, NEW_TOKENS)
-    with attach(model, method, trace=method.prune_layer - 1) as attachment:
-        model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
-    trace = attachment.recorder.trace([str(i) for i in range(NEW_TOKENS)])
-
-    assert trace.layer == method.prune_layer - 1
-    assert trace.kept == tuple(sorted(reference.kept))
-    prefill, *steps = trace.steps
-    assert (prefill.active, prefill.evicted, prefill.recalled) == (trace.kept, (), ())
-    assert "".join(step.text for step in trace.steps) == "012345678"
-    before = set(reference.kept)
-    for step, attention, active in zip(steps, reference.attention, actives, strict=True):
-        by_token = dict(zip(reference.kept, attention, strict=True))
-        expected = [float(by_token[token]) for token in trace.kept]
-        assert list(step.attention) == pytest.approx(expected, abs=EPS)
-        now = {reference.kept[token] for token in active}
-        assert list(step.active) == sorted(now)
-        assert list(step.evicted) == sorted(before - now)
-        assert list(step.recalled) == sorted(now - before)
-        before = now
-    stats = attachment.stats[0]
-    assert sum(step.reselected for step in trace.steps) == stats.choices_renewed
-    assert sum(len(step.evicted) for step in trace.steps) == stats.tokens_evicted
-    assert sum(len(step.recalled) for step in trace.steps) == stats.tokens_recalled
 
 
 @pytest.fixture(scope="module")
 def session():
-    loaded = load("mini", device="cpu", dtype="float32")
-    return VideoSession(loaded, Pictures(CLIPS["cut"](8), tuple(range(8))))
+    return VideoSession(bundled(), Pictures(CLIPS["cut"](8), tuple(range(8))))
 
 
 METHODS = [
@@ -81,8 +31,8 @@ METHODS = [
 def test_of_a_session(session, method):
     bound = settled(method, session.loaded.info)
     layer = traced_layer(session.loaded.model.get_decoder().config, 9, bound)
-    traced = session.ask("What happens?", method, max_tokens=6, trace=layer)
-    plain = session.ask("What happens?", method, max_tokens=6)
+    traced = session.ask("What happens?", method, max_tokens=4, trace=layer)
+    plain = session.ask("What happens?", method, max_tokens=4)
     trace = traced.trace
     assert plain.trace is None
     assert traced.answer == plain.answer

@@ -5,13 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli import VideoSession
 from dycoke_cli.engine.vocabulary import (
     MOST_TOKENS,
     OptionTokens,
@@ -21,13 +20,14 @@ from dycoke_cli.engine.vocabulary import (
 )
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets.shapes import FILE
+from tests.families.sessions import bundled
 from tests.families.stock import clip
 from tests.families.tiny import make
 
 
 @pytest.fixture(scope="module")
 def mini():
-    return load("mini", device="cpu")
+    return bundled()
 
 
 @pytest.mark.parametrize(
@@ -64,23 +64,17 @@ def test_the_benchmark_asks_nothing_that_is_unknown(mini):
 
 
 def test_a_single_odd_word_is_named_and_the_model_is_asked(mini):
-    answer = VideoSession(mini, clip(4)).ask("What happens in the clip?", DyCoke())
+    answer = VideoSession(mini, clip(4)).ask("What happens in the clip?", max_tokens=1)
     assert answer.tokens.generated > 0
     assert "not in the model's vocabulary, read as unknown words: clip" in answer.warnings
 
 
 def test_one_frame_is_warned_of(mini):
     [one], more = (
-        VideoSession(mini, clip(frames)).ask("What happens?", DyCoke()).warnings
-        for frames in (1, 2)
+        VideoSession(mini, clip(frames)).ask("What happens?").warnings for frames in (1, 2)
     )
     assert "only one frame" in one
     assert not more
-
-
-@pytest.fixture(scope="module")
-def mini_processor() -> Any:
-    return load("mini").processor
 
 
 @pytest.mark.parametrize("family", ["llava_onevision", "smolvlm", "video_llava", "qwen2_5_vl"])
@@ -135,9 +129,9 @@ def test_capital_first_letters_are_another_spelling() -> None:
     assert len(option_tokens(processor, ("a", "A"))) == 1
 
 
-def test_the_bundled_model_has_capitals_of_its_own(mini_processor) -> None:
-    given, capital = option_tokens(mini_processor, ("yes", "no"))
-    tokenizer = mini_processor.tokenizer
+def test_the_bundled_model_has_capitals_of_its_own(mini) -> None:
+    given, capital = option_tokens(mini.processor, ("yes", "no"))
+    tokenizer = mini.processor.tokenizer
     assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in given.ids] == [["▁yes"], ["▁no"]]
     assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in capital.ids] == [["▁Yes"], ["▁No"]]
 
@@ -161,7 +155,7 @@ def test_an_option_that_begins_with_another_is_nested() -> None:
     ],
 )
 def test_options_that_the_model_cannot_tell_apart_are_refused(
-    options: tuple[str, ...], sentence: str, mini_processor
+    options: tuple[str, ...], sentence: str, mini
 ) -> None:
     with pytest.raises(UsageError, match=sentence.replace("|", r"\|")):
-        option_tokens(mini_processor, options)
+        option_tokens(mini.processor, options)

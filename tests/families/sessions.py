@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, VideoSession
+from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import flops
@@ -17,6 +18,7 @@ from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.models.families import Family, family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, extra_inputs, make_prompt
+from tests.exactness import in_float64
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, at_decoder, clip
 from tests.families.tiny import make
 from tests.natural import Pictures
@@ -66,6 +68,15 @@ def as_loaded(name: str, model: Any, processor: Any, layout: Family | None = Non
 
 def loaded_of(family: str) -> LoadedModel:
     return as_loaded(family, *make(family))
+
+
+@cache
+def bundled(*, wide: bool = False) -> LoadedModel:
+    """The bundled model on a CPU, in float32 or float64, for all tests that leave it as it is."""
+    loaded = load("mini", device="cpu", dtype="float32")
+    if wide:
+        in_float64(loaded.model)
+    return loaded
 
 
 def prompt_about(model: Any, processor: Any, shown: Pictures) -> VideoPrompt:

@@ -60,12 +60,6 @@ def test_the_vision_side_and_the_output_layer_stay_whole(family: str) -> None:
     assert config.dtype == torch.float16  # the configuration is left as it was
 
 
-def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
-    config = AutoConfig.for_model(**published("qwen2.5-vl-3b").config)
-    for bits in ("int8", "int4"):
-        assert set(quantizing.skipped_modules(config, bits)) == {"model.visual", "lm_head"}
-
-
 def test_int8_on_a_cpu_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "find_spec", lambda name: None)
     monkeypatch.setattr(stored, "quantization", lambda *_: pytest.fail("by bitsandbytes"))

@@ -14,7 +14,7 @@ import torch
 from transformers import BitsAndBytesConfig
 
 from dycoke_cli.errors import UsageError, need
-from dycoke_cli.stock.private_api import auto_class
+from dycoke_cli.stock.private_api import auto_class, without_initialisation
 
 EXTRA = "big"
 # bitsandbytes' 4-bit kernels require multiples of these: on a CPU they pack 32 rows (outputs)
@@ -73,7 +73,7 @@ def quantization(quantize: str, config: Any) -> Any:
     )
 
 
-def skipped_modules(config: Any, quantize: str) -> list[str]:
+def skipped_modules(config: Any, quantize: str, model: Any = None) -> list[str]:
     """Names of the modules that bitsandbytes doesn't quantize.
 
     These are all modules outside the text decoder: vision tower and projector, because token
@@ -82,9 +82,12 @@ def skipped_modules(config: Any, quantize: str) -> list[str]:
 
     Args:
         quantize: "int8" or "int4".
+        model: one of it without weights; None builds it.
     """
-    with torch.device("meta"):  # a copy, because `from_config` writes into the configuration
-        model = auto_class(config).from_config(copy.deepcopy(config))
+    if model is None:
+        with torch.device("meta"), without_initialisation():
+            # A copy, because `from_config` writes into the configuration.
+            model = auto_class(config).from_config(copy.deepcopy(config))
     outside = _outside(model, model.get_decoder())
     if quantize == "int8":
         return outside

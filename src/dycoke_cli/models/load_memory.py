@@ -150,7 +150,7 @@ def _by_bitsandbytes(model: Any, resolved: ResolvedModel) -> WeightBytes:
 
     from dycoke_cli.kernels.quantize import skipped_modules
 
-    skipped = set(skipped_modules(resolved.config, str(resolved.options.quantize)))
+    skipped = set(skipped_modules(resolved.config, str(resolved.options.quantize), model))
     quantized = [
         part
         for name, part in model.named_modules()

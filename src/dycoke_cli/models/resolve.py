@@ -199,11 +199,14 @@ def without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
     with faster_imports():  # building it imports the modules of its classes
         import torch
 
-        from dycoke_cli.stock.private_api import auto_class
+        from dycoke_cli.stock.private_api import auto_class, without_initialisation
 
-        with explained(source, "its config.json"), torch.device("meta"):
+        # Initialising nothing takes as long as building it.
+        with explained(source, "its config.json"), torch.device("meta"), without_initialisation():
             # A copy, because `from_config` writes the dtype into the configuration.
-            return auto_class(config).from_config(copy.deepcopy(config), dtype=dtype)
+            model = auto_class(config).from_config(copy.deepcopy(config), dtype=dtype)
+        model.tie_weights()  # normally part of the initialisation
+        return model
 
 
 def file_bytes(source: ModelRef, revision: str | None) -> int | None:

@@ -14,6 +14,7 @@ from tests.compression.clips import (
     CLIPS,
     Frames,
     assert_selected,
+    components,
     cosine,
     floats,
     given,
@@ -84,22 +85,8 @@ def linked(nodes: list[Node]) -> list[tuple[float, int, int]]:
 
 def groups(count: int, links: list[tuple[int, int]]) -> list[list[int]]:
     """What can be reached from each number by links."""
-    found: list[list[int]] = []
-    seen: set[int] = set()
-    for start in range(count):
-        if start not in seen:
-            reached, ahead = {start}, [start]
-            while ahead:
-                here = ahead.pop()
-                for link in links:
-                    if here in link:
-                        there = sum(link) - here
-                        if there not in reached:
-                            reached.add(there)
-                            ahead.append(there)
-            seen |= reached
-            found.append(sorted(reached))
-    return found
+    near = [[sum(link) - here for link in links if here in link] for here in range(count)]
+    return components(near)
 
 
 def reference(

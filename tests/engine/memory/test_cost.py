@@ -36,6 +36,7 @@ from dycoke_cli.models.resolve import resolve_model
 from tests.cli.harness import CLIP as VIDEO
 from tests.cli.harness import run_light
 from tests.families.tiny import make
+from tests.marks import EXTENDED
 
 CLIP = ClipTokens(32, 196)
 HERE = Target("cpu", 24 * 10**9)
@@ -46,6 +47,18 @@ QWEN2 = {
     "llava-onevision-7b": (3584, 18944, 28),
     "llava-onevision-72b": (8192, 29568, 80),
 }
+
+
+BUILT: dict[Any, Any] = {}
+
+
+def built_once(
+    source: ModelRef, config: Any, dtype: Any, build: Any = resolve.without_weights
+) -> Any:
+    key = config.to_json_string(), dtype
+    if key not in BUILT:
+        BUILT[key] = build(source, config, dtype)
+    return BUILT[key]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +72,9 @@ def own_cache(
 ) -> None:
     """What is known of a model is found out once, but where a test has a folder of its own.
 
-    Nothing is timed but where a test does.
+    Its class is built once for all of them. Nothing is timed but where a test does.
     """
+    monkeypatch.setattr(resolve, "without_weights", built_once)
     alone = "tmp_path" in request.fixturenames
     cache = request.getfixturevalue("tmp_path") if alone else shared_cache
     monkeypatch.setenv("DYCOKE_CACHE", str(cache))
@@ -175,7 +189,14 @@ def test_a_prompt_that_is_read_twice() -> None:
     assert more.bytes.peak - more.bytes.kv_cache == asked.bytes.peak - asked.bytes.kv_cache
 
 
-@pytest.mark.parametrize("name", QWEN2)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llava-onevision-0.5b",
+        "llava-onevision-7b",
+        pytest.param("llava-onevision-72b", marks=EXTENDED),
+    ],
+)
 def test_flops_by_hand(name: str) -> None:
     d, m, layers = QWEN2[name]
     found = cost(name)
@@ -362,16 +383,16 @@ def test_the_next_estimate_imports_no_torch(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
     from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.models.load import load
     from dycoke_cli.video.decoder import read
     from dycoke_cli.video.sampling import Sampling
+    from tests.families.sessions import bundled
 
     clip = read(Path(__file__).parents[3] / "sample_videos" / "move.mp4", Sampling(frames=8))
-    loaded = load("mini", device="cpu")
-    answer = VideoSession(loaded, clip).ask("What does the blue star do?", DyCoke())
+    loading = LoadOptions("cpu", "float32")
+    answer = VideoSession(bundled(), clip).ask("What does the blue star do?", DyCoke())
     height, width = clip.frames.shape[1:3]
     tokens = clip_tokens(find("mini"), 8, height, width)
-    found = estimate_cost(find("mini"), tokens, DyCoke(), LoadOptions(device="cpu"), 128, HERE)
+    found = estimate_cost(find("mini"), tokens, DyCoke(), loading, 128, HERE)
     assert (found.tokens.visual, found.tokens.visual_kept) == (
         answer.tokens.visual,
         answer.tokens.visual_kept,
@@ -380,8 +401,7 @@ def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.method == answer.method
     assert found.dtype == answer.model.dtype
     assert found.device == answer.model.device
-    number = {"float32": 4, "bfloat16": 2}[answer.model.dtype]  # by this processor
-    entry = 2 * 4 * 64 * number * 10  # keys and values of four heads, in ten layers
+    entry = 2 * 4 * 64 * 4 * 10  # keys and values of four heads, in ten layers
     prompt = answer.tokens.visual_kept + answer.tokens.text
     assert answer.bytes.kv_cache >= prompt * entry
     assert found.bytes.kv_cache == (answer.tokens.visual_kept + 64 + 128) * entry
@@ -389,7 +409,7 @@ def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
     # With as much text, the figures of the answer mean the same.
     monkeypatch.setattr(cost_model, "text_tokens", lambda question: answer.tokens.text)
     steps = answer.tokens.generated
-    same = estimate_cost(find("mini"), tokens, DyCoke(), LoadOptions(device="cpu"), steps, HERE)
+    same = estimate_cost(find("mini"), tokens, DyCoke(), loading, steps, HERE)
     assert same.tokens.text == answer.tokens.text
     assert same.flops.prefill == pytest.approx(answer.flops.prefill)
     assert same.flops.decode == pytest.approx(answer.flops.decode)
@@ -407,10 +427,16 @@ def test_a_longer_question_has_more_tokens() -> None:
     assert not found.context.fits
 
 
+def folder_of(path: Path, model_type: str) -> ModelRef:
+    """A model whose file names its class and its layers alone."""
+    layers = {"text_config": {"num_hidden_layers": 4}, "vision_config": {"num_hidden_layers": 3}}
+    (path / "config.json").write_text(json.dumps({"model_type": model_type, **layers}))
+    (path / "model.safetensors").write_bytes(b"")
+    return ModelRef("mine", str(path), None, local=True)
+
+
 def test_what_a_configuration_leaves_out_is_that_of_its_class(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava_onevision"}))
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    folder = ModelRef("mine", str(tmp_path), None, local=True)
+    folder = folder_of(tmp_path, "llava_onevision")
     found = estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)
     assert found.bytes.weights > 10**9
 
@@ -456,10 +482,7 @@ def test_a_clip_of_fewer_frames_has_less_text() -> None:
 
 
 def test_a_family_that_is_not_listed_has_the_defaults_of_the_paper(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    folder = ModelRef("mine", str(tmp_path), None, local=True)
-    made = estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)
+    made = estimate_cost(folder_of(tmp_path, "llava"), CLIP, DyCoke(), LoadOptions(), 128, HERE)
     assert (made.method["merge_ratio"], made.method["prune_layer"]) == (0.7, 3)
 
 

@@ -12,6 +12,7 @@ import torch
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.method import Method, Selection, SelectionInputs
 from dycoke_cli.engine import vision
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import flops
 from dycoke_cli.engine.session import Question, ask_together
 from dycoke_cli.engine.settling import settled
@@ -196,11 +197,12 @@ def test_each_sequence_of_a_batch_gets_that_of_its_own_video() -> None:
     loaded = loaded_of("llava_onevision")
     sessions = [VideoSession(loaded, clip(frames, frames)) for frames in (2, 5)]
     method = Attended()
-    together = ask_together([Question(s, QUESTION) for s in sessions], method)
+    asked = [Question(s, QUESTION) for s in sessions]
+    together = ask_together(asked, method, GenerationOptions(max_tokens=4))
     shapes = [tuple(given.attention.shape) for given in method.seen]
     assert shapes == [(2, 4), (5, 4)]
     for session, answer in zip(sessions, together, strict=True):
-        assert answer.answer == session.ask(QUESTION, Attended()).answer
+        assert answer.answer == session.ask(QUESTION, Attended(), max_tokens=4).answer
 
 
 def test_stock_batches_with_a_prompt_without_a_video() -> None:
