@@ -10,7 +10,7 @@ import pytest
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.param import parameters_of
 from tests import warm
-from tests.marks import EXTENDED
+from tests.families.stock import one_of_each_kind
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -33,10 +33,7 @@ def last_word(code: str) -> str:
 
 @pytest.mark.parametrize(
     "home",
-    [
-        "dycoke_cli",
-        pytest.param("dycoke_cli.compression.methods.dycoke", marks=EXTENDED),
-    ],
+    one_of_each_kind(("dycoke_cli", "dycoke_cli.compression.methods.dycoke"), ("dycoke_cli",)),
 )
 def test_a_method_brings_the_engine_when_it_is_called(home: str) -> None:
     # The engine looks at the model, and this is none.

@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.engine import vision
-from dycoke_cli.engine.attention import TowerAttention
 from dycoke_cli.engine.vision import Encoded, VisualCache, key_of
 from dycoke_cli.errors import OutputError
 from dycoke_cli.kernels import tensor_files
@@ -67,20 +66,6 @@ def test_rows_come_back_as_they_were(tmp_path) -> None:
     assert torch.equal(found.embeddings, rows)
     assert all(torch.equal(a, b) for a, b in zip(found.deepstack, stacked, strict=True))
     assert cache.get("other", CPU) is None
-
-
-def test_a_video_without_the_towers_attention_is_of_no_use_to_a_method_that_needs_it(
-    tmp_path,
-) -> None:
-    cache, rows = VisualCache(files(tmp_path)), torch.randn(6, 8)
-    cache.put("k", Encoded(rows))
-    assert cache.get("k", CPU, with_attention=True) is None
-    tower = TowerAttention(torch.rand(2, 3), torch.randn(2, 3, 4))
-    cache.put("k", Encoded(rows, tower=tower))
-    found = cache.get("k", CPU, with_attention=True)
-    assert torch.equal(found.embeddings, rows)
-    assert torch.equal(found.tower.attention, tower.attention)
-    assert torch.equal(found.tower.keys, tower.keys)
 
 
 def put_and_damage(tmp_path, damage) -> VisualCache:

@@ -48,8 +48,8 @@ KINDS = (
 MASKS = ("llava_onevision", "qwen3_vl", *BOTH_WAYS, "gemma4")
 
 
-def one_of_each_kind(families: Iterable[str], kinds: Container[str] = KINDS) -> list[Any]:
-    """The families for `parametrize`; those that aren't in `kinds` are `extended`."""
+def one_of_each_kind(families: Iterable[Any], kinds: Container[Any] = KINDS) -> list[Any]:
+    """The families for `parametrize`, or other values; those not in `kinds` are `extended`."""
     return [pytest.param(family, marks=() if family in kinds else EXTENDED) for family in families]
 
 

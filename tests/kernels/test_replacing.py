@@ -175,6 +175,22 @@ def test_the_bundled_model_holds_half(pair: tuple[Any, Any]) -> None:
     assert answer.bytes.weights == small.weights_bytes
 
 
+@pytest.mark.parametrize("kernels", one_of_each_kind(("fast", "stock"), ("fast",)))
+@pytest.mark.parametrize("amx", [True, False])
+def test_int8_says_where_it_is_slower(
+    amx: bool, kernels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor that seems to have tiles: stock attention, packed layers all the same."""
+    more = ["amx_bf16"] if amx else []
+    monkeypatch.setattr(replacing, "instructions", lambda: ["avx2", "avx512_bf16", *more])
+    loaded = load("mini", device="cpu", quantize="int8", kernels=kernels)
+    assert (replacing.INT8_IS_SLOWER in loaded.warnings) is amx
+    if amx:
+        answer = VideoSession(loaded, Pictures.of(pan(1))).ask("Why?", max_tokens=1)
+        assert replacing.INT8_IS_SLOWER in answer.to_dict()["warnings"]
+        assert load("mini", device="cpu", kernels=kernels).warnings == ()
+
+
 @pytest.fixture
 def packing() -> None:
     if not can_pack():

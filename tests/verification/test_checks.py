@@ -25,7 +25,6 @@ from tests.families.found import session as session_of_found
 from tests.families.sessions import as_loaded
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, one_of_each_kind
 from tests.families.tiny import MAKERS, make
-from tests.marks import EXTENDED
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +82,8 @@ def test_one_that_only_answers_without_a_method_is_refused() -> None:
 
 @newest
 @pytest.mark.parametrize(
-    "family", ["hyperclovax_vision_v2", pytest.param("muse_glimmer", marks=EXTENDED)]
+    "family",
+    one_of_each_kind(("hyperclovax_vision_v2", "muse_glimmer"), ("hyperclovax_vision_v2",)),
 )
 def test_a_layout_that_is_wrong_is_found(family, monkeypatch) -> None:
     """One row too far: what was dropped isn't what is masked."""

@@ -35,8 +35,8 @@ from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.models.resolve import resolve_model
 from tests.cli.harness import CLIP as VIDEO
 from tests.cli.harness import run_light
+from tests.families.stock import one_of_each_kind
 from tests.families.tiny import make
-from tests.marks import EXTENDED
 
 CLIP = ClipTokens(32, 196)
 HERE = Target("cpu", 24 * 10**9)
@@ -104,22 +104,28 @@ def test_changed_code_of_the_same_release_shares_no_cached_result(
 
 
 def cost(
-    name: str,
+    model: str | ModelRef,
     method: Method | None = None,
     target: Target = HERE,
     clip: ClipTokens = CLIP,
+    *,
+    most: int = 128,
+    frame_bytes: int = 0,
+    question: str | None = None,
+    questions: int = 1,
     **loading: str,
 ) -> Cost:
-    options = LoadOptions(**loading)  # type: ignore[arg-type]
-    return estimate_cost(find(name), clip, method or DyCoke(), options, 128, target)
+    source, options = find(model) if isinstance(model, str) else model, LoadOptions(**loading)  # type: ignore[arg-type]
+    of_answer = (source, clip, method or DyCoke(), options, most, target)
+    asked = {"question": question, "questions": questions, "frame_bytes": frame_bytes}
+    return estimate_cost(*of_answer, **asked)  # type: ignore[arg-type]
 
 
 def test_several_questions_keep_the_keys_and_values_of_the_prompt() -> None:
-    model, options = find("llava-onevision-7b"), LoadOptions(dtype="bfloat16")
     clip = ClipTokens(512, 196)  # of fewer frames, an answer on a CPU takes less than loading
     for method, copies in ((BASELINE, 1), (FastV(), 0)):  # which prunes between layers
         one, three = (
-            estimate_cost(model, clip, method, options, 128, HERE, questions=questions)
+            cost("llava-onevision-7b", method, clip=clip, dtype="bfloat16", questions=questions)
             for questions in (1, 3)
         )
         # 28 layers with 4 heads of 128 for keys and for values, in 16 bits.
@@ -189,14 +195,7 @@ def test_a_prompt_that_is_read_twice() -> None:
     assert more.bytes.peak - more.bytes.kv_cache == asked.bytes.peak - asked.bytes.kv_cache
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "llava-onevision-0.5b",
-        "llava-onevision-7b",
-        pytest.param("llava-onevision-72b", marks=EXTENDED),
-    ],
-)
+@pytest.mark.parametrize("name", one_of_each_kind(QWEN2, [*QWEN2][:2]))
 def test_flops_by_hand(name: str) -> None:
     d, m, layers = QWEN2[name]
     found = cost(name)
@@ -286,7 +285,7 @@ def test_what_would_fit_does_and_a_bit_more_does_not() -> None:
     """By asking again with each flag that is named."""
     small = Target("cuda", 26 * 10**9)
     clip = ClipTokens(1000, 196)
-    plenty = estimate_cost(find("qwen2-vl-7b"), clip, EVS(retain=0.9), LoadOptions(), 128, small)
+    plenty = cost("qwen2-vl-7b", EVS(retain=0.9), small, clip)
     assert (plenty.fits, plenty.context.fits) == ("no", False)
     (frames, *_), (flag, retain, *_) = (way.split() for way in plenty.would_fit)
     assert flag == "--retain"
@@ -334,9 +333,7 @@ def test_seconds_by_hand() -> None:
     # Layers with 2 heads of 64 for keys and for values, and gated MLPs; 152,000 words.
     weights = 24 * (2 * 896**2 + 2 * 128 * 896 + 3 * 896 * 4864) + 152_000 * 896
     for questions in (1, 3):
-        found = estimate_cost(
-            find(name), CLIP, DyCoke(), LoadOptions(), 128, HERE, questions=questions
-        )
+        found = cost(name, questions=questions)
         tokens = found.tokens.text + found.tokens.visual_read_per_step
         step = weights + 24 * 2 * 128 * tokens
         prefill, decode = questions * found.flops.prefill / RATE, questions * 128 * step / RATE * 8
@@ -388,11 +385,10 @@ def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.families.sessions import bundled
 
     clip = read(Path(__file__).parents[3] / "sample_videos" / "move.mp4", Sampling(frames=8))
-    loading = LoadOptions("cpu", "float32")
     answer = VideoSession(bundled(), clip).ask("What does the blue star do?", DyCoke())
     height, width = clip.frames.shape[1:3]
     tokens = clip_tokens(find("mini"), 8, height, width)
-    found = estimate_cost(find("mini"), tokens, DyCoke(), loading, 128, HERE)
+    found = cost("mini", clip=tokens, device="cpu", dtype="float32")
     assert (found.tokens.visual, found.tokens.visual_kept) == (
         answer.tokens.visual,
         answer.tokens.visual_kept,
@@ -409,7 +405,7 @@ def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
     # With as much text, the figures of the answer mean the same.
     monkeypatch.setattr(cost_model, "text_tokens", lambda question: answer.tokens.text)
     steps = answer.tokens.generated
-    same = estimate_cost(find("mini"), tokens, DyCoke(), loading, steps, HERE)
+    same = cost("mini", clip=tokens, most=steps, device="cpu", dtype="float32")
     assert same.tokens.text == answer.tokens.text
     assert same.flops.prefill == pytest.approx(answer.flops.prefill)
     assert same.flops.decode == pytest.approx(answer.flops.decode)
@@ -419,9 +415,7 @@ def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_longer_question_has_more_tokens() -> None:
     for question in ("What does the blue star do?", "Where? " * 2000, "\u4ec0\u4e48\uff1f" * 99):
-        found = estimate_cost(
-            find("mini"), CLIP, DyCoke(), LoadOptions(), 128, HERE, question=question
-        )
+        found = cost("mini", question=question)
         assert found.tokens.text == 32 + math.ceil(len(question.encode()) / 3)
         assert found.context.needed == found.tokens.visual_kept + found.tokens.text + 128
     assert not found.context.fits
@@ -437,7 +431,7 @@ def folder_of(path: Path, model_type: str) -> ModelRef:
 
 def test_what_a_configuration_leaves_out_is_that_of_its_class(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "llava_onevision")
-    found = estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)
+    found = cost(folder)
     assert found.bytes.weights > 10**9
 
 
@@ -462,8 +456,8 @@ def test_what_a_prompt_says_of_its_frames_is_counted(tmp_path: Path) -> None:
     assert (tokens.frames, tokens.visual) == (8, len(ids) - text)
     # The template may write a space or a line break less where there is no video.
     assert 8 * 5 < text - 2 <= tokens.text <= text + 2
-    found = estimate_cost(folder, tokens, Method(), LoadOptions(), 128, HERE)
-    plain = estimate_cost(folder, replace(tokens, text=0), Method(), LoadOptions(), 128, HERE)
+    found = cost(folder, BASELINE, clip=tokens)
+    plain = cost(folder, BASELINE, clip=replace(tokens, text=0))
     assert found.tokens.text == 64 + tokens.text
     prompt_tokens = tokens.visual + 64 + 128
     per_token = plain.bytes.kv_cache / prompt_tokens
@@ -482,17 +476,16 @@ def test_a_clip_of_fewer_frames_has_less_text() -> None:
 
 
 def test_a_family_that_is_not_listed_has_the_defaults_of_the_paper(tmp_path: Path) -> None:
-    made = estimate_cost(folder_of(tmp_path, "llava"), CLIP, DyCoke(), LoadOptions(), 128, HERE)
+    made = cost(folder_of(tmp_path, "llava"))
     assert (made.method["merge_ratio"], made.method["prune_layer"]) == (0.7, 3)
 
 
 def test_frames_are_counted_as_they_are_kept() -> None:
     """By hand: one decoded frame more, while it is resized; of an unlisted family all of them."""
-    of_4k, options = 3840 * 2160 * 3, LoadOptions(dtype="float32")
+    of_4k, name = 3840 * 2160 * 3, "llava-onevision-0.5b"
 
     def peak(frame_bytes: int) -> int:
-        target = (CLIP, Method(), options, 128, HERE)
-        found = estimate_cost(find("llava-onevision-0.5b"), *target, frame_bytes=frame_bytes)
+        found = cost(name, BASELINE, dtype="float32", frame_bytes=frame_bytes)
         assert not found.warnings
         return found.bytes.peak
 
@@ -503,11 +496,12 @@ def test_frames_are_counted_as_they_are_kept() -> None:
 
 def test_a_family_outside_the_table_keeps_decoded_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAMILIES, "llava_onevision", UNLISTED)
-    model, method = find("llava-onevision-0.5b"), BASELINE
-    options, of_4k = LoadOptions(dtype="float32"), 3840 * 2160 * 3
-    found = estimate_cost(model, CLIP, method, options, 128, HERE, frame_bytes=of_4k)
+    of_4k = 3840 * 2160 * 3
+    found, less = (
+        cost("llava-onevision-0.5b", BASELINE, dtype="float32", frame_bytes=each)
+        for each in (of_4k, of_4k // 2)
+    )
     assert [one for one in found.warnings if "kept at the size of the video" in one]
-    less = estimate_cost(model, CLIP, method, options, 128, HERE, frame_bytes=of_4k // 2)
     assert found.bytes.peak - less.bytes.peak >= 32 * of_4k // 2
 
 
