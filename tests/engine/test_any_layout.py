@@ -15,8 +15,6 @@ from dycoke_cli.engine import kv_cache
 from dycoke_cli.engine.kv_cache import KVStore
 from tests.properties import QUICK
 
-LAYERS = 3
-
 
 @pytest.fixture(scope="module", autouse=True)
 def little_room() -> Iterator[None]:
@@ -69,10 +67,11 @@ def rows(batch: list[Sequence], places: list[int]) -> torch.Tensor:
 @given(st.data())
 def test_each_step_attends_to_its_selection_and_all_text(data: st.DataObject) -> None:
     batch = data.draw(batches())
-    first_pruned = data.draw(st.integers(1, LAYERS))
+    layers = data.draw(st.integers(1, 3))
+    first_pruned = data.draw(st.integers(1, layers))
     length = batch[0].length
     store = KVStore(
-        layers=LAYERS,
+        layers=layers,
         paddings=[sequence.padding for sequence in batch],
         visual=[torch.tensor(sequence.visual, dtype=torch.int64) for sequence in batch],
         length=length,
@@ -84,7 +83,7 @@ def test_each_step_attends_to_its_selection_and_all_text(data: st.DataObject) ->
         store.expect_chunks()
     for begin, end in pairwise([0, *ends]):
         chunk = rows(batch, list(range(begin, end)))
-        for layer in range(LAYERS):
+        for layer in range(layers):
             keys, _ = store.update(chunk, -chunk, layer)
             assert torch.equal(keys, rows(batch, list(range(end))))
     active: list[list[int]] = []
@@ -99,7 +98,7 @@ def test_each_step_attends_to_its_selection_and_all_text(data: st.DataObject) ->
             chosen = [torch.tensor(tokens, dtype=torch.int64) for tokens in active]
         new = rows(batch, [length + step])
         store.begin_step()
-        for layer in range(LAYERS):
+        for layer in range(layers):
             if layer == first_pruned:
                 store.arrange(chosen)
             keys, values = store.update(new, -new, layer)
