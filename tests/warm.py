@@ -27,17 +27,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partialmethod
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
-# What every command imports, and then all that an answer of the bundled model needs.
-COMMAND = ("dycoke_cli.cli.main",)
-ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycoke_cli.runs.run")
+# What commands import, and all that an answer of the bundled model needs.
+IMPORTED = (
+    "av", "dycoke_cli.cli.app", "dycoke_cli.cli.main", "dycoke_cli.cli.commands.ask",
+    "dycoke_cli.cli.commands.batch", "dycoke_cli.cli.render.view", "dycoke_cli.loop.answer_batch",
+    "dycoke_cli.models.load", "dycoke_cli.runs.converse", "dycoke_cli.runs.discovery",
+    "dycoke_cli.runs.run", "dycoke_cli.server.local.server_asker",
+)  # fmt: skip
 OWN = ("dycoke_cli", "tests")
 WORKERS = "dycoke_cli.processes.worker:serve_worker"
 # Variables that libraries and the interpreter read when they begin.
@@ -68,9 +72,6 @@ class _Start:
 
 class Popen(subprocess.Popen[Any]):
     """A process that is forked where that makes no difference, and its own child all the same."""
-
-    imported: ClassVar[tuple[Sequence[str], Sequence[str]]] = COMMAND, ENGINE
-    """Modules that stay, and those of which the libraries stay."""
 
     def __init__(
         self, *arguments: Any, fresh: bool = False, python: str = sys.executable, **how: Any
@@ -116,7 +117,7 @@ class Popen(subprocess.Popen[Any]):
 
     def _server(self, environment: Mapping[str, str]) -> _Forking:
         own = self._python == sys.executable
-        return _forking(self._python, self.imported, os.environ if own else environment)
+        return _forking(self._python, os.environ if own else environment)
 
     def _early(self, environment: Mapping[str, str]) -> dict[str, str]:
         found = read_early(environment)
@@ -151,41 +152,28 @@ def read_early(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-_servers: dict[tuple[str, tuple[Sequence[str], Sequence[str]]], _Forking] = {}
+_servers: dict[str, _Forking] = {}
 _turn = threading.Lock()
 """Of all: the children of one are adopted at a time."""
 
 
-def _forking(
-    python: str, imported: tuple[Sequence[str], Sequence[str]], environment: Mapping[str, str]
-) -> _Forking:
-    """What has imported these modules, in the first environment that it was asked for."""
+def _forking(python: str, environment: Mapping[str, str]) -> _Forking:
+    """What has imported everything, in the first environment that it was asked for."""
     with _turn:
-        if (python, imported) not in _servers:
-            _servers[python, imported] = _Forking(python, imported, environment)
-        return _servers[python, imported]
+        if python not in _servers:
+            _servers[python] = _Forking(python, environment)
+        return _servers[python]
 
 
 class _Forking:
     """The process that others are forked from."""
 
-    def __init__(
-        self,
-        python: str,
-        imported: tuple[Sequence[str], Sequence[str]],
-        environment: Mapping[str, str],
-    ) -> None:
+    def __init__(self, python: str, environment: Mapping[str, str]) -> None:
         self.environment = read_early(environment)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [
-                    python,
-                    "-m",
-                    "tests.warm",
-                    str(theirs.fileno()),
-                    *map(",".join, imported),
-                ],
+                [python, "-m", "tests.warm", str(theirs.fileno())],
                 cwd=ROOT,
                 env={**environment},
                 pass_fds=[theirs.fileno()],
@@ -216,19 +204,9 @@ class _Forking:
         self._process.wait()
 
 
-def _serve(channel: socket.socket, whole: str, libraries: str) -> NoReturn:
-    for module in whole.split(","):
+def _serve(channel: socket.socket) -> NoReturn:
+    for module in IMPORTED:
         importlib.import_module(module)
-    kept = {*sys.modules}
-    for module in filter(None, libraries.split(",")):
-        importlib.import_module(module)
-    # Of this package, a process imports the engine itself, or what it puts in its place.
-    for module in {*sys.modules} - kept:
-        package, _, name = module.rpartition(".")
-        if module.partition(".")[0] in OWN:
-            del sys.modules[module]
-            if package in kept:
-                delattr(sys.modules[package], name)
     _libraries.update(name for name in sys.modules if name.partition(".")[0] not in OWN)
     stock = subprocess.Popen._execute_child  # type: ignore[attr-defined]
     subprocess.Popen._execute_child = partialmethod(_execute_child, stock)  # type: ignore[attr-defined]
@@ -350,7 +328,7 @@ def _run(arguments: list[str]) -> int:
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:
@@ -376,4 +354,4 @@ def _run_main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])), *sys.argv[2:])
+    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,28 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the cache and the servers of whoever runs it."""
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
     monkeypatch.setenv(unix_socket.ENVIRONMENT, str(tmp_path / "runtime"))
+
+
+_minis: dict[str, Any] = {}
+"""The bundled model by the options of loading it."""
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load the bundled model once for all commands, as a server does."""
+    if (module := sys.modules.get("dycoke_cli.models.load")) is None:
+        return  # torch, which takes seconds, is imported by what needs it
+    load = module.load
+
+    def kept(name: Any, *, on_stage: Any = None, fit: Any = None, **options: Any) -> Any:
+        if getattr(name, "name", name) != "mini":
+            return load(name, on_stage=on_stage, fit=fit, **options)
+        key = repr(sorted(options.items()))
+        if key not in _minis:
+            _minis[key] = load(name, on_stage=on_stage, fit=fit, **options)
+        return _minis[key]
+
+    monkeypatch.setattr(module, "load", kept)
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +73,9 @@ def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[fake_engine.FakeSession]]:
-    """Put the pretending engine in place; gives the sessions that were made."""
-    for name, module in fake_engine.modules().items():
-        monkeypatch.setitem(sys.modules, name, module)
-    # It imports what the others stand in for.
-    real = sys.modules.pop("dycoke_cli.loop.answer_batch", None)
-    fake_engine.FakeSession.made.clear()
-    yield fake_engine.FakeSession.made
-    sys.modules.pop("dycoke_cli.loop.answer_batch", None)
-    if real is not None:
-        sys.modules["dycoke_cli.loop.answer_batch"] = real
+def fake(monkeypatch: pytest.MonkeyPatch) -> list[fake_engine.FakeSession]:
+    """Put the pretending model in place; gives the sessions that are made."""
+    return fake_engine.install(monkeypatch)
 
 
 @pytest.fixture

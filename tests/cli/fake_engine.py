@@ -1,4 +1,4 @@
-"""Stands in for the engine and the loading of weights, so that the CLI is tested alone and fast.
+"""Stands in for the model and its sessions, so that the CLI is tested alone and fast.
 
 `install(monkeypatch)` for tests in this process; `python fake_engine.py ask …` is `dycoke ask …` as
 a process. The answer, its pace and its failures are chosen with FAKE_ANSWER, FAKE_PAUSE_S and
@@ -12,10 +12,11 @@ import sys
 import time
 import types
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
 
 from dycoke_cli.answer.answer import (
     Answer,
@@ -34,7 +35,9 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.families import FAMILIES, ModelInfo
 
-LAYERS = 10  # as the bundled model, by whose files methods are bound
+if TYPE_CHECKING:
+    from dycoke_cli.engine.session import Question
+
 FRAMES_TOKENS = 16
 
 
@@ -56,30 +59,18 @@ FAILURES: dict[str, Callable[[], Exception]] = {
 @dataclass
 class FakeLoaded:
     name: str
-    entry: Any = None
-    layers: int = LAYERS
-    method_defaults: dict = field(default_factory=lambda: {"prune_layer": 2, "positions": "kept"})
+    layers: int = 10  # as the bundled model, by whose files methods are bound
     seconds_load: float = 0.5
-    weights_bytes: int = 11_400_000
-    tokens_per_frame: int = FRAMES_TOKENS
-    config: Any = field(default_factory=lambda: types.SimpleNamespace(model_type="llava_onevision"))
+    input_device: ClassVar = types.SimpleNamespace(type="cpu")
+    model: ClassVar = types.SimpleNamespace(dtype="float32", get_decoder=lambda: None)
 
     @property
     def info(self) -> ModelInfo:
-        kind = self.config.model_type
-        return ModelInfo(kind, FAMILIES[kind], self.method_defaults, self.layers, self.name)
+        kind, defaults = "llava_onevision", {"prune_layer": 2, "positions": "kept"}
+        return ModelInfo(kind, FAMILIES[kind], defaults, self.layers, self.name)
 
     def fit(self, frames: int, height: int, width: int) -> None:
         """Frames are kept as decoded."""
-
-    @property
-    def model(self) -> Any:
-        decoder = types.SimpleNamespace
-        return types.SimpleNamespace(config=self.config, dtype="float32", get_decoder=decoder)
-
-    @property
-    def input_device(self) -> Any:
-        return types.SimpleNamespace(type="cpu")
 
 
 def load(model: str | ModelRef, **options: Any) -> FakeLoaded:
@@ -219,7 +210,7 @@ class FakeSession:
             tokens_per_second=(generated - 1) / 0.12,
             bytes=example(
                 Bytes,
-                weights=self.loaded.weights_bytes,
+                weights=11_400_000,
                 kv_cache=kept * 2048,
                 kv_active=active * 2048,
                 read_per_token=7_000_000 + active * 2048,
@@ -228,93 +219,37 @@ class FakeSession:
         )
 
 
-@dataclass(frozen=True)
-class FakeReceiver:
-    on_text: Callable[[str], None] | None = None
-    on_answer: Callable[[Answer], None] = lambda answer: None
-    has_left: Callable[[], bool] = lambda: False
-
-
-@dataclass(frozen=True)
-class FakeQuestion:
-    session: FakeSession
-    question: str
-    history: tuple[tuple[str, str], ...] = ()
-    receiver: FakeReceiver = FakeReceiver()
-    max_tokens: int | None = None
-
-
 def ask_together(
-    questions: Sequence[FakeQuestion], method: Any, options: GenerationOptions
+    questions: Sequence[Question], method: Any, options: GenerationOptions
 ) -> list[Answer]:
-    answers = []
-    for one in questions:
-        answers.append(
-            one.session.ask(
-                one.question,
-                method,
-                on_text=one.receiver.on_text,
-                history=tuple(one.history),
-                **vars(options),
-            )
-        )
-        one.receiver.on_answer(answers[-1])
-    return answers
-
-
-def _module(name: str, **content: Any) -> types.ModuleType:
-    module = types.ModuleType(f"dycoke_cli.{name}")
-    vars(module).update(content)
-    return module
-
-
-def modules() -> dict[str, types.ModuleType]:
-    """The modules that are put in place of the real ones, each of which imports torch."""
-    made = (
-        _module(
-            "engine.session",
-            VideoSession=FakeSession,
-            Question=FakeQuestion,
-            ask_together=ask_together,
-            ask_without_video=None,
-            is_asked_alone=lambda session, methods, options: True,
-        ),
-        _module("engine.generate", Receiver=FakeReceiver),
-        _module(
-            "engine.supported",
-            check_decoder=lambda decoder, method: None,
-            other_caches=lambda config: "",
-        ),
-        _module("models.load", load=load, LoadedModel=FakeLoaded),
-        # The cache of encoded videos, which is real, names the others.
-        _module(
-            "models.prompts.stock_prompt",
-            fitted=lambda clip, fit: clip,
-            **dict.fromkeys(
-                ("VideoPrompt", "StockPrompt", "show", "window_prompt", "extra_inputs")
-            ),
-        ),
+    """See `engine.ask_together`: the one question, for each is asked alone."""
+    [one] = questions
+    session: Any = one.session
+    answer = session.ask(
+        one.question,
+        method,
+        on_text=one.receiver.on_text,
+        history=tuple(one.history),
+        **vars(options),
     )
-    return {module.__name__: module for module in made}
+    one.receiver.on_answer(answer)
+    return [answer]
 
 
-def modules_of_a_process() -> dict[str, types.ModuleType]:
-    """The same, and what else would import torch: ten seconds of a processor in each process."""
-    others = (
-        _module("engine.vision", VisualCache=object),
-        _module(
-            "stock.quiet",
-            silence_libraries=lambda: None,
-            quiet_libraries=nullcontext,
-            faster_imports=nullcontext,
-        ),
-    )
-    return {**modules(), **{module.__name__: module for module in others}}
+def install(patch: pytest.MonkeyPatch) -> list[FakeSession]:
+    """Take the place of the real ones; the list of the sessions that are made."""
+    patch.setattr("dycoke_cli.models.load.load", load)
+    patch.setattr("dycoke_cli.engine.session.is_asked_alone", lambda *asked: True)
+    patch.setattr("dycoke_cli.engine.supported.check_decoder", lambda decoder, method: None)
+    patch.setattr("dycoke_cli.loop.answer_batch.VideoSession", FakeSession)
+    patch.setattr("dycoke_cli.loop.answer_batch.ask_together", ask_together)
+    FakeSession.made.clear()
+    return FakeSession.made
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a file, it is in no package
-    sys.modules.update(modules_of_a_process())
+    install(pytest.MonkeyPatch())
     from dycoke_cli.cli.main import main
 
     sys.exit(main())

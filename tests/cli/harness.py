@@ -39,6 +39,35 @@ for words in commands:
     assert not found, (words, found)
 sys.exit(code)
 """
+# Forks for each command, which has imported nothing of another one.
+_APART = """
+import contextlib, io, json, os, sys, tempfile
+from dycoke_cli.cli.main import main
+before, commands = json.loads(sys.argv[1])
+with contextlib.redirect_stdout(io.StringIO()):
+    for words in before:
+        main(words)
+for words, environment in commands:
+    files = [tempfile.TemporaryFile() for _ in range(3)]
+    if not (pid := os.fork()):
+        os.environ.update(environment)
+        for number, file in enumerate(files[:2], 1):
+            os.dup2(file.fileno(), number)
+        code = 1
+        try:
+            code = main(words)
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        finally:
+            files[2].write(" ".join(sys.modules).encode())
+            for stream in (sys.stdout, sys.stderr, files[2]):
+                stream.flush()
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    for file in files:
+        file.seek(0)
+    print(json.dumps([code, *(file.read().decode() for file in files)]), flush=True)
+"""
 
 
 @dataclass(frozen=True)
@@ -127,6 +156,13 @@ def run_process(
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+def behind(lines: str, command: Sequence[str]) -> list[str]:
+    """A command of Python, `FAKE` or such, behind lines of Python."""
+    module = command[1] == "-m"
+    call = f"run_{'module' if module else 'path'}({command[-1]!r}, run_name='__main__'"
+    return [sys.executable, "-c", f"{lines}\nimport runpy\nrunpy.{call})"]
+
+
 def run_fresh(*command: str | Path, **environment: str) -> Outcome:
     """Run a command as a process that has imported nothing yet."""
     done = subprocess.run(
@@ -151,6 +187,36 @@ def run_light(
     """Run commands, one after the other in a fresh process, which may import nothing heavy."""
     told = json.dumps([[[str(word) for word in words] for words in commands], heavy])
     return run_code(_LIGHT, told, **environment)
+
+
+def run_apart(
+    *commands: Sequence[str],
+    environments: Sequence[Mapping[str, str]] = (),
+    before: Sequence[Sequence[str]] = (),
+) -> list[tuple[Outcome, set[str]]]:
+    """Run each command as a process that has imported nothing yet, and get what it imported.
+
+    Args:
+        before: commands whose imports it does have.
+    """
+    given = environments or [{}] * len(commands)
+    run = run_code(_APART, json.dumps([before, [*zip(commands, given, strict=True)]]))
+    assert run.code == 0, run.err
+    ended = [json.loads(line) for line in run.out.splitlines()]
+    return [(Outcome(*outcome), {*modules.split()}) for *outcome, modules in ended]
+
+
+def run_completing(*lines: str) -> list[tuple[Outcome, set[str]]]:
+    """Complete the last word of each command line, as a shell does."""
+    environments = [
+        {
+            "_DYCOKE_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split(" ")) - 1),
+        }
+        for line in lines
+    ]
+    return run_apart(*[()] * len(lines), environments=environments)
 
 
 def run_in_terminal(

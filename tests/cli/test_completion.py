@@ -14,60 +14,29 @@ from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.param import Parameter, parameters_of
 from tests.cli.fake_engine import FakeSession
-from tests.cli.harness import CLIP, run_code, run_here
+from tests.cli.harness import CLIP, HEAVY, run_completing, run_here
 from tests.documents import valid
 
-# Leaves with 9 where something heavy was imported.
-PROGRAM = """
-import sys
-from dycoke_cli.cli.main import main
-try:
-    main()
-finally:
-    if {"torch", "transformers", "av", "numpy"} & set(sys.modules):
-        import os
-        os._exit(9)
-"""
 
-
-def completed(*words: str) -> list[str]:
-    """What is offered for the last of the words."""
-    asked = {
-        "_DYCOKE_COMPLETE": "complete_bash",
-        "COMP_WORDS": " ".join(["dycoke", *words]),
-        "COMP_CWORD": str(len(words)),
+def test_models_methods_and_benchmarks_are_offered() -> None:
+    models = [name for name in CATALOG if name.startswith("qwen2.5")]
+    assert models
+    offered = {
+        "ask clip.mp4 --model qwen2.5": models,
+        "clip.mp4 --model qwen2.5": models,
+        "models pull qwen2.5": models,
+        "ask clip.mp4 --method dyc": ["dycoke", "dycoke-plus"],
+        "methods fas": ["fastv", "fastvid"],
+        "models pu": ["pull"],
+        "eval shapes --methods none,dycoke-o": ["none,dycoke-once"],
+        "eval ": [*DATASETS],
+        "eval videomme --preset table-1-7": ["table-1-7b", "table-1-72b"],
+        "ask clip.mp4 --method nothing-like-it": [],
     }
-    run = run_code(PROGRAM, **asked)
-    assert (run.code, run.err) == (0, "")
-    return run.out.split()
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("ask", "clip.mp4", "--model", "qwen2.5"),
-        ("clip.mp4", "--model", "qwen2.5"),
-        ("models", "pull", "qwen2.5"),
-    ],
-)
-def test_models(words: tuple[str, ...]) -> None:
-    assert completed(*words) == [name for name in CATALOG if name.startswith("qwen2.5")] != []
-
-
-@pytest.mark.parametrize(
-    ("words", "names"),
-    [
-        (("ask", "clip.mp4", "--method", "dyc"), ["dycoke", "dycoke-plus"]),
-        (("methods", "fas"), ["fastv", "fastvid"]),
-        (("models", "pu"), ["pull"]),
-        (("eval", "shapes", "--methods", "none,dycoke-o"), ["none,dycoke-once"]),
-        (("eval", ""), [*DATASETS]),
-        (("eval", "videomme", "--preset", "table-1-7"), ["table-1-7b", "table-1-72b"]),
-        (("ask", "clip.mp4", "--method", "nothing-like-it"), []),
-    ],
-)
-def test_methods_and_benchmarks(words: tuple[str, ...], names: list[str]) -> None:
-    assert completed(*words) == names
+    runs = run_completing(*(f"dycoke {line}" for line in offered))
+    for line, (run, modules) in zip(offered, runs, strict=True):
+        assert (run.code, run.err, run.out.split()) == (0, "", offered[line]), line
+        assert modules.isdisjoint(HEAVY), line
 
 
 def beyond(parameter: Parameter) -> Iterator[tuple[str, str]]:

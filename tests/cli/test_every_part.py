@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import sys
 import weakref
 from dataclasses import replace
 from decimal import Decimal
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +15,7 @@ import pytest
 
 from dycoke_cli.ask import Ask
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.asker import Video
 from dycoke_cli.runs import parts as parts_module
 from dycoke_cli.runs.parts import Parts, groups_by_part
@@ -100,7 +99,6 @@ def test_the_model_is_loaded_once_and_parts_are_freed(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads, clips = [], []
-    answer_batch = import_module("dycoke_cli.loop.answer_batch")  # anew, with the pretending engine
     load, opened = fake_engine.load, answer_batch.open_video
 
     def counted(*given: Any, **more: Any) -> Any:
@@ -115,7 +113,7 @@ def test_the_model_is_loaded_once_and_parts_are_freed(
         fake.clear()  # the pretending engine's own list of sessions
         clips.append(weakref.ref(video.reading.clips[0]))
 
-    monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", counted)
+    monkeypatch.setattr("dycoke_cli.models.load.load", counted)
     monkeypatch.setattr(answer_batch, "open_video", noted)
     assert run_here("ask", CLIP, "What?", "--every", "0.5", "--frames", "2").code == 0
     assert (len(loads), len(clips)) == (1, 8)

@@ -25,7 +25,7 @@ from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.storage.made_files import write_made
 from dycoke_cli.video import files
 from tests.cli.fake_engine import FakeSession
-from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
+from tests.cli.harness import CLIP, FAKE, behind, run_here, run_process
 from tests.runs.pretended import Pretended
 
 ASK = ("ask", CLIP, "What?", "--frames", "2")
@@ -116,19 +116,21 @@ def test_a_name_with_accents_in_another_locale(locale: dict[str, str], tmp_path:
 ENGINES = {"ask": FAKE, "batch": [sys.executable, "-m", "tests.runs.pretended"]}
 
 
-CLOSED = {"<&-": 0, "2>&-": 0, ">&-": 6, "<&- >&- 2>&-": 6}
+CLOSED: dict[tuple[int, ...], int] = {(0,): 0, (2,): 0, (1,): 6, (0, 1, 2): 6}
+# As of an interpreter that begins without them.
+CLOSING = """
+import os, sys
+for number in {}:
+    os.close(number)
+    setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "closed"), [*product(ENGINES, CLOSED)])
-def test_streams_that_are_closed(command: str, closed: str, tmp_path: Path) -> None:
-    run = run_process(
-        ["bash", "-c", f'"$@" {closed}', "bash", *ENGINES[command], command],
-        CLIP,
-        "What?",
-        TMPDIR=str(tmp_path),
-        PYTHONPATH=f"{ROOT / 'src'}:{ROOT}",
-    )
+def test_streams_that_are_closed(command: str, closed: tuple[int, ...], tmp_path: Path) -> None:
+    closing = behind(CLOSING.format(closed), ENGINES[command])
+    run = run_process(closing, command, CLIP, "What?", TMPDIR=str(tmp_path))
     assert run.code == CLOSED[closed]
     assert "Traceback" not in run.err
     assert run.out.endswith("\n") == (run.code == 0)
@@ -136,5 +138,5 @@ def test_streams_that_are_closed(command: str, closed: str, tmp_path: Path) -> N
 
 
 def test_a_video_from_a_stdin_that_is_closed() -> None:
-    run = run_process(["bash", "-c", '"$@" <&-', "bash", *FAKE], "ask", "-", "What?")
+    run = run_process(behind(CLOSING.format((0,)), FAKE), "ask", "-", "What?")
     assert run.refusal.endswith("stdin is closed; name a video file, or pipe one in")

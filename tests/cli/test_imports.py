@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 
-import pytest
-
-from tests.cli.harness import run_code
-from tests.marks import EXTENDED
-
-PROGRAM = """
-import sys
-from dycoke_cli.cli.main import main
-try:
-    main()
-finally:
-    print(*sys.modules, file=sys.stderr)
-"""
+from tests.cli.harness import run_apart, run_completing
 
 EVERY_PAGE = (
     "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
@@ -64,22 +52,11 @@ ALSO = {
 """Further modules by command."""
 
 
-def imported(*words: str, **environment: str) -> tuple[set[str], set[str]]:
-    """Modules of the package, and libraries, that a command line imports in a fresh process."""
-    run = run_code(PROGRAM, *words, **environment)
-    modules = run.err.split()
-    assert "dycoke_cli.cli.app" in modules, run.err
+def split(modules: set[str]) -> tuple[set[str], set[str]]:
+    """Modules of the package, and libraries, of those that were imported."""
+    assert "dycoke_cli.cli.app" in modules
     ours = {name[len("dycoke_cli.") :] for name in modules if name.startswith("dycoke_cli.")}
     return ours, {name.partition(".")[0] for name in modules} - {"dycoke_cli"}
-
-
-def completing(line: str) -> tuple[set[str], set[str]]:
-    """What completing the last word of a command line imports."""
-    return imported(
-        _DYCOKE_COMPLETE="complete_bash",
-        COMP_WORDS=line,
-        COMP_CWORD=str(len(line.split(" ")) - 1),
-    )
 
 
 def others(ours: set[str], allowed: tuple[str, ...]) -> set[str]:
@@ -91,50 +68,41 @@ def others(ours: set[str], allowed: tuple[str, ...]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(
-    "command",
-    # A process each; what imports the flags alone is told by one of them.
-    [
-        pytest.param(command, marks=() if more or command == "ask" else EXTENDED)
-        for command, more in ALSO.items()
-    ],
-)
-def test_a_help_page_imports_what_it_prints(command: str) -> None:
-    ours, libraries = imported(*command.split(), "--help")
-    assert others(ours, (*EVERY_PAGE, *ALSO[command])) == set()
-    assert libraries & {"torch", "transformers", "av", "numpy", "huggingface_hub"} == set()
-    assert "pydantic" not in libraries
+def test_a_help_page_imports_what_it_prints() -> None:
+    # The page of `ask` imports what every page may.
+    before = [["ask", "--help"]]
+    pages = run_apart(*([*command.split(), "--help"] for command in ALSO), before=before)
+    for (command, more), (_, modules) in zip(ALSO.items(), pages, strict=True):
+        ours, libraries = split(modules)
+        assert others(ours, (*EVERY_PAGE, *more)) == set(), command
+        assert libraries.isdisjoint(("torch", "transformers", "av", "numpy")), command
+        assert libraries.isdisjoint(("huggingface_hub", "pydantic")), command
 
 
-def test_a_command_line_of_words_is_read_without_pydantic() -> None:
+def test_the_root_page_imports_no_command_and_one_of_words_is_read_without_pydantic() -> None:
     words = ["ask", "nofile.mp4", "What?", "-q", "Who?", "--model", "mini", "--method", "ttm"]
-    _, libraries = imported(*words)
+    (_, root), (_, asked) = run_apart(["--help"], words)
+    ours, _ = split(root)
+    assert {name for name in ours if name.startswith("cli.commands")} == set()
+    assert "compression.methods" not in ours
+    _, libraries = split(asked)
     assert "rich" in libraries
     assert "pydantic" not in libraries
 
 
-@pytest.mark.parametrize(
-    "line", ["dycoke ", "dycoke a"], ids=["all commands", "the start of a command"]
-)
-def test_the_list_of_commands_imports_no_command(line: str) -> None:
-    ours, libraries = completing(line)
+def test_completing_imports_no_command_or_the_flags_alone() -> None:
+    every, start, flag = (
+        split(found) for _, found in run_completing("dycoke ", "dycoke a", "dycoke ask --me")
+    )
     allowed = (
         "cli.app", "cli.flags.shared_flags", "cli.flags.arguments", "cli.main",
         "cli.output", "cli.page_content", "cli.pages", "compression.method", "errors", "lazy_torch",
         "engine.explaining", "param", "plugins", "runs.file_walk", "storage.input_file", "unicode",
         "version", "video.files", "video.subtitles",
     )  # fmt: skip
-    assert others(ours, allowed) == set()
-    assert "rich" not in libraries
-
-
-def test_the_root_page_imports_no_command() -> None:
-    ours, _ = imported("--help")
-    assert {name for name in ours if name.startswith("cli.commands")} == set()
-    assert "compression.methods" not in ours
-
-
-def test_completing_a_flag_imports_the_flags_alone() -> None:
-    ours, libraries = completing("dycoke ask --me")
+    for ours, libraries in (every, start):
+        assert others(ours, allowed) == set()
+        assert "rich" not in libraries
+    ours, libraries = flag
     assert others(ours, EVERY_PAGE) == set()
     assert libraries & {"rich", "pydantic"} == set()

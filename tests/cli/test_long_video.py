@@ -17,10 +17,10 @@ from tests.documents import valid
 
 pytestmark = pytest.mark.slow
 MINUTE = ROOT / "sample_videos" / "minute.mp4"
-# 70 frames, which are three windows; the whole minute has more tokens than the context.
+# 70 frames, which are three windows; 150 have more tokens than the context.
 PART = ("ask", MINUTE, "What happens?", "--end", "7")
 LONG = (*PART, "--fps", "10", "--max-tokens", "6", "--json")
-WHOLE = (*LONG, "--end", "60", "--fps", "6")
+WHOLE = (*LONG, "--end", "15")
 PAGE = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
 
 
@@ -81,8 +81,8 @@ def test_without_a_budget_as_much_as_one_window_has_is_read() -> None:
 
 
 def test_each_part_that_does_not_fit_the_context_is_read_in_windows() -> None:
-    """Not only the first: 150 frames of 16 tokens don't, the last 60 do."""
-    run = run_here(*WHOLE, "--every", "25s", "--method", "none")
+    """Not only the first: 130 frames of 16 tokens don't, the last 10 do."""
+    run = run_here(*WHOLE, "--end", "27", "--every", "13s", "--method", "none")
     assert run.code == 0, run.err
     assert ["windows" in document for document in run.objects] == [True, True, False]
 

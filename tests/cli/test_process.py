@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import re
@@ -10,14 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import termios
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests import warm
-from tests.cli.harness import CLIP, FAKE, REAL, run_in_terminal, run_process
+from tests.cli.harness import CLIP, FAKE, REAL, behind, run_in_terminal, run_process
 from tests.marks import EXTENDED
 from tests.waiting import until
 
@@ -214,17 +212,20 @@ def spooling(pid: int, folder: Path) -> bool:
     return False
 
 
+CONTROLLED = "import fcntl, termios\nfcntl.ioctl(1, termios.TIOCSCTTY, 0)"
+IGNORING = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)"
+
+
 def of_a_terminal() -> tuple[subprocess.Popen[bytes], int]:
     """The command with a terminal of its own; it has begun to answer."""
     terminal, slave = pty.openpty()
     process = warm.Popen(
-        [*FAKE, *map(str, ASK)],
+        [*behind(CONTROLLED, FAKE), *map(str, ASK)],
         stdin=slave,
         stdout=slave,
         stderr=slave,
         env={**os.environ, "TERM": "xterm", **SLOW},
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
     )
     os.close(slave)
     seen = b""
@@ -253,12 +254,11 @@ def test_a_terminal_that_is_closed_ends_it_in_order() -> None:
 
 
 def test_nohup_is_heeded() -> None:
-    process = subprocess.Popen(
-        [*FAKE, *map(str, ASK)],
+    process = warm.Popen(
+        [*behind(IGNORING, FAKE), *map(str, ASK)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **SLOW},
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
     assert process.stdout is not None
     assert process.stdout.read(1) == b"a"
@@ -279,7 +279,7 @@ def test_name_with_a_dash_and_a_newline() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "-a b\n\x1b[2J🎈.mp4"
         path.write_bytes(CLIP.read_bytes())
-        done = subprocess.run(
+        done = warm.run(
             [*FAKE, "ask", "--json", "--model", "mini", "--", path.name, "What?"],
             cwd=folder,
             capture_output=True,

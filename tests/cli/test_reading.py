@@ -42,7 +42,7 @@ def _no_thread_is_left(fake: list[FakeSession]) -> Iterator[None]:
 
 
 def load_with(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
-    monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
+    monkeypatch.setattr("dycoke_cli.models.load.load", load)
 
 
 def ask(*flags: str) -> Outcome:

@@ -16,8 +16,7 @@ from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid
 from tests.forms import NEEDS_LIBRARY, form_of
-from tests.runs import pretended
-from tests.runs.pretended import Pretended, make_clips
+from tests.runs.pretended import Pretended, make_clips, pretended_answer
 
 pytestmark = NEEDS_LIBRARY
 
@@ -45,19 +44,12 @@ def test_a_schema_that_cannot_be_followed(schema: Path) -> None:
     assert 'followed: Unimplemented keys: ["uniqueItems"]' in run.refusal
 
 
-def answered(text: str) -> Answer:
-    """An answer of the form."""
-    value = {"colour": "red, or so", "where.x": 1.5}
-    return replace(pretended_answer(text), answer=json.dumps(value), parsed=value)
-
-
-pretended_answer = pretended.pretended_answer
-
-
 def test_a_table_has_a_column_for_each_field(
-    schema: Path, tmp_path: Path, engine: Pretended, monkeypatch: pytest.MonkeyPatch
+    schema: Path, tmp_path: Path, engine: Pretended
 ) -> None:
-    monkeypatch.setattr(pretended, "pretended_answer", answered)
+    value = {"colour": "red, or so", "where.x": 1.5}
+    answer = replace(pretended_answer("What?"), answer=json.dumps(value), parsed=value)
+    engine.answer = lambda ask: answer
     make_clips(tmp_path / "clips", "1.mp4")
     words = ("batch", tmp_path / "clips", "What?", "--model", "mini", "--schema", schema)
     table = tmp_path / "table.csv"
@@ -67,7 +59,7 @@ def test_a_table_has_a_column_for_each_field(
     assert {name: row[name] for name in expected} == expected
     assert "answer" not in row
     document = run_here(*words).object
-    assert document["parsed"] == {"colour": "red, or so", "where.x": 1.5}
+    assert document["parsed"] == value
 
 
 def test_the_document_is_as_its_schema_says() -> None:

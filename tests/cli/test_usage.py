@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -78,7 +77,7 @@ def test_layer_that_the_model_has_not(
     def load(model: ModelRef, **_: object) -> FakeLoaded:
         return FakeLoaded(model.name, layers=layers)
 
-    monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
+    monkeypatch.setattr("dycoke_cli.models.load.load", load)
     run = run_here("ask", CLIP, "What?", "--prune-layer", layer)
     assert (run.code, run.out) == (2, "")
     assert run.err == (

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dycoke_cli.ask import Ask
 from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.made_files import check_replaceable, write_made
 from tests.cli.harness import CLIP, run_here
-from tests.runs.pretended import Last, Pretended, make_clips
+from tests.runs.pretended import Pretended, make_clips
 
 MINI = ("--model", "mini", "--device", "cpu", "--no-server")
 MINE = "my own words\n"
-
-
-class Meanwhile(Pretended):
-    """Does something else when the first question is answered."""
-
-    does: Callable[[], object] = staticmethod(lambda: None)
-
-    def _event(self, ask: Ask) -> Last:
-        if not self.asked:
-            self.does()
-        return super()._event(ask)
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
-    meanwhile = Meanwhile()
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", meanwhile)
-    return meanwhile
 
 
 @pytest.fixture
@@ -45,12 +25,12 @@ def clips(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("flags", [(), ("--overwrite",), ("--overwrite-edited",)])
 def test_captions_that_were_written_meanwhile(
-    clips: Path, engine: Meanwhile, flags: tuple[str, ...]
+    clips: Path, engine: Pretended, flags: tuple[str, ...]
 ) -> None:
     if flags:
         assert run_here("caption", clips, *MINI, "--prompt", "What is first?").code == 0
         engine.asked.clear()
-    engine.does = lambda: (clips / "2.txt").write_text(MINE)
+    engine.meanwhile = lambda: (clips / "2.txt").write_text(MINE)
     run = run_here("caption", clips, *MINI, "--prompt", "What happens?", *flags)
     told = "2.txt has another caption of"
     if flags == ("--overwrite-edited",):
@@ -64,21 +44,21 @@ def test_captions_that_were_written_meanwhile(
     assert texts == ["What happens? indeed\n", MINE, "What happens? indeed\n"]
 
 
-def test_of_two_runs_the_first_caption_counts(clips: Path, engine: Meanwhile) -> None:
+def test_of_two_runs_the_first_caption_counts(clips: Path, engine: Pretended) -> None:
     def other() -> None:
-        engine.does = staticmethod(lambda: None)
+        engine.meanwhile = lambda: None
         engine.asked.append(("", ""))
         assert run_here("caption", clips, *MINI, "--prompt", "What is first?").code == 0
 
-    engine.does = other
+    engine.meanwhile = other
     run = run_here("caption", clips, *MINI, "--prompt", "What happens?")
     assert (run.code, run.err.count("has another caption of")) == (1, 3)
     assert {path.read_text() for path in clips.glob("*.txt")} == {"What is first? indeed\n"}
 
 
-def test_a_file_of_captions_that_was_written_meanwhile(clips: Path, engine: Meanwhile) -> None:
+def test_a_file_of_captions_that_was_written_meanwhile(clips: Path, engine: Pretended) -> None:
     out = clips / "captions.jsonl"
-    engine.does = lambda: out.write_text(MINE)
+    engine.meanwhile = lambda: out.write_text(MINE)
     run = run_here("caption", clips, *MINI, "--prompt", "What?", "--out", out)
     assert (run.code, out.read_text()) == (6, MINE)
     assert f"{out}: written by another program meanwhile, and stays as it is" in run.err
@@ -89,25 +69,28 @@ def test_a_file_of_captions_that_was_written_meanwhile(clips: Path, engine: Mean
     "words", [("batch", "What?", "--out", "a.jsonl"), ("caption", "--prompt", "What?")]
 )
 def test_a_clip_that_is_written_while_it_is_read(
-    clips: Path, engine: Meanwhile, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    clips: Path, engine: Pretended, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clips)
     command = (words[0], clips, *words[1:], *MINI)
-    engine.does = lambda: ((clips / "1.mp4").write_bytes(b"more of it"), (clips / "3.mp4").unlink())
+    engine.meanwhile = lambda: (
+        (clips / "1.mp4").write_bytes(b"more of it"),
+        (clips / "3.mp4").unlink(),
+    )
     run = run_here(*command)
     assert (run.code, run.err.count("1.mp4 was written while it was read: run")) == (1, 1)
     engine.asked.clear()
-    engine.does = staticmethod(lambda: None)
+    engine.meanwhile = lambda: None
     assert run_here(*command).code == 0
     assert [place for place, _ in engine.asked] == ["1.mp4"]
 
 
 @pytest.mark.parametrize("out", [".srt", "answers.csv"])
-def test_files_of_a_batch(clips: Path, engine: Meanwhile, out: str) -> None:
+def test_files_of_a_batch(clips: Path, engine: Pretended, out: str) -> None:
     for clip in clips.iterdir():
         shutil.copy(CLIP, clip)
     path = clips / ("2.srt" if out == ".srt" else out)
-    engine.does = lambda: path.write_text(MINE)
+    engine.meanwhile = lambda: path.write_text(MINE)
     where = (out, "--out-dir", clips) if out == ".srt" else (path,)
     words = ("batch", clips, "What?", *MINI, "--every", "2s", "--out", *where)
     run = run_here(*words)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from dycoke_cli.answer.answer import Answer, ReportedFrames, Tokens
@@ -17,12 +18,12 @@ from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import VideoError
 from dycoke_cli.loop.asker import Asker, Pending
 from dycoke_cli.loop.plan import RunPlan
-from dycoke_cli.models.catalog import ModelRef, find
+from dycoke_cli.models.catalog import find
+from dycoke_cli.models.families import FAMILIES, ModelInfo
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.batch_journal import Outcome
 from dycoke_cli.runs.listener import Listener
 from tests import documents
-from tests.cli import fake_engine
 
 
 def valid(line: dict[str, Any]) -> dict[str, Any]:
@@ -43,6 +44,11 @@ class Pretended(Asker):
 
     Args:
         together: answers that come in one go, of which none is lost.
+
+    Attributes:
+        asked: places and questions, in their order.
+        answer: makes the answer to a question.
+        meanwhile: called before the first answer.
     """
 
     searches = True
@@ -50,6 +56,8 @@ class Pretended(Asker):
     def __init__(self, together: int = 1, pause_s: float = 0.0) -> None:
         super().__init__()
         self.asked: list[tuple[str, str]] = []
+        self.answer: Callable[[Ask], Answer] = lambda ask: pretended_answer(ask.question)
+        self.meanwhile: Callable[[], object] = lambda: None
         self._together, self._pause_s = together, pause_s
 
     def __call__(self, plan: RunPlan, listener: Listener) -> Pretended:
@@ -75,10 +83,12 @@ class Pretended(Asker):
 
     def _event(self, ask: Ask) -> Last:
         [video] = ask.videos
+        if not self.asked:
+            self.meanwhile()
         self.asked.append((video.place, ask.question))
         if Path(video.path).name.startswith("bad"):
             return Failed(VideoError("it can't be read"))
-        answer = pretended_answer(ask.question)
+        answer = self.answer(ask)
         if Path(video.path).name.startswith("torn"):
             answer = replace(answer, warnings=WARNINGS)
         return Answered(ask.named(answer))
@@ -111,22 +121,16 @@ def make_clips(folder: Path, *names: str) -> Path:
     return folder
 
 
-@dataclass
-class PretendedModel(fake_engine.FakeLoaded):
-    """Stands in for a `ResolvedModel`."""
-
-    options: LoadOptions = LoadOptions(dtype="float32")  # noqa: RUF009 (frozen)
-
-    @property
-    def source(self) -> ModelRef:
-        return find(self.name)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return {"name": self.name, "revision": None, "weights": "none", "dtype": "float32"}
-
-    def describe(self) -> dict[str, Any]:
-        return self.identity
+def pretended_model(name: str, *_: object) -> Any:
+    """In place of `resolve_model`."""
+    identity = {"name": name, "revision": None, "weights": "none", "dtype": "float32"}
+    return SimpleNamespace(
+        source=find(name),
+        info=ModelInfo("llava_onevision", FAMILIES["llava_onevision"], {}, 10, name),
+        options=LoadOptions(dtype="float32"),
+        identity=identity,
+        describe=lambda: identity,
+    )
 
 
 if __name__ == "__main__":
@@ -138,8 +142,7 @@ if __name__ == "__main__":
     from dycoke_cli.runs import run
 
     run.asker_here = Pretended(together=2, pause_s=0.3)
-
-    resolve.resolve_model = lambda name, *options: PretendedModel(name)  # type: ignore[assignment]
+    resolve.resolve_model = pretended_model
     load_memory.needed_bytes = lambda model, built=None: None
 
     sys.exit(main())

@@ -20,13 +20,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.caption import CaptionStyle, sentences
-from dycoke_cli.ask import Answered, Ask, Failed
+from dycoke_cli.ask import Ask
 from dycoke_cli.cli.commands.caption_text import PROMPTS
 from tests import warm
 from tests.cli.harness import PATIENCE_S, ROOT, Outcome, run_here
 from tests.pages import commands
-from tests.runs.pretended import Last, Pretended, make_clips, pretended_answer
+from tests.runs.pretended import Pretended, make_clips, pretended_answer
 from tests.waiting import until
 from training.world.script_questions import UNKNOWN
 
@@ -35,27 +36,18 @@ NAMES = ("1.mp4", "2.mp4", "10.mp4", "photo.png", "sub/a.webm")
 VIDEOS = {".mp4", ".webm"}
 
 
-class Writer(Pretended):
-    """Says of a video what `said` has for its name, or something of its own."""
-
-    said: dict[str, str]
-
-    def _event(self, ask: Ask) -> Last:
-        found = super()._event(ask)
-        [video] = ask.videos
-        if isinstance(found, Failed):
-            return found
-        text = self.said.get(Path(video.path).name, f"The video shows {Path(video.path).stem}.")
-        answer = replace(pretended_answer(ask.question), answer=text)
-        return Answered(ask.named(answer))
-
-
 @pytest.fixture(autouse=True)
-def engine(monkeypatch: pytest.MonkeyPatch) -> Writer:
-    writer = Writer()
-    writer.said = {}
-    monkeypatch.setattr("dycoke_cli.runs.run.asker_here", writer)
-    return writer
+def spoken(engine: Pretended) -> dict[str, str]:
+    """What is said of a video, by its name, in place of something of its own."""
+    texts: dict[str, str] = {}
+
+    def answer(ask: Ask) -> Answer:
+        path = Path(ask.videos[0].path)
+        text = texts.get(path.name, f"The video shows {path.stem}.")
+        return replace(pretended_answer(ask.question), answer=text)
+
+    engine.answer = answer
+    return texts
 
 
 @pytest.fixture
@@ -76,7 +68,7 @@ def texts(folder: Path) -> dict[str, str]:
 
 
 def test_each_clip_and_picture_has_a_caption_and_the_next_run_goes_on(
-    clips: Path, engine: Writer
+    clips: Path, engine: Pretended
 ) -> None:
     run = caption(clips)
     assert (run.code, run.out) == (0, "")
@@ -120,10 +112,10 @@ def test_it_takes_what_batch_takes(clips: Path, tmp_path: Path, kind: str) -> No
     assert {*texts(clips)} == {"1.txt", "photo.txt"}
 
 
-def test_a_broken_clip_ends_nothing_and_is_tried_again(clips: Path, engine: Writer) -> None:
+def test_a_broken_clip_ends_nothing_and_is_tried_again(clips: Path, spoken: dict[str, str]) -> None:
     make_clips(clips, "bad.mp4")
     refusal = "I'm sorry, but I can't describe people."
-    engine.said = {"2.mp4": "<think>hm", "10.mp4": refusal}
+    spoken |= {"2.mp4": "<think>hm", "10.mp4": refusal}
     run = caption(clips)
     assert run.code == 1
     assert {*texts(clips)} == {"1.txt", "photo.txt", "sub/a.txt"}
@@ -132,18 +124,20 @@ def test_a_broken_clip_ends_nothing_and_is_tried_again(clips: Path, engine: Writ
     said = f"{clips / '10.mp4'}: {refusal!r} is no caption; --raw keeps all that the model says"
     assert f"Failed: {said}" in lines
     assert lines[-1].startswith("3 captions written beside the clips, 3 failed")
-    engine.said = {}
+    spoken.clear()
     assert caption(clips).code == 1
     assert {"2.txt", "10.txt"} <= {*texts(clips)}
 
 
-def test_an_edited_caption_is_kept_until_that_is_asked_for(clips: Path, engine: Writer) -> None:
+def test_an_edited_caption_is_kept_until_that_is_asked_for(
+    clips: Path, engine: Pretended, spoken: dict[str, str]
+) -> None:
     caption(clips)
     (clips / "2.txt").write_text("my own words\n")
     (clips / "10.txt").write_text("10.")  # an editor's change of the last line end isn't one
     (clips / "sub" / "b.webm").write_text("another")
     (clips / "sub" / "b.txt").write_text("of another program")
-    engine.said = dict.fromkeys(("1.mp4", "2.mp4", "10.mp4", "b.webm"), "Anew.")
+    spoken |= dict.fromkeys(("1.mp4", "2.mp4", "10.mp4", "b.webm"), "Anew.")
     run = caption(clips, "--overwrite", "--prompt", "motion")
     assert "2 edited and kept (--overwrite-edited)" in run.err
     assert texts(clips) == {
@@ -178,7 +172,7 @@ def test_where_hashes_are_lost_captions_count_as_edited(
     assert "5 edited and kept" in caption(clips, "--overwrite", "--prompt", "tags").err
 
 
-def test_a_dry_run_lists_and_writes_nothing(clips: Path, engine: Writer) -> None:
+def test_a_dry_run_lists_and_writes_nothing(clips: Path, engine: Pretended) -> None:
     (clips / "1.txt").write_text("there")
     before = {*clips.rglob("*")}
     for flags in ((), ("--out", str(clips / "all.jsonl")), ("--out-dir", str(clips / "new"))):
@@ -194,7 +188,7 @@ def test_a_dry_run_lists_and_writes_nothing(clips: Path, engine: Writer) -> None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_read_only_folder_is_refused_at_once(clips: Path, engine: Writer) -> None:
+def test_a_read_only_folder_is_refused_at_once(clips: Path, engine: Pretended) -> None:
     clips.chmod(0o500)
     try:
         run = caption(clips)
@@ -231,8 +225,10 @@ def test_two_files_of_one_name_are_named(clips: Path) -> None:
     assert "has the caption file of" in run.err.splitlines()[0]
 
 
-def test_one_file_has_all_captions_that_are_there(clips: Path, engine: Writer) -> None:
-    engine.said = {"2.mp4": 'It says "a, b",\nand é.'}
+def test_one_file_has_all_captions_that_are_there(
+    clips: Path, engine: Pretended, spoken: dict[str, str]
+) -> None:
+    spoken |= {"2.mp4": 'It says "a, b",\nand é.'}
     (clips / "10.txt").write_text("mine\n")
     path = clips / "captions.jsonl"
     assert caption(clips, "--out", path).code == 0
@@ -266,7 +262,7 @@ def test_what_is_no_file_is_not_read(clips: Path, flags: str) -> None:
         path.unlink()
 
 
-def test_a_name_that_is_no_text_is_for_text_files_alone(clips: Path, engine: Writer) -> None:
+def test_a_name_that_is_no_text_is_for_text_files_alone(clips: Path, engine: Pretended) -> None:
     (clips / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"another")
     assert caption(clips, "--out-dir", clips.parent / "out").code == 0
     assert b"caf\xe9.txt" in os.listdir(os.fsencode(clips.parent / "out"))
@@ -293,7 +289,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     ],
 )
 def test_what_is_refused(
-    clips: Path, flags: tuple[str, ...], sentence: str, engine: Writer
+    clips: Path, flags: tuple[str, ...], sentence: str, engine: Pretended
 ) -> None:
     run = caption(clips, *flags)
     assert (run.code, run.out, engine.asked) == (2, "", [])
@@ -353,8 +349,10 @@ SAID = {
 }
 
 
-def test_what_the_bundled_model_cannot_see_is_no_caption(clips: Path, engine: Writer) -> None:
-    engine.said = {"1.mp4": UNKNOWN}
+def test_what_the_bundled_model_cannot_see_is_no_caption(
+    clips: Path, spoken: dict[str, str]
+) -> None:
+    spoken |= {"1.mp4": UNKNOWN}
     run = caption(clips / "1.mp4", clips / "2.mp4")
     assert run.code == 1
     assert [*texts(clips)] == ["2.txt"]
@@ -472,9 +470,9 @@ def kohya_lines(path: Path, image_dir: Path) -> dict[str, str]:
 
 
 def test_each_trainer_reads_its_layout(
-    clips: Path, engine: Writer, monkeypatch: pytest.MonkeyPatch
+    clips: Path, spoken: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine.said = {"1.mp4": "A dog\nruns.", "photo.png": "A cat\nsits."}
+    spoken |= {"1.mp4": "A dog\nruns.", "photo.png": "A cat\nsits."}
     words = {"1.mp4": "A dog runs.", "2.mp4": "2.", "10.mp4": "10."}
     picture = {"photo.png": "A cat sits."}
     assert caption(clips).code == 0

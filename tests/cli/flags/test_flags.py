@@ -11,7 +11,6 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.loop import unloaded_model
 from dycoke_cli.models.catalog import ModelRef
-from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.harness import CLIP, run_here
 
@@ -97,8 +96,7 @@ def test_a_budget(fake: list[FakeSession], name: str) -> None:
 
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
     # A model's own prune layer was measured with DyCoke.
-    loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
-    method = with_model_defaults(create("fastv"), loaded.method_defaults, loaded.layers)
+    method = with_model_defaults(create("fastv"), {"prune_layer": 5, "positions": "kept"}, 10)
     assert (method.name, method.parameters()) == ("fastv", {"prune_ratio": 0.5, "prune_layer": 2})
     flags = ["--prune-ratio", "0.625", "--prune-layer", "3"]
     method = asked(fake, "--method", "fastv", *flags)["method"]
@@ -146,17 +144,15 @@ def test_stream(fake: list[FakeSession]) -> None:
 
 
 def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     seen: list[tuple[str, dict[str, Any]]] = []
 
-    def load(model: str | ModelRef, **options: Any) -> fake_engine.FakeLoaded:
+    def load(model: str | ModelRef, **options: Any) -> FakeLoaded:
         name = model if isinstance(model, str) else model.name
         flags = {k: v for k, v in options.items() if v and k not in ("fit", "on_stage")}
         seen.append((name, flags))
-        return fake_engine.FakeLoaded(name)
+        return FakeLoaded(name)
 
-    monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
+    monkeypatch.setattr("dycoke_cli.models.load.load", load)
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: True)
     asked(fake)
     asked(fake, "--model", "llava-onevision-0.5b", "--device", "cpu", "--dtype", "float32")
