@@ -68,7 +68,7 @@ class RemoteClient:
         url: str | None,
         key_variable: str,
         timeout_s: float | None = None,
-        retries: int = REQUEST_RETRIES,
+        retries: int | None = None,
     ) -> None:
         timeout_s = timeout_s or TIMEOUT_S
         self._variable = key_variable
@@ -79,7 +79,7 @@ class RemoteClient:
             api_key=key,
             base_url=url,
             timeout=timeout_s,
-            max_retries=retries,
+            max_retries=REQUEST_RETRIES if retries is None else retries,
             http_client=openai.DefaultHttpxClient(event_hooks=limiting(timeout_s, BOUNDS)),
         )
         self._url = url or str(self._client.base_url)
