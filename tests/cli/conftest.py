@@ -25,26 +25,38 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(unix_socket.ENVIRONMENT, str(tmp_path / "runtime"))
 
 
-_minis: dict[str, Any] = {}
-"""The bundled model by the options of loading it."""
+_kept: dict[tuple[str, str], Any] = {}
+"""What was loaded or computed of the bundled model, by the function and the options of loading."""
 
 
 @pytest.fixture(autouse=True)
 def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load the bundled model once for all commands, as a server does."""
-    if (module := sys.modules.get("dycoke_cli.models.load")) is None:
+    """Load the bundled model, and compute its size, once for all commands, as a server does."""
+    if "dycoke_cli.models.load" not in sys.modules:
         return  # torch, which takes seconds, is imported by what needs it
-    load = module.load
+    from dycoke_cli.models import load_memory
 
-    def kept(name: Any, *, on_stage: Any = None, fit: Any = None, **options: Any) -> Any:
+    loading = sys.modules["dycoke_cli.models.load"]
+    load, weight_bytes = loading.load, load_memory.weight_bytes
+
+    def loaded(name: Any, *, on_stage: Any = None, fit: Any = None, **options: Any) -> Any:
         if getattr(name, "name", name) != "mini":
             return load(name, on_stage=on_stage, fit=fit, **options)
-        key = repr(sorted(options.items()))
-        if key not in _minis:
-            _minis[key] = load(name, on_stage=on_stage, fit=fit, **options)
-        return _minis[key]
+        key = "load", repr(sorted(options.items()))
+        if key not in _kept:
+            _kept[key] = load(name, on_stage=on_stage, fit=fit, **options)
+        return _kept[key]
 
-    monkeypatch.setattr(module, "load", kept)
+    def weights(resolved: Any, built: Any = None) -> Any:
+        if resolved.source.name != "mini":
+            return weight_bytes(resolved, built)
+        key = "weights", repr((resolved.options, resolved.device, resolved.dtype))
+        if key not in _kept:
+            _kept[key] = weight_bytes(resolved, built)
+        return _kept[key]
+
+    monkeypatch.setattr(loading, "load", loaded)
+    monkeypatch.setattr(load_memory, "weight_bytes", weights)
 
 
 @pytest.fixture(scope="module")

@@ -206,8 +206,10 @@ def run_apart(
     return [(Outcome(*outcome), {*modules.split()}) for *outcome, modules in ended]
 
 
-def run_completing(*lines: str) -> list[tuple[Outcome, set[str]]]:
-    """Complete the last word of each command line, as a shell does."""
+def run_completing(
+    *lines: str, before: Sequence[Sequence[str]] = ()
+) -> list[tuple[Outcome, set[str]]]:
+    """Complete the last word of each command line, as a shell does; `before` as of `run_apart`."""
     environments = [
         {
             "_DYCOKE_COMPLETE": "complete_bash",
@@ -216,7 +218,7 @@ def run_completing(*lines: str) -> list[tuple[Outcome, set[str]]]:
         }
         for line in lines
     ]
-    return run_apart(*[()] * len(lines), environments=environments)
+    return run_apart(*[()] * len(lines), environments=environments, before=before)
 
 
 def run_in_terminal(

@@ -33,7 +33,7 @@ def test_models_methods_and_benchmarks_are_offered() -> None:
         "eval videomme --preset table-1-7": ["table-1-7b", "table-1-72b"],
         "ask clip.mp4 --method nothing-like-it": [],
     }
-    runs = run_completing(*(f"dycoke {line}" for line in offered))
+    runs = run_completing(*(f"dycoke {line}" for line in offered), before=[["ask", "--help"]])
     for line, (run, modules) in zip(offered, runs, strict=True):
         assert (run.code, run.err, run.out.split()) == (0, "", offered[line]), line
         assert modules.isdisjoint(HEAVY), line

@@ -56,6 +56,7 @@ def test_they_are_kept_at_the_size_that_the_model_reads_unless_they_are_shown(
         return FrameResize((height, width), (8, 6), "bicubic", False, True, False)
 
     monkeypatch.setattr(FakeLoaded, "fit", fit)
+    monkeypatch.setattr("dycoke_cli.loop.answer_batch.fitted", lambda clip, fit: clip)
     assert ask().code == 0
     assert fake[0].clip.frames.shape == (16, 8, 6, 3)
     request = Request("mini", LoadOptions(), Sampling(frames=2), Method(), GenerationOptions())
