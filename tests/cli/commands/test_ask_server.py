@@ -20,6 +20,7 @@ from dycoke_cli.runs.remote import remote_client
 from tests import documents, warm
 from tests.cli.harness import CLIP, REAL, Outcome, run_here
 from tests.forms import NEEDS_LIBRARY, form_of
+from tests.marks import EXTENDED
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
 
@@ -290,7 +291,7 @@ def test_what_is_not_of_the_form_is_an_error(text: str, reason: str, sentence: s
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
-@pytest.mark.parametrize("flags", [(), ("--json",)])
+@pytest.mark.parametrize("flags", [(), pytest.param(("--json",), marks=EXTENDED)])
 def test_an_answer_that_cannot_be_written_is_an_error(flags: tuple[str, ...]) -> None:
     """A thread of requests shows the answer: what went wrong there was lost, with exit code 0."""
     with serving() as endpoint, Path("/dev/full").open("w") as full:
