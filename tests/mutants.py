@@ -181,7 +181,7 @@ def drawn(below: str, count: int, seed: str) -> list[tuple[Mutant, str]]:
 class _Pytest(warm.Popen):
     """A process that has the libraries already: most runs are shorter than the import of torch."""
 
-    imported = warm.COMMAND, (*warm.ENGINE, "hypothesis", "pytest")
+    imported = (*warm.IMPORTED, "hypothesis", "pytest")
 
 
 class Copy:

@@ -27,12 +27,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partialmethod
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 ROOT = Path(__file__).parents[1]
 # What commands import, and all that an answer of the bundled model needs.
@@ -72,6 +72,8 @@ class _Start:
 
 class Popen(subprocess.Popen[Any]):
     """A process that is forked where that makes no difference, and its own child all the same."""
+
+    imported: ClassVar[Sequence[str]] = IMPORTED
 
     def __init__(
         self, *arguments: Any, fresh: bool = False, python: str = sys.executable, **how: Any
@@ -117,7 +119,7 @@ class Popen(subprocess.Popen[Any]):
 
     def _server(self, environment: Mapping[str, str]) -> _Forking:
         own = self._python == sys.executable
-        return _forking(self._python, os.environ if own else environment)
+        return _forking(self._python, self.imported, os.environ if own else environment)
 
     def _early(self, environment: Mapping[str, str]) -> dict[str, str]:
         found = read_early(environment)
@@ -152,28 +154,30 @@ def read_early(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-_servers: dict[str, _Forking] = {}
+_servers: dict[tuple[str, Sequence[str]], _Forking] = {}
 _turn = threading.Lock()
 """Of all: the children of one are adopted at a time."""
 
 
-def _forking(python: str, environment: Mapping[str, str]) -> _Forking:
-    """What has imported everything, in the first environment that it was asked for."""
+def _forking(python: str, imported: Sequence[str], environment: Mapping[str, str]) -> _Forking:
+    """What has imported these modules, in the first environment that it was asked for."""
     with _turn:
-        if python not in _servers:
-            _servers[python] = _Forking(python, environment)
-        return _servers[python]
+        if (python, imported) not in _servers:
+            _servers[python, imported] = _Forking(python, imported, environment)
+        return _servers[python, imported]
 
 
 class _Forking:
     """The process that others are forked from."""
 
-    def __init__(self, python: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, python: str, imported: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
         self.environment = read_early(environment)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-m", "tests.warm", str(theirs.fileno())],
+                [python, "-m", "tests.warm", str(theirs.fileno()), *imported],
                 cwd=ROOT,
                 env={**environment},
                 pass_fds=[theirs.fileno()],
@@ -204,8 +208,8 @@ class _Forking:
         self._process.wait()
 
 
-def _serve(channel: socket.socket) -> NoReturn:
-    for module in IMPORTED:
+def _serve(channel: socket.socket, imported: Sequence[str]) -> NoReturn:
+    for module in imported:
         importlib.import_module(module)
     _libraries.update(name for name in sys.modules if name.partition(".")[0] not in OWN)
     stock = subprocess.Popen._execute_child  # type: ignore[attr-defined]
@@ -354,4 +358,4 @@ def _run_main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
