@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jsonschema
+import numpy as np
 import pytest
 import torch
 
@@ -100,3 +103,18 @@ def test_pictures_are_the_frames(session: VideoSession, found: Inspection) -> No
     assert len(shown) == found.grid.frames == 6
     assert all(max(picture.size) == 48 for picture in shown)
     assert found.grid.timestamps_s == session.clip.timestamps_s
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40)])
+def test_pictures_are_cropped_as_the_processor_crops(
+    session: VideoSession, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.zeros((6, *shape, 3), np.uint8)
+    top, left = (side // 2 - 20 for side in shape)
+    frames[:, top : top + 40, left : left + 40] = 255
+    monkeypatch.setattr(session, "clip", replace(session.clip, frames=frames))
+    processor = session.loaded.processor.video_processor
+    monkeypatch.setattr(processor, "do_center_crop", True, raising=False)
+    shown = pictures(session, 40)
+    assert [picture.size for picture in shown] == [(40, 40)] * 6
+    assert all(picture.getextrema() == ((255, 255),) * 3 for picture in shown)
