@@ -74,14 +74,21 @@ def hub(monkeypatch):
 
     bounds = Bounds(nbytes=100_000, values=1000)
     monkeypatch.setattr(hub_files, "BOUNDS", bounds)
-    # The stock client: another test of this process may have had limits installed already.
-    huggingface_hub.set_client_factory(lambda: httpx2.Client(follow_redirects=True))
+    # The stock client: another test of this process may have had limits installed already, behind
+    # the stock hook, without which nobody is offline.
+    stock_hook, *_ = huggingface_hub.get_session().event_hooks["request"]
+
+    def stock_client():
+        hooks = {"request": [stock_hook]}
+        return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None)
+
+    huggingface_hub.set_client_factory(stock_client)
     hub_files.check_hub_answers.cache_clear()
     hub_files.check_hub_answers()
     with listening(Answering) as port:
         yield f"http://127.0.0.1:{port}", answers
     # Whoever comes next installs the usual limits again.
-    huggingface_hub.set_client_factory(lambda: httpx2.Client(follow_redirects=True))
+    huggingface_hub.set_client_factory(stock_client)
     hub_files.check_hub_answers.cache_clear()
 
 
