@@ -16,6 +16,8 @@ from dycoke_cli.kernels.linear import int8_kernels
 from dycoke_cli.models import catalog, resolve
 from dycoke_cli.models import load as random_weights
 from dycoke_cli.models.load import WEIGHT_STD, random_model
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import resolve_model
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS, make
 
@@ -84,16 +86,26 @@ def test_more_numbers_than_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A published model made small: its processor and its shape are left as they are."""
+    """A published model made small: its classes and its shape are left as they are."""
     model = json.loads((catalog.CONFIGURATIONS / "qwen3-vl-2b.json").read_text())
-    model["config"]["text_config"] |= SMALL
-    model["config"]["text_config"]["rope_parameters"]["mrope_section"] = [2, 1, 1]
-    model["config"]["vision_config"] |= {
+    config = model["config"]
+    config["text_config"] |= SMALL
+    config["text_config"]["rope_parameters"]["mrope_section"] = [2, 1, 1]
+    config["vision_config"] |= {
         "depth": 3, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2,
         "out_hidden_size": 32, "deepstack_visual_indexes": [0, 1],
     }  # fmt: skip
+    processor = json.loads((catalog.CONFIGURATIONS / "processors" / "qwen3-vl.json").read_text())
+    special = processor["tokenizer"]["special"]
+    # Special tokens right behind the bytes: of 150,000 words a tokenizer takes half a second.
+    less = min(special.values()) - 256
+    named = {name: at for name, at in config.items() if name.endswith("_token_id")}
+    for ids, moved in ((special, special), (config, named)):
+        ids |= {name: at - less for name, at in moved.items()}
+    config["text_config"]["vocab_size"] = max(special.values()) + 1
     (tmp_path / "small.json").write_text(json.dumps(model))
-    (tmp_path / "processors").symlink_to(catalog.CONFIGURATIONS / "processors")
+    (tmp_path / "processors").mkdir()
+    (tmp_path / "processors" / "qwen3-vl.json").write_text(json.dumps(processor))
     for module in (catalog, resolve):
         monkeypatch.setattr(module, "CONFIGURATIONS", tmp_path)
     return "small"
@@ -121,8 +133,8 @@ def test_in_8_bits_it_answers_too(small: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_positions_suit_the_family_where_the_catalog_is_silent(small: str) -> None:
-    loaded = load(small, device="cpu", random_weights=True)
-    assert loaded.info.defaults == {"prune_layer": 3, "positions": "kept"}
+    resolved = resolve_model(small, LoadOptions(device="cpu", random_weights=True))
+    assert resolved.info.defaults == {"prune_layer": 3, "positions": "kept"}
 
 
 @pytest.mark.parametrize(

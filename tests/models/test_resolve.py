@@ -1,7 +1,6 @@
 """From what a user typed to where a model's files are; each error is a sentence."""
 
 import json
-import os
 
 import pytest
 
@@ -83,21 +82,6 @@ def test_a_file_is_not_a_folder(name, sentence, tmp_path):
     (tmp_path / name).write_bytes(b"GGUF")
     with pytest.raises(ModelError, match=sentence):
         find(str(tmp_path / name))
-
-
-def test_a_fingerprint_changes_with_what_is_read_and_nothing_else(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"1234")
-    source = find(str(tmp_path))
-    before = fingerprint(source, None)
-    (tmp_path / "README.md").write_text("words")
-    os.utime(tmp_path / "model.safetensors", (0, 0))
-    assert fingerprint(source, None) == before
-    (tmp_path / "model.safetensors").write_bytes(b"1235")
-    assert fingerprint(source, None) != before
-    (tmp_path / "model.safetensors").rename(tmp_path / "other.safetensors")
-    (tmp_path / "other.safetensors").write_bytes(b"1234")
-    assert fingerprint(source, None) != before
 
 
 def test_the_fingerprint_of_a_hub_model_is_its_commit():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CONFIGURATIONS
+from dycoke_cli.models.catalog import CONFIGURATIONS
 from dycoke_cli.models.files import small_files
 from dycoke_cli.models.files.small_files import UnreadableError, check_settings, read_json
 
@@ -20,10 +20,6 @@ PUBLISHED = sorted(CONFIGURATIONS.rglob("*.json"))
 def test_published_settings_pass(file: Path) -> None:
     content = json.loads(file.read_text())
     check_settings("config.json", content.get("config", content))
-
-
-def test_the_bundled_checkpoint_passes() -> None:
-    small_files.check_small_files("mini", BUNDLED_CHECKPOINT)
 
 
 def test_what_large_models_say_passes() -> None:

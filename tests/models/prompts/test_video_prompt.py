@@ -12,7 +12,6 @@ import torch
 from torch.nn.functional import interpolate, pad
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import load
 from dycoke_cli.models.prompts.stock_processor import CollapsedTokenizer, processor_memory_limited
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
@@ -46,18 +45,6 @@ def test_subtitles_stand_between_the_video_and_the_first_question(loaded, histor
     turns[0]["content"][1]["text"] = said + turns[0]["content"][1]["text"]
     stock = by_stock(loaded, turns, pixels())
     assert torch.equal(prompt.input_ids("What happens?", history), stock["input_ids"])
-
-
-@pytest.mark.parametrize("frames", [1, 5])
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_ids_and_pixels_are_the_stock_processors(loaded, frames, question):
-    prompt = prompt_of(loaded, pixels(frames))
-    stock = by_stock(loaded, conversation(question, (), [{"type": "video"}]), pixels(frames))
-    assert torch.equal(prompt.input_ids(question), stock["input_ids"])
-    given = prompt.inputs["pixel_values_videos"]
-    assert given.dtype == torch.uint8
-    made = normalised(given, loaded.processor.video_processor, loaded.family.pixels)
-    assert torch.equal(made, stock["pixel_values_videos"])
 
 
 @pytest.mark.parametrize("history", HISTORIES)
