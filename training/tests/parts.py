@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -12,7 +12,7 @@ from training.batches import Batch, Shape, make_batch
 Turns = tuple[tuple[str, str], ...]
 
 
-@lru_cache(maxsize=3)
+@cache
 def parts(side: int = SIDE, architecture: Architecture = BUNDLED):
     """Codec, stock processor, and a stock model with fresh weights, for frames of a side."""
     tokenizer = architecture.tokenizer(side)
@@ -22,7 +22,9 @@ def parts(side: int = SIDE, architecture: Architecture = BUNDLED):
     return codec, architecture.processor(tokenizer, side), model
 
 
+@cache
 def batch_of(seed: int, shape: Shape) -> Batch:
+    """The batch of a seed, made once: no test changes it."""
     codec, processor, _ = parts(shape.side, shape.architecture)
     return make_batch([seed], shape, "train", codec, processor.video_processor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ QWEN = ARCHITECTURES["qwen2.5-vl"]
 LAYERS = ("changed", "named", "known", "earlier", "late")
 
 
+@cache
 def imitated(architecture: Architecture = BUNDLED) -> Imitated:
     codec, processor, _ = parts(SIDE, architecture)
     return Imitated(parts()[2].state_dict(), processor.tokenizer, codec, CPU)

@@ -118,6 +118,7 @@ def test_a_batch_that_was_pickled_is_the_same() -> None:
     sent = pickle.loads(pickled_batch([5], TINY, codec, processor.video_processor))
     assert torch.equal(sent.pixels, made.pixels)
     assert torch.equal(sent.positions, made.positions)
+    assert torch.equal(sent.text, made.text)
     assert sent.spread == 120
 
 

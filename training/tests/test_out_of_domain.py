@@ -10,7 +10,7 @@ from training.world import out_of_domain
 
 
 def test_a_clip_is_that_of_its_seed() -> None:
-    for seed in range(20):
+    for seed in range(8):
         a, b, c = (
             out_of_domain.out_of_domain_clip(6, 48, np.random.default_rng(s))
             for s in (seed, seed, -~seed)
@@ -37,7 +37,7 @@ def test_every_source_gives_pictures_with_something_on_them() -> None:
 def test_most_clips_move() -> None:
     clips = [
         out_of_domain.out_of_domain_clip(4, 48, np.random.default_rng(s)).astype(float)
-        for s in range(40)
+        for s in range(20)
     ]
     changes = np.array([np.abs(np.diff(c, axis=0)).mean() for c in clips])
     assert (changes > 1).mean() > 0.7

@@ -13,7 +13,7 @@ from tests.shapes.oracle import THING, Oracle
 from training.world.random_scripts import ScriptLimits, draw_script
 from training.world.script_questions import KINDS, ScriptQuestion, ask, ask_the_unknown
 
-CLIPS = 150
+CLIPS = 75
 CLAUSE = r"(?:after|before) [^?,]*"
 
 

@@ -71,7 +71,7 @@ def test_a_description_tells_event_after_event() -> None:
 def test_in_a_packed_row_they_stand_with_their_questions() -> None:
     codec, processor, _ = parts()
     seen = 0
-    for seed in range(30):
+    for seed in range(15):
         script = draw_script([seed, 6], "train")
         events = [event_clause(script, event) for event in script.events]
         row = pack(ask(script, np.random.default_rng(seed)), 600, codec, events)
@@ -87,7 +87,7 @@ def test_in_a_packed_row_they_stand_with_their_questions() -> None:
                 told_there = option[0] if question.kind == "letter" else question.answer
                 assert told_there.lower().startswith(events[number - 1].lower())
                 seen += 1
-    assert seen > 30
+    assert seen > 15
 
 
 def facts(name: str, colour: str, shape: str) -> tuple[int, ...]:
@@ -163,7 +163,7 @@ def test_a_claim_outside_of_options_has_no_letter() -> None:
 
 def test_the_letter_is_the_one_in_the_options_line_and_the_right_one_is_the_answer() -> None:
     codec, seen = parts()[0], 0
-    for seed in range(40):
+    for seed in range(20):
         for question in (q for q in asked(seed) if q.kind == "letter"):
             row = pack([question], 400, codec, [])
             found = [(i, facts) for i, facts in enumerate(of(row, "chosen")) if any(facts)]
@@ -175,4 +175,4 @@ def test_the_letter_is_the_one_in_the_options_line_and_the_right_one_is_the_answ
                 assert right in (0, letter)
             assert [" ABCD"[right] for _, (_, right) in found if right] == [question.answer]
             seen += 1
-    assert seen > 20
+    assert seen > 10

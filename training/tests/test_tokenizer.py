@@ -22,7 +22,7 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def questions() -> list[ScriptQuestion]:
     found = []
-    for i in range(60):
+    for i in range(30):
         script = draw_script([i, 2], "train")
         found += ask(script, np.random.default_rng(i))
     return found + ask_the_unknown(script, np.random.default_rng(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from tests.marks import EXTENDED
 from training import curriculum as recipes
 from training.auxiliary_losses import PROBES, SEEING, verdict_loss
 from training.batches import Batch, Shape
@@ -79,13 +81,22 @@ def test_a_stage_is_over_when_it_is_learned(tmp_path) -> None:
     assert stages == [("a", 1), ("b", 1)]
 
 
-@pytest.mark.slow
+def instead_of_steps(trainer: Trainer, do: Callable[[Batch], object]) -> None:
+    """Has the trainer do something else with each batch."""
+
+    def step(batch: Batch) -> None:
+        trainer.progress.step += 1
+        do(batch)
+
+    trainer.step = step  # type: ignore[method-assign]
+
+
 def test_a_stage_is_over_in_time_and_forgets_what_it_counted(tmp_path) -> None:
     trainer = Trainer(replace(RECIPE, steps=4), tmp_path)
+    instead_of_steps(trainer, lambda _: trainer._judge([("colour", 1.0)]))
     found = []
     trainer.run(lambda p, stage: found.append((stage.name, p.stage, bool(p.accuracy))))
-    assert [f[0] for f in found] == ["a", "a", "b", "b"]
-    assert found[1] == ("a", 1, False)
+    assert found == [("a", 0, True), ("a", 1, False), ("b", 1, True), ("b", 1, True)]
 
 
 def test_learning_rate_rises_and_falls_to_nothing() -> None:
@@ -268,25 +279,19 @@ def seen_in_training(folder, dropout: bool) -> list[Batch]:
     recipe = replace(RECIPE, steps=2, curriculum=(Stage("a", ((shape, 1.0),), 1.1, 1.0),))
     trainer = Trainer(replace(recipe, dropout=dropout), folder)
     batches: list[Batch] = []
-
-    def step(batch):
-        batches.append(batch)
-        trainer.progress.step += 1
-
-    trainer.step = step  # type: ignore[method-assign]
+    instead_of_steps(trainer, batches.append)
     trainer.run(lambda *_: None)
     return batches
 
 
-def test_a_run_without_dropout_hides_no_token_and_misses_no_frame(tmp_path) -> None:
-    for batch in seen_in_training(tmp_path / "with", dropout=True):
-        assert batch.dropped.any()
-        assert batch.pixels.shape[1] == 2
-    for batch in seen_in_training(tmp_path / "without", dropout=False):
-        assert not batch.dropped.any()
-        assert batch.pixels.shape[1] == 4
-        steps = batch.positions[:, : 2 + 4 * 16 + 1].diff()
-        assert (steps == 1).all()
+@pytest.mark.parametrize("dropout", [False, pytest.param(True, marks=EXTENDED)])
+def test_a_run_without_dropout_hides_no_token_and_misses_no_frame(tmp_path, dropout: bool) -> None:
+    """Two of four frames, and some of their tokens, where it has dropout."""
+    for batch in seen_in_training(tmp_path, dropout):
+        assert batch.dropped.any() == dropout
+        assert batch.pixels.shape[1] == (2 if dropout else 4)
+        steps = batch.positions[:, : 2 + batch.pixels.shape[1] * 16 + 1].diff()
+        assert (steps == 1).all() != dropout
 
 
 def test_no_stage_has_dropout_where_it_is_switched_off() -> None:
@@ -300,7 +305,7 @@ def test_no_stage_has_dropout_where_it_is_switched_off() -> None:
     assert any(shape.grid for shape in shapes)
 
 
-@pytest.mark.parametrize("dropout", [True, False])
+@pytest.mark.parametrize("dropout", [False, pytest.param(True, marks=EXTENDED)])
 def test_a_run_keeps_to_the_dropout_it_was_started_with(tmp_path, dropout: bool) -> None:
     Trainer(replace(RECIPE, dropout=dropout), tmp_path).save()
     assert Trainer(replace(RECIPE, dropout=dropout), tmp_path).recipe.dropout == dropout

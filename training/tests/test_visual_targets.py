@@ -159,7 +159,7 @@ def test_known_by_hand() -> None:
 
 
 def test_known_counts_events_and_things_as_a_witness_does() -> None:
-    for i in range(20):
+    for i in range(8):
         script = draw_script([i, 66], "train")
         saw, known = Witness(script), known_facts(script, TIMES)
         over = [sum(e.finish <= t for e in script.events) for t in TIMES]
@@ -190,7 +190,7 @@ def test_the_event_before_the_last_by_hand() -> None:
 
 def test_what_was_earlier_is_what_was_last_without_the_newest_event() -> None:
     """Whatever is over at the end: the events but one tell the same as their last one."""
-    for i in range(20):
+    for i in range(8):
         script = draw_script([i, 66], "train", ScriptLimits((2, 6)))
         end = np.array([1.0])
         one_less = replace(script, events=script.events[:-1])
@@ -207,7 +207,7 @@ def test_targets_of_what_is_out_of_domain_have_the_same_shapes(grid: int) -> Non
 
 
 def test_the_future_is_never_told() -> None:
-    for i in range(20):
+    for i in range(8):
         script = draw_script([i, 66], "train")
         whole, part = known_facts(script, TIMES), known_facts(script, TIMES[:5])
         assert (whole[:5] == part).all()
