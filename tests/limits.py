@@ -1,9 +1,9 @@
 """A pytest plugin for `make test`: no test may be slow without saying so, and slow ones run first.
 
-Of a function whose cases are all marked `slow` the first is for `make test`, and where each runs a
-model or a method three, spread over their order; the others become `extended`. Of those there
-are more than each push can wait for: `--part 2/10` leaves out all but one in ten of them, by a hash
-of their names, so that ten pushes that differ run them all.
+Of a function whose cases are all marked `slow` the first is for `make test`, where each runs a
+model or a method three, and where each runs a family two, spread over their order; the others
+become `extended`. Of those there are more than each push can wait for: `--part 2/10` leaves out all
+but one in ten of them, by a hash of their names, so that ten pushes that differ run them all.
 
 What is imported and collected stays to the end, so Python's search for garbage leaves it out.
 
@@ -32,11 +32,12 @@ ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answer_batch", "dycok
 
 TIERS = ("extended", "slow")
 
-# Where each case runs a model or a method.
+# Where each case runs a model or a method, and where it runs a family.
 DEAR = (
-    "tests/compression/", "tests/engine/", "tests/families/", "tests/kernels/",
-    "tests/server/local/", "tests/verification/", "training/tests/",
+    "tests/compression/", "tests/engine/", "tests/kernels/", "tests/server/local/",
+    "tests/verification/", "training/tests/",
 )  # fmt: skip
+DEAREST = "tests/families/"
 
 CPUS = usable_cpus()
 """Asked once: tests put other files where the system's are."""
@@ -69,7 +70,8 @@ class _BeforeSelecting:
                 functions[item.nodeid.partition("[")[0]].append(item)
         for name, cases in functions.items():
             is_slow = all(item.get_closest_marker("slow") for item in cases)
-            most = 1 if is_slow else 3 if name.startswith(DEAR) else len(cases)
+            most = 3 if name.startswith(DEAR) else len(cases)
+            most = 1 if is_slow else 2 if name.startswith(DEAREST) else most
             # By no multiple of 2 or 3: of a product, each factor has several values.
             step = max(n for n in range(1, max(1, len(cases) // most) + 1) if n % 2 and n % 3)
             for item in {*cases} - {*cases[::step][:most]}:

@@ -48,9 +48,14 @@ KINDS = (
 MASKS = ("llava_onevision", "qwen3_vl", *BOTH_WAYS, "gemma4")
 
 
-def one_of_each_kind(families: Iterable[Any], kinds: Container[Any] = KINDS) -> list[Any]:
-    """The families for `parametrize`, or other values; those not in `kinds` are `extended`."""
-    return [pytest.param(family, marks=() if family in kinds else EXTENDED) for family in families]
+def one_of_each_kind(cases: Iterable[Any], kinds: Container[Any] = KINDS) -> list[Any]:
+    """Families, or cases of several values, for `parametrize`; `extended` but for `kinds`."""
+    made = [(case, () if case in kinds else EXTENDED) for case in cases]
+    assert not all(marks for _, marks in made)
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=marks)
+        for case, marks in made
+    ]
 
 
 def clip(frames: int, seed: int = 0) -> Pictures:

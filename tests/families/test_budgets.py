@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
-from dycoke_cli.compression.method import Method, Selection, SelectionInputs
+from dycoke_cli.compression.method import Method, SelectionInputs
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.vision import encode_video
 from dycoke_cli.errors import UsageError
@@ -107,21 +107,3 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int, t
         assert (stats.visual, stats.visual_kept) == (everything, count), name
         changed = not torch.equal(output.logits[0][0], whole[0])
         assert changed == (count < everything), name
-
-
-def test_a_parameter_asks_for_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it the method isn't given one."""
-    model, processor = make("llava_onevision")
-    inputs = stock_inputs("llava_onevision", processor, clip(5))
-    asked: list[bool] = []
-    real = METHODS["cdpruner"].choose
-
-    def choose(self: Method, given: SelectionInputs) -> Selection:
-        asked.append(given.question is not None and len(given.question) > 0)
-        return real(self, given)
-
-    monkeypatch.setattr(METHODS["cdpruner"], "choose", choose)
-    for weight in (0.0, 1.0):
-        with torch.no_grad(), create("cdpruner", retain=0.4, relevance_weight=weight)(model):
-            model.generate(**inputs, max_new_tokens=1, do_sample=False)
-    assert asked == [False, True]

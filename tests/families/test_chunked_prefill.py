@@ -61,17 +61,6 @@ def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> No
         assert cache_of(output).nbytes == cache_of(expected).nbytes
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> None:
-    loaded = loaded_of(family)
-    session = VideoSession(loaded, clip(9))
-    expected = session.ask(QUESTION, Uncompressed(), max_tokens=NEW_TOKENS)
-    in_chunks()
-    with Read(loaded.model) as read:
-        assert same(session.ask(QUESTION, Uncompressed(), max_tokens=NEW_TOKENS), expected)
-    assert read.longest == CHUNK
-
-
 @pytest.mark.parametrize(
     ("family", "method"),
     [

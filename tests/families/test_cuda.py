@@ -29,15 +29,12 @@ from tests.families.stock import clip
 from tests.families.tiny import make
 from tests.marks import EXTENDED
 
-# Layer 0 chooses: no attention came before it, so kernels that round otherwise choose the same.
-FIRST = DyCoke(prune_layer=1, prune_ratio=0.5, recall_threshold=1.0)
-VARIANTS: dict[str, Method] = {
-    "ttm": replace(FIRST, kv_prune=False),
-}
-
 
 def of_registry(name: str) -> Method:
-    """A method with parameters that leave out something, and choose at layer 0."""
+    """A method with parameters that leave out something, and choose at layer 0.
+
+    No attention came before it, so kernels that round otherwise choose the same.
+    """
     wanted = {"retain": 0.5, "prune_layer": 1, "prune_ratio": 0.5, "recall_threshold": 1.0}
     wanted |= {"stage_layers": 1, "first_layer": 1, "second_layer": 1, "third_layer": 2}
     known = parameters_of(registry.METHODS[name])
@@ -45,7 +42,8 @@ def of_registry(name: str) -> Method:
     return registry.create(name, **given)
 
 
-METHODS = {name: of_registry(name) for name in registry.METHODS} | VARIANTS
+METHODS: dict[str, Method] = {name: of_registry(name) for name in registry.METHODS}
+METHODS["ttm"] = DyCoke(kv_prune=False)
 TOGETHER = [name for name, method in METHODS.items() if method.inside() is None]
 """What reads a batch; the others read one sequence at a time."""
 ONE_OF_A_KIND = {(m.inside(), m.pruning()): name for name, m in METHODS.items()}.values()

@@ -162,22 +162,18 @@ def test_kernels_replace_nothing_but_plain_sdpa(kind: str, stock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "sentence"),
+    ("kind", "method", "sentence"),
     [
-        ("diffllama", "kv", "attends more than once"),
-        ("diffllama", "in stages", "attends more than once"),
-        ("dory", "before", "runs its layers in a loop"),
-        ("dory", "in stages", "attends more than once"),
+        ("diffllama", KEEPING["kv"], "attends more than once"),
+        ("dory", KEEPING["before"], "runs its layers in a loop"),
+        # Where tokens were dropped.
+        ("dory", FastV(prune_layer=1), "runs its layers in a loop"),
+        ("diffllama", KEEPING["in stages"], "attends more than once"),
+        ("dory", KEEPING["in stages"], "attends more than once"),
+        ("dory", PyramidDrop(stage_layers=1), "runs its layers in a loop"),
     ],
 )
-def test_layers_that_attend_otherwise_are_refused(kind: str, name: str, sentence: str) -> None:
+def test_layers_that_attend_otherwise_are_refused(kind: str, method: Method, sentence: str) -> None:
     model, processor = make_around(kind, whole=True, dtype=torch.float32)
-    with pytest.raises(UsageError, match=sentence), attach(model, KEEPING[name]):
-        written(model, processor)
-
-
-@pytest.mark.parametrize("method", [FastV(prune_layer=1), PyramidDrop(stage_layers=1)])
-def test_a_loop_is_refused_where_tokens_were_dropped(method: Method) -> None:
-    model, processor = make_around("dory", whole=True, dtype=torch.float32)
-    with pytest.raises(UsageError, match="runs its layers in a loop"), attach(model, method):
+    with pytest.raises(UsageError, match=sentence), attach(model, method):
         written(model, processor)

@@ -27,7 +27,13 @@ from dycoke_cli.stock.private_api import attention_implementation
 from tests.families.listed import llava_onevision
 from tests.families.parts import TEXT
 from tests.families.sessions import as_loaded, logits_of, read_in_chunks
-from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
+from tests.families.stock import (
+    MERGING_ONLY,
+    NONE_ONLY,
+    clip,
+    one_of_each_kind,
+    stock_inputs,
+)
 from tests.families.tiny import MAKERS, make, sharpened
 
 NEW_TOKENS = 6
@@ -143,13 +149,24 @@ def test_layers_of_other_mathematics_stay_on_their_modules(family) -> None:
     assert answer(model, inputs, METHODS["reselecting"], flat=True)[-1] == 0
 
 
+# The baseline too: a comparison would count for a method what the function around it saves.
+SEVERAL = {
+    "reselecting": METHODS["reselecting"], "without recall": METHODS["without recall"],
+    "baseline": Method(),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("family", "name"),
-    [*product(CLASSES, ("reselecting", "without recall"))],
+    one_of_each_kind(
+        product(CLASSES, SEVERAL), (("qwen2_5_vl", "reselecting"), ("qwen3_vl", "baseline"))
+    ),
 )
 def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> None:
     read_in_chunks(monkeypatch)
     model, processor = stock(family, torch.bfloat16)
+    decoder, method = model.get_decoder(), SEVERAL[name]
+    before = decoder.forward, attention_implementation(decoder)
     loaded = as_loaded(family, model, processor)
     found = []
     for kernels in ("fast", "stock"):
@@ -159,38 +176,14 @@ def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> No
         with logits_of(model) as logits, counted() as steps:
             texts = ("What?", "Is there a dog, and what does it do there?", "Why?")
             questions = [Question(s, q) for s, q in zip(sessions, texts, strict=True)]
-            answers = ask_together(questions, METHODS[name], options)
+            answers = ask_together(questions, method, options)
             for text in texts:
-                answers.append(sessions[1].ask(text, METHODS[name], max_tokens=NEW_TOKENS))
+                answers.append(sessions[1].ask(text, method, max_tokens=NEW_TOKENS))
         assert len(steps) == (4 * (NEW_TOKENS - 1) if kernels == "fast" else 0)
         found.append(([(a.answer, a.tokens, a.decode) for a in answers], logits))
     assert found[0][0] == found[1][0]
     assert same_numbers(found[0][1], found[1][1])
-
-
-@pytest.mark.parametrize("family", CLASSES)
-def test_the_baseline_is_flat_where_methods_are(family) -> None:
-    """A comparison would count for the method what the function around it saves."""
-    model, processor = stock(family, torch.bfloat16)
-    forward, attention = model.get_decoder().forward, attention_implementation(model.get_decoder())
-    loaded = as_loaded(family, model, processor)
-    found = []
-    for kernels in ("fast", "stock"):
-        loaded = replace(loaded, kernels=kernels)
-        sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9))]
-        with logits_of(model) as logits, counted() as steps:
-            answers = [s.ask("What?", Method(), max_tokens=NEW_TOKENS) for s in sessions]
-        assert len(steps) == (2 * (NEW_TOKENS - 1) if kernels == "fast" else 0)
-        with counted() as steps:
-            questions = [Question(s, "What?") for s in sessions]
-            options = GenerationOptions(max_tokens=NEW_TOKENS)
-            answers += ask_together(questions, Method(), options)
-        assert len(steps) == (NEW_TOKENS - 1 if kernels == "fast" else 0)
-        found.append(([(a.answer, a.tokens) for a in answers], logits))
-    assert found[0][0] == found[1][0]
-    assert same_numbers(found[0][1], found[1][1])
-    assert model.get_decoder().forward == forward
-    assert attention_implementation(model.get_decoder()) == attention
+    assert (decoder.forward, attention_implementation(decoder)) == before
 
 
 class Around(nn.Module):

@@ -158,7 +158,7 @@ def test_halved_layer_by_layer_it_is_the_masked_reference(family) -> None:
     assert_same_steps(output.logits, logits)
 
 
-@pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
+@pytest.mark.parametrize("family", one_of_each_kind(MAKERS, ("qwen3_vl", "qwen3_5")))
 def test_a_session_answers_as_the_attached_model_does(family) -> None:
     check_session(family, *make(family))
 

@@ -8,7 +8,7 @@ import torch
 from dycoke_cli import FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from tests.families.sessions import NEW_TOKENS, Read, loaded_of, method_of, runs
-from tests.families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip
+from tests.families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip, one_of_each_kind
 from tests.families.tiny import MAKERS
 
 QUESTIONS = ("what happens", "who is there and why does the circle move", "what happens")
@@ -18,7 +18,9 @@ READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)
 CASES = [(family, name) for family in MAKERS for name in ("none", *runs(family)[-1:])]
 
 
-@pytest.mark.parametrize(("family", "name"), CASES)
+@pytest.mark.parametrize(
+    ("family", "name"), one_of_each_kind(CASES, (("qwen2_5_vl", "dycoke"), ("qwen3_5", "ttm")))
+)
 def test_answers_are_those_of_a_fresh_session(family: str, name: str) -> None:
     loaded = loaded_of(family)
     method = Uncompressed() if name == "none" else method_of(name, "kept")

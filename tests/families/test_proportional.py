@@ -11,7 +11,6 @@ import torch
 from dycoke_cli import ToMe
 from dycoke_cli.compression.method import Selection, SelectionInputs
 from tests.exactness import assert_generated, assert_same_steps, generated
-from tests.families import stock
 from tests.families.sessions import (
     CHUNK,
     FAMILIES,
@@ -20,12 +19,18 @@ from tests.families.sessions import (
     prompt_about,
     read_in_chunks,
 )
-from tests.families.stock import MERGING_ONLY, NONE_ONLY, Masked, clip, stock_inputs
+from tests.families.stock import (
+    MERGING_ONLY,
+    NONE_ONLY,
+    Masked,
+    clip,
+    one_of_each_kind,
+    stock_inputs,
+)
 from tests.families.tiny import MAKERS, make
 
 NEW_TOKENS = 5
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
-KINDS = [name for name in SERVED if name in stock.KINDS]
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def answer(model: Any, inputs: dict[str, torch.Tensor], method: Weighted) -> Any
         return generated(model, inputs, NEW_TOKENS)
 
 
-@pytest.mark.parametrize("family", SERVED)
+@pytest.mark.parametrize("family", one_of_each_kind(SERVED, ("llava_onevision", "qwen3_vl")))
 def test_it_is_the_stock_model_with_it_in_its_mask(family: str) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(5))
@@ -64,7 +69,7 @@ def test_it_is_the_stock_model_with_it_in_its_mask(family: str) -> None:
         assert_generated(output, tokens, logits)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, ("llava_onevision", "qwen3_vl")))
 def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, monkeypatch) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))

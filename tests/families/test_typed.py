@@ -119,7 +119,9 @@ def forced(session: VideoSession, method: Method, ids: Sequence[int]) -> float:
     return forcing.total
 
 
-@pytest.mark.parametrize("family", [*MERGING_ONLY, *NONE_ONLY])
+@pytest.mark.parametrize(
+    "family", one_of_each_kind([*MERGING_ONLY, *NONE_ONLY], ("gemma4", "qwen3_5"))
+)
 def test_on_other_caches_each_option_is_as_if_it_was_generated(family: str) -> None:
     check_forced(loaded_of(family))
 

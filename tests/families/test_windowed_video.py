@@ -38,7 +38,6 @@ from dycoke_cli.video.clip import FrameResize, FrameWindow, shape_alone
 from tests.exactness import assert_same
 from tests.families.sessions import as_loaded, loaded_of
 from tests.families.stock import (
-    MASKS,
     MERGING_ONLY,
     NONE_ONLY,
     QUESTION,
@@ -51,6 +50,8 @@ from tests.natural import Pictures
 FRAMES, SIZE = 18, 8  # the last window has two frames: a pair, of families that read pairs
 FAMILIES = [family for family in MAKERS if family not in NONE_ONLY]
 METHOD_NAMES = [name for name, method in METHODS.items() if is_windowed(method)]
+# Places that count tokens, and those in time, height and width.
+PLACES = ("llava_onevision", "qwen3_vl")
 PAIRS = [
     (family, name)
     for family in FAMILIES
@@ -194,7 +195,11 @@ def check_several_windows(
     assert windowed.windows.visual_kept == len(chosen.kept)
 
 
-@pytest.mark.parametrize(("family", "name"), PAIRS)
+# Of the masks the plainest and the one with sliding windows.
+SEVERAL = ("llava_onevision", "dycoke-plus"), ("gemma4", "none")
+
+
+@pytest.mark.parametrize(("family", "name"), one_of_each_kind(PAIRS, SEVERAL))
 def test_several_windows_are_each_selected_from_alone(
     family: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +207,7 @@ def test_several_windows_are_each_selected_from_alone(
     check_several_windows(loaded, shown(FRAMES), method_of(name, loaded), monkeypatch)
 
 
-@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, MASKS))
+@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, PLACES))
 def test_so_are_frames_that_were_resized_as_they_came(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +218,7 @@ def test_so_are_frames_that_were_resized_as_they_came(
     check_several_windows(loaded, video, method_of("dycoke-plus", loaded), monkeypatch)
 
 
-@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, MASKS))
+@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, PLACES))
 def test_survivors_of_the_pool_keep_their_places(family: str) -> None:
     """A cap of a third: of the tokens that windows kept, with the positions that they had."""
     loaded, video = loaded_of(family), shown(FRAMES)
