@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dycoke_cli import DyCoke, VideoSession, read
+from dycoke_cli import (
+    DyCoke,
+    GenerationOptions,
+    LoadOptions,
+    Sampling,
+    TokenOptions,
+    Uncompressed,
+    VideoSession,
+    load,
+    read,
+)
+from dycoke_cli.compression.methods import CLASSES
 from dycoke_cli.errors import UsageError
 from tests.families.sessions import loaded_of
 from tests.natural import Pictures, pan
@@ -47,6 +59,45 @@ def test_what_a_session_takes() -> None:
         with pytest.raises(UsageError, match=sentence):
             make()
     assert session.ask("What?").method == session.ask("What?", DyCoke()).method
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "sentence"),
+    [
+        (DyCoke, "merge_ration", "DyCoke has no 'merge_ration'; did you mean merge_ratio?"),
+        (DyCoke, "k", "DyCoke has no 'k'; did you mean merge_ratio?"),
+        (Sampling, "frame", "Sampling has no 'frame'; did you mean frames?"),
+        (LoadOptions, "quantise", "LoadOptions has no 'quantise'; did you mean quantize?"),
+        (
+            GenerationOptions,
+            "max_new_tokens",
+            "GenerationOptions has no 'max_new_tokens'; did you mean max_tokens?",
+        ),
+        (TokenOptions, "topp", "TokenOptions has no 'topp'; did you mean top_p?"),
+        (load, "devic", "load() has no 'devic'; did you mean device?"),
+        (VideoSession.ask, "typd", "ask() has no 'typd'; did you mean typed?"),
+        (Uncompressed, "x", "Method has no 'x'; it takes no parameters"),
+    ],
+)
+def test_an_unknown_keyword_names_what_is_meant(make: Any, given: str, sentence: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        make(**{given: 1})
+    assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize("method", CLASSES.values(), ids=[*CLASSES])
+def test_methods_name_their_own_parameters(method: Any) -> None:
+    *_, last = [each.name for each in fields(method)]
+    with pytest.raises(TypeError, match=f"has no '{last}x'; did you mean {last}"):
+        method(**{f"{last}x": 1})
+
+
+def test_frames_and_fps_exclude_each_other_as_the_flags_do() -> None:
+    with pytest.raises(UsageError, match=r"^frames and fps exclude each other; use one of them$"):
+        Sampling(frames=8, fps=1)
+    with pytest.raises(UsageError, match="exclude each other"):
+        replace(Sampling(frames=8), fps=1)
+    assert replace(Sampling(frames=8), frames=32, fps=1) == Sampling(fps=1)
 
 
 def test_a_method_that_is_never_attached_is_warned_about() -> None:

@@ -15,13 +15,16 @@ import numbers
 import operator
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, wraps
+from inspect import signature
 from types import NoneType
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, did_you_mean
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _KINDS: dict[type, tuple[Any, str, str]] = {
     bool: (bool, "boolean", "true or false"),
@@ -178,6 +181,46 @@ class Parameter:
         return (
             " and ".join(f"{_BOUNDS[name][0]} {one:g}" for name, one in bounds.items()) or "finite"
         )
+
+
+class Options:
+    """Base of a dataclass whose unknown keywords are errors that say what is meant."""
+
+    def __new__(cls, *args: Any, **given: Any) -> Self:
+        """Make the object, once the keywords are checked."""
+        _check_keywords(cls.__name__, given, [each.name for each in fields(cls)], cls)  # type: ignore[arg-type]
+        return super().__new__(cls)
+
+
+def checks_keywords(function: F) -> F:
+    """Have a function refuse unknown keywords as `Options` does."""
+    known = [name for name in signature(function).parameters if name != "self"]
+
+    @wraps(function)
+    def checked(*args: Any, **given: Any) -> Any:
+        _check_keywords(f"{function.__name__}()", given, known)
+        return function(*args, **given)
+
+    return checked  # type: ignore[return-value]
+
+
+def _check_keywords(
+    what: str, given: Iterable[str], known: Sequence[str], kind: type | None = None
+) -> None:
+    for name in given:
+        if name not in known:
+            meant = name if kind is None else meant_by(name, kind)
+            hint = did_you_mean(meant, known, f"it takes {', '.join(known) or 'no parameters'}")
+            raise TypeError(f"{what} has no {name!r}; {hint}")
+
+
+def meant_by(name: str, kind: type) -> str:
+    """The parameter of which a name is the paper's symbol or another spelling; or the name."""
+    for own, parameter in parameters_of(kind).items():
+        also = (parameter.spec.also or "").lstrip("-").replace("-", "_")
+        if name and name.casefold() in ((parameter.spec.symbol or "").casefold(), also):
+            return own
+    return name
 
 
 def check_all(options: Any) -> None:

@@ -218,14 +218,15 @@ def test_settings_that_the_paper_leaves_open(tmp_path: Path) -> None:
         (("model",), "mini", 32, None, 16),
         (("frames",), "llava-onevision-7b", 8, None, 16),
         (("max_tokens",), "llava-onevision-7b", 32, None, 5),
-        (("fps",), "llava-onevision-7b", 8, 2.0, 16),
+        (("fps",), "llava-onevision-7b", 32, 2.0, 16),
     ],
 )
 def test_what_is_given_stays(
     given: Collection[str], model: str, frames: int, fps: float | None, length: int
 ) -> None:
     request = Request(
-        "mini", BUNDLED.loading, Sampling(frames=8, fps=fps), BUNDLED.method,
+        "mini", BUNDLED.loading, Sampling(frames=8) if fps is None else Sampling(fps=fps),
+        BUNDLED.method,
         GenerationOptions(max_tokens=5, temperature=0.5),
     )  # fmt: skip
     applied = preset_named("table-1-7b").applied(request, "videomme", given)

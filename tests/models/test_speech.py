@@ -46,7 +46,7 @@ def ears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def heard(path: Path, sampling: Sampling = FRAMES, wanted: str = "speech") -> Clip:
-    source = find_source(str(path), wanted, speech_model="ears")
+    source = find_source(str(path), wanted, speech_model=str(Path("ears").resolve()))
     with Decoder() as child, child.open(str(path), sampling, subtitles=source) as opened:
         return with_speech(opened.read(), opened, source)
 

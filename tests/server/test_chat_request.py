@@ -65,9 +65,9 @@ def test_several_turns() -> None:
         ({"num_frames": 16}, 16, None, None),
         ({"num_frames": 10**9}, MOST, None, None),
         ({"num_frames": -1}, MOST, None, None),
-        ({"fps": 2}, 8, 2.0, MOST),
-        ({"fps": 1e300, "num_frames": 10**9}, 8, 1000.0, MOST),
-        ({"fps": 2, "num_frames": 10}, 8, 2.0, 10),
+        ({"fps": 2}, 32, 2.0, MOST),
+        ({"fps": 1e300, "num_frames": 10**9}, 32, 1000.0, MOST),
+        ({"fps": 2, "num_frames": 10}, 32, 2.0, 10),
     ],
 )
 def test_frames_have_a_ceiling(video: Any, frames: int, fps: Any, most: Any) -> None:

@@ -17,7 +17,7 @@ from dycoke_cli.ask import Ask
 from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.server.chat import ChatRequest, Reader, parse
 from dycoke_cli.server.decisions import Decision, read_decisions, read_systemone
-from dycoke_cli.server.exchange import _cautions
+from dycoke_cli.server.exchange import _cautions, check_text
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import DECISIONS
 from tests.documents import example
@@ -245,6 +245,26 @@ def test_a_body_that_is_refused() -> None:
             read_named(state, named)
     with pytest.raises(Refused, match=r"assets\.a\.type must be image or video"):
         read_named("x", NAMED, assets={"a": {"type": "audio"}})
+
+
+@pytest.mark.parametrize("given", ["", " \n", [], user(), user(text(" "))], ids=str)
+def test_an_empty_input_is_refused(given: Any) -> None:
+    with pytest.raises(Refused, match="input is empty: put a video or a text there") as caught:
+        read(given, STAR)
+    assert caught.value.parameter == "input"
+
+
+@pytest.mark.parametrize("state", [None, "", " ", [], {}], ids=str)
+def test_an_empty_state_is_refused(state: Any) -> None:
+    with pytest.raises(Refused, match="state is empty: put a video or a text there"):
+        read_named(state, NAMED)
+
+
+def test_the_longest_question_must_fit() -> None:
+    request, _ = read("x", STAR | {"instructions": "?" * 81}, STAR)
+    check_text(request.reply("mini", request), 11)
+    with pytest.raises(Refused, match=r"^the messages have 83 bytes of text"):
+        check_text(request.reply("mini", request), 10)
 
 
 def test_errors_have_the_form_of_each(server: Running, client: openai.OpenAI) -> None:

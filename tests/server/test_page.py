@@ -158,11 +158,20 @@ def test_a_warm_ask(tmp_path: Path) -> None:
 def test_the_unit_of_systemd(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze isn't installed")
-    [unit] = blocks("ini unit", PAGE)
-    program, words = re.search(r"^ExecStart=(\S+) (.*)$", unit, re.MULTILINE).groups()  # type: ignore[union-attr]
-    assert understood(shlex.split(f"dycoke {words.replace('%h', str(tmp_path))}")[1:])
-    path = tmp_path / "dycoke.service"
-    path.write_text(unit.replace(program, sys.executable))
+    """As pasted, of a `dycoke` anywhere on PATH."""
+    [pasted] = blocks("bash unit", PAGE)
+    installed, systemctl = (tmp_path / "my tools" / name for name in ("dycoke", "systemctl"))
+    installed.parent.mkdir()
+    for program in (installed, systemctl):
+        program.write_text('#!/bin/sh\necho "$@" > "$0.ran"\n')
+        program.chmod(0o755)
+    place = {"HOME": str(tmp_path), "PATH": f"{installed.parent}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", pasted], env=place, check=True)
+    assert Path(f"{systemctl}.ran").read_text() == "--user enable --now dycoke\n"
+    path = tmp_path / ".config" / "systemd" / "user" / "dycoke.service"
+    [command] = re.findall(r"^ExecStart=(.*)$", path.read_text(), re.MULTILINE)
+    assert shlex.split(command)[0] == str(installed)
+    assert understood(shlex.split(command)[1:])
     verified = subprocess.run(
         ["systemd-analyze", "verify", path], capture_output=True, text=True, check=False
     )

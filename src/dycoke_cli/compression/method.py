@@ -34,7 +34,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.lazy_torch import torch
-from dycoke_cli.param import check_all, parameters_of
+from dycoke_cli.param import Options, check_all, parameters_of
 
 Need = Literal["attention", "question", "frame_attention"]
 """Inputs that a method may request beside the features."""
@@ -221,7 +221,7 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Options):
     """A compression method. This base class keeps all tokens: the baseline.
 
     Its parameters are the fields that have a `Param`; one that is None gets the model's default.

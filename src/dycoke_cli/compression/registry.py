@@ -16,7 +16,7 @@ from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.method import Method, document_parameters
 from dycoke_cli.compression.methods import CLASSES
 from dycoke_cli.errors import UsageError, did_you_mean, naming
-from dycoke_cli.param import Parameter, parameters_of
+from dycoke_cli.param import Parameter, meant_by, parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.video.sampling import Sampling
@@ -374,9 +374,7 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
             raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
         if parameter not in parameters:
             otherwise = f"`dycoke methods {name}` lists what it has"
-            # In capitals or not, as the paper writes it.
-            symbols = {str(one.spec.symbol).casefold(): own for own, one in parameters.items()}
-            meant = symbols.get(typed_parameter.casefold(), parameter)
+            meant = meant_by(parameter, METHODS[row.method])
             hint = did_you_mean(meant, parameters, otherwise)
             raise UsageError(f"{flag} {text}: {name} has no {typed_parameter!r}; {hint}")
         if parameter in given:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError, check_kind
-from dycoke_cli.param import Param, check_all
+from dycoke_cli.param import Options, Param, check_all
 from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name, for_model
 
@@ -25,7 +25,7 @@ _OWN = "the checkpoint's"
 
 
 @dataclass(frozen=True)
-class TokenOptions:
+class TokenOptions(Options):
     """How each token of an answer is drawn, what ends it, and what is reported of it.
 
     Unset ones are those of the checkpoint, as in stock `generate()`.
@@ -87,7 +87,7 @@ LEAST_TEMPERATURE = 1e-6
 
 
 @dataclass(frozen=True)
-class GenerationOptions:
+class GenerationOptions(Options):
     """How an answer is generated.
 
     Args:

@@ -47,6 +47,7 @@ from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.devices import working_devices
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat import Turns, text_ids
+from dycoke_cli.param import checks_keywords
 from dycoke_cli.stock.forward import can_be_wrapped
 
 
@@ -354,6 +355,7 @@ def _applied(
 class VideoSession(EncodedVideo):
     """Answers questions about a video, one after the other."""
 
+    @checks_keywords
     def ask(
         self,
         question: str,

@@ -47,6 +47,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.prompts.stock_prompt import fit_of
 from dycoke_cli.models.resolve import ResolvedModel, resolve_model
+from dycoke_cli.param import checks_keywords
 from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.clip import Fit
@@ -306,6 +307,7 @@ class LoadedModel:
         return [*self.model.parameters(), *self.model.buffers()]
 
 
+@checks_keywords
 def load(
     name: str | os.PathLike[str] | ModelRef | ResolvedModel,
     *,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.param import Param, check_all
+from dycoke_cli.param import Options, Param, check_all
 
 BUNDLED = "mini"
 """Model that is used where none is named."""
@@ -41,7 +41,7 @@ def default_model() -> str | None:
 
 
 @dataclass(frozen=True)
-class LoadOptions:
+class LoadOptions(Options):
     """Options of `load.load`.
 
     Args:

@@ -67,9 +67,13 @@ def speech_model(name: str) -> SpeechModel:
     need("faster_whisper", "speech", "--subtitles speech")
     from huggingface_hub import snapshot_download
 
-    place, shown = Path(name), f"the speech model {display_name(name)}"
-    repo = name if place.is_dir() or "/" in name else f"Systran/faster-{name}"
-    source = ModelRef(name, repo, None, place.is_dir(), flag="--speech-model")
+    place = Path(name)
+    local = place.is_dir()
+    repo = name if local or "/" in name else f"Systran/faster-{name}"
+    # By the name of its folder alone: who asks a server needn't know where its files are.
+    named = display_name(place.resolve().name if local else name)
+    source = ModelRef(named, repo, None, local, flag="--speech-model")
+    shown = f"the speech model {named}"
     folder = folder_of(source)
     if folder is None or not (source.local or (folder / _WEIGHTS).exists()):
         patterns = [*_FILES, _PREPROCESSOR, "vocabulary.*"]
@@ -182,6 +186,6 @@ def with_speech(
     warnings = (*clip.warnings, *(f"{name} {note}" for note in found.warnings))
     if not found.lines:
         return replace(clip, warnings=warnings)
-    by = f"{display_name(source.speech)}, language {found.source}"
+    by = f"{model.source.name}, language {found.source}"
     shown = Subtitles(f"the speech in {name} ({by})", found.lines).at(clip.timestamps_s)
     return replace(clip, subtitles=shown, warnings=(*warnings, *shown.warnings))

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from dycoke_cli import (
     Answer,
+    Ask,
     GenerationOptions,
     Method,
     Request,
@@ -54,11 +55,26 @@ _KIND = re.compile("^(openai|hosted_vllm)/")
 
 
 @dataclass(frozen=True)
-class ChatReply:
-    """The reply to one request."""
+class Reply:
+    """The reply to one request of any protocol."""
 
     model: str  # that is served
     request: ChatRequest  # what is asked
+
+    @property
+    def longest(self) -> str:
+        """The longest question that is read."""
+        return self.request.question
+
+    def asks(self, about: Ask) -> list[Ask]:
+        """The questions about the videos of the request."""
+        return [about]
+
+
+@dataclass(frozen=True)
+class ChatReply(Reply):
+    """The reply to one request to `/v1/chat/completions`."""
+
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")  # of the completion
     created: int = field(default_factory=lambda: int(time.time()))  # seconds since 1970
 

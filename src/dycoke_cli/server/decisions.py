@@ -14,9 +14,11 @@ from functools import partial
 from operator import mul
 from typing import Any
 
+from typing_extensions import override
+
 from dycoke_cli import Answer, Ask, GenerationOptions, Request, TypedOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.server.chat import ChatRequest, asked
+from dycoke_cli.server.chat import ChatRequest, Reply, asked
 from dycoke_cli.server.messages import content_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.replies import usage
@@ -113,7 +115,7 @@ def read_systemone(body: Any, defaults: Request, most_frames: int) -> ChatReques
     state = given.get("state")
     if content := _content_of_state(state):
         parts += content
-    elif state not in (None, "", *assets):  # that name one is the picture itself
+    elif state not in (None, "", {}, [], *assets):  # that name one is the picture itself
         parts.append(_text_part(_text(state, "state")))
     request = _about(given, "state", [_message(parts)], decisions, (defaults, most_frames))
     return replace(request, reply=partial(SystemOneReply, decisions=decisions))
@@ -132,6 +134,8 @@ def _about(
     first, count = decisions[0].question, len(decisions)
     request = asked({**given, listed: [*messages, _message(first)]}, *server, listed)
     before = request.question.removesuffix(first)
+    if not (request.videos or before.strip() or request.history):
+        raise Refused(f"{listed} is empty: put a video or a text there", listed)
     if len(before.encode()) * count > _MOST_BYTES:
         raise too_large(
             f"the text of the input would be read {count} times: send fewer questions at once",
@@ -260,21 +264,19 @@ def _asset(given: Any, path: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class DecisionsReply:
+class DecisionsReply(Reply):
     """The reply to one request to `/v1/decisions`."""
 
-    model: str  # that is served
-    request: ChatRequest  # about what
     decisions: Sequence[Decision]  # what is asked
 
     @property
+    @override
     def longest(self) -> str:
-        """The longest text that is read."""
         questions = [decision.question for decision in self.decisions]
         return self.request.question + max(questions, key=len)
 
+    @override
     def asks(self, about: Ask) -> list[Ask]:
-        """The questions about the videos of a request."""
         return [decision.ask(about) for decision in self.decisions]
 
     def whole(self, *answers: Answer) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from dycoke_cli import Answer, Answered, Ask, Event, Failed, Footage, Sampling, Text
 from dycoke_cli.loop.asker import Client, Pending
 from dycoke_cli.models.prompts.chat import QuestionWithVariables
-from dycoke_cli.server.chat import ChatReply, ChatRequest, Reader, parse
+from dycoke_cli.server.chat import ChatReply, ChatRequest, Reader, Reply, parse
 from dycoke_cli.server.decisions import DecisionsReply
 from dycoke_cli.server.limits import Allowance, Shares, sender_of
 from dycoke_cli.server.media import opened, opened_pictures
@@ -31,8 +31,6 @@ from dycoke_cli.server.service import Service
 _BYTES_PER_TOKEN = 8
 _NAMED = 20  # ignored keys in a warning
 
-Reply = ChatReply | ResponsesReply | DecisionsReply
-
 
 def check_text(reply: Reply, context: int) -> None:
     """Refuse a request whose text can't fit into the context, by its length.
@@ -40,10 +38,8 @@ def check_text(reply: Reply, context: int) -> None:
     The text isn't divided into tokens for that: megabytes take the tokenizer seconds, while nobody
     else is answered.
     """
-    request = reply.request
-    question = reply.longest if isinstance(reply, DecisionsReply) else request.question
-    turns = [text for turn in request.history for text in turn]
-    size = sum(len(text.encode()) for text in (question, *turns))
+    turns = [text for turn in reply.request.history for text in turn]
+    size = sum(len(text.encode()) for text in (reply.longest, *turns))
     if size > context * _BYTES_PER_TOKEN:
         raise Refused(
             f"the messages have {size} bytes of text; with the model's context of {context} tokens "
@@ -104,14 +100,16 @@ def _shown(
     return replace(video, sampling=chosen, edit=partial(times.applied, count=given), count=count)
 
 
+AnyReply = ChatReply | ResponsesReply | DecisionsReply
+
 _POLL_S = 1.0
 _LOOK_S = 0.2  # at whether a client has left whose videos are read
 
 
-def read(body: bytes, reader: Reader, service: Service) -> Reply:
+def read(body: bytes, reader: Reader, service: Service) -> AnyReply:
     """The reply to the request in a body."""
     request = for_model(service, parse(body, service.defaults, service.most_frames, reader))
-    reply: Reply = request.reply(service.defaults.model, request)
+    reply: AnyReply = request.reply(service.defaults.model, request)
     if service.context is not None:
         check_text(reply, service.context)
     return reply
@@ -120,7 +118,7 @@ def read(body: bytes, reader: Reader, service: Service) -> Reply:
 class Answering:
     """A request whose answer the engine generates, or all of its decisions."""
 
-    def __init__(self, service: Service, http: Request, reply: Reply) -> None:
+    def __init__(self, service: Service, http: Request, reply: AnyReply) -> None:
         self._service, self.request, self._reply, self._http = service, reply.request, reply, http
         self._owner = http.state.owner
         self._sender = sender_of(http)
@@ -149,7 +147,7 @@ class Answering:
         given = (self.request, self._service, videos, self._files, allowance)
         with allowance:
             ask = prepare(*given, owner=self._owner)
-            asks = self._reply.asks(ask) if isinstance(self._reply, DecisionsReply) else [ask]
+            asks = self._reply.asks(ask)
             self._count = len(asks)
             self._pendings = engine.submit(
                 *asks,

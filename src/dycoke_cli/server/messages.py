@@ -139,7 +139,8 @@ def _sampling(
         frames = most
     if fps is not None:
         count = most if frames is None else min(frames, most)
-        return replace(default, fps=min(float(fps), 1000.0), max_frames=count)
+        fps = min(float(fps), 1000.0)
+        return replace(default, frames=Sampling.frames, fps=fps, max_frames=count)
     if frames is not None:
         return replace(default, frames=min(frames, most), fps=None, max_frames=None)
     if default.fps is not None:

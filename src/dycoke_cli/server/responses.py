@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from dycoke_cli import Answer, Request
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.server.chat import ChatRequest, asked
+from dycoke_cli.server.chat import ChatRequest, Reply, asked
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import event, usage
 from dycoke_cli.server.request_keys import (
@@ -77,11 +77,9 @@ def to_chat(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class ResponsesReply:
+class ResponsesReply(Reply):
     """The reply to one request; its output is a message."""
 
-    model: str  # that is served
-    request: ChatRequest  # what is asked
     given: Mapping[str, Any]  # the body
     id: str = field(default_factory=lambda: f"resp_{uuid4().hex}")  # of the response
     created: float = field(default_factory=time.time)  # seconds since 1970

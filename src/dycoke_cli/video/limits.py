@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.param import Param, check_all
+from dycoke_cli.param import Options, Param, check_all
 from dycoke_cli.resources import free_main_memory, parse_size
 
 MAX_PICTURE_PIXELS = 64_000_000
@@ -40,7 +40,7 @@ _SHARE_OF_FREE = 0.5
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(Options):
     """Limits of the process that reads a video."""
 
     time_limit: Annotated[

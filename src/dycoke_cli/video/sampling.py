@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Annotated
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.param import Param, check_all
+from dycoke_cli.param import Options, Param, check_all
 from dycoke_cli.unicode import display_name
 
 Seconds = Fraction | float
@@ -82,11 +82,11 @@ def _not_a_time(text: str) -> UsageError:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Sampling(Options):
     """Options of frame sampling.
 
     Attributes:
-        frames: ignored if `fps` is given.
+        frames: excludes `fps`.
         start_s: seconds from the video's first frame.
         end_s: seconds from the video's first frame, exclusive.
 
@@ -150,6 +150,8 @@ class Sampling:
             value = getattr(self, name)
             if value is not None and value > MAX_WANTED:
                 raise UsageError(f"{name} must be {MAX_WANTED:,} or fewer, not {value:,}")
+        if self.fps is not None and self.frames != Sampling.frames:
+            raise UsageError("frames and fps exclude each other; use one of them")
         if self.max_frames is not None and self.fps is None:
             raise UsageError(
                 "max_frames limits parameter fps: give both, or parameter frames alone"

@@ -131,6 +131,16 @@ def test_a_release_that_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> Non
     assert f"torch 2.7.1 isn't supported ({bound}): " in " ".join(doctor.to_do())
 
 
+def test_an_old_release_that_an_extra_alone_needs_is_no_hindrance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """setuptools 65, as `python -m venv` brings it: only building a wheel needs a newer one."""
+    needed = ["setuptools>=78.1.1; extra == 'dev'", "numpy>=2"]
+    monkeypatch.setattr(doctor, "requires", lambda name: needed)
+    monkeypatch.setattr(doctor, "version", lambda name: "1")
+    assert [line.partition(" isn't")[0] for line in doctor.to_do()] == ["numpy 1"]
+
+
 def test_every_dependency_is_in_the_one_list_that_make_installs() -> None:
     extras = PROJECT["optional-dependencies"]
     optional = {Requirement(text).name for name in extras if name != "dev" for text in extras[name]}

@@ -296,6 +296,35 @@ def test_a_question_that_is_given_up_ends_its_answer(
     talk(tools, conversation)
 
 
+def test_the_end_of_stdin_ends_no_request(
+    pretended: tuple[VideoTools, Pretended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a pipe: `printf … | dycoke mcp`. One that was given up is not waited for."""
+    tools, model = pretended
+    model.pause_s = 0.3
+    asked = {"name": "ask_video", "arguments": {"video": "move.mp4", "question": "What happens?"}}
+    start = {"protocolVersion": "2025-06-18", "capabilities": {}}
+    sent: list[dict[str, Any]] = [
+        {"id": 1, "method": "initialize",
+         "params": {**start, "clientInfo": {"name": "pipe", "version": "1"}}},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": asked},
+        {"id": "three", "method": "tools/call", "params": asked},
+        {"id": 4, "method": "tools/call", "params": asked},
+        {"method": "notifications/cancelled", "params": {"requestId": 4}},
+        {"id": 5, "method": "tools/list"},
+    ]  # fmt: skip
+    lines = "".join(f"{json.dumps({'jsonrpc': '2.0', **one})}\n" for one in sent)
+    stdout = io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stdout))
+    make_mcp_server(tools, "sample_videos").run()
+    replies = {one["id"]: one for one in map(json.loads, stdout.getvalue().splitlines())}
+    assert replies.keys() == {1, 2, "three", 5}
+    for name in (2, "three"):
+        assert replies[name]["result"]["structuredContent"]["answer"] == "What happens? "
+
+
 def test_probing(pretended: tuple[VideoTools, Pretended]) -> None:
     result = called(pretended[0], "probe_video", video="move.mp4", end=2)
     found = json.loads(text_of(result))

@@ -171,6 +171,8 @@ def to_do() -> Iterator[str]:
         if _release(name) is None:
             yield f"{name} isn't installed: {how_to_upgrade(name)}"
     for needed in map(Requirement, _requirements()):
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue  # of an extra, without which videos are answered
         installed = _release(needed.name)
         if installed and not needed.specifier.contains(installed, prereleases=True):
             yield (

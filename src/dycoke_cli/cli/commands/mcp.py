@@ -69,4 +69,7 @@ def mcp(
         with engine_of(request, view) as engine:
             engine.start()
             tools = VideoTools(folders, request, engine, frame_limit)
-            make_mcp_server(tools, named).run()
+            try:
+                make_mcp_server(tools, named).run()
+            except* BrokenPipeError:
+                pass  # the client has gone
