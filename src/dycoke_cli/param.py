@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +44,8 @@ _BOUNDS: dict[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
 """By field of `Param`: words, the key in a JSON Schema, what holds of a value and the bound."""
 
 _SHOWN = 60  # characters of a text
+# 70%, 1/2, 0,7 and 30fps; three digits behind a comma may be thousands.
+_NUMBERS = re.compile(r"(\d+)(?:([.,])(\d+))?\s*(%|/\s*[1-9]\d*|[a-z]{2,})?", re.IGNORECASE)
 _BOOLEANS = {"true": True, "false": False}
 
 # Not None, which is the value `before` of some parameters.
@@ -159,8 +162,11 @@ class Parameter:
         try:
             return _BOOLEANS[text] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
-            wanted = _KINDS[self.kind][2]
-            raise UsageError(f"{self.name} must be {wanted}, not {_shown(text)}") from None
+            sentence = f"{self.name} must be {_KINDS[self.kind][2]}, not {_shown(text)}"
+            number = _number_meant(text)
+            if number is not None and self.kind in (int, float) and number == self.kind(number):
+                sentence += f": write {number:g}" if self._in_range(number) else ""
+            raise UsageError(sentence) from None
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the value in an answer; null where a server settles its default."""
@@ -277,6 +283,18 @@ def _parameter(name: str, annotation: Any, default: Any, spec: Param) -> Paramet
 def _shown(value: Any) -> str:
     """A value that was given, as an error shows it: a request may have a text of megabytes."""
     return reprlib.repr(value) if not isinstance(value, str) else repr(value[:_SHOWN])
+
+
+def _number_meant(text: str) -> float | None:
+    """The number that a text must mean that isn't one, such as 0.7 of "70%"; None if unclear."""
+    found = _NUMBERS.fullmatch(text.strip()[:_SHOWN])
+    if found is None or (found[2] == "," and len(found[3]) == 3):
+        return None
+    number = float(f"{found[1]}.{found[3] or 0}")
+    unit = found[4] or ""
+    if unit == "%":
+        return number / 100
+    return number / int(unit[1:]) if unit.startswith("/") else number
 
 
 def _joined_by_or(words: tuple[str, ...]) -> str:

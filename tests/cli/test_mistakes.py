@@ -42,11 +42,31 @@ MISTAKES = {
     (*ASK, "Where is it?"): "ask several questions with -q",
     (*ASK, "--retain", "0.5"): "--retain isn't a flag of dycoke",
     (*BATCH, "--csv", "a.csv"): "there is no flag --csv; did you mean --out FILE.csv?",
+    (*BATCH, "--output_dir", "no"): "there is no flag --output_dir; did you mean --out-dir?",
+    (*BATCH, "-o", "a.csv"): "there is no flag -o; did you mean --out?",
+    (*ASK, "-n", "8"): "there is no flag -n; did you mean --max-tokens?",
+    (*ASK, "-to", "1"): "there is no flag -to; did you mean --end?",
+    (*ASK, "--K", "0.5"): "there is no flag --K; did you mean --merge-ratio?",
+    (*ASK, "-L", "3"): "there is no flag -L; did you mean --prune-layer?",
+    (*ASK, "--load-in-4bit"): "there is no flag --load-in-4bit; did you mean --quantize int4?",
+    (*ASK, "--torch-dtype", "float32"): "there is no flag --torch-dtype; did you mean --dtype?",
+    (*ASK, "--method", "dycoke(merge_ratio=0.5,window=8)"): "as in dycoke:merge_ratio=0.5,win",
+    (*ASK, "--dry-run"): "QUESTION --estimate` shows what one takes",
+    ("demo", "holiday.mp4"): "dycoke demo takes flags alone: `dycoke ask holiday.mp4",
+    (
+        "chat",
+        "holiday.mp4",
+        "--json",
+    ): "there is no flag --json: `dycoke ask VIDEO QUESTION --json`",
+    ("ask", "Holiday.MP4", "What is it?"): "the folder; did you mean holiday.mp4?",
+    ("ask", "holiday", "What is it?"): "the folder; did you mean holiday.mp4?",
+    ("cache", "rm"): "dycoke cache has no command 'rm': did you mean `dycoke cache clear`?",
+    ("cache", "--clear"): "there is no flag --clear: `dycoke cache clear` deletes encoded videos",
+    ("models", "search", "qwen"): "no search: did you mean `dycoke models qwen`?",
 }
 # Without one command that would be right for everybody.
 OTHERS = {
     ("holliday.mp4", "What is it?"): "holliday.mp4 doesn't exist",
-    ("ask", "holiday", "What is it?"): "holiday doesn't exist",
     (*ASK, "\u2014frames", "2"): "begins with the dash of a web page: write --frames",
     (*ASK, "--method", "dycoke:k=0.5"): "dycoke has no 'k'; did you mean merge_ratio?",
     (*ASK, "--method", "dycoke:P=0.5"): "dycoke has no 'P'; did you mean prune_ratio?",
@@ -115,6 +135,47 @@ OTHERS = {
     ("list", "What?"): "there is no command list: `dycoke models` lists models",
     ("pull", "What?"): "there is no command pull: `dycoke models pull NAME` downloads a model",
     ("run", "What?"): "there is no command run: `dycoke ask VIDEO QUESTION` asks",
+    (*ASK, "-vf", "fps=1"): "there is no flag -vf: --fps, --frames and --start choose the frames",
+    (*BATCH, "-y"): "there is no flag -y: no command asks back, so leave it out",
+    (*ASK, "-ngl", "9"): "there is no flag -ngl; did you mean --device cuda?",
+    (*ASK, "-t", "2"): "there is no flag -t: --end takes a time in the video",
+    (*ASK, "-x"): "there is no flag -x (see `dycoke ask --help`)",
+    (*ASK, "--system", "Be brief"): "put what the model is to know into the question",
+    (*BATCH, "--limit", "5"): 'name fewer videos, as in "footage/a*.mp4"',
+    (*BATCH, "--overwrite"): "name another file for the output, or delete the old",
+    ("serve", "--api-key", "a"): "set DYCOKE_API_KEY in the environment",
+    ("serve", "Qwen/Qwen2.5-VL-3B-Instruct"): "behind a flag: --model Qwen/Qwen2.5-VL-3B-Instruct",
+    ("doctor", "cuda"): "dycoke doctor takes flags alone: leave 'cuda' out",
+    ("--model", "mini", *ASK): "put it behind, as in `dycoke ask VIDEO QUESTION --model`",
+    (*BATCH, "--out", "a.csv", "--out", "b.csv"): "one value, and has two, a.csv and b.csv: leave",
+    (*ASK, "--frames", "8", "16"): "--frames takes one value: leave '16' out",
+    (*ASK, "--memory-limit", "4", "GB"): "--memory-limit takes one value: write 4GB, or put in",
+    (*ASK, "in", "german"): "in doesn't exist: check the spelling and the folder, or put the whole",
+    (*ASK, "--merge-ratio", "70%"): "--merge-ratio must be a number, not '70%': write 0.7",
+    (*ASK, "--fps", "1/2"): "--fps must be a number, not '1/2': write 0.5",
+    (*ASK, "--temperature", "0,2"): "--temperature must be a number, not '0,2': write 0.2",
+    (*ASK, "--frames", "30 frames"): "--frames must be a whole number, not '30 frames': write 30",
+    (*ASK, "--frames", "8,5"): "--frames must be a whole number, not '8,5'",
+    (*ASK, "--model", "llava:7b"): "did you mean llava-onevision-0.5b? `dycoke models llava` lists",
+    ("ask", "C:\\Users\\me\\a.mp4", "What is it?"): "write /mnt/c/Users/me/a.mp4",
+    ("ask", "file:///a/b.mp4", "What is it?"): "file:///a/b.mp4 is an address: write /a/b.mp4",
+    ("watch", "0", "What is it?"): "watch opens no address and no device",
+    ("watch", "/dev/video99", "What is it?"): "watch opens no address and no device",
+    ("watch", "holiday.mp4"): 'as in `dycoke watch VIDEO "…"`',
+    ("batch", "footage", "--questions", "texts"): "(Is a directory); name a file in it",
+    ("batch", "footage", "--questions", "texts/a.txt"): "alone, one per line, is read by -q - < FI",
+    (
+        "batch",
+        "footage",
+        "--questions",
+        "wrong.csv",
+    ): 'is missing, and what is there is "clip", "fra',
+    ("batch", "footage", "--questions", "book.xlsx"): "is a workbook or an archive: save it as CSV",
+    ("batch", "footage", "-q", "texts/a.txt"): "`dycoke ask VIDEO -q - < texts/a.txt` asks what",
+    ("caption", "footage", "--prompt", "x", "--out-dir", "notes.json"): "is a file, not a folder; ",
+    ("convert", "texts/a.txt", "a.jsonl"): "texts/a.txt, line 1: that isn't JSON",
+    ("models", "use", "mini"): "dycoke models has no use: --model NAME names one",
+    ("login",): "there is no command login: `hf auth login` (of huggingface_hub) keeps a token",
     ("ps", "What?"): "there is no command ps: a model is loaded while a command runs; `dycoke s",
 }
 
@@ -127,6 +188,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")
     (tmp_path / "notes.json").write_text("[\n1\n]\n")
+    (tmp_path / "wrong.csv").write_text("clip,frage\na.mp4,Wer?\n")
+    (tmp_path / "book.xlsx").write_bytes(b"PK\x03\x04")
     monkeypatch.chdir(tmp_path)
 
 
@@ -166,7 +229,7 @@ def followed(typed: tuple[str, ...], said: str) -> list[str]:
         return [*typed, *shlex.split(added[1])]
     if questions := re.search(r': (-q ".*)', said):
         return [*typed[:2], *shlex.split(questions[1])]
-    meant = re.search(r"(?:did you mean |as in )(?:--out )?(\S+(?: [a-z]+)?)\??", said)
+    meant = re.search(r"(?:did you mean |as in )(?:--out )?(\S+(?: [a-z0-9]+)?)\??", said)
     assert meant is not None, said
     # The last word that the sentence quotes is the wrong one.
     wrong = max(place for place, word in enumerate(typed) if word in said)
@@ -185,3 +248,9 @@ def test_a_quoted_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("HOME", str(tmp_path))
     run = run_here("batch", "footage", "What is it?", "--out", "~/none/a.csv")
     assert f"there is no folder {tmp_path}/none" in run.err
+    assert f"{tmp_path}/nowhere.mp4 doesn't" in run_here("ask", "~/nowhere.mp4", "What?").err
+
+
+def test_json_of_commands_that_have_none() -> None:
+    assert "`dycoke ask VIDEO QUESTION --json` prints" in run_here("chat", "a.mp4", "--json").err
+    assert "lines of JSON are what comes on stdout" in run_here(*BATCH, "--json").err

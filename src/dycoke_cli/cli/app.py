@@ -135,6 +135,11 @@ def prepare() -> None:
 
 def meant(arguments: list[str]) -> list[str]:
     """Normalize arguments: the word `help` becomes `--help`, and files like `-x.mp4` `./-x.mp4`."""
+    # A shell leaves ~ where it is quoted.
+    arguments = [
+        os.path.expanduser(word) if word.startswith("~/") and not os.path.exists(word) else word
+        for word in arguments
+    ]
     arguments = [
         os.path.join(os.curdir, word)
         if word.startswith("-") and has_suffix(word) and os.path.isfile(word)

@@ -30,6 +30,8 @@ _RULE = re.compile(r"\b(Needs|Excludes) (--[\w-]+(?: \w+)?(?:, --[\w-]+(?: \w+)?
 _HELP = {"--help", "--help-all"}
 _LONG_DASHES = ("\u2012", "\u2013", "\u2014", "\u2015", "\u2212")
 _DASHES = "".join(("-", *_LONG_DASHES))
+_UNITS = {"TIME": 1, "SIZE": 3}
+"""By placeholder of a value with a unit, letters of the unit, as in 2 s(econds) and 4 GiB."""
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
@@ -43,9 +45,9 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments; see `_unconverted`."""
         _unconverted(self, ctx)
-        if not ctx.resilient_parsing:
-            _check_words(self.get_params(ctx), args)
         with _in_context(ctx):
+            if not ctx.resilient_parsing:
+                _check_words(self.get_params(ctx), args)
             rest: list[str] = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             try:
@@ -61,29 +63,51 @@ class Command(TyperCommand):
         _print(page_of(self, ctx, {*self._brief, *_HELP} if self._brief else None))
 
 
+class _UnknownFlag(typer.TyperException):
+    """A flag that a command hasn't, with the attributes that such an error of Typer has."""
+
+    def __init__(self, flag: str) -> None:
+        super().__init__(f"No such option: {flag}")
+        self.option_name = flag
+        self.ctx = None
+
+
 def _check_words(parameters: Sequence[Any], args: Sequence[str]) -> None:
-    """Refuse words that would become part of the question, though a flag stands before them."""
+    """Refuse words that Typer would take for something else than what they must mean.
+
+    A word behind a flag would become part of the question, of two values of a flag the first would
+    have no effect, and `-vf`, as FFmpeg writes a flag, would be -v and -f.
+    """
     options = {name: one for one in parameters if isinstance(one, TyperOption) for name in one.opts}
     flag, value, asked = "", "", False
+    values: dict[str, str] = {}
     words = iter(args)
     for word in words:
         if word == "--":
             return
         if word[:1] == "-" and len(word) > 1:
             flag, _, value = word.partition("=")
+            if flag[1] != "-" and len(flag) > 2 and flag[:2] not in options and " " not in flag:
+                raise _UnknownFlag(flag)
             if not value and flag in options and not options[flag].is_flag:
                 value = next(words, "")
+            if value and flag in options and not options[flag].multiple:
+                earlier = values.setdefault(options[flag].name, value)
+                if earlier != value:
+                    raise UsageError(
+                        f"{flag} takes one value, and has two, {earlier} and {value}: leave one out"
+                    )
         elif word[:1] in _LONG_DASHES and (name := word.lstrip(_DASHES))[:1].isalpha():
             raise UsageError(f"{word} begins with the dash of a web page: write --{name}")
         elif asked and flag in options and not os.path.exists(word):
             advice = f"leave {word!r} out, or put the whole question in quotes"
-            if value:
+            metavar = options[flag].metavar or ""
+            if value and metavar not in ("N", "X"):
                 advice = "put in quotes what has spaces"
-                metavar = options[flag].metavar or ""
                 if "…" in metavar:  # the next part of a list
                     advice = f"write {value.rstrip(',')},{word}, or {advice}"
-                elif metavar == "TIME":  # a unit, as in "2 seconds"
-                    advice = f"write {value}{word[:1]}, or {advice}"
+                elif metavar in _UNITS:
+                    advice = f"write {value}{word[: _UNITS[metavar]]}, or {advice}"
             raise UsageError(f"{flag} takes {'one' if value else 'no'} value: {advice}")
         else:
             asked = asked or " " in word or word.endswith("?")

@@ -6,13 +6,17 @@ A suggestion has the same meaning, by tables of other programs' words, or is a t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import typer
+from typer.core import TyperArgument
 
 from dycoke_cli.cli import pages
+from dycoke_cli.cli.flags.arguments import has_suffix, quoted
 from dycoke_cli.errors import UsageError, closest
 from dycoke_cli.models.catalog import CATALOG
+from dycoke_cli.param import parameters_of
 
 _COMMANDS = {
     "dycoke": "leave the second dycoke out",
@@ -23,6 +27,7 @@ _COMMANDS = {
     **dict.fromkeys(
         ("describe", "summarize"), '`dycoke ask VIDEO "What happens?"` asks about a video'
     ),
+    "login": "`hf auth login` (of huggingface_hub) keeps a token for models that need a login",
     "version": "`dycoke --version` prints it",
     "when": "`dycoke ask VIDEO QUESTION --when` finds when it is true",
     "stop": "Ctrl-C ends `dycoke serve`; no other command goes on by itself",
@@ -33,26 +38,72 @@ _MEANT = {
     "num-frames": "--frames",
     "prompt": "--question",
     "output": "--out",
+    "output-dir": "--out-dir",
+    "output-format": "--out FILE.srt",
     "csv": "--out FILE.csv",
     "baseline": "--method none",
     "cpu": "--device cpu",
     "gpu": "--device cuda",
+    "ngl": "--device cuda",
+    "tensor-parallel-size": "--device-map auto",
     "verbose": "--stats",
     "jobs": "--workers",
+    "threads": "--workers",
     "8bit": "--quantize int8",
     "4bit": "--quantize int4",
+    "load-in-8bit": "--quantize int8",
+    "load-in-4bit": "--quantize int4",
+    "torch-dtype": "--dtype",
+    "ss": "--start",
+    "to": "--end",
+    "m": "--model",
+    "n": "--max-tokens",
+    "n-predict": "--max-tokens",
+    "o": "--out",
+    "p": "--question",
+    "v": "--stats",
 }
 """Flags of other programs, and those of the same meaning here."""
+_HAVE_NONE = {
+    **dict.fromkeys(
+        ("dry-run", "estimate"),
+        "`dycoke ask VIDEO QUESTION --estimate` shows what one takes",
+    ),
+    **dict.fromkeys(("force", "overwrite"), "name another file for the output, or delete the old"),
+    "format": "--json prints JSON, and `dycoke batch VIDEO QUESTION --out FILE.csv` writes a table",
+    "language": "ask in the language of the answer; --subtitles speech:de hears German",
+    "limit": 'name fewer videos, as in "footage/a*.mp4"',
+    "recursive": "a folder is read with the folders in it, so leave it out",
+    "resume": "the same command with the same --out resumes, so leave it out",
+    "system": "put what the model is to know into the question",
+    "t": "--end takes a time in the video, and --every the length of parts",
+    "tasks": "name the benchmark without a flag, as in `dycoke eval shapes`",
+    "top-p": "--temperature is the only setting of sampling; leave it out",
+    "trust-remote-code": "code that comes with a model is never run, so leave it out",
+    "vf": "--fps, --frames and --start choose the frames",
+    "y": "no command asks back, so leave it out",
+}
+"""Flags of other programs without an equal here, and what to do."""
 _MISPLACED = {
     ("serve", "start"): "`dycoke serve` starts the server, and Ctrl-C ends it: leave start out",
     ("serve", "stop"): "Ctrl-C ends `dycoke serve`, in the terminal where it runs",
 }
 """Words of other programs behind a command, and what to type."""
 _WRITES = "`dycoke batch VIDEO QUESTION --out FILE.csv` writes a table, and `>` an answer"
-_OF_BATCH = dict.fromkeys(("out", "output", "o", "csv"), _WRITES) | {
-    "questions": "`dycoke batch VIDEO --questions FILE` asks what stands in a file"
+_ELSEWHERE = {
+    "ask": dict.fromkeys(("out", "output", "o", "csv"), _WRITES)
+    | {"questions": "`dycoke batch VIDEO --questions FILE` asks what stands in a file"},
+    "batch": {"json": "lines of JSON are what comes on stdout, and in --out FILE.jsonl"},
+    "cache": {"clear": "`dycoke cache clear` deletes encoded videos"},
+    "chat": {"json": "`dycoke ask VIDEO QUESTION --json` prints JSON"}
+    | {
+        flag: "a chat goes on about the frames that it began with: "
+        f"`dycoke ask VIDEO QUESTION --{flag}` asks about parts"
+        for flag in ("every", "when")
+    },
+    "serve": {"api-key": "set DYCOKE_API_KEY in the environment"},
 }
-"""Flags that `ask` hasn't, and what has them."""
+"""By command, flags that it hasn't, and what does the same."""
 _SUBCOMMAND = re.compile(r"No such command '(.*?)'")
 _EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
@@ -77,7 +128,7 @@ def explain(error: typer.TyperException) -> UsageError:
     if flag in flags:
         return UsageError(f"{flag} needs a value: {flag} {flags[flag].metavar} {page}")
     if flag is not None:
-        return _unknown_flag(flag, flags, context.info_name, page)
+        return _unknown_flag(flag, flags, context, page)
     examples = pages.page_of(context.command, context).examples
     example = f"an example: `{examples[0]}`" if examples else page
     if parameter is not None and hasattr(error, "param_type"):
@@ -92,43 +143,76 @@ def explain(error: typer.TyperException) -> UsageError:
         name = name if name.startswith("-") else context.command_path
         return UsageError(f"{name}: {message} {page}")
     if (unknown := _SUBCOMMAND.search(error.message)) is not None:
-        near = closest(unknown[1], context.command.commands)
+        deletes = unknown[1] in ("delete", "purge", "remove", "rm")
+        near = closest("clear" if deletes else unknown[1], context.command.commands)
         meant = f": did you mean `{context.command_path} {near}`?" if near else f" {page}"
         return UsageError(f"{context.command_path} has no command {unknown[1]!r}{meant}")
     if (extra := _EXTRA.search(error.message)) is not None:
-        if (context.info_name, extra[1]) in _MISPLACED:
-            return UsageError(_MISPLACED[context.info_name, extra[1]])
-        if "--model" in flags and extra[1] in CATALOG:
-            return UsageError(f"a model stands behind a flag: --model {extra[1]} {page}")
-        lists = [one for one in flags.values() if "…" in (one.metavar or "")]
-        return UsageError(
-            f"there is no place for {extra[1]!r}: put what has spaces in quotes"
-            + (", and commas between the parts of a list" if lists else "")
-            + f"; {example}"
-        )
+        return _unexpected(extra[1], context, flags, example, page)
     return UsageError(f"{error.format_message().rstrip('.')} {page}")
 
 
-def _unknown_flag(flag: str, flags: Iterable[str], command: str, page: str) -> UsageError:
-    if command == "chat" and flag in ("--every", "--when"):
-        return UsageError(
-            "a chat goes on about the frames that it began with: `dycoke ask VIDEO QUESTION "
-            f"{flag}` asks about parts"
-        )
-    if command == "ask" and (ours := _OF_BATCH.get(flag.lstrip("-"))) is not None:
-        return UsageError(f"there is no flag {flag}: {ours}")
+def _unexpected(
+    word: str, context: Any, flags: Mapping[str, Any], example: str, page: str
+) -> UsageError:
+    """Error about a word behind a command that has no place for it."""
+    if (context.info_name, word) in _MISPLACED:
+        return UsageError(_MISPLACED[context.info_name, word])
+    # An id of the hub has one slash, and so has a folder with a model.
+    is_model = word in CATALOG or (word.count("/") == 1 and not has_suffix(word))
+    if "--model" in flags and is_model:
+        return UsageError(f"a model stands behind a flag: --model {word} {page}")
+    if not any(isinstance(one, TyperArgument) for one in flags.values()):
+        advice = f"leave {word!r} out"
+        if has_suffix(word):
+            advice = f'`dycoke ask {quoted(word)} "What happens?"` asks about a video'
+        return UsageError(f"{context.command_path} takes flags alone: {advice} {page}")
+    lists = [one for one in flags.values() if "…" in (one.metavar or "")]
+    return UsageError(
+        f"there is no place for {word!r}: put what has spaces in quotes"
+        + (", and commas between the parts of a list" if lists else "")
+        + f"; {example}"
+    )
+
+
+def _unknown_flag(flag: str, flags: Iterable[str], context: Any, page: str) -> UsageError:
     sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
     if flag in ("--video", "--input", "-i"):
         return UsageError(f"{sentence}: name a video without a flag {page}")
+    name = spelled.lstrip("-")
+    known = [one for one in flags if one.startswith("-")]
     # A command's own flag means itself, whatever it is called elsewhere.
-    words = {f"--{word}": one for word, one in _MEANT.items() if one.partition(" ")[0] in flags}
-    words |= {one: one for one in flags}
-    exact = words.get(spelled) or words.get(f"--{spelled.lstrip('-').lower()}")
+    words = _symbols() if len(name) == 1 else {}
+    words |= _MEANT
+    words = {f"--{word}": one for word, one in words.items() if one.partition(" ")[0] in known}
+    words |= {one: one for one in known}
+    exact = words.get(spelled) or words.get(f"--{name}") or words.get(f"--{name.lower()}")
+    ours = _ELSEWHERE.get(context.info_name, {}).get(name) or _HAVE_NONE.get(name)
+    if exact is None and ours is not None:
+        return UsageError(f"{sentence}: {ours}")
     if exact is None and (parameter := _of_a_method(flag)):
-        method = "--method" if "--method" in flags else "--methods"
+        method = "--method" if "--method" in known else "--methods"
         return UsageError(f"{sentence}; give it with the method: {method} {parameter} {page}")
-    near = exact or words.get(closest(spelled, [*flags, *words]) or "")
-    return UsageError(f"{sentence}; did you mean {near}? {page}" if near else f"{sentence} {page}")
+    is_root = context.parent is None
+    # One letter begins many names, and is a typing error away from none.
+    guess = closest(spelled, words) if is_root or len(name) > 1 else None
+    if near := exact or words.get(guess or ""):
+        return UsageError(f"{sentence}; did you mean {near}? {page}")
+    if is_root:
+        return UsageError(
+            f"{sentence} in front of a command: put it behind, as in "
+            f"`dycoke ask VIDEO QUESTION {flag}` {page}"
+        )
+    return UsageError(f"{sentence} {page}")
+
+
+def _symbols() -> dict[str, str]:
+    """Flags of the default method's parameters by the letters that the paper has for them."""
+    from dycoke_cli.compression.registry import DEFAULT, METHODS  # slow, and no usual answer
+
+    parameters = parameters_of(METHODS[DEFAULT]).values()
+    flags = {one.spec.symbol: f"--{one.name.replace('_', '-')}" for one in parameters}
+    return {symbol: flag for symbol, flag in flags.items() if symbol is not None}
 
 
 def _of_a_method(option: str) -> str | None:

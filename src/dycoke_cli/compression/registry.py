@@ -305,6 +305,9 @@ def parse_spec(text: str, flag: str = "--method") -> Spec:
 
     Parameters are checked one by one. Their combination isn't, since other flags may change it.
     """
+    if "(" in text:  # as in Python
+        meant = text.replace("(", ":").rstrip(")")
+        raise UsageError(f"{flag} {text}: write it without brackets, as in {meant}")
     rows = _rows(text)
     if len(rows) > 1 or rows == [ALL]:
         raise UsageError(

@@ -266,9 +266,11 @@ def find(name: str) -> ModelRef:
     # "./model" and "../model" look like hub ids, but are misspelt folders.
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return ModelRef(name, name, None, local=False)
-    alike = [entry for entry in CATALOG.values() if name.lower() in entry.name]
+    # Ollama's names have a tag, as llava:7b.
+    stem = name.lower().partition(":")[0]
+    alike = [entry for entry in CATALOG.values() if stem in entry.name]
     if len(alike) > 1:
-        hint = f"did you mean {alike[0].name}? `dycoke models {name}` lists them"
+        hint = f"did you mean {alike[0].name}? `dycoke models {stem}` lists them"
     else:
         name_alike = alike[0].name if alike else name
         hint = did_you_mean(name_alike, CATALOG, "`dycoke models` lists all names")

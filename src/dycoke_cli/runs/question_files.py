@@ -31,6 +31,7 @@ from dycoke_cli.video.sampling import Sampling, parse_time
 
 _KEYS = ("video", "question", "id", "start", "end")
 _LONGEST = 40  # of what a sentence quotes
+_ZIP = b"PK\x03\x04"  # begins .xlsx and .ods
 
 
 def read_questions(
@@ -52,6 +53,8 @@ def read_questions(
     groups: dict[tuple[str, Sampling | None], dict[Ask, None]] = {}
     ids: dict[str, int] = {}  # their lines
     ignored: dict[str, None] = {}
+    if content.startswith(_ZIP):
+        raise UsageError(f"{name} is a workbook or an archive: save it as CSV in UTF-8")
     with naming(name):
         text = text_of(content)
         begin = text.lstrip()[:1]
@@ -103,7 +106,12 @@ def _known(row: Any, line: int, ignored: dict[str, None]) -> dict[str, Any]:
             ignored[f'"{one_line(short)}"'] = None
     for key in ("video", "question"):
         if key not in found:
-            raise LineError(line, f"{key!r} is missing")
+            has = ", ".join([*map(repr, found), *ignored]) or "nothing"
+            raise LineError(
+                line,
+                f"{key!r} is missing, and what is there is {has}; a file of questions alone, one "
+                "per line, is read by -q - < FILE",
+            )
     return found
 
 

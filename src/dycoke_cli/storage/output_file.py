@@ -191,7 +191,9 @@ def check_writable(folder: Path, advice: str) -> None:
         advice: what else to do.
     """
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
+    if not there.is_dir():
+        raise OutputError(f"{short_name(there)} is a file, not a folder; {advice}")
+    if not os.access(there, os.W_OK):
         raise OutputError(f"the folder {short_name(there)} can't be written; {advice}")
 
 

@@ -15,9 +15,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import BinaryIO
 
-from dycoke_cli.errors import OutputError, UsageError, VideoError
+from dycoke_cli.errors import OutputError, UsageError, VideoError, closest
 from dycoke_cli.storage import input_file
 from dycoke_cli.unicode import display_name
 
@@ -83,6 +84,7 @@ _ADDRESS = re.compile(
 
 
 _LONGEST_SHOWN = 1000  # characters of a name
+_MOST_NAMES = 1000  # of a folder, which are compared with a missing one
 
 
 def open_file(
@@ -109,6 +111,8 @@ def advice_on_address(path: str) -> str | None:
     """
     if not _ADDRESS.match(path):
         return None
+    if path.lower().startswith("file://"):
+        return f"is an address: write {display_name(path[len('file://') :])}"
     return (
         "is an address, not a file: download it first (`yt-dlp -o clip.mp4 ADDRESS`), or record a "
         "part of a stream (`ffmpeg -t 60 -i ADDRESS -c copy clip.mkv`)"
@@ -133,9 +137,26 @@ def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception)
             return f"{shown} {advice}"
         if os.path.islink(path):
             return f"{shown} is a link to a file that isn't there: name the file itself"
-        return f"{shown} doesn't exist: check the spelling and the folder"
+        return f"{shown} doesn't exist: {_where_else(os.fsdecode(path))}"
     why = getattr(error, "strerror", None) or "that is no name of a file"  # it has a NUL
     return f"{shown[:_LONGEST_SHOWN]} can't be read ({why}): check its name, owner and disk"
+
+
+def _where_else(path: str) -> str:
+    """What to do about a path at which there is no file."""
+    if (of_windows := re.fullmatch(r"([a-z]):\\(.*)", path, re.IGNORECASE)) is not None:
+        below = display_name(of_windows[2].replace("\\", "/"))
+        return (
+            f"WSL has the drives of Windows below /mnt: write /mnt/{of_windows[1].lower()}/{below}"
+        )
+    advice = "check the spelling and the folder"
+    folder, name = os.path.split(path)
+    names: list[str] = []
+    with suppress(OSError, ValueError), os.scandir(folder or os.curdir) as entries:
+        names += (entry.name for entry in islice(entries, _MOST_NAMES))
+    if (near := closest(name, sorted(names))) is None:
+        return advice
+    return f"{advice}; did you mean {display_name(os.path.join(folder, near))}?"
 
 
 MAX_SPOOLED_BYTES = 8 * 1024**3

@@ -60,7 +60,9 @@ def parse_input(given: str) -> LiveInput:
     mode = 0
     with suppress(OSError, ValueError):  # what isn't there is reported when it is opened
         mode = os.stat(given).st_mode
-    if _ADDRESS.match(given) or stat.S_ISCHR(mode):
+    # OpenCV's number of a camera, and a device that isn't there.
+    is_camera = not mode and (given.isdigit() or given.startswith("/dev/"))
+    if _ADDRESS.match(given) or stat.S_ISCHR(mode) or is_camera:
         raise UsageError(
             "watch opens no address and no device, and reads a stream from a pipe: "
             '`ffmpeg -i rtsp://CAMERA -c copy -f mpegts - | dycoke watch - "QUESTION" --json`'

@@ -15,7 +15,7 @@ from dycoke_cli.cli.flags import question_flags, request_flags, shared_flags
 from dycoke_cli.cli.flags.arguments import apart, has_suffix, is_pattern, questions_of, quoted
 from dycoke_cli.cli.flags.asker_flags import AskerFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.files import STDIN, is_video
 
 if TYPE_CHECKING:
@@ -166,7 +166,10 @@ def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
             raise UsageError(f"{quoted(video)} is a pattern: {batch_hint} video that it matches")
         # A word beside a quoted question counts as a video. This one can't be meant as one.
         if len(videos) > 1 and not (video == STDIN or has_suffix(video) or os.path.lexists(video)):
-            open_file(video)
+            try:
+                open_file(video)
+            except VideoError as error:
+                raise VideoError(f"{error}, or put the whole question in quotes") from error
         if not os.path.isdir(video) or pictures_of(video) is not None:
             continue
         videos_inside = [*filter(is_video, glob.glob(os.path.join(glob.escape(video), "*")))]

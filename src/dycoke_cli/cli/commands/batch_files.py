@@ -98,6 +98,7 @@ def _of_file(
         if (advice := advice_on_address(file)) is not None:
             raise UsageError(f"{name} {advice}") from error
         hint = "; a question stands behind -q" if " " in file else ""
+        hint = "; name a file in it" if os.path.isdir(file) else hint
         raise UsageError(f"{name} can't be read ({error.strerror}){hint}") from error
     folder = os.path.dirname(file) if videos is None else videos
     return read_questions(content, folder, name, request, note)

@@ -45,16 +45,17 @@ def convert(
     from dycoke_cli.runs.tables import read_answers
     from dycoke_cli.runs.time_files import TimeFiles
 
+    answers = read_answers(lines)
     made = made_at(table, out_dir, "FILE", (*TABLES, *TIMES))
     assert made is not None, "none of these has the answers themselves"
     if isinstance(made, TimeFiles):
         if fields is not None:
             raise UsageError(f"--fields are columns of a table: leave them out, or {table.suffix}")
-        sentence = _write_times(made, read_answers(lines))
+        sentence = _write_times(made, answers)
     else:
         made = replace(made, fields=None if fields is None else _parsed(fields))
         made.check(resumes=False)
-        sentence = made.write(read_answers(lines))
+        sentence = made.write(answers)
     if not quiet:
         render.note(sentence)
 

@@ -113,6 +113,10 @@ def _has(model: ListedModel, words: Sequence[str]) -> bool:
 
 def _nothing_found(words: Sequence[str]) -> str:
     commands = [str(each.name) for each in app.registered_commands]
+    if words[0] in ("use", "set", "select"):
+        return f"dycoke models has no {words[0]}: --model NAME names one, and so does DYCOKE_MODEL"
+    if words[0] in ("search", "find") and words[1:]:
+        return f"dycoke models has no {words[0]}: did you mean `dycoke models {words[1]}`?"
     near = "pull" if words[0] in ("download", "get", "install") else closest(words[0], commands)
     hint = f"did you mean `dycoke models {near}`?" if near else "`dycoke models` lists all"
     return f"no model that fits what was given has {' '.join(words)!r} in its name or note; {hint}"

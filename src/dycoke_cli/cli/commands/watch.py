@@ -14,7 +14,7 @@ from dycoke_cli.cli.flags import request_flags, shared_flags
 from dycoke_cli.cli.flags.arguments import questions_of
 from dycoke_cli.cli.flags.param_flags import FromParams, speaking_of_flags, spread
 from dycoke_cli.cli.flags.question_flags import OneVideoFlags, TypedFlags, duration_s
-from dycoke_cli.errors import VideoError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def watch(
     waiting: list[dict[str, Any]] = [{"video": source, "question": question}]
     if watched.kind == "file" and not os.path.lexists(source):
         raise VideoError(f"{watched.name} doesn't exist: check the spelling and the folder")
+    if question is None and not more:
+        raise UsageError('no question: put one behind the video, as in `dycoke watch VIDEO "…"`')
     parts = OneVideoFlags(every=watching.every, until=watching.until)
     request = typed.applied(how.request(method.chosen()))
     questions = questions_of(question, more, source)

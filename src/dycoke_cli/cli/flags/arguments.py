@@ -113,9 +113,12 @@ def questions_of(argument: str | None, options: list[str] | None, *videos: str) 
     for text in given:
         questions += _lines_of_stdin() if text == STDIN else [text.strip()]
         if "." in text and os.path.isfile(text):
+            is_table = os.path.splitext(text)[1].lower() in (".csv", ".json", ".jsonl", ".ndjson")
+            asks = f"batch VIDEO --questions {quoted(text)}"
+            if not is_table:
+                asks = f"ask VIDEO -q - < {quoted(text)}"
             raise UsageError(
-                f"{text} is a file, not a question: `dycoke batch VIDEO --questions "
-                f"{quoted(text)}` asks what stands in it"
+                f"{text} is a file, not a question: `dycoke {asks}` asks what stands in it"
             )
     if "" in questions:
         raise UsageError("a question is empty")
