@@ -123,8 +123,8 @@ def test_parse(name: str, text: str, value: object) -> None:
     [
         ("on", "1", "on must be true or false, not '1'"),
         ("retain", "half", "retain must be a number, not 'half'"),
-        ("threshold", "70%", "threshold must be a number, not '70%'"),
-        ("retain", "0,7", "retain must be a number, not '0,7'"),
+        ("threshold", "70%", "threshold must be a number, not '70%': write 0.7"),
+        ("retain", "0,7", "retain must be a number, not '0,7': write 0.7"),
         ("frames", "8s", "frames must be a whole number, not '8s'"),
         ("frames", "2.5", "frames must be a whole number, not '2.5'"),
     ],

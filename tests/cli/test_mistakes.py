@@ -145,7 +145,7 @@ OTHERS = {
     (*BATCH, "--overwrite"): "name another file for the output, or delete the old",
     ("serve", "--api-key", "a"): "set DYCOKE_API_KEY in the environment",
     ("serve", "Qwen/Qwen2.5-VL-3B-Instruct"): "behind a flag: --model Qwen/Qwen2.5-VL-3B-Instruct",
-    ("doctor", "cuda"): "dycoke doctor takes flags alone: leave 'cuda' out",
+    ("doctor", "cuda"): "'cuda', dycoke doctor takes flags alone: leave it out",
     ("--model", "mini", *ASK): "put it behind, as in `dycoke ask VIDEO QUESTION --model`",
     (*BATCH, "--out", "a.csv", "--out", "b.csv"): "one value, and has two, a.csv and b.csv: leave",
     (*ASK, "--frames", "8", "16"): "--frames takes one value: leave '16' out",

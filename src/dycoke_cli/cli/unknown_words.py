@@ -163,10 +163,13 @@ def _unexpected(
     if "--model" in flags and is_model:
         return UsageError(f"a model stands behind a flag: --model {word} {page}")
     if not any(isinstance(one, TyperArgument) for one in flags.values()):
-        advice = f"leave {word!r} out"
+        advice = "leave it out"
         if has_suffix(word):
             advice = f'`dycoke ask {quoted(word)} "What happens?"` asks about a video'
-        return UsageError(f"{context.command_path} takes flags alone: {advice} {page}")
+        return UsageError(
+            f"there is no place for {word!r}, {context.command_path} takes flags alone: {advice} "
+            f"{page}"
+        )
     lists = [one for one in flags.values() if "…" in (one.metavar or "")]
     return UsageError(
         f"there is no place for {word!r}: put what has spaces in quotes"
