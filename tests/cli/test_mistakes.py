@@ -53,11 +53,6 @@ MISTAKES = {
     (*ASK, "--method", "dycoke(merge_ratio=0.5,window=8)"): "as in dycoke:merge_ratio=0.5,win",
     (*ASK, "--dry-run"): "QUESTION --estimate` shows what one takes",
     ("demo", "holiday.mp4"): "dycoke demo takes flags alone: `dycoke ask holiday.mp4",
-    (
-        "chat",
-        "holiday.mp4",
-        "--json",
-    ): "there is no flag --json: `dycoke ask VIDEO QUESTION --json`",
     ("ask", "Holiday.MP4", "What is it?"): "the folder; did you mean holiday.mp4?",
     ("ask", "holiday", "What is it?"): "the folder; did you mean holiday.mp4?",
     ("cache", "rm"): "dycoke cache has no command 'rm': did you mean `dycoke cache clear`?",
