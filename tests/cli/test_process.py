@@ -131,6 +131,16 @@ def test_interrupt_while_working_is_one_word() -> None:
     assert SHOW_CURSOR in seen
 
 
+def test_interrupt_while_libraries_are_imported_ends_it_at_once(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("print('begun', flush=True); import time; time.sleep(60)")
+    pipe, environment = subprocess.PIPE, {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen([*REAL, "--help"], stdout=pipe, stderr=pipe, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        assert (*process.communicate(timeout=30), process.returncode) == (b"", b"", 130)
+
+
 def test_reader_that_leaves_hears_nothing() -> None:
     pipe, environment = subprocess.PIPE, {**os.environ, **SLOW}
     process = warm.Popen([*FAKE, *map(str, ASK)], stdout=pipe, stderr=pipe, env=environment)

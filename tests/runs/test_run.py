@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.ask import Ask
 from dycoke_cli.errors import ModelError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.batch_journal import open_results
@@ -18,7 +19,8 @@ from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.run import run
 from dycoke_cli.video.sampling import Sampling
 from tests.runs.parts import PLAN, Group, Heard, groups_in, plan_with
-from tests.runs.pretended import Pretended, make_clips, valid
+from tests.runs.pretended import Pretended, make_clips, pretended_answer, valid
+from training.world.script_questions import UNKNOWN
 
 
 @pytest.fixture
@@ -104,6 +106,16 @@ def test_another_question_id_or_content_runs_anew(clips: Path, out: Path) -> Non
     assert len(once(out, with_ids)[1]) == 4
     (clips / "b.mp4").write_bytes(b"another film")
     assert once(out, groups_in(clips))[1] == [("b.mp4", "What?")]
+
+
+def test_the_answer_of_the_bundled_model_about_other_films_has_a_warning() -> None:
+    known, other = (
+        Ask("What?", PLAN.request).named(replace(pretended_answer("What?"), answer=text)).warnings
+        for text in ("It moves.", UNKNOWN)
+    )
+    assert known == ()
+    assert [one for one in other if "choose another model" in one] == [*other]
+    assert other
 
 
 def test_a_copy_has_a_line_of_its_own(clips: Path, out: Path) -> None:

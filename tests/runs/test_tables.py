@@ -196,13 +196,13 @@ def test_columns_are_what_the_answers_have() -> None:
     def names(*found: dict[str, Any]) -> str:
         return "|".join(".".join(field) for field in usual_fields(found))
 
-    assert names(text) == "video|question|answer|warnings|finish_reason|id"
+    assert names(text) == "video|question|answer|warnings|finish_reason|id|key"
     failed = names(text).replace("warnings", "warnings|error.code|error.message")
     assert names(text, {"error": {}}) == failed
     assert names({**text, "start": 1.0}) == names(text).replace("answer", "answer|start|end")
     assert names({**text, **odds}) == (
         "video|question|answer|confidence|warnings|margin|probabilities.day, bright|"
-        "probabilities.night|scoring.mass|finish_reason|id"
+        "probabilities.night|scoring.mass|finish_reason|id|key"
     )
     assert names({**text, **odds, "when": []}).startswith("video|question|answer|choice|confidence")
     assert names({**text, **parsed}).split("|")[2:4] == ["parsed.v.1", "parsed.count"]

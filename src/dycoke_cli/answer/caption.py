@@ -92,7 +92,7 @@ class CaptionStyle:
     """How a caption is made of an answer."""
 
     trigger: str = ""  # put in front with a comma, unless the text begins with it
-    max_words: int | None = None  # of the model's text; it ends with a sentence, if one is whole
+    max_words: int | None = None  # with the trigger; it ends with a sentence, if one is whole
     raw: bool = False  # whether what is around the caption is kept
 
     @property
@@ -100,23 +100,29 @@ class CaptionStyle:
         """Equal for styles that make the same captions."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    def text(self, said: str, *, is_cut: bool = False) -> str:
-        """What an answer says of the video; empty if it refuses, or nothing is left of it.
+    def caption(self, said: str, *, is_cut: bool = False) -> tuple[str, bool]:
+        """The caption of an answer, and whether it ends within a sentence.
+
+        It is empty if the answer refuses, or nothing is left of it.
 
         Args:
             is_cut: whether the answer ends at the limit of its tokens.
         """
         text = _printable(said if self.raw else _stripped(said))
-        if is_cut and not self.raw:
-            text = _whole_sentences(text) or text
-        return text if self.max_words is None else _limited(text, self.max_words)
-
-    def caption(self, text: str) -> str:
-        """The caption of such a text; empty if it is."""
+        whole = _whole_sentences(text) if is_cut else text
+        text = text if self.raw else whole or text
+        is_cut = text != whole
         trigger = self.trigger.strip(", ")
-        if text and trigger and not re.match(rf"{re.escape(trigger)}(?!\w)", text, re.IGNORECASE):
-            text = f"{trigger}, {text}"
-        return text
+        begins = trigger and re.match(rf"{re.escape(trigger)}(?!\w)", text, re.IGNORECASE)
+        front = f"{trigger}, " if trigger and text and not begins else ""
+        if self.max_words is not None:
+            most = self.max_words - len(words(front))
+            if len(found := words(text)) > most:
+                ends = [*accumulate(map(len, sentences(text)))]
+                fitting = [end for end in ends if end <= found[most].start()]
+                is_cut = not fitting
+                text = text[: fitting[-1] if fitting else found[most - 1].end()].rstrip(",;: \n")
+        return front + text, is_cut
 
 
 def sentences(text: str) -> list[str]:
@@ -212,13 +218,3 @@ def _whole_sentences(text: str) -> str:
     *whole, last = sentences(text) or [""]
     ended = re.search(r"[.!?。！？।؟…]\W*\Z", last)
     return text if ended else "".join(whole).rstrip()
-
-
-def _limited(text: str, most: int) -> str:
-    """So many words at most, and whole sentences if one is whole."""
-    if len(found := words(text)) <= most:
-        return text
-    ends = [*accumulate(map(len, sentences(text)))]
-    fitting = [end for end in ends if end <= found[most].start()]
-    short = text[: fitting[-1]] if fitting else text[: found[most - 1].end()]
-    return short.rstrip(",;: \n")

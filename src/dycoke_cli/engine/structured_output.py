@@ -258,8 +258,7 @@ def serve(channel: Channel) -> None:
 
     prepare()
     limit_memory(0, _MEMORY_BYTES)
-    if hasattr(signal, "setitimer"):  # not on Windows
-        signal.setitimer(signal.ITIMER_PROF, _CPU_S)  # whose signal ends the process
+    signal.setitimer(signal.ITIMER_PROF, _CPU_S)  # whose signal ends the process
     seal()
     channel.send({})
     request, _ = channel.receive()

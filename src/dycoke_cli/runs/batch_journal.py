@@ -17,6 +17,7 @@ from dycoke_cli.engine.explaining import explain
 from dycoke_cli.errors import OutputError
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.output_formats import ANSWERS
+from dycoke_cli.runs.tables import about, current
 from dycoke_cli.storage.input_file import read_lines
 from dycoke_cli.storage.output_file import check_output_file, check_suffix, replace_content
 from dycoke_cli.unicode import to_json
@@ -85,9 +86,11 @@ class ResultsFile(Journal):
 
     def __init__(self, path: Path) -> None:
         self._known: dict[str, Known] = {}
-        # After a retry a key has two lines. The first one is removed when the file is closed: while
-        # the run appends, nothing that is written is touched.
+        # After a retry a key has two lines, and a clip that failed may have been replaced. The
+        # first line is removed when the file is closed: while the run appends, nothing that is
+        # written is touched.
         self._replaced = False
+        self._failed: set[str] = set()  # what the lines of failures are about
         super().__init__(path)
 
     def known(self, key: str) -> Known | None:
@@ -110,16 +113,19 @@ class ResultsFile(Journal):
 
     def close(self) -> None:
         """Close the file, and drop the lines that later ones replace."""
-        super().close()  # first, because Windows can't replace an open file
+        super().close()
         if not self._replaced:
             return
         try:
-            last: dict[str, bytes] = {}
-            for line in read_lines(self.path):
-                key = json.loads(line)["key"]
-                last.pop(key, None)
-                last[key] = line
-            replace_content(self.path, b"".join(last.values()))
+            last: dict[str, tuple[bytes, dict[str, Any]]] = {}
+            for content in read_lines(self.path):
+                line = json.loads(content)
+                last.pop(line["key"], None)
+                last[line["key"]] = content, line
+            count = {line["key"] for line in current([line for _, line in last.values()])}
+            # What was answered stays, for its file may come back.
+            left = (c for c, line in last.values() if line["key"] in count or "error" not in line)
+            replace_content(self.path, b"".join(left))
         except OSError as error:
             raise OutputError(
                 f"{self.path} has all answers, but can't be put in order ({error.strerror}); free "
@@ -128,8 +134,10 @@ class ResultsFile(Journal):
 
     def _note(self, line: dict[str, Any]) -> None:
         key = line["key"]
-        self._replaced = self._replaced or key in self._known
-        self._known[key] = Known("error" in line, bool(line.get("warnings")))
+        self._replaced = self._replaced or key in self._known or about(line) in self._failed
+        if failed := "error" in line:
+            self._failed.add(about(line))
+        self._known[key] = Known(failed, bool(line.get("warnings")))
 
 
 def check_place(path: Path) -> None:

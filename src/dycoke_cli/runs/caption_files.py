@@ -26,6 +26,7 @@ from dycoke_cli.storage.made_files import (
 )
 from dycoke_cli.storage.output_file import beside, check_output_file, check_writable, short_name
 from dycoke_cli.unicode import display_name, is_valid
+from dycoke_cli.video.sampling import Sampling
 
 _MOST_BYTES = 2**24  # of the caption of one video
 
@@ -73,6 +74,22 @@ class CaptionFiles:
         for folder in dict.fromkeys(self.path(video).parent for video in videos):
             check_writable(folder, "--out-dir FOLDER puts the captions elsewhere")
 
+    def check_part(self, videos: Iterable[Footage], hashes: MadeFiles, sampling: Sampling) -> None:
+        """Refuse to leave out a video whose caption was written about another part of it."""
+        for video in videos:
+            ways = hashes.ways(path := self.path(video), self.current(video))
+            if ways and hash_of(_part(sampling)) not in ways:
+                film = display_name(video.name)
+                raise UsageError(
+                    f"{short_name(path)} is about another part of {film}, and trainers read one "
+                    f"caption per file: cut the part out (`ffmpeg -ss START -to END -i {film} "
+                    "part.mp4`), or add --overwrite, or another --out-dir"
+                )
+
+
+def _part(sampling: Sampling) -> str:
+    return f"from {sampling.start_s} to {sampling.end_s}"
+
 
 def _caption(content: bytes) -> str | None:
     return content.decode("utf-8", "replace").rstrip("\r\n") or None
@@ -107,19 +124,15 @@ class OneFile:
 
     def _name(self, video: Footage) -> str:
         path = os.path.abspath(video.path)
-        if self.absolute:
-            return path
-        try:
-            return os.path.relpath(path, self.path.parent).replace(os.sep, "/")
-        except ValueError:  # on another drive
-            return path
+        return path if self.absolute else os.path.relpath(path, self.path.parent)
 
 
 class CaptionResults:
     """Destination of a run whose answers are captions.
 
     Attributes:
-        written: captions of this run and the names of their videos, by their ids.
+        written: captions of this run, the names of their videos and whether each ends within a
+            sentence, by their ids.
         stayed: ids of videos with a caption that wasn't there when the run began, and stays.
 
     Args:
@@ -137,7 +150,7 @@ class CaptionResults:
         replaces: Callable[[Footage, str | None], bool],
         warn: Callable[[str], None],
     ) -> None:
-        self.written: dict[str, tuple[str, str]] = {}
+        self.written: dict[str, tuple[str, str, bool]] = {}
         self.stayed: set[str] = set()
         self._files, self._asks, self._made = files, asks, made
         self._replaces, self._warn = replaces, warn
@@ -166,6 +179,8 @@ class CaptionResults:
             return found
 
         note(path, caption, outcome.key + self._made)
+        note(path, caption, _part(self._asks[id_].request.sampling))
         self._files.write(video, caption, replaces)
         if id_ not in self.stayed:
-            self.written[id_] = caption, video.name
+            is_cut = outcome.line["finish_reason"] == "length"
+            self.written[id_] = caption, display_name(video.name), is_cut

@@ -185,4 +185,4 @@ def _root_of(pattern: str) -> str:
 
 
 def _name(path: str, root: str) -> str:
-    return os.path.relpath(path, root or os.curdir).replace(os.sep, "/")
+    return os.path.relpath(path, root or os.curdir)

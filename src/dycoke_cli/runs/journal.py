@@ -58,8 +58,7 @@ class Journal:
         if self._damages:
             self._repair()
         # A descriptor without a buffer: what `write` returned from is with the operating system.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows
-        self._file = os.open(self.path, flags, 0o666)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self._size = os.fstat(self._file).st_size
 
     def write(self, lines: bytes) -> None:

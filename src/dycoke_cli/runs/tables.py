@@ -23,7 +23,6 @@ Lines = Sequence[dict[str, Any]]
 
 LAST_FIELDS = "finish_reason,id"
 """Columns behind those that people read."""
-_IDS = (("id",), ("key",))
 _OF_ERRORS = (("error", "code"), ("error", "message"))
 _CONFIDENCE = ("confidence",)
 """Column of the probability of the option that is the answer."""
@@ -55,18 +54,14 @@ class TableFile:
 
     def write(self, lines: Lines) -> str:
         """Write the table; returns how many rows it has, as a sentence."""
-        fields = usual_fields(lines) if self.fields is None else self.fields
-        more: list[Field] = [("video",)]
-        if any("error" in line for line in lines):
-            more += _OF_ERRORS
-        more = [field for field in more if field not in fields]
-        end = len(fields)
-        while end and fields[end - 1] in _IDS:
-            end -= 1
-        columns = [*dict.fromkeys((*fields[:end], *more, *fields[end:], ("key",)))]
+        columns = usual_fields(lines)
+        if self.fields is not None:
+            more = _OF_ERRORS if any("error" in line for line in lines) else ()
+            columns = [*dict.fromkeys((*self.fields, ("video",), *more, ("key",)))]
         if not write_made(self.path, self.make(columns, lines)):
             raise stays([self.path])
-        return f"{len(lines):,} answer{'s' * (len(lines) != 1)} in {display_name(self.path)}"
+        what = "answer" if ("key",) in columns else "caption"
+        return f"{len(lines):,} {what}{'s' * (len(lines) != 1)} in {display_name(self.path)}"
 
 
 def csv_of(columns: Sequence[Field], lines: Lines) -> bytes:
@@ -98,7 +93,7 @@ def parquet_of(columns: Sequence[Field], lines: Lines) -> bytes:
 
 
 def read_answers(path: Path) -> list[dict[str, Any]]:
-    """Read answers in JSON Lines; of a question with several lines, the last one."""
+    """Read answers in JSON Lines; of a question with several lines, the last one. Or captions."""
     name = display_name(path)
     if not path.exists():
         raise UsageError(f"{name} doesn't exist: check the spelling and the folder")
@@ -106,7 +101,7 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
     found: dict[str | int, dict[str, Any]] = {}
     with naming(name, hint):
         for number, line in json_lines(read_text(path)):
-            if not isinstance(line, dict) or line.get("schema") != SCHEMA:
+            if not (isinstance(line, dict) and (line.get("schema") == SCHEMA or _is_caption(line))):
                 raise LineError(number, "that isn't an answer of dycoke")
             # A failure that was asked again has an earlier line if the run was killed.
             key = line.get("key") or number
@@ -117,8 +112,26 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
     return [*found.values()]
 
 
+def _is_caption(line: dict[str, Any]) -> bool:
+    """Whether it is a line of `dycoke caption --out`: a path and a text, under any two keys."""
+    return "schema" not in line and [*map(type, line.values())] == [str, str]
+
+
+def current(lines: Lines) -> list[dict[str, Any]]:
+    """The lines about the last content of their videos, whose files may have been replaced."""
+    last = {about(line): line.get("digest") for line in lines}
+    return [line for line in lines if line.get("digest") == last[about(line)]]
+
+
+def about(line: dict[str, Any]) -> str:
+    """Equal for lines about the same question and video, whatever the model and method."""
+    return json.dumps([line.get(key) for key in ("id", "video", "question", "start", "end")])
+
+
 def usual_fields(lines: Lines) -> list[Field]:
     """The columns of answers by what they are: those that people read, then the machine's."""
+    if lines and _is_caption(lines[0]):
+        return [(key,) for key in lines[0]]
     answered = [line for line in lines if "error" not in line]
     columns, last = fields_of("video,question,answer"), fields_of(LAST_FIELDS)
     # Names are added as they are: an option or a field may have a dot or a comma in it.
@@ -139,7 +152,7 @@ def usual_fields(lines: Lines) -> list[Field]:
     columns += fields_of("warnings")
     if len(answered) < len(lines):
         columns += _OF_ERRORS
-    return [*columns, *last]
+    return [*columns, *last, ("key",)]
 
 
 def fields_of(names: str) -> list[Field]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.ask import Answered
 from tests.cli.harness import Outcome, run_here
-from tests.runs.pretended import WARNINGS, Pretended, make_clips, valid
+from tests.runs.pretended import WARNINGS, Pretended, make_clips, pretended_answer, valid
 
 MINI = ("--model", "mini", "--device", "cpu")
 
@@ -131,6 +132,31 @@ def test_failures_stand_until_they_are_asked_again(
     assert len(out.read_text().splitlines()) == 4
 
 
+def test_a_clip_that_failed_and_was_replaced_has_one_line(
+    clips: Path, tmp_path: Path, engine: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, bad = tmp_path / "results.jsonl", clips / "bad.mp4"
+    make_clips(clips, "bad.mp4")
+    command = (clips, "What?", "-q", "Why?", "--out", out)
+    assert batch(*command).code == 1
+    bad.write_bytes(b"another file, that is torn as well")
+    assert batch(*command).code == 1
+    assert len(out.read_text().splitlines()) == 8
+    monkeypatch.setattr(engine, "_event", lambda ask: Answered(ask.named(pretended_answer("a"))))
+    bad.write_bytes(b"whole")
+    assert batch(*command).code == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (len(found), [line for line in found if "error" in line]) == (8, [])
+    # An answer costs time, and its file may come back: it stays, and no table has both.
+    (clips / "1.mp4").write_bytes(b"cut anew")
+    assert batch(*command).code == 0
+    assert len(out.read_text().splitlines()) == 10
+    run = run_here("convert", out, table := tmp_path / "table.csv")
+    left = "; left out 2 about earlier contents of the videos' files"
+    assert run.err == f"8 answers in {table}{left}\n"
+    assert len({(row["video"], row["question"]) for row in csv.DictReader(table.open())}) == 8
+
+
 def test_the_first_failure_ends_it(clips: Path) -> None:
     make_clips(clips, "bad.mp4", "zzz.mp4")
     run = batch(clips, "What?", "--fail-fast")
@@ -234,6 +260,14 @@ def test_a_table_is_made_of_the_answers_by_which_the_next_run_goes_on(
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert [Path(row["video"]).name for row in rows] == ["1.mp4", "2.mp4", "10.mp4", "bad.mp4"]
     assert {row["question"] for row in rows} == {"What,\\nnow?"}
+    # The table is that of a command, and what others asked is told before it is replaced.
+    run = batch(clips, "Why?", "--out", out)
+    journal = out.with_suffix(".jsonl")
+    assert run.err.splitlines()[-2:] == [
+        f"4 other answers only in {journal}: `dycoke convert {journal} FILE.csv` makes a table of "
+        "all",
+        f"4 answers in {out}",
+    ]
     # What somebody has changed stays.
     out.write_text("mine")
     run = batch(clips, "What,\nnow?", "--out", out)

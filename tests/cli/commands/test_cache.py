@@ -54,14 +54,15 @@ def test_all_that_is_kept_is_listed_and_cleared_by_its_name(tmp_path) -> None:
     ]
     [one] = [one for one in run("cache", "--json").object["kept"] if one["name"] == "shapes"]
     assert (one["bytes"], one["changed"]) == (500, "2001-09-09T01:46:40+00:00")
-    assert "0 encoded videos" in run("cache", "clear").err
+    kept = "evaluation, shapes, chat_history kept: `dycoke cache clear --all`"
+    assert run("cache", "clear").err == f"0 encoded videos deleted; {kept}\n"
     assert len(run("cache").out.splitlines()) == 4
     assert "2 files deleted" in run("cache", "clear", "shapes", "chat_history").err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation"]
     refused = run("cache", "clear", "shape")
     assert (refused.code, "did you mean shapes?" in refused.err) == (2, True)
     assert run("cache", "clear", "--all", "shapes").code == 2
-    assert "1 file deleted" in run("cache", "clear", "--all").err
+    assert run("cache", "clear", "--all").err == "1 file deleted\n"
 
 
 def test_nothing_is_kept_beside_the_registry() -> None:

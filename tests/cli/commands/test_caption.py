@@ -218,6 +218,31 @@ def test_captions_of_a_read_only_folder_go_elsewhere(clips: Path, tmp_path: Path
     assert {*texts(tmp_path / "other")} == {"clips/1.txt", "clips/2.txt"}
 
 
+def test_a_caption_of_another_part_is_not_taken_for_that_of_this_one(clips: Path) -> None:
+    first, second = (clips / "1.mp4", "--end", "4"), (clips / "1.mp4", "--start", "4")
+    assert caption(*first).code == 0
+    for other in (second, second[:1], (*second, "--dry-run")):
+        run = caption(*other)
+        assert (run.code, run.out) == (2, "")
+        assert f"{clips / '1.txt'} is about another part of {clips / '1.mp4'}, and" in run.err
+        assert "cut the part out (`ffmpeg " in run.err
+    assert "1 skipped (there is a caption" in caption(*first).err
+    assert caption(*second, "--out-dir", clips.parent / "second").code == 0
+    assert caption(*second, "--overwrite").code == 0
+    assert caption(*first).code == 2
+    # An edited one stays, whatever it was made of.
+    (clips / "1.txt").write_text("mine")
+    assert caption(*first).code == 0
+
+
+def test_a_caption_that_ends_within_a_sentence_is_told(clips: Path, engine: Writer) -> None:
+    engine.said = {"1.mp4": "A dog runs along.", "2.mp4": "A cat. It sits on it.", "10.mp4": "Go."}
+    run = caption(clips / "1.mp4", clips / "2.mp4", clips / "10.mp4", "--max-words", "2")
+    assert texts(clips) == {"1.txt": "A dog\n", "2.txt": "A cat.\n", "10.txt": "Go.\n"}
+    hint = "raise --max-words or --max-tokens"
+    assert f", 1 cut in mid-sentence ({clips / '1.mp4'}; {hint}), longest 2 words" in run.err
+
+
 def test_two_files_of_one_name_are_named(clips: Path) -> None:
     make_clips(clips, "1.jpg")
     run = caption(clips)
@@ -284,6 +309,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
         (("--out", "a.jsonl", "--key", "x,"), "give one key or two"),
         (("--prompt", " "), "--prompt is empty"),
         (("--max-words", "0"), "--max-words"),
+        (("--max-words", "2", "--trigger", "oh wx"), "leaves no word behind --trigger oh wx"),
         (("--prompt", "detaild"), "--prompt detaild: did you mean detailed?"),
         (("--method", "v-cast", "--video-tokens", "9"), "and --video-tokens reads it in windows"),
     ],
@@ -360,7 +386,7 @@ def test_what_the_bundled_model_cannot_see_is_no_caption(
 
 
 def made(style: CaptionStyle, said: str, *, is_cut: bool = False) -> str:
-    return style.caption(style.text(said, is_cut=is_cut))
+    return style.caption(said, is_cut=is_cut)[0]
 
 
 @pytest.mark.parametrize("said", SAID)
@@ -377,6 +403,9 @@ def test_what_is_around_a_caption_is_stripped(said: str) -> None:
 def test_words_around_a_caption() -> None:
     style = CaptionStyle(trigger="ohwx", max_words=4)
     assert made(style, "a dog. It runs along.") == "ohwx, a dog."
+    assert made(style, "a dog runs. It runs along.") == "ohwx, a dog runs."
+    assert made(style, "a dog runs on. It runs along.") == "ohwx, a dog runs"
+    assert made(style, "Ohwx dog runs on. It runs along.") == "Ohwx dog runs on."
     assert made(CaptionStyle(max_words=3), "A dog, a, cat") == "A dog, a"
     assert made(CaptionStyle(max_words=9), "A dog. A cat") == "A dog. A cat"
     assert made(CaptionStyle(max_words=4), "Prof. Lee speaks on a stage") == "Prof. Lee speaks on"
@@ -390,6 +419,17 @@ def test_words_around_a_caption() -> None:
     # An answer that its limit of tokens cut ends with a sentence.
     assert made(CaptionStyle(), "A dog runs. It sto", is_cut=True) == "A dog runs."
     assert made(CaptionStyle(), "A dog ru", is_cut=True) == "A dog ru"
+    ends = {
+        "A dog ru": True,
+        "A dog runs. It sto": False,
+        "A dog runs.": False,
+        "Dog, cat, bi": False,
+    }
+    for raw in (False, True):
+        style = CaptionStyle(raw=raw)
+        assert {said: style.caption(said, is_cut=True)[1] for said in ends} == {
+            said: is_cut or (raw and said[-1] != ".") for said, is_cut in ends.items()
+        }
 
 
 SENTENCES = {

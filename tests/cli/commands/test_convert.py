@@ -55,6 +55,17 @@ def test_a_question_that_was_asked_again_has_one_row(answers: Path) -> None:
     assert table.read_text().splitlines()[-1] == rows[0]  # where the answer is, not the failure
 
 
+@pytest.mark.parametrize("keys", ["media_path", "key,text"])
+def test_captions_in_one_file_are_a_table(tmp_path: Path, keys: str) -> None:
+    clips = make_clips(tmp_path / "clips", "1.mp4", "2.mp4")
+    captions, table = clips / "all.jsonl", tmp_path / "all.csv"
+    command = ("caption", clips, "--prompt", "What?", "--out", captions, "--key", keys)
+    assert run_here(*command, *MINI).code == 0
+    assert convert(captions, table).err == f"2 captions in {table}\n"
+    names = keys if "," in keys else f"{keys},caption"
+    assert table.read_text() == f"{names}\n1.mp4,What? indeed\n2.mp4,What? indeed\n"
+
+
 def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign, empty, table = tmp_path / "f.jsonl", tmp_path / "e.jsonl", tmp_path / "there.csv"
     foreign.write_text('{"a": 1}\n')

@@ -10,6 +10,7 @@ from rich.console import Console
 from dycoke_cli.cli.render import batch_view
 from dycoke_cli.cli.render.batch_view import BatchView, batch_summary
 from dycoke_cli.runs.listener import RunCounts
+from dycoke_cli.video.sampling import format_time
 
 
 class Clock:
@@ -71,7 +72,7 @@ def test_the_time_left_is_not_that_of_a_cold_start(
         assert ("left" in line) == (counts.answered >= shown)
         if "left" in line:
             left_s = 10 * (200 - counts.answered)
-            assert line.endswith(f" {batch_view._duration(left_s)} left")
+            assert line.endswith(f" {format_time(left_s)} left")
 
 
 def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,4 +142,4 @@ def test_the_live_view_fits_its_terminal(
     ("seconds", "shown"), [(0.4, "0:00"), (61, "1:01"), (3599.7, "1:00:00"), (90061, "25:01:01")]
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert batch_view._duration(seconds) == shown
+    assert format_time(round(seconds)) == shown

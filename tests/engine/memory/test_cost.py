@@ -78,6 +78,7 @@ def own_cache(
     alone = "tmp_path" in request.fixturenames
     cache = request.getfixturevalue("tmp_path") if alone else shared_cache
     monkeypatch.setenv("DYCOKE_CACHE", str(cache))
+    monkeypatch.setattr("dycoke_cli.engine.memory.cost.is_overloaded", lambda: False)
     rates = {"prefill": RATE, "decode": RATE / 8}
     monkeypatch.setattr(cost_model, "product_rate", lambda dtype, device, stage: rates[stage])
 
@@ -338,6 +339,13 @@ def test_seconds_by_hand() -> None:
         step = weights + 24 * 2 * 128 * tokens
         prefill, decode = questions * found.flops.prefill / RATE, questions * 128 * step / RATE * 8
         assert found.seconds == pytest.approx(32 * frame / RATE + prefill + decode)
+
+
+def test_seconds_of_a_busy_machine_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dycoke_cli.engine.memory.cost.is_overloaded", lambda: True)
+    assert cost("llava-onevision-0.5b").warnings == (flops.BUSY,)
+    monkeypatch.setattr(cost_model, "product_rate", lambda *_: None)
+    assert cost("llava-onevision-0.5b").warnings == ()
 
 
 def test_where_flops_or_their_rate_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

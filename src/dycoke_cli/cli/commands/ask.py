@@ -77,7 +77,7 @@ def ask(
             meant = quoted(" ".join([*more, question]))
             raise UsageError(f"put the whole question in quotes: -q {meant}")
         asked = [*([question] if question else []), *(more or [])]
-        batch_hint = _check(videos, asked)
+        batch_hint = _check(videos, asked, estimate)
         single = {"--estimate": estimate, "--subtitles": how.subtitles}
         files = sources(videos)
         if len(files) > 1 and (flag := next((f for f in single if single[f]), None)):
@@ -147,7 +147,7 @@ def _is_unquoted(words: Sequence[str]) -> bool:
     return not is_question and goes_on and not any(" " in word for word in words)
 
 
-def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
+def _check(videos: Sequence[str], questions: Sequence[str], estimate: bool) -> str:
     """Check that the arguments are videos, not patterns or folders (except folders of pictures)."""
     from dycoke_cli.runs.discovery import find
     from dycoke_cli.video.files import open_file
@@ -173,9 +173,10 @@ def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
         if not os.path.isdir(video) or pictures_of(video) is not None:
             continue
         videos_inside = [*filter(is_video, glob.glob(os.path.join(glob.escape(video), "*")))]
-        if len(videos_inside) == len(videos) == 1:
-            command = f"`dycoke ask {quoted(videos_inside[0])} {question_args}`"
-            raise UsageError(f"{quoted(video)} is a folder; about the one video in it: {command}")
+        if videos_inside and (estimate or len(videos_inside) == len(videos) == 1):
+            which, flag = ("a", " --estimate") if estimate else ("the one", "")
+            command = f"`dycoke ask {quoted(min(videos_inside))} {question_args}{flag}`"
+            raise UsageError(f"{quoted(video)} is a folder; about {which} video in it: {command}")
         if not os.listdir(video):
             raise UsageError(
                 f"{quoted(video)} is an empty folder: name a video, or a folder of pictures"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from dycoke_cli.unicode import display_name
 if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
-    from dycoke_cli.runs.batch_journal import ResultsFile
 
 
 _FLAGS = shared_flags.flag_table(f"""
@@ -79,7 +78,7 @@ def batch(
     from dycoke_cli.cli.commands.batch_files import Destination, Lines, collect
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.runs.batch_journal import Results
+    from dycoke_cli.runs.batch_journal import Results, open_results
     from dycoke_cli.runs.run import run
 
     by.check()
@@ -105,9 +104,13 @@ def batch(
         view.stage("start")
         groups = _groups(asked, parts, compare, view)
         plan, open_asker = by.plan(request, remote, view, stack)
-        results: Results = (
-            Lines(view.stop) if out is None else stack.enter_context(_opened(out, view))
-        )
+        results: Results = Lines(view.stop)
+        if out is not None:
+            results = stack.enter_context(open_results(out))
+            if results.damaged:
+                view.warning(
+                    f"the last line of {out} was half written; its question is asked again"
+                )
         try:
             counts = run(
                 groups,
@@ -140,17 +143,6 @@ def _groups(
     if parts.when or parts.every_s is None:
         return groups
     return groups_by_part(groups, Parts(parts.every_s), partial(view.stage, "video"))
-
-
-@contextmanager
-def _opened(out: Path, view: BatchView) -> Iterator[ResultsFile]:
-    """The file of results; says what was wrong with it."""
-    from dycoke_cli.runs.batch_journal import open_results
-
-    with open_results(out) as file:
-        if file.damaged:
-            view.warning(f"the last line of {out} was half written; its question is asked again")
-        yield file
 
 
 def check_subtitles(videos: Sequence[Footage], wanted: str | None) -> None:

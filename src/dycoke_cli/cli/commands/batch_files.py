@@ -12,16 +12,18 @@ import typer
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.cli import output
-from dycoke_cli.cli.flags.arguments import apart, questions_of
+from dycoke_cli.cli.flags.arguments import apart, questions_of, quoted
+from dycoke_cli.cli.render.units import counted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.runs.batch_journal import Outcome, check_place
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.output_formats import made_at
 from dycoke_cli.runs.question_files import read_questions
-from dycoke_cli.runs.tables import TableFile, read_answers
+from dycoke_cli.runs.tables import TableFile, current, read_answers
 from dycoke_cli.runs.time_files import TimeFiles
 from dycoke_cli.storage.input_file import read_file
+from dycoke_cli.storage.output_file import short_name
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.files import STDIN, advice_on_address
 
@@ -144,6 +146,12 @@ class Destination:
         if self._made is not None and self.journal is not None:
             lines_of = {line["key"]: line for line in read_answers(self.journal)}
             lines = [lines_of[key] for key in counts.given if key in lines_of]
+            if others := {line["key"] for line in current([*lines_of.values()])} - {*counts.keys}:
+                name = quoted(short_name(self.journal))
+                view.note(
+                    f"{counted(len(others), 'other answer')} only in {name}: `dycoke convert "
+                    f"{name} FILE.csv` makes a table of all"
+                )
             if isinstance(self._made, TableFile):
                 view.note(self._made.write(lines))
             else:

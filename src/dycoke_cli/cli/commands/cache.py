@@ -120,8 +120,8 @@ def clear(
         if name not in KEPT:
             hint = did_you_mean(name, KEPT, f"it is one of {', '.join(KEPT)}")
             raise UsageError(f"nothing is kept under the name {name!r}; {hint}")
-    if not names and not everything:
-        render.note(f"{counted(cache_folder.clear(_WITHOUT_NAME), 'encoded video')} deleted")
-        return
-    count = sum(cache_folder.clear(name) for name in (KEPT if everything else names or ()))
-    render.note(f"{counted(count, 'file')} deleted")
+    what = "file" if names or everything else "encoded video"
+    deleted = sum(map(cache_folder.clear, KEPT if everything else names or [_WITHOUT_NAME]))
+    left = [name for name in KEPT if cache_folder.files_of(name)]
+    stays = f"; {', '.join(left)} kept: `dycoke cache clear --all`" if left else ""
+    render.note(f"{counted(deleted, what)} deleted{stays}")

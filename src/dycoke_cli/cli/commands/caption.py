@@ -34,7 +34,7 @@ _FLAGS = shared_flags.flag_table(
     --dry-run: List the captions that would be written, and exit.
     --overwrite: Replace captions that this command wrote. Edited ones stay (--overwrite-edited).
     --trigger WORD: Put this word and a comma in front, once.
-    --max-words N: Cut the model's text after so many words, at the end of a sentence if one ends.
+    --max-words N: Cut the caption after so many words, at the end of a sentence if one ends.
     [Output]
     --key PATH[,CAPTION]: Keys of the path and of the caption in the one file, as in --key
         media_path. Needs --out.
@@ -91,7 +91,7 @@ def caption(
     What has a caption is skipped, so the same command resumes. Exit code 1: some failed.
     """
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
-    from dycoke_cli.answer.caption import CaptionStyle
+    from dycoke_cli.answer.caption import CaptionStyle, words
     from dycoke_cli.ask import Ask
     from dycoke_cli.cli.commands import caption_text
     from dycoke_cli.cli.commands.batch_files import videos_at
@@ -109,6 +109,11 @@ def caption(
     remote = by.server.chosen(context, request, how.model)
     caption_text.check_prompt(prompt)
     style = CaptionStyle(trigger=trigger.rstrip(", "), max_words=max_words, raw=raw)
+    if max_words is not None and max_words <= (taken := len(words(trigger))):
+        raise UsageError(
+            f"--max-words {max_words} leaves no word behind --trigger {display_name(trigger)}: "
+            f"--max-words {taken + 40}"
+        )
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, how.subtitles)
     with ExitStack() as stack:
@@ -121,7 +126,9 @@ def caption(
             by_flag = overwrite_edited or (overwrite and hashes.ways(files.path(video), current))
             return current is None or bool(by_flag)
 
-        wanted = [video for video in videos if replaces(video, files.current(video))]
+        wanted = dict.fromkeys(video for video in videos if replaces(video, files.current(video)))
+        others = (video for video in videos if video not in wanted)
+        files.check_part(others, hashes, request.sampling)
         left = len(videos) - len(wanted)
         skipped, edited = (0, left) if overwrite else (left, 0)
         asks = {

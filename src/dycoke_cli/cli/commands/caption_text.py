@@ -54,11 +54,12 @@ class Captioned:
         line = outcome.line
         if line["answer"] == UNKNOWN:
             return self._failed(outcome, f"{line['answer']!r} says the bundled model: add --model")
-        text = self.style.text(line["answer"], is_cut=line["finish_reason"] == "length")
+        text, is_cut = self.style.caption(line["answer"], is_cut=line["finish_reason"] == "length")
         if not text:
             said = f"{line['answer'][:_SHOWN]!r} is no caption; --raw keeps all that the model says"
             return self._failed(outcome, said)
-        return replace(outcome, line={**line, "answer": self.style.caption(text)})
+        ended = {"answer": text, "finish_reason": "length" if is_cut else "stop"}
+        return replace(outcome, line={**line, **ended})
 
     def _failed(self, outcome: Outcome, why: str) -> Outcome:
         ask = replace(self.asks[outcome.line["id"]], key=outcome.key)

@@ -38,14 +38,14 @@ def convert(
         dycoke convert answers.jsonl answers.parquet --fields id,answer,seconds.total
         dycoke convert answers.jsonl dogs.srt
 
-    ANSWERS is what `dycoke batch` and `dycoke ask --json` write.
+    ANSWERS is what `dycoke batch`, `ask --json` and `caption --out` write.
     """
     # Imported late: help and completion need the flags alone.
     from dycoke_cli.runs.output_formats import made_at
-    from dycoke_cli.runs.tables import read_answers
+    from dycoke_cli.runs.tables import current, read_answers
     from dycoke_cli.runs.time_files import TimeFiles
 
-    answers = read_answers(lines)
+    answers = current(found := read_answers(lines))
     made = made_at(table, out_dir, "FILE", (*TABLES, *TIMES))
     assert made is not None, "none of these has the answers themselves"
     if isinstance(made, TimeFiles):
@@ -56,6 +56,8 @@ def convert(
         made = replace(made, fields=None if fields is None else _parsed(fields))
         made.check(resumes=False)
         sentence = made.write(answers)
+    if left := len(found) - len(answers):
+        sentence += f"; left out {left:,} about earlier contents of the videos' files"
     if not quiet:
         render.note(sentence)
 

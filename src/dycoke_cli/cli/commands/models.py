@@ -83,6 +83,7 @@ def list_models(
     from dycoke_cli.answer.json_schema import to_dict
     from dycoke_cli.cli.commands.estimate import usual_seconds
     from dycoke_cli.cli.commands.model_documents import all_models, models_table
+    from dycoke_cli.engine.memory.flops import BUSY, is_overloaded
     from dycoke_cli.models.catalog import find
 
     document = all_models()
@@ -102,6 +103,8 @@ def list_models(
         return
     ranked = sorted(chosen, key=lambda model: _rank(model, document))
     render.to_stdout(models_table(replace(document, models=tuple(ranked))))
+    if fits and is_overloaded():
+        render.note(BUSY)
 
 
 def _has(model: ListedModel, words: Sequence[str]) -> bool:
@@ -162,6 +165,7 @@ def pull(
     was at.
     """
     from dycoke_cli.cli.commands.estimate import spelled, usual_seconds
+    from dycoke_cli.engine.memory.flops import BUSY, is_overloaded
     from dycoke_cli.models.catalog import find
 
     source = find(name)
@@ -174,6 +178,7 @@ def pull(
         nbytes = source.entry and source.entry.download_bytes
         seconds = usual_seconds(source) if sys.stderr.isatty() else None  # for a person to decide
         time = f"; a clip takes about {spelled(seconds)} on this machine" if seconds else ""
+        time += f" ({BUSY})" if seconds and is_overloaded() else ""
         render.note(f"downloading {name}{f' ({size(nbytes)})' if nbytes else ''}{time}")
     folder = hub.pull(source, revision, quiet)
     if not quiet:

@@ -15,11 +15,12 @@ from dycoke_cli.cli.render.units import count, counted
 from dycoke_cli.cli.render.view import ENDING, LINE_EVERY_S, View
 from dycoke_cli.runs.listener import RunCounts
 from dycoke_cli.unicode import display_name, one_line
+from dycoke_cli.video.sampling import format_time
 
 _BAR = 12
 _MEASURED = 5  # answered questions, below which nothing is said of the time left
 _AT_ONCE_S = 1.0  # within which results are those of one batch
-_NAMED = 3  # of the clips with warnings
+_NAMED = 3  # of the clips of which something is said
 
 
 class BatchView(View):
@@ -164,15 +165,19 @@ def batch_summary(counts: RunCounts, resumable: bool) -> str:
     if counts.skipped_failed:
         parts.append(f"{count(counts.skipped_failed)} failed earlier")
     if counts.warned:
-        names = [display_name(name) for name in sorted(counts.warned)[:_NAMED]]
-        more = ["…"] if len(counts.warned) > _NAMED else []
         number = len(counts.warned)
         warned = count(number) if each else counted(number, "clip")
-        parts.append(f"{warned} with warnings ({', '.join(names + more)})")
+        names = _few([display_name(name) for name in sorted(counts.warned)])
+        parts.append(f"{warned} with warnings ({names})")
     if left := counts.questions - counts.done:
         parts.append(f"{count(left)} not asked")
     retry = "; retry with --retry-failed" if resumable and counts.standing else ""
     return ", ".join(parts) + retry
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names of some."""
+    return ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])])
 
 
 def _line(counts: RunCounts, pace: _Pace, width: int | None = None) -> str:
@@ -183,16 +188,10 @@ def _line(counts: RunCounts, pace: _Pace, width: int | None = None) -> str:
     parts = [questions, f"{count(counts.standing)} failed", *speed]
     left = pace.seconds_left()
     if left is not None:
-        parts.append(f"{_duration(left)} left")
+        parts.append(f"{format_time(round(left))} left")
     if width is not None and len(" · ".join(parts)) > width:
         parts = [one for one in parts if one not in speed]
     return " · ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class CaptionView(BatchView):
@@ -211,7 +210,7 @@ class CaptionView(BatchView):
 
     def ended(
         self,
-        written: Sequence[tuple[str, str]],
+        written: Sequence[tuple[str, str, bool]],
         where: str,
         *,
         skipped: int,
@@ -221,7 +220,7 @@ class CaptionView(BatchView):
         """Say what was written, and what wasn't.
 
         Args:
-            written: captions, and the names of their videos.
+            written: captions, the names of their videos, and whether each ends within a sentence.
             where: they are, in words.
             skipped: videos that had a caption.
             edited: captions that were edited, and stay.
@@ -234,11 +233,13 @@ class CaptionView(BatchView):
             parts.append(f"{count(skipped)} skipped (there is a caption{hint})")
         parts += [f"{count(edited)} edited and kept (--overwrite-edited)"] if edited else []
         parts += [f"{count(failed)} failed"] if failed else []
-        lengths = sorted((len(words(text)), name) for text, name in written)
+        if cut := sorted(name for _, name, is_cut in written if is_cut):
+            how = f"in mid-sentence ({_few(cut)}; raise --max-words or --max-tokens)"
+            parts.append(f"{count(len(cut))} cut {how}")
+        lengths = sorted((len(words(text)), name) for text, name, _ in written)
         if lengths:
             (short, briefest), (long, longest) = lengths[0], lengths[-1]
             parts.append(
-                f"longest {counted(long, 'word')} ({display_name(longest)}), "
-                f"shortest {count(short)} ({display_name(briefest)})"
+                f"longest {counted(long, 'word')} ({longest}), shortest {count(short)} ({briefest})"
             )
         self.note(", ".join(parts))

@@ -19,7 +19,7 @@ from dycoke_cli.engine.memory.cost_model import (
     ReadInWindows,
     would_fit,
 )
-from dycoke_cli.engine.memory.flops import expected_flops
+from dycoke_cli.engine.memory.flops import BUSY, expected_flops, is_overloaded
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import ClipTokens, ModelRef
@@ -181,6 +181,8 @@ def estimate_cost(
         for chosen, read in ((method, kept), (BASELINE, clip.visual))
     )
     fits, context = answer.fits(peak), answer.context(clip, kept)
+    seconds = answer.seconds(method, clip, flops.prefill, kept)
+    busy = (BUSY,) if seconds is not None and is_overloaded() else ()
     weights = answer.facts.weights
     return Cost(
         video=video,
@@ -208,7 +210,7 @@ def estimate_cost(
             reserve=answer.reserve(peak),
         ),
         flops=EstimatedFlops(flops.prefill, whole.prefill, flops.decode, whole.decode),
-        seconds=answer.seconds(method, clip, flops.prefill, kept),
+        seconds=seconds,
         free=target.free,
         fits=fits,
         would_fit=(
@@ -216,7 +218,7 @@ def estimate_cost(
             if fits != "no" and context.fits
             else would_fit(answer, clip, frames, video_in_windows)
         ),
-        warnings=answer.warnings(clip, kept, times_s),
+        warnings=(*answer.warnings(clip, kept, times_s), *busy),
         windows=ABSENT if video_in_windows is None else _reported(video_in_windows, method, info),
     )
 
