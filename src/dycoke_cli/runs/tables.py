@@ -60,7 +60,7 @@ class TableFile:
             columns = [*dict.fromkeys((*self.fields, ("video",), *more, ("key",)))]
         if not write_made(self.path, self.make(columns, lines)):
             raise stays([self.path])
-        what = "answer" if ("key",) in columns else "caption"
+        what = "caption" if lines and _is_caption(lines[0]) else "answer"
         return f"{len(lines):,} {what}{'s' * (len(lines) != 1)} in {display_name(self.path)}"
 
 

@@ -142,7 +142,8 @@ def test_a_clip_that_failed_and_was_replaced_has_one_line(
     bad.write_bytes(b"another file, that is torn as well")
     assert batch(*command).code == 1
     assert len(out.read_text().splitlines()) == 8
-    monkeypatch.setattr(engine, "_event", lambda ask: Answered(ask.named(pretended_answer("a"))))
+    answer = lambda ask: Answered(ask.named(pretended_answer(ask.question)))  # noqa: E731
+    monkeypatch.setattr(engine, "_event", answer)
     bad.write_bytes(b"whole")
     assert batch(*command).code == 0
     found = [json.loads(line) for line in out.read_text().splitlines()]

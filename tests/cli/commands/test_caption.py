@@ -218,7 +218,9 @@ def test_captions_of_a_read_only_folder_go_elsewhere(clips: Path, tmp_path: Path
     assert {*texts(tmp_path / "other")} == {"clips/1.txt", "clips/2.txt"}
 
 
-def test_a_caption_of_another_part_is_not_taken_for_that_of_this_one(clips: Path) -> None:
+def test_a_caption_of_another_part_is_not_taken_for_that_of_this_one(
+    clips: Path, engine: Writer
+) -> None:
     first, second = (clips / "1.mp4", "--end", "4"), (clips / "1.mp4", "--start", "4")
     assert caption(*first).code == 0
     for other in (second, second[:1], (*second, "--dry-run")):
@@ -227,6 +229,7 @@ def test_a_caption_of_another_part_is_not_taken_for_that_of_this_one(clips: Path
         assert f"{clips / '1.txt'} is about another part of {clips / '1.mp4'}, and" in run.err
         assert "cut the part out (`ffmpeg " in run.err
     assert "1 skipped (there is a caption" in caption(*first).err
+    engine.said = {"1.mp4": "Later."}
     assert caption(*second, "--out-dir", clips.parent / "second").code == 0
     assert caption(*second, "--overwrite").code == 0
     assert caption(*first).code == 2
