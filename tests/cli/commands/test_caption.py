@@ -219,7 +219,7 @@ def test_captions_of_a_read_only_folder_go_elsewhere(clips: Path, tmp_path: Path
 
 
 def test_a_caption_of_another_part_is_not_taken_for_that_of_this_one(
-    clips: Path, engine: Writer
+    clips: Path, spoken: dict[str, str]
 ) -> None:
     first, second = (clips / "1.mp4", "--end", "4"), (clips / "1.mp4", "--start", "4")
     assert caption(*first).code == 0
@@ -229,7 +229,7 @@ def test_a_caption_of_another_part_is_not_taken_for_that_of_this_one(
         assert f"{clips / '1.txt'} is about another part of {clips / '1.mp4'}, and" in run.err
         assert "cut the part out (`ffmpeg " in run.err
     assert "1 skipped (there is a caption" in caption(*first).err
-    engine.said = {"1.mp4": "Later."}
+    spoken["1.mp4"] = "Later."
     assert caption(*second, "--out-dir", clips.parent / "second").code == 0
     assert caption(*second, "--overwrite").code == 0
     assert caption(*first).code == 2
@@ -238,8 +238,8 @@ def test_a_caption_of_another_part_is_not_taken_for_that_of_this_one(
     assert caption(*first).code == 0
 
 
-def test_a_caption_that_ends_within_a_sentence_is_told(clips: Path, engine: Writer) -> None:
-    engine.said = {"1.mp4": "A dog runs along.", "2.mp4": "A cat. It sits on it.", "10.mp4": "Go."}
+def test_a_caption_that_ends_within_a_sentence_is_told(clips: Path, spoken: dict[str, str]) -> None:
+    spoken |= {"1.mp4": "A dog runs along.", "2.mp4": "A cat. It sits on it.", "10.mp4": "Go."}
     run = caption(clips / "1.mp4", clips / "2.mp4", clips / "10.mp4", "--max-words", "2")
     assert texts(clips) == {"1.txt": "A dog\n", "2.txt": "A cat.\n", "10.txt": "Go.\n"}
     hint = "raise --max-words or --max-tokens"
