@@ -180,8 +180,6 @@ def _unexpected(
 
 def _unknown_flag(flag: str, flags: Iterable[str], context: Any, page: str) -> UsageError:
     sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
-    if flag == "--estimate":
-        return UsageError(f"{sentence}: `dycoke ask VIDEO --estimate` estimates one clip of yours")
     if flag in ("--video", "--input", "-i"):
         return UsageError(f"{sentence}: name a video without a flag {page}")
     name = spelled.lstrip("-")
