@@ -17,7 +17,6 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from dycoke_cli.errors import DycokeError, UsageError
-from training.architectures import ARCHITECTURES
 from training.curriculum import Recipe, Stage
 
 if TYPE_CHECKING:
@@ -56,9 +55,9 @@ def train(
     begin: Annotated[
         Path | None,
         typer.Option(
-            help="A run, or a checkpoint folder, whose weights a new run starts with. Where no "
-            "layer is left fresh: the last two stages alone, at half the rate or less. Where "
-            "frames have another side than a checkpoint's, it is imitated."
+            help="A run, or a checkpoint folder, whose weights a new run starts with, for the last "
+            "two stages alone, at half the rate or less. Where frames have another side than a "
+            "checkpoint's, it is imitated."
         ),
     ] = None,
     dropout: Annotated[
@@ -71,39 +70,14 @@ def train(
             help="Of frames, in pixels, a multiple of 16: 64 make 16 tokens, 128 make 64.",
         ),
     ] = Recipe.side,
-    long: Annotated[
-        bool,
-        typer.Option(
-            "--long/--no-long",
-            help="Go on with the bundled model on long videos (--begin): more frames, and what "
-            "coverage leaves of 2 to 60 minutes.",
-        ),
-    ] = Recipe.long,
-    architecture: Annotated[
-        str, typer.Option(help=f"Of the model: {' or '.join(ARCHITECTURES)}.")
-    ] = Recipe.architecture,
 ) -> None:
     """Train; an interrupted run resumes."""
-    from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-    from training.checkpoints import is_kept
     from training.trainer import LOG, Trainer, log_line
 
     with errors_in_a_sentence():
         if side % PIXELS:
             raise UsageError(f"--side {side}: give a multiple of {PIXELS}, as 64 or 128.")
-        if architecture not in ARCHITECTURES:
-            names = " or ".join(ARCHITECTURES)
-            raise UsageError(f"--architecture {architecture}: give {names}.")
         recipe = replace(Recipe(), steps=steps, seed=seed, dropout=dropout, side=side)
-        recipe = replace(recipe, architecture=architecture, long=long)
-        if long and (side, architecture) != (Recipe.side, Recipe.architecture):
-            raise UsageError(
-                "--long is for the bundled model: leave out --side and --architecture."
-            )
-        if long and begin is None and not is_kept(run):
-            raise UsageError(
-                f"--long goes on with a checkpoint: give --begin {BUNDLED_CHECKPOINT}."
-            )
         trainer = Trainer(recipe, run, device, begin, console.print)
     run.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

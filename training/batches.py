@@ -20,15 +20,13 @@ from torch import Tensor
 
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import Script
-from training.architectures import BUNDLED, SIDE, Architecture
-from training.architectures.base import grid_of
+from training.model import SIDE, grid_of, pixels_of
 from training.packing import in_turns, pack
 from training.text_targets import CHOSEN, NAMED
-from training.thinning import thinned
-from training.tokenizer import Codec
+from training.tokenizer import OPENING, Codec
 from training.visual_targets import facts_of, out_of_domain_facts
 from training.world.out_of_domain import out_of_domain_clip
-from training.world.random_scripts import ScriptLimits, draw_script, long_limits
+from training.world.random_scripts import ScriptLimits, draw_script
 from training.world.script_questions import ScriptQuestion, ask, ask_the_unknown, event_clause
 
 # Shares of clips that went through an encoder.
@@ -51,36 +49,27 @@ class Shape:
     first: tuple[str, ...] = ()
     out_of_domain: float = 0.05  # share of clips that show something else than the model's world
     token_dropout: float = 0.0  # largest share of a frame's tokens that no other token attends to
-    # of the model: how many frames are a step of the video (S steps)
-    architecture: Architecture = BUNDLED
-    # of the frames that the model takes, in pixels; it makes their tokens (N a step)
+    # of the frames that the model takes, in pixels; it makes their tokens (N a frame)
     side: int = SIDE
     # shares of that side that frames are drawn at; the processor makes `side` of them
     scales: tuple[float, ...] = (1, 1, 1, 1, 1.5, 2)
-    # of long videos in seconds, of which each batch has one; `frames` of their seconds are shown
-    # (`moments`), and `limits` are those of long videos. Empty for short clips.
-    lengths: tuple[int, ...] = ()
-    pool: int = 0  # tokens of a long video that coverage leaves (`thinning.py`); 0 for all
-    # whether positions of a long video close the gaps of what isn't shown or left
-    renumbered: bool = False
 
     @property
     def frame_tokens(self) -> int:
-        """Tokens of a frame, or of what the architecture makes one step of (N)."""
+        """Tokens of a frame (N)."""
         return grid_of(self.side) ** 2
 
     @property
     def prefix(self) -> int:
         """Tokens up to the end of the video (P): the opening, the frames, what ends it."""
-        steps = self.architecture.steps(self.frames)
-        return len(self.architecture.opening) + steps * self.frame_tokens + 1
+        return len(OPENING) + self.frames * self.frame_tokens + 1
 
-    def for_model(self, architecture: Architecture, side: int) -> Shape:
-        """The same for another model, with so many clips that there are as many tokens.
+    def for_side(self, side: int) -> Shape:
+        """The same for frames of a side, with so many clips that there are as many tokens.
 
         The vision tower alone has as many pictures.
         """
-        other = replace(self, architecture=architecture, side=side)
+        other = replace(self, side=side)
         if self.vision_only:
             return other
         videos = self.videos * (self.prefix + self.text) / (other.prefix + other.text)
@@ -104,9 +93,8 @@ class Batch:
     `text_targets` makes what is learned at tokens of the text, `visual_targets` what is at frames.
     """
 
-    architecture: Architecture  # of the model
     vision_only: bool  # only the vision tower is trained
-    pixels: Tensor  # [B, ...] float32, as the architecture's stock video processor gives them
+    pixels: Tensor  # [B, F, 3, side, side] float32, as the stock video processor gives them
     text: Tensor  # [B, T] int64, the tokens behind the video
     labels: Tensor  # [B, T] int64, the next token where it is learned, else -100
     answered: Tensor  # [B, T] bool, whether the label belongs to an answer
@@ -119,18 +107,13 @@ class Batch:
     dropped: Tensor  # [B, P + T] bool, tokens that no other token attends to (visual-token dropout)
     # [B, T] int64, which of the row's questions a token belongs to; -1 for padding
     segments: Tensor
-    positions: Tensor  # [B, P + T] int64, or [3, B, P + T] where they are in space
-    seen: Tensor  # [B, S, N, 9] int64, what is at each visual token
-    changed: Tensor  # [B, S, N, 5] int64, what is new since the frame before
-    known: Tensor  # [B, S, N, 14] int64, what has happened until then
-    earlier: Tensor  # [B, S, N, 5] int64, what had happened before that
-    # [F] int64, which of the evenly spread frames are shown; of long videos, of which each shows
-    # others, those of the last one
-    frames: Tensor
-    spread: int  # how many of those there are; of long videos, their seconds
-    # [B, V] int64, of the V visual tokens of a video that was thinned, which of those left each one
-    # is part of (`thinning.py`); [B, 0] where all are left
-    slots: Tensor
+    positions: Tensor  # [B, P + T] int64
+    seen: Tensor  # [B, F, N, 9] int64, what is at each visual token
+    changed: Tensor  # [B, F, N, 5] int64, what is new since the frame before
+    known: Tensor  # [B, F, N, 14] int64, what has happened until then
+    earlier: Tensor  # [B, F, N, 5] int64, what had happened before that
+    frames: Tensor  # [F] int64, which of the evenly spread frames are shown
+    spread: int  # how many of those there are
     questions: list[list[ScriptQuestion]]  # the questions of each row, in order
 
     def to(self, device: torch.device) -> Batch:
@@ -150,55 +133,42 @@ def make_batch(
 ) -> Batch:
     """The batch of a seed; the same seed, and the same way to ask, gives the same batch."""
     rng = np.random.default_rng(seed)
-    rows, clips, known, heads = [], [], [], []
+    rows, clips, known = [], [], []
     side, grid = round(shape.side * float(rng.choice(shape.scales))), grid_of(shape.side)
-    shown, together = shown_steps(shape, rng), shape.architecture.together
-    frames = shown[:, None] * together + np.arange(min(together, shape.frames))
-    length = int(rng.choice(shape.lengths)) if shape.lengths else 0
-    limits = long_limits(length) if length else shape.limits
+    shown = shown_frames(shape, rng)
     for row in range(shape.videos):
         events: list[str] = []
-        script = draw_script([*seed, row], split, limits)
-        if length:
-            all_times = np.arange(length) / length
-            shown = moments(script, shape.frames, rng)
-            frames = shown[:, None]
-        else:
-            all_times = frame_times(shape.grid or shape.frames, rng)
-        times = all_times[frames.flatten()]
-        # What a step of several frames shows is told of its last one.
-        ends = times[frames.shape[1] - 1 :: frames.shape[1]]
+        script = draw_script([*seed, row], split, shape.limits)
+        times = frame_times(shape.grid or shape.frames, rng)[shown]
         if rng.random() < shape.out_of_domain:
             questions = ask_the_unknown(script, rng)[:3] if shape.text else []
             clip = out_of_domain_clip(len(times), side, rng)
-            facts = out_of_domain_facts(len(ends), grid)
+            facts = out_of_domain_facts(len(times), grid)
         else:
             asked = ask(script, rng) if shape.text else []
             events = [event_clause(script, event) for event in script.events]
             questions = in_turns(asked, shape.first, rng)
             softness = float(rng.uniform(0.8, 1.6)) * side / shape.side
             clip = render(script, times, side, softness=softness)
-            facts = facts_of(script, ends, grid)
+            facts = facts_of(script, times, grid)
         if rng.random() < ENCODED and shape.frames > 1:
             clip = through_encoder(clip, script.camera.quality)
         rows.append(pack(questions, shape.text, codec, events))
         clips.append(clip)
         known.append(facts)
-        heads.append(head_positions(shape, shown, all_times * script.seconds))
 
     def column(name: str, dtype: torch.dtype = torch.long) -> Tensor:
         told = [[getattr(token, name) for token in row.tokens] for row in rows]
         return torch.tensor(told, dtype=dtype)
 
-    head = torch.stack(heads, dim=1)
-    positions = torch.cat([head, column("position") + head[..., -1:] + 1], dim=2)
+    spread = shape.grid or shape.frames
+    head = head_positions(shown, spread, grid).expand(shape.videos, -1)
     seen, changed, known_by_then, earlier = (
         torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
     )
-    batch = Batch(
-        architecture=shape.architecture,
+    return Batch(
         vision_only=shape.vision_only,
-        pixels=shape.architecture.pixels(clips, video_processor),
+        pixels=pixels_of(clips, video_processor),
         text=column("text"),
         labels=column("label"),
         answered=column("answered", torch.bool),
@@ -210,57 +180,39 @@ def make_batch(
         chosen=column("chosen").view(shape.videos, shape.text, len(CHOSEN)),
         dropped=visual_token_dropout(shape, rng),
         segments=column("segment"),
-        positions=positions[0] if len(positions) == 1 else positions,
+        positions=torch.cat([head, column("position") + head[:, -1:] + 1], dim=1),
         seen=seen,
         changed=changed,
         known=known_by_then,
         earlier=earlier,
-        frames=torch.from_numpy(frames.flatten()),
-        spread=length or shape.grid or shape.frames,
-        slots=torch.zeros(shape.videos, 0, dtype=torch.long),
+        frames=torch.from_numpy(shown),
+        spread=spread,
         questions=[row.questions for row in rows],
     )
-    return thinned(batch, shape.pool, renumbered=shape.renumbered) if shape.pool else batch
 
 
-def shown_steps(shape: Shape, rng: np.random.Generator) -> np.ndarray:
-    """Which of the video's steps are shown: [S] int, ascending."""
-    count = shape.architecture.steps(shape.frames)
+def shown_frames(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Which of the video's evenly spread frames are shown: [F] int, ascending."""
     if not shape.grid:
-        return np.arange(count)
-    steps = shape.architecture.steps(shape.grid)
-    others = rng.choice(np.arange(1, steps), size=count - 1, replace=False)
+        return np.arange(shape.frames)
+    others = rng.choice(np.arange(1, shape.grid), size=shape.frames - 1, replace=False)
     return np.array([0, *sorted(others)])
 
 
-def moments(script: Script, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Which seconds of a long video are shown: [count] int, ascending.
+def head_positions(shown: np.ndarray, spread: int, grid: int) -> Tensor:
+    """Positions of the opening, the frames shown and the newline: [1, P] int64; text comes behind.
 
-    The first, two or more of each event, so that every question can be answered, and of all others
-    one of each of as many equal parts as are left.
+    One behind the other; those of frames that aren't shown are skipped.
+
+    Args:
+        shown: [F] int, which of the video's frames are shown.
+        spread: how many it has.
+        grid: tokens a side of a frame.
     """
-    seconds = int(script.seconds)
-    found = {0}
-    most = max(2, count // (2 * len(script.events)))
-    for event in script.events:
-        during = np.arange(np.ceil(event.begin * seconds), event.finish * seconds).astype(int)
-        wanted = int(rng.integers(2, 1 + max(2, min(most, len(during)))))
-        found.update(rng.choice(during, min(wanted, len(during)), replace=False).tolist())
-    others = np.setdiff1d(np.arange(seconds), sorted(found))
-    parts = np.array_split(others, count - len(found))
-    return np.array(sorted([*found, *(int(rng.choice(part)) for part in parts)]))
-
-
-def head_positions(shape: Shape, shown: np.ndarray, seconds: np.ndarray) -> Tensor:
-    """Positions of the opening, the steps shown and the end of the video: [1 or 3, P] int64.
-
-    `seconds` are when all frames of the video are, also those that aren't shown.
-    """
-    architecture = shape.architecture
-    gap = float(np.diff(seconds).mean()) if len(seconds) > 1 else 1.0
-    steps = architecture.steps(len(seconds))
-    grid = grid_of(shape.side)
-    return architecture.positions(shown, steps, grid, architecture.together * gap)
+    before, frame = len(OPENING), grid**2
+    frames = before + torch.from_numpy(shown)[:, None] * frame + torch.arange(frame)
+    newline = torch.tensor([before + spread * frame])
+    return torch.cat([torch.arange(before), frames.flatten(), newline])[None]
 
 
 def visual_token_dropout(shape: Shape, rng: np.random.Generator) -> Tensor:
@@ -268,10 +220,9 @@ def visual_token_dropout(shape: Shape, rng: np.random.Generator) -> Tensor:
 
     So what a token holds is held by others too, as it must be where a method drops or evicts some.
     """
-    steps = shape.architecture.steps(shape.frames)
-    shares = rng.uniform(0, shape.token_dropout, size=(shape.videos, steps, 1))
-    drawn = rng.random((shape.videos, steps, shape.frame_tokens)) < shares
-    before, behind = len(shape.architecture.opening), 1 + shape.text
+    shares = rng.uniform(0, shape.token_dropout, size=(shape.videos, shape.frames, 1))
+    drawn = rng.random((shape.videos, shape.frames, shape.frame_tokens)) < shares
+    before, behind = len(OPENING), 1 + shape.text
     found = np.pad(drawn.reshape(shape.videos, -1), ((0, 0), (before, behind)))
     return torch.from_numpy(found)
 

@@ -24,8 +24,7 @@ from transformers import (
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from training.architectures import ARCHITECTURES, BUNDLED, SIDE, Architecture
-from training.architectures.base import PATCH
+from training.model import PATCH, SIDE, new_model, new_processor, sized_tokenizer
 from training.tokenizer import BLANK
 
 STATE, BEFORE = "state.pt", "state.before.pt"
@@ -79,21 +78,14 @@ def take_up(
     raise ModelError(f"{' and '.join(damaged)}: {instead}.")
 
 
-def made_for(state: State) -> tuple[Architecture, int]:
-    """The architecture whose weights a state has, and the side in pixels of its frames."""
-    if "architecture" in state:
-        return ARCHITECTURES[state["architecture"]], state["side"]
-    return BUNDLED, side_of(state["model"])
-
-
 def side_of(weights: Weights) -> int:
-    """The same side, of an architecture whose tower has a table of places."""
+    """The side in pixels of the frames of a model: its tower has a table of places."""
     return math.isqrt(len(weights[PLACES])) * PATCH
 
 
 def fit_places(weights: Weights, side: int) -> Weights:
     """The same weights for frames of another side: the table of places is interpolated."""
-    if PLACES not in weights or side_of(weights) == side:
+    if side_of(weights) == side:
         return weights
     before, after = (s // PATCH for s in (side_of(weights), side))
     table = weights[PLACES].T.reshape(1, -1, before, before)
@@ -102,23 +94,17 @@ def fit_places(weights: Weights, side: int) -> Weights:
 
 
 WORDS = ("embed_tokens.weight", "lm_head.weight")
-TEXT = "language_model."
-TEXT_LAYERS = f"{TEXT}layers."
 
 
 def start_from(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    checkpoint: Path,
-) -> bool:
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, checkpoint: Path
+) -> None:
     """Copies what a checkpoint has into a model with fresh weights.
 
-    Words are matched by what they say, places in a frame of another side by where they are. Of a
-    text model with fewer layers, the lower two thirds become the lowest layers, the others the
-    highest; those between stay fresh. A model of another family takes the language model.
+    Words are matched by what they say, places in a frame of another side by where they are.
     """
     try:
-        return _copy(model, tokenizer, checkpoint)
+        _copy(model, tokenizer, checkpoint)
     except (OSError, ValueError, RuntimeError, KeyError, IndexError, SafetensorError) as error:
         raise ModelError(
             f"{checkpoint} can't be begun with: it is damaged, or no checkpoint of such a model; "
@@ -126,71 +112,43 @@ def start_from(
         ) from error
 
 
-def _copy(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    checkpoint: Path,
-) -> bool:
+def _copy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, checkpoint: Path) -> None:
     if not checkpoint.is_dir():
         raise OSError("no folder")
     old = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
-    same = old.config.model_type == model.config.model_type
     found = PreTrainedTokenizerFast.from_pretrained(checkpoint).get_vocab().items()
     # With the tokens of forms (`forms`) a word is there twice: with its blank first.
     pieces = sorted(found, key=lambda one: one[1], reverse=True)
     ids = {piece.removeprefix(BLANK): number for piece, number in pieces}
-    moved = layers(len(old.get_decoder().layers), len(model.get_decoder().layers))
     state = model.state_dict()
-    weights = old.state_dict()
-    if not same and PLACES not in weights:
-        raise ValueError("another architecture, and not the bundled one")
-    if PLACES in state:
-        weights = fit_places(weights, side_of(state))
+    weights = fit_places(old.state_dict(), side_of(state))
+    if weights.keys() != state.keys():
+        raise ValueError("another architecture")
     for name, weight in weights.items():
         if name.endswith(WORDS):
             for word, i in tokenizer.get_vocab().items():
                 if word in ids:
                     state[name][i] = weight[ids[word]]
             continue
-        if same or TEXT in name:
-            state[_renamed(name, moved)] = weight
+        state[name] = weight
     model.load_state_dict(state)
-    return len(moved) == len(model.get_decoder().layers)
 
 
-def imitated_weights(architecture: Architecture, checkpoint: Path, side: int) -> Weights | None:
-    """The weights of a checkpoint of the bundled architecture that a model can't just go on with.
+def imitated_weights(checkpoint: Path, side: int) -> Weights | None:
+    """The weights of a checkpoint that a model can't just go on with: its frames have another side.
 
-    Because its frames have another side, or its tower is of another family. Words have the ids of
-    the bundled tokenizer. None where it can.
+    Words have the ids of the plain tokenizer. None where it can.
     """
-    config = AutoConfig.from_pretrained(checkpoint)
-    theirs = getattr(config.vision_config, "image_size", None)
-    if theirs is None or (architecture is BUNDLED and theirs == side):
+    theirs = AutoConfig.from_pretrained(checkpoint).vision_config.image_size
+    if theirs == side:
         return None
-    tokenizer = BUNDLED.tokenizer(theirs)
-    model = BUNDLED.model(tokenizer, theirs)
+    tokenizer = sized_tokenizer(theirs)
+    model = new_model(tokenizer, theirs)
     start_from(model, tokenizer, checkpoint)
     return model.state_dict()
 
 
-def layers(old: int, new: int) -> list[int]:
-    """Where each of the old layers goes among the new ones."""
-    lower = -(-old * 2 // 3)
-    return [i if i < lower else i + new - old for i in range(old)]
-
-
-def _renamed(name: str, moved: list[int]) -> str:
-    before, found, rest = name.partition(TEXT_LAYERS)
-    if not found:
-        return name
-    number, dot, rest = rest.partition(".")
-    return f"{before}{found}{moved[int(number)]}{dot}{rest}"
-
-
 MOST_BYTES = 20_000_000
-LONG_CONTEXT = 65_536
-"""Positions of a model that has learned long videos: an hour has 57,600 at 16 tokens a second."""
 
 
 def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.warn) -> int:
@@ -205,12 +163,10 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
 
     def use(state: State) -> None:
         nonlocal written
-        architecture, side = made_for(state)
-        model = architecture.model(architecture.tokenizer(side), side)
+        side = side_of(state["model"])
+        model = new_model(sized_tokenizer(side), side)
         model.load_state_dict(state["model"])
-        if state.get("long"):
-            model.config.text_config.max_position_embeddings = LONG_CONTEXT
-        written = write_checkpoint(model, out, architecture, side)
+        written = write_checkpoint(model, out, side)
 
     take_up(run, use, tell)
     return written
@@ -219,23 +175,22 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
 def write_checkpoint(
     model: PreTrainedModel,
     out: Path,
-    architecture: Architecture = BUNDLED,
     side: int = SIDE,
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> int:
     """Writes a model and its processor as a checkpoint folder; returns its bytes.
 
     Args:
-        tokenizer: None for that of the architecture.
+        tokenizer: None for the plain one.
     """
     partial = out.with_name(out.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     small = copy.deepcopy(model)
     nn.Module.to(small, torch.bfloat16)
     small.save_pretrained(partial)
-    tokenizer = tokenizer or architecture.tokenizer(side)
+    tokenizer = tokenizer or sized_tokenizer(side)
     tokenizer.model_max_length = model.config.text_config.max_position_embeddings
-    architecture.processor(tokenizer, side).save_pretrained(partial)
+    new_processor(tokenizer, side).save_pretrained(partial)
     for file in partial.iterdir():
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in partial.iterdir())

@@ -110,20 +110,4 @@ class PatchProduct(nn.Conv2d):
         return found.transpose(1, 2).unflatten(2, (rows, columns))
 
 
-class PairProduct(nn.Conv3d):
-    """The same for a convolution of which each patch has been cut out already."""
-
-    @classmethod
-    def of(cls, stock: nn.Conv3d) -> PairProduct:
-        """A layer with the very parameters of a stock one."""
-        depth, height, width = stock.kernel_size
-        made = cls(stock.in_channels, stock.out_channels, (depth, height, width), bias=False)
-        made.weight = stock.weight
-        return made
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """[N, C, 2, side, side] -> [N, width]."""
-        return nn.functional.linear(patches.flatten(1), self.weight.flatten(1))
-
-
 AttentionInterface.register(ATTENTION, attention)

@@ -8,9 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from training.architectures import ARCHITECTURES, BUNDLED, SIDE
 from training.batches import Shape
-from training.world.long_benchmark import LENGTHS_S
+from training.model import SIDE
 from training.world.random_scripts import ScriptLimits
 
 NO_EVENTS = (0, 0)
@@ -44,28 +43,6 @@ FRAMES_32 = Shape(videos=5, frames=32, text=416, first=HARD)
 # Frame dropout, as where nothing moved: an earlier frame is to be found wherever it is.
 FRAMES_14_OF_32 = Shape(videos=8, frames=14, text=320, grid=32, first=HARD)
 FRAMES_22_OF_32 = Shape(videos=6, frames=22, text=352, grid=32, first=HARD)
-# Long videos: more frames, and what is left of an hour, at its own positions or in line.
-AFTER_NEEDLES = ("needle", *HARD)
-FRAMES_64 = Shape(
-    videos=6,
-    frames=64,
-    text=416,
-    limits=ScriptLimits(shortest=2.6 / 64),
-    first=HARD,
-    token_dropout=1.0,
-)
-FRAMES_112 = Shape(
-    videos=4, frames=112, text=416, limits=ScriptLimits(shortest=2.6 / 112), first=HARD,
-    token_dropout=0.5,
-)  # fmt: skip
-FAR_FRAMES = Shape(
-    videos=8, frames=48, text=416, lengths=LENGTHS_S, first=AFTER_NEEDLES, scales=(1,),
-    token_dropout=0.5,
-)  # fmt: skip
-POOL = Shape(
-    videos=8, frames=96, text=416, lengths=LENGTHS_S, first=AFTER_NEEDLES, scales=(1,), pool=512,
-    out_of_domain=0.03,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,20 +116,6 @@ CURRICULUM = (
     ),
 )
 
-LONG = Stage(
-    "long videos",
-    (
-        (replace(FRAMES_32, videos=8, token_dropout=1.0), 0.2),
-        (FRAMES_64, 0.1),
-        (FRAMES_112, 0.1),
-        (FAR_FRAMES, 0.1),
-        (POOL, 0.25),
-        (replace(POOL, renumbered=True), 0.25),
-    ),
-    1.1,
-    1.0,
-)
-
 Begun = Literal["", "checkpoint", "run", "imitation"]
 
 
@@ -180,11 +143,9 @@ class Recipe:
     dropout: bool = True  # whether there is any visual-token dropout and frame dropout
     # of the frames that the model takes, in pixels: 64 make 16 tokens, 128 make 64
     side: int = SIDE
-    architecture: str = BUNDLED.name  # of the model, by its name in `ARCHITECTURES`
     # what the model's weights come from: nothing, a checkpoint, another run's state, which has the
     # probes and the optimizers' moments too, or a checkpoint that is imitated
     begun: Begun = ""
-    long: bool = False  # whether a run that goes on learns long videos
     curriculum: tuple[Stage, ...] = field(default=CURRICULUM)  # the stages in order
 
     def going_on(self, begun: Begun) -> Recipe:
@@ -192,25 +153,21 @@ class Recipe:
 
         The last two stages, the first of them for less than a third of the steps; half the learning
         rate, or less, which falls in a straight line, as in the runs behind the shipped weights.
-        From a checkpoint the fresh probes learn first. A model of smaller frames, or another
-        family's, is imitated in place of probes: by the vision tower alone, then in all layers; in
-        the last stage visual tokens needn't resemble its own any more, so that they can tell more.
-        The tower of another family is fresh, which takes it more steps at a higher rate. Of long
-        videos there is one stage.
+        From a checkpoint the fresh probes learn first. A model of smaller frames is imitated in
+        place of probes: by the vision tower alone, then in all layers; in the last stage visual
+        tokens needn't resemble its own any more, so that they can tell more.
         """
         if not begun:
             return self
         first, *last = self.curriculum[-2:]
-        stages = (LONG,) if self.long else (replace(first, latest=0.3), *last)
+        stages = (replace(first, latest=0.3), *last)
         now = replace(self, begun=begun, fall=1.0)
         if begun == "checkpoint":
             return replace(now, scale=0.5, probes_first=120, warmup=60, curriculum=stages)
         if begun == "run":
             return replace(now, scale=0.3, warmup=20, curriculum=stages)
-        fresh = self.architecture != BUNDLED.name
-        share, rate = (0.4, 2.0) if fresh else (0.15, 1.0)
-        tower = replace(self.curriculum[0], pass_mark=1.1, latest=share, rate=rate)
-        alike = replace(first, latest=share + 0.2, rate=0.3)
+        tower = replace(self.curriculum[0], pass_mark=1.1, latest=0.15)
+        alike = replace(first, latest=0.35, rate=0.3)
         free = tuple(replace(stage, rate=0.3, visual=0.0) for stage in last)
         return replace(now, scale=0.5, warmup=20, curriculum=(tower, alike, *free))
 
@@ -219,8 +176,7 @@ class Recipe:
         stage = self.curriculum[index]
         if not self.dropout:
             stage = stage.each(Shape.without_dropout)
-        architecture = ARCHITECTURES[self.architecture]
-        return stage.each(lambda shape: shape.for_model(architecture, self.side))
+        return stage.each(lambda shape: shape.for_side(self.side))
 
     def rate(self, step: int) -> float:
         """What the model's learning rates are multiplied with at a step, 0-1."""

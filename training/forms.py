@@ -17,8 +17,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from training.architectures import BUNDLED
 from training.checkpoints import start_from, write_checkpoint
+from training.model import new_model
 from training.tokenizer import BLANK, CLOSE, SPECIAL, UNKNOWN, build_tokenizer
 from training.world.script_questions import OPENERS
 
@@ -111,7 +111,7 @@ def export_forms(checkpoint: Path, out: Path = BUNDLED_CHECKPOINT) -> int:
     plain = build_tokenizer()
     tokenizer, words = form_tokenizer(plain), _words(plain)
     ids = {word: number for number, word in enumerate(words)}
-    small, model = BUNDLED.model(plain), BUNDLED.model(tokenizer)
+    small, model = new_model(plain), new_model(tokenizer)
     start_from(small, plain, checkpoint)
     weights = small.state_dict()
     tokens = form_tokens(words)

@@ -11,26 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.architectures.base import TEXT_LAYERS
 from training.batches import Batch
 from training.packing import IGNORED
-from training.thinning import merged
 from training.tokenizer import Codec
 
 # Layers of the language model (from 1, of ten) whose outputs are read: what has changed early, whom
 # a name means, what has happened in the middle, what before that and which event is named next;
-# near the end whether a question's claims are true, and which event its answer tells. Of a deeper
-# model those at the same share of its depth.
+# near the end whether a question's claims are true, and which event its answer tells.
 CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER = 3, 6, 7, 8, 9
 
 
 def embed(model: Any, batch: Batch, codec: Codec) -> tuple[Tensor, int]:
     """Inputs of the language model [B, P + T, D], and P."""
     table = model.get_input_embeddings()
-    steps = batch.architecture.steps(len(batch.frames))
-    video = batch.architecture.visual(model, batch.pixels, steps)
-    if batch.slots.shape[1]:
-        video = merged(video, batch.slots, batch.seen.shape[2])
+    # The newline stands behind the visual tokens.
+    video = model.model.get_video_features(batch.pixels).pooler_output
     head = table(torch.tensor(codec.prefix, device=video.device)).expand(len(video), -1, -1)
     prefix = torch.cat([head.to(video.dtype), video], dim=1)
     return torch.cat([prefix, table(batch.text).to(video.dtype)], dim=1), prefix.shape[1]
@@ -70,10 +65,9 @@ def run_layers(model: Any, batch: Batch, inputs: Tensor, prefix: int) -> LayerOu
     mask = torch.zeros(seen.shape, dtype=inputs.dtype, device=inputs.device)
     mask.masked_fill_(~seen, torch.finfo(inputs.dtype).min)
     decoder = model.model.language_model
-    deeper = len(decoder.layers) / TEXT_LAYERS
     outputs: list[Tensor] = []
     hooks = [
-        decoder.layers[max(1, round(layer * deeper)) - 1].register_forward_hook(
+        decoder.layers[layer - 1].register_forward_hook(
             lambda _module, _inputs, output: outputs.append(output)
         )
         for layer in (CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER)
@@ -90,7 +84,7 @@ def run_layers(model: Any, batch: Batch, inputs: Tensor, prefix: int) -> LayerOu
 
 
 def visual_tokens(inputs: Tensor, prefix: int, codec: Codec) -> Tensor:
-    """The frames' tokens of embedded inputs, the end left out: [B * S * N, D], N a step."""
+    """The frames' tokens of embedded inputs, the end left out: [B * F * N, D], N a frame."""
     return inputs[:, len(codec.prefix) : prefix - 1].flatten(0, 1)
 
 

@@ -21,8 +21,7 @@ from training.world.script_questions import OPENERS, lines
 PAD, UNKNOWN, OPEN, CLOSE = "<pad>", "<unk>", "<|im_start|>", "<|im_end|>"
 IMAGE, VIDEO = "<image>", "<video>"
 SPECIAL = (PAD, UNKNOWN, OPEN, CLOSE, IMAGE, VIDEO)
-# What Qwen has around a video, where LLaVA-OneVision has a newline behind it.
-VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
+OPENING = (OPEN, "user")  # the tokens of a prompt before the first visual one
 BLANK = "▁"  # before a word, as the shipped vocabulary has it (`forms`)
 ROLES = ("user", "assistant", "system")
 # A word or a mark, as the tokenizer splits text.
@@ -45,21 +44,16 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(
-    context: int = CONTEXT, around: tuple[str, ...] = ()
-) -> PreTrainedTokenizerFast:
+def build_tokenizer(context: int = CONTEXT) -> PreTrainedTokenizerFast:
     """The tokenizer, made anew; the same each time."""
-    template, special = CHAT_TEMPLATE, (*SPECIAL, *around)
-    for shown in (IMAGE, VIDEO) if around else ():
-        template = template.replace(f"{shown}\n", shown.join(around))
-    listed = [*special, *ROLES, *words(), *OPENERS, *LETTERS]
+    listed = [*SPECIAL, *ROLES, *words(), *OPENERS, *LETTERS]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(listed))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     # Joins words with blanks and takes out those before a full stop, a comma or a question mark.
     core.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    core.add_special_tokens([AddedToken(token, special=True) for token in special])
+    core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,
@@ -67,7 +61,7 @@ def build_tokenizer(
         eos_token=CLOSE,
         model_max_length=context,
         padding_side="left",
-        chat_template=template,
+        chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
         extra_special_tokens={"open_token": OPEN, "image_token": IMAGE, "video_token": VIDEO},
     )
@@ -87,13 +81,11 @@ class Codec:
             with a word.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, opening: tuple[str, ...] = (OPEN, "user")
-    ) -> None:
-        self._tokenizer, self._opening = tokenizer, opening
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
         self._ids: dict[str, int] = tokenizer.get_vocab()
         self.text = lru_cache(maxsize=65536)(self._text)
-        self.prefix = [self._ids[token] for token in opening]
+        self.prefix = [self._ids[token] for token in OPENING]
         self.video = self._ids[VIDEO]
         self.pad: int = tokenizer.pad_token_id
         self.close = self._ids[CLOSE]
@@ -103,7 +95,7 @@ class Codec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What it remembers can't be pickled: a process that makes batches begins anew.
-        return type(self), (self._tokenizer, self._opening)
+        return type(self), (self._tokenizer,)
 
     def question(self, text: str, earlier: tuple[tuple[str, str], ...] = ()) -> list[int]:
         """All that stands between the video and the answer, earlier turns included."""

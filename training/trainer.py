@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.resources import usable_cpus
-from training.architectures import ARCHITECTURES, Architecture
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch
 from training.checkpoints import (
@@ -31,13 +30,14 @@ from training.checkpoints import (
     imitated_weights,
     is_kept,
     keep,
-    made_for,
+    side_of,
     start_from,
     take_up,
 )
 from training.cpu_layers import ATTENTION, has_bfloat16
 from training.curriculum import Recipe, Stage
 from training.imitation import IMITATIONS, Imitated
+from training.model import new_model, new_processor, sized_tokenizer, speed_up
 from training.muon import BatchedMuon
 from training.objective import embed, exact_matches, loss_of, run_layers
 from training.tokenizer import Codec
@@ -77,27 +77,27 @@ class Trainer:
     ) -> None:
         """Resumes the run in `folder`, or starts one: with what `begin` has learned, or anew.
 
-        With the weights of a whole model the recipe is that of `Recipe.going_on`. `tell` gets a
+        With what another one has learned the recipe is that of `Recipe.going_on`. `tell` gets a
         sentence where the run's last state is damaged.
         """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
-        self.architecture = architecture = ARCHITECTURES[recipe.architecture]
-        self.tokenizer = tokenizer = architecture.tokenizer(recipe.side)
-        self.codec = architecture.codec(tokenizer)
-        self.video_processor = architecture.processor(tokenizer, recipe.side).video_processor
+        tokenizer = sized_tokenizer(recipe.side)
+        self.codec = Codec(tokenizer)
+        self.video_processor = new_processor(tokenizer, recipe.side).video_processor
         torch.manual_seed(recipe.seed)
-        self.model = architecture.model(tokenizer, recipe.side)
+        self.model = new_model(tokenizer, recipe.side)
         kept = next((place for place in (folder, begin) if place and is_kept(place)), None)
         imitated: Weights | None = None
-        if begin and not kept and start_from(self.model, tokenizer, begin):
-            imitated = imitated_weights(architecture, begin, recipe.side)
+        if begin and not kept:
+            start_from(self.model, tokenizer, begin)
+            imitated = imitated_weights(begin, recipe.side)
             self.recipe = recipe.going_on("imitation" if imitated else "checkpoint")
-        architecture.speed_up(self.model)
+        speed_up(self.model)
         nn.Module.to(self.model, self.device)
         self.model.set_attn_implementation(ATTENTION)
         width = self.model.config.text_config.hidden_size
         self.auxiliary = AuxiliaryLosses(recipe, self.codec, width).to(self.device)
-        self.muon, self.adam = optimizers(self.model, architecture, self.auxiliary, recipe)
+        self.muon, self.adam = optimizers(self.model, self.auxiliary, recipe)
         self.imitated = self._imitate(imitated) if imitated else None
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
         if kept == folder:
@@ -204,18 +204,13 @@ class Trainer:
             "progress": vars(self.progress),
             "imitated": self.imitated.weights if self.imitated else None,
             "begun": self.recipe.begun,
-            "architecture": self.recipe.architecture,
-            "side": self.recipe.side,
             "dropout": self.recipe.dropout,
-            "long": self.recipe.long,
         }
         keep(state, self.folder)
 
     def _load(self, state: State) -> None:
-        architecture, side = made_for(state)
-        mine, long = self.recipe, state.get("long", False)
-        ours = options(mine.architecture, mine.side, mine.dropout, mine.long)
-        others = options(architecture.name, side, state["dropout"], long) - ours
+        ours = options(self.recipe.side, self.recipe.dropout)
+        others = options(side_of(state["model"]), state["dropout"]) - ours
         if others:
             raise ModelError(
                 f"The run in {self.folder} was started with {' '.join(sorted(others))}: give that "
@@ -228,11 +223,11 @@ class Trainer:
         self.progress = Progress(**state["progress"])
 
     def _imitate(self, weights: Weights) -> Imitated:
-        return Imitated(weights, self.tokenizer, self.codec, self.device)
+        return Imitated(weights, self.codec, self.device)
 
     def _begin_with(self, state: State) -> None:
         """Takes all that another run has learned, its probes and moments included."""
-        if made_for(state)[1] != self.recipe.side:
+        if side_of(state["model"]) != self.recipe.side:
             raise ModelError(
                 "That run's frames have another side: export it, and begin with its checkpoint "
                 "(--begin)."
@@ -271,21 +266,19 @@ def pickled_batch(seed: list[int], shape: Shape, codec: Codec, video_processor: 
     return pickle.dumps(make_batch(seed, shape, "train", codec, video_processor))
 
 
-def options(architecture: str, side: int, dropout: bool, long: bool) -> set[str]:
+def options(side: int, dropout: bool) -> set[str]:
     """What a run is started with and keeps to, as it is typed."""
-    kinds = {f"--architecture {architecture}", f"--side {side}"}
-    kinds.add("--long" if long else "--no-long")
-    return kinds | {"--dropout" if dropout else "--no-dropout"}
+    return {f"--side {side}", "--dropout" if dropout else "--no-dropout"}
 
 
 def optimizers(
-    model: nn.Module, architecture: Architecture, auxiliary: nn.Module, recipe: Recipe
+    model: nn.Module, auxiliary: nn.Module, recipe: Recipe
 ) -> tuple[BatchedMuon, torch.optim.AdamW]:
     """Muon for the matrices of layers and projector, AdamW for the rest, and then the probes."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
-        inner = any(part in name for part in architecture.inner)
+        inner = "layers" in name or "multi_modal_projector" in name
         (matrices if inner and weight.ndim == 2 else rest).append(weight)
     groups = [{"params": rest}, {"params": list(auxiliary.parameters())}]
     muon = BatchedMuon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay)

@@ -30,7 +30,7 @@ from dycoke_cli.shapes.script import (
     at,
     track,
 )
-from training.architectures.base import SIDE, grid_of
+from training.model import SIDE, grid_of
 
 CELLS = len(CELL_CENTRES)
 GRID = grid_of(SIDE)

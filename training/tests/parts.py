@@ -6,30 +6,34 @@ from functools import cache
 
 import torch
 
-from training.architectures import BUNDLED, SIDE, Architecture
 from training.batches import Batch, Shape, make_batch
+from training.model import SIDE, new_model, new_processor, sized_tokenizer
+from training.tokenizer import Codec
 
 Turns = tuple[tuple[str, str], ...]
 
 
 @cache
-def parts(side: int = SIDE, architecture: Architecture = BUNDLED):
+def parts(side: int = SIDE):
     """Codec, stock processor, and a stock model with fresh weights, for frames of a side."""
-    tokenizer = architecture.tokenizer(side)
+    tokenizer = sized_tokenizer(side)
     torch.manual_seed(0)
-    codec = architecture.codec(tokenizer)
-    model = architecture.model(tokenizer, side).eval()
-    return codec, architecture.processor(tokenizer, side), model
+    return Codec(tokenizer), new_processor(tokenizer, side), new_model(tokenizer, side).eval()
 
 
 @cache
 def batch_of(seed: int, shape: Shape) -> Batch:
     """The batch of a seed, made once: no test changes it."""
-    codec, processor, _ = parts(shape.side, shape.architecture)
+    codec, processor, _ = parts(shape.side)
     return make_batch([seed], shape, "train", codec, processor.video_processor)
 
 
-def prompt(question: str, earlier: Turns = (), architecture: Architecture = BUNDLED) -> str:
+def words(ids: list[int]) -> list[str]:
+    """The tokens of ids, as the vocabulary has them."""
+    return parts()[1].tokenizer.convert_ids_to_tokens(ids)
+
+
+def prompt(question: str, earlier: Turns = ()) -> str:
     """A conversation about one video, through the stock chat template."""
     texts = [*(text for turn in earlier for text in turn), question]
     messages = [
@@ -37,4 +41,4 @@ def prompt(question: str, earlier: Turns = (), architecture: Architecture = BUND
         for i, text in enumerate(texts)
     ]
     messages[0]["content"].insert(0, {"type": "video"})
-    return parts(SIDE, architecture)[1].apply_chat_template(messages, add_generation_prompt=True)
+    return parts()[1].apply_chat_template(messages, add_generation_prompt=True)

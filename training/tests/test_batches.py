@@ -8,16 +8,14 @@ import numpy as np
 import torch
 
 from dycoke_cli.shapes.script import TONES
-from training.architectures import BUNDLED
-from training.batches import Shape, frame_times, head_positions, shown_steps
+from training.batches import Shape, frame_times, head_positions, shown_frames
 from training.visual_targets import OTHER_TONE
 
 from .parts import batch_of
 
 
 def test_positions_skip_what_is_not_shown() -> None:
-    shape = Shape(videos=1, frames=3, grid=5)
-    (positions,) = head_positions(shape, np.array([0, 2, 3]), np.arange(5.0)).tolist()
+    (positions,) = head_positions(np.array([0, 2, 3]), spread=5, grid=4).tolist()
     # Two tokens open the prompt, 16 are a frame, and the newline stands behind the fifth frame.
     opening, newline = [0, 1], [2 + 5 * 16]
     frames = [*range(2, 18), *range(34, 50), *range(50, 66)]
@@ -34,21 +32,20 @@ def test_without_dropout_all_frames_are_shown_and_all_tokens_attended_to() -> No
     assert whole.pixels.shape == (2, 6, 3, 64, 64)
     assert not whole.dropped.any()
     assert whole.positions[0, : 2 + 6 * 16 + 1].tolist() == list(range(2 + 6 * 16 + 1))
-
-
-def test_what_had_no_dropout_is_as_it_was() -> None:
-    shape = Shape(videos=2, frames=3, text=20)
-    assert shape.without_dropout() == shape
+    # What had none is as it was.
+    assert shape.without_dropout().without_dropout() == shape.without_dropout()
 
 
 def test_a_larger_side_makes_more_tokens_of_a_frame_and_fewer_clips() -> None:
     shape = Shape(videos=5, frames=32, text=416)
-    large = shape.for_model(BUNDLED, 128)
+    large = shape.for_side(128)
     assert (shape.frame_tokens, large.frame_tokens) == (16, 64)
     # 5 clips of 32 x 16 tokens and their text are 4,655 tokens, 2 of 32 x 64 are 4,934.
     assert large == replace(shape, videos=2, side=128)
-    assert shape.for_model(BUNDLED, 64) == shape
-    assert replace(shape, videos=1).for_model(BUNDLED, 128).videos == 1
+    assert shape.for_side(64) == shape
+    assert replace(shape, videos=1).for_side(128).videos == 1
+    # The vision tower alone has as many pictures.
+    assert replace(shape, vision_only=True).for_side(128).videos == 5
 
 
 def test_batches_at_64_tokens_a_frame() -> None:
@@ -63,21 +60,15 @@ def test_batches_at_64_tokens_a_frame() -> None:
     assert torch.equal(batch.known[..., 4:], small.known[:, :, :1, 4:].expand(-1, -1, 64, -1))
 
 
-def test_without_a_grid_nothing_is_skipped() -> None:
-    shape = Shape(videos=1, frames=3)
-    shown = shown_steps(shape, np.random.default_rng(0))
-    assert shown.tolist() == [0, 1, 2]
-    assert head_positions(shape, shown, np.arange(3.0)).tolist() == [list(range(2 + 3 * 16 + 1))]
-
-
-def test_the_first_frame_is_always_shown() -> None:
+def test_the_first_frame_is_always_shown_and_without_a_grid_all_are() -> None:
     shape = Shape(videos=1, frames=12, grid=32)
     for seed in range(20):
-        shown = shown_steps(shape, np.random.default_rng(seed)).tolist()
+        shown = shown_frames(shape, np.random.default_rng(seed)).tolist()
         assert shown[0] == 0
         assert len(set(shown)) == 12
         assert shown == sorted(shown)
         assert shown[-1] < 32
+    assert shown_frames(Shape(videos=1, frames=3), np.random.default_rng(0)).tolist() == [0, 1, 2]
 
 
 def test_times_reach_from_edge_to_edge_or_to_the_middles_of_equal_parts() -> None:

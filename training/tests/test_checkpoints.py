@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from transformers import PreTrainedTokenizerFast
 from dycoke_cli import DyCoke, Sampling, VideoSession, load, read
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from training.architectures import BUNDLED
 from training.checkpoints import (
     BEFORE,
     PLACES,
@@ -21,12 +21,12 @@ from training.checkpoints import (
     fit_places,
     is_kept,
     keep,
-    layers,
     side_of,
     start_from,
     take_up,
     write_checkpoint,
 )
+from training.model import new_model
 from training.tokenizer import build_tokenizer
 from training.world.samples import DEMO
 
@@ -85,17 +85,12 @@ def test_none_that_fits_is_an_error(run: Path) -> None:
         taken_up(run)
 
 
-def test_a_smaller_model_becomes_the_lower_and_the_upper_layers() -> None:
-    assert layers(6, 10) == [0, 1, 2, 3, 8, 9]
-    assert layers(10, 10) == list(range(10))
-
-
 def test_what_the_checkpoint_has_is_there_afterwards() -> None:
     """Whatever the bundled edition is: its tower as a whole, and its words by what they say."""
     stored = load_file(BUNDLED_CHECKPOINT / "model.safetensors")
     tokenizer = build_tokenizer()
-    model = BUNDLED.model(tokenizer)
-    assert start_from(model, tokenizer, BUNDLED_CHECKPOINT)
+    model = new_model(tokenizer)
+    start_from(model, tokenizer, BUNDLED_CHECKPOINT)
     name = "vision_tower.encoder.layers.2.mlp.fc1.weight"
     tower = model.model.vision_tower.encoder.layers[2].mlp.fc1.weight
     assert torch.equal(tower, stored[name].float())
@@ -106,16 +101,6 @@ def test_what_the_checkpoint_has_is_there_afterwards() -> None:
     last = max(int(k.split(".")[3]) for k in stored if k.startswith("language_model.model.layers"))
     top = stored[f"language_model.model.layers.{last}.mlp.up_proj.weight"].float()
     assert torch.equal(model.get_decoder().layers[-1].mlp.up_proj.weight, top)
-
-
-def test_of_a_checkpoint_with_fewer_layers_some_stay_fresh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokenizer = build_tokenizer()
-    monkeypatch.setattr("training.architectures.base.TEXT_LAYERS", 6)
-    write_checkpoint(BUNDLED.model(tokenizer), tmp_path / "smaller")
-    monkeypatch.undo()
-    assert not start_from(BUNDLED.model(tokenizer), tokenizer, tmp_path / "smaller")
 
 
 def test_places_are_interpolated() -> None:
@@ -135,8 +120,8 @@ def test_places_are_interpolated() -> None:
 
 def test_a_checkpoint_is_begun_with_at_another_side() -> None:
     tokenizer = build_tokenizer()
-    model = BUNDLED.model(tokenizer, 128)
-    assert start_from(model, tokenizer, BUNDLED_CHECKPOINT)
+    model = new_model(tokenizer, 128)
+    start_from(model, tokenizer, BUNDLED_CHECKPOINT)
     places = load_file(BUNDLED_CHECKPOINT / "model.safetensors")[PLACES.removeprefix("model.")]
     assert places.shape == (64, 128)
     expected = fit_places({PLACES: places.float()}, 128)[PLACES]
@@ -146,7 +131,7 @@ def test_a_checkpoint_is_begun_with_at_another_side() -> None:
 def test_a_run_at_64_tokens_a_frame_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    keep({"model": BUNDLED.model(tokenizer, 128).state_dict()}, tmp_path / "run")
+    keep({"model": new_model(tokenizer, 128).state_dict()}, tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "out")
     loaded = load(str(tmp_path / "out"), device="cpu")
     # Room for 32 frames and a question.
@@ -157,13 +142,19 @@ def test_a_run_at_64_tokens_a_frame_becomes_an_ordinary_checkpoint(tmp_path: Pat
     assert answer.tokens.visual == 2 * 64
 
 
-@pytest.mark.parametrize("left", [None, 0, 1000])
-def test_what_is_no_checkpoint_is_told_in_a_sentence(left: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["nothing", "empty", "torn", "of fewer layers"])
+def test_what_is_no_checkpoint_is_told_in_a_sentence(kind: str, tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
-    if left is not None:
-        for file in BUNDLED_CHECKPOINT.iterdir():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        torn = tmp_path / "model.safetensors"
-        torn.write_bytes(torn.read_bytes()[:left])
+    model, checkpoint = new_model(tokenizer), tmp_path / "checkpoint"
+    if kind == "of fewer layers":
+        smaller = new_model(tokenizer)
+        del smaller.get_decoder().layers[6:]
+        smaller.config.text_config.num_hidden_layers = 6
+        smaller.config.text_config.layer_types = None
+        write_checkpoint(smaller, checkpoint)
+    elif kind != "nothing":
+        shutil.copytree(BUNDLED_CHECKPOINT, checkpoint)
+        torn = checkpoint / "model.safetensors"
+        torn.write_bytes(torn.read_bytes()[: 1000 if kind == "torn" else 0])
     with pytest.raises(ModelError, match=r"can't be begun with: it is damaged, or no checkpoint"):
-        start_from(BUNDLED.model(tokenizer), tokenizer, tmp_path)
+        start_from(model, tokenizer, checkpoint)

@@ -73,7 +73,6 @@ def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
         (["curves", "--run", "nowhere"], 2, "the log of a training run is needed."),
         (["train", "--run", "new", "--begin", "nowhere"], 4, "nowhere can't be begun with"),
         (["train", "--run", "new", "--side", "100"], 2, "--side 100: give a multiple of 16, as 64"),
-        (["train", "--run", "new", "--architecture", "x"], 2, "--architecture x: give llava-one"),
         (
             ["kept", "third"],
             2,
@@ -111,8 +110,7 @@ def test_weights_of_the_history(name: str, tmp_path: Path) -> None:
 def test_the_numbers_are_those_of_the_recipe() -> None:
     text = run_here("train", "--help").output
     assert str(Recipe.steps) in text.replace(",", "")
-    flags = ("--run", "--steps", "--seed", "--device", "--begin", "--no-dropout", "--side")
-    for flag in (*flags, "--architecture"):
+    for flag in ("--run", "--steps", "--seed", "--device", "--begin", "--no-dropout", "--side"):
         assert flag in text
 
 

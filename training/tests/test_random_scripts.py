@@ -13,7 +13,14 @@ from dycoke_cli.shapes.script import DEEDS, GLYPHS, LABELS, Script, track
 from dycoke_cli.video.sampling import Sampling, wanted_times, window
 from tests.shapes.witness import Witness
 from training.batches import frame_times
-from training.world.random_scripts import SPLITS, ScriptLimits, content, draw_script, split_of
+from training.world.random_scripts import (
+    SPLITS,
+    ScriptLimits,
+    content,
+    draw_script,
+    long_limits,
+    split_of,
+)
 
 CLIPS, FRAMES = 120, 32
 
@@ -161,6 +168,17 @@ def test_limits_hold() -> None:
     empty = draw_script(1, "train", ScriptLimits((0, 0), 1))
     assert not empty.events
     assert empty.things
+
+
+def test_events_of_long_videos_lie_anywhere_and_the_camera_moves_as_in_short_ones() -> None:
+    scripts = [draw_script([seed, 1], "train", long_limits(3600)) for seed in range(60)]
+    begins = np.array([event.begin for script in scripts for event in script.events])
+    assert 0.4 < begins.mean() < 0.6
+    assert (begins > 0.85).any()
+    lengths = [(e.finish - e.begin) * 3600 for script in scripts for e in script.events]
+    assert 3 <= min(lengths) < max(lengths) <= 7.8 + 1e-6
+    pans = [np.abs(s.camera.pan).max() / 3600 for s in scripts if s.label == "dynamic"]
+    assert 1 / 30 <= min(pans) <= max(pans) <= 3 / 30
 
 
 def test_splits_cover_every_bucket_once() -> None:

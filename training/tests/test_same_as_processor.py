@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from dycoke_cli.shapes.render import render
-from training.architectures import ARCHITECTURES
-from training.architectures.llava_onevision import LlavaOnevision
 from training.batches import Batch, Shape, head_positions
+from training.model import grid_of, pixels_of
 from training.objective import attention_mask, embed, exact_matches, run_layers
 from training.packing import IGNORED
 from training.world.random_scripts import draw_script
@@ -30,30 +29,26 @@ def one() -> Batch:
 SIDES = ((64, 64), (96, 64), (128, 64), (128, 128), (192, 128))  # drawn, and as they are read
 
 
-@pytest.mark.parametrize(
-    ("sides", "name", "earlier"), [*product(SIDES, ARCHITECTURES, ((), EARLIER))]
-)
+@pytest.mark.parametrize(("sides", "earlier"), [*product(SIDES, ((), EARLIER))])
 def test_pixels_tokens_positions_and_embeddings_are_those_of_the_processor(
-    sides: tuple[int, int], name: str, earlier
+    sides: tuple[int, int], earlier
 ) -> None:
-    (drawn, side), architecture = sides, ARCHITECTURES[name]
-    codec, processor, model = parts(side, architecture)
-    frames, gap = 4, 0.6
+    drawn, side = sides
+    codec, processor, model = parts(side)
+    frames = 4
     clip = render(draw_script(3, "train"), np.linspace(0, 1, frames), drawn)
     text = "Where does it end up?"
-    asked = prompt(text, earlier, architecture)
-    stock = processor(text=asked, videos=[clip], video_metadata=[sampled(gap)], return_tensors="pt")
-    pixels = architecture.pixels([clip], processor.video_processor)
+    asked = prompt(text, earlier)
+    stock = processor(text=asked, videos=[clip], return_tensors="pt")
+    pixels = pixels_of([clip], processor.video_processor)
     assert torch.equal(stock["pixel_values_videos"].flatten(), pixels.flatten())
-    shape = Shape(videos=1, frames=frames, architecture=architecture, side=side)
+    shape = Shape(videos=1, frames=frames, side=side)
     behind = codec.question(text, earlier)
     ids = stock["input_ids"][0].tolist()
     assert ids[: len(codec.prefix)] == codec.prefix
     assert ids[shape.prefix :] == behind
-    steps = architecture.steps(frames)
-    # LLaVA-OneVision has a place for the newline, too.
-    newline = isinstance(architecture, LlavaOnevision)
-    assert ids.count(codec.video) == steps * {64: 16, 128: 64}[side] + newline
+    # The newline has a place, too.
+    assert ids.count(codec.video) == frames * {64: 16, 128: 64}[side] + 1
     taken = {}
 
     def take(_module, _args, kwargs):
@@ -63,23 +58,14 @@ def test_pixels_tokens_positions_and_embeddings_are_those_of_the_processor(
     with torch.no_grad():
         model(**stock)
         hook.remove()
-        seen = torch.zeros(1, steps, 1, 1)
-        batch = replace(one(), architecture=architecture, pixels=pixels, seen=seen)
-        batch = replace(batch, text=torch.tensor([behind]))
+        batch = replace(one(), pixels=pixels, text=torch.tensor([behind]))
         ours, prefix = embed(model, batch, codec)
     assert prefix == shape.prefix
     assert torch.equal(ours, taken["inputs_embeds"])
-    head = head_positions(shape, np.arange(steps), np.arange(frames) * gap)
+    head = head_positions(np.arange(frames), frames, grid_of(side))
     stand = torch.cat([head, head[:, -1:] + 1 + torch.arange(len(behind))], dim=1)
-    stock_positions = taken["position_ids"]
-    if stock_positions is None:
-        stock_positions = torch.arange(len(ids))[None]
-    assert torch.equal(stand, stock_positions.reshape(len(stand), -1)[-len(stand) :])
-
-
-def sampled(gap: float) -> dict[str, object]:
-    """What the stock processor is told of four frames, each `gap` seconds after the one before."""
-    return {"total_num_frames": round(4 * gap * 10), "fps": 10.0, "frames_indices": [0, 6, 12, 18]}
+    assert taken["position_ids"] is None  # one behind the other
+    assert torch.equal(stand, torch.arange(len(ids))[None])
 
 
 def test_packed_answers_have_the_logits_of_questions_asked_alone() -> None:

@@ -25,10 +25,9 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training import checkpoints
-from training.architectures import BUNDLED
-from training.architectures.base import METHOD_DEFAULTS
 from training.checkpoints import MOST_BYTES, WORDS, write_checkpoint
 from training.forms import export_forms, form_tokenizer
+from training.model import METHOD_DEFAULTS, new_model
 from training.tokenizer import SPECIAL, build_tokenizer
 from training.world.samples import DEMO, DEMO_WANTED, describe, sample_script
 
@@ -54,13 +53,13 @@ def test_stock_classes_load_it():
 
 def test_it_carries_the_parameters_that_suit_it():
     stored = json.loads((BUNDLED_CHECKPOINT / "config.json").read_text())
-    fresh = BUNDLED.model(build_tokenizer()).config
+    fresh = new_model(build_tokenizer()).config
     assert stored["dycoke"] == getattr(fresh, "dycoke")  # noqa: B009
     assert stored["dycoke"] == METHOD_DEFAULTS | {"domain": "moving shapes"}
 
 
 def test_it_is_the_model_that_training_makes():
-    fresh = BUNDLED.model(form_tokenizer(build_tokenizer())).state_dict()
+    fresh = new_model(form_tokenizer(build_tokenizer())).state_dict()
     with safe_open(BUNDLED_CHECKPOINT / "model.safetensors", "pt") as weights:
         stored = LlavaOnevisionForConditionalGeneration.from_pretrained(
             BUNDLED_CHECKPOINT
@@ -146,7 +145,7 @@ def test_it_answers_questions_about_videos_that_it_never_saw():
 
 def test_a_written_checkpoint_comes_back_rounded_and_no_other(tmp_path: Path):
     torch.manual_seed(0)
-    model = BUNDLED.model(build_tokenizer())
+    model = new_model(build_tokenizer())
     for _ in range(2):
         write_checkpoint(model, tmp_path / "new")
     loaded = LlavaOnevisionForConditionalGeneration.from_pretrained(tmp_path / "new").state_dict()
@@ -158,5 +157,5 @@ def test_a_written_checkpoint_comes_back_rounded_and_no_other(tmp_path: Path):
 def test_what_is_too_large_does_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(checkpoints, "MOST_BYTES", 1_000_000)
     with pytest.raises(OutputError, match=r"at most 1,000,000 may ship"):
-        write_checkpoint(BUNDLED.model(build_tokenizer()), tmp_path / "new")
+        write_checkpoint(new_model(build_tokenizer()), tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests.marks import EXTENDED
 from training import curriculum as recipes
+from training import trainer as trainer_module
 from training.auxiliary_losses import PROBES, SEEING, verdict_loss
-from training.batches import Batch, Shape
+from training.batches import Batch, Shape, make_batch
 from training.checkpoints import PLACES
 from training.curriculum import Recipe, Stage
 from training.imitation import IMITATING, IMITATIONS
@@ -48,6 +50,7 @@ def run(folder, until: int | None = None) -> Trainer:
 @pytest.mark.extended
 @pytest.mark.slow
 def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path) -> None:
+    begun = Trainer(RECIPE, tmp_path / "new").model.state_dict()
     whole = run(tmp_path / "whole")
     for step in (2, 4):
         with pytest.raises(Killed):
@@ -60,6 +63,9 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(tmp_path) -> None:
     for part in ("model", "auxiliary"):
         ours, theirs = (getattr(t, part).state_dict() for t in (again, whole))
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    # Every matrix has learned something, those of the tower too.
+    learned_by = {n: not torch.equal(w, begun[n]) for n, w in whole.model.state_dict().items()}
+    assert all(learned_by[name] for name, weight in begun.items() if weight.ndim == 2)
 
 
 @pytest.mark.extended
@@ -140,24 +146,26 @@ def test_a_run_that_goes_on_leaves_the_model_alone_until_the_probes_have_learned
     assert not Trainer(recipe, tmp_path / "new").recipe.begun
 
 
-def test_learning_rates_of_a_run_that_goes_on() -> None:
-    recipe = replace(Recipe(), steps=1000).going_on("checkpoint")
-    first, warm = recipe.probes_first, recipe.probes_first + recipe.warmup
-    assert recipe.rate(first - 1) == 0 < recipe.rate(first) < recipe.rate(warm)
-    # Half of the rate of the start, less what has fallen by then, in a straight line to nothing.
-    assert recipe.rate(warm) == pytest.approx(0.5 * (1 - warm / 1000))
-    assert recipe.rate(750) == pytest.approx(0.125)
-    assert recipe.probe_rate(warm) == pytest.approx(1 - warm / 1000)
-    assert [stage.name for stage in recipe.curriculum] == ["8 to 32 frames", "32 frames"]
-    assert recipe.going_on("checkpoint") == recipe
-
-
-def test_a_run_that_goes_on_from_a_runs_state_learns_at_once() -> None:
-    recipe = replace(Recipe(), steps=1000).going_on("run")
-    assert recipe.rate(0) == pytest.approx(0.3 / recipe.warmup)
-    assert recipe.rate(recipe.warmup) == pytest.approx(0.3 * (1 - recipe.warmup / 1000))
-    assert [stage.name for stage in recipe.curriculum] == ["8 to 32 frames", "32 frames"]
-    assert recipe.going_on("run") == recipe
+@pytest.mark.parametrize(
+    ("begun", "stages", "rates"),
+    [
+        # Half of the first rate, less what has fallen by then, in a straight line to nothing.
+        ("checkpoint", {}, {119: 0, 120: 0.5 / 60 * 0.88, 180: 0.5 * 0.82, 750: 0.125}),
+        ("run", {}, {0: 0.3 / 20, 20: 0.3 * 0.98, 1000: 0}),
+        ("imitation", {"vision tower": (1, 1)}, {500: 0.25}),
+    ],
+)
+def test_a_run_that_goes_on(begun, stages, rates) -> None:
+    recipe = replace(Recipe(), steps=1000).going_on(begun)
+    assert {step: pytest.approx(recipe.rate(step)) for step in rates} == rates
+    assert recipe.probe_rate(180) == pytest.approx(0.82)
+    alike, free = ((0.3, 1), (0.3, 0)) if stages else ((1, 1), (1, 1))
+    assert {stage.name: (stage.rate, stage.visual) for stage in recipe.curriculum} == {
+        **stages,
+        "8 to 32 frames": alike,
+        "32 frames": free,
+    }
+    assert recipe.going_on(begun) == recipe
 
 
 def learned(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -169,17 +177,6 @@ def learned(trainer: Trainer) -> dict[str, torch.Tensor]:
         for key, value in held.items()
     }
     return {**trainer.model.state_dict(), **trainer.auxiliary.state_dict(), **moments}
-
-
-def judging(trainer: Trainer, told: list[set[str]]):
-    """The trainer's own judging, which keeps what it was told of."""
-    judge = trainer._judge
-
-    def keeping(answers):
-        told.append({kind for kind, _ in answers})
-        judge(answers)
-
-    return keeping
 
 
 @pytest.mark.extended
@@ -227,7 +224,13 @@ def test_a_model_for_larger_frames_imitates_the_checkpoint_it_begins_with(
     assert trainer.imitated is not None
     probes = {name: w.clone() for name, w in trainer.auxiliary.state_dict().items()}
     told: list[set[str]] = []
-    monkeypatch.setattr(trainer, "_judge", judging(trainer, told))
+    judge = trainer._judge
+
+    def keeping(answers):
+        told.append({kind for kind, _ in answers})
+        judge(answers)
+
+    monkeypatch.setattr(trainer, "_judge", keeping)
     visual: list[float] = []
     trainer.run(lambda _, stage: visual.append(stage.visual))
     assert visual == [1, 1, 0]
@@ -245,61 +248,52 @@ def test_a_model_for_larger_frames_imitates_the_checkpoint_it_begins_with(
         Trainer(replace(wide, side=64), tmp_path)
 
 
-def test_stages_of_a_model_for_larger_frames() -> None:
-    recipe = replace(Recipe(), steps=1000).going_on("imitation")
-    assert [stage.name for stage in recipe.curriculum] == [
-        "vision tower", "8 to 32 frames", "32 frames",
-    ]  # fmt: skip
-    assert [stage.visual for stage in recipe.curriculum] == [1, 1, 0]
-    assert [stage.rate for stage in recipe.curriculum] == [1, 0.3, 0.3]
-    assert recipe.rate(500) == pytest.approx(0.25)
-    assert recipe.going_on("imitation") == recipe
-
-
 def test_a_damaged_run_is_not_begun_with(tmp_path) -> None:
     (tmp_path / "state.pt").write_bytes(b"PK torn")
     with pytest.raises(ModelError, match=r"state.pt is damaged .*: begin with another run"):
         Trainer(RECIPE, tmp_path / "new", begin=tmp_path)
 
 
-def test_frames_of_more_tokens_make_smaller_batches_of_the_same_stages() -> None:
-    recipe, wide = (Recipe(side=side).going_on("imitation") for side in (64, 128))
-    for i in range(3):
-        pairs = zip(recipe.stage(i).shapes, wide.stage(i).shapes, strict=True)
-        for (small, share), (large, same) in pairs:
-            assert share == same
-            assert (large.side, large.frames, large.text) == (128, small.frames, small.text)
-            fewer = 1 <= large.videos < small.videos
-            assert large.videos == small.videos if small.vision_only else fewer
-
-
-def seen_in_training(folder, dropout: bool) -> list[Batch]:
-    """The batches of two steps of a stage with both kinds of dropout."""
+def test_what_is_learned_is_the_batch_of_the_seed_the_step_and_the_stage(tmp_path) -> None:
+    """Without the dropout that its stages have, where that is switched off."""
     shape = Shape(videos=2, frames=2, grid=4, text=64, token_dropout=1.0)
     recipe = replace(RECIPE, steps=2, curriculum=(Stage("a", ((shape, 1.0),), 1.1, 1.0),))
-    trainer = Trainer(replace(recipe, dropout=dropout), folder)
+    trainer = Trainer(replace(recipe, dropout=False), tmp_path)
     batches: list[Batch] = []
     instead_of_steps(trainer, batches.append)
     trainer.run(lambda *_: None)
-    return batches
+    for step, batch in enumerate(batches):
+        whole = shape.without_dropout()
+        made = make_batch(
+            [RECIPE.seed, step], whole, "train", trainer.codec, trainer.video_processor
+        )
+        assert torch.equal(batch.pixels, made.pixels)
+        assert torch.equal(batch.text, made.text)
+        assert torch.equal(batch.positions, made.positions)
+        assert not batch.dropped.any()
 
 
-@pytest.mark.parametrize("dropout", [False, pytest.param(True, marks=EXTENDED)])
-def test_a_run_without_dropout_hides_no_token_and_misses_no_frame(tmp_path, dropout: bool) -> None:
-    """Two of four frames, and some of their tokens, where it has dropout."""
-    for batch in seen_in_training(tmp_path, dropout):
-        assert batch.dropped.any() == dropout
-        assert batch.pixels.shape[1] == (2 if dropout else 4)
-        steps = batch.positions[:, : 2 + batch.pixels.shape[1] * 16 + 1].diff()
-        assert (steps == 1).all() != dropout
+@pytest.mark.extended
+@pytest.mark.slow
+def test_processes_make_the_batches_that_a_thread_makes(tmp_path, monkeypatch) -> None:
+    """Beside a GPU; what makes the batches doesn't know where the model is."""
+    makers, made = trainer_module.batch_makers, []
+    for device in ("cpu", "cuda"):
+        begun = partial(makers, torch.device(device))
+        monkeypatch.setattr(trainer_module, "batch_makers", lambda _, begun=begun: begun())
+        trainer, seen = Trainer(replace(RECIPE, steps=3), tmp_path / device), []
+        instead_of_steps(trainer, lambda batch, seen=seen: seen.append(batch.pixels))
+        trainer.run(lambda *_: None)
+        made.append(seen)
+    assert all(torch.equal(here, there) for here, there in zip(*made, strict=True))
 
 
 def test_no_stage_has_dropout_where_it_is_switched_off() -> None:
-    none = Recipe(dropout=False)
+    none = Recipe(dropout=False, side=128)
     for recipe in (none, *map(none.going_on, ("checkpoint", "run", "imitation"))):
         for i in range(len(recipe.curriculum)):
             for shape, _ in recipe.stage(i).shapes:
-                assert (shape.token_dropout, shape.grid) == (0, 0)
+                assert (shape.token_dropout, shape.grid, shape.side) == (0, 0, 128)
     shapes = [shape for shape, _ in Recipe().stage(4).shapes]
     assert any(shape.token_dropout for shape in shapes)
     assert any(shape.grid for shape in shapes)
