@@ -46,10 +46,10 @@ from benchmarks.method_tables import (
     windows_table,
 )
 from benchmarks.page import ROOT
+from benchmarks.plots import figure_bytes
 from benchmarks.raw_answers import SUFFIX, read_answers
 from benchmarks.seed_tables import seeds_table
 from benchmarks.shapes import kinds_table
-from training.curves import figure_bytes
 
 _PLUS_MINUS = (
     f"± is {PLUS_MINUS} videos, paired and clustered by video. It covers the questions alone: each "

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from benchmarks.method_tables import CONTROLS, Row, best_first, by_budget
-from training.curves import TEXT_COLOUR, new_figure, unframe
+from benchmarks.plots import TEXT_COLOUR, new_figure, unframe
 
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#8a4fbf")
 """Of the best methods; all others are grey, and have one name."""

@@ -143,20 +143,6 @@ def kept(
 
 
 @app.command()
-def curves(
-    run: Folder = RUN,
-    out: Annotated[Path, typer.Option(help="The picture.")] = Path("training/curves.png"),
-) -> None:
-    """Draw a run's learning curves: correct answers by kind over the steps."""
-    from training.curves import read_log, write_curves
-    from training.trainer import LOG
-
-    with errors_in_a_sentence():
-        write_curves(read_log(run / LOG), out)
-    console.print(str(out))
-
-
-@app.command()
 def samples(
     folder: Annotated[Path, typer.Option(help="Gets the clips.")] = Path("sample_videos"),
 ) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.plots import TEXT_COLOUR, figure_bytes, new_figure, unframe
 from benchmarks.speed.tables import STAGES, Rounds, median
-from training.curves import TEXT_COLOUR, figure_bytes, new_figure, unframe
 
 PANELS = {"end to end": "seconds end to end", "TPOT": "TPOT, ms"}
 

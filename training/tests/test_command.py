@@ -51,8 +51,6 @@ def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
     done = run_here("export", "--run", run, "--out", out)
     assert done.exit_code == 0
     assert "17.2 MB" in done.stderr
-    assert run_here("curves", "--run", run, "--out", tmp_path / "curves.png").exit_code == 0
-    assert (tmp_path / "curves.png").stat().st_size > 1000
     begun = ("train", "--run", tmp_path / "next", "--steps", "1", "--begin", out)
     assert run_here(*begun).exit_code == 0
     state = torch.load(tmp_path / "next" / "state.pt", weights_only=True)["model"]
@@ -70,7 +68,6 @@ def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
     ("arguments", "code", "sentence"),
     [
         (["export", "--run", "nowhere"], 6, "nowhere holds no training run: train one first."),
-        (["curves", "--run", "nowhere"], 2, "the log of a training run is needed."),
         (["train", "--run", "new", "--begin", "nowhere"], 4, "nowhere can't be begun with"),
         (["train", "--run", "new", "--side", "100"], 2, "--side 100: give a multiple of 16, as 64"),
         (

@@ -19,9 +19,6 @@ def test_a_clip_is_that_of_its_seed() -> None:
         assert a.dtype == np.uint8
         assert (a == b).all()
         assert (a != c).any()
-
-
-def test_one_frame_is_enough() -> None:
     assert out_of_domain.out_of_domain_clip(1, 32, np.random.default_rng(0)).shape == (1, 32, 32, 3)
 
 

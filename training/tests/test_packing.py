@@ -11,16 +11,12 @@ from training.packing import FALSE, IGNORED, TRUE, Row, in_turns, pack
 from training.world.random_scripts import draw_script
 from training.world.script_questions import Claim, ScriptQuestion, ask
 
-from .parts import parts
+from .parts import parts, words
 
 
 @cache
 def asked(seed: int) -> list[ScriptQuestion]:
     return ask(draw_script([seed, 6], "train"), np.random.default_rng(seed))
-
-
-def words(ids: list[int]) -> list[str]:
-    return parts()[1].tokenizer.convert_ids_to_tokens(ids)
 
 
 def of(row: Row, name: str) -> list:

@@ -78,7 +78,7 @@ def test_the_script_has_what_is_wanted():
     assert (script.label, script.seconds, script.camera.quality) == ("mixed", 14.0, 24)
 
 
-def test_table_and_questions_name_every_clip():
+def test_table_and_questions_name_every_clip_and_ask_of_every_kind():
     table = (FOLDER / "README.md").read_text()
     assert [e["file"] for e in entries()] == [w.file for w in WANTED]
     for wanted, entry in zip(WANTED, entries(), strict=True):
@@ -87,9 +87,6 @@ def test_table_and_questions_name_every_clip():
         assert said in table
         (told,) = [q for q in entry["questions"] if q["kind"] == "description"]
         assert (told["text"], told["answer"]) == ("What happens in the video?", said)
-
-
-def test_questions_are_of_every_kind_and_each_clip_has_many():
     kinds = [[q["kind"] for q in entry["questions"]] for entry in entries()]
     assert {kind for found in kinds for kind in found} == {*KINDS} - {"unknown"}
     for found in kinds:

@@ -14,7 +14,7 @@ from training.text_targets import NAMED, namings, placed, sought
 from training.world.random_scripts import draw_script
 from training.world.script_questions import Claim, ScriptQuestion, ask, event_clause
 
-from .parts import batch_of, parts
+from .parts import batch_of, parts, words
 from .test_packing import asked, of
 
 STAR = "the red star spins"
@@ -41,8 +41,8 @@ def test_options_are_events_too_and_the_right_one_is_sought() -> None:
     claims = (Claim("The blue cross moves up", False), Claim("The letter B is shown", True))
     question = ScriptQuestion("letter", text, "B", claims)
     found = placed(question, EVENTS, codec)
-    words = parts()[1].tokenizer.convert_ids_to_tokens(codec.question(text))
-    assert {words[i]: number for i, number in found.items()} == {"up": 2, "shown": 4}
+    said = words(codec.question(text))
+    assert {said[i]: number for i, number in found.items()} == {"up": 2, "shown": 4}
     assert sought(question, EVENTS, codec) == [4, 4]
 
 
@@ -50,10 +50,10 @@ def test_earlier_turns_are_counted_with() -> None:
     codec = parts()[0]
     turn = ("What happens first?", "The letter B is shown.")
     question = ScriptQuestion("follow-up", "And then?", "The blue cross moves up.", (), (turn,))
-    ids = codec.question(question.text, question.earlier)
-    words = parts()[1].tokenizer.convert_ids_to_tokens(ids)
-    ((place, number),) = placed(question, EVENTS, codec).items()
-    assert (words[place], number) == ("shown", 4)
+    said = words(codec.question(question.text, question.earlier))
+    assert {said[i]: number for i, number in placed(question, EVENTS, codec).items()} == {
+        "shown": 4
+    }
     assert sought(question, EVENTS, codec) == [2] * 7
 
 
@@ -69,14 +69,12 @@ def test_a_description_tells_event_after_event() -> None:
 
 
 def test_in_a_packed_row_they_stand_with_their_questions() -> None:
-    codec, processor, _ = parts()
-    seen = 0
+    codec, seen = parts()[0], 0
     for seed in range(15):
         script = draw_script([seed, 6], "train")
         events = [event_clause(script, event) for event in script.events]
         row = pack(ask(script, np.random.default_rng(seed)), 600, codec, events)
-        words = processor.tokenizer.convert_ids_to_tokens(of(row, "text"))
-        for word, token in zip(words, row.tokens, strict=True):
+        for word, token in zip(words(of(row, "text")), row.tokens, strict=True):
             if token.placed:
                 assert word == events[token.placed - 1].lower().split()[-1]
         for token in row.tokens:
@@ -104,13 +102,9 @@ def test_names_by_hand() -> None:
     ben, dan = facts("Ben", "red", "star"), facts("Dan", "blue", "circle")
     # start ? <|im_end|> <|im_start|> assistant
     assert found == {7: ben, 15: dan, 19: ben, 24: ben}
-
-
-def test_other_questions_settle_nothing() -> None:
-    codec, *_ = parts()
-    assert (
-        namings(ScriptQuestion("position", "Where is the red star?", "In the middle."), codec) == {}
-    )
+    # Other questions settle nothing.
+    other = ScriptQuestion("position", "Where is the red star?", "In the middle.")
+    assert namings(other, codec) == {}
 
 
 def test_each_name_in_a_batch_is_settled_and_fits_what_the_row_says() -> None:
@@ -119,23 +113,23 @@ def test_each_name_in_a_batch_is_settled_and_fits_what_the_row_says() -> None:
     ids = {i: word for word in (*NAMES, *COLOURS, *SHAPES) for i in codec.text(word)}
     settled = 0
     for row in range(6):
-        words = [ids.get(int(i), "") for i in batch.text[row]]
+        said = [ids.get(int(i), "") for i in batch.text[row]]
         for at in np.flatnonzero(batch.named[row, :, 0]):
-            told = facts_in(words[max(0, at - 40) : at + 1])
+            told = facts_in(said[max(0, at - 40) : at + 1])
             assert tuple(batch.named[row, at].tolist()) in told
-            assert words[at] in (*NAMES, *SHAPES) or batch.text[row, at] == codec.question("")[-1]
+            assert said[at] in (*NAMES, *SHAPES) or batch.text[row, at] == codec.question("")[-1]
             settled += 1
     assert settled >= 6
     assert (batch.named.amax((0, 1)).numpy() < NAMED).all()
 
 
-def facts_in(words: list[str]) -> set[tuple[int, ...]]:
+def facts_in(said: list[str]) -> set[tuple[int, ...]]:
     """The names near a colour and a shape that stand next to each other."""
     near = set()
-    for i in range(len(words) - 1):
-        if words[i] in COLOURS and words[i + 1] in SHAPES:
-            for name in {*words[max(0, i - 3) : i], *words[i + 2 : i + 3]} & set(NAMES):
-                near.add(facts(name, words[i], words[i + 1]))
+    for i, (colour, shape) in enumerate(pairwise(said)):
+        if colour in COLOURS and shape in SHAPES:
+            for name in {*said[max(0, i - 3) : i], *said[i + 2 : i + 3]} & set(NAMES):
+                near.add(facts(name, colour, shape))
     return near
 
 
@@ -152,12 +146,10 @@ def test_each_option_by_hand() -> None:
     assert max(of(row, "weight")) == pytest.approx(4 * 2**-0.5)
     found = {i: facts for i, facts in enumerate(of(row, "chosen")) if any(facts)}
     assert found == {8: (1, 0), 12: (2, 0), 16: (3, 3), 20: (4, 0)}
-
-
-def test_a_claim_outside_of_options_has_no_letter() -> None:
+    # A claim outside of options has no letter.
     claims = (Claim("a red circle", True),)
     question = ScriptQuestion("existence", "Is there a red circle?", "Yes, there is.", claims)
-    row = pack([question], 30, parts()[0], [])
+    row = pack([question], 30, codec, [])
     assert not any(any(facts) for facts in of(row, "chosen"))
 
 
@@ -167,10 +159,10 @@ def test_the_letter_is_the_one_in_the_options_line_and_the_right_one_is_the_answ
         for question in (q for q in asked(seed) if q.kind == "letter"):
             row = pack([question], 400, codec, [])
             found = [(i, facts) for i, facts in enumerate(of(row, "chosen")) if any(facts)]
-            words = parts()[1].tokenizer.convert_ids_to_tokens(of(row, "text"))
+            said = words(of(row, "text"))
             for end, (letter, right) in found:
                 # The full stop behind it, and before it the last "a .", "b ." ... that begins it.
-                marks = [w for w, dot in pairwise(words[: end + 1]) if dot == "."]
+                marks = [w for w, dot in pairwise(said[: end + 1]) if dot == "."]
                 assert marks[-1] == " abcd"[letter]
                 assert right in (0, letter)
             assert [" ABCD"[right] for _, (_, right) in found if right] == [question.answer]
