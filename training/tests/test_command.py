@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,16 +113,3 @@ def test_the_numbers_are_those_of_the_recipe() -> None:
 def test_the_page_names_every_command_and_no_other() -> None:
     named = re.findall(r"python -m training (\w+)", (ROOT / "training" / "README.md").read_text())
     assert {*named} == {command.callback.__name__ for command in program.app.registered_commands}
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_it_is_a_program() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "training", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "benchmark" in done.stdout

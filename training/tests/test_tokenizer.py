@@ -6,10 +6,9 @@ import re
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
 from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES
-from training.tokenizer import CLOSE, SPECIAL, UNKNOWN, Codec, build_tokenizer
+from training.tokenizer import CLOSE, UNKNOWN, Codec, build_tokenizer
 from training.world.random_scripts import draw_script
 from training.world.script_questions import WORDINGS, ScriptQuestion, ask, ask_the_unknown
 
@@ -72,22 +71,3 @@ def test_an_answer_with_a_word_it_cannot_say_is_refused(tokenizer) -> None:
 def test_the_user_cannot_write_an_answer_s_first_word(tokenizer) -> None:
     it = tokenizer.convert_tokens_to_ids("It")
     assert it not in tokenizer("It is It")["input_ids"]
-
-
-def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path) -> None:
-    tokenizer.save_pretrained(tmp_path)
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
-    assert loaded.get_vocab() == tokenizer.get_vocab()
-    assert loaded.chat_template == tokenizer.chat_template
-    assert loaded.video_token == "<video>"
-    text = "Where is the red circle at first?"
-    assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
-    assert [loaded.convert_tokens_to_ids(t) for t in SPECIAL] == list(range(len(SPECIAL)))
-
-
-def test_chat_template(tokenizer) -> None:
-    content = [{"type": "video"}, {"type": "text", "text": "What happens?"}]
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-    )
-    assert text == "<|im_start|>user <video>\nWhat happens?<|im_end|>\n<|im_start|>assistant\n"

@@ -39,7 +39,7 @@ from training.world.random_scripts import ScriptLimits, draw_script
 
 from .parts import batch_of, parts
 
-TIMES = np.linspace(0, 1, 9)
+TIMES, NOW = np.linspace(0, 1, 9), np.array([0.0])
 
 
 def tokens_near(x: float, y: float, grid: int = 4) -> set[int]:
@@ -66,6 +66,9 @@ def test_seen_by_hand(grid: int) -> None:
             facts = (SHAPES.index("star") + 1, COLOURS.index(colour) + 1, 1)
             # The third of the sizes (.11 to .155) and not tilted, each counted from 1.
             assert tuple(seen[frame, token, :5]) == (*facts, 3, 1)
+    # (.8, .2) of eight columns and rows: the seventh and the second.
+    aside = seen_facts(replace(script, things=(replace(script.things[0], cell=(2, 0)),)), NOW, grid)
+    assert {tuple(aside[0, t, 7:]) for t in tokens_near(0.8, 0.2, grid)} == {(7, 2)}
     card = tokens_near(0.8, 0.8, grid)
     assert set(np.flatnonzero(seen[2, :, 5])) == card
     assert {int(seen[2, t, 5]) for t in card} == {GLYPHS.index("K") + 1}
@@ -83,13 +86,6 @@ def test_seen_colours_are_those_of_the_pixels() -> None:
         for facts, frame in zip(seen, frames, strict=True):
             told = {COLOURS[c - 1] for c in facts[:, 1] if c}
             assert told == {c for c in COLOURS if mask(frame, c).sum() > 20}
-
-
-def test_the_finer_place_by_hand() -> None:
-    script = one_thing(shape="star", colour="red", cell=(2, 0), radius=0.12)
-    seen = seen_facts(script, np.array([0.0]))
-    # (.8, .2) of eight columns and rows: the seventh and the second.
-    assert {tuple(seen[0, t, 7:]) for t in tokens_near(0.8, 0.2)} == {(7, 2)}
 
 
 STILL, LEFT, RIGHT, UP, DOWN = range(1, 6)
