@@ -116,7 +116,7 @@ UNLISTED_WRITTEN: dict[str, tuple[str, Callable, Callable, float]] = {
 SAMPLINGS = [
     Sampling(frames=2),
     Sampling(frames=8),
-    Sampling(fps=0.5, frames=8),
+    Sampling(fps=0.5),
     Sampling(frames=4, start_s=40, end_s=50),
 ]
 

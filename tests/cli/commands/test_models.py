@@ -63,7 +63,7 @@ def test_nothing_is_cut_at_any_width(width: int) -> None:
 def test_a_short_name_of_several_is_answered_with_the_first(name: str, meant: str) -> None:
     run = run_here("ask", CLIP, "What?", "--model", name)
     assert run.code == 4
-    assert f"did you mean {meant}? `dycoke models {name}` lists them" in run.err
+    assert f"did you mean {meant}? `dycoke models {name.lower()}` lists them" in run.err
     assert meant in names_of(name)
 
 
