@@ -145,7 +145,7 @@ OTHERS = {
     ("serve", "Qwen/Qwen2.5-VL-3B-Instruct"): "behind a flag: --model Qwen/Qwen2.5-VL-3B-Instruct",
     ("doctor", "cuda"): "'cuda', dycoke doctor takes flags alone: leave it out",
     ("--model", "mini", *ASK): "put it behind, as in `dycoke ask VIDEO QUESTION --model`",
-    (*BATCH, "--out", "a.csv", "--out", "b.csv"): "one value, and has two, a.csv and b.csv: leave",
+    (*BATCH, "--out", "a.csv", "--out", "b.csv"): "takes one file, and has a.csv and b.csv",
     (*ASK, "--frames", "8", "16"): "--frames takes one value: leave '16' out",
     (*ASK, "--memory-limit", "4", "GB"): "--memory-limit takes one value: write 4GB, or put in",
     (*ASK, "in", "german"): "in doesn't exist: check the spelling and the folder, or put the whole",
@@ -172,7 +172,7 @@ OTHERS = {
     ("batch", "footage", "-q", "texts/a.txt"): "`dycoke ask VIDEO -q - < texts/a.txt` asks what",
     ("caption", "footage", "--prompt", "x", "--out-dir", "notes.json"): "is a file, not a folder; ",
     ("convert", "texts/a.txt", "a.jsonl"): "texts/a.txt, line 1: that isn't JSON",
-    ("models", "use", "mini"): "dycoke models has no use: --model NAME names one",
+    ("models", "use", "mini"): "there is no models use: give --model NAME",
     ("login",): "there is no command login: `hf auth login` (of huggingface_hub) keeps a token",
     ("ps", "What?"): "there is no command ps: a model is loaded while a command runs; `dycoke s",
 }

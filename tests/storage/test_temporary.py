@@ -152,5 +152,5 @@ def test_folders_are_made(tmp_path: Path) -> None:
     assert write_made(out, b"mine", is_ours=lambda there: False)
     assert not write_made(out, b"other", is_ours=lambda there: False)
     assert out.read_bytes() == b"mine"
-    with pytest.raises(OutputError, match=r"out.txt can't be written; choose another"):
+    with pytest.raises(OutputError, match=r"out.txt is a file, not a folder; choose another"):
         check_writable(out, "choose another")

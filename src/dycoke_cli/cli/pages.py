@@ -75,12 +75,12 @@ class _UnknownFlag(typer.TyperException):
 def _check_words(parameters: Sequence[Any], args: Sequence[str]) -> None:
     """Refuse words that Typer would take for something else than what they must mean.
 
-    A word behind a flag would become part of the question, of two values of a flag the first would
-    have no effect, and `-vf`, as FFmpeg writes a flag, would be -v and -f.
+    A word behind a flag would become part of the question, and `-vf`, as FFmpeg writes it, would be
+    -v and -f. The last value of a flag wins, but a file that isn't written would be missed.
     """
     options = {name: one for one in parameters if isinstance(one, TyperOption) for name in one.opts}
     flag, value, asked = "", "", False
-    values: dict[str, str] = {}
+    out: str | None = None
     words = iter(args)
     for word in words:
         if word == "--":
@@ -91,12 +91,12 @@ def _check_words(parameters: Sequence[Any], args: Sequence[str]) -> None:
                 raise _UnknownFlag(flag)
             if not value and flag in options and not options[flag].is_flag:
                 value = next(words, "")
-            if value and flag in options and not options[flag].multiple:
-                earlier = values.setdefault(options[flag].name, value)
-                if earlier != value:
+            if flag == "--out":
+                if out not in (None, value):
                     raise UsageError(
-                        f"{flag} takes one value, and has two, {earlier} and {value}: leave one out"
+                        f"--out takes one file, and has {out} and {value}: leave one out"
                     )
+                out = value
         elif word[:1] in _LONG_DASHES and (name := word.lstrip(_DASHES))[:1].isalpha():
             raise UsageError(f"{word} begins with the dash of a web page: write --{name}")
         elif asked and flag in options and not os.path.exists(word):

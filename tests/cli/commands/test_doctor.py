@@ -86,7 +86,7 @@ def test_the_last_line_says_whether_it_is_ready(
     )
     monkeypatch.setenv(cache.ENVIRONMENT, str(file / "cache"))
     (_, to_do) = run_here("doctor", "--json").object["to_do"]
-    assert to_do == f"the folder {file} can't be written; set DYCOKE_CACHE to a folder that can"
+    assert to_do == f"{file} is a file, not a folder; set DYCOKE_CACHE to a folder that can"
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:

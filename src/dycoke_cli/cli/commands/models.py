@@ -117,7 +117,7 @@ def _has(model: ListedModel, words: Sequence[str]) -> bool:
 def _nothing_found(words: Sequence[str]) -> str:
     commands = [str(each.name) for each in app.registered_commands]
     if words[0] in ("use", "set", "select"):
-        return f"dycoke models has no {words[0]}: --model NAME names one, and so does DYCOKE_MODEL"
+        return f"there is no models {words[0]}: give --model NAME, or set DYCOKE_MODEL"
     if words[0] in ("search", "find") and words[1:]:
         return f"dycoke models has no {words[0]}: did you mean `dycoke models {words[1]}`?"
     near = "pull" if words[0] in ("download", "get", "install") else closest(words[0], commands)
