@@ -56,11 +56,6 @@ class TokenOptions(Options):
         if any(not 0 < len(text) <= _LONGEST_STOP for text in self.stop):
             raise UsageError(f"a text of stop must have 1 to {_LONGEST_STOP} characters")
 
-    @property
-    def needs_tokens(self) -> bool:
-        """Whether these are of an answer that is generated, which options of a choice aren't."""
-        return bool(self.stop) or self.repetition_penalty is not None
-
     def arguments(self, sampled: bool) -> dict[str, Any]:
         """The arguments of stock `generate()`; those of a draw only where tokens are drawn."""
         names = ("top_p", "top_k", "min_p") if sampled else ()
@@ -133,7 +128,9 @@ class GenerationOptions(Options):
             raise UsageError("the options of a typed answer are scored, not sampled or traced")
         if self.typed is not None and self.structured is not None:
             raise UsageError("an answer is one of given options or has a given form, not both")
-        if self.typed is not None and self.tokens is not None and self.tokens.needs_tokens:
+        own = self.tokens
+        of_tokens = own is not None and (own.stop or own.repetition_penalty is not None)
+        if self.typed is not None and of_tokens:
             raise UsageError(
                 "the options of a typed answer are scored, not generated: leave out stop and "
                 "repetition_penalty"

@@ -55,7 +55,9 @@ class AttentionToFrames(Stage):
         own = {STATE_ARGUMENT: state, cache_name(prefill.given): None, "use_cache": False}
         with suppress(Left):
             prefill.decoder(**{**prefill.given, **own})
-        weights = scored.of_tokens().split([len(layout.index) for layout in layouts])
+        weights = (
+            torch.stack(scored.of_layers).mean(0).split([len(layout.index) for layout in layouts])
+        )
         of_frames = [
             of_video.view(layout.frames, -1).mean(-1)
             for of_video, layout in zip(weights, layouts, strict=True)
@@ -64,12 +66,16 @@ class AttentionToFrames(Stage):
 
 
 class _Scored(LayerSelection):
-    """Collects the attention of the last token to the visual ones: see `LayerSelection`."""
+    """Collects the attention of the last token to the visual ones: see `LayerSelection`.
+
+    Attributes:
+        of_layers: of each layer that counts `[V]`, float32.
+    """
 
     def __init__(self, layout: Layout, layers: int) -> None:
         self._visual = layout.index
         self._counted = range(int(layers * OF_LAYERS), layers)
-        self._attention: list[torch.Tensor] = []
+        self.of_layers: list[torch.Tensor] = []
 
     def scores_at(self, layer: int) -> bool:
         """Whether the layer's attention counts."""
@@ -81,13 +87,9 @@ class _Scored(LayerSelection):
 
     def select(self, state: GenerationState, layer: int, attention: list[torch.Tensor]) -> None:
         """Keep it; no token is dropped."""
-        self._attention.append(attention[0].cpu())
+        self.of_layers.append(attention[0].cpu())
         if layer == self._counted[-1]:
             raise Left  # what is behind the last layer's attention isn't needed
-
-    def of_tokens(self) -> torch.Tensor:
-        """`[V]`, float32: the mean over the layers."""
-        return torch.stack(self._attention).mean(0)
 
 
 class TokenPruning(LayerSelection):

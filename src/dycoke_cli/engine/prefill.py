@@ -212,7 +212,12 @@ def short_prompt(
     # Positions are known, and what they are made from describes the whole prompt.
     kinds = {} if family.rope or types is None else {TYPES: types[:, at]}
     placeholders = family.placeholders(config, ids, inputs)[:, at]
-    return Prompt(ids[:, at], kinds, placeholders, (_with_tail(tokens, tail),), preselection)
+    stacked = zip(tokens.deepstack, tail.deepstack, strict=True)
+    encoded = Encoded(
+        torch.cat([tokens.features, tail.embeddings]),
+        tuple(torch.cat(layer) for layer in stacked),
+    )
+    return Prompt(ids[:, at], kinds, placeholders, (encoded,), preselection)
 
 
 @torch.inference_mode()
@@ -239,15 +244,6 @@ def whole_positions(model: Any, ids: torch.Tensor, inputs: dict[str, torch.Tenso
         for hook in hooks:
             hook.remove()
     return positions
-
-
-def _with_tail(tokens: PooledTokens, tail: Encoded) -> Encoded:
-    """One embedding per placeholder of a short prompt."""
-    stacked = zip(tokens.deepstack, tail.deepstack, strict=True)
-    return Encoded(
-        torch.cat([tokens.features, tail.embeddings]),
-        tuple(torch.cat(layer) for layer in stacked),
-    )
 
 
 class VideoInWindows(Videos):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import BoundsError
@@ -158,9 +157,16 @@ def ask_together(
         def finish(number: int, generated: Generated) -> None:
             item = questions[number]
             if loaded.family.stock_inputs:
-                _split_vision(generated.seconds, decoder_began[0])
+                # It encoded the video as well: the vision side is taken out of the prefill.
+                times = generated.seconds
+                started = times["first_token"] - times["prefill"]
+                times["vision"] = decoder_began[0] - started
+                times["prefill"] -= times["vision"]
             if applied is not None:
-                _add_counts(generated, number, applied, tokenizer)
+                generated.stats = applied.stats[number].until(len(generated.tokens) - 1)
+                if applied.recorder is not None:
+                    pieces = map(Pieces(tokenizer).add, generated.tokens.tolist())
+                    generated.trace = applied.recorder.trace(pieces)
             answer = make_answer(
                 item.question,
                 loaded,
@@ -207,21 +213,6 @@ def ask_together(
             for number, output in enumerate(outputs):
                 finish(number, output)
     return [answers[number] for number in range(len(questions))]
-
-
-def _split_vision(seconds: dict[str, float], decoder_began: float) -> None:
-    """Take the vision side out of the prefill, where `generate()` encoded the video as well."""
-    started = seconds["first_token"] - seconds["prefill"]
-    seconds["vision"] = decoder_began - started
-    seconds["prefill"] -= seconds["vision"]
-
-
-def _add_counts(generated: Generated, number: int, applied: Attachment, tokenizer: Any) -> None:
-    """Add the statistics, and the trace if there is one, to an answer of the batch."""
-    generated.stats = applied.stats[number].until(len(generated.tokens) - 1)
-    if applied.recorder is not None:
-        pieces = map(Pieces(tokenizer).add, generated.tokens.tolist())
-        generated.trace = applied.recorder.trace(pieces)
 
 
 def ask_without_video(

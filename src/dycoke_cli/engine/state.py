@@ -45,11 +45,6 @@ class DecodeStats:
     reselections: list[int] = field(default_factory=list)
     _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
-    @property
-    def visual_last(self) -> int:
-        """Visual tokens that the last layer read of the prompt."""
-        return list(self.left.values())[-1] if self.left else self.visual_kept
-
     def read_by_layer(self, layers: int) -> list[int]:
         """Visual tokens that each layer read of the prompt."""
         counts, read = [], self.visual_kept
@@ -68,7 +63,9 @@ class DecodeStats:
     @property
     def mean_active(self) -> float:
         """Visual tokens that the last layer attended to, on average over steps."""
-        return sum(self.active) / len(self.active) if self.active else self.visual_last
+        if self.active:
+            return sum(self.active) / len(self.active)
+        return [self.visual_kept, *self.left.values()][-1]  # that it read of the prompt
 
     @property
     def choices_renewed(self) -> int:
@@ -275,10 +272,6 @@ class GenerationState:
         positions = self.step.positions(self.next_positions)
         self.next_positions = self.step.behind(self.next_positions)
         return kwargs | {"position_ids": positions}
-
-    def read_next(self, step: DecodeStep) -> None:
-        """Let the next forward read something else than a token of each sequence."""
-        self.step, self.flat = step, False
 
     def repeated(self, times: int) -> GenerationState:
         """The state of steps on a stock cache whose only sequence was repeated."""

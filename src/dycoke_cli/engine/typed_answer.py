@@ -171,7 +171,8 @@ def generate_typed(
 
 def _read_tree(model: Any, tree: TokenTree, cache: KVStore, attachment: Attachment) -> list[Rows]:
     """For each prompt what is behind each node, by one forward."""
-    attachment.states[cache].read_next(tree)
+    state = attachment.states[cache]
+    state.step, state.flat = tree, False
     tokens = torch.tensor([node[-1] for node in tree.nodes], device=input_device(model))
     tokens = tokens.expand(cache.layers[0].keys.shape[0], -1)
     output = model(input_ids=tokens, use_cache=True, **{CACHE_ARGUMENT: cache})

@@ -33,7 +33,6 @@ from dycoke_cli.engine.tower import (
     FramesInTower,
     MergedVision,
     PackedVision,
-    TowerInPart,
     first_alike,
     new_runs,
     numbered_on,
@@ -109,8 +108,11 @@ def encode_video(
         alike = first_alike(family, inputs, frames)
     else:
         size = max(1, size // merging.window) * merging.window
-    if isinstance(merging, BeforeVision):
-        patches = _tower_in_part(model, family, merging, count)
+    if isinstance(merging, BeforeVision) and family.packed_tower is not None:
+        patches = PackedVision(model, family.packed_tower, merging, count)
+    elif isinstance(merging, BeforeVision):
+        assert family.tower is not None, "checked before"
+        patches = MergedVision(model, family.tower, merging)
     elif merging is not None:
         with_attention, in_tower = True, FramesInTower(model, merging)
     recorder = TowerRecorder(model) if with_attention else None
@@ -129,7 +131,10 @@ def encode_video(
         if shrink is not None:
             chunk[family.pixels.key] = shrunk(chunk[family.pixels.key], shrink)
         with patches, in_tower, recorder or nullcontext():
-            placed = {name: _on(tensor, model) for name, tensor in chunk.items()}
+            placed = {
+                name: tensor.to(device, model.dtype if tensor.is_floating_point() else None)
+                for name, tensor in chunk.items()
+            }
             kwargs = at_decoder(model, partial(model, **placed))
         if isinstance(merging, BeforeVision):
             kept.append(patches.kept + start * count)
@@ -159,15 +164,6 @@ def encode_video(
         TowerAttention.cat([towers[i] for i in alike]) if towers else None,
         _joined(left) if left else None,
     )
-
-
-def _tower_in_part(
-    model: Any, family: Family, merging: BeforeVision, tokens_per_frame: int
-) -> TowerInPart:
-    if family.packed_tower is not None:
-        return PackedVision(model, family.packed_tower, merging, tokens_per_frame)
-    assert family.tower is not None, "checked before"
-    return MergedVision(model, family.tower, merging)
 
 
 def _joined(parts: list[MergedFrames]) -> MergedFrames:
@@ -211,12 +207,6 @@ def shrunk(pixels: torch.Tensor, share: float) -> torch.Tensor:
     return (
         torch.nn.functional.interpolate(small, size, mode="bicubic").view(pixels.shape).to(pixels)
     )
-
-
-def _on(tensor: torch.Tensor, model: Any) -> torch.Tensor:
-    if tensor.is_floating_point():
-        return tensor.to(input_device(model), model.dtype)
-    return tensor.to(input_device(model))
 
 
 _PROGRAM = program_key()

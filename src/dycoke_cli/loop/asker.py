@@ -164,12 +164,6 @@ class Pending:
         """Send the error in place of an answer."""
         self.send(Failed(error))
 
-    def fail_unread(self) -> None:
-        """Send why its video can't be read."""
-        assert self.video is not None
-        assert self.video.reading.error is not None
-        self.fail(self.video.reading.error)
-
     def cancel(self) -> None:
         """Note that nobody waits for the answer; one under way ends at its next token."""
         self.is_cancelled = True
@@ -214,7 +208,7 @@ class Pending:
     @property
     def is_opened(self) -> bool:
         """Whether its video can be decoded, as far as its header tells."""
-        return self.video is None or (bool(self.video.reading.plans) and not self.is_broken)
+        return self.video is None or (bool(self.video.reading.plans) and not self.read_error)
 
     @property
     def is_ready(self) -> bool:
@@ -224,12 +218,13 @@ class Pending:
     @property
     def is_read(self) -> bool:
         """Whether its video isn't opened again: in windows, it may be."""
-        return self.video is None or self.video.reading.has_frames
+        reading = None if self.video is None else self.video.reading
+        return reading is None or (reading.is_read and reading.windows is None)
 
     @property
-    def is_broken(self) -> bool:
-        """Whether its video can't be read."""
-        return self.video is not None and self.video.reading.error is not None
+    def read_error(self) -> BaseException | None:
+        """Why its video can't be read; None where it can."""
+        return None if self.video is None else self.video.reading.error
 
     @property
     def is_prepared(self) -> bool:
@@ -278,10 +273,9 @@ class Pending:
 
         The same broken video gives the same error however fast the model loads.
         """
-        if self.video is None:
-            return error
-        self.video.reading.wait_end()
-        own = self.video.reading.error
+        if self.video is not None:
+            self.video.reading.wait_end()
+        own = self.read_error
         return own if isinstance(own, DycokeError) and own is not error else error
 
 

@@ -60,9 +60,10 @@ def why_not_in_windows(request: Request, videos: int = 1, *, whole: bool = False
     """A sentence where a request can't be answered from windows; None where it can."""
     method = request.method
     if not is_windowed(type(method)):
+        others = ", ".join(name for name, other in METHODS.items() if is_windowed(other))
         return (
             f"the method {method.name} needs the whole video at once, and video_tokens reads it in "
-            f"windows; use one of --method {', '.join(windowed_methods())}"
+            f"windows; use one of --method {others}"
         )
     if "frame_attention" in method.needs:
         return (
@@ -77,11 +78,6 @@ def why_not_in_windows(request: Request, videos: int = 1, *, whole: bool = False
             "only some are left; drop one of them"
         )
     return None
-
-
-def windowed_methods() -> list[str]:
-    """Names of the methods that select from each window alone."""
-    return [name for name, method in METHODS.items() if is_windowed(method)]
 
 
 def encode_in_windows(

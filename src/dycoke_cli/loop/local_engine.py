@@ -28,7 +28,7 @@ from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.loop.asker import Asker, CancelledError, Client, Pending, Video
 from dycoke_cli.loop.in_windows import check_windows, reads_in_windows, windows_for
-from dycoke_cli.loop.reading import ClosingError, Readers, Reading
+from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.stock.quiet import faster_imports, silence_libraries
@@ -156,10 +156,8 @@ class Engine(Asker):
         """
         with self._changed:
             over = self._changed.wait_for(lambda: pending.is_ready or pending.is_over, timeout_s)
-        if pending.is_broken:
-            assert pending.video is not None
-            assert pending.video.reading.error is not None
-            raise pending.video.reading.error
+        if pending.read_error is not None:
+            raise pending.read_error
         return over
 
     def check(self, request: Request, videos: int) -> None:
@@ -364,7 +362,11 @@ class Engine(Asker):
             try:
                 self.advance()
             except Exception as error:  # else whoever waits would wait for ever
-                self._fail_waiting(error)
+                with self._changed:
+                    waiting = [*self._waiting]
+                for pending in waiting:
+                    pending.fail(error)
+                    self.forget(pending)
 
     def _has_work(self) -> bool:
         if self._calls or self._closing:
@@ -388,10 +390,10 @@ class Engine(Asker):
         """Load the model, unless all videos of what waits are broken; whether it is loaded."""
         with self._changed:
             waiting = [*self._waiting]
-        if all(pending.is_broken for pending in waiting):
+        if all(pending.read_error is not None for pending in waiting):
             for pending in waiting:
-                if pending.is_ready:  # else it is read again
-                    pending.fail_unread()
+                if pending.read_error is not None and pending.is_ready:  # else it is read again
+                    pending.fail(pending.read_error)
                     self.forget(pending)
             return False
         with self._changed:  # torch, which takes seconds, isn't imported for a video that is broken
@@ -405,13 +407,6 @@ class Engine(Asker):
                 self.forget(pending)
             return False
         return True
-
-    def _fail_waiting(self, error: Exception) -> None:
-        with self._changed:
-            waiting = [*self._waiting]
-        for pending in waiting:
-            pending.fail(error)
-            self.forget(pending)
 
     # Answering
 
@@ -574,8 +569,8 @@ class Engine(Asker):
             video = pending.video
             if pending.has_ended or video is None or not pending.is_ready:
                 continue
-            if pending.is_broken:
-                pending.fail(video.reading.error or ClosingError())
+            if pending.read_error is not None:
+                pending.fail(pending.read_error)
                 self.forget(pending)
                 continue
             if video.session is None and video.reading.windows is None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dycoke_cli.ask import Ask, Event, Footage, Progress
+from dycoke_cli.ask import Ask, Event, Progress
 from dycoke_cli.models.speech import with_speech
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.retries import MAX_ATTEMPTS
@@ -57,6 +57,7 @@ class Reading:
         warnings: about how they are read.
         error: why there are none.
         seconds: to read them, without `waited_s`, in which they waited for memory.
+        is_closing: whether nobody waits for them.
     """
 
     def __init__(
@@ -78,8 +79,8 @@ class Reading:
         self.error: BaseException | None = None
         self.seconds = self.waited_s = 0.0
         self.is_read = False
+        self.is_closing = False
         self._ended = threading.Event()
-        self._closing = False
 
     @property
     def is_ready(self) -> bool:
@@ -87,19 +88,9 @@ class Reading:
         return self.is_read or self.windows is not None
 
     @property
-    def has_frames(self) -> bool:
-        """Whether all frames are in memory."""
-        return self.is_read and self.windows is None
-
-    @property
     def nbytes(self) -> int:
         """Size of the frames in memory."""
         return sum(clip.frames.nbytes for clip in self.clips if clip.window is None)
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether nobody waits for it."""
-        return self._closing
 
     def end(self, error: BaseException | None = None) -> None:
         """Note that nothing more is read, because of an error where there is one."""
@@ -119,7 +110,7 @@ class Reading:
 
     def close(self) -> None:
         """End the reading: its processes, and whoever waits for its windows."""
-        self._closing = True
+        self.is_closing = True
         if self.is_read:
             return
         if self.windows is not None:
@@ -270,9 +261,7 @@ class Readers:
                         return
         except ClosedError:
             reading.error = reading.error or ClosingError()
-        except (ClosingError, KeyboardInterrupt) as error:
-            reading.error = error
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             reading.error = error
         finally:
             with self._changed:
@@ -304,7 +293,10 @@ class Readers:
                 opened.append(stack.enter_context(one))
             reading.plans = [one.plan for one in opened]
             for video, plan in zip(ask.videos, reading.plans, strict=True):
-                _check_pixels(video, plan)
+                # How many frames share the pixels that a video may have, only its plan tells.
+                if video.pixels is not None and video.count is None:
+                    name, most = video.shown_as or video.name, video.pixels // len(plan.times_s)
+                    check_size(name, plan.info.width, plan.info.height, most)
             self._on_change(reading)
             windows = self._windows(reading)
             if windows is not None:
@@ -369,16 +361,12 @@ class Readers:
             if one.owner == reading.owner or one.owner not in owners:
                 return False
         others = sum(sum(of.values()) for one, of in self._busy.items() if one is not reading)
-        # Alone, a reading may take any amount: else a clip larger than the budget never came.
+        if not others:  # alone, it may take any amount: else a clip above the budget never came
+            return True
         needed += sum(self._busy[reading].values())
-        return not others or others + needed <= _decoding_budget()
-
-
-def _check_pixels(video: Footage, plan: FramePlan) -> None:
-    """Refuse a video whose frames have too many pixels; how many it has, only its plan tells."""
-    if video.pixels is not None and video.count is None:
-        size = plan.info.width, plan.info.height
-        check_size(video.shown_as or video.name, *size, video.pixels // len(plan.times_s))
+        # Asked each time, because the model's own use of memory changes.
+        free = free_main_memory()
+        return others + needed <= _SHARE_OF_FREE * (_UNKNOWN_FREE if free is None else free)
 
 
 def usual_decoders() -> int:
@@ -386,9 +374,3 @@ def usual_decoders() -> int:
     free = free_main_memory()
     memory = _MOST_DECODERS if free is None else free // _BYTES_PER_DECODER
     return max(1, min(_MOST_DECODERS, usable_cpus(), memory))
-
-
-def _decoding_budget() -> float:
-    # Asked each time, because the model's own use of memory changes.
-    free = free_main_memory()
-    return _SHARE_OF_FREE * (_UNKNOWN_FREE if free is None else free)

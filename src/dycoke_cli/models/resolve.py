@@ -237,7 +237,6 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
     """Check that a device map is supported on this machine."""
     import torch
 
-    from dycoke_cli.errors import need
     from dycoke_cli.kernels.quantize import EXTRA
 
     if device_map is None:

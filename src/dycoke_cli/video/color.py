@@ -211,7 +211,9 @@ class Geometry:
 
 def geometry_of(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
     """Geometry declared by a stream's headers and first frame."""
-    aspect = _pixel_aspect(stream)
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if not Fraction(1, _MAX_PIXEL_ASPECT) <= aspect <= _MAX_PIXEL_ASPECT:
+        aspect = Fraction(1)
     width, height = frame.width, frame.height
     # The shorter side is stretched, because shrinking the longer one would discard pixels.
     width = round(width * aspect) if aspect > 1 else width
@@ -227,9 +229,3 @@ def _orientation(frame: av.VideoFrame) -> Orientation:
         # The rotation is still available separately, but not whether the frame is mirrored.
         return Orientation.from_rotation(frame.rotation)
     return Orientation.from_matrix(bytes(matrix) if matrix else None)
-
-
-def _pixel_aspect(stream: av.VideoStream) -> Fraction:
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    plausible = Fraction(1, _MAX_PIXEL_ASPECT) <= aspect <= _MAX_PIXEL_ASPECT
-    return aspect if plausible else Fraction(1)

@@ -63,16 +63,11 @@ def open_descriptor(descriptor: int, max_pixels: int) -> av.container.InputConta
         "format_whitelist": _FORMATS,
         "max_pixels": str(padded(max_pixels)),
     }
-    return av.open("fd:", options=options, **_tag_options())
-
-
-def _tag_options() -> dict[str, Any]:
-    """Arguments of `av.open` that accept a title that isn't UTF-8.
-
-    PyAV 18 refuses one, unless this option is set. PyAV 19 keeps the bytes and has no such option.
-    """
-    has_option = hasattr(av.container.Container, "metadata_errors")
-    return {"metadata_errors": "surrogateescape"} if has_option else {}
+    more: dict[str, Any] = {}
+    # PyAV 18 refuses a title that isn't UTF-8 unless this is set. PyAV 19 keeps its bytes.
+    if hasattr(av.container.Container, "metadata_errors"):
+        more["metadata_errors"] = "surrogateescape"
+    return av.open("fd:", options=options, **more)
 
 
 def choose_stream(

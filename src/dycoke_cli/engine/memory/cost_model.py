@@ -300,10 +300,6 @@ class CostModel:
         )
         self.loading = self.loading.with_dtype(dtype)
 
-    def loaded_as(self, loading: LoadOptions) -> CostModel:
-        """The same answer of the same model, loaded otherwise."""
-        return replace(self, loading=loading)
-
     @cached_property
     def facts(self) -> ModelFacts:
         """What is known of the model."""
@@ -472,8 +468,8 @@ def would_fit(
         return model.holds(clip, method.kept_tokens(clip.frames, clip.per_frame))
 
     ways = [] if windows is not None else ways_to_fit(clip, frames, method, fits)
-    smaller = filter(fits_with, map(answer.loaded_as, smaller_weights(answer)))
-    loading = next((model.loading for model in smaller), None)
+    smaller = (replace(answer, loading=loading) for loading in smaller_weights(answer))
+    loading = next((model.loading for model in smaller if fits_with(model)), None)
     if loading is not None:
         quantize = loading.quantize
         ways.append(f"--quantize {quantize}" if quantize else f"--dtype {loading.dtype}")
@@ -525,18 +521,16 @@ def model_facts(
 
 def _file(stored: ModelInfo, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
-    return kept("estimates") / _named([*_of_this_machine(stored, loading), device])
-
-
-def _of_this_machine(stored: ModelInfo, loading: LoadOptions) -> list[Any]:
-    return [
+    about = [
         *_PROGRAM,
         dict(stored.values),
         asdict(replace(loading, revision=None, device="auto")),
         processor_name(),
         usable_cpus(),
         os.environ.get("OMP_NUM_THREADS"),
+        device,
     ]
+    return kept("estimates") / _named(about)
 
 
 def _named(parts: list[Any]) -> str:
@@ -552,10 +546,8 @@ def _made(source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str
     from dycoke_cli.models.resolve import ResolvedModel, family_in
 
     config = _configuration(source, stored, loading.revision)
-    info, target = (
-        ModelInfo.of(config, source.name, family_in(source, config)),
-        torch.device(device),
-    )
+    info = ModelInfo.of(config, source.name, family_in(source, config))
+    target = torch.device(device)
     # "auto" is left only of a checkpoint whose config.json doesn't name its dtype.
     cpu = target.type == "cpu"
     name = weight_dtype(loading, info.dtype or "float32", lambda: None, cpu=cpu, free=None)
