@@ -45,7 +45,9 @@ _BOUNDS: dict[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
 
 _SHOWN = 60  # characters of a text
 # 70%, 1/2, 0,7 and 30fps; three digits behind a comma may be thousands.
-_NUMBERS = re.compile(r"(\d+)(?:([.,])(\d+))?\s*(%|/\s*[1-9]\d*|[a-z]{2,})?", re.IGNORECASE)
+_NUMBERS = re.compile(
+    r"(\d+(?:\.\d+|,(?!\d{3}(?!\d))\d+)?)\s*(?:(%)|/\s*([1-9]\d*)|[a-z]{2,})?", re.IGNORECASE
+)
 _BOOLEANS = {"true": True, "false": False}
 
 # Not None, which is the value `before` of some parameters.
@@ -287,14 +289,9 @@ def _shown(value: Any) -> str:
 
 def _number_meant(text: str) -> float | None:
     """The number that a text must mean that isn't one, such as 0.7 of "70%"; None if unclear."""
-    found = _NUMBERS.fullmatch(text.strip()[:_SHOWN])
-    if found is None or (found[2] == "," and len(found[3]) == 3):
+    if (found := _NUMBERS.fullmatch(text.strip()[:_SHOWN])) is None:
         return None
-    number = float(f"{found[1]}.{found[3] or 0}")
-    unit = found[4] or ""
-    if unit == "%":
-        return number / 100
-    return number / int(unit[1:]) if unit.startswith("/") else number
+    return float(found[1].replace(",", ".")) / (100 if found[2] else int(found[3] or 1))
 
 
 def _joined_by_or(words: tuple[str, ...]) -> str:

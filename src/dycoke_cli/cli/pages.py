@@ -47,7 +47,7 @@ class Command(TyperCommand):
         _unconverted(self, ctx)
         with _in_context(ctx):
             if not ctx.resilient_parsing:
-                _check_words(self.get_params(ctx), args)
+                _check_words(ctx, args)
             rest: list[str] = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             try:
@@ -63,21 +63,13 @@ class Command(TyperCommand):
         _print(page_of(self, ctx, {*self._brief, *_HELP} if self._brief else None))
 
 
-class _UnknownFlag(typer.TyperException):
-    """A flag that a command hasn't, with the attributes that such an error of Typer has."""
-
-    def __init__(self, flag: str) -> None:
-        super().__init__(f"No such option: {flag}")
-        self.option_name = flag
-        self.ctx = None
-
-
-def _check_words(parameters: Sequence[Any], args: Sequence[str]) -> None:
+def _check_words(context: Any, args: Sequence[str]) -> None:
     """Refuse words that Typer would take for something else than what they must mean.
 
     A word behind a flag would become part of the question, and `-vf`, as FFmpeg writes it, would be
     -v and -f. The last value of a flag wins, but a file that isn't written would be missed.
     """
+    parameters = context.command.get_params(context)
     options = {name: one for one in parameters if isinstance(one, TyperOption) for name in one.opts}
     flag, value, asked = "", "", False
     out: str | None = None
@@ -88,7 +80,9 @@ def _check_words(parameters: Sequence[Any], args: Sequence[str]) -> None:
         if word[:1] == "-" and len(word) > 1:
             flag, _, value = word.partition("=")
             if flag[1] != "-" and len(flag) > 2 and flag[:2] not in options and " " not in flag:
-                raise _UnknownFlag(flag)
+                from dycoke_cli.cli.unknown_words import unknown_flag  # no usual command needs it
+
+                raise unknown_flag(flag, context)
             if not value and flag in options and not options[flag].is_flag:
                 value = next(words, "")
             if flag == "--out":

@@ -16,7 +16,7 @@ from dycoke_cli.cli import pages
 from dycoke_cli.cli.flags.arguments import has_suffix, quoted
 from dycoke_cli.errors import UsageError, closest
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.param import parameters_of
+from dycoke_cli.param import meant_by
 
 _COMMANDS = {
     "dycoke": "leave the second dycoke out",
@@ -35,35 +35,27 @@ _COMMANDS = {
 }
 """Commands of other programs, and what does the same here."""
 _MEANT = {
-    "num-frames": "--frames",
-    "prompt": "--question",
-    "output": "--out",
-    "output-dir": "--out-dir",
-    "output-format": "--out FILE.srt",
-    "csv": "--out FILE.csv",
-    "baseline": "--method none",
-    "cpu": "--device cpu",
-    "gpu": "--device cuda",
-    "ngl": "--device cuda",
-    "tensor-parallel-size": "--device-map auto",
-    "verbose": "--stats",
-    "jobs": "--workers",
-    "threads": "--workers",
-    "8bit": "--quantize int8",
-    "4bit": "--quantize int4",
-    "load-in-8bit": "--quantize int8",
-    "load-in-4bit": "--quantize int4",
-    "torch-dtype": "--dtype",
-    "ss": "--start",
-    "to": "--end",
-    "m": "--model",
-    "n": "--max-tokens",
-    "n-predict": "--max-tokens",
-    "o": "--out",
-    "p": "--question",
-    "v": "--stats",
+    "--dtype": ("torch-dtype",),
+    "--end": ("to",),
+    "--frames": ("num-frames",),
+    "--max-tokens": ("n", "n-predict"),
+    "--model": ("m",),
+    "--out": ("o", "output"),
+    "--out FILE.csv": ("csv",),
+    "--out FILE.srt": ("output-format",),
+    "--out-dir": ("output-dir",),
+    "--question": ("p", "prompt"),
+    "--start": ("ss",),
+    "--stats": ("v", "verbose"),
+    "--workers": ("jobs", "threads"),
+    "--method none": ("baseline",),
+    "--device cpu": ("cpu",),
+    "--device cuda": ("gpu", "ngl"),
+    "--device-map auto": ("tensor-parallel-size",),
+    "--quantize int4": ("4bit", "load-in-4bit"),
+    "--quantize int8": ("8bit", "load-in-8bit"),
 }
-"""Flags of other programs, and those of the same meaning here."""
+"""Flags here, and those of the same meaning in other programs."""
 _HAVE_NONE = {
     **dict.fromkeys(
         ("dry-run", "estimate"),
@@ -84,11 +76,6 @@ _HAVE_NONE = {
     "y": "no command asks back, so leave it out",
 }
 """Flags of other programs without an equal here, and what to do."""
-_MISPLACED = {
-    ("serve", "start"): "`dycoke serve` starts the server, and Ctrl-C ends it: leave start out",
-    ("serve", "stop"): "Ctrl-C ends `dycoke serve`, in the terminal where it runs",
-}
-"""Words of other programs behind a command, and what to type."""
 _WRITES = "`dycoke batch VIDEO QUESTION --out FILE.csv` writes a table, and `>` an answer"
 _ELSEWHERE = {
     "ask": dict.fromkeys(("out", "output", "o", "csv"), _WRITES)
@@ -101,9 +88,13 @@ _ELSEWHERE = {
         f"`dycoke ask VIDEO QUESTION --{flag}` asks about parts"
         for flag in ("every", "when")
     },
-    "serve": {"api-key": "set DYCOKE_API_KEY in the environment"},
+    "serve": {
+        "api-key": "set DYCOKE_API_KEY in the environment",
+        "start": "`dycoke serve` starts the server, and Ctrl-C ends it: leave start out",
+        "stop": "Ctrl-C ends `dycoke serve`, in the terminal where it runs",
+    },
 }
-"""By command, flags that it hasn't, and what does the same."""
+"""By command, flags and words that it hasn't, and what does the same."""
 _SUBCOMMAND = re.compile(r"No such command '(.*?)'")
 _EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
@@ -128,7 +119,7 @@ def explain(error: typer.TyperException) -> UsageError:
     if flag in flags:
         return UsageError(f"{flag} needs a value: {flag} {flags[flag].metavar} {page}")
     if flag is not None:
-        return _unknown_flag(flag, flags, context, page)
+        return unknown_flag(flag, context)
     examples = pages.page_of(context.command, context).examples
     example = f"an example: `{examples[0]}`" if examples else page
     if parameter is not None and hasattr(error, "param_type"):
@@ -156,8 +147,8 @@ def _unexpected(
     word: str, context: Any, flags: Mapping[str, Any], example: str, page: str
 ) -> UsageError:
     """Error about a word behind a command that has no place for it."""
-    if (context.info_name, word) in _MISPLACED:
-        return UsageError(_MISPLACED[context.info_name, word])
+    if (advice := _ELSEWHERE.get(context.info_name, {}).get(word)) is not None:
+        return UsageError(advice)
     # An id of the hub has one slash, and so has a folder with a model.
     is_model = word in CATALOG or (word.count("/") == 1 and not has_suffix(word))
     if "--model" in flags and is_model:
@@ -178,24 +169,37 @@ def _unexpected(
     )
 
 
-def _unknown_flag(flag: str, flags: Iterable[str], context: Any, page: str) -> UsageError:
-    sentence, spelled = f"there is no flag {flag}", flag.replace("_", "-")
+def unknown_flag(flag: str, context: Any) -> UsageError:
+    """Error about a flag that a command hasn't."""
+    from dycoke_cli.compression.registry import DEFAULT, METHODS, owner_near  # slow
+
+    sentence, page = f"there is no flag {flag}", f"(see `{context.command_path} --help`)"
     if flag in ("--video", "--input", "-i"):
         return UsageError(f"{sentence}: name a video without a flag {page}")
+    spelled = flag.replace("_", "-")
     name = spelled.lstrip("-")
-    known = [one for one in flags if one.startswith("-")]
+    known = [name for one in context.command.get_params(context) for name in one.opts]
+    words = {
+        f"--{word}": ours
+        for ours, theirs in _MEANT.items()
+        if ours.partition(" ")[0] in known
+        for word in theirs
+    }
     # A command's own flag means itself, whatever it is called elsewhere.
-    words = _symbols() if len(name) == 1 else {}
-    words |= _MEANT
-    words = {f"--{word}": one for word, one in words.items() if one.partition(" ")[0] in known}
-    words |= {one: one for one in known}
+    words |= {one: one for one in known if one.startswith("-")}
     exact = words.get(spelled) or words.get(f"--{name}") or words.get(f"--{name.lower()}")
+    by_symbol = f"--{meant_by(name, METHODS[DEFAULT]).replace('_', '-')}"
+    if name.isupper() and by_symbol in known:  # the paper's letter
+        exact = by_symbol
     ours = _ELSEWHERE.get(context.info_name, {}).get(name) or _HAVE_NONE.get(name)
     if exact is None and ours is not None:
         return UsageError(f"{sentence}: {ours}")
-    if exact is None and (parameter := _of_a_method(flag)):
-        method = "--method" if "--method" in known else "--methods"
-        return UsageError(f"{sentence}; give it with the method: {method} {parameter} {page}")
+    parameter = name.removeprefix("no-").replace("-", "_")
+    if exact is None and (method := owner_near(parameter, DEFAULT)):
+        by = "--method" if "--method" in known else "--methods"
+        return UsageError(
+            f"{sentence}; give it with the method: {by} {method}:{parameter}=… {page}"
+        )
     is_root = context.parent is None
     # One letter begins many names, and is a typing error away from none.
     guess = closest(spelled, words) if is_root or len(name) > 1 else None
@@ -207,21 +211,3 @@ def _unknown_flag(flag: str, flags: Iterable[str], context: Any, page: str) -> U
             f"`dycoke ask VIDEO QUESTION {flag}` {page}"
         )
     return UsageError(f"{sentence} {page}")
-
-
-def _symbols() -> dict[str, str]:
-    """Flags of the default method's parameters by the letters that the paper has for them."""
-    from dycoke_cli.compression.registry import DEFAULT, METHODS  # slow, and no usual answer
-
-    parameters = parameters_of(METHODS[DEFAULT]).values()
-    flags = {one.spec.symbol: f"--{one.name.replace('_', '-')}" for one in parameters}
-    return {symbol: flag for symbol, flag in flags.items() if symbol is not None}
-
-
-def _of_a_method(option: str) -> str | None:
-    """What `--method` takes in place of an option such as --merge-dropped; else None."""
-    from dycoke_cli.compression.registry import owners  # slow to import, and no usual answer
-
-    name = option.removeprefix("--").removeprefix("no-").replace("-", "_")
-    method = next(iter(owners().get(name, ())), None)
-    return method and f"{method}:{name}=…"

@@ -184,15 +184,14 @@ def _files(videos: Sequence[Footage], where: Where) -> tuple[CaptionFiles, OneFi
     from dycoke_cli.storage.output_file import check_suffix
 
     files = CaptionFiles(where.out_dir)
+    files.check(videos)
     if where.out is None:
-        files.check(videos)
         return files, None
     check_suffix(where.out, (".jsonl",), "--out")
     keys = tuple(one.strip() for one in where.key.split(","))
     keys = (*keys, "caption") if len(keys) == 1 else keys
     if len(keys) != 2 or not all(keys) or keys[0] == keys[1]:
         raise UsageError(f"--key {where.key!r}: give one key or two, as in --key media_path,text")
-    files.check(videos)
     one_file = OneFile(where.out, (keys[0], keys[1]), where.absolute)
     one_file.check(videos)
     return files, one_file

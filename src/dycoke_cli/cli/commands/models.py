@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 _REMOVED = "`hf cache rm model/OWNER/NAME` (of huggingface_hub) removes what was downloaded"
 _PULLED = "`dycoke models pull NAME` downloads one"
+_NAMED = "--model NAME names one, and so does DYCOKE_MODEL"
 _ELSEWHERE = {
     **dict.fromkeys(("remove", "rm", "delete"), _REMOVED),
     **dict.fromkeys(("download", "install", "add", "get"), _PULLED),
+    **dict.fromkeys(("use", "set", "select"), _NAMED),
 }
 """Subcommands of other programs, and what does the same."""
 
@@ -31,7 +33,7 @@ class _Models(pages.Group):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse arguments, after inserting `list` if they don't begin with a subcommand."""
         if len(args) > 1 and args[0] in _ELSEWHERE:
-            raise UsageError(f"dycoke models has no {args[0]}: {_ELSEWHERE[args[0]]}")
+            raise UsageError(_nothing_found(args))
         others = {*self.commands, *ctx.help_option_names}
         if not ctx.resilient_parsing and not {*args[:1]} & others:
             args = ["list", *args]
@@ -115,12 +117,11 @@ def _has(model: ListedModel, words: Sequence[str]) -> bool:
 
 
 def _nothing_found(words: Sequence[str]) -> str:
-    commands = [str(each.name) for each in app.registered_commands]
-    if words[0] in ("use", "set", "select"):
-        return f"there is no models {words[0]}: give --model NAME, or set DYCOKE_MODEL"
+    if words[0] in _ELSEWHERE:
+        return f"dycoke models has no {words[0]}: {_ELSEWHERE[words[0]]}"
     if words[0] in ("search", "find") and words[1:]:
         return f"dycoke models has no {words[0]}: did you mean `dycoke models {words[1]}`?"
-    near = "pull" if words[0] in ("download", "get", "install") else closest(words[0], commands)
+    near = closest(words[0], [str(each.name) for each in app.registered_commands])
     hint = f"did you mean `dycoke models {near}`?" if near else "`dycoke models` lists all"
     return f"no model that fits what was given has {' '.join(words)!r} in its name or note; {hint}"
 

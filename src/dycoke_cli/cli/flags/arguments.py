@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 
 from dycoke_cli.errors import UsageError
@@ -113,12 +113,11 @@ def questions_of(argument: str | None, options: list[str] | None, *videos: str) 
     for text in given:
         questions += _lines_of_stdin() if text == STDIN else [text.strip()]
         if "." in text and os.path.isfile(text):
-            is_table = os.path.splitext(text)[1].lower() in (".csv", ".json", ".jsonl", ".ndjson")
-            asks = f"batch VIDEO --questions {quoted(text)}"
-            if not is_table:
-                asks = f"ask VIDEO -q - < {quoted(text)}"
+            is_table = text.lower().endswith((".csv", ".json", ".jsonl", ".ndjson"))
+            command = "batch VIDEO --questions" if is_table else "ask VIDEO -q - <"
             raise UsageError(
-                f"{text} is a file, not a question: `dycoke {asks}` asks what stands in it"
+                f"{text} is a file, not a question: `dycoke {command} {quoted(text)}` asks what "
+                "stands in it"
             )
     if "" in questions:
         raise UsageError("a question is empty")
@@ -130,19 +129,12 @@ def questions_of(argument: str | None, options: list[str] | None, *videos: str) 
 
 
 def _lines_of_stdin() -> list[str]:
-    questions = list(_decoded_lines())
-    if not questions:
-        raise UsageError("no question came from stdin; -q - reads one per line")
-    return questions
-
-
-def _decoded_lines() -> Iterator[str]:
     if sys.stdin is None:
         raise UsageError("stdin is closed; -q - has nothing to read")
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError("the questions on stdin aren't UTF-8 text") from error
-    for line in text.splitlines():
-        if line.strip():
-            yield line.strip()
+    if not (questions := [line.strip() for line in text.splitlines() if line.strip()]):
+        raise UsageError("no question came from stdin; -q - reads one per line")
+    return questions
