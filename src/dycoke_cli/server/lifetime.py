@@ -76,18 +76,12 @@ class LimitedProtocol(H11Protocol):
         """Begin, and close the connections that are too many."""
         super().connection_made(transport)
         self._wait_for_header()
-        limits = self._limits
-        if len(self.connections) <= min(limits.most, limits.most_per_address):
-            return
-        others = [
-            each
-            for each in self.connections
-            if isinstance(each, LimitedProtocol) and each is not self
-        ]
+        connections = cast("set[LimitedProtocol]", self.connections)
+        others = [each for each in connections if each is not self]
         own = [each for each in others if each.address == self.address]
-        if len(own) >= limits.most_per_address:
+        if len(own) >= self._limits.most_per_address:
             _close_longest_waiting(own)
-        elif len(others) >= limits.most:
+        elif len(others) >= self._limits.most:
             _close_longest_waiting(others)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -286,8 +280,7 @@ class EndingServer(uvicorn.Server):
             connection.shut()
 
     def _connections(self) -> list[LimitedProtocol]:
-        found = [*self.server_state.connections]
-        return [one for one in found if isinstance(one, LimitedProtocol)]
+        return [*cast("set[LimitedProtocol]", self.server_state.connections)]
 
 
 def run(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import anyio
 from anyio import from_thread
-from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -74,44 +73,7 @@ _ARGUMENTS = {
 
 _ENDLESS, _CANCELLED = "subscriptions/listen", "notifications/cancelled"
 """Methods of the protocol: a request and a notification after which no reply is due."""
-
-
-class _Unanswered:
-    """Requests that have no reply yet: the official package drops them at the end of stdin.
-
-    Args:
-        requests: passes on what came on stdin; closed at its end, once all is answered.
-    """
-
-    def __init__(self, requests: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
-        self._requests, self._ids, self._ended = requests, set[str](), False
-
-    async def read(self, stdin: AsyncIterable[SessionMessage | Exception]) -> None:
-        """Pass on requests."""
-        async for item in stdin:
-            message = None if isinstance(item, Exception) else item.message
-            if isinstance(message, JSONRPCRequest) and message.method != _ENDLESS:
-                self._ids.add(str(message.id))
-            elif isinstance(message, JSONRPCNotification) and message.method == _CANCELLED:
-                self._ids.discard(str((message.params or {}).get("requestId")))
-            await self._requests.send(item)
-        self._ended = True
-        self._end()
-
-    async def write(
-        self,
-        replies: AsyncIterable[SessionMessage],
-        send: Callable[[SessionMessage], Awaitable[None]],
-    ) -> None:
-        """Pass on replies."""
-        async for item in replies:
-            await send(item)
-            self._ids.discard(str(getattr(item.message, "id", None)))
-            self._end()
-
-    def _end(self) -> None:
-        if self._ended and not self._ids:
-            self._requests.close()
+_POLL_S = 0.05
 
 
 class _Server(MCPServer[Any]):
@@ -126,17 +88,35 @@ class _Server(MCPServer[Any]):
         return await super().call_tool(name, arguments, context)
 
     async def run_stdio_async(self) -> None:
-        """Answer on stdin and stdout."""
+        """Answer on stdin and stdout, also what has no reply yet at the end of stdin.
+
+        The official package would drop it, so that its stream of requests is ended here.
+        """
         requests, received = anyio.create_memory_object_stream[SessionMessage | Exception]()
         replies, given = anyio.create_memory_object_stream[SessionMessage]()
-        unanswered, server = _Unanswered(requests), self._lowlevel_server
-        async with (
-            stdio_server() as (stdin, stdout),
-            stdout,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(unanswered.read, stdin)
-            tasks.start_soon(unanswered.write, given, stdout.send)
+        unanswered: set[str] = set()
+
+        async def read() -> None:
+            async with requests:
+                async for item in stdin:
+                    message = None if isinstance(item, Exception) else item.message
+                    if isinstance(message, JSONRPCRequest) and message.method != _ENDLESS:
+                        unanswered.add(str(message.id))
+                    elif isinstance(message, JSONRPCNotification) and message.method == _CANCELLED:
+                        unanswered.discard(str((message.params or {}).get("requestId")))
+                    await requests.send(item)
+                while unanswered:
+                    await anyio.sleep(_POLL_S)
+
+        async def write() -> None:
+            async for item in given:
+                await stdout.send(item)
+                unanswered.discard(str(getattr(item.message, "id", None)))
+
+        server = self._lowlevel_server
+        async with stdio_server() as (stdin, stdout), stdout, anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            tasks.start_soon(write)
             await server.run(received, replies, server.create_initialization_options())
 
 

@@ -182,8 +182,8 @@ class VideoTools:
 
         def ask(question: str, window: tuple[float, float] | None) -> Answer:
             more["choices"] = ("yes", "no")
-            answer = self.ask(video, question, window or part, _silent, cancelled, **more)
-            # How many are still to come depends on what is found.
+            # Of each by itself nothing is reported; how many are to come depends on what is found.
+            answer = self.ask(video, question, window or part, lambda *_: None, cancelled, **more)
             report("decode", number := next(done), number + 1)
             return answer
 
@@ -222,10 +222,6 @@ class VideoTools:
         report("load", 0, 1)
         self._engine.call(lambda loaded: None)
         report("load", 1, 1)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report nothing: the answer is one of many."""
 
 
 def _check_question(question: str) -> None:

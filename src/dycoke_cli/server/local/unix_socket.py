@@ -29,8 +29,7 @@ def runtime_folder() -> Path:
     users = os.environ.get("XDG_RUNTIME_DIR")
     if users:
         return Path(users) / "dycoke"
-    uid = os.geteuid() if hasattr(os, "geteuid") else "user"
-    return Path(tempfile.gettempdir()) / f"dycoke-{uid}"
+    return Path(tempfile.gettempdir()) / f"dycoke-{os.geteuid()}"
 
 
 def socket_path() -> Path:
@@ -69,7 +68,7 @@ def is_own(connection: socket.socket) -> bool:
 def connect() -> socket.socket | None:
     """A connection to the running server; None if there is none that can be trusted."""
     path = socket_path()
-    if not hasattr(socket, "AF_UNIX") or not is_private(path.parent):
+    if not is_private(path.parent):
         return None
     connection = socket.socket(socket.AF_UNIX)
     try:
@@ -94,8 +93,7 @@ class LocalListener:
         warn: called with a sentence where the socket can't be created.
 
     Attributes:
-        listening: the socket; None if another server has it, if it can't be created, or if the
-            system has no unix sockets.
+        listening: the socket; None if another server has it, or if it can't be created.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -116,8 +114,6 @@ class LocalListener:
 
 
 def _listen() -> socket.socket | None:
-    if not hasattr(socket, "AF_UNIX"):
-        return None
     path = socket_path()
     try:
         make_folder(path.parent)
