@@ -172,7 +172,7 @@ OTHERS = {
     ("batch", "footage", "-q", "texts/a.txt"): "`dycoke ask VIDEO -q - < texts/a.txt` asks what",
     ("caption", "footage", "--prompt", "x", "--out-dir", "notes.json"): "is a file, not a folder; ",
     ("convert", "texts/a.txt", "a.jsonl"): "texts/a.txt, line 1: that isn't JSON",
-    ("models", "use", "mini"): "there is no models use: give --model NAME",
+    ("models", "use", "mini"): "dycoke models has no use: --model NAME names one",
     ("login",): "there is no command login: `hf auth login` (of huggingface_hub) keeps a token",
     ("ps", "What?"): "there is no command ps: a model is loaded while a command runs; `dycoke s",
 }

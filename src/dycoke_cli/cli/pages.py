@@ -80,9 +80,9 @@ def _check_words(context: Any, args: Sequence[str]) -> None:
         if word[:1] == "-" and len(word) > 1:
             flag, _, value = word.partition("=")
             if flag[1] != "-" and len(flag) > 2 and flag[:2] not in options and " " not in flag:
-                from dycoke_cli.cli.unknown_words import unknown_flag  # no usual command needs it
-
-                raise unknown_flag(flag, context)
+                error = typer.TyperException(f"No such option: {flag}")
+                vars(error).update(option_name=flag, ctx=context)  # as Typer's own has
+                raise error
             if not value and flag in options and not options[flag].is_flag:
                 value = next(words, "")
             if flag == "--out":

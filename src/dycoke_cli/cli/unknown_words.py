@@ -119,7 +119,7 @@ def explain(error: typer.TyperException) -> UsageError:
     if flag in flags:
         return UsageError(f"{flag} needs a value: {flag} {flags[flag].metavar} {page}")
     if flag is not None:
-        return unknown_flag(flag, context)
+        return _unknown_flag(flag, context)
     examples = pages.page_of(context.command, context).examples
     example = f"an example: `{examples[0]}`" if examples else page
     if parameter is not None and hasattr(error, "param_type"):
@@ -169,7 +169,7 @@ def _unexpected(
     )
 
 
-def unknown_flag(flag: str, context: Any) -> UsageError:
+def _unknown_flag(flag: str, context: Any) -> UsageError:
     """Error about a flag that a command hasn't."""
     from dycoke_cli.compression.registry import DEFAULT, METHODS, owner_near  # slow
 

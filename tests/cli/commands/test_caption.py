@@ -573,9 +573,8 @@ def test_the_page_has_the_prompts_and_its_commands_run(
     lines = [words[1:] for words in commands(PAGE)]
     lines += [shlex.split(line)[1:] for line in re.findall(r"`(dycoke caption [^`]*)` \|", PAGE)]
     assert len(lines) == 10
-    for words in lines:
-        named = words.index("--model") if "--model" in words else len(words)
-        run = run_here(*words[:named], *words[named + 2 :], *MINI)
+    for words in lines:  # what is named last wins
+        run = run_here(*words, *MINI)
         assert (run.code, run.out) == (0, ""), words
     assert {*texts(tmp_path)} >= {"clips/1.txt", "captions/move.txt", "pictures/a.txt"}
     assert {path.name for path in tmp_path.rglob("*.jsonl")} >= {"captions.jsonl", "meta.jsonl"}
