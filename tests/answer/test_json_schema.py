@@ -158,3 +158,7 @@ def test_what_a_server_may_not_report_may_be_null() -> None:
         "again": {"$ref": "#/$defs/one"},
     }
     assert schema["required"] == ["schema", "figures"]
+
+
+def test_what_an_answer_does_without_is_false() -> None:
+    assert not ABSENT

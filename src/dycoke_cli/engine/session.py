@@ -379,5 +379,7 @@ class VideoSession(EncodedVideo):
         """
         options = GenerationOptions(max_tokens, temperature, seed, trace, typed, structured, tokens)
         check_kind(question, str, "a question is one text")
+        for turn in history:
+            check_kind(turn, (tuple, list), "history takes pairs of a question and its answer")
         questions = [Question(self, question, history, Receiver(on_text))]
         return ask_together(questions, METHODS[DEFAULT]() if method is None else method, options)[0]

@@ -242,19 +242,20 @@ class TimeFiles:
                 marked.append(MarkedVideo(video.name, markers, info))
                 total += len(markers)
         texts = {path: self.make(marked) for path, marked in found.items() if marked}
-        others = []
+        others, removed = [], ""
         for path in found:
             try:
                 if path in texts:
                     others += [path] * (not write_made(path, texts[path].encode(), self.flag))
                 elif MadeFiles().is_own(path):
                     path.unlink()
+                    removed = ", and those of an earlier run are removed"
             except OSError as error:
                 raise OutputError(unwritable(path, error, self.flag)) from error
         if others:
             raise stays(others)
         if not texts:
-            return "Nothing was found: no times are written"
+            return f"Nothing was found: no times are written{removed}"
         one, *more = texts
         folders = {short_name(path.parent) for path in texts}
         where = f"{len(texts):,} files in {', '.join(sorted(folders))}" if more else short_name(one)

@@ -75,6 +75,17 @@ def test_batch_resumes_and_has_the_times_of_all(clips: Path, engine: Pretended) 
     assert len(engine.asked) == asked
 
 
+@pytest.mark.usefixtures("engine")
+def test_times_of_an_earlier_run_that_go_are_told(clips: Path) -> None:
+    out = clips.parent / "times.markers.csv"
+    nothing = "Nothing was found: no times are written"
+    assert batch(clips / "bad.mp4", "--out", out)[1].splitlines()[-1] == nothing
+    batch(clips, "--out", out)
+    told = batch(clips / "bad.mp4", "--out", out)[1].splitlines()[-1]
+    assert told == f"{nothing}, and those of an earlier run are removed"
+    assert not out.exists()
+
+
 def test_batch_has_a_file_for_each_clip(clips: Path, engine: Pretended) -> None:
     folder = clips.parent / "made" / "here"
     assert batch(clips, "--out", ".vtt", "--out-dir", folder)[0] == 1
