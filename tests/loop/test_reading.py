@@ -8,7 +8,7 @@ import sys
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,11 +34,14 @@ TWO = Sampling(frames=2)
 
 @contextmanager
 def reading(
-    groups: list[Group], decoders: int | None = None, limits: Limits | None = None
+    groups: list[Group],
+    decoders: int | None = None,
+    limits: Limits | None = None,
+    on_change: Callable[[Reading], None] = lambda _: None,
 ) -> Iterator[dict[str, Reading]]:
     """The videos while they are read ahead, by their names."""
     limits = limits or Limits()
-    readers = Readers(limits, lambda _: None, lambda _: None, lambda _: None, decoders)
+    readers = Readers(limits, lambda _: None, lambda _: None, on_change, decoders)
     begun = {}
     for ask, *_ in groups:
         ask = replace(ask, request=replace(ask.request, limits=limits))
@@ -143,6 +146,18 @@ def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
         assert is_read(taken[name]), name
     attempts = Counter(path.suffix[1:] for path in tmp_path.glob("[012].*"))
     assert attempts == {"crash": 3, "exit": 3, "good1": 1, "good2": 1, "good3": 1, "once": 2}
+
+
+def test_another_attempt_begins_without_the_error_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first windows are encoded before it is read to its end."""
+    decoding_by(monkeypatch, "decode", tmp_path)
+    seen: list[BaseException | None] = []
+    groups = folder_of(tmp_path, "once.mp4")
+    with reading(groups, on_change=lambda one: seen.append(one.error)) as begun:
+        assert begun["once.mp4"]._ended.wait(90)
+    assert {*seen} == {None}
 
 
 @pytest.mark.parametrize(

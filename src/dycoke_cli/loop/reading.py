@@ -271,7 +271,8 @@ class Readers:
                 decoder.stop()
 
     def _read_once(self, reading: Reading) -> None:
-        ask, reading.waited_s = reading.ask, 0.0
+        # An earlier attempt's error would end a question whose windows are taken by now.
+        ask, reading.waited_s, reading.error = reading.ask, 0.0, None
         # Of two videos in windows one would wait for memory that the other has, whose windows
         # nobody takes before.
         with ExitStack() as stack:
@@ -325,7 +326,6 @@ class Readers:
             edits = zip(ask.videos, clips, strict=True)
             reading.clips = tuple(v.edit(clip) if v.edit else clip for v, clip in edits)
             reading.seconds = time.perf_counter() - began - reading.waited_s
-            reading.error = None
 
     def _enter_windows(self, stack: ExitStack) -> None:
         stack.enter_context(self._in_windows)
