@@ -1,6 +1,6 @@
 # make demo     set up .venv with what answering needs, then watch a question being answered (CPU=1: with
 #               PyTorch's CPU build)
-# make test     lint and the tests, in about ten minutes on two cores; sets up what they need as well
+# make test     lint and the tests, in about eight minutes on two cores; sets up what they need as well
 # make test-extended  the others (an hour and a half): Ray, the wheel, training, lmms-eval, rehearsals, whole
 #               runs of commands, all pairs of parameters; PART=2/10: one in ten of them
 # make test-all    both
