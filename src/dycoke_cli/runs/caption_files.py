@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,10 +115,16 @@ class OneFile:
                     "can't hold it: rename it, or leave out --out"
                 )
 
-    def write(self, videos: Iterable[Footage], files: CaptionFiles) -> None:
-        """Write the captions of the videos that have one."""
+    def write(self, videos: Collection[Footage], files: CaptionFiles) -> None:
+        """Write the captions of the videos that have one, and keep those of other clips."""
+        place, text = self.keys
         found = [(video, caption) for video in videos if (caption := files.current(video))]
-        rows = [dict(zip(self.keys, (self._name(one), text), strict=True)) for one, text in found]
+        rows = [{place: self._name(video), text: caption} for video, caption in found]
+        asked = {os.path.abspath(video.path) for video in videos}
+        with suppress(OSError, ValueError):  # there is none, or somebody has changed it
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                path = os.path.abspath(self.path.parent / (row := json.loads(line)).get(place, ""))
+                rows += [row] if os.path.isfile(path) and path not in asked else []
         content = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
         if not write_made(self.path, content.encode()):
             raise stays([self.path])

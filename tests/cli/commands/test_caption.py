@@ -270,6 +270,18 @@ def test_one_file_has_all_captions_that_are_there(
     found = {row["video_path"]: row["caption"] for row in rows(path)}
     assert [*found] == ["1.mp4", "2.mp4", "3.mp4", "10.mp4", "photo.png", "sub/a.webm"]
     assert found["1.mp4"] == "edited"
+    # A run about some of them keeps the others, but for those that are gone.
+    (clips / "3.mp4").unlink()
+    (clips / "2.txt").write_text("mine, too")
+    assert caption(clips / "2.mp4", "--out", path).code == 0
+    changed = {row["video_path"]: row["caption"] for row in rows(path)}
+    found |= {"2.mp4": "mine, too"}
+    del found["3.mp4"]
+    assert changed == found
+    assert caption(clips / "2.mp4", "--out", path, "--absolute").code == 0
+    del found["2.mp4"]
+    found = {str(clips / "2.mp4"): "mine, too", **found}
+    assert [(row["video_path"], row["caption"]) for row in rows(path)] == [*found.items()]
     asked = len(engine.asked)
     path.write_text("mine")
     run = caption(clips, "--out", path, "--overwrite", "--prompt", "motion")
