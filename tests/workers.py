@@ -102,6 +102,10 @@ def _work(
 ) -> NoReturn:
     end_with(parent)  # also if it is killed
     atexit._clear()
+    if torch := sys.modules.get("torch"):
+        # Its pool of threads stayed behind. Each thread that uses one first would make another, and
+        # two at once fail ("pool INTERNAL ASSERT FAILED").
+        torch.set_num_threads(torch.get_num_threads())
     config, code = session.config, 1
     try:
         plugins = config.pluginmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.batch_journal import Known, Outcome
-from dycoke_cli.storage.input_file import read_file
+from dycoke_cli.storage.input_file import LineError, json_lines, read_file, read_text
 from dycoke_cli.storage.made_files import (
     MadeFiles,
     check_replaceable,
@@ -121,10 +121,12 @@ class OneFile:
         found = [(video, caption) for video in videos if (caption := files.current(video))]
         rows = [{place: self._name(video), text: caption} for video, caption in found]
         asked = {os.path.abspath(video.path) for video in videos}
-        with suppress(OSError, ValueError):  # there is none, or somebody has changed it
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                path = os.path.abspath(self.path.parent / (row := json.loads(line)).get(place, ""))
-                rows += [row] if os.path.isfile(path) and path not in asked else []
+        # There is none, or somebody has changed it; then it stays.
+        with suppress(OSError, LineError, LookupError, TypeError):
+            for _, row in json_lines(read_text(self.path)):
+                path = os.path.abspath(self.path.parent / row[place])
+                if path not in asked and os.path.isfile(path):
+                    rows.append(row)
         content = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
         if not write_made(self.path, content.encode()):
             raise stays([self.path])
