@@ -367,6 +367,7 @@ def test_a_question_that_comes_just_then_keeps_the_model(asking: Asking) -> None
 def test_a_model_that_cannot_be_loaded_fails_its_questions_and_is_tried_again(
     asking: Asking,
 ) -> None:
+    """Also where the next question comes before the next attempt: its frames wait for that."""
     fails = [True]
 
     def load(fit: Any) -> Any:

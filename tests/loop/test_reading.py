@@ -9,6 +9,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.video import decoder
 from dycoke_cli.video import limits as limits_module
+from dycoke_cli.video.clip import Fit
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
@@ -256,6 +258,21 @@ def test_seconds_that_were_waited_for_memory_are_not_counted(
     (one,) = read_all(folder_of(tmp_path, "a.mp4"), 1).values()
     assert is_read(one)
     assert one.seconds < -500
+
+
+def test_seconds_that_were_waited_for_the_model_are_not_counted(tmp_path: Path) -> None:
+    fit = Future[Fit]()
+    (group,) = folder_of(tmp_path, "a.mp4")
+    one = Reading(group[0], decoded=False, urgent=False)
+    readers = Readers(Limits(), lambda _: None, lambda _: fit, lambda _: None, 1)
+    readers.read(one)
+    until(lambda: bool(one.plans))
+    began = time.perf_counter()
+    until(lambda: time.perf_counter() > began + 0.5)
+    fit.set_result(lambda count, height, width: None)
+    one.wait()
+    assert one.waited_s > 0.4
+    readers.close()
 
 
 def test_one_that_dies_while_it_waits_for_memory_is_read_by_another(

@@ -25,7 +25,9 @@ from tests.waiting import until
 def test_a_video_that_was_read_waits_for_a_model_that_is_loaded_or_downloaded(
     asking: Asking, local: bool, stage: str
 ) -> None:
-    unloaded, seen = replace(asking.pretended.unloaded(), local=local), list[Any]()
+    seen = list[Any]()
+    # Of a model of which nothing is known: others' frames wait for the size that it takes.
+    unloaded = replace(asking.pretended.unloaded(), local=local, info=None)
     with asking.engine(loaded=None, unloaded=unloaded) as engine:
         engine.submit(asking.ask("one"), on_event=lambda _, event: seen.append(event))
         until(lambda: Progress(stage) in seen, 60)

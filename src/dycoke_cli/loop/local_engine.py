@@ -185,13 +185,13 @@ class Engine(Asker):
             OutOfMemoryError: it doesn't fit.
         """
         if self.loaded is None:
-            if self._fit.done():  # an earlier attempt failed
-                self._fit = Future()
             try:
                 self.loaded = self._load(self._fit)
             except Exception as error:
-                if not self._fit.done():  # ends readings that wait for it
-                    self._fit.set_exception(error)
+                # It ends the readings that wait for it; later ones wait for the next attempt.
+                failed, self._fit = self._fit, Future()
+                if not failed.done():
+                    failed.set_exception(error)
                 raise
             if not self._fit.done():
                 self._fit.set_result(self.loaded.fit)

@@ -56,7 +56,7 @@ class Reading:
         clips: the frames, once they are read. In windows only their shape.
         warnings: about how they are read.
         error: why there are none.
-        seconds: to read them, without `waited_s`, in which they waited for memory.
+        seconds: to read them, without `waited_s`, in which they waited for memory or the model.
         is_closing: whether nobody waits for them.
     """
 
@@ -163,11 +163,7 @@ class Readers:
     def read(self, reading: Reading) -> None:
         """Read videos when it is their turn."""
         with self._changed:
-            if reading.urgent:
-                others = next((n for n, one in enumerate(self._queue) if not one.urgent), None)
-                self._queue.insert(len(self._queue) if others is None else others, reading)
-            else:
-                self._queue.append(reading)
+            self._queue.append(reading)
             if self._idle < len(self._queue) and len(self._threads) < 2 * self._most:
                 thread = threading.Thread(target=self._work, name="reading", daemon=True)
                 self._threads.append(thread)
@@ -187,10 +183,8 @@ class Readers:
     @property
     def is_full(self) -> bool:
         """Whether so much was read that nothing more is begun."""
-        return (
-            len(self._held) >= _MOST_VIDEOS
-            or sum(reading.nbytes for reading in self._held) >= _MOST_BYTES
-        )
+        nbytes = sum(reading.nbytes for reading in self._held)
+        return len(self._held) >= _MOST_VIDEOS or nbytes >= _MOST_BYTES
 
     def close(self) -> None:
         """End all threads and processes. The threads aren't joined: one may be in a long read."""
@@ -233,7 +227,7 @@ class Readers:
         return next(
             (
                 reading
-                for reading in self._queue
+                for reading in sorted(self._queue, key=lambda one: not one.urgent)
                 if owners[reading.owner] < self._most and (reading.urgent or not self.is_full)
             ),
             None,
@@ -316,6 +310,10 @@ class Readers:
                 reading.send(Progress("speech", done, total))
 
             try:
+                if fit is not None:
+                    since = time.perf_counter()
+                    fit.result()  # of a model that is loading
+                    reading.waited_s += time.perf_counter() - since
                 clips = tuple(
                     with_speech(one.read(on_frame, fit, windows), one, of, on_heard)
                     for one, of in zip(opened, lines, strict=True)
