@@ -36,8 +36,6 @@ KEPT = {
 }
 # Steps between two lines of the log.
 LOG_EVERY = 10
-# A side of a token's square: four patches are pooled to a token.
-PIXELS = 16
 Folder = Annotated[Path, typer.Option("--run", help="Where the run is kept.")]
 
 
@@ -56,28 +54,18 @@ def train(
         Path | None,
         typer.Option(
             help="A run, or a checkpoint folder, whose weights a new run starts with, for the last "
-            "two stages alone, at half the rate or less. Where frames have another side than a "
-            "checkpoint's, it is imitated."
+            "two stages alone, at half the rate or less."
         ),
     ] = None,
     dropout: Annotated[
         bool, typer.Option("--dropout/--no-dropout", help="Of visual tokens and of frames.")
     ] = Recipe.dropout,
-    side: Annotated[
-        int,
-        typer.Option(
-            min=PIXELS,
-            help="Of frames, in pixels, a multiple of 16: 64 make 16 tokens, 128 make 64.",
-        ),
-    ] = Recipe.side,
 ) -> None:
     """Train; an interrupted run resumes."""
     from training.trainer import LOG, Trainer, log_line
 
     with errors_in_a_sentence():
-        if side % PIXELS:
-            raise UsageError(f"--side {side}: give a multiple of {PIXELS}, as 64 or 128.")
-        recipe = replace(Recipe(), steps=steps, seed=seed, dropout=dropout, side=side)
+        recipe = replace(Recipe(), steps=steps, seed=seed, dropout=dropout)
         trainer = Trainer(recipe, run, device, begin, console.print)
     run.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import Script
-from training.model import SIDE, grid_of, pixels_of
+from training.model import FRAME_TOKENS, SIDE, pixels_of
 from training.packing import in_turns, pack
 from training.text_targets import CHOSEN, NAMED
 from training.tokenizer import OPENING, Codec
@@ -31,6 +31,8 @@ from training.world.script_questions import ScriptQuestion, ask, ask_the_unknown
 
 # Shares of clips that went through an encoder.
 ENCODED = 0.5
+# Frames are drawn at these shares of SIDE; the processor makes SIDE of them.
+SCALES = (1, 1, 1, 1, 1.5, 2)
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,11 @@ class Shape:
     first: tuple[str, ...] = ()
     out_of_domain: float = 0.05  # share of clips that show something else than the model's world
     token_dropout: float = 0.0  # largest share of a frame's tokens that no other token attends to
-    # of the frames that the model takes, in pixels; it makes their tokens (N a frame)
-    side: int = SIDE
-    # shares of that side that frames are drawn at; the processor makes `side` of them
-    scales: tuple[float, ...] = (1, 1, 1, 1, 1.5, 2)
-
-    @property
-    def frame_tokens(self) -> int:
-        """Tokens of a frame (N)."""
-        return grid_of(self.side) ** 2
 
     @property
     def prefix(self) -> int:
         """Tokens up to the end of the video (P): the opening, the frames, what ends it."""
-        return len(OPENING) + self.frames * self.frame_tokens + 1
-
-    def for_side(self, side: int) -> Shape:
-        """The same for frames of a side, with so many clips that there are as many tokens.
-
-        The vision tower alone has as many pictures.
-        """
-        other = replace(self, side=side)
-        if self.vision_only:
-            return other
-        videos = self.videos * (self.prefix + self.text) / (other.prefix + other.text)
-        return replace(other, videos=max(1, round(videos)))
+        return len(OPENING) + self.frames * FRAME_TOKENS + 1
 
     def without_dropout(self) -> Shape:
         """The same with all tokens attended to, and all frames of the grid shown.
@@ -94,7 +76,7 @@ class Batch:
     """
 
     vision_only: bool  # only the vision tower is trained
-    pixels: Tensor  # [B, F, 3, side, side] float32, as the stock video processor gives them
+    pixels: Tensor  # [B, F, 3, SIDE, SIDE] float32, as the stock video processor gives them
     text: Tensor  # [B, T] int64, the tokens behind the video
     labels: Tensor  # [B, T] int64, the next token where it is learned, else -100
     answered: Tensor  # [B, T] bool, whether the label belongs to an answer
@@ -112,8 +94,6 @@ class Batch:
     changed: Tensor  # [B, F, N, 5] int64, what is new since the frame before
     known: Tensor  # [B, F, N, 14] int64, what has happened until then
     earlier: Tensor  # [B, F, N, 5] int64, what had happened before that
-    frames: Tensor  # [F] int64, which of the evenly spread frames are shown
-    spread: int  # how many of those there are
     questions: list[list[ScriptQuestion]]  # the questions of each row, in order
 
     def to(self, device: torch.device) -> Batch:
@@ -134,7 +114,7 @@ def make_batch(
     """The batch of a seed; the same seed, and the same way to ask, gives the same batch."""
     rng = np.random.default_rng(seed)
     rows, clips, known = [], [], []
-    side, grid = round(shape.side * float(rng.choice(shape.scales))), grid_of(shape.side)
+    side = round(SIDE * float(rng.choice(SCALES)))
     shown = shown_frames(shape, rng)
     for row in range(shape.videos):
         events: list[str] = []
@@ -143,14 +123,14 @@ def make_batch(
         if rng.random() < shape.out_of_domain:
             questions = ask_the_unknown(script, rng)[:3] if shape.text else []
             clip = out_of_domain_clip(len(times), side, rng)
-            facts = out_of_domain_facts(len(times), grid)
+            facts = out_of_domain_facts(len(times))
         else:
             asked = ask(script, rng) if shape.text else []
             events = [event_clause(script, event) for event in script.events]
             questions = in_turns(asked, shape.first, rng)
-            softness = float(rng.uniform(0.8, 1.6)) * side / shape.side
+            softness = float(rng.uniform(0.8, 1.6)) * side / SIDE
             clip = render(script, times, side, softness=softness)
-            facts = facts_of(script, times, grid)
+            facts = facts_of(script, times)
         if rng.random() < ENCODED and shape.frames > 1:
             clip = through_encoder(clip, script.camera.quality)
         rows.append(pack(questions, shape.text, codec, events))
@@ -161,8 +141,7 @@ def make_batch(
         told = [[getattr(token, name) for token in row.tokens] for row in rows]
         return torch.tensor(told, dtype=dtype)
 
-    spread = shape.grid or shape.frames
-    head = head_positions(shown, spread, grid).expand(shape.videos, -1)
+    head = head_positions(shown, shape.grid or shape.frames).expand(shape.videos, -1)
     seen, changed, known_by_then, earlier = (
         torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
     )
@@ -185,8 +164,6 @@ def make_batch(
         changed=changed,
         known=known_by_then,
         earlier=earlier,
-        frames=torch.from_numpy(shown),
-        spread=spread,
         questions=[row.questions for row in rows],
     )
 
@@ -199,7 +176,7 @@ def shown_frames(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return np.array([0, *sorted(others)])
 
 
-def head_positions(shown: np.ndarray, spread: int, grid: int) -> Tensor:
+def head_positions(shown: np.ndarray, spread: int) -> Tensor:
     """Positions of the opening, the frames shown and the newline: [1, P] int64; text comes behind.
 
     One behind the other; those of frames that aren't shown are skipped.
@@ -207,11 +184,10 @@ def head_positions(shown: np.ndarray, spread: int, grid: int) -> Tensor:
     Args:
         shown: [F] int, which of the video's frames are shown.
         spread: how many it has.
-        grid: tokens a side of a frame.
     """
-    before, frame = len(OPENING), grid**2
-    frames = before + torch.from_numpy(shown)[:, None] * frame + torch.arange(frame)
-    newline = torch.tensor([before + spread * frame])
+    before, frame = len(OPENING), torch.arange(FRAME_TOKENS)
+    frames = before + torch.from_numpy(shown)[:, None] * FRAME_TOKENS + frame
+    newline = torch.tensor([before + spread * FRAME_TOKENS])
     return torch.cat([torch.arange(before), frames.flatten(), newline])[None]
 
 
@@ -221,7 +197,7 @@ def visual_token_dropout(shape: Shape, rng: np.random.Generator) -> Tensor:
     So what a token holds is held by others too, as it must be where a method drops or evicts some.
     """
     shares = rng.uniform(0, shape.token_dropout, size=(shape.videos, shape.frames, 1))
-    drawn = rng.random((shape.videos, shape.frames, shape.frame_tokens)) < shares
+    drawn = rng.random((shape.videos, shape.frames, FRAME_TOKENS)) < shares
     before, behind = len(OPENING), 1 + shape.text
     found = np.pad(drawn.reshape(shape.videos, -1), ((0, 0), (before, behind)))
     return torch.from_numpy(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import pickle
 import shutil
@@ -14,23 +13,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from torch import nn
+from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from training.model import PATCH, SIDE, new_model, new_processor, sized_tokenizer
-from training.tokenizer import BLANK
+from training.model import new_model, new_processor
+from training.tokenizer import BLANK, build_tokenizer
 
 STATE, BEFORE = "state.pt", "state.before.pt"
-PLACES = "model.vision_tower.embeddings.position_embedding.weight"
 State = dict[str, Any]
-Weights = dict[str, Tensor]
 Use = Callable[[State], None]
 Tell = Callable[[str], None]
 # What reading a damaged file raises, and what putting it into another model does.
@@ -78,21 +70,6 @@ def take_up(
     raise ModelError(f"{' and '.join(damaged)}: {instead}.")
 
 
-def side_of(weights: Weights) -> int:
-    """The side in pixels of the frames of a model: its tower has a table of places."""
-    return math.isqrt(len(weights[PLACES])) * PATCH
-
-
-def fit_places(weights: Weights, side: int) -> Weights:
-    """The same weights for frames of another side: the table of places is interpolated."""
-    if side_of(weights) == side:
-        return weights
-    before, after = (s // PATCH for s in (side_of(weights), side))
-    table = weights[PLACES].T.reshape(1, -1, before, before)
-    table = nn.functional.interpolate(table, (after, after), mode="bicubic")
-    return {**weights, PLACES: table.flatten(2)[0].T}
-
-
 WORDS = ("embed_tokens.weight", "lm_head.weight")
 
 
@@ -101,7 +78,7 @@ def start_from(
 ) -> None:
     """Copies what a checkpoint has into a model with fresh weights.
 
-    Words are matched by what they say, places in a frame of another side by where they are.
+    Words are matched by what they say.
     """
     try:
         _copy(model, tokenizer, checkpoint)
@@ -121,7 +98,7 @@ def _copy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, checkpoint
     pieces = sorted(found, key=lambda one: one[1], reverse=True)
     ids = {piece.removeprefix(BLANK): number for piece, number in pieces}
     state = model.state_dict()
-    weights = fit_places(old.state_dict(), side_of(state))
+    weights = old.state_dict()
     if weights.keys() != state.keys():
         raise ValueError("another architecture")
     for name, weight in weights.items():
@@ -132,20 +109,6 @@ def _copy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, checkpoint
             continue
         state[name] = weight
     model.load_state_dict(state)
-
-
-def imitated_weights(checkpoint: Path, side: int) -> Weights | None:
-    """The weights of a checkpoint that a model can't just go on with: its frames have another side.
-
-    Words have the ids of the plain tokenizer. None where it can.
-    """
-    theirs = AutoConfig.from_pretrained(checkpoint).vision_config.image_size
-    if theirs == side:
-        return None
-    tokenizer = sized_tokenizer(theirs)
-    model = new_model(tokenizer, theirs)
-    start_from(model, tokenizer, checkpoint)
-    return model.state_dict()
 
 
 MOST_BYTES = 20_000_000
@@ -163,20 +126,16 @@ def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.
 
     def use(state: State) -> None:
         nonlocal written
-        side = side_of(state["model"])
-        model = new_model(sized_tokenizer(side), side)
+        model = new_model(build_tokenizer())
         model.load_state_dict(state["model"])
-        written = write_checkpoint(model, out, side)
+        written = write_checkpoint(model, out)
 
     take_up(run, use, tell)
     return written
 
 
 def write_checkpoint(
-    model: PreTrainedModel,
-    out: Path,
-    side: int = SIDE,
-    tokenizer: PreTrainedTokenizerFast | None = None,
+    model: PreTrainedModel, out: Path, tokenizer: PreTrainedTokenizerFast | None = None
 ) -> int:
     """Writes a model and its processor as a checkpoint folder; returns its bytes.
 
@@ -188,9 +147,7 @@ def write_checkpoint(
     small = copy.deepcopy(model)
     nn.Module.to(small, torch.bfloat16)
     small.save_pretrained(partial)
-    tokenizer = tokenizer or sized_tokenizer(side)
-    tokenizer.model_max_length = model.config.text_config.max_position_embeddings
-    new_processor(tokenizer, side).save_pretrained(partial)
+    new_processor(tokenizer or build_tokenizer()).save_pretrained(partial)
     for file in partial.iterdir():
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in partial.iterdir())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from training.batches import Shape
-from training.model import SIDE
 from training.world.random_scripts import ScriptLimits
 
 NO_EVENTS = (0, 0)
@@ -55,18 +53,11 @@ class Stage:
     # reaches this (0-1; above 1: never)
     pass_mark: float
     latest: float  # it is over at this share of all steps at the latest
-    rate: float = 1.0  # what the model's learning rates are multiplied with
-    # how much it counts, where a model is imitated, that visual tokens are as its own
-    visual: float = 1.0
 
     def shape(self, rng: np.random.Generator) -> Shape:
         """The shape of the next batch."""
         shares = np.array([share for _, share in self.shapes])
         return self.shapes[int(rng.choice(len(shares), p=shares / shares.sum()))][0]
-
-    def each(self, change: Callable[[Shape], Shape]) -> Stage:
-        """The same with every shape changed."""
-        return replace(self, shapes=tuple((change(shape), share) for shape, share in self.shapes))
 
 
 CURRICULUM = (
@@ -116,7 +107,7 @@ CURRICULUM = (
     ),
 )
 
-Begun = Literal["", "checkpoint", "run", "imitation"]
+Begun = Literal["", "checkpoint", "run"]
 
 
 @dataclass(frozen=True)
@@ -141,10 +132,8 @@ class Recipe:
     placing: float = 0.5  # weight of those on which event is named, and which is asked for
     clip: float = 1.0  # largest norm of a gradient
     dropout: bool = True  # whether there is any visual-token dropout and frame dropout
-    # of the frames that the model takes, in pixels: 64 make 16 tokens, 128 make 64
-    side: int = SIDE
-    # what the model's weights come from: nothing, a checkpoint, another run's state, which has the
-    # probes and the optimizers' moments too, or a checkpoint that is imitated
+    # what the model's weights come from: nothing, a checkpoint, or another run's state, which has
+    # the probes and the optimizers' moments too
     begun: Begun = ""
     curriculum: tuple[Stage, ...] = field(default=CURRICULUM)  # the stages in order
 
@@ -153,30 +142,24 @@ class Recipe:
 
         The last two stages, the first of them for less than a third of the steps; half the learning
         rate, or less, which falls in a straight line, as in the runs behind the shipped weights.
-        From a checkpoint the fresh probes learn first. A model of smaller frames is imitated in
-        place of probes: by the vision tower alone, then in all layers; in the last stage visual
-        tokens needn't resemble its own any more, so that they can tell more.
+        From a checkpoint the fresh probes learn first.
         """
         if not begun:
             return self
         first, *last = self.curriculum[-2:]
         stages = (replace(first, latest=0.3), *last)
-        now = replace(self, begun=begun, fall=1.0)
+        now = replace(self, begun=begun, fall=1.0, curriculum=stages)
         if begun == "checkpoint":
-            return replace(now, scale=0.5, probes_first=120, warmup=60, curriculum=stages)
-        if begun == "run":
-            return replace(now, scale=0.3, warmup=20, curriculum=stages)
-        tower = replace(self.curriculum[0], pass_mark=1.1, latest=0.15)
-        alike = replace(first, latest=0.35, rate=0.3)
-        free = tuple(replace(stage, rate=0.3, visual=0.0) for stage in last)
-        return replace(now, scale=0.5, warmup=20, curriculum=(tower, alike, *free))
+            return replace(now, scale=0.5, probes_first=120, warmup=60)
+        return replace(now, scale=0.3, warmup=20)
 
     def stage(self, index: int) -> Stage:
         """A stage of the curriculum as this run has it."""
         stage = self.curriculum[index]
-        if not self.dropout:
-            stage = stage.each(Shape.without_dropout)
-        return stage.each(lambda shape: shape.for_side(self.side))
+        if self.dropout:
+            return stage
+        shapes = tuple((shape.without_dropout(), share) for shape, share in stage.shapes)
+        return replace(stage, shapes=shapes)
 
     def rate(self, step: int) -> float:
         """What the model's learning rates are multiplied with at a step, 0-1."""

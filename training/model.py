@@ -25,50 +25,29 @@ from transformers import (
 
 from dycoke_cli.models.families import CHECKPOINT_KEY, DOMAIN
 from training.cpu_layers import PatchProduct
-from training.tokenizer import CLOSE, CONTEXT, IMAGE, PAD, VIDEO, build_tokenizer
+from training.tokenizer import CLOSE, CONTEXT, IMAGE, PAD, VIDEO
 
 SIDE = 64  # of the frames that the bundled model takes, in pixels
 PATCH = 8
+GRID = SIDE // PATCH // 2  # tokens a side of a frame: patches in twos, in each direction
+FRAME_TOKENS = GRID**2
 VISION_WIDTH = 128
 MEAN = STD = [0.5, 0.5, 0.5]
 METHOD_DEFAULTS = {"prune_layer": 9, "positions": "kept"}
 """What suits these models, by the validation split (docs/results.md): they look their answers up in
 their last layers, and never saw contiguous positions behind dropped tokens."""
-# A turn of less than a fourth of these tokens is fast, one of more than them slow.
-STRETCHED = {
-    "original_max_position_embeddings": 128,
-    "high_freq_factor": 4.0,
-    "low_freq_factor": 1.0,
-}
 
 
-def grid_of(side: int) -> int:
-    """Tokens a side of a frame of `side` pixels: patches in twos, in each direction."""
-    return math.ceil(side / PATCH / 2)
-
-
-def context_of(side: int) -> int:
-    """Most tokens of a prompt: as many frames as the bundled model takes."""
-    return CONTEXT * grid_of(side) ** 2 // grid_of(SIDE) ** 2
-
-
-def sized_tokenizer(side: int = SIDE) -> PreTrainedTokenizerFast:
-    """The word-level tokenizer, with the context of frames of a side."""
-    return build_tokenizer(context_of(side))
-
-
-def new_model(
-    tokenizer: PreTrainedTokenizerFast, side: int = SIDE
-) -> LlavaOnevisionForConditionalGeneration:
+def new_model(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionForConditionalGeneration:
     """A model with fresh weights in float32; draws from torch's global generator.
 
     Its tower has places that are told apart.
     """
-    model = LlavaOnevisionForConditionalGeneration(_config(tokenizer, side))
+    model = LlavaOnevisionForConditionalGeneration(_config(tokenizer))
     embeddings = model.model.vision_tower.embeddings
     with torch.no_grad():
         # From random positions the tower takes long to find out where is where.
-        positions = _sinusoids_2d(side // PATCH, VISION_WIDTH)
+        positions = _sinusoids_2d(SIDE // PATCH, VISION_WIDTH)
         embeddings.position_embedding.weight.copy_(positions)
         nn.init.orthogonal_(embeddings.patch_embedding.weight.view(VISION_WIDTH, -1), gain=0.5)
     setattr(model.config, CHECKPOINT_KEY, {**METHOD_DEFAULTS, DOMAIN: "moving shapes"})
@@ -81,16 +60,16 @@ def new_model(
     return model
 
 
-def new_processor(tokenizer: PreTrainedTokenizerFast, side: int = SIDE) -> LlavaOnevisionProcessor:
-    """The stock processor: any frame to side x side, -1 to 1."""
-    size = {"height": side, "width": side}
+def new_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionProcessor:
+    """The stock processor: any frame to SIDE x SIDE, -1 to 1."""
+    size = {"height": SIDE, "width": SIDE}
     return LlavaOnevisionProcessor(
         image_processor=LlavaOnevisionImageProcessor(
-            size=size, image_mean=MEAN, image_std=STD, image_grid_pinpoints=[[side, side]]
+            size=size, image_mean=MEAN, image_std=STD, image_grid_pinpoints=[[SIDE, SIDE]]
         ),
         tokenizer=tokenizer,
         video_processor=LlavaOnevisionVideoProcessor(size=size, image_mean=MEAN, image_std=STD),
-        num_image_tokens=(side // PATCH) ** 2,
+        num_image_tokens=(SIDE // PATCH) ** 2,
         vision_feature_select_strategy="full",
         chat_template=tokenizer.chat_template,
         image_token=IMAGE,
@@ -108,7 +87,7 @@ def pixels_of(clips: list[np.ndarray], video_processor: Any) -> Tensor:
     """Clips [F, height, width, 3] uint8 as the stock video processor gives them.
 
     Returns:
-        [B, F, 3, side, side] float32.
+        [B, F, 3, SIDE, SIDE] float32.
     """
     frames = torch.from_numpy(np.concatenate(clips)).permute(0, 3, 1, 2)
     pixels = video_processor([frames], return_tensors="pt")["pixel_values_videos"][0]
@@ -116,14 +95,14 @@ def pixels_of(clips: list[np.ndarray], video_processor: Any) -> Tensor:
     return found
 
 
-def _config(tokenizer: PreTrainedTokenizerFast, side: int) -> LlavaOnevisionConfig:
+def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
     ids = tokenizer.get_vocab()
     vision = SiglipVisionConfig(
         hidden_size=VISION_WIDTH,
         intermediate_size=512,
         num_hidden_layers=4,
         num_attention_heads=2,
-        image_size=side,
+        image_size=SIDE,
         patch_size=PATCH,
         vision_use_head=False,
         hidden_act="relu",
@@ -135,8 +114,8 @@ def _config(tokenizer: PreTrainedTokenizerFast, side: int) -> LlavaOnevisionConf
         num_hidden_layers=10,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=context_of(side),
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, **_rope(side)},
+        max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=ids[CLOSE],
@@ -149,19 +128,9 @@ def _config(tokenizer: PreTrainedTokenizerFast, side: int) -> LlavaOnevisionConf
         video_token_index=ids[VIDEO],
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
-        image_grid_pinpoints=[[side, side]],
+        image_grid_pinpoints=[[SIDE, SIDE]],
         tie_word_embeddings=False,
     )
-
-
-def _rope(side: int) -> dict[str, Any]:
-    """Frames of more tokens stretch the positions, so that a frame ago is as far as it was.
-
-    But only in slow channels: the fast ones, which tell a word from the next, stay.
-    """
-    stretch = context_of(side) / context_of(SIDE)
-    stretched = {"rope_type": "llama3", "factor": stretch, **STRETCHED}
-    return {} if stretch == 1 else stretched
 
 
 def _sinusoids_2d(side: int, width: int) -> Tensor:

@@ -44,7 +44,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(context: int = CONTEXT) -> PreTrainedTokenizerFast:
+def build_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer, made anew; the same each time."""
     listed = [*SPECIAL, *ROLES, *words(), *OPENERS, *LETTERS]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(listed))}
@@ -59,7 +59,7 @@ def build_tokenizer(context: int = CONTEXT) -> PreTrainedTokenizerFast:
         pad_token=PAD,
         unk_token=UNKNOWN,
         eos_token=CLOSE,
-        model_max_length=context,
+        model_max_length=CONTEXT,
         padding_side="left",
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,

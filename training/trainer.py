@@ -23,24 +23,13 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.resources import usable_cpus
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch
-from training.checkpoints import (
-    State,
-    Tell,
-    Weights,
-    imitated_weights,
-    is_kept,
-    keep,
-    side_of,
-    start_from,
-    take_up,
-)
+from training.checkpoints import State, Tell, is_kept, keep, start_from, take_up
 from training.cpu_layers import ATTENTION, has_bfloat16
 from training.curriculum import Recipe, Stage
-from training.imitation import IMITATIONS, Imitated
-from training.model import new_model, new_processor, sized_tokenizer, speed_up
+from training.model import new_model, new_processor, speed_up
 from training.muon import BatchedMuon
 from training.objective import embed, exact_matches, loss_of, run_layers
-from training.tokenizer import Codec
+from training.tokenizer import Codec, build_tokenizer
 from training.world.script_questions import KINDS
 
 LOG = "log.jsonl"
@@ -81,24 +70,21 @@ class Trainer:
         sentence where the run's last state is damaged.
         """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
-        tokenizer = sized_tokenizer(recipe.side)
+        tokenizer = build_tokenizer()
         self.codec = Codec(tokenizer)
-        self.video_processor = new_processor(tokenizer, recipe.side).video_processor
+        self.video_processor = new_processor(tokenizer).video_processor
         torch.manual_seed(recipe.seed)
-        self.model = new_model(tokenizer, recipe.side)
+        self.model = new_model(tokenizer)
         kept = next((place for place in (folder, begin) if place and is_kept(place)), None)
-        imitated: Weights | None = None
         if begin and not kept:
             start_from(self.model, tokenizer, begin)
-            imitated = imitated_weights(begin, recipe.side)
-            self.recipe = recipe.going_on("imitation" if imitated else "checkpoint")
+            self.recipe = recipe.going_on("checkpoint")
         speed_up(self.model)
         nn.Module.to(self.model, self.device)
         self.model.set_attn_implementation(ATTENTION)
         width = self.model.config.text_config.hidden_size
         self.auxiliary = AuxiliaryLosses(recipe, self.codec, width).to(self.device)
         self.muon, self.adam = optimizers(self.model, self.auxiliary, recipe)
-        self.imitated = self._imitate(imitated) if imitated else None
         self.progress = Progress(0, 0, {}, 0.0, 0, 0.0)
         if kept == folder:
             take_up(folder, self._load, tell, self.device)
@@ -140,8 +126,7 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """One step on a batch."""
         begun = time.monotonic()
-        stage = self.recipe.curriculum[self.progress.stage]
-        rates = (lambda step: stage.rate * self.recipe.rate(step), self.recipe.probe_rate)
+        rates = (self.recipe.rate, self.recipe.probe_rate)
         for optimizer in (self.muon, self.adam):
             # AdamW has the probes behind the model's own.
             for group, rate in zip(optimizer.param_groups, rates, strict=False):
@@ -152,12 +137,8 @@ class Trainer:
             answers: list[tuple[str, float | None]] = []
             costs: list[Tensor] = []
             found = None if batch.vision_only else run_layers(self.model, batch, inputs, prefix)
-            if self.imitated:
-                visual = 1.0 if found is None else stage.visual
-                auxiliary = [*self.imitated.losses(inputs, prefix, batch, found, visual)]
-            else:
-                auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
-                auxiliary += self.auxiliary.inside(found, prefix, batch) if found else ()
+            auxiliary = [self.auxiliary.seeing(inputs, prefix, batch)]
+            auxiliary += self.auxiliary.inside(found, prefix, batch) if found else ()
             if found and len(found.logits):
                 costs.append(loss_of(found.logits, batch))
                 answers += [(k, float(ok)) for k, ok in exact_matches(found.logits.detach(), batch)]
@@ -183,7 +164,7 @@ class Trainer:
             answers: (kind, share that is correct), None where there was nothing to tell.
         """
         now, stage = self.progress, self.recipe.curriculum[self.progress.stage]
-        for kind in (*KINDS, *PROBES, *IMITATIONS):
+        for kind in (*KINDS, *PROBES):
             right = [ok for k, ok in answers if k == kind and ok is not None]
             if right:
                 before = now.accuracy.get(kind, sum(right) / len(right))
@@ -202,36 +183,24 @@ class Trainer:
             "muon": self.muon.state_dict(),
             "adam": self.adam.state_dict(),
             "progress": vars(self.progress),
-            "imitated": self.imitated.weights if self.imitated else None,
             "begun": self.recipe.begun,
             "dropout": self.recipe.dropout,
         }
         keep(state, self.folder)
 
     def _load(self, state: State) -> None:
-        ours = options(self.recipe.side, self.recipe.dropout)
-        others = options(side_of(state["model"]), state["dropout"]) - ours
-        if others:
+        if state["dropout"] != self.recipe.dropout:
+            started = "--dropout" if state["dropout"] else "--no-dropout"
             raise ModelError(
-                f"The run in {self.folder} was started with {' '.join(sorted(others))}: give that "
-                "again, or another folder (--run)."
+                f"The run in {self.folder} was started with {started}: give that again, or another "
+                "folder (--run)."
             )
         self.recipe = self.recipe.going_on(state["begun"])
         self._take(state)
-        if state["imitated"]:
-            self.imitated = self._imitate(state["imitated"])
         self.progress = Progress(**state["progress"])
-
-    def _imitate(self, weights: Weights) -> Imitated:
-        return Imitated(weights, self.codec, self.device)
 
     def _begin_with(self, state: State) -> None:
         """Takes all that another run has learned, its probes and moments included."""
-        if side_of(state["model"]) != self.recipe.side:
-            raise ModelError(
-                "That run's frames have another side: export it, and begin with its checkpoint "
-                "(--begin)."
-            )
         self._take(state)
         self.recipe = self.recipe.going_on("run")
 
@@ -264,11 +233,6 @@ def batch_makers(device: torch.device) -> Iterator[tuple[Executor, int]]:
 def pickled_batch(seed: list[int], shape: Shape, codec: Codec, video_processor: Any) -> bytes:
     """The training batch of a seed, pickled: a pipe has room for any number, descriptors hasn't."""
     return pickle.dumps(make_batch(seed, shape, "train", codec, video_processor))
-
-
-def options(side: int, dropout: bool) -> set[str]:
-    """What a run is started with and keeps to, as it is typed."""
-    return {f"--side {side}", "--dropout" if dropout else "--no-dropout"}
 
 
 def optimizers(

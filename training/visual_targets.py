@@ -6,12 +6,11 @@ just changed (`changed`), in its middle what has happened so far (`known`), and 
 happened before that (`earlier`): so that what comes after an event, or before it, is one step of
 attention away. The layers above then only have to look it up. Every frame's tokens learn all of it,
 not the last frame's alone: so no single token holds what an answer needs. A frame has a grid of
-N = grid * grid tokens.
+N = GRID * GRID tokens.
 """
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -30,10 +29,9 @@ from dycoke_cli.shapes.script import (
     at,
     track,
 )
-from training.model import SIDE, grid_of
+from training.model import FRAME_TOKENS, GRID
 
 CELLS = len(CELL_CENTRES)
-GRID = grid_of(SIDE)
 # A thing is there for the tokens whose centre is at most this far from its own (sides of a
 # picture): so far that there is always one.
 NEAR = 0.19
@@ -67,13 +65,13 @@ CHANGED = (6, 4, 3, 3, 3)
 MOVED, RESIZED, TURNED, RECOLOURED = 0.03, 0.04, 0.1, 0.1
 
 
-def seen_facts(script: Script, times: np.ndarray, grid: int = GRID) -> np.ndarray:
+def seen_facts(script: Script, times: np.ndarray) -> np.ndarray:
     """What each token should tell of its own frame: [F] times -> [F, N, 9] int64, see SEEN."""
-    found = np.zeros((len(times), grid**2, len(SEEN)), dtype=np.int64)
+    found = np.zeros((len(times), FRAME_TOKENS, len(SEEN)), dtype=np.int64)
     for scene in script.scenes:
         found[scene.covers(times), :, 6] = TONES.index(scene.tone)
     jumps = shake(script, times)
-    nearest = np.full((len(times), grid**2), NEAR)
+    nearest = np.full((len(times), FRAME_TOKENS), NEAR)
     for k, thing in enumerate(script.things):
         where = track(script, k, times)
         here = tokens_near(where.centres + jumps, where.visible & ~where.hidden, nearest)
@@ -88,21 +86,21 @@ def seen_facts(script: Script, times: np.ndarray, grid: int = GRID) -> np.ndarra
     for event in (e for e in script.events if e.deed == "show"):
         assert event.cell is not None
         shown = (times >= event.begin) & (times < event.finish)
-        far = np.full((len(times), grid**2), NEAR)
+        far = np.full((len(times), FRAME_TOKENS), NEAR)
         here = tokens_near(at(event.cell, (0, 0)) + jumps, shown, far)
         found[here, 5] = GLYPHS.index(event.glyph) + 1
     return found
 
 
-def changed_facts(script: Script, times: np.ndarray, grid: int = GRID) -> np.ndarray:
+def changed_facts(script: Script, times: np.ndarray) -> np.ndarray:
     """What is new since the frame before: [F] times -> [F, N, 5] int64, see CHANGED.
 
     The shake of the camera is no move. Of a thing that wasn't seen just before, it is only told
     that it is new; of the first frame nothing.
     """
-    found = np.zeros((len(times), grid**2, len(CHANGED)), dtype=np.int64)
+    found = np.zeros((len(times), FRAME_TOKENS, len(CHANGED)), dtype=np.int64)
     jumps = shake(script, times)
-    nearest = np.full((len(times), grid**2), NEAR)
+    nearest = np.full((len(times), FRAME_TOKENS), NEAR)
     for k in range(len(script.things)):
         where = track(script, k, times)
         visible = where.visible & ~where.hidden
@@ -125,14 +123,14 @@ def changed_facts(script: Script, times: np.ndarray, grid: int = GRID) -> np.nda
     return found
 
 
-def known_facts(script: Script, times: np.ndarray, grid: int = GRID) -> np.ndarray:
+def known_facts(script: Script, times: np.ndarray) -> np.ndarray:
     """What each token should know by then: [F] times -> [F, N, 14] int64, see KNOWN.
 
     Only what can be known from these frames and no later one counts.
     """
-    found = np.zeros((len(times), grid**2, len(KNOWN)), dtype=np.int64)
+    found = np.zeros((len(times), FRAME_TOKENS, len(KNOWN)), dtype=np.int64)
     jumps = shake(script, times)
-    nearest = np.full((len(times), grid**2), NEAR)
+    nearest = np.full((len(times), FRAME_TOKENS), NEAR)
     ever = np.zeros((len(script.things), len(times)), dtype=bool)
     for k, thing in enumerate(script.things):
         where = track(script, k, times)
@@ -156,36 +154,36 @@ def known_facts(script: Script, times: np.ndarray, grid: int = GRID) -> np.ndarr
     return found
 
 
-def earlier_facts(script: Script, times: np.ndarray, grid: int = GRID) -> np.ndarray:
+def earlier_facts(script: Script, times: np.ndarray) -> np.ndarray:
     """What happened before the last event that is over: [F] times -> [F, N, 5] int64, EARLIER."""
-    found = np.zeros((len(times), grid**2, len(EARLIER)), dtype=np.int64)
+    found = np.zeros((len(times), FRAME_TOKENS, len(EARLIER)), dtype=np.int64)
     for before, event in pairwise(script.events):
         found[times >= event.finish] = _told_of(script, before)
     return found
 
 
-def facts_of(script: Script, times: np.ndarray, grid: int = GRID) -> tuple[np.ndarray, ...]:
+def facts_of(script: Script, times: np.ndarray) -> tuple[np.ndarray, ...]:
     """All targets of a clip: `seen`, `changed`, `known` and `earlier`."""
     targets = (seen_facts, changed_facts, known_facts, earlier_facts)
-    return tuple(facts(script, times, grid) for facts in targets)
+    return tuple(facts(script, times) for facts in targets)
 
 
-def out_of_domain_facts(frames: int, grid: int = GRID) -> tuple[np.ndarray, ...]:
+def out_of_domain_facts(frames: int) -> tuple[np.ndarray, ...]:
     """The same of a clip that isn't of the model's world."""
-    seen = np.zeros((frames, grid**2, len(SEEN)), dtype=np.int64)
-    known = np.zeros((frames, grid**2, len(KNOWN)), dtype=np.int64)
+    seen = np.zeros((frames, FRAME_TOKENS, len(SEEN)), dtype=np.int64)
+    known = np.zeros((frames, FRAME_TOKENS, len(KNOWN)), dtype=np.int64)
     seen[..., 6] = OTHER_TONE
     known[..., 13] = 1
     changed, earlier = (
-        np.zeros((frames, grid**2, len(sizes)), dtype=np.int64) for sizes in (CHANGED, EARLIER)
+        np.zeros((frames, FRAME_TOKENS, len(sizes)), dtype=np.int64) for sizes in (CHANGED, EARLIER)
     )
     return seen, changed, known, earlier
 
 
-def token_centres(grid: int) -> np.ndarray:
-    """Centres (x, y) of a frame's tokens, in the order of the tokens: [grid * grid, 2]."""
-    line = (np.arange(grid) + 0.5) / grid
-    return np.stack([np.tile(line, grid), np.repeat(line, grid)], axis=-1)
+def token_centres() -> np.ndarray:
+    """Centres (x, y) of a frame's tokens, in the order of the tokens: [N, 2]."""
+    line = (np.arange(GRID) + 0.5) / GRID
+    return np.stack([np.tile(line, GRID), np.repeat(line, GRID)], axis=-1)
 
 
 def doing(event: Event) -> int:
@@ -225,8 +223,7 @@ def tokens_near(centres: np.ndarray, visible: np.ndarray, nearest: np.ndarray) -
     Returns:
         [F, N] bool.
     """
-    tokens = token_centres(math.isqrt(nearest.shape[1]))
-    gaps = np.linalg.norm(np.reshape(centres, (-1, 1, 2)) - tokens, axis=-1)
+    gaps = np.linalg.norm(np.reshape(centres, (-1, 1, 2)) - token_centres(), axis=-1)
     here = (gaps < nearest) & visible[:, None]
     nearest[here] = np.broadcast_to(gaps, nearest.shape)[here]
     return here

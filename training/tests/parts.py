@@ -7,24 +7,24 @@ from functools import cache
 import torch
 
 from training.batches import Batch, Shape, make_batch
-from training.model import SIDE, new_model, new_processor, sized_tokenizer
-from training.tokenizer import Codec
+from training.model import new_model, new_processor
+from training.tokenizer import Codec, build_tokenizer
 
 Turns = tuple[tuple[str, str], ...]
 
 
 @cache
-def parts(side: int = SIDE):
-    """Codec, stock processor, and a stock model with fresh weights, for frames of a side."""
-    tokenizer = sized_tokenizer(side)
+def parts():
+    """Codec, stock processor, and a stock model with fresh weights."""
+    tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    return Codec(tokenizer), new_processor(tokenizer, side), new_model(tokenizer, side).eval()
+    return Codec(tokenizer), new_processor(tokenizer), new_model(tokenizer).eval()
 
 
 @cache
 def batch_of(seed: int, shape: Shape) -> Batch:
     """The batch of a seed, made once: no test changes it."""
-    codec, processor, _ = parts(shape.side)
+    codec, processor, _ = parts()
     return make_batch([seed], shape, "train", codec, processor.video_processor)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -15,7 +13,7 @@ from .parts import batch_of
 
 
 def test_positions_skip_what_is_not_shown() -> None:
-    (positions,) = head_positions(np.array([0, 2, 3]), spread=5, grid=4).tolist()
+    (positions,) = head_positions(np.array([0, 2, 3]), spread=5).tolist()
     # Two tokens open the prompt, 16 are a frame, and the newline stands behind the fifth frame.
     opening, newline = [0, 1], [2 + 5 * 16]
     frames = [*range(2, 18), *range(34, 50), *range(50, 66)]
@@ -34,30 +32,6 @@ def test_without_dropout_all_frames_are_shown_and_all_tokens_attended_to() -> No
     assert whole.positions[0, : 2 + 6 * 16 + 1].tolist() == list(range(2 + 6 * 16 + 1))
     # What had none is as it was.
     assert shape.without_dropout().without_dropout() == shape.without_dropout()
-
-
-def test_a_larger_side_makes_more_tokens_of_a_frame_and_fewer_clips() -> None:
-    shape = Shape(videos=5, frames=32, text=416)
-    large = shape.for_side(128)
-    assert (shape.frame_tokens, large.frame_tokens) == (16, 64)
-    # 5 clips of 32 x 16 tokens and their text are 4,655 tokens, 2 of 32 x 64 are 4,934.
-    assert large == replace(shape, videos=2, side=128)
-    assert shape.for_side(64) == shape
-    assert replace(shape, videos=1).for_side(128).videos == 1
-    # The vision tower alone has as many pictures.
-    assert replace(shape, vision_only=True).for_side(128).videos == 5
-
-
-def test_batches_at_64_tokens_a_frame() -> None:
-    batch = batch_of(1, Shape(videos=2, frames=3, text=100, side=128))
-    assert batch.pixels.shape == (2, 3, 3, 128, 128)
-    assert batch.seen.shape == (2, 3, 64, 9)
-    assert batch.dropped.shape == batch.positions.shape == (2, 2 + 3 * 64 + 1 + 100)
-    assert batch.positions[0, : 2 + 3 * 64 + 1].tolist() == list(range(2 + 3 * 64 + 1))
-    # The same clips and questions as at 16.
-    small = batch_of(1, Shape(videos=2, frames=3, text=100))
-    assert torch.equal(batch.text, small.text)
-    assert torch.equal(batch.known[..., 4:], small.known[:, :, :1, 4:].expand(-1, -1, 64, -1))
 
 
 def test_the_first_frame_is_always_shown_and_without_a_grid_all_are() -> None:

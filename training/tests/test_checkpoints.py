@@ -14,14 +14,11 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training.checkpoints import (
     BEFORE,
-    PLACES,
     STATE,
     WORDS,
     export_run,
-    fit_places,
     is_kept,
     keep,
-    side_of,
     start_from,
     take_up,
     write_checkpoint,
@@ -99,44 +96,23 @@ def test_what_the_checkpoint_has_is_there_afterwards() -> None:
             assert torch.equal(weight, stored[name])
 
 
-def test_places_are_interpolated() -> None:
-    """A table that rises from left to right and from top to bottom does so in finer steps."""
-    line = (torch.arange(8) + 0.5) / 8
-    table = torch.stack([line.repeat(8), line.repeat_interleave(8)], dim=1)
-    assert side_of({PLACES: table}) == 64
-    weights = fit_places({PLACES: table, "other": line}, 128)
-    assert side_of(weights) == 128
-    assert weights["other"] is line
-    fine = weights[PLACES].reshape(16, 16, 2)[4:-4, 4:-4]
-    expected = ((torch.arange(16) + 0.5) / 16)[4:-4]
-    torch.testing.assert_close(fine[..., 0], expected.expand(8, 8), atol=0.01, rtol=0)
-    torch.testing.assert_close(fine[..., 1], expected[:, None].expand(8, 8), atol=0.01, rtol=0)
-    assert fit_places(weights, 128) is weights
-
-
-def test_a_checkpoint_is_begun_with_at_another_side() -> None:
-    tokenizer = build_tokenizer()
-    small, model = new_model(tokenizer), new_model(tokenizer, 128)
-    for one in (small, model):
-        start_from(one, tokenizer, BUNDLED_CHECKPOINT)
-    assert torch.equal(model.get_parameter(PLACES), fit_places(small.state_dict(), 128)[PLACES])
-
-
-def test_a_run_at_64_tokens_a_frame_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
+def test_a_run_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    keep({"model": new_model(tokenizer, 128).state_dict()}, tmp_path / "run")
+    keep({"model": new_model(tokenizer).state_dict()}, tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "out")
     loaded = load(str(tmp_path / "out"), device="cpu")
     # Room for 32 frames and a question.
-    assert loaded.context_length > 32 * 64 + 200
+    assert loaded.context_length > 32 * 16 + 200
     assert loaded.processor.tokenizer.model_max_length == loaded.context_length
     session = VideoSession(loaded, read(DEMO, Sampling(frames=2)))
     answer = session.ask("What does the star do?", DyCoke(), max_tokens=1)
-    assert answer.tokens.visual == 2 * 64
+    assert answer.tokens.visual == 2 * 16
 
 
-@pytest.mark.parametrize("kind", ["nothing", "empty", "torn", "of fewer layers"])
+@pytest.mark.parametrize(
+    "kind", ["nothing", "empty", "torn", "of fewer layers", "of larger frames"]
+)
 def test_what_is_no_checkpoint_is_told_in_a_sentence(kind: str, tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     model, checkpoint = new_model(tokenizer), tmp_path / "checkpoint"
@@ -146,6 +122,11 @@ def test_what_is_no_checkpoint_is_told_in_a_sentence(kind: str, tmp_path: Path) 
         smaller.config.text_config.num_hidden_layers = 6
         smaller.config.text_config.layer_types = None
         write_checkpoint(smaller, checkpoint)
+    elif kind == "of larger frames":
+        larger = new_model(tokenizer)
+        larger.model.vision_tower.embeddings.position_embedding = torch.nn.Embedding(256, 128)
+        larger.config.vision_config.image_size = 128
+        write_checkpoint(larger, checkpoint)
     elif kind != "nothing":
         shutil.copytree(BUNDLED_CHECKPOINT, checkpoint)
         torn = checkpoint / "model.safetensors"

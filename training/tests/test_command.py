@@ -68,7 +68,6 @@ def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
     [
         (["export", "--run", "nowhere"], 6, "nowhere holds no training run: train one first."),
         (["train", "--run", "new", "--begin", "nowhere"], 4, "nowhere can't be begun with"),
-        (["train", "--run", "new", "--side", "100"], 2, "--side 100: give a multiple of 16, as 64"),
         (
             ["kept", "third"],
             2,
@@ -106,7 +105,7 @@ def test_weights_of_the_history(name: str, tmp_path: Path) -> None:
 def test_the_numbers_are_those_of_the_recipe() -> None:
     text = run_here("train", "--help").output
     assert str(Recipe.steps) in text.replace(",", "")
-    for flag in ("--run", "--steps", "--seed", "--device", "--begin", "--no-dropout", "--side"):
+    for flag in ("--run", "--steps", "--seed", "--device", "--begin", "--no-dropout"):
         assert flag in text
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from dycoke_cli.shapes.render import render
-from training.batches import Batch, Shape, head_positions
-from training.model import grid_of, pixels_of
+from training.batches import SCALES, Batch, Shape, head_positions
+from training.model import SIDE, pixels_of
 from training.objective import attention_mask, embed, exact_matches, run_layers
 from training.packing import IGNORED
 from training.world.random_scripts import draw_script
@@ -26,29 +25,26 @@ def one() -> Batch:
     return batch_of(4, SHAPE)
 
 
-SIDES = ((64, 64), (96, 64), (128, 64), (128, 128), (192, 128))  # drawn, and as they are read
-
-
-@pytest.mark.parametrize(("sides", "earlier"), [*product(SIDES, ((), EARLIER))])
+@pytest.mark.parametrize("scale", sorted({*SCALES}))
+@pytest.mark.parametrize("earlier", [(), EARLIER])
 def test_pixels_tokens_positions_and_embeddings_are_those_of_the_processor(
-    sides: tuple[int, int], earlier
+    scale: float, earlier
 ) -> None:
-    drawn, side = sides
-    codec, processor, model = parts(side)
+    codec, processor, model = parts()
     frames = 4
-    clip = render(draw_script(3, "train"), np.linspace(0, 1, frames), drawn)
+    clip = render(draw_script(3, "train"), np.linspace(0, 1, frames), round(SIDE * scale))
     text = "Where does it end up?"
     asked = prompt(text, earlier)
     stock = processor(text=asked, videos=[clip], return_tensors="pt")
     pixels = pixels_of([clip], processor.video_processor)
     assert torch.equal(stock["pixel_values_videos"].flatten(), pixels.flatten())
-    shape = Shape(videos=1, frames=frames, side=side)
+    shape = Shape(videos=1, frames=frames)
     behind = codec.question(text, earlier)
     ids = stock["input_ids"][0].tolist()
     assert ids[: len(codec.prefix)] == codec.prefix
     assert ids[shape.prefix :] == behind
     # The newline has a place, too.
-    assert ids.count(codec.video) == frames * {64: 16, 128: 64}[side] + 1
+    assert ids.count(codec.video) == frames * 16 + 1
     taken = {}
 
     def take(_module, _args, kwargs):
@@ -62,7 +58,7 @@ def test_pixels_tokens_positions_and_embeddings_are_those_of_the_processor(
         ours, prefix = embed(model, batch, codec)
     assert prefix == shape.prefix
     assert torch.equal(ours, taken["inputs_embeds"])
-    head = head_positions(np.arange(frames), frames, grid_of(side))
+    head = head_positions(np.arange(frames), frames)
     stand = torch.cat([head, head[:, -1:] + 1 + torch.arange(len(behind))], dim=1)
     assert taken["position_ids"] is None  # one behind the other
     assert torch.equal(stand, torch.arange(len(ids))[None])

@@ -15,11 +15,9 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests.marks import EXTENDED
 from training import curriculum as recipes
 from training import trainer as trainer_module
-from training.auxiliary_losses import PROBES, SEEING, verdict_loss
+from training.auxiliary_losses import verdict_loss
 from training.batches import Batch, Shape, make_batch
-from training.checkpoints import PLACES
 from training.curriculum import Recipe, Stage
-from training.imitation import IMITATING, IMITATIONS
 from training.objective import loss_of
 from training.trainer import Progress, Trainer, log_line
 from training.world.random_scripts import ScriptLimits
@@ -147,24 +145,18 @@ def test_a_run_that_goes_on_leaves_the_model_alone_until_the_probes_have_learned
 
 
 @pytest.mark.parametrize(
-    ("begun", "stages", "rates"),
+    ("begun", "rates"),
     [
         # Half of the first rate, less what has fallen by then, in a straight line to nothing.
-        ("checkpoint", {}, {119: 0, 120: 0.5 / 60 * 0.88, 180: 0.5 * 0.82, 750: 0.125}),
-        ("run", {}, {0: 0.3 / 20, 20: 0.3 * 0.98, 1000: 0}),
-        ("imitation", {"vision tower": (1, 1)}, {500: 0.25}),
+        ("checkpoint", {119: 0, 120: 0.5 / 60 * 0.88, 180: 0.5 * 0.82, 750: 0.125}),
+        ("run", {0: 0.3 / 20, 20: 0.3 * 0.98, 1000: 0}),
     ],
 )
-def test_a_run_that_goes_on(begun, stages, rates) -> None:
+def test_a_run_that_goes_on(begun, rates) -> None:
     recipe = replace(Recipe(), steps=1000).going_on(begun)
     assert {step: pytest.approx(recipe.rate(step)) for step in rates} == rates
     assert recipe.probe_rate(180) == pytest.approx(0.82)
-    alike, free = ((0.3, 1), (0.3, 0)) if stages else ((1, 1), (1, 1))
-    assert {stage.name: (stage.rate, stage.visual) for stage in recipe.curriculum} == {
-        **stages,
-        "8 to 32 frames": alike,
-        "32 frames": free,
-    }
+    assert [stage.name for stage in recipe.curriculum] == ["8 to 32 frames", "32 frames"]
     assert recipe.going_on(begun) == recipe
 
 
@@ -191,61 +183,6 @@ def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path) -> None:
     theirs, ours = learned(first), learned(same)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert same.imitated is None
-    # A run's probes and moments are of no use where frames are larger: its checkpoint is.
-    with pytest.raises(ModelError, match="export it, and begin with its checkpoint"):
-        Trainer(replace(short, side=128), tmp_path / "wide", begin=tmp_path / "first")
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_a_model_for_larger_frames_imitates_the_checkpoint_it_begins_with(
-    tmp_path, monkeypatch
-) -> None:
-    wide = replace(RECIPE, steps=3, side=128, dropout=False)
-    going_on = Recipe.going_on
-
-    def in_three_stages(recipe, begun):
-        begun_with = going_on(recipe, begun)
-        stages = zip(begun_with.curriculum, (0.3, 0.6, 1.0), strict=True)
-        curriculum = tuple(
-            replace(stage, latest=latest, shapes=((shape, 1.0),))
-            for (stage, latest), shape in zip(stages, (EYES, TINY, TINY), strict=True)
-        )
-        return replace(begun_with, curriculum=curriculum)
-
-    monkeypatch.setattr(Recipe, "going_on", in_three_stages)
-    trainer = Trainer(wide, tmp_path, begin=BUNDLED_CHECKPOINT)
-    assert trainer.recipe.begun == "imitation"
-    assert trainer.model.state_dict()[PLACES].shape == (256, 128)
-    trainer.save()
-    # Resumed, it imitates the same, without the checkpoint.
-    trainer = Trainer(wide, tmp_path)
-    assert trainer.imitated is not None
-    probes = {name: w.clone() for name, w in trainer.auxiliary.state_dict().items()}
-    told: list[set[str]] = []
-    judge = trainer._judge
-
-    def keeping(answers):
-        told.append({kind for kind, _ in answers})
-        judge(answers)
-
-    monkeypatch.setattr(trainer, "_judge", keeping)
-    visual: list[float] = []
-    trainer.run(lambda _, stage: visual.append(stage.visual))
-    assert visual == [1, 1, 0]
-    assert told[0] == {IMITATING}
-    assert told[1] > {*IMITATIONS}
-    assert told[2] > {*IMITATIONS}
-    assert not {SEEING, *PROBES} & told[1]
-    now = trainer.auxiliary.state_dict()
-    assert all(torch.equal(now[name], probes[name]) for name in probes)
-    assert learned(trainer)[PLACES].isfinite().all()
-    again = Trainer(wide, tmp_path)
-    assert again.recipe == trainer.recipe
-    assert again.progress.step == 3
-    with pytest.raises(ModelError, match="was started with --side 128"):
-        Trainer(replace(wide, side=64), tmp_path)
 
 
 def test_a_damaged_run_is_not_begun_with(tmp_path) -> None:
@@ -289,11 +226,11 @@ def test_processes_make_the_batches_that_a_thread_makes(tmp_path, monkeypatch) -
 
 
 def test_no_stage_has_dropout_where_it_is_switched_off() -> None:
-    none = Recipe(dropout=False, side=128)
-    for recipe in (none, *map(none.going_on, ("checkpoint", "run", "imitation"))):
+    none = Recipe(dropout=False)
+    for recipe in (none, *map(none.going_on, ("checkpoint", "run"))):
         for i in range(len(recipe.curriculum)):
             for shape, _ in recipe.stage(i).shapes:
-                assert (shape.token_dropout, shape.grid, shape.side) == (0, 0, 128)
+                assert (shape.token_dropout, shape.grid) == (0, 0)
     shapes = [shape for shape, _ in Recipe().stage(4).shapes]
     assert any(shape.token_dropout for shape in shapes)
     assert any(shape.grid for shape in shapes)
