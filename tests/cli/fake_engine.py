@@ -1,13 +1,12 @@
 """Stands in for the model and its sessions, so that the CLI is tested alone and fast.
 
-`install(monkeypatch)` for tests in this process; `python fake_engine.py ask …` is `dycoke ask …` as
-a process. The answer, its pace and its failures are chosen with FAKE_ANSWER, FAKE_PAUSE_S and
-FAKE_FAILURE.
+The fixture `fake` has it in this process; `faking(pause_s=0.2)` with `ask …` behind it is the
+command `dycoke ask …` as a process.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import sys
 import time
 import types
@@ -74,19 +73,69 @@ class FakeLoaded:
 
 
 def load(model: str | ModelRef, **options: Any) -> FakeLoaded:
-    name = model if isinstance(model, str) else model.name
-    if os.environ.get("FAKE_FAILURE") == "model":
-        raise ModelError(f"there is no model {name!r} and no such folder; did you mean mini?")
-    return FakeLoaded(name)
+    return FakeLoaded(model if isinstance(model, str) else model.name)
 
 
-class FakeSession:
-    """Says FAKE_ANSWER, word by word, and remembers how it was asked."""
+class Fake(list["FakeSession"]):
+    """The sessions that were made, and how they answer from now on.
 
-    made: list[FakeSession] = []  # noqa: RUF012 (what tests look at)
+    Attributes:
+        answer: its words come one after the other.
+        pause_s: seconds before the next word.
+        failure: one of `FAILURES`, in place of the rest of an answer; or "model", which can't be
+            loaded.
+        fail_after: words before the failure.
+        memory_warning: of each question.
+    """
 
     def __init__(
         self,
+        *,
+        answer: str = "a red circle moves right",
+        pause_s: float = 0.0,
+        failure: str = "",
+        fail_after: int = 0,
+        memory_warning: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.answer, self.pause_s, self.memory_warning = answer, pause_s, memory_warning
+        self.failure, self.fail_after = failure, fail_after
+
+    def load(self, model: str | ModelRef, **options: Any) -> FakeLoaded:
+        """In place of `models.load.load`."""
+        loaded = load(model)
+        if self.failure == "model":
+            raise ModelError(
+                f"there is no model {loaded.name!r} and no such folder; did you mean mini?"
+            )
+        return loaded
+
+    def session(self, *given: Any, **options: Any) -> FakeSession:
+        """In place of `VideoSession`."""
+        self.append(FakeSession(self, *given, **options))
+        return self[-1]
+
+    def install(self, patch: pytest.MonkeyPatch) -> Fake:
+        """Take the place of the real ones."""
+        patch.setattr("dycoke_cli.models.load.load", self.load)
+        patch.setattr("dycoke_cli.engine.session.is_asked_alone", lambda *asked: True)
+        patch.setattr("dycoke_cli.engine.supported.check_decoder", lambda decoder, method: None)
+        patch.setattr("dycoke_cli.loop.answer_batch.VideoSession", self.session)
+        patch.setattr("dycoke_cli.loop.answer_batch.ask_together", ask_together)
+        return self
+
+
+def faking(**how: Any) -> list[str]:
+    """A command of a process, behind which those of `dycoke` stand; `how` as of `Fake`."""
+    return [sys.executable, __file__, json.dumps(how)]
+
+
+class FakeSession:
+    """Says an answer, word by word, and remembers how it was asked."""
+
+    def __init__(
+        self,
+        fake: Fake,
         loaded: FakeLoaded,
         clip: Any,
         on_progress: Callable[[str, int, int], None] | None = None,
@@ -98,13 +147,13 @@ class FakeSession:
         cache: object = None,
         windowed: object = None,
     ) -> None:
+        self.fake = fake
         self.loaded, self.clip, self.on_progress = loaded, clip, on_progress
         self.info = loaded.info
         self.clips = [clip, *others]
         self.seconds_load, self.seconds_video_decode = seconds_load, seconds_video_decode
         self.reuse, self.cache = reuse, cache
         self.asked: list[dict[str, Any]] = []
-        FakeSession.made.append(self)
 
     windowed = None
     is_prefilled = False
@@ -113,7 +162,7 @@ class FakeSession:
         """Nothing is encoded."""
 
     def memory_warning(self, question: str, method: Any, history: object = ()) -> str | None:
-        return os.environ.get("FAKE_MEMORY_WARNING")
+        return self.fake.memory_warning
 
     def finish(self) -> None:
         """Nothing was read in windows."""
@@ -137,23 +186,21 @@ class FakeSession:
         for frame in range(frames):
             self._progress("vision", frame + 1, frames)
         self._progress("prefill", 1, 1)
-        failure = os.environ.get("FAKE_FAILURE")
-        fail_after = int(os.environ.get("FAKE_FAIL_AFTER", "0"))
-        words = os.environ.get("FAKE_ANSWER", "a red circle moves right").split(" ")
+        fake, words = self.fake, self.fake.answer.split(" ")
         cut = words[:max_tokens]
         for number, word in enumerate(cut):
-            if failure in FAILURES and number == fail_after:
-                raise FAILURES[failure]()
+            if fake.failure in FAILURES and number == fake.fail_after:
+                raise FAILURES[fake.failure]()
             self._progress("decode", number + 1, max_tokens)
             if on_text is not None:
                 on_text(word if number == 0 else f" {word}")
-            time.sleep(float(os.environ.get("FAKE_PAUSE_S", "0")))
+            time.sleep(fake.pause_s)
         return self._answer(question, method, " ".join(cut), len(cut) < len(words), seed, frames)
 
     def _progress(self, stage: str, done: int, total: int) -> None:
         if self.on_progress is not None:
             self.on_progress(stage, done, total)
-            time.sleep(float(os.environ.get("FAKE_PAUSE_S", "0")) / 4)
+            time.sleep(self.fake.pause_s / 4)
 
     def _answer(
         self, question: str, method: Any, text: str, cut: bool, seed: int | None, frames: int
@@ -236,20 +283,9 @@ def ask_together(
     return [answer]
 
 
-def install(patch: pytest.MonkeyPatch) -> list[FakeSession]:
-    """Take the place of the real ones; the list of the sessions that are made."""
-    patch.setattr("dycoke_cli.models.load.load", load)
-    patch.setattr("dycoke_cli.engine.session.is_asked_alone", lambda *asked: True)
-    patch.setattr("dycoke_cli.engine.supported.check_decoder", lambda decoder, method: None)
-    patch.setattr("dycoke_cli.loop.answer_batch.VideoSession", FakeSession)
-    patch.setattr("dycoke_cli.loop.answer_batch.ask_together", ask_together)
-    FakeSession.made.clear()
-    return FakeSession.made
-
-
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a file, it is in no package
-    install(pytest.MonkeyPatch())
+    Fake(**json.loads(sys.argv.pop(1))).install(pytest.MonkeyPatch())
     from dycoke_cli.cli.main import main
 
     sys.exit(main())

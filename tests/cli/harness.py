@@ -21,10 +21,11 @@ from unittest import mock
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.main import main
 from tests import warm
+from tests.cli.fake_engine import faking
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "sample_videos" / "move.mp4"
-FAKE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
+FAKE = faking()
 REAL = [sys.executable, "-m", "dycoke_cli"]
 PATIENCE_S = 120
 HEAVY = ("torch", "transformers", "av", "numpy")
@@ -159,8 +160,9 @@ def run_process(
 def behind(lines: str, command: Sequence[str]) -> list[str]:
     """A command of Python, `FAKE` or such, behind lines of Python."""
     module = command[1] == "-m"
-    call = f"run_{'module' if module else 'path'}({command[-1]!r}, run_name='__main__'"
-    return [sys.executable, "-c", f"{lines}\nimport runpy\nrunpy.{call})"]
+    name, *rest = command[2:] if module else command[1:]
+    call = f"run_{'module' if module else 'path'}({name!r}, run_name='__main__'"
+    return [sys.executable, "-c", f"{lines}\nimport runpy\nrunpy.{call})", *rest]
 
 
 def run_fresh(*command: str | Path, **environment: str) -> Outcome:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.video.decoder import OpenClip
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -84,10 +84,8 @@ def test_folder_without_weights(tmp_path: Path) -> None:
     assert "has no weights" in run.err
 
 
-def test_model_and_video_are_looked_at_before_anything_is_loaded(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", "model")
+def test_model_and_video_are_looked_at_before_anything_is_loaded(fake: Fake) -> None:
+    fake.failure = "model"
     assert "doesn't exist" in run_here("ask", "none.mp4", "What?").err
     assert "did you mean mini?" in run_here("ask", "none.mp4", "What?", "--model", "mimi").err
 

@@ -13,7 +13,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.param import Parameter, parameters_of
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, HEAVY, run_completing, run_here
 from tests.documents import valid
 
@@ -57,7 +57,7 @@ def beyond(parameter: Parameter) -> Iterator[tuple[str, str]]:
             yield from ((text, f"must be .*, not {text}") for text in ("nan", "inf"))
 
 
-def test_every_flag_names_its_range(fake: list[FakeSession]) -> None:
+def test_every_flag_names_its_range(fake: Fake) -> None:
     of_methods = {name: next(iter(each.values())) for name, each in FLAGGED.items()}
     cases = 0
     for parameter in (of_methods | _SHARED).values():

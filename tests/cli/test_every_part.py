@@ -21,7 +21,7 @@ from dycoke_cli.runs import parts as parts_module
 from dycoke_cli.runs.parts import Parts, groups_by_part
 from dycoke_cli.video.sampling import Sampling, format_time, parse_time
 from tests.cli import fake_engine
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.runs.parts import REQUEST
@@ -29,7 +29,7 @@ from tests.runs.parts import REQUEST
 # move.mp4 is 4 s long and has 8 frames per second.
 
 
-def test_each_part_is_asked_about_with_frames_of_its_own(fake: list[FakeSession]) -> None:
+def test_each_part_is_asked_about_with_frames_of_its_own(fake: Fake) -> None:
     run = run_here("ask", CLIP, "What?", "--every", "1.5s", "--frames", "3", "--quiet")
     assert run.code == 0
     assert run.out.splitlines() == [
@@ -44,7 +44,7 @@ def test_each_part_is_asked_about_with_frames_of_its_own(fake: list[FakeSession]
         assert all(start_s <= time < end_s for time in session.clip.timestamps_s)
 
 
-def test_an_object_of_each_part_has_its_times(fake: list[FakeSession]) -> None:
+def test_an_object_of_each_part_has_its_times(fake: Fake) -> None:
     flags = ["--every", "0:01", "--start", "0.5", "--end", "3", "--json"]
     run = run_here("ask", CLIP, "-q", "What?", "-q", "Where?", *flags)
     found = [(one["question"], one["start"], one["end"]) for one in run.objects]
@@ -96,7 +96,7 @@ def test_parts_of_a_run(
 
 
 def test_the_model_is_loaded_once_and_parts_are_freed(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads, clips = [], []
     load, opened = fake_engine.load, answer_batch.open_video
@@ -119,25 +119,23 @@ def test_the_model_is_loaded_once_and_parts_are_freed(
     assert (len(loads), len(clips)) == (1, 8)
 
 
-def test_until_stops_at_the_answer(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_ANSWER", "Yes.")
+def test_until_stops_at_the_answer(fake: Fake) -> None:
+    fake.answer = "Yes."
     run = run_here("ask", CLIP, "What?", "--every", "1", "--until", "yes", "--frames", "2")
     assert run.out == "0:00-0:01  Yes.\n"
-    monkeypatch.setenv("FAKE_ANSWER", "Yes it is")
+    fake.answer = "Yes it is"
     run = run_here("ask", CLIP, "What?", "--every", "1", "--until", "yes", "--frames", "2")
     assert len(run.out.splitlines()) == 4
 
 
 def test_a_part_that_fails_ends_the_run_with_its_times(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = parts_module.converse
 
     def failing(asker: Any, asks: Any, *given: Any, **more: Any) -> Any:
         if asks[0].part_s == (2.0, 3.0):
-            monkeypatch.setenv("FAKE_FAILURE", "torch_cpu")
+            fake.failure = "torch_cpu"
         return asked(asker, asks, *given, **more)
 
     monkeypatch.setattr(parts_module, "converse", failing)

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake, FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 
 
 @pytest.fixture(autouse=True)
-def _pretend(fake: list[FakeSession]) -> None: ...
+def _pretend(fake: Fake) -> None: ...
 
 
 def test_object_has_the_keys_of_the_contract() -> None:
@@ -30,8 +30,8 @@ def test_stderr_has_nothing_but_the_note() -> None:
     assert run_here("ask", CLIP, "What?", "--json", "--quiet").err == ""
 
 
-def test_output_is_ascii_and_says_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_ANSWER", "un œuf \x1b[1m🎈\u2028")
+def test_output_is_ascii_and_says_what_was_said(fake: Fake) -> None:
+    fake.answer = "un œuf \x1b[1m🎈\u2028"
     run = run_here("ask", CLIP, "Où?", "--json")
     assert run.out.isascii()
     assert json.loads(run.out)["answer"] == "un œuf \x1b[1m🎈\u2028"
@@ -52,9 +52,9 @@ UNEXPECTED = "something unexpected went wrong (KeyError: 'no such [bold]thing[/b
     ],
 )
 def test_failure_leaves_an_object_for_each_question(
-    monkeypatch: pytest.MonkeyPatch, failure: str, code: str, exit_code: int, sentence: str
+    fake: Fake, failure: str, code: str, exit_code: int, sentence: str
 ) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", failure)
+    fake.failure = failure
     run = run_here("ask", CLIP, "One?", "-q", "Two?", "--json")
     assert run.code == exit_code
     assert [document["question"] for document in run.objects] == ["One?", "Two?"]

@@ -10,17 +10,17 @@ import pytest
 
 from dycoke_cli.cli import output
 from dycoke_cli.errors import OutputError, VideoError
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 
 
 @pytest.fixture(autouse=True)
-def _pretend(fake: list[FakeSession]) -> None: ...
+def _pretend(fake: Fake) -> None: ...
 
 
-def test_what_was_streamed_before_a_failure_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", "memory")
-    monkeypatch.setenv("FAKE_FAIL_AFTER", "2")
+def test_what_was_streamed_before_a_failure_stays(fake: Fake) -> None:
+    fake.failure = "memory"
+    fake.fail_after = 2
     run = run_here("ask", CLIP, "What?")
     assert (run.code, run.out) == (5, "a red\n")
 
@@ -41,8 +41,8 @@ def test_a_terminal_breaks_the_line_between_words(
     assert (len(lines) > 1) == (columns < 90)
 
 
-def test_debugging_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", "bug")
+def test_debugging_shows_where(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.failure = "bug"
     assert "DYCOKE_DEBUG=1" in run_here("ask", CLIP, "What?").err
     monkeypatch.setenv("DYCOKE_DEBUG", "1")
     for flags in ([], ["--json"]):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here, understood
 
 ASK = ("ask", "holiday.mp4", "What is it?")
@@ -192,9 +192,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("typed", [*MISTAKES, *OTHERS], ids=" ".join)
-def test_a_mistake_is_named_in_one_sentence(
-    fake: list[FakeSession], typed: tuple[str, ...]
-) -> None:
+def test_a_mistake_is_named_in_one_sentence(fake: Fake, typed: tuple[str, ...]) -> None:
     run = run_here(*typed)
     assert (run.code > 0, run.out, fake) == (True, "", [])
     assert run.err.startswith("Error: ")
@@ -203,7 +201,7 @@ def test_a_mistake_is_named_in_one_sentence(
 
 
 @pytest.mark.parametrize("typed", [*MISTAKES], ids=" ".join)
-def test_the_advice_works_as_it_is_typed(fake: list[FakeSession], typed: tuple[str, ...]) -> None:
+def test_the_advice_works_as_it_is_typed(fake: Fake, typed: tuple[str, ...]) -> None:
     words = followed(typed, run_here(*typed).err)
     if words[0] == "mkdir":
         Path(words[-1]).mkdir(parents=True)

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests import warm
+from tests.cli.fake_engine import faking
 from tests.cli.harness import CLIP, FAKE, REAL, behind, run_in_terminal, run_process
 from tests.marks import EXTENDED
 from tests.waiting import until
 
-SLOW = {"FAKE_PAUSE_S": "0.2"}
+SLOW = faking(pause_s=0.2)
 ASK = ("ask", CLIP, "What?", "--frames", "4", "--model", "mini")
 COLOUR = re.compile(rb"\x1b\[[0-9;]*3[0-7][0-9;]*m")
 HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
@@ -49,7 +50,7 @@ def test_exit_code_and_streams_of_a_process() -> None:
 
 
 def test_terminal_sees_progress_then_the_answer_then_a_line() -> None:
-    code, seen, _ = run_in_terminal(FAKE, *ASK, environment=SLOW)
+    code, seen, _ = run_in_terminal(SLOW, *ASK, environment={})
     assert code == 0
     assert re.search(rb"Encoding frame [1-4]/4", seen)
     # The progress line is gone before the first word, and the words come one after the other.
@@ -66,7 +67,7 @@ def test_terminal_sees_progress_then_the_answer_then_a_line() -> None:
 def test_answer_streams_and_an_interrupt_keeps_what_came() -> None:
     answer = "a red circle " + "and on " * 200 + "end"
     code, seen, _ = run_in_terminal(
-        FAKE, *ASK, environment={**SLOW, "FAKE_ANSWER": answer}, interrupt_after=b"circle"
+        faking(pause_s=0.2, answer=answer), *ASK, environment={}, interrupt_after=b"circle"
     )
     assert code == 130
     # What had come stays, on a line of its own; what hadn't never comes.
@@ -79,7 +80,7 @@ def test_answer_streams_and_an_interrupt_keeps_what_came() -> None:
 @pytest.mark.extended
 @pytest.mark.slow
 def test_comparison_in_a_terminal_says_what_it_waits_for() -> None:
-    code, seen, _ = run_in_terminal(FAKE, *ASK, "--compare", environment=SLOW)
+    code, seen, _ = run_in_terminal(SLOW, *ASK, "--compare", environment={})
     assert code == 0
     answer, comparing = seen.index(b"moves right\r\n"), seen.index(b"Baseline: ")
     assert answer < comparing < seen.index(b"Visual tokens") < seen.index(b"KV cache in use")
@@ -87,7 +88,7 @@ def test_comparison_in_a_terminal_says_what_it_waits_for() -> None:
 
 
 def test_stdout_piped_from_a_terminal_has_the_answer_and_no_escape_code() -> None:
-    code, seen, piped = run_in_terminal(FAKE, *ASK, streams="err", environment=SLOW)
+    code, seen, piped = run_in_terminal(SLOW, *ASK, streams="err", environment={})
     assert (code, piped) == (0, b"a red circle moves right\n")
     assert re.search(rb"Generating: [2-5] tokens, [\d.]+ tokens/s", seen)
     assert not re.search(rb"tokens/s +\S*\d:\d\d", seen)  # which no bar could know
@@ -102,7 +103,7 @@ def test_stderr_piped_has_no_escape_code() -> None:
 
 @pytest.mark.parametrize("flags", [(), pytest.param(("--quiet",), marks=EXTENDED)])
 def test_a_terminal_that_can_draw_nothing_anew_says_that_it_loads(flags: tuple[str, ...]) -> None:
-    code, seen, _ = run_in_terminal(FAKE, *ASK, *flags, environment={**SLOW, "TERM": "dumb"})
+    code, seen, _ = run_in_terminal(SLOW, *ASK, *flags, environment={"TERM": "dumb"})
     first, *rest = seen.splitlines()
     assert code == 0
     assert b"\x1b" not in seen
@@ -116,14 +117,14 @@ def test_a_terminal_that_can_draw_nothing_anew_says_that_it_loads(flags: tuple[s
 @pytest.mark.extended
 @pytest.mark.slow
 def test_no_color_is_kept() -> None:
-    _, seen, _ = run_in_terminal(FAKE, *ASK, "--stats", environment={**SLOW, "NO_COLOR": "1"})
+    _, seen, _ = run_in_terminal(SLOW, *ASK, "--stats", environment={"NO_COLOR": "1"})
     assert not COLOUR.search(seen)
     assert b"Visual tokens" in seen
 
 
 def test_interrupt_while_working_is_one_word() -> None:
     code, seen, piped = run_in_terminal(
-        FAKE, *ASK, "--json", streams="err", environment=SLOW, interrupt_after=b"Encoding"
+        SLOW, *ASK, "--json", streams="err", environment={}, interrupt_after=b"Encoding"
     )
     assert code == 130
     assert b'"code": "interrupted"' in piped
@@ -142,8 +143,8 @@ def test_interrupt_while_libraries_are_imported_ends_it_at_once(tmp_path: Path) 
 
 
 def test_reader_that_leaves_hears_nothing() -> None:
-    pipe, environment = subprocess.PIPE, {**os.environ, **SLOW}
-    process = warm.Popen([*FAKE, *map(str, ASK)], stdout=pipe, stderr=pipe, env=environment)
+    pipe = subprocess.PIPE
+    process = warm.Popen([*SLOW, *map(str, ASK)], stdout=pipe, stderr=pipe)
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.read(1) == b"a"
@@ -230,11 +231,11 @@ def of_a_terminal() -> tuple[subprocess.Popen[bytes], int]:
     """The command with a terminal of its own; it has begun to answer."""
     terminal, slave = pty.openpty()
     process = warm.Popen(
-        [*behind(CONTROLLED, FAKE), *map(str, ASK)],
+        [*behind(CONTROLLED, SLOW), *map(str, ASK)],
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        env={**os.environ, "TERM": "xterm", **SLOW},
+        env={**os.environ, "TERM": "xterm"},
         start_new_session=True,
     )
     os.close(slave)
@@ -265,10 +266,9 @@ def test_a_terminal_that_is_closed_ends_it_in_order() -> None:
 
 def test_nohup_is_heeded() -> None:
     process = warm.Popen(
-        [*behind(IGNORING, FAKE), *map(str, ASK)],
+        [*behind(IGNORING, SLOW), *map(str, ASK)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **SLOW},
     )
     assert process.stdout is not None
     assert process.stdout.read(1) == b"a"
@@ -286,7 +286,7 @@ sys.stderr.reconfigure(encoding="ascii")
 
 
 def test_output_in_a_locale_that_knows_no_accents() -> None:
-    run = run_process(behind(PLAIN, FAKE), *ASK, FAKE_ANSWER="déjà vu 🎈")
+    run = run_process(behind(PLAIN, faking(answer="déjà vu 🎈")), *ASK)
     assert (run.code, run.out) == (0, "d\\xe9j\\xe0 vu \\U0001f388\n")
     assert "visual tokens dropped" in run.err
 

@@ -25,7 +25,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.clip import Clip, FrameResize
 from dycoke_cli.video.decoder import OpenClip
 from dycoke_cli.video.sampling import Sampling
-from tests.cli.fake_engine import FakeLoaded, FakeSession
+from tests.cli.fake_engine import Fake, FakeLoaded
 from tests.cli.fake_engine import load as fake_load
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.processes.test_worker import ended
@@ -35,7 +35,7 @@ PATIENCE_S = 30
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left(fake: list[FakeSession]) -> Iterator[None]:
+def _no_thread_is_left(fake: Fake) -> Iterator[None]:
     before = {*threading.enumerate()}  # a server of other tests may be alive in this process
     yield
     until(lambda: all(one.name != "reading" for one in {*threading.enumerate()} - before))
@@ -50,7 +50,7 @@ def ask(*flags: str) -> Outcome:
 
 
 def test_they_are_kept_at_the_size_that_the_model_reads_unless_they_are_shown(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fit(loaded: FakeLoaded, frames: int, height: int, width: int) -> FrameResize:
         return FrameResize((height, width), (8, 6), "bicubic", False, True, False)

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from dycoke_cli.cli.commands import presenter
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 
 ANSWER = "a red circle moves right\n"
@@ -16,7 +16,7 @@ NOTE = "Using the bundled demo model"
 
 
 @pytest.fixture(autouse=True)
-def _pretend(fake: list[FakeSession]) -> None: ...
+def _pretend(fake: Fake) -> None: ...
 
 
 def test_panel_says_what_was_left_out() -> None:
@@ -62,10 +62,10 @@ def test_quiet_leaves_stderr_empty() -> None:
 
 
 def test_that_memory_may_not_do_is_said_once_and_before_anything_runs(
-    monkeypatch: pytest.MonkeyPatch,
+    fake: Fake,
 ) -> None:
     sentence = "this may not fit: it needs about 19 GB, 16 GB free on cpu"
-    monkeypatch.setenv("FAKE_MEMORY_WARNING", sentence)
+    fake.memory_warning = sentence
     run = run_here("ask", CLIP, "What?", "-q", "Why?")
     assert run.err.count(sentence) == 1
     assert run.err.index(sentence) < run.err.index(NOTE)
@@ -73,7 +73,7 @@ def test_that_memory_may_not_do_is_said_once_and_before_anything_runs(
     run = run_here("ask", CLIP, "What?", "--json")
     assert sentence in run.objects[0]["warnings"]
     assert sentence not in run.err
-    monkeypatch.setenv("FAKE_FAILURE", "memory")
+    fake.failure = "memory"
     assert run_here("ask", CLIP, "What?").err.count(sentence) == 1
 
 
@@ -89,7 +89,7 @@ def test_no_note_once_a_model_was_chosen(monkeypatch: pytest.MonkeyPatch) -> Non
     assert NOTE not in run_here("ask", CLIP, "What?").err
 
 
-def test_several_questions_have_a_line_each_and_one_session(fake: list[FakeSession]) -> None:
+def test_several_questions_have_a_line_each_and_one_session(fake: Fake) -> None:
     run = run_here("ask", CLIP, "One?", "-q", "Two?", "--question", "Three?")
     assert run.out == ANSWER * 3
     assert [asked["question"] for asked in fake[0].asked] == ["One?", "Two?", "Three?"]
@@ -97,21 +97,19 @@ def test_several_questions_have_a_line_each_and_one_session(fake: list[FakeSessi
     assert "> Two?" in run.err
 
 
-def test_answer_of_several_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_ANSWER", "one\ntwo three\n")
+def test_answer_of_several_lines(fake: Fake) -> None:
+    fake.answer = "one\ntwo three\n"
     assert run_here("ask", CLIP, "A?").out == "one\ntwo three\n"
     assert run_here("ask", CLIP, "A?", "-q", "B?").out == "one two three \n" * 2
 
 
-def test_empty_answer_is_an_empty_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_ANSWER", "")
+def test_empty_answer_is_an_empty_line(fake: Fake) -> None:
+    fake.answer = ""
     assert run_here("ask", CLIP, "A?", "-q", "B?").out == "\n\n"
 
 
-def test_text_of_the_model_is_shown_and_never_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "FAKE_ANSWER", "[red]x[/red] \x1b]0;title\x07 :smile: \x9b31m \u202eabc é 🎈"
-    )
+def test_text_of_the_model_is_shown_and_never_interpreted(fake: Fake) -> None:
+    fake.answer = "[red]x[/red] \x1b]0;title\x07 :smile: \x9b31m \u202eabc é 🎈"
     run = run_here("ask", CLIP, "[bold]What\x1b[2J?", "-q", "B", "--compare")
     shown = "[red]x[/red] \\x1b]0;title\\x07 :smile: \\x9b31m \\u202eabc é 🎈\n"
     assert run.out == shown * 2
@@ -127,7 +125,7 @@ def test_questions_from_stdin() -> None:
     assert "> Thïrd?" in run.err
 
 
-def test_video_from_stdin(fake: list[FakeSession]) -> None:
+def test_video_from_stdin(fake: Fake) -> None:
     run = run_here("ask", "-", "What?", "--frames", "4", stdin=CLIP.read_bytes())
     assert (run.code, run.out) == (0, ANSWER)
     assert fake[0].clip.frames.shape[0] == 4
@@ -135,7 +133,7 @@ def test_video_from_stdin(fake: list[FakeSession]) -> None:
 
 @pytest.mark.parametrize(("seed", "drawn"), [(("--seed", "7"), [7, 7]), ((), [None, 41])])
 def test_comparison_stands_side_by_side(
-    fake: list[FakeSession], seed: tuple[str, ...], drawn: list[int | None]
+    fake: Fake, seed: tuple[str, ...], drawn: list[int | None]
 ) -> None:
     run = run_here("ask", CLIP, "What?", "--compare", "--temperature", "0.5", *seed)
     assert run.out == ANSWER
@@ -150,7 +148,7 @@ def test_comparison_stands_side_by_side(
     assert "--stats" not in run.err
 
 
-def test_what_is_compared_warms_up_and_is_encoded_once(fake: list[FakeSession]) -> None:
+def test_what_is_compared_warms_up_and_is_encoded_once(fake: Fake) -> None:
     assert run_here("ask", CLIP, "A?", "-q", "B?", "--compare").code == 0
     asked, warming = fake
     assert len(asked.asked) == 4
@@ -167,9 +165,7 @@ def test_what_is_compared_warms_up_and_is_encoded_once(fake: list[FakeSession]) 
     assert len(fake) == 1
 
 
-def test_questions_follow_up_on_each_other(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_questions_follow_up_on_each_other(fake: Fake) -> None:
     questions = ("-q", "A?", "-q", "B?", "-q", "C?")
     run = run_here("ask", CLIP, *questions, "--follow-up", "--compare")
     assert run.code == 0

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from dycoke_cli.answer.answer import Answer
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid
 from tests.forms import NEEDS_LIBRARY, form_of
@@ -32,7 +32,7 @@ def schema(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("inline", [True, False])
-def test_the_engine_gets_the_form(inline: bool, schema: Path, fake: list[FakeSession]) -> None:
+def test_the_engine_gets_the_form(inline: bool, schema: Path, fake: Fake) -> None:
     value = FORM.definition if inline else schema
     assert run_here("ask", CLIP, "What?", "--schema", value).code == 0
     assert fake[0].asked[0]["structured"] == FORM

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.runs.pretended import Pretended, make_clips
@@ -21,9 +21,7 @@ def video(tmp_path: Path) -> Path:
     return Path(shutil.copy(CLIP, tmp_path / "v.mp4"))
 
 
-def test_the_session_gets_the_lines_of_a_file(
-    video: Path, tmp_path: Path, fake: list[FakeSession]
-) -> None:
+def test_the_session_gets_the_lines_of_a_file(video: Path, tmp_path: Path, fake: Fake) -> None:
     (tmp_path / "s.srt").write_text(ANNA.format(thing="blue star"))
     assert run_here("ask", video, "What?", "--subtitles", tmp_path / "s.srt").code == 0
     assert [line.text for line in fake[0].clip.subtitles.lines] == ["Anna is the blue star."]
@@ -47,9 +45,9 @@ def test_the_session_gets_the_lines_of_a_file(
     ],
 )
 def test_what_is_wrong_is_said_before_the_model_loads(
-    flag: str, sentence: str, video: Path, fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+    flag: str, sentence: str, video: Path, fake: Fake
 ) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", "model")
+    fake.failure = "model"
     run = run_here("ask", video, "What?", "--subtitles", flag.replace("VIDEO", str(video)))
     assert sentence in run.refusal
     assert len(run.err.splitlines()) == 1

@@ -14,7 +14,7 @@ from dycoke_cli.cli.commands.batch_files import Lines
 from dycoke_cli.cli.render.units import odds, scoring
 from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.runs.batch_journal import Outcome
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid
 from tests.runs.pretended import make_clips
@@ -41,9 +41,7 @@ def answered() -> Answer:
         (["--score", "1-3"], TypedOptions(("1", "2", "3"), is_score=True)),
     ],
 )
-def test_the_engine_gets_the_options(
-    flags: list[str], typed: TypedOptions, fake: list[FakeSession]
-) -> None:
+def test_the_engine_gets_the_options(flags: list[str], typed: TypedOptions, fake: Fake) -> None:
     assert run_here("ask", CLIP, "What?", *flags).code == 0
     assert fake[0].asked[0]["typed"] == typed
 
@@ -65,9 +63,9 @@ WRONG = [
 @pytest.mark.parametrize("command", ["ask", "batch"])
 @pytest.mark.parametrize(("flags", "sentence"), WRONG)
 def test_what_is_wrong_is_said_before_the_model_loads(
-    command: str, flags: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
+    command: str, flags: list[str], sentence: str, fake: Fake
 ) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", "model")
+    fake.failure = "model"
     run = run_here(command, CLIP, "What?", *flags)
     assert sentence in run.refusal
     assert len(run.err.splitlines()) == 1

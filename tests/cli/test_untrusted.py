@@ -13,7 +13,7 @@ from rich.table import Table
 
 from dycoke_cli.cli import render
 from dycoke_cli.cli.render.figures import named
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, FAKE, run_here, run_process
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -77,7 +77,7 @@ def test_nothing_is_sent_to_the_terminal(video: Path, command: list[str], as_jso
             json.dumps(document, ensure_ascii=False).encode()
 
 
-def test_a_name_that_is_not_utf8_is_answered(video: Path, fake: list[FakeSession]) -> None:
+def test_a_name_that_is_not_utf8_is_answered(video: Path, fake: Fake) -> None:
     run = run_here("ask", video, "What?", "--json")
     assert run.code == 0
     assert run.object["video"].startswith(f"{video.parent}/a\\xff\x1b]0;x\x07\n\r")
@@ -89,7 +89,7 @@ def test_a_name_that_is_not_utf8_is_answered(video: Path, fake: list[FakeSession
 @pytest.mark.parametrize("arguments", [["What\udce4?"], ["What?", "-q", "\udcff"]])
 @pytest.mark.parametrize("command", ["ask", "batch"])
 def test_a_question_that_is_not_utf8_is_refused(
-    command: str, arguments: list[str], fake: list[FakeSession]
+    command: str, arguments: list[str], fake: Fake
 ) -> None:
     where = CLIP if command == "ask" else CLIP.parent
     run = run_here(command, where, *arguments)

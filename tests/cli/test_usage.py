@@ -10,7 +10,7 @@ import pytest
 
 from dycoke_cli.loop import unloaded_model
 from dycoke_cli.models.catalog import ModelRef
-from tests.cli.fake_engine import FakeLoaded, FakeSession
+from tests.cli.fake_engine import Fake, FakeLoaded
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 
@@ -55,9 +55,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("flags", "sentence"), CASES)
-def test_refused_with_the_allowed_range(
-    fake: list[FakeSession], flags: list[str], sentence: str
-) -> None:
+def test_refused_with_the_allowed_range(fake: Fake, flags: list[str], sentence: str) -> None:
     run = run_here("ask", CLIP, "What?", *flags, "--json")
     assert run.code == 2
     assert re.fullmatch(rf"Error: .*{sentence}.*\n", run.err)
@@ -72,7 +70,7 @@ def test_refused_with_the_allowed_range(
 # By its stored configuration, before anything is loaded; and by the model, once it is.
 @pytest.mark.parametrize(("layer", "layers"), [("10", 10), ("100", 10), ("6", 6), ("7", 6)])
 def test_layer_that_the_model_has_not(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch, layer: str, layers: int
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, layer: str, layers: int
 ) -> None:
     def load(model: ModelRef, **_: object) -> FakeLoaded:
         return FakeLoaded(model.name, layers=layers)
@@ -87,7 +85,7 @@ def test_layer_that_the_model_has_not(
 
 
 def test_what_was_meant_is_asked(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.mp4", "-dash.mp4", "my clip.mp4"):
@@ -110,7 +108,7 @@ def test_what_was_meant_is_asked(
 
 
 def test_one_question_about_several_videos(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: True)
     monkeypatch.chdir(tmp_path)
@@ -143,7 +141,7 @@ def test_one_question_about_several_videos(
 
 
 def test_what_ask_cannot_do_names_the_command(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("footage/a.mp4", "footage/b.mp4", "one/it's.mp4", "one/notes.txt"):
@@ -216,9 +214,7 @@ def test_help_is_a_word_too(words: list[str], page: str) -> None:
     assert run.out.startswith(f"Usage: {page}")
 
 
-def test_help_may_be_a_file(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_may_be_a_file(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "help").write_bytes(CLIP.read_bytes())
     assert run_here("help", "What?", "--quiet").code == 0
@@ -226,7 +222,7 @@ def test_help_may_be_a_file(
 
 
 def test_a_video_in_place_of_a_command_is_asked_about(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = run_here("ask", CLIP, "What?", "--quiet", "--max-tokens", "2")
     assert run_here(CLIP, "What?", "--quiet", "--max-tokens", "2") == long
@@ -239,7 +235,7 @@ def test_a_video_in_place_of_a_command_is_asked_about(
     assert "there is no place for 'What?'" in run_here("demo", "What?").err
 
 
-def test_the_short_form_fails_as_the_long_one_does(fake: list[FakeSession]) -> None:
+def test_the_short_form_fails_as_the_long_one_does(fake: Fake) -> None:
     """Also where a word behind it is the name of another command."""
     for words in ([], ["ask"]):
         run = run_here(*words, CLIP, "models", "--no-such-flag", "--json")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Scoring, Seconds
 from dycoke_cli.runs.parts import as_question
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake, FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import example, valid
 
@@ -19,7 +19,7 @@ FLAGS = ("--when", "--every", "1", "--frames", "2")
 
 
 @pytest.fixture
-def knowing(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> list[FakeSession]:
+def knowing(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Sessions that say yes where their part of the video overlaps with `TRUE`."""
 
     def ask(self: FakeSession, question: str, method: Any, **options: Any) -> Answer:
@@ -39,7 +39,7 @@ def knowing(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> list[Fa
     return fake
 
 
-def test_a_line_for_each_range(knowing: list[FakeSession]) -> None:
+def test_a_line_for_each_range(knowing: Fake) -> None:
     run = run_here("ask", CLIP, "Is there a blue star?", *FLAGS, "--quiet")
     assert (run.code, run.err) == (0, "")
     assert run.out == "0:01.5-0:02.25 (inside 87.5 %, outside 12.5 %)\n"
@@ -49,13 +49,13 @@ def test_a_line_for_each_range(knowing: list[FakeSession]) -> None:
 
 
 def test_where_the_model_would_say_neither_yes_nor_no_it_is_not_found(
-    knowing: list[FakeSession],
+    knowing: Fake,
 ) -> None:
     run = run_here("ask", CLIP, "Is there an unclear blue star?", *FLAGS, "--quiet")
     assert (run.code, run.out) == (0, "not found\n")
 
 
-def test_the_object_has_the_ranges_and_what_all_parts_took(knowing: list[FakeSession]) -> None:
+def test_the_object_has_the_ranges_and_what_all_parts_took(knowing: Fake) -> None:
     run = run_here("ask", CLIP, "-q", "A blue star", "-q", "A red one", *FLAGS, "--json")
     found, missed = (valid(one, "answer", "answer") for one in run.objects)
     [one] = found["when"]
@@ -72,7 +72,7 @@ def test_the_object_has_the_ranges_and_what_all_parts_took(knowing: list[FakeSes
     assert found["seconds"]["total"] > 8.0
 
 
-def test_a_part_of_the_video_is_searched(knowing: list[FakeSession]) -> None:
+def test_a_part_of_the_video_is_searched(knowing: Fake) -> None:
     run = run_here("ask", CLIP, "A blue star", *FLAGS, "--start", "2", "--json")
     assert [one["start"] for one in run.object["when"]] == [2.0]
     assert all(session.clip.part_s[0] >= 2 for session in knowing)
@@ -90,13 +90,13 @@ def picture(folder: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ["photo.png", ""])
-def test_a_still_picture_is_refused(name: str, tmp_path: Any, knowing: list[FakeSession]) -> None:
+def test_a_still_picture_is_refused(name: str, tmp_path: Any, knowing: Fake) -> None:
     picture(tmp_path)
     run = run_here("ask", tmp_path / name, "A person enters", "--when")
     assert run.refusal.endswith("is a still picture: --when needs a video; leave it out")
 
 
-def test_a_part_of_one_frame_is_not_called_a_picture(knowing: list[FakeSession]) -> None:
+def test_a_part_of_one_frame_is_not_called_a_picture(knowing: Fake) -> None:
     run = run_here("ask", CLIP, "A person enters", "--when", "--start", "1", "--end", "1.001")
     assert run.refusal.endswith("has one frame from --start to --end: --when needs a longer part")
 

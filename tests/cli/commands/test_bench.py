@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.cli.commands.bench import QUESTION
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, REAL, run_here, run_process
 from tests.documents import valid
 
@@ -23,7 +23,7 @@ def bench(*arguments: str | Path) -> dict[str, Any]:
     return valid(run.object, "bench", "report")
 
 
-def test_one_document_with_all_that_was_measured(fake: list[FakeSession]) -> None:
+def test_one_document_with_all_that_was_measured(fake: Fake) -> None:
     questions = ("What moves?", "Who?")
     flags = [word for question in questions for word in ("-q", question)]
     report = bench(
@@ -52,7 +52,7 @@ def test_one_document_with_all_that_was_measured(fake: list[FakeSession]) -> Non
     assert {len(session.asked) for session in fake} == {2}
 
 
-def test_runs_take_turns_on_the_methods_chosen(fake: list[FakeSession]) -> None:
+def test_runs_take_turns_on_the_methods_chosen(fake: Fake) -> None:
     bench(CLIP, "--methods", "dycoke,evs", "--runs", "1")
     # The baseline is always measured; the second round begins with the next one.
     names = [session.asked[0]["method"].name for session in fake]
@@ -60,7 +60,7 @@ def test_runs_take_turns_on_the_methods_chosen(fake: list[FakeSession]) -> None:
     assert {session.asked[0]["question"] for session in fake} == {QUESTION}
 
 
-def test_the_settings_of_a_published_table(fake: list[FakeSession]) -> None:
+def test_the_settings_of_a_published_table(fake: Fake) -> None:
     """What is given stays: the model, methods, frames and the length of answers."""
     flags = ("--preset", "table-3", "--model", "mini", "--runs", "1", "--json")
     report = valid(run_here("bench", CLIP, *flags).object, "bench", "report")
@@ -76,7 +76,7 @@ def test_the_settings_of_a_published_table(fake: list[FakeSession]) -> None:
     assert report["rows"][0]["tokens"]["visual"] == 4 * 16
 
 
-def test_a_sampled_answer_has_one_seed_for_all(fake: list[FakeSession]) -> None:
+def test_a_sampled_answer_has_one_seed_for_all(fake: Fake) -> None:
     report = bench(CLIP, "--runs", "1", "--temperature", "0.5")
     assert {session.asked[0]["seed"] for session in fake} == {0}
     assert report["generation"]["seed"] == 0
@@ -88,10 +88,8 @@ def test_a_sampled_answer_has_one_seed_for_all(fake: list[FakeSession]) -> None:
     assert {session.asked[0]["seed"] for session in fake} == {None}
 
 
-def test_warnings_once_and_the_note_on_stderr(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_MEMORY_WARNING", "hardly fits; use fewer frames")
+def test_warnings_once_and_the_note_on_stderr(fake: Fake) -> None:
+    fake.memory_warning = "hardly fits; use fewer frames"
     run = run_here("bench", CLIP, "--frames", "4", "--runs", "1")
     assert run.code == 0
     assert run.err.startswith("Using the bundled demo model")
@@ -102,7 +100,7 @@ def test_warnings_once_and_the_note_on_stderr(
     assert (quiet.code, quiet.err) == (0, "")
 
 
-def test_text_off_a_terminal(fake: list[FakeSession]) -> None:
+def test_text_off_a_terminal(fake: Fake) -> None:
     run = run_here("bench", CLIP, *SMALL, "--methods", "dycoke,evs:retain=0.5")
     assert run.code == 0
     assert "\x1b" not in run.out
@@ -148,10 +146,8 @@ def test_what_is_refused(arguments: list[str], code: int, word: str, sentence: s
     assert sentence in document["error"]["message"]
 
 
-def test_what_fails_in_a_run_leaves_an_error_object(
-    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", "memory")
+def test_what_fails_in_a_run_leaves_an_error_object(fake: Fake) -> None:
+    fake.failure = "memory"
     run = run_here("bench", CLIP, *SMALL, "--json")
     assert run.code == 5
     assert valid(run.object, "bench", "error")["error"]["code"] == "out_of_memory"

@@ -12,10 +12,9 @@ import pytest
 
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.cli.commands.chat import COMMANDS
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake, FakeSession, faking
 from tests.cli.harness import (
     CLIP,
-    FAKE,
     REAL,
     Outcome,
     run_here,
@@ -46,7 +45,7 @@ def chat(*lines: str, flags: tuple[str, ...] = ("--frames", "4")) -> Outcome:
     return run_here("chat", CLIP, *flags, stdin="\n".join(lines).encode())
 
 
-def test_each_question_sees_the_earlier_ones(fake: list[FakeSession]) -> None:
+def test_each_question_sees_the_earlier_ones(fake: Fake) -> None:
     run = chat("What?", "", "Why?", "When?")
     assert (run.code, run.out) == (0, f"{ANSWER}\n" * 3)
     assert re.findall("^> .*", run.err, re.MULTILINE) == ["> What?", "> Why?", "> When?"]
@@ -57,12 +56,12 @@ def test_each_question_sees_the_earlier_ones(fake: list[FakeSession]) -> None:
     assert histories == [(), (("What?", ANSWER),), (("What?", ANSWER), ("Why?", ANSWER))]
 
 
-def test_a_new_conversation_about_the_same_video(fake: list[FakeSession]) -> None:
+def test_a_new_conversation_about_the_same_video(fake: Fake) -> None:
     chat("What?", "/clear", "Why?")
     assert [asked["history"] for asked in fake[0].asked] == [(), ()]
 
 
-def test_another_method(fake: list[FakeSession]) -> None:
+def test_another_method(fake: Fake) -> None:
     run = chat("/method", "What?", "/method evs:retain=0.5", "Why?", "/method evs:retain=2", "Who?")
     assert run.code == 1
     assert "Method: dycoke (ttm=True, " in run.err
@@ -73,7 +72,7 @@ def test_another_method(fake: list[FakeSession]) -> None:
     assert fake[0].asked[2]["method"].retain == 0.5
 
 
-def test_comparing_is_no_part_of_the_conversation(fake: list[FakeSession]) -> None:
+def test_comparing_is_no_part_of_the_conversation(fake: Fake) -> None:
     run = chat("What?", "/compare", "/compare Where?", "Why?")
     assert run.code == 0
     assert run.err.count("With and without compression") == 2
@@ -83,7 +82,7 @@ def test_comparing_is_no_part_of_the_conversation(fake: list[FakeSession]) -> No
     assert fake[0].asked[-1]["history"] == (("What?", ANSWER),)
 
 
-def test_the_figures(fake: list[FakeSession]) -> None:
+def test_the_figures(fake: Fake) -> None:
     run = chat("/stats", "What?", "/stats")
     assert run.code == 1
     assert "there is no answer yet" in run.err
@@ -91,7 +90,7 @@ def test_the_figures(fake: list[FakeSession]) -> None:
     assert run.out == f"{ANSWER}\n"
 
 
-def test_another_video(fake: list[FakeSession]) -> None:
+def test_another_video(fake: Fake) -> None:
     run = chat(
         "What?", "/video nofile.mp4", "Why?", f"/video {OTHER}", "Who?", "/video", "/video -"
     )
@@ -104,7 +103,7 @@ def test_another_video(fake: list[FakeSession]) -> None:
     assert [(asked["question"], asked["history"]) for asked in new.asked] == [("Who?", ())]
 
 
-def test_saved(fake: list[FakeSession], tmp_path: Path) -> None:
+def test_saved(fake: Fake, tmp_path: Path) -> None:
     lines = tmp_path / "chat.jsonl"
     run = chat("What?", "Why?", f"/save {lines}", f"/save {lines}", "/save")
     assert run.code == 1
@@ -116,13 +115,13 @@ def test_saved(fake: list[FakeSession], tmp_path: Path) -> None:
     ]
 
 
-def test_a_suffix_that_is_not_saved(fake: list[FakeSession], tmp_path: Path) -> None:
+def test_a_suffix_that_is_not_saved(fake: Fake, tmp_path: Path) -> None:
     run = chat("What?", f"/save {tmp_path}/chat.csv")
     assert "name a file that ends in .jsonl" in run.err
     assert [*tmp_path.iterdir()] == []
 
 
-def test_lines_that_are_no_question(fake: list[FakeSession]) -> None:
+def test_lines_that_are_no_question(fake: Fake) -> None:
     run = chat("/help", "/nosuch", "/quit", "never asked")
     assert (run.code, run.out) == (1, "")
     assert "there is no command /nosuch" in run.err
@@ -132,7 +131,7 @@ def test_lines_that_are_no_question(fake: list[FakeSession]) -> None:
     assert run_here("chat", "-").code == 2
 
 
-def test_one_answer_that_fails(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_answer_that_fails(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = FakeSession.ask
 
     def fail_once(self, question, *arguments, **options):
@@ -150,7 +149,7 @@ def test_one_answer_that_fails(fake: list[FakeSession], monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_ctrl_c_stops_an_answer_and_not_the_chat(tmp_path: Path) -> None:
     code, terminal, _ = run_in_terminal(
-        FAKE,
+        faking(pause_s=0.3),
         "chat",
         CLIP,
         "--frames",
@@ -158,7 +157,6 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(tmp_path: Path) -> None:
         interrupt_after=b"red",
         typed=b"What?\nWhy?\n/quit\n",
         environment={
-            "FAKE_PAUSE_S": "0.3",
             "PROMPT_TOOLKIT_NO_CPR": "1",
             "DYCOKE_CACHE": str(tmp_path / "kept"),
         },

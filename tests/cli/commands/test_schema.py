@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from dycoke_cli.cli.commands.schema import DOCUMENTS, read_schema
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 from tests.documents import is_valid, valid
 
@@ -98,7 +98,7 @@ def test_a_line_of_a_batch_needs_its_keys(answer: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def answer(fake: list[FakeSession]) -> dict[str, Any]:
+def answer(fake: Fake) -> dict[str, Any]:
     return run_here("ask", CLIP, "What?", "--json", "--compare").object
 
 

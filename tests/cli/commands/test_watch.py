@@ -26,7 +26,7 @@ from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.file_walk import FileState
 from dycoke_cli.video.live_stream import LiveStream
 from tests import warm
-from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import Fake, FakeSession, faking
 from tests.cli.harness import CLIP, FAKE, ROOT, Outcome, run_here, run_in_terminal
 from tests.documents import valid
 from tests.video.live_sources import growing, piped, recorded, up_to
@@ -50,10 +50,10 @@ def during_asks(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]
     ask = FakeSession.ask
     number = count()
 
-    def noted(*given: Any, **more: Any) -> Any:
+    def noted(session: FakeSession, *given: Any, **more: Any) -> Any:
         before(next(number))
-        FakeSession.made.clear()
-        return ask(*given, **more)
+        session.fake.clear()
+        return ask(session, *given, **more)
 
     monkeypatch.setattr(FakeSession, "ask", noted)
 
@@ -74,7 +74,7 @@ def after_looks(monkeypatch: pytest.MonkeyPatch, then: dict[int, Callable[[], ob
 
 @pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
 def test_a_growing_file_has_the_windows_of_the_finished_one(
-    fake: list[FakeSession], tmp_path: Path, suffix: str
+    fake: Fake, tmp_path: Path, suffix: str
 ) -> None:
     recording = recorded(tmp_path, suffix)
     path = tmp_path / f"growing{suffix}"
@@ -93,9 +93,9 @@ def test_a_growing_file_has_the_windows_of_the_finished_one(
 
 
 def test_what_a_file_has_when_the_watch_begins_is_asked_about_whole(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("FAKE_PAUSE_S", "0.02")
+    fake.pause_s = 0.02
     run = run_here("watch", recorded(tmp_path), "What?", *WINDOWS, "--timeout", "0.5")
     assert [line[:9] for line in run.out.splitlines()] == [
         "0:00-0:03", "0:03-0:06", "0:06-0:09", "0:09-0:10",
@@ -103,7 +103,7 @@ def test_what_a_file_has_when_the_watch_begins_is_asked_about_whole(
 
 
 def test_the_newest_window_where_asking_is_slow(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recording = recorded(tmp_path)
     content, first = recording.read_bytes(), up_to(recording, 4.5)
@@ -131,7 +131,7 @@ def test_the_newest_window_where_asking_is_slow(
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
-def test_a_stream_on_stdin(fake: list[FakeSession], tmp_path: Path, suffix: str) -> None:
+def test_a_stream_on_stdin(fake: Fake, tmp_path: Path, suffix: str) -> None:
     content = recorded(tmp_path, suffix).read_bytes()
     with piped(lambda write: write(content)) as pipe:
         run = run_here("watch", "-", "What?", "Where?", *WINDOWS, "--json", stdin=pipe)
@@ -148,13 +148,12 @@ def test_a_stream_on_stdin(fake: list[FakeSession], tmp_path: Path, suffix: str)
 @pytest.mark.parametrize("flags", [(), ("--until", "yes")])
 def test_answers_come_before_a_pipe_ends(flags: tuple[str, ...]) -> None:
     """The page's pipe; its other end films until it is stopped, or until nobody reads it."""
-    watching = [*FAKE, "watch", "-", "Is a person there?", "--every", "1s", "--frames", "2", *flags]
-    environment = {**os.environ, "FAKE_ANSWER": "yes"}
+    watching = ["watch", "-", "Is a person there?", "--every", "1s", "--frames", "2", *flags]
     with (
         subprocess.Popen([sys.executable, CAMERA], stdout=subprocess.PIPE) as camera,
         warm.Popen(
-            [*watching, "--json"], stdin=camera.stdout, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=environment,
+            [*faking(answer="yes"), *watching, "--json"],
+            stdin=camera.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as watch,
     ):  # fmt: skip
         assert camera.stdout is not None
@@ -172,7 +171,7 @@ def test_answers_come_before_a_pipe_ends(flags: tuple[str, ...]) -> None:
     assert (b"the video on stdin has ended" in err) is not bool(flags)
 
 
-def test_a_pipe_that_stalls(fake: list[FakeSession], tmp_path: Path) -> None:
+def test_a_pipe_that_stalls(fake: Fake, tmp_path: Path) -> None:
     content = recorded(tmp_path).read_bytes()
     end = threading.Event()
 
@@ -191,7 +190,7 @@ def test_a_pipe_that_stalls(fake: list[FakeSession], tmp_path: Path) -> None:
     valid(failure, "answer", "error")
 
 
-def test_what_can_be_no_stream_on_stdin(fake: list[FakeSession]) -> None:
+def test_what_can_be_no_stream_on_stdin(fake: Fake) -> None:
     for content in (b"", b"no video" * 1000):
         with piped(lambda write, content=content: write(content)) as pipe:
             run = run_here("watch", "-", "What?", stdin=pipe)
@@ -202,9 +201,7 @@ def test_what_can_be_no_stream_on_stdin(fake: list[FakeSession]) -> None:
     assert run_here("watch", "-", "-q", "-").code == 2
 
 
-def test_clips_of_a_folder(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clips_of_a_folder(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
     shutil.copy(CLIP, folder / "before.mp4")
@@ -227,7 +224,7 @@ def test_clips_of_a_folder(
 
 
 def test_clips_wait_and_are_asked_about_in_order(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that are complete first come first, whatever their names; lines have these."""
     names = iter([["c.mp4", "b.mp4"], ["a.mp4"], [], []])
@@ -245,24 +242,22 @@ def test_clips_wait_and_are_asked_about_in_order(
     assert run.err.count("Clips wait: all are asked about") == 1
 
 
-def test_until_ends_the_watch(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_until_ends_the_watch(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = ["no", "no", "Yes.", "no"]
-    during_asks(monkeypatch, lambda number: monkeypatch.setenv("FAKE_ANSWER", answers[number]))
+    during_asks(monkeypatch, lambda number: setattr(fake, "answer", answers[number]))
     run = run_here("watch", recorded(tmp_path), "What?", *WINDOWS, "--until", "yes", "--quiet")
     assert (run.code, run.err) == (0, "")
     assert run.out.splitlines() == ["0:00-0:03  no", "0:03-0:06  no", "0:06-0:09  Yes."]
 
 
 def test_what_the_page_tells_to_type_works(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\$ (ffmpeg .* \| )?dycoke (watch .*)$", page, re.MULTILINE)
     assert len(commands) == 4
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FAKE_ANSWER", "yes")
+    fake.answer = "yes"
     content = recorded(tmp_path).rename("recording.ts").read_bytes()
     clips = tmp_path / "clips"
     clips.mkdir()
@@ -295,7 +290,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "code", "sentence"), WRONG, ids=range(len(WRONG)))
 def test_what_is_wrong_is_one_sentence(
-    fake: list[FakeSession], arguments: list[str | Path], code: int, sentence: str
+    fake: Fake, arguments: list[str | Path], code: int, sentence: str
 ) -> None:
     source, *flags = arguments
     run = run_here("watch", source, "What?", *flags)
@@ -320,7 +315,7 @@ def write_large(path: Path, frames: int) -> Path:
 
 @pytest.mark.slow
 def test_memory_of_two_hundred_windows(
-    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_large(tmp_path / "long.ts", 4 * 200)
     streams: list[LiveStream] = []

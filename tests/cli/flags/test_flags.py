@@ -11,7 +11,7 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.loop import unloaded_model
 from dycoke_cli.models.catalog import ModelRef
-from tests.cli.fake_engine import FakeLoaded, FakeSession
+from tests.cli.fake_engine import Fake, FakeLoaded
 from tests.cli.harness import CLIP, run_here
 
 # The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
@@ -20,7 +20,7 @@ STAGE_1 = {"kv_prune": False}
 """Where neither the method nor a parameter of stage 2 is named."""
 
 
-def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
+def asked(fake: Fake, *flags: str) -> dict[str, Any]:
     run = run_here("ask", CLIP, "What?", "--quiet", *flags)
     assert (run.code, run.err) == (0, "")
     return fake[-1].asked[0]
@@ -53,9 +53,7 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--merge-stage", "llm"], STAGE_1),
     ],
 )
-def test_parameters_of_the_method(
-    fake: list[FakeSession], flags: list[str], changed: dict[str, Any]
-) -> None:
+def test_parameters_of_the_method(fake: Fake, flags: list[str], changed: dict[str, Any]) -> None:
     method = asked(fake, *flags)["method"]
     assert method.name == "dycoke"
     assert method.parameters() == DEFAULTS | changed
@@ -70,13 +68,13 @@ def test_parameters_of_the_method(
         ["--method", "dycoke-once:merge_ratio=0.5,prune_layer=5", "--merge-ratio", "0.50"],
     ],
 )
-def test_parameters_within_the_method(fake: list[FakeSession], flags: list[str]) -> None:
+def test_parameters_within_the_method(fake: Fake, flags: list[str]) -> None:
     method = asked(fake, *flags)["method"]
     changed = {"merge_ratio": 0.5, "prune_layer": 5, "recall": False}
     assert (method.name, method.parameters()) == ("dycoke", DEFAULTS | changed)
 
 
-def test_other_methods(fake: list[FakeSession]) -> None:
+def test_other_methods(fake: Fake) -> None:
     assert asked(fake, "--method", "none")["method"].name == "none"
     random = asked(fake, "--method", "random", "--merge-ratio", "0.5")["method"]
     assert (random.name, random.parameters()["merge_ratio"]) == ("random", 0.5)
@@ -86,7 +84,7 @@ def test_other_methods(fake: list[FakeSession]) -> None:
 
 
 @pytest.mark.parametrize("name", ["evs", "vidcom2", "v-cast", "dart", "uniform-frames"])
-def test_a_budget(fake: list[FakeSession], name: str) -> None:
+def test_a_budget(fake: Fake, name: str) -> None:
     method = asked(fake, "--method", name, "--retain", "0.1")["method"]
     assert (method.name, method.parameters()["retain"]) == (name, 0.1)
     assert method.parameters()["positions"] == "kept"  # the model's own
@@ -94,7 +92,7 @@ def test_a_budget(fake: list[FakeSession], name: str) -> None:
     assert asked(fake, *flags)["method"].parameters()["positions"] == "renumbered"
 
 
-def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
+def test_fastv_has_defaults_of_its_own(fake: Fake) -> None:
     # A model's own prune layer was measured with DyCoke.
     method = with_model_defaults(create("fastv"), {"prune_layer": 5, "positions": "kept"}, 10)
     assert (method.name, method.parameters()) == ("fastv", {"prune_ratio": 0.5, "prune_layer": 2})
@@ -114,7 +112,7 @@ def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
         (["--seed", "0"], "seed", 0),
     ],
 )
-def test_how_to_answer(fake: list[FakeSession], flags: list[str], key: str, value: object) -> None:
+def test_how_to_answer(fake: Fake, flags: list[str], key: str, value: object) -> None:
     assert asked(fake, *flags)[key] == value
 
 
@@ -130,20 +128,18 @@ def test_how_to_answer(fake: list[FakeSession], flags: list[str], key: str, valu
         (["--frames", "2", "--start", "00:00:00.5", "--end", "0:01.5"], [0.5, 1.5]),
     ],
 )
-def test_frames_that_are_read(
-    fake: list[FakeSession], flags: list[str], times: list[float]
-) -> None:
+def test_frames_that_are_read(fake: Fake, flags: list[str], times: list[float]) -> None:
     asked(fake, *flags)
     # One frame of this clip takes an eighth of a second or less.
     assert fake[0].clip.timestamps_s == pytest.approx(times, abs=0.13)
 
 
-def test_stream(fake: list[FakeSession]) -> None:
+def test_stream(fake: Fake) -> None:
     asked(fake, "--stream", "0")
     assert fake[0].clip.info.stream == 0
 
 
-def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_the_model_is_loaded(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, dict[str, Any]]] = []
 
     def load(model: str | ModelRef, **options: Any) -> FakeLoaded:
@@ -170,7 +166,7 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
     ]
 
 
-def test_what_a_session_keeps(fake: list[FakeSession]) -> None:
+def test_what_a_session_keeps(fake: Fake) -> None:
     asked(fake)
     asked(fake, "-q", "And then?", "--cache")
     assert [session.reuse for session in fake] == [False, True]
