@@ -28,11 +28,12 @@ PLACE = Path(__file__).parents[1] / "runs" / "fuzz"
 
 
 def first_cases(subject: Subject, share: float) -> list[Case]:
-    """A share of the cases of a subject, at least one; what it needs is imported."""
+    """A share of a subject's cases, at least its seeds and one more; what it needs is imported."""
     for module in subject.modules:
         import_module(module)
     seeds = subject.seeds()
-    return [(subject, case, seeds) for case in range(max(1, round(subject.cases * share)))]
+    count = max(len(seeds) + 1, round(subject.cases * share))
+    return [(subject, case, seeds) for case in range(count)]
 
 
 def fuzz(subject: Subject, place: Path, share: float) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from dycoke_cli import Sampling, VideoSession, read
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_fresh, run_process
+from tests.families.sessions import bundled
 from tests.pages import files_shown, section
 
 pytestmark = pytest.mark.slow
@@ -127,17 +130,16 @@ def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path
     assert [row["spec"] for row in again["rows"]] == ["none", "stride:stride=8"]
 
 
-def test_a_method_of_a_file_is_called_on_a_model(tmp_path: Path) -> None:
+def test_a_method_of_a_file_is_called_on_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put("stride.py", tmp_path)
-    code = (
-        "from stride import Stride\nfrom dycoke_cli import Sampling, VideoSession, load, read\n"
-        f"clip = read({str(CLIP)!r}, Sampling(frames=8))\n"
-        f"answer = VideoSession(load('mini'), clip).ask({QUESTION!r}, Stride(stride=4))\n"
-        "assert answer.tokens.visual_kept * 4 == answer.tokens.visual"
-    )
-    python = [sys.executable, "-c", code]
-    outcome = run_process(python, fresh=True, PYTHONPATH=sources_and(tmp_path))
-    assert (outcome.code, outcome.err) == (0, "")
+    monkeypatch.syspath_prepend(tmp_path)
+    method = importlib.import_module("stride").Stride(stride=4)
+    clip = read(CLIP, Sampling(frames=8))
+    answer = VideoSession(bundled(), clip).ask(QUESTION, method)
+    assert answer.tokens.visual_kept * 4 == answer.tokens.visual
+    monkeypatch.delitem(sys.modules, "stride")
 
 
 def test_a_benchmark(tmp_path: Path) -> None:

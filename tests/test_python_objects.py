@@ -58,7 +58,8 @@ def test_what_a_session_takes() -> None:
     for make, sentence in refused:
         with pytest.raises(UsageError, match=sentence):
             make()
-    assert session.ask("What?").method == session.ask("What?", DyCoke()).method
+    plain, named = (session.ask("What?", *method, max_tokens=1) for method in ((), (DyCoke(),)))
+    assert plain.method == named.method
 
 
 @pytest.mark.parametrize(

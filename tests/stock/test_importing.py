@@ -18,12 +18,6 @@ from tests.families.tiny import MAKERS
 from tests.marks import EXTENDED
 
 
-@pytest.fixture(autouse=True)
-def thawed() -> None:
-    yield
-    gc.unfreeze()
-
-
 @pytest.mark.parametrize("collecting", [True, False])
 def test_the_collector_waits_and_is_then_as_it_was(collecting: bool) -> None:
     (gc.enable if collecting else gc.disable)()

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import av
@@ -31,18 +32,22 @@ class CodedClip:
 
     def nearest(self, time_s: Fraction | float) -> int:
         """Number of the frame nearest to a time, the earlier of two: by brute force."""
-        exact = self.exact_times_s
-        return min(range(len(exact)), key=lambda i: (abs(exact[i] - time_s), i))
+        if isinstance(time_s, float):
+            away = [abs(time - time_s) for time in self.times_s]
+        else:
+            wanted, of = (1000 * time_s).as_integer_ratio()
+            away = [abs(time * of - wanted) for time in self.times_ms]
+        return away.index(min(away))
 
     def evenly(self, count: int) -> list[Fraction]:
         """`count` evenly spaced times from the first frame to the last, without rounding."""
-        last = self.exact_times_s[-1]
+        last = Fraction(self.times_ms[-1], 1000)
         return [last * step / (count - 1) for step in range(count)]
 
-    @property
-    def exact_times_s(self) -> list[Fraction]:
+    @cached_property
+    def times_ms(self) -> list[int]:
         """`times_s` without rounding."""
-        return [Fraction(round(1000 * time), 1000) for time in self.times_s]
+        return [round(1000 * time) for time in self.times_s]
 
 
 @dataclass(frozen=True)
@@ -70,20 +75,13 @@ def coded_picture(number: int) -> np.ndarray:
     return np.repeat(blocks[:, :, None], 3, axis=2)
 
 
-def number_in(picture: np.ndarray) -> int:
-    """The number that a picture [H, W, 3] of any size shows."""
-    height, width = picture.shape[0] // _ROWS, picture.shape[1] // _COLUMNS
-    number = 0
-    for bit in range(_COLUMNS * _ROWS):
-        row, column = divmod(bit, _COLUMNS)
-        block = picture[row * height : (row + 1) * height, column * width : (column + 1) * width]
-        number |= int(block.mean() > 127) << bit
-    return number
-
-
 def numbers_in(frames: np.ndarray) -> list[int]:
-    """The numbers that pictures [F, H, W, 3] show."""
-    return [number_in(frame) for frame in frames]
+    """The numbers that pictures [F, H, W, 3] of any size show."""
+    height, width = frames.shape[1] // _ROWS, frames.shape[2] // _COLUMNS
+    blocks = frames[:, : height * _ROWS, : width * _COLUMNS]
+    blocks = blocks.reshape(len(frames), _ROWS, height, _COLUMNS, width, 3)
+    bits = blocks.mean((2, 4, 5)).reshape(-1, _ROWS * _COLUMNS) > 127
+    return (bits @ (1 << np.arange(_ROWS * _COLUMNS))).tolist()
 
 
 def write_coded(path: Path, recipe: Recipe) -> CodedClip:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from itertools import chain, product
 from statistics import fmean, median
@@ -227,10 +226,9 @@ def run(
     for sentence in left_out:
         warn(sentence)
     loaded = load(chosen, on_stage=listener.stage)
-    with Engine(request, loaded=loaded) as engine, ExitStack() as stack:
+    with Engine(request, loaded=loaded) as engine:
         # Scanning the objects of torch and transformers takes 0.4 s, of a run that chance chooses.
         gc.freeze()
-        stack.callback(gc.unfreeze)
         results = measure_all(
             rows,
             videos,

@@ -14,7 +14,7 @@ from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import CLIP, run_here
 from tests.runs.remote.endpoint import Endpoint, serving
-from tests.video.clips import coded_picture, number_in
+from tests.video.clips import coded_picture, numbers_in
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,11 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sent(endpoint: Endpoint) -> list[list[int]]:
     """The numbers that the pictures of each request show."""
     return [
-        [
-            number_in(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))))
-            for part in body["messages"][0]["content"]
-            if part["type"] == "video_url"
-            for data in part["video_url"]["url"].partition(",")[2].split(",")
-        ]
+        numbers_in(np.stack([Image.open(io.BytesIO(base64.b64decode(one))) for one in pictures]))
         for body in endpoint.bodies
+        for part in body["messages"][0]["content"]
+        if part["type"] == "video_url"
+        for pictures in [part["video_url"]["url"].partition(",")[2].split(",")]
     ]
 
 
