@@ -75,6 +75,13 @@ def run(
     return counts
 
 
+def left_of(
+    groups: Sequence[Group], plan: RunPlan, results: Results, retry_failed: bool = False
+) -> Iterator[Group]:
+    """The questions that `run` would ask."""
+    return _Progress(groups, plan, results, retry_failed, 0).left()
+
+
 def outcomes_of(
     groups: Iterable[Group], plan: RunPlan, open_asker: OpenAsker, listener: Listener
 ) -> Generator[Outcome]:

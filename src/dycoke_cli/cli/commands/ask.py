@@ -19,8 +19,7 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.files import STDIN, is_video
 
 if TYPE_CHECKING:
-    from dycoke_cli.request import Request
-    from dycoke_cli.video.pictures import Source
+    pass
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
@@ -95,9 +94,12 @@ def ask(
             request_flags.check_comparable(request)
         parts.check(request, files, asked)
         if estimate:
+            from dycoke_cli.cli.commands.estimate import cost_of_video, plan_of_video, show_cost
+
             known = question is not None or more
             questions = questions_of(question, more, *videos) if known else []
-            _show_estimate(files[0], request, questions, compare=compare, as_json=as_json)
+            plan = plan_of_video(files[0], request)
+            show_cost(cost_of_video(files[0], plan, request, questions), as_json)
             return
         questions = questions_of(question, more, *videos)
         if follow_up and len(questions) < 2:
@@ -127,17 +129,6 @@ def ask(
             parts.converse(asker, asks, presenter)
 
 
-def _show_estimate(
-    video: Source, request: Request, questions: Sequence[str], *, compare: bool, as_json: bool
-) -> None:
-    """Print what the answers cost; without questions, to one of usual length."""
-    from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
-
-    longest, number = max(questions, key=len, default=None), len(questions) or 1
-    cost = cost_of_video(video, request, longest, questions=number, in_windows=not compare)
-    show_cost(cost, as_json)
-
-
 def _is_unquoted(words: Sequence[str]) -> bool:
     """Whether a question after -q, and the words behind it, are one: of `-q What happens?`."""
     first, *others = words
@@ -158,6 +149,7 @@ def _check(videos: Sequence[str], questions: Sequence[str], estimate: bool) -> s
         if len(questions) > 1
         else quoted(*questions or ["…"])
     )
+    question_args += " --estimate" if estimate else ""
     if not videos:
         raise UsageError(f"no video: name one, as in `dycoke ask VIDEO {question_args}`")
     batch_hint = f"`dycoke batch {' '.join(map(quoted, videos))} {question_args}` asks about each"
@@ -173,10 +165,9 @@ def _check(videos: Sequence[str], questions: Sequence[str], estimate: bool) -> s
         if not os.path.isdir(video) or pictures_of(video) is not None:
             continue
         videos_inside = [*filter(is_video, glob.glob(os.path.join(glob.escape(video), "*")))]
-        if videos_inside and (estimate or len(videos_inside) == len(videos) == 1):
-            which, flag = ("a", " --estimate") if estimate else ("the one", "")
-            command = f"`dycoke ask {quoted(min(videos_inside))} {question_args}{flag}`"
-            raise UsageError(f"{quoted(video)} is a folder; about {which} video in it: {command}")
+        if len(videos_inside) == len(videos) == 1:
+            command = f"`dycoke ask {quoted(*videos_inside)} {question_args}`"
+            raise UsageError(f"{quoted(video)} is a folder; about the one video in it: {command}")
         if not os.listdir(video):
             raise UsageError(
                 f"{quoted(video)} is an empty folder: name a video, or a folder of pictures"

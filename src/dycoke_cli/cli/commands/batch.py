@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -42,7 +42,7 @@ _FLAGS = shared_flags.flag_table(f"""
 """)
 BRIEF = (
     f"{request_flags.BRIEF} --question --questions --out --choices --yes-no --schema "
-    "--device --workers --retry-failed"
+    "--device --workers --retry-failed --estimate"
 )
 
 
@@ -60,6 +60,7 @@ def batch(
     typed: TypedFlags,
     by: asker_flags.RunFlags,
     compare: shared_flags.Compare = False,
+    estimate: shared_flags.Estimate = False,
     quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
@@ -76,10 +77,11 @@ def batch(
     """
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
     from dycoke_cli.cli.commands.batch_files import Destination, Lines, collect
+    from dycoke_cli.cli.commands.estimate import show_cost_of_run
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.runs.batch_journal import Results, open_results
-    from dycoke_cli.runs.run import run
+    from dycoke_cli.runs.batch_journal import Results, ResultsFile, open_results
+    from dycoke_cli.runs.run import left_of, run
 
     by.check()
     request = typed.applied(how.whole_request(), yes_no=parts.when)
@@ -94,7 +96,8 @@ def batch(
     videos = [*dict.fromkeys(group[0].videos[0] for group in asked)]
     check_subtitles(videos, how.subtitles)
     in_parts = parts.given or any(group[0].part_s is not None for group in asked)
-    to.check(videos, request, has_times=bool(in_parts))
+    if not estimate:  # which makes no folder
+        to.check(videos, request, has_times=bool(in_parts))
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if how.named is None and remote is None:
@@ -103,6 +106,13 @@ def batch(
             view.note(sentence)
         view.stage("start")
         groups = _groups(asked, parts, compare, view)
+        if estimate:
+            left: Iterable[Sequence[Ask]] = groups
+            if out is not None and out.exists():
+                plan, _ = by.plan(request, None, view, stack)
+                left = left_of(groups, plan, ResultsFile(out), retry_failed)
+            show_cost_of_run(request.model, left, view)
+            return
         plan, open_asker = by.plan(request, remote, view, stack)
         results: Results = Lines(view.stop)
         if out is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Footage
     from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.runs.caption_files import CaptionFiles, OneFile
+    from dycoke_cli.runs.run import Group
 
 
 _FLAGS = shared_flags.flag_table(
@@ -78,6 +79,7 @@ def caption(
     overwrite_edited: Annotated[bool, _FLAGS["--overwrite-edited"]] = False,
     how: request_flags.Questioning,
     by: asker_flags.RunFlags,
+    estimate: shared_flags.Estimate = False,
     quiet: shared_flags.Quiet = False,
     help_all: pages.HelpAll = False,
     context: typer.Context,
@@ -96,10 +98,11 @@ def caption(
     from dycoke_cli.cli.commands import caption_text
     from dycoke_cli.cli.commands.batch_files import videos_at
     from dycoke_cli.cli.commands.caption_text import question_about
+    from dycoke_cli.cli.commands.estimate import show_cost_of_run
     from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.runs.caption_files import CaptionResults
-    from dycoke_cli.runs.run import run
+    from dycoke_cli.runs.run import left_of, run
     from dycoke_cli.storage.made_files import MadeFiles
 
     by.check()
@@ -142,17 +145,23 @@ def caption(
             return
         made = style.identity
         results = CaptionResults(files, hashes, asks, made, replaces, view.warning)
-        failed = 0
+        groups, failed = [(ask,) for ask in asks.values()], 0
+        if asks and how.named is None and remote is None:
+            if prompt in caption_text.PROMPTS:
+                raise UsageError(caption_text.SHAPES_ONLY)
+            view.note(BUNDLED_NOTE)
+        if estimate:
+            missing: Iterable[Group] = groups
+            if overwrite or overwrite_edited:  # else all that are asked for have none
+                missing = left_of(groups, by.plan(request, remote, view, stack)[0], results)
+            show_cost_of_run(request.model, missing, view)
+            return
         try:
             if asks:
-                if how.named is None and remote is None:
-                    if prompt in caption_text.PROMPTS:
-                        raise UsageError(caption_text.SHAPES_ONLY)
-                    view.note(BUNDLED_NOTE)
                 view.stage("start")
                 plan, open_asker = by.plan(request, remote, view, stack)
                 counts = run(
-                    [(ask,) for ask in asks.values()],
+                    groups,
                     plan,
                     results,
                     open_asker,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,26 +11,32 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from dycoke_cli.answer.answer import ReportedWindows
+from dycoke_cli.answer.answer import Error, ReportedWindows
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.figures import texts
-from dycoke_cli.cli.render.units import column, count, flops, share, size
+from dycoke_cli.cli.render.units import column, count, counted, flops, share, size
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import UsageError
+from dycoke_cli.engine.memory.flops import BUSY
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.loop.in_windows import check_windows, why_not_in_windows
+from dycoke_cli.loop.reading import usual_decoders
 from dycoke_cli.models.catalog import ClipTokens, ModelRef, find
 from dycoke_cli.models.files.hub import stored_config
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.unicode import one_line
+from dycoke_cli.runs.batch_journal import reason
+from dycoke_cli.runs.listener import RunCounts
+from dycoke_cli.unicode import display_name, one_line
 from dycoke_cli.video.clip import WINDOW
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
+    from dycoke_cli.ask import Ask
+    from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.engine.memory.cost import Cost
     from dycoke_cli.video.clip import FramePlan
     from dycoke_cli.video.pictures import Source
@@ -51,30 +58,80 @@ _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 
 
 def cost_of_video(
-    video: Source,
-    request: Request,
-    question: str | None = None,
-    *,
-    questions: int = 1,
-    in_windows: bool = False,
+    video: Source, plan: FramePlan, request: Request, questions: Sequence[str] = ()
 ) -> Cost:
-    """Estimate the cost of an answer about a video, without decoding its frames.
+    """Estimate the cost of answers about a video, without decoding its frames.
+
+    Frames that don't fit the context are read in windows, as by `ask`.
 
     Args:
-        in_windows: whether frames that don't fit the context are read in windows, as by `ask`.
-        question: the question; None for one of usual length.
-        questions: number of questions, by which time and memory grow.
+        questions: by which time and memory grow; none for one of usual length.
     """
-    plan = plan_of_video(video, request)
     name = video if isinstance(video, str) else video[0]
-    frames = (len(plan.times_s), plan.height, plan.width, name, plan.times_s, question)
-    cost = cost_of_frames(request, *frames, questions=questions)
-    if in_windows and not cost.context.fits and why_not_in_windows(request) is None:
+    longest = max(questions, key=len, default=None)
+    frames = (len(plan.times_s), plan.height, plan.width, name, plan.times_s, longest)
+    number = len(questions) or 1
+    cost = cost_of_frames(request, *frames, questions=number)
+    if not cost.context.fits and why_not_in_windows(request) is None:
         found = ClipTokens(cost.tokens.frames, cost.tokens.per_frame)
         cap = found.frames_in_window(len(plan.times_s), WINDOW) * found.per_frame
         with suppress(UsageError):  # of a model that can't be shown windows
-            cost = cost_of_frames(replace(request, video_tokens=cap), *frames, questions=questions)
+            cost = cost_of_frames(replace(request, video_tokens=cap), *frames, questions=number)
     return cost
+
+
+def show_cost_of_run(model: str, left: Iterable[Sequence[Ask]], view: BatchView) -> None:
+    """Say what the questions of a run take in one process; frames are planned, and not decoded.
+
+    Args:
+        left: questions without a result. Of a clip that can't be opened a line says why.
+    """
+    find(model)  # else each clip would be one that can't be opened
+    left = [*left]
+    counts = RunCounts(sum(map(len, left)))
+    costs: list[Cost] = []
+    view.progress(counts)
+    threads = ThreadPoolExecutor(usual_decoders())
+    try:
+        for group, plan in zip(left, threads.map(_plan, left), strict=True):
+            if isinstance(plan, DycokeError):
+                view.failed(reason(group[0].failure(Error.of(plan))))
+                counts.failed += len(group)
+            else:  # in this thread, so that products are timed one by one
+                path, request = group[0].videos[0].path, group[0].request
+                questions = [ask.question for ask in group]
+                costs.append(cost_of_video(path, plan, request, questions))
+                counts.answered += len(group)
+            view.progress(counts)
+    finally:
+        threads.shutdown(cancel_futures=True)
+    view.stop()
+    clips = len({group[0].videos[0].place for group in left})
+    output.line(_in_words(counts, clips, costs))
+
+
+def _plan(group: Sequence[Ask]) -> FramePlan | DycokeError:
+    try:
+        return plan_of_video(group[0].videos[0].path, group[0].request)
+    except DycokeError as error:
+        return error
+
+
+def _in_words(counts: RunCounts, clips: int, costs: Sequence[Cost]) -> str:
+    """Sentences about a run: how much is left, its time, and the memory of its largest clip."""
+    left = counted(clips, "clip")
+    if counts.questions != clips:
+        left = f"{counted(counts.questions, 'question')} about {left}"
+    left += f" left, {count(counts.failed)} of which will fail" if counts.failed else " left"
+    if not costs:
+        return f"{left}."
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    is_known = len(seconds) == len(costs)
+    time = f"about {spelled(sum(seconds))} in one process" if is_known else "how long isn't known"
+    busy = f" ({BUSY})" if any(BUSY in cost.warnings for cost in costs) else ""
+    largest = max(costs, key=lambda cost: (not cost.context.fits, cost.bytes.peak))
+    peak = f"{size(largest.bytes.peak)} for {display_name(str(largest.video))}"
+    return f"{left}: {time}, without loading{busy}. Peak memory: {peak}. {_verdict(largest)}"
 
 
 def plan_of_video(video: Source, request: Request) -> FramePlan:
@@ -106,6 +163,7 @@ def cost_of_frames(
     from dycoke_cli.models.devices import Target, this_machine
 
     source, loading = find(request.model), request.loading
+    typed = request.generation.typed is not None  # scored by the prefill
     target = Target.of(loading.device, this_machine())
     with speaking_of_flags():
         check_windows(request)
@@ -115,7 +173,7 @@ def cost_of_frames(
             clip_tokens(source, frames, height, width, loading.revision),
             request.method,
             loading,
-            request.generation.max_tokens,
+            0 if typed else request.generation.max_tokens,
             target,
             video,
             times_s=times_s,
