@@ -177,7 +177,7 @@ class AnswerStream:
 
         Space before a stop text is part of the answer, as a stream has sent it by then.
         """
-        text = self._decoded()
+        text: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True, **self._decoding)
         end = end_at(text, self._stops)
         free = text.strip() if end is None else text[:end].lstrip()
         return text if self._whole is not None else free
@@ -194,10 +194,6 @@ class AnswerStream:
     @property
     def _is_at_stop(self) -> bool:
         return end_at(self._said, self._stops) is not None
-
-    def _decoded(self) -> str:
-        text: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True, **self._decoding)
-        return text
 
     @property
     def _decoding(self) -> dict[str, bool]:

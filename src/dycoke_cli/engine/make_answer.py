@@ -94,7 +94,7 @@ def make_answer(
         answer=generated.text,
         finish_reason="stop" if generated.stopped else "length",
         seed=generated.seed,
-        model=_model(loaded),
+        model=ReportedModel(loaded.name, loaded.revision, loaded.dtype, loaded.device),
         method=described(method),
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
@@ -144,10 +144,6 @@ def make_answer(
         warnings=tuple(warnings),
         trace=generated.trace,
     )
-
-
-def _model(loaded: LoadedModel) -> ReportedModel:
-    return ReportedModel(loaded.name, loaded.revision, loaded.dtype, loaded.device)
 
 
 def _frames(*clips: ClipLike) -> ReadFrames:

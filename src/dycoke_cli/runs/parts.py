@@ -77,7 +77,11 @@ class TimeSearch:
         """Ranges in which the answer is yes, ascending; empty where none passes its check."""
         yes = cache(yes)
         found = _Ranges(yes, min(self.window_s, self.end_s - self.begin_s)).of(self)
-        return tuple(one for one in self._checked(yes, found) if _passes(one))
+        return tuple(
+            one
+            for one in self._checked(yes, found)
+            if one.inside >= YES and (one.outside is None or one.outside < YES)
+        )
 
     def _checked(self, yes: Probability, found: list[Part]) -> Iterator[TimeRange]:
         ends = [self.begin_s, *(end for _, end in found)]
@@ -187,10 +191,6 @@ class _Ranges:
             else:
                 without = middle
         return without, with_it
-
-
-def _passes(found: TimeRange) -> bool:
-    return found.inside >= YES and (found.outside is None or found.outside < YES)
 
 
 MOST_PARTS = 100_000

@@ -56,7 +56,7 @@ def run(
         drawn: called with each group before it is asked about, in another thread.
         line: makes the line of a question of the one that it would have.
     """
-    progress = _Progress(groups, plan, results, retry_failed, answered_before)
+    progress = RunProgress(groups, plan, results, retry_failed, answered_before)
     counts = progress.counts
     with _interruptible(listener):
         asked = map(drawn, progress.left())
@@ -73,13 +73,6 @@ def run(
                     listener.stopping = True
         listener.progress(counts)
     return counts
-
-
-def left_of(
-    groups: Sequence[Group], plan: RunPlan, results: Results, retry_failed: bool = False
-) -> Iterator[Group]:
-    """The questions that `run` would ask."""
-    return _Progress(groups, plan, results, retry_failed, 0).left()
 
 
 def outcomes_of(
@@ -142,7 +135,7 @@ def _digest(path: str) -> str | None:
         return None
 
 
-class _Progress:
+class RunProgress:
     """The questions that are left, and the counts of those that are done."""
 
     def __init__(
@@ -150,8 +143,8 @@ class _Progress:
         groups: Sequence[Group],
         plan: RunPlan,
         results: Results,
-        retry_failed: bool,
-        answered_before: int,
+        retry_failed: bool = False,
+        answered_before: int = 0,
     ) -> None:
         questions = answered_before + sum(map(len, groups))
         clips = len({group[0].videos[0].place for group in groups})

@@ -57,13 +57,10 @@ def timed_fields(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def markers_of(lines: Iterable[Mapping[str, Any]]) -> list[Marker]:
-    """The markers of one video, by their starts.
+    """The markers of one video, by their starts, from lines of `timed_fields`.
 
     The ranges of `--when`; of parts those whose answer is yes, where yes and no are the options,
     else all. Neighbours of one answer are one marker. An answer about a whole video has none.
-
-    Args:
-        lines: of `timed_fields`.
     """
     lines = [*lines]
     several = len({line.get("question") for line in lines}) > 1

@@ -164,13 +164,7 @@ def asked(
     listed: str = "messages",
     before: str = "",
 ) -> ChatRequest:
-    """What a body asks.
-
-    Args:
-        given: the body, with the keys that are read.
-        listed: its key of the messages.
-        before: text before the first question.
-    """
+    """What a body asks, with the keys that are read. Args: as of `turns_of`."""
     check_model(given, defaults)
     videos, (*history, (question, _)) = turns_of(given, listed, before)
     if not question.strip():

@@ -93,11 +93,7 @@ class JpegTimes:
 
 
 def _as_frames(given: Mapping[str, Any]) -> bool:
-    """Whether pictures that belong together are the frames of one video.
-
-    Args:
-        given: the body.
-    """
+    """Whether a body has pictures that belong together as the frames of one video."""
     options = options_of(options_of(given, MEDIA_IO), IMAGE_IO)
     path = f"{IMAGE_IO.name}.as_frames"
     return options.get("as_frames") is None or flag_of(options, "as_frames", path)
@@ -106,11 +102,7 @@ def _as_frames(given: Mapping[str, Any]) -> bool:
 def read_media(
     given: Mapping[str, Any], videos: Sequence[VideoPart], default: Sampling, most: int
 ) -> tuple[Sampling, JpegTimes]:
-    """Which frames of a request's videos are read, and the times of JPEGs.
-
-    Args:
-        given: the body.
-    """
+    """Which frames of a request's videos are read, and the times of JPEGs, by its body."""
     jpegs = bool(videos) and all(video.is_frames for video in videos)
     video = options_of(options_of(given, MEDIA_IO), VIDEO_IO)
     processor = options_of(given, MM_PROCESSOR)

@@ -50,9 +50,6 @@ def file_below(roots: Sequence[Path], name: str) -> Path:
     A file outside and one that isn't there get the same error: nobody learns what other folders
     have. The error lists some of the videos below the folders, because an agent has no other way to
     find them.
-
-    Args:
-        name: as given.
     """
     for root in roots:
         if (file := inside(root.resolve() / name, roots)) is not None:

@@ -330,7 +330,7 @@ class OpenClip:
 
 def parsed(kind: Any, value: Any) -> Any:
     """Validate a value from the process against a type; texts are escaped for a terminal."""
-    return from_dict(kind, value, _escaped)
+    return from_dict(kind, value, lambda text: shown(text).replace("\n", "\\n"))
 
 
 def parse_warnings(value: Any) -> tuple[str, ...]:
@@ -339,10 +339,6 @@ def parse_warnings(value: Any) -> tuple[str, ...]:
     if len(warnings) > limits.MAX_WARNINGS:
         raise MismatchError("more warnings than any video gives cause for")
     return warnings
-
-
-def _escaped(text: str) -> str:
-    return shown(text).replace("\n", "\\n")
 
 
 def sandbox() -> tuple[Mechanism, ...]:

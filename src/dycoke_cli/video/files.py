@@ -208,12 +208,16 @@ def spool(
         raise VideoError(f"{STDIN_NAME} is empty: did the command before the pipe fail?")
 
 
+def open_stdin(hint: str) -> BinaryIO:
+    """Stdin of this process; where it is closed, an error ends with the hint."""
+    if sys.stdin is None:
+        raise UsageError(f"stdin is closed; {hint}")
+    return sys.stdin.buffer
+
+
 def standard_input(stdin: BinaryIO | None = None) -> BinaryIO:
     """Stdin of this process, or a stream in its place; refused if it is closed or a terminal."""
-    if stdin is None:
-        if sys.stdin is None:
-            raise UsageError("stdin is closed; name a video file, or pipe one in")
-        stdin = sys.stdin.buffer
+    stdin = stdin or open_stdin("name a video file, or pipe one in")
     if stdin.isatty():
         raise UsageError("- reads the video from stdin, and that is a terminal: dycoke … - < FILE")
     return stdin

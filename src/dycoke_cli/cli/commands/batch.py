@@ -81,7 +81,7 @@ def batch(
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.runs.batch_journal import Results, ResultsFile, open_results
-    from dycoke_cli.runs.run import left_of, run
+    from dycoke_cli.runs.run import RunProgress, run
 
     by.check()
     request = typed.applied(how.whole_request(), yes_no=parts.when)
@@ -110,7 +110,7 @@ def batch(
             left: Iterable[Sequence[Ask]] = groups
             if out is not None and out.exists():
                 plan, _ = by.plan(request, None, view, stack)
-                left = left_of(groups, plan, ResultsFile(out), retry_failed)
+                left = RunProgress(groups, plan, ResultsFile(out), retry_failed).left()
             show_cost_of_run(request.model, left, view)
             return
         plan, open_asker = by.plan(request, remote, view, stack)

@@ -25,7 +25,7 @@ from dycoke_cli.runs.time_files import TimeFiles
 from dycoke_cli.storage.input_file import read_file
 from dycoke_cli.storage.output_file import short_name
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.files import STDIN, advice_on_address
+from dycoke_cli.video.files import STDIN, advice_on_address, open_stdin
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.render.batch_view import BatchView
@@ -74,7 +74,7 @@ def videos_at(places: Sequence[str], *, stills: bool = False) -> VideoList:
     if len(places) > 1:
         return find_several(places, stills=stills)
     if places == [STDIN]:
-        if b"\0" in (content := _stdin()):
+        if b"\0" in (content := open_stdin("- has nothing to read").read()):
             raise UsageError(
                 "the list of videos is read from stdin, one path per line; save the video to a "
                 "file, and name that"
@@ -92,7 +92,9 @@ def _of_file(
             f"{display_name(videos)} isn't a folder"
         )
     if file == STDIN:
-        return read_questions(_stdin(), videos or "", "stdin", request, note)
+        return read_questions(
+            open_stdin("- has nothing to read").read(), videos or "", "stdin", request, note
+        )
     name = f"--questions {display_name(file)}"
     try:
         content = read_file(file)
@@ -104,12 +106,6 @@ def _of_file(
         raise UsageError(f"{name} can't be read ({error.strerror}){hint}") from error
     folder = os.path.dirname(file) if videos is None else videos
     return read_questions(content, folder, name, request, note)
-
-
-def _stdin() -> bytes:
-    if sys.stdin is None:
-        raise UsageError("stdin is closed; - has nothing to read")
-    return sys.stdin.buffer.read()
 
 
 class Destination:

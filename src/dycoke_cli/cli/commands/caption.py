@@ -102,7 +102,7 @@ def caption(
     from dycoke_cli.cli.render.batch_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.runs.caption_files import CaptionResults
-    from dycoke_cli.runs.run import left_of, run
+    from dycoke_cli.runs.run import RunProgress, run
     from dycoke_cli.storage.made_files import MadeFiles
 
     by.check()
@@ -153,7 +153,8 @@ def caption(
         if estimate:
             missing: Iterable[Group] = groups
             if overwrite or overwrite_edited:  # else all that are asked for have none
-                missing = left_of(groups, by.plan(request, remote, view, stack)[0], results)
+                plan, _ = by.plan(request, remote, view, stack)
+                missing = RunProgress(groups, plan, results).left()
             show_cost_of_run(request.model, missing, view)
             return
         try:

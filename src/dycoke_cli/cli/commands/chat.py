@@ -23,7 +23,7 @@ from dycoke_cli.cli.flags.arguments import has_suffix, quoted
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import is_valid, to_json
-from dycoke_cli.video.files import STDIN
+from dycoke_cli.video.files import STDIN, open_stdin
 from dycoke_cli.video.pictures import as_named, sources
 
 if TYPE_CHECKING:
@@ -134,9 +134,8 @@ def _run_line(chat: _Chat, line: str, interactive: bool) -> bool:
 
 def _read_pipe() -> Iterator[str]:
     """Non-empty lines of stdin, as they arrive."""
-    if sys.stdin is None:
-        raise UsageError("stdin is closed; chat reads a question per line from it")
-    for number, line in enumerate(sys.stdin.buffer):
+    lines = open_stdin("chat reads a question per line from it")
+    for number, line in enumerate(lines):
         try:
             # Windows editors begin a file with a byte order mark.
             text = line.decode("utf-8-sig" if number == 0 else "utf-8").strip()

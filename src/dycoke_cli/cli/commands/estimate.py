@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from dycoke_cli.answer.answer import Error, ReportedWindows
+from dycoke_cli.answer.answer import Error
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
@@ -88,7 +88,8 @@ def show_cost_of_run(model: str, left: Iterable[Sequence[Ask]], view: BatchView)
     """
     find(model)  # else each clip would be one that can't be opened
     left = [*left]
-    counts = RunCounts(sum(map(len, left)))
+    clips = {group[0].videos[0].place for group in left}
+    counts = RunCounts(sum(map(len, left)), len(clips))
     costs: list[Cost] = []
     view.progress(counts)
     threads = ThreadPoolExecutor(usual_decoders())
@@ -106,8 +107,7 @@ def show_cost_of_run(model: str, left: Iterable[Sequence[Ask]], view: BatchView)
     finally:
         threads.shutdown(cancel_futures=True)
     view.stop()
-    clips = len({group[0].videos[0].place for group in left})
-    output.line(_in_words(counts, clips, costs))
+    output.line(_in_words(counts, costs))
 
 
 def _plan(group: Sequence[Ask]) -> FramePlan | DycokeError:
@@ -117,21 +117,22 @@ def _plan(group: Sequence[Ask]) -> FramePlan | DycokeError:
         return error
 
 
-def _in_words(counts: RunCounts, clips: int, costs: Sequence[Cost]) -> str:
+def _in_words(counts: RunCounts, costs: Sequence[Cost]) -> str:
     """Sentences about a run: how much is left, its time, and the memory of its largest clip."""
-    left = counted(clips, "clip")
-    if counts.questions != clips:
+    left = counted(counts.clips, "clip")
+    if counts.questions != counts.clips:
         left = f"{counted(counts.questions, 'question')} about {left}"
     left += f" left, {count(counts.failed)} of which will fail" if counts.failed else " left"
     if not costs:
         return f"{left}."
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
-    is_known = len(seconds) == len(costs)
-    time = f"about {spelled(sum(seconds))} in one process" if is_known else "how long isn't known"
+    time = f"about {spelled(sum(seconds))} in one process, without loading"
+    if len(seconds) < len(costs):
+        time = "how long isn't known"
     busy = f" ({BUSY})" if any(BUSY in cost.warnings for cost in costs) else ""
     largest = max(costs, key=lambda cost: (not cost.context.fits, cost.bytes.peak))
     peak = f"{size(largest.bytes.peak)} for {display_name(str(largest.video))}"
-    return f"{left}: {time}, without loading{busy}. Peak memory: {peak}. {_verdict(largest)}"
+    return f"{left}: {time}{busy}. Peak memory: {peak}. {_verdict(largest)}"
 
 
 def plan_of_video(video: Source, request: Request) -> FramePlan:
@@ -153,12 +154,7 @@ def cost_of_frames(
     question: str | None = None,
     questions: int = 1,
 ) -> Cost:
-    """Estimate the cost of an answer about a number of frames.
-
-    Args:
-        question: the question; None for one of usual length.
-        questions: number of questions, by which time and memory grow.
-    """
+    """Estimate the cost of an answer about a number of frames. Args: as of `estimate_cost`."""
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
     from dycoke_cli.models.devices import Target, this_machine
 
@@ -224,7 +220,10 @@ def _table(estimated: Cost) -> Group:
         "text tokens, as assumed."
     )
     if not isinstance(estimated.windows, Absent):
-        notes += f" {_windows(estimated.windows)}"
+        windows = estimated.windows
+        kept, most = count(windows.visual_kept), count(windows.video_tokens)
+        read = f"{count(windows.count)} windows of {count(windows.frames)} frames"
+        notes += f" Read in {read}, which keep {kept} tokens; of these at most {most} are read."
     verdict = _verdict(estimated)
     if estimated.seconds is not None:
         verdict += f" Takes about {spelled(estimated.seconds)}."
@@ -241,12 +240,6 @@ def spelled(seconds: float) -> str:
             value = seconds / of_unit
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
     return f"{seconds / 3600:,.1f} h"
-
-
-def _windows(windows: ReportedWindows) -> str:
-    kept, most = count(windows.visual_kept), count(windows.video_tokens)
-    read = f"{count(windows.count)} windows of {count(windows.frames)} frames"
-    return f"Read in {read}, which keep {kept} tokens; of these at most {most} are read."
 
 
 def _verdict(estimated: Cost) -> str:

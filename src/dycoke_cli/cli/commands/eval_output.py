@@ -28,7 +28,6 @@ from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_
 from dycoke_cli.evaluation.evaluation_report import EvalReport, Judge
 from dycoke_cli.evaluation.presets import presets
 from dycoke_cli.evaluation.scored_row import ScoredRow
-from dycoke_cli.evaluation.scoring.statistics import Accuracy
 from dycoke_cli.runs.tables import csv_of
 from dycoke_cli.unicode import one_line, to_json
 
@@ -142,7 +141,7 @@ _MEASURES = {"accuracy": "accuracy, %", "judge_accuracy": "judge, %", "judge_sco
 def _overall(report: EvalReport) -> Table:
     rows = report.rows
     heading = f"{_METRICS.get(report.metric, report.metric)}, %"
-    columns = [Column(heading, _accuracy)]
+    columns = [Column(heading, lambda of: f"{points(of.accuracy)} ± {points(of.plus_minus)}")]
     macro = judge = ""
     if any(row.macro_accuracy is not None for row in rows):
         macro = " Macro: mean of the types."
@@ -170,10 +169,6 @@ def _by_row(report: EvalReport, columns: Sequence[Column], caption: str) -> Tabl
     return table(report.rows, columns, caption, numbers=range(1, len(report.rows) + 1))
 
 
-def _accuracy(of: ScoredRow) -> str:
-    return f"{points(of.accuracy)} ± {points(of.plus_minus)}"
-
-
 def _apart(rows: Sequence[ScoredRow]) -> str:
     """Sentence about the rows that differ from the baseline; empty without p-values."""
     compared = {n: row.difference_p_holm for n, row in enumerate(rows, 1)}
@@ -196,14 +191,11 @@ def _by_group(rows: Sequence[ScoredRow]) -> Table:
     ):
         for kind in dict.fromkeys(kind for group in groups for kind in group):
             means = [group.get(kind) for group in groups]
+            accuracies = [points(mean.accuracy if mean else None) for mean in means]
             questions = next(mean for mean in means if mean).questions
-            made.add_row(Text(one_line(kind)), count(questions), *map(_mean, means))
+            made.add_row(Text(one_line(kind)), count(questions), *accuracies)
         made.add_section()
     return made
-
-
-def _mean(mean: Accuracy | None) -> str:
-    return "–" if mean is None else points(mean.accuracy)
 
 
 def _title(report: EvalReport) -> str:

@@ -183,24 +183,21 @@ def models_table(document: ModelList) -> Group:
             Column("State", lambda model: model.state or UNKNOWN, as_text),
         ),
     )
-    lines = [_mark(document), *_legend(document), *([_OF_TIMES] if timed else [])]
+    default = document.default
+    chosen = "* the default" if default in CATALOG else f"Default: {one_line(default)}"
+    states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
+    lines = [
+        f"{chosen}: DYCOKE_MODEL in the environment names another; `info NAME` shows one.",
+        f"Size in parameters. Fits: {_free(document.machine)}.",
+        f"State: {states}.",
+        *([_OF_TIMES] if timed else []),
+    ]
     return Group(made, *(Text(line, style="dim") for line in lines))
 
 
 def model_table(document: ModelList) -> Table:
     """Table with the details of one model."""
     return named((name, one_line(value)) for name, value in _rows(document))
-
-
-def _mark(document: ModelList) -> str:
-    default = document.default
-    chosen = "* the default" if default in CATALOG else f"Default: {one_line(default)}"
-    return f"{chosen}: DYCOKE_MODEL in the environment names another; `info NAME` shows one."
-
-
-def _legend(document: ModelList) -> list[str]:
-    states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
-    return [f"Size in parameters. Fits: {_free(document.machine)}.", f"State: {states}."]
 
 
 def _free(machine: FreeMemory) -> str:
@@ -224,7 +221,7 @@ def _rows(document: ModelList) -> list[tuple[str, str]]:
         ("Fits", f"{_FITS[model.fits]}: {_free(document.machine)}"),
         ("Visual tokens", _tokens(model)),
         ("Defaults", _defaults(model)),
-        ("State", _state(model.state, document.states)),
+        ("State", f"{model.state}: {document.states[model.state]}" if model.state else UNKNOWN),
     ]
 
 
@@ -277,7 +274,3 @@ def _defaults(model: ListedModel) -> str:
     if None in defaults.values():
         return UNKNOWN
     return " ".join(f"{flag(name)} {value}" for name, value in defaults.items())
-
-
-def _state(state: str | None, states: dict[str, str]) -> str:
-    return UNKNOWN if state is None else f"{state}: {states[state]}"

@@ -140,7 +140,7 @@ def _rows(probed: Probed) -> list[tuple[str, str]]:
         ("Stream", _streams(info)),
         ("Resolution", f"{info.width} × {info.height}"),
         ("Frame rate", _rate(info.fps, info.variable_rate)),
-        ("Duration", _duration(info.duration_s)),
+        ("Duration", "not declared" if info.duration_s is None else f"{info.duration_s:.2f} s"),
         ("Frames sampled", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
         *said,
         (
@@ -167,10 +167,6 @@ def _rate(fps: float | None, varies: bool | None) -> str:
     if fps is None:
         return "not declared"
     return f"{fps:.4g} frames per second" + (", variable (mean)" if varies else "")
-
-
-def _duration(seconds: float | None) -> str:
-    return "not declared" if seconds is None else f"{seconds:.2f} s"
 
 
 def _times(seconds: Sequence[float], shown: int = 40) -> str:

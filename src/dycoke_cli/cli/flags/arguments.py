@@ -6,14 +6,13 @@ import glob
 import os
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from itertools import takewhile
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import matches
 from dycoke_cli.unicode import is_valid, valid
-from dycoke_cli.video.files import STDIN, is_picture, is_video
+from dycoke_cli.video.files import STDIN, is_picture, is_video, open_stdin
 
 _BARE = re.compile(r"[\w@%+=:,./-]+")
 _NUMBER = re.compile(r"(^|\s)\d+\.\d+$")
@@ -129,10 +128,8 @@ def questions_of(argument: str | None, options: list[str] | None, *videos: str) 
 
 
 def _lines_of_stdin() -> list[str]:
-    if sys.stdin is None:
-        raise UsageError("stdin is closed; -q - has nothing to read")
     try:
-        text = sys.stdin.buffer.read().decode("utf-8-sig")
+        text = open_stdin("-q - has nothing to read").read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError("the questions on stdin aren't UTF-8 text") from error
     if not (questions := [line.strip() for line in text.splitlines() if line.strip()]):

@@ -504,11 +504,7 @@ class ModelFacts:
 def model_facts(
     source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str
 ) -> ModelFacts:
-    """What is known of a model so loaded: as it is kept, or made anew.
-
-    Args:
-        loading: dtype, quantization and kernels.
-    """
+    """What is known of a model so loaded: as it is kept, or made anew."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         text = read_own(_file(stored, loading, device))
         kept: ModelFacts = from_dict(ModelFacts, json.loads(text))
@@ -530,12 +526,8 @@ def _file(stored: ModelInfo, loading: LoadOptions, device: str) -> Path:
         os.environ.get("OMP_NUM_THREADS"),
         device,
     ]
-    return kept("estimates") / _named(about)
-
-
-def _named(parts: list[Any]) -> str:
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return f"{digest[:24]}.json"
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return kept("estimates") / f"{digest[:24]}.json"
 
 
 def _made(source: ModelRef, stored: ModelInfo, loading: LoadOptions, device: str) -> ModelFacts:
