@@ -58,9 +58,8 @@ MISTAKES = {
     ("cache", "rm"): "dycoke cache has no command 'rm': did you mean `dycoke cache clear`?",
     ("cache", "--clear"): "there is no flag --clear: `dycoke cache clear` deletes encoded videos",
     ("models", "search", "qwen"): "no search: did you mean `dycoke models qwen`?",
-    (*BATCH, "--workers", "2", "--estimate"): "there is no flag --estimate: `dycoke ask VIDEO QUES",
-    ("caption", "footage", "--estimate"): "QUESTION --estimate` shows what one takes",
-    ("ask", "footage", "What is it?", "--estimate"): "footage is a folder; about a video in it",
+    (*BATCH, "--dry-run"): "there is no flag --dry-run: `dycoke ask VIDEO QUESTION --estimate`",
+    ("ask", "footage", "What is it?", "--estimate"): 'batch footage "What is it?" --estimate`',
 }
 # Without one command that would be right for everybody.
 OTHERS = {

@@ -57,7 +57,10 @@ _MEANT = {
 }
 """Flags here, and those of the same meaning in other programs."""
 _HAVE_NONE = {
-    **dict.fromkeys(("dry-run", "estimate"), "ask, batch and caption take --estimate"),
+    **dict.fromkeys(
+        ("dry-run", "estimate"),
+        "`dycoke ask VIDEO QUESTION --estimate` shows what one takes",
+    ),
     **dict.fromkeys(("force", "overwrite"), "name another file for the output, or delete the old"),
     "format": "--json prints JSON, and `dycoke batch VIDEO QUESTION --out FILE.csv` writes a table",
     "language": "ask in the language of the answer; --subtitles speech:de hears German",

@@ -117,9 +117,9 @@ _FLAGS = flag_table(
         free memory and CPUs (eval). Excludes --engine ray, --server.
     [Output]
     --stats: Show all figures of an answer: tokens, time per stage, FLOPs and memory.
-    --estimate: Load no weights: print an answer's tokens, memory and FLOPs, and about how long it
-        takes on this machine, from the model's configuration and the video; of many, the sum.
-        Excludes --compare, --dry-run, --engine ray, --server, --subtitles.
+    --estimate: Load no weights: print an answer's tokens, memory, FLOPs and time on this machine,
+        from the model's configuration and the video; of many, the sum. Excludes --compare,
+        --dry-run, --engine ray, --server, --subtitles.
     """,
     {name: {"autocompletion": complete_models} for name in ("--model", "NAME|DIR|HUB_ID")},
 )
