@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def streamed(
     return events
 
 
+@cache
 def alone(session: VideoSession, number: int, method: Any = PRUNED, most: int = 40) -> list[Any]:
     """The pieces of a question that is asked alone, and its answer."""
     pieces: list[Any] = []

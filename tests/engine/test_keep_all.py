@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke
-from dycoke_cli.engine import kv_cache
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model, padded_left
 
@@ -44,11 +43,6 @@ def test_forward_by_hand_without_position_ids(positions):
             tokens.append(int(token))
             output = model(input_ids=token, **{CACHE_ARGUMENT: cache_of(output)})
     assert tokens == plain
-
-
-def test_more_new_tokens_than_spare_rows(monkeypatch):
-    monkeypatch.setattr(kv_cache, "SPARE_ENTRIES", 2)
-    check_same_tokens(make_model(SHAPES[0]), make_inputs(SHAPES[0], 2))
 
 
 def test_sampling_with_a_seed_is_that_of_plain_generate():

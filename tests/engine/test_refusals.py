@@ -10,7 +10,6 @@ from transformers import StaticCache
 
 from dycoke_cli import EVS, DyCoke, FastV, VideoSession, load, read
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
@@ -93,14 +92,6 @@ def test_a_ready_made_mask(model):
     mask = torch.zeros(1, 1, size, size)
     with pytest.raises(UsageError, match="ready-made attention mask"), METHOD(model):
         model(**inputs | {"attention_mask": mask})
-
-
-def test_a_family_without_a_layout():
-    class Config:
-        model_type = "gpt2"
-
-    with pytest.raises(UsageError, match="'gpt2' have no layout"):
-        family_of(Config)
 
 
 @pytest.mark.parametrize("name", ["a layer", "a loaded model", "a vision tower", "a text model"])

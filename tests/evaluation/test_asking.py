@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dycoke_cli import Answer, DyCoke, Uncompressed, load
+from dycoke_cli import Answer, DyCoke, Uncompressed
 from dycoke_cli.compression.method import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation import eval_run
@@ -25,6 +25,7 @@ from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.evaluation.samples import Samples
+from tests.families.sessions import bundled
 from tests.marks import EXTENDED
 
 ITEM = Samples().items("test", 1)[0]
@@ -35,7 +36,7 @@ SHORT = replace(BUNDLED, generation=GenerationOptions(max_tokens=2))
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    return load("mini", device="cpu", dtype="float32")
+    return bundled()
 
 
 def ask(
@@ -98,7 +99,7 @@ def plain(loaded: LoadedModel, item: Item, frames: int) -> str:
     return said.strip()
 
 
-@pytest.mark.parametrize("frames", [6, 0, pytest.param(1, marks=EXTENDED)])
+@pytest.mark.parametrize("frames", [3, 0, pytest.param(1, marks=EXTENDED)])
 @pytest.mark.parametrize("history", [(), HISTORY])
 def test_answers_are_those_of_plain_generate(
     loaded: LoadedModel, frames: int, history: tuple[tuple[str, str], ...]

@@ -23,7 +23,7 @@ from tests.families.stock import MERGING_ONLY, NONE_ONLY, at_decoder, clip
 from tests.families.tiny import make
 from tests.natural import Pictures
 
-NEW_TOKENS = 6
+NEW_TOKENS = 4
 
 # Ratios, and the method that has them.
 METHODS: dict[str, tuple[float | None, float | None]] = {

@@ -36,7 +36,7 @@ from tests.families.stock import (
 )
 from tests.families.tiny import MAKERS, make, sharpened
 
-NEW_TOKENS = 6
+NEW_TOKENS = 4
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
 # Of other mathematics: mixtures of experts, other norms, other turns.
 BY_MODULES = {
@@ -171,7 +171,7 @@ def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> No
     found = []
     for kernels in ("fast", "stock"):
         loaded = replace(loaded, kernels=kernels)
-        sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
+        sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 5, 3))]
         options = GenerationOptions(max_tokens=NEW_TOKENS)
         with logits_of(model) as logits, counted() as steps:
             texts = ("What?", "Is there a dog, and what does it do there?", "Why?")

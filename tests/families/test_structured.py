@@ -113,7 +113,7 @@ def test_an_answer_ends_with_its_object(with_end: bool) -> None:
 def test_each_of_a_batch_has_a_mask_of_its_own() -> None:
     loaded = loaded_of("llava_onevision")
     form = StructuredOutput.from_schema(
-        {"type": "array", "items": {"enum": ["cat", "a dog"]}, "minItems": 1, "maxItems": 2}
+        {"type": "array", "items": {"enum": ["a", "bc"]}, "minItems": 1, "maxItems": 2}
     )
     questions, method = questions_of(loaded), DyCoke(prune_layer=2)
     together = ask_together(questions, method, GenerationOptions(structured=form))
@@ -242,7 +242,7 @@ def random_schema(draw: random.Random, depth: int = 0) -> dict[str, Any]:
 
 
 FAMILIES = ("llava_onevision", "qwen2_5_vl")
-PER_CASE, FIRST_CASE = 50, 3
+PER_CASE, FIRST_CASE = 50, 1
 
 
 @pytest.mark.slow

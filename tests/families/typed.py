@@ -21,7 +21,7 @@ from dycoke_cli.engine.vocabulary import option_tokens
 from tests.families.stock import run_masked
 from tests.families.tiny import make
 
-OPTIONS = ("a dog", "a dog that runs", "cat", "10")
+OPTIONS = ("a d", "a dog", "cat", "10")
 
 TYPED = TypedOptions(OPTIONS)
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
+from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.inspect.inspection import as_uris, inspect_question, page, pictures
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT
+from tests.families.sessions import bundled
 from tests.inspect.test_page import HOSTILE
 
 pytestmark = [pytest.mark.extended, pytest.mark.slow]
@@ -60,7 +61,7 @@ def browser() -> Iterator[Any]:
 def data() -> dict[str, Any]:
     """Of the bundled model; question, video and answer replaced by text that wants to be markup."""
     clip = read(ROOT / "sample_videos" / "turn.mp4", Sampling(frames=6))
-    session = VideoSession(load("mini", device="cpu", dtype="float32"), clip)
+    session = VideoSession(bundled(), clip)
     methods = [DyCoke(), Uncompressed()]
     options = GenerationOptions(max_tokens=8)
     found = inspect_question(session, f"{HOSTILE}.mp4", "What happens?", methods, options)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, load
+from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli.commands.schema import read_schema
 from dycoke_cli.compression.method import SelectionInputs
@@ -19,6 +19,7 @@ from dycoke_cli.inspect.inspection import Inspection, grid_shape, inspect_questi
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT
+from tests.families.sessions import bundled
 
 QUESTION = "What happens?"
 METHODS = [DyCoke(recall_threshold=1.0), Uncompressed(), DyCokePlus(retain=0.3), FastV()]
@@ -27,7 +28,7 @@ METHODS = [DyCoke(recall_threshold=1.0), Uncompressed(), DyCokePlus(retain=0.3),
 @pytest.fixture(scope="module")
 def session() -> VideoSession:
     clip = read(ROOT / "sample_videos" / "move.mp4", Sampling(frames=6))
-    return VideoSession(load("mini", device="cpu", dtype="float32"), clip)
+    return VideoSession(bundled(), clip)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_words_that_are_the_output_layer_too_stay_whole(also_small: None) -> Non
     assert torch.equal(model.get_input_embeddings().weight, before)
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module", params=one_of_each_kind(("float32", "bfloat16"), ("float32",)))
 def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     """The bundled model as it is, and in 8 bits."""
     whole = load("mini", device="cpu", dtype=request.param)

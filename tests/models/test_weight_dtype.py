@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from dycoke_cli.models import devices, resolve
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
 
@@ -126,27 +122,3 @@ def test_the_bundled_model_and_its_identity(
     for named in ("bfloat16", "float32"):
         options = LoadOptions(device="cpu", dtype=named)  # type: ignore[arg-type]
         assert resolve_model("mini", options).describe()["dtype"] == named
-
-
-@pytest.mark.parametrize(
-    ("free", "expected"), [(40 * GB, "float32"), (30 * GB, "bfloat16"), (None, "bfloat16")]
-)
-def test_a_large_model_follows_the_memory(
-    free: int | None, expected: str, on: Callable[..., None]
-) -> None:
-    on(EMULATES, free)
-    resolved = resolve_model("llava-onevision-7b", LoadOptions(device="cpu", random_weights=True))
-    assert resolved.dtype == getattr(torch, expected)
-
-
-def test_a_checkpoint_in_float16_is_float32_where_bfloat16_is_emulated(
-    tmp_path: Path, on: Callable[..., None]
-) -> None:
-    folder = tmp_path / "half"
-    shutil.copytree(BUNDLED_CHECKPOINT, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["dtype"] = config["text_config"]["dtype"] = "float16"
-    (folder / "config.json").write_text(json.dumps(config))
-    for has, expected in ((EMULATES, torch.float32), (COMPUTES, torch.bfloat16)):
-        on(has)
-        assert resolve_model(str(folder), LoadOptions(device="cpu")).dtype == expected

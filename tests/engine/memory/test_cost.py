@@ -377,6 +377,7 @@ def test_the_product_has_the_dtype_that_is_computed_in(
 def test_the_next_estimate_imports_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost_model, "product_rate", flops.product_rate)
     monkeypatch.setattr(flops, "is_overloaded", lambda: False)
+    monkeypatch.setattr(flops, "TIMED_S", 0.01)
     first = cost("mini")
     assert first.seconds is not None
     monkeypatch.setattr(cost_model, "_made", lambda *_: pytest.fail("made anew"))

@@ -134,9 +134,9 @@ def test_an_answer_of_the_bundled_model(dtype: str, method: Method) -> None:
     clip = ShownFrames(frames, tuple(map(float, range(len(frames)))), resize=resize)
     with Live() as live:
         VideoSession(loaded, clip, reuse=False).ask(
-            "What happens in the video?", method, max_tokens=32
+            "What happens in the video?", method, max_tokens=8
         )
-    options, generation = LoadOptions("cpu", dtype), GenerationOptions(max_tokens=32)  # type: ignore[arg-type]
+    options, generation = LoadOptions("cpu", dtype), GenerationOptions(max_tokens=8)  # type: ignore[arg-type]
     found = cost_of_frames(Request("mini", options, Sampling(), method, generation), 32, 384, 384)
     assert found.bytes.weights == loaded.weights_bytes
     # The frames that are kept, and one that arrives.

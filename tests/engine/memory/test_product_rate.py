@@ -71,6 +71,7 @@ def test_int8_is_timed_by_the_layers_of_this_processor(monkeypatch: pytest.Monke
             multiplied.append((tuple(tokens.shape), self.out_features))
             return super().product(tokens)
 
+    monkeypatch.setattr(rates, "TIMED_S", 0.01)
     kernels = {"of prompts": Layer, "of one": Layer}
     monkeypatch.setattr(linear, "int8_kernels", lambda: kernels)
     for stage in get_args(rates.Stage):

@@ -105,6 +105,7 @@ def drawn_differences(videos: int, rng: np.random.Generator) -> tuple[list[float
     return of_video.flatten().tolist(), names
 
 
+@pytest.mark.extended
 def test_intervals_of_few_videos_hold_what_they_say() -> None:
     """Of 95 % intervals as many hold the truth; without factor and quantile, far fewer of 5."""
     videos, rng = 5, np.random.default_rng(5)

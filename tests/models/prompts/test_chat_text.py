@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.load import load
 from dycoke_cli.models.prompts.chat import text_ids
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.video.subtitles import Line, Subtitles
+from tests.families.sessions import bundled
 from tests.natural import Pictures
 
 QUESTIONS = ["", "What happens?", "What does the red circle do?  ", "Ünï \n cöde 漢字 <b>"]
@@ -51,7 +51,7 @@ def by_stock(loaded, turns, shown):
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load("mini", device="cpu")
+    return bundled()
 
 
 @pytest.mark.parametrize("history", HISTORIES)

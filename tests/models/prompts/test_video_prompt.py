@@ -12,10 +12,10 @@ import torch
 from torch.nn.functional import interpolate, pad
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.load import load
 from dycoke_cli.models.prompts.stock_processor import CollapsedTokenizer, processor_memory_limited
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.video.subtitles import Line, Subtitles
+from tests.families.sessions import bundled
 from tests.models.prompts.test_chat_text import (
     HISTORIES,
     QUESTIONS,
@@ -29,7 +29,7 @@ from tests.natural import Pictures
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load("mini", device="cpu")
+    return bundled()
 
 
 SPOKEN = Subtitles("a.srt", (Line(0, 1, "Hello <b>you</b>"), Line(1, 2, "Ünï 漢字")))
@@ -69,8 +69,7 @@ class Noting:
         return self._processor(**given)
 
 
-def test_a_processor_is_told_times_to_the_nearest_millisecond():
-    loaded = load("mini", device="cpu")
+def test_a_processor_is_told_times_to_the_nearest_millisecond(loaded):
     processor = Noting(loaded.processor)
     clip = replace(
         Pictures.of(np.zeros((3, 8, 8, 3), np.uint8)), timestamps_s=(0.0, 0.0667, 0.1333)
