@@ -309,11 +309,10 @@ class Readers:
             def on_heard(done: int, total: int) -> None:
                 reading.send(Progress("speech", done, total))
 
+            known_s = [time.perf_counter()]  # until then the first frame waits
+            if fit is not None:
+                fit.add_done_callback(lambda _: known_s.append(time.perf_counter()))
             try:
-                if fit is not None:
-                    since = time.perf_counter()
-                    fit.result()  # of a model that is loading
-                    reading.waited_s += time.perf_counter() - since
                 clips = tuple(
                     with_speech(one.read(on_frame, fit, windows), one, of, on_heard)
                     for one, of in zip(opened, lines, strict=True)
@@ -323,6 +322,7 @@ class Readers:
                     windows.end()
             edits = zip(ask.videos, clips, strict=True)
             reading.clips = tuple(v.edit(clip) if v.edit else clip for v, clip in edits)
+            reading.waited_s += known_s[-1] - known_s[0]
             reading.seconds = time.perf_counter() - began - reading.waited_s
 
     def _enter_windows(self, stack: ExitStack) -> None:
