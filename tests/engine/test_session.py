@@ -21,7 +21,7 @@ from dycoke_cli.engine.session import ask_without_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.engine.tiny import SHAPES, make_inputs, make_model
-from tests.families.sessions import bundled, loaded_of
+from tests.families.sessions import bundled, loaded_of, said_by_stock
 from tests.marks import EXTENDED
 from tests.natural import Pictures, pan
 
@@ -43,18 +43,6 @@ def session(loaded):
     return VideoSession(loaded, natural(12))
 
 
-def plain(loaded, clip, question, new_tokens):
-    turn = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}
-    text = loaded.processor.apply_chat_template([turn], add_generation_prompt=True)
-    inputs = loaded.processor(text=[text], videos=[list(clip.frames)], return_tensors="pt")
-    ids = inputs["input_ids"]
-    with torch.inference_mode():
-        output = loaded.model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
-    return loaded.processor.tokenizer.decode(
-        output[0, ids.shape[1] :], skip_special_tokens=True
-    ).strip()
-
-
 @pytest.mark.parametrize(
     ("method", "frames"),
     [
@@ -69,7 +57,7 @@ def test_answers_are_those_of_plain_generate(frames, method):
     """Of the bundled checkpoint."""
     loaded, clip = bundled(wide=True), natural(frames)
     answer = VideoSession(loaded, clip).ask(QUESTION, method, max_tokens=12)
-    assert answer.answer == plain(loaded, clip, QUESTION, 12)
+    assert answer.answer == said_by_stock(loaded, [QUESTION], clip.frames, 12)
 
 
 def test_the_video_is_encoded_once(loaded):

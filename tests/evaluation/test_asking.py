@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from dycoke_cli import Answer, DyCoke, Uncompressed
 from dycoke_cli.compression.method import Method
@@ -25,7 +24,7 @@ from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoder import read
 from dycoke_cli.video.sampling import Sampling
 from tests.evaluation.samples import Samples
-from tests.families.sessions import bundled
+from tests.families.sessions import bundled, said_by_stock
 from tests.marks import EXTENDED
 
 ITEM = Samples().items("test", 1)[0]
@@ -79,26 +78,6 @@ def clip(video: str, frames: int) -> Clip:
     return read(Samples().file(video), Sampling(frames=frames))
 
 
-def plain(loaded: LoadedModel, item: Item, frames: int) -> str:
-    """Of stock generate(), on a conversation that is written down by hand."""
-    texts = [text for turn in item.history for text in turn] + [item.question]
-    turns: list[dict[str, Any]] = [
-        {"role": "assistant" if n % 2 else "user", "content": [{"type": "text", "text": text}]}
-        for n, text in enumerate(texts)
-    ]
-    videos = {}
-    if frames:
-        turns[0]["content"].insert(0, {"type": "video"})
-        videos = {"videos": [list(clip(item.video, frames).frames)]}
-    text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True)
-    inputs = loaded.processor(text=[text], return_tensors="pt", **videos)
-    with torch.inference_mode():
-        output = loaded.model.generate(**inputs, max_new_tokens=128, do_sample=False)
-    written = output[0, inputs["input_ids"].shape[1] :]
-    said: str = loaded.processor.tokenizer.decode(written, skip_special_tokens=True)
-    return said.strip()
-
-
 @pytest.mark.parametrize("frames", [3, 0, pytest.param(1, marks=EXTENDED)])
 @pytest.mark.parametrize("history", [(), HISTORY])
 def test_answers_are_those_of_plain_generate(
@@ -107,7 +86,9 @@ def test_answers_are_those_of_plain_generate(
     asked = next(item for item in Samples().items("test", 1) if item.kind == "description")
     item = replace(asked, history=history)
     (prediction,) = ask(loaded, (Uncompressed(), frames, item))
-    assert prediction.said == plain(loaded, item, frames)
+    texts = [*(text for turn in history for text in turn), item.question]
+    shown = clip(item.video, frames).frames if frames else ()
+    assert prediction.said == said_by_stock(loaded, texts, shown, 128)
     assert prediction.visual == prediction.visual_kept == 16 * frames
 
 

@@ -79,6 +79,31 @@ def bundled(*, wide: bool = False) -> LoadedModel:
     return loaded
 
 
+def said_by_stock(
+    loaded: LoadedModel, texts: Sequence[str], frames: Sequence[Any], new_tokens: int
+) -> str:
+    """What stock `generate()` says behind a conversation that is written down by hand.
+
+    Args:
+        texts: questions and answers in turn.
+        frames: of the video that the first question is about, if any.
+    """
+    turns: list[dict[str, Any]] = [
+        {"role": "assistant" if n % 2 else "user", "content": [{"type": "text", "text": text}]}
+        for n, text in enumerate(texts)
+    ]
+    videos = {"videos": [[*frames]]} if len(frames) else {}
+    if videos:
+        turns[0]["content"].insert(0, {"type": "video"})
+    text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True)
+    inputs = loaded.processor(text=[text], return_tensors="pt", **videos)
+    with torch.inference_mode():
+        output = loaded.model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
+    written = output[0, inputs["input_ids"].shape[1] :]
+    said: str = loaded.processor.tokenizer.decode(written, skip_special_tokens=True)
+    return said.strip()
+
+
 def prompt_about(model: Any, processor: Any, shown: Pictures) -> VideoPrompt:
     """What a video becomes for a model."""
     return make_prompt(processor, family_of(model.config), model.config, shown)
