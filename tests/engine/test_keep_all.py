@@ -10,7 +10,7 @@ from tests.engine.tiny import SHAPES, make_inputs, make_model, padded_left
 KEEP_ALL = {"merge_ratio": 0.0, "prune_ratio": 0.0, "prune_layer": 2}
 
 
-def tokens_of(model, inputs, new_tokens=8, **options):
+def tokens_of(model, inputs, new_tokens=5, **options):
     """What is generated, drawn from the same seed each time."""
     torch.manual_seed(3)
     options = {"do_sample": False, **options}

@@ -28,7 +28,7 @@ from tests.exactness import assert_same, generated
 from tests.families.stock import Cut, Masked, best, one_of_each_kind
 from tests.natural import CLIPS
 
-NEW_TOKENS = 5
+NEW_TOKENS = 3
 
 
 def generate(model: Any, inputs: Any, method: Method) -> tuple[Any, Any]:

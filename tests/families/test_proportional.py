@@ -29,7 +29,7 @@ from tests.families.stock import (
 )
 from tests.families.tiny import MAKERS, make
 
-NEW_TOKENS = 5
+NEW_TOKENS = 3
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
 
 

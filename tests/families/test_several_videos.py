@@ -35,7 +35,7 @@ from tests.families.stock import (
 from tests.families.tiny import MAKERS, make
 from tests.natural import Pictures
 
-NEW_TOKENS = 5
+NEW_TOKENS = 4
 # No two windows of four begin together, were the videos taken for one.
 CLIPS = (clip(5), clip(5, seed=1))
 # "At most one video is supported per sample."

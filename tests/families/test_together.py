@@ -33,7 +33,7 @@ def test_three_unequal_ones_are_answered_as_alone(family, name, frames) -> None:
     questions = questions_of(loaded_of(family), frames)
     for positions in positions_of(family):
         method = Uncompressed() if name == "none" else method_of(name, positions)
-        assert_as_alone(questions, method, max_tokens=6)
+        assert_as_alone(questions, method, max_tokens=4)
 
 
 def test_one_video_several_questions_and_a_history() -> None:

@@ -128,7 +128,7 @@ def prompts_read(loaded: LoadedModel) -> Iterator[list[dict[str, Any]]]:
 def asked(session: VideoSession, method: Method) -> tuple[Answer, dict[str, Any]]:
     """The answer, and what the decoder read first."""
     with prompts_read(session.loaded) as calls:
-        answer = session.ask(QUESTION, method, max_tokens=6)
+        answer = session.ask(QUESTION, method, max_tokens=3)
     return answer, calls[0]
 
 

@@ -25,7 +25,7 @@ from tests.families.stock import (
 )
 from tests.families.tiny import MAKERS, make
 
-NEW_TOKENS = 5
+NEW_TOKENS = 3
 
 
 @contextmanager
