@@ -14,10 +14,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 from unittest import mock
 
+from dycoke_cli.cli import app as app_module
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.main import main
 from tests import warm
@@ -29,6 +31,8 @@ FAKE = faking()
 REAL = [sys.executable, "-m", "dycoke_cli"]
 PATIENCE_S = 120
 HEAVY = ("torch", "transformers", "av", "numpy")
+# Typer makes a command's flags of its signature: half of the time of most commands here.
+_load = cache(app_module._load)
 # Leaves with the last command's code, or with a sentence of what was imported.
 _LIGHT = """
 import json, sys
@@ -107,8 +111,9 @@ def run_here(*arguments: str | Path, stdin: bytes | BinaryIO = b"") -> Outcome:
     out, err = _stream(b""), _stream(b"")
     text = _stream(stdin) if isinstance(stdin, bytes) else io.TextIOWrapper(stdin)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    streams = mock.patch.multiple(sys, stdin=text, stdout=out, stderr=err)
     try:
-        with mock.patch.multiple(sys, stdin=text, stdout=out, stderr=err):
+        with streams, mock.patch.object(app_module, "_load", _load):
             code = main([str(argument) for argument in arguments])
     finally:
         for number, handler in before.items():

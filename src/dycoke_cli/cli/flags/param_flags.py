@@ -11,7 +11,7 @@ import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, partial, wraps
 from typing import Annotated, Any, Literal, get_args
 
 import typer
@@ -81,6 +81,7 @@ FLAGGED = {
 They are those of the default method, and the budget that most methods share.
 """
 
+_hints = cache(partial(typing.get_type_hints, include_extras=True))
 _NAMES = [*FLAGGED, *_SHARED]
 _ANY = "|".join(_NAMES)
 _COMPOUND = "|".join(name for name in _NAMES if "_" in name)
@@ -233,7 +234,7 @@ def _spelled(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
         for each, annotation in mark.items():
             yield _parameter(each, annotation, None)
     elif dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind, include_extras=True)
+        hints = _hints(kind)
         for one in dataclasses.fields(kind):
             missing = one.default is dataclasses.MISSING
             given = inspect.Parameter.empty if missing else one.default
@@ -250,7 +251,7 @@ def _taken(name: str, kind: Any, given: dict[str, Any]) -> Any:
         return {each: given.pop(each) for each in mark}
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return given.pop(name)
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     fields = dataclasses.fields(kind)
     return kind(**{one.name: _taken(one.name, hints[one.name], given) for one in fields})
 
