@@ -33,17 +33,6 @@ PATIENCE_S = 120
 HEAVY = ("torch", "transformers", "av", "numpy")
 # Typer makes a command's flags of its signature: half of the time of most commands here.
 _load = cache(app_module._load)
-# Leaves with the last command's code, or with a sentence of what was imported.
-_LIGHT = """
-import json, sys
-from dycoke_cli.cli.main import main
-commands, heavy = json.loads(sys.argv[1])
-for words in commands:
-    code = main(words)
-    found = {*heavy} & {*sys.modules}
-    assert not found, (words, found)
-sys.exit(code)
-"""
 # Forks for each command, which has imported nothing of another one.
 _APART = """
 import contextlib, io, json, os, sys, tempfile
@@ -162,6 +151,15 @@ def run_process(
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+def run_several(*commands: Sequence[str | Path], **environment: str) -> list[Outcome]:
+    """Run commands, one after the other, in one process that the environment is read in."""
+    told = json.dumps([[str(word) for word in words] for words in commands])
+    path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    done = run_process([sys.executable, "-m", "tests.cli.several"], told, **path | environment)
+    assert done.code == 0, done.err
+    return [Outcome(**outcome) for outcome in done.objects]
+
+
 def behind(lines: str, command: Sequence[str]) -> list[str]:
     """A command of Python, `FAKE` or such, behind lines of Python."""
     module = command[1] == "-m"
@@ -188,16 +186,16 @@ def run_code(code: str, *arguments: str | Path, **environment: str) -> Outcome:
     return run_fresh(sys.executable, "-c", code, *arguments, **environment)
 
 
-def run_light(
-    *commands: Sequence[str | Path], heavy: Sequence[str] = HEAVY, **environment: str
-) -> Outcome:
-    """Run commands, one after the other in a fresh process, which may import nothing heavy."""
-    told = json.dumps([[[str(word) for word in words] for words in commands], heavy])
-    return run_code(_LIGHT, told, **environment)
+def run_light(*commands: Sequence[str | Path], heavy: Sequence[str] = HEAVY) -> Outcome:
+    """Run commands, each as a process that may import nothing heavy; the last one's outcome."""
+    runs = run_apart(*commands)
+    for words, (_, modules) in zip(commands, runs, strict=True):
+        assert modules.isdisjoint(heavy), (words, modules & {*heavy})
+    return runs[-1][0]
 
 
 def run_apart(
-    *commands: Sequence[str],
+    *commands: Sequence[str | Path],
     environments: Sequence[Mapping[str, str]] = (),
     before: Sequence[Sequence[str]] = (),
 ) -> list[tuple[Outcome, set[str]]]:
@@ -207,7 +205,8 @@ def run_apart(
         before: commands whose imports it does have.
     """
     given = environments or [{}] * len(commands)
-    run = run_code(_APART, json.dumps([before, [*zip(commands, given, strict=True)]]))
+    told = [(*map(str, words),) for words in commands]
+    run = run_code(_APART, json.dumps([before, [*zip(told, given, strict=True)]]))
     assert run.code == 0, run.err
     ended = [json.loads(line) for line in run.out.splitlines()]
     return [(Outcome(*outcome), {*modules.split()}) for *outcome, modules in ended]

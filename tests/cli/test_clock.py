@@ -48,6 +48,7 @@ def numbers(value: Any) -> Iterator[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("samples")
 def test_a_clock_that_goes_back_with_each_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,7 +64,7 @@ def test_a_clock_that_goes_back_with_each_look(
     batch = run_here("batch", tmp_path / "clips", "What?", "--out", out, *alone, *small)
     assert (batch.code, batch.err) == (0, "")
     evaluation = ("--limit", "1", "--methods", "none,dycoke", "--out", tmp_path / "eval", "--json")
-    scored = run_here("eval", "shapes", *evaluation, *alone, *small)
+    scored = run_here("eval", "samples", *evaluation, *alone, *small)
     assert (scored.code, scored.err) == (0, "")
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(lines) == 2

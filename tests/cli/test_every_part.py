@@ -148,7 +148,6 @@ def test_a_part_that_fails_ends_the_run_with_its_times(
 
 
 WRONG = [
-    (["--until", "yes"], "--until needs --every: add it"),
     (["--every", "0"], "--every must be longer than 0 s, not 0"),
     (["--every", "soon"], '"soon" isn\'t a time'),
     (["--every", "1", "--estimate"], "--estimate and --every exclude each other"),

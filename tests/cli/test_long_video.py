@@ -17,10 +17,11 @@ from tests.documents import valid
 
 pytestmark = pytest.mark.slow
 MINUTE = ROOT / "sample_videos" / "minute.mp4"
-# 70 frames, which are three windows; 300 have more tokens than the context, even if most go.
+# 70 frames, which are three windows.
 PART = ("ask", MINUTE, "What happens?", "--end", "7")
 LONG = (*PART, "--fps", "10", "--max-tokens", "6", "--json")
-WHOLE = (*LONG, "--end", "30")
+# Of the context of 2,048 tokens, 648 and 248 are left for the video and the text.
+LITTLE, LEAST = (*LONG, "--max-tokens", "1400"), (*LONG, "--max-tokens", "1800")
 PAGE = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
 
 
@@ -65,25 +66,25 @@ def test_rate_frames_and_tokens_are_limited_at_once() -> None:
 
 def test_without_a_budget_as_much_as_one_window_has_is_read() -> None:
     """As `--frames` reads by default; a method that compares all frames is told what to do."""
-    run = run_here(*WHOLE)
+    whole = (*LITTLE, "--method", "none")
+    run = run_here(*whole)
     assert run.code == 0
     document = run.object
     tokens = document["tokens"]
     assert Sampling().frames == document["windows"]["frames"] == 32
     assert tokens["visual_kept"] == document["windows"]["video_tokens"] == 32 * 16
-    assert run_here(*WHOLE, "--video-tokens", "512").object["answer"] == document["answer"]
-    half = (*LONG, "--end", "15", "--method", "none", "--video-tokens", "9999")
-    filled = run_here(*half).object["tokens"]["visual_kept"]
-    assert filled == 2048 - tokens["text"] - 6  # of the context
+    assert run_here(*whole, "--video-tokens", "512").object["answer"] == document["answer"]
+    filled = run_here(*whole, "--video-tokens", "9999").object["tokens"]["visual_kept"]
+    assert filled == 648 - tokens["text"]
     assert re.search(r"\d+ frames are read in windows of 32", " ".join(document["warnings"]))
-    whole = run_here(*WHOLE, "--method", "maxmin", "--retain", "0.9")
-    assert whole.code == 2
-    assert "make a prompt longer than the model's context" in whole.object["error"]["message"]
+    refused = run_here(*LITTLE, "--method", "maxmin", "--retain", "0.9")
+    assert refused.code == 2
+    assert "make a prompt longer than the model's context" in refused.object["error"]["message"]
 
 
 def test_each_part_that_does_not_fit_the_context_is_read_in_windows() -> None:
-    """Not only the first: 130 frames of 16 tokens don't, the last 10 do."""
-    run = run_here(*WHOLE, "--end", "27", "--every", "13s", "--method", "none")
+    """Not only the first: 40 frames of 16 tokens don't, the last 10 do."""
+    run = run_here(*LEAST, "--end", "9", "--every", "4s", "--method", "none")
     assert run.code == 0, run.err
     assert ["windows" in document for document in run.objects] == [True, True, False]
 
@@ -141,7 +142,7 @@ def test_an_answer_as_long_as_the_context_is_refused_before_decoding(
 @pytest.mark.slow
 def test_several_questions_and_a_conversation() -> None:
     """The second prompt is longer, and of the video no more is read."""
-    run = run_here(*WHOLE, "-q", "How many objects are there?", "--follow-up")
+    run = run_here(*LITTLE, "--method", "none", "-q", "How many objects are there?", "--follow-up")
     assert run.code == 0, run.err
     first, second = run.objects
     assert second["seconds"]["vision"] == 0 < first["seconds"]["vision"]

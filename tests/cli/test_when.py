@@ -107,7 +107,6 @@ WRONG: list[tuple[list[str], str]] = [
     (["--schema", "form.json"], "--schema and --when exclude each other"),
     (["--until", "yes"], "--until needs --every"),
     (["--every", "0"], "--every must be longer than 0 s"),
-    (["--compare"], "--compare and --when exclude each other"),
     (["--estimate"], "--estimate and --when exclude each other"),
     (["--temperature", "1"], "leave --temperature out"),
 ]

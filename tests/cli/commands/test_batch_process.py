@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests import warm
-from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_in_terminal
+from tests.cli.harness import PATIENCE_S, REAL, ROOT, behind, run_in_terminal, run_process
 from tests.runs.pretended import make_clips, valid
 from tests.waiting import until, until_gone
 
 PRETENDING = [sys.executable, "-m", "tests.runs.pretended"]
 MINI = ("--model", "mini", "--device", "cpu")
+FULL = "from resource import RLIMIT_FSIZE, setrlimit\nsetrlimit(RLIMIT_FSIZE, (4096, 4096))"
 
 
 @pytest.fixture
@@ -143,12 +144,9 @@ def test_a_full_disk_behind_stdout(clips: Path) -> None:
 
 def test_a_full_disk_behind_the_file(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
-    command = " ".join([*PRETENDING, "batch", str(clips), "'What?'", "--out", str(out), *MINI])
-    done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 4; exec {command}"], cwd=ROOT, capture_output=True, check=False
-    )
-    assert done.returncode == 6
-    assert f"\nError: {out} can't be written (File" in done.stderr.decode()
+    run = run_process(behind(FULL, PRETENDING), "batch", clips, "What?", "--out", out, *MINI)
+    assert run.code == 6
+    assert f"\nError: {out} can't be written (File" in run.err
     assert 0 < len(videos(out)) < 20
     assert out.read_bytes().endswith(b"}\n")
 

@@ -486,10 +486,14 @@ def musubi_folder(folder: Path, suffixes: set[str]) -> dict[str, str]:
     return {one.name: one.with_suffix(".txt").read_text("utf-8").strip() for one in media}
 
 
-def musubi_lines(path: Path, key: str) -> dict[str, str]:
-    """An object per line; the path is opened from the current folder."""
-    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert all(Path(one[key]).is_file() for one in found)
+def lines_read(path: Path, key: str, folder: Path) -> dict[str, str]:
+    """An object per line; its path is opened from a folder.
+
+    That is the current one for musubi-tuner, the file's own for LTX, and that of the pictures for
+    kohya's scripts.
+    """
+    found = rows(path)
+    assert all((folder / one[key].strip()).is_file() for one in found)
     return {Path(one[key]).name: one["caption"] for one in found}
 
 
@@ -501,13 +505,6 @@ def diffusion_pipe(folder: Path) -> dict[str, str]:
     return {one.name: one.with_suffix(".txt").read_text("utf-8").strip() for one in media}
 
 
-def ltx(path: Path) -> dict[str, str]:
-    """An object per line; paths are relative to the file's folder."""
-    found = rows(path)
-    assert all((path.parent / one["media_path"].strip()).is_file() for one in found)
-    return {Path(one["media_path"]).name: one["caption"] for one in found}
-
-
 def kohya_folder(folder: Path) -> dict[str, str]:
     """Pictures; the first line of the text beside each, which may not be empty."""
     found = {}
@@ -515,13 +512,6 @@ def kohya_folder(folder: Path) -> dict[str, str]:
         first, *_ = one.with_suffix(".txt").read_text("utf-8").splitlines(keepends=True)
         found[one.name] = first.strip()
     return found
-
-
-def kohya_lines(path: Path, image_dir: Path) -> dict[str, str]:
-    """An object per line; a relative path belongs to the folder of pictures."""
-    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert all((image_dir / one["image_path"]).is_file() for one in found)
-    return {Path(one["image_path"]).name: one.get("caption", "") for one in found}
 
 
 def test_each_trainer_reads_its_layout(
@@ -538,16 +528,16 @@ def test_each_trainer_reads_its_layout(
     everything = words | picture | {"a.webm": "A."}
     lines = clips.parent / "lines.jsonl"
     assert caption(clips, "--out", lines, "--absolute", "--quiet").code == 0
-    assert musubi_lines(lines, "video_path") == everything
+    assert lines_read(lines, "video_path", Path()) == everything
     path = clips.parent / "ltx.jsonl"
     assert caption(clips, "--out", path, "--key", "media_path").code == 0
-    assert ltx(path) == everything
+    assert lines_read(path, "media_path", path.parent) == everything
     path = clips / "meta.jsonl"
     pictures = str(clips / "*.png")
     assert caption(pictures, "--out", path, "--key", "image_path").code == 0
-    assert kohya_lines(path, clips) == picture
+    assert lines_read(path, "image_path", clips) == picture
     monkeypatch.chdir(clips)
-    assert musubi_lines(path, "image_path") == picture
+    assert lines_read(path, "image_path", Path()) == picture
 
 
 @pytest.mark.slow

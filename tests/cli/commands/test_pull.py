@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from tests.cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome, run_in_terminal, run_process
+from tests.cli.harness import (
+    CLIP,
+    PATIENCE_S,
+    REAL,
+    ROOT,
+    Outcome,
+    run_in_terminal,
+    run_process,
+    run_several,
+)
 from tests.hub import COMMIT, Hub, Repo
 from tests.marks import EXTENDED
 
@@ -61,18 +69,8 @@ def hub() -> Iterator[Hub]:
 
 def models(hub: Hub, home: Path, *commands: list[str], **environment: str) -> list[Outcome]:
     """Run `dycoke models …` once for each of `commands`, in one process."""
-    return several(hub, home, *(["models", *command] for command in commands), **environment)
-
-
-def several(hub: Hub, home: Path, *commands: list[str], **environment: str) -> list[Outcome]:
-    """Run `dycoke …` once for each of `commands`, in one process."""
-    done = run_process(
-        [sys.executable, "-m", "tests.cli.several"],
-        json.dumps(commands),
-        **{**hub.environment(home), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
-    )
-    assert done.code == 0, done.err
-    return [Outcome(**outcome) for outcome in done.objects]
+    named = (["models", *command] for command in commands)
+    return run_several(*named, **hub.environment(home) | environment)
 
 
 def only(outcome: Outcome) -> dict[str, Any]:
@@ -99,15 +97,6 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
     folder = Path(model["on_disk"]["folder"])
     assert {path.name for path in folder.iterdir()} == {*NEEDED}
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
-
-
-@pytest.mark.extended
-@pytest.mark.slow
-def test_what_was_pulled_is_found_without_the_hub(hub: Hub, tmp_path: Path) -> None:
-    assert models(hub, tmp_path, PULL)[0].code == 0
-    environment = hub.environment(tmp_path) | OFFLINE
-    run = run_process([sys.executable, "-c", READ], **environment)
-    assert (run.code, run.out) == (0, f"{COMMIT}\n"), run.err
 
 
 @pytest.mark.extended
@@ -255,7 +244,7 @@ def test_a_hub_writes_nothing_outside_its_cache(
     hub.repos |= {f"ill/{name}": Repo(dict(FILES), **how) for name, how in ill.items()}
     home = tmp_path / "home"
     home.mkdir()
-    for run in several(hub, home, *commands([*ill])):
+    for run in run_several(*commands([*ill]), **hub.environment(home)):
         assert (run.code, run.out) == (4, "")
         assert "Error: the hub names a file outside its cache ('" in run.err
         assert "which is never written; check HF_ENDPOINT" in run.err

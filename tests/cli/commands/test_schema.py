@@ -53,17 +53,13 @@ def test_another_name_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "part", "arguments"),
     [
-        ("answer", "error", ["ask", "--frames", "0", CLIP, "What?"]),
         ("answer", "error", ["ask", CLIP, "What?", "--nosuch"]),
-        ("bench", "error", ["bench", "nosuch.mp4"]),
         ("bench", "error", ["bench", "--nosuch"]),
         ("cache", "cache", ["cache"]),
         ("doctor", "diagnosis", ["doctor"]),
         ("doctor", "error", ["doctor", "--nosuch"]),
         ("error", "error", ["nosuch"]),
         ("eval", "error", ["eval", "nosuch"]),
-        ("methods", "methods", ["methods"]),
-        ("methods", "methods", ["methods", "fastv"]),
         ("methods", "error", ["methods", "fast"]),
         ("models", "models", ["models"]),
         ("models", "models", ["models", "info", "mini"]),

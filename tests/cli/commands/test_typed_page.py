@@ -71,6 +71,8 @@ def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("no {'yes': 0.0")
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @NEEDS_LIBRARY
 def test_the_forms_of_the_page() -> None:
     [schema] = blocks("json", PAGE)
