@@ -77,7 +77,8 @@ def test_reading_and_loading_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch)
         both.wait()
         return usual(clip, *more)
 
-    def load(name: str, **options: Any) -> Any:
+    def load(name: str, *, fit: Any, **options: Any) -> Any:
+        fit.set_result(lambda *_: None)  # known before the weights are read
         both.wait()
         return fake_load(name, **options)
 
@@ -104,8 +105,8 @@ def test_the_videos_error_comes_first_whichever_was_faster(
         finally:
             done["video"].set()
 
-    def load(name: str, **options: Any) -> Any:
-        # Frames that can be read wait for the model, which knows the size they are kept at.
+    def load(name: str, *, fit: Any, **options: Any) -> Any:
+        fit.set_result(lambda *_: None)
         if first == "video" and "video" in broken:
             assert done["video"].wait(PATIENCE_S)
         done["model"].set()
@@ -150,7 +151,8 @@ def test_interrupt_ends_the_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         begun.set()
         return usual(clip, *more)
 
-    def load(name: str, **options: Any) -> Any:
+    def load(name: str, *, fit: Any, **options: Any) -> Any:
+        fit.set_result(lambda *_: None)
         assert begun.wait(PATIENCE_S)
         raise KeyboardInterrupt
 

@@ -81,7 +81,7 @@ FLAGGED = {
 They are those of the default method, and the budget that most methods share.
 """
 
-_hints = cache(partial(typing.get_type_hints, include_extras=True))
+_hints: Callable[[Any], dict[str, Any]] = cache(partial(typing.get_type_hints, include_extras=True))
 _NAMES = [*FLAGGED, *_SHARED]
 _ANY = "|".join(_NAMES)
 _COMPOUND = "|".join(name for name in _NAMES if "_" in name)
