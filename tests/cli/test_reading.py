@@ -23,7 +23,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.converse import asks_of, engine_of, work_on
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.clip import Clip, FrameResize
-from dycoke_cli.video.decoder import OpenClip
+from dycoke_cli.video.decoder import Decoder, OpenClip
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.fake_engine import Fake, FakeLoaded
 from tests.cli.fake_engine import load as fake_load
@@ -93,15 +93,17 @@ def test_the_videos_error_comes_first_whichever_was_faster(
     broken: tuple[str, ...], first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = {"video": threading.Event(), "model": threading.Event()}
-    usual = OpenClip.read
+    # Where a video's error is known: as it is opened, or once the model has told the frames' size.
+    place, name = (Decoder, "open") if first == "video" else (OpenClip, "read")
+    usual = getattr(place, name)
 
-    def reading(clip: OpenClip, *more: Any) -> Clip:
+    def reading(one: Any, *given: Any, **more: Any) -> Any:
         if first == "model":
             assert done["model"].wait(PATIENCE_S)
         try:
             if "video" in broken:
                 raise VideoError("no picture can be decoded")
-            return usual(clip, *more)
+            return usual(one, *given, **more)
         finally:
             done["video"].set()
 
@@ -114,7 +116,7 @@ def test_the_videos_error_comes_first_whichever_was_faster(
             raise ModelError("no such model")
         return fake_load(name, **options)
 
-    monkeypatch.setattr(OpenClip, "read", reading)
+    monkeypatch.setattr(place, name, reading)
     load_with(monkeypatch, load)
     if first == "video" and "video" in broken:
         # So early that the model isn't loaded at all.
