@@ -23,7 +23,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.converse import asks_of, engine_of, work_on
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.clip import Clip, FrameResize
-from dycoke_cli.video.decoder import Decoder, OpenClip
+from dycoke_cli.video.decoder import OpenClip
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.fake_engine import Fake, FakeLoaded
 from tests.cli.fake_engine import load as fake_load
@@ -77,8 +77,7 @@ def test_reading_and_loading_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch)
         both.wait()
         return usual(clip, *more)
 
-    def load(name: str, *, fit: Any, **options: Any) -> Any:
-        fit.set_result(lambda *_: None)  # known before the weights are read
+    def load(name: str, **options: Any) -> Any:
         both.wait()
         return fake_load(name, **options)
 
@@ -93,22 +92,20 @@ def test_the_videos_error_comes_first_whichever_was_faster(
     broken: tuple[str, ...], first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = {"video": threading.Event(), "model": threading.Event()}
-    # Where a video's error is known: as it is opened, or once the model has told the frames' size.
-    place, name = (Decoder, "open") if first == "video" else (OpenClip, "read")
-    usual = getattr(place, name)
+    usual = OpenClip.read
 
-    def reading(one: Any, *given: Any, **more: Any) -> Any:
+    def reading(clip: OpenClip, *more: Any) -> Clip:
         if first == "model":
             assert done["model"].wait(PATIENCE_S)
         try:
             if "video" in broken:
                 raise VideoError("no picture can be decoded")
-            return usual(one, *given, **more)
+            return usual(clip, *more)
         finally:
             done["video"].set()
 
-    def load(name: str, *, fit: Any, **options: Any) -> Any:
-        fit.set_result(lambda *_: None)
+    def load(name: str, **options: Any) -> Any:
+        # Frames that can be read wait for the model, which knows the size they are kept at.
         if first == "video" and "video" in broken:
             assert done["video"].wait(PATIENCE_S)
         done["model"].set()
@@ -116,7 +113,7 @@ def test_the_videos_error_comes_first_whichever_was_faster(
             raise ModelError("no such model")
         return fake_load(name, **options)
 
-    monkeypatch.setattr(place, name, reading)
+    monkeypatch.setattr(OpenClip, "read", reading)
     load_with(monkeypatch, load)
     if first == "video" and "video" in broken:
         # So early that the model isn't loaded at all.
@@ -153,8 +150,7 @@ def test_interrupt_ends_the_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         begun.set()
         return usual(clip, *more)
 
-    def load(name: str, *, fit: Any, **options: Any) -> Any:
-        fit.set_result(lambda *_: None)
+    def load(name: str, **options: Any) -> Any:
         assert begun.wait(PATIENCE_S)
         raise KeyboardInterrupt
 
