@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,12 @@ class Request:
     cautions: tuple[str, ...] = field(default=(), kw_only=True)
     # see `compression.pool.TokenBudget`
     video_tokens: int | None = field(default=None, kw_only=True)
+
+    @property
+    def model_name(self) -> str:
+        """The model as clients see it: of a folder no path."""
+        is_folder = os.path.isdir(self.model)
+        return os.path.basename(os.path.abspath(self.model)) if is_folder else self.model
 
     def subtitles_of(self, video: str, *, required: bool = True) -> SubtitleSource | None:
         """Where the subtitles of a video come from; raises where there can't be any."""

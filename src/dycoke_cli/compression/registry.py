@@ -376,7 +376,9 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
         if not equals:
             raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
         if parameter not in parameters:
-            otherwise = f"`dycoke methods {name}` lists what it has"
+            symbols = ((one, p.spec.symbol) for one, p in parameters.items())
+            has = ", ".join(f"{one} ({symbol})" if symbol else one for one, symbol in symbols)
+            otherwise = f"it has {has or 'no parameters'}"
             meant = meant_by(parameter, METHODS[row.method])
             hint = did_you_mean(meant, parameters, otherwise)
             raise UsageError(f"{flag} {text}: {name} has no {typed_parameter!r}; {hint}")

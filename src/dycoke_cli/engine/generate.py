@@ -385,13 +385,7 @@ def generate(
     limits = limits or [options.max_tokens] * sequences
     forms: Sequence[FormedAnswer | None] = formed or [None] * sequences
     answers = [
-        AnswerStream(
-            tokenizer,
-            limit,
-            receiver,
-            own.stop,
-            form,
-        )
+        AnswerStream(tokenizer, limit, receiver, own.stop, form)
         for limit, receiver, form in zip(limits, receivers, forms, strict=True)
     ]
     outputs: dict[int, Generated] = {}

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import NoneType
 from typing import Annotated, Any, Self
 
 from dycoke_cli.engine.structured_output import StructuredOutput
@@ -51,8 +52,11 @@ class TokenOptions(Options):
 
     def __post_init__(self) -> None:
         check_all(self)
+        check_kind(self.stop, (tuple, list), "stop takes several texts")
         if len(self.stop) > MOST_STOPS:
             raise UsageError(f"stop has {len(self.stop)} texts, and at most {MOST_STOPS} may be")
+        for text in self.stop:
+            check_kind(text, str, "stop takes texts")
         if any(not 0 < len(text) <= _LONGEST_STOP for text in self.stop):
             raise UsageError(f"a text of stop must have 1 to {_LONGEST_STOP} characters")
 
@@ -111,12 +115,13 @@ class GenerationOptions(Options):
         check_all(self)
         # A form and options are made by functions that check them.
         options = 'typed takes TypedOptions.parse("red,blue") or TypedOptions.yes_no()'
-        for value, kinds, wanted in (
-            (self.typed, (TypedOptions,), options),
+        for value, kind, wanted in (
+            (self.typed, TypedOptions, options),
             (self.structured, StructuredOutput, "structured takes StructuredOutput.from_schema(…)"),
+            (self.tokens, TokenOptions, "tokens takes TokenOptions(…)"),
+            (self.trace, int, "trace takes the index of a layer"),
         ):
-            if value is not None:
-                check_kind(value, kinds, wanted)
+            check_kind(value, (kind, NoneType), wanted)
         # Stock code takes no int, which JSON may have for 2.0.
         object.__setattr__(self, "temperature", float(self.temperature))
         if 0 < self.temperature < LEAST_TEMPERATURE:
@@ -170,8 +175,10 @@ class TypedOptions:
     is_score: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.texts, str):  # whose characters would be the options
-            raise UsageError(f"options are several texts, not the one text {self.texts!a:.100}")
+        # Of a text the characters would be the options.
+        check_kind(self.texts, (tuple, list), 'options are several texts, as in ("red", "blue")')
+        for text in self.texts:
+            check_kind(text, str, "an option is a text")
         texts = tuple(text.strip() for text in self.texts)
         object.__setattr__(self, "texts", texts)
         if "" in texts:
@@ -204,6 +211,7 @@ class TypedOptions:
         Raises:
             UsageError: it is neither; or see the class.
         """
+        check_kind(given, str, 'TypedOptions.parse takes one text, as in "red,blue"')
         if os.path.isfile(given):
             return cls(tuple(_lines(given)))
         if "," in given:
@@ -225,6 +233,7 @@ class TypedOptions:
         Raises:
             UsageError: it isn't two numbers, the lower one first; or see the class.
         """
+        check_kind(given, str, 'TypedOptions.parse_score takes a text, as in "1-5"')
         match = _RANGE.fullmatch(given.strip())
         low, high = map(int, match.groups()) if match else (0, 0)
         if low >= high:

@@ -22,12 +22,7 @@ from dycoke_cli.compression.method import (
     counted_on,
     into_itself,
 )
-from dycoke_cli.engine.attention import (
-    TowerAttention,
-    TowerRecorder,
-    split_by_video,
-    with_tower,
-)
+from dycoke_cli.engine.attention import TowerAttention, TowerRecorder, split_by_video, with_tower
 from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.state import Videos
 from dycoke_cli.engine.tower import FramesInTower

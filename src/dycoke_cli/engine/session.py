@@ -35,12 +35,7 @@ from dycoke_cli.engine.grammar_mask import FormedAnswer, vocabulary_of
 from dycoke_cli.engine.make_answer import make_answer
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_answer import (
-    asked_alone,
-    generate_typed,
-    spellings_of,
-    with_choice,
-)
+from dycoke_cli.engine.typed_answer import asked_alone, generate_typed, spellings_of, with_choice
 from dycoke_cli.engine.vision import Batch, inject_videos, together, without_video
 from dycoke_cli.errors import UsageError, check_kind
 from dycoke_cli.models.devices import working_devices
@@ -379,7 +374,15 @@ class VideoSession(EncodedVideo):
         """
         options = GenerationOptions(max_tokens, temperature, seed, trace, typed, structured, tokens)
         check_kind(question, str, "a question is one text")
+        if not question.strip():
+            raise UsageError("a question is empty")
+        if on_text is not None and not callable(on_text):
+            raise UsageError(f"on_text takes a function of one text, not {on_text!r:.60}")
+        pairs = "history takes pairs of a question and its answer"
+        check_kind(history, (tuple, list), pairs)
         for turn in history:
-            check_kind(turn, (tuple, list), "history takes pairs of a question and its answer")
+            check_kind(turn, (tuple, list), pairs)
+            if [*map(type, turn)] != [str, str]:
+                raise UsageError(f"{pairs}, not {turn!r:.60}")
         questions = [Question(self, question, history, Receiver(on_text))]
         return ask_together(questions, METHODS[DEFAULT]() if method is None else method, options)[0]

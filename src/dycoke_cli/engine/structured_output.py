@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dycoke_cli.answer.json_schema import Bounds, BoundsError
-from dycoke_cli.errors import DycokeError, UsageError, need
+from dycoke_cli.errors import DycokeError, UsageError, check_kind, need
 from dycoke_cli.storage.input_file import read_text
 from dycoke_cli.unicode import display_name, is_valid
 
@@ -51,7 +51,9 @@ class StructuredOutput:
 
     def __post_init__(self) -> None:
         need("llguidance", "schema", "an answer of a given form")
-        what = _NAMES[self.kind]
+        if (what := _NAMES.get(self.kind)) is None:
+            raise UsageError(f"a form is of kind {', '.join(_NAMES)}, not {self.kind!r}")
+        check_kind(self.definition, str, f"the definition of a {what} is a text")
         if self.kind == "json":
             _check_schema(self.definition)
         elif self.kind != "text" and len(self.definition) > _MOST_CHARACTERS:
@@ -69,7 +71,7 @@ class StructuredOutput:
         """
         try:
             return cls("json", json.dumps(schema))
-        except (RecursionError, ValueError) as error:
+        except (RecursionError, TypeError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
             # More levels than Python follows, or a number of thousands of digits.
@@ -83,6 +85,7 @@ class StructuredOutput:
             UsageError: it can't be read, or isn't JSON; or see the class.
         """
         name = "--schema"
+        check_kind(given, str, f"{name} takes JSON or a file; from_schema(…) takes an object")
         try:
             text = given
             if not given.lstrip().startswith("{"):

@@ -23,11 +23,7 @@ from dycoke_cli.compression.method import (
     Method,
     Selection,
 )
-from dycoke_cli.engine.attention import (
-    TowerAttention,
-    TowerRecorder,
-    split_by_video,
-)
+from dycoke_cli.engine.attention import TowerAttention, TowerRecorder, split_by_video
 from dycoke_cli.engine.memory.flops import chunk_numbers
 from dycoke_cli.engine.tower import (
     FramesInTower,
@@ -43,11 +39,7 @@ from dycoke_cli.kernels.tensor_files import Tensors, digest_of, read_tensors, wr
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family, Layout
 from dycoke_cli.models.families.family import TYPES
-from dycoke_cli.models.families.layout import (
-    DEEPSTACK,
-    normalised,
-    with_video,
-)
+from dycoke_cli.models.families.layout import DEEPSTACK, normalised, with_video
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 from dycoke_cli.stock.forward import Arguments, Left, before_forward

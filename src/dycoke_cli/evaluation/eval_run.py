@@ -15,12 +15,7 @@ from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
 from dycoke_cli.evaluation.dataset import Dataset, Item, Split
 from dycoke_cli.evaluation.datasets import check_split
 from dycoke_cli.evaluation.eval_request import Evaluation
-from dycoke_cli.evaluation.evaluation_report import (
-    EvalReport,
-    answers_of,
-    judged,
-    make_report,
-)
+from dycoke_cli.evaluation.evaluation_report import EvalReport, answers_of, judged, make_report
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.prediction import Answers, Prediction, open_answers, scored, unanswered
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record

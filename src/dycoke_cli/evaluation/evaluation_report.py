@@ -20,12 +20,7 @@ from dycoke_cli.evaluation.prediction import Answers, EvaluatedModel, no_answer,
 from dycoke_cli.evaluation.presets import preset_warnings, published_beside
 from dycoke_cli.evaluation.run_record import FILE as RECORD
 from dycoke_cli.evaluation.run_record import RunRecord, read_record
-from dycoke_cli.evaluation.scored_row import (
-    Change,
-    ScoredRow,
-    compared_by_holm,
-    make_row,
-)
+from dycoke_cli.evaluation.scored_row import Change, ScoredRow, compared_by_holm, make_row
 from dycoke_cli.evaluation.scoring.judge import PROMPTS, Verdict, key_of, read_verdicts
 from dycoke_cli.evaluation.scoring.judge import Item as JudgedItem
 from dycoke_cli.evaluation.scoring.statistics import Predictions

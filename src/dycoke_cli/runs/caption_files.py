@@ -30,6 +30,7 @@ from dycoke_cli.unicode import display_name, is_valid
 from dycoke_cli.video.sampling import Sampling
 
 _MOST_BYTES = 2**24  # of the caption of one video
+_CUT = "cut "
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,16 @@ class CaptionFiles:
         """Check that the files can be written."""
         for folder in dict.fromkeys(self.path(video).parent for video in videos):
             check_writable(folder, "--out-dir FOLDER puts the captions elsewhere")
+
+    def is_cut(self, video: Footage, hashes: MadeFiles, limits: str) -> bool:
+        """Whether the caption ends in mid-sentence, by other limits than these."""
+        ways = hashes.ways(self.path(video), self.current(video))
+        return hash_of(_CUT) in ways and hash_of(_CUT + limits) not in ways
+
+    def is_unlike(self, video: Footage, hashes: MadeFiles, settings: str) -> bool:
+        """Whether the caption was written by other settings than these."""
+        ways = hashes.ways(self.path(video), self.current(video))
+        return bool(ways) and hash_of(settings) not in ways
 
     def check_part(self, videos: Iterable[Footage], hashes: MadeFiles, sampling: Sampling) -> None:
         """Refuse to leave out a video whose caption was written about another part of it."""
@@ -146,7 +157,8 @@ class CaptionResults:
 
     Args:
         asks: about one video each, by their ids.
-        made: how captions are made of answers; one that is made in another way is another one.
+        settings: how captions are made of answers, with the prompt.
+        limits: of their lengths; a caption by other settings or limits is another one.
         replaces: whether the caption of a video is replaced.
     """
 
@@ -155,13 +167,15 @@ class CaptionResults:
         files: CaptionFiles,
         hashes: MadeFiles,
         asks: Mapping[str, Ask],
-        made: str,
+        settings: str,
+        limits: str,
         replaces: Callable[[Footage, str | None], bool],
         warn: Callable[[str], None],
     ) -> None:
         self.written: dict[str, tuple[str, str, bool]] = {}
         self.stayed: set[str] = set()
-        self._files, self._asks, self._made = files, asks, made
+        self._files, self._asks = files, asks
+        self._settings, self._limits, self._made = settings, limits, settings + limits
         self._replaces, self._warn = replaces, warn
         # How the captions that are there were made.
         videos = [ask.videos[0] for ask in asks.values()]
@@ -189,7 +203,10 @@ class CaptionResults:
 
         note(path, caption, outcome.key + self._made)
         note(path, caption, _part(self._asks[id_].request.sampling))
+        note(path, caption, self._settings)
+        if is_cut := outcome.line["finish_reason"] == "length":
+            note(path, caption, _CUT)
+            note(path, caption, _CUT + self._limits)
         self._files.write(video, caption, replaces)
         if id_ not in self.stayed:
-            is_cut = outcome.line["finish_reason"] == "length"
             self.written[id_] = caption, display_name(video.name), is_cut

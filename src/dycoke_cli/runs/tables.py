@@ -139,11 +139,11 @@ def usual_fields(lines: Lines) -> list[Field]:
         options = dict.fromkeys(text for line in answered for text in line["probabilities"])
         if any("when" in line for line in answered):  # the answer is the times
             columns.append(("choice",))
-        columns.append(_CONFIDENCE)
+        columns += [_CONFIDENCE, *fields_of("scoring.mass")]
         if all("mean" in line for line in answered):
             columns.append(("mean",))
         probabilities = [("probabilities", text) for text in options]
-        last = [*fields_of("margin"), *probabilities, *fields_of("scoring.mass"), *last]
+        last = [*fields_of("margin"), *probabilities, *last]
     elif answered and all(isinstance(line.get("parsed"), dict) for line in answered):
         names = dict.fromkeys(name for line in answered for name in line["parsed"])
         columns[2:] = [("parsed", name) for name in names]

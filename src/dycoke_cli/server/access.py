@@ -21,7 +21,7 @@ from dycoke_cli.unicode import display_name
 KEY = "DYCOKE_API_KEY"
 """The environment variable with the keys, one a line: they are taken from nowhere else."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-HEALTH = "/health"
+HEALTH, METRICS = "/health", "/metrics"
 _CLOSED = {"Connection": "close"}
 
 
@@ -33,7 +33,7 @@ class Access:
     app: ASGIApp
     # of which a request must bring one; without any, only hosts of this machine may be named
     keys: tuple[str, ...]
-    count: Callable[[int], None]  # called with the status of every reply
+    count: Callable[[int], None]  # called with the status of every reply, but not to probes
     origins: frozenset[str] = frozenset()  # of web pages that may ask
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +46,8 @@ class Access:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self.count(message["status"])
+                if scope["path"] not in (HEALTH, METRICS):
+                    self.count(message["status"])
                 message["headers"] = [
                     *message.get("headers", []),
                     (b"x-content-type-options", b"nosniff"),

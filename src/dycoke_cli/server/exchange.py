@@ -109,7 +109,7 @@ _LOOK_S = 0.2  # at whether a client has left whose videos are read
 def read(body: bytes, reader: Reader, service: Service) -> AnyReply:
     """The reply to the request in a body."""
     request = for_model(service, parse(body, service.defaults, service.most_frames, reader))
-    reply: AnyReply = request.reply(service.defaults.model, request)
+    reply: AnyReply = request.reply(service.defaults.model_name, request)
     if service.context is not None:
         check_text(reply, service.context)
     return reply

@@ -102,7 +102,7 @@ class Admission:
 
     def _count(self, requests: int) -> None:
         self.active += requests
-        self._metrics.set("requests_active", self.active)
+        self._metrics.add("requests_active", requests)
 
 
 class Shares:

@@ -17,7 +17,7 @@ _HELP = {
     "batches_total": ("counter", "Calls of the model, each with one or more requests."),
     "answer_seconds": ("summary", "Seconds in the model, by request."),
     "wait_seconds": ("summary", "Seconds from the request to the model, by request."),
-    "requests_active": ("gauge", "Requests that wait or are being answered."),
+    "requests_active": ("gauge", "Requests that wait or are answered, and commands connected."),
     "videos_held": ("gauge", "Encoded videos in memory."),
     "model_loaded": ("gauge", "1 while the model is in memory."),
 }

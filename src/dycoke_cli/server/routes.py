@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from dycoke_cli.server.access import HEALTH
+from dycoke_cli.server.access import HEALTH, METRICS
 from dycoke_cli.server.chat import Reader, check_model, read_chat
 from dycoke_cli.server.decisions import read_decisions, read_systemone
 from dycoke_cli.server.exchange import Answering, read
@@ -37,7 +37,7 @@ def make_app(service: Service) -> Starlette:
     scanners = CapacityLimiter(_SCANNERS)
     parsers, readers = Shares(*_PARSERS), Shares(*_READERS)
     about = {"created": service.started, "owned_by": "dycoke", "max_model_len": service.context}
-    served = {"id": service.defaults.model, "object": "model", **about}
+    served = {"id": service.defaults.model_name, "object": "model", **about}
 
     async def answered(
         http: Request, reader: Reader, refuse: Callable[[Refused], Response]
@@ -89,7 +89,7 @@ def make_app(service: Service) -> Starlette:
             Route("/v1/models/", list_models),
             Route("/v1/models/{model:path}", one_model),
             Route(HEALTH, health),
-            Route("/metrics", metrics),
+            Route(METRICS, metrics),
         ],
         exception_handlers={
             HTTPException: _no_route,

@@ -21,13 +21,7 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels.processor import environment
 from dycoke_cli.models.load_options import BUNDLED_FOLDER
-from dycoke_cli.verification.reference import (
-    Run,
-    attached_run,
-    generate,
-    masked_run,
-    stock_inputs,
-)
+from dycoke_cli.verification.reference import Run, attached_run, generate, masked_run, stock_inputs
 from dycoke_cli.verification.verification_report import (
     FAILED,
     OK,

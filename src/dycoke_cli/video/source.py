@@ -20,11 +20,7 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.video import limits
 from dycoke_cli.video.color import has_alpha
-from dycoke_cli.video.containers import (
-    PICTURES,
-    choose_stream,
-    open_container,
-)
+from dycoke_cli.video.containers import PICTURES, choose_stream, open_container
 from dycoke_cli.video.frame_index import SAME_S, FrameIndex
 from dycoke_cli.video.limits import check_entries
 

@@ -242,8 +242,34 @@ def test_a_caption_that_ends_within_a_sentence_is_told(clips: Path, spoken: dict
     spoken |= {"1.mp4": "A dog runs along.", "2.mp4": "A cat. It sits on it.", "10.mp4": "Go."}
     run = caption(clips / "1.mp4", clips / "2.mp4", clips / "10.mp4", "--max-words", "2")
     assert texts(clips) == {"1.txt": "A dog\n", "2.txt": "A cat.\n", "10.txt": "Go.\n"}
-    hint = "raise --max-words or --max-tokens"
+    hint = "raise --max-words or --max-tokens to redo these"
     assert f", 1 cut in mid-sentence ({clips / '1.mp4'}; {hint}), longest 2 words" in run.err
+
+
+def test_a_larger_limit_redoes_only_what_was_cut(clips: Path, spoken: dict[str, str]) -> None:
+    spoken |= {"1.mp4": "A dog runs along.", "2.mp4": "A cat."}
+    two = (clips / "1.mp4", clips / "2.mp4", "--max-words")
+    caption(*two, "2")
+    assert "2 skipped" in caption(*two, "2").err  # not again at the same limit
+    spoken["2.mp4"] = "Another."
+    assert caption(*two, "9", "--dry-run").out.split() == [os.path.relpath(clips / "1.txt")]
+    assert "1 caption written" in caption(*two, "9").err
+    assert texts(clips) == {"1.txt": "A dog runs along.\n", "2.txt": "A cat.\n"}
+    (clips / "1.txt").write_text("A dog")  # as it was cut, by an editor
+    (clips / "2.txt").write_text("mine")
+    assert "2 skipped" in caption(*two, "2").err
+
+
+def test_captions_that_stay_by_other_settings_are_told(clips: Path) -> None:
+    caption(clips / "1.mp4")
+    (clips / "2.txt").write_text("of another program")
+    said = "the captions that stay had another --prompt, --trigger or --raw: --overwrite writes"
+    for flags in (("--trigger", "ohwx"), ("--prompt", "motion"), ("--raw",)):
+        assert f"1 of {said}" in caption(clips / "1.mp4", clips / "2.mp4", *flags).err
+    assert said not in caption(clips / "1.mp4", clips / "2.mp4").err
+    run = caption(clips / "1.mp4", "--trigger", "ohwx", "--overwrite")
+    assert said not in run.err
+    assert texts(clips)["1.txt"] == "ohwx, 1.\n"
 
 
 def test_two_files_of_one_name_are_named(clips: Path) -> None:

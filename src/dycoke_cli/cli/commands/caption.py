@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,14 +125,22 @@ def caption(
         videos = _apart(videos, files, view)
         hashes = MadeFiles()
 
+        settings = f"{prompt} {replace(style, max_words=None).identity}"
+        limits = f"{request.generation.max_tokens} {max_words}"
+
         def replaces(video: Footage, current: str | None) -> bool:
             by_flag = overwrite_edited or (overwrite and hashes.ways(files.path(video), current))
-            return current is None or bool(by_flag)
+            return current is None or bool(by_flag) or files.is_cut(video, hashes, limits)
 
         wanted = dict.fromkeys(video for video in videos if replaces(video, files.current(video)))
-        others = (video for video in videos if video not in wanted)
+        others = [video for video in videos if video not in wanted]
         files.check_part(others, hashes, request.sampling)
-        left = len(videos) - len(wanted)
+        left = len(others)
+        if unlike := sum(files.is_unlike(video, hashes, settings) for video in others):
+            view.note(
+                f"{unlike:,} of the captions that stay had another --prompt, --trigger or --raw: "
+                "--overwrite writes them anew"
+            )
         skipped, edited = (0, left) if overwrite else (left, 0)
         asks = {
             id_: Ask(question_about(video, prompt), request, (video,), id=id_)
@@ -143,8 +151,7 @@ def caption(
                 output.line(display_name(os.path.relpath(files.path(video))))
             view.dry(len(wanted), caption_text.PROMPTS.get(prompt, prompt))
             return
-        made = style.identity
-        results = CaptionResults(files, hashes, asks, made, replaces, view.warning)
+        results = CaptionResults(files, hashes, asks, settings, limits, replaces, view.warning)
         groups, failed = [(ask,) for ask in asks.values()], 0
         if asks and how.named is None and remote is None:
             if prompt in caption_text.PROMPTS:

@@ -16,19 +16,8 @@ from dycoke_cli.cli.commands.estimate import spelled
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import Column, as_text, named, table
 from dycoke_cli.cli.render.units import count, size
-from dycoke_cli.models.catalog import (
-    CATALOG,
-    STATES,
-    Entry,
-    FittedShape,
-    KeptShape,
-    ModelRef,
-    find,
-)
-from dycoke_cli.models.devices import (
-    FreeMemory,
-    this_machine,
-)
+from dycoke_cli.models.catalog import CATALOG, STATES, Entry, FittedShape, KeptShape, ModelRef, find
+from dycoke_cli.models.devices import FreeMemory, this_machine
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, ModelInfo, defaults_of
 from dycoke_cli.models.files.hub import OnDisk, cached_models, config_in
 from dycoke_cli.models.files.small_files import is_complete

@@ -107,12 +107,7 @@ def serve(
         view.stage("start")
         from dycoke_cli.cli.commands.demo import CLIP, QUESTIONS
         from dycoke_cli.runs.converse import engine_of
-        from dycoke_cli.server.lifetime import (
-            Address,
-            ConnectionLimits,
-            make_server,
-            run,
-        )
+        from dycoke_cli.server.lifetime import Address, ConnectionLimits, make_server, run
         from dycoke_cli.server.local.unix_socket import LocalListener
         from dycoke_cli.server.service import start_service
         from dycoke_cli.storage.output_file import remove_left

@@ -129,12 +129,7 @@ class OneVideoFlags(PartFlags):
                 f"--until {self.until!r} is none of the options: {', '.join(typed.texts)}"
             )
 
-    def converse(
-        self,
-        asker: Asker,
-        asks: Sequence[Ask],
-        listener: Listener,
-    ) -> None:
+    def converse(self, asker: Asker, asks: Sequence[Ask], listener: Listener) -> None:
         """Ask about the parts of the video; see `runs.parts`."""
         # Imported late: help and completion need the flags alone.
         if self.when:

@@ -234,7 +234,7 @@ class CaptionView(BatchView):
         parts += [f"{count(edited)} edited and kept (--overwrite-edited)"] if edited else []
         parts += [f"{count(failed)} failed"] if failed else []
         if cut := sorted(name for _, name, is_cut in written if is_cut):
-            how = f"in mid-sentence ({_few(cut)}; raise --max-words or --max-tokens)"
+            how = f"in mid-sentence ({_few(cut)}; raise --max-words or --max-tokens to redo these)"
             parts.append(f"{count(len(cut))} cut {how}")
         lengths = sorted((len(words(text)), name) for text, name, _ in written)
         if lengths:

@@ -21,12 +21,7 @@ from typing import Annotated, ClassVar, Literal
 
 from dycoke_cli.compression import ttm
 from dycoke_cli.compression.budget import MERGE_STAGE, MergeStage, Positions
-from dycoke_cli.compression.kv_pruning import (
-    KV_PRUNE,
-    PRUNE_LAYER,
-    PRUNE_RATIO,
-    VisualSelector,
-)
+from dycoke_cli.compression.kv_pruning import KV_PRUNE, PRUNE_LAYER, PRUNE_RATIO, VisualSelector
 from dycoke_cli.compression.method import (
     Ablation,
     BeforeVision,

@@ -19,13 +19,7 @@ from transformers.cache_utils import DynamicLayer
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
 from dycoke_cli.models.families import UNLISTED, Family, Layout
-from dycoke_cli.models.families.layout import (
-    DEEPSTACK,
-    PER_TOKEN,
-    VISUAL_MASK,
-    Inputs,
-    is_pixels,
-)
+from dycoke_cli.models.families.layout import DEEPSTACK, PER_TOKEN, VISUAL_MASK, Inputs, is_pixels
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of, show
 from dycoke_cli.stock.private_api import cache_name

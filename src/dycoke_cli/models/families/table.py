@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
 from dycoke_cli.models.families.family import Family
-from dycoke_cli.models.families.layout import (
-    Grid,
-    PackedTower,
-    Patched,
-    Pooled,
-    Stacked,
-    Tower,
-)
+from dycoke_cli.models.families.layout import Grid, PackedTower, Patched, Pooled, Stacked, Tower
 
 if TYPE_CHECKING:
     import torch

@@ -84,7 +84,6 @@ class LocalServer:
             its_code, pickled = link.receive(_FIRST_S)
         except Exception:  # what isn't one of our commands, or an old one, says something else
             return
-        service.metrics.add("requests_total", status="200")
         reason: str | ServerStatus
         setup, reason = None, "it runs another version of dycoke, or other plug-ins"
         if its_code == running_code():
@@ -99,7 +98,12 @@ class LocalServer:
                 reason = "it doesn't understand the request"
         link.send(reason)
         if setup is not None and not reason:
-            _Asking(setup, service.engine, service.defaults, link).run()
+            service.metrics.add("requests_total", status="200")
+            service.metrics.add("requests_active")
+            try:
+                _Asking(setup, service.engine, service.defaults, link).run()
+            finally:
+                service.metrics.add("requests_active", -1)
 
 
 class _Asking:
