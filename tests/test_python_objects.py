@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import dycoke_cli
 from dycoke_cli import (
     DyCoke,
     GenerationOptions,
     LoadOptions,
     Sampling,
+    StructuredOutput,
     TokenOptions,
+    TypedOptions,
     Uncompressed,
     VideoSession,
+    errors,
     load,
     read,
 )
 from dycoke_cli.compression.methods import CLASSES
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import _KINDS, ContextError, DycokeError, UsageError
 from tests.families.sessions import loaded_of
+from tests.forms import NEEDS_LIBRARY
 from tests.natural import Pictures, pan
 
 PATHS = "read takes the path of a video or of a folder of pictures, or a tuple of their paths, not "
@@ -54,6 +60,10 @@ def test_what_a_session_takes() -> None:
         (lambda: VideoSession(model, np.zeros((2, 8, 8, 3))), FRAMES),  # type: ignore[arg-type]
         (lambda: session.ask(["What?"]), "a question is one text, not a list"),  # type: ignore[arg-type]
         (lambda: session.ask(none), "a question is one text, not a NoneType"),
+        (lambda: session.ask(" "), "^a question is empty$"),
+        (lambda: session.ask("What?", on_text=3), "on_text takes a function of one text, not 3"),  # type: ignore[arg-type]
+        (lambda: session.ask("What?", history=3), "history takes pairs .* not 3"),  # type: ignore[arg-type]
+        (lambda: session.ask("What?", history=[("a",)]), r"history takes pairs .* not \('a',\)"),  # type: ignore[list-item]
     ]
     for make, sentence in refused:
         with pytest.raises(UsageError, match=sentence):
@@ -93,9 +103,57 @@ def test_methods_name_their_own_parameters(method: Any) -> None:
         method(**{f"{last}x": 1})
 
 
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: TypedOptions(None), r'several texts, as in \("red", "blue"\), not a NoneType'),
+        (lambda: TypedOptions((1, 2)), "an option is a text, not 1"),
+        (lambda: TypedOptions.parse(["a", "b"]), 'takes one text, as in "red,blue", not a list'),
+        (lambda: TypedOptions.parse_score((1, 5)), 'takes a text, as in "1-5", not a tuple'),
+        (lambda: TokenOptions(stop="end"), "stop takes several texts, not 'end'"),
+        (lambda: TokenOptions(stop=(1,)), "stop takes texts, not 1"),
+        (lambda: GenerationOptions(tokens={}), r"tokens takes TokenOptions\(…\), not a dict"),
+        (lambda: GenerationOptions(trace="x"), "trace takes the index of a layer, not 'x'"),
+    ],
+)
+def test_options_of_another_kind(make: Any, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        make()
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: StructuredOutput("jsn", "{}"), "of kind json, regex, grammar, text, not 'jsn'"),
+        (lambda: StructuredOutput("json", {}), "the definition of a schema is a text, not a dict"),
+        (lambda: StructuredOutput.parse({}), r"from_schema\(…\) takes an object, not a dict"),
+        (
+            lambda: StructuredOutput.from_schema({"enum": {1}}),
+            "schema can't be followed: .*set",
+        ),
+    ],
+)
+def test_forms_of_another_kind(make: Any, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        make()
+
+
+def test_errors_are_exported() -> None:
+    public = {name for name in dycoke_cli.__all__ if name.endswith("Error")}
+    assert public == {kind.__name__ for kind in (DycokeError, ContextError, *_KINDS)}
+    assert all(getattr(dycoke_cli, name) is getattr(errors, name) for name in public)
+
+
 def test_frames_and_fps_exclude_each_other_as_the_flags_do() -> None:
-    with pytest.raises(UsageError, match=r"^frames and fps exclude each other; use one of them$"):
-        Sampling(frames=8, fps=1)
+    sentence = r"^frames and parameter fps exclude each other; use one of them$"
+    for make in (Sampling, partial(Sampling, stream=0)):
+        for frames in (8, 32):  # the default, too
+            with pytest.raises(UsageError, match=sentence):
+                make(frames=frames, fps=1)
+    with pytest.raises(UsageError, match=sentence):
+        Sampling(32, 1)
+    assert Sampling(frames=8, fps=None) == Sampling(8)
     with pytest.raises(UsageError, match="exclude each other"):
         replace(Sampling(frames=8), fps=1)
     assert replace(Sampling(frames=8), frames=32, fps=1) == Sampling(fps=1)

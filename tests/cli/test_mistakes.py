@@ -41,6 +41,8 @@ MISTAKES = {
     ("ask", "holiday.mp4", "-q", "What", "is", "it?"): "put the whole question in quotes",
     (*ASK, "Where is it?"): "ask several questions with -q",
     (*ASK, "--retain", "0.5"): "--retain isn't a flag of dycoke",
+    (*BATCH, "in", "german"): "put the whole question in quotes",
+    (*ASK, "in", "german"): "put the whole question in quotes",
     (*BATCH, "--csv", "a.csv"): "there is no flag --csv; did you mean --out FILE.csv?",
     (*BATCH, "--output_dir", "no"): "there is no flag --output_dir; did you mean --out-dir?",
     (*BATCH, "-o", "a.csv"): "there is no flag -o; did you mean --out?",

@@ -201,8 +201,8 @@ def test_columns_are_what_the_answers_have() -> None:
     assert names(text, {"error": {}}) == failed
     assert names({**text, "start": 1.0}) == names(text).replace("answer", "answer|start|end")
     assert names({**text, **odds}) == (
-        "video|question|answer|confidence|warnings|margin|probabilities.day, bright|"
-        "probabilities.night|scoring.mass|finish_reason|id|key"
+        "video|question|answer|confidence|scoring.mass|warnings|margin|probabilities.day, bright|"
+        "probabilities.night|finish_reason|id|key"
     )
     assert names({**text, **odds, "when": []}).startswith("video|question|answer|choice|confidence")
     assert names({**text, **parsed}).split("|")[2:4] == ["parsed.v.1", "parsed.count"]

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop.local_engine import Engine
-from dycoke_cli.server.chat import ChatRequest, parse
+from dycoke_cli.server.chat import ChatRequest, check_model, parse
 from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.metrics import Metrics
@@ -379,6 +380,17 @@ def test_a_wrong_value_is_named_by_its_key() -> None:
         with pytest.raises((Refused, UsageError)) as caught:
             read([USER], dycoke={key: wrong})
         assert refused(caught.value).parameter == f"dycoke.{key}"
+
+
+def test_a_folder_is_served_by_its_name(tmp_path: Path) -> None:
+    """Clients learn nothing of where it is."""
+    (folder := tmp_path / "mine").mkdir()
+    defaults = replace(DEFAULTS, model=str(folder))
+    assert defaults.model_name == "mine"
+    for name in ("mine", "openai/Mine:latest", str(folder), None):
+        check_model({"model": name}, defaults)
+    with pytest.raises(Refused, match="no model mini; this server has mine alone"):
+        check_model({"model": "mini"}, defaults)
 
 
 def test_another_model() -> None:

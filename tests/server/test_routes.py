@@ -109,7 +109,9 @@ def test_the_openai_client(server: Running) -> None:
 def test_models_health_and_what_is_not_there(server: Running) -> None:
     listed = json.loads(server.request("GET", "/v1/models")[2])
     assert [one["id"] for one in listed["data"]] == ["mini"]
-    assert server.request("GET", "/health")[0] == 200
+    assert server.request("GET", "/health")[0] == server.request("GET", "/metrics")[0] == 200
+    # Probes aren't counted.
+    assert server.metric('requests_total{status="200"}') == 1
     for method, path, status, code in (
         ("GET", "/", 404, "not_found"),
         ("GET", "/docs", 404, "not_found"),

@@ -15,10 +15,11 @@ from dycoke_cli.ask import Answered, Ask, Failed, Footage, Text
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.plugins import running_code
 from dycoke_cli.server.local.unix_socket import connect
-from dycoke_cli.server.local.wire import CommandSetup, Link, as_sent
+from dycoke_cli.server.local.wire import STATUS, CommandSetup, Link, as_sent
 from tests.cli.harness import CLIP, run_here
 from tests.loop.pretended import PATIENCE_S
 from tests.server.local.conftest import Served
+from tests.waiting import until
 
 LONG = " ".join(["word"] * 1000)
 
@@ -81,6 +82,19 @@ def test_a_command_that_leaves_or_cancels_ends_its_question(local: Served, cance
             put(link, local, 1, "What?")
             assert any(number == 1 and isinstance(event, Answered) for number, event in events)
     local.wait_until_idle()  # the answer would have taken a minute
+
+
+def test_commands_that_ask_are_counted(local: Served) -> None:
+    count = local.service.metrics.text
+    with linked() as link:
+        link.send((running_code(), pickle.dumps(STATUS)))
+        assert not isinstance(link.receive(PATIENCE_S), str)
+    assert "requests_total{" not in count()  # a probe
+    with linked() as link:
+        begin(link, local)
+        until(lambda: "requests_active 1" in count(), PATIENCE_S, "the count")
+    until(lambda: "requests_active 0" in count(), PATIENCE_S, "the end")
+    assert 'requests_total{status="200"} 1' in count()
 
 
 def test_a_command_that_reads_nothing_keeps_nobody_waiting(local: Served) -> None:
