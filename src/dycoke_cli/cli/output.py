@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Interrupted(DycokeError):
-    """The user pressed Ctrl-C."""
+    """The user pressed Ctrl-C, by which `serve` ends with 0."""
 
     code = "interrupted"
     exit_code = 130

@@ -132,7 +132,8 @@ _COSTS = (
 )
 _COSTS_CAPTION = (
     "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in the "
-    "pruned layers alone). Time and KV cache: mean per answer."
+    "pruned layers alone). Time and KV cache: mean per answer. Where --methods sets no prune_layer "
+    "(the paper's L), it is the model's own."
 )
 _LEVEL = 0.05
 _MEASURES = {"accuracy": "accuracy, %", "judge_accuracy": "judge, %", "judge_score": "judge score"}
