@@ -149,7 +149,6 @@ OTHERS = {
     (*BATCH, "--out", "a.csv", "--out", "b.csv"): "takes one file, and has a.csv and b.csv",
     (*ASK, "--frames", "8", "16"): "--frames takes one value: leave '16' out",
     (*ASK, "--memory-limit", "4", "GB"): "--memory-limit takes one value: write 4GB, or put in",
-    (*ASK, "in", "german"): "in doesn't exist: check the spelling and the folder, or put the whole",
     (*ASK, "--merge-ratio", "70%"): "--merge-ratio must be a number, not '70%': write 0.7",
     (*ASK, "--fps", "1/2"): "--fps must be a number, not '1/2': write 0.5",
     (*ASK, "--temperature", "0,2"): "--temperature must be a number, not '0,2': write 0.2",

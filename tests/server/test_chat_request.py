@@ -19,7 +19,7 @@ from dycoke_cli.server.chat import ChatRequest, check_model, parse
 from dycoke_cli.server.exchange import for_model
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.refused import Refused, refused
+from dycoke_cli.server.refused import Refused, in_keys, refused
 from dycoke_cli.server.request_keys import BODY
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import DEFAULTS, make_service
@@ -380,6 +380,19 @@ def test_a_wrong_value_is_named_by_its_key() -> None:
         with pytest.raises((Refused, UsageError)) as caught:
             read([USER], dycoke={key: wrong})
         assert refused(caught.value).parameter == f"dycoke.{key}"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("with fewer frames or a part (--start, --end)", "with fewer frames or a part"),
+        ("cut after 9 tokens (--max-tokens)", "cut after 9 tokens (max_tokens)"),
+        ("--merge-stage vision isn't supported", "merge_stage vision isn't supported"),
+        ("raise --time-limit of the server", "raise --time-limit of the server"),
+    ],
+)
+def test_a_client_is_told_of_no_flags_that_it_lacks(said: str, told: str) -> None:
+    assert in_keys(said) == told
 
 
 def test_a_folder_is_served_by_its_name(tmp_path: Path) -> None:

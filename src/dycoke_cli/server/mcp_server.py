@@ -27,7 +27,7 @@ from pydantic import Field
 from dycoke_cli import Answer, __version__
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.errors import did_you_mean
-from dycoke_cli.server.refused import refused
+from dycoke_cli.server.refused import in_keys, refused
 from dycoke_cli.server.replies import typed
 from dycoke_cli.server.video_tools import MOST_PICTURES, VideoTools
 from dycoke_cli.unicode import display_name, to_json
@@ -230,6 +230,7 @@ def _answer(answer: Answer) -> CallToolResult:
 
 
 def _found(found: dict[str, Any]) -> CallToolResult:
+    found["warnings"] = [in_keys(warning, _ARGUMENTS) for warning in found["warnings"]]
     lines = [found["answer"]]
     if "probabilities" in found:
         lines.append(to_json({"probabilities": found["probabilities"]}))

@@ -41,6 +41,8 @@ KEYS = {
     "--max-tokens": "max_tokens",
 }
 """Keys of a request in place of flags of the commands, and of names of the options."""
+_UNKNOWN = re.compile(r" \((?:--[a-z-]+(?:, )?)+\)|--([a-z][a-z-]*+)(?! of the server)")
+"""Flags that are no keys: in brackets they are left out, and others are parameters of methods."""
 _OF_SERVER = re.compile(rf"`dycoke |DYCOKE_|(?:^|\s)/\w|{_FLAG.pattern}")
 
 
@@ -115,6 +117,7 @@ def in_keys(sentence: str, keys: Mapping[str, str] = KEYS) -> str:
     That is advice about commands and the environment, and paths of files.
     """
     first, *advice = _NAME.sub(lambda name: keys.get(name[0], name[0]), sentence).split("; ")
+    first = _UNKNOWN.sub(lambda flag: (flag[1] or "").replace("-", "_"), first)
     return "; ".join([first, *(one for one in advice if not _OF_SERVER.search(one))])
 
 
