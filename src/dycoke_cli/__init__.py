@@ -40,13 +40,7 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.generation_options import TypedOptions as TypedOptions
     from dycoke_cli.engine.session import VideoSession as VideoSession
     from dycoke_cli.engine.structured_output import StructuredOutput as StructuredOutput
-    from dycoke_cli.errors import ContextError as ContextError
-    from dycoke_cli.errors import DycokeError as DycokeError
-    from dycoke_cli.errors import ModelError as ModelError
-    from dycoke_cli.errors import OutOfMemoryError as OutOfMemoryError
-    from dycoke_cli.errors import OutputError as OutputError
-    from dycoke_cli.errors import UsageError as UsageError
-    from dycoke_cli.errors import VideoError as VideoError
+    from dycoke_cli.errors import *  # noqa: F403
     from dycoke_cli.evaluation.dataset import About as About
     from dycoke_cli.evaluation.dataset import Dataset as Dataset
     from dycoke_cli.evaluation.dataset import Item as Item

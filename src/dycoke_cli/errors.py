@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import ClassVar
 
+__all__ = [
+    "ContextError", "DycokeError", "ModelError", "OutOfMemoryError", "OutputError", "UsageError",
+    "VideoError",
+]  # fmt: skip
+
 DEBUG = "DYCOKE_DEBUG"
 """Environment variable; if set, unexpected errors show their traceback."""
 

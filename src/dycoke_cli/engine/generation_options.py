@@ -55,9 +55,9 @@ class TokenOptions(Options):
         check_kind(self.stop, (tuple, list), "stop takes several texts")
         if len(self.stop) > MOST_STOPS:
             raise UsageError(f"stop has {len(self.stop)} texts, and at most {MOST_STOPS} may be")
-        for text in self.stop:
-            check_kind(text, str, "stop takes texts")
-        if any(not 0 < len(text) <= _LONGEST_STOP for text in self.stop):
+        if any(
+            not isinstance(text, str) or not 0 < len(text) <= _LONGEST_STOP for text in self.stop
+        ):
             raise UsageError(f"a text of stop must have 1 to {_LONGEST_STOP} characters")
 
     def arguments(self, sampled: bool) -> dict[str, Any]:

@@ -378,11 +378,12 @@ class VideoSession(EncodedVideo):
             raise UsageError("a question is empty")
         if on_text is not None and not callable(on_text):
             raise UsageError(f"on_text takes a function of one text, not {on_text!r:.60}")
-        pairs = "history takes pairs of a question and its answer"
-        check_kind(history, (tuple, list), pairs)
-        for turn in history:
-            check_kind(turn, (tuple, list), pairs)
-            if [*map(type, turn)] != [str, str]:
-                raise UsageError(f"{pairs}, not {turn!r:.60}")
+        if not isinstance(history, tuple | list) or any(
+            not isinstance(turn, tuple | list) or [*map(type, turn)] != [str, str]
+            for turn in history
+        ):
+            raise UsageError(
+                f"history takes pairs of a question and its answer, not {history!r:.60}"
+            )
         questions = [Question(self, question, history, Receiver(on_text))]
         return ask_together(questions, METHODS[DEFAULT]() if method is None else method, options)[0]

@@ -198,13 +198,12 @@ def check_model(given: Mapping[str, Any], defaults: Request) -> None:
     """Refuse another model than the one that is served, in any case and with any tag."""
     model = given.get("model")
     # LiteLLM puts the kind of server before it; a tag is that of `mini:latest`.
-    ours = defaults.model_name
-    served, name = (_KIND.sub("", str(one).casefold()) for one in (ours, model))
-    known = (None, "", defaults.model)
-    if model not in known and served not in (name, name.rpartition(":")[0]):
+    served, name = (_KIND.sub("", str(one).casefold()) for one in (defaults.model_name, model))
+    known = (name, name.rpartition(":")[0])
+    if model not in (None, "", defaults.model) and served not in known:
         raise Refused(
-            f"there is no model {display_name(str(model))[:100]}; this server has {ours} alone "
-            "(/v1/models)",
+            f"there is no model {display_name(str(model))[:100]}; this server has "
+            f"{defaults.model_name} alone (/v1/models)",
             "model",
             status=404,
             code="model_not_found",

@@ -147,10 +147,9 @@ class Sampling(Options):
 
     def __new__(cls, *args: Any, **given: Any) -> Self:
         """Refuse `frames` beside `fps`, also the default; `replace` gives all fields."""
-        names = parameters_of(cls)
-        named = dict(zip(names, args, strict=False)) | given
-        both = named.get("frames") is not None and named.get("fps") is not None
-        if both and len(named) < len(names):
+        named = dict(zip(parameters_of(cls), args, strict=False)) | given
+        both = "frames" in named and named.get("fps") is not None
+        if both and len(named) < len(parameters_of(cls)):
             raise UsageError(_EXCLUSIVE)
         return super().__new__(cls, *args, **given)
 
