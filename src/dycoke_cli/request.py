@@ -42,8 +42,8 @@ class Request:
     @property
     def model_name(self) -> str:
         """The model as clients see it: of a folder no path."""
-        is_folder = os.path.isdir(self.model)
-        return os.path.basename(os.path.abspath(self.model)) if is_folder else self.model
+        folder = os.path.abspath(self.model)
+        return os.path.basename(folder) if os.path.isdir(folder) else self.model
 
     def subtitles_of(self, video: str, *, required: bool = True) -> SubtitleSource | None:
         """Where the subtitles of a video come from; raises where there can't be any."""

@@ -13,12 +13,7 @@ import torch
 from dycoke_cli import resources
 from dycoke_cli.models import devices
 from dycoke_cli.models.catalog import CATALOG
-from dycoke_cli.models.devices import (
-    FreeMemory,
-    free_memory,
-    free_memory_of_all,
-    this_machine,
-)
+from dycoke_cli.models.devices import FreeMemory, free_memory, free_memory_of_all, this_machine
 from dycoke_cli.resources import in_words, main_memory
 
 CPU = torch.device("cpu")

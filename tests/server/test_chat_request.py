@@ -400,8 +400,8 @@ def test_a_folder_is_served_by_its_name(tmp_path: Path) -> None:
     (folder := tmp_path / "mine").mkdir()
     defaults = replace(DEFAULTS, model=str(folder))
     assert defaults.model_name == "mine"
-    for name in ("mine", "openai/Mine:latest", str(folder), None):
-        check_model({"model": name}, defaults)
+    check_model({"model": "openai/Mine:latest"}, defaults)
+    check_model({"model": str(folder)}, defaults)
     with pytest.raises(Refused, match="no model mini; this server has mine alone"):
         check_model({"model": "mini"}, defaults)
 

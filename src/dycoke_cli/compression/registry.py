@@ -376,8 +376,10 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
         if not equals:
             raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
         if parameter not in parameters:
-            symbols = ((one, p.spec.symbol) for one, p in parameters.items())
-            has = ", ".join(f"{one} ({symbol})" if symbol else one for one, symbol in symbols)
+            has = ", ".join(
+                f"{one} ({p.spec.symbol})" if p.spec.symbol else one
+                for one, p in parameters.items()
+            )
             otherwise = f"it has {has or 'no parameters'}"
             meant = meant_by(parameter, METHODS[row.method])
             hint = did_you_mean(meant, parameters, otherwise)

@@ -114,9 +114,12 @@ class GenerationOptions(Options):
     def __post_init__(self) -> None:
         check_all(self)
         # A form and options are made by functions that check them.
-        options = 'typed takes TypedOptions.parse("red,blue") or TypedOptions.yes_no()'
         for value, kind, wanted in (
-            (self.typed, TypedOptions, options),
+            (
+                self.typed,
+                TypedOptions,
+                'typed takes TypedOptions.parse("red,blue") or TypedOptions.yes_no()',
+            ),
             (self.structured, StructuredOutput, "structured takes StructuredOutput.from_schema(…)"),
             (self.tokens, TokenOptions, "tokens takes TokenOptions(…)"),
             (self.trace, int, "trace takes the index of a layer"),

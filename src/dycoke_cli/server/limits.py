@@ -57,11 +57,13 @@ class Admission:
     def admitted(self) -> Iterator[None]:
         """Count a request for the length of the block."""
         self.check()
-        self._count(1)
+        self.active += 1
+        self._metrics.add("requests_active")
         try:
             yield
         finally:
-            self._count(-1)
+            self.active -= 1
+            self._metrics.add("requests_active", -1)
 
     @contextmanager
     def receiving(self) -> Iterator[Callable[[int, int], None]]:
@@ -99,10 +101,6 @@ class Admission:
             code="too_many_requests",
             headers={"Retry-After": str(seconds)},
         )
-
-    def _count(self, requests: int) -> None:
-        self.active += requests
-        self._metrics.add("requests_active", requests)
 
 
 class Shares:

@@ -181,7 +181,10 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
     @server.tool(annotations=_READS)
     async def probe_video(video: Video, start: Start = None, end: End = None) -> CallToolResult:
         """Length, size, codecs and streams of a video; and which frames a question would read."""
-        return await _run(partial(tools.probe, video, (start, end)), _document)
+        return await _run(
+            partial(tools.probe, video, (start, end)),
+            lambda found: CallToolResult(content=[_text(to_json(found))], structured_content=found),
+        )
 
     @server.tool(annotations=_READS)
     async def frames(
@@ -238,10 +241,6 @@ def _found(found: dict[str, Any]) -> CallToolResult:
         lines.append(to_json({"when": found["when"]}))
     lines += [f"Warning: {warning}" for warning in found["warnings"]]
     return CallToolResult(content=[_text("\n".join(lines))], structured_content=found)
-
-
-def _document(found: dict[str, Any]) -> CallToolResult:
-    return CallToolResult(content=[_text(to_json(found))], structured_content=found)
 
 
 def _pictures(found: list[tuple[float, bytes]]) -> CallToolResult:

@@ -131,8 +131,7 @@ class VideoTools:
     ) -> Answer:
         """The answer to a question about a video."""
         path = file_below(self._roots, video)
-        _check_question(question)
-        self._load(report)
+        self._load(question, report)
         request = self._request
         generation = request.generation
         if choices:
@@ -168,13 +167,12 @@ class VideoTools:
             every_s: length of the windows in seconds; None for the usual one.
             more: see `ask`.
         """
-        _check_question(question)
         info, sampling = self.probe(video, part), _sampling(self._request.sampling, part)
         if len(info["frames_read_at_s"]) == 1 and sampling.frames > 1:
             if (sampling.start_s, sampling.end_s) != (None, None):
                 raise UsageError(f"{video} has one frame in this part: name a longer one")
             raise UsageError(f"{video} is a still picture: when needs a video")
-        self._load(report)
+        self._load(question, report)
         done = count(1)
 
         def ask(question: str, window: tuple[float, float] | None) -> Answer:
@@ -214,16 +212,13 @@ class VideoTools:
             pictures.append((time_s, file.getvalue()))
         return pictures
 
-    def _load(self, report: Report) -> None:
-        """Load the model unless that is done; questions that come at once wait for one loading."""
+    def _load(self, question: str, report: Report) -> None:
+        """Load the model for a question unless that is done; others wait for the same loading."""
+        if not question.strip():
+            raise UsageError("a question is empty")
         report("load", 0, 1)
         self._engine.call(lambda loaded: None)
         report("load", 1, 1)
-
-
-def _check_question(question: str) -> None:
-    if not question.strip():
-        raise UsageError("the question is empty")
 
 
 def _answered(engine: Engine, ask: Ask, report: Report, cancelled: threading.Event) -> Answer:

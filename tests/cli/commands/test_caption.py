@@ -255,9 +255,6 @@ def test_a_larger_limit_redoes_only_what_was_cut(clips: Path, spoken: dict[str, 
     assert caption(*two, "9", "--dry-run").out.split() == [os.path.relpath(clips / "1.txt")]
     assert "1 caption written" in caption(*two, "9").err
     assert texts(clips) == {"1.txt": "A dog runs along.\n", "2.txt": "A cat.\n"}
-    (clips / "1.txt").write_text("A dog")  # as it was cut, by an editor
-    (clips / "2.txt").write_text("mine")
-    assert "2 skipped" in caption(*two, "2").err
 
 
 def test_captions_that_stay_by_other_settings_are_told(clips: Path) -> None:
@@ -267,9 +264,7 @@ def test_captions_that_stay_by_other_settings_are_told(clips: Path) -> None:
     for flags in (("--trigger", "ohwx"), ("--prompt", "motion"), ("--raw",)):
         assert f"1 of {said}" in caption(clips / "1.mp4", clips / "2.mp4", *flags).err
     assert said not in caption(clips / "1.mp4", clips / "2.mp4").err
-    run = caption(clips / "1.mp4", "--trigger", "ohwx", "--overwrite")
-    assert said not in run.err
-    assert texts(clips)["1.txt"] == "ohwx, 1.\n"
+    assert said not in caption(clips / "1.mp4", "--trigger", "ohwx", "--overwrite").err
 
 
 def test_two_files_of_one_name_are_named(clips: Path) -> None:

@@ -13,14 +13,7 @@ import pytest
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.cli.commands.chat import COMMANDS
 from tests.cli.fake_engine import Fake, FakeSession, faking
-from tests.cli.harness import (
-    CLIP,
-    REAL,
-    Outcome,
-    run_here,
-    run_in_terminal,
-    run_process,
-)
+from tests.cli.harness import CLIP, REAL, Outcome, run_here, run_in_terminal, run_process
 from tests.pages import section
 
 ANSWER = "a red circle moves right"

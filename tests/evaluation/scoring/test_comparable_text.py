@@ -8,13 +8,7 @@ import unicodedata
 import pytest
 
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.scoring.rules import (
-    bare,
-    comparable,
-    exact_match,
-    rouge_l,
-    split_words,
-)
+from dycoke_cli.evaluation.scoring.rules import bare, comparable, exact_match, rouge_l, split_words
 
 SAME = [
     ("Yes.", "yes"),

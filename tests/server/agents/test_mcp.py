@@ -229,7 +229,7 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> No
     ("tool", "given", "sentence"),
     [
         ("when", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
-        ("when", {"video": "move.mp4", "question": " "}, "the question is empty"),
+        ("when", {"video": "move.mp4", "question": " "}, "a question is empty"),
         (
             "when",
             {"video": "move.mp4", "question": "?", "every": 0},
@@ -237,7 +237,7 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> No
         ),
         ("when", {"video": "move.mp4", "question": "?", "every": 1e-300}, "more than 100,000 in"),
         ("ask_video", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
-        ("ask_video", {"video": "move.mp4", "question": " "}, "the question is empty"),
+        ("ask_video", {"video": "move.mp4", "question": " "}, "a question is empty"),
         ("ask_video", {"video": "move.mp4", "question": "bug"}, "something went wrong"),
         ("ask_video", {"video": "move.mp4", "question": "?", "method": "no"}, "there is no method"),
         ("ask_video", {"video": "move.mp4", "question": "?", "choices": ["a"]}, "two options"),

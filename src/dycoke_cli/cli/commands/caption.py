@@ -129,19 +129,22 @@ def caption(
         limits = f"{request.generation.max_tokens} {max_words}"
 
         def replaces(video: Footage, current: str | None) -> bool:
-            by_flag = overwrite_edited or (overwrite and hashes.ways(files.path(video), current))
-            return current is None or bool(by_flag) or files.is_cut(video, hashes, limits)
+            return (
+                current is None
+                or overwrite_edited
+                or (overwrite and bool(hashes.ways(files.path(video), current)))
+                or files.is_cut(video, hashes, limits)
+            )
 
         wanted = dict.fromkeys(video for video in videos if replaces(video, files.current(video)))
         others = [video for video in videos if video not in wanted]
         files.check_part(others, hashes, request.sampling)
-        left = len(others)
         if unlike := sum(files.is_unlike(video, hashes, settings) for video in others):
             view.note(
                 f"{unlike:,} of the captions that stay had another --prompt, --trigger or --raw: "
                 "--overwrite writes them anew"
             )
-        skipped, edited = (0, left) if overwrite else (left, 0)
+        skipped, edited = (0, len(others)) if overwrite else (len(others), 0)
         asks = {
             id_: Ask(question_about(video, prompt), request, (video,), id=id_)
             for id_, video in ((os.fsencode(video.place).hex(), video) for video in wanted)

@@ -100,8 +100,7 @@ def serve(
     # From the environment only: a flag would be visible in the list of processes.
     keys = read_keys(os.environ.get(KEY, ""))
     origins = read_origins(cors or ())
-    roots = () if media_root is None else (media_root,)
-    media = Media(roots)
+    media = Media(() if media_root is None else (media_root,))
 
     with View(quiet, note) as view, speaking_of_flags():
         view.stage("start")
@@ -117,10 +116,17 @@ def serve(
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
             engine = engine_of(request, view, keep=hold, cache=cache)
-            limits = {"queue": queue, "frames": frame_limit, "body_mib": body_limit}
             url_host = f"[{host}]" if ":" in host else host
             url = f"http://{url_host}:{listening.getsockname()[1]}/v1"
-            service = start_service(engine, request, media, url=url, **limits)
+            service = start_service(
+                engine,
+                request,
+                media,
+                url=url,
+                queue=queue,
+                frames=frame_limit,
+                body_mib=body_limit,
+            )
             with closing(LocalListener(view.warning)) as local:
                 most = max(_LEAST_CONNECTIONS, queue * _CONNECTIONS)
                 connections = ConnectionLimits(most, most // 2)

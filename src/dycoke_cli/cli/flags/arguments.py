@@ -37,8 +37,9 @@ def apart(words: Sequence[str]) -> tuple[list[str], str | None]:
         places = [word for word in words if word not in texts]
         behind = words[words.index(texts[0]) + 1 :]
         if 1 < len(behind) < len(places) and not any(map(_is_place, behind)):
-            whole = quoted(" ".join([*texts, *behind]))
-            raise UsageError(f"put the whole question in quotes: -q {whole}")
+            raise UsageError(
+                f"put the whole question in quotes: -q {quoted(' '.join([*texts, *behind]))}"
+            )
         return places, texts[0]
     video_first = words[0] == STDIN or _is_place(words[0])
     videos = [words[0], *takewhile(_is_place, words[1:])]
