@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -42,8 +42,7 @@ class Request:
     @property
     def model_name(self) -> str:
         """The model as clients see it: of a folder no path."""
-        folder = os.path.abspath(self.model)
-        return os.path.basename(folder) if os.path.isdir(folder) else self.model
+        return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
 
     def subtitles_of(self, video: str, *, required: bool = True) -> SubtitleSource | None:
         """Where the subtitles of a video come from; raises where there can't be any."""

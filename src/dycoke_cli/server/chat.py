@@ -199,8 +199,7 @@ def check_model(given: Mapping[str, Any], defaults: Request) -> None:
     model = given.get("model")
     # LiteLLM puts the kind of server before it; a tag is that of `mini:latest`.
     served, name = (_KIND.sub("", str(one).casefold()) for one in (defaults.model_name, model))
-    is_other = served not in (name, name.rpartition(":")[0])
-    if is_other and model not in (None, "", defaults.model):
+    if not (model in (None, "", defaults.model) or served in (name, name.rpartition(":")[0])):
         raise Refused(
             f"there is no model {display_name(str(model))[:100]}; this server has "
             f"{defaults.model_name} alone (/v1/models)",

@@ -148,8 +148,11 @@ class Sampling(Options):
     def __new__(cls, *args: Any, **given: Any) -> Self:
         """Refuse `frames` beside `fps`, also the default; `replace` gives all fields."""
         named = dict(zip(parameters_of(cls), args, strict=False)) | given
-        both = "frames" in named and named.get("fps") is not None
-        if both and len(named) < len(parameters_of(cls)):
+        if (
+            "frames" in named
+            and named.get("fps") is not None
+            and len(named) < len(parameters_of(cls))
+        ):
             raise UsageError(_EXCLUSIVE)
         return super().__new__(cls, *args, **given)
 
