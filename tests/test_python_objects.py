@@ -138,14 +138,12 @@ def test_errors_are_exported() -> None:
 
 
 def test_frames_and_fps_exclude_each_other_as_the_flags_do() -> None:
-    sentence = r"^frames and parameter fps exclude each other; use one of them$"
-    for args, given in (((32, 1), {}), ((), {"frames": 32, "fps": 1}), ((8,), {"fps": 1})):
+    sentence = "^frames and fps exclude each other; use one of them$"
+    for args, given in (((8, 1), {}), ((), {"frames": 8, "fps": 1}), ((8,), {"fps": 1})):
         with pytest.raises(UsageError, match=sentence):
             Sampling(*args, **given)
-    assert Sampling(frames=8, fps=None) == Sampling(8)
-    with pytest.raises(UsageError, match="exclude each other"):
+    with pytest.raises(UsageError, match=sentence):
         replace(Sampling(frames=8), fps=1)
-    assert replace(Sampling(frames=8), frames=32, fps=1) == Sampling(fps=1)
 
 
 def test_a_method_that_is_never_attached_is_warned_about() -> None:

@@ -14,10 +14,10 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.param import Options, Param, check_all, parameters_of
+from dycoke_cli.param import Options, Param, check_all
 from dycoke_cli.unicode import display_name
 
 Seconds = Fraction | float
@@ -29,7 +29,6 @@ _IN_UNITS = re.compile(
     r"(?=.)(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII
 )
 _SHOWN = 60
-_EXCLUSIVE = "frames and parameter fps exclude each other; use one of them"
 
 
 def parse_time(text: str) -> float:
@@ -145,17 +144,6 @@ class Sampling(Options):
         ),
     ] = None
 
-    def __new__(cls, *args: Any, **given: Any) -> Self:
-        """Refuse `frames` beside `fps`, also the default; `replace` gives all fields."""
-        named = dict(zip(parameters_of(cls), args, strict=False)) | given
-        if (
-            "frames" in named
-            and named.get("fps") is not None
-            and len(named) < len(parameters_of(cls))
-        ):
-            raise UsageError(_EXCLUSIVE)
-        return super().__new__(cls, *args, **given)
-
     def __post_init__(self) -> None:
         check_all(self)
         for name in ("frames", "fps", "max_frames", "picture_fps"):
@@ -163,7 +151,7 @@ class Sampling(Options):
             if value is not None and value > MAX_WANTED:
                 raise UsageError(f"{name} must be {MAX_WANTED:,} or fewer, not {value:,}")
         if self.fps is not None and self.frames != Sampling.frames:
-            raise UsageError(_EXCLUSIVE)
+            raise UsageError("frames and fps exclude each other; use one of them")
         if self.max_frames is not None and self.fps is None:
             raise UsageError(
                 "max_frames limits parameter fps: give both, or parameter frames alone"

@@ -6,7 +6,7 @@ import contextlib
 import glob
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -17,9 +17,6 @@ from dycoke_cli.cli.flags.asker_flags import AskerFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags, spread
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.files import STDIN, is_video
-
-if TYPE_CHECKING:
-    pass
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "

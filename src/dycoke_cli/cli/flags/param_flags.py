@@ -174,6 +174,7 @@ class FromParams:
     """
 
     panel: str  # panel of the help page
+    exclusive: tuple[str, ...] = ()  # names of mutually exclusive flags
     without: tuple[str, ...] = ()  # names that the command doesn't have
     common: tuple[str, ...] = ()  # names of common options, listed before the panels
 
@@ -186,6 +187,9 @@ class FromParams:
         parameters = self.parameters(group)
         values = {name: given.pop(name) for name in parameters}
         values = {name: value for name, value in values.items() if value is not None}
+        both = [flag(name) for name in self.exclusive if name in values]
+        if len(both) > 1:
+            raise UsageError(f"{' and '.join(both)} exclude each other; use one of them")
         with speaking_of_flags():
             return group(**{name: value_of(parameters[name], v) for name, v in values.items()})
 

@@ -111,7 +111,9 @@ class MethodFlags:
         return owners.get(method, next(iter(owners.values())))
 
 
-Frames = Annotated[Sampling, FromParams("Frame sampling", common=("frames",))]
+Frames = Annotated[
+    Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"), common=("frames",))
+]
 Limiting = Annotated[Limits, FromParams("Limits")]
 BRIEF = "--model --frames --fps --method --merge-ratio --retain --max-tokens --quiet"
 """Flags on the short help pages of ask, batch and chat; each adds its own, up to 20 in all."""
