@@ -83,6 +83,9 @@ def test_the_traced_layer_is_before_any_selection(session):
     assert traced_layer(sliding, 3) == 1
     with pytest.raises(UsageError, match="none of the model's first 1 layers attends to every"):
         traced_layer(sliding, 1)
+    for layer in (config.num_hidden_layers, -1):
+        with pytest.raises(UsageError, match=rf"index of a layer, 0 to 9, not {layer}$"):
+            session.ask("What happens?", Uncompressed(), max_tokens=2, trace=layer)
 
 
 def test_pieces_of_characters_wait_for_the_rest():

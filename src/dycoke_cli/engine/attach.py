@@ -203,7 +203,10 @@ def attach(
         shown = EncodedVideos(model.config, videos, frames)
     else:
         shown = VideosInGenerate(model, method, frames)
-    inside = layer_prunings(method, decoder.config.num_hidden_layers)
+    layers = decoder.config.num_hidden_layers
+    if trace is not None and not 0 <= trace < layers:
+        raise UsageError(f"trace takes the index of a layer, 0 to {layers - 1}, not {trace}")
+    inside = layer_prunings(method, layers)
     # The baseline is stock in every decoder that has no flat steps.
     is_stock = method.name == "none" and decodes and not (flat and can_be_flat(decoder))
     # In the order in which they are called.

@@ -236,8 +236,9 @@ class FbgemmInt8Linear(PackedLinear):
 
     @staticmethod
     def packing_nbytes_of(linear: nn.Linear) -> int:
-        """Weights in float32, and quantized before packing."""
-        return 5 * linear.weight.numel()
+        """Weights in float32 and quantized, of the parts that are packed at a time."""
+        rows = min(linear.out_features, torch.get_num_threads() * _FBGEMM_OUTPUTS)
+        return 5 * rows * linear.in_features
 
     def product(self, tokens: torch.Tensor) -> torch.Tensor:
         """tokens · weightᵀ + bias: `[N, in]` -> `[N, out]`."""

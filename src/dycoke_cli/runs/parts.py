@@ -259,7 +259,8 @@ def groups_by_part(
     A video that can't be opened keeps its questions, whose failure says why.
     """
     found: list[Sequence[Ask]] = []
-    with ThreadPoolExecutor(usual_decoders()) as threads:
+    threads = ThreadPoolExecutor(usual_decoders())
+    try:
         infos = threads.map(_info, [group[0] for group in groups])
         for number, (group, info) in enumerate(zip(groups, infos, strict=True), 1):
             on_video(number, len(groups))
@@ -273,6 +274,8 @@ def groups_by_part(
                 if start_s > begin_s and _is_over(start_s, limit_s, info):
                     break
                 found.append([part_of(ask, start_s, end_s) for ask in group])
+    finally:
+        threads.shutdown(cancel_futures=True)
     return found
 
 
