@@ -8,7 +8,7 @@ import pytest
 
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import ContextError, UsageError, VideoError
+from dycoke_cli.errors import ContextError, ModelError, UsageError, VideoError
 from dycoke_cli.models import devices
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -49,6 +49,8 @@ def test_what_is_too_long_has_the_code_that_clients_know() -> None:
     assert (found.status, found.code) == (400, "context_length_exceeded")
     assert str(found) == "32 frames are too long; lower max_tokens (9) to 4"
     assert refused(UsageError("no")).code == "usage"
+    lacking = refused(ModelError("an answer of a given form needs a package"))
+    assert (lacking.status, lacking.headers) == (501, {"X-Should-Retry": "false"})
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from dycoke_cli.errors import (
 _STATUS: dict[type[DycokeError], int] = {
     UsageError: 400,
     VideoError: 400,
-    ModelError: 503,
+    ModelError: 501,
     OutOfMemoryError: 503,
 }
 _LONGEST = 2000
@@ -106,7 +106,11 @@ def refused(error: BaseException, keys: Mapping[str, str] = KEYS) -> Refused:
         sentence = in_keys(str(reason), keys)
         about = _ABOUT.match(sentence) if isinstance(reason, UsageError) else None
         code = "context_length_exceeded" if isinstance(reason, ContextError) else reason.code
-        return Refused(sentence, about[1] if about else None, status=status, code=code)
+        # What the server can't do it can't do a second later; clients of OpenAI ask again at 5xx.
+        headers = {"X-Should-Retry": "false"} if status == 501 else None
+        return Refused(
+            sentence, about[1] if about else None, status=status, code=code, headers=headers
+        )
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Refused("something went wrong; the server's log has it", status=500, code="failed")
 
