@@ -106,6 +106,8 @@ def test_what_becomes_a_marker() -> None:
         for n, answer in enumerate(("yes", "yes", "no", "yes"))
     ]
     assert spans(markers_of(yes)) == [(0, 10, "A dog?"), (15, 20, "A dog?")]
+    doubted = part(0, 5, "yes", "A dog?", **YES_NO, scoring={"mass": 0.4})
+    assert markers_of([doubted]) == []
     choice = [part(0, 5, "no", probabilities={"no": 1, "yes": 0, "maybe": 0})]
     assert spans(markers_of(choice)) == [(0, 5, "no")]
     two = [part(0, 5, "a", "Who?"), part(0, 5, "b", "Where?"), part(5, 9, "a", "Who?")]

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.answer import LEAST_MASS
 from dycoke_cli.ask import Footage
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.tables import csv_of, fields_of
@@ -53,14 +54,15 @@ def timed_fields(line: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     found = {key: line[key] for key in _KEYS if line.get(key) is not None}
     found["options"] = [*(line.get("probabilities") or ())]
+    found["mass"] = line.get("scoring", {}).get("mass", 1.0)
     return found
 
 
 def markers_of(lines: Iterable[Mapping[str, Any]]) -> list[Marker]:
     """The markers of one video, by their starts, from lines of `timed_fields`.
 
-    The ranges of `--when`; of parts those whose answer is yes, where yes and no are the options,
-    else all. Neighbours of one answer are one marker. An answer about a whole video has none.
+    The ranges of `--when`; of parts all, or those that the model would answer with yes, of yes and
+    no. Neighbours of one answer are one marker. An answer about a whole video has none.
     """
     lines = [*lines]
     several = len({line.get("question") for line in lines}) > 1
@@ -74,7 +76,7 @@ def markers_of(lines: Iterable[Mapping[str, Any]]) -> list[Marker]:
         elif "start" in line and "end" in line:
             text = f"{question} {answer}" if several else answer
             if {option.casefold() for option in line["options"]} == {"yes", "no"}:
-                if answer.casefold() != "yes":
+                if answer.casefold() != "yes" or line["mass"] < LEAST_MASS:
                     continue
                 text = question
             found.append(Marker(line["start"], line["end"], text, question, answer))
@@ -100,11 +102,6 @@ class MarkedVideo:
     markers: Sequence[Marker]
     info: VideoInfo | None  # None where it can't be opened
 
-    def player_times(self) -> list[tuple[float, float, str]]:
-        """Start, end and text of the markers, as players count the seconds."""
-        lead_s = 0.0 if self.info is None else self.info.lead_s
-        return [(one.start_s + lead_s, one.end_s + lead_s, one.text) for one in self.markers]
-
 
 def srt(videos: Sequence[MarkedVideo]) -> str:
     """SubRip subtitles of one video."""
@@ -123,7 +120,8 @@ def markers_csv(videos: Sequence[MarkedVideo]) -> str:
     for video in videos:
         for marker in video.markers:
             line: dict[str, Any] = {"video": video.name, "question": marker.question}
-            line |= {"start": marker.start_s, "end": marker.end_s, "answer": marker.answer}
+            line |= {"start": round(marker.start_s, 3), "end": round(marker.end_s, 3)}
+            line["answer"] = marker.answer
             lines.append(line)
     return csv_of(_COLUMNS, lines).decode()
 
@@ -239,24 +237,25 @@ class TimeFiles:
                 marked.append(MarkedVideo(video.name, markers, info))
                 total += len(markers)
         texts = {path: self.make(marked) for path, marked in found.items() if marked}
-        others, removed = [], ""
+        others, removed = [], 0
         for path in found:
             try:
                 if path in texts:
                     others += [path] * (not write_made(path, texts[path].encode(), self.flag))
                 elif MadeFiles().is_own(path):
                     path.unlink()
-                    removed = ", and those of an earlier run are removed"
+                    removed += 1
             except OSError as error:
                 raise OutputError(unwritable(path, error, self.flag)) from error
         if others:
             raise stays(others)
+        old = f"; {removed:,} of an earlier run, now without a range, removed" if removed else ""
         if not texts:
-            return f"Nothing was found: no times are written{removed}"
+            return f"Nothing was found: no times are written{old}"
         one, *more = texts
         folders = {short_name(path.parent) for path in texts}
         where = f"{len(texts):,} files in {', '.join(sorted(folders))}" if more else short_name(one)
-        return f"{total:,} time range{'s' if total != 1 else ''} in {where}"
+        return f"{total:,} time range{'s' if total != 1 else ''} in {where}{old}"
 
 
 def _clock(seconds: float, point: str) -> str:
@@ -268,8 +267,9 @@ def _cues(
     videos: Sequence[MarkedVideo], point: str, escaped: Callable[[str], str]
 ) -> Iterator[str]:
     [video] = videos
-    for start_s, end_s, text in video.player_times():
+    lead_s = 0.0 if video.info is None else video.info.lead_s
+    for one in video.markers:
         # An empty line or an arrow would end it.
-        lines = [line.strip() for line in shown(text).replace("-->", "→").splitlines()]
-        times = f"{_clock(start_s, point)} --> {_clock(end_s, point)}"
+        lines = [line.strip() for line in shown(one.text).replace("-->", "→").splitlines()]
+        times = f"{_clock(one.start_s + lead_s, point)} --> {_clock(one.end_s + lead_s, point)}"
         yield "\n".join([times, *map(escaped, filter(None, lines)), ""])

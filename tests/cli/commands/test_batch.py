@@ -265,8 +265,8 @@ def test_a_table_is_made_of_the_answers_by_which_the_next_run_goes_on(
     run = batch(clips, "Why?", "--out", out)
     journal = out.with_suffix(".jsonl")
     assert run.err.splitlines()[-2:] == [
-        f"4 other answers only in {journal}: `dycoke convert {journal} FILE.csv` makes a table of "
-        "all",
+        f"4 other answers, by other questions or settings, only in {journal}: `dycoke convert "
+        f"{journal} FILE.csv` has all",
         f"4 answers in {out}",
     ]
     # What somebody has changed stays.

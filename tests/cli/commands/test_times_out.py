@@ -82,7 +82,7 @@ def test_times_of_an_earlier_run_that_go_are_told(clips: Path) -> None:
     assert batch(clips / "bad.mp4", "--out", out)[1].splitlines()[-1] == nothing
     batch(clips, "--out", out)
     told = batch(clips / "bad.mp4", "--out", out)[1].splitlines()[-1]
-    assert told == f"{nothing}, and those of an earlier run are removed"
+    assert told == f"{nothing}; 1 of an earlier run, now without a range, removed"
     assert not out.exists()
 
 

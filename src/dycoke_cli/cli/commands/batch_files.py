@@ -139,18 +139,19 @@ class Destination:
     def conclude(self, counts: RunCounts, view: BatchView, *, retried: bool = False) -> None:
         """Say how a run ended, and make what is made of its answers. Exit code 1: some failed."""
         view.finished(counts, self.journal, retried=retried)
-        if self._made is not None and self.journal is not None:
+        if self.journal is not None:
             lines_of = {line["key"]: line for line in read_answers(self.journal)}
             lines = [lines_of[key] for key in counts.given if key in lines_of]
             if others := {line["key"] for line in current([*lines_of.values()])} - {*counts.keys}:
                 name = quoted(short_name(self.journal))
+                suffix = self._made.suffix if isinstance(self._made, TimeFiles) else ".csv"
                 view.note(
-                    f"{counted(len(others), 'other answer')} only in {name}: `dycoke convert "
-                    f"{name} FILE.csv` makes a table of all"
+                    f"{counted(len(others), 'other answer')}, by other questions or settings, "
+                    f"only in {name}: `dycoke convert {name} FILE{suffix}` has all"
                 )
             if isinstance(self._made, TableFile):
                 view.note(self._made.write(lines))
-            else:
+            elif self._made is not None:
                 view.note(self._made.write(self._videos, lines, *self._how))
         if counts.standing:
             raise typer.Exit(1)
