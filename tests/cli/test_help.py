@@ -31,13 +31,13 @@ from tests.marks import EXTENDED
 
 COMMANDS = [tuple(name.split()) for name, _ in below(typer.main.get_command(app))]
 
-SHORTENED = ("ask", "batch", "bench", "caption", "chat", "eval", "mcp", "serve", "watch")
+SHORTENED = ("ask", "batch", "bench", "caption", "chat", "eval", "inspect", "mcp", "serve", "watch")
 """The commands whose whole page is shown by --help-all."""
 
 
 def whole(*command: str) -> str:
     """The flag that shows the whole page of a command."""
-    return "--help-all" if {*command} & {*SHORTENED} and "report" not in command else "--help"
+    return "--help-all" if " ".join(command) in SHORTENED else "--help"
 
 
 @cache
@@ -56,6 +56,8 @@ def page(*command: str) -> str:
 def test_all_commands_are_found() -> None:
     assert {("ask",), ("eval",), ("models", "pull"), ("cache", "clear")} <= {*COMMANDS}
     assert len(COMMANDS) >= 16
+    whole_pages = [shown(*one, "--help").out for one in COMMANDS if " ".join(one) not in SHORTENED]
+    assert not [text for text in whole_pages if "--help-all" in text]
 
 
 def test_the_list_of_commands_has_the_first_sentence_of_each() -> None:

@@ -100,7 +100,8 @@ def _load(name: str) -> Any:
     if command_app is None:
         command_app = pages.App(add_completion=False)
         function = getattr(home, "evaluate" if name == "eval" else name.split()[-1])
-        command_app.command(name, brief=getattr(home, "BRIEF", ""))(function)
+        brief = "" if " " in name else getattr(home, "BRIEF", "")
+        command_app.command(name, brief=brief)(function)
     command = typer.main.get_command(command_app)
     command.name = name  # an app with one command would be named after its function
     return command

@@ -183,7 +183,7 @@ def _early_pruning(pruning: Pruning | None, steps: int, layers: int) -> str | No
         return None
     return (
         f"KV pruning from layer {pruning.layer} of {layers} can lose details in answers of several "
-        "words; --no-kv-prune keeps them"
+        "words; a method with kv_prune=false, such as ttm, keeps them"
     )
 
 

@@ -176,7 +176,7 @@ def _apart(rows: Sequence[ScoredRow]) -> str:
     known = {number: p for number, p in compared.items() if p is not None}
     if not known:
         return ""
-    apart = ", ".join(f"#{number}" for number, p in known.items() if p < _LEVEL) or "none"
+    apart = ", ".join(f"#{number}" for number, p in known.items() if p < _LEVEL) or "no row"
     several = f" by Holm's procedure over {len(known)} comparisons" if len(known) > 1 else ""
     return f" Different from it at the 5 % level{several} (Student's t): {apart}."
 

@@ -99,7 +99,7 @@ _FLAGS = flag_table(
     --model NAME|DIR|HUB_ID: {_MODEL_HELP} Default: DYCOKE_MODEL in the environment, or
         mini (bundled).
     --json: Print one JSON object per result on stdout, errors included.
-    --quiet: Print only what ends the run. All else is in --json.
+    --quiet: Print only what ends the run.
     [Generation]
     --follow-up: Questions follow up on each other: each sees the earlier ones and their answers.
     --compare: Also answer without compression, and show both side by side. A short run that isn't
