@@ -121,10 +121,9 @@ MADE: dict[str, Callable[[], Mapping[str, str]]] = {
     "speech": lambda: {speech.NAME: speech.table([*read_lines(speech.KEPT)])},
     "decisions": lambda: {decisions.NAME: decisions.table([*read_lines(decisions.KEPT)])},
 }
-MARKS = {"sentences": pytest.mark.slow}
 
 
-@pytest.mark.parametrize("of", [pytest.param(of, marks=MARKS.get(of, ())) for of in MADE])
+@pytest.mark.parametrize("of", MADE)
 def test_kept_tables_are_those_of_the_answers(of: str) -> None:
     tables = MADE[of]()
     assert tables

@@ -7,7 +7,6 @@ import torch
 
 from dycoke_cli.compression import pool
 from dycoke_cli.compression.coverage import SIMILARITY_STEP, alike_in, most_covering
-from dycoke_cli.compression.method import Selection
 from dycoke_cli.compression.pool import Pool, PooledTokens
 
 PER_FRAME = 4
@@ -118,29 +117,3 @@ def test_it_never_holds_more_than_twice_the_cap() -> None:
     counts = held.tokens().at_most(16, PER_FRAME).counts
     assert counts is not None
     assert counts.sum() == total
-
-
-def test_a_static_video_shrinks_and_a_busy_minute_keeps_its_share() -> None:
-    """19 minutes of one picture, a frame a second; in the eleventh each frame is another one."""
-    generator = torch.Generator().manual_seed(0)
-    still = torch.randn(PER_FRAME, 32, generator=generator)
-    held = Pool(cap=80, per_frame=PER_FRAME)
-    busy = range(600, 660)
-    for first in range(0, 1200, 60):
-        frames = [
-            torch.randn(PER_FRAME, 32, generator=generator)
-            if frame in busy
-            else still + 0.02 * torch.randn(PER_FRAME, 32, generator=generator)
-            for frame in range(first, first + 60)
-        ]
-        features = torch.cat(frames)
-        kept = Selection(torch.arange(len(features)))
-        held.add(PooledTokens.of_window(kept, features, (), first * PER_FRAME))
-    tokens = held.tokens().at_most(80, PER_FRAME)
-    seconds = tokens.kept // PER_FRAME
-    of_busy = int(((seconds >= 600) & (seconds < 660)).sum())
-    # A twentieth of the time gets far more than a twentieth of the tokens; the rest isn't left out.
-    assert of_busy > 4 * 80 / 20
-    assert 80 - of_busy >= 8
-    assert tokens.counts is not None
-    assert tokens.counts.sum() == 1200 * PER_FRAME

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import pytest
@@ -113,18 +112,6 @@ def test_which_devices_have_flash_attention(
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert has_flash_attention(torch.device(device), dtype) == has
-
-
-def test_that_mask_is_the_causal_one_of_the_last_tokens() -> None:
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(2, 4, count, 8) for count in (5, 12, 12))
-    attend = torch.nn.functional.scaled_dot_product_attention
-    bias = attention.last_queries(5, 12)
-    scores = query @ key.mT / 8**0.5
-    for row, column in product(range(5), range(12)):
-        if column > row + 7:
-            scores[..., row, column] = float("-inf")
-    torch.testing.assert_close(attend(query, key, value, bias), scores.softmax(-1) @ value)
 
 
 def test_a_model_on_a_gpu_has_masks_only_where_there_is_padding(monkeypatch) -> None:

@@ -219,15 +219,6 @@ def test_each_answer_of_a_batch_stops_by_itself() -> None:
         assert answer.finish_reason == "stop"
 
 
-def test_a_later_question_reuses_the_video(loaded: LoadedModel) -> None:
-    session = VideoSession(loaded, Pictures.of(pan(8, 64)))
-    first, second = (session.ask(QUESTION, PRUNED, max_tokens=1) for _ in range(2))
-    assert first.tokens.reused == 0
-    assert second.tokens.visual_kept <= second.tokens.reused
-    assert second.tokens.reused < second.tokens.visual_kept + second.tokens.text
-    assert "reused" not in second.to_dict()["tokens"]
-
-
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

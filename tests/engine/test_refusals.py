@@ -6,7 +6,6 @@ import pytest
 import torch
 import transformers
 from packaging.version import Version
-from transformers import StaticCache
 
 from dycoke_cli import EVS, DyCoke, FastV, VideoSession, load, read
 from dycoke_cli.errors import UsageError
@@ -54,11 +53,6 @@ def test_prompt_lookup_and_assisted_generation(model):
     # Stock asks whether the cache can be cropped, and refuses by itself.
     for options in (lookup, assisted):
         refused(model, "requires a cache that can be cropped", by=ValueError, **options)
-
-
-def test_another_cache(model):
-    static = StaticCache(config=model.config.text_config, max_cache_len=256)
-    refused(model, "StaticCache", **{CACHE_ARGUMENT: static})
 
 
 def test_a_second_turn_on_the_same_cache(model):

@@ -174,14 +174,3 @@ def test_what_was_prefilled_for_one_question_is_not_read_for_another(family, ren
         assert (read.prefilled <= answer.tokens.text) == again
     assert len({tuple(kept) for kept in method.kept}) > 1
     assert method.kept[-1] == method.kept[-2]
-
-
-@pytest.mark.parametrize("family", ["llava_onevision", "qwen3_vl"])
-def test_merged_tokens_are_prefilled_once(family) -> None:
-    session = VideoSession(loaded_of(family), clip(5))
-    session.ask(QUESTIONS[0], Method(), max_tokens=1)
-    first = session.ask(QUESTIONS[0], Pairs(), max_tokens=NEW_TOKENS)
-    with Read(session.loaded.model) as read:
-        second = session.ask(QUESTIONS[0], Pairs(), max_tokens=NEW_TOKENS)
-    assert same(first, second)
-    assert read.prefilled <= second.tokens.text

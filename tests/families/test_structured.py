@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 from contextlib import nullcontext
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -190,86 +188,13 @@ def test_an_answer_that_is_nested_too_deep_is_an_error(monkeypatch: pytest.Monke
 
 
 def test_forms_that_are_no_json_have_no_value() -> None:
+    """Drawn, for a random model draws other letters as soon as it may."""
     session = VideoSession(loaded_of("llava_onevision"), clip(4))
     for form in (
         StructuredOutput("regex", "(ab|cd){2}"),
         StructuredOutput("grammar", 'start: "ab" "cd"'),
     ):
-        answer = session.ask(QUESTION, DyCoke(), structured=form)
+        answer = session.ask(QUESTION, DyCoke(), structured=form, temperature=5.0, seed=1)
         assert set(answer.answer) <= set("abcd")
         assert len(answer.answer) == 4
         assert "parsed" not in answer.to_dict()
-
-
-def random_schema(draw: random.Random, depth: int = 0) -> dict[str, Any]:
-    """A JSON Schema of which a random model writes answers of some hundred bytes."""
-    least, low = draw.randrange(3), draw.randrange(-50, 50)
-
-    def inner() -> dict[str, Any]:
-        return random_schema(draw, depth + 1)
-
-    def an_array() -> dict[str, Any]:
-        most = least + draw.randrange(3)
-        return {"type": "array", "items": inner(), "minItems": least, "maxItems": most}
-
-    def an_object() -> dict[str, Any]:
-        names = draw.sample(["a", "b c", "ü", 'q"', "time_s"], draw.randint(1, 4))
-        return {
-            "type": "object",
-            "properties": {name: inner() for name in names},
-            "required": draw.sample(names, draw.randint(0, len(names))),
-            "additionalProperties": False,
-        }
-
-    if depth == 0:
-        return draw.choice([an_object, an_object, an_object, an_array])()
-    words = ["red", "dark blue", 'a "b" \\', "Grün", "", 7, None, True, 1.5]
-    leaf = draw.choice(
-        [
-            {"type": "string", "minLength": least, "maxLength": least + draw.randrange(9)},
-            {"type": "integer", "minimum": low, "maximum": low + draw.randrange(2000)},
-            {"type": "number"},
-            {"type": "number", "minimum": low, "exclusiveMaximum": low + 1 + draw.randrange(99)},
-            {"enum": draw.sample(words, draw.randint(1, 4))},
-            {"type": "string", "format": "date"},
-            {"type": "string", "pattern": "^[A-C]{2,4}x?$"},
-            {"type": draw.choice(["boolean", "null"])},
-        ]
-    )
-    if depth == 2 or draw.random() < 0.6:
-        return leaf
-    return draw.choice([an_object, an_object, an_array, lambda: {"anyOf": [inner(), inner()]}])()
-
-
-FAMILIES = ("llava_onevision", "qwen2_5_vl")
-PER_CASE, FIRST_CASE = 50, 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("first", "count"),
-    [
-        (0, FIRST_CASE),
-        (FIRST_CASE, PER_CASE - FIRST_CASE),
-        *((n * PER_CASE, PER_CASE) for n in range(1, 10)),
-    ],
-)
-def test_answers_of_random_schemas_always_parse(first: int, count: int) -> None:
-    """Drawn from a random model; those that are cut are errors."""
-    session = VideoSession(loaded_of(FAMILIES[first // PER_CASE % 2]), clip(4))
-    cut = 0
-    for seed in range(first, first + count):
-        schema = random_schema(random.Random(seed))
-        form = StructuredOutput.from_schema(schema)
-        options = GenerationOptions(600, temperature=1.0, seed=seed, structured=form)
-        method = DyCoke(prune_layer=2)
-        try:
-            [answer] = ask_together([Question(session, QUESTION)], method, options)
-        except UsageError:
-            cut += 1
-            continue
-        value = json.loads(answer.answer)
-        jsonschema.Draft202012Validator(schema).validate(value)
-        jsonschema.Draft202012Validator(schema).validate(answer.parsed)
-        assert answer.finish_reason == "stop"
-    assert cut <= count // 10

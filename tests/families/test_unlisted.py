@@ -202,16 +202,3 @@ def test_a_layout_that_does_not_hold_is_not_used(monkeypatch) -> None:
     monkeypatch.setattr(decoder, "forward", by_length)
     layout = find_layout(model, processor, "it")
     assert layout.only_none.startswith("its layout can't be proven: without a frame's tokens")
-
-
-def test_frames_that_are_mixed_are_told_apart(monkeypatch) -> None:
-    model, processor = make("internvl", torch.float32)
-    tower = model.model.vision_tower
-    forward = tower.forward
-
-    def mixed(pixel_values: torch.Tensor, **kwargs: Any) -> Any:
-        return forward(pixel_values + pixel_values.mean(0, keepdim=True), **kwargs)
-
-    monkeypatch.setattr(tower, "forward", mixed)
-    layout = find_layout(model, processor, "it")
-    assert "mixes frames" in layout.only_none

@@ -157,11 +157,6 @@ def test_a_device_that_cannot(quantize: str, config: Any) -> None:
         LoadOptions(device="mps", quantize=quantize)
 
 
-def test_an_unknown_number_of_bits() -> None:
-    with pytest.raises(UsageError, match="quantize must be int8 or int4, not 'int3'"):
-        load("mini", quantize="int3")
-
-
 def test_bytes_of_a_tensor_that_is_made_of_others() -> None:
     class Quantized:
         """It claims the size it had before."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
-from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli import DyCoke
 from dycoke_cli.cli.commands.model_documents import all_models
 from dycoke_cli.engine.settling import settled
 from dycoke_cli.errors import ModelError
@@ -17,7 +17,7 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, pu
 from dycoke_cli.models.families import FAMILIES, ModelInfo, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import resolve_model
-from tests.families.stock import NONE_ONLY, clip
+from tests.families.stock import NONE_ONLY
 from tests.pages import section
 
 # Rotary positions in time, height and width: a gap that is closed would be another place.
@@ -103,15 +103,6 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copied") / "checkpoint"
     shutil.copytree(BUNDLED_CHECKPOINT, folder)
     return folder
-
-
-def test_what_suits_a_checkpoint_travels_with_it(copied):
-    loaded = load(str(copied), device="cpu")
-    answer = VideoSession(loaded, clip(4)).ask("What happens?", DyCoke(), max_tokens=1)
-    assert (answer.method["prune_layer"], answer.method["positions"]) == (9, "kept")
-    with DyCoke()(loaded.model) as attachment:
-        method = attachment._method
-        assert (method.prune_layer, method.positions) == (9, "kept")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from dycoke_cli.video.subtitles import find_source
 from tests.cli.harness import ROOT, run_here
 from tests.families.stock import one_of_each_kind
 from tests.marks import EXTENDED
-from tests.models.spoken import RATE, tones, use_stand_in, write_film, write_model
+from tests.models.spoken import tones, use_stand_in, write_film, write_model
 
 FRAMES = Sampling(fps=1, max_frames=10_000)
 
@@ -323,7 +323,3 @@ def test_samples_that_are_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(opened, "_receive", lambda: next(messages))
         monkeypatch.setattr(opened._process, "receive_into", fill)
         assert next(opened.sound((0.0, 2.0))).tolist() == [0.0, 1.0, -1.0, 1.0]
-
-
-def test_the_rate_is_that_of_the_sound() -> None:
-    assert speech.RATE == RATE

@@ -56,13 +56,6 @@ def test_the_median_product_counts(
     assert rates._timed.__wrapped__("float32", "cpu", "prefill") == 1024**3 / 0.25
 
 
-def test_one_row_is_slower_for_all_its_weights_are_read() -> None:
-    many, one = (rates._timed.__wrapped__("float32", "cpu", of) for of in get_args(rates.Stage))
-    assert many is not None
-    assert one is not None
-    assert 0 < one < many
-
-
 def test_int8_is_timed_by_the_layers_of_this_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     multiplied = []
 
