@@ -34,8 +34,8 @@ def test_the_pieces_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> 
     own, asked, many, options, form, method = said
     question, method_of = "What does the blue star do?", names["DyCoke"]
     same = names["session"].ask(question, method_of(merge_ratio=0.7, prune_layer=9))
-    assert own.startswith(f"{same.answer}\n128 56 tensor([")
-    assert re.fullmatch(r"The blue star [a-z ]+\. 128 56\n", asked)
+    assert own.startswith(f"{same.answer}\n512 224 tensor([")
+    assert re.fullmatch(r"The blue star [a-z ]+\. 512 224\n", asked)
     assert [line.partition(" ")[0] for line in many.splitlines()] == [*names["names"]]
     assert options.startswith("yes {'yes': 0.")
     assert re.match(r"\{'what': 'The blue star [a-z ]+\.'", form)

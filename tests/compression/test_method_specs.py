@@ -123,3 +123,10 @@ def test_a_name_keeps_the_letters_of_words() -> None:
         once: Annotated[bool, Param("When.")] = False
 
     assert name_of(Stretched("Wide", True)) == "stretched:mode=Wide:once=true"
+
+
+def test_a_method_without_a_name_is_not_the_baseline() -> None:
+    class Nameless(Method):
+        pass
+
+    assert (Nameless().name, Method().name) == ("Nameless", "none")

@@ -55,6 +55,12 @@ def test_prompt_lookup_and_assisted_generation(model):
         refused(model, "requires a cache that can be cropped", by=ValueError, **options)
 
 
+def test_a_compiled_model_is_the_one_that_it_was_made_of(model):
+    with METHOD(torch.compile(model, backend="eager")) as attached:
+        model.generate(**make_inputs(SHAPE, 5), max_new_tokens=2, do_sample=False)
+    assert attached.stats[0].visual_kept < attached.stats[0].visual
+
+
 def test_a_second_turn_on_the_same_cache(model):
     inputs = make_inputs(SHAPE, 5)
     with METHOD(model):

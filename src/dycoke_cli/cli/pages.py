@@ -251,7 +251,7 @@ def page_of(
             [
                 context.command_path,
                 *command.collect_usage_pieces(context)[:1],
-                *(_usage(argument) for argument in arguments),
+                *(_named(one) if one.required else f"[{_named(one)}]" for one in arguments),
                 *(["COMMAND …"] if isinstance(command, TyperGroup) else []),
             ]
         ),
@@ -300,10 +300,6 @@ def _paragraphs(command: Any) -> list[str]:
 
 def _named(argument: TyperArgument) -> str:
     return argument.metavar or argument.name or ""
-
-
-def _usage(argument: TyperArgument) -> str:
-    return _named(argument) if argument.required else f"[{_named(argument)}]"
 
 
 def _option(option: TyperOption) -> HelpRow:

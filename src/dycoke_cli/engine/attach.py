@@ -171,6 +171,7 @@ def attach(
         decodes: whether decoding steps follow. Without them a method prunes nothing in decode: what
             is read behind the prompt attends to all tokens that the prompt has.
     """
+    model = getattr(model, "_orig_mod", model)  # with which one of `torch.compile` generates
     if not (hasattr(model, "get_decoder") and hasattr(model, "config")):
         raise UsageError(
             f"a method attaches to a transformers model that answers about videos, and not to a "

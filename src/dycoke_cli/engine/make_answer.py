@@ -182,8 +182,8 @@ def _early_pruning(pruning: Pruning | None, steps: int, layers: int) -> str | No
     if pruning is None or steps <= MOST_PRUNED_STEPS or 2 * pruning.layer >= layers:
         return None
     return (
-        f"KV pruning from layer {pruning.layer} of {layers} can lose details in answers of several "
-        "words; a method with kv_prune=false, such as ttm, keeps them"
+        f"KV pruning from layer {pruning.layer} of {layers} can lose details of longer answers; "
+        "kv_prune=false, as ttm, keeps them"
     )
 
 

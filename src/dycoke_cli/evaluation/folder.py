@@ -88,7 +88,7 @@ class AnnotationRow:
                 value = ast.literal_eval(value)
             except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
                 raise self.wrong(name, "isn't a list") from None
-        if not isinstance(value, list) or len(value) < 2 or not all(map(_is_text, value)):
+        if not isinstance(value, list) or len(value) < 2 or {*map(type, value)} != {str}:
             raise self.wrong(name, "isn't a list of two texts or more")
         if len(value) > _MOST_TEXTS:
             raise self.wrong(name, f"has {len(value)} texts, and there are {_MOST_TEXTS} letters")
@@ -106,10 +106,6 @@ class AnnotationRow:
         text = str(self.fields[name])
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         return UsageError(f"{self.where}: {name} {display_name(shown)!r} {why}")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def read_rows(path: Path) -> list[AnnotationRow]:

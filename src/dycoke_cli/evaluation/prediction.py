@@ -191,7 +191,8 @@ class Answers(Journal):
         if setup.id not in self.setups:
             lines.append({"setup": setup.id, "about": asdict(setup)})
         lines.append({"setup": setup.id, "commit": commit, **to_dict(prediction)})
-        self.write("".join(map(_with_checksum, lines)).encode("ascii"))
+        checked = (json.dumps({**line, "check": _check(line)}) + "\n" for line in lines)
+        self.write("".join(checked).encode("ascii"))
         for line in lines:
             self._note(line)
 
@@ -221,10 +222,6 @@ def _fields_of(line: dict[str, Any], kind: type) -> dict[str, Any]:
 def open_answers(folder: Path) -> AbstractContextManager[Answers]:
     """Open and lock the journal in a folder, which is created if it is missing."""
     return open_journal(Answers, folder / FILE)
-
-
-def _with_checksum(line: dict[str, Any]) -> str:
-    return json.dumps({**line, "check": _check(line)}) + "\n"
 
 
 def _verified(line: bytes) -> dict[str, Any]:

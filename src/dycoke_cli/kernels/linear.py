@@ -279,10 +279,7 @@ class PairedInt8Linear(Int8Linear, FbgemmInt8Linear):
         """Those of both copies."""
         return Int8Linear.nbytes_of(linear) + FbgemmInt8Linear.nbytes_of(linear)
 
-    @staticmethod
-    def packing_nbytes_of(linear: nn.Linear) -> int:
-        """FBGEMM's, which is packed last, and needs more."""
-        return FbgemmInt8Linear.packing_nbytes_of(linear)
+    packing_nbytes_of = staticmethod(FbgemmInt8Linear.packing_nbytes_of)  # which is packed last
 
     def product(self, tokens: torch.Tensor) -> torch.Tensor:
         """tokens · weightᵀ + bias: `[N, in]` -> `[N, out]`."""

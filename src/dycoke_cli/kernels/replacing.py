@@ -171,7 +171,12 @@ def eligible(model: Any) -> dict[str, nn.Linear]:
     would change. Experts whose weights are one tensor aren't linear layers and stay stock, too.
     """
     output = model.get_output_embeddings()
-    inside = {id(part) for block in model.modules() if _is_block(block) for part in block.modules()}
+    inside = {
+        id(part)
+        for block in model.modules()
+        if any("attn" in name or "attention" in name for name, _ in block.named_children())
+        for part in block.modules()
+    }
     return {
         name: part
         for name, part in model.named_modules()
@@ -290,10 +295,6 @@ def _activations(model: Any, packed: list[str]) -> dict[str, tuple[Epilogue, str
         if epilogue is not None and first in packed:
             found[first] = epilogue, activation
     return found
-
-
-def _is_block(module: nn.Module) -> bool:
-    return any("attn" in name or "attention" in name for name, _ in module.named_children())
 
 
 MOST_PACKED_INPUTS = 1024

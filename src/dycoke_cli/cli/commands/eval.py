@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from dycoke_cli.evaluation.scoring.judge import OpenAIClient
 
 
-def _complete_benchmarks(incomplete: str) -> shared_flags.Names:
-    return [(name, "") for name in DATASETS]
-
-
 _FLAGS = shared_flags.flag_table(
     f"""
     NAME: The benchmark: {", ".join(DATASETS)}; or a file of your own questions (.jsonl, .csv).
@@ -57,7 +53,7 @@ _FLAGS = shared_flags.flag_table(
     --csv: Print CSV, a line per row. Excludes --json.
     """,
     {
-        "NAME": {"autocompletion": _complete_benchmarks},
+        "NAME": {"autocompletion": lambda incomplete: [(name, "") for name in DATASETS]},
         "--preset": {"autocompletion": complete_presets},
     },
 )

@@ -23,7 +23,7 @@ from dycoke_cli.cli.render.figures import (
     table,
     texts,
 )
-from dycoke_cli.cli.render.units import count, seconds, size
+from dycoke_cli.cli.render.units import count, counted, seconds, size
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_of
 from dycoke_cli.evaluation.evaluation_report import EvalReport, Judge
 from dycoke_cli.evaluation.presets import presets
@@ -200,9 +200,10 @@ def _by_group(rows: Sequence[ScoredRow]) -> Table:
 
 
 def _title(report: EvalReport) -> str:
+    frames = "as many frames as --fps takes" if report.frames is None else f"{report.frames} frames"
     return one_line(
-        f"{report.benchmark}, {report.split} split: {count(report.rows[0].questions)} questions "
-        f"about {count(report.videos)} videos, {_frames(report.frames)}, model {report.model.name}"
+        f"{report.benchmark}, {report.split} split: {counted(report.rows[0].questions, 'question')}"
+        f" about {counted(report.videos, 'video')}, {frames}, model {report.model.name}"
     )
 
 
@@ -210,7 +211,8 @@ def _parameters(row: ScoredRow) -> str:
     frames = {} if row.frames is None else {"frames": row.frames}
     parameters = {name: value for name, value in row.parameters.items() if value is not None}
     values = {**frames, **parameters}
-    return one_line(" ".join(f"{name}={_value(value)}" for name, value in values.items()))
+    words = {n: str(v).lower() if isinstance(v, bool) else v for n, v in values.items()}
+    return one_line(" ".join(f"{name}={word}" for name, word in words.items()))
 
 
 def _origin(report: EvalReport) -> str:
@@ -222,14 +224,6 @@ def _origin(report: EvalReport) -> str:
     return one_line(
         f"Benchmark version {report.edition}; {asked}; {made_by}; answers in {report.journal}"
     )
-
-
-def _frames(frames: int | None) -> str:
-    return "as many frames as --fps takes" if frames is None else f"{frames} frames"
-
-
-def _value(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _judge(judge: Judge) -> str:

@@ -113,7 +113,7 @@ def paper_flops(
 TIMED_S = 0.25
 """Seconds within which the last timed product of a stage begins."""
 BUSY = "the machine is busy now, and an answer may take longer or less than estimated"
-"""Said beside seconds where `is_overloaded`."""
+"""Warning where `is_overloaded`."""
 Stage = Literal["prefill", "decode"]
 
 
