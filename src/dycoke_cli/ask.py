@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
 from dycoke_cli.answer.json_schema import ABSENT, Count, to_dict
-from dycoke_cli.models.load_options import UNKNOWN
+from dycoke_cli.models.load_options import BUNDLED, UNKNOWN
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import valid
 from dycoke_cli.video.clip import VideoInfo
@@ -121,7 +121,11 @@ class Ask:
     def named(self, answer: Answer) -> Answer:
         """The answer with the cautions of its request, and what identifies its question."""
         warnings = (*answer.warnings, *self.request.cautions)
-        if answer.answer == UNKNOWN:
+        if answer.answer == UNKNOWN or (
+            self.request.model == BUNDLED
+            and answer.scoring is not ABSENT
+            and answer.scoring.likeliest == UNKNOWN.split()[0]
+        ):
             warnings += ("the bundled model sees no moving shapes here; choose another model",)
         if answer.videos is not ABSENT:
             each = zip(answer.videos, self.videos, strict=True)
