@@ -36,14 +36,14 @@ def first_cases(subject: Subject, share: float) -> list[Case]:
     return [(subject, case, seeds) for case in range(count)]
 
 
-def fuzz(subject: Subject, place: Path, share: float) -> Counter[str]:
+def fuzz(subject: Subject) -> Counter[str]:
     """Try cases of a subject, and keep those that are findings; how many ended how."""
-    cases, ends = first_cases(subject, share), Counter[str]()
+    cases, ends = first_cases(subject, 1.0), Counter[str]()
     for (_, case, seeds), one in zip(cases, outcomes(cases), strict=True):
         ends["findings" if one.is_finding else one.kind] += 1
         if one.is_finding:
-            place.mkdir(parents=True, exist_ok=True)
-            (place / f"{subject.name}-{case}").write_bytes(subject.case(case, seeds))
+            PLACE.mkdir(parents=True, exist_ok=True)
+            (PLACE / f"{subject.name}-{case}").write_bytes(subject.case(case, seeds))
             print(f"{subject.name}, case {one.case}: {one.kind}: {one.detail[:200]!r}", flush=True)
     return ends
 
@@ -52,9 +52,7 @@ def main() -> None:
     """Try all kinds of input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subject", action="append", help="these alone (a part of their names)")
-    parser.add_argument("--share", type=float, default=1.0, help="of the cases that are due")
     parser.add_argument("--case", type=int, help="one alone, in this process")
-    parser.add_argument("--place", type=Path, default=PLACE, help="of the findings")
     given = parser.parse_args()
     os.nice(15)
     chosen = [s for s in SUBJECTS if not given.subject or any(n in s.name for n in given.subject)]
@@ -63,7 +61,7 @@ def main() -> None:
         return
     found = 0
     for subject in chosen:
-        ends = fuzz(subject, given.place, given.share)
+        ends = fuzz(subject)
         told = ", ".join(f"{count:,} {end}" for end, count in sorted(ends.items()))
         print(f"{subject.group}, {subject.name}: {told}", flush=True)
         found += ends["findings"]

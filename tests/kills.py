@@ -219,13 +219,10 @@ def main() -> None:
     for name, moments in MOMENTS.items():
         parser.add_argument(f"--{name}", type=int, default=moments, metavar="MOMENTS")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--place", type=Path, metavar="DIR", help="an empty folder, which is kept")
     given = parser.parse_args()
     surroundings.reset()
     print(f"seed {given.seed}")
-    place = given.place or Path(tempfile.mkdtemp(prefix="dycoke-kills-"))
-    place.mkdir(parents=True, exist_ok=True)
-    found = []
+    place, found = Path(tempfile.mkdtemp(prefix="dycoke-kills-")), []
     with Hub(repositories()) as hub:
         for name, command in commands(place, hub).items():
             if moments := getattr(given, name):
@@ -237,8 +234,7 @@ def main() -> None:
                 found += more
     if found:
         sys.exit("\n".join([*found, f"what was written is in {place}"]))
-    if given.place is None:
-        shutil.rmtree(place)
+    shutil.rmtree(place)
 
 
 if __name__ == "__main__":

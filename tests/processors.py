@@ -1,7 +1,7 @@
 """A pytest plugin for `make test-processors`: the tests run as on another processor.
 
-With `--processor unpacked` no weights can be packed, with `emulated` there are no instructions for
-bfloat16, and with `bfloat16` there are. All else is this processor's. What is pretended holds in
+With `--processor unpacked` no weights can be packed, and with `emulated` there are no instructions
+for bfloat16. All else is this processor's. What is pretended holds in
 this process and in those that are forked from it.
 """
 
@@ -12,25 +12,21 @@ from typing import Any
 
 import pytest
 
-PROCESSORS = ("unpacked", "emulated", "bfloat16")
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--processor", choices=PROCESSORS, required=True)
+    parser.addoption("--processor", choices=("unpacked", "emulated"), required=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Replace the functions before any module imports them by their names."""
-    kind = config.getoption("--processor")
-    if kind == "unpacked":
+    if config.getoption("--processor") == "unpacked":
         from dycoke_cli.kernels import linear
 
         linear.can_pack = _always(False)
         return
     from dycoke_cli.kernels import processor
 
-    more = ["avx512_f", "avx512_bf16"] if kind == "bfloat16" else []
-    processor.instructions = _always(["avx2", *more])
+    processor.instructions = _always(["avx2"])
 
 
 def _always(value: Any) -> Callable[[], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from dycoke_cli import (
     load,
     read,
 )
-from dycoke_cli.compression.methods import CLASSES
 from dycoke_cli.errors import _KINDS, ContextError, DycokeError, UsageError
 from tests.families.sessions import loaded_of
 from tests.forms import NEEDS_LIBRARY
@@ -96,13 +95,6 @@ def test_an_unknown_keyword_names_what_is_meant(make: Any, given: str, sentence:
     with pytest.raises(TypeError) as raised:
         make(**{given: 1})
     assert str(raised.value) == sentence
-
-
-@pytest.mark.parametrize("method", CLASSES.values(), ids=[*CLASSES])
-def test_methods_name_their_own_parameters(method: Any) -> None:
-    *_, last = [each.name for each in fields(method)]
-    with pytest.raises(TypeError, match=f"has no '{last}x'; did you mean {last}"):
-        method(**{f"{last}x": 1})
 
 
 @NEEDS_LIBRARY

@@ -47,9 +47,3 @@ def test_it_is_one_sentence(
     assert len(run.err.splitlines()) == 1
     if command == "batch":
         assert Path("answers.jsonl").read_text() == ""
-
-
-def test_it_is_an_object(damaged: Path) -> None:
-    run = run_here(*COMMANDS["ask"], "--model", damaged, "--json")
-    assert (run.code, run.object["error"]["code"]) == (4, "model_unavailable")
-    assert "answer" not in run.object

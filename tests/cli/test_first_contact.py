@@ -23,7 +23,6 @@ MOLMO2 = "molmo2"
 # Each ends without torch, and with this sentence.
 WRONG = [
     (["ask", "nofile.mp4", "What?"], 3, "nofile.mp4 doesn't exist"),
-    (["ask", str(CLIP), "What?", "--merge-ratio", "2"], 2, "--merge-ratio must be"),
     (["ask", str(CLIP), "What?", "--merge-ratio", "70"], 2, "did you mean 0.7?"),
     ([str(CLIP.parent), "What?"], 2, "is a folder: `dycoke batch"),
     (["ask", str(CLIP.parent / "*.mp4"), "What?"], 2, "is a pattern: `dycoke batch"),

@@ -115,13 +115,6 @@ def test_positions_are_contiguous_unless_the_user_says_otherwise(method: str) ->
     assert kept["windows"]["positions"] == kept["method"]["positions"] == "kept"
 
 
-def test_one_window_has_the_positions_of_the_checkpoint() -> None:
-    """Which was trained on frames of one window, with gaps."""
-    found = run_here("ask", CLIP, "What happens?", "--video-tokens", "100", "--json").object
-    assert found["windows"]["count"] == 1
-    assert found["windows"]["positions"] == found["method"]["positions"] == "kept"
-
-
 @pytest.mark.parametrize("budget", [(), ("--video-tokens", "100")])
 def test_an_answer_as_long_as_the_context_is_refused_before_decoding(
     budget: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

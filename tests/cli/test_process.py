@@ -26,27 +26,11 @@ COLOUR = re.compile(rb"\x1b\[[0-9;]*3[0-7][0-9;]*m")
 HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 
 
-def test_module_is_the_command() -> None:
-    run = run_process(REAL, "--version")
-    assert (run.code, run.err) == (0, "")
-    assert run.out.startswith("dycoke ")
-
-
 def test_script_is_the_command() -> None:
     script = Path(sys.executable).with_name("dycoke")
     if not script.exists():
         pytest.skip("the package isn't installed beside this Python")
     assert run_process([str(script)], "--version").out.startswith("dycoke ")
-
-
-def test_exit_code_and_streams_of_a_process() -> None:
-    run = run_process(FAKE, *ASK)
-    assert (run.code, run.out) == (0, "a red circle moves right\n")
-    assert "visual tokens dropped" in run.err
-    assert "\x1b" not in run.err
-    failed = run_process(FAKE, "ask", "none.mp4", "What?")
-    assert (failed.code, failed.out) == (3, "")
-    assert failed.err.startswith("Error: none.mp4 doesn't exist")
 
 
 def test_terminal_sees_progress_then_the_answer_then_a_line() -> None:

@@ -77,11 +77,6 @@ def test_a_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path: Path) ->
     assert os.fsencode(found.videos[3].place) == b"caf\xe9.mp4"
 
 
-def test_one_video_is_a_batch_of_one(tmp_path: Path) -> None:
-    make_clips(tmp_path, "a.mp4")
-    assert names(tmp_path / "a.mp4") == ["a.mp4"]
-
-
 def test_a_file_that_is_named_is_looked_into(tmp_path: Path) -> None:
     """In a folder the name decides; a file that is named may have any."""
     make_clips(tmp_path, "a.mp4", "notes.txt", "b.jpg")
@@ -109,12 +104,6 @@ def test_a_video_of_a_camera_is_found_in_a_folder(tmp_path: Path, name: str) -> 
 def test_a_folder_of_photos_of_a_phone_is_a_video(tmp_path: Path) -> None:
     make_clips(tmp_path / "photos", "1.HEIC", "2.HEIC")
     assert names(tmp_path) == ["photos"]
-
-
-def test_a_loop_of_links_ends(tmp_path: Path) -> None:
-    make_clips(tmp_path, "a.mp4")
-    (tmp_path / "loop").symlink_to(tmp_path)
-    assert names(tmp_path) == ["a.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask
-from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError
+from dycoke_cli.errors import ModelError, OutOfMemoryError
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs import pool
 from dycoke_cli.runs.batch_journal import Outcome
@@ -286,8 +286,3 @@ def test_a_worker_that_cannot_load_says_where(run: Run, monkeypatch: pytest.Monk
     with pytest.raises(ModelError, match="hasn't got the model") as error:
         run(*CLIPS)
     assert "in cannot_load" in error.value.__notes__[0]
-
-
-def test_errors_are_for_people() -> None:
-    assert isinstance(pool._unusable(pool.GoneError(-9)), OutOfMemoryError)
-    assert type(pool._unusable(pool.GoneError(1))) is DycokeError

@@ -18,8 +18,7 @@ from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.batch_journal import open_results
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.run import run
-from dycoke_cli.video.sampling import Sampling
-from tests.runs.parts import PLAN, Group, Heard, groups_in, plan_with
+from tests.runs.parts import PLAN, Group, Heard, groups_in
 from tests.runs.pretended import Pretended, make_clips, pretended_answer, valid
 from training.world.script_questions import UNKNOWN
 
@@ -77,27 +76,6 @@ def test_the_root_may_be_written_in_another_way(
     monkeypatch.chdir(clips)
     for where in (".", "../clips/*.mp4", f"{clips}/./"):
         assert once(out, groups_in(where))[1] == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"identity": {**PLAN.identity, "revision": "abc"}},
-        {"sampling": Sampling(frames=3)},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_what_changed_runs_anew(clips: Path, out: Path, change: dict[str, Any]) -> None:
-    change = dict(change)
-    once(out, groups_in(clips))
-    identity = change.pop("identity", PLAN.identity)
-    plan = replace(plan_with(**change), identity=identity)
-    counts, asked = once(out, groups_in(clips, plan=plan), plan)
-    assert len(asked) == 4
-    assert counts.skipped == 0
-    # And what was there is still known.
-    assert once(out, groups_in(clips))[1] == []
-    assert len(lines(out)) == 8
 
 
 def test_another_question_id_or_content_runs_anew(clips: Path, out: Path) -> None:

@@ -169,19 +169,6 @@ def test_a_row_each_behind_the_names_of_the_columns(tmp_path, lines) -> None:
     assert table.path.read_text().splitlines()[0] == "id,question,answer,tokens.visual,video,key"
 
 
-def test_what_somebody_has_changed_stays(tmp_path, lines) -> None:
-    table = TableFile(tmp_path / "results.csv", csv_of, FIELDS)
-    table.check()
-    table.write(lines)
-    table.check()  # its own is made anew
-    with pytest.raises(OutputError, match=r"results\.csv exists, or was changed"):
-        table.check(resumes=False)
-    table.path.write_text("mine")
-    with pytest.raises(OutputError, match="was changed since it was written, and stays as it is"):
-        table.check()
-    assert table.path.read_text() == "mine"
-
-
 def test_text_that_begins_with_a_tab_is_no_formula() -> None:
     line = {"answer": "\t=1", "question": "\n=1", "id": -3}
     table = csv_of([("answer",), ("question",), ("id",)], [line]).decode()

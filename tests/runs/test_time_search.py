@@ -38,27 +38,6 @@ def happens(*true: tuple[float, float]) -> Probability:
     return lambda start, end: 0.9 if any(start <= a and b <= end for a, b in true) else 0.1
 
 
-@pytest.mark.parametrize("kind", [lasts, happens])
-@pytest.mark.parametrize(
-    "true",
-    [
-        [(30.2, 33.1)],
-        [(10.0, 14.0)],
-        [(86.4, 90.0)],
-    ],
-)
-def test_ranges_are_found_to_a_fraction_of_a_window(
-    kind: type, true: list[tuple[float, float]]
-) -> None:
-    found = SEARCH.ranges(kind(*true))
-    assert [(one.start, one.end) for one in found] == [
-        (pytest.approx(a, abs=STEP_S), pytest.approx(b, abs=STEP_S)) for a, b in true
-    ]
-    for one in found:
-        assert one.inside == 0.9
-        assert one.outside == 0.1
-
-
 def test_what_is_there_all_the_time_has_nothing_outside() -> None:
     assert SEARCH.ranges(lasts((0.0, 100.0))) == (TimeRange(10.0, 90.0, 0.9, None),)
 

@@ -306,7 +306,6 @@ def test_a_table_has_the_order_of_the_file_of_questions(clips: Path, tmp_path: P
         (["clips", "What?", "--batch-size", "big"], 2, r"--batch-size must be auto.*'big'"),
         (["clips", "What?", "--engine", "steam"], 2, r"'steam' is not one of 'local', 'ray'"),
         (["clips", "--questions", "q.csv", "-q", "What?"], 2, r"--question and --questions excl"),
-        (["clips", "What?", "--prune-layer", "10"], 2, r"--prune-layer must be from 1 to 9"),
         (["clips", "What?", "--model", "minni"], 4, r"did you mean mini\?"),
         (["clips", "What?", "--out", "clips"], 6, r"--out clips is a folder"),
         (["clips", "What?", "--out", "q.csv"], 6, r"q.csv exists, or was changed"),

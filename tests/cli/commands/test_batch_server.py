@@ -134,18 +134,14 @@ def test_a_run_whose_server_dies_resumes_on_another(
     assert out.read_text().splitlines()[:2] == kept
 
 
-@pytest.mark.parametrize(
-    ("status", "sentence"),
-    [(401, "refuses the key (401): set OPENAI_API_KEY"), (404, "no such model or path")],
-)
 def test_what_no_request_gets_past_ends_the_run(
-    clips: Path, monkeypatch: pytest.MonkeyPatch, status: int, sentence: str
+    clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    with serving(lambda body: (status, {"error": {"message": "no: sk-secret"}})) as endpoint:
+    with serving(lambda body: (401, {"error": {"message": "no: sk-secret"}})) as endpoint:
         run = batch(endpoint, clips, "What?")
     assert run.code == 4
-    assert sentence in run.err
+    assert "refuses the key (401): set OPENAI_API_KEY" in run.err
     assert "sk-secret" not in run.err
     assert not run.objects
 

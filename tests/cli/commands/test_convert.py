@@ -39,6 +39,7 @@ def test_the_table_is_that_of_batch(answers: Path) -> None:
     command = ("batch", clips, "What, exactly?", "-q", "=Why?")
     assert run_here(*command, "--out", expected, *MINI).code == 1
     assert table.read_bytes() == expected.read_bytes()
+    assert convert(answers, table).code == 6  # not even its own is replaced
 
 
 def test_a_question_that_was_asked_again_has_one_row(answers: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,6 @@ def test_numbers_as_json() -> None:
     # Windows of 4 keep one frame whole and int(0.3 * 196) = 58 of each other.
     assert tokens["visual_kept"] == sum(58 if frame % 4 else 196 for frame in range(count))
     assert document["info"]["codec"] == "h264"
-
-
-def test_no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dycoke_cli.models.load", None)
-    monkeypatch.setitem(sys.modules, "dycoke_cli.engine.session", None)
-    assert run_here("probe", CLIP).code == 0
 
 
 def test_sampling_flags() -> None:

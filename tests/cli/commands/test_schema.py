@@ -54,12 +54,9 @@ def test_another_name_is_refused() -> None:
     ("name", "part", "arguments"),
     [
         ("answer", "error", ["ask", CLIP, "What?", "--nosuch"]),
-        ("bench", "error", ["bench", "--nosuch"]),
         ("cache", "cache", ["cache"]),
-        ("doctor", "diagnosis", ["doctor"]),
         ("doctor", "error", ["doctor", "--nosuch"]),
         ("error", "error", ["nosuch"]),
-        ("eval", "error", ["eval", "nosuch"]),
         ("methods", "error", ["methods", "fast"]),
         ("models", "models", ["models"]),
         ("models", "models", ["models", "info", "mini"]),
