@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import pytest
 
 from dycoke_cli.ask import Ask, Footage
+from dycoke_cli.compression.method import Method
 from dycoke_cli.compression.registry import METHODS, create, parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
@@ -72,9 +73,9 @@ def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
 def later(kind: type, default: object, before: object) -> Any:
     """A dataclass as it may be one day, with one more parameter."""
     told = Param("How strong.", before=before)
-    return make_dataclass(
-        kind.__name__, [("strength", Annotated[float, told], default)], bases=(kind,), frozen=True
-    )
+    strength, name = ("strength", Annotated[float, told], default), kind.__name__
+    same = {"name": kind.name} if issubclass(kind, Method) else {}
+    return make_dataclass(name, [strength], bases=(kind,), namespace=same, frozen=True)
 
 
 def eval_id(request: Request) -> str:

@@ -82,8 +82,8 @@ def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
 
     lines = [prediction._verified(line) for line in (folder / FILE).read_bytes().splitlines(True)]
     new = [line if "about" in line else change(line) for line in lines]
-    kept = [prediction._with_checksum(line) for line in new if line is not None]
-    (to / FILE).write_text("".join(kept))
+    kept = [{**line, "check": prediction._check(line)} for line in new if line is not None]
+    (to / FILE).write_text("".join(f"{json.dumps(line)}\n" for line in kept))
     return to
 
 
