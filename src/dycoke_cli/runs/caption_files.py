@@ -87,20 +87,24 @@ class CaptionFiles:
         return bool(ways) and hash_of(settings) not in ways
 
     def check_part(self, videos: Iterable[Footage], hashes: MadeFiles, sampling: Sampling) -> None:
-        """Refuse to leave out a video whose caption was written about another part of it."""
+        """Refuse to leave out a video whose caption is about another part of it, or another."""
         for video in videos:
             ways = hashes.ways(path := self.path(video), self.current(video))
-            if ways and hash_of(_part(sampling)) not in ways:
+            if ways and hash_of(_part(video, sampling)) not in ways:
                 film = display_name(video.name)
                 raise UsageError(
-                    f"{short_name(path)} is about another part of {film}, and trainers read one "
-                    f"caption per file: cut the part out (`ffmpeg -ss START -to END -i {film} "
-                    "part.mp4`), or add --overwrite, or another --out-dir"
+                    f"{short_name(path)} is about another part of {film}, or another clip of that "
+                    "name: add --overwrite, or another --out-dir, or cut the part out (`ffmpeg -ss "
+                    f"START -to END -i {film} part.mp4`)"
                 )
 
 
-def _part(sampling: Sampling) -> str:
-    return f"from {sampling.start_s} to {sampling.end_s}"
+def _part(video: Footage, sampling: Sampling) -> str:
+    # By its size: folders are renamed, and clips replaced.
+    return (
+        f"{os.path.isfile(video.path) and os.path.getsize(video.path)} bytes, "
+        f"from {sampling.start_s} to {sampling.end_s}"
+    )
 
 
 def _caption(content: bytes) -> str | None:
@@ -202,7 +206,7 @@ class CaptionResults:
             return found
 
         note(path, caption, outcome.key + self._made)
-        note(path, caption, _part(self._asks[id_].request.sampling))
+        note(path, caption, _part(video, self._asks[id_].request.sampling))
         note(path, caption, self._settings)
         if is_cut := outcome.line["finish_reason"] == "length":
             note(path, caption, _CUT)

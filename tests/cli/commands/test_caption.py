@@ -226,13 +226,19 @@ def test_a_caption_of_another_part_is_not_taken_for_that_of_this_one(
     for other in (second, second[:1], (*second, "--dry-run")):
         run = caption(*other)
         assert (run.code, run.out) == (2, "")
-        assert f"{clips / '1.txt'} is about another part of {clips / '1.mp4'}, and" in run.err
+        assert f"{clips / '1.txt'} is about another part of {clips / '1.mp4'}, or " in run.err
         assert "cut the part out (`ffmpeg " in run.err
     assert "1 skipped (there is a caption" in caption(*first).err
     spoken["1.mp4"] = "Later."
     assert caption(*second, "--out-dir", clips.parent / "second").code == 0
     assert caption(*second, "--overwrite").code == 0
     assert caption(*first).code == 2
+    # Nor that of another clip of its name, which was there before.
+    content = (clips / "1.mp4").read_bytes()
+    (clips / "1.mp4").write_bytes(content + b"another")
+    assert caption(*second).code == 2
+    (clips / "1.mp4").write_bytes(content)
+    assert caption(*second).code == 0
     # An edited one stays, whatever it was made of.
     (clips / "1.txt").write_text("mine")
     assert caption(*first).code == 0
