@@ -21,7 +21,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 from tests.bench.made_up import PretendedAsker, measured, rows_of
-from tests.loop.pretended import Asking
+from tests.loop.asking import Asking
 
 REQUEST = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
 QUESTIONS = ("Who?", "Where?")

@@ -12,7 +12,7 @@ import pytest
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
-from tests.cli.fake_engine import Fake
+from tests.cli.fake_engine import TOLD, Fake
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE
 from tests.runs.pretended import Pretended
@@ -87,7 +87,7 @@ def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Put the pretending model in place; gives the sessions that are made."""
-    return Fake().install(monkeypatch)
+    return Fake(answer=TOLD).install(monkeypatch)
 
 
 @pytest.fixture

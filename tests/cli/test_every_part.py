@@ -20,7 +20,6 @@ from dycoke_cli.loop.asker import Video
 from dycoke_cli.runs import parts as parts_module
 from dycoke_cli.runs.parts import Parts, groups_by_part
 from dycoke_cli.video.sampling import Sampling, format_time, parse_time
-from tests.cli import fake_engine
 from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
@@ -98,12 +97,7 @@ def test_parts_of_a_run(
 def test_the_model_is_loaded_once_and_parts_are_freed(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loads, clips = [], []
-    load, opened = fake_engine.load, answer_batch.open_video
-
-    def counted(*given: Any, **more: Any) -> Any:
-        loads.append(given)
-        return load(*given, **more)
+    clips, opened = [], answer_batch.open_video
 
     def noted(video: Video, *given: Any, **more: Any) -> Any:
         gc.collect()
@@ -113,10 +107,9 @@ def test_the_model_is_loaded_once_and_parts_are_freed(
         fake.clear()  # the pretending engine's own list of sessions
         clips.append(weakref.ref(video.reading.clips[0]))
 
-    monkeypatch.setattr("dycoke_cli.models.load.load", counted)
     monkeypatch.setattr(answer_batch, "open_video", noted)
     assert run_here("ask", CLIP, "What?", "--every", "0.5", "--frames", "2").code == 0
-    assert (len(loads), len(clips)) == (1, 8)
+    assert (fake.loads, len(clips)) == (1, 8)
 
 
 def test_until_stops_at_the_answer(fake: Fake) -> None:

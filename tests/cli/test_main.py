@@ -22,7 +22,7 @@ def test_what_was_streamed_before_a_failure_stays(fake: Fake) -> None:
     fake.failure = "memory"
     fake.fail_after = 2
     run = run_here("ask", CLIP, "What?")
-    assert (run.code, run.out) == (5, "a red\n")
+    assert (run.code, run.out) == (5, "a red \n")
 
 
 @pytest.mark.parametrize("columns", [22, 40, 200])

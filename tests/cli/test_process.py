@@ -255,9 +255,9 @@ def test_nohup_is_heeded() -> None:
         stderr=subprocess.DEVNULL,
     )
     assert process.stdout is not None
-    assert process.stdout.read(1) == b"a"
+    assert process.stdout.read(2) == b"a "
     process.send_signal(signal.SIGHUP)
-    assert process.communicate(timeout=30)[0] == b" red circle moves right\n"
+    assert process.communicate(timeout=30)[0] == b"red circle moves right\n"
     assert process.returncode == 0
 
 

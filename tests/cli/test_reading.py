@@ -25,8 +25,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.clip import Clip, FrameResize
 from dycoke_cli.video.decoder import OpenClip
 from dycoke_cli.video.sampling import Sampling
-from tests.cli.fake_engine import Fake, FakeLoaded
-from tests.cli.fake_engine import load as fake_load
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.processes.test_worker import ended
 from tests.waiting import until
@@ -52,10 +51,7 @@ def ask(*flags: str) -> Outcome:
 def test_they_are_kept_at_the_size_that_the_model_reads_unless_they_are_shown(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fit(loaded: FakeLoaded, frames: int, height: int, width: int) -> FrameResize:
-        return FrameResize((height, width), (8, 6), "bicubic", False, True, False)
-
-    monkeypatch.setattr(FakeLoaded, "fit", fit)
+    fake.fit = lambda _, *size: FrameResize(size, (8, 6), "bicubic", False, True, False)
     monkeypatch.setattr("dycoke_cli.loop.answer_batch.fitted", lambda clip, fit: clip)
     assert ask().code == 0
     assert fake[0].clip.frames.shape == (16, 8, 6, 3)
@@ -79,7 +75,7 @@ def test_reading_and_loading_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch)
 
     def load(name: str, **options: Any) -> Any:
         both.wait()
-        return fake_load(name, **options)
+        return Fake().load(name)
 
     monkeypatch.setattr(OpenClip, "read", meeting)
     load_with(monkeypatch, load)
@@ -111,7 +107,7 @@ def test_the_videos_error_comes_first_whichever_was_faster(
         done["model"].set()
         if "model" in broken:
             raise ModelError("no such model")
-        return fake_load(name, **options)
+        return Fake().load(name)
 
     monkeypatch.setattr(OpenClip, "read", reading)
     load_with(monkeypatch, load)
@@ -174,7 +170,7 @@ def test_the_line_on_the_terminal_is_the_videos_and_then_the_models(
     def load(name: str, *, fit: Any, **options: Any) -> Any:
         fit.set_result(lambda *_: None)  # known before the weights are read
         until(lambda: "load" in stages)
-        return fake_load(name, **options)
+        return Fake().load(name)
 
     load_with(monkeypatch, load)
     assert ask().code == 0

@@ -65,7 +65,7 @@ def test_that_memory_may_not_do_is_said_once_and_before_anything_runs(
     fake: Fake,
 ) -> None:
     sentence = "this may not fit: it needs about 19 GB, 16 GB free on cpu"
-    fake.memory_warning = sentence
+    fake.warning = sentence
     run = run_here("ask", CLIP, "What?", "-q", "Why?")
     assert run.err.count(sentence) == 1
     assert run.err.index(sentence) < run.err.index(NOTE)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dycoke_cli.loop import unloaded_model
-from dycoke_cli.models.catalog import ModelRef
-from tests.cli.fake_engine import Fake, FakeLoaded
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 
@@ -60,13 +60,8 @@ def test_refused_with_the_allowed_range(fake: Fake, flags: list[str], sentence: 
 
 # By its stored configuration, before anything is loaded; and by the model, once it is.
 @pytest.mark.parametrize(("layer", "layers"), [("100", 10), ("6", 6), ("7", 6)])
-def test_layer_that_the_model_has_not(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch, layer: str, layers: int
-) -> None:
-    def load(model: ModelRef, **_: object) -> FakeLoaded:
-        return FakeLoaded(model.name, layers=layers)
-
-    monkeypatch.setattr("dycoke_cli.models.load.load", load)
+def test_layer_that_the_model_has_not(fake: Fake, layer: str, layers: int) -> None:
+    fake.info = replace(fake.info, layers=layers)
     run = run_here("ask", CLIP, "What?", "--prune-layer", layer)
     assert (run.code, run.out) == (2, "")
     assert run.err == (

@@ -22,10 +22,9 @@ FLAGS = ("--when", "--every", "1", "--frames", "2")
 def knowing(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Sessions that say yes where their part of the video overlaps with `TRUE`."""
 
-    def ask(self: FakeSession, question: str, method: Any, **options: Any) -> Answer:
+    def answered(self: FakeSession, question: str, *_: Any) -> Answer:
         start_s, end_s = self.clip.part_s or (0.0, 4.0)
         yes = 0.875 if start_s < TRUE[1] and end_s > TRUE[0] and "blue" in question else 0.125
-        self.asked.append({"question": question, **options})
         seconds = example(Seconds, load=2.0, video_decode=0.25, total=1.0)
         return replace(
             example(Answer, question=question, seconds=seconds, method={"name": "none"}),
@@ -35,7 +34,7 @@ def knowing(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Fake:
             scoring=example(Scoring, mass=0.25 if "unclear" in question else 0.75),
         )
 
-    monkeypatch.setattr(FakeSession, "ask", ask)
+    monkeypatch.setattr(FakeSession, "answered", answered)
     return fake
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.loop.pretended import Asking
+from tests.loop.asking import Asking
 
 
 @pytest.fixture

@@ -45,9 +45,7 @@ def loaded() -> LoadedModel:
 @pytest.fixture(scope="module")
 def plan() -> RunPlan:
     plan = plan_with(
-        loading=EXACT,
-        sampling=Sampling(frames=4),
-        generation=GenerationOptions(max_tokens=12),
+        loading=EXACT, sampling=Sampling(frames=4), generation=GenerationOptions(max_tokens=12)
     )
     return replace(plan, identity=resolve_model("mini", EXACT).identity, batch_size=4)
 
@@ -111,10 +109,7 @@ def test_methods_of_a_job_are_known_before_its_video_is_encoded(
     assert len(encoded) == 1
 
 
-@pytest.mark.parametrize(
-    ("free", "together"),
-    [(10**15, 8), (0, 1), (None, 1)],
-)
+@pytest.mark.parametrize(("free", "together"), [(10**15, 8), (0, 1), (None, 1)])
 def test_how_many_go_together_by_the_memory_that_is_free(
     loaded: LoadedModel,
     plan: RunPlan,

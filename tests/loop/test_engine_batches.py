@@ -14,8 +14,9 @@ from dycoke_cli.compression.registry import parse_spec
 from dycoke_cli.engine.generation_options import GenerationOptions, TokenOptions, TypedOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.loop.asker import Client
+from tests.cli.fake_engine import FAMILY
 from tests.forms import NEEDS_LIBRARY
-from tests.loop.pretended import Asking
+from tests.loop.asking import Asking
 
 SEEDED = GenerationOptions(temperature=0.5, seed=1)
 
@@ -88,7 +89,8 @@ def test_what_is_answered_alone(asking: Asking, alone: dict[str, Any]) -> None:
 
 def test_questions_about_a_found_family_are_answered_one_by_one(asking: Asking) -> None:
     """A stock processor makes their prompts, each for itself."""
-    asking.pretended.of_a_found_family()
+    found = replace(FAMILY, stock_inputs=True)
+    asking.pretended.info = replace(asking.pretended.info, family=found)
     assert batches(asking, *map(asking.ask, "abc")) == [["a"], ["b"], ["c"]]
 
 

@@ -16,7 +16,7 @@ from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.video.clip import WindowQueue
 from dycoke_cli.video.limits import Limits
-from tests.loop.pretended import Asking
+from tests.loop.asking import Asking
 from tests.waiting import until
 
 
@@ -137,9 +137,9 @@ def test_the_events_of_a_question(asking: Asking) -> None:
         events = [*pending.events()]
     seen = next(event for event in events if isinstance(event, Seen))
     assert (len(seen.times_s[0]), seen.infos[0].fps) == (2, 25.0)
-    assert [type(event) for event in events[events.index(seen) + 1 :]] == [
-        Progress, Text, Progress, Text, Answered
-    ]  # fmt: skip
+    # Two frames are encoded, and the prompt is read.
+    told = [*[Progress] * 3, *[Progress, Text] * 2, Answered]
+    assert [type(event) for event in events[events.index(seen) + 1 :]] == told
     assert isinstance(events[-1], Answered)
     assert events[-1].answer.answer == "one two "
 
@@ -320,7 +320,8 @@ def test_a_video_whose_windows_another_method_took_is_read_again(asking: Asking)
         video: Any = pending.video
         video.reading.windows = WindowQueue(1)
         for method, again in (("evs", False), (None, False), ("dart", True)):
-            windowed = method and SimpleNamespace(method=engine.settled(create(method)))
+            settled = method and engine.settled(create(method), in_windows=True)
+            windowed = method and SimpleNamespace(method=settled)
             video.session = SimpleNamespace(windowed=windowed)
             assert engine._is_encoded_for(pending) is not again
         assert pending.video is not video

@@ -284,9 +284,7 @@ def test_one_that_dies_while_it_waits_for_memory_is_read_by_another(
     assert is_read(taken["good.mp4"])
 
 
-def test_decoders_are_as_many_as_there_are_cpus_and_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_decoders_are_as_many_as_there_are_cpus_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     gigabyte = 1024**3
     for cpus, free, expected in (
         (4, None, 4),

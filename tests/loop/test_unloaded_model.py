@@ -13,11 +13,12 @@ from dycoke_cli.errors import ContextError
 from dycoke_cli.loop.in_windows import why_not_in_windows
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.reading import Reading
+from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.video.clip import FramePlan, VideoInfo
 from tests.documents import example
-from tests.loop.pretended import REQUEST, Asking
+from tests.loop.asking import REQUEST, Asking
 from tests.waiting import until
 
 
@@ -27,7 +28,7 @@ def test_a_video_that_was_read_waits_for_a_model_that_is_loaded_or_downloaded(
 ) -> None:
     seen = list[Any]()
     # Of a model of which nothing is known: others' frames wait for the size that it takes.
-    unloaded = replace(asking.pretended.unloaded(), local=local, info=None)
+    unloaded = UnloadedModel("mini", local, None)
     with asking.engine(loaded=None, unloaded=unloaded) as engine:
         engine.submit(asking.ask("one"), on_event=lambda _, event: seen.append(event))
         until(lambda: Progress(stage) in seen, 60)
@@ -46,7 +47,7 @@ def test_frames_of_a_family_outside_the_table_are_kept_as_they_are_decoded(askin
 def test_a_run_in_windows_begins_once_the_model_is_loaded(asking: Asking) -> None:
     """What it keeps of a video is settled later: a method may not be one for all videos."""
     request = replace(REQUEST, method=create("evs"), video_tokens=60)
-    with Engine(request, load=asking.pretended.load) as engine:
+    with Engine(request, load=lambda fit: asking.pretended.load()) as engine:
         engine.begin_run()
         assert engine.loaded is not None
 
@@ -60,7 +61,7 @@ def test_windows_are_refused_where_the_known_context_has_no_room(asking: Asking)
         example(VideoInfo, path="a.mp4", variable_rate=False, frame_count=2),
         (),
     )
-    unknown = replace(asking.pretended.unloaded(), info=info)
+    unknown = UnloadedModel("mini", True, info)
     unknown.check_room(plan, 100)
     known = replace(unknown, source=find("llava-onevision-0.5b"))
     known.check_room(plan, 5)

@@ -60,7 +60,7 @@ RECIPES = {
         few={"text_config": _TEXT, "vision_config": _TOWER},
     ),
     "smolvlm2-500m": Recipe(
-        few={"text_config": {**_TEXT, "head_dim": 16}, "vision_config": _TOWER},
+        few={"text_config": {**_TEXT, "head_dim": 16}, "vision_config": _TOWER}
     ),
     "qwen2.5-vl-3b": Recipe(
         renamed=(("model.visual.", "visual."), ("model.language_model.", "model.")),
@@ -83,7 +83,7 @@ RECIPES = {
                 },
             },
             "vision_config": {**_QWEN_TOWER, "depth": 3, "deepstack_visual_indexes": [0, 1]},
-        },
+        }
     ),
 }
 

@@ -28,7 +28,8 @@ from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.request_body import BodyLimits
 from dycoke_cli.server.service import Service
 from dycoke_cli.video.sampling import Sampling
-from tests.loop.pretended import PATIENCE_S, Pretended
+from tests.cli.fake_engine import PATIENCE_S, Fake
+from tests.loop.asking import engine_of
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Running:
     """The server, and how to talk to it."""
 
     port: int
-    pretended: Pretended
+    pretended: Fake
     service: Service
 
     def request(
@@ -141,12 +142,6 @@ def make_service(engine: Engine, metrics: Metrics, **more: Any) -> Service:
     return Service(engine=engine, metrics=metrics, **options)
 
 
-def engine_of(pretended: Pretended, metrics: Metrics, **more: Any) -> Engine:
-    """An engine of a model that pretends, with what a server gives it."""
-    given = {"unloaded": pretended.unloaded(), "keep": 4, **more}
-    return Engine(DEFAULTS, load=pretended.load, loaded=pretended.load(), counts=metrics, **given)
-
-
 @contextmanager
 def running(
     monkeypatch: pytest.MonkeyPatch,
@@ -158,10 +153,9 @@ def running(
     origins: frozenset[str] = frozenset(),
     **more: Any,
 ) -> Iterator[Running]:
-    pretended, metrics = Pretended(), Metrics()
-    pretended.install(monkeypatch)
+    pretended, metrics = Fake().install(monkeypatch, videos=True), Metrics()
     service = make_service(
-        engine_of(pretended, metrics),
+        engine_of(pretended, DEFAULTS, counts=metrics),
         metrics,
         **{"admission": Admission(queue, 4 * BODY_LIMIT, metrics), **more},
     )

@@ -16,7 +16,7 @@ from dycoke_cli.server.limits import Allowance
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.limits import Limits
-from tests.loop.pretended import PATIENCE_S
+from tests.cli.fake_engine import PATIENCE_S
 from tests.server.pretended import DEFAULTS, make_service
 
 MOST = 100

@@ -70,6 +70,9 @@ def test_what_is_too_long_has_the_code_that_clients_know() -> None:
             "it begins again",
         ),
         ("too few; use --retain 0.5 or `dycoke bench`", "too few"),
+        ("with fewer frames or a part (--start, --end)", "with fewer frames or a part"),
+        ("--merge-stage vision isn't supported", "merge_stage vision isn't supported"),
+        ("raise --time-limit of the server", "raise --time-limit of the server"),
     ],
 )
 def test_a_sentence_speaks_of_keys_and_not_of_the_server(sentence: str, told: str) -> None:

@@ -55,10 +55,7 @@ def is_open(one: socket.socket) -> bool:
 @pytest.mark.parametrize("sent", [b"", b"GET /hea", BEGUN], ids=["idle", "header", "body"])
 def test_many_that_wait_keep_nobody_out(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     limits = ConnectionLimits(most=8, most_per_address=8)
-    with (
-        running(monkeypatch, connections=limits) as server,
-        connected(server, *[sent] * 60),
-    ):
+    with running(monkeypatch, connections=limits) as server, connected(server, *[sent] * 60):
         began = time.monotonic()
         assert server.request("GET", "/health")[0] == 200
         assert server.ask("What?")[0] == 200

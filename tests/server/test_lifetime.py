@@ -24,7 +24,7 @@ from PIL import Image
 
 from dycoke_cli.server import lifetime
 from dycoke_cli.video.limits import Limits
-from tests.loop.pretended import PATIENCE_S
+from tests.cli.fake_engine import PATIENCE_S
 from tests.server.pretended import CHAT, HEAD, Running, body_of, running
 from tests.server.real import serving
 from tests.waiting import until

@@ -85,11 +85,7 @@ def test_times_are_those_of_the_request(
         ([jpegs(3)], {"fps": 1e-300}, "fps is so low"),
         ([MP4], {"frames_indices": [0, 1]}, "frames_indices is for pictures or a list of JPEGs"),
         ([MP4], {"duration": 5}, "duration is for pictures or a list of JPEGs"),
-        (
-            [jpegs(3), MP4],
-            {"total_num_frames": 9},
-            "total_num_frames is for pictures",
-        ),
+        ([jpegs(3), MP4], {"total_num_frames": 9}, "total_num_frames is for pictures"),
     ],
 )
 def test_what_is_no_time_of_a_list(urls: list[str], about: dict[str, Any], sentence: str) -> None:

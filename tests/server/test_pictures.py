@@ -15,7 +15,7 @@ from PIL import Image
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video.clip import Clip
-from tests.loop.pretended import PATIENCE_S
+from tests.cli.fake_engine import PATIENCE_S
 from tests.server.pretended import make_service
 from tests.server.requests import about as read
 from tests.server.requests import clips_of

@@ -32,8 +32,8 @@ def test_an_answer(client: openai.OpenAI) -> None:
     assert (reply.output_text, reply.status, reply.model) == ("What happens? ", "completed", "mini")
     assert (reply.metadata, reply.max_output_tokens) == ({"a": "b"}, 7)
     usage: Any = reply.usage
-    assert (usage.input_tokens, usage.output_tokens) == (8 * 4 + 5, 3)
-    assert usage.input_tokens_details.video_tokens == 8 * 4
+    assert (usage.input_tokens, usage.output_tokens) == (8 * 16 + 1, 3)
+    assert usage.input_tokens_details.video_tokens == 8 * 16
     assert usage.dycoke["method"]["name"] == "none"
     assert reply.store is False
     assert client.responses.create(model="mini", input="Hello?").output_text == "Hello? "

@@ -80,10 +80,7 @@ def commands(made: Path, hub: Hub) -> dict[str, Command]:
     evaluation = ("eval", "shapes", "--limit", "2", "--methods", "none,dycoke", "--out", "eval")
     found = [
         Command(
-            "batch",
-            (*batch, "--retry-failed", *_WORKERS, *_SMALL),
-            _answers,
-            journal="batch.jsonl",
+            "batch", (*batch, "--retry-failed", *_WORKERS, *_SMALL), _answers, journal="batch.jsonl"
         ),
         Command("caption", (*caption, *_SMALL), _captions),
         Command("eval", (*evaluation, *_WORKERS, *_SMALL), _scored, journal="eval/answers.jsonl"),

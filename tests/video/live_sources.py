@@ -23,8 +23,7 @@ def recorded(folder: Path, suffix: str = ".ts", seconds: int = SECONDS) -> Path:
     options = FRAGMENTED if suffix == ".mp4" else ()
     path = folder / f"recorded{suffix}"
     write_coded(
-        path,
-        Recipe(suffix, frames=RATE * seconds, rate=RATE, gop=RATE, container_options=options),
+        path, Recipe(suffix, frames=RATE * seconds, rate=RATE, gop=RATE, container_options=options)
     )
     return path
 

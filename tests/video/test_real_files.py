@@ -17,12 +17,7 @@ from PIL import Image
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import containers, files
 from dycoke_cli.video.decoder import Decoder
-from dycoke_cli.video.files import (
-    CONTAINERS,
-    PICTURES,
-    SUFFIXES,
-    spooled,
-)
+from dycoke_cli.video.files import CONTAINERS, PICTURES, SUFFIXES, spooled
 from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip

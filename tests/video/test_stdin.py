@@ -69,11 +69,7 @@ def test_a_signal_that_does_not_interrupt_the_read_is_handled() -> None:
     try:
         thread.start()
         began = time.monotonic()
-        with (
-            os.fdopen(reading, "rb") as stdin,
-            pytest.raises(VideoError) as error,
-            spooled(stdin),
-        ):
+        with os.fdopen(reading, "rb") as stdin, pytest.raises(VideoError) as error, spooled(stdin):
             pytest.fail("the stream ended")
         assert isinstance(error.value.__cause__, InterruptedError)
         assert time.monotonic() - began < 15

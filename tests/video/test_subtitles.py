@@ -18,14 +18,7 @@ import pytest
 from dycoke_cli.errors import UsageError
 from dycoke_cli.storage.made_files import write_made
 from dycoke_cli.video.sampling import Sampling
-from dycoke_cli.video.subtitles import (
-    AUTO,
-    HEADER,
-    Line,
-    Subtitles,
-    SubtitleSource,
-    find_source,
-)
+from dycoke_cli.video.subtitles import AUTO, HEADER, Line, Subtitles, SubtitleSource, find_source
 from tests.video.clips import Recipe, remuxed
 from tests.video.conftest import MakeClip
 from tests.video.inside import read, read_subtitles
@@ -137,39 +130,25 @@ DIALOGUE = "Dialogue: 0,0:00:00.50,0:00:01.00,Default,,0,0,0,,"
 HEAD = "1\n00:00:00,500 --> 00:00:01,000\n"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        f"{HEAD}{'a' * 20_000_000}\n",
-        ASS + DIALOGUE + "{\\p1" * 80_000 + "\n",
-        ASS + DIALOGUE + "{" + "\\p1" * 20_000 + "\n",
-        ASS + DIALOGUE + "{\\p1}" * 12_000 + "\n",
-        HEAD + "<a" * 30_000 + "\n",
-        HEAD + "{\\" * 30_000 + "\n",
-        HEAD + "<b" + " x=1" * 15_000 + "\n",
-        HEAD + "<b" + " " * 60_000 + "\n",
-        HEAD + "<b x='" * 10_000 + "\n",
-        HEAD + "<i" + ".a" * 30_000 + "\n",
-        "WEBVTT\n\n00:00.500 --> 00:01.000\n" + "<v a" * 15_000 + "\n",
-        (HEAD + "\x9b" * 60_000 + "\n\n") * 10,
-    ],
-    ids=[
-        "long",
-        "open",
-        "one brace",
-        "drawings",
-        "tags",
-        "braces",
-        "attributes",
-        "spaces",
-        "quotes",
-        "classes",
-        "voices",
-        "controls",
-    ],
-)
-def test_hostile_lines_take_no_time(content: str, file) -> None:
-    path, began = file(content), time.process_time()
+HOSTILE = {
+    "long": f"{HEAD}{'a' * 20_000_000}\n",
+    "open": ASS + DIALOGUE + "{\\p1" * 80_000 + "\n",
+    "one brace": ASS + DIALOGUE + "{" + "\\p1" * 20_000 + "\n",
+    "drawings": ASS + DIALOGUE + "{\\p1}" * 12_000 + "\n",
+    "tags": HEAD + "<a" * 30_000 + "\n",
+    "braces": HEAD + "{\\" * 30_000 + "\n",
+    "attributes": HEAD + "<b" + " x=1" * 15_000 + "\n",
+    "spaces": HEAD + "<b" + " " * 60_000 + "\n",
+    "quotes": HEAD + "<b x='" * 10_000 + "\n",
+    "classes": HEAD + "<i" + ".a" * 30_000 + "\n",
+    "voices": "WEBVTT\n\n00:00.500 --> 00:01.000\n" + "<v a" * 15_000 + "\n",
+    "controls": (HEAD + "\x9b" * 60_000 + "\n\n") * 10,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_lines_take_no_time(kind: str, file) -> None:
+    path, began = file(HOSTILE[kind]), time.process_time()
     with contextlib.suppress(UsageError):
         read_subtitles(path)
     assert time.process_time() - began < 2

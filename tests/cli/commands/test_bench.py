@@ -89,7 +89,7 @@ def test_a_sampled_answer_has_one_seed_for_all(fake: Fake) -> None:
 
 
 def test_warnings_once_and_the_note_on_stderr(fake: Fake) -> None:
-    fake.memory_warning = "hardly fits; use fewer frames"
+    fake.warning = "hardly fits; use fewer frames"
     run = run_here("bench", CLIP, "--frames", "4", "--runs", "1")
     assert run.code == 0
     assert run.err.startswith("Using the bundled demo model")

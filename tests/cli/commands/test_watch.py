@@ -26,7 +26,7 @@ from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.file_walk import FileState
 from dycoke_cli.video.live_stream import LiveStream
 from tests import warm
-from tests.cli.fake_engine import Fake, FakeSession, faking
+from tests.cli.fake_engine import Fake, faking
 from tests.cli.harness import CLIP, FAKE, ROOT, Outcome, run_here, run_in_terminal
 from tests.documents import valid
 from tests.video.live_sources import growing, piped, recorded, up_to
@@ -47,15 +47,15 @@ def parts_of(path: Path) -> list[tuple[float, float, list[float]]]:
 
 def during_asks(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]) -> None:
     """Call `before` with the number of each question that is asked."""
-    ask = FakeSession.ask
+    ask = Fake.ask_together
     number = count()
 
-    def noted(session: FakeSession, *given: Any, **more: Any) -> Any:
+    def noted(fake: Fake, *given: Any) -> Any:
         before(next(number))
-        session.fake.clear()
-        return ask(session, *given, **more)
+        fake.clear()
+        return ask(fake, *given)
 
-    monkeypatch.setattr(FakeSession, "ask", noted)
+    monkeypatch.setattr(Fake, "ask_together", noted)
 
 
 def after_looks(monkeypatch: pytest.MonkeyPatch, then: dict[int, Callable[[], object]]) -> None:

@@ -11,7 +11,7 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.loop import unloaded_model
 from dycoke_cli.models.catalog import ModelRef
-from tests.cli.fake_engine import Fake, FakeLoaded
+from tests.cli.fake_engine import Fake
 from tests.cli.harness import CLIP, run_here
 
 # The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
@@ -139,11 +139,11 @@ def test_stream(fake: Fake) -> None:
 def test_how_the_model_is_loaded(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, dict[str, Any]]] = []
 
-    def load(model: str | ModelRef, **options: Any) -> FakeLoaded:
+    def load(model: str | ModelRef, **options: Any) -> Any:
         name = model if isinstance(model, str) else model.name
         flags = {k: v for k, v in options.items() if v and k not in ("fit", "on_stage")}
         seen.append((name, flags))
-        return FakeLoaded(name)
+        return fake.load(model)
 
     monkeypatch.setattr("dycoke_cli.models.load.load", load)
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: True)

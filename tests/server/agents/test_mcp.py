@@ -24,15 +24,15 @@ from dycoke_cli.engine.generation_options import TypedOptions
 from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.server.mcp_server import STAGES, make_mcp_server, progress_of
-from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.video_tools import VideoTools
 from tests import warm
+from tests.cli.fake_engine import DURATION_S, Fake, FakeSession
 from tests.documents import example
 from tests.families.sessions import loaded_of
 from tests.forms import NEEDS_LIBRARY
-from tests.loop.pretended import DURATION_S
+from tests.loop.asking import engine_of
 from tests.pages import blocks
-from tests.server.pretended import DEFAULTS, Pretended, engine_of
+from tests.server.pretended import DEFAULTS
 
 ROOT = Path(__file__).parents[3]
 VIDEOS = ROOT / "sample_videos"
@@ -41,11 +41,10 @@ PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[VideoTools, Pretended]]:
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[VideoTools, Fake]]:
     """Tools whose model only pretends; videos are read, and probed as they are."""
-    pretended, metrics = Pretended(), Metrics()
-    pretended.install(monkeypatch)
-    engine = engine_of(pretended, metrics)
+    pretended = Fake().install(monkeypatch, videos=True)
+    engine = engine_of(pretended, DEFAULTS)
     engine.start()
     yield VideoTools([VIDEOS], DEFAULTS, engine, 16), pretended
     engine.close()
@@ -75,7 +74,7 @@ def text_of(result: Any) -> str:
     return str(result.content[0].text)
 
 
-def test_the_tools_are_described(pretended: tuple[VideoTools, Pretended]) -> None:
+def test_the_tools_are_described(pretended: tuple[VideoTools, Fake]) -> None:
     async def conversation(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert {*tools} == {"ask_video", "when", "probe_video", "frames"}
@@ -93,7 +92,7 @@ def test_the_tools_are_described(pretended: tuple[VideoTools, Pretended]) -> Non
     talk(pretended[0], conversation)
 
 
-def test_a_question(pretended: tuple[VideoTools, Pretended]) -> None:
+def test_a_question(pretended: tuple[VideoTools, Fake]) -> None:
     tools, model = pretended
     progress: list[tuple[float, float | None, str | None]] = []
 
@@ -112,14 +111,11 @@ def test_a_question(pretended: tuple[VideoTools, Pretended]) -> None:
     assert progress[-1][2] == "Generating"
 
 
-def test_a_choice_goes_to_the_model_with_its_options(
-    pretended: tuple[VideoTools, Pretended],
-) -> None:
+def test_a_choice_goes_to_the_model_with_its_options(pretended: tuple[VideoTools, Fake]) -> None:
     tools, model = pretended
     given = {"video": str(MOVE), "question": "Which?", "choices": ["red", "blue"]}
     assert not called(tools, "ask_video", **given, method="evs").is_error
-    typed = model.options[0].typed
-    assert typed is not None
+    typed = model[0].asked[0]["typed"]
     assert typed.texts == ("red", "blue")
 
 
@@ -136,7 +132,7 @@ SCHEMA = {
 @pytest.mark.slow
 def test_an_answer_is_an_object_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a random model, which writes no JSON by itself; by jsonschema."""
-    Pretended(size={"move.mp4": 32}).install_videos(monkeypatch)
+    Fake(size={"move.mp4": 32}).install_videos(monkeypatch)
     loaded = loaded_of("llava_onevision")
     engine = Engine(DEFAULTS, loaded=loaded, unloaded=UnloadedModel("mini", True, loaded.info))
     tools = VideoTools([VIDEOS], DEFAULTS, engine, 256)
@@ -163,7 +159,7 @@ def test_an_answer_is_an_object_of_the_schema(monkeypatch: pytest.MonkeyPatch) -
     ids=str,
 )
 def test_a_schema_that_cannot_be_followed(
-    pretended: tuple[VideoTools, Pretended], more: dict[str, Any], sentence: str
+    pretended: tuple[VideoTools, Fake], more: dict[str, Any], sentence: str
 ) -> None:
     tools, model = pretended
     result = called(tools, "ask_video", video="move.mp4", question="Where is it?", **more)
@@ -177,27 +173,27 @@ TRUE = (1.5, 2.25)  # of the four seconds of move.mp4
 
 @pytest.fixture
 def knowing(
-    pretended: tuple[VideoTools, Pretended], monkeypatch: pytest.MonkeyPatch
-) -> tuple[VideoTools, Pretended]:
+    pretended: tuple[VideoTools, Fake], monkeypatch: pytest.MonkeyPatch
+) -> tuple[VideoTools, Fake]:
     """The model says yes where the part of the video that it is shown overlaps with `TRUE`."""
-    answered = Pretended.answer
+    answered = FakeSession.answered
 
-    def answer(question: str, method: Any, clips: Any) -> Answer:
-        start_s, end_s = clips[0].part_s or (0.0, DURATION_S)
+    def answer(session: FakeSession, question: str, *given: Any) -> Answer:
+        start_s, end_s = session.clips[0].part_s or (0.0, DURATION_S)
         yes = 0.875 if start_s < TRUE[1] and end_s > TRUE[0] and "blue" in question else 0.125
         return replace(
-            answered(question, method, clips),
+            answered(session, question, *given),
             choice="yes" if yes > 0.5 else "no",
             probabilities={"yes": yes, "no": 1 - yes},
             margin=0.75,
             scoring=example(Scoring, mass=0.75),
         )
 
-    monkeypatch.setattr(Pretended, "answer", staticmethod(answer))
+    monkeypatch.setattr(FakeSession, "answered", answer)
     return pretended
 
 
-def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> None:
+def test_when_something_is_the_case(knowing: tuple[VideoTools, Fake]) -> None:
     tools, model = knowing
     progress: list[float] = []
 
@@ -222,7 +218,9 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> No
     assert 0 < max(progress) <= 1
     asked = {question for batch in model.batches for question in batch}
     assert 'Does this happen in the video: "A blue star"? Answer yes or no.' in asked
-    assert {options.typed for options in model.options} == {TypedOptions.yes_no()}
+    assert {asked["typed"] for session in model for asked in session.asked} == {
+        TypedOptions.yes_no()
+    }
 
 
 @pytest.mark.parametrize(
@@ -230,11 +228,7 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> No
     [
         ("when", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
         ("when", {"video": "move.mp4", "question": " "}, "a question is empty"),
-        (
-            "when",
-            {"video": "move.mp4", "question": "?", "every": 0},
-            "greater than 0",
-        ),
+        ("when", {"video": "move.mp4", "question": "?", "every": 0}, "greater than 0"),
         ("when", {"video": "move.mp4", "question": "?", "every": 1e-300}, "more than 100,000 in"),
         ("ask_video", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
         ("ask_video", {"video": "move.mp4", "question": " "}, "a question is empty"),
@@ -253,17 +247,15 @@ def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> No
     ],
 )
 def test_an_error_is_a_sentence(
-    pretended: tuple[VideoTools, Pretended], tool: str, given: dict[str, Any], sentence: str
+    pretended: tuple[VideoTools, Fake], tool: str, given: dict[str, Any], sentence: str
 ) -> None:
     result = called(pretended[0], tool, **given)
     assert result.is_error
     assert sentence in text_of(result)
-    assert "secret" not in text_of(result)
+    assert "bold" not in text_of(result)
 
 
-def test_a_still_picture_has_no_ranges(
-    pretended: tuple[VideoTools, Pretended], tmp_path: Path
-) -> None:
+def test_a_still_picture_has_no_ranges(pretended: tuple[VideoTools, Fake], tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     vars(pretended[0])["_roots"] = (tmp_path,)
     result = called(pretended[0], "when", video="one.png", question="?")
@@ -271,9 +263,7 @@ def test_a_still_picture_has_no_ranges(
     assert text_of(result) == "one.png is a still picture: when needs a video"
 
 
-def test_a_question_that_is_given_up_ends_its_answer(
-    pretended: tuple[VideoTools, Pretended],
-) -> None:
+def test_a_question_that_is_given_up_ends_its_answer(pretended: tuple[VideoTools, Fake]) -> None:
     """The next question doesn't wait for the rest of it, which would take ten minutes."""
     tools, model = pretended
     model.pause_s = 0.3
@@ -297,7 +287,7 @@ def test_a_question_that_is_given_up_ends_its_answer(
 
 
 def test_the_end_of_stdin_ends_no_request(
-    pretended: tuple[VideoTools, Pretended], monkeypatch: pytest.MonkeyPatch
+    pretended: tuple[VideoTools, Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a pipe: `printf … | dycoke mcp`. One that was given up is not waited for."""
     tools, model = pretended
@@ -325,7 +315,7 @@ def test_the_end_of_stdin_ends_no_request(
         assert replies[name]["result"]["structuredContent"]["answer"] == "What happens? "
 
 
-def test_probing(pretended: tuple[VideoTools, Pretended]) -> None:
+def test_probing(pretended: tuple[VideoTools, Fake]) -> None:
     result = called(pretended[0], "probe_video", video="move.mp4", end=2)
     found = json.loads(text_of(result))
     assert found == result.structured_content
@@ -335,9 +325,7 @@ def test_probing(pretended: tuple[VideoTools, Pretended]) -> None:
     assert not pretended[1].batches
 
 
-def test_a_few_frames_are_the_pictures_of_the_video(
-    pretended: tuple[VideoTools, Pretended],
-) -> None:
+def test_a_few_frames_are_the_pictures_of_the_video(pretended: tuple[VideoTools, Fake]) -> None:
     """Against frames that PyAV decodes here."""
     import av
     import numpy as np

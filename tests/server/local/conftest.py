@@ -20,8 +20,9 @@ from dycoke_cli.loop.local_engine import Engine
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
+from tests.cli.fake_engine import PATIENCE_S, Fake
 from tests.cli.harness import CLIP
-from tests.loop.pretended import PATIENCE_S, Pretended
+from tests.loop.asking import engine_of
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Served:
     port: int  # at which it listens, too
     service: Service  # what answers
     loads: list[Any] = field(default_factory=list)  # how commands loaded models
-    pretended: Pretended = field(default_factory=Pretended)  # its model, unless that is real
+    pretended: Fake = field(default_factory=Fake)  # its model, unless that is real
 
     def has_answered(self) -> bool:
         """Whether no command has loaded a model since the last call."""
@@ -74,20 +75,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """A model that pretends, here and in the server; videos are real."""
-    pretended = Pretended()
-    pretended.install(monkeypatch, videos=False)
-    return pretended
+    return Fake().install(monkeypatch)
 
 
 @pytest.fixture
-def local(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def local(pretended: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     from dycoke_cli.server.metrics import Metrics
-    from tests.server.pretended import engine_of, make_service
+    from tests.server.pretended import DEFAULTS, make_service
 
     metrics = Metrics()
-    service = make_service(engine_of(pretended, metrics), metrics)
+    service = make_service(engine_of(pretended, DEFAULTS, counts=metrics), metrics)
     with _found(service, pretended.load(), monkeypatch) as found:
         found.pretended = pretended
         yield found

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dycoke_cli.server.local import local_server
+from tests.cli.fake_engine import PATIENCE_S
 from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_here
-from tests.loop.pretended import PATIENCE_S
 from tests.server.local.conftest import Served
 
 
@@ -52,7 +52,7 @@ def test_words_objects_and_codes_are_those_of_the_command(
     assert (served.code, served.out) == (alone.code, alone.out)
     # The longest time makes the width of a column.
     lines = [
-        [re.sub(r"[─━\s]+", " ", x) for x in run.err.splitlines() if " s" not in x]
+        [re.sub(r"[─━\s]+|\d+ ms", " ", x) for x in run.err.splitlines() if " s" not in x]
         for run in (served, alone)
     ]
     assert lines[0] == lines[1]
@@ -143,7 +143,7 @@ def test_another_version(local: Served, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_file_whose_name_is_no_unicode(local: Served, tmp_path: Path) -> None:
     named = tmp_path / "\udcff.mp4"
     named.write_bytes(CLIP.read_bytes())
-    run = run_here("ask", named, "What?", "--json")
+    run = run_here("ask", named, "What?", "--json", "--quiet")
     assert local.has_answered()
     assert (run.code, run.err) == (0, "")
     assert (

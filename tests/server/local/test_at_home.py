@@ -79,11 +79,7 @@ def both(real: Served, *arguments: str, stdin: bytes = b"") -> tuple[Outcome, Ou
 
 
 FOUR = ("--frames", "4")
-TYPED: Sequence[tuple[str, ...]] = (
-    ("--yes-no",),
-    ("--choices", "red,blue"),
-    ("--score", "1-5"),
-)
+TYPED: Sequence[tuple[str, ...]] = (("--yes-no",), ("--choices", "red,blue"), ("--score", "1-5"))
 ASKED: dict[str, tuple[str, ...]] = {
     "several": ("move.mp4", "-q", STAR, "-q", "Why?", "--follow-up", *FOUR),
     "seeded": ("move.mp4", STAR, "--temperature", "1.5", "--seed", "7", *FOUR),

@@ -19,8 +19,8 @@ from dycoke_cli.loop import asker
 from dycoke_cli.loop.asker import Client
 from dycoke_cli.runs.converse import footage
 from dycoke_cli.server.local.server_asker import ServerAsker, find_server
+from tests.cli.fake_engine import PATIENCE_S
 from tests.cli.harness import REAL, ROOT, Outcome, run_here
-from tests.loop.pretended import PATIENCE_S
 from tests.runs.pretended import Pretended
 from tests.server.local.conftest import Served
 from tests.waiting import until

@@ -37,11 +37,7 @@ ASKED: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
         {"type": "score", "criteria": [str(n) for n in range(1, 6)]},
     ),
 }
-TEXTS = {
-    STAR: ("yes", "no"),
-    MOVES: ("moves left", "moves right"),
-    MANY: ("1", "2", "3", "4", "5"),
-}
+TEXTS = {STAR: ("yes", "no"), MOVES: ("moves left", "moves right"), MANY: ("1", "2", "3", "4", "5")}
 
 
 def by_ask(question: str, *flags: str) -> list[float]:

@@ -16,8 +16,8 @@ from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.plugins import running_code
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.server.local.wire import STATUS, CommandSetup, Link, as_sent
+from tests.cli.fake_engine import PATIENCE_S
 from tests.cli.harness import CLIP, run_here
-from tests.loop.pretended import PATIENCE_S
 from tests.server.local.conftest import Served
 from tests.waiting import until
 

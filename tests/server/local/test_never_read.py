@@ -41,10 +41,7 @@ ssize_t read(int file, void *to, size_t count) {
 pytestmark = [
     pytest.mark.extended,
     pytest.mark.slow,
-    pytest.mark.skipif(
-        sys.platform != "linux" or shutil.which("cc") is None,
-        reason="needs cc",
-    ),
+    pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs cc"),
 ]
 
 

@@ -16,7 +16,6 @@ import pytest
 from dycoke_cli.ask import Failed, Text
 from dycoke_cli.errors import UsageError
 from tests.cli.harness import CLIP, Outcome, run_here
-from tests.loop.pretended import Pretended
 
 
 def ask() -> Outcome:
@@ -44,17 +43,11 @@ def other_server(folder: Path, *replies: bytes) -> Iterator[None]:
         thread.join()
 
 
-@pytest.fixture
-def alone(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that answer by themselves have a model that pretends."""
-    monkeypatch.setattr("dycoke_cli.models.load.load", lambda model, **_: pretended.load())
-
-
 READY = pickle.dumps("") + pickle.dumps(None)
 ENDED = "the server ended while it answered; run it again"
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("pretended")
 @pytest.mark.parametrize(
     ("replies", "code", "sentence"),
     [
