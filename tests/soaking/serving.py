@@ -127,7 +127,9 @@ class Figures:
             found.append(f"memory grew by {self.grown / 1e6:.0f} MB")
         if not self.answer_s or self.wrong:
             found.append(f"{len(self.answer_s)} questions were answered, {self.wrong} otherwise")
-        if odd := [key for key in self.statuses if key[1] == 200 or key[1] >= 500]:
+        # A fast machine opens the edit list in time.
+        answered = {(name, 200) for name, _ in self.statuses if name != "edit list"}
+        if odd := [key for key in self.statuses if key in answered or key[1] >= 500]:
             found.append(f"bodies ended oddly: {odd}")
         return found
 
