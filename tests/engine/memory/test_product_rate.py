@@ -69,7 +69,7 @@ def test_int8_is_timed_by_the_layers_of_this_processor(monkeypatch: pytest.Monke
     monkeypatch.setattr(linear, "int8_kernels", lambda: kernels)
     for stage in get_args(rates.Stage):
         assert rates._timed.__wrapped__("int8", "cpu", stage) > 0
-    assert {*multiplied} == {((1024, 1024), 1024), ((1, 1024), 32 * 1024)}
+    assert {*multiplied} == {((1024, 1024), 1024), ((1, 1024), 65_536)}
 
 
 def test_products_are_those_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,22 +170,22 @@ def _timed(dtype: str, device: str, stage: Stage) -> float | None:
     from torch import nn
     from torch.nn.functional import linear
 
-    from dycoke_cli.kernels.linear import int8_kernels
+    from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack, int8_kernels
 
     side = 1024 if device == "cpu" else 4096  # which keep the device busy
     try:
         # Times don't depend on the values, and random ones would change what is sampled later.
         # One row reads weights that no cache holds.
-        rows, width = (side, side) if stage == "prefill" else (1, 32 * side)
+        rows, width = (side, side) if stage == "prefill" else (1, 65_536)
         of_states = torch.float32 if dtype == "int8" else getattr(torch, dtype)
         weights = torch.full((width, side), 0.01, dtype=of_states, device=device)
         part, states = weights[:64, :64], weights[:rows]
-        # As layers multiply: without AMX, a CPU's other products in bfloat16 are far slower.
+        # As layers multiply, with packed weights where a CPU's are.
         product: Callable[[torch.Tensor], torch.Tensor] = partial(linear, weight=weights)
-        if dtype == "int8":
+        if dtype == "int8" or (dtype == "bfloat16" and device == "cpu" and can_pack()):
             layer = nn.utils.skip_init(nn.Linear, side, width, bias=False)
             layer.weight = nn.Parameter(weights, requires_grad=False)
-            kernels = [*int8_kernels().values()]
+            kernels = [*int8_kernels().values()] if dtype == "int8" else [Bfloat16Linear]
             product = kernels[0 if stage == "prefill" else -1](layer)
         float(linear(part, part)[0, 0])  # the first product also starts threads and loads libraries
         moments = [time.perf_counter()]
