@@ -28,7 +28,12 @@ _TIMEOUT_S = 30.0
 
 Sampled = Annotated[
     Sampling,
-    FromParams("Frame sampling", without=("start_s", "end_s", "picture_fps"), common=("frames",)),
+    FromParams(
+        "Frame sampling",
+        exclusive=("frames", "fps"),
+        without=("start_s", "end_s", "picture_fps"),
+        common=("frames",),
+    ),
 ]
 _FLAGS = shared_flags.flag_table("""
     SOURCE: - for a stream on stdin (MPEG-TS, Matroska or fragmented MP4), a file that is being
